@@ -1,0 +1,67 @@
+# Targets for people and for continuous integration; "make help" lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+# Tools of fixed versions: a check must not change its mind overnight.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 30s
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## build ./evently-workers, static, as the image has it
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o evently-workers .
+
+.PHONY: test
+test: setup lint vuln unit e2e ## everything: install what is missing, lint, all tests with the race detector
+
+.PHONY: setup
+setup: ## install what the tests need (as root), or say what to install
+	@.ci/setup
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, shell syntax
+	@echo "lint: gofmt, go vet, staticcheck"
+	unformatted=$$(gofmt -l .)
+	if [[ -n $$unformatted ]]; then
+		printf 'not formatted, run gofmt -w on:\n%s\n' "$$unformatted" >&2
+		exit 1
+	fi
+	bash -n .ci/run .ci/setup .ci/vuln
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	cd e2e/gocelery
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+.PHONY: vuln
+vuln: ## known vulnerabilities, if their database can be reached
+	@.ci/vuln $(GOVULNCHECK)
+
+.PHONY: unit
+unit: ## tests of the packages, with the race detector
+	@go test -race -timeout 8m $$(go list ./... | grep -v '/e2e')
+
+.PHONY: e2e
+e2e: ## the built program against real Redis, PostgreSQL, SMTP and Python Celery
+	@# Verbose, as counts and times are part of the answer; 200 names are not.
+	go test -race -timeout 12m -v ./e2e/... | grep -vE '^ *=== |^ +--- PASS: .*/.*/'
+	cd e2e/gocelery
+	go test -race -timeout 2m ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (30s) each
+	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do
+		sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file" | while read -r target; do
+			echo "fuzz: $$target in $$(dirname "$$file")"
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null
+		done
+	done
