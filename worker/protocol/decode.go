@@ -1,0 +1,327 @@
+package protocol
+
+// maxName bounds ids and task names: they become parts of Redis keys, metric
+// labels and log lines.
+const maxName = 255
+
+// Decode reads one element of a Celery queue. It accepts what a Python worker
+// runs, with the exceptions that the constants of [Reason] name, and refuses
+// everything else. A failure is always a *[DecodeError].
+//
+// The message holds no part of raw, which the caller may reuse.
+func Decode(raw []byte, lim Limits) (*Message, error) {
+	lim = lim.withDefaults()
+	var e envelope
+	if err := e.read(raw, lim); err != nil {
+		return nil, err
+	}
+	m := &Message{Headers: e.headers}
+	if err := e.check(m); err != nil {
+		return nil, err
+	}
+	body, err := e.unpack(m, lim)
+	if err != nil {
+		return nil, err
+	}
+	var f fields
+	if err := f.readBody(m, body, lim, e.headersKind); err != nil {
+		return nil, err
+	}
+	for _, h := range m.Headers {
+		if slot, _ := f.slot([]byte(h.Name)); slot != nil {
+			*slot = h.Value
+		}
+	}
+	if err := f.fill(m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// fields are the values that headers, or the body of protocol 1, may give.
+type fields struct {
+	lang, task, id, shadow, eta, expires, group, groupIndex, retries, timelimit,
+	rootID, parentID, argsrepr, kwargsrepr, origin, ignoreResult, nesting,
+	stampedHeaders, stamps, compression, redelivered Raw
+}
+
+// slot returns the place of a name that Celery or kombu defines, and the name
+// again as a constant, which costs no memory; nil for any other name.
+func (f *fields) slot(name []byte) (*Raw, string) {
+	switch string(name) {
+	case "lang":
+		return &f.lang, "lang"
+	case "task":
+		return &f.task, "task"
+	case "id":
+		return &f.id, "id"
+	case "shadow":
+		return &f.shadow, "shadow"
+	case "eta":
+		return &f.eta, "eta"
+	case "expires":
+		return &f.expires, "expires"
+	case "group":
+		return &f.group, "group"
+	case "group_index":
+		return &f.groupIndex, "group_index"
+	case "retries":
+		return &f.retries, "retries"
+	case "timelimit":
+		return &f.timelimit, "timelimit"
+	case "root_id":
+		return &f.rootID, "root_id"
+	case "parent_id":
+		return &f.parentID, "parent_id"
+	case "argsrepr":
+		return &f.argsrepr, "argsrepr"
+	case "kwargsrepr":
+		return &f.kwargsrepr, "kwargsrepr"
+	case "origin":
+		return &f.origin, "origin"
+	case "ignore_result":
+		return &f.ignoreResult, "ignore_result"
+	case "replaced_task_nesting":
+		return &f.nesting, "replaced_task_nesting"
+	case "stamped_headers":
+		return &f.stampedHeaders, "stamped_headers"
+	case "stamps":
+		return &f.stamps, "stamps"
+	case "compression":
+		return &f.compression, "compression"
+	case "redelivered":
+		return &f.redelivered, "redelivered"
+	}
+	return nil, ""
+}
+
+// readBody takes the arguments from the body, and with protocol 1 the rest too.
+func (f *fields) readBody(m *Message, body []byte, lim Limits, headers kind) error {
+	s, err := newScanner(body, lim)
+	if err != nil {
+		return inBody(err)
+	}
+	s.space()
+	switch s.peek() {
+	case '[':
+		if headers != kindObject {
+			return refuse(ReasonNoHeaders, "headers are %v", headers)
+		}
+		m.Protocol = 2
+		err = readTriple(&s, m)
+	case '{':
+		m.Protocol = 1
+		err = f.readProtocol1(&s, m)
+	default:
+		if _, _, err := s.value(); err != nil {
+			return inBody(err)
+		}
+		return refuse(ReasonBadBody, "body is neither array nor object")
+	}
+	if err == nil {
+		err = s.end()
+	}
+	return inBody(err)
+}
+
+// readTriple reads [args, kwargs, embed].
+func readTriple(s *scanner, m *Message) error {
+	if _, err := s.enter('['); err != nil {
+		return err
+	}
+	var args, kwargs kind
+	n := 0
+	for {
+		more, err := s.next()
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+		switch n {
+		case 0:
+			m.Args, args, err = s.value()
+		case 1:
+			m.Kwargs, kwargs, err = s.value()
+		case 2:
+			err = readEmbed(s, m)
+		default:
+			_, _, err = s.value()
+		}
+		if err != nil {
+			return err
+		}
+		n++
+	}
+	if n != 3 {
+		return refuse(ReasonBadBody, "body of %d elements, expected args, kwargs and embed", n)
+	}
+	return checkArguments(args, kwargs)
+}
+
+// checkArguments refuses what cannot be passed to a function. Python would
+// iterate over an object given as args; nobody means that.
+func checkArguments(args, kwargs kind) error {
+	if args != kindArray {
+		return refuse(ReasonBadArgs, "args are %v, expected array", args)
+	}
+	if kwargs != kindObject {
+		return refuse(ReasonBadKwargs, "kwargs are %v, expected object", kwargs)
+	}
+	return nil
+}
+
+func readEmbed(s *scanner, m *Message) error {
+	ok, err := s.enter('{')
+	if err != nil {
+		return err
+	}
+	if !ok {
+		_, k, err := s.value()
+		if err == nil && k != kindNull {
+			err = refuse(ReasonBadBody, "embed is %v, expected object", k)
+		}
+		return err
+	}
+	for {
+		more, err := s.next()
+		if err != nil || !more {
+			return err
+		}
+		key, err := s.key()
+		if err != nil {
+			return err
+		}
+		v, k, err := s.value()
+		if err != nil {
+			return err
+		}
+		if k == kindNull {
+			v = nil
+		}
+		switch string(bare(key)) {
+		case "callbacks":
+			m.Callbacks = v
+		case "errbacks":
+			m.Errbacks = v
+		case "chain":
+			m.Chain = v
+		case "chord":
+			m.Chord = v
+		}
+	}
+}
+
+// readProtocol1 reads a body that is an object. It has no chain: producers of
+// protocol 1 nest callbacks instead.
+func (f *fields) readProtocol1(s *scanner, m *Message) error {
+	if _, err := s.enter('{'); err != nil {
+		return err
+	}
+	m.Args, m.Kwargs = Raw("[]"), Raw("{}")
+	args, kwargs := kindArray, kindObject
+	var taskset Raw
+	for {
+		more, err := s.next()
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+		key, err := s.key()
+		if err != nil {
+			return err
+		}
+		v, k, err := s.value()
+		if err != nil {
+			return err
+		}
+		given := v
+		if k == kindNull {
+			given = nil
+		}
+		switch name := bare(key); string(name) {
+		case "args":
+			m.Args, args = v, k
+		case "kwargs":
+			m.Kwargs, kwargs = v, k
+		case "callbacks":
+			m.Callbacks = given
+		case "errbacks":
+			m.Errbacks = given
+		case "chord":
+			m.Chord = given
+		case "taskset":
+			taskset = given
+		default:
+			if slot, _ := f.slot(name); slot != nil {
+				*slot = v
+			}
+		}
+	}
+	if taskset != nil { // the name that group had before Celery 3.1
+		f.group = taskset
+	}
+	return checkArguments(args, kwargs)
+}
+
+// fill checks the values and puts them into the message.
+func (f *fields) fill(m *Message) error {
+	if f.task.IsNull() {
+		return &DecodeError{Reason: ReasonNoTask}
+	}
+	if f.id.IsNull() {
+		return &DecodeError{Reason: ReasonNoID}
+	}
+	var ok bool
+	if m.Task, ok = name(f.task); !ok {
+		return refuse(ReasonBadTask, "task name must be text of 1 to %d bytes", maxName)
+	}
+	if m.ID, ok = name(f.id); !ok {
+		return refuse(ReasonBadID, "id must be text of 1 to %d bytes", maxName)
+	}
+	for _, id := range []struct {
+		name string
+		from Raw
+		to   *string
+	}{
+		{"root_id", f.rootID, &m.RootID},
+		{"parent_id", f.parentID, &m.ParentID},
+		{"group", f.group, &m.Group},
+	} {
+		if id.from.IsNull() {
+			continue
+		}
+		if *id.to, ok = name(id.from); !ok {
+			return refuse(ReasonBadID, "%s must be text of 1 to %d bytes", id.name, maxName)
+		}
+	}
+	if m.ETA, ok = when(f.eta); !ok {
+		return &DecodeError{Reason: ReasonBadETA, Err: errTime}
+	}
+	if m.Expires, ok = when(f.expires); !ok {
+		return &DecodeError{Reason: ReasonBadExpires, Err: errTime}
+	}
+	m.Lang, m.Shadow, m.Origin = text(f.lang), text(f.shadow), text(f.origin)
+	m.ArgsRepr, m.KwargsRepr = text(f.argsrepr), text(f.kwargsrepr)
+	m.Retries = max(wholeNumber(f.retries), 0)
+	m.ReplacedTaskNesting = max(wholeNumber(f.nesting), 0)
+	if !f.groupIndex.IsNull() {
+		i := wholeNumber(f.groupIndex)
+		m.GroupIndex = &i
+	}
+	if b, ok := boolean(f.ignoreResult); ok {
+		m.IgnoreResult = &b
+	}
+	if b, _ := boolean(f.redelivered); b {
+		m.Redelivered = true
+	}
+	m.HardTimeLimit, m.SoftTimeLimit = timeLimits(f.timelimit)
+	m.StampedHeaders = texts(f.stampedHeaders)
+	if len(f.stamps) > 0 && f.stamps[0] == '{' {
+		m.Stamps = f.stamps
+	}
+	return nil
+}

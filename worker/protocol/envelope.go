@@ -1,0 +1,320 @@
+package protocol
+
+import (
+	"bytes"
+	"compress/zlib"
+	"encoding/base64"
+	"errors"
+	"io"
+	"strings"
+)
+
+// envelope is what kombu puts around the body.
+type envelope struct {
+	body, contentType, contentEncoding Raw
+
+	headers     []Header // spans of a copy
+	headersKind kind     // null when there are none
+
+	propertiesKind                               kind
+	correlationID, replyTo, priority, expiration Raw
+	bodyEncoding, deliveryTag                    Raw
+	deliveryInfoKind                             kind
+	exchange, routingKey, redelivered            Raw
+}
+
+// members calls fn for every member of the object that comes next. k is the
+// kind of the value when it is no object.
+func (s *scanner) members(fn func(key Raw) error) (k kind, err error) {
+	ok, err := s.enter('{')
+	if err != nil {
+		return 0, err
+	}
+	if !ok {
+		_, k, err := s.value()
+		return k, err
+	}
+	for {
+		more, err := s.next()
+		if err != nil || !more {
+			return kindObject, err
+		}
+		key, err := s.key()
+		if err != nil {
+			return 0, err
+		}
+		if err := fn(key); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// read walks once over the text. Of members that occur twice the last one
+// counts, as in Python.
+func (e *envelope) read(raw []byte, lim Limits) error {
+	s, err := newScanner(raw, lim)
+	if err != nil {
+		return err
+	}
+	k, err := s.members(func(key Raw) (err error) {
+		switch string(bare(key)) {
+		case "body":
+			e.body, _, err = s.value()
+		case "content-type":
+			e.contentType, _, err = s.value()
+		case "content-encoding":
+			e.contentEncoding, _, err = s.value()
+		case "headers":
+			err = e.readHeaders(&s)
+		case "properties":
+			err = e.readProperties(&s)
+		default:
+			_, _, err = s.value()
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.end(); err != nil {
+		return err
+	}
+	if k != kindObject {
+		return refuse(ReasonNotObject, "message is %v, expected object", k)
+	}
+	return nil
+}
+
+func (e *envelope) readHeaders(s *scanner) (err error) {
+	s.space()
+	start := s.pos
+	headers := make([]Header, 0, 24)
+	ends := make([]int, 0, 24)
+	var f fields
+	e.headersKind, err = s.members(func(key Raw) error {
+		_, name := f.slot(bare(key))
+		if name == "" {
+			name = unquote(key)
+		}
+		v, _, err := s.value()
+		headers, ends = append(headers, Header{Name: name, Value: v}), append(ends, s.pos)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	// One copy for all values: the message must not change with raw.
+	text := bytes.Clone(s.data[start:s.pos])
+	for i, end := range ends {
+		end -= start
+		headers[i].Value = text[end-len(headers[i].Value) : end : end]
+	}
+	e.headers = headers
+	return nil
+}
+
+func (e *envelope) readProperties(s *scanner) (err error) {
+	e.correlationID, e.replyTo, e.priority, e.expiration = nil, nil, nil, nil
+	e.bodyEncoding, e.deliveryTag = nil, nil
+	e.resetDeliveryInfo()
+	e.propertiesKind, err = s.members(func(key Raw) (err error) {
+		switch string(bare(key)) {
+		case "correlation_id":
+			e.correlationID, _, err = s.value()
+		case "reply_to":
+			e.replyTo, _, err = s.value()
+		case "priority":
+			e.priority, _, err = s.value()
+		case "expiration":
+			e.expiration, _, err = s.value()
+		case "body_encoding":
+			e.bodyEncoding, _, err = s.value()
+		case "delivery_tag":
+			e.deliveryTag, _, err = s.value()
+		case "delivery_info":
+			err = e.readDeliveryInfo(s)
+		default:
+			_, _, err = s.value()
+		}
+		return err
+	})
+	return err
+}
+
+func (e *envelope) resetDeliveryInfo() {
+	e.deliveryInfoKind = kindNull
+	e.exchange, e.routingKey, e.redelivered = nil, nil, nil
+}
+
+func (e *envelope) readDeliveryInfo(s *scanner) (err error) {
+	e.resetDeliveryInfo()
+	e.deliveryInfoKind, err = s.members(func(key Raw) (err error) {
+		switch string(bare(key)) {
+		case "exchange":
+			e.exchange, _, err = s.value()
+		case "routing_key":
+			e.routingKey, _, err = s.value()
+		case "redelivered":
+			e.redelivered, _, err = s.value()
+		default:
+			_, _, err = s.value()
+		}
+		return err
+	})
+	return err
+}
+
+// check refuses an envelope that kombu could not handle and copies the rest
+// into the message.
+func (e *envelope) check(m *Message) error {
+	if e.propertiesKind != kindObject {
+		return refuse(ReasonNoProperties, "properties are %v", e.propertiesKind)
+	}
+	m.DeliveryTag = tag(e.deliveryTag)
+	if m.DeliveryTag == "" {
+		return &DecodeError{Reason: ReasonNoDeliveryTag}
+	}
+	if e.exchange == nil || e.routingKey == nil {
+		return &DecodeError{Reason: ReasonNoDeliveryInfo}
+	}
+	if e.headersKind != kindNull && e.headersKind != kindObject {
+		return refuse(ReasonNoHeaders, "headers are %v", e.headersKind)
+	}
+	m.Exchange, m.RoutingKey = text(e.exchange), text(e.routingKey)
+	m.Redelivered, _ = boolean(e.redelivered)
+	m.CorrelationID, m.ReplyTo = text(e.correlationID), text(e.replyTo)
+	m.Priority, m.Expiration = wholeNumber(e.priority), text(e.expiration)
+	m.ContentType, m.ContentEncoding = text(e.contentType), text(e.contentEncoding)
+	if m.ContentType != "application/json" {
+		// Never the name that was sent: it is content of the message.
+		return refuse(ReasonContentType, "expected application/json")
+	}
+	return nil
+}
+
+// tag returns a delivery tag: a string, or a number from foreign producers.
+func tag(r Raw) string {
+	switch {
+	case len(r) == 0, r[0] == '{', r[0] == '[', string(r) == "null":
+		return ""
+	case r[0] == '"':
+		return unquote(r)
+	}
+	return string(r)
+}
+
+// unpack returns the body as the serializer left it, in memory of its own.
+func (e *envelope) unpack(m *Message, lim Limits) ([]byte, error) {
+	if !isText(e.body) {
+		return nil, refuse(ReasonBadBody, "body is no string")
+	}
+	body, _ := appendUnquoted(make([]byte, 0, len(e.body)), e.body)
+	encoding := strings.ToLower(text(e.bodyEncoding))
+	switch {
+	case encoding == "base64":
+		var err error
+		if body, err = decodeBase64(body); err != nil {
+			return nil, err
+		}
+	case !e.bodyEncoding.IsNull() && encoding != "utf-8" && string(e.bodyEncoding) != `""`:
+		return nil, refuse(ReasonBodyEncoding, "expected base64, utf-8 or null")
+	}
+	return decompress(m, body, lim)
+}
+
+// decodeBase64 skips, like Python's b64decode, what is not in the alphabet, but
+// only after the strict way has failed.
+func decodeBase64(text []byte) ([]byte, error) {
+	out := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Decode(out, text)
+	if err == nil {
+		return out[:n], nil
+	}
+	kept := make([]byte, 0, len(text))
+	for _, c := range text {
+		switch {
+		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '+', c == '/', c == '=':
+			kept = append(kept, c)
+		}
+	}
+	if n, err = base64.StdEncoding.Decode(out, kept); err != nil {
+		return nil, &DecodeError{Reason: ReasonBadBase64}
+	}
+	return out[:n], nil
+}
+
+// decompress undoes headers.compression. What kombu calls gzip is a zlib stream
+// (RFC 1950).
+func decompress(m *Message, body []byte, lim Limits) ([]byte, error) {
+	method := m.Header("compression")
+	if method.IsNull() || string(method) == `""` {
+		return body, nil
+	}
+	m.Compression = text(method)
+	switch m.Compression {
+	case "application/x-gzip", "gzip", "zlib":
+	case "application/x-bz2", "bzip2", "bzip", "application/x-lzma", "lzma", "xz",
+		"application/x-brotli", "brotli", "application/zstd", "zstd", "zstandard":
+		return nil, refuse(ReasonCompression, "%s is not supported", m.Compression)
+	default:
+		return nil, refuse(ReasonCompression, "unknown method")
+	}
+	r, err := zlib.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil, refuse(ReasonCompression, "no zlib stream")
+	}
+	// One byte more than allowed tells a body of the limit from one beyond it.
+	out, err := io.ReadAll(io.LimitReader(r, int64(lim.Size)+1))
+	if err == nil && len(out) > lim.Size {
+		return nil, refuse(ReasonTooLarge, "unpacked body has more than %d bytes", lim.Size)
+	}
+	if err = errors.Join(err, r.Close()); err != nil {
+		return nil, refuse(ReasonCompression, "damaged zlib stream")
+	}
+	return out, nil
+}
+
+// Envelope is what can be told of a message without unpacking its body.
+type Envelope struct {
+	Task          string // "" with protocol 1, which has it in the body
+	ID            string // task id; the correlation id when the headers have none
+	RootID        string
+	CorrelationID string
+	Retries       int
+	Priority      int // as sent; 0 when it is no number
+	DeliveryTag   string
+	Exchange      string
+	RoutingKey    string
+	Redelivered   bool
+	ContentType   string
+}
+
+// ParseEnvelope reads what is needed to put a message back or to list it. It
+// asks only for a JSON object: whatever is missing or of the wrong type is left
+// zero. There are no limits but a depth of 1000. The error is a *[DecodeError].
+func ParseEnvelope(raw []byte) (Envelope, error) {
+	var e envelope
+	if err := e.read(raw, tolerant(len(raw))); err != nil {
+		return Envelope{}, err
+	}
+	m := Message{Headers: e.headers}
+	out := Envelope{
+		Task:          text(m.Header("task")),
+		ID:            text(m.Header("id")),
+		RootID:        text(m.Header("root_id")),
+		CorrelationID: text(e.correlationID),
+		Retries:       max(wholeNumber(m.Header("retries")), 0),
+		Priority:      wholeNumber(e.priority),
+		DeliveryTag:   tag(e.deliveryTag),
+		Exchange:      text(e.exchange),
+		RoutingKey:    text(e.routingKey),
+		ContentType:   text(e.contentType),
+	}
+	if out.ID == "" {
+		out.ID = out.CorrelationID
+	}
+	info, _ := boolean(e.redelivered)
+	header, _ := boolean(m.Header("redelivered"))
+	out.Redelivered = info || header
+	return out, nil
+}

@@ -1,0 +1,109 @@
+package protocol
+
+import (
+	"time"
+)
+
+// Message is one task message. The zero value of a field stands for a value
+// that is absent or null.
+//
+// The names are those of Celery's message protocol; see "Message Protocol" in
+// the Celery manual.
+type Message struct {
+	// Protocol is 1 or 2. Protocol 1 has everything in the body; headers, as in
+	// the mixture of both that Celery accepts, take precedence over it.
+	Protocol int
+
+	ID       string // task id, 1 to 255 bytes without control characters
+	Task     string // task name, 1 to 255 bytes without control characters
+	Shadow   string // name to show instead of Task
+	RootID   string // first task of the tree
+	ParentID string // task that published this one
+	Group    string // id of the group that the task is a member of
+	// GroupIndex is the position in the group.
+	GroupIndex *int
+	Lang       string // language of the producer, "py"
+	Origin     string // who published it, such as "gen123@host"
+	Retries    int    // attempts made before; never negative
+
+	ETA     time.Time // not before; zero: at once
+	Expires time.Time // not after; zero: never
+
+	HardTimeLimit time.Duration // 0: the task's own
+	SoftTimeLimit time.Duration // 0: the task's own
+
+	// ArgsRepr and KwargsRepr are the arguments as the producer shows them.
+	// They may hold secrets.
+	ArgsRepr, KwargsRepr string
+
+	IgnoreResult        *bool // nil: the task's own
+	ReplacedTaskNesting int
+	StampedHeaders      []string // names of the stamps
+	Stamps              Raw      // object: name of the stamp to its value
+
+	Args   Raw // array of the positional arguments, never nil
+	Kwargs Raw // object of the keyword arguments, never nil
+
+	Callbacks Raw // array of signatures (link)
+	Errbacks  Raw // array of signatures (link_error)
+	Chain     Raw // array of signatures that remain; the last one runs next
+	Chord     Raw // signature of the body of the chord
+
+	CorrelationID string
+	ReplyTo       string
+	DeliveryTag   string // unique per publishing, not per delivery
+	Exchange      string
+	RoutingKey    string
+	Priority      int    // as sent; Celery limits it to 0..9 when it chooses the list
+	Expiration    string // milliseconds from publishing, as text; Redis ignores it
+	Redelivered   bool   // an earlier delivery was not acknowledged
+
+	ContentType     string
+	ContentEncoding string
+	Compression     string // as named by the producer; the body here is unpacked
+
+	// Headers are all headers of the envelope in their order.
+	Headers []Header
+}
+
+// Header is one header of the envelope.
+type Header struct {
+	Name  string
+	Value Raw
+}
+
+// Header returns the value of a header, nil when there is none. When a name
+// occurs twice the last one counts, as in Python.
+func (m *Message) Header(name string) Raw {
+	for i := len(m.Headers) - 1; i >= 0; i-- {
+		if m.Headers[i].Name == name {
+			return m.Headers[i].Value
+		}
+	}
+	return nil
+}
+
+// CustomHeaders returns the headers that Celery and kombu do not define: those
+// that an application has added.
+func (m *Message) CustomHeaders() []Header {
+	var custom []Header
+	for _, h := range m.Headers {
+		if !celeryHeader(h.Name) {
+			custom = append(custom, h)
+		}
+	}
+	return custom
+}
+
+// celeryHeader reports whether Celery (as_task_v2) or kombu (compression,
+// redelivered) gives the header its meaning.
+func celeryHeader(name string) bool {
+	switch name {
+	case "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index",
+		"retries", "timelimit", "root_id", "parent_id", "argsrepr", "kwargsrepr",
+		"origin", "ignore_result", "replaced_task_nesting", "stamped_headers",
+		"stamps", "compression", "redelivered":
+		return true
+	}
+	return false
+}

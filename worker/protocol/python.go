@@ -1,0 +1,107 @@
+package protocol
+
+import (
+	"math"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+const hexDigits = "0123456789abcdef"
+
+// appendQuoted writes a string as json.dumps does: ASCII only. Bytes that are
+// not UTF-8 become U+FFFD.
+func appendQuoted(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	for _, r := range s { // ranging yields U+FFFD for broken bytes
+		switch r {
+		case '"', '\\':
+			dst = append(dst, '\\', byte(r))
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		case '\f':
+			dst = append(dst, '\\', 'f')
+		case '\b':
+			dst = append(dst, '\\', 'b')
+		default:
+			if ' ' <= r && r <= '~' {
+				dst = append(dst, byte(r))
+			} else {
+				dst = appendEscaped(dst, r)
+			}
+		}
+	}
+	return append(dst, '"')
+}
+
+func appendEscaped(dst []byte, r rune) []byte {
+	if r > 0xffff {
+		high, low := utf16.EncodeRune(r)
+		return appendEscaped(appendEscaped(dst, high), low)
+	}
+	return append(dst, '\\', 'u', hexDigits[r>>12], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
+}
+
+// appendRaw appends a JSON value with the separators of json.dumps. Numbers and
+// what is inside of strings stay as they are, but for the escaping of all that
+// is not ASCII.
+func appendRaw(dst []byte, r Raw) ([]byte, error) {
+	if _, err := r.kind(); err != nil {
+		return dst, err
+	}
+	for i := 0; i < len(r); {
+		switch c := r[i]; {
+		case c == '"':
+			dst = append(dst, c)
+			for i++; r[i] != '"'; {
+				switch c := r[i]; {
+				case c == '\\':
+					dst = append(dst, c, r[i+1])
+					i += 2
+				case c == 0x7f || c >= utf8.RuneSelf:
+					char, size := utf8.DecodeRune(r[i:])
+					dst = appendEscaped(dst, char)
+					i += size
+				default:
+					dst = append(dst, c)
+					i++
+				}
+			}
+			dst = append(dst, '"')
+		case c == ',' || c == ':':
+			dst = append(dst, c, ' ')
+		case c != ' ' && c != '\t' && c != '\r' && c != '\n':
+			dst = append(dst, c)
+		}
+		i++
+	}
+	return dst, nil
+}
+
+// appendFloat writes a number as Python's repr does: the shortest text that
+// reads back the same, always with a point or an exponent.
+func appendFloat(dst []byte, f float64, bits int) []byte {
+	switch {
+	case math.IsNaN(f):
+		return append(dst, "NaN"...)
+	case math.IsInf(f, 1):
+		return append(dst, "Infinity"...)
+	case math.IsInf(f, -1):
+		return append(dst, "-Infinity"...)
+	}
+	if abs := math.Abs(f); abs != 0 && (abs < 1e-4 || abs >= 1e16) {
+		return strconv.AppendFloat(dst, f, 'e', -1, bits)
+	}
+	start := len(dst)
+	dst = strconv.AppendFloat(dst, f, 'f', -1, bits)
+	for _, c := range dst[start:] {
+		if c == '.' {
+			return dst
+		}
+	}
+	return append(dst, ".0"...)
+}

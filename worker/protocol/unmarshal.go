@@ -1,0 +1,139 @@
+package protocol
+
+import (
+	"fmt"
+	"math/big"
+	"reflect"
+	"strconv"
+)
+
+// UnmarshalError tells which part of a value does not fit the Go type that it
+// is read into. It never holds the value, nor the key of a map.
+type UnmarshalError struct {
+	Path   string       // names of struct fields, "[0]" and "*" for a key of a map; "" is the whole
+	Type   reflect.Type // what it is read into
+	Value  string       // type of the JSON value, such as "string"
+	Detail string       // may be empty
+}
+
+func (e *UnmarshalError) Error() string {
+	s := fmt.Sprintf("%s does not fit %v", e.Value, e.Type)
+	if e.Path != "" {
+		s = e.Path + ": " + s
+	}
+	if e.Detail != "" {
+		s += ": " + e.Detail
+	}
+	return s
+}
+
+// Unmarshal reads raw into v, a pointer, by the rules of encoding/json: its
+// struct tags, names that match exactly or but for their case, unknown members
+// ignored, null without effect on what cannot be nil, json.Unmarshaler and
+// encoding.TextUnmarshaler. Beyond that
+//
+//   - NaN, Infinity, -Infinity and numbers that are too large arrive in floats
+//     as they do in Python;
+//   - a time.Time takes every form that [ParseTime] does;
+//   - the typed objects of kombu ({"__type__", "__value__"}) are read into what
+//     takes their text: time.Time, string, []byte or an
+//     encoding.TextUnmarshaler.
+//
+// In an any the numbers are int64, *[big.Int] when they need it, or float64;
+// arrays are []any and objects map[string]any. Typed objects are time.Time,
+// [Date], [TimeOfDay], [Decimal], [UUID] or []byte; those of unknown type stay
+// objects.
+//
+// The error is a *[DecodeError] for text that is not JSON and a
+// *[UnmarshalError] for a value that does not fit. It quotes nothing of raw,
+// and so drops what Unmarshalers have to say.
+func Unmarshal(raw Raw, v any) (err error) {
+	defer func() {
+		if recover() != nil { // in a method of v; the reason may hold content
+			err = &UnmarshalError{Type: reflect.TypeOf(v), Value: "value", Detail: "one of its methods panicked"}
+		}
+	}()
+	target := reflect.ValueOf(v)
+	if target.Kind() != reflect.Pointer || target.IsNil() {
+		return &UnmarshalError{Type: reflect.TypeOf(v), Value: "value", Detail: "not a pointer"}
+	}
+	s, err := newScanner(raw, tolerant(len(raw)))
+	if err != nil {
+		return err
+	}
+	d := decoder{scanner: &s, fields: fieldCache{}}
+	if err := d.into(target.Elem()); err != nil {
+		return err
+	}
+	return s.end()
+}
+
+// any reads the value that comes next into the Go type that fits it best.
+func (s *scanner) any() (any, error) {
+	s.space()
+	switch s.peek() {
+	case '{':
+		return s.anyObject()
+	case '[':
+		return s.anyArray()
+	}
+	text, k, err := s.value()
+	if err != nil {
+		return nil, err
+	}
+	switch k {
+	case kindNull:
+		return nil, nil
+	case kindBool:
+		return text[0] == 't', nil
+	case kindString:
+		return unquote(text), nil
+	case kindInt:
+		if n, err := strconv.ParseInt(string(text), 10, 64); err == nil {
+			return n, nil
+		}
+		n, _ := new(big.Int).SetString(string(text), 10)
+		return n, nil
+	}
+	return float(text), nil
+}
+
+// float reads a number as Python's float() does: what is too large is infinite.
+func float(number Raw) float64 {
+	f, _ := strconv.ParseFloat(string(number), 64) // the scanner has checked the syntax
+	return f
+}
+
+func (s *scanner) anyArray() (any, error) {
+	if _, err := s.enter('['); err != nil {
+		return nil, err
+	}
+	list := []any{}
+	for {
+		more, err := s.next()
+		if err != nil {
+			return nil, err
+		}
+		if !more {
+			return list, nil
+		}
+		v, err := s.any()
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+}
+
+func (s *scanner) anyObject() (any, error) {
+	m := map[string]any{}
+	_, err := s.members(func(key Raw) error {
+		v, err := s.any()
+		m[unquote(key)] = v
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return untype(m), nil
+}

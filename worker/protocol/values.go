@@ -1,0 +1,112 @@
+package protocol
+
+import (
+	"bytes"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func isText(r Raw) bool { return len(r) > 0 && r[0] == '"' }
+
+// text returns a string, "" for everything else.
+func text(r Raw) string {
+	if !isText(r) {
+		return ""
+	}
+	return unquote(r)
+}
+
+// texts returns the strings of an array; nil for everything else.
+func texts(r Raw) []string {
+	elements, err := r.Elements()
+	if err != nil {
+		return nil
+	}
+	var list []string
+	for _, e := range elements {
+		if isText(e) {
+			list = append(list, unquote(e))
+		}
+	}
+	return list
+}
+
+// name returns a string that is fit to be a part of a key, a label or a line.
+func name(r Raw) (string, bool) {
+	if !isText(r) {
+		return "", false
+	}
+	b, exact := appendUnquoted(make([]byte, 0, len(r)), r)
+	if !exact || len(b) == 0 || len(b) > maxName {
+		return "", false
+	}
+	for _, c := range b {
+		if c < ' ' || c == 0x7f {
+			return "", false
+		}
+	}
+	return string(b), true
+}
+
+// when reads a time; null and absent give the zero time. kombu 5.3 and later
+// may send it as a typed object.
+func when(r Raw) (time.Time, bool) {
+	if r.IsNull() {
+		return time.Time{}, true
+	}
+	if typ, value, ok := r.typed(); ok && typ == "datetime" {
+		r = value
+	}
+	if !isText(r) {
+		return time.Time{}, false
+	}
+	t, err := ParseTime(unquote(r))
+	return t, err == nil
+}
+
+func boolean(r Raw) (value, ok bool) {
+	switch string(r) {
+	case "true":
+		return true, true
+	case "false":
+		return false, true
+	}
+	return false, false
+}
+
+// wholeNumber reads a number or its text, as int() does in Python: 0 when it is
+// neither, the nearest of 32 bits when it is too large.
+func wholeNumber(r Raw) int {
+	s := string(r)
+	if isText(r) {
+		s = strings.TrimSpace(unquote(r))
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	if math.IsNaN(f) || err != nil && !math.IsInf(f, 0) {
+		return 0
+	}
+	return int(min(max(f, math.MinInt32), math.MaxInt32))
+}
+
+// timeLimits reads [hard, soft], seconds each. Whatever is not a positive
+// number means that none is given.
+func timeLimits(r Raw) (hard, soft time.Duration) {
+	limits, err := r.Elements()
+	if err != nil || len(limits) != 2 {
+		return 0, 0
+	}
+	return seconds(limits[0]), seconds(limits[1])
+}
+
+func seconds(r Raw) time.Duration {
+	f, err := strconv.ParseFloat(string(bytes.TrimSpace(r)), 64)
+	if err != nil || !(f > 0) {
+		return 0
+	}
+	if f >= float64(math.MaxInt64)/float64(time.Second) {
+		return math.MaxInt64
+	}
+	return time.Duration(f * float64(time.Second))
+}
