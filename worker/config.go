@@ -1,0 +1,267 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/evently/workers/worker/protocol"
+)
+
+// Config describes a Worker. The zero value of a field means Celery's default,
+// with the one exception of AcksEarly.
+type Config struct {
+	// Broker brings the messages. Required.
+	Broker Broker
+
+	// Name is the node name, <name>@<host>; %h stands for the host name, %n and
+	// %d for its first part and its domain. Default: "celery@%h".
+	Name string
+
+	// Queues to consume. Default: "celery".
+	Queues []string
+
+	// Tasks maps task names to what runs them. Required.
+	Tasks map[string]Definition
+
+	// Concurrency is the number of tasks run at once. Default: the number of
+	// processors that Go uses (GOMAXPROCS).
+	Concurrency int
+
+	// PrefetchMultiplier times Concurrency is the number of messages held,
+	// running ones included; waiting ETA tasks do not count. Default: 4.
+	// With 1 a message is claimed only when it can run at once.
+	PrefetchMultiplier int
+
+	// ETATaskLimit bounds the tasks with an ETA or countdown that are held in
+	// memory until they are due (worker_eta_task_limit). While it is reached
+	// nothing more is claimed. Default: no limit.
+	ETATaskLimit int
+
+	// AcksEarly acknowledges a message before its task runs, as Celery does by
+	// default (task_acks_late off): a crash then loses the task. The default
+	// here is late, so that no crash can lose anything.
+	AcksEarly bool
+
+	// TrackStarted stores the state STARTED (task_track_started).
+	TrackStarted bool
+
+	// IgnoreResult stores no results (task_ignore_result). A message can ask
+	// for the same.
+	IgnoreResult bool
+
+	// TaskTimeLimit and TaskSoftTimeLimit bound the run of every task that
+	// has no limits of its own (task_time_limit, task_soft_time_limit).
+	// Default: no limits.
+	TaskTimeLimit, TaskSoftTimeLimit time.Duration
+
+	// UnknownTasks says what becomes of messages whose task is not in Tasks.
+	UnknownTasks UnknownTaskPolicy
+
+	// MaxRedeliveries is the number of runs that may end without an end, by a
+	// crash of the process, before a message counts as poison and goes to the
+	// dead letters. Default: 3.
+	MaxRedeliveries int
+
+	// Grace is the time that running tasks get to finish after a stop; then
+	// their contexts end. Default: 25 seconds.
+	Grace time.Duration
+
+	// Limits bounds what a message may be before it is parsed.
+	Limits protocol.Limits
+
+	// Middleware wraps every handler, the first one outermost.
+	Middleware []Middleware
+
+	// Logger gets what happens. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+// Definition is one entry of the task table.
+type Definition struct {
+	// Handler runs the task. Required.
+	Handler Handler
+
+	// MaxRetries bounds [Retry]. Default: 3, as Celery's max_retries. See
+	// NoRetries and UnlimitedRetries.
+	MaxRetries int
+
+	// Backoff is the delay before a retry. Default: 180 seconds, always, as
+	// Celery's default_retry_delay.
+	Backoff Backoff
+
+	// TimeLimit and SoftTimeLimit bound a run; a message may bring its own.
+	// Default: those of the worker.
+	TimeLimit, SoftTimeLimit time.Duration
+
+	// AcksEarly and IgnoreResult switch on for this task what the fields of
+	// Config of the same name switch on for all.
+	AcksEarly, IgnoreResult bool
+}
+
+// Values of Definition.MaxRetries that are no numbers.
+const (
+	NoRetries        = -1
+	UnlimitedRetries = -2
+)
+
+// maxRetries in the sense of Task.MaxRetries: negative means no limit.
+func (d Definition) maxRetries() int {
+	switch {
+	case d.MaxRetries == 0:
+		return 3
+	case d.MaxRetries == NoRetries:
+		return 0
+	default:
+		return d.MaxRetries
+	}
+}
+
+// Backoff is an exponential backoff: Base, 2·Base, 4·Base … up to Max.
+type Backoff struct {
+	Base time.Duration // delay before the first retry; default 180 s, constant
+	Max  time.Duration // default 600 s, as Celery's retry_backoff_max
+	// Jitter spreads each delay evenly by this share to both sides, so that
+	// what failed together does not come back together: 0.2 means ±20 %.
+	Jitter float64
+}
+
+// Delay returns the time to wait before retry number n, where the first is 0.
+func (b Backoff) Delay(n int) time.Duration {
+	if b.Base <= 0 {
+		return 180 * time.Second
+	}
+	limit := b.Max
+	if limit <= 0 {
+		limit = 600 * time.Second
+	}
+	d := b.Base
+	for range n {
+		if d >= limit/2 {
+			d = limit
+			break
+		}
+		d *= 2
+	}
+	d = min(d, max(limit, b.Base))
+	if b.Jitter > 0 {
+		d += time.Duration(float64(d) * b.Jitter * (2*rand.Float64() - 1))
+	}
+	return max(d, 0)
+}
+
+// UnknownTaskPolicy says what becomes of a message whose task name is not in
+// the task table.
+type UnknownTaskPolicy int
+
+const (
+	// DeadLetterUnknown sets the message aside and stores FAILURE with
+	// NotRegistered, so that nobody waits for a result in vain.
+	DeadLetterUnknown UnknownTaskPolicy = iota
+	// RequeueUnknown puts the message to the end of its queue, for a Python
+	// worker that shares the queue and knows the task.
+	RequeueUnknown
+	// RejectUnknown does what Celery does: FAILURE with NotRegistered, and the
+	// message is dropped.
+	RejectUnknown
+)
+
+// normalise fills in defaults and reports everything that is wrong.
+func (c Config) normalise() (Config, error) {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+
+	if c.Broker == nil {
+		fault("Broker is missing: take one from worker/redis")
+	}
+	if len(c.Tasks) == 0 {
+		fault("Tasks is empty: register at least one task")
+	}
+	for name, d := range c.Tasks {
+		if name == "" {
+			fault("Tasks has an entry without a name")
+		}
+		if d.Handler == nil {
+			fault("Tasks[%q] has no Handler: take worker.Func of your function", name)
+		}
+		if d.MaxRetries < UnlimitedRetries {
+			fault("Tasks[%q].MaxRetries is %d: want a count, NoRetries or UnlimitedRetries", name, d.MaxRetries)
+		}
+		if d.TimeLimit < 0 || d.SoftTimeLimit < 0 {
+			fault("Tasks[%q] has a negative time limit", name)
+		}
+		if d.TimeLimit > 0 && d.SoftTimeLimit > d.TimeLimit {
+			fault("Tasks[%q].SoftTimeLimit %v is above TimeLimit %v", name, d.SoftTimeLimit, d.TimeLimit)
+		}
+	}
+	if len(c.Queues) == 0 {
+		c.Queues = []string{"celery"}
+	}
+	seen := map[string]bool{}
+	for _, q := range c.Queues {
+		if q == "" || strings.ContainsRune(q, '\x06') {
+			fault("Queues has the name %q: want a name without control characters", q)
+		}
+		if seen[q] {
+			fault("Queues names %q twice", q)
+		}
+		seen[q] = true
+	}
+	for _, n := range []struct {
+		name  string
+		value int
+	}{
+		{"Concurrency", c.Concurrency}, {"PrefetchMultiplier", c.PrefetchMultiplier},
+		{"ETATaskLimit", c.ETATaskLimit}, {"MaxRedeliveries", c.MaxRedeliveries},
+	} {
+		if n.value < 0 {
+			fault("%s is %d: want 0 for the default, or more", n.name, n.value)
+		}
+	}
+	if c.TaskTimeLimit < 0 || c.TaskSoftTimeLimit < 0 || c.Grace < 0 {
+		fault("TaskTimeLimit, TaskSoftTimeLimit and Grace must not be negative")
+	}
+	if c.TaskTimeLimit > 0 && c.TaskSoftTimeLimit > c.TaskTimeLimit {
+		fault("TaskSoftTimeLimit %v is above TaskTimeLimit %v", c.TaskSoftTimeLimit, c.TaskTimeLimit)
+	}
+	if c.UnknownTasks < DeadLetterUnknown || c.UnknownTasks > RejectUnknown {
+		fault("UnknownTasks is %d: want DeadLetterUnknown, RequeueUnknown or RejectUnknown", c.UnknownTasks)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return c, fmt.Errorf("worker configuration: %w", err)
+	}
+
+	c.Concurrency = orDefault(c.Concurrency, processors())
+	c.PrefetchMultiplier = orDefault(c.PrefetchMultiplier, 4)
+	c.MaxRedeliveries = orDefault(c.MaxRedeliveries, 3)
+	c.Grace = orDefault(c.Grace, 25*time.Second)
+	if c.Name == "" {
+		c.Name = "celery@%h"
+	}
+	c.Name = nodeName(c.Name)
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c, nil
+}
+
+func orDefault[T int | time.Duration](v, d T) T {
+	if v == 0 {
+		return d
+	}
+	return v
+}
+
+// nodeName expands the abbreviations of Celery's --hostname option.
+func nodeName(pattern string) string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "localhost"
+	}
+	short, domain, _ := strings.Cut(host, ".")
+	return strings.NewReplacer("%h", host, "%n", short, "%d", domain, "%%", "%").Replace(pattern)
+}

@@ -1,0 +1,136 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/evently/workers/worker/protocol"
+)
+
+// Causes that end the context of a handler; ask with [context.Cause].
+var (
+	// ErrSoftTimeLimit: the soft time limit passed. The handler may still
+	// return a result; its error becomes FAILURE with SoftTimeLimitExceeded.
+	ErrSoftTimeLimit = errors.New("soft time limit exceeded")
+	// ErrTimeLimit: the hard time limit passed. FAILURE with TimeLimitExceeded
+	// is stored and what the handler still returns is thrown away.
+	ErrTimeLimit = errors.New("time limit exceeded")
+	// ErrLost: the lease of the message ran out and another worker has it now.
+	// Nothing that cannot be taken back may be done any more.
+	ErrLost = errors.New("message is no longer held by this worker")
+	// ErrStopped: the grace period of a stop is over. An error returned from
+	// here on gives the message back to its queue, to be run again.
+	ErrStopped = errors.New("worker is stopping")
+)
+
+// ErrIgnore ends a task without a result, as celery.exceptions.Ignore does.
+var ErrIgnore = errors.New("ignore")
+
+// RetryError asks for another attempt. Make one with [Retry].
+type RetryError struct {
+	// Err is the cause; the caller sees it in the RETRY state, and as the
+	// FAILURE when the retries are used up.
+	Err error
+	// Countdown until the next attempt. Zero: the task's own backoff.
+	Countdown time.Duration
+	// Free attempts do not count against MaxRetries: the fault was not the
+	// task's, such as a throttled peer.
+	Free bool
+}
+
+func (e *RetryError) Error() string {
+	if e.Err == nil {
+		return "retry"
+	}
+	return "retry: " + e.Err.Error()
+}
+
+func (e *RetryError) Unwrap() error { return e.Err }
+
+// Retry asks for another attempt after the task's backoff (see
+// [Definition.Backoff]). When MaxRetries attempts were made, err becomes the
+// FAILURE of the task. To choose the delay return a &RetryError{} instead.
+func Retry(err error) error { return &RetryError{Err: err} }
+
+// RejectError refuses the message. Make one with [Reject] or [Requeue].
+type RejectError struct {
+	Reason  string
+	Requeue bool
+}
+
+func (e *RejectError) Error() string {
+	if e.Requeue {
+		return "requeue: " + e.Reason
+	}
+	return "reject: " + e.Reason
+}
+
+// Reject refuses the message for good, as celery.exceptions.Reject does: no
+// result is stored. Celery then drops it; here it goes to the dead letters
+// with the reason.
+func Reject(reason string) error { return &RejectError{Reason: reason} }
+
+// Requeue puts the message to the end of its queue, as
+// celery.exceptions.Reject(requeue=True) does. No result is stored.
+func Requeue(reason string) error { return &RejectError{Reason: reason, Requeue: true} }
+
+// GiveUpError ends a task with a result that the caller can read, and sets the
+// message aside in the dead letters for a person. Make one with [GiveUp].
+type GiveUpError struct {
+	Result any    // stored with SUCCESS
+	Reason string // why, for the dead letters; without personal data
+}
+
+func (e *GiveUpError) Error() string { return "given up: " + e.Reason }
+
+// GiveUp stores result as SUCCESS and puts a copy of the message into the dead
+// letters. For services whose producers expect an answer, not an exception,
+// when the work could not be done.
+func GiveUp(result any, reason string) error {
+	return &GiveUpError{Result: result, Reason: reason}
+}
+
+// Exception is an error with the name that it shall have for a Python caller:
+// AsyncResult.get() raises it. Module must be one that the caller has loaded,
+// or Celery makes a class of that name up; "builtins" and "celery.exceptions"
+// are always there. Args are the arguments of the Python constructor.
+//
+// An error that is no Exception, and wraps none, reaches Python as
+// builtins.Exception with its text.
+type Exception struct {
+	Type   string
+	Module string // "" means builtins
+	Args   []any
+	Err    error // cause on the Go side, not sent
+}
+
+func (e *Exception) Error() string {
+	if len(e.Args) == 0 {
+		return e.Type
+	}
+	return fmt.Sprintf("%s: %v", e.Type, e.Args[0])
+}
+
+func (e *Exception) Unwrap() error { return e.Err }
+
+// TypeError is the exception of a wrong call: Python's own TypeError.
+func TypeError(format string, args ...any) error {
+	return &Exception{Type: "TypeError", Args: []any{fmt.Sprintf(format, args...)}}
+}
+
+// wire returns the form of err that is stored for Python.
+func wire(err error) *protocol.Exception {
+	if e, ok := errors.AsType[*Exception](err); ok {
+		module := e.Module
+		if module == "" {
+			module = "builtins"
+		}
+		return &protocol.Exception{Type: e.Type, Module: module, Args: e.Args}
+	}
+	text := "unknown error"
+	if err != nil {
+		text = err.Error()
+	}
+	return &protocol.Exception{Type: "Exception", Module: "builtins", Args: []any{text}}
+}

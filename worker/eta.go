@@ -1,0 +1,92 @@
+package worker
+
+import (
+	"container/heap"
+	"sync"
+	"time"
+)
+
+// schedule holds the requests that wait for their ETA, the earliest first and
+// equal ones in the order of their arrival.
+type schedule struct {
+	mu   sync.Mutex
+	heap etaHeap
+	seq  uint64
+	wake chan struct{} // capacity 1: a new earliest entry
+}
+
+func newSchedule() *schedule { return &schedule{wake: make(chan struct{}, 1)} }
+
+func (s *schedule) add(r *request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seq++
+	heap.Push(&s.heap, etaEntry{request: r, seq: s.seq})
+	if s.heap[0].request == r {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// due removes and returns what may run at now, and the time until the next.
+// next is 0 when nothing waits.
+func (s *schedule) due(now time.Time) (rs []*request, next time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.heap) > 0 {
+		if wait := s.heap[0].request.msg.ETA.Sub(now); wait > 0 {
+			return rs, wait
+		}
+		rs = append(rs, heap.Pop(&s.heap).(etaEntry).request)
+	}
+	return rs, 0
+}
+
+func (s *schedule) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.heap)
+}
+
+// drain removes and returns everything.
+func (s *schedule) drain() []*request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rs := make([]*request, 0, len(s.heap))
+	for _, e := range s.heap {
+		rs = append(rs, e.request)
+	}
+	s.heap = nil
+	return rs
+}
+
+type etaEntry struct {
+	request *request
+	seq     uint64
+}
+
+type etaHeap []etaEntry
+
+func (h etaHeap) Len() int { return len(h) }
+
+func (h etaHeap) Less(i, j int) bool {
+	a, b := h[i].request.msg.ETA, h[j].request.msg.ETA
+	if a.Equal(b) {
+		return h[i].seq < h[j].seq
+	}
+	return a.Before(b)
+}
+
+func (h etaHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+
+func (h *etaHeap) Push(x any) { *h = append(*h, x.(etaEntry)) }
+
+func (h *etaHeap) Pop() any {
+	old := *h
+	e := old[len(old)-1]
+	old[len(old)-1] = etaEntry{}
+	*h = old[:len(old)-1]
+	return e
+}

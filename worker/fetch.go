@@ -1,0 +1,221 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/evently/workers/worker/protocol"
+)
+
+// stallAfter is how long consuming may stand still, with free slots, before
+// the watchdog drops the broker's connections. It is longer than any call of a
+// Broker may take.
+const stallAfter = 10 * time.Second
+
+// maxClaim bounds one claim, so that one script does not hold Redis for long
+// and one worker does not take a whole queue at once.
+const maxClaim = 100
+
+// fetch claims messages while there is room, until ctx ends.
+func (w *Worker) fetch(ctx, store context.Context) {
+	var pause retryPause
+	for ctx.Err() == nil {
+		room := w.room()
+		if room == 0 {
+			w.looked(nil)
+			select {
+			case <-ctx.Done():
+			case <-w.pool.changed:
+			case <-time.After(time.Second): // an ETA task may have been lost or run
+			}
+			continue
+		}
+		// A claim that has begun is never cancelled: the messages would be ours
+		// without our knowing. It has a deadline of its own.
+		ds, err := w.broker.Claim(store, min(room, maxClaim))
+		if err == nil && len(ds) == 0 {
+			w.looked(nil)
+			pause.reset()
+			err = w.broker.Wait(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			w.looked(err)
+			if pause.report() {
+				w.log.Error("cannot consume, will try again", "error", err)
+			}
+			pause.sleep(ctx)
+			continue
+		}
+		if len(ds) == 0 {
+			continue
+		}
+		w.looked(nil)
+		pause.reset()
+		if w.accept(store, ds) {
+			// Nothing but tasks of others: leave the queue to them for a moment.
+			pause.n = min(pause.n+3, 6)
+			pause.sleep(ctx)
+		}
+	}
+}
+
+// room is the number of messages that may be claimed now.
+func (w *Worker) room() int {
+	if w.cfg.ETATaskLimit > 0 && w.eta.len() >= w.cfg.ETATaskLimit {
+		return 0
+	}
+	return max(0, w.pool.size()*w.cfg.PrefetchMultiplier-w.pool.load())
+}
+
+// looked notes a look into the queues for Status and the watchdog.
+func (w *Worker) looked(err error) {
+	if err == nil {
+		w.round.Store(w.now().UnixNano())
+		w.fault.Store(nil)
+		return
+	}
+	text := err.Error()
+	w.fault.Store(&text)
+}
+
+// accept takes claimed messages in: decodes them, and sorts out what cannot or
+// need not run. It reports whether every one of them was a task of others.
+func (w *Worker) accept(store context.Context, ds []Delivery) (allForeign bool) {
+	foreign := 0
+	var ready []*request
+	for _, d := range ds {
+		w.counts.received.Add(1)
+		m, err := protocol.Decode(d.Raw, w.cfg.Limits)
+		if err != nil {
+			w.setAside(store, d, err)
+			continue
+		}
+		r := w.newRequest(d, m)
+		def, known := w.tasks[m.Task]
+		if !known {
+			foreign++
+			w.unknown(store, r)
+			continue
+		}
+		r.use(def, w)
+		w.held.add(r)
+		switch {
+		case r.expired(w.now()):
+			w.revoke(store, r, "expired")
+		case m.ETA.After(w.now()):
+			w.eta.add(r)
+		default:
+			ready = append(ready, r)
+		}
+	}
+	if len(ready) > 0 && !w.pool.add(ready...) {
+		w.giveBack(store, ready)
+	}
+	return foreign == len(ds) && w.cfg.UnknownTasks == RequeueUnknown
+}
+
+// setAside moves an undecodable message to the dead letters.
+func (w *Worker) setAside(ctx context.Context, d Delivery, err error) {
+	reason := "undecodable"
+	if de, ok := errors.AsType[*protocol.DecodeError](err); ok {
+		reason = string(de.Reason)
+	}
+	w.deadLettered(d.Queue, reason)
+	_ = w.persist(ctx, "set a message aside", func(ctx context.Context) error {
+		return w.broker.Settle(ctx, Settlement{Delivery: d, DeadLetter: reason})
+	})
+}
+
+// unknown applies the policy for task names that are not registered.
+func (w *Worker) unknown(ctx context.Context, r *request) {
+	s := Settlement{Delivery: r.delivery}
+	switch w.cfg.UnknownTasks {
+	case RequeueUnknown:
+		r.log.Debug("task is not registered here, left to other workers")
+		s.Requeue = true
+	case RejectUnknown:
+		r.log.Error("task is not registered, message dropped")
+		s.Result = w.notRegistered(r)
+	default:
+		w.counts.deadLettered.Add(1)
+		r.log.Error("task is not registered, message set aside in the dead letters")
+		s.Result = w.notRegistered(r)
+		s.DeadLetter = "unknown task"
+	}
+	_ = w.persist(ctx, "settle an unknown task", func(ctx context.Context) error { return w.broker.Settle(ctx, s) })
+}
+
+func (w *Worker) notRegistered(r *request) *protocol.Result {
+	res := w.result(r.msg, protocol.StateFailure)
+	res.Exception = &protocol.Exception{Type: "NotRegistered", Module: "celery.exceptions", Args: []any{r.msg.Task}}
+	res.DateDone = w.now()
+	return res
+}
+
+// revoke ends a message without running it, as REVOKED.
+func (w *Worker) revoke(ctx context.Context, r *request, reason string) {
+	if !w.held.remove(r) {
+		return
+	}
+	w.counts.revoked.Add(1)
+	r.log.Info("task revoked", "reason", reason)
+	s := Settlement{Delivery: r.delivery}
+	if !r.ignoreResult {
+		s.Result = w.result(r.msg, protocol.StateRevoked)
+		s.Result.Exception = &protocol.Exception{Type: "TaskRevokedError", Module: "celery.exceptions", Args: []any{reason}}
+		s.Result.DateDone = w.now()
+	}
+	_ = w.persist(ctx, "revoke a task", func(ctx context.Context) error { return w.broker.Settle(ctx, s) })
+}
+
+// releaseDue moves tasks whose ETA has come into the pool, until ctx ends. The
+// clock is read at least once a second: it may be set while we wait.
+func (w *Worker) releaseDue(ctx, store context.Context) {
+	for {
+		rs, next := w.eta.due(w.now())
+		var run []*request
+		for _, r := range rs {
+			switch {
+			case !w.held.has(r): // lost while it waited
+			case r.expired(w.now()):
+				w.revoke(store, r, "expired")
+			default:
+				run = append(run, r)
+			}
+		}
+		if len(run) > 0 && !w.pool.add(run...) {
+			w.giveBack(store, run)
+		}
+		var timer <-chan time.Time
+		if next > 0 {
+			timer = time.After(min(next, time.Second))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.eta.wake:
+		case <-timer:
+		}
+	}
+}
+
+// watch notices a consumer that stands still though there is room, which the
+// deadlines of the broker should make impossible, and rebuilds its connections.
+func (w *Worker) watch(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		still := w.now().Sub(time.Unix(0, w.round.Load()))
+		if still > stallAfter && w.fault.Load() == nil && w.room() > 0 {
+			w.log.Error("consuming stands still, connections are rebuilt", "for", still.Round(time.Second))
+			w.broker.Reset()
+			w.round.Store(w.now().UnixNano())
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package worker
+
+import (
+	"context"
+)
+
+// A Handler runs one task. Its error decides what becomes of the message: nil
+// stores SUCCESS with the result; an error made by [Retry], [Reject],
+// [Requeue] or [GiveUp], and [ErrIgnore], do what their names say, as the
+// exceptions Retry, Reject and Ignore of celery.exceptions do; any other error,
+// or a panic, stores FAILURE.
+//
+// ctx ends at the soft time limit, when the message is no longer ours, and when
+// the grace period of a stop is over; [context.Cause] tells which:
+// [ErrSoftTimeLimit], [ErrTimeLimit], [ErrLost] or [ErrStopped].
+//
+// The result must be encodable as JSON.
+type Handler interface {
+	Run(ctx context.Context, t *Task) (result any, err error)
+}
+
+// HandlerFunc makes a Handler of a plain function.
+type HandlerFunc func(ctx context.Context, t *Task) (any, error)
+
+// Run calls f.
+func (f HandlerFunc) Run(ctx context.Context, t *Task) (any, error) { return f(ctx, t) }
+
+// Middleware wraps a Handler: logging, metrics, tracing, rate limits.
+type Middleware func(Handler) Handler
+
+// Func makes a Handler of a typed function. The exported fields of A are, in
+// order, the positional parameters; the tag `celery:"user_id"` names the
+// keyword, `celery:"user_id,optional"` makes a parameter one with a default
+// (the field keeps its zero value). Arguments that do not fit end in FAILURE
+// with TypeError and are not retried, like the wrong call of a Python function.
+//
+// For a task without arguments A is struct{}.
+func Func[A, R any](fn func(ctx context.Context, args A) (R, error)) Handler {
+	return HandlerFunc(func(ctx context.Context, t *Task) (any, error) {
+		var args A
+		if err := t.Bind(&args); err != nil {
+			return nil, err
+		}
+		return fn(ctx, args)
+	})
+}
+
+type taskKey struct{}
+
+// TaskFrom returns the task that ctx belongs to; ok is false outside a handler.
+func TaskFrom(ctx context.Context) (t *Task, ok bool) {
+	t, ok = ctx.Value(taskKey{}).(*Task)
+	return t, ok
+}
+
+// NewContext returns a context that carries t, as a Handler receives it. The
+// engine and package workertest call it; a handler has no need to.
+func NewContext(ctx context.Context, t *Task) context.Context {
+	return context.WithValue(ctx, taskKey{}, t)
+}

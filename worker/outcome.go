@@ -1,0 +1,114 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/evently/workers/worker/protocol"
+)
+
+// outcome is what a run of a handler leads to.
+type outcome struct {
+	state      string              // protocol state to store; "" stores nothing
+	result     any                 // for SUCCESS
+	exception  *protocol.Exception // for RETRY and FAILURE
+	traceback  string
+	retry      bool
+	free       bool          // the retry does not count
+	countdown  time.Duration // of the retry
+	requeue    bool          // to the end of the queue
+	giveBack   bool          // to the front of the queue: a stop cut the run short
+	drop       bool          // the message is another worker's now
+	deadLetter string        // reason
+	err        error         // for the log
+}
+
+// errPanic marks what a handler's panic is turned into.
+type errPanic struct {
+	value any
+	stack string
+}
+
+// Error leaves the value out unless it is an error or a runtime fault: panic
+// values are made in anger and may hold anything.
+func (e *errPanic) Error() string {
+	if err, ok := e.value.(error); ok {
+		return "panic: " + err.Error()
+	}
+	return fmt.Sprintf("panic: %v", e.value)
+}
+
+var errGoexit = errors.New("handler ended its goroutine (runtime.Goexit)")
+
+// decide turns what a handler returned into what becomes of the message. cause
+// is context.Cause of the handler's context, nil while it was alive. It is
+// pure: the whole policy is a table in its test.
+func decide(t *Task, d Definition, result any, err, cause error) outcome {
+	switch {
+	case err == nil:
+		// Even when the message went to another worker meanwhile: done is done,
+		// and the broker stores a SUCCESS in any case.
+		return outcome{state: protocol.StateSuccess, result: result}
+	case errors.Is(err, ErrLost), errors.Is(cause, ErrLost):
+		return outcome{drop: true, err: ErrLost}
+	}
+	if g, ok := errors.AsType[*GiveUpError](err); ok {
+		return outcome{state: protocol.StateSuccess, result: g.Result, deadLetter: g.Reason, err: err}
+	}
+	if r, ok := errors.AsType[*RejectError](err); ok {
+		if r.Requeue {
+			return outcome{requeue: true, err: err}
+		}
+		return outcome{deadLetter: "rejected: " + r.Reason, err: err}
+	}
+	if errors.Is(err, ErrIgnore) {
+		return outcome{err: nil}
+	}
+	// The handler was cut off by a stop, not by its own fault: that costs no retry.
+	if errors.Is(cause, ErrStopped) {
+		return outcome{giveBack: true, err: ErrStopped}
+	}
+	if r, ok := errors.AsType[*RetryError](err); ok {
+		return decideRetry(t, d, r)
+	}
+	if errors.Is(cause, ErrSoftTimeLimit) && (errors.Is(err, context.Canceled) || errors.Is(err, ErrSoftTimeLimit)) {
+		return failure(&Exception{Type: "SoftTimeLimitExceeded", Module: "billiard.exceptions", Args: []any{}, Err: ErrSoftTimeLimit}, "")
+	}
+	if p, ok := errors.AsType[*errPanic](err); ok {
+		return failure(&Exception{Type: "RuntimeError", Args: []any{p.Error()}, Err: p}, p.stack)
+	}
+	return failure(err, "")
+}
+
+func decideRetry(t *Task, d Definition, r *RetryError) outcome {
+	if t.LastAttempt() && !r.Free {
+		if r.Err == nil {
+			return failure(&Exception{
+				Type: "MaxRetriesExceededError", Module: "celery.exceptions",
+				Args: []any{fmt.Sprintf("Can't retry %s[%s] args:() kwargs:{}", t.Name, t.ID)},
+			}, "")
+		}
+		return failure(r.Err, "")
+	}
+	countdown := r.Countdown
+	if countdown <= 0 {
+		countdown = d.Backoff.Delay(t.Retries)
+	}
+	o := outcome{state: protocol.StateRetry, retry: true, free: r.Free, countdown: countdown, err: r}
+	if r.Err != nil {
+		o.exception = wire(r.Err)
+	}
+	o.traceback = fmt.Sprintf("celery.exceptions.Retry: Retry in %gs", countdown.Seconds())
+	return o
+}
+
+func failure(err error, stack string) outcome {
+	e := wire(err)
+	traceback := stack
+	if traceback == "" && !errors.Is(err, ErrTimeLimit) { // no stack raised that one
+		traceback = e.Module + "." + e.Type + ": " + err.Error()
+	}
+	return outcome{state: protocol.StateFailure, exception: e, traceback: traceback, err: err}
+}

@@ -1,0 +1,102 @@
+package worker
+
+import "sync"
+
+// pool runs requests in the order of their arrival, as many at once as it has
+// slots. Nothing waits in a goroutine: a request that has no slot is a slice
+// element, so that it can be given back at a stop.
+type pool struct {
+	mu      sync.Mutex
+	slots   int
+	active  int
+	ready   []*request
+	closed  bool
+	idle    chan struct{} // closed when closed and active == 0
+	run     func(*request)
+	changed chan struct{} // capacity 1: something ended or was resized
+	wg      sync.WaitGroup
+}
+
+func newPool(slots int) *pool {
+	return &pool{slots: slots, idle: make(chan struct{}), changed: make(chan struct{}, 1)}
+}
+
+// add queues rs. It reports false when the pool is closed; rs stay the
+// caller's.
+func (p *pool) add(rs ...*request) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.ready = append(p.ready, rs...)
+	p.dispatch()
+	return true
+}
+
+// dispatch starts what has a slot; p.mu is held.
+func (p *pool) dispatch() {
+	for !p.closed && p.active < p.slots && len(p.ready) > 0 {
+		r := p.ready[0]
+		p.ready[0] = nil
+		p.ready = p.ready[1:]
+		p.active++
+		p.wg.Go(func() {
+			defer p.done()
+			p.run(r)
+		})
+	}
+}
+
+func (p *pool) done() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.active--
+	p.dispatch()
+	if p.closed && p.active == 0 {
+		close(p.idle)
+	}
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
+// load is the number of requests that run or wait for a slot.
+func (p *pool) load() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.active + len(p.ready)
+}
+
+// size is the number of slots.
+func (p *pool) size() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.slots
+}
+
+func (p *pool) running() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.active
+}
+
+// close starts nothing more and returns what had not begun.
+func (p *pool) close() []*request {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	rs := p.ready
+	p.ready = nil
+	if p.active == 0 {
+		close(p.idle)
+	}
+	return rs
+}
+
+// drained is closed when, after close, the last running request ended.
+func (p *pool) drained() <-chan struct{} { return p.idle }

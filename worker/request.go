@@ -1,0 +1,108 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/evently/workers/worker/protocol"
+)
+
+// request is one message in the hands of this worker, Celery's word for it.
+type request struct {
+	delivery Delivery
+	msg      *protocol.Message
+	task     *Task
+	def      definition
+	log      *slog.Logger
+
+	soft, hard   time.Duration // 0: no limit
+	ignoreResult bool
+	acksEarly    bool
+
+	mu     sync.Mutex
+	cancel context.CancelCauseFunc // of the running handler
+	cause  error                   // ended before it ran
+}
+
+func (w *Worker) newRequest(d Delivery, m *protocol.Message) *request {
+	root := m.RootID
+	if root == "" {
+		root = m.ID
+	}
+	correlation := m.CorrelationID
+	if correlation == "" {
+		correlation = m.ID
+	}
+	log := w.log.With("task", m.Task, "task_id", m.ID, "root_id", root, "correlation_id", correlation)
+	r := &request{delivery: d, msg: m, log: log}
+	r.task = &Task{
+		ID: m.ID, Name: m.Task, RootID: root, ParentID: m.ParentID, CorrelationID: correlation,
+		Queue: d.Queue, Retries: m.Retries, ETA: m.ETA, Expires: m.Expires, Redelivered: m.Redelivered,
+		Message: m, Logger: log,
+		held: func(ctx context.Context) (bool, error) {
+			if r.acksEarly {
+				return true, nil
+			}
+			if !w.held.has(r) {
+				return false, nil
+			}
+			return w.broker.Held(ctx, d.Claim)
+		},
+	}
+	return r
+}
+
+// use decides what the definition, the worker and the message say together.
+func (r *request) use(def definition, w *Worker) {
+	r.def = def
+	r.task.MaxRetries = def.maxRetries()
+	r.acksEarly = def.AcksEarly || w.cfg.AcksEarly
+	r.ignoreResult = def.IgnoreResult || w.cfg.IgnoreResult
+	// Every current producer sends the header, as false unless it was asked
+	// for; only true says something.
+	if h := r.msg.IgnoreResult; h != nil && *h {
+		r.ignoreResult = true
+	}
+	r.hard = firstSet(r.msg.HardTimeLimit, def.TimeLimit, w.cfg.TaskTimeLimit)
+	r.soft = firstSet(r.msg.SoftTimeLimit, def.SoftTimeLimit, w.cfg.TaskSoftTimeLimit)
+	if r.hard > 0 && r.soft >= r.hard {
+		r.soft = 0 // the hard limit comes first
+	}
+}
+
+func firstSet(ds ...time.Duration) time.Duration {
+	for _, d := range ds {
+		if d > 0 {
+			return d
+		}
+	}
+	return 0
+}
+
+func (r *request) expired(now time.Time) bool {
+	return !r.msg.Expires.IsZero() && now.After(r.msg.Expires)
+}
+
+// begin returns the context that the handler runs in.
+func (r *request) begin(work context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(NewContext(work, r.task))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cancel = cancel
+	if r.cause != nil {
+		cancel(r.cause)
+	}
+	return ctx, cancel
+}
+
+// end ends the run of the handler, now or when it begins.
+func (r *request) end(cause error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cause = cause
+	if r.cancel != nil {
+		r.cancel(cause)
+	}
+}

@@ -1,0 +1,95 @@
+package worker
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/evently/workers/worker/protocol"
+)
+
+// State is where a Worker is in its life.
+type State int32
+
+const (
+	StateNew      State = iota // Run was not called yet
+	StateRunning               // consuming, or trying to
+	StateStopping              // claims nothing more, running tasks finish
+	StateStopped               // Run is about to return or has
+)
+
+// String returns the state in lower case.
+func (s State) String() string {
+	switch s {
+	case StateRunning:
+		return "running"
+	case StateStopping:
+		return "stopping"
+	case StateStopped:
+		return "stopped"
+	default:
+		return "new"
+	}
+}
+
+// Status is a snapshot of a Worker, for health checks.
+type Status struct {
+	Node        string
+	State       State
+	Consuming   bool      // running, and the broker answered within the last seconds
+	LastLook    time.Time // into the queues, completed
+	Fault       string    // why consuming does not work; "" when it does
+	Concurrency int
+	Running     int // handlers at work
+	Reserved    int // claimed, waiting for a slot
+	Scheduled   int // claimed, waiting for their ETA
+	Aborted     int // handlers that go on after their hard time limit
+
+	Received, Succeeded, Failed, Retried, Revoked, DeadLettered, Lost int64 // since the start
+}
+
+type counters struct {
+	received, succeeded, failed, retried, revoked, deadLettered, lost atomic.Int64
+}
+
+// Status returns what the worker is doing. It costs no I/O.
+func (w *Worker) Status() Status {
+	s := Status{
+		Node: w.cfg.Name, State: State(w.state.Load()), LastLook: time.Unix(0, w.round.Load()),
+		Concurrency: w.pool.size(), Running: w.pool.running(), Scheduled: w.eta.len(), Aborted: int(w.aborted.Load()),
+		Received: w.counts.received.Load(), Succeeded: w.counts.succeeded.Load(), Failed: w.counts.failed.Load(),
+		Retried: w.counts.retried.Load(), Revoked: w.counts.revoked.Load(),
+		DeadLettered: w.counts.deadLettered.Load(), Lost: w.counts.lost.Load(),
+	}
+	s.Reserved = max(0, w.pool.load()-s.Running)
+	if f := w.fault.Load(); f != nil {
+		s.Fault = *f
+	}
+	s.Consuming = s.State == StateRunning && s.Fault == "" && w.now().Sub(s.LastLook) < 2*stallAfter
+	return s
+}
+
+// count notes and logs how a task ended.
+func (w *Worker) count(log *slog.Logger, o outcome, s Settlement) {
+	if o.deadLetter != "" {
+		w.counts.deadLettered.Add(1)
+		log = log.With("dead_letter", o.deadLetter)
+	}
+	switch {
+	case o.retry && s.Publish != nil:
+		w.counts.retried.Add(1)
+		log.Warn("task will be retried", "countdown", o.countdown.Seconds(), "error", o.err)
+	case s.Result != nil && s.Result.Status == protocol.StateSuccess:
+		w.counts.succeeded.Add(1)
+		log.Info("task succeeded")
+	case s.Result != nil && s.Result.Status == protocol.StateFailure, o.state == protocol.StateFailure:
+		w.counts.failed.Add(1)
+		log.Error("task failed", "error", o.err)
+	case o.deadLetter != "":
+		log.Error("task rejected")
+	case o.requeue:
+		log.Warn("task requeued", "error", o.err)
+	default:
+		log.Info("task ended")
+	}
+}

@@ -1,0 +1,185 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/evently/workers/worker/protocol"
+)
+
+// Worker consumes task messages and runs the registered handlers. Make one
+// with New.
+type Worker struct {
+	cfg     Config
+	log     *slog.Logger
+	broker  Broker
+	origin  string // header "origin" of what this process publishes
+	tasks   map[string]definition
+	now     func() time.Time
+	pool    *pool
+	eta     *schedule
+	held    *holdings
+	stopNow chan struct{}
+	once    sync.Once
+	ran     atomic.Bool
+
+	round   atomic.Int64 // unix nanoseconds of the last complete look into the queues
+	fault   atomic.Pointer[string]
+	state   atomic.Int32
+	aborted atomic.Int64 // handlers that ran on after their hard time limit
+
+	counts counters
+}
+
+// definition is a Definition with everything decided that New can decide.
+type definition struct {
+	Definition
+	handler Handler // with all middleware
+	name    string
+}
+
+// New checks cfg and makes a Worker of it. Its error names every fault.
+func New(cfg Config) (*Worker, error) {
+	cfg, err := cfg.normalise()
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{
+		cfg:     cfg,
+		log:     cfg.Logger,
+		broker:  cfg.Broker,
+		tasks:   make(map[string]definition, len(cfg.Tasks)),
+		now:     time.Now,
+		held:    newHoldings(),
+		stopNow: make(chan struct{}),
+		origin:  fmt.Sprintf("gen%d@%s", os.Getpid(), nodeName("%h")),
+	}
+	for name, d := range cfg.Tasks {
+		h := d.Handler
+		for _, m := range slices.Backward(cfg.Middleware) {
+			h = m(h)
+		}
+		w.tasks[name] = definition{Definition: d, handler: h, name: name}
+	}
+	w.eta = newSchedule()
+	w.pool = newPool(cfg.Concurrency)
+	return w, nil
+}
+
+func processors() int { return runtime.GOMAXPROCS(0) }
+
+// Run consumes until ctx ends, then stops warmly: it claims nothing more, gives
+// back at once what has not begun, and waits up to Config.Grace for the running
+// tasks. What is not done by then has its context ended with ErrStopped, and
+// goes back to the front of its queue when it returns an error. Run returns nil
+// after such a stop. A Worker runs once.
+//
+// Faults of the broker never end Run: it waits, with a backoff of up to one
+// second, and says so in Status and in the log.
+func (w *Worker) Run(ctx context.Context) error {
+	if w.ran.Swap(true) {
+		return fmt.Errorf("worker %s: Run was called twice; make a new Worker", w.cfg.Name)
+	}
+	err := w.broker.Consume(Session{
+		Node: w.cfg.Name, Queues: w.cfg.Queues,
+		Lost:         w.lost,
+		DeadLettered: w.deadLettered,
+	})
+	if err != nil {
+		return fmt.Errorf("worker %s: %w", w.cfg.Name, err)
+	}
+	w.log.Info("worker starts", "node", w.cfg.Name, "queues", w.cfg.Queues, "concurrency", w.cfg.Concurrency, "tasks", len(w.tasks))
+	w.round.Store(w.now().UnixNano())
+	w.state.Store(int32(StateRunning))
+
+	life, end := newLifecycle(ctx)
+	defer end.lease()
+	w.pool.run = func(r *request) { w.execute(life, r) }
+
+	var g errgroup.Group
+	g.Go(func() error { return w.broker.Run(life.lease) })
+	g.Go(func() error { w.watch(ctx); return nil })
+	g.Go(func() error {
+		defer end.lease()
+		var fetching sync.WaitGroup
+		fetching.Go(func() { w.fetch(ctx, life.store) })
+		fetching.Go(func() { w.releaseDue(ctx, life.store) })
+		fetching.Wait()
+		w.stop(life, end)
+		return nil
+	})
+	err = g.Wait()
+	w.state.Store(int32(StateStopped))
+	if err != nil {
+		return fmt.Errorf("worker %s: %w", w.cfg.Name, err)
+	}
+	w.log.Info("worker stopped", "node", w.cfg.Name)
+	return nil
+}
+
+// StopNow ends the grace period of a stop: the second SIGTERM of an impatient
+// operator. Contexts of running tasks end at once. It may be called at any time.
+func (w *Worker) StopNow() { w.once.Do(func() { close(w.stopNow) }) }
+
+// giveBack returns messages to the front of their queues in their old order.
+func (w *Worker) giveBack(ctx context.Context, rs []*request) {
+	ds := make([]Delivery, 0, len(rs))
+	for _, r := range rs {
+		if w.held.remove(r) {
+			ds = append(ds, r.delivery)
+		}
+	}
+	if len(ds) == 0 {
+		return
+	}
+	// With the broker away to the end of the stop the leases run out by themselves.
+	_ = w.persist(ctx, "give back messages", func(ctx context.Context) error { return w.broker.Return(ctx, ds) })
+}
+
+// lost hears from the broker that a claim is another worker's now.
+func (w *Worker) lost(claim string) {
+	r := w.held.take(claim)
+	if r == nil {
+		return
+	}
+	w.counts.lost.Add(1)
+	r.log.Warn("message is no longer ours: its lease ran out")
+	r.end(ErrLost)
+}
+
+func (w *Worker) deadLettered(queue, reason string) {
+	w.counts.deadLettered.Add(1)
+	w.log.Error("message set aside in the dead letters", "queue", queue, "reason", reason)
+}
+
+// persist repeats op until it succeeds, ctx ends, or op says that the message
+// is not ours. What was decided must reach the broker, however long it is away.
+func (w *Worker) persist(ctx context.Context, what string, op func(context.Context) error) error {
+	var b retryPause
+	for {
+		err := op(ctx)
+		if err == nil || err == ErrLost {
+			return err
+		}
+		if b.report() {
+			w.log.Error("broker refused, will try again", "doing", what, "error", err)
+		}
+		if !b.sleep(ctx) {
+			return err
+		}
+	}
+}
+
+// result begins the stored form of the state of a task.
+func (w *Worker) result(m *protocol.Message, state string) *protocol.Result {
+	return &protocol.Result{Status: state, TaskID: m.ID, ParentID: m.ParentID, GroupID: m.Group}
+}

@@ -1,0 +1,28 @@
+package workertest_test
+
+import (
+	"testing"
+
+	"github.com/evently/workers/worker/workertest"
+)
+
+func TestBrokerInMemory(t *testing.T) {
+	workertest.TestBroker(t, func(t *testing.T) workertest.Fixture {
+		b := workertest.NewBroker()
+		return workertest.Fixture{
+			Broker: b, Push: b.Push, Queued: b.Queued, Unacked: b.Unacked,
+			Stored: func(id string) string {
+				if r := b.Result(id); r != nil {
+					return r.Status
+				}
+				return ""
+			},
+			DeadLetters: func() (reasons []string) {
+				for _, l := range b.DeadLetters() {
+					reasons = append(reasons, l.Reason)
+				}
+				return reasons
+			},
+		}
+	})
+}

@@ -1,0 +1,137 @@
+// Package workertest tests handlers without Redis, and Brokers against what the
+// engine expects of them.
+package workertest
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// Call is one call of a task.
+type Call struct {
+	Task    string
+	Args    []any          // positional arguments, anything that encodes as JSON
+	Kwargs  map[string]any // keyword arguments
+	Retries int            // attempts made before
+	Expires time.Time
+	// ID of the task; default: a new UUID.
+	ID string
+}
+
+// Outcome is what became of a Call.
+type Outcome struct {
+	// State that the caller sees at the end: SUCCESS, FAILURE, RETRY, REVOKED;
+	// "" when nothing was stored.
+	State string
+	// Result as JSON, for SUCCESS. Decode it with protocol.Unmarshal.
+	Result protocol.Raw
+	// Exception of FAILURE, RETRY and REVOKED.
+	Exception *protocol.Exception
+	// Retry is the message of the next attempt. It is not run.
+	Retry *protocol.Message
+	// DeadLetter is the reason why the message was set aside, or "".
+	DeadLetter string
+}
+
+// Run runs one call of a task in a real worker, from the message to what is
+// stored, and returns the outcome. It fails the test when the call cannot be
+// encoded or does not end within a minute.
+func Run(t testing.TB, tasks map[string]worker.Definition, c Call) Outcome {
+	t.Helper()
+	if c.ID == "" {
+		c.ID = uuid.NewString()
+	}
+	raw, err := c.encode()
+	if err != nil {
+		t.Fatalf("encode the call of %s: %v", c.Task, err)
+	}
+
+	b := NewBroker()
+	b.hold = true // one attempt is what is asked for
+	w, err := worker.New(worker.Config{
+		Broker: b, Tasks: tasks, Concurrency: 1, Queues: []string{"test"},
+		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	if err != nil {
+		t.Fatalf("make a worker: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	b.Push("test", 0, raw)
+	go func() { done <- w.Run(ctx) }()
+	deadline := time.After(time.Minute)
+	for ended := false; !ended; {
+		changed := b.Changed()
+		if ended = len(b.Queued("test")) == 0 && b.Unacked() == 0; ended {
+			break
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Errorf("%s did not end within a minute", c.Task)
+			ended = true
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("run the worker: %v", err)
+	}
+	return b.outcome(t, c.ID)
+}
+
+func (c Call) encode() ([]byte, error) {
+	if c.Args == nil {
+		c.Args = []any{}
+	}
+	if c.Kwargs == nil {
+		c.Kwargs = map[string]any{}
+	}
+	args, err := protocol.Marshal(c.Args)
+	if err != nil {
+		return nil, err
+	}
+	kwargs, err := protocol.Marshal(c.Kwargs)
+	if err != nil {
+		return nil, err
+	}
+	return protocol.Encode(&protocol.Message{
+		ID: c.ID, RootID: c.ID, CorrelationID: c.ID, Task: c.Task, Args: args, Kwargs: kwargs,
+		Retries: c.Retries, Expires: c.Expires, DeliveryTag: uuid.NewString(), RoutingKey: "test",
+	})
+}
+
+func (b *Broker) outcome(t testing.TB, id string) Outcome {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var o Outcome
+	if r := b.results[id]; r != nil {
+		o.State, o.Exception = r.Status, r.Exception
+		if r.Status == protocol.StateSuccess {
+			raw, err := protocol.Marshal(r.Result)
+			if err != nil {
+				t.Errorf("encode the result: %v", err)
+			}
+			o.Result = raw
+		}
+	}
+	if len(b.sent) > 0 {
+		m, err := protocol.Decode(b.sent[0].Raw, protocol.Limits{})
+		if err != nil {
+			t.Errorf("decode the retry: %v", err)
+		}
+		o.Retry = m
+	}
+	if len(b.dead) > 0 {
+		o.DeadLetter = b.dead[0].Reason
+	}
+	return o
+}

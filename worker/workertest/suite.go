@@ -1,0 +1,351 @@
+package workertest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// Fixture is a Broker under test and the other side of it.
+type Fixture struct {
+	Broker worker.Broker
+	// Push puts a message to the end of a queue, as a producer does.
+	Push func(queue string, priority int, raw []byte)
+	// Queued returns the messages of a queue, next to be consumed first.
+	Queued func(queue string) [][]byte
+	// Stored returns the status stored for a task id, "" for none.
+	Stored func(id string) string
+	// DeadLetters returns the reasons of all dead letters.
+	DeadLetters func() []string
+	// Unacked returns the number of claims.
+	Unacked func() int
+}
+
+// TestBroker is what every Broker must pass. fresh makes an empty one that
+// consumes nothing yet; it is called for each part of the suite.
+func TestBroker(t *testing.T, fresh func(t *testing.T) Fixture) {
+	for name, test := range map[string]func(*testing.T, Fixture){
+		"ClaimKeepsOrderAndPriority":  testClaimOrder,
+		"ClaimTakesNoMoreThanAsked":   testClaimMax,
+		"ClaimSetsGarbageAside":       testClaimGarbage,
+		"WaitSeesAMessage":            testWait,
+		"SettleStoresAndAcknowledges": testSettle,
+		"SettleTwiceIsHarmless":       testSettleTwice,
+		"SuccessIsNeverReplaced":      testSuccessStays,
+		"LostClaimStoresOnlySuccess":  testLostClaim,
+		"RequeueGoesToTheEnd":         testRequeue,
+		"ReturnKeepsOrder":            testReturn,
+		"StartCountsCrashesOnly":      testStart,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := fresh(t)
+			if err := f.Broker.Consume(worker.Session{Node: "w@test", Queues: []string{"a", "b"}}); err != nil {
+				t.Fatalf("Consume: %v", err)
+			}
+			test(t, f)
+		})
+	}
+}
+
+func message(t testing.TB, change ...func(*protocol.Message)) (id string, raw []byte) {
+	t.Helper()
+	m := &protocol.Message{
+		ID: uuid.NewString(), Task: "t", Args: protocol.Raw("[1.0, 100000000000000000000]"), Kwargs: protocol.Raw("{}"),
+		DeliveryTag: uuid.NewString(), RoutingKey: "a",
+	}
+	for _, f := range change {
+		f(m)
+	}
+	raw, err := protocol.Encode(m)
+	if err != nil {
+		t.Fatalf("encode: %v", err)
+	}
+	return m.ID, raw
+}
+
+func claim(t testing.TB, f Fixture, max int) []worker.Delivery {
+	t.Helper()
+	ds, err := f.Broker.Claim(context.Background(), max)
+	if err != nil {
+		t.Fatalf("Claim: %v", err)
+	}
+	return ds
+}
+
+func ids(t testing.TB, raws [][]byte) (ids []string) {
+	t.Helper()
+	for _, raw := range raws {
+		env, err := protocol.ParseEnvelope(raw)
+		if err != nil {
+			t.Fatalf("message in the queue: %v", err)
+		}
+		ids = append(ids, env.ID)
+	}
+	return ids
+}
+
+func delivered(t testing.TB, ds []worker.Delivery) []string {
+	t.Helper()
+	var raws [][]byte
+	for _, d := range ds {
+		raws = append(raws, d.Raw)
+	}
+	return ids(t, raws)
+}
+
+func success(id string) *protocol.Result {
+	return &protocol.Result{Status: protocol.StateSuccess, TaskID: id, Result: 1, DateDone: time.Now()}
+}
+
+func failed(id string) *protocol.Result {
+	return &protocol.Result{Status: protocol.StateFailure, TaskID: id, DateDone: time.Now(),
+		Exception: &protocol.Exception{Type: "ValueError", Module: "builtins", Args: []any{"no"}}}
+}
+
+func testClaimOrder(t *testing.T, f Fixture) {
+	var want []string
+	for _, priority := range []int{9, 6, 3, 0} {
+		var step []string
+		for range 3 {
+			id, raw := message(t, func(m *protocol.Message) { m.Priority = priority })
+			f.Push("a", priority, raw)
+			step = append(step, id)
+		}
+		want = append(step, want...)
+	}
+	ds := claim(t, f, 100)
+	if got := delivered(t, ds); !slices.Equal(got, want) {
+		t.Errorf("claimed %v, want %v", got, want)
+	}
+	for _, d := range ds {
+		if d.Queue != "a" || d.Claim == "" {
+			t.Errorf("delivery %q of queue %q, want a claim of queue a", d.Claim, d.Queue)
+		}
+	}
+	if n := f.Unacked(); n != len(want) {
+		t.Errorf("%d unacknowledged, want %d", n, len(want))
+	}
+}
+
+func testClaimMax(t *testing.T, f Fixture) {
+	for range 5 {
+		_, raw := message(t)
+		f.Push("b", 0, raw)
+	}
+	if n := len(claim(t, f, 3)); n != 3 {
+		t.Errorf("claimed %d, want 3", n)
+	}
+	if n := len(claim(t, f, 100)); n != 2 {
+		t.Errorf("claimed %d, want the 2 that were left", n)
+	}
+}
+
+func testClaimGarbage(t *testing.T, f Fixture) {
+	id, raw := message(t)
+	f.Push("a", 0, []byte("hello"))
+	f.Push("a", 0, raw)
+	if got := delivered(t, claim(t, f, 100)); !slices.Equal(got, []string{id}) {
+		t.Errorf("claimed %v, want only %s", got, id)
+	}
+	if got := f.DeadLetters(); len(got) != 1 || got[0] != "not-json" {
+		t.Errorf("dead letters %q, want one not-json", got)
+	}
+}
+
+func testWait(t *testing.T, f Fixture) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f.Broker.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}()
+	go func() { _, raw := message(t); f.Push("b", 9, raw) }()
+	for len(claim(t, f, 1)) == 0 {
+		if err := f.Broker.Wait(ctx); err != nil {
+			t.Fatalf("Wait: %v", err)
+		}
+	}
+}
+
+func testSettle(t *testing.T, f Fixture) {
+	id, raw := message(t)
+	f.Push("a", 0, raw)
+	d := claim(t, f, 1)[0]
+	next, publication := message(t)
+	err := f.Broker.Settle(context.Background(), worker.Settlement{
+		Delivery: d, Result: success(id), DeadLetter: "why",
+		Publish: &worker.Publication{Queue: "b", Priority: 6, Raw: publication},
+	})
+	if err != nil {
+		t.Fatalf("Settle: %v", err)
+	}
+	if got := f.Stored(id); got != protocol.StateSuccess {
+		t.Errorf("stored %q, want SUCCESS", got)
+	}
+	if n := f.Unacked(); n != 0 {
+		t.Errorf("%d unacknowledged, want 0", n)
+	}
+	if got := ids(t, f.Queued("b")); !slices.Equal(got, []string{next}) {
+		t.Errorf("published %v, want %s", got, next)
+	}
+	if got := f.DeadLetters(); !slices.Equal(got, []string{"why"}) {
+		t.Errorf("dead letters %q, want \"why\"", got)
+	}
+	if held, err := f.Broker.Held(context.Background(), d.Claim); err != nil || held {
+		t.Errorf("Held = %v, %v after Settle, want false", held, err)
+	}
+}
+
+func testSettleTwice(t *testing.T, f Fixture) {
+	id, raw := message(t)
+	f.Push("a", 0, raw)
+	_, publication := message(t)
+	s := worker.Settlement{Delivery: claim(t, f, 1)[0], Result: success(id), Publish: &worker.Publication{Queue: "b", Raw: publication}}
+	if err := f.Broker.Settle(context.Background(), s); err != nil {
+		t.Fatalf("Settle: %v", err)
+	}
+	if err := f.Broker.Settle(context.Background(), s); !errors.Is(err, worker.ErrLost) {
+		t.Errorf("second Settle: %v, want ErrLost", err)
+	}
+	if n := len(f.Queued("b")); n != 1 {
+		t.Errorf("published %d times, want once", n)
+	}
+}
+
+func testSuccessStays(t *testing.T, f Fixture) {
+	id, raw := message(t)
+	f.Push("a", 0, raw)
+	f.Push("a", 0, raw) // a copy under the same id and delivery tag
+	ds := claim(t, f, 2)
+	for i, r := range []*protocol.Result{success(id), failed(id)} {
+		if err := f.Broker.Settle(context.Background(), worker.Settlement{Delivery: ds[i], Result: r}); err != nil {
+			t.Fatalf("Settle %s: %v", r.Status, err)
+		}
+	}
+	if got := f.Stored(id); got != protocol.StateSuccess {
+		t.Errorf("stored %q, want SUCCESS", got)
+	}
+}
+
+func testLostClaim(t *testing.T, f Fixture) {
+	for _, r := range []func(string) *protocol.Result{failed, success} {
+		id, raw := message(t)
+		f.Push("a", 0, raw)
+		d := claim(t, f, 1)[0]
+		if err := f.Broker.Return(context.Background(), []worker.Delivery{d}); err != nil {
+			t.Fatalf("Return: %v", err)
+		}
+		again := claim(t, f, 1)
+		if len(again) != 1 || again[0].Claim == d.Claim {
+			t.Fatalf("a second delivery must be a new claim, got %v", again)
+		}
+		res := r(id)
+		if err := f.Broker.Settle(context.Background(), worker.Settlement{Delivery: d, Result: res}); !errors.Is(err, worker.ErrLost) {
+			t.Errorf("Settle %s of a lost claim: %v, want ErrLost", res.Status, err)
+		}
+		want := ""
+		if res.Status == protocol.StateSuccess {
+			want = protocol.StateSuccess
+		}
+		if got := f.Stored(id); got != want {
+			t.Errorf("stored %q, want %q", got, want)
+		}
+		if held, err := f.Broker.Held(context.Background(), again[0].Claim); err != nil || !held {
+			t.Errorf("the successor's claim is gone: Held = %v, %v", held, err)
+		}
+	}
+}
+
+func testRequeue(t *testing.T, f Fixture) {
+	first, raw1 := message(t)
+	second, raw2 := message(t)
+	f.Push("a", 0, raw1)
+	f.Push("a", 0, raw2)
+	if err := f.Broker.Settle(context.Background(), worker.Settlement{Delivery: claim(t, f, 1)[0], Requeue: true}); err != nil {
+		t.Fatalf("Settle: %v", err)
+	}
+	if got := ids(t, f.Queued("a")); !slices.Equal(got, []string{second, first}) {
+		t.Errorf("queue is %v, want %v", got, []string{second, first})
+	}
+}
+
+func testReturn(t *testing.T, f Fixture) {
+	var want []string
+	for range 5 {
+		id, raw := message(t)
+		f.Push("a", 0, raw)
+		want = append(want, id)
+	}
+	ds := claim(t, f, 3)
+	slices.Reverse(ds) // the order of the argument must not matter
+	if err := f.Broker.Return(context.Background(), ds); err != nil {
+		t.Fatalf("Return: %v", err)
+	}
+	if got := ids(t, f.Queued("a")); !slices.Equal(got, want) {
+		t.Errorf("queue is %v, want %v", got, want)
+	}
+	for i, raw := range f.Queued("a") {
+		m, err := protocol.Decode(raw, protocol.Limits{})
+		if err != nil {
+			t.Fatalf("decode: %v", err)
+		}
+		if m.Redelivered != (i < 3) {
+			t.Errorf("message %d: redelivered is %v", i, m.Redelivered)
+		}
+		if string(m.Args) != "[1.0, 100000000000000000000]" {
+			t.Errorf("message %d: args became %s", i, m.Args)
+		}
+	}
+	if n := f.Unacked(); n != 0 {
+		t.Errorf("%d unacknowledged, want 0", n)
+	}
+}
+
+func testStart(t *testing.T, f Fixture) {
+	ctx := context.Background()
+	id, raw := message(t)
+	f.Push("a", 0, raw)
+	d := claim(t, f, 1)[0]
+	if n, err := f.Broker.Start(ctx, d, &protocol.Result{Status: protocol.StateStarted, TaskID: id, Result: map[string]any{"pid": 1}}); n != 0 || err != nil {
+		t.Errorf("Start = %d, %v, want 0", n, err)
+	}
+	if got := f.Stored(id); got != protocol.StateStarted {
+		t.Errorf("stored %q, want STARTED", got)
+	}
+	// An orderly return is no crash.
+	if err := f.Broker.Return(ctx, []worker.Delivery{d}); err != nil {
+		t.Fatalf("Return: %v", err)
+	}
+	d = claim(t, f, 1)[0]
+	if n, err := f.Broker.Start(ctx, d, nil); n != 0 || err != nil {
+		t.Errorf("Start after Return = %d, %v, want 0", n, err)
+	}
+	if _, err := f.Broker.Start(ctx, worker.Delivery{Claim: "nobody's", Queue: "a", Raw: raw}, nil); !errors.Is(err, worker.ErrLost) {
+		t.Errorf("Start of a claim that is not ours: %v, want ErrLost", err)
+	}
+	if err := f.Broker.Settle(ctx, worker.Settlement{Delivery: d}); err != nil {
+		t.Fatalf("Settle: %v", err)
+	}
+	// A message that comes back without a return was dropped by a crash.
+	marked, err := protocol.MarkRedelivered(raw)
+	if err != nil {
+		t.Fatalf("MarkRedelivered: %v", err)
+	}
+	for want := 1; want <= 3; want++ {
+		f.Push("a", 0, marked)
+		d := claim(t, f, 1)[0]
+		if n, err := f.Broker.Start(ctx, d, nil); n != want || err != nil {
+			t.Errorf("Start = %d, %v, want %d", n, err, want)
+		}
+	}
+}
