@@ -1,0 +1,207 @@
+package redis
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config describes a Broker. Zero fields mean Celery's and kombu's defaults.
+type Config struct {
+	// URL as kombu writes it: redis://[user:password@]host[:port][/db],
+	// rediss:// for TLS, redis+socket:///path?virtual_host=db for a socket.
+	// Required.
+	URL string
+
+	// DB is the database when URL names none.
+	DB int
+
+	// TLS is used for rediss://. Default: certificates are verified against
+	// the roots of the system, TLS 1.2 or newer.
+	TLS *tls.Config
+
+	// KeyPrefix is put before every key (global_keyprefix), with nothing between.
+	KeyPrefix string
+
+	// ResultKeyPrefix is put before the keys of results (global_keyprefix of the
+	// result backend), followed by "_" unless it ends in one of : _ - .
+	ResultKeyPrefix string
+
+	// PrioritySteps are the priorities that have lists of their own
+	// (priority_steps). Default: 0, 3, 6, 9. Must be equal on all peers.
+	PrioritySteps []int
+
+	// Separator stands between a queue and its step (sep). Default: bytes 06 16.
+	Separator string
+
+	// VisibilityTimeout is the time after which an unacknowledged message that
+	// nobody renews is delivered again (visibility_timeout). Default: 3600 s.
+	// It must not be above that of any peer: the smallest one governs all.
+	VisibilityTimeout time.Duration
+
+	// ResultExpires is the life of a result (result_expires). Default: one
+	// day; negative: results stay for ever.
+	ResultExpires time.Duration
+
+	// OwnerTimeout is the silence after which a worker of this kind counts as
+	// dead and its messages are delivered again. Default: 15 s.
+	OwnerTimeout time.Duration
+
+	// MaxMessageSize in bytes; a larger message goes to the dead letters
+	// unparsed. Default: 1 MiB.
+	MaxMessageSize int
+
+	// DeadLettersMax bounds the number of dead letters, DeadLettersAge their
+	// age; the oldest are dropped. Defaults: 10,000 and 30 days.
+	DeadLettersMax int
+	DeadLettersAge time.Duration
+
+	// PollInterval is the pause between looks into empty queues where the
+	// server cannot tell of new messages without taking them (before Redis
+	// 6.2). Default: 100 ms.
+	PollInterval time.Duration
+
+	// Logger gets what happens. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+// Times of the connections. A command answers in microseconds; whoever takes
+// seconds is gone, or will be asked again.
+const (
+	dialTimeout    = 3 * time.Second
+	commandTimeout = 3 * time.Second
+	blockTime      = 3 * time.Second // of one wait for messages
+	blockMargin    = time.Second
+)
+
+// address is a parsed URL.
+type address struct {
+	network, host      string // for net.Dial
+	tls                bool
+	username, password string
+	db                 int
+}
+
+// String leaves the password out.
+func (a address) String() string { return fmt.Sprintf("%s/%d", a.host, a.db) }
+
+func parseURL(raw string, db int) (address, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		// The error of url.Parse quotes its input, password included.
+		return address{}, errors.New("redis URL is not a URL: want redis://[user:password@]host[:port][/db]; a password with special characters must be percent-encoded")
+	}
+	a := address{network: "tcp", db: db}
+	path := strings.Trim(u.Path, "/")
+	switch u.Scheme {
+	case "redis", "rediss":
+		a.tls = u.Scheme == "rediss"
+		host, port := u.Hostname(), u.Port()
+		if host == "" {
+			host = "localhost"
+		}
+		if port == "" {
+			port = "6379"
+		}
+		if strings.Contains(host, ":") {
+			host = "[" + host + "]"
+		}
+		a.host = host + ":" + port
+	case "redis+socket", "socket", "unix":
+		a.network, a.host = "unix", u.Path
+		path = u.Query().Get("virtual_host")
+		if a.host == "" {
+			return address{}, errors.New("redis URL has no socket path: want redis+socket:///path/to/redis.sock")
+		}
+	case "sentinel":
+		return address{}, errors.New("redis URL sentinel:// is not supported yet: give the address of the master as redis://")
+	default:
+		return address{}, fmt.Errorf("redis URL has the scheme %q: want redis, rediss or redis+socket", u.Scheme)
+	}
+	if path != "" {
+		n, err := strconv.Atoi(path)
+		if err != nil || n < 0 {
+			return address{}, errors.New("redis URL names a database that is no number: want redis://host:port/0")
+		}
+		a.db = n
+	}
+	if u.User != nil {
+		a.username = u.User.Username()
+		a.password, _ = u.User.Password()
+		if _, ok := u.User.Password(); !ok {
+			// redis://secret@host: kombu takes it for the user name, which
+			// without a password is of no use.
+			a.username = ""
+		}
+	}
+	return a, nil
+}
+
+// normalise fills in defaults and reports everything that is wrong.
+func (c Config) normalise() (Config, address, error) {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	var addr address
+	if c.URL == "" {
+		fault("URL is missing: want redis://host:port/db")
+	} else {
+		var err error
+		if addr, err = parseURL(c.URL, c.DB); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if len(c.PrioritySteps) == 0 {
+		c.PrioritySteps = []int{0, 3, 6, 9}
+	}
+	if !slices.IsSorted(c.PrioritySteps) || c.PrioritySteps[0] != 0 || c.PrioritySteps[len(c.PrioritySteps)-1] > 9 {
+		fault("PrioritySteps is %v: want rising numbers from 0 to at most 9, the first one 0", c.PrioritySteps)
+	}
+	if c.Separator == "" {
+		c.Separator = "\x06\x16"
+	}
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+		def   time.Duration
+	}{
+		{"VisibilityTimeout", &c.VisibilityTimeout, time.Hour},
+		{"OwnerTimeout", &c.OwnerTimeout, 15 * time.Second},
+		{"DeadLettersAge", &c.DeadLettersAge, 30 * 24 * time.Hour},
+		{"PollInterval", &c.PollInterval, 100 * time.Millisecond},
+	} {
+		if *d.value < 0 {
+			fault("%s is %v: want 0 for the default, or more", d.name, *d.value)
+		}
+		if *d.value == 0 {
+			*d.value = d.def
+		}
+	}
+	if c.VisibilityTimeout < time.Second {
+		fault("VisibilityTimeout is %v: want at least 1s, better an hour", c.VisibilityTimeout)
+	}
+	if c.ResultExpires == 0 {
+		c.ResultExpires = 24 * time.Hour
+	}
+	if c.MaxMessageSize < 0 || c.DeadLettersMax < 0 {
+		fault("MaxMessageSize and DeadLettersMax must not be negative")
+	}
+	if c.MaxMessageSize == 0 {
+		c.MaxMessageSize = 1 << 20
+	}
+	if c.DeadLettersMax == 0 {
+		c.DeadLettersMax = 10_000
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if err := errors.Join(faults...); err != nil {
+		return c, addr, fmt.Errorf("redis broker configuration: %w", err)
+	}
+	return c, addr, nil
+}

@@ -1,0 +1,163 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+)
+
+// maxConns bounds the connections of the pool. The limit is kept here, as that
+// of redigo's pool races with its Close.
+const maxConns = 8
+
+// newPool makes the pool of connections for everything that does not block.
+func (b *Broker) newPool() *redigo.Pool {
+	return &redigo.Pool{
+		DialContext: b.dial,
+		MaxIdle:     4,
+		IdleTimeout: 5 * time.Minute,
+		TestOnBorrowContext: func(_ context.Context, c redigo.Conn, last time.Time) error {
+			if time.Since(last) < time.Second {
+				return nil
+			}
+			_, err := c.Do("PING")
+			return err
+		},
+	}
+}
+
+// dial opens a connection with deadlines on everything.
+func (b *Broker) dial(ctx context.Context) (redigo.Conn, error) {
+	opts := []redigo.DialOption{
+		redigo.DialReadTimeout(commandTimeout),
+		redigo.DialWriteTimeout(commandTimeout),
+		redigo.DialDatabase(b.addr.db),
+		redigo.DialContextFunc(b.netDial),
+	}
+	if b.addr.password != "" {
+		opts = append(opts, redigo.DialUsername(b.addr.username), redigo.DialPassword(b.addr.password))
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	c, err := redigo.DialContext(ctx, b.addr.network, b.addr.host, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to redis %s: %w", b.addr, err)
+	}
+	return c, nil
+}
+
+// netDial does the TLS handshake itself, under the deadline of the dial.
+func (b *Broker) netDial(ctx context.Context, network, host string) (net.Conn, error) {
+	d := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}}
+	nc, err := d.DialContext(ctx, network, host)
+	if err != nil || !b.addr.tls {
+		return nc, err
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if b.cfg.TLS != nil {
+		cfg = b.cfg.TLS.Clone()
+	}
+	if cfg.ServerName == "" {
+		cfg.ServerName, _, _ = net.SplitHostPort(host)
+	}
+	tc := tls.Client(nc, cfg)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("TLS handshake: %w", err)
+	}
+	return tc, nil
+}
+
+// do runs fn with a connection of the pool. A connection that broke, or whose
+// server says that it is not the one to talk to, takes all others with it: they
+// lead to the same place.
+func (b *Broker) do(ctx context.Context, fn func(redigo.Conn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout+commandTimeout)
+	defer cancel()
+	select {
+	case b.slots <- struct{}{}:
+		defer func() { <-b.slots }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	b.poolMu.Lock()
+	pool := b.pool
+	b.poolMu.Unlock()
+	c, err := pool.GetContext(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	err = fn(c)
+	if err != nil && (c.Err() != nil || wrongServer(err)) {
+		b.resetPool(pool)
+	}
+	return err
+}
+
+// Reset implements [worker.Broker].
+func (b *Broker) Reset() {
+	b.poolMu.Lock()
+	pool := b.pool
+	b.poolMu.Unlock()
+	b.resetPool(pool)
+}
+
+// resetPool replaces pool, unless somebody was quicker.
+func (b *Broker) resetPool(pool *redigo.Pool) {
+	b.poolMu.Lock()
+	if b.pool != pool {
+		b.poolMu.Unlock()
+		return
+	}
+	b.pool = b.newPool()
+	b.poolMu.Unlock()
+	pool.Close() // connections in use are closed when they are given back
+}
+
+// wrongServer reports whether err is the answer of a server that another
+// connection may spare us: one that was demoted, is loading or shutting down,
+// or has taken our rights away since we logged in.
+func wrongServer(err error) bool {
+	var e redigo.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	code, _, _ := strings.Cut(string(e), " ")
+	switch code {
+	case "READONLY", "LOADING", "MASTERDOWN", "UNBLOCKED", "NOAUTH", "NOPERM", "WRONGPASS", "CLUSTERDOWN", "NOREPLICAS":
+		return true
+	}
+	return false
+}
+
+// hasCode reports whether err is a server error with that first word.
+func hasCode(err error, code string) bool {
+	var e redigo.Error
+	return errors.As(err, &e) && strings.HasPrefix(string(e), code)
+}
+
+// unknownCommand reports whether the server does not have the command.
+func unknownCommand(err error) bool {
+	var e redigo.Error
+	return errors.As(err, &e) && strings.Contains(strings.ToLower(string(e)), "unknown command")
+}
+
+// script runs s with keysAndArgs, of which the first n are keys.
+func (b *Broker) script(ctx context.Context, s *redigo.Script, n int, keysAndArgs ...any) (reply any, err error) {
+	err = b.do(ctx, func(c redigo.Conn) error {
+		reply, err = s.Do(c, append([]any{n}, keysAndArgs...)...)
+		return err
+	})
+	return reply, err
+}
+
+func (b *Broker) scriptInt(ctx context.Context, s *redigo.Script, n int, keysAndArgs ...any) (int, error) {
+	return redigo.Int(b.script(ctx, s, n, keysAndArgs...))
+}

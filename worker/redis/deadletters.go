@@ -1,0 +1,161 @@
+package redis
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+	"github.com/google/uuid"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// ErrNoDeadLetter: there is no dead letter with that id, or not any more.
+var ErrNoDeadLetter = errors.New("no such dead letter")
+
+// letterMeta is what is kept beside the bytes of a dead letter.
+type letterMeta struct {
+	Queue  string  `json:"queue"`
+	Reason string  `json:"reason"`
+	At     unixish `json:"at"`
+}
+
+// unixish is a time in seconds; the scripts write it as text.
+type unixish float64
+
+func (u *unixish) UnmarshalJSON(b []byte) error {
+	if len(b) > 1 && b[0] == '"' {
+		b = b[1 : len(b)-1]
+	}
+	f, err := strconv.ParseFloat(string(b), 64)
+	*u = unixish(f)
+	return err
+}
+
+func (u unixish) time() time.Time { return time.UnixMicro(int64(float64(u) * 1e6)).UTC() }
+
+func meta(queue, reason string) []byte {
+	b, err := json.Marshal(letterMeta{Queue: queue, Reason: reason, At: unixish(float64(time.Now().UnixMicro()) / 1e6)})
+	if err != nil {
+		return []byte(`{}`) // strings and a finite number: cannot happen
+	}
+	return b
+}
+
+// DeadLetters lists dead letters, the newest first, and tells how many there
+// are in all.
+func (b *Broker) DeadLetters(ctx context.Context, offset, limit int) (letters []worker.DeadLetter, total int, err error) {
+	var ids []string
+	err = b.do(ctx, func(c redigo.Conn) (err error) {
+		if total, err = redigo.Int(c.Do("ZCARD", b.keys.deadIndex)); err != nil {
+			return err
+		}
+		ids, err = redigo.Strings(c.Do("ZREVRANGE", b.keys.deadIndex, offset, offset+limit-1))
+		return err
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("list dead letters: %w", err)
+	}
+	for _, id := range ids {
+		l, err := b.DeadLetter(ctx, id)
+		if errors.Is(err, ErrNoDeadLetter) {
+			continue // gone meanwhile
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		letters = append(letters, l)
+	}
+	return letters, total, nil
+}
+
+// DeadLetter returns one dead letter, or ErrNoDeadLetter.
+func (b *Broker) DeadLetter(ctx context.Context, id string) (worker.DeadLetter, error) {
+	l := worker.DeadLetter{ID: id}
+	var m letterMeta
+	err := b.do(ctx, func(c redigo.Conn) (err error) {
+		if l.Raw, err = redigo.Bytes(c.Do("HGET", b.keys.dead, id)); err != nil {
+			return err
+		}
+		text, err := redigo.Bytes(c.Do("HGET", b.keys.deadMeta, id))
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(text, &m)
+	})
+	if errors.Is(err, redigo.ErrNil) {
+		return l, fmt.Errorf("%w: %s", ErrNoDeadLetter, id)
+	}
+	if err != nil {
+		return l, fmt.Errorf("read dead letter %s: %w", id, err)
+	}
+	l.Queue, l.Reason, l.At, l.Size = m.Queue, m.Reason, m.At.time(), len(l.Raw)
+	if env, err := protocol.ParseEnvelope(l.Raw); err == nil {
+		l.TaskName, l.TaskID = env.Task, env.ID
+	}
+	return l, nil
+}
+
+// RetryDeadLetter puts a dead letter back into its queue, as a new message with
+// its retries unspent. However many ask at the same time, it goes back once. It
+// refuses what is no message, as that would only come back, or crash a Python
+// worker that takes it.
+func (b *Broker) RetryDeadLetter(ctx context.Context, id string) error {
+	l, err := b.DeadLetter(ctx, id)
+	if err != nil {
+		return err
+	}
+	// The limits of the worker may have been the reason, and may have changed.
+	m, err := protocol.Decode(l.Raw, protocol.Limits{Size: max(len(l.Raw), b.cfg.MaxMessageSize) * 2})
+	if err != nil {
+		return fmt.Errorf("dead letter %s cannot go back into its queue, no worker could read it: %w", id, err)
+	}
+	queue := l.Queue
+	if queue == "" {
+		queue = m.RoutingKey
+	}
+	none := 0
+	raw, err := protocol.EncodeRetry(m, protocol.RetryOptions{
+		DeliveryTag: uuid.NewString(), Origin: m.Origin, Queue: queue, Retries: &none,
+	})
+	if err != nil {
+		return fmt.Errorf("dead letter %s: %w", id, err)
+	}
+	n, err := b.scriptInt(ctx, b.scripts.revive, 5, b.keys.dead, b.keys.deadMeta, b.keys.deadIndex,
+		b.listKey(queue, m.Priority), b.keys.crashes(m.ID), id, raw)
+	if err != nil {
+		return fmt.Errorf("put dead letter %s back into its queue: %w", id, err)
+	}
+	if n == 0 {
+		return fmt.Errorf("%w: %s", ErrNoDeadLetter, id)
+	}
+	return nil
+}
+
+// DeleteDeadLetter removes a dead letter for good.
+func (b *Broker) DeleteDeadLetter(ctx context.Context, id string) error {
+	var n int
+	err := b.do(ctx, func(c redigo.Conn) error {
+		if _, err := c.Do("HDEL", b.keys.deadMeta, id); err != nil {
+			return err
+		}
+		if _, err := c.Do("ZREM", b.keys.deadIndex, id); err != nil {
+			return err
+		}
+		var err error
+		n, err = redigo.Int(c.Do("HDEL", b.keys.dead, id))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("delete dead letter %s: %w", id, err)
+	}
+	if n == 0 {
+		return fmt.Errorf("%w: %s", ErrNoDeadLetter, id)
+	}
+	return nil
+}

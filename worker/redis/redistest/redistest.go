@@ -1,0 +1,120 @@
+// Package redistest starts real Redis servers for tests.
+package redistest
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+)
+
+// Server is a redis-server process of one test, on a port of its own.
+type Server struct {
+	Addr string // host:port
+	Port int
+
+	t    testing.TB
+	dir  string
+	args []string
+	mu   sync.Mutex
+	cmd  *exec.Cmd
+	done chan struct{}
+}
+
+// Start starts a server that keeps its data over Restart, and ends it with the
+// test. args are added to its command line. A missing redis-server fails the
+// test.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Fatalf("redis-server is missing: install the package redis-server, or run make test, which does (%v)", err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("find a free port: %v", err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	s := &Server{Addr: fmt.Sprintf("127.0.0.1:%d", port), Port: port, t: t, dir: t.TempDir(), args: args}
+	s.Up()
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// URL of database db.
+func (s *Server) URL(db int) string { return fmt.Sprintf("redis://%s/%d", s.Addr, db) }
+
+// Up starts the process and waits until it answers.
+func (s *Server) Up() {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	args := append([]string{
+		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.Port), "--dir", s.dir, "--save", "",
+		"--appendonly", "yes", "--appendfsync", "always", "--daemonize", "no", "--logfile", "redis.log",
+	}, s.args...)
+	cmd := exec.Command("redis-server", args...)
+	if err := cmd.Start(); err != nil {
+		s.t.Fatalf("start redis-server: %v", err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = cmd.Wait() // killed on purpose
+	}()
+	s.cmd, s.done = cmd, done
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		c, err := redigo.Dial("tcp", s.Addr, redigo.DialConnectTimeout(time.Second), redigo.DialReadTimeout(time.Second))
+		if err == nil {
+			_, err = c.Do("PING")
+			c.Close()
+		}
+		var e redigo.Error
+		if err == nil || errors.As(err, &e) && len(e) > 6 && e[:6] == "NOAUTH" {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("redis-server does not answer: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// Kill ends the process without a word (SIGKILL) and waits for its end.
+func (s *Server) Kill() { s.signal(syscall.SIGKILL, true) }
+
+// Stop and Continue freeze the process (SIGSTOP) and thaw it.
+func (s *Server) Stop()     { s.signal(syscall.SIGSTOP, false) }
+func (s *Server) Continue() { s.signal(syscall.SIGCONT, false) }
+
+func (s *Server) signal(sig syscall.Signal, wait bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Signal(sig) // gone already is fine
+	if wait {
+		<-s.done
+		s.cmd = nil
+	}
+}
+
+// Conn returns a connection to database db that is closed with the test.
+func (s *Server) Conn(db int) redigo.Conn {
+	s.t.Helper()
+	c, err := redigo.Dial("tcp", s.Addr, redigo.DialDatabase(db), redigo.DialReadTimeout(10*time.Second))
+	if err != nil {
+		s.t.Fatalf("connect to redis-server: %v", err)
+	}
+	s.t.Cleanup(func() { c.Close() })
+	return c
+}

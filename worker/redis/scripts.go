@@ -1,0 +1,36 @@
+package redis
+
+import (
+	"embed"
+	"fmt"
+
+	redigo "github.com/gomodule/redigo/redis"
+)
+
+//go:embed scripts/*.lua
+var scriptFiles embed.FS
+
+// scripts are the steps that must happen as one. They are files of their own
+// so that they can be read, and tried with redis-cli, as what they are.
+type scripts struct {
+	claim, rescue, start, settle, giveBack, renew, restore, heartbeat, revive, unlock *redigo.Script
+}
+
+func loadScripts() (*scripts, error) {
+	lib, err := scriptFiles.ReadFile("scripts/lib.lua")
+	if err != nil {
+		return nil, fmt.Errorf("read embedded script: %w", err)
+	}
+	s := &scripts{}
+	for name, dst := range map[string]**redigo.Script{
+		"claim": &s.claim, "rescue": &s.rescue, "start": &s.start, "settle": &s.settle, "giveback": &s.giveBack,
+		"renew": &s.renew, "restore": &s.restore, "heartbeat": &s.heartbeat, "revive": &s.revive, "unlock": &s.unlock,
+	} {
+		src, err := scriptFiles.ReadFile("scripts/" + name + ".lua")
+		if err != nil {
+			return nil, fmt.Errorf("read embedded script: %w", err)
+		}
+		*dst = redigo.NewScript(-1, string(lib)+string(src)) // the number of keys comes with the call
+	}
+	return s, nil
+}
