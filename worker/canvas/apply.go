@@ -1,0 +1,209 @@
+package canvas
+
+import (
+	"slices"
+
+	"github.com/evently/workers/worker/protocol"
+)
+
+// Apply publishes a signature, like its apply_async: args come before its own
+// arguments and kwargs, an object, on top of its own ones, unless it is
+// immutable. The ids of the running task in c are its parent and root.
+func Apply(s *Signature, args []protocol.Raw, kwargs protocol.Raw, c Context) (plan *Plan, err error) {
+	defer recovered(&err)
+	w := newWork(c)
+	s = w.input(s)
+	var fields []protocol.Field
+	if !kwargs.IsNull() {
+		if fields, err = kwargs.Fields(); err != nil {
+			return nil, err
+		}
+		fields = overlay(nil, fields)
+	}
+	return w.done(w.apply(w.signature(s), args, fields, &options{})), nil
+}
+
+// input returns a copy of a signature of the caller that may be changed.
+func (w *work) input(s *Signature) *Signature {
+	switch {
+	case s == nil:
+		abort(&SignatureError{"", "nil"})
+	case s.err != nil:
+		abort(s.err)
+	}
+	w.measure(s)
+	return w.snapshot(s)
+}
+
+// done returns the plan with the handle of what was applied last.
+func (w *work) done(r *result) *Plan {
+	if r != nil {
+		w.plan.Handle = w.tuple(nil, r)
+	}
+	return &w.plan
+}
+
+// apply publishes a signature of any type. more are the options of this call.
+func (w *work) apply(s *Signature, args []protocol.Raw, kwargs []protocol.Field, more *options) *result {
+	w.enter()
+	defer w.leave()
+	if s.err != nil {
+		abort(s.err)
+	}
+	switch s.kind {
+	case kindChain:
+		return w.applyChain(s, args, kwargs, more)
+	case kindGroup:
+		return w.applyGroup(s, args, kwargs, more)
+	case kindChord:
+		return w.applyChord(s, args, kwargs, more)
+	case kindChunks:
+		return w.applyGroup(w.chunksGroup(s), args, kwargs, more)
+	case kindMap:
+		_, _, _, o := w.merge(s, nil, nil, more.known())
+		return w.send(s.task, nil, true, s.kw.fields, o, w.innerTask(s))
+	}
+	more = more.known()
+	margs, tuple, kw, o := s.args, s.tuple, s.kw, s.opts
+	if len(args) > 0 || len(kwargs) > 0 || len(more.entries) > 0 {
+		margs, tuple, kw, o = w.merge(s, args, kwargs, more)
+	}
+	return w.send(s.task, margs, tuple, kw.fields, o, s.task)
+}
+
+// innerTask returns the name of the task that a map runs: it is routed by that.
+func (w *work) innerTask(s *Signature) string {
+	for _, f := range s.kw.fields {
+		if f.Name == "task" {
+			if inner, err := Parse(f.Value); err == nil {
+				return inner.task
+			}
+		}
+	}
+	return s.task
+}
+
+// chunksGroup makes the group that chunks stand for.
+func (w *work) chunksGroup(s *Signature) *Signature {
+	g, err := chunked(fieldsRaw(s.kw.fields))
+	if err != nil {
+		abort(err)
+	}
+	return g
+}
+
+// member is one task of a group that is about to be published.
+type member struct {
+	sig *Signature
+	res *result
+}
+
+// applyGroup publishes each task of a group.
+func (w *work) applyGroup(s *Signature, args []protocol.Raw, kwargs []protocol.Field, more *options) *result {
+	if more.given("link") || more.given("link_error") {
+		abort(builtinError("TypeError", "Cannot add link to group: use a chord"))
+	}
+	more = more.without("link", "link_error")
+	trail := !isFalse(more.take("add_to_parent"))
+	if len(s.kw.tasks.items) == 0 {
+		return w.freeze(s, frozen{})
+	}
+	o := s.opts.copy()
+	for _, e := range more.entries {
+		if !slices.Contains([]string{"group_id", "stamped_headers"}, e.name) || !s.opts.has(e.name) {
+			o.set(e.name, e.val)
+		}
+	}
+	gid := o.text("task_id")
+	o.take("task_id")
+	if gid == "" {
+		gid = w.newID()
+	}
+	o.set("group_id", quote(gid))
+	members := w.members(s, nil, gid, o.text("root_id"))
+	chord := o.take("chord")
+	o.take("add_to_parent")
+	o.take("group_index")
+	o.set("add_to_parent", protocol.Raw("false"))
+	group := &result{id: gid, group: true}
+	size := 0
+	for i, m := range members {
+		body := chord
+		if isNull(body) {
+			body = m.sig.opts.get("chord")
+		}
+		size += w.completions(m.sig)
+		if !isNull(body) && i == len(members)-1 {
+			w.plan.Sizes = append(w.plan.Sizes, GroupSize{gid, size})
+		}
+		call := o.copy()
+		if body == nil {
+			body = null
+		}
+		call.set("chord", body)
+		w.apply(m.sig, args, kwargs, call)
+		group.members = append(group.members, m.res)
+	}
+	// A chain that is the only member and ends in a group is that group.
+	if len(group.members) == 1 && group.members[0].group {
+		group = group.members[0]
+	}
+	if trail {
+		w.child(group)
+	}
+	return group
+}
+
+// members returns frozen copies of the tasks of a group and of the groups in it.
+func (w *work) members(s *Signature, all []member, gid, root string) []member {
+	w.enter()
+	defer w.leave()
+	for i, t := range s.kw.tasks.items {
+		if t.mapping {
+			t = w.fromMapping(t)
+		} else {
+			t = w.clone(t)
+		}
+		switch {
+		case t.kind == kindGroup:
+			all = w.members(t, all, gid, root)
+		case t.emptyChain():
+		default:
+			all = append(all, member{t, w.freeze(t, frozen{groupID: gid, root: root, groupIndex: index(i)})})
+		}
+	}
+	return all
+}
+
+// completions counts the completions that a chord waits for: each task of a
+// group, the last step of a chain, the body of a chord.
+func (w *work) completions(s *Signature) int {
+	if s == nil {
+		return 0
+	}
+	w.enter()
+	defer w.leave()
+	switch s.kind {
+	case kindGroup:
+		n := 0
+		for _, t := range s.kw.tasks.items {
+			n += w.completions(t)
+		}
+		return n
+	case kindChain:
+		for _, t := range slices.Backward(s.kw.tasks.items) {
+			if n := w.completions(t); n > 0 {
+				return n
+			}
+		}
+		return 0
+	case kindChord:
+		return w.completions(s.kw.body)
+	}
+	return 1
+}
+
+func isFalse(v value) bool {
+	raw, ok := v.(protocol.Raw)
+	return ok && string(raw) == "false"
+}

@@ -1,0 +1,107 @@
+package canvas
+
+import (
+	"github.com/evently/workers/worker/protocol"
+)
+
+// Builtin says what the built-in tasks celery.group, celery.chord and
+// celery.chunks publish, which every Celery worker has; ok is false for any
+// other. Their result is Plan.Handle, but for celery.group the one that its
+// arguments hold.
+func Builtin(m *protocol.Message, c Context) (plan *Plan, ok bool, err error) {
+	defer recovered(&err)
+	switch m.Task {
+	case "celery.chunks":
+		g, err := chunked(m.Kwargs)
+		if err != nil {
+			return nil, true, err
+		}
+		w := newWork(running(m, c))
+		return w.done(w.applyGroup(g, nil, nil, &options{})), true, nil
+	case "celery.chord":
+		plan, err := builtinChord(m, c)
+		return plan, true, err
+	case "celery.group":
+		plan, err := builtinGroup(m, c)
+		return plan, true, err
+	}
+	return nil, false, nil
+}
+
+func builtinChord(m *protocol.Message, c Context) (plan *Plan, err error) {
+	defer recovered(&err)
+	w := newWork(running(m, c))
+	kwargs := members(m.Kwargs)
+	p := parser{w}
+	header := &list{}
+	if elements, err := kwargs["header"].Elements(); err == nil {
+		for _, e := range elements {
+			header.items = append(header.items, w.signature(p.signature("header", e)))
+		}
+	} else {
+		h := w.signature(p.signature("header", kwargs["header"]))
+		header.items = []*Signature{h}
+		if h.kind == kindGroup {
+			header = h.kw.tasks
+		}
+	}
+	body := w.signature(p.signature("body", kwargs["body"]))
+	group := newGroup(header)
+	args := p.elements("partial_args", kwargs["partial_args"])
+	var more []protocol.Field
+	if raw := kwargs["kwargs"]; !raw.IsNull() {
+		more = p.fields("kwargs", raw)
+	}
+	s := w.newChord(group, body)
+	return w.done(w.runChord(s, group, body, args, more, "", &options{}, &options{})), nil
+}
+
+func builtinGroup(m *protocol.Message, c Context) (plan *Plan, err error) {
+	defer recovered(&err)
+	w := newWork(running(m, c))
+	kwargs := members(m.Kwargs)
+	p := parser{w}
+	group := p.text("group_id", kwargs["group_id"])
+	args := p.elements("partial_args", kwargs["partial_args"])
+	for _, e := range p.elements("tasks", kwargs["tasks"]) {
+		s := w.cloneWith(w.signature(p.signature("tasks", e)), args, nil, nil)
+		w.apply(s, nil, nil, &options{[]option{{"group_id", textOrNull(group)}, {"add_to_parent", protocol.Raw("false")}}})
+	}
+	w.plan.Handle = kwargs["result"]
+	return &w.plan, nil
+}
+
+func members(raw protocol.Raw) map[string]protocol.Raw {
+	fields, err := raw.Fields()
+	if err != nil {
+		abort(&SignatureError{"kwargs", "not an object"})
+	}
+	all := make(map[string]protocol.Raw, len(fields))
+	for _, f := range fields {
+		all[f.Name] = f.Value
+	}
+	return all
+}
+
+// chunked makes the group that celery.chunks stands for, of its arguments.
+func chunked(kwargs protocol.Raw) (g *Signature, err error) {
+	defer recovered(&err)
+	k := members(kwargs)
+	items, err := k["it"].Elements()
+	if err != nil {
+		return nil, &SignatureError{"kwargs.it", "not an array"}
+	}
+	var n int
+	if protocol.Unmarshal(k["n"], &n) != nil || n < 1 {
+		return nil, &SignatureError{"kwargs.n", "not a positive number"}
+	}
+	var parts []*Signature
+	for len(items) > 0 {
+		size := min(n, len(items))
+		part := New("celery.starmap")
+		part.kw.fields = []protocol.Field{{Name: "task", Value: k["task"]}, {Name: "it", Value: arrayRaw(items[:size])}}
+		part.kind, part.immutable = kindMap, true
+		parts, items = append(parts, part), items[size:]
+	}
+	return newGroup(&list{parts}), nil
+}

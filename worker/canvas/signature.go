@@ -1,0 +1,140 @@
+package canvas
+
+import (
+	"github.com/evently/workers/worker/protocol"
+)
+
+// kind tells the types of signatures apart that are applied differently.
+type kind uint8
+
+const (
+	kindTask kind = iota
+	kindChain
+	kindGroup
+	kindChord
+	kindMap    // celery.map and celery.starmap, routed by the task inside
+	kindChunks // a group of celery.starmap
+)
+
+// Signature says which task to run, with which arguments and options, or how
+// tasks are composed. The zero value is of no use: [New], [Chain], [Group],
+// [Chord], [Map], [Starmap], [Chunks] and [Parse] make one.
+//
+// A Signature is not safe for concurrent use. Its methods change and return it;
+// [Apply] and the other functions of this package work on a copy, so that it can
+// be applied again, each time with new ids.
+type Signature struct {
+	task      string
+	args      []protocol.Raw
+	tuple     bool // a tuple in Python, and so not equal to a list
+	kw        *keywords
+	opts      *options
+	kind      kind
+	subtask   string
+	immutable bool
+	extra     []protocol.Field // of a mapping: members that Celery does not define
+	// mapping is set for what is only a dict to Celery, as in messages and in
+	// copies of options. It becomes a signature when it is used.
+	mapping bool
+	err     error // fault of construction, reported when the signature is used
+}
+
+// keywords are the keyword arguments. Those of chains, groups and chords hold
+// the signatures that they are made of, and may be shared.
+type keywords struct {
+	fields []protocol.Field // in a chord: what there is beside header and body
+	tasks  *list            // of a chain or group; header of a chord, unless it is a group
+	header *Signature       // header of a chord that is a group
+	body   *Signature       // of a chord; may be nil
+}
+
+func (k *keywords) copy() *keywords {
+	c := *k
+	return &c
+}
+
+// Task returns the name of the task; "celery.chain", "celery.group" and
+// "celery.chord" for those.
+func (s *Signature) Task() string { return s.task }
+
+// TaskID returns the option task_id, "" when there is none.
+func (s *Signature) TaskID() string {
+	var id string
+	if raw, ok := s.opts.get("task_id").(protocol.Raw); ok && protocol.Unmarshal(raw, &id) != nil {
+		return ""
+	}
+	return id
+}
+
+// IsGroup reports whether the signature is a group.
+func (s *Signature) IsGroup() bool { return s.kind == kindGroup }
+
+// IsImmutable reports whether results of earlier tasks are kept out of the
+// arguments.
+func (s *Signature) IsImmutable() bool { return s.immutable }
+
+// Err returns the first fault of construction, such as an argument that has no
+// form in JSON. Whoever uses the signature gets it too.
+func (s *Signature) Err() error { return s.err }
+
+func (s *Signature) keep(err error) {
+	if s.err == nil {
+		s.err = err
+	}
+}
+
+// emptyGroup reports whether s is a group without members, which chains skip.
+func (s *Signature) emptyGroup() bool { return s.kind == kindGroup && len(s.kw.tasks.items) == 0 }
+
+// present reports whether s counts as true in Python: an empty group is like no
+// signature at all, unless it is still a mapping.
+func (s *Signature) present() bool { return s != nil && (s.mapping || !s.emptyGroup()) }
+
+func (s *Signature) emptyChain() bool { return s.kind == kindChain && len(s.kw.tasks.items) == 0 }
+
+// headerTasks returns the members of the header of a chord.
+func (s *Signature) headerTasks() []*Signature {
+	if s.kw.header != nil {
+		return s.kw.header.kw.tasks.items
+	}
+	return s.kw.tasks.items
+}
+
+// unroll returns the only member of a group of one, and anything else as it is.
+func unroll(s *Signature) *Signature {
+	if s.kind == kindGroup && len(s.kw.tasks.items) == 1 {
+		return s.kw.tasks.items[0]
+	}
+	return s
+}
+
+func newCanvas(k kind, name, subtask string, kw *keywords) *Signature {
+	return &Signature{task: name, tuple: true, kw: kw, opts: &options{}, kind: k, subtask: subtask}
+}
+
+func newChain(tasks []*Signature) *Signature {
+	return newCanvas(kindChain, "celery.chain", "chain", &keywords{tasks: &list{tasks}})
+}
+
+// newGroup makes a group that shares the list.
+func newGroup(tasks *list) *Signature {
+	return newCanvas(kindGroup, "celery.group", "group", &keywords{tasks: tasks})
+}
+
+// newChord makes a chord; the header is a list, taken over, or a signature, of
+// which a copy is made.
+func (w *work) newChord(header, body *Signature) *Signature {
+	return newCanvas(kindChord, "celery.chord", "chord", &keywords{
+		fields: []protocol.Field{{Name: "kwargs", Value: protocol.Raw("{}")}},
+		tasks:  w.headerList(header), body: body,
+	})
+}
+
+// headerList returns the members of what is given as the header of a chord.
+func (w *work) headerList(header *Signature) *list {
+	h := w.copyOf(header)
+	if h.kind == kindGroup || h.kind == kindChain {
+		return h.kw.tasks
+	}
+	return &list{[]*Signature{h}}
+}

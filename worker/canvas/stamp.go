@@ -1,0 +1,175 @@
+package canvas
+
+import (
+	"slices"
+
+	"github.com/evently/workers/worker/protocol"
+)
+
+// Stamps are the stamps that a [Stamper] gives to one signature.
+type Stamps map[string]any
+
+// Stamper chooses the stamps of each task, as the method on_signature of
+// Celery's StampingVisitor does.
+type Stamper func(*Signature) Stamps
+
+// Stamp puts a stamp on every task of the signature and on their callbacks and
+// errbacks, but like Celery not on the body of a chord. A stamp of that name that
+// a task has already is replaced. The value is written by [protocol.Marshal].
+func (s *Signature) Stamp(name string, v any) *Signature {
+	raw, err := protocol.Marshal(v)
+	if err != nil {
+		s.keep(err)
+		return s
+	}
+	s.build(func(w *work) {
+		w.stamp(s, nil, stampSet{fields: []protocol.Field{{Name: name, Value: raw}}})
+	})
+	return s
+}
+
+// StampWith lets stamper choose the stamps of every task of the signature,
+// including the bodies of chords, callbacks and errbacks.
+func (s *Signature) StampWith(stamper Stamper) *Signature {
+	s.build(func(w *work) { w.stamp(s, stamper, stampSet{}) })
+	return s
+}
+
+// stampSet are stamps on their way down into a signature. names is nil until
+// they have been collected once.
+type stampSet struct {
+	fields []protocol.Field
+	names  []string
+}
+
+// collect merges stamps from above with those of a stamper and, for a
+// signature, those that it has. The first ones take precedence over those of
+// the signature, and the stamper's fill the gaps.
+func (st stampSet) collect(chosen []protocol.Field, own *options) stampSet {
+	out := stampSet{fields: slices.Clone(st.fields), names: slices.Clone(st.names)}
+	if st.names == nil {
+		out.names = []string{}
+		for _, f := range st.fields {
+			out.names = append(out.names, f.Name)
+		}
+	}
+	add := func(f protocol.Field) {
+		if i := slices.IndexFunc(out.fields, func(g protocol.Field) bool { return g.Name == f.Name }); i < 0 {
+			out.fields = append(out.fields, f)
+		} else {
+			out.fields[i].Value = joined(out.fields[i].Value, f.Value)
+		}
+		if !slices.Contains(out.names, f.Name) {
+			out.names = append(out.names, f.Name)
+		}
+	}
+	for _, f := range chosen {
+		add(f)
+	}
+	if own == nil {
+		return out
+	}
+	for _, n := range own.names("stamped_headers") {
+		if !slices.Contains(out.names, n) {
+			out.names = append(out.names, n)
+		}
+	}
+	for _, n := range out.names {
+		if raw, ok := own.get(n).(protocol.Raw); ok && n != "stamped_headers" {
+			add(protocol.Field{Name: n, Value: raw})
+		}
+	}
+	return out
+}
+
+// joined is what becomes of a stamp that is given twice: of two lists one, and
+// otherwise the first stays. Celery repeats what is in both lists, as often as
+// the signature is reached; here each value is there once.
+func joined(first, second protocol.Raw) protocol.Raw {
+	a, err := first.Elements()
+	if err != nil {
+		return first
+	}
+	b, err := second.Elements()
+	if err != nil {
+		return first
+	}
+	for _, v := range b {
+		if !slices.ContainsFunc(a, func(u protocol.Raw) bool { return sameJSON(u, v) }) {
+			a = append(a, v)
+		}
+	}
+	return arrayRaw(a)
+}
+
+func (w *work) stamp(s *Signature, stamper Stamper, st stampSet) {
+	if s == nil {
+		return
+	}
+	w.enter()
+	defer w.leave()
+	switch s.kind {
+	case kindChain, kindGroup:
+		st = st.collect(nil, s.opts)
+		w.stampLinks(s, stamper, st)
+		for i, t := range s.kw.tasks.items {
+			t = w.signature(t)
+			if s.kind == kindGroup {
+				s.kw.tasks.items[i] = t
+			}
+			w.stamp(t, stamper, st)
+		}
+	case kindChord:
+		tasks := s.headerTasks()
+		if stamper != nil && s.kw.header == nil {
+			s.kw.header, s.kw.tasks = newGroup(s.kw.tasks), nil
+		}
+		st = st.collect(nil, s.opts)
+		w.stampLinks(s, stamper, st)
+		for _, t := range tasks {
+			w.stamp(w.signature(t), stamper, st)
+		}
+		if stamper != nil {
+			w.stamp(w.signature(s.kw.body), stamper, st.collect(nil, s.opts))
+		}
+	default:
+		w.stampLinks(s, stamper, st)
+		st = st.collect(w.chosen(s, stamper), s.opts)
+		for _, f := range st.fields {
+			s.opts.set(f.Name, f.Value)
+		}
+		s.opts.set("stamped_headers", quoteAll(st.names))
+	}
+}
+
+func (w *work) stampLinks(s *Signature, stamper Stamper, st stampSet) {
+	for _, option := range []string{"link", "link_error"} {
+		links := st
+		for _, l := range signatures(s.opts.get(option)) {
+			links = links.collect(nil, nil)
+			w.stamp(w.signature(l), stamper, links)
+		}
+	}
+}
+
+// chosen returns what the stamper gives to a signature, sorted by name.
+func (w *work) chosen(s *Signature, stamper Stamper) []protocol.Field {
+	if stamper == nil {
+		return nil
+	}
+	var fields []protocol.Field
+	for name, v := range stamper(s) {
+		raw, err := protocol.Marshal(v)
+		if err != nil {
+			abort(err)
+		}
+		fields = append(fields, protocol.Field{Name: name, Value: raw})
+	}
+	slices.SortFunc(fields, func(a, b protocol.Field) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return fields
+}

@@ -1,0 +1,202 @@
+package canvas
+
+import (
+	"slices"
+
+	"github.com/evently/workers/worker/protocol"
+)
+
+// value is what an option may hold: a protocol.Raw, a *Signature or a *list.
+// Options whose value is shared in Celery share it here as well.
+type value any
+
+// list is a list of signatures that several signatures may refer to.
+type list struct{ items []*Signature }
+
+// option is one entry of the options of a signature.
+type option struct {
+	name string
+	val  value
+}
+
+// options are the execution options of a signature in their order.
+type options struct{ entries []option }
+
+var null = protocol.Raw("null")
+
+func (o *options) index(name string) int {
+	return slices.IndexFunc(o.entries, func(e option) bool { return e.name == name })
+}
+
+func (o *options) has(name string) bool { return o.index(name) >= 0 }
+
+// get returns the value of an option, nil when it is absent.
+func (o *options) get(name string) value {
+	if i := o.index(name); i >= 0 {
+		return o.entries[i].val
+	}
+	return nil
+}
+
+// given reports whether the option is there and not null.
+func (o *options) given(name string) bool { return !isNull(o.get(name)) }
+
+func (o *options) set(name string, v value) {
+	if i := o.index(name); i >= 0 {
+		o.entries[i].val = v
+		return
+	}
+	o.entries = append(o.entries, option{name, v})
+}
+
+func (o *options) setDefault(name string, v value) value {
+	if i := o.index(name); i >= 0 {
+		return o.entries[i].val
+	}
+	o.set(name, v)
+	return v
+}
+
+// take removes an option and returns its value.
+func (o *options) take(name string) value {
+	i := o.index(name)
+	if i < 0 {
+		return nil
+	}
+	v := o.entries[i].val
+	o.entries = slices.Delete(o.entries, i, i+1)
+	return v
+}
+
+// copy returns options of their own with the same, shared values.
+func (o *options) copy() *options { return &options{slices.Clone(o.entries)} }
+
+// with returns a copy in which other takes precedence.
+func (o *options) with(other *options) *options {
+	c := o.copy()
+	c.update(other)
+	return c
+}
+
+func (o *options) update(other *options) {
+	for _, e := range other.entries {
+		o.set(e.name, e.val)
+	}
+}
+
+// without returns a copy that lacks some options.
+func (o *options) without(names ...string) *options {
+	c := &options{make([]option, 0, len(o.entries))}
+	for _, e := range o.entries {
+		if !slices.Contains(names, e.name) {
+			c.entries = append(c.entries, e)
+		}
+	}
+	return c
+}
+
+// known returns a copy without the options that are null.
+func (o *options) known() *options {
+	c := &options{make([]option, 0, len(o.entries))}
+	for _, e := range o.entries {
+		if !isNull(e.val) {
+			c.entries = append(c.entries, e)
+		}
+	}
+	return c
+}
+
+// text returns a string option, "" when it is absent or null.
+func (o *options) text(name string) string {
+	v := o.get(name)
+	if isNull(v) {
+		return ""
+	}
+	var s string
+	if raw, ok := v.(protocol.Raw); !ok || protocol.Unmarshal(raw, &s) != nil {
+		abort(&OptionError{name, "not a string"})
+	}
+	return s
+}
+
+// names returns an option that is an array of strings.
+func (o *options) names(name string) []string {
+	v := o.get(name)
+	if isNull(v) {
+		return nil
+	}
+	names := []string{}
+	if raw, ok := v.(protocol.Raw); !ok || protocol.Unmarshal(raw, &names) != nil {
+		abort(&OptionError{name, "not an array of strings"})
+	}
+	return names
+}
+
+// signatures returns the elements of an option that is one signature or a list
+// of them.
+func signatures(v value) []*Signature {
+	switch v := v.(type) {
+	case *Signature:
+		return []*Signature{v}
+	case *list:
+		return v.items
+	}
+	return nil
+}
+
+func isNull(v value) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case protocol.Raw:
+		return v.IsNull()
+	case *Signature:
+		return v == nil
+	case *list:
+		return v == nil
+	}
+	return false
+}
+
+// quote returns the JSON of a string.
+func quote(s string) protocol.Raw {
+	b, err := protocol.Marshal(s)
+	if err != nil {
+		abort(err) // a string always has a form
+	}
+	return b
+}
+
+func quoteAll(names []string) protocol.Raw {
+	if names == nil {
+		names = []string{}
+	}
+	b, err := protocol.Marshal(names)
+	if err != nil {
+		abort(err)
+	}
+	return b
+}
+
+// textOrNull returns the JSON of a string, null for "".
+func textOrNull(s string) protocol.Raw {
+	if s == "" {
+		return null
+	}
+	return quote(s)
+}
+
+// overlay returns the members of base with those of over on top, in the order
+// of a Python dict.
+func overlay(base, over []protocol.Field) []protocol.Field {
+	merged := slices.Clone(base)
+	for _, f := range over {
+		i := slices.IndexFunc(merged, func(m protocol.Field) bool { return m.Name == f.Name })
+		if i < 0 {
+			merged = append(merged, f)
+		} else {
+			merged[i].Value = f.Value
+		}
+	}
+	return merged
+}
