@@ -1,0 +1,111 @@
+package templates
+
+import (
+	"fmt"
+	"html/template"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// dress holds the looks as attributes, and the style sheets that darken them.
+type dress struct {
+	attrs         map[string]template.HTMLAttr
+	dark, outlook template.CSS
+}
+
+func newDress() (*dress, error) {
+	colours := palette()
+	d := &dress{attrs: map[string]template.HTMLAttr{}}
+	used := map[string]bool{}
+	for name, l := range looks() {
+		tones := []tone{""}
+		if strings.Contains(l.fg+l.bg+l.border, "@") {
+			tones = []tone{good, bad, wait, info, calm}
+		}
+		for _, t := range tones {
+			attr, err := l.attributes(name, t, colours, used)
+			if err != nil {
+				return nil, err
+			}
+			d.attrs[strings.TrimSpace(name+" "+string(t))] = attr
+		}
+	}
+	d.dark, d.outlook = darkSheets(colours, used)
+	return d, nil
+}
+
+// attributes writes a look inline, with a class for each token so that the
+// dark sheets can reach it; it notes those classes in used.
+func (l look) attributes(name string, t tone, colours map[string]shade, used map[string]bool) (template.HTMLAttr, error) {
+	classes, css := []string{name}, []string{}
+	if l.css != "" {
+		css = append(css, l.css)
+	}
+	for _, c := range []struct{ token, prefix string }{{l.fg, "c"}, {l.bg, "b"}, {l.border, "l"}} {
+		if c.token == "" {
+			continue
+		}
+		token := strings.ReplaceAll(c.token, "@", string(t))
+		colour, ok := colours[token]
+		if !ok {
+			return "", fmt.Errorf("look %q: no colour %q", name, token)
+		}
+		class := c.prefix + "-" + token
+		used[class] = true
+		classes = append(classes, class)
+		css = append(css, property(c.prefix)+":"+colour.light)
+	}
+	attrs := fmt.Sprintf(`class="%s"`, strings.Join(classes, " "))
+	if len(css) > 0 {
+		attrs += fmt.Sprintf(` style="%s"`, strings.Join(css, ";"))
+	}
+	return template.HTMLAttr(attrs), nil
+}
+
+// property is what a class with the prefix colours.
+func property(prefix string) string {
+	switch prefix {
+	case "c":
+		return "color"
+	case "b":
+		return "background-color"
+	default:
+		return "border-color"
+	}
+}
+
+// darkSheets writes the rules of the dark scheme, once for clients that know
+// the media query and once for Outlook's apps, which mark what they inverted
+// with attributes of their own. They are two sheets, as some clients drop a
+// whole sheet for one selector that they do not know.
+func darkSheets(colours map[string]shade, used map[string]bool) (dark, outlook template.CSS) {
+	var media, marked strings.Builder
+	for _, class := range slices.Sorted(maps.Keys(used)) {
+		prefix, token, _ := strings.Cut(class, "-")
+		rule := fmt.Sprintf(".%s{%s:%s!important}", class, property(prefix), colours[token].dark)
+		media.WriteString(rule)
+		switch prefix {
+		case "c":
+			marked.WriteString("[data-ogsc] " + rule)
+		case "b":
+			marked.WriteString("[data-ogsb] " + rule)
+		}
+	}
+	return template.CSS("@media (prefers-color-scheme:dark){" + media.String() + "}"), template.CSS(marked.String())
+}
+
+// look is the template function: attributes of a named look, in a tone where
+// the look depends on one. It only ever returns what newDress made, so its
+// arguments cannot reach a mail.
+func (d *dress) look(name string, tones ...tone) (template.HTMLAttr, error) {
+	key := name
+	for _, t := range tones {
+		key += " " + string(t)
+	}
+	a, ok := d.attrs[key]
+	if !ok {
+		return "", fmt.Errorf("no look %q", key)
+	}
+	return a, nil
+}

@@ -1,0 +1,23 @@
+package templates
+
+import "io/fs"
+
+// What the tests in package templates_test need of the inside.
+
+// Lint is lint.
+func Lint(r Rendered) error { return lint(r) }
+
+// NewFrom is New with the templates of another file system.
+func NewFrom(files fs.FS, o Options) (*Set, error) { return newSet(files, o) }
+
+// Embedded returns the templates of this package.
+func Embedded() fs.FS { return embedded }
+
+// Clean is clean.
+func Clean(s string, limit int) string { return clean(s, limit) }
+
+// Unlink is unlink.
+func Unlink(s string) string { return unlink(s) }
+
+// Contrast is contrast.
+func Contrast(a, b string) (float64, error) { return contrast(a, b) }

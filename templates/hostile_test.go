@@ -1,0 +1,229 @@
+package templates_test
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/html"
+
+	"github.com/evently/workers/templates"
+)
+
+// hostile is what people put where a name belongs.
+func hostile() []string {
+	return []string{
+		"", " ", "\x00",
+		`<script>alert(1)</script>`,
+		`<img src=x onerror=alert(1)>`,
+		`"><a href="https://evil.example/">here</a>`,
+		`' onmouseover='alert(1)`,
+		`</title></style></table></td></body></html>`,
+		`<!--[if mso]><b>`, `<![endif]-->`, `--!><b>`,
+		`{{.Code}} {{template "why" .}}`, `%s%n%!d(x) %0a`,
+		"Ann\r\nBcc: victim@evil.example\r\n\r\nbody", "Ann\nSubject: x", "Ann\u2028Bcc: x", "Ann\x0bB\x0cC\x85D",
+		"\u202eelpmaxe.live\u202c", "\u2066a\u2069\u200e\u200f\u061c", "a\u200bb\ufeffc\u00ad\u2060d",
+		"javascript:alert(1)", "data:text/html,x", "JAVASCRIPT:alert(1)",
+		"https://evil.example/login", "www.evil.example", "evil.example", "write to me@evil.example", "tel:+15551234", "//evil.example",
+		"Ann 👩‍👩‍👧‍👦 🏴󠁧󠁢󠁥󠁮󠁧󠁿 ❤️", "می\u200cخواهم", "שלום עולם", "A" + strings.Repeat("\u0301", 200),
+		strings.Repeat("x", 5000), strings.Repeat("word ", 1000), strings.Repeat("<b>", 1700), strings.Repeat("👩‍👩‍👧", 900),
+		"\xff\xfe\x80", "\ufffd\ufffe\U0010ffff\ue000\ufdd0", "\u3164\u115f\u2800", "\u0301leading", "\u200cم",
+	}
+}
+
+// mailOf fills every text field of a kind with s. The numbers and dates are
+// those of benign mails, so that two mails of a kind differ in text alone.
+func mailOf(kind templates.Kind, s, url string) templates.Mail {
+	date, _ := templates.ParseWhen("2026-11-23")
+	price, _ := templates.ParseMoney("59.90", "EUR")
+	switch kind {
+	case templates.KindOTP:
+		return templates.OTP{Username: s, FullName: s, Code: "048213"}
+	case templates.KindWelcome:
+		// The address would vanish with its line; a mail went to it, so it is
+		// never empty.
+		return templates.Welcome{Username: s, FullName: s, Email: "x" + s}
+	case templates.KindBookingConfirmation:
+		return templates.BookingConfirmation{EventName: s, BookingID: s, Quantity: 2, Total: price, Date: date}
+	case templates.KindBookingCancellation:
+		return templates.BookingCancellation{EventName: s, BookingID: s, Reason: s, Refund: price, Date: date}
+	case templates.KindWaitlistNotification:
+		return templates.WaitlistNotification{EventName: s, Position: 1, ExpiryMinutes: 30, BookingURL: url}
+	case templates.KindWaitlistJoined:
+		return templates.WaitlistJoined{EventName: s, Position: 1, Date: date}
+	default:
+		return templates.WaitlistCancellation{EventName: s, Date: date}
+	}
+}
+
+func TestHostileText(t *testing.T) {
+	set := newSet(t)
+	for _, kind := range templates.Kinds() {
+		for i, s := range hostile() {
+			checkHarmless(t, set, kind, s, s)
+			if t.Failed() {
+				t.Fatalf("%s with hostile text %d", kind, i)
+			}
+		}
+	}
+}
+
+func FuzzUserText(f *testing.F) {
+	for _, s := range hostile() {
+		f.Add(s, s)
+	}
+	f.Add("Jazz", "https://evently.com/book?a=1&b=<x>\"'\x01ü#f")
+	set := newSet(f)
+	f.Fuzz(func(t *testing.T, s, url string) {
+		for _, kind := range templates.Kinds() {
+			checkHarmless(t, set, kind, s, url)
+		}
+	})
+}
+
+// checkHarmless compares a mail with the same mail of benign text: text may
+// differ, elements, attributes, targets and lines may not.
+func checkHarmless(t *testing.T, set *templates.Set, kind templates.Kind, s, url string) {
+	t.Helper()
+	r := render(t, set, mailOf(kind, s, url))
+	benign := render(t, set, mailOf(kind, "Jazz", ""))
+	var shown string // the booking URL, where the mail has it
+	got := structure(t, r.HTML)
+	for _, line := range got {
+		if _, href, ok := strings.Cut(line, "href=https://evently.com/"); ok && kind == templates.KindWaitlistNotification {
+			shown = "https://evently.com/" + href
+			shown, _, _ = strings.Cut(shown, " ")
+		}
+	}
+	if shown == "" && strings.Contains(r.Text, "Complete your booking:") {
+		shown = "https://evently.com" // the bare host
+	}
+	if shown != "" {
+		benign = render(t, set, mailOf(kind, "Jazz", shown))
+	}
+	if diff := cmp.Diff(structure(t, benign.HTML), got); diff != "" {
+		t.Errorf("%s: text became markup (-benign +got):\n%s", kind, diff)
+	}
+	if a, b := strings.Count(benign.Text, "\n"), strings.Count(r.Text, "\n"); a != b {
+		t.Errorf("%s: %d lines of text, %d with benign data:\n%s", kind, b, a, r.Text)
+	}
+	if a, b := comments(benign.HTML), comments(r.HTML); a != b {
+		t.Errorf("%s: %d comments, %d with benign data", kind, b, a)
+	}
+	for part, v := range map[string]string{"subject": r.Subject, "text": strings.ReplaceAll(r.Text, "\n", "")} {
+		if i := strings.IndexFunc(v, forbidden); i >= 0 {
+			t.Errorf("%s: %s holds %q", kind, part, v[i:min(len(v), i+4)])
+		}
+	}
+	if n := len([]rune(r.Subject)); n == 0 || n > 150 {
+		t.Errorf("%s: the subject has %d characters", kind, n)
+	}
+	if len(r.HTML) > 40_000 {
+		t.Errorf("%s: %d bytes of HTML", kind, len(r.HTML))
+	}
+	if kind == templates.KindWelcome {
+		return // shows the reader's own address as it is; see TestOwnAddress
+	}
+	if link := linkable(r, shown); link != "" {
+		t.Errorf("%s: mail programs would make a link of %q", kind, link)
+	}
+}
+
+// autolink is what mail programs take for an address by themselves.
+var autolink = regexp.MustCompile(`(?i)(\p{L}:/|\bwww\.[^\s\x{200c}]|[^\s.]\.\p{L}|\S@[^\s\x{200c}]|\b(javascript|data|mailto|tel):[^\s\x{200c}])`)
+
+// linkable finds text that looks like a link, beside the links that are ours.
+func linkable(r templates.Rendered, shown string) string {
+	text := r.Text
+	for _, known := range []string{shown, "https://evently.com", "help@evently.com."} {
+		if known != "" {
+			text = strings.ReplaceAll(text, known, " ")
+		}
+	}
+	return autolink.FindString(text)
+}
+
+func forbidden(r rune) bool {
+	if r == '\u200c' || r == '\u200d' {
+		return false
+	}
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co)
+}
+
+func comments(s string) int { return strings.Count(s, "<!--") }
+
+// structure lists the elements and attributes of a page, without its text.
+func structure(t *testing.T, page string) []string {
+	t.Helper()
+	doc, err := html.Parse(strings.NewReader(page))
+	if err != nil {
+		t.Fatalf("parse: %v", err)
+	}
+	var lines []string
+	for n := range doc.Descendants() {
+		switch n.Type {
+		case html.ElementNode:
+			line := n.Data
+			for _, a := range n.Attr {
+				line += fmt.Sprintf(" %s=%s", a.Key, a.Val)
+			}
+			lines = append(lines, line)
+		case html.CommentNode:
+			lines = append(lines, "comment "+n.Data)
+		}
+	}
+	return lines
+}
+
+func TestOwnAddress(t *testing.T) {
+	set := newSet(t)
+	for in, want := range map[string]string{
+		"ann.keller@example.com":      "ann.keller@example.com",
+		"Ann <ann@example.com>":       "Ann <ann@\u200cexample.\u200ccom>",
+		"ann@example.com\r\nBcc: b@c": "ann@\u200cexample.\u200ccom Bcc: b@\u200cc",
+		"see https://evil.example":    "see https:\u200c//evil.\u200cexample",
+	} {
+		r := render(t, set, templates.Welcome{Username: "ann", Email: in})
+		if !strings.Contains(r.Text, "Email:        "+want+"\n") {
+			t.Errorf("%q is not shown as %q:\n%s", in, want, r.Text)
+		}
+		if !strings.Contains(r.HTML, ">"+html.EscapeString(want)+"</p>") {
+			t.Errorf("%q is not shown as %q in the HTML", in, want)
+		}
+	}
+}
+
+func TestCodeStaysInside(t *testing.T) {
+	const code = "907341"
+	r := render(t, newSet(t), templates.OTP{Username: "ann", Code: code})
+	if r.Subject != "Verify Your Email - Evently" {
+		t.Errorf("subject %q", r.Subject)
+	}
+	if n := strings.Count(r.HTML, code); n != 1 || !strings.Contains(r.HTML, ">"+code+"</p>") {
+		t.Errorf("the code is %d times in the HTML; want it once, in one piece", n)
+	}
+	if n := strings.Count(r.Text, code); n != 1 || !strings.Contains(r.Text, "\n"+code+"\n") {
+		t.Errorf("the code is %d times in the text; want it once, on a line of its own", n)
+	}
+}
+
+func TestInvalidCode(t *testing.T) {
+	set := newSet(t)
+	for _, code := range []string{"", " \r\n", "\u200b", strings.Repeat("7", 33)} {
+		_, err := set.Render(templates.OTP{Username: "ann", Code: code})
+		invalid, ok := errors.AsType[*templates.InvalidError](err)
+		if !ok || invalid.Field != "code" {
+			t.Errorf("a code of %d bytes: %v; want an InvalidError of the code", len(code), err)
+		}
+		if ok && strings.Contains(err.Error(), "777") {
+			t.Errorf("the error repeats the code: %v", err)
+		}
+	}
+	if _, err := set.Render(nil); err == nil {
+		t.Error("no mail at all is rendered")
+	}
+}

@@ -1,0 +1,69 @@
+package templates
+
+import (
+	"fmt"
+	"net/mail"
+	"net/url"
+	"strings"
+)
+
+const maxURL = 2000
+
+// linkPolicy holds the hosts that a link out of task data may lead to.
+type linkPolicy map[string]bool
+
+// allowed returns the URL in plain ASCII, or "" when it is not https, names a
+// user, or leads to a host that is not listed.
+func (p linkPolicy) allowed(raw string) string {
+	if raw == "" || len(raw) > maxURL {
+		return ""
+	}
+	u, err := httpsURL(raw)
+	if err != nil || !p[strings.ToLower(u.Host)] {
+		return ""
+	}
+	return u.String()
+}
+
+// httpsURL parses an absolute https URL and normalises it, so that the text
+// shown and the target are one and hold no spaces, quotes or foreign letters.
+func httpsURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("not a URL")
+	case u.Scheme != "https":
+		return nil, fmt.Errorf("not an https URL")
+	case u.Host == "" || u.User != nil || u.Opaque != "":
+		return nil, fmt.Errorf("want https://host/path without a user name")
+	}
+	u.Host = strings.ToLower(strings.TrimSuffix(u.Host, ":443"))
+	u.RawQuery = escapeQuery(u.RawQuery)
+	u.RawPath = ""
+	return u, nil
+}
+
+// escapeQuery escapes the bytes that RFC 3986 does not allow in a query;
+// url.URL passes them through.
+func escapeQuery(q string) string {
+	var b strings.Builder
+	for i := range len(q) {
+		c := q[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"'<>\\^`{|}", c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+			continue
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}
+
+// shownAddress shows a plain address as it is, as people copy it; it is the
+// reader's own. Anything else is text like any other.
+func shownAddress(s string) string {
+	s = clean(s, maxAddress)
+	if a, err := mail.ParseAddress(s); err == nil && a.Address == s && a.Name == "" {
+		return s
+	}
+	return unlink(s)
+}

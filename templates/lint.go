@@ -1,0 +1,240 @@
+package templates
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"unicode"
+
+	"golang.org/x/net/html"
+	"golang.org/x/net/html/atom"
+)
+
+// maxHTML is the most that a mail may weigh, in bytes. Gmail cuts off at
+// 102 kB, and forwarding adds to it.
+const maxHTML = 60_000
+
+// lint checks one rendered sample against what mail programs and their readers
+// need. It lists every fault.
+func lint(r Rendered) error {
+	l := &linter{rendered: r, colours: palette(), text: fold(r.Text)}
+	l.plain()
+	l.markup()
+	doc, err := html.Parse(strings.NewReader(r.HTML))
+	if err != nil {
+		return fmt.Errorf("parse the HTML: %w", err)
+	}
+	l.frame(doc)
+	l.preheader(doc)
+	l.walk(doc, ground{})
+	return errors.Join(l.faults...)
+}
+
+type linter struct {
+	rendered Rendered
+	colours  map[string]shade
+	text     string // the text part on one line
+	faults   []error
+}
+
+func (l *linter) fault(format string, args ...any) {
+	l.faults = append(l.faults, fmt.Errorf(format, args...))
+}
+
+// plain checks what needs no parsing of the HTML.
+func (l *linter) plain() {
+	s := l.rendered.Subject
+	if s == "" || strings.IndexFunc(s, unicode.IsControl) >= 0 || runes(s) > maxSubject {
+		l.fault("subject: want one line of 1 to %d characters", maxSubject)
+	}
+	if strings.TrimSpace(l.rendered.Text) == "" {
+		l.fault("text part: is empty")
+	}
+	for i, line := range strings.Split(l.rendered.Text, "\n") {
+		if strings.IndexFunc(line, unicode.IsControl) >= 0 {
+			l.fault("text part, line %d: holds a control character", i+1)
+		}
+	}
+	if n := len(l.rendered.HTML); n > maxHTML {
+		l.fault("HTML: %d bytes, at most %d are allowed", n, maxHTML)
+	}
+}
+
+// markup looks for what the parser would hide: traces of html/template, and
+// conditional comments that lost their partner.
+func (l *linter) markup() {
+	h := l.rendered.HTML
+	for _, trace := range []string{"ZgotmplZ", "<no value>", "&lt;no value&gt;", "%!s(", "%!d(", "%!v("} {
+		if strings.Contains(h, trace) || strings.Contains(l.rendered.Text, trace) {
+			l.fault("a template printed %q", trace)
+		}
+	}
+	open, end := strings.Count(h, "<!--[if mso]>"), strings.Count(h, "<![endif]-->")
+	if open == 0 || open != end {
+		l.fault("HTML: %d conditional comments for Outlook begin and %d end", open, end)
+	}
+	for _, want := range []string{"@media (prefers-color-scheme:dark)", "@media (max-width:"} {
+		if !strings.Contains(h, want) {
+			l.fault("HTML: no %q", want)
+		}
+	}
+}
+
+// frame checks the root and the head.
+func (l *linter) frame(doc *html.Node) {
+	root := find(doc, atom.Html)
+	if attr(root, "lang") == "" || attr(root, "dir") == "" {
+		l.fault("html: want lang and dir")
+	}
+	if title := find(doc, atom.Title); title == nil || strings.TrimSpace(content(title)) == "" {
+		l.fault("title: is missing")
+	}
+	metas := map[string]string{}
+	for n := range doc.Descendants() {
+		if n.DataAtom == atom.Meta {
+			metas[attr(n, "name")] = attr(n, "content")
+		}
+	}
+	if metas["color-scheme"] != "light dark" || metas["supported-color-schemes"] != "light dark" {
+		l.fault("meta: want color-scheme and supported-color-schemes of light dark")
+	}
+	if !strings.HasPrefix(metas["viewport"], "width=device-width") {
+		l.fault("meta: want a viewport of the width of the device")
+	}
+	// Yahoo turns the body into a div and drops its attributes.
+	column := find(doc, atom.Table)
+	for column != nil && attr(column, "lang") == "" {
+		column = find(column, atom.Table)
+	}
+	if attr(column, "dir") == "" {
+		l.fault("table: want lang and dir on the column as well")
+	}
+}
+
+// preheader checks the hidden line that inboxes show beside the subject.
+func (l *linter) preheader(doc *html.Node) {
+	var first *html.Node
+	if body := find(doc, atom.Body); body != nil {
+		for n := range body.ChildNodes() {
+			if n.Type == html.ElementNode {
+				first = n
+				break
+			}
+		}
+	}
+	if first == nil || !hidden(first) {
+		l.fault("preheader: want a hidden element at the top of the body")
+		return
+	}
+	shown := strings.TrimRightFunc(content(first), func(r rune) bool {
+		return unicode.IsSpace(r) || r == zwnj || r == '\u034f'
+	})
+	if n := runes(shown); n < minPreheader || n > maxPreheader {
+		l.fault("preheader: %d visible characters, want %d to %d", n, minPreheader, maxPreheader)
+	}
+}
+
+// ground is what an element inherits: the tokens of its text and background,
+// and the target of the link that it is in.
+type ground struct{ fg, bg, href string }
+
+func (l *linter) walk(n *html.Node, g ground) {
+	if n.Type == html.TextNode {
+		l.words(n, g)
+	}
+	if n.Type == html.ElementNode {
+		if n.DataAtom == atom.Head || hidden(n) {
+			return
+		}
+		l.element(n)
+		for _, class := range strings.Fields(attr(n, "class")) {
+			if token, ok := strings.CutPrefix(class, "c-"); ok {
+				g.fg = token
+			}
+			if token, ok := strings.CutPrefix(class, "b-"); ok {
+				g.bg = token
+			}
+		}
+		if n.DataAtom == atom.A {
+			g.href = attr(n, "href")
+		}
+	}
+	for c := range n.ChildNodes() {
+		l.walk(c, g)
+	}
+}
+
+func (l *linter) element(n *html.Node) {
+	switch n.DataAtom {
+	case atom.Table:
+		if attr(n, "role") != "presentation" && !describes(n) {
+			l.fault("table: want role=presentation, or a header cell in each row")
+		}
+	case atom.Img:
+		if attr(n, "alt") == "" || attr(n, "width") == "" || attr(n, "height") == "" {
+			l.fault("img: want alt, width and height")
+		}
+		l.fault("img: these mails load nothing from afar")
+	case atom.A:
+		l.link(n)
+	case atom.Script, atom.Iframe, atom.Object, atom.Embed, atom.Form, atom.Input, atom.Link, atom.Base, atom.Video, atom.Audio, atom.Svg:
+		l.fault("%s: has no place in a mail", n.Data)
+	}
+	for _, a := range n.Attr {
+		if strings.HasPrefix(a.Key, "on") || a.Key == "src" || a.Key == "background" {
+			l.fault("%s: attribute %s has no place in a mail", n.Data, a.Key)
+		}
+		if a.Key == "style" && strings.Contains(a.Val, "url(") {
+			l.fault("%s: a style loads something from afar", n.Data)
+		}
+	}
+	if carries(n) && !strings.Contains(l.text, fold(content(n))) {
+		l.fault("text part: lacks %q, which the HTML shows", fold(content(n)))
+	}
+}
+
+// link checks the target, and that readers without links can copy it.
+func (l *linter) link(n *html.Node) {
+	u, err := url.Parse(attr(n, "href"))
+	switch {
+	case err == nil && u.Scheme == "mailto" && u.RawQuery == "":
+		if !strings.Contains(l.text, u.Opaque) {
+			l.fault("text part: lacks the address %s", u.Opaque)
+		}
+		return
+	case err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil:
+		l.fault("a: want an https or mailto target")
+		return
+	}
+	if strings.TrimSpace(content(n)) == "" {
+		l.fault("a: says nothing about where it leads")
+	}
+	if !strings.Contains(l.rendered.HTML, ">"+html.EscapeString(u.String())+"</a>") && !strings.Contains(l.rendered.HTML, ">"+u.String()+"</a>") {
+		l.fault("a: the address is nowhere to be read in the HTML")
+	}
+	if !strings.Contains(l.text, u.String()) {
+		l.fault("text part: lacks the address of a link")
+	}
+}
+
+// words checks the colours of a piece of text in both colour schemes.
+func (l *linter) words(n *html.Node, g ground) {
+	if strings.TrimSpace(n.Data) == "" {
+		return
+	}
+	fg, ok := l.colours[g.fg]
+	bg, ok2 := l.colours[g.bg]
+	if !ok || !ok2 {
+		l.fault("text %q: want a look with a text colour on one with a background", fold(n.Data))
+		return
+	}
+	for _, pair := range [][3]string{{"light", fg.light, bg.light}, {"dark", fg.dark, bg.dark}} {
+		ratio, err := contrast(pair[1], pair[2])
+		if err != nil {
+			l.fault("text %q: %w", fold(n.Data), err)
+		} else if ratio < minContrast {
+			l.fault("text %q: contrast of %s on %s is %.2f in the %s scheme, want %.1f", fold(n.Data), g.fg, g.bg, ratio, pair[0], minContrast)
+		}
+	}
+}

@@ -1,0 +1,250 @@
+package templates
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// Kind names one of the seven mails; it is also the name of its folder.
+type Kind string
+
+// The kinds of mail.
+const (
+	KindOTP                  Kind = "otp"
+	KindWelcome              Kind = "welcome"
+	KindBookingConfirmation  Kind = "booking_confirmation"
+	KindBookingCancellation  Kind = "booking_cancellation"
+	KindWaitlistNotification Kind = "waitlist_notification"
+	KindWaitlistJoined       Kind = "waitlist_joined"
+	KindWaitlistCancellation Kind = "waitlist_cancellation"
+)
+
+// Kinds returns every kind, in the order in which a user meets them.
+func Kinds() []Kind {
+	return []Kind{
+		KindOTP, KindWelcome, KindBookingConfirmation, KindBookingCancellation,
+		KindWaitlistJoined, KindWaitlistNotification, KindWaitlistCancellation,
+	}
+}
+
+// Mail is the data of one mail. Its text comes from users and is made harmless
+// on its way into the templates; empty text gets the producers' defaults. The
+// seven types of this package are all there is.
+type Mail interface {
+	Kind() Kind
+	view(p page) (view, error)
+}
+
+// InvalidError is data from which no mail can be made. It never holds the
+// value.
+type InvalidError struct {
+	Kind   Kind
+	Field  string
+	Reason string
+}
+
+func (e *InvalidError) Error() string {
+	return fmt.Sprintf("%s: %s %s", e.Kind, e.Field, e.Reason)
+}
+
+// OTPMinutes is how long a code is valid after it was made, in minutes.
+const OTPMinutes = 10
+
+// OTP carries the code that proves an address. Code is 1 to 32 characters; it
+// is secret and appears in the bodies only, never in the subject.
+type OTP struct{ Username, FullName, Code string }
+
+// Welcome greets a user whose address was verified.
+type Welcome struct{ Username, FullName, Email string }
+
+// BookingConfirmation confirms tickets. A zero Date leaves its line out, as in
+// all other mails.
+type BookingConfirmation struct {
+	EventName, BookingID string
+	Quantity             int64
+	Total                Money
+	Date                 When // of the booking, not of the event
+}
+
+// BookingCancellation tells that a booking ended and what is paid back.
+type BookingCancellation struct {
+	EventName, BookingID, Reason string
+	Refund                       Money
+	Date                         When
+}
+
+// WaitlistNotification offers a spot for a short time. BookingURL is shown only
+// when it is https and its host is allowed by Options.
+type WaitlistNotification struct {
+	EventName               string
+	Position, ExpiryMinutes int64
+	BookingURL              string
+}
+
+// WaitlistJoined confirms a place in line.
+type WaitlistJoined struct {
+	EventName string
+	Position  int64
+	Date      When
+}
+
+// WaitlistCancellation confirms that the user left the line.
+type WaitlistCancellation struct {
+	EventName string
+	Date      When
+}
+
+// Kind returns KindOTP.
+func (OTP) Kind() Kind { return KindOTP }
+
+// Kind returns KindWelcome.
+func (Welcome) Kind() Kind { return KindWelcome }
+
+// Kind returns KindBookingConfirmation.
+func (BookingConfirmation) Kind() Kind { return KindBookingConfirmation }
+
+// Kind returns KindBookingCancellation.
+func (BookingCancellation) Kind() Kind { return KindBookingCancellation }
+
+// Kind returns KindWaitlistNotification.
+func (WaitlistNotification) Kind() Kind { return KindWaitlistNotification }
+
+// Kind returns KindWaitlistJoined.
+func (WaitlistJoined) Kind() Kind { return KindWaitlistJoined }
+
+// Kind returns KindWaitlistCancellation.
+func (WaitlistCancellation) Kind() Kind { return KindWaitlistCancellation }
+
+// page is what every template sees. Each kind adds its own fields, so that a
+// wrong field name in a template fails when New executes it.
+type page struct {
+	Brand   string
+	Initial string
+	SiteURL string
+	Support string
+	Tone    tone
+	Subject string // for the title; set once the subject is rendered
+	Preview string // the preheader
+
+	links linkPolicy
+}
+
+// view is the data of one kind as its templates see it.
+type view interface{ head() *page }
+
+func (p *page) head() *page { return p }
+
+// fact is one line of a list of facts, the same in HTML and text.
+type fact struct{ Label, Value string }
+
+func facts(all ...fact) []fact {
+	out := all[:0]
+	for _, f := range all {
+		if f.Value != "" {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+type otpView struct {
+	page
+	Name, Code string
+	Minutes    int
+}
+
+func (m OTP) view(p page) (view, error) {
+	// A code that had to be cut or emptied cannot work: better no mail.
+	code := clean(m.Code, maxCode+1)
+	switch n := len([]rune(code)); {
+	case n == 0:
+		return nil, &InvalidError{m.Kind(), "code", "is empty"}
+	case n > maxCode:
+		return nil, &InvalidError{m.Kind(), "code", fmt.Sprintf("is longer than %d characters", maxCode)}
+	}
+	p.Tone = info
+	return &otpView{p, shownName(m.FullName, m.Username), unlink(code), OTPMinutes}, nil
+}
+
+type welcomeView struct {
+	page
+	Name  string
+	Facts []fact
+}
+
+func (m Welcome) view(p page) (view, error) {
+	p.Tone = info
+	return &welcomeView{p, shownName(m.FullName, m.Username), facts(
+		fact{"Username", unlink(cleanOr(m.Username, maxName, "User"))},
+		fact{"Email", shownAddress(m.Email)},
+	)}, nil
+}
+
+type bookingView struct {
+	page
+	Event string // name of the event
+	Title string // the same for the subject, where nothing makes links
+	Facts []fact
+
+	Refund   string // cancellation only
+	Refunded bool   // Refund is more than nothing
+}
+
+func (m BookingConfirmation) view(p page) (view, error) {
+	p.Tone = good
+	return &bookingView{page: p, Event: shownEvent(m.EventName), Title: plainEvent(m.EventName), Facts: facts(
+		fact{"Booking ID", shownID(m.BookingID)},
+		fact{"Quantity", count(m.Quantity, "ticket")},
+		fact{"Total", m.Total.String()},
+		fact{"Booked on", m.Date.String()},
+	)}, nil
+}
+
+func (m BookingCancellation) view(p page) (view, error) {
+	p.Tone = bad
+	v := &bookingView{page: p, Event: shownEvent(m.EventName), Title: plainEvent(m.EventName)}
+	v.Refund, v.Refunded = m.Refund.String(), !m.Refund.IsZero()
+	v.Facts = facts(
+		fact{"Booking ID", shownID(m.BookingID)},
+		fact{"Reason", unlink(cleanOr(m.Reason, maxReason, "User request"))},
+		fact{"Refund", v.Refund},
+		fact{"Cancelled on", m.Date.String()},
+	)
+	return v, nil
+}
+
+type waitlistView struct {
+	page
+	Event    string
+	Title    string
+	Position string
+	Minutes  string
+	Link     string // "" when there is none, or none that is allowed
+	Date     string
+	Facts    []fact
+}
+
+func (m WaitlistNotification) view(p page) (view, error) {
+	p.Tone = wait
+	return &waitlistView{page: p, Event: shownEvent(m.EventName), Title: plainEvent(m.EventName),
+		Position: strconv.FormatInt(m.Position, 10), Minutes: count(m.ExpiryMinutes, "minute"), Link: p.links.allowed(m.BookingURL)}, nil
+}
+
+func (m WaitlistJoined) view(p page) (view, error) {
+	p.Tone = info
+	return &waitlistView{page: p, Event: shownEvent(m.EventName), Title: plainEvent(m.EventName),
+		Position: strconv.FormatInt(m.Position, 10), Date: m.Date.String()}, nil
+}
+
+func (m WaitlistCancellation) view(p page) (view, error) {
+	p.Tone = calm
+	return &waitlistView{page: p, Event: shownEvent(m.EventName), Title: plainEvent(m.EventName),
+		Facts: facts(fact{"Left on", m.Date.String()})}, nil
+}
+
+func count(n int64, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return strconv.FormatInt(n, 10) + " " + noun
+}

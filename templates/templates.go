@@ -1,0 +1,172 @@
+// Package templates writes the seven mails of Evently: subject, text and HTML,
+// from typed data. Everything is parsed, executed with samples and linted in
+// New, so that a mistake in a template stops the start and not a mail.
+package templates
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	html "html/template"
+	"io/fs"
+	"net/mail"
+	"strings"
+	text "text/template"
+	"unicode/utf8"
+)
+
+//go:embed *.tmpl */*.tmpl
+var embedded embed.FS
+
+// Options are the facts about the service that the mails mention.
+type Options struct {
+	// Brand is the name of the service; default "Evently".
+	Brand string
+	// SiteURL is where "what to do next" leads; https. Empty: no such button.
+	SiteURL string
+	// SupportAddress is where readers get help. Empty: the line is left out.
+	SupportAddress string
+	// LinkHosts are the hosts, with a port unless it is 443, to which links out
+	// of task data may lead. The host of SiteURL is always one of them.
+	LinkHosts []string
+}
+
+// Set is the parsed templates of all kinds. It is safe for concurrent use.
+type Set struct {
+	page  page
+	mails map[Kind]*parts
+}
+
+type parts struct {
+	subject, preheader, text *text.Template
+	html                     *html.Template
+}
+
+// Rendered is a finished mail. The subject is one line; Text has LF line ends.
+type Rendered struct{ Subject, Text, HTML string }
+
+// New parses, executes and checks all templates. The error lists every fault
+// with file and line.
+func New(o Options) (*Set, error) { return newSet(embedded, o) }
+
+func newSet(files fs.FS, o Options) (*Set, error) {
+	p, err := newPage(o)
+	if err != nil {
+		return nil, err
+	}
+	d, err := newDress()
+	if err != nil {
+		return nil, fmt.Errorf("dress the mails: %w", err)
+	}
+	s := &Set{page: p, mails: map[Kind]*parts{}}
+	var faults []error
+	for _, k := range Kinds() {
+		if s.mails[k], err = parse(files, k, d); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	if err := s.try(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// try renders and lints the samples. A wrong field name passes the parser and
+// fails only here.
+func (s *Set) try() error {
+	var faults []error
+	for _, k := range Kinds() {
+		for i, m := range Samples(k) {
+			r, err := s.Render(m)
+			if err == nil {
+				err = lint(r)
+			}
+			if err != nil {
+				faults = append(faults, fmt.Errorf("%s, sample %d: %w", k, i, err))
+				break // the other samples would say the same
+			}
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func newPage(o Options) (page, error) {
+	p := page{Brand: cleanOr(o.Brand, maxName, "Evently"), links: linkPolicy{}}
+	first, _ := utf8.DecodeRuneInString(p.Brand)
+	p.Initial = strings.ToUpper(string(first))
+	var faults []error
+	if o.SiteURL != "" {
+		u, err := httpsURL(o.SiteURL)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("site URL: %w", err))
+		} else {
+			p.SiteURL = u.String()
+			p.links[u.Host] = true
+		}
+	}
+	for _, h := range o.LinkHosts {
+		u, err := httpsURL("https://" + strings.TrimSpace(h))
+		if err != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
+			faults = append(faults, fmt.Errorf("link host %q: want a host name such as tickets.example.com", h))
+			continue
+		}
+		p.links[u.Host] = true
+	}
+	if o.SupportAddress != "" {
+		a, err := mail.ParseAddress(o.SupportAddress)
+		if err != nil {
+			faults = append(faults, errors.New("support address: want an address such as help@example.com"))
+		} else {
+			p.Support = a.Address
+		}
+	}
+	return p, errors.Join(faults...)
+}
+
+func parse(files fs.FS, k Kind, d *dress) (*parts, error) {
+	funcs := map[string]any{
+		"look": d.look, "darkSheet": func() html.CSS { return d.dark }, "outlookSheet": func() html.CSS { return d.outlook },
+		"msoHead": msoHead, "msoColumn": msoColumn, "msoColumnEnd": msoColumnEnd,
+		"msoPad": msoPad, "msoPadEnd": msoPadEnd,
+		"action": newAction, "status": newStatus, "step": newStep, "filler": filler,
+		"column": column, "upper": strings.ToUpper,
+	}
+	var p parts
+	h := html.New("").Funcs(funcs).Option("missingkey=error")
+	for _, name := range []string{"layout.html.tmpl", "partials.html.tmpl", string(k) + "/html.tmpl"} {
+		b, err := fs.ReadFile(files, name)
+		if err == nil {
+			_, err = h.New(name).Parse(string(b))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("parse: %w", err)
+		}
+	}
+	p.html = h.Lookup("layout.html.tmpl")
+	t := text.New("").Funcs(funcs).Option("missingkey=error")
+	for _, name := range []string{"layout.txt.tmpl", string(k) + "/text.tmpl", string(k) + "/subject.tmpl", string(k) + "/preheader.tmpl"} {
+		b, err := fs.ReadFile(files, name)
+		if err == nil {
+			_, err = t.New(name).Parse(string(b))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("parse: %w", err)
+		}
+	}
+	p.text = t.Lookup("layout.txt.tmpl")
+	p.subject = t.Lookup(string(k) + "/subject.tmpl")
+	p.preheader = t.Lookup(string(k) + "/preheader.tmpl")
+	return &p, nil
+}
+
+// Render writes a mail. Errors are *InvalidError when the data is at fault.
+// They never hold the data.
+func (s *Set) Render(m Mail) (Rendered, error) {
+	if m == nil {
+		return Rendered{}, errors.New("render: no mail given")
+	}
+	return s.render(m)
+}

@@ -1,0 +1,278 @@
+package templates_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/html"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/evently/workers/templates"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files; read the diff")
+
+func options() templates.Options {
+	return templates.Options{SiteURL: "https://evently.com", SupportAddress: "help@evently.com"}
+}
+
+func newSet(t testing.TB) *templates.Set {
+	t.Helper()
+	s, err := templates.New(options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func render(t testing.TB, s *templates.Set, m templates.Mail) templates.Rendered {
+	t.Helper()
+	r, err := s.Render(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestGolden(t *testing.T) {
+	set := newSet(t)
+	for _, kind := range templates.Kinds() {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			r := render(t, set, templates.Samples(kind)[0])
+			golden(t, string(kind)+".subject", r.Subject+"\n")
+			golden(t, string(kind)+".txt", r.Text)
+			golden(t, string(kind)+".html", r.HTML)
+		})
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v (go test ./templates -update writes it)", err)
+	}
+	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
+		t.Errorf("%s changed (-was +is); go test ./templates -update accepts it:\n%s", name, diff)
+	}
+}
+
+// TestSays holds every mail to what it must tell, in both parts.
+func TestSays(t *testing.T) {
+	set := newSet(t)
+	for kind, want := range map[templates.Kind][]string{
+		templates.KindOTP:                  {"Ann Keller", "048213", "10 minutes", "Never share this code", "If you did not register, you can safely ignore this email"},
+		templates.KindWelcome:              {"Ann Keller", "ann.keller@example.com", "Username", "What to do next", "https://evently.com"},
+		templates.KindBookingConfirmation:  {"Nordic Jazz Night", "BK-2026-004217", "2 tickets", "59.90 EUR", "23 November 2026, 20:15 UTC"},
+		templates.KindBookingCancellation:  {"Nordic Jazz Night", "BK-2026-004217", "Event was rescheduled", "refund of 59.90 EUR", "3–5 business days", "23 November 2026, 20:15 UTC"},
+		templates.KindWaitlistNotification: {"Nordic Jazz Night", "Position", "30 minutes", "Complete your booking in time", "the next person in line gets the spot", "https://evently.com/book/4217?spot=c1f0"},
+		templates.KindWaitlistJoined:       {"Nordic Jazz Night", "Position", "3", "23 November 2026"},
+		templates.KindWaitlistCancellation: {"Nordic Jazz Night", "23 November 2026", "You can join the waitlist again"},
+	} {
+		r := render(t, set, templates.Samples(kind)[0])
+		for _, w := range want {
+			if !strings.Contains(words(t, r.HTML), w) {
+				t.Errorf("%s: the HTML does not say %q", kind, w)
+			}
+			if !strings.Contains(strings.Join(strings.Fields(r.Text), " "), w) {
+				t.Errorf("%s: the text does not say %q", kind, w)
+			}
+		}
+		if n := len(r.Subject); n > 78 {
+			t.Errorf("%s: subject of %d bytes", kind, n)
+		}
+		if len(r.HTML) > 20_000 {
+			t.Errorf("%s: %d bytes of HTML", kind, len(r.HTML))
+		}
+	}
+}
+
+// words is the text of a page, on one line.
+func words(t *testing.T, page string) string {
+	t.Helper()
+	doc, err := html.Parse(strings.NewReader(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for n := range doc.Descendants() {
+		if n.Type == html.TextNode {
+			b.WriteString(n.Data)
+		}
+	}
+	return strings.Join(strings.Fields(b.String()), " ")
+}
+
+func TestSubjects(t *testing.T) {
+	set := newSet(t)
+	for _, test := range []struct {
+		mail templates.Mail
+		want string
+	}{
+		{templates.OTP{Code: "1"}, "Verify Your Email - Evently"},
+		{templates.Welcome{}, "Welcome to Evently!"},
+		{templates.BookingConfirmation{EventName: "Jazz & Friends <3 v2.0.io"}, "Booking Confirmation - Jazz & Friends <3 v2.0.io"},
+		{templates.BookingCancellation{EventName: "Jazz\r\nBcc: x@y"}, "Booking Cancelled - Jazz Bcc: x@y"},
+		{templates.WaitlistNotification{}, "Waitlist Spot Available - Event"},
+		{templates.WaitlistJoined{EventName: "Jazz"}, "Added to Waitlist - Jazz"},
+		{templates.WaitlistCancellation{EventName: strings.Repeat("x", 200)}, "Removed from Waitlist - " + strings.Repeat("x", 115) + "…"},
+	} {
+		if got := render(t, set, test.mail).Subject; got != test.want {
+			t.Errorf("%s: %q, want %q", test.mail.Kind(), got, test.want)
+		}
+	}
+}
+
+func TestLinks(t *testing.T) {
+	o := options()
+	o.LinkHosts = []string{"tickets.example.com", "Local.Example:8443"}
+	set, err := templates.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for in, want := range map[string]string{
+		"https://evently.com/book":                         "https://evently.com/book",
+		"https://EVENTLY.com:443/book":                     "https://evently.com/book",
+		"https://tickets.example.com/?a=1&b=2":             "https://tickets.example.com/?a=1&b=2",
+		"https://local.example:8443/x":                     "https://local.example:8443/x",
+		"https://evently.com/ü?q=ü \"<>'#é":                "https://evently.com/%C3%BC?q=%C3%BC%20%22%3C%3E%27#%C3%A9",
+		"":                                                 "",
+		"http://evently.com/book":                          "",
+		"//evently.com/book":                               "",
+		"/book":                                            "",
+		"javascript:alert(1)":                              "",
+		"data:text/html,x":                                 "",
+		"https://evil.example/":                            "",
+		"https://evently.com.evil.example/":                "",
+		"https://evil.example/?x=https://evently.com":      "",
+		"https://evently.com@evil.example/":                "",
+		"https://user@evently.com/":                        "",
+		"https://evently.com:8443/":                        "",
+		"https://evently.com\\@evil.example/":              "",
+		"https://evil.example\\.evently.com/":              "",
+		"https:evently.com":                                "",
+		"https://еvently.com/":                             "", // Cyrillic
+		"https://evently.com/\r\nBcc: x":                   "",
+		"https://evently.com/" + strings.Repeat("x", 3000): "",
+	} {
+		r := render(t, set, templates.WaitlistNotification{EventName: "Jazz", Position: 1, ExpiryMinutes: 30, BookingURL: in})
+		got := ""
+		if _, rest, ok := strings.Cut(r.Text, "Complete your booking:\n"); ok {
+			got, _, _ = strings.Cut(rest, "\n")
+		}
+		if got != want {
+			t.Errorf("%q is shown as %q, want %q", in, got, want)
+		}
+		escaped := html.EscapeString(want)
+		if want != "" && strings.Count(r.HTML, `<a href="`+escaped+`"`) != 2 {
+			t.Errorf("%q is not linked as %q", in, escaped)
+		}
+		if want == "" && (strings.Contains(r.HTML, ">Complete your booking<") || strings.Contains(r.HTML, "evil")) {
+			t.Errorf("%q has a button", in)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	_, err := templates.New(templates.Options{
+		SiteURL: "http://evently.com", SupportAddress: "help", LinkHosts: []string{"https://x.example", "a b", "", "ok.example", "ok.example/path"},
+	})
+	if err == nil {
+		t.Fatal("New takes all of it")
+	}
+	for _, want := range []string{"site URL", "support address", `"https://x.example"`, `"a b"`, `link host ""`, `"ok.example/path"`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not name %s: %v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), `"ok.example"`) {
+		t.Errorf("the error blames a good host: %v", err)
+	}
+
+	bare, err := templates.New(templates.Options{Brand: "Örtli <Co>"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range templates.Kinds() {
+		r := render(t, bare, templates.Samples(kind)[0])
+		if strings.Contains(r.HTML, "<a ") || strings.Contains(r.Text, "Questions?") || strings.Contains(r.Text, "https://") {
+			t.Errorf("%s: links to nowhere:\n%s", kind, r.Text)
+		}
+		if !strings.Contains(r.Text, "Örtli <Co>") || !strings.Contains(r.HTML, "Örtli &lt;Co&gt;") || !strings.Contains(r.HTML, ">Ö</td>") {
+			t.Errorf("%s: the brand is missing", kind)
+		}
+	}
+}
+
+func TestDateLeftOut(t *testing.T) {
+	set := newSet(t)
+	for kind, label := range map[templates.Kind]string{
+		templates.KindBookingConfirmation: "Booked on", templates.KindBookingCancellation: "Cancelled on",
+		templates.KindWaitlistJoined: "Joined on", templates.KindWaitlistCancellation: "Left on",
+	} {
+		with, without := render(t, set, templates.Samples(kind)[0]), render(t, set, templates.Samples(kind)[1])
+		if !strings.Contains(with.Text, label) || !strings.Contains(with.HTML, label) {
+			t.Errorf("%s: no %q", kind, label)
+		}
+		if strings.Contains(without.Text, label) || strings.Contains(without.HTML, label) {
+			t.Errorf("%s: %q without a date", kind, label)
+		}
+	}
+}
+
+func TestConcurrentRender(t *testing.T) {
+	set := newSet(t)
+	var g errgroup.Group
+	for i := range 8 {
+		kind := templates.Kinds()[i%len(templates.Kinds())]
+		want := render(t, set, templates.Samples(kind)[0])
+		g.Go(func() error {
+			for range 20 {
+				got, err := set.Render(templates.Samples(kind)[0])
+				if err != nil {
+					return err
+				}
+				if got != want {
+					return fmt.Errorf("%s: two renderings differ", kind)
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func BenchmarkRender(b *testing.B) {
+	set := newSet(b)
+	for _, kind := range templates.Kinds() {
+		b.Run(string(kind), func(b *testing.B) {
+			m := templates.Samples(kind)[0]
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := set.Render(m); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkNew(b *testing.B) {
+	for b.Loop() {
+		newSet(b)
+	}
+}

@@ -1,0 +1,83 @@
+package templates
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+)
+
+// shade is one colour of the theme, in both colour schemes.
+type shade struct{ light, dark string }
+
+// palette returns the colour tokens. Text tokens are checked against the
+// backgrounds on which the mails put them, in both schemes, by the lint.
+func palette() map[string]shade {
+	return map[string]shade{
+		"page":  {"#f3f4f8", "#0c0e13"},
+		"card":  {"#ffffff", "#16191f"},
+		"panel": {"#f7f8fb", "#1d2129"},
+		"line":  {"#e3e6ee", "#2c313c"},
+		"ink":   {"#12141d", "#f3f4f8"},
+		"text":  {"#3f4557", "#c6cad6"},
+		"muted": {"#5f6579", "#9aa1b3"},
+
+		"accent":    {"#4338ca", "#aaa5ff"},
+		"button":    {"#4f46e5", "#5a51e8"},
+		"on-button": {"#ffffff", "#ffffff"},
+
+		"good": {"#0a6640", "#74d9a8"}, "good-tint": {"#e5f5ec", "#12291f"}, "good-mark": {"#12a36b", "#2bb97f"},
+		"bad": {"#a1281d", "#ffa79c"}, "bad-tint": {"#fdeeec", "#351b19"}, "bad-mark": {"#dc4a3a", "#e0604f"},
+		"wait": {"#834707", "#f3c277"}, "wait-tint": {"#fdf2dc", "#302511"}, "wait-mark": {"#e59a1c", "#e0a23a"},
+		"info": {"#4338ca", "#aaa5ff"}, "info-tint": {"#eeedfd", "#211f40"}, "info-mark": {"#4f46e5", "#6d66f0"},
+		"calm": {"#4a5064", "#b9bfcf"}, "calm-tint": {"#eceef4", "#272c37"}, "calm-mark": {"#8d94a8", "#8a91a5"},
+	}
+}
+
+// A tone is the status that a mail announces; it picks three of the tokens.
+type tone string
+
+const (
+	good tone = "good" // something worked out
+	bad  tone = "bad"  // something is called off
+	wait tone = "wait" // the clock is running
+	info tone = "info" // an answer to what the reader did
+	calm tone = "calm" // for the record
+)
+
+// minContrast is what WCAG 2.2 asks of text (success criterion 1.4.3).
+const minContrast = 4.5
+
+// contrast is the ratio of two colours written "#rrggbb", as WCAG 2.2 defines
+// it: 1 for equal ones, 21 for black on white.
+func contrast(a, b string) (float64, error) {
+	la, err := luminance(a)
+	if err != nil {
+		return 0, err
+	}
+	lb, err := luminance(b)
+	if err != nil {
+		return 0, err
+	}
+	return (max(la, lb) + 0.05) / (min(la, lb) + 0.05), nil
+}
+
+func luminance(colour string) (float64, error) {
+	n, err := strconv.ParseUint(colour[min(1, len(colour)):], 16, 24)
+	if err != nil || len(colour) != 7 || colour[0] != '#' {
+		return 0, fmt.Errorf("colour %q: want #rrggbb", colour)
+	}
+	sum := 0.0
+	for _, channel := range []struct {
+		shift  uint
+		weight float64
+	}{{16, 0.2126}, {8, 0.7152}, {0, 0.0722}} {
+		v := float64(n>>channel.shift&0xff) / 255
+		if v <= 0.04045 {
+			v /= 12.92
+		} else {
+			v = math.Pow((v+0.055)/1.055, 2.4)
+		}
+		sum += channel.weight * v
+	}
+	return sum, nil
+}
