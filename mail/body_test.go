@@ -1,0 +1,122 @@
+package mail
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/evently/workers/mail/smtptest"
+)
+
+// These tests are inside the package because the mails that Compose lets pass
+// are so small that the sockets' buffers swallow them whole.
+
+func flood() Composed {
+	line := append(bytes.Repeat([]byte("x"), 78), "\r\n"...)
+	return Composed{
+		From:  Address{"mail", "evently.example"},
+		To:    Address{"jane", "example.com"},
+		Bytes: bytes.Repeat(line, 64<<20/len(line)),
+	}
+}
+
+func deliverFlood(t *testing.T, action smtptest.Action, limits Timeouts) *SendError {
+	t.Helper()
+	server := smtptest.New(t, smtptest.Options{Script: func(s smtptest.Step) smtptest.Action {
+		if s.Command == "BODY" {
+			return action
+		}
+		return smtptest.Action{}
+	}})
+	sender, err := New(Config{
+		Host: server.Host(), Port: server.Port(), Security: Plain, FromAddress: "mail@evently.example", Timeouts: limits,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	defer cancel()
+	_, err = sender.deliver(ctx, flood(), nil)
+	failed, ok := errors.AsType[*SendError](err)
+	if !ok {
+		t.Fatalf("error %v, want a *SendError", err)
+	}
+	if n := len(server.Mails()); n != 0 {
+		t.Errorf("%d mails accepted", n)
+	}
+	return failed
+}
+
+// A server that answers 354 and then reads nothing must not hold us for ever.
+func TestServerStopsReading(t *testing.T) {
+	t.Parallel()
+	failed := deliverFlood(t, smtptest.Action{Then: smtptest.Freeze}, Timeouts{BodyWrite: time.Second})
+	// It is the deadline of one write that ends it, not the one of the body, ten
+	// times that, and not the context in between.
+	if failed.Command != "BODY" || !failed.Retryable() || failed.Unknown() || !errors.Is(failed, os.ErrDeadlineExceeded) {
+		t.Errorf("%v", failed)
+	}
+}
+
+// A server that closes in the middle has often said why.
+func TestRefusalDuringBody(t *testing.T) {
+	t.Parallel()
+	failed := deliverFlood(t, smtptest.Action{Reply: "552 5.3.4 too big, stop", Then: smtptest.Close}, Timeouts{})
+	if failed.Command != "BODY" || failed.Code != 552 || failed.Retryable() {
+		t.Errorf("%v", failed)
+	}
+}
+
+// Nothing of the kind is seen as the end of data, so nobody gets half a mail.
+func TestConnectionCutDuringBody(t *testing.T) {
+	t.Parallel()
+	for _, then := range []smtptest.Then{smtptest.Close, smtptest.Reset} {
+		failed := deliverFlood(t, smtptest.Action{Then: then}, Timeouts{})
+		if failed.Command != "BODY" || !failed.Retryable() || failed.Unknown() {
+			t.Errorf("%v: %v", then, failed)
+		}
+	}
+}
+
+// failing fails to write whatever has the end of data in it.
+type failing struct{ net.Conn }
+
+func (f failing) Write(p []byte) (int, error) {
+	if bytes.HasSuffix(p, []byte("\r\n.\r\n")) {
+		n, _ := f.Conn.Write(p[:len(p)-1])
+		return n, os.ErrDeadlineExceeded
+	}
+	return f.Conn.Write(p)
+}
+
+// As long as the last octet of the end of data is not out, the server cannot
+// have the mail: this is not the unknown outcome.
+func TestEndOfDataNotWritten(t *testing.T) {
+	t.Parallel()
+	server := smtptest.New(t, smtptest.Options{})
+	sender, err := New(Config{Host: server.Host(), Port: server.Port(), Security: Plain, FromAddress: "mail@evently.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, failed := sender.open(t.Context())
+	if failed != nil {
+		t.Fatal(failed)
+	}
+	defer c.abort()
+	c.wire.Conn = failing{c.raw}
+	m := flood()
+	m.Bytes = m.Bytes[:800]
+	_, failed = c.send(t.Context(), m, nil)
+	if failed == nil || failed.Command != "BODY" || !failed.Retryable() || failed.Unknown() {
+		t.Errorf("%v", failed)
+	}
+	c.abort()
+	server.Stop()
+	if n := len(server.Mails()); n != 0 {
+		t.Errorf("%d mails accepted", n)
+	}
+}

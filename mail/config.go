@@ -1,0 +1,286 @@
+package mail
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Security is how the connection to the server is protected.
+type Security int
+
+const (
+	// StartTLS upgrades a plain connection by STARTTLS (RFC 3207), usually on
+	// port 587. It is required: a server that does not offer it gets no mail.
+	StartTLS Security = iota
+	// ImplicitTLS begins with the TLS handshake (RFC 8314), usually on port 465.
+	ImplicitTLS
+	// Plain sends everything readable to whoever is on the way: for relays on
+	// the same machine or network. Passwords are sent to loopback addresses only.
+	Plain
+)
+
+func (s Security) String() string {
+	switch s {
+	case StartTLS:
+		return "starttls"
+	case ImplicitTLS:
+		return "implicit"
+	case Plain:
+		return "none"
+	}
+	return fmt.Sprintf("Security(%d)", int(s))
+}
+
+// Config is all that a [Sender] needs to know. Host and FromAddress have no
+// default, all else has.
+type Config struct {
+	Host string // name of the submission server; certificates are checked against it
+	Port int    // 0: 587 with StartTLS, 465 with ImplicitTLS, 25 with Plain
+
+	// Username and Password log in (RFC 4954) when both are set: by PLAIN, or
+	// LOGIN where the server lacks that.
+	Username string
+	Password string
+
+	Security  Security
+	TLSCAFile string         // PEM file with the only authorities to trust; "": RootCAs
+	RootCAs   *x509.CertPool // nil: those of the system
+
+	FromName    string // display name, may be empty
+	FromAddress string // sender in header and envelope; its domain is that of the Message-IDs
+	ReplyTo     string // address for answers; "": none
+
+	// HelloName is what we call ourselves in EHLO. The default is the name of
+	// the host, or the address literal of the connection when that name is no
+	// use ("localhost"). localhost itself is accepted for Plain to loopback only:
+	// elsewhere it is a mark of spam.
+	HelloName string
+
+	MaxConns           int           // connections at one time, 0: 4
+	MaxMessagesPerConn int           // mails on one connection, 0: 100
+	MaxAge             time.Duration // age at which a connection is not used again, 0: 5 min
+	IdleTimeout        time.Duration // until an unused connection is closed, 0: 30 s
+
+	Timeouts Timeouts
+
+	Logger *slog.Logger // nil: no logs
+}
+
+// String names the server and leaves the password out, however the Config is
+// printed.
+func (c Config) String() string { return fmt.Sprintf("%s:%d (%v)", c.Host, c.Port, c.Security) }
+
+// GoString is [Config.String].
+func (c Config) GoString() string { return c.String() }
+
+// LogValue is [Config.String].
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// Timeouts bound the steps of a delivery. 0 means the default; there is no way
+// to wait without end. The context given to [Sender.Send] bounds the whole.
+//
+// RFC 5321 section 4.5.3.2 asks for minutes everywhere. That is advice for
+// relays that speak to unknown hosts over night; a submission server which takes
+// as long as that is out of order, and a task is waiting. Only Final is
+// generous, since giving up there leaves open what became of the mail.
+type Timeouts struct {
+	Dial      time.Duration // name resolution and TCP, 10 s
+	TLS       time.Duration // handshake, 10 s
+	Greeting  time.Duration // until the server's first reply, 30 s
+	Command   time.Duration // from a command to the end of its reply, 30 s
+	BodyWrite time.Duration // until the server takes the next bytes, 30 s; the body as a whole ten times that
+	Final     time.Duration // from the end of data to its reply, 120 s
+	Quit      time.Duration // politeness at the end, 2 s
+}
+
+// check fills in the defaults and returns the parsed identities and every
+// fault there is.
+func (c *Config) check() (identity, error) {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+
+	if c.Security < StartTLS || c.Security > Plain {
+		fault("Security: %v is unknown; want StartTLS, ImplicitTLS or Plain", c.Security)
+	}
+	if reason := checkHost(c.Host); reason != "" {
+		fault("Host: %s; want the name or IP address of the SMTP server", reason)
+	}
+	if c.Port == 0 {
+		c.Port = map[Security]int{StartTLS: 587, ImplicitTLS: 465, Plain: 25}[c.Security]
+	}
+	if c.Port < 0 || c.Port > 65535 {
+		fault("Port: %d is no port; want 1 to 65535", c.Port)
+	}
+	loopback := c.Security == Plain && isLoopback(c.Host)
+	if c.login() && c.Security == Plain && !loopback {
+		fault("Security: Plain would send the password readable to %s; want TLS, or no username and password", c.Host)
+	}
+	if strings.ContainsRune(c.Username+c.Password, 0) {
+		fault("Username, Password: a NUL in them cannot be sent; want text")
+	}
+	faults = append(faults, c.checkHello(loopback)...)
+	if c.TLSCAFile != "" {
+		pool, err := readRoots(c.TLSCAFile)
+		if err != nil {
+			faults = append(faults, err)
+		}
+		c.RootCAs = pool
+	}
+	id, errs := c.identity()
+	faults = append(faults, errs...)
+
+	for _, n := range []struct {
+		name  string
+		value *int
+		def   int
+	}{
+		{"MaxConns", &c.MaxConns, 4},
+		{"MaxMessagesPerConn", &c.MaxMessagesPerConn, 100},
+	} {
+		if *n.value < 0 {
+			fault("%s: %d; want 1 or more, or 0 for %d", n.name, *n.value, n.def)
+		}
+		if *n.value == 0 {
+			*n.value = n.def
+		}
+	}
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+		def   time.Duration
+	}{
+		{"MaxAge", &c.MaxAge, 5 * time.Minute},
+		{"IdleTimeout", &c.IdleTimeout, 30 * time.Second},
+		{"Timeouts.Dial", &c.Timeouts.Dial, 10 * time.Second},
+		{"Timeouts.TLS", &c.Timeouts.TLS, 10 * time.Second},
+		{"Timeouts.Greeting", &c.Timeouts.Greeting, 30 * time.Second},
+		{"Timeouts.Command", &c.Timeouts.Command, 30 * time.Second},
+		{"Timeouts.BodyWrite", &c.Timeouts.BodyWrite, 30 * time.Second},
+		{"Timeouts.Final", &c.Timeouts.Final, 120 * time.Second},
+		{"Timeouts.Quit", &c.Timeouts.Quit, 2 * time.Second},
+	} {
+		if *d.value < 0 {
+			fault("%s: %v; want more than 0, or 0 for %v", d.name, *d.value, d.def)
+		}
+		if *d.value == 0 {
+			*d.value = d.def
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return id, errors.Join(faults...)
+}
+
+func (c *Config) login() bool { return c.Username != "" && c.Password != "" }
+
+func (c *Config) checkHello(loopback bool) []error {
+	if c.HelloName == "" {
+		if name, err := os.Hostname(); err == nil && checkHelloName(name) == "" && !isLocalhost(name) {
+			c.HelloName = name
+		}
+		return nil // an address literal then, once there is a connection
+	}
+	if reason := checkHelloName(c.HelloName); reason != "" {
+		return []error{fmt.Errorf("HelloName: %s; want the name of this host", reason)}
+	}
+	if isLocalhost(c.HelloName) && !loopback {
+		return []error{errors.New("HelloName: localhost is a mark of spam; want the name of this host, or nothing")}
+	}
+	return nil
+}
+
+// identity is the sender as it stands in every mail.
+type identity struct {
+	name    string
+	from    Address
+	replyTo string
+}
+
+func (c *Config) identity() (id identity, faults []error) {
+	var err error
+	id.name = c.FromName
+	if reason := checkHeaderText(c.FromName); reason != "" {
+		faults = append(faults, fmt.Errorf("FromName: %s; want plain text", reason))
+	}
+	if id.from, err = ParseAddress(c.FromAddress); err != nil {
+		faults = append(faults, fmt.Errorf("FromAddress: %w; want one like mail@example.com", err))
+	} else if id.from.UTF8() {
+		faults = append(faults, errors.New("FromAddress: not ASCII; many servers could send no bounce to it"))
+	}
+	if c.ReplyTo != "" {
+		replyTo, err := ParseAddress(c.ReplyTo)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("ReplyTo: %w; want one like help@example.com", err))
+		} else if replyTo.UTF8() {
+			faults = append(faults, errors.New("ReplyTo: not ASCII; it would make every mail need SMTPUTF8"))
+		}
+		id.replyTo = replyTo.String()
+	}
+	return id, faults
+}
+
+func readRoots(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("TLSCAFile: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("TLSCAFile: no certificate in %s; want PEM blocks of type CERTIFICATE", file)
+	}
+	return pool, nil
+}
+
+func checkHost(host string) string {
+	if host == "" {
+		return "empty"
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return ""
+	}
+	return checkHelloName(host)
+}
+
+// checkHelloName returns what is wrong with a host name. Underscores pass:
+// container platforms use them.
+func checkHelloName(name string) string {
+	if strings.HasPrefix(name, "[") && strings.HasSuffix(name, "]") {
+		ip := strings.TrimPrefix(name[1:len(name)-1], "IPv6:")
+		if _, err := netip.ParseAddr(ip); err != nil {
+			return "not an address literal"
+		}
+		return ""
+	}
+	if len(name) > 253 || !utf8.ValidString(name) {
+		return "not a host name"
+	}
+	for label := range strings.SplitSeq(strings.ToLower(name), ".") {
+		if !isLabel(strings.ReplaceAll(label, "_", "x")) {
+			return "not a host name"
+		}
+	}
+	return ""
+}
+
+func isLocalhost(name string) bool {
+	name = strings.ToLower(name)
+	return name == "localhost" || strings.HasPrefix(name, "localhost.") || strings.HasSuffix(name, ".localhost")
+}
+
+// isLoopback reports whether host can only be this machine.
+func isLoopback(host string) bool {
+	if isLocalhost(host) {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

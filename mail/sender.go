@@ -1,0 +1,134 @@
+package mail
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Sender sends mails over a small pool of connections to one server. Its
+// methods may be called by many goroutines.
+type Sender struct {
+	cfg  Config
+	from identity
+	tls  *tls.Config
+	addr string
+	log  *slog.Logger
+
+	slots chan struct{} // one for each connection in use
+
+	mu      sync.Mutex
+	running bool       // Run is there to look after idle connections
+	idle    []*session // the last one was used last
+}
+
+// Receipt is the server's acceptance of a mail.
+type Receipt struct {
+	MessageID string        // with its angle brackets
+	Reply     string        // final words of the server, often with its queue id; cleaned like [SendError.Text]
+	TLS       string        // version and cipher suite, "" without TLS
+	Peer      string        // address of the server
+	Size      int           // octets of the mail
+	Reused    bool          // the connection had carried a mail before
+	Duration  time.Duration // all of Send
+}
+
+// New checks cfg and makes a Sender; it opens no connection. The error names
+// every fault of cfg.
+func New(cfg Config) (*Sender, error) {
+	from, err := cfg.check()
+	if err != nil {
+		return nil, fmt.Errorf("mail configuration:\n%w", err)
+	}
+	s := &Sender{
+		cfg:   cfg,
+		from:  from,
+		addr:  net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)),
+		log:   cfg.Logger,
+		slots: make(chan struct{}, cfg.MaxConns),
+		tls:   &tls.Config{ServerName: cfg.Host, RootCAs: cfg.RootCAs, MinVersion: tls.VersionTLS12},
+	}
+	if (cfg.Username == "") != (cfg.Password == "") {
+		s.log.Warn("no SMTP login: username and password are not both set")
+	}
+	return s, nil
+}
+
+// Send composes m and hands it to the server. A nil error means that the server
+// took the responsibility for the mail (RFC 5321 section 6.1), whatever happens
+// to the connection afterwards. All other errors are of type [*SendError].
+//
+// When ctx ends the connection is closed at once, at any stage; after the end
+// of data the error is then one of those that are [SendError.Unknown].
+func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
+	start := time.Now()
+	c, err := s.Compose(m)
+	if err != nil {
+		return Receipt{}, err
+	}
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		return Receipt{}, &SendError{Command: "WAIT", Err: ended(ctx)}
+	}
+	_, encoded, _ := bytes.Cut(c.Bytes, []byte("\r\n\r\n"))
+	receipt, err := s.deliver(ctx, c, []string{m.Subject, m.Text, m.HTML, string(encoded)})
+	log := s.log.With("kind", m.Kind, "message_id", c.MessageID, "to", MaskAddress(m.To))
+	if err != nil {
+		log.Debug("mail not sent", "error", err)
+		return Receipt{}, err
+	}
+	receipt.Duration = time.Since(start)
+	log.Debug("mail sent", "reply", receipt.Reply, "tls", receipt.TLS, "reused", receipt.Reused, "duration", receipt.Duration)
+	return receipt, nil
+}
+
+// deliver sends c over an idle connection or a new one. Servers close idle
+// connections as they like, and we learn of it by the failure of the next
+// command. As long as that was not past MAIL nothing is lost, and the mail gets
+// one new connection; never two, or a server that always hangs up there would be
+// flooded.
+func (s *Sender) deliver(ctx context.Context, c Composed, hide []string) (Receipt, error) {
+	old, expired := s.takeIdle()
+	quitAll(expired) // before another is dialled: MaxConns may be the server's limit
+	if old != nil {
+		receipt, failed := old.send(ctx, c, hide)
+		s.release(old, failed)
+		if failed == nil {
+			return receipt, nil
+		}
+		if !stale(failed) || ctx.Err() != nil {
+			return Receipt{}, failed
+		}
+		s.log.Debug("idle connection was closed", "error", failed)
+	}
+	fresh, failed := s.open(ctx)
+	if failed != nil {
+		return Receipt{}, failed
+	}
+	receipt, failed := fresh.send(ctx, c, hide)
+	s.release(fresh, failed)
+	if failed != nil {
+		return Receipt{}, failed
+	}
+	return receipt, nil
+}
+
+// stale reports whether failed, on a connection that was used before, may be
+// the connection's fault alone.
+func stale(failed *SendError) bool {
+	switch failed.Command {
+	case "RSET":
+		return true
+	case "MAIL":
+		return !failed.refused() || failed.Code == 421 || failed.Code == 503
+	}
+	return false
+}

@@ -1,0 +1,221 @@
+package mail
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/textproto"
+	"os"
+	"time"
+
+	"github.com/emersion/go-smtp"
+)
+
+// session is one connection to the server. One goroutine uses it at a time;
+// only abort may be called by another.
+type session struct {
+	cfg    *Config
+	raw    net.Conn
+	wire   *wire
+	client *smtp.Client
+	hello  string
+	tls    string // version and cipher suite, "" without TLS
+
+	born   time.Time
+	used   time.Time // end of the last mail
+	sent   int       // mails tried
+	dirty  bool      // the last mail was refused: the transaction may still be open
+	broken bool      // of no further use
+}
+
+// send runs one mail transaction, RFC 5321 section 3.3.
+func (c *session) send(ctx context.Context, m Composed, hide []string) (Receipt, *SendError) {
+	if ctx.Err() != nil {
+		return Receipt{}, &SendError{Command: "WAIT", Err: ended(ctx)}
+	}
+	stop := context.AfterFunc(ctx, c.abort)
+	receipt := Receipt{
+		MessageID: m.MessageID,
+		TLS:       c.tls,
+		Peer:      c.raw.RemoteAddr().String(),
+		Size:      len(m.Bytes),
+		Reused:    c.sent > 0,
+	}
+	c.sent++
+	reply, failed := c.transact(m, hide)
+	if !stop() {
+		c.broken = true // abort is running, or has run
+	}
+	if failed != nil {
+		// After a refusal the connection is in order, unless the server said good-bye.
+		c.broken = c.broken || !failed.refused() || failed.Code == 421
+		return Receipt{}, because(ctx, failed)
+	}
+	receipt.Reply = cleanReply(reply, hide...)
+	return receipt, nil
+}
+
+// isTimeout reports whether err is the passing of a deadline of ours.
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+// step runs one exchange with the client under limit.
+func (c *session) step(limit time.Duration, exchange func() error) error {
+	if err := c.wire.begin(limit); err != nil {
+		return err
+	}
+	return late(exchange(), limit)
+}
+
+// late says in plain words that a deadline of ours has passed.
+func late(err error, limit time.Duration) error {
+	if isTimeout(err) {
+		return fmt.Errorf("nothing moved for %v: %w", limit, os.ErrDeadlineExceeded)
+	}
+	return err
+}
+
+func (c *session) transact(m Composed, hide []string) (reply string, failed *SendError) {
+	if c.dirty {
+		if failed := c.reset(hide); failed != nil {
+			return "", failed
+		}
+	}
+	if failed := c.fits(m); failed != nil {
+		return "", failed
+	}
+	limit := c.cfg.Timeouts.Command
+	opts := &smtp.MailOptions{
+		Size: int64(len(m.Bytes)),
+		UTF8: m.To.UTF8(),
+		// Should it bounce, the body with its codes need not travel back. The
+		// client leaves this out unless the server offers DSN (RFC 3461).
+		Return: smtp.DSNReturnHeaders,
+	}
+	err := c.step(limit, func() error { return positive(c.client.Mail(m.From.String(), opts)) })
+	if err != nil {
+		return "", sendError("MAIL", err, hide...)
+	}
+	err = c.step(limit, func() error { return positive(c.client.Rcpt(m.To.String(), nil)) })
+	if err != nil {
+		return "", sendError("RCPT", err, hide...)
+	}
+	var data *smtp.DataCommand
+	err = c.step(limit, func() error { data, err = c.client.Data(); return err })
+	if err != nil {
+		return "", sendError("DATA", err, hide...)
+	}
+	return c.body(data, m.Bytes, hide)
+}
+
+// body writes the mail and reads the reply that decides about it. The finished
+// bytes go out whole or without the final dot: a server must never take half a
+// mail for a mail.
+func (c *session) body(data *smtp.DataCommand, mail []byte, hide []string) (reply string, failed *SendError) {
+	perWrite := c.cfg.Timeouts.BodyWrite
+	if err := c.wire.begin(10 * perWrite); err != nil {
+		return "", c.cutOff(err, hide)
+	}
+	c.wire.write = perWrite
+	if _, err := data.Write(mail); err != nil {
+		return "", c.cutOff(err, hide)
+	}
+	if err := c.wire.begin(c.cfg.Timeouts.Final); err != nil {
+		return "", c.cutOff(err, hide)
+	}
+	c.wire.write = perWrite
+	response, err := data.CloseWithResponse()
+	switch accepted, refused := acceptance(err); {
+	case err == nil:
+		return response.StatusText, nil
+	case refused == nil && accepted != "":
+		return accepted, nil
+	case c.wire.wrote != nil:
+		// The dot is the last thing in the last write. If that failed, the server
+		// cannot have it.
+		return "", c.cutOff(c.wire.wrote, hide)
+	}
+	return "", sendError(".", late(err, c.cfg.Timeouts.Final), hide...)
+}
+
+// cutOff types a failure before the end of data was out. A server that closes in
+// the middle has often said why before.
+func (c *session) cutOff(err error, hide []string) *SendError {
+	if !isTimeout(err) && !errors.Is(err, net.ErrClosed) {
+		if c.wire.Conn.SetReadDeadline(time.Now().Add(c.cfg.Timeouts.Quit)) == nil {
+			_, _, replied := textproto.NewReader(bufio.NewReader(c.wire)).ReadResponse(250)
+			if failed := sendError("BODY", replied, hide...); failed.refused() {
+				c.broken = true
+				return failed
+			}
+		}
+	}
+	return sendError("BODY", late(err, c.cfg.Timeouts.BodyWrite), hide...)
+}
+
+// positive accepts every 2yz reply: the first digit is what counts, RFC 5321
+// section 4.3.2, and the client insists on the other two.
+func positive(err error) error {
+	if _, refused := acceptance(err); refused != nil {
+		return refused
+	}
+	return nil
+}
+
+func acceptance(err error) (text string, refused error) {
+	if reply, ok := errors.AsType[*smtp.SMTPError](err); ok && reply.Code/100 == 2 {
+		return reply.Message + " ", nil
+	}
+	return "", err
+}
+
+// fits refuses what the server has said that it will refuse.
+func (c *session) fits(m Composed) *SendError {
+	if limit, ok := c.client.MaxMessageSize(); ok && limit > 0 && len(m.Bytes) > limit {
+		return &SendError{Command: "MAIL", Code: 552, EnhancedCode: [3]int{5, 3, 4}, Err: errors.New("mail larger than the server allows")}
+	}
+	if ok, _ := c.client.Extension("SMTPUTF8"); !ok && m.To.UTF8() {
+		return &SendError{Command: "MAIL", Code: 553, EnhancedCode: [3]int{5, 6, 7}, Err: errors.New("the server offers no SMTPUTF8, which the address needs")}
+	}
+	return nil
+}
+
+// reset ends the transaction that a refusal left open. Only then: a RSET after
+// each mail would be a round trip for nothing, and its failure after an accepted
+// mail no failure of that mail.
+func (c *session) reset(hide []string) *SendError {
+	err := c.step(c.cfg.Timeouts.Command, c.client.Reset)
+	if err == nil { // the client forgets its EHLO at a reset
+		err = c.step(c.cfg.Timeouts.Command, func() error { return c.client.Hello(c.hello) })
+	}
+	if err != nil {
+		c.broken = true
+		return sendError("RSET", err, hide...)
+	}
+	c.dirty = false
+	return nil
+}
+
+// quit closes politely, as far as that is quick.
+func (c *session) quit() {
+	if err := c.wire.begin(c.cfg.Timeouts.Quit); err == nil {
+		_ = c.client.Quit() // the mails are with the server; it matters to nobody
+	}
+	c.abort()
+}
+
+// abort closes at once. It wakes up whoever waits for the connection, which
+// closing the TLS layer might not do.
+func (c *session) abort() { _ = c.raw.Close() }
+
+// secrets returns the forms in which the server might repeat the login.
+func (c *Config) secrets() []string {
+	encode := base64.StdEncoding.EncodeToString
+	return []string{
+		c.Password,
+		encode([]byte(c.Password)),
+		encode([]byte("\x00" + c.Username + "\x00" + c.Password)),
+	}
+}

@@ -1,0 +1,320 @@
+package smtptest
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+)
+
+// dialogue is one connection of the server.
+type dialogue struct {
+	server *Server
+	raw    net.Conn
+	conn   net.Conn // raw, or TLS over it
+	in     *bufio.Reader
+	number int
+
+	encrypted bool
+	hello     string
+	login     string
+	mail      *Mail // transaction
+	accepted  int
+}
+
+func (d *dialogue) run() {
+	d.conn, d.in = d.raw, bufio.NewReader(d.raw)
+	if d.server.opts.ImplicitTLS && !d.encrypt() {
+		return
+	}
+	if !d.answer("CONNECT", "", "220 smtptest ESMTP") {
+		return
+	}
+	for {
+		line, err := d.in.ReadString('\n')
+		if err != nil {
+			return
+		}
+		line = strings.TrimRight(line, "\r\n")
+		verb, _, _ := strings.Cut(line, " ")
+		verb = strings.ToUpper(verb)
+		noted := line
+		if verb == "AUTH" {
+			noted = strings.Join(strings.Fields(line)[:min(2, len(strings.Fields(line)))], " ")
+		}
+		d.server.note(func() { d.server.commands = append(d.server.commands, noted) })
+		if !d.command(verb, line) {
+			return
+		}
+	}
+}
+
+// command answers one command; false ends the connection.
+func (d *dialogue) command(verb, line string) bool {
+	switch verb {
+	case "EHLO", "HELO":
+		d.mail = nil
+		_, d.hello, _ = strings.Cut(line, " ")
+		return d.answer(verb, line, d.extensions())
+	case "STARTTLS":
+		if !d.server.opts.STARTTLS || d.encrypted {
+			return d.answer(verb, line, "502 5.5.1 not offered")
+		}
+		return d.answer(verb, line, "220 2.0.0 go ahead") && d.encrypt()
+	case "AUTH":
+		return d.auth(line)
+	case "MAIL":
+		return d.mailFrom(line)
+	case "RCPT":
+		if d.mail == nil || d.mail.To != "" {
+			return d.answer(verb, line, "503 5.5.1 bad sequence")
+		}
+		return d.answerIf(verb, line, "250 2.1.5 ok", func() { d.mail.To, _ = path(line) })
+	case "DATA":
+		if d.mail == nil || d.mail.To == "" {
+			return d.answer(verb, line, "503 5.5.1 bad sequence")
+		}
+		return d.data(line)
+	case "RSET":
+		d.mail = nil
+		return d.answer(verb, line, "250 2.0.0 ok")
+	case "NOOP":
+		return d.answer(verb, line, "250 2.0.0 ok")
+	case "QUIT":
+		d.answer(verb, line, "221 2.0.0 bye")
+		return false
+	}
+	return d.answer(verb, line, "500 5.5.1 unknown command")
+}
+
+func (d *dialogue) extensions() string {
+	opts := &d.server.opts
+	lines := append([]string{"smtptest"}, opts.Extensions...)
+	if opts.STARTTLS && !d.encrypted {
+		lines = append(lines, "STARTTLS")
+	}
+	if opts.Username != "" && (d.encrypted || !opts.STARTTLS) {
+		mechanisms := opts.Mechanisms
+		if mechanisms == nil {
+			mechanisms = []string{"PLAIN", "LOGIN"}
+		}
+		lines = append(lines, "AUTH "+strings.Join(mechanisms, " "))
+	}
+	for i := range lines {
+		separator := "-"
+		if i == len(lines)-1 {
+			separator = " "
+		}
+		lines[i] = "250" + separator + lines[i]
+	}
+	return strings.Join(lines, "\r\n")
+}
+
+// encrypt runs the TLS handshake.
+func (d *dialogue) encrypt() bool {
+	if !d.answer("TLS", "", "") {
+		return false
+	}
+	conn := tls.Server(d.raw, d.server.tls)
+	if err := conn.Handshake(); err != nil {
+		return false
+	}
+	d.conn, d.in, d.encrypted = conn, bufio.NewReader(conn), true
+	return true
+}
+
+func (d *dialogue) auth(line string) bool {
+	opts := &d.server.opts
+	fields := strings.Fields(line)
+	if opts.Username == "" || len(fields) < 2 {
+		return d.answer("AUTH", "AUTH", "502 5.5.1 not offered")
+	}
+	var user, password string
+	ok := false
+	switch strings.ToUpper(fields[1]) {
+	case "PLAIN":
+		if len(fields) == 3 {
+			decoded, _ := base64.StdEncoding.DecodeString(fields[2])
+			if parts := strings.Split(string(decoded), "\x00"); len(parts) == 3 {
+				user, password, ok = parts[1], parts[2], true
+			}
+		}
+	case "LOGIN":
+		user, ok = d.prompt("User Name")
+		if ok {
+			password, ok = d.prompt("Pass phrase")
+		}
+	}
+	if !ok || user != opts.Username || password != opts.Password {
+		return d.answer("AUTH", "AUTH", "535 5.7.8 wrong user name or password")
+	}
+	return d.answerIf("AUTH", "AUTH", "235 2.7.0 welcome", func() { d.login = user })
+}
+
+func (d *dialogue) prompt(text string) (string, bool) {
+	if !d.write("334 " + base64.StdEncoding.EncodeToString([]byte(text)) + "\r\n") {
+		return "", false
+	}
+	line, err := d.in.ReadString('\n')
+	if err != nil {
+		return "", false
+	}
+	decoded, err := base64.StdEncoding.DecodeString(strings.TrimRight(line, "\r\n"))
+	return string(decoded), err == nil
+}
+
+func (d *dialogue) mailFrom(line string) bool {
+	switch {
+	case d.mail != nil:
+		return d.answer("MAIL", line, "503 5.5.1 nested MAIL")
+	case d.server.opts.Username != "" && d.login == "":
+		return d.answer("MAIL", line, "530 5.7.0 authentication required")
+	}
+	return d.answerIf("MAIL", line, "250 2.1.0 ok", func() {
+		from, params := path(line)
+		d.mail = &Mail{From: from, Params: params, Hello: d.hello, Login: d.login, TLS: d.encrypted, Conn: d.number}
+	})
+}
+
+func (d *dialogue) data(line string) bool {
+	begun := false
+	if !d.answerIf("DATA", line, "354 go ahead", func() { begun = true }) {
+		return false
+	}
+	if !begun {
+		return true
+	}
+	if action := d.ask("BODY", ""); action != (Action{}) {
+		return d.act(action, "")
+	}
+	raw, err := readData(d.in, d.server.opts.LenientEnd)
+	if err != nil {
+		return false
+	}
+	mail := *d.mail
+	mail.Raw = raw
+	mail.Data = unstuff(raw)
+	d.mail = nil
+	action := d.ask(".", "")
+	if action.Reply == "" && action.Then != Freeze || strings.HasPrefix(action.Reply, "2") {
+		// What happens after the end of data does not undo the acceptance.
+		d.accepted++
+		d.server.note(func() { d.server.mails = append(d.server.mails, mail) })
+	}
+	return d.act(action, fmt.Sprintf("250 2.0.0 Ok: queued as Q%d", d.accepted))
+}
+
+// readData reads up to the end of data, which it includes.
+func readData(in *bufio.Reader, lenient bool) ([]byte, error) {
+	raw := []byte("\r\n") // the end of data may come at once
+	for {
+		c, err := in.ReadByte()
+		if err != nil {
+			return nil, err
+		}
+		raw = append(raw, c)
+		if c != '\n' {
+			continue
+		}
+		if bytes.HasSuffix(raw, []byte("\r\n.\r\n")) ||
+			lenient && (bytes.HasSuffix(raw, []byte("\n.\n")) || bytes.HasSuffix(raw, []byte("\n.\r\n"))) {
+			return raw[2:], nil
+		}
+	}
+}
+
+// unstuff takes away the end of data and the doubled dots.
+func unstuff(raw []byte) []byte {
+	lines := bytes.SplitAfter(raw, []byte("\n"))
+	var out []byte
+	for i, line := range lines {
+		if i >= len(lines)-2 && bytes.HasPrefix(line, []byte(".")) && len(bytes.TrimRight(line, "\r\n")) == 1 {
+			break
+		}
+		out = append(out, bytes.TrimPrefix(line, []byte("."))...)
+	}
+	return out
+}
+
+// path returns the address and the parameters of MAIL and RCPT.
+func path(line string) (address string, params []string) {
+	_, rest, _ := strings.Cut(line, "<")
+	address, rest, _ = strings.Cut(rest, ">")
+	return address, strings.Fields(rest)
+}
+
+func (d *dialogue) ask(command, line string) Action {
+	if d.server.opts.Script == nil {
+		return Action{}
+	}
+	return d.server.opts.Script(Step{Conn: d.number, Command: command, Line: line, Mails: d.accepted})
+}
+
+// answer asks the script and acts; friendly is the reply when it has none.
+func (d *dialogue) answer(command, line, friendly string) bool {
+	return d.act(d.ask(command, line), friendly)
+}
+
+// answerIf does what done does if the reply is not a refusal.
+func (d *dialogue) answerIf(command, line, friendly string, done func()) bool {
+	action := d.ask(command, line)
+	if action.Reply == "" || slices.Contains([]byte("23"), action.Reply[0]) {
+		done()
+	}
+	return d.act(action, friendly)
+}
+
+func (d *dialogue) act(a Action, friendly string) bool {
+	reply := a.Reply
+	if reply == "" && a.Then == Go {
+		reply = friendly
+	}
+	if a.Then == Trickle {
+		return d.trickle(reply)
+	}
+	if reply != "" && !d.write(reply+"\r\n") {
+		return false
+	}
+	switch a.Then {
+	case Close:
+		return false
+	case Reset:
+		if tcp, ok := d.raw.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
+		return false
+	case Freeze:
+		<-d.server.done
+		return false
+	}
+	return true
+}
+
+// trickle never ends by itself.
+func (d *dialogue) trickle(reply string) bool {
+	if reply == "" {
+		reply = "250-" + strings.Repeat("drip ", 50) + "\r\n"
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for i := 0; ; i++ {
+		select {
+		case <-tick.C:
+		case <-d.server.done:
+			return false
+		}
+		if !d.write(reply[i%len(reply) : i%len(reply)+1]) {
+			return false
+		}
+	}
+}
+
+func (d *dialogue) write(s string) bool {
+	_, err := d.conn.Write([]byte(s))
+	return err == nil
+}

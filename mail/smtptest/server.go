@@ -1,0 +1,277 @@
+// Package smtptest is an SMTP server for tests: it catches mails, and misbehaves
+// on demand at any point of the dialogue.
+//
+//	server := smtptest.New(t, smtptest.Options{})
+//	... send to server.Host(), server.Port() ...
+//	mails := server.WaitMails(1)
+//
+// It is written on net directly, as a proper server library could not be made to
+// break the protocol.
+package smtptest
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Options are what the server offers and does. The zero value is a friendly
+// server without TLS and login.
+type Options struct {
+	STARTTLS    bool // offer STARTTLS
+	ImplicitTLS bool // begin with the handshake
+
+	// TLS replaces the server's certificate, which its own authority signed for
+	// 127.0.0.1, ::1 and localhost.
+	TLS *tls.Config
+
+	// Username and Password make the server offer AUTH, after TLS if it has any,
+	// and want it before MAIL.
+	Username, Password string
+	Mechanisms         []string // offered; nil: PLAIN and LOGIN
+
+	Extensions []string // more lines of the EHLO reply: "SIZE 1000", "SMTPUTF8"
+
+	// LenientEnd makes the server take LF.LF and LF.CRLF for the end of data,
+	// as those do that let mails be smuggled.
+	LenientEnd bool
+
+	// Script is asked at every step what to do; the zero Action is the friendly
+	// answer. It is called by one goroutine for each connection.
+	Script func(Step) Action
+}
+
+// Step is a moment of the dialogue.
+type Step struct {
+	Conn    int    // number of the connection, from 1
+	Command string // "CONNECT", "TLS", a command's verb, "BODY" (after 354) or "." (after the end of data)
+	Line    string // the whole command
+	Mails   int    // mails accepted on this connection
+}
+
+// Action is what the server does at a step.
+type Action struct {
+	Reply string // instead of the friendly one; lines are parted by CRLF, the last has none
+	Then  Then   // after the reply; for "BODY", instead of reading
+}
+
+// Then is what follows a reply.
+type Then int
+
+const (
+	Go      Then = iota // on with the dialogue
+	Close               // FIN, after the reply if the Action has one, else instead of it
+	Reset               // RST, likewise
+	Freeze              // no reply, no more reading, the connection stays open
+	Trickle             // the reply comes in single octets, 20 ms apart, without end
+)
+
+// Mail is what the server accepted.
+type Mail struct {
+	From, To string   // envelope, without angle brackets
+	Params   []string // of MAIL
+	Data     []byte   // message, dots unstuffed
+	Raw      []byte   // as it came over the wire, with the end of data
+	Hello    string   // name in EHLO
+	Login    string   // user name, "" without AUTH
+	TLS      bool
+	Conn     int
+}
+
+// Server is a running server. It stops at the end of the test.
+type Server struct {
+	Authority *Authority
+
+	tb       testing.TB
+	opts     Options
+	listener net.Listener
+	tls      *tls.Config
+	done     chan struct{}
+	wg       sync.WaitGroup
+
+	mu       sync.Mutex
+	open     map[net.Conn]struct{}
+	conns    int
+	mails    []Mail
+	commands []string
+	changed  chan struct{} // closed and renewed at every mail, command and connection
+}
+
+// New starts a server on a free port of 127.0.0.1.
+func New(tb testing.TB, opts Options) *Server {
+	tb.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s := &Server{
+		tb:       tb,
+		opts:     opts,
+		listener: listener,
+		tls:      opts.TLS,
+		done:     make(chan struct{}),
+		open:     make(map[net.Conn]struct{}),
+		changed:  make(chan struct{}),
+	}
+	if opts.STARTTLS || opts.ImplicitTLS {
+		s.Authority = NewAuthority(tb)
+		if s.tls == nil {
+			cert := s.Authority.Issue(tb, time.Now().Add(time.Hour), "127.0.0.1", "::1", "localhost")
+			s.tls = &tls.Config{Certificates: []tls.Certificate{cert}}
+		}
+	}
+	s.wg.Go(s.accept)
+	tb.Cleanup(s.Stop)
+	return s
+}
+
+// Host returns 127.0.0.1.
+func (s *Server) Host() string { return "127.0.0.1" }
+
+// Port returns the port.
+func (s *Server) Port() int { return s.listener.Addr().(*net.TCPAddr).Port }
+
+// Addr returns host and port.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// Roots returns the authority that signed the server's certificate, or nil
+// without TLS.
+func (s *Server) Roots() *x509.CertPool {
+	if s.Authority == nil {
+		return nil
+	}
+	return s.Authority.Roots()
+}
+
+// Stop closes everything and waits for the server's goroutines. Later calls do
+// nothing.
+func (s *Server) Stop() {
+	s.mu.Lock()
+	select {
+	case <-s.done:
+	default:
+		close(s.done)
+	}
+	for conn := range s.open {
+		_ = conn.Close()
+	}
+	s.mu.Unlock()
+	_ = s.listener.Close()
+	s.wg.Wait()
+}
+
+// CloseConnections closes all connections, as a server that restarts does, but
+// goes on to accept new ones.
+func (s *Server) CloseConnections() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn := range s.open {
+		_ = conn.Close()
+	}
+}
+
+// Mails returns the mails accepted so far.
+func (s *Server) Mails() []Mail {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.mails)
+}
+
+// Commands returns the commands of all connections, in the order of arrival.
+// What follows AUTH is not there.
+func (s *Server) Commands() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.commands)
+}
+
+// Connections returns how many connections were accepted, and how many of them
+// are open.
+func (s *Server) Connections() (accepted, open int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conns, len(s.open)
+}
+
+// WaitMails waits until n mails were accepted and returns them; it fails the
+// test after ten seconds.
+func (s *Server) WaitMails(n int) []Mail {
+	s.tb.Helper()
+	s.Wait("mails", func() bool { return len(s.Mails()) >= n })
+	return s.Mails()
+}
+
+// Wait waits for a condition on the server; it fails the test after ten
+// seconds. what completes "still waiting for".
+func (s *Server) Wait(what string, met func() bool) {
+	s.tb.Helper()
+	limit := time.After(10 * time.Second)
+	for {
+		s.mu.Lock()
+		changed := s.changed
+		s.mu.Unlock()
+		if met() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-limit:
+			s.tb.Fatalf("still waiting for %s; commands so far: %q", what, s.Commands())
+		}
+	}
+}
+
+// note changes the record under the lock and tells those who wait.
+func (s *Server) note(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *Server) accept() {
+	for {
+		conn, err := s.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue
+		}
+		var n int
+		stopped := false
+		s.note(func() {
+			select {
+			case <-s.done:
+				stopped = true
+				return
+			default:
+			}
+			s.conns++
+			n = s.conns
+			s.open[conn] = struct{}{}
+		})
+		if stopped {
+			_ = conn.Close()
+			return
+		}
+		s.wg.Go(func() {
+			d := &dialogue{server: s, raw: conn, number: n}
+			d.run()
+			_ = conn.Close()
+			s.note(func() { delete(s.open, conn) })
+		})
+	}
+}
+
+// Text returns the data with CRLF as LF, for easier reading in tests.
+func (m Mail) Text() string {
+	return string(bytes.ReplaceAll(m.Data, []byte("\r\n"), []byte("\n")))
+}
