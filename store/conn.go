@@ -1,0 +1,56 @@
+package store
+
+import (
+	"context"
+	"net"
+	"time"
+)
+
+// cancelGrace is what a server gets on top of the query timeout to answer the
+// request to cancel. Only a frozen one needs it all.
+const cancelGrace = time.Second
+
+// dialer makes connections that cannot hang. When a context ends, lib/pq asks
+// the server to cancel and then waits for its answer; a server that is frozen,
+// or gone without a FIN, would make it wait for ever.
+type dialer struct{ timeout time.Duration }
+
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialContext(context.Background(), network, address)
+}
+
+func (d *dialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return d.DialContext(ctx, network, address)
+}
+
+func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	nd := net.Dialer{Timeout: d.timeout}
+	c, err := nd.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c, timeout: d.timeout}, nil
+}
+
+// conn gives every read and write a deadline. The driver never reads while a
+// connection idles in the pool, so that is safe.
+type conn struct {
+	net.Conn
+	timeout time.Duration
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(c.timeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}

@@ -1,0 +1,203 @@
+// Package store reads what the mail tasks need from the platform's PostgreSQL.
+//
+// Today that is one thing: the address of a user. The users table belongs to
+// the auth service and is only read here. Further tables get a file of their
+// own beside users.go.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+)
+
+// Defaults of [Config].
+const (
+	DefaultHost         = "localhost"
+	DefaultPort         = 5432
+	DefaultName         = "evently"
+	DefaultUser         = "evently"
+	DefaultSSLMode      = "prefer" // as libpq
+	DefaultQueryTimeout = 5 * time.Second
+	DefaultMaxOpen      = 8
+	DefaultMaxIdleTime  = 5 * time.Minute
+	DefaultMaxLifetime  = 30 * time.Minute
+)
+
+// Config says where the database is. Of URL, DB and the single fields, DB wins
+// over URL and URL over the rest. As with libpq, the PG… environment variables
+// fill in what is not given.
+type Config struct {
+	// URL is a postgres:// or postgresql:// URL, with libpq's parameters.
+	URL string
+
+	Host     string // DefaultHost; an absolute path means a unix socket in that directory
+	Port     int    // DefaultPort
+	Name     string // DefaultName
+	User     string // DefaultUser
+	Password string
+	SSLMode  string // DefaultSSLMode, unless the URL or PGSSLMODE has one
+
+	// DB is a ready database of another kind, such as the SQLite file of the
+	// development mode. Its pool limits are left alone. Close closes it.
+	DB *sqlx.DB
+
+	// QueryTimeout bounds every call, connecting included. DefaultQueryTimeout.
+	QueryTimeout time.Duration
+
+	MaxOpen     int           // connections at most; DefaultMaxOpen
+	MaxIdle     int           // connections kept while idle; MaxOpen
+	MaxIdleTime time.Duration // DefaultMaxIdleTime
+	MaxLifetime time.Duration // DefaultMaxLifetime, so that a failover is followed
+}
+
+// Store is a pool of connections. It is safe for concurrent use.
+type Store struct {
+	db      *sqlx.DB
+	timeout time.Duration
+}
+
+// Open checks cfg and returns a Store. It does not connect: a database that is
+// down now is an error of the calls that need it, not of the start.
+//
+// Errors never hold the password, nor the URL that has it inside.
+func Open(cfg Config) (*Store, error) {
+	timeout := cfg.QueryTimeout
+	if timeout < 0 {
+		return nil, fmt.Errorf("database query timeout is %v: it must be positive", timeout)
+	}
+	if timeout == 0 {
+		timeout = DefaultQueryTimeout
+	}
+	if cfg.DB != nil {
+		return &Store{db: cfg.DB, timeout: timeout}, nil
+	}
+	dsn, err := cfg.dsn()
+	if err != nil {
+		return nil, err
+	}
+	pgcfg, err := pq.NewConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("database settings: %w", err)
+	}
+	if pgcfg.SSLMode == "" {
+		pgcfg.SSLMode = pq.SSLMode(or(cfg.SSLMode, DefaultSSLMode))
+	}
+	// Parse, bind and execute in one round trip. It also is what lets the
+	// query pass a PgBouncer in transaction mode, which may hand the second
+	// round trip of a prepared statement to another server connection.
+	pgcfg.BinaryParameters = true
+	connector, err := pq.NewConnectorConfig(pgcfg)
+	if err != nil {
+		return nil, fmt.Errorf("database settings: %w", err)
+	}
+	connector.Dialer(&dialer{timeout: timeout + cancelGrace})
+	db := sqlx.NewDb(sql.OpenDB(connector), "postgres")
+	maxOpen := or(cfg.MaxOpen, DefaultMaxOpen)
+	db.SetMaxOpenConns(maxOpen)
+	db.SetMaxIdleConns(or(cfg.MaxIdle, maxOpen))
+	db.SetConnMaxIdleTime(or(cfg.MaxIdleTime, DefaultMaxIdleTime))
+	db.SetConnMaxLifetime(or(cfg.MaxLifetime, DefaultMaxLifetime))
+	return &Store{db: db, timeout: timeout}, nil
+}
+
+// Ping asks the database for an answer, connecting if need be.
+func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := s.deadline(ctx)
+	defer cancel()
+	var one int
+	// Not PingContext: the driver answers it with "bad connection" whatever
+	// the reason was.
+	if err := s.db.GetContext(ctx, &one, `SELECT 1`); err != nil {
+		return fmt.Errorf("ping database: %w", cause(ctx, err))
+	}
+	return nil
+}
+
+// Close closes the connections; calls under way are waited for.
+func (s *Store) Close() error {
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close database: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, s.timeout, &timeoutError{after: s.timeout})
+}
+
+// cause returns why ctx ended, if it did: the driver only tells that the query
+// was cancelled.
+func cause(ctx context.Context, err error) error {
+	if c := context.Cause(ctx); c != nil {
+		return c
+	}
+	return err
+}
+
+// timeoutError is a context.DeadlineExceeded that tells how long the wait was.
+type timeoutError struct{ after time.Duration }
+
+func (e *timeoutError) Error() string { return fmt.Sprintf("no answer within %v", e.after) }
+func (e *timeoutError) Unwrap() error { return context.DeadlineExceeded }
+func (e *timeoutError) Timeout() bool { return true }
+
+// dsn returns the connection string for the driver.
+func (c Config) dsn() (string, error) {
+	if c.URL != "" {
+		return c.URL, checkURL(c.URL)
+	}
+	port := or(c.Port, DefaultPort)
+	if port < 1 || port > 65535 {
+		return "", fmt.Errorf("database port is %d: it must be between 1 and 65535", port)
+	}
+	pairs := []string{
+		"host=" + quote(or(c.Host, DefaultHost)),
+		"port=" + quote(strconv.Itoa(port)),
+		"dbname=" + quote(or(c.Name, DefaultName)),
+		"user=" + quote(or(c.User, DefaultUser)),
+	}
+	if c.Password != "" {
+		pairs = append(pairs, "password="+quote(c.Password))
+	}
+	if c.SSLMode != "" {
+		pairs = append(pairs, "sslmode="+quote(c.SSLMode))
+	}
+	return strings.Join(pairs, " "), nil
+}
+
+// checkURL refuses what the driver could not read. The reason is in own words:
+// net/url quotes the text, or the part of the password that it took for a port.
+func checkURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil {
+		return errors.New("database URL cannot be read: it must look like " +
+			"postgres://user:password@host:5432/name, with special characters of the password written as %XX")
+	}
+	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return errors.New("database URL must begin with postgres:// or postgresql://")
+	}
+	return nil
+}
+
+// quote writes a value of a key=value connection string; see "Connection
+// Strings" in the PostgreSQL manual of libpq.
+func quote(v string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(v) + "'"
+}
+
+func or[T comparable](v, fallback T) T {
+	var zero T
+	if v == zero {
+		return fallback
+	}
+	return v
+}
