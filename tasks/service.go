@@ -1,0 +1,160 @@
+// Package tasks has the tasks of Evently's mail worker: typed arguments in,
+// the producers' result dictionaries out, one file per family of mails.
+package tasks
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/evently/workers/mail"
+	"github.com/evently/workers/templates"
+	"github.com/evently/workers/worker"
+)
+
+// Names of the tasks, without the module that the producers put before them.
+const (
+	NameOTP                  = "send_otp_verification_email"
+	NameWelcome              = "send_welcome_email"
+	NameBookingConfirmation  = "send_booking_confirmation"
+	NameBookingCancellation  = "send_booking_cancellation"
+	NameWaitlistNotification = "send_waitlist_notification"
+	NameWaitlistJoined       = "send_waitlist_joined"
+	NameWaitlistCancellation = "send_waitlist_cancellation"
+	NameHealthCheck          = "health_check"
+)
+
+// Module is the Python module of the tasks; the long name of a task is
+// Module + "." + its name.
+const Module = "email_workers.tasks"
+
+// Defaults of [Config].
+const (
+	DefaultMaxRetries = 3
+	DefaultRetryDelay = 60 * time.Second
+)
+
+// Users looks up recipients. [store.Store] is one.
+type Users interface {
+	// Email returns the address of an active user, store.ErrNoUser when there
+	// is none, and another error when the question could not be answered.
+	Email(ctx context.Context, userID int64) (string, error)
+}
+
+// Mailer sends one mail. [mail.Sender] is one.
+type Mailer interface {
+	Send(ctx context.Context, m mail.Message) (mail.Receipt, error)
+}
+
+// Renderer makes mails of data. [templates.Set] is one.
+type Renderer interface {
+	Render(m templates.Mail) (templates.Rendered, error)
+}
+
+// Config is what the tasks need.
+type Config struct {
+	Users     Users    // required
+	Mailer    Mailer   // required
+	Templates Renderer // required
+
+	// MaxRetries and RetryDelay are the retries of one mail and the delay before
+	// the first; it doubles each time, up to MaxRetryDelay, and is spread by
+	// 20 % to both sides. Zero: the defaults; worker.NoRetries for none.
+	MaxRetries    int
+	RetryDelay    time.Duration
+	MaxRetryDelay time.Duration // default: 10 minutes, as Celery's retry_backoff_max
+
+	// Check is asked by health_check; nil means always healthy. The text of its
+	// error goes to the producer: it must not hold secrets.
+	Check func(ctx context.Context) error
+
+	Now    func() time.Time // default: time.Now
+	Logger *slog.Logger     // for what runs outside of a worker; default: slog.Default()
+}
+
+// Service runs the tasks. It is safe for concurrent use.
+type Service struct{ cfg Config }
+
+// New checks cfg and returns a Service. The error names everything that is
+// missing.
+func New(cfg Config) (*Service, error) {
+	var faults []error
+	if cfg.Users == nil {
+		faults = append(faults, errors.New("tasks: Config.Users is missing"))
+	}
+	if cfg.Mailer == nil {
+		faults = append(faults, errors.New("tasks: Config.Mailer is missing"))
+	}
+	if cfg.Templates == nil {
+		faults = append(faults, errors.New("tasks: Config.Templates is missing"))
+	}
+	if cfg.MaxRetries < worker.NoRetries {
+		faults = append(faults, errors.New("tasks: Config.MaxRetries must be a number of retries, 0 for the default or worker.NoRetries"))
+	}
+	if cfg.RetryDelay < 0 || cfg.MaxRetryDelay < 0 {
+		faults = append(faults, errors.New("tasks: Config.RetryDelay and MaxRetryDelay must not be negative"))
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	if cfg.MaxRetries == 0 {
+		cfg.MaxRetries = DefaultMaxRetries
+	}
+	if cfg.RetryDelay == 0 {
+		cfg.RetryDelay = DefaultRetryDelay
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Service{cfg: cfg}, nil
+}
+
+// Definitions returns the task table: every task by its long and by its short
+// name, as producers use both.
+func (s *Service) Definitions() map[string]worker.Definition {
+	handlers := map[string]worker.Handler{
+		NameOTP:                  worker.Func(s.SendOTP),
+		NameWelcome:              worker.Func(s.SendWelcome),
+		NameBookingConfirmation:  worker.Func(s.SendBookingConfirmation),
+		NameBookingCancellation:  worker.Func(s.SendBookingCancellation),
+		NameWaitlistNotification: worker.Func(s.SendWaitlistNotification),
+		NameWaitlistJoined:       worker.Func(s.SendWaitlistJoined),
+		NameWaitlistCancellation: worker.Func(s.SendWaitlistCancellation),
+		NameHealthCheck:          worker.Func(s.HealthCheck),
+	}
+	table := make(map[string]worker.Definition, 2*len(handlers))
+	for name, h := range handlers {
+		d := worker.Definition{
+			Handler:    h,
+			MaxRetries: s.cfg.MaxRetries,
+			Backoff:    worker.Backoff{Base: s.cfg.RetryDelay, Max: s.cfg.MaxRetryDelay, Jitter: jitter},
+		}
+		table[name] = d
+		table[Module+"."+name] = d
+	}
+	return table
+}
+
+// jitter spreads retries, so that what failed together does not come back
+// together.
+const jitter = 0.2
+
+// today is the default of the dates, as the producers' clocks would have it.
+func (s *Service) today() string { return s.cfg.Now().UTC().Format(time.DateOnly) }
+
+// result completes r with the time.
+func (s *Service) result(r Result) Result {
+	r.Timestamp = timestamp(s.cfg.Now())
+	return r
+}
+
+func (s *Service) logger(t *worker.Task) *slog.Logger {
+	if t.Logger != nil {
+		return t.Logger
+	}
+	return s.cfg.Logger
+}

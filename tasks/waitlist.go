@@ -1,0 +1,74 @@
+package tasks
+
+import (
+	"context"
+
+	"github.com/evently/workers/templates"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// WaitlistArgs are the arguments of the three waitlist mails.
+type WaitlistArgs struct {
+	UserID   protocol.Raw `celery:"user_id"`
+	Waitlist protocol.Raw `celery:"waitlist_data"`
+}
+
+// SendWaitlistNotification offers a spot for a short time. Its errors are those
+// of [Service.SendBookingConfirmation].
+func (s *Service) SendWaitlistNotification(ctx context.Context, in WaitlistArgs) (Result, error) {
+	d, err := readDictionary("waitlist_data", in.Waitlist)
+	if err != nil {
+		return Result{}, err
+	}
+	m := templates.WaitlistNotification{
+		EventName:     d.text("event_name", "Event"),
+		Position:      d.integer("position", 1),
+		ExpiryMinutes: d.integer("expiry_minutes", 30),
+		BookingURL:    d.text("booking_url", ""),
+	}
+	return s.deliver(ctx, delivery{
+		userID:  in.UserID,
+		data:    m,
+		invalid: d.err,
+		sent:    Result{WaitlistPosition: d.echo("position", "1")},
+		urgent:  true,
+	})
+}
+
+// SendWaitlistJoined confirms a place in line. Its errors are those of
+// [Service.SendBookingConfirmation].
+func (s *Service) SendWaitlistJoined(ctx context.Context, in WaitlistArgs) (Result, error) {
+	d, err := readDictionary("waitlist_data", in.Waitlist)
+	if err != nil {
+		return Result{}, err
+	}
+	m := templates.WaitlistJoined{
+		EventName: d.text("event_name", "Event"),
+		Position:  d.integer("position", 1),
+		Date:      d.date("joined_date", s.today()),
+	}
+	return s.deliver(ctx, delivery{
+		userID:  in.UserID,
+		data:    m,
+		invalid: d.err,
+		sent:    Result{Position: d.echo("position", "1")},
+	})
+}
+
+// SendWaitlistCancellation confirms that a user left the line. Its errors are
+// those of [Service.SendBookingConfirmation].
+func (s *Service) SendWaitlistCancellation(ctx context.Context, in WaitlistArgs) (Result, error) {
+	d, err := readDictionary("waitlist_data", in.Waitlist)
+	if err != nil {
+		return Result{}, err
+	}
+	m := templates.WaitlistCancellation{
+		EventName: d.text("event_name", "Event"),
+		Date:      d.date("cancellation_date", s.today()),
+	}
+	return s.deliver(ctx, delivery{
+		userID:  in.UserID,
+		data:    m,
+		invalid: d.err,
+	})
+}
