@@ -1,0 +1,216 @@
+// Package config makes one validated Config of the environment.
+//
+// Every variable stands in one table (variables.go), from which the help, the
+// report of the config command and the table of the README are made. All
+// mistakes are reported at once, and no secret is ever part of an error, a
+// report or a log.
+package config
+
+import (
+	"log/slog"
+	"os"
+	"strconv"
+	"time"
+)
+
+// Config is the whole configuration, checked. Printing it shows no secret.
+type Config struct {
+	Redis    Redis
+	Worker   Worker
+	SMTP     SMTP
+	Mail     Mail
+	Database Database
+	Service  Service
+
+	// Warnings are about what works, but probably not as it was meant.
+	Warnings []Warning
+
+	// A pointer: printing a Config is for its fields, not for the whole table.
+	variables *variables
+}
+
+// Redis says where the broker is, which is the result backend as well.
+type Redis struct {
+	// Network and Address are what to dial: "tcp" and host:port, or "unix" and
+	// the path of a socket.
+	Network, Address string
+	Username         string
+	Password         Secret
+	DB               int
+	UseTLS           bool
+	TLS              TLSFiles
+
+	KeyPrefix         string // global_keyprefix
+	PrioritySteps     []int  // priority_steps, rising, 0 first
+	VisibilityTimeout time.Duration
+	ResultExpires     time.Duration
+	DeadLettersMax    int
+}
+
+// Worker is what the engine and its tasks are told.
+type Worker struct {
+	Name               string // node name with %h, %n and %d filled in
+	Queues             []string
+	Concurrency        int
+	PrefetchMultiplier int
+	TaskTimeLimit      time.Duration // 0: none
+	TaskSoftTimeLimit  time.Duration // 0: none
+	MaxRetries         int           // 0: none
+	RetryDelay         time.Duration // before the first retry
+	MaxRedeliveries    int
+	UnknownTasks       string // "dead-letter", "requeue" or "reject"
+	ShutdownGrace      time.Duration
+	MaxBytes           int // of a message
+	MaxDepth           int
+	MaxElements        int
+}
+
+// SMTP says where the mail relay is.
+type SMTP struct {
+	Host      string
+	Port      int
+	Username  string // both or none: a login needs the two
+	Password  Secret
+	TLSMode   string // "starttls", "implicit" or "none"
+	CAFile    string // "": the system's authorities
+	HelloName string // "": the name of the host
+	MaxConns  int
+}
+
+// Mail is what the mails say about the sender.
+type Mail struct {
+	FromName       string
+	FromAddress    string
+	ReplyTo        string   // "": no header
+	SiteURL        string   // "": no button
+	SupportAddress string   // "": not mentioned
+	LinkHosts      []string // beside the host of SiteURL
+}
+
+// Database says where PostgreSQL is: by URL, or by the other fields when URL is
+// not set.
+type Database struct {
+	URL      Secret
+	Host     string // or the folder of a unix socket
+	Port     int
+	Name     string
+	User     string
+	Password Secret
+	SSLMode  string // for a URL, unless it has one
+}
+
+// Service is about the process.
+type Service struct {
+	HealthAddr  string // "": no health server
+	MonitorAddr string // "": no monitor
+	LogLevel    slog.Level
+	LogFormat   string // "json" or "text"; "": text on a terminal, else json
+}
+
+// Lookup answers for one variable, as [os.LookupEnv] does.
+type Lookup = func(name string) (value string, ok bool)
+
+// Source is a further place that variables may come from.
+type Source struct {
+	Name   string // shown in the report
+	Lookup Lookup
+}
+
+// Names of sources in the report.
+const (
+	SourceDefault = "default"
+	SourceEnv     = "env"
+)
+
+// Load reads and checks the configuration. lookup takes the place of the
+// environment; nil means the environment itself. A variable that it does not
+// know, or knows as empty, is asked of more, one after the other, and has its
+// default at last.
+//
+// The error is an [*Error] with every mistake.
+func Load(lookup Lookup, more ...Source) (Config, error) {
+	var v variables
+	if err := v.read(lookup, more); err != nil {
+		return Config{}, err
+	}
+	var c Config
+	if v.ZeroToken.given() && len(more) == 0 {
+		v.ZeroToken.mistake("secrets from Zero are not supported yet, and nothing may run without secrets that were asked for",
+			"unset it and put the values into the environment")
+	}
+	c.redis(&v)
+	c.worker(&v)
+	c.smtp(&v)
+	c.database(&v)
+	c.service(&v)
+
+	fields := v.fields()
+	if lookup == nil {
+		c.misspelt(os.Environ(), fields)
+	}
+	var problems []Problem
+	for _, f := range fields {
+		if s := f.base(); s.wrong != "" {
+			problems = append(problems, Problem{Variable: s.name, Wrong: s.wrong, Right: s.right})
+		}
+	}
+	if len(problems) > 0 {
+		return Config{}, &Error{Problems: problems}
+	}
+	c.variables = &v
+	return c, nil
+}
+
+func (c *Config) warn(variable, text string) {
+	c.Warnings = append(c.Warnings, Warning{Variable: variable, Text: text})
+}
+
+func (c *Config) worker(v *variables) {
+	c.Worker = Worker{
+		Name:               v.nodeName(),
+		Queues:             v.Queues.value,
+		Concurrency:        v.Concurrency.value,
+		PrefetchMultiplier: v.PrefetchMultiplier.value,
+		TaskTimeLimit:      v.TaskTimeLimit.value,
+		TaskSoftTimeLimit:  v.TaskSoftTimeLimit.value,
+		MaxRetries:         v.MaxRetries.value,
+		RetryDelay:         v.RetryDelay.value,
+		MaxRedeliveries:    v.MaxRedeliveries.value,
+		UnknownTasks:       v.UnknownTasks.text,
+		ShutdownGrace:      v.ShutdownGrace.value,
+		MaxBytes:           v.MessageMaxBytes.value,
+		MaxDepth:           v.MessageMaxDepth.value,
+		MaxElements:        v.MessageMaxElements.value,
+	}
+	hard, soft := &v.TaskTimeLimit, &v.TaskSoftTimeLimit
+	if hard.value > 0 && soft.value > hard.value {
+		later := soft // complain about what was set, not about a default
+		if !soft.given() {
+			later = hard
+		}
+		later.mistake("the soft limit "+soft.text+" is above the hard limit "+hard.text,
+			"write a TASK_SOFT_TIME_LIMIT that is not above TASK_TIME_LIMIT")
+	}
+	v.WorkerName.inForce(c.Worker.Name, v.WorkerName.source)
+	if v.Autoscale.given() {
+		c.Worker.Concurrency = v.Autoscale.most
+		v.Concurrency.inForce(strconv.Itoa(v.Autoscale.most), v.Autoscale.name)
+		c.warn("AUTOSCALE", "is not supported yet: the larger number is used as a fixed CONCURRENCY")
+	}
+}
+
+func (c *Config) service(v *variables) {
+	c.Service = Service{
+		HealthAddr:  v.HealthAddr.value(),
+		MonitorAddr: v.MonitorAddr.value(),
+		LogFormat:   v.LogFormat.text,
+	}
+	// The words that are allowed are those of slog.
+	_ = c.Service.LogLevel.UnmarshalText([]byte(v.LogLevel.text))
+	if v.MonitorAddr.given() && c.Service.MonitorAddr != "" {
+		c.warn("MONITOR_ADDR", "is not supported yet: nothing listens there")
+	}
+	if a := c.Service.HealthAddr; a != "" && a == c.Service.MonitorAddr {
+		v.MonitorAddr.mistake("it is the same as HEALTH_ADDR", "write two different addresses")
+	}
+}

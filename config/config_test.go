@@ -1,0 +1,427 @@
+package config_test
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/evently/workers/config"
+)
+
+// env is an environment for one test.
+type env map[string]string
+
+func (e env) lookup(name string) (string, bool) {
+	value, ok := e[name]
+	return value, ok
+}
+
+func load(t *testing.T, e env) config.Config {
+	t.Helper()
+	c, err := config.Load(e.lookup)
+	if err != nil {
+		t.Fatalf("Load: %v", err)
+	}
+	return c
+}
+
+// problems returns what is wrong with e, by variable.
+func problems(t *testing.T, e env) map[string]config.Problem {
+	t.Helper()
+	c, err := config.Load(e.lookup)
+	if err == nil {
+		return nil
+	}
+	fault, ok := errors.AsType[*config.Error](err)
+	if !ok {
+		t.Fatalf("Load: %v is a %T, want a *config.Error", err, err)
+	}
+	if c.Worker.Concurrency != 0 || c.Redis.Address != "" {
+		t.Error("Load returned a Config beside its error")
+	}
+	found := make(map[string]config.Problem)
+	for _, p := range fault.Problems {
+		if _, twice := found[p.Variable]; twice {
+			t.Errorf("%s is reported twice", p.Variable)
+		}
+		found[p.Variable] = p
+	}
+	return found
+}
+
+// The defaults are what the Python service did.
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := load(t, nil)
+	want := config.Config{
+		Redis: config.Redis{
+			Network: "tcp", Address: "localhost:6379", PrioritySteps: []int{0, 3, 6, 9},
+			VisibilityTimeout: time.Hour, ResultExpires: time.Hour, DeadLettersMax: 10000,
+		},
+		Worker: config.Worker{
+			Name: "email-worker@" + host, Queues: []string{"email_notifications"},
+			Concurrency: 4, PrefetchMultiplier: 1, TaskTimeLimit: 300 * time.Second, TaskSoftTimeLimit: 240 * time.Second,
+			MaxRetries: 3, RetryDelay: time.Minute, MaxRedeliveries: 3, UnknownTasks: "dead-letter",
+			ShutdownGrace: 25 * time.Second, MaxBytes: 1 << 20, MaxDepth: 64, MaxElements: 10000,
+		},
+		SMTP:     config.SMTP{Host: "smtp.gmail.com", Port: 587, TLSMode: "starttls", MaxConns: 4},
+		Mail:     config.Mail{FromName: "Evently", FromAddress: "noreply@evently.com"},
+		Database: config.Database{Host: "localhost", Port: 5432, Name: "evently", User: "evently", SSLMode: "prefer"},
+		Service:  config.Service{HealthAddr: ":8004", MonitorAddr: "127.0.0.1:5555", LogLevel: slog.LevelInfo},
+	}
+	for _, part := range []struct {
+		name      string
+		got, want any
+	}{
+		{"Redis", got.Redis, want.Redis}, {"Worker", got.Worker, want.Worker}, {"SMTP", got.SMTP, want.SMTP},
+		{"Mail", got.Mail, want.Mail}, {"Database", got.Database, want.Database}, {"Service", got.Service, want.Service},
+	} {
+		if diff := cmp.Diff(part.want, part.got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", part.name, diff)
+		}
+	}
+	if len(got.Warnings) != 0 {
+		t.Errorf("warnings about nothing: %v", got.Warnings)
+	}
+}
+
+// What compose files make of a variable that nobody set is no value.
+func TestEmptyIsNotSet(t *testing.T) {
+	t.Parallel()
+	e := env{}
+	for _, s := range config.Table() {
+		e[s.Variable] = " "
+	}
+	got, want := load(t, e), load(t, nil)
+	if diff := cmp.Diff(want.Report(), got.Report(), cmp.AllowUnexported(config.Setting{})); diff != "" {
+		t.Errorf("empty variables change something (-unset +empty):\n%s", diff)
+	}
+}
+
+func TestValues(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		env  env
+		get  func(config.Config) any
+		want any
+	}{
+		{"seconds", env{"SHUTDOWN_GRACE": "90"}, grace, 90 * time.Second},
+		{"fraction of seconds", env{"SHUTDOWN_GRACE": " 1.5 "}, grace, 1500 * time.Millisecond},
+		{"seconds with a unit", env{"SHUTDOWN_GRACE": "90s"}, grace, 90 * time.Second},
+		{"compound time", env{"SHUTDOWN_GRACE": "1h30m"}, grace, 90 * time.Minute},
+		{"no time limit", env{"TASK_TIME_LIMIT": "0"}, func(c config.Config) any { return c.Worker.TaskTimeLimit }, time.Duration(0)},
+		{"no retries", env{"MAX_RETRIES": "0"}, func(c config.Config) any { return c.Worker.MaxRetries }, 0},
+		{"queues", env{"QUEUES": "a, b,c"}, func(c config.Config) any { return c.Worker.Queues }, []string{"a", "b", "c"}},
+		{"bytes", env{"MESSAGE_MAX_BYTES": "2048"}, maxBytes, 2048},
+		{"KiB", env{"MESSAGE_MAX_BYTES": "512KiB"}, maxBytes, 512 << 10},
+		{"MiB", env{"MESSAGE_MAX_BYTES": "2 MiB"}, maxBytes, 2 << 20},
+		{"priority steps", env{"PRIORITY_STEPS": "0, 1,9"}, func(c config.Config) any { return c.Redis.PrioritySteps }, []int{0, 1, 9}},
+		{"autoscale", env{"AUTOSCALE": "10,3", "CONCURRENCY": "2"}, func(c config.Config) any { return c.Worker.Concurrency }, 10},
+		{"unknown tasks", env{"UNKNOWN_TASKS": "Requeue"}, func(c config.Config) any { return c.Worker.UnknownTasks }, "requeue"},
+		{"connections follow", env{"CONCURRENCY": "12"}, func(c config.Config) any { return c.SMTP.MaxConns }, 12},
+		{"connections", env{"CONCURRENCY": "12", "SMTP_MAX_CONNS": "3"}, func(c config.Config) any { return c.SMTP.MaxConns }, 3},
+		{"level", env{"LOG_LEVEL": "debug"}, level, slog.LevelDebug},
+		{"level of Python", env{"LOG_LEVEL": "WARNING"}, level, slog.LevelWarn},
+		{"no health server", env{"HEALTH_ADDR": "OFF"}, func(c config.Config) any { return c.Service.HealthAddr }, ""},
+		{"node name", env{"WORKER_NAME": "w%%1@%n.x"}, func(c config.Config) any { return c.Worker.Name }, "w%1@" + shortHost(t) + ".x"},
+		{"hosts", env{"LINK_HOSTS": "a.example,b.example:8443"}, func(c config.Config) any { return c.Mail.LinkHosts }, []string{"a.example", "b.example:8443"}},
+		{"spaces of a password", env{"SMTP_PASSWORD": " a b "}, func(c config.Config) any { return c.SMTP.Password.Reveal() }, " a b "},
+
+		{"STARTTLS", env{"SMTP_USE_TLS": "true"}, tlsMode, "starttls"},
+		{"STARTTLS in Python's writing", env{"SMTP_USE_TLS": "True"}, tlsMode, "starttls"},
+		{"anything else is implicit", env{"SMTP_USE_TLS": "false", "SMTP_PORT": "465"}, tlsMode, "implicit"},
+		{"the mode wins", env{"SMTP_USE_TLS": "true", "SMTP_TLS_MODE": "none"}, tlsMode, "none"},
+
+		{"TLS off", env{"REDIS_USE_TLS": "false"}, useTLS, false},
+		{"TLS 0", env{"REDIS_USE_TLS": "0"}, useTLS, false},
+		{"TLS No", env{"REDIS_USE_TLS": "No"}, useTLS, false},
+		{"TLS OFF", env{"REDIS_USE_TLS": "OFF"}, useTLS, false},
+		{"TLS by any word", env{"REDIS_USE_TLS": "please"}, useTLS, true},
+
+		{"redis by parts", env{"REDIS_HOST": "r", "REDIS_PORT": "6380", "REDIS_PASSWORD": "p@/:", "REDIS_DB": "2", "REDIS_USE_TLS": "1"}, redisURL, "rediss://:p%40%2F%3A@r:6380/2"},
+		{"redis on IPv6", env{"REDIS_HOST": "::1"}, redisURL, "redis://[::1]:6379/0"},
+		{"redis URL", env{"REDIS_URL": "redis://h"}, redisURL, "redis://h:6379/0"},
+		{"redis URL wins", env{"REDIS_URL": "redis://h", "REDIS_HOST": "x", "REDIS_PASSWORD": "x", "REDIS_USE_TLS": "1"}, redisURL, "redis://h:6379/0"},
+		{"redis URL without a host", env{"REDIS_URL": "redis://"}, redisURL, "redis://localhost:6379/0"},
+		{"redis URL with all", env{"REDIS_URL": "rediss://u:p%40@h:1/5"}, redisURL, "rediss://u:p%40@h:1/5"},
+		{"redis URL with a lone user", env{"REDIS_URL": "redis://u@h"}, redisURL, "redis://h:6379/0"},
+		{"redis URL without a database", env{"REDIS_URL": "redis://h", "REDIS_DB": "4"}, redisURL, "redis://h:6379/4"},
+		{"redis URL with a database", env{"REDIS_URL": "redis://h/0", "REDIS_DB": "4"}, redisURL, "redis://h:6379/0"},
+		{"redis socket", env{"REDIS_URL": "redis+socket:///run/r.sock?virtual_host=3"}, redisURL, "redis+socket:///run/r.sock?virtual_host=3"},
+		{"redis socket with a password", env{"REDIS_URL": "redis+socket://:p@/run/r.sock"}, redisURL, "redis+socket://:p@/run/r.sock?virtual_host=0"},
+		{"verified", env{"REDIS_URL": "rediss://h?ssl_cert_reqs=CERT_REQUIRED"}, skipVerify, false},
+		{"not verified by URL", env{"REDIS_URL": "rediss://h?ssl_cert_reqs=none"}, skipVerify, true},
+		{"the variable wins over the URL", env{"REDIS_URL": "rediss://h?ssl_cert_reqs=CERT_NONE", "REDIS_TLS_SKIP_VERIFY": "false"}, skipVerify, false},
+		{"not verified", env{"REDIS_USE_TLS": "1", "REDIS_TLS_SKIP_VERIFY": "true"}, skipVerify, true},
+
+		{"database URL", env{"DATABASE_URL": "postgres://u:p@h:1/n?sslmode=disable"}, dbURL, "postgres://u:p@h:1/n?sslmode=disable"},
+		{"database URL with our TLS", env{"DATABASE_URL": "postgresql://u@h/n", "DB_SSLMODE": "require"}, dbURL, "postgres://u@h/n?sslmode=require"},
+		{"database URL of SQLAlchemy", env{"DATABASE_URL": "postgresql+asyncpg://u@h/n?ssl=verify-full"}, dbURL, "postgres://u@h/n?sslmode=verify-full"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(test.want, test.get(load(t, test.env))); diff != "" {
+				t.Errorf("%v (-want +got):\n%s", test.env, diff)
+			}
+		})
+	}
+}
+
+func grace(c config.Config) any      { return c.Worker.ShutdownGrace }
+func maxBytes(c config.Config) any   { return c.Worker.MaxBytes }
+func level(c config.Config) any      { return c.Service.LogLevel }
+func tlsMode(c config.Config) any    { return c.SMTP.TLSMode }
+func useTLS(c config.Config) any     { return c.Redis.UseTLS }
+func skipVerify(c config.Config) any { return c.Redis.TLS.SkipVerify }
+func redisURL(c config.Config) any   { return c.Redis.URL().Reveal() }
+func dbURL(c config.Config) any      { return c.Database.URL.Reveal() }
+
+func shortHost(t *testing.T) string {
+	t.Helper()
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, _, _ := strings.Cut(host, ".")
+	return short
+}
+
+func TestMistakes(t *testing.T) {
+	t.Parallel()
+	garbage := filepath.Join(t.TempDir(), "garbage.pem")
+	if err := os.WriteFile(garbage, []byte("no certificate"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name     string
+		env      env
+		variable string
+		wrong    string // part of what is wrong
+		right    string // part of what is right
+	}{
+		{"word for a number", env{"CONCURRENCY": "four"}, "CONCURRENCY", `"four" is not a whole number`, "from 1 to 10000"},
+		{"fraction for a number", env{"CONCURRENCY": "1.5"}, "CONCURRENCY", "whole number", "from 1 to 10000"},
+		{"zero", env{"CONCURRENCY": "0"}, "CONCURRENCY", "0 is out of range", "from 1 to 10000"},
+		{"beyond an int", env{"CONCURRENCY": "99999999999999999999"}, "CONCURRENCY", "whole number", "from 1 to 10000"},
+		{"port of Kubernetes", env{"REDIS_PORT": "tcp://10.0.0.1:6379"}, "REDIS_PORT", "Kubernetes", "enableServiceLinks"},
+		{"port", env{"SMTP_PORT": "65536"}, "SMTP_PORT", "out of range", "1 to 65535"},
+		{"time", env{"RETRY_DELAY": "soon"}, "RETRY_DELAY", `"soon" is not a time`, "90s"},
+		{"negative time", env{"RETRY_DELAY": "-1"}, "RETRY_DELAY", "out of range", "seconds from 0.1"},
+		{"no number", env{"RETRY_DELAY": "NaN"}, "RETRY_DELAY", "not a time", "seconds"},
+		{"for ever", env{"RETRY_DELAY": "Inf"}, "RETRY_DELAY", "not a time", "seconds"},
+		{"time beyond a Duration", env{"VISIBILITY_TIMEOUT": "1e300"}, "VISIBILITY_TIMEOUT", "out of range", "seconds"},
+		{"size", env{"MESSAGE_MAX_BYTES": "1GB"}, "MESSAGE_MAX_BYTES", "not a size", "1MiB"},
+		{"size beyond an int", env{"MESSAGE_MAX_BYTES": "9007199254740993MiB"}, "MESSAGE_MAX_BYTES", "out of range", "1MiB"},
+		{"true or false", env{"REDIS_TLS_SKIP_VERIFY": "maybe"}, "REDIS_TLS_SKIP_VERIFY", `"maybe"`, "true or false"},
+		{"choice", env{"UNKNOWN_TASKS": "drop"}, "UNKNOWN_TASKS", `"drop" is not allowed`, "dead-letter, requeue or reject"},
+		{"level", env{"LOG_LEVEL": "loud"}, "LOG_LEVEL", `"loud"`, "debug, info, warn or error"},
+		{"empty item", env{"QUEUES": "a,,b"}, "QUEUES", "between two commas", "commas"},
+		{"item twice", env{"QUEUES": "a,b,a"}, "QUEUES", `"a" is there twice`, "once"},
+		{"spaces for commas", env{"QUEUES": "a b"}, "QUEUES", "list of names", "commas"},
+		{"steps without 0", env{"PRIORITY_STEPS": "3,6"}, "PRIORITY_STEPS", "priority steps", "0 first"},
+		{"falling steps", env{"PRIORITY_STEPS": "0,6,3"}, "PRIORITY_STEPS", "priority steps", "rising"},
+		{"autoscale upside down", env{"AUTOSCALE": "3,10"}, "AUTOSCALE", "range", "10,3"},
+		{"node name", env{"WORKER_NAME": "worker"}, "WORKER_NAME", "not a node name", "name@host"},
+		{"node name with a process", env{"WORKER_NAME": "w-%i@%h"}, "WORKER_NAME", "%i is not known", "%h"},
+		{"limits upside down", env{"TASK_TIME_LIMIT": "100"}, "TASK_TIME_LIMIT", "above the hard limit 100", "TASK_SOFT_TIME_LIMIT"},
+		{"soft limit too long", env{"TASK_SOFT_TIME_LIMIT": "400"}, "TASK_SOFT_TIME_LIMIT", "above the hard limit 300", "TASK_SOFT_TIME_LIMIT"},
+		{"sender with a name", env{"FROM_ADDRESS": "Evently <a@b.c>"}, "FROM_ADDRESS", "not a mail address", "noreply@example.com"},
+		{"sender", env{"FROM_ADDRESS": "evently"}, "FROM_ADDRESS", "not a mail address", "noreply@example.com"},
+		{"listen without a port", env{"HEALTH_ADDR": "8004"}, "HEALTH_ADDR", "not an address", ":8004"},
+		{"listen on a name", env{"HEALTH_ADDR": "localhost:http"}, "HEALTH_ADDR", "not an address", ":8004"},
+		{"one address for two", env{"HEALTH_ADDR": "127.0.0.1:5555"}, "MONITOR_ADDR", "same as HEALTH_ADDR", "different"},
+		{"site without TLS", env{"SITE_URL": "http://evently.example"}, "SITE_URL", "not a web address", "https://"},
+		{"link host with a path", env{"LINK_HOSTS": "https://a.example/x"}, "LINK_HOSTS", "list of hosts", "tickets.example.com"},
+		{"relay with a port", env{"SMTP_HOST": "mail.example:587"}, "SMTP_HOST", "name of a host", "alone"},
+		{"password in clear", env{"SMTP_TLS_MODE": "none", "SMTP_USERNAME": "u", "SMTP_PASSWORD": "p"}, "SMTP_TLS_MODE", "in clear", "starttls"},
+		{"line break", env{"FROM_NAME": "a\r\nBcc: x"}, "FROM_NAME", "more than one line", "one line"},
+		{"no such file", env{"SMTP_TLS_CA_FILE": "/no/such/file"}, "SMTP_TLS_CA_FILE", "does not exist", "PEM"},
+		{"file of garbage", env{"REDIS_USE_TLS": "1", "REDIS_TLS_CA_FILE": garbage}, "REDIS_TLS_CA_FILE", "holds no certificate", "PEM"},
+		{"certificate without a key", env{"REDIS_USE_TLS": "1", "REDIS_TLS_CERT_FILE": garbage}, "REDIS_TLS_CERT_FILE", "without a key", "REDIS_TLS_KEY_FILE"},
+		{"key without a certificate", env{"REDIS_USE_TLS": "1", "REDIS_TLS_KEY_FILE": garbage}, "REDIS_TLS_KEY_FILE", "without a certificate", "REDIS_TLS_CERT_FILE"},
+		{"file named by the URL", env{"REDIS_URL": "rediss://h?ssl_ca_certs=/no/such/file"}, "REDIS_URL", "does not exist", "PEM"},
+		{"URL for a host", env{"REDIS_HOST": "redis://h:1"}, "REDIS_HOST", "is a URL", "REDIS_URL"},
+		{"port at the host", env{"REDIS_HOST": "h:1"}, "REDIS_HOST", "has a port", "REDIS_HOST=h and REDIS_PORT=1"},
+		{"scheme", env{"REDIS_URL": "http://h"}, "REDIS_URL", "scheme", "redis://"},
+		{"no scheme", env{"REDIS_URL": "h:6379"}, "REDIS_URL", "scheme", "redis://"},
+		{"database", env{"REDIS_URL": "redis://h/x"}, "REDIS_URL", "not a number", "redis://"},
+		{"port of the URL", env{"REDIS_URL": "redis://h:70000"}, "REDIS_URL", "port", "redis://"},
+		{"sentinel", env{"REDIS_URL": "sentinel://h:26379/0"}, "REDIS_URL", "not supported yet", "server itself"},
+		{"sentinels", env{"REDIS_URL": "sentinel://h:26379;sentinel://i:26379/0"}, "REDIS_URL", "not supported yet", "server itself"},
+		{"two URLs", env{"REDIS_URL": "redis://h;redis://i"}, "REDIS_URL", "more than one", "one"},
+		{"socket without a path", env{"REDIS_URL": "redis+socket://run/r.sock"}, "REDIS_URL", "path", "three slashes"},
+		{"ssl_cert_reqs", env{"REDIS_URL": "rediss://h?ssl_cert_reqs=x"}, "REDIS_URL", "ssl_cert_reqs", "required or none"},
+		{"URL for the database host", env{"DB_HOST": "postgres://h"}, "DB_HOST", "is a URL", "DATABASE_URL"},
+		{"other database", env{"DATABASE_URL": "mysql://h/n"}, "DATABASE_URL", "postgres://", "postgres://"},
+		{"sslmode of the URL", env{"DATABASE_URL": "postgres://h/n?sslmode=x"}, "DATABASE_URL", "sslmode", "prefer"},
+		{"Zero", env{"ZERO_TOKEN": "t"}, "ZERO_TOKEN", "not supported yet", "environment"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			found := problems(t, test.env)
+			p, ok := found[test.variable]
+			if !ok || len(found) != 1 {
+				t.Fatalf("%v: problems %v, want one with %s", test.env, found, test.variable)
+			}
+			if !strings.Contains(p.Wrong, test.wrong) || !strings.Contains(p.Right, test.right) {
+				t.Errorf("%v: %q, want %q and %q in it", test.env, p, test.wrong, test.right)
+			}
+			if strings.ContainsAny(p.String(), "\r\n") {
+				t.Errorf("%q is more than one line", p)
+			}
+		})
+	}
+}
+
+// One restart per mistake would be a long day.
+func TestAllMistakesAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := config.Load(env{
+		"SMTP_PORT": "x", "CONCURRENCY": "0", "REDIS_URL": "ftp://u:pw@h", "DB_SSLMODE": "never",
+		"HEALTH_ADDR": "1", "TASK_TIME_LIMIT": "5", "LOG_FORMAT": "xml",
+	}.lookup)
+	want := `7 mistakes in the configuration:
+  REDIS_URL: it does not begin with a scheme that is known; write redis://[user]:[password]@host:6379/0, rediss:// for TLS, or redis+socket:///path?virtual_host=0
+  CONCURRENCY: 0 is out of range; write a whole number from 1 to 10000
+  TASK_TIME_LIMIT: the soft limit 240 is above the hard limit 5; write a TASK_SOFT_TIME_LIMIT that is not above TASK_TIME_LIMIT
+  SMTP_PORT: "x" is not a whole number; write a whole number from 1 to 65535
+  DB_SSLMODE: "never" is not allowed; write disable, allow, prefer, require, verify-ca or verify-full
+  HEALTH_ADDR: "1" is not an address to listen on; write host:port such as 127.0.0.1:8004, :8004 for all addresses of the host, or off
+  LOG_FORMAT: "xml" is not allowed; write json or text`
+	if err == nil || err.Error() != want {
+		t.Errorf("Load: %v\nwant: %s", err, want)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		env      env
+		variable string
+		text     string
+	}{
+		{env{"AUTOSCALE": "10,3"}, "AUTOSCALE", "not supported yet"},
+		{env{"MONITOR_ADDR": ":5555"}, "MONITOR_ADDR", "not supported yet"},
+		{env{"REDIS_USE_TLS": "1", "REDIS_TLS_SKIP_VERIFY": "1"}, "REDIS_TLS_SKIP_VERIFY", "not verified"},
+		{env{"REDIS_URL": "rediss://h?ssl_cert_reqs=none"}, "REDIS_URL", "not verified"},
+		{env{"REDIS_URL": "redis://h?foo=1"}, "REDIS_URL", `"foo" is not used`},
+		{env{"REDIS_URL": "redis://h", "REDIS_PORT": "1"}, "REDIS_PORT", "REDIS_URL is set"},
+		{env{"REDIS_URL": "redis://user@h"}, "REDIS_URL", "no login"},
+		{env{"REDIS_TLS_CA_FILE": "/x"}, "REDIS_TLS_CA_FILE", "no TLS"},
+		{env{"DATABASE_URL": "postgres://h/n", "DB_HOST": "x"}, "DB_HOST", "DATABASE_URL is set"},
+		{env{"SMTP_USERNAME": "u"}, "SMTP_USERNAME", "SMTP_PASSWORD is not set"},
+		{env{"SMTP_PASSWORD": "u"}, "SMTP_PASSWORD", "SMTP_USERNAME is not set"},
+		{env{"SMTP_USE_TLS": "1", "SMTP_PORT": "465"}, "SMTP_USE_TLS", "only the word true"},
+		{env{"SMTP_USE_TLS": "false"}, "SMTP_PORT", "587 is the port of STARTTLS"},
+		{env{"SMTP_PORT": "465"}, "SMTP_PORT", "465 is the port of implicit TLS"},
+		{env{"SMTP_TLS_MODE": "none"}, "SMTP_TLS_MODE", "in clear"},
+	} {
+		c := load(t, test.env)
+		if len(c.Warnings) != 1 || c.Warnings[0].Variable != test.variable || !strings.Contains(c.Warnings[0].Text, test.text) {
+			t.Errorf("%v: warnings %q, want one about %s with %q", test.env, c.Warnings, test.variable, test.text)
+		}
+	}
+}
+
+// A further source answers for what the environment does not say.
+func TestFurtherSource(t *testing.T) {
+	t.Parallel()
+	zero := config.Source{Name: "zero", Lookup: env{"REDIS_HOST": "from-zero", "SMTP_PASSWORD": "pw", "DB_PORT": "x"}.lookup}
+	_, err := config.Load(env{}.lookup, zero)
+	if fault, ok := errors.AsType[*config.Error](err); !ok || fault.Problems[0].Variable != "DB_PORT" {
+		t.Errorf("a mistake of the further source gives %v", err)
+	}
+	c, err := config.Load(env{"REDIS_HOST": "from-env", "DB_PORT": "1", "ZERO_TOKEN": "t"}.lookup, zero)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Redis.Address != "from-env:6379" || c.SMTP.Password.Reveal() != "pw" {
+		t.Errorf("address %q, password %q: want the first of the environment, the second of the further source",
+			c.Redis.Address, c.SMTP.Password.Reveal())
+	}
+	sources := make(map[string]string)
+	for _, s := range c.Report() {
+		sources[s.Variable] = s.Source
+	}
+	for variable, want := range map[string]string{"REDIS_HOST": "env", "SMTP_PASSWORD": "zero", "SMTP_HOST": "default"} {
+		if sources[variable] != want {
+			t.Errorf("source of %s is %q, want %q", variable, sources[variable], want)
+		}
+	}
+}
+
+// The environment itself is read by envconfig; it must give what a lookup of
+// the same values gives.
+func TestEnvironment(t *testing.T) {
+	for _, s := range config.Table() {
+		t.Setenv(s.Variable, "")
+	}
+	given := env{"CONCURRENCY": "7", "SMTP_PASSWORD": "pw ", "QUEUES": "a,b", "REDIS_URL": "redis://:pw@h/2", "SHUTDOWN_GRACE": "1.5"}
+	for name, value := range given {
+		t.Setenv(name, value)
+	}
+	got, err := config.Load(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := load(t, given)
+	if diff := cmp.Diff(want.Report(), got.Report(), cmp.AllowUnexported(config.Setting{})); diff != "" {
+		t.Errorf("environment and lookup differ (-lookup +environment):\n%s", diff)
+	}
+	if !got.SMTP.Password.Equal(want.SMTP.Password) || got.Worker.ShutdownGrace != want.Worker.ShutdownGrace {
+		t.Error("environment and lookup give different values")
+	}
+
+	t.Setenv("CONCURRENCY", "x")
+	t.Setenv("SMTP_PORT", "y")
+	_, err = config.Load(nil)
+	if fault, ok := errors.AsType[*config.Error](err); !ok || len(fault.Problems) != 2 {
+		t.Errorf("two mistakes in the environment give %v", err)
+	}
+}
+
+func TestMisspelt(t *testing.T) {
+	for _, s := range config.Table() {
+		t.Setenv(s.Variable, "")
+	}
+	meant := map[string]string{
+		"REDIS_PASWORD": "REDIS_PASSWORD", "CONCURENCY": "CONCURRENCY", "RETRY_DEALY": "RETRY_DELAY",
+		"SMTP_USER": "SMTP_USERNAME", "SMTP_PASS": "SMTP_PASSWORD", "DB_USERNAME": "DB_USER",
+		"REDIS_SSL": "REDIS_USE_TLS", "QUEUE": "QUEUES", "redis_host": "REDIS_HOST",
+		"HEALTH_ADDRESS": "HEALTH_ADDR", "DB_PASS": "DB_PASSWORD",
+	}
+	for name := range meant {
+		t.Setenv(name, "x")
+	}
+	// Nothing of ours: what Kubernetes and others set.
+	for _, name := range []string{
+		"REDIS_SERVICE_HOST", "REDIS_PORT_6379_TCP", "REDIS_PORT_6379_TCP_ADDR", "WEB_CONCURRENCY",
+		"PGHOST", "LOGNAME", "HOSTNAME", "SMTP_SERVICE_PORT", "DB_POOL_SIZE",
+	} {
+		t.Setenv(name, "x")
+	}
+	t.Setenv("REDIS_HOSTT", "") // empty is not set
+	c, err := config.Load(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]string)
+	for _, w := range c.Warnings {
+		_, name, _ := strings.Cut(strings.TrimSuffix(w.Text, "?"), "did you mean ")
+		got[w.Variable] = name
+	}
+	if diff := cmp.Diff(meant, got); diff != "" {
+		t.Errorf("suggestions (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,84 @@
+package config
+
+import (
+	"slices"
+	"strings"
+)
+
+// misspelt looks through an environment for names that nearly are one of ours:
+// REDIS_PASWORD is set, and nothing else would ever say why there is no login.
+func (c *Config) misspelt(environ []string, fields []field) {
+	known := make([]string, len(fields))
+	for i, f := range fields {
+		known[i] = f.base().name
+	}
+	slices.Sort(environ) // the same warnings in the same order
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		if blank(value) || slices.Contains(known, name) {
+			continue
+		}
+		if meant := nearest(name, known); meant != "" {
+			c.warn(name, "is not known; did you mean "+meant+"?")
+		}
+	}
+}
+
+// nearest returns what name was probably meant to be, or "".
+func nearest(name string, known []string) string {
+	name = strings.ToUpper(name)
+	// Names that other programs have for the same thing.
+	switch name {
+	case "REDIS_TLS", "REDIS_SSL":
+		return "REDIS_USE_TLS"
+	case "SMTP_TLS", "SMTP_SSL", "SMTP_USE_SSL":
+		return "SMTP_TLS_MODE"
+	case "DB_SSL", "DB_TLS":
+		return "DB_SSLMODE"
+	}
+	best, least := "", 3
+	for _, k := range known {
+		if d := distance(name, k); d < least && (d < 2 || min(len(name), len(k)) >= 10) {
+			best, least = k, d
+		}
+	}
+	if best != "" {
+		return best
+	}
+	for _, k := range known { // SMTP_USER, DB_USERNAME, HEALTH_ADDRESS
+		short, long := k, name
+		if len(short) > len(long) {
+			short, long = long, short
+		}
+		rest, ok := strings.CutPrefix(long, short)
+		if ok && strings.Contains(short, "_") && !strings.HasSuffix(short, "_") && !strings.Contains(rest, "_") {
+			return k
+		}
+	}
+	return ""
+}
+
+// distance is the number of letters to insert, delete, replace or swap with
+// their neighbour to make b of a.
+func distance(a, b string) int {
+	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := range len(a) {
+		row := make([]int, len(b)+1)
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			row[j+1] = min(last[j+1]+1, row[j]+1, last[j]+cost)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
+		}
+		before, last = last, row
+	}
+	return last[len(b)]
+}

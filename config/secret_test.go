@@ -1,0 +1,127 @@
+package config_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/evently/workers/config"
+)
+
+const canary = "cAnArY-9f3"
+
+// outputs are all the ways in which a value may be printed by accident.
+func outputs(v any) []string {
+	var all []string
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%f", "%T", "%p", "%10.3s", "%c", "%U", "%e", "%b", "%o", "%O", "%w", "%z"} {
+		all = append(all, fmt.Sprintf(verb, v))
+	}
+	all = append(all, fmt.Sprint(v), fmt.Sprintln(v))
+	if b, err := json.Marshal(v); err == nil {
+		all = append(all, string(b))
+	}
+	var b bytes.Buffer
+	for _, h := range []slog.Handler{slog.NewTextHandler(&b, nil), slog.NewJSONHandler(&b, nil)} {
+		log := slog.New(h)
+		log.Info("x", "value", v)
+		log.With("value", v).WithGroup("g").Info("x", slog.Group("h", "value", v))
+	}
+	return append(all, b.String())
+}
+
+func hidden(t *testing.T, what string, texts []string) {
+	t.Helper()
+	hex := fmt.Sprintf("%x", canary)
+	for _, text := range texts {
+		if strings.Contains(text, canary) || strings.Contains(strings.ToLower(text), hex) {
+			t.Errorf("%s shows the secret: %s", what, text)
+		}
+	}
+}
+
+// holder has a Secret where fmt may not call methods.
+type holder struct {
+	secret  config.Secret
+	list    []config.Secret
+	table   map[string]config.Secret
+	pointer *config.Secret
+	Public  config.Secret
+}
+
+func TestSecretIsNeverPrinted(t *testing.T) {
+	t.Parallel()
+	s := config.NewSecret(canary)
+	hidden(t, "a Secret", outputs(s))
+	hidden(t, "a pointer", outputs(&s))
+	hidden(t, "a struct", outputs(holder{s, []config.Secret{s}, map[string]config.Secret{"a": s}, &s, s}))
+	hidden(t, "a list", outputs([]any{s, &s}))
+	hidden(t, "an error", []string{fmt.Errorf("login with %v: %w", s, fmt.Errorf("%s", s)).Error()})
+	if s.Reveal() != canary || !s.IsSet() || s.String() != "***" {
+		t.Errorf("Reveal %q, IsSet %t, String %q", s.Reveal(), s.IsSet(), s)
+	}
+	if b, err := json.Marshal(s); err != nil || string(b) != `"***"` {
+		t.Errorf("JSON %s, %v", b, err)
+	}
+	if got := fmt.Sprintf("%#v %q", s, s); got != `config.Secret("***") "***"` {
+		t.Errorf("got %s", got)
+	}
+	if n := config.NewSecret(""); n.IsSet() || n.String() != "" || n.Reveal() != "" || !n.Equal(config.Secret{}) {
+		t.Errorf("an empty text is a secret: %v", n)
+	}
+}
+
+// Every variable that can hold a secret, in every place it can stand.
+func TestNoOutputHoldsASecret(t *testing.T) {
+	t.Parallel()
+	for name, e := range map[string]env{
+		"passwords":         {"REDIS_PASSWORD": canary, "SMTP_PASSWORD": canary, "DB_PASSWORD": canary, "SMTP_USERNAME": "u"},
+		"redis URL":         {"REDIS_URL": "rediss://u:" + canary + "@h/0"},
+		"redis user":        {"REDIS_URL": "redis://" + canary + "@h/0"},
+		"redis socket":      {"REDIS_URL": "redis+socket://:" + canary + "@/run/r.sock"},
+		"redis query":       {"REDIS_URL": "redis://h?password=" + canary},
+		"database URL":      {"DATABASE_URL": "postgres://u:" + canary + "@h/n"},
+		"database query":    {"DATABASE_URL": "postgres://h/n?password=" + canary + "&sslpassword=" + canary},
+		"wrong scheme":      {"REDIS_URL": "http://u:" + canary + "@h"},
+		"no scheme":         {"REDIS_URL": canary},
+		"broken URL":        {"REDIS_URL": "redis://u:" + canary + "%zz@h", "DATABASE_URL": "postgres://u:" + canary + "\x7f@h"},
+		"slash in password": {"REDIS_URL": "redis://:abc/" + canary + "@h", "DATABASE_URL": "postgres://u:1/" + canary + "@h/n"},
+		"port":              {"REDIS_URL": "redis://h:" + canary},
+		"sentinel":          {"REDIS_URL": "sentinel://:" + canary + "@h;sentinel://:" + canary + "@i"},
+		"Zero":              {"ZERO_TOKEN": canary},
+		"more lines":        {"SMTP_PASSWORD": canary + "\n" + canary},
+		"URL as host":       {"REDIS_HOST": "redis://:" + canary + "@h", "DB_HOST": "postgres://u:" + canary + "@h", "SMTP_HOST": "smtp://u:" + canary + "@h"},
+		"URL elsewhere":     {"REDIS_PORT": "redis://:" + canary + "@h", "SITE_URL": "https://u:" + canary + "@h", "HEALTH_ADDR": "u:" + canary + "@h:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, err := config.Load(e.lookup)
+			if err != nil {
+				hidden(t, "the error", outputs(err))
+			}
+			hidden(t, "the Config", outputs(c))
+			hidden(t, "the report", append(outputs(c.Report()), config.Text(c.Report())))
+			hidden(t, "the warnings", outputs(c.Warnings))
+			hidden(t, "the address of Redis", outputs(c.Redis.String()))
+			hidden(t, "the URL of Redis", outputs(c.Redis.URL()))
+		})
+	}
+}
+
+func TestReportShowsThatASecretIsSet(t *testing.T) {
+	t.Parallel()
+	c := load(t, env{"SMTP_PASSWORD": canary, "DATABASE_URL": "postgres://u:" + canary + "@h/n"})
+	got := make(map[string]config.Setting)
+	for _, s := range c.Report() {
+		got[s.Variable] = s
+	}
+	for variable, want := range map[string]string{
+		"SMTP_PASSWORD": "***", "DATABASE_URL": "postgres://u:***@h/n", "DB_PASSWORD": "***", "REDIS_PASSWORD": "",
+	} {
+		if got[variable].Value != want {
+			t.Errorf("%s is shown as %q, want %q", variable, got[variable].Value, want)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// setting is what the variables of all kinds share.
+type setting struct {
+	name, group, desc string
+	def               string // default as it would be written
+	unset             string // what a variable without default means when it is not set
+	options           string // allowed words, comma-separated
+	min, max          string // allowed range
+
+	text         string // as given, without surrounding space
+	source       string
+	shown        string // what is in force, where it is not text
+	shownSource  string // and where that comes from
+	wrong, right string // the mistake, if there is one
+}
+
+func (s *setting) base() *setting { return s }
+
+// take keeps the text of a value and reports whether there is something to
+// parse.
+func (s *setting) take(value string) bool {
+	s.text = strings.TrimSpace(value)
+	s.wrong, s.right = "", ""
+	if strings.ContainsAny(s.text, "\r\n\x00") {
+		s.mistake("it has more than one line", "write it in one line")
+		return false
+	}
+	return s.text != ""
+}
+
+func (s *setting) mistake(wrong, right string) {
+	if s.wrong == "" {
+		s.wrong, s.right = wrong, right
+	}
+}
+
+// refuse says that the text is not what the kind wants.
+func (s *setting) refuse(what, right string) {
+	s.mistake(fmt.Sprintf("%s is not %s", s.quoted(), what), right)
+}
+
+// inForce notes what the report shows in the place of the text.
+func (s *setting) inForce(value, source string) { s.shown, s.shownSource = value, source }
+
+// derived notes a value that comes from elsewhere, unless one was given.
+func (s *setting) derived(value, source string) {
+	if !s.given() && value != "" {
+		s.inForce(value, source)
+	}
+}
+
+// given reports whether somebody set the variable.
+func (s *setting) given() bool { return s.source != "" && s.source != SourceDefault }
+
+// quoted is the text for an error. People paste URLs with passwords, or the
+// password itself, into the wrong variable: what looks like it is not repeated.
+func (s *setting) quoted() string {
+	const most = 60
+	switch {
+	case strings.Contains(s.text, "://"):
+		return strconv.Quote(redactURL(s.text))
+	case strings.Contains(s.text, "@") && !strings.Contains(s.name, "ADDRESS") && s.name != "REPLY_TO":
+		return "the value"
+	case len(s.text) > most:
+		return strconv.Quote(s.text[:most] + "…")
+	}
+	return strconv.Quote(s.text)
+}

@@ -1,0 +1,89 @@
+package config
+
+import (
+	"net"
+	"strconv"
+	"strings"
+)
+
+func (c *Config) smtp(v *variables) {
+	c.SMTP = SMTP{
+		Host:      v.SMTPHost.text,
+		Port:      v.SMTPPort.value,
+		Username:  v.SMTPUsername.text,
+		Password:  v.SMTPPassword.value,
+		TLSMode:   c.tlsMode(v),
+		CAFile:    v.SMTPTLSCAFile.text,
+		HelloName: v.SMTPHelloName.text,
+		MaxConns:  v.SMTPMaxConns.value,
+	}
+	c.Mail = Mail{
+		FromName:       v.FromName.text,
+		FromAddress:    v.FromAddress.text,
+		ReplyTo:        v.ReplyTo.text,
+		SiteURL:        v.SiteURL.text,
+		SupportAddress: v.SupportAddr.text,
+		LinkHosts:      v.LinkHosts.value,
+	}
+	if !v.SMTPMaxConns.given() {
+		c.SMTP.MaxConns = c.Worker.Concurrency
+		v.SMTPMaxConns.inForce(strconv.Itoa(c.SMTP.MaxConns), v.Concurrency.name)
+	}
+	v.SMTPTLSMode.derived(c.SMTP.TLSMode, v.SMTPUseTLS.name)
+	v.SMTPHost.wantHost("smtp.example.com")
+	if v.SMTPHelloName.given() {
+		v.SMTPHelloName.wantHost("mail.example.com")
+	}
+	for _, host := range v.LinkHosts.value {
+		if strings.ContainsAny(host, "/@") {
+			v.LinkHosts.refuse("a list of hosts", "write names such as tickets.example.com, with a port unless it is 443")
+		}
+	}
+	TLSFiles{CA: c.SMTP.CAFile}.check(&v.SMTPTLSCAFile.setting, nil, nil)
+
+	login := c.SMTP.Username != "" && c.SMTP.Password.IsSet()
+	switch {
+	case login && c.SMTP.TLSMode == "none" && !loopback(c.SMTP.Host):
+		v.SMTPTLSMode.mistake("none would send the password in clear",
+			"write starttls or implicit, or leave SMTP_USERNAME and SMTP_PASSWORD unset")
+	case c.SMTP.Username != "" && !login:
+		c.warn("SMTP_USERNAME", "there is no login, because SMTP_PASSWORD is not set")
+	case c.SMTP.Password.IsSet() && !login:
+		c.warn("SMTP_PASSWORD", "there is no login, because SMTP_USERNAME is not set")
+	}
+	switch {
+	case c.SMTP.Port == 587 && c.SMTP.TLSMode == "implicit":
+		c.warn("SMTP_PORT", "587 is the port of STARTTLS, but the mode is implicit TLS; SMTP_USE_TLS=true selects STARTTLS")
+	case c.SMTP.Port == 465 && c.SMTP.TLSMode == "starttls":
+		c.warn("SMTP_PORT", "465 is the port of implicit TLS, but the mode is STARTTLS; SMTP_TLS_MODE=implicit selects implicit TLS")
+	case c.SMTP.TLSMode == "none" && !loopback(c.SMTP.Host):
+		c.warn("SMTP_TLS_MODE", "none: mails, one-time codes among them, cross the network in clear")
+	}
+}
+
+// tlsMode keeps what SMTP_USE_TLS has always meant, and says so where that is
+// surprising.
+func (c *Config) tlsMode(v *variables) string {
+	use := strings.ToLower(v.SMTPUseTLS.text)
+	switch {
+	case v.SMTPTLSMode.given():
+		return v.SMTPTLSMode.text
+	case use == "true":
+		return "starttls"
+	case use == "1" || use == "yes" || use == "on":
+		c.warn("SMTP_USE_TLS", "only the word true selects STARTTLS; this selects implicit TLS")
+	}
+	return "implicit"
+}
+
+func (t *text) wantHost(example string) {
+	if t.text == "" || strings.ContainsAny(t.text, "/@ ") || strings.Contains(t.text, ":") && net.ParseIP(t.text) == nil {
+		t.refuse("the name of a host", "write a name alone, such as "+example)
+	}
+}
+
+// loopback reports whether host is this machine for certain.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,152 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+
+	"github.com/kelseyhightower/envconfig"
+)
+
+// variables is the one table of everything that can be set: Load reads it, and
+// the help, the config command and the table of the README are made from its
+// tags. The order is the order of the papers.
+//
+// The defaults are the contract of the service that this one replaces, so a
+// deployment that set nothing keeps working.
+type variables struct {
+	RedisURL           secretURL `envconfig:"REDIS_URL" group:"Redis" desc:"Broker and result backend as Celery writes it: redis://, rediss:// or redis+socket://. Wins over REDIS_HOST, REDIS_PORT, REDIS_PASSWORD and REDIS_USE_TLS."`
+	RedisHost          text      `envconfig:"REDIS_HOST" group:"Redis" default:"localhost" desc:"Host of Redis."`
+	RedisPort          count     `envconfig:"REDIS_PORT" group:"Redis" default:"6379" min:"1" max:"65535" desc:"Port of Redis."`
+	RedisPassword      secret    `envconfig:"REDIS_PASSWORD" group:"Redis" desc:"Password of Redis."`
+	RedisUseTLS        presence  `envconfig:"REDIS_USE_TLS" group:"Redis" default:"false" desc:"Use TLS. Any text but false, 0, no and off turns it on."`
+	RedisDB            count     `envconfig:"REDIS_DB" group:"Redis" default:"0" min:"0" max:"65535" desc:"Database number when the URL names none."`
+	RedisTLSCAFile     file      `envconfig:"REDIS_TLS_CA_FILE" group:"Redis" desc:"PEM file of the authorities to trust instead of the system's."`
+	RedisTLSCertFile   file      `envconfig:"REDIS_TLS_CERT_FILE" group:"Redis" desc:"PEM file of the client certificate."`
+	RedisTLSKeyFile    file      `envconfig:"REDIS_TLS_KEY_FILE" group:"Redis" desc:"PEM file of the client certificate's key."`
+	RedisTLSSkipVerify toggle    `envconfig:"REDIS_TLS_SKIP_VERIFY" group:"Redis" default:"false" desc:"Accept any certificate. Anybody on the way can then read and change the queue."`
+	RedisKeyPrefix     text      `envconfig:"REDIS_KEY_PREFIX" group:"Redis" desc:"Prefix of every key; Celery's transport option global_keyprefix."`
+	PrioritySteps      steps     `envconfig:"PRIORITY_STEPS" group:"Redis" default:"0,3,6,9" desc:"Priority steps; Celery's transport option priority_steps. Must be the same on all peers."`
+	VisibilityTimeout  seconds   `envconfig:"VISIBILITY_TIMEOUT" group:"Redis" default:"3600" min:"1" max:"604800" desc:"Time after which a message that nobody acknowledged is delivered again. Must not be longer than that of Python peers."`
+	ResultExpires      seconds   `envconfig:"RESULT_EXPIRES" group:"Redis" default:"3600" min:"1" max:"31536000" desc:"Time that results are kept."`
+	DeadLettersMax     count     `envconfig:"DEAD_LETTERS_MAX" group:"Redis" default:"10000" min:"1" max:"10000000" desc:"Dead letters that are kept; the oldest go first."`
+
+	Queues             list    `envconfig:"QUEUES" group:"Worker" default:"email_notifications" desc:"Queues to consume."`
+	WorkerName         text    `envconfig:"WORKER_NAME" group:"Worker" default:"email-worker@%h" desc:"Node name. %h is the host with its domain, %n without, %d the domain alone."`
+	Concurrency        count   `envconfig:"CONCURRENCY" group:"Worker" default:"4" min:"1" max:"10000" desc:"Tasks that run at once."`
+	Autoscale          scale   `envconfig:"AUTOSCALE" group:"Worker" desc:"Most and fewest tasks that run at once; replaces CONCURRENCY. Not supported yet: the larger number is used all the time."`
+	PrefetchMultiplier count   `envconfig:"PREFETCH_MULTIPLIER" group:"Worker" default:"1" min:"1" max:"1000" desc:"Messages held per task that may run at once; Celery's worker_prefetch_multiplier."`
+	TaskTimeLimit      seconds `envconfig:"TASK_TIME_LIMIT" group:"Worker" default:"300" min:"0" max:"86400" desc:"Hard limit of one task; 0 is none."`
+	TaskSoftTimeLimit  seconds `envconfig:"TASK_SOFT_TIME_LIMIT" group:"Worker" default:"240" min:"0" max:"86400" desc:"Soft limit of one task; 0 is none."`
+	MaxRetries         count   `envconfig:"MAX_RETRIES" group:"Worker" default:"3" min:"0" max:"1000" desc:"Retries of one task."`
+	RetryDelay         seconds `envconfig:"RETRY_DELAY" group:"Worker" default:"60" min:"0.1" max:"86400" desc:"Delay of the first retry; each further one doubles it."`
+	MaxRedeliveries    count   `envconfig:"MAX_REDELIVERIES" group:"Worker" default:"3" min:"1" max:"1000" desc:"Deliveries of a message that never finishes, before it becomes a dead letter."`
+	UnknownTasks       choice  `envconfig:"UNKNOWN_TASKS" group:"Worker" default:"dead-letter" options:"dead-letter,requeue,reject" desc:"What to do with a task that is not ours: keep it as a dead letter, leave it to a Python worker on the same queue, or drop it as Celery does."`
+	ShutdownGrace      seconds `envconfig:"SHUTDOWN_GRACE" group:"Worker" default:"25" min:"0.1" max:"86400" desc:"Time from SIGTERM to giving back what is unfinished."`
+	MessageMaxBytes    size    `envconfig:"MESSAGE_MAX_BYTES" group:"Worker" default:"1048576" min:"1024" max:"536870912" desc:"Largest message that is read; larger ones become dead letters."`
+	MessageMaxDepth    count   `envconfig:"MESSAGE_MAX_DEPTH" group:"Worker" default:"64" min:"8" max:"1000" desc:"Deepest nesting of a message."`
+	MessageMaxElements count   `envconfig:"MESSAGE_MAX_ELEMENTS" group:"Worker" default:"10000" min:"100" max:"10000000" desc:"Most values in a message."`
+
+	SMTPHost      text    `envconfig:"SMTP_HOST" group:"Mail" default:"smtp.gmail.com" desc:"Host of the mail relay."`
+	SMTPPort      count   `envconfig:"SMTP_PORT" group:"Mail" default:"587" min:"1" max:"65535" desc:"Port of the mail relay."`
+	SMTPUsername  text    `envconfig:"SMTP_USERNAME" group:"Mail" desc:"User of the mail relay. There is a login only where the password is set as well."`
+	SMTPPassword  secret  `envconfig:"SMTP_PASSWORD" group:"Mail" desc:"Password of the mail relay."`
+	SMTPUseTLS    text    `envconfig:"SMTP_USE_TLS" group:"Mail" default:"true" desc:"true is STARTTLS, required; anything else is implicit TLS (SMTPS)."`
+	SMTPTLSMode   choice  `envconfig:"SMTP_TLS_MODE" group:"Mail" options:"starttls,implicit,none" unset:"from SMTP_USE_TLS" desc:"Wins over SMTP_USE_TLS. none is plain text, for a relay on the same host."`
+	SMTPTLSCAFile file    `envconfig:"SMTP_TLS_CA_FILE" group:"Mail" unset:"the system's" desc:"PEM file of the authorities to trust instead of the system's."`
+	SMTPHelloName text    `envconfig:"SMTP_HELLO_NAME" group:"Mail" unset:"the host's name" desc:"Name given in EHLO."`
+	SMTPMaxConns  count   `envconfig:"SMTP_MAX_CONNS" group:"Mail" min:"1" max:"10000" unset:"as CONCURRENCY" desc:"Connections to the mail relay."`
+	FromName      text    `envconfig:"FROM_NAME" group:"Mail" default:"Evently" desc:"Name of the sender."`
+	FromAddress   address `envconfig:"FROM_ADDRESS" group:"Mail" default:"noreply@evently.com" desc:"Address of the sender."`
+	ReplyTo       address `envconfig:"REPLY_TO" group:"Mail" unset:"no header" desc:"Address for answers."`
+	SiteURL       webURL  `envconfig:"SITE_URL" group:"Mail" unset:"no button" desc:"Web site that the mails link to; https."`
+	SupportAddr   address `envconfig:"SUPPORT_ADDRESS" group:"Mail" unset:"not mentioned" desc:"Address for help, shown in the mails."`
+	LinkHosts     list    `envconfig:"LINK_HOSTS" group:"Mail" unset:"the host of SITE_URL" desc:"Hosts that a link given by a producer (booking_url) may lead to. Any other link is left out."`
+
+	DatabaseURL secretURL `envconfig:"DATABASE_URL" group:"Database" unset:"from DB_*" desc:"PostgreSQL as postgres://user:password@host:port/name. Wins over the DB_ variables."`
+	DBHost      text      `envconfig:"DB_HOST" group:"Database" default:"localhost" desc:"Host of PostgreSQL, or the folder of its socket."`
+	DBPort      count     `envconfig:"DB_PORT" group:"Database" default:"5432" min:"1" max:"65535" desc:"Port of PostgreSQL."`
+	DBName      text      `envconfig:"DB_NAME" group:"Database" default:"evently" desc:"Database."`
+	DBUser      text      `envconfig:"DB_USER" group:"Database" default:"evently" desc:"User."`
+	DBPassword  secret    `envconfig:"DB_PASSWORD" group:"Database" desc:"Password."`
+	DBSSLMode   choice    `envconfig:"DB_SSLMODE" group:"Database" default:"prefer" options:"disable,allow,prefer,require,verify-ca,verify-full" desc:"TLS to PostgreSQL, with the words of libpq."`
+
+	HealthAddr  listen `envconfig:"HEALTH_ADDR" group:"Service" default:":8004" desc:"Where the health server listens; off is nowhere."`
+	MonitorAddr listen `envconfig:"MONITOR_ADDR" group:"Service" default:"127.0.0.1:5555" desc:"Where the monitor listens. Not supported yet: nothing listens there."`
+	LogLevel    choice `envconfig:"LOG_LEVEL" group:"Service" default:"info" options:"debug,info,warn,error" desc:"Lowest level that is logged."`
+	LogFormat   choice `envconfig:"LOG_FORMAT" group:"Service" options:"json,text" unset:"json; text on a terminal" desc:"Form of the log."`
+	ZeroToken   secret `envconfig:"ZERO_TOKEN" group:"Service" desc:"Token for secrets from Zero. Not supported yet: the worker refuses to start with it."`
+}
+
+// field is one variable, whatever its kind.
+type field interface {
+	envconfig.Decoder
+	base() *setting
+	kind() string // for people, as in "whole number"
+}
+
+// fields returns the variables in order, each with its tags filled in.
+func (v *variables) fields() []field {
+	s := reflect.ValueOf(v).Elem()
+	all := make([]field, 0, s.NumField())
+	for i := range s.NumField() {
+		f := s.Field(i).Addr().Interface().(field)
+		b, tag := f.base(), s.Type().Field(i).Tag
+		b.name, b.group, b.desc = tag.Get("envconfig"), tag.Get("group"), tag.Get("desc")
+		b.def, b.unset, b.options = tag.Get("default"), tag.Get("unset"), tag.Get("options")
+		b.min, b.max = tag.Get("min"), tag.Get("max")
+		all = append(all, f)
+	}
+	return all
+}
+
+// read fills the table. The environment is envconfig's work; a lookup that is
+// given takes its place. The further sources answer for what is still missing.
+func (v *variables) read(lookup Lookup, more []Source) error {
+	fields := v.fields()
+	sources := more
+	if lookup == nil {
+		// No Decoder of ours returns an error: each keeps its problem, or the
+		// first one would hide all others, and envconfig would print the value.
+		if err := envconfig.Process("", v); err != nil {
+			return fmt.Errorf("read the environment: %w", err)
+		}
+		for _, f := range fields {
+			if text, _ := os.LookupEnv(f.base().name); !blank(text) {
+				f.base().source = SourceEnv // and not the default
+			}
+		}
+	} else {
+		sources = append([]Source{{Name: SourceEnv, Lookup: lookup}}, more...)
+	}
+	for _, f := range fields {
+		if f.base().source != "" {
+			continue
+		}
+		if err := ask(f, sources); err != nil {
+			return fmt.Errorf("read %s: %w", f.base().name, err)
+		}
+	}
+	return nil
+}
+
+// ask takes the value of f from the first source that has one, else from its
+// default. An empty value counts as none: that is what compose files make of a
+// variable that nobody set.
+func ask(f field, sources []Source) error {
+	s := f.base()
+	for _, source := range sources {
+		if text, ok := source.Lookup(s.name); ok && !blank(text) {
+			s.source = source.Name
+			return f.Decode(text)
+		}
+	}
+	s.source = SourceDefault
+	if s.def == "" {
+		return nil
+	}
+	return f.Decode(s.def)
+}
+
+func blank(text string) bool { return strings.TrimSpace(text) == "" }
