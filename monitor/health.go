@@ -1,0 +1,195 @@
+// Package monitor lets people and machines look into a running worker. Today
+// that is the health server.
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Times of the server. Answers are small and made from memory; whoever needs
+// longer than this is not a probe.
+const (
+	readTimeout  = 5 * time.Second
+	writeTimeout = 5 * time.Second
+	idleTimeout  = 60 * time.Second
+	closeTimeout = 2 * time.Second
+	maxHeader    = 8 << 10
+)
+
+// Defaults of [HealthConfig].
+const (
+	DefaultEvery   = 15 * time.Second
+	DefaultTimeout = 5 * time.Second
+)
+
+// State is how one part is. Text is a few words for people, without secrets,
+// addresses or errors of others: the health port is often open to all.
+type State struct {
+	OK   bool   `json:"ok"`
+	Text string `json:"text"`
+}
+
+// WorkerState is what the health server asks of the worker. It must cost no I/O:
+// it is asked for with every probe.
+type WorkerState struct {
+	Node      string
+	State     string // "new", "running", "stopping" or "stopped"
+	Consuming bool   // running, and the queue answers
+	LastLook  time.Time
+
+	Concurrency, Running, Waiting                              int
+	Received, Succeeded, Failed, Retried, Revoked, DeadLetters int64
+}
+
+// HealthConfig is what a [Health] needs.
+type HealthConfig struct {
+	Listener net.Listener       // required; Run closes it
+	Worker   func() WorkerState // required
+
+	// Database asks the database for an answer. Every probe sees the last
+	// answer: it is asked every Every, for at most Timeout, whoever looks.
+	// Nil: there is no database.
+	Database       func(ctx context.Context) error
+	Every, Timeout time.Duration // DefaultEvery, DefaultTimeout
+
+	Configuration State            // as it was at the start
+	Now           func() time.Time // default: time.Now
+	Logger        *slog.Logger     // default: slog.Default()
+}
+
+// Health serves the health of a worker by HTTP:
+//
+//	/livez    200 while the process answers, and the worker has not ended
+//	/readyz   200 while the worker consumes, else 503
+//	/health   the same status, with a JSON report of all parts; also by part,
+//	          as in /health/queue
+//
+// A database that does not answer makes the report "degraded" and not 503: the
+// worker consumes, and the mails that need the database are retried.
+type Health struct {
+	cfg     HealthConfig
+	started time.Time
+
+	mu       sync.Mutex
+	database checked
+}
+
+// checked is the last answer of a part that is asked from time to time.
+type checked struct {
+	err  error
+	at   time.Time // zero: not asked yet
+	down time.Time // since when it fails
+}
+
+// NewHealth checks cfg and returns a Health.
+func NewHealth(cfg HealthConfig) (*Health, error) {
+	switch {
+	case cfg.Listener == nil:
+		return nil, errors.New("health server: Listener is missing")
+	case cfg.Worker == nil:
+		return nil, errors.New("health server: Worker is missing")
+	case cfg.Every < 0 || cfg.Timeout < 0:
+		return nil, errors.New("health server: Every and Timeout must not be negative")
+	}
+	if cfg.Every == 0 {
+		cfg.Every = DefaultEvery
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Health{cfg: cfg, started: cfg.Now()}, nil
+}
+
+// Run serves until ctx ends, and then returns nil.
+func (h *Health) Run(ctx context.Context) error {
+	server := &http.Server{
+		Handler:           h.Handler(),
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(h.cfg.Logger.Handler(), slog.LevelDebug),
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := server.Serve(h.cfg.Listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve health on %s: %w", h.cfg.Listener.Addr(), err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		if err := server.Shutdown(end); err != nil {
+			return server.Close()
+		}
+		return nil
+	})
+	g.Go(func() error {
+		h.watch(ctx)
+		return nil
+	})
+	return g.Wait()
+}
+
+// watch asks the database until ctx ends.
+func (h *Health) watch(ctx context.Context) {
+	if h.cfg.Database == nil {
+		return
+	}
+	tick := time.NewTicker(h.cfg.Every)
+	defer tick.Stop()
+	for {
+		h.ask(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// ask asks the database once. Changes are logged with the error, which the
+// answers of the server leave out.
+func (h *Health) ask(ctx context.Context) {
+	limited, cancel := context.WithTimeout(ctx, h.cfg.Timeout)
+	defer cancel()
+	err := h.cfg.Database(limited)
+	if ctx.Err() != nil {
+		return // the stop cut it off
+	}
+	now := h.cfg.Now()
+	h.mu.Lock()
+	before := h.database
+	h.database = checked{err: err, at: now, down: before.down}
+	switch {
+	case err == nil:
+		h.database.down = time.Time{}
+	case before.err == nil:
+		h.database.down = now
+	}
+	h.mu.Unlock()
+	switch {
+	case err != nil && before.err == nil:
+		h.cfg.Logger.Warn("database does not answer", "error", err)
+	case err == nil && before.err != nil:
+		h.cfg.Logger.Info("database answers again", "after", now.Sub(before.down).Round(time.Second).String())
+	}
+}

@@ -1,0 +1,333 @@
+package monitor_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/evently/workers/monitor"
+)
+
+const canary = "cAnArY-9f3"
+
+// world is what a health server looks at.
+type world struct {
+	mu       sync.Mutex
+	worker   monitor.WorkerState
+	database error
+	asked    atomic.Int64
+}
+
+func (w *world) setWorker(s monitor.WorkerState) { w.mu.Lock(); w.worker = s; w.mu.Unlock() }
+func (w *world) setDatabase(err error)           { w.mu.Lock(); w.database = err; w.mu.Unlock() }
+
+func (w *world) config(l net.Listener) monitor.HealthConfig {
+	return monitor.HealthConfig{
+		Listener: l,
+		Worker: func() monitor.WorkerState {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.worker
+		},
+		Database: func(context.Context) error {
+			w.asked.Add(1)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.database
+		},
+		Configuration: monitor.State{OK: true, Text: "valid"},
+		Logger:        slog.New(slog.DiscardHandler),
+	}
+}
+
+func consuming() monitor.WorkerState {
+	return monitor.WorkerState{
+		Node: "w@h", State: "running", Consuming: true, LastLook: time.Now(),
+		Concurrency: 4, Running: 2, Waiting: 1, Received: 9, Succeeded: 5, Failed: 1, Retried: 2, DeadLetters: 3,
+	}
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func newHealth(t *testing.T, cfg monitor.HealthConfig) *monitor.Health {
+	t.Helper()
+	h, err := monitor.NewHealth(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func get(h http.Handler, method, path string) *httptest.ResponseRecorder {
+	r := httptest.NewRecorder()
+	h.ServeHTTP(r, httptest.NewRequest(method, path, nil))
+	return r
+}
+
+func TestAnswers(t *testing.T) {
+	t.Parallel()
+	running := consuming()
+	deaf, stopping, stopped := running, running, running
+	deaf.Consuming, deaf.LastLook = false, time.Now().Add(-12*time.Second)
+	stopping.Consuming, stopping.State = false, "stopping"
+	stopped.Consuming, stopped.State = false, "stopped"
+	for _, test := range []struct {
+		name   string
+		worker monitor.WorkerState
+		path   string
+		code   int
+		has    string
+	}{
+		{"alive", running, "/livez", 200, `"running"`},
+		{"ready", running, "/readyz", 200, `"consuming"`},
+		{"healthy", running, "/health", 200, `"status": "healthy"`},
+		{"part", running, "/health/queue", 200, `"consuming"`},
+		{"other part", running, "/health/configuration", 200, `"valid"`},
+
+		// A restart mends no Redis that is down.
+		{"alive without Redis", deaf, "/livez", 200, `"running"`},
+		{"not ready without Redis", deaf, "/readyz", 503, `no answer for 12 s`},
+		{"unhealthy without Redis", deaf, "/health", 503, `"status": "unhealthy"`},
+		{"part without Redis", deaf, "/health/queue", 503, `no answer`},
+		{"worker without Redis", deaf, "/health/worker", 200, `"running"`},
+
+		{"alive while stopping", stopping, "/livez", 200, `"stopping"`},
+		{"not ready while stopping", stopping, "/readyz", 503, `the worker is stopping`},
+		{"not alive when stopped", stopped, "/livez", 503, `"stopped"`},
+
+		{"unknown part", running, "/health/mail", 404, "not found"},
+		{"unknown page", running, "/", 404, "not found"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := new(world)
+			w.setWorker(test.worker)
+			r := get(newHealth(t, w.config(listen(t))).Handler(), http.MethodGet, test.path)
+			if r.Code != test.code || !strings.Contains(r.Body.String(), test.has) {
+				t.Errorf("GET %s: %d %s, want %d with %s", test.path, r.Code, r.Body, test.code, test.has)
+			}
+			if r.Code != 404 && (r.Header().Get("Content-Type") != "application/json" || r.Header().Get("Cache-Control") != "no-store") {
+				t.Errorf("GET %s: header %v", test.path, r.Header())
+			}
+		})
+	}
+}
+
+func TestOnlyReading(t *testing.T) {
+	t.Parallel()
+	w := new(world)
+	w.setWorker(consuming())
+	h := newHealth(t, w.config(listen(t))).Handler()
+	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete} {
+		if r := get(h, method, "/health"); r.Code != http.StatusMethodNotAllowed {
+			t.Errorf("%s: %d", method, r.Code)
+		}
+	}
+	if r := get(h, http.MethodHead, "/readyz"); r.Code != http.StatusOK {
+		t.Errorf("HEAD: %d", r.Code)
+	}
+}
+
+// Probes cost nothing: whoever looks, and however often, the database is asked
+// by the clock.
+func TestDatabaseIsAskedByTheClock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := new(world)
+		w.setWorker(consuming())
+		var log bytes.Buffer
+		l := newPipeListener()
+		cfg := w.config(l)
+		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		h := newHealth(t, cfg)
+		if got := h.Report(); got.Status != monitor.StatusHealthy || got.Database.Text != "not asked yet" {
+			t.Errorf("before the first answer: %+v", got)
+		}
+
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- h.Run(ctx) }()
+		synctest.Wait()
+		for range 1000 {
+			get(h.Handler(), http.MethodGet, "/health")
+		}
+		if n := w.asked.Load(); n != 1 {
+			t.Errorf("the database was asked %d times, want once", n)
+		}
+
+		w.setDatabase(errors.New("password " + canary + " refused"))
+		time.Sleep(2*monitor.DefaultEvery + time.Second)
+		got := h.Report()
+		if want := (monitor.State{OK: false, Text: "no answer for 16 s"}); got.Status != monitor.StatusDegraded || got.Database != want {
+			t.Errorf("with the database down: %+v", got)
+		}
+		// The worker consumes, and retries the mails that need the database.
+		if r := get(h.Handler(), http.MethodGet, "/health"); r.Code != 200 || strings.Contains(r.Body.String(), canary) {
+			t.Errorf("with the database down: %d %s", r.Code, r.Body)
+		}
+		if r := get(h.Handler(), http.MethodGet, "/health/database"); r.Code != 503 || strings.Contains(r.Body.String(), canary) {
+			t.Errorf("with the database down: %d %s", r.Code, r.Body)
+		}
+
+		w.setDatabase(nil)
+		time.Sleep(monitor.DefaultEvery)
+		if got := h.Report(); got.Status != monitor.StatusHealthy || !got.Database.OK {
+			t.Errorf("with the database back: %+v", got)
+		}
+		if n := w.asked.Load(); n != 4 {
+			t.Errorf("the database was asked %d times, want 4", n)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		// Each change once, not each failure.
+		if text := log.String(); strings.Count(text, "database does not answer") != 1 || strings.Count(text, "database answers again") != 1 {
+			t.Errorf("log:\n%s", text)
+		}
+	})
+}
+
+// A database that hangs holds up nothing: it has a deadline, and a stop ends it.
+func TestDatabaseThatHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := new(world)
+		w.setWorker(consuming())
+		cfg := w.config(newPipeListener())
+		cfg.Database = func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		h := newHealth(t, cfg)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- h.Run(ctx) }()
+		time.Sleep(monitor.DefaultTimeout + time.Second)
+		if got := h.Report(); got.Status != monitor.StatusDegraded {
+			t.Errorf("after the deadline: %+v", got)
+		}
+		time.Sleep(monitor.DefaultEvery - time.Second) // in the middle of the next question
+		before := time.Now()
+		cancel()
+		if err := <-ended; err != nil || time.Since(before) > 0 {
+			t.Errorf("Run returned %v after %v", err, time.Since(before))
+		}
+	})
+}
+
+// The real thing: HTTP over TCP, and a stop that closes the port.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	w := new(world)
+	w.setWorker(consuming())
+	l := listen(t)
+	h := newHealth(t, w.config(l))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error)
+	go func() { ended <- h.Run(ctx) }()
+
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get("http://" + l.Addr().String() + "/health")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("GET /health: %s, %v", resp.Status, err)
+	}
+	var got monitor.Report
+	if err := json.Unmarshal(body, &got); err != nil {
+		t.Fatalf("%v in %s", err, body)
+	}
+	want := monitor.Report{
+		Status: monitor.StatusHealthy, Service: "email_workers", Node: "w@h",
+		Worker: monitor.State{OK: true, Text: "running"}, Queue: monitor.State{OK: true, Text: "consuming"},
+		Configuration: monitor.State{OK: true, Text: "valid"},
+		Tasks:         monitor.Tasks{Concurrency: 4, Running: 2, Waiting: 1, Received: 9, Succeeded: 5, Failed: 1, Retried: 2, DeadLetters: 3},
+	}
+	if _, err := time.Parse(time.RFC3339, got.Timestamp); err != nil {
+		t.Errorf("timestamp: %v", err)
+	}
+	got.Timestamp, got.UptimeSeconds, got.Database = "", 0, monitor.State{}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("report (-want +got):\n%s", diff)
+	}
+
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if _, err := client.Get("http://" + l.Addr().String() + "/health"); err == nil {
+		t.Error("the port is still open after Run")
+	}
+}
+
+// A port that is lost is an error of Run.
+func TestRunWithoutAPort(t *testing.T) {
+	t.Parallel()
+	w := new(world)
+	l := listen(t)
+	l.Close()
+	if err := newHealth(t, w.config(l)).Run(t.Context()); err == nil {
+		t.Error("Run: no error from a listener that is closed")
+	}
+}
+
+func TestNewHealthChecks(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	worker := func() monitor.WorkerState { return monitor.WorkerState{} }
+	for _, cfg := range []monitor.HealthConfig{
+		{Worker: worker}, {Listener: l}, {Listener: l, Worker: worker, Every: -1}, {Listener: l, Worker: worker, Timeout: -1},
+	} {
+		if _, err := monitor.NewHealth(cfg); err == nil {
+			t.Errorf("NewHealth(%+v): no error", cfg)
+		}
+	}
+}
+
+// pipeListener is a listener that nobody connects to, for tests inside of a
+// bubble of synctest, where sockets would not be noticed.
+type pipeListener struct {
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipeListener() *pipeListener { return &pipeListener{closed: make(chan struct{})} }
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }

@@ -1,0 +1,143 @@
+package monitor
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// Values of Report.Status.
+const (
+	StatusHealthy   = "healthy"
+	StatusDegraded  = "degraded"  // consuming, but a part is in trouble
+	StatusUnhealthy = "unhealthy" // not consuming
+)
+
+// Report is the answer of /health.
+type Report struct {
+	Status        string `json:"status"`
+	Service       string `json:"service"`
+	Node          string `json:"node"`
+	Timestamp     string `json:"timestamp"` // RFC 3339, UTC
+	UptimeSeconds int64  `json:"uptime_seconds"`
+
+	Worker        State `json:"worker"`
+	Queue         State `json:"queue"`
+	Database      State `json:"database"`
+	Configuration State `json:"configuration"`
+
+	Tasks Tasks `json:"tasks"`
+}
+
+// Tasks counts tasks: those at hand, and those since the start.
+type Tasks struct {
+	Concurrency int `json:"concurrency"`
+	Running     int `json:"running"`
+	Waiting     int `json:"waiting"`
+
+	Received    int64 `json:"received"`
+	Succeeded   int64 `json:"succeeded"`
+	Failed      int64 `json:"failed"`
+	Retried     int64 `json:"retried"`
+	Revoked     int64 `json:"revoked"`
+	DeadLetters int64 `json:"dead_letters"`
+}
+
+// Report returns the health as it is now, without I/O.
+func (h *Health) Report() Report {
+	now, w := h.cfg.Now(), h.cfg.Worker()
+	r := Report{
+		Service:       "email_workers",
+		Node:          w.Node,
+		Timestamp:     now.UTC().Format(time.RFC3339),
+		UptimeSeconds: int64(now.Sub(h.started).Seconds()),
+		Worker:        State{OK: w.State == "running", Text: w.State},
+		Queue:         queueState(w, now),
+		Database:      h.databaseState(now),
+		Configuration: h.cfg.Configuration,
+		Tasks: Tasks{
+			Concurrency: w.Concurrency, Running: w.Running, Waiting: w.Waiting,
+			Received: w.Received, Succeeded: w.Succeeded, Failed: w.Failed, Retried: w.Retried,
+			Revoked: w.Revoked, DeadLetters: w.DeadLetters,
+		},
+	}
+	switch {
+	case !w.Consuming:
+		r.Status = StatusUnhealthy
+	case !r.Database.OK || !r.Configuration.OK:
+		r.Status = StatusDegraded
+	default:
+		r.Status = StatusHealthy
+	}
+	return r
+}
+
+func queueState(w WorkerState, now time.Time) State {
+	switch {
+	case w.Consuming:
+		return State{OK: true, Text: "consuming"}
+	case w.State != "running":
+		return State{Text: "not consuming: the worker is " + w.State}
+	}
+	return State{Text: "no answer for " + span(now.Sub(w.LastLook))}
+}
+
+func (h *Health) databaseState(now time.Time) State {
+	if h.cfg.Database == nil {
+		return State{OK: true, Text: "not used"}
+	}
+	h.mu.Lock()
+	last := h.database
+	h.mu.Unlock()
+	switch {
+	case last.at.IsZero():
+		return State{OK: true, Text: "not asked yet"}
+	case last.err != nil:
+		return State{Text: "no answer for " + span(now.Sub(last.down))}
+	}
+	return State{OK: true, Text: "answered " + span(now.Sub(last.at)) + " ago"}
+}
+
+func span(d time.Duration) string { return fmt.Sprintf("%d s", max(0, int(d.Seconds()))) }
+
+// Handler returns the pages of the health server.
+func (h *Health) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		state := h.cfg.Worker().State
+		answer(w, state != "stopped", State{OK: state != "stopped", Text: state})
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		r := h.Report()
+		answer(w, r.Queue.OK, r.Queue)
+	})
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
+		r := h.Report()
+		answer(w, r.Status != StatusUnhealthy, r)
+	})
+	mux.HandleFunc("GET /health/{part}", func(w http.ResponseWriter, req *http.Request) {
+		r := h.Report()
+		part, ok := map[string]State{
+			"worker": r.Worker, "queue": r.Queue, "database": r.Database, "configuration": r.Configuration,
+		}[req.PathValue("part")]
+		if !ok {
+			http.NotFound(w, req)
+			return
+		}
+		answer(w, part.OK, part)
+	})
+	return mux
+}
+
+func answer(w http.ResponseWriter, ok bool, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if !ok {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	_ = e.Encode(body) // a reader that went away is nobody's fault
+}
