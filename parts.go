@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"golang.org/x/term"
+
+	"github.com/evently/workers/config"
+	"github.com/evently/workers/mail"
+	"github.com/evently/workers/store"
+	"github.com/evently/workers/tasks"
+	"github.com/evently/workers/templates"
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redis"
+)
+
+// parts is everything that a running worker is made of.
+type parts struct {
+	broker *redis.Broker
+	store  *store.Store
+	sender *mail.Sender
+	worker *worker.Worker
+}
+
+// build makes the parts out of the configuration. Nothing connects yet.
+func build(cfg config.Config, log *slog.Logger) (*parts, error) {
+	p := new(parts)
+	if err := p.build(cfg, log); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *parts) build(cfg config.Config, log *slog.Logger) (err error) {
+	set, err := templates.New(templates.Options{
+		Brand:          cfg.Mail.FromName,
+		SiteURL:        cfg.Mail.SiteURL,
+		SupportAddress: cfg.Mail.SupportAddress,
+		LinkHosts:      cfg.Mail.LinkHosts,
+	})
+	if err != nil {
+		return fmt.Errorf("prepare the mails: %w", err)
+	}
+	if p.store, err = store.Open(storeConfig(cfg.Database)); err != nil {
+		return err
+	}
+	if p.sender, err = mail.New(mailConfig(cfg, log)); err != nil {
+		return fmt.Errorf("prepare the mail relay: %w", err)
+	}
+	service, err := tasks.New(tasks.Config{
+		Users: p.store, Mailer: p.sender, Templates: set,
+		MaxRetries: retries(cfg.Worker.MaxRetries),
+		RetryDelay: cfg.Worker.RetryDelay,
+		Check:      p.check,
+		Logger:     log,
+	})
+	if err != nil {
+		return err
+	}
+	if p.broker, err = openBroker(cfg, log); err != nil {
+		return err
+	}
+	p.worker, err = worker.New(worker.Config{
+		Broker:             p.broker,
+		Name:               cfg.Worker.Name,
+		Queues:             cfg.Worker.Queues,
+		Tasks:              service.Definitions(),
+		Concurrency:        cfg.Worker.Concurrency,
+		PrefetchMultiplier: cfg.Worker.PrefetchMultiplier,
+		TrackStarted:       true, // as the Python worker did
+		TaskTimeLimit:      cfg.Worker.TaskTimeLimit,
+		TaskSoftTimeLimit:  cfg.Worker.TaskSoftTimeLimit,
+		UnknownTasks:       unknownTasks(cfg.Worker.UnknownTasks),
+		MaxRedeliveries:    cfg.Worker.MaxRedeliveries,
+		Grace:              cfg.Worker.ShutdownGrace,
+		Limits: protocol.Limits{
+			Size: cfg.Worker.MaxBytes, Depth: cfg.Worker.MaxDepth, Elements: cfg.Worker.MaxElements,
+		},
+		Logger: log,
+	})
+	return err
+}
+
+// openBroker makes the broker; it dials when it is used.
+func openBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {
+	r := redis.Config{
+		URL:               cfg.Redis.URL().Reveal(),
+		DB:                cfg.Redis.DB,
+		KeyPrefix:         cfg.Redis.KeyPrefix,
+		PrioritySteps:     cfg.Redis.PrioritySteps,
+		VisibilityTimeout: cfg.Redis.VisibilityTimeout,
+		ResultExpires:     cfg.Redis.ResultExpires,
+		MaxMessageSize:    cfg.Worker.MaxBytes,
+		DeadLettersMax:    cfg.Redis.DeadLettersMax,
+		Logger:            log,
+	}
+	if cfg.Redis.UseTLS {
+		var err error
+		if r.TLS, err = cfg.Redis.TLS.Config(); err != nil {
+			return nil, fmt.Errorf("redis: %w", err)
+		}
+	}
+	return redis.New(r)
+}
+
+func storeConfig(d config.Database) store.Config {
+	return store.Config{
+		URL: d.URL.Reveal(), Host: d.Host, Port: d.Port, Name: d.Name,
+		User: d.User, Password: d.Password.Reveal(), SSLMode: d.SSLMode,
+	}
+}
+
+func mailConfig(cfg config.Config, log *slog.Logger) mail.Config {
+	s := cfg.SMTP
+	return mail.Config{
+		Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password.Reveal(),
+		Security:  map[string]mail.Security{"starttls": mail.StartTLS, "implicit": mail.ImplicitTLS, "none": mail.Plain}[s.TLSMode],
+		TLSCAFile: s.CAFile,
+		FromName:  cfg.Mail.FromName, FromAddress: cfg.Mail.FromAddress, ReplyTo: cfg.Mail.ReplyTo,
+		HelloName: s.HelloName, MaxConns: s.MaxConns,
+		Logger: log,
+	}
+}
+
+func unknownTasks(word string) worker.UnknownTaskPolicy {
+	return map[string]worker.UnknownTaskPolicy{
+		"dead-letter": worker.DeadLetterUnknown, "requeue": worker.RequeueUnknown, "reject": worker.RejectUnknown,
+	}[word]
+}
+
+// retries translates a number into the engine's, where 0 is the default.
+func retries(n int) int {
+	if n == 0 {
+		return worker.NoRetries
+	}
+	return n
+}
+
+// check is what the task health_check says about the parts; producers read it.
+func (p *parts) check(ctx context.Context) error {
+	if p.store.Ping(ctx) != nil {
+		return errors.New("database does not answer")
+	}
+	return nil
+}
+
+// close drops the connections. The broker closes its own when it ran.
+func (p *parts) close() {
+	if p.store != nil {
+		_ = p.store.Close()
+	}
+	if p.broker != nil {
+		_ = p.broker.Close()
+	}
+}
+
+// newLogger logs to f: JSON for machines, text for people.
+func newLogger(f *os.File, cfg config.Service) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.LogLevel}
+	format := cfg.LogFormat
+	if format == "" && term.IsTerminal(int(f.Fd())) {
+		format = "text"
+	}
+	if format == "text" {
+		return slog.New(slog.NewTextHandler(f, options))
+	}
+	return slog.New(slog.NewJSONHandler(f, options))
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/evently/workers/config"
+	"github.com/evently/workers/monitor"
+	"github.com/evently/workers/worker"
+)
+
+// runCmd is the worker.
+type runCmd struct{}
+
+// Help is the long help of the command.
+func (runCmd) Help() string {
+	return `Consumes until SIGTERM or SIGINT. Then it takes nothing more, finishes what is
+running for up to SHUTDOWN_GRACE, gives back the rest to the front of its queue
+and exits with 0. A second signal ends the grace period at once, a third one the
+process.
+
+Redis, PostgreSQL and the mail relay may be down at the start and at any time
+after: the worker waits, says so on HEALTH_ADDR and in its log, and goes on.
+A wrong configuration is told as a whole, and the exit code is 2.
+
+Examples:
+
+    REDIS_HOST=redis SMTP_HOST=smtp.example.com ` + programName + `
+    CONCURRENCY=16 SHUTDOWN_GRACE=60 ` + programName + ` run
+
+The variables, all optional. A variable that is empty counts as not set; times
+are seconds such as 90 or 1.5, or have a unit such as 90s, 5m or 2h.
+
+` + config.Help()
+}
+
+// Run reads the configuration, builds the parts and runs them.
+func (runCmd) Run(ctx context.Context, t terminal) error {
+	cfg, err := config.Load(nil)
+	if err != nil {
+		return err
+	}
+	log := newLogger(t.err, cfg.Service)
+	for _, w := range cfg.Warnings {
+		log.Warn("configuration: " + w.String())
+	}
+	p, err := build(cfg, log)
+	if err != nil {
+		return &usageError{err: err} // parts check values, they do not connect
+	}
+	defer p.close()
+	listener, err := listen(ctx, cfg.Service.HealthAddr)
+	if err != nil {
+		return err
+	}
+	log.Info("starting", "version", buildVersion(), "redis", cfg.Redis.String(),
+		"smtp", net.JoinHostPort(cfg.SMTP.Host, fmt.Sprint(cfg.SMTP.Port)), "smtp_tls", cfg.SMTP.TLSMode)
+	return p.serve(ctx, cfg, listener, log)
+}
+
+// serve runs the worker until a signal, and what it needs a little longer: mails
+// go out, and probes want an answer, while the worker drains.
+func (p *parts) serve(ctx context.Context, cfg config.Config, listener net.Listener, log *slog.Logger) error {
+	ctx, stop := p.stopOnSignal(ctx, log)
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	outlive, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+
+	var g errgroup.Group
+	if listener != nil {
+		health, err := p.health(cfg, listener, log)
+		if err != nil {
+			listener.Close()
+			return err
+		}
+		log.Info("health server listens", "addr", listener.Addr().String())
+		g.Go(func() error {
+			defer cancel() // without it nobody could see how we are
+			return health.Run(outlive)
+		})
+	}
+	g.Go(func() error { return p.sender.Run(outlive) })
+	g.Go(func() error {
+		defer end()
+		return p.worker.Run(ctx)
+	})
+	return g.Wait()
+}
+
+// stopOnSignal returns a context that ends with the first SIGTERM or SIGINT. The
+// second ends the grace period; for the third the handling is the system's.
+func (p *parts) stopOnSignal(ctx context.Context, log *slog.Logger) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer signal.Stop(signals)
+		select {
+		case s := <-signals:
+			log.Info("stopping: finishing what runs, giving back the rest", "signal", s.String())
+			cancel()
+		case <-done:
+			return
+		}
+		select {
+		case s := <-signals:
+			log.Warn("stopping at once", "signal", s.String())
+			signal.Stop(signals)
+			p.worker.StopNow()
+		case <-done:
+		}
+	}()
+	return ctx, func() {
+		close(done)
+		<-ended
+		cancel()
+	}
+}
+
+// listen opens the port of the health server before anything else begins: a
+// port that is taken shall not be noticed in the middle of work. It returns nil
+// when there is to be no health server.
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	if addr == "" {
+		return nil, nil
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("HEALTH_ADDR: another process listens on %s; stop it, or choose another address", addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("HEALTH_ADDR: listen on %s: %w", addr, err)
+	}
+	return l, nil
+}
+
+// health makes the health server.
+func (p *parts) health(cfg config.Config, listener net.Listener, log *slog.Logger) (*monitor.Health, error) {
+	state := monitor.State{OK: true, Text: "valid"}
+	if n := len(cfg.Warnings); n > 0 {
+		state.Text = fmt.Sprintf("valid, with warnings: %d", n)
+	}
+	return monitor.NewHealth(monitor.HealthConfig{
+		Listener:      listener,
+		Worker:        func() monitor.WorkerState { return workerState(p.worker.Status()) },
+		Database:      p.store.Ping,
+		Configuration: state,
+		Logger:        log,
+	})
+}
+
+func workerState(s worker.Status) monitor.WorkerState {
+	return monitor.WorkerState{
+		Node: s.Node, State: s.State.String(), Consuming: s.Consuming, LastLook: s.LastLook,
+		Concurrency: s.Concurrency, Running: s.Running, Waiting: s.Reserved + s.Scheduled,
+		Received: s.Received, Succeeded: s.Succeeded, Failed: s.Failed, Retried: s.Retried,
+		Revoked: s.Revoked, DeadLetters: s.DeadLettered,
+	}
+}
