@@ -1,0 +1,154 @@
+package dev_test
+
+import (
+	"context"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
+	"github.com/evently/workers/dev"
+)
+
+// newTab opens a real browser. The page is nothing that can be tested without.
+func newTab(t *testing.T) context.Context {
+	t.Helper()
+	var path string
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if p, err := exec.LookPath(name); err == nil {
+			path = p
+			break
+		}
+	}
+	if path == "" {
+		t.Fatal("no Chromium on PATH: install it (Debian: apt-get install chromium); the page is tested in it")
+	}
+	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir())}
+	for _, f := range strings.Fields("headless no-sandbox disable-gpu no-first-run disable-background-networking disable-component-update disable-sync disable-dev-shm-usage hide-scrollbars") {
+		options = append(options, chromedp.Flag(f, true))
+	}
+	// Not t.Context, which ends before the clean-up that closes the browser.
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(cancel)
+	tab, cancel := chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	t.Cleanup(func() { _ = chromedp.Cancel(tab) }) // wait until the browser has left its folder
+	// The first call starts the browser, which ends with the context of it.
+	if _, err := chromedp.Run(tab, chromedp.Title()); err != nil {
+		t.Fatalf("start Chromium: %v", err)
+	}
+	return tab
+}
+
+// run does one step. A step that hangs is a fault of the page.
+func run[T any](t *testing.T, tab context.Context, what string, a chromedp.Action[T]) T {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(tab, 30*time.Second)
+	defer cancel()
+	v, err := chromedp.Run(ctx, a)
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	return v
+}
+
+// resize makes the window a phone or a desk.
+func resize(t *testing.T, tab context.Context, width, height int64, scheme string) {
+	t.Helper()
+	_, err := chromedp.Call(tab, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+		Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 700,
+	})
+	if err == nil {
+		_, err = chromedp.Call(tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
+		})
+	}
+	if err != nil {
+		t.Fatalf("resize: %v", err)
+	}
+}
+
+// A person opens the page, sends a code with the form, sees the mail come in
+// without reloading, and reads it in each of its three forms.
+func TestPageInChromium(t *testing.T) {
+	r := start(t, dev.Options{})
+	tab := newTab(t)
+	resize(t, tab, 1280, 900, "light")
+	run(t, tab, "open the page", chromedp.Navigate(r.Page))
+	run(t, tab, "find the form", chromedp.Click(chromedp.CSS("#open-compose")))
+	code := chromedp.CSS(`[name="send_otp_verification_email.task_data.otp"]`)
+	run(t, tab, "wait for the form", chromedp.WaitVisible(code))
+	run(t, tab, "choose what is there", chromedp.Evaluate[any](`document.querySelector('[name="send_otp_verification_email.task_data.otp"]').select()`))
+	run(t, tab, "type over it", chromedp.SendKeys(code, "70419253"))
+	run(t, tab, "send", chromedp.Click(chromedp.CSS("#compose-send")))
+
+	item := chromedp.CSS("#list .item")
+	run(t, tab, "wait for the mail", chromedp.WaitVisible(item))
+	run(t, tab, "wait for the notice", chromedp.WaitVisible(chromedp.CSS(".toast.good a[href^='/mails/']")))
+	if who := run(t, tab, "read the list", chromedp.TextContent(chromedp.CSS("#list .who"))); who != "ada@evently.test" {
+		t.Errorf("the mail in the list is for %q", who)
+	}
+	run(t, tab, "open the mail", chromedp.Click(item))
+	run(t, tab, "wait for the mail", chromedp.WaitVisible(chromedp.CSS("#pane iframe")))
+	if src := run(t, tab, "find the frame", chromedp.Evaluate[string](`document.querySelector('#pane iframe').getAttribute('src')`)); !strings.Contains(get(t, r.Page+src), "70419253") {
+		t.Error("the frame shows another mail")
+	}
+	if open := run(t, tab, "look into the frame", chromedp.Evaluate[bool](`document.querySelector('#pane iframe').contentDocument !== null`)); open {
+		t.Error("the page can look into the mail, so the mail may look into the page")
+	}
+	run(t, tab, "choose the text", chromedp.Evaluate[any](`document.querySelector('[name=view][value=text]').click()`))
+	if text := run(t, tab, "read the text", chromedp.Text(chromedp.CSS(".view.text pre"))); !strings.Contains(text, "70419253") {
+		t.Errorf("the text has no code:\n%s", text)
+	}
+	run(t, tab, "choose the source", chromedp.Evaluate[any](`document.querySelector('[name=view][value=source]').click()`))
+	if source := run(t, tab, "read the source", chromedp.Text(chromedp.CSS("#raw"))); !strings.Contains(source, "multipart/alternative") {
+		t.Errorf("the source is no mail:\n%s", source)
+	}
+	run(t, tab, "open the task", chromedp.Click(chromedp.CSS(".facts a[href^='/tasks/']")))
+	if result := run(t, tab, "read the result", chromedp.Text(chromedp.CSS("#result"))); !strings.Contains(result, `"otp_sent": true`) {
+		t.Errorf("the result is %s", result)
+	}
+
+	// No width at which something is cut off, in either colour scheme.
+	id := strings.TrimPrefix(run(t, tab, "where are we", chromedp.Location()), r.Page)
+	for _, path := range []string{"/", "/connect", "/mails/1", "/tasks", id, "/send", "/mails/404"} {
+		for _, width := range []int64{320, 360, 761, 1280} {
+			for _, scheme := range []string{"light", "dark"} {
+				resize(t, tab, width, 740, scheme)
+				run(t, tab, path, chromedp.Navigate(r.Page+path))
+				if got := run(t, tab, path, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`)); got > width {
+					t.Errorf("%s at %d px is %d px wide", path, width, got)
+				}
+			}
+		}
+	}
+}
+
+// A mail that attacks the page gets nowhere, in the frame and out of it.
+func TestHostileMailInChromium(t *testing.T) {
+	r := start(t, dev.Options{})
+	sendMail(t, r.SMTP, "Subject: attack\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<html><head><title>before</title></head><body>"+
+		"<script>document.title='owned';parent.document.title='owned'</script>"+
+		"<img src=x onerror=\"document.title='owned';top.location='/owned'\">"+
+		"<meta http-equiv=refresh content='0;url=/connect'><p id=here>here</p></body></html>")
+	eventually(t, "mail in the inbox", func() bool { return strings.Contains(get(t, r.Page), "attack") })
+	tab := newTab(t)
+	run(t, tab, "open the mail", chromedp.Navigate(r.Page+"/mails/1"))
+	run(t, tab, "wait for the frame", chromedp.WaitVisible(chromedp.CSS("#pane iframe")))
+	if title := run(t, tab, "read the title", chromedp.Title()); !strings.HasPrefix(title, "attack") {
+		t.Errorf("the page is now called %q", title)
+	}
+	if at := run(t, tab, "where are we", chromedp.Location()); at != r.Page+"/mails/1" {
+		t.Errorf("the mail has led us to %s", at)
+	}
+	run(t, tab, "open it outside of the frame", chromedp.Navigate(r.Page+"/mails/1/html"))
+	run(t, tab, "wait for it", chromedp.WaitVisible(chromedp.CSS("#here")))
+	if title := run(t, tab, "read the title", chromedp.Title()); title != "before" {
+		t.Errorf("a script of the mail ran: the title is %q", title)
+	}
+}

@@ -1,0 +1,152 @@
+package dev
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/emersion/go-smtp"
+	"golang.org/x/sync/errgroup"
+)
+
+// catcher is an SMTP server that takes every mail for everybody and keeps it.
+// Nothing leaves the machine.
+type catcher struct {
+	inbox  *Inbox
+	logger *slog.Logger
+	now    func() time.Time
+}
+
+// serve answers on l until ctx ends. It closes l.
+func (c *catcher) serve(ctx context.Context, l net.Listener) error {
+	s := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) {
+		return &session{catcher: c}, nil
+	}))
+	s.Domain = "localhost"
+	s.MaxMessageBytes = maxMailBytes
+	s.MaxRecipients = 100
+	s.ReadTimeout = time.Minute
+	s.WriteTimeout = time.Minute
+	s.EnableSMTPUTF8 = true
+	s.EnableDSN = true
+	s.ErrorLog = log.New(io.Discard, "", 0) // its lines may hold what the client sent
+
+	conns := &connections{Listener: l}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := s.Serve(conns); ignoreClosed(err) != nil {
+			return fmt.Errorf("catch mail: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-gctx.Done()
+		conns.closeAll()
+		// Only Shutdown waits for the sessions. Without their connections they
+		// end at once; the limit is for a fault that we do not foresee.
+		wait, cancel := context.WithTimeout(context.WithoutCancel(gctx), 5*time.Second)
+		defer cancel()
+		if err := s.Shutdown(wait); ignoreClosed(err) != nil {
+			return fmt.Errorf("stop catching mail: %w", err)
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// connections is a listener that can close what it accepted: smtp.Server can
+// either close its connections or wait for them, not both.
+type connections struct {
+	net.Listener
+
+	mu     sync.Mutex
+	closed bool
+	open   []net.Conn
+}
+
+// Accept implements [net.Listener].
+func (l *connections) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		c.Close()
+		return nil, net.ErrClosed
+	}
+	tracked := &connection{Conn: c, of: l}
+	l.open = append(l.open, tracked)
+	return tracked, nil
+}
+
+func (l *connections) closeAll() {
+	l.Listener.Close()
+	l.mu.Lock()
+	open := l.open
+	l.open, l.closed = nil, true
+	l.mu.Unlock()
+	for _, c := range open {
+		c.Close()
+	}
+}
+
+// connection forgets itself when it is closed.
+type connection struct {
+	net.Conn
+	of *connections
+}
+
+// Close implements [net.Conn].
+func (c *connection) Close() error {
+	c.of.mu.Lock()
+	c.of.open = slices.DeleteFunc(c.of.open, func(o net.Conn) bool { return o == c })
+	c.of.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// session is one SMTP connection.
+type session struct {
+	catcher *catcher
+	from    string
+	to      []string
+}
+
+// Mail implements [smtp.Session].
+func (s *session) Mail(from string, _ *smtp.MailOptions) error {
+	s.from = from
+	return nil
+}
+
+// Rcpt implements [smtp.Session]. Every address is welcome.
+func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
+	s.to = append(s.to, to)
+	return nil
+}
+
+// Data implements [smtp.Session].
+func (s *session) Data(r io.Reader) error {
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		return err // go-smtp gives it the right reply code
+	}
+	m := readMail(raw)
+	m.Received = s.catcher.now()
+	m.EnvelopeFrom, m.EnvelopeTo = s.from, s.to
+	s.catcher.inbox.add(m)
+	s.catcher.logger.Info("mail caught", "mail", m.ID, "message_id", m.MessageID, "bytes", len(raw))
+	return nil
+}
+
+// Reset implements [smtp.Session].
+func (s *session) Reset() { s.from, s.to = "", nil }
+
+// Logout implements [smtp.Session].
+func (s *session) Logout() error { return nil }

@@ -1,0 +1,222 @@
+package dev
+
+import (
+	"bufio"
+	"encoding/json"
+	"net/url"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/evently/workers/tasks"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// filled returns the form of a task as a browser sends it untouched.
+func filled(t *testing.T, task string) url.Values {
+	t.Helper()
+	form, ok := formOf(task, time.Now())
+	if !ok {
+		t.Fatalf("no form for %s", task)
+	}
+	in := url.Values{"task": {task}}
+	for _, f := range form.Fields {
+		in.Set(f.Name(task), f.Value)
+	}
+	return in
+}
+
+func TestEveryTaskHasAForm(t *testing.T) {
+	want := []string{
+		tasks.NameOTP, tasks.NameWelcome, tasks.NameBookingConfirmation, tasks.NameBookingCancellation,
+		tasks.NameWaitlistNotification, tasks.NameWaitlistJoined, tasks.NameWaitlistCancellation, tasks.NameHealthCheck,
+	}
+	var got []string
+	for _, f := range forms(time.Now()) {
+		got = append(got, f.Task)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("forms (-want +got):\n%s", diff)
+	}
+	if module != tasks.Module+"." {
+		t.Errorf("names begin with %q, want %q", module, tasks.Module+".")
+	}
+}
+
+// What the form sends must be what real Celery sends.
+func TestFormSendsAGenuineMessage(t *testing.T) {
+	m, err := startRedis(-1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	pool := newPool(m.Addr())
+	defer pool.Close()
+	p := newProducer(pool, newTasklog(newPulse(), time.Now))
+
+	in := filled(t, "send_otp_verification_email")
+	in.Set("send_otp_verification_email.task_data.otp", "012345")
+	in.Set("send_otp_verification_email.task_data.user_data.full_name", `Jürgen "Jo" O'Neil 🎉`)
+	o, err := order(in, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := p.send(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := m.List(queue)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("queue has %d messages, %v; want 1", len(list), err)
+	}
+	if ok, err := m.IsMember("_kombu.binding."+queue, queue+sep+sep+queue); err != nil || !ok {
+		t.Errorf("the queue is not bound: %v, %v", ok, err)
+	}
+	recorded := recordedOTP(t)
+	if diff := cmp.Diff(shape(t, recorded), shape(t, list[0])); diff != "" {
+		t.Errorf("fields differ from those of Celery (-celery +form):\n%s", diff)
+	}
+
+	got, err := protocol.Decode([]byte(list[0]), protocol.Limits{})
+	if err != nil {
+		t.Fatalf("a worker cannot read it: %v", err)
+	}
+	if got.ID != id || got.Task != "email_workers.tasks.send_otp_verification_email" || got.CorrelationID != id || got.RootID != id {
+		t.Errorf("id %s task %s correlation %s root %s; want id %s everywhere", got.ID, got.Task, got.CorrelationID, got.RootID, id)
+	}
+	want := `[{"email":"ada@evently.test","otp":"012345","user_data":{"username":"ada","full_name":"Jürgen \"Jo\" O'Neil 🎉"},"timestamp":null}]`
+	if diff := cmp.Diff(decoded(t, want), decoded(t, string(got.Args))); diff != "" {
+		t.Errorf("args (-want +got):\n%s", diff)
+	}
+	wantRepr := `[{'email': 'ada@evently.test', 'otp': '012345', 'user_data': {'username': 'ada', 'full_name': 'Jürgen "Jo" O\'Neil 🎉'}, 'timestamp': None}]`
+	if got.ArgsRepr != wantRepr {
+		t.Errorf("argsrepr is %s\nwant %s", got.ArgsRepr, wantRepr)
+	}
+}
+
+func TestFormOptions(t *testing.T) {
+	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	in := filled(t, "send_booking_confirmation")
+	in.Set("send_booking_confirmation.booking_data.quantity", "many")
+	in.Set("send_booking_confirmation.booking_data.currency", "")
+	in.Set("kwargs", "1")
+	in.Set("short", "1")
+	in.Set("countdown", "1.5")
+	in.Set("priority", "7")
+	o, err := order(in, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Task != "send_booking_confirmation" || o.Priority != 7 || !o.ETA.Equal(now.Add(1500*time.Millisecond)) || o.Args != nil {
+		t.Errorf("got %+v", o)
+	}
+	kwargs, err := json.Marshal(o.Kwargs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"user_id":1,"booking_data":{"event_name":"Jazz at the Observatory","booking_id":"BK-2041","quantity":"many","total_price":89.5,"booking_date":"` +
+		time.Now().Format(time.DateOnly) + `"}}`
+	if string(kwargs) != want {
+		t.Errorf("kwargs %s\nwant   %s", kwargs, want)
+	}
+
+	m, err := startRedis(-1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	pool := newPool(m.Addr())
+	defer pool.Close()
+	if _, err := newProducer(pool, newTasklog(newPulse(), time.Now)).send(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	list, err := m.List(queue + "\x06\x166")
+	if err != nil || len(list) != 1 {
+		t.Fatalf("list of priority step 6 has %d messages, %v", len(list), err)
+	}
+	got, err := protocol.Decode([]byte(list[0]), protocol.Limits{})
+	if err != nil || !got.ETA.Equal(o.ETA) || got.Priority != 7 || string(got.Args) != "[]" {
+		t.Errorf("eta %v priority %d args %s, %v", got.ETA, got.Priority, got.Args, err)
+	}
+}
+
+func TestFormRefusesNonsense(t *testing.T) {
+	for name, change := range map[string]url.Values{
+		"task":      {"task": {"rm -rf"}},
+		"countdown": {"countdown": {"soon"}},
+		"negative":  {"countdown": {"-1"}},
+		"NaN":       {"countdown": {"NaN"}},
+		"priority":  {"priority": {"10"}},
+	} {
+		in := filled(t, "health_check")
+		for k, v := range change {
+			in[k] = v
+		}
+		if _, err := order(in, time.Now()); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// recordedOTP returns what Celery 5.6 itself has put into the queue.
+func recordedOTP(t *testing.T) string {
+	t.Helper()
+	f, err := os.Open("../worker/protocol/testdata/celery-5.6.2/produced.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var r struct{ Name, Raw string }
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.Name == "args-otp" {
+			return r.Raw
+		}
+	}
+	t.Fatalf("no record args-otp: %v", lines.Err())
+	return ""
+}
+
+// shape returns every field of an envelope as "path: JSON type".
+func shape(t *testing.T, raw string) []string {
+	t.Helper()
+	var all []string
+	var walk func(path string, v any)
+	walk = func(path string, v any) {
+		kind := "null"
+		switch v := v.(type) {
+		case map[string]any:
+			kind = "object"
+			for k, inner := range v {
+				walk(path+"."+k, inner)
+			}
+		case []any:
+			kind = "array"
+		case string:
+			kind = "string"
+		case float64:
+			kind = "number"
+		case bool:
+			kind = "bool"
+		}
+		all = append(all, path+": "+kind)
+	}
+	walk("", decoded(t, raw))
+	slices.Sort(all)
+	return all
+}
+
+func decoded(t *testing.T, raw string) (v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(raw), &v); err != nil {
+		t.Fatalf("%v: %s", err, raw)
+	}
+	return v
+}

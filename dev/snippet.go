@@ -1,0 +1,52 @@
+package dev
+
+import (
+	"fmt"
+	"io"
+)
+
+// Addresses is where the parts of a running development mode listen.
+type Addresses struct {
+	Redis string // redis:// URL, broker and result backend
+	SMTP  string // host:port of the catcher
+	Page  string // http:// URL
+}
+
+// snippet returns a Python program that sends one task and waits for its
+// result. It runs as it is with Celery 5.2 and later.
+func snippet(a Addresses) string {
+	return fmt.Sprintf(`from celery import Celery
+
+app = Celery(broker="%[1]s", backend="%[1]s")
+result = app.send_task(
+    "email_workers.tasks.send_otp_verification_email",
+    args=[{
+        "email": "ada@evently.test",
+        "otp": "482913",
+        "user_data": {"username": "ada", "full_name": "Ada Lovelace"},
+    }],
+    queue="email_notifications",
+)
+print(result.get(timeout=10))
+`, a.Redis)
+}
+
+// banner writes what is running and how to try it.
+func banner(w io.Writer, a Addresses) error {
+	// The program stands at the margin, so that it runs as it is copied.
+	_, err := fmt.Fprintf(w, `
+  Evently Workers, development mode
+
+  Page    %s
+  Redis   %s  (broker and results)
+  SMTP    %s  (catches every mail, sends none)
+  Queue   %s
+
+  Send a task with the form on the page, or from Python (pip install "celery[redis]"):
+
+%s
+  Ctrl-C stops everything. Nothing is kept.
+
+`, a.Page, a.Redis, a.SMTP, queue, snippet(a))
+	return err
+}

@@ -1,0 +1,115 @@
+package dev
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/evently/workers/mail"
+	"github.com/evently/workers/store"
+	"github.com/evently/workers/tasks"
+	"github.com/evently/workers/templates"
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/redis"
+)
+
+// siteURL is where the mails of the development mode lead. The domain "test"
+// never belongs to anybody (RFC 6761).
+const siteURL = "https://evently.test"
+
+// parts is what a worker needs of the embedded parts.
+type parts struct {
+	users    *sqlx.DB
+	redisURL string
+	smtp     *net.TCPAddr
+	log      *tasklog
+	logger   *slog.Logger
+}
+
+// startWorker runs the real worker, configured as in production but for waiting
+// times that a person in front of the page would not want to wait.
+func startWorker(ctx context.Context, p parts) error {
+	set, err := templates.New(templates.Options{SiteURL: siteURL, SupportAddress: "help@evently.test"})
+	if err != nil {
+		return fmt.Errorf("prepare the mails: %w", err)
+	}
+	users, err := store.Open(store.Config{DB: p.users})
+	if err != nil {
+		return fmt.Errorf("open the users: %w", err)
+	}
+	sender, err := mail.New(mail.Config{
+		Host: p.smtp.IP.String(), Port: p.smtp.Port, Security: mail.Plain,
+		FromName: "Evently", FromAddress: "noreply@evently.com",
+		Logger: p.logger,
+	})
+	if err != nil {
+		return fmt.Errorf("prepare the mail relay: %w", err)
+	}
+	service, err := tasks.New(tasks.Config{
+		Users: users, Mailer: mailer{sender, p.log}, Templates: set,
+		RetryDelay: 2 * time.Second,
+		Check:      users.Ping,
+		Logger:     p.logger,
+	})
+	if err != nil {
+		return fmt.Errorf("prepare the tasks: %w", err)
+	}
+	broker, err := redis.New(redis.Config{
+		URL: p.redisURL, VisibilityTimeout: time.Hour, ResultExpires: time.Hour, Logger: p.logger,
+	})
+	if err != nil {
+		return fmt.Errorf("prepare the broker: %w", err)
+	}
+	defer broker.Close()
+	w, err := worker.New(worker.Config{
+		Broker: broker, Name: "email-worker@%h", Queues: []string{queue},
+		Tasks:       service.Definitions(),
+		Concurrency: 4, PrefetchMultiplier: 1, TrackStarted: true,
+		TaskTimeLimit: 300 * time.Second, TaskSoftTimeLimit: 240 * time.Second,
+		Grace:      5 * time.Second,
+		Middleware: []worker.Middleware{p.observe},
+		Logger:     p.logger,
+	})
+	if err != nil {
+		return fmt.Errorf("prepare the worker: %w", err)
+	}
+
+	// The mail connections outlive the tasks that use them.
+	relay, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer hangUp()
+	var g errgroup.Group
+	g.Go(func() error { return sender.Run(relay) })
+	g.Go(func() error {
+		defer hangUp()
+		return w.Run(ctx)
+	})
+	return g.Wait()
+}
+
+// observe tells the page which tasks run.
+func (p parts) observe(next worker.Handler) worker.Handler {
+	return worker.HandlerFunc(func(ctx context.Context, t *worker.Task) (any, error) {
+		p.log.began(t.ID, t.Name, t.Retries)
+		return next.Run(ctx, t)
+	})
+}
+
+// mailer tells the page which mail is of which task: nothing in a mail says it.
+type mailer struct {
+	*mail.Sender
+	log *tasklog
+}
+
+// Send implements [tasks.Mailer].
+func (m mailer) Send(ctx context.Context, msg mail.Message) (mail.Receipt, error) {
+	receipt, err := m.Sender.Send(ctx, msg)
+	if err == nil {
+		m.log.mailed(msg.TaskID, receipt.MessageID)
+	}
+	return receipt, err
+}
