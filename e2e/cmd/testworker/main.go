@@ -1,0 +1,160 @@
+// Command testworker runs the worker library with tasks made for tests: they
+// wait, add and crash, and note each run in Redis, so that a test can count.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/redis"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "testworker:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	url := flag.String("redis", "redis://127.0.0.1:6379/0", "broker `URL`")
+	queue := flag.String("queue", "celery", "queue to consume")
+	name := flag.String("name", "testworker@%h", "node name")
+	concurrency := flag.Int("concurrency", 4, "tasks at once")
+	prefetch := flag.Int("prefetch", 1, "prefetch multiplier")
+	visibility := flag.Duration("visibility", time.Hour, "visibility timeout")
+	owner := flag.Duration("owner-timeout", 0, "silence after which a sibling is dead; 0: the library's default")
+	grace := flag.Duration("grace", 25*time.Second, "grace of a stop")
+	redeliveries := flag.Int("redeliveries", 3, "crashes that a message may cause")
+	unknown := flag.String("unknown", "dead-letter", "policy for unknown tasks: dead-letter, requeue, reject")
+	flag.Parse()
+
+	policies := map[string]worker.UnknownTaskPolicy{
+		"dead-letter": worker.DeadLetterUnknown, "requeue": worker.RequeueUnknown, "reject": worker.RejectUnknown,
+	}
+	policy, ok := policies[*unknown]
+	if !ok {
+		return fmt.Errorf("-unknown %q: want dead-letter, requeue or reject", *unknown)
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	broker, err := redis.New(redis.Config{
+		URL: *url, VisibilityTimeout: *visibility, OwnerTimeout: *owner, ResultExpires: time.Hour, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	notes := newNotes(*url)
+	defer notes.pool.Close()
+	w, err := worker.New(worker.Config{
+		Broker: broker, Name: *name, Queues: strings.Split(*queue, ","),
+		Concurrency: *concurrency, PrefetchMultiplier: *prefetch, Grace: *grace,
+		MaxRedeliveries: *redeliveries, UnknownTasks: policy, TrackStarted: true, Logger: log,
+		Tasks: map[string]worker.Definition{
+			"e2e.work":  {Handler: worker.Func(notes.work)},
+			"e2e.add":   {Handler: worker.Func(notes.add)},
+			"e2e.crash": {Handler: worker.Func(crash)},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return w.Run(ctx)
+}
+
+// notes writes down which tasks ran, over connections of its own: straight to
+// Redis, whatever stands between the worker and its broker.
+type notes struct{ pool *redigo.Pool }
+
+func newNotes(url string) *notes {
+	if direct := os.Getenv("NOTES_URL"); direct != "" {
+		url = direct
+	}
+	return &notes{&redigo.Pool{
+		MaxIdle: 4,
+		DialContext: func(ctx context.Context) (redigo.Conn, error) {
+			return redigo.DialURLContext(ctx, url, redigo.DialReadTimeout(5*time.Second), redigo.DialWriteTimeout(5*time.Second))
+		},
+	}}
+}
+
+// ran notes one run to the end: its number and its place in the order. Redis
+// may be away just then, which must not turn the task into a failure.
+func (n *notes) ran(ctx context.Context) error {
+	t, ok := worker.TaskFrom(ctx)
+	if !ok {
+		return fmt.Errorf("no task in the context of a handler")
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := n.note(ctx, t)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("note the run: %w", err)
+		case <-tick.C:
+		}
+	}
+}
+
+func (n *notes) note(ctx context.Context, t *worker.Task) error {
+	conn, err := n.pool.GetContext(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	conn.Send("MULTI")
+	conn.Send("RPUSH", "e2e:order", t.ID)
+	conn.Send("HINCRBY", "e2e:ran", t.ID, 1)
+	conn.Send("HINCRBY", "e2e:by", "go", 1)
+	if t.Redelivered {
+		conn.Send("HINCRBY", "e2e:redelivered", t.ID, 1)
+	}
+	_, err = conn.Do("EXEC")
+	return err
+}
+
+type workArgs struct {
+	Seconds float64 `celery:"seconds"`
+	Number  int     `celery:"number"`
+}
+
+// work takes a while and returns its number.
+func (n *notes) work(ctx context.Context, in workArgs) (int, error) {
+	done := time.NewTimer(time.Duration(in.Seconds * float64(time.Second)))
+	defer done.Stop()
+	select {
+	case <-done.C:
+		return in.Number, n.ran(ctx)
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
+type addArgs struct {
+	X int `celery:"x"`
+	Y int `celery:"y"`
+}
+
+func (n *notes) add(ctx context.Context, in addArgs) (int, error) {
+	return in.X + in.Y, n.ran(ctx)
+}
+
+// crash ends the process at once, as the kernel does when memory runs out.
+func crash(context.Context, struct{}) (any, error) {
+	return nil, syscall.Kill(os.Getpid(), syscall.SIGKILL)
+}

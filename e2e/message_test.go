@@ -1,0 +1,66 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"os/exec"
+	"testing"
+)
+
+// message is what these tests look at of a task message.
+type message struct {
+	Headers struct {
+		ID          string `json:"id"`
+		Task        string `json:"task"`
+		Redelivered bool   `json:"redelivered"`
+	} `json:"headers"`
+	Properties struct {
+		DeliveryInfo struct {
+			Redelivered bool `json:"redelivered"`
+		} `json:"delivery_info"`
+	} `json:"properties"`
+}
+
+func parseMessage(t testing.TB, raw string) message {
+	t.Helper()
+	var m message
+	if err := json.Unmarshal([]byte(raw), &m); err != nil {
+		t.Fatalf("message in the queue: %v", err)
+	}
+	return m
+}
+
+// deadLetter is one entry of "evently-workers dead-letters list --json".
+type deadLetter struct {
+	ID     string `json:"id"`
+	Queue  string `json:"queue"`
+	Reason string `json:"reason"`
+	Task   string `json:"task"`
+	TaskID string `json:"task_id"`
+	Size   int    `json:"size"`
+}
+
+// deadLetters asks the command for all dead letters.
+func deadLetters(t testing.TB, r *redisServer) []deadLetter {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), bin.service, "dead-letters", "list", "--json", "--limit", "10000")
+	cmd.Env = []string{"REDIS_URL=" + r.url()}
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, stderrOf(err))
+	}
+	var list struct {
+		Total       int          `json:"total"`
+		DeadLetters []deadLetter `json:"dead_letters"`
+	}
+	if err := json.Unmarshal(out, &list); err != nil || list.Total != len(list.DeadLetters) {
+		t.Fatalf("dead-letters list --json printed %q: %v", clip(string(out), 500), err)
+	}
+	return list.DeadLetters
+}
+
+func stderrOf(err error) []byte {
+	if exit, ok := err.(*exec.ExitError); ok {
+		return exit.Stderr
+	}
+	return nil
+}

@@ -1,0 +1,220 @@
+// Package proxy is a TCP proxy on loopback that can misbehave like a network:
+// refuse, reset and freeze.
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// Mode is what a Proxy does with connections.
+type Mode int
+
+const (
+	// Pass hands bytes on in both directions.
+	Pass Mode = iota
+	// Refuse resets all connections and refuses new ones.
+	Refuse
+	// Freeze keeps connections open, accepts new ones, and moves no byte: what a
+	// peer sees of a cable that was pulled. Bytes go on when the mode changes.
+	Freeze
+)
+
+// Proxy forwards connections to one address. Make one with New, and Close it.
+type Proxy struct {
+	target  string
+	addr    string
+	running sync.WaitGroup
+
+	mu       sync.Mutex
+	changed  *sync.Cond // mode, stuck or closed changed
+	mode     Mode
+	listener net.Listener // nil while refusing
+	links    map[*link]struct{}
+	closed   bool
+}
+
+// link is one forwarded connection.
+type link struct {
+	client, server *net.TCPConn
+	stuck          bool // frozen for ever, whatever the mode
+}
+
+// New listens on a free port of 127.0.0.1 and forwards to target, host:port.
+func New(target string) (*Proxy, error) {
+	p := &Proxy{target: target, links: make(map[*link]struct{})}
+	p.changed = sync.NewCond(&p.mu)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.listen("127.0.0.1:0"); err != nil {
+		return nil, err
+	}
+	p.addr = p.listener.Addr().String()
+	return p, nil
+}
+
+// Addr is the address that clients connect to, host:port. It never changes.
+func (p *Proxy) Addr() string { return p.addr }
+
+// Set changes the mode for all connections but the stuck ones.
+func (p *Proxy) Set(mode Mode) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mode = mode
+	p.changed.Broadcast()
+	if mode == Refuse {
+		if p.listener != nil {
+			p.listener.Close()
+			p.listener = nil
+		}
+		p.reset()
+		return nil
+	}
+	if p.listener == nil {
+		return p.listen(p.addr)
+	}
+	return nil
+}
+
+// Reset cuts all connections with a TCP RST and returns their number. New ones
+// are treated as the mode says.
+func (p *Proxy) Reset() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.reset()
+}
+
+// Stick freezes the connections that are open now for good and returns their
+// number; later ones are not touched. This is how a connection looks that a
+// firewall has forgotten.
+func (p *Proxy) Stick() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.links {
+		l.stuck = true
+	}
+	return len(p.links)
+}
+
+// Close resets everything and waits until all goroutines have ended.
+func (p *Proxy) Close() {
+	p.mu.Lock()
+	p.closed = true
+	if p.listener != nil {
+		p.listener.Close()
+		p.listener = nil
+	}
+	p.reset()
+	p.changed.Broadcast()
+	p.mu.Unlock()
+	p.running.Wait()
+}
+
+// listen begins to accept; the caller holds the lock.
+func (p *Proxy) listen(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("proxy to %s: %w", p.target, err)
+	}
+	p.listener = l
+	p.running.Go(func() { p.accept(l) })
+	return nil
+}
+
+// reset cuts all links; the caller holds the lock.
+func (p *Proxy) reset() int {
+	n := len(p.links)
+	for l := range p.links {
+		cut(l.client)
+		cut(l.server)
+		delete(p.links, l)
+	}
+	p.changed.Broadcast()
+	return n
+}
+
+// cut closes with RST instead of FIN.
+func cut(c *net.TCPConn) {
+	c.SetLinger(0)
+	c.Close()
+}
+
+func (p *Proxy) accept(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue // one bad connection is not the end of the proxy
+		}
+		p.running.Go(func() { p.forward(conn.(*net.TCPConn)) })
+	}
+}
+
+func (p *Proxy) forward(client *net.TCPConn) {
+	conn, err := net.DialTimeout("tcp", p.target, 5*time.Second)
+	if err != nil {
+		cut(client)
+		return
+	}
+	l := &link{client: client, server: conn.(*net.TCPConn)}
+	p.mu.Lock()
+	if p.closed || p.mode == Refuse {
+		p.mu.Unlock()
+		cut(l.client)
+		cut(l.server)
+		return
+	}
+	p.links[l] = struct{}{}
+	p.mu.Unlock()
+
+	var both sync.WaitGroup
+	both.Go(func() { p.pipe(l, l.client, l.server) })
+	both.Go(func() { p.pipe(l, l.server, l.client) })
+	both.Wait()
+	p.mu.Lock()
+	delete(p.links, l)
+	p.mu.Unlock()
+	l.client.Close()
+	l.server.Close()
+}
+
+// pipe moves bytes one way until either side ends.
+func (p *Proxy) pipe(l *link, from, to *net.TCPConn) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		if !p.mayMove(l) {
+			return
+		}
+		if n > 0 {
+			if _, err := to.Write(buf[:n]); err != nil {
+				from.Close()
+				return
+			}
+		}
+		if err != nil {
+			to.CloseWrite()
+			return
+		}
+	}
+}
+
+// mayMove waits while the link is frozen; false means that it is gone.
+func (p *Proxy) mayMove(l *link) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		if _, alive := p.links[l]; !alive || p.closed {
+			return false
+		}
+		if p.mode != Freeze && !l.stuck {
+			return true
+		}
+		p.changed.Wait()
+	}
+}

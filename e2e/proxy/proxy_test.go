@@ -1,0 +1,140 @@
+package proxy_test
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/evently/workers/e2e/proxy"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// echo serves lines back on loopback until the test ends.
+func echo(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				io.Copy(c, c)
+			}()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-done })
+	return l.Addr().String()
+}
+
+// client is a connection through the proxy that says and hears lines.
+type client struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func dial(t *testing.T, p *proxy.Proxy) *client {
+	t.Helper()
+	c, err := net.Dial("tcp", p.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return &client{c, bufio.NewReader(c)}
+}
+
+// ask sends a line and returns the error of reading until it comes back, within
+// d.
+func (c *client) ask(line string, d time.Duration) error {
+	c.SetDeadline(time.Now().Add(d))
+	if _, err := io.WriteString(c, line+"\n"); err != nil {
+		return err
+	}
+	for {
+		if got, err := c.r.ReadString('\n'); err != nil || got == line+"\n" {
+			return err
+		}
+	}
+}
+
+const (
+	soon  = 10 * time.Second       // must happen
+	never = 100 * time.Millisecond // must not happen
+)
+
+func TestModes(t *testing.T) {
+	p, err := proxy.New(echo(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+
+	a := dial(t, p)
+	if err := a.ask("pass", soon); err != nil {
+		t.Fatalf("passing: %v", err)
+	}
+
+	if err := p.Set(proxy.Freeze); err != nil {
+		t.Fatal(err)
+	}
+	b := dial(t, p) // the connection itself is accepted
+	for _, c := range []*client{a, b} {
+		if err := c.ask("frozen", never); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("frozen: %v, want no answer", err)
+		}
+	}
+	if err := p.Set(proxy.Pass); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*client{a, b} {
+		if err := c.ask("thawed", soon); err != nil {
+			t.Fatalf("thawed: %v", err)
+		}
+	}
+
+	if n := p.Stick(); n != 2 {
+		t.Fatalf("%d connections stuck, want 2", n)
+	}
+	if err := a.ask("stuck", never); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("stuck: %v, want no answer", err)
+	}
+	c := dial(t, p)
+	if err := c.ask("new", soon); err != nil {
+		t.Fatalf("beside stuck ones: %v", err)
+	}
+
+	if n := p.Reset(); n != 3 {
+		t.Fatalf("%d connections reset, want 3", n)
+	}
+	if err := c.ask("reset", soon); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		t.Fatalf("reset: %v", err)
+	}
+
+	if err := p.Set(proxy.Refuse); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := net.Dial("tcp", p.Addr()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Fatalf("refusing: %v", err)
+	}
+	if err := p.Set(proxy.Pass); err != nil {
+		t.Fatal(err)
+	}
+	if err := dial(t, p).ask("again", soon); err != nil {
+		t.Fatalf("passing again: %v", err)
+	}
+}

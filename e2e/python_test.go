@@ -1,0 +1,133 @@
+package e2e_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The Celery versions that producers run, by the names that "make setup" gives
+// to their environments.
+const (
+	celeryOld = "celery-5.2"
+	celeryNew = "celery-5"
+)
+
+// python returns the interpreter of an environment with Celery.
+func python(t testing.TB, celery string) string {
+	t.Helper()
+	cache := os.Getenv("XDG_CACHE_HOME")
+	if cache == "" {
+		cache = filepath.Join(os.Getenv("HOME"), ".cache")
+	}
+	path := filepath.Join(cache, "evently-workers", celery, "bin", "python")
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("no environment with %s: %v; run make setup", celery, err)
+	}
+	return path
+}
+
+// call is one task to send; see testdata/producer.py.
+type call struct {
+	Label   string         `json:"label"`
+	Via     string         `json:"via"`
+	Task    string         `json:"task"`
+	Args    []any          `json:"args,omitempty"`
+	Kwargs  map[string]any `json:"kwargs,omitempty"`
+	Options map[string]any `json:"options,omitempty"`
+}
+
+// answer is what AsyncResult.get() gave to the Python caller.
+type answer struct {
+	Label   string          `json:"label"`
+	ID      string          `json:"id"`
+	State   string          `json:"state"`
+	Value   json.RawMessage `json:"value"`
+	Error   string          `json:"error"` // class of the exception
+	Message string          `json:"message"`
+}
+
+// produce sends calls by real Celery and returns the answers by their labels.
+func produce(t testing.TB, celery, broker string, calls []call) map[string]answer {
+	t.Helper()
+	plan, err := json.Marshal(map[string]any{"broker": broker, "timeout": 90, "calls": calls})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := runPython(t, celery, bytes.NewReader(plan), "testdata/producer.py")
+	answers := make(map[string]answer, len(calls))
+	lines := bufio.NewScanner(strings.NewReader(out))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var a answer
+		if err := json.Unmarshal(lines.Bytes(), &a); err != nil {
+			t.Fatalf("producer printed %q: %v", lines.Text(), err)
+		}
+		answers[a.Label] = a
+	}
+	if len(answers) != len(calls) {
+		t.Fatalf("%d answers to %d calls", len(answers), len(calls))
+	}
+	return answers
+}
+
+// flood sends count tasks by real Celery and returns their ids in that order.
+func flood(t testing.TB, celery string, r *redisServer, queue string, count int, task string, args []any, options map[string]any) []string {
+	t.Helper()
+	if options == nil {
+		options = map[string]any{}
+	}
+	a, err := json.Marshal(args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := json.Marshal(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := strings.Fields(runPython(t, celery, nil, "testdata/flood.py", r.url(), queue, strconv.Itoa(count), task, string(a), string(o)))
+	if len(ids) != count {
+		t.Fatalf("%d ids of %d tasks", len(ids), count)
+	}
+	return ids
+}
+
+// runPython runs a script to its end and returns what it printed.
+func runPython(t testing.TB, celery string, stdin *bytes.Reader, script string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), python(t, celery), append([]string{script}, args...)...)
+	cmd.Env = pythonEnv()
+	if stdin != nil {
+		cmd.Stdin = stdin
+	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	cmd.WaitDelay = 5 * time.Second
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s with %s: %v\n%s", script, celery, err, last(stderr.String(), 6000))
+	}
+	return string(out)
+}
+
+func pythonEnv() []string {
+	return []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LANG=C.UTF-8",
+		"PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1", "PYTHONWARNINGS=ignore",
+		"C_FORCE_ROOT=1", // Celery's consent to run as root, as containers do
+	}
+}
+
+// startPeer starts a Python worker with the tasks made for tests.
+func startPeer(t testing.TB, celery string, r *redisServer, queue, name string, visibility time.Duration) *process {
+	t.Helper()
+	return start(t, name, pythonEnv(), python(t, celery), "testdata/peer.py", r.url(), queue, name,
+		strconv.FormatFloat(visibility.Seconds(), 'f', -1, 64))
+}

@@ -1,0 +1,92 @@
+package e2e_test
+
+import (
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestStop ends a worker with SIGTERM in the middle of its work: what it does
+// not finish lies at the front of the queue again, in order, for Python.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	const tasks = 24
+	r := startRedis(t)
+	ours := startWorker(t, r, "ours", "-prefetch", "4", "-grace", "1500ms")
+	// Four run at a time and prefetch more: the first ones finish in time, the
+	// second batch of long ones does not.
+	long := flood(t, celeryNew, r, queue, tasks, "e2e.work", []any{60, "%d"}, nil)
+	eventually(t, 20*time.Second, "16 tasks are claimed and 4 of them run", func() bool {
+		started := 0
+		for _, result := range r.results(long) {
+			if result.Status == "STARTED" {
+				started++
+			}
+		}
+		return started == 4 && r.int("HLEN", "unacked") == 16
+	})
+	begin := time.Now()
+	ours.signal(syscall.SIGTERM)
+	if code := ours.wait(20 * time.Second); code != 0 {
+		t.Errorf("exit code %d after SIGTERM, want 0", code)
+	}
+	t.Logf("stopped after %s", time.Since(begin).Round(time.Millisecond))
+	if n := r.int("HLEN", "unacked") + r.int("ZCARD", "unacked_index"); n != 0 {
+		t.Errorf("%d entries left in unacked and unacked_index", n)
+	}
+	// The right end of the list is served first.
+	list := r.strings("LRANGE", queue, 0, -1)
+	slices.Reverse(list)
+	if len(list) != tasks {
+		t.Fatalf("%d messages in the queue, want all %d", len(list), tasks)
+	}
+	for i, message := range list {
+		m := parseMessage(t, message)
+		if m.Headers.ID != long[i] {
+			t.Errorf("place %d has task %s, want %s", i, m.Headers.ID, long[i])
+		}
+		if want := i < 16; m.Headers.Redelivered != want || m.Properties.DeliveryInfo.Redelivered != want {
+			t.Errorf("place %d: redelivered %t and %t, want %t", i, m.Headers.Redelivered, m.Properties.DeliveryInfo.Redelivered, want)
+		}
+	}
+
+	// A Python worker takes over what we gave back.
+	r.do("DEL", queue)
+	ours = startWorker(t, r, "ours", "-prefetch", "4", "-grace", "500ms")
+	short := flood(t, celeryNew, r, queue, tasks, "e2e.work", []any{0.8, "%d"}, nil)
+	eventually(t, 20*time.Second, "our worker holds tasks", func() bool { return r.int("HLEN", "unacked") == 16 })
+	ours.signal(syscall.SIGTERM)
+	if code := ours.wait(20 * time.Second); code != 0 {
+		t.Errorf("exit code %d after SIGTERM, want 0", code)
+	}
+	peer := startPeer(t, celeryNew, r, queue, "theirs", time.Hour)
+	c := awaitResults(r, short, time.Minute)
+	t.Logf("taken over by Python: %s", c)
+	r.settled(queue)
+	checkPeer(t, peer)
+}
+
+// TestStopUnderLoad ends workers with SIGTERM while they are busy: each exits
+// with 0, and every task runs once.
+func TestStopUnderLoad(t *testing.T) {
+	const tasks = 600
+	r := startRedis(t)
+	w := startWorker(t, r, "ours", "-prefetch", "4")
+	ids := flood(t, celeryNew, r, queue, tasks, "e2e.work", []any{0.05, "%d"}, nil)
+	for n := 1; n <= 5; n++ {
+		eventually(t, 30*time.Second, "the next hundred is done", func() bool { return len(r.runs()) >= 100*n })
+		w.signal(syscall.SIGTERM)
+		if code := w.wait(20 * time.Second); code != 0 {
+			t.Errorf("exit code %d after SIGTERM, want 0", code)
+		}
+		if n := r.int("HLEN", "unacked"); n != 0 {
+			t.Errorf("%d messages left claimed", n)
+		}
+		w = startWorker(t, r, "ours", "-prefetch", "4")
+	}
+	if c := awaitResults(r, ids, time.Minute); c.twice != 0 {
+		t.Errorf("%s; a stop must not make a task run twice", c)
+	}
+	r.settled(queue)
+}
