@@ -170,9 +170,7 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 	case o.giveBack:
 		log.Info("task cut short by the stop, given back")
 		if !early {
-			_ = w.persist(life.store, "give back a message", func(ctx context.Context) error {
-				return w.broker.Return(ctx, []Delivery{r.delivery})
-			})
+			w.cutShort.add(r.delivery)
 		}
 		return
 	}

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -36,7 +37,7 @@ func (w *Worker) stop(life lifecycle, end lifecycleEnds) {
 	w.log.Info("worker stops", "running", w.pool.running(), "given_back", len(waiting), "grace", w.cfg.Grace)
 
 	// Both at once: with the broker away giving back takes its time.
-	returned := make(chan struct{})
+	returned, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(returned)
 		w.giveBack(life.store, waiting)
@@ -49,15 +50,56 @@ func (w *Worker) stop(life lifecycle, end lifecycleEnds) {
 			w.log.Error("tasks ignore the end of their context and are left behind", "running", w.pool.running())
 		}
 	}
-	select {
-	case <-returned:
-	case <-time.After(cutOff):
-	case <-w.stopNow:
-	}
+	// After what had not begun, as it was claimed before; and all at once, as
+	// handlers end in any order.
+	go func() {
+		defer close(done)
+		<-returned
+		w.giveBackDeliveries(life.store, w.cutShort.take())
+	}()
+	w.awaitBroker(done)
 	end.store()
-	<-returned
+	<-done
 	w.pool.wg.Wait()
 	end.work(nil)
+}
+
+// deliveries collects messages from many goroutines.
+type deliveries struct {
+	mu  sync.Mutex
+	all []Delivery
+}
+
+func (d *deliveries) add(one Delivery) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.all = append(d.all, one)
+}
+
+func (d *deliveries) take() []Delivery {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := d.all
+	d.all = nil
+	return all
+}
+
+// awaitBroker waits until everything was given back. StopNow leaves a second:
+// enough for a broker that answers, and no more for one that does not.
+func (w *Worker) awaitBroker(done <-chan struct{}) {
+	patience, stopNow := time.NewTimer(cutOff), w.stopNow
+	defer patience.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-patience.C:
+			return
+		case <-stopNow:
+			stopNow = nil
+			patience.Reset(time.Second)
+		}
+	}
 }
 
 // drain waits for the running tasks and reports whether they ended in time.

@@ -19,18 +19,20 @@ import (
 // Worker consumes task messages and runs the registered handlers. Make one
 // with New.
 type Worker struct {
-	cfg     Config
-	log     *slog.Logger
-	broker  Broker
-	origin  string // header "origin" of what this process publishes
-	tasks   map[string]definition
-	now     func() time.Time
-	pool    *pool
-	eta     *schedule
-	held    *holdings
-	stopNow chan struct{}
-	once    sync.Once
-	ran     atomic.Bool
+	cfg    Config
+	log    *slog.Logger
+	broker Broker
+	origin string // header "origin" of what this process publishes
+	tasks  map[string]definition
+	now    func() time.Time
+	pool   *pool
+	eta    *schedule
+	held   *holdings
+	// cutShort are the messages whose runs the end of the grace period has cut.
+	cutShort deliveries
+	stopNow  chan struct{}
+	once     sync.Once
+	ran      atomic.Bool
 
 	round   atomic.Int64 // unix nanoseconds of the last complete look into the queues
 	fault   atomic.Pointer[string]
@@ -138,6 +140,10 @@ func (w *Worker) giveBack(ctx context.Context, rs []*request) {
 			ds = append(ds, r.delivery)
 		}
 	}
+	w.giveBackDeliveries(ctx, ds)
+}
+
+func (w *Worker) giveBackDeliveries(ctx context.Context, ds []Delivery) {
 	if len(ds) == 0 {
 		return
 	}
