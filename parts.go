@@ -92,6 +92,9 @@ func openBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {
 	r := redis.Config{
 		URL:               cfg.Redis.URL().Reveal(),
 		DB:                cfg.Redis.DB,
+		SentinelMaster:    cfg.Redis.Sentinel.Master,
+		SentinelUsername:  cfg.Redis.Sentinel.Username,
+		SentinelPassword:  cfg.Redis.Sentinel.Password.Reveal(),
 		KeyPrefix:         cfg.Redis.KeyPrefix,
 		PrioritySteps:     cfg.Redis.PrioritySteps,
 		VisibilityTimeout: cfg.Redis.VisibilityTimeout,

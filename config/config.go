@@ -31,9 +31,10 @@ type Config struct {
 
 // Redis says where the broker is, which is the result backend as well.
 type Redis struct {
-	// Network and Address are what to dial: "tcp" and host:port, or "unix" and
-	// the path of a socket.
+	// Network and Address are what to dial: "tcp" and host:port, "unix" and the
+	// path of a socket, or "sentinel" and what Sentinel has.
 	Network, Address string
+	Sentinel         Sentinel
 	Username         string
 	Password         Secret
 	DB               int

@@ -159,6 +159,7 @@ func TestValues(t *testing.T) {
 		{"redis URL without a database", env{"REDIS_URL": "redis://h", "REDIS_DB": "4"}, redisURL, "redis://h:6379/4"},
 		{"redis URL with a database", env{"REDIS_URL": "redis://h/0", "REDIS_DB": "4"}, redisURL, "redis://h:6379/0"},
 		{"redis socket", env{"REDIS_URL": "redis+socket:///run/r.sock?virtual_host=3"}, redisURL, "redis+socket:///run/r.sock?virtual_host=3"},
+		{"sentinels", env{"REDIS_URL": "sentinel://:p@h;sentinel://i:1/3", "REDIS_SENTINEL_MASTER": "m"}, redisURL, "sentinel://:p@h:26379;sentinel://i:1/3"},
 		{"redis socket with a password", env{"REDIS_URL": "redis+socket://:p@/run/r.sock"}, redisURL, "redis+socket://:p@/run/r.sock?virtual_host=0"},
 		{"verified", env{"REDIS_URL": "rediss://h?ssl_cert_reqs=CERT_REQUIRED"}, skipVerify, false},
 		{"not verified by URL", env{"REDIS_URL": "rediss://h?ssl_cert_reqs=none"}, skipVerify, true},
@@ -257,8 +258,10 @@ func TestMistakes(t *testing.T) {
 		{"no scheme", env{"REDIS_URL": "h:6379"}, "REDIS_URL", "scheme", "redis://"},
 		{"database", env{"REDIS_URL": "redis://h/x"}, "REDIS_URL", "not a number", "redis://"},
 		{"port of the URL", env{"REDIS_URL": "redis://h:70000"}, "REDIS_URL", "port", "redis://"},
-		{"sentinel", env{"REDIS_URL": "sentinel://h:26379/0"}, "REDIS_URL", "not supported yet", "server itself"},
-		{"sentinels", env{"REDIS_URL": "sentinel://h:26379;sentinel://i:26379/0"}, "REDIS_URL", "not supported yet", "server itself"},
+		{"sentinel without a master", env{"REDIS_URL": "sentinel://h:26379/0"}, "REDIS_SENTINEL_MASTER", "not set", "mymaster"},
+		{"sentinel without a host", env{"REDIS_URL": "sentinel://h;;i", "REDIS_SENTINEL_MASTER": "m"}, "REDIS_URL", "does not name Sentinels", "sentinel://host:26379"},
+		{"sentinel and another", env{"REDIS_URL": "sentinel://h;redis://i", "REDIS_SENTINEL_MASTER": "m"}, "REDIS_URL", "differ in their scheme", "sentinel://host:26379"},
+		{"port of a sentinel", env{"REDIS_URL": "sentinel://h:0", "REDIS_SENTINEL_MASTER": "m"}, "REDIS_URL", "port", "sentinel://host:26379"},
 		{"two URLs", env{"REDIS_URL": "redis://h;redis://i"}, "REDIS_URL", "more than one", "one"},
 		{"socket without a path", env{"REDIS_URL": "redis+socket://run/r.sock"}, "REDIS_URL", "path", "three slashes"},
 		{"ssl_cert_reqs", env{"REDIS_URL": "rediss://h?ssl_cert_reqs=x"}, "REDIS_URL", "ssl_cert_reqs", "required or none"},
@@ -292,7 +295,7 @@ func TestAllMistakesAtOnce(t *testing.T) {
 		"HEALTH_ADDR": "1", "TASK_TIME_LIMIT": "5", "LOG_FORMAT": "xml",
 	}.lookup)
 	want := `7 mistakes in the configuration:
-  REDIS_URL: it does not begin with a scheme that is known; write redis://[user]:[password]@host:6379/0, rediss:// for TLS, or redis+socket:///path?virtual_host=0
+  REDIS_URL: it does not begin with a scheme that is known; write redis://[user]:[password]@host:6379/0, rediss:// for TLS, redis+socket:///path?virtual_host=0, or sentinel://host:26379;sentinel://host:26379/0
   CONCURRENCY: 0 is out of range; write a whole number from 1 to 10000
   TASK_TIME_LIMIT: the soft limit 240 is above the hard limit 5; write a TASK_SOFT_TIME_LIMIT that is not above TASK_TIME_LIMIT
   SMTP_PORT: "x" is not a whole number; write a whole number from 1 to 65535

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-const redisForms = "write redis://[user]:[password]@host:6379/0, rediss:// for TLS, or redis+socket:///path?virtual_host=0"
+const redisForms = "write redis://[user]:[password]@host:6379/0, rediss:// for TLS, redis+socket:///path?virtual_host=0, or sentinel://host:26379;sentinel://host:26379/0"
 
 func (c *Config) redis(v *variables) {
 	c.Redis = Redis{
@@ -29,6 +29,7 @@ func (c *Config) redis(v *variables) {
 		c.redisURL(v)
 	} else {
 		c.redisHost(v)
+		c.noSentinels(v)
 	}
 	c.redisTLS(v)
 	if v.RedisURL.given() {
@@ -40,7 +41,7 @@ func (c *Config) redis(v *variables) {
 func (c *Config) redisInForce(v *variables) {
 	url := v.RedisURL.name
 	host, port, _ := net.SplitHostPort(c.Redis.Address)
-	if c.Redis.Network == "unix" {
+	if c.Redis.Network != "tcp" {
 		host = c.Redis.Address
 	}
 	v.RedisHost.inForce(host, url)
@@ -80,11 +81,19 @@ func (c *Config) redisHost(v *variables) {
 // Celery's chapter on brokers.
 func (c *Config) redisURL(v *variables) {
 	raw, s := v.RedisURL.value.Reveal(), &v.RedisURL.setting
-	if strings.Contains(raw, ";") {
-		if strings.HasPrefix(raw, "sentinel://") {
-			s.mistake("Redis Sentinel is not supported yet", "write the URL of the Redis server itself")
-			return
+	sentinels := strings.HasPrefix(raw, "sentinel://")
+	for _, other := range []*setting{&v.RedisHost.setting, &v.RedisPort.setting, &v.RedisPassword.setting, &v.RedisUseTLS.setting} {
+		// Whether there is TLS a sentinel:// URL does not say.
+		if other.given() && (other != &v.RedisUseTLS.setting || !sentinels) {
+			c.warn(other.name, "is not used, because REDIS_URL is set")
 		}
+	}
+	if sentinels {
+		c.sentinels(v)
+		return
+	}
+	c.noSentinels(v)
+	if strings.Contains(raw, ";") {
 		s.mistake("it has more than one URL", "write one")
 		return
 	}
@@ -94,16 +103,7 @@ func (c *Config) redisURL(v *variables) {
 		s.mistake("it cannot be read as a URL", redisForms+"; special characters of the password are written as %XX")
 		return
 	}
-	for _, other := range []*setting{&v.RedisHost.setting, &v.RedisPort.setting, &v.RedisPassword.setting, &v.RedisUseTLS.setting} {
-		if other.given() {
-			c.warn(other.name, "is not used, because REDIS_URL is set")
-		}
-	}
-	if password, _ := u.User.Password(); password != "" {
-		c.Redis.Username, c.Redis.Password = u.User.Username(), NewSecret(password)
-	} else if u.User.Username() != "" {
-		c.warn(s.name, "has a user but no password, so there is no login; a password alone is written redis://:password@host")
-	}
+	c.redisLogin(s, u.User)
 	query := u.Query()
 	switch u.Scheme {
 	case "redis", "rediss":
@@ -128,12 +128,18 @@ func (c *Config) redisURL(v *variables) {
 		c.Redis.Network, c.Redis.Address = "unix", u.Path
 		c.redisDB(v, strings.Trim(query.Get("virtual_host"), "/"))
 		query.Del("virtual_host")
-	case "sentinel":
-		s.mistake("Redis Sentinel is not supported yet", "write the URL of the Redis server itself")
 	default:
 		s.mistake("it does not begin with a scheme that is known", redisForms)
 	}
 	c.redisQuery(v, query)
+}
+
+func (c *Config) redisLogin(s *setting, user *url.Userinfo) {
+	if password, _ := user.Password(); password != "" {
+		c.Redis.Username, c.Redis.Password = user.Username(), NewSecret(password)
+	} else if user.Username() != "" {
+		c.warn(s.name, "has a user but no password, so there is no login; a password alone is written redis://:password@host")
+	}
 }
 
 func (c *Config) redisDB(v *variables, text string) {
@@ -214,18 +220,25 @@ func (c *Config) redisTLS(v *variables) {
 func (r Redis) URL() Secret { return NewSecret(r.url()) }
 
 // String returns the address with "***" in the place of the password.
-func (r Redis) String() string { return redactURL(r.url()) }
+func (r Redis) String() string {
+	if r.Network == "sentinel" { // whose URL is more than one
+		return r.Sentinel.url(nil, r.DB)
+	}
+	return redactURL(r.url())
+}
 
 func (r Redis) url() string {
 	u := url.URL{Scheme: "redis", Host: r.Address, Path: "/" + strconv.Itoa(r.DB)}
-	switch {
-	case r.Network == "unix":
-		u = url.URL{Scheme: "redis+socket", Path: r.Address, RawQuery: "virtual_host=" + strconv.Itoa(r.DB)}
-	case r.UseTLS:
-		u.Scheme = "rediss"
-	}
 	if r.Password.IsSet() {
 		u.User = url.UserPassword(r.Username, r.Password.Reveal())
+	}
+	switch {
+	case r.Network == "sentinel":
+		return r.Sentinel.url(u.User, r.DB)
+	case r.Network == "unix":
+		u = url.URL{Scheme: "redis+socket", User: u.User, Path: r.Address, RawQuery: "virtual_host=" + strconv.Itoa(r.DB)}
+	case r.UseTLS:
+		u.Scheme = "rediss"
 	}
 	return u.String()
 }

@@ -16,12 +16,15 @@ import (
 // The defaults are the contract of the service that this one replaces, so a
 // deployment that set nothing keeps working.
 type variables struct {
-	RedisURL           secretURL `envconfig:"REDIS_URL" group:"Redis" desc:"Broker and result backend as Celery writes it: redis://, rediss:// or redis+socket://. Wins over REDIS_HOST, REDIS_PORT, REDIS_PASSWORD and REDIS_USE_TLS."`
+	RedisURL           secretURL `envconfig:"REDIS_URL" group:"Redis" desc:"Broker and result backend as Celery writes it: redis://, rediss://, redis+socket:// or sentinel://host:26379;sentinel://host:26379/0. Wins over REDIS_HOST, REDIS_PORT, REDIS_PASSWORD and REDIS_USE_TLS."`
 	RedisHost          text      `envconfig:"REDIS_HOST" group:"Redis" default:"localhost" desc:"Host of Redis."`
 	RedisPort          count     `envconfig:"REDIS_PORT" group:"Redis" default:"6379" min:"1" max:"65535" desc:"Port of Redis."`
 	RedisPassword      secret    `envconfig:"REDIS_PASSWORD" group:"Redis" desc:"Password of Redis."`
 	RedisUseTLS        presence  `envconfig:"REDIS_USE_TLS" group:"Redis" default:"false" desc:"Use TLS. Any text but false, 0, no and off turns it on."`
 	RedisDB            count     `envconfig:"REDIS_DB" group:"Redis" default:"0" min:"0" max:"65535" desc:"Database number when the URL names none."`
+	SentinelMaster     text      `envconfig:"REDIS_SENTINEL_MASTER" group:"Redis" unset:"required with sentinel://" desc:"Name of the master that the Sentinels watch; Celery's transport option master_name."`
+	SentinelUsername   text      `envconfig:"REDIS_SENTINEL_USERNAME" group:"Redis" desc:"User of the Sentinels themselves."`
+	SentinelPassword   secret    `envconfig:"REDIS_SENTINEL_PASSWORD" group:"Redis" desc:"Password of the Sentinels themselves."`
 	RedisTLSCAFile     file      `envconfig:"REDIS_TLS_CA_FILE" group:"Redis" desc:"PEM file of the authorities to trust instead of the system's."`
 	RedisTLSCertFile   file      `envconfig:"REDIS_TLS_CERT_FILE" group:"Redis" desc:"PEM file of the client certificate."`
 	RedisTLSKeyFile    file      `envconfig:"REDIS_TLS_KEY_FILE" group:"Redis" desc:"PEM file of the client certificate's key."`

@@ -26,9 +26,10 @@ type Broker struct {
 	keys    keys
 	owner   string // id of this broker among the owners of claims
 
-	poolMu sync.Mutex
-	pool   *redigo.Pool
-	slots  chan struct{} // one for each connection of the pool
+	connsMu sync.Mutex
+	conns   *generation
+	slots   chan struct{} // one for each connection of the pool
+	masters masters       // what the Sentinels say, if there are any
 
 	session worker.Session
 	lists   []list // what is consumed, by step and then by queue
@@ -73,16 +74,14 @@ func New(cfg Config) (*Broker, error) {
 		slots:    make(chan struct{}, maxConns),
 		siblings: map[string]identity{},
 	}
-	b.pool = b.newPool()
+	b.conns = b.newGeneration()
 	return b, nil
 }
 
 // Close drops all connections. Only a Broker that Run was never called on
 // needs it.
 func (b *Broker) Close() error {
-	b.poolMu.Lock()
-	defer b.poolMu.Unlock()
-	return b.pool.Close()
+	return b.current().close()
 }
 
 // Consume implements [worker.Broker].

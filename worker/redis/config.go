@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -15,15 +16,25 @@ import (
 // Config describes a Broker. Zero fields mean Celery's and kombu's defaults.
 type Config struct {
 	// URL as kombu writes it: redis://[user:password@]host[:port][/db],
-	// rediss:// for TLS, redis+socket:///path?virtual_host=db for a socket.
-	// Required.
+	// rediss:// for TLS, redis+socket:///path?virtual_host=db for a socket,
+	// sentinel://host:26379;sentinel://host:26379/db for the master that these
+	// Sentinels watch. Required.
 	URL string
+
+	// SentinelMaster is the name of that master (master_name). Required for
+	// sentinel://, where user and password are those of the master.
+	SentinelMaster string
+
+	// SentinelUsername and SentinelPassword log in to the Sentinels themselves
+	// (sentinel_kwargs).
+	SentinelUsername, SentinelPassword string
 
 	// DB is the database when URL names none.
 	DB int
 
 	// TLS is used for rediss://. Default: certificates are verified against
-	// the roots of the system, TLS 1.2 or newer.
+	// the roots of the system, TLS 1.2 or newer. With sentinel:// there is TLS,
+	// to the Sentinels and to the master, when it is set.
 	TLS *tls.Config
 
 	// KeyPrefix is put before every key (global_keyprefix), with nothing between.
@@ -82,16 +93,25 @@ const (
 
 // address is a parsed URL.
 type address struct {
-	network, host      string // for net.Dial
+	network, host      string   // for net.Dial
+	sentinels          []string // host:port of each; then host is not used
 	tls                bool
 	username, password string
 	db                 int
 }
 
 // String leaves the password out.
-func (a address) String() string { return fmt.Sprintf("%s/%d", a.host, a.db) }
+func (a address) String() string {
+	if len(a.sentinels) > 0 {
+		return fmt.Sprintf("master of %s/%d", strings.Join(a.sentinels, ","), a.db)
+	}
+	return fmt.Sprintf("%s/%d", a.host, a.db)
+}
 
 func parseURL(raw string, db int) (address, error) {
+	if strings.HasPrefix(raw, "sentinel://") {
+		return parseSentinels(raw, db)
+	}
 	u, err := url.Parse(raw)
 	if err != nil {
 		// The error of url.Parse quotes its input, password included.
@@ -119,28 +139,63 @@ func parseURL(raw string, db int) (address, error) {
 		if a.host == "" {
 			return address{}, errors.New("redis URL has no socket path: want redis+socket:///path/to/redis.sock")
 		}
-	case "sentinel":
-		return address{}, errors.New("redis URL sentinel:// is not supported yet: give the address of the master as redis://")
 	default:
-		return address{}, fmt.Errorf("redis URL has the scheme %q: want redis, rediss or redis+socket", u.Scheme)
+		return address{}, fmt.Errorf("redis URL has the scheme %q: want redis, rediss, redis+socket or sentinel", u.Scheme)
 	}
-	if path != "" {
-		n, err := strconv.Atoi(path)
-		if err != nil || n < 0 {
-			return address{}, errors.New("redis URL names a database that is no number: want redis://host:port/0")
+	if err := a.selectDB(path); err != nil {
+		return address{}, err
+	}
+	a.login(u.User)
+	return a, nil
+}
+
+// parseSentinels reads sentinel://host:port;sentinel://host:port/db. Whichever
+// of them has a login or a database, it is that of the master.
+func parseSentinels(raw string, db int) (address, error) {
+	a := address{network: "tcp", db: db}
+	for part := range strings.SplitSeq(raw, ";") {
+		if !strings.Contains(part, "://") {
+			part = "sentinel://" + part
 		}
-		a.db = n
-	}
-	if u.User != nil {
-		a.username = u.User.Username()
-		a.password, _ = u.User.Password()
-		if _, ok := u.User.Password(); !ok {
-			// redis://secret@host: kombu takes it for the user name, which
-			// without a password is of no use.
-			a.username = ""
+		u, err := url.Parse(part)
+		if err != nil || u.Scheme != "sentinel" || u.Hostname() == "" {
+			return address{}, errors.New("redis URL does not name Sentinels: want sentinel://host:26379;sentinel://host:26379/0")
+		}
+		port := u.Port()
+		if port == "" {
+			port = "26379"
+		}
+		a.sentinels = append(a.sentinels, net.JoinHostPort(u.Hostname(), port))
+		if err := a.selectDB(strings.Trim(u.Path, "/")); err != nil {
+			return address{}, err
+		}
+		if u.User != nil {
+			a.login(u.User)
 		}
 	}
 	return a, nil
+}
+
+func (a *address) selectDB(path string) error {
+	if path == "" {
+		return nil
+	}
+	n, err := strconv.Atoi(path)
+	if err != nil || n < 0 {
+		return errors.New("redis URL names a database that is no number: want redis://host:port/0")
+	}
+	a.db = n
+	return nil
+}
+
+func (a *address) login(user *url.Userinfo) {
+	password, ok := user.Password()
+	if !ok {
+		// redis://secret@host: kombu takes it for the user name, which without a
+		// password is of no use.
+		return
+	}
+	a.username, a.password = user.Username(), password
 }
 
 // normalise fills in defaults and reports everything that is wrong.
@@ -154,6 +209,12 @@ func (c Config) normalise() (Config, address, error) {
 		var err error
 		if addr, err = parseURL(c.URL, c.DB); err != nil {
 			faults = append(faults, err)
+		}
+	}
+	if len(addr.sentinels) > 0 {
+		addr.tls = c.TLS != nil
+		if c.SentinelMaster == "" {
+			fault("SentinelMaster is missing: want the name of the master that the Sentinels of the URL watch, such as mymaster")
 		}
 	}
 	if len(c.PrioritySteps) == 0 {

@@ -3,6 +3,7 @@ package redis
 import (
 	"os"
 	"os/exec"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -19,13 +20,15 @@ func TestParseURL(t *testing.T) {
 		"rediss://[::1]:1/3":         {network: "tcp", host: "[::1]:1", tls: true, db: 3},
 		"redis+socket:///run/r.sock": {network: "unix", host: "/run/r.sock", db: 5},
 		"redis+socket:///run/r.sock?virtual_host=7": {network: "unix", host: "/run/r.sock", db: 7},
+		"sentinel://a;sentinel://b:1/3":             {network: "tcp", sentinels: []string{"a:26379", "b:1"}, db: 3},
+		"sentinel://:secret@[::1]:1;b:2":            {network: "tcp", sentinels: []string{"[::1]:1", "b:2"}, db: 5, password: "secret"},
 	} {
 		got, err := parseURL(raw, 5)
-		if err != nil || got != want {
+		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("parseURL(%q) = %+v, %v; want %+v", raw, got, err, want)
 		}
 	}
-	for _, raw := range []string{"amqp://h", "redis://h/db", "redis://h/-1", "redis+socket://", "sentinel://h", "redis://:secret-493817@h:port/0", "://"} {
+	for _, raw := range []string{"amqp://h", "redis://h/db", "redis://h/-1", "redis+socket://", "sentinel://", "sentinel://h;redis://i", "sentinel://h/x", "sentinel://h;;i", "redis://:secret-493817@h:port/0", "://"} {
 		_, err := parseURL(raw, 0)
 		if err == nil {
 			t.Errorf("parseURL(%q) succeeded", raw)

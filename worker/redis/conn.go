@@ -34,6 +34,19 @@ func (b *Broker) newPool() *redigo.Pool {
 
 // dial opens a connection with deadlines on everything.
 func (b *Broker) dial(ctx context.Context) (redigo.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if len(b.addr.sentinels) > 0 {
+		return b.dialMaster(ctx)
+	}
+	c, err := redigo.DialContext(ctx, b.addr.network, b.addr.host, b.dialOptions()...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to redis %s: %w", b.addr, err)
+	}
+	return c, nil
+}
+
+func (b *Broker) dialOptions() []redigo.DialOption {
 	opts := []redigo.DialOption{
 		redigo.DialReadTimeout(commandTimeout),
 		redigo.DialWriteTimeout(commandTimeout),
@@ -43,13 +56,7 @@ func (b *Broker) dial(ctx context.Context) (redigo.Conn, error) {
 	if b.addr.password != "" {
 		opts = append(opts, redigo.DialUsername(b.addr.username), redigo.DialPassword(b.addr.password))
 	}
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	c, err := redigo.DialContext(ctx, b.addr.network, b.addr.host, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("connect to redis %s: %w", b.addr, err)
-	}
-	return c, nil
+	return opts
 }
 
 // netDial does the TLS handshake itself, under the deadline of the dial.
@@ -86,39 +93,57 @@ func (b *Broker) do(ctx context.Context, fn func(redigo.Conn) error) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	b.poolMu.Lock()
-	pool := b.pool
-	b.poolMu.Unlock()
-	c, err := pool.GetContext(ctx)
+	g := b.current()
+	c, err := g.pool.GetContext(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	err = fn(c)
 	if err != nil && (c.Err() != nil || wrongServer(err)) {
-		b.resetPool(pool)
+		b.replace(g)
 	}
 	return err
 }
 
-// Reset implements [worker.Broker].
-func (b *Broker) Reset() {
-	b.poolMu.Lock()
-	pool := b.pool
-	b.poolMu.Unlock()
-	b.resetPool(pool)
+// generation is a set of connections that lead to the same server: what is
+// wrong with one of them is wrong with all.
+type generation struct {
+	pool *redigo.Pool
+	over context.Context // ends when the set is replaced
+	end  context.CancelFunc
 }
 
-// resetPool replaces pool, unless somebody was quicker.
-func (b *Broker) resetPool(pool *redigo.Pool) {
-	b.poolMu.Lock()
-	if b.pool != pool {
-		b.poolMu.Unlock()
+func (b *Broker) newGeneration() *generation {
+	g := &generation{pool: b.newPool()}
+	g.over, g.end = context.WithCancel(context.Background())
+	return g
+}
+
+func (g *generation) close() error {
+	g.end()
+	return g.pool.Close() // connections in use are closed when they are given back
+}
+
+func (b *Broker) current() *generation {
+	b.connsMu.Lock()
+	defer b.connsMu.Unlock()
+	return b.conns
+}
+
+// Reset implements [worker.Broker].
+func (b *Broker) Reset() { b.replace(b.current()) }
+
+// replace begins a new generation after g, unless somebody was quicker.
+func (b *Broker) replace(g *generation) {
+	b.connsMu.Lock()
+	if b.conns != g {
+		b.connsMu.Unlock()
 		return
 	}
-	b.pool = b.newPool()
-	b.poolMu.Unlock()
-	pool.Close() // connections in use are closed when they are given back
+	b.conns = b.newGeneration()
+	b.connsMu.Unlock()
+	_ = g.close() // of connections that are given up anyway
 }
 
 // wrongServer reports whether err is the answer of a server that another

@@ -14,11 +14,15 @@ func (b *Broker) Run(ctx context.Context) error {
 	for _, p := range b.peekers {
 		loops.Go(func() { p.run(ctx) })
 	}
+	if len(b.addr.sentinels) > 0 {
+		loops.Go(func() { b.every(ctx, followInterval, "ask the Sentinels", b.follow) })
+	}
 	loops.Go(func() { b.once(ctx, "look at the server", b.advise) })
 	loops.Go(func() { b.every(ctx, b.renewInterval(), "renew leases", b.renew) })
 	loops.Go(func() { b.every(ctx, b.cfg.OwnerTimeout/5, "keep up the heartbeat", b.heartbeat) })
 	loops.Go(func() { b.every(ctx, b.recoverInterval(), "recover expired messages", b.recoverExpired) })
 	loops.Wait()
+	b.unfollow()
 	b.leave()
 	return b.Close()
 }

@@ -60,6 +60,7 @@ func (p *peeker) arm() {
 
 func (p *peeker) run(ctx context.Context) {
 	var c redigo.Conn
+	var g *generation // that c belongs to
 	defer func() {
 		if c != nil {
 			c.Close()
@@ -73,13 +74,14 @@ func (p *peeker) run(ctx context.Context) {
 		}
 		var err error
 		if c == nil {
+			g = p.b.current()
 			if c, err = p.b.dial(ctx); err != nil {
 				c = nil
 			}
 		}
 		found := false
 		if err == nil {
-			found, err = p.peek(ctx, c)
+			found, err = p.peek(ctx, c, g)
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -97,7 +99,7 @@ func (p *peeker) run(ctx context.Context) {
 				c = nil
 				// The other connections lead to the same server: a claim over
 				// one of them would hang as this one did.
-				p.b.Reset()
+				p.b.replace(g)
 			}
 			// The claim that follows sees the fault too and backs off.
 		}
@@ -106,9 +108,11 @@ func (p *peeker) run(ctx context.Context) {
 }
 
 // peek blocks until the list has an element, or the block time is over.
-func (p *peeker) peek(ctx context.Context, c redigo.Conn) (found bool, err error) {
+func (p *peeker) peek(ctx context.Context, c redigo.Conn, g *generation) (found bool, err error) {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
+	leave := context.AfterFunc(g.over, func() { c.Close() })
+	defer leave()
 	_, err = redigo.DoWithTimeout(c, blockTime+blockMargin, "BLMOVE", p.key, p.key, "RIGHT", "RIGHT", blockTime.Seconds())
 	if err == redigo.ErrNil {
 		return false, nil

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
@@ -21,8 +23,7 @@ type Server struct {
 	Port int
 
 	t    testing.TB
-	dir  string
-	args []string
+	args []string // whole command line
 	mu   sync.Mutex
 	cmd  *exec.Cmd
 	done chan struct{}
@@ -33,6 +34,17 @@ type Server struct {
 // test.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
+	dir := t.TempDir()
+	return start(t, func(s *Server) []string {
+		return append([]string{
+			"--bind", "127.0.0.1", "--port", strconv.Itoa(s.Port), "--dir", dir, "--save", "",
+			"--appendonly", "yes", "--appendfsync", "always", "--daemonize", "no", "--logfile", "redis.log",
+		}, args...)
+	})
+}
+
+func start(t testing.TB, args func(*Server) []string) *Server {
+	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Fatalf("redis-server is missing: install the package redis-server, or run make test, which does (%v)", err)
 	}
@@ -42,7 +54,8 @@ func Start(t testing.TB, args ...string) *Server {
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	l.Close()
-	s := &Server{Addr: fmt.Sprintf("127.0.0.1:%d", port), Port: port, t: t, dir: t.TempDir(), args: args}
+	s := &Server{Addr: fmt.Sprintf("127.0.0.1:%d", port), Port: port, t: t}
+	s.args = args(s)
 	s.Up()
 	t.Cleanup(s.Kill)
 	return s
@@ -56,11 +69,7 @@ func (s *Server) Up() {
 	s.t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	args := append([]string{
-		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.Port), "--dir", s.dir, "--save", "",
-		"--appendonly", "yes", "--appendfsync", "always", "--daemonize", "no", "--logfile", "redis.log",
-	}, s.args...)
-	cmd := exec.Command("redis-server", args...)
+	cmd := exec.Command("redis-server", s.args...)
 	if err := cmd.Start(); err != nil {
 		s.t.Fatalf("start redis-server: %v", err)
 	}
@@ -86,6 +95,27 @@ func (s *Server) Up() {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// StartSentinels starts n Sentinels that watch master under the name "mymaster",
+// call it down after half a second, and are ended with the test.
+func StartSentinels(t testing.TB, n int, master *Server) []*Server {
+	t.Helper()
+	sentinels := make([]*Server, n)
+	for i := range sentinels {
+		// A Sentinel writes into its configuration file and cannot do without.
+		dir := t.TempDir()
+		file := filepath.Join(dir, "sentinel.conf")
+		conf := fmt.Sprintf("sentinel monitor mymaster 127.0.0.1 %d %d\n"+
+			"sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 3000\n", master.Port, n/2+1)
+		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+			t.Fatalf("write the configuration of a Sentinel: %v", err)
+		}
+		sentinels[i] = start(t, func(s *Server) []string {
+			return []string{file, "--sentinel", "--bind", "127.0.0.1", "--port", strconv.Itoa(s.Port), "--dir", dir, "--logfile", "sentinel.log"}
+		})
+	}
+	return sentinels
 }
 
 // Kill ends the process without a word (SIGKILL) and waits for its end.
