@@ -11,7 +11,6 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/evently/workers/config"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/redis"
 )
@@ -39,8 +38,8 @@ Examples:
 }
 
 // letterBox opens the dead letters of the Redis that is configured.
-func letterBox() (*redis.Broker, error) {
-	cfg, err := config.Load(nil)
+func letterBox(ctx context.Context) (*redis.Broker, error) {
+	cfg, err := loadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +74,7 @@ func (c listLettersCmd) Validate() error {
 
 // Run prints the list.
 func (c listLettersCmd) Run(ctx context.Context, t terminal) error {
-	b, err := letterBox()
+	b, err := letterBox(ctx)
 	if err != nil {
 		return err
 	}
@@ -127,7 +126,7 @@ Examples:
 
 // Run prints the dead letter.
 func (c showLetterCmd) Run(ctx context.Context, t terminal) error {
-	b, err := letterBox()
+	b, err := letterBox(ctx)
 	if err != nil {
 		return err
 	}
@@ -181,7 +180,7 @@ func (c chosen) Validate() error {
 // each calls do for all that are chosen, whatever becomes of the others, and
 // tells what was done.
 func (c chosen) each(ctx context.Context, t terminal, verb, done string, do func(*redis.Broker, string) error) error {
-	b, err := letterBox()
+	b, err := letterBox(ctx)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 
 // healthCmd asks the health server.
 type healthCmd struct {
-	Addr    string        `help:"Where the health server listens, as host:port. The default is HEALTH_ADDR." placeholder:"ADDR"`
+	Addr    string        `help:"Where the health server listens, as host:port. The default is HEALTH_ADDR of the environment." placeholder:"ADDR"`
 	Timeout time.Duration `default:"3s" help:"Time to wait for the answer."`
 	JSON    bool          `name:"json" help:"Print the whole report."`
 }
@@ -39,12 +39,11 @@ Examples:
 func (c healthCmd) Run(ctx context.Context, t terminal) error {
 	addr := c.Addr
 	if addr == "" {
-		cfg, err := config.Load(nil)
-		if err != nil {
+		var err error
+		if addr, err = config.HealthAddr(nil); err != nil {
 			// Not a wrong usage of this command: the worker is not up.
 			return fmt.Errorf("no worker can run here: %v", err)
 		}
-		addr = cfg.Service.HealthAddr
 	}
 	if addr == "" {
 		return errors.New("there is no health server: HEALTH_ADDR is off")

@@ -142,7 +142,7 @@ func fail(w io.Writer, err error) int {
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return exitUsage
 	}
-	if _, ok := errors.AsType[*config.Error](err); ok {
+	if _, ok := errors.AsType[*config.Error](err); ok || errors.Is(err, config.ErrZeroRefused) {
 		return exitUsage
 	}
 	return exitFailure

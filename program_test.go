@@ -37,6 +37,7 @@ func TestProgram(t *testing.T) {
 	t.Run("stop", func(t *testing.T) { t.Parallel(); testStop(t, p) })
 	t.Run("port taken", func(t *testing.T) { t.Parallel(); testPortTaken(t, p) })
 	t.Run("second signal", func(t *testing.T) { t.Parallel(); testSecondSignal(t, p) })
+	t.Run("Zero", func(t *testing.T) { t.Parallel(); testZero(t, p) })
 	t.Run("dead letters", func(t *testing.T) { t.Parallel(); testDeadLetters(t, p) })
 }
 
@@ -151,7 +152,7 @@ func testVersion(t *testing.T, p binary) {
 func testConfiguration(t *testing.T, p binary) {
 	bad := []string{
 		"CONCURRENCY=four", "SMTP_PORT=0", "REDIS_URL=http://u:" + canary + "@h", "DATABASE_URL=" + canary,
-		"SMTP_PASSWORD=" + canary, "RETRY_DELAY=soon", "ZERO_TOKEN=" + canary,
+		"SMTP_PASSWORD=" + canary, "RETRY_DELAY=soon",
 	}
 	for _, args := range [][]string{{}, {"run"}, {"config"}, {"config", "--json"}, {"dead-letters", "list"}} {
 		out, errs, code := p.run(t, bad, args...)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -44,7 +45,10 @@ are seconds such as 90 or 1.5, or have a unit such as 90s, 5m or 2h.
 
 // Run reads the configuration, builds the parts and runs them.
 func (runCmd) Run(ctx context.Context, t terminal) error {
-	cfg, err := config.Load(nil)
+	cfg, err := awaitConfig(ctx, t)
+	if errors.Is(err, context.Canceled) {
+		return nil // told to stop before it could begin
+	}
 	if err != nil {
 		return err
 	}
@@ -65,6 +69,31 @@ func (runCmd) Run(ctx context.Context, t terminal) error {
 		"smtp", net.JoinHostPort(cfg.SMTP.Host, fmt.Sprint(cfg.SMTP.Port)), "smtp_tls", cfg.SMTP.TLSMode)
 	return p.serve(ctx, cfg, listener, log)
 }
+
+// awaitConfig reads the configuration. While Zero does not answer it waits, as
+// for every other part that is down: a process that ends and is started again
+// helps nobody.
+func awaitConfig(ctx context.Context, t terminal) (config.Config, error) {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	for {
+		cfg, err := loadConfig(ctx)
+		_, mistake := errors.AsType[*config.Error](err)
+		if err == nil || mistake || errors.Is(err, config.ErrZeroRefused) || ctx.Err() != nil {
+			return cfg, err
+		}
+		newLogger(t.err, config.Service{}).Error("no configuration yet, will try again", "error", err)
+		pause := time.NewTimer(zeroPause)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+		pause.Stop()
+	}
+}
+
+// zeroPause is the time between two questions to a Zero that does not answer.
+const zeroPause = 2 * time.Second
 
 // serve runs the worker until a signal, and what it needs a little longer: mails
 // go out, and probes want an answer, while the worker drains.

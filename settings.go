@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -16,8 +17,8 @@ type configCmd struct {
 
 // Help is the long help of the command.
 func (configCmd) Help() string {
-	return `Prints every variable with the value in force and its source: "default" or
-"env". Secrets are shown as ***. When something is wrong, every mistake is
+	return `Prints every variable with the value in force and its source: "default", "env"
+or, with ZERO_TOKEN, "zero". Secrets are shown as ***. When something is wrong, every mistake is
 printed and the exit code is 2: use it to check a deployment before it starts.
 
 Examples:
@@ -28,12 +29,12 @@ Examples:
 }
 
 // Run prints the report.
-func (c configCmd) Run(t terminal) error {
+func (c configCmd) Run(ctx context.Context, t terminal) error {
 	if c.Markdown {
 		_, err := fmt.Fprint(t.out, config.Markdown())
 		return err
 	}
-	cfg, err := config.Load(nil)
+	cfg, err := loadConfig(ctx)
 	if err != nil {
 		return err
 	}
@@ -50,6 +51,15 @@ func (c configCmd) Run(t terminal) error {
 		fmt.Fprintf(t.err, "%s %s\n", paint(t.err, yellow, "warning:"), w)
 	}
 	return nil
+}
+
+// loadConfig reads the configuration, with what Zero keeps of it.
+func loadConfig(ctx context.Context) (config.Config, error) {
+	sources, err := config.Secrets(ctx, nil)
+	if err != nil {
+		return config.Config{}, err
+	}
+	return config.Load(nil, sources...)
 }
 
 const yellow = "33"

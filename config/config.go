@@ -126,7 +126,7 @@ const (
 // Load reads and checks the configuration. lookup takes the place of the
 // environment; nil means the environment itself. A variable that it does not
 // know, or knows as empty, is asked of more, one after the other, and has its
-// default at last.
+// default at last. See [Secrets] for a further source.
 //
 // The error is an [*Error] with every mistake.
 func Load(lookup Lookup, more ...Source) (Config, error) {
@@ -135,10 +135,6 @@ func Load(lookup Lookup, more ...Source) (Config, error) {
 		return Config{}, err
 	}
 	var c Config
-	if v.ZeroToken.given() && len(more) == 0 {
-		v.ZeroToken.mistake("secrets from Zero are not supported yet, and nothing may run without secrets that were asked for",
-			"unset it and put the values into the environment")
-	}
 	c.redis(&v)
 	c.worker(&v)
 	c.smtp(&v)
@@ -160,6 +156,19 @@ func Load(lookup Lookup, more ...Source) (Config, error) {
 	}
 	c.variables = &v
 	return c, nil
+}
+
+// HealthAddr returns where the health server listens, "" for nowhere, by the
+// environment alone: a probe asks often, and must not ask Zero each time.
+func HealthAddr(lookup Lookup) (string, error) {
+	var v variables
+	if err := v.read(lookup, nil); err != nil {
+		return "", err
+	}
+	if s := &v.HealthAddr; s.wrong != "" {
+		return "", &Error{Problems: []Problem{{Variable: s.name, Wrong: s.wrong, Right: s.right}}}
+	}
+	return v.HealthAddr.value(), nil
 }
 
 func (c *Config) warn(variable, text string) {

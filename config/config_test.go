@@ -268,7 +268,7 @@ func TestMistakes(t *testing.T) {
 		{"URL for the database host", env{"DB_HOST": "postgres://h"}, "DB_HOST", "is a URL", "DATABASE_URL"},
 		{"other database", env{"DATABASE_URL": "mysql://h/n"}, "DATABASE_URL", "postgres://", "postgres://"},
 		{"sslmode of the URL", env{"DATABASE_URL": "postgres://h/n?sslmode=x"}, "DATABASE_URL", "sslmode", "prefer"},
-		{"Zero", env{"ZERO_TOKEN": "t"}, "ZERO_TOKEN", "not supported yet", "environment"},
+		{"Zero", env{"ZERO_URL": "zero.example"}, "ZERO_URL", "may be sent to", "https://"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

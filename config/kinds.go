@@ -378,6 +378,23 @@ func (w *webURL) Decode(value string) error {
 
 func (w *webURL) kind() string { return "URL" }
 
+// tokenURL is where a token is sent to: over TLS, or to this machine.
+type tokenURL struct{ setting }
+
+func (u *tokenURL) Decode(value string) error {
+	if !u.take(value) {
+		return nil
+	}
+	parsed, err := url.Parse(u.text)
+	if err != nil || parsed.Host == "" || parsed.User != nil ||
+		parsed.Scheme != "https" && (parsed.Scheme != "http" || !loopback(parsed.Hostname())) {
+		u.refuse("an address that a token may be sent to", "write it as https://example.com/path")
+	}
+	return nil
+}
+
+func (u *tokenURL) kind() string { return "URL" }
+
 // file is the path of a file. Load reads it where it is used.
 type file struct{ setting }
 
