@@ -18,7 +18,7 @@ const SourceZero = "zero"
 
 // ErrZeroRefused: Zero answered that it gives no secrets for this token. Asking
 // again is of no use.
-var ErrZeroRefused = errors.New("Zero refuses the token")
+var ErrZeroRefused = errors.New("the token is refused by Zero")
 
 // The names under which the platform keeps its secrets, and how long one
 // question may take.
