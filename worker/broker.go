@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -15,6 +16,8 @@ import (
 // its own; errors are passing faults, and the engine tries again. The methods
 // may be called from many goroutines.
 type Broker interface {
+	Backend
+
 	// Consume says what to consume, before Run and the first Claim. It does
 	// no I/O.
 	Consume(s Session) error
@@ -34,10 +37,10 @@ type Broker interface {
 	Claim(ctx context.Context, max int) ([]Delivery, error)
 
 	// Start says that d begins to run: it stores the result in state STARTED
-	// unless result is nil, and counts the runs of messages that were delivered
-	// before. It returns the number of earlier runs that did not end, as far as
-	// they were counted, or ErrLost.
-	Start(ctx context.Context, d Delivery, result *protocol.Result) (crashed int, err error)
+	// unless that is nil, and for a message that was delivered before it finds
+	// out what became of the earlier runs. The error is ErrLost when the claim is
+	// not ours any more.
+	Start(ctx context.Context, d Delivery, s Start) (Started, error)
 
 	// Held reports whether the claim is still ours.
 	Held(ctx context.Context, claim string) (bool, error)
@@ -45,14 +48,62 @@ type Broker interface {
 	// Settle ends a delivery in one atomic step. It returns ErrLost when the
 	// claim was not ours any more; then nothing was done but storing a SUCCESS.
 	// To settle a second time what was settled before is harmless.
-	Settle(ctx context.Context, s Settlement) error
+	//
+	// When the step completes a chord, or finds one that another worker is
+	// completing, everything is done but the end: the claim is still ours and
+	// Settled says what remains. The caller settles the same delivery again,
+	// with the next Step and the bodies of those chords.
+	Settle(ctx context.Context, s Settlement) (Settled, error)
 
 	// Return gives messages back to the front of their queues, in the order
 	// of their claims, to be delivered again.
 	Return(ctx context.Context, ds []Delivery) error
 
+	// Take takes one token of a rate limit that all workers share and returns 0,
+	// or takes none and returns the time to wait for the next. every is the time
+	// between two tokens.
+	Take(ctx context.Context, limit string, every time.Duration) (wait time.Duration, err error)
+
 	// Reset drops all connections. The engine calls it when consuming stalls.
 	Reset()
+}
+
+// Backend publishes tasks and keeps their results: what a [Client] needs of a
+// Broker. Every method but Await returns within a deadline of its own.
+type Backend interface {
+	// Publish carries out changes that belong together. Their members are not
+	// looked at: only what ends a delivery completes a chord. The error is
+	// ErrLost when Changes.Claim is set and not ours any more.
+	Publish(ctx context.Context, c Changes) error
+
+	// Results returns what is stored for each id, nil for nothing.
+	Results(ctx context.Context, ids []string) ([]*protocol.Result, error)
+
+	// Await returns the result of a task once it is final, or the error of ctx.
+	Await(ctx context.Context, id string) (*protocol.Result, error)
+
+	// Forget removes results, and the structures of groups of these ids.
+	Forget(ctx context.Context, ids []string) error
+
+	// Group returns the saved structure of a group, {"result": result tuple};
+	// nil for none.
+	Group(ctx context.Context, id string) (protocol.Raw, error)
+
+	// Revoke remembers, for all workers and across their restarts, what must not
+	// run any more. Unless a task has begun or ended, REVOKED is stored for its id.
+	Revoke(ctx context.Context, r Revocation) error
+
+	// Revoked returns what was revoked after the moment that since stands for,
+	// and what to ask with the next time. "" asks for everything.
+	Revoked(ctx context.Context, since string) (r Revocation, next string, err error)
+}
+
+// Revocation names tasks that must not run any more.
+type Revocation struct {
+	IDs []string
+	// Stamps revoke all tasks that carry one of these values under the name of a
+	// stamped header. A value is JSON.
+	Stamps map[string][]protocol.Raw
 }
 
 // Session is what a Broker is told before it consumes.
@@ -73,25 +124,95 @@ type Delivery struct {
 	Raw   []byte // the message, as it lay in the queue
 }
 
+// Start is what a Broker is told when a message begins to run.
+type Start struct {
+	Result *protocol.Result // in state STARTED, or nil
+	// Member is the entry that the task will have in its chord, without state
+	// and result, or nil.
+	Member *canvas.MemberEntry
+	// Stored asks for a SUCCESS of an earlier run.
+	Stored bool
+}
+
+// Started is what a Broker knows of earlier runs of a message that was delivered
+// before.
+type Started struct {
+	// Crashed is the number of runs that did not end, as far as they were counted.
+	Crashed int
+	// Counted reports that the chord has counted the task: it ran to its end,
+	// and only what follows in the chord is missing.
+	Counted bool
+	// Success is the result that is stored, if it was asked for and is one.
+	Success *protocol.Result
+}
+
+// Changes are writes that belong together. They are carried out in the order of
+// the fields.
+type Changes struct {
+	// Claim, when not "", must be ours for anything to happen.
+	Claim   string
+	Sizes   []canvas.GroupSize
+	Groups  []canvas.SavedGroup
+	Joins   []canvas.GroupJoin
+	Results []*protocol.Result // stored and announced, unless SUCCESS is stored
+	Members []canvas.ChordPart // chord members that have ended
+	Publish []Publication
+}
+
 // Settlement says how a delivery ends. The parts that are set are carried out
 // together with the acknowledgement.
 type Settlement struct {
 	Delivery Delivery
-	// Result is stored and announced, unless SUCCESS is stored already.
+	// Step counts the settlements of one delivery, from 0. A step that was
+	// carried out is not carried out again.
+	Step int
+	// Result is stored and announced, unless SUCCESS is stored already. A SUCCESS
+	// is stored even when the claim is lost.
 	Result *protocol.Result
-	// Publish is put into its queue: the retry of a task.
-	Publish *Publication
+	// Changes are all else: retries, callbacks, chord members.
+	Changes Changes
+	// Bodies are what follows chords that an earlier step has completed.
+	Bodies []ChordBody
 	// DeadLetter, when not "", is the reason for a copy in the dead letters.
 	DeadLetter string
-	// Requeue puts the message itself to the end of its queue.
+	// Requeue puts the message itself to the end of its queue, marked as
+	// redelivered.
 	Requeue bool
+}
+
+// ChordBody is what follows a chord that is complete. It happens once.
+type ChordBody struct {
+	GroupID string
+	// Failed: the body will not run. The results of the members stay.
+	Failed  bool
+	Changes Changes
+}
+
+// Settled says what remains to be done for a delivery; nothing when both are
+// empty.
+type Settled struct {
+	// Complete are chords that wait for their bodies.
+	Complete []CompleteChord
+	// Busy are chords that another worker is about to complete, or died at it.
+	// Their members are to be settled again after a moment.
+	Busy []canvas.ChordPart
+}
+
+// Done reports whether the delivery has ended.
+func (s Settled) Done() bool { return len(s.Complete) == 0 && len(s.Busy) == 0 }
+
+// CompleteChord is a chord all of whose members have ended.
+type CompleteChord struct {
+	Part   canvas.ChordPart // the member that was the last
+	Joined canvas.Joined
 }
 
 // Publication is a message on its way into a queue.
 type Publication struct {
-	Queue    string
-	Priority int // 0..9, as in the message; 0 is served first
-	Raw      []byte
+	// Queue, or with a named exchange the exchange and the routing key.
+	Queue, Exchange, RoutingKey string
+	Priority                    int // 0..9, as in the message; 0 is served first
+	Raw                         []byte
 }
 
 // DeadLetter is a message that was set aside for a person.

@@ -59,6 +59,43 @@ type Config struct {
 	// Default: no limits.
 	TaskTimeLimit, TaskSoftTimeLimit time.Duration
 
+	// ResultExtended stores the name, the arguments, the worker, the retries, the
+	// queue and the stamps with each result (result_extended).
+	ResultExtended bool
+
+	// StoreErrorsEvenIfIgnored stores failures of tasks whose results are ignored
+	// (task_store_errors_even_if_ignored).
+	StoreErrorsEvenIfIgnored bool
+
+	// DeduplicateSuccessful does not run a message again that was delivered before
+	// and whose SUCCESS is stored (worker_deduplicate_successful_tasks).
+	DeduplicateSuccessful bool
+
+	// RejectOnFailure sets the message of a failed task aside in the dead letters
+	// instead of acknowledging it (task_acks_on_failure off).
+	RejectOnFailure bool
+
+	// RequeueOnTimeout puts the message of a task that ran over its hard time
+	// limit back to the end of its queue (task_acks_on_timeout off).
+	RequeueOnTimeout bool
+
+	// DisableRateLimits runs every task as soon as there is a slot
+	// (worker_disable_rate_limits).
+	DisableRateLimits bool
+
+	// SharedRateLimits makes the rate limits hold for all workers of the broker
+	// that set this, and not for each by itself.
+	SharedRateLimits bool
+
+	// MaxTasks ends Run, as a stop does, when that many tasks were run, for a
+	// supervisor to start a fresh process (worker_max_tasks_per_child). Default:
+	// no limit.
+	MaxTasks int
+
+	// Publishing says how the worker publishes what handlers send and what
+	// follows a task: callbacks, chains, bodies of chords.
+	Publishing
+
 	// UnknownTasks says what becomes of messages whose task is not in Tasks.
 	UnknownTasks UnknownTaskPolicy
 
@@ -98,9 +135,17 @@ type Definition struct {
 	// Default: those of the worker.
 	TimeLimit, SoftTimeLimit time.Duration
 
-	// AcksEarly and IgnoreResult switch on for this task what the fields of
-	// Config of the same name switch on for all.
-	AcksEarly, IgnoreResult bool
+	// RateLimit bounds how often the task is run by this worker, such as "10/m";
+	// see [ParseRate]. Default: no limit.
+	RateLimit string
+
+	// ErrorCallback is called, in the place of Handler, when the task is the error
+	// callback of another that fails in this worker.
+	ErrorCallback ErrorCallback
+
+	// These switch on for this task what the fields of Config of the same name
+	// switch on for all.
+	AcksEarly, IgnoreResult, TrackStarted, StoreErrorsEvenIfIgnored, RejectOnFailure, RequeueOnTimeout bool
 }
 
 // Values of Definition.MaxRetries that are no numbers.
@@ -185,6 +230,9 @@ func (c Config) normalise() (Config, error) {
 		if name == "" {
 			fault("Tasks has an entry without a name")
 		}
+		if _, err := ParseRate(d.RateLimit); err != nil {
+			fault("Tasks[%q].RateLimit: %w", name, err)
+		}
 		if d.Handler == nil {
 			fault("Tasks[%q] has no Handler: take worker.Func of your function", name)
 		}
@@ -216,7 +264,7 @@ func (c Config) normalise() (Config, error) {
 		value int
 	}{
 		{"Concurrency", c.Concurrency}, {"PrefetchMultiplier", c.PrefetchMultiplier},
-		{"ETATaskLimit", c.ETATaskLimit}, {"MaxRedeliveries", c.MaxRedeliveries},
+		{"ETATaskLimit", c.ETATaskLimit}, {"MaxRedeliveries", c.MaxRedeliveries}, {"MaxTasks", c.MaxTasks},
 	} {
 		if n.value < 0 {
 			fault("%s is %d: want 0 for the default, or more", n.name, n.value)
@@ -231,6 +279,7 @@ func (c Config) normalise() (Config, error) {
 	if c.UnknownTasks < DeadLetterUnknown || c.UnknownTasks > RejectUnknown {
 		fault("UnknownTasks is %d: want DeadLetterUnknown, RequeueUnknown or RejectUnknown", c.UnknownTasks)
 	}
+	faults = append(faults, c.Publishing.check()...)
 	if err := errors.Join(faults...); err != nil {
 		return c, fmt.Errorf("worker configuration: %w", err)
 	}

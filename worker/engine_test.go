@@ -58,9 +58,10 @@ func TestOutcomes(t *testing.T) {
 		"no retries":      {handler: func(context.Context) (any, error) { return nil, worker.Retry(cause) }, change: func(d *worker.Definition) { d.MaxRetries = worker.NoRetries }, state: "FAILURE", excType: "Exception", module: "builtins", args: []any{"smtp down"}},
 		"endless retries": {handler: func(context.Context) (any, error) { return nil, worker.Retry(cause) }, retries: 99, change: func(d *worker.Definition) { d.MaxRetries = worker.UnlimitedRetries }, state: "RETRY", excType: "Exception", module: "builtins", args: []any{"smtp down"}, retry: true},
 		"free retry":      {handler: func(context.Context) (any, error) { return nil, &worker.RetryError{Err: cause, Free: true} }, retries: 3, state: "RETRY", excType: "Exception", module: "builtins", args: []any{"smtp down"}, retry: true},
-		"reject":          {handler: func(context.Context) (any, error) { return nil, worker.Reject("no thanks") }, dead: "rejected: no thanks"},
-		"requeue":         {handler: func(context.Context) (any, error) { return nil, worker.Requeue("later") }},
-		"ignore":          {handler: func(context.Context) (any, error) { return 1, worker.ErrIgnore }},
+		"reject": {handler: func(context.Context) (any, error) { return nil, worker.Reject("no thanks") }, state: "FAILURE", excType: "Reject", module: "celery.exceptions",
+			args: []any{"no thanks", false}, dead: "rejected: no thanks"},
+		"requeue": {handler: func(context.Context) (any, error) { return nil, worker.Requeue("later") }},
+		"ignore":  {handler: func(context.Context) (any, error) { return 1, worker.ErrIgnore }},
 		"give up": {handler: func(context.Context) (any, error) {
 			return nil, worker.GiveUp(map[string]bool{"success": false}, "refused")
 		}, state: "SUCCESS", result: `{"success": false}`, dead: "refused"},

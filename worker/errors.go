@@ -66,9 +66,9 @@ func (e *RejectError) Error() string {
 	return "reject: " + e.Reason
 }
 
-// Reject refuses the message for good, as celery.exceptions.Reject does: no
-// result is stored. Celery then drops it; here it goes to the dead letters
-// with the reason.
+// Reject refuses the message for good, as celery.exceptions.Reject does: the task
+// fails with that exception. Celery then drops the message; here it goes to the
+// dead letters with the reason.
 func Reject(reason string) error { return &RejectError{Reason: reason} }
 
 // Requeue puts the message to the end of its queue, as

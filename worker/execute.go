@@ -2,12 +2,14 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"os"
 	"runtime/debug"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -16,8 +18,8 @@ func (w *Worker) execute(life lifecycle, r *request) {
 	if !w.held.has(r) {
 		return // lost while it waited for a slot
 	}
-	if r.expired(w.now()) {
-		w.revoke(life.store, r, "expired")
+	if reason := w.withdrawn(r); reason != "" {
+		w.revokeRequest(life.store, r, reason)
 		return
 	}
 	if !w.start(life, r) {
@@ -25,31 +27,50 @@ func (w *Worker) execute(life lifecycle, r *request) {
 	}
 	began := w.now()
 	result, err, cause := w.call(life, r)
+	r.returned()
 	o := decide(r.task, r.def.Definition, result, err, cause)
 	w.finish(life, r, o, w.now().Sub(began))
+	w.ended()
+}
+
+// withdrawn tells why a request must not run: "expired", "revoked" or "".
+func (w *Worker) withdrawn(r *request) string {
+	switch {
+	case r.expired(w.now()):
+		return "expired"
+	case w.revoked.covers(r.msg):
+		return "revoked"
+	}
+	return ""
 }
 
 // start announces the run and reports whether it may begin.
 func (w *Worker) start(life lifecycle, r *request) bool {
 	var started *protocol.Result
-	if w.cfg.TrackStarted && !r.ignoreResult {
-		started = w.result(r.msg, protocol.StateStarted)
+	if (w.cfg.TrackStarted || r.def.TrackStarted) && !r.ignoreResult {
+		started = w.result(r.task, protocol.StateStarted)
 		started.Result = startedMeta{PID: os.Getpid(), Hostname: w.cfg.Name}
 	}
 	// A first delivery without STARTED needs no word with the broker.
 	if started != nil || r.msg.Redelivered {
-		crashed := 0
+		var before Started
 		err := w.persist(life.store, "start a task", func(ctx context.Context) (err error) {
-			crashed, err = w.broker.Start(ctx, r.delivery, started)
+			before, err = w.broker.Start(ctx, r.delivery, w.startOf(r, started))
 			return err
 		})
-		if err != nil {
+		switch {
+		case err != nil:
 			// Lost, or the stop came while the broker was away: the lease tells.
 			w.held.remove(r)
 			return false
-		}
-		if crashed >= w.cfg.MaxRedeliveries {
-			w.poisoned(life, r, crashed)
+		case before.Counted:
+			w.resume(life.store, r)
+			return false
+		case before.Success != nil:
+			w.deduplicate(life.store, r, before.Success)
+			return false
+		case before.Crashed >= w.cfg.MaxRedeliveries:
+			w.poisoned(life, r, before.Crashed)
 			return false
 		}
 	}
@@ -57,16 +78,23 @@ func (w *Worker) start(life lifecycle, r *request) bool {
 		if !w.held.remove(r) {
 			return false
 		}
-		err := w.persist(life.store, "acknowledge", func(ctx context.Context) error {
-			return w.broker.Settle(ctx, Settlement{Delivery: r.delivery})
-		})
+		err := w.settle(life.store, "acknowledge", Settlement{Delivery: r.delivery})
 		if err != nil {
 			return false
 		}
-		r.delivery.Claim = ""
+		r.delivery.Claim, r.task.claim = "", ""
 	}
 	r.log.Debug("task started")
 	return true
+}
+
+// startOf is what the broker has to know of a run.
+func (w *Worker) startOf(r *request, started *protocol.Result) Start {
+	s := Start{Result: started, Stored: w.cfg.DeduplicateSuccessful && !r.acksEarly}
+	if entry, ok := canvas.Member(r.msg, "", nil); ok && r.msg.Redelivered {
+		s.Member = &entry
+	}
+	return s
 }
 
 // startedMeta is the result of the state STARTED.
@@ -77,17 +105,26 @@ type startedMeta struct {
 
 // poisoned ends a message whose runs keep killing the process.
 func (w *Worker) poisoned(life lifecycle, r *request, crashed int) {
-	w.held.remove(r)
+	if !w.held.remove(r) {
+		return
+	}
 	w.counts.deadLettered.Add(1)
 	r.log.Error("task never came to an end, message set aside in the dead letters", "runs", crashed)
-	s := Settlement{Delivery: r.delivery, DeadLetter: "poison: runs that never ended"}
-	if !r.ignoreResult {
-		s.Result = w.result(r.msg, protocol.StateFailure)
-		s.Result.DateDone = w.now()
-		s.Result.Exception = &protocol.Exception{Type: "WorkerLostError", Module: "billiard.exceptions",
-			Args: []any{"Worker exited prematurely, every time the task ran."}}
+	exc := &protocol.Exception{Type: "WorkerLostError", Module: "billiard.exceptions",
+		Args: []any{"Worker exited prematurely, every time the task ran."}}
+	w.failUnrun(life.store, r, exc, "poison: runs that never ended")
+}
+
+// failUnrun ends a message that is not run as a failure, with all that follows
+// one.
+func (w *Worker) failUnrun(ctx context.Context, r *request, exc *protocol.Exception, deadLetter string) {
+	s := Settlement{Delivery: r.delivery, DeadLetter: deadLetter}
+	if r.stored(protocol.StateFailure) {
+		s.Result = w.result(r.task, protocol.StateFailure)
+		s.Result.Exception, s.Result.DateDone = exc, w.now()
 	}
-	_ = w.persist(life.store, "set a message aside", func(ctx context.Context) error { return w.broker.Settle(ctx, s) })
+	w.fail(ctx, r, &s, exc, "")
+	_ = w.settle(ctx, "end a task that did not run", s)
 }
 
 // call runs the handler within its time limits. The cause is that of the
@@ -144,6 +181,10 @@ func (w *Worker) call(life lifecycle, r *request) (result any, err, cause error)
 			w.abandon(func() { <-done })
 			return nil, &Exception{Type: "TimeLimitExceeded", Module: "billiard.exceptions",
 				Args: []any{r.hard.Seconds()}, Err: ErrTimeLimit}, ErrTimeLimit
+		case <-r.terminated:
+			cancel(ErrRevoked)
+			w.abandon(func() { <-done })
+			return nil, ErrRevoked, ErrRevoked
 		}
 	}
 }
@@ -174,11 +215,59 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 		}
 		return
 	}
-
 	s := Settlement{Delivery: r.delivery, Requeue: o.requeue && !early, DeadLetter: o.deadLetter}
-	if o.state != "" {
-		s.Result = w.result(r.msg, o.state)
-		s.Result.Exception = o.exception
+	o = w.follow(life.store, r, &s, o)
+	w.rejectFailure(r, &s, o, early)
+	w.count(log, o, s)
+	if err := w.settle(life.store, "settle a task", s); errors.Is(err, ErrLost) {
+		w.counts.lost.Add(1)
+		log.Warn("message was no longer ours when its task ended")
+	}
+}
+
+// follow adds to a settlement the result and all that follows the outcome. What
+// cannot follow turns the outcome into a failure.
+func (w *Worker) follow(ctx context.Context, r *request, s *Settlement, o outcome) outcome {
+	if o.replace != nil {
+		if err := w.replace(r, s, o.replace); err == nil {
+			return o
+		} else {
+			o = failed(failureOf(err), err)
+		}
+	}
+	if o.retry {
+		p, err := w.publication(r, o)
+		if err == nil {
+			s.Changes.Publish = append(s.Changes.Publish, *p)
+		} else {
+			o = failure(err, "")
+			o.deadLetter, s.DeadLetter = "retry cannot be published", "retry cannot be published"
+		}
+	}
+	if o.state == protocol.StateSuccess {
+		raw, err := w.encodable(r, o.result)
+		if err == nil {
+			o.result = raw
+			err = w.succeed(r, s, raw)
+		}
+		if err != nil {
+			r.log.Error("task has a result that nothing can follow", "error", err)
+			s.Changes = Changes{}
+			o = failed(failureOf(err), err)
+			if e, ok := errors.AsType[*protocol.MarshalError](err); ok {
+				o = failed(&protocol.Exception{Type: "EncodeError", Module: "kombu.exceptions", Args: []any{e.Error()}}, err)
+			}
+		}
+	}
+	switch o.state {
+	case protocol.StateFailure:
+		w.fail(ctx, r, s, o.exception, o.traceback)
+	case protocol.StateRevoked:
+		w.memberFailed(r, s, o.state, o.exception)
+	}
+	if o.state != "" && r.stored(o.state) {
+		s.Result = w.result(r.task, o.state)
+		s.Result.Exception, s.Result.Children = o.exception, r.task.childrenRaw()
 		if o.traceback != "" {
 			s.Result.Traceback = &o.traceback
 		}
@@ -189,49 +278,40 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 			s.Result.DateDone = w.now()
 		}
 	}
-	if o.retry {
-		p, err := w.publication(r, o)
-		if err != nil {
-			log.Error("retry cannot be published", "error", err)
-			o = failure(err, "")
-			s.Result.Status, s.Result.Exception, s.Result.DateDone = o.state, o.exception, w.now()
-			s.DeadLetter = "retry cannot be published"
-		} else {
-			s.Publish = p
-		}
+	return o
+}
+
+// rejectFailure does what a setting asks for when a late task has failed, instead
+// of acknowledging its message.
+func (w *Worker) rejectFailure(r *request, s *Settlement, o outcome, early bool) {
+	if early || o.state != protocol.StateFailure || s.DeadLetter != "" {
+		return
 	}
-	s.Result = w.encodable(r, s.Result)
-	if r.ignoreResult {
-		s.Result = nil
+	if errors.Is(o.err, ErrTimeLimit) {
+		s.Requeue = w.cfg.RequeueOnTimeout || r.def.RequeueOnTimeout
+		return
 	}
-	w.count(log, o, s)
-	err := w.persist(life.store, "settle a task", func(ctx context.Context) error { return w.broker.Settle(ctx, s) })
-	if err == ErrLost {
-		w.counts.lost.Add(1)
-		log.Warn("message was no longer ours when its task ended")
+	if w.cfg.RejectOnFailure || r.def.RejectOnFailure {
+		s.DeadLetter = "failed: " + o.exception.Type
 	}
 }
 
-// encodable replaces a result that is no JSON by the FAILURE that Celery makes
-// of it.
-func (w *Worker) encodable(r *request, res *protocol.Result) *protocol.Result {
-	if res == nil {
-		return nil
+// encodable returns a result as JSON.
+func (w *Worker) encodable(r *request, result any) (protocol.Raw, error) {
+	raw, err := protocol.Marshal(result)
+	if err != nil {
+		if _, ok := errors.AsType[*protocol.MarshalError](err); !ok {
+			// Of a method of the value: its text may hold anything.
+			err = &protocol.MarshalError{Detail: "one of its methods failed"}
+		}
+		return nil, err
 	}
-	_, err := protocol.EncodeResult(res)
-	if err == nil {
-		return res
-	}
-	r.log.Error("result is not encodable as JSON", "error", err)
-	f := w.result(r.msg, protocol.StateFailure)
-	f.DateDone = w.now()
-	f.Exception = &protocol.Exception{Type: "EncodeError", Module: "kombu.exceptions", Args: []any{err.Error()}}
-	return f
+	return raw, nil
 }
 
 // publication makes the message of a retry.
 func (w *Worker) publication(r *request, o outcome) (*Publication, error) {
-	opts := protocol.RetryOptions{DeliveryTag: uuid.NewString(), Origin: w.origin, Queue: r.delivery.Queue}
+	opts := protocol.RetryOptions{DeliveryTag: uuid.NewString(), Origin: w.pub.origin, Queue: r.delivery.Queue}
 	if o.countdown > 0 {
 		opts.ETA = w.now().Add(o.countdown)
 	}

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/evently/workers/worker/protocol"
@@ -20,7 +21,15 @@ const maxClaim = 100
 // fetch claims messages while there is room, until ctx ends.
 func (w *Worker) fetch(ctx, store context.Context) {
 	var pause retryPause
-	for ctx.Err() == nil {
+	for known := false; ctx.Err() == nil; {
+		if !known {
+			// A worker that starts must not run what was revoked before.
+			if err := w.syncRevoked(store); err != nil {
+				w.refused(ctx, &pause, err)
+				continue
+			}
+			known = true
+		}
 		room := w.room()
 		if room == 0 {
 			w.looked(nil)
@@ -40,11 +49,7 @@ func (w *Worker) fetch(ctx, store context.Context) {
 			err = w.broker.Wait(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
-			w.looked(err)
-			if pause.report() {
-				w.log.Error("cannot consume, will try again", "error", err)
-			}
-			pause.sleep(ctx)
+			w.refused(ctx, &pause, err)
 			continue
 		}
 		if len(ds) == 0 {
@@ -60,12 +65,25 @@ func (w *Worker) fetch(ctx, store context.Context) {
 	}
 }
 
+// refused notes a fault of the broker and waits a little.
+func (w *Worker) refused(ctx context.Context, pause *retryPause, err error) {
+	w.looked(err)
+	if pause.report() {
+		w.log.Error("cannot consume, will try again", "error", err)
+	}
+	pause.sleep(ctx)
+}
+
 // room is the number of messages that may be claimed now.
 func (w *Worker) room() int {
 	if w.cfg.ETATaskLimit > 0 && w.eta.len() >= w.cfg.ETATaskLimit {
 		return 0
 	}
-	return max(0, w.pool.size()*w.cfg.PrefetchMultiplier-w.pool.load())
+	window := w.pool.size() * w.cfg.PrefetchMultiplier
+	// What a rate limit holds back shall not keep other tasks from running; there
+	// is a second window for it.
+	limited := max(0, w.limits.len()-window)
+	return max(0, window-w.pool.load()-limited)
 }
 
 // looked notes a look into the queues for Status and the watchdog.
@@ -100,18 +118,18 @@ func (w *Worker) accept(store context.Context, ds []Delivery) (allForeign bool) 
 		}
 		r.use(def, w)
 		w.held.add(r)
+		reason := w.withdrawn(r)
 		switch {
-		case r.expired(w.now()):
-			w.revoke(store, r, "expired")
+		case reason != "":
+			w.revokeRequest(store, r, reason)
 		case m.ETA.After(w.now()):
 			w.eta.add(r)
+		case w.limits.hold(r):
 		default:
 			ready = append(ready, r)
 		}
 	}
-	if len(ready) > 0 && !w.pool.add(ready...) {
-		w.giveBack(store, ready)
-	}
+	w.run(store, ready)
 	return foreign == len(ds) && w.cfg.UnknownTasks == RequeueUnknown
 }
 
@@ -122,51 +140,59 @@ func (w *Worker) setAside(ctx context.Context, d Delivery, err error) {
 		reason = string(de.Reason)
 	}
 	w.deadLettered(d.Queue, reason)
-	_ = w.persist(ctx, "set a message aside", func(ctx context.Context) error {
-		return w.broker.Settle(ctx, Settlement{Delivery: d, DeadLetter: reason})
-	})
+	_ = w.settle(ctx, "set a message aside", Settlement{Delivery: d, DeadLetter: reason})
 }
 
 // unknown applies the policy for task names that are not registered.
 func (w *Worker) unknown(ctx context.Context, r *request) {
-	s := Settlement{Delivery: r.delivery}
+	exc := &protocol.Exception{Type: "NotRegistered", Module: "celery.exceptions", Args: []any{r.msg.Task}}
 	switch w.cfg.UnknownTasks {
 	case RequeueUnknown:
 		r.log.Debug("task is not registered here, left to other workers")
-		s.Requeue = true
+		_ = w.settle(ctx, "requeue an unknown task", Settlement{Delivery: r.delivery, Requeue: true})
 	case RejectUnknown:
 		r.log.Error("task is not registered, message dropped")
-		s.Result = w.notRegistered(r)
+		w.failUnrun(ctx, r, exc, "")
 	default:
 		w.counts.deadLettered.Add(1)
 		r.log.Error("task is not registered, message set aside in the dead letters")
-		s.Result = w.notRegistered(r)
-		s.DeadLetter = "unknown task"
+		w.failUnrun(ctx, r, exc, "unknown task")
 	}
-	_ = w.persist(ctx, "settle an unknown task", func(ctx context.Context) error { return w.broker.Settle(ctx, s) })
 }
 
-func (w *Worker) notRegistered(r *request) *protocol.Result {
-	res := w.result(r.msg, protocol.StateFailure)
-	res.Exception = &protocol.Exception{Type: "NotRegistered", Module: "celery.exceptions", Args: []any{r.msg.Task}}
-	res.DateDone = w.now()
-	return res
-}
-
-// revoke ends a message without running it, as REVOKED.
-func (w *Worker) revoke(ctx context.Context, r *request, reason string) {
+// revokeRequest ends a message without running it, as REVOKED.
+func (w *Worker) revokeRequest(ctx context.Context, r *request, reason string) {
 	if !w.held.remove(r) {
 		return
 	}
 	w.counts.revoked.Add(1)
 	r.log.Info("task revoked", "reason", reason)
 	s := Settlement{Delivery: r.delivery}
-	if !r.ignoreResult {
-		s.Result = w.result(r.msg, protocol.StateRevoked)
-		s.Result.Exception = &protocol.Exception{Type: "TaskRevokedError", Module: "celery.exceptions", Args: []any{reason}}
-		s.Result.DateDone = w.now()
+	exc := revokedError(reason)
+	if r.stored(protocol.StateRevoked) {
+		s.Result = w.result(r.task, protocol.StateRevoked)
+		s.Result.Exception, s.Result.DateDone = exc, w.now()
 	}
-	_ = w.persist(ctx, "revoke a task", func(ctx context.Context) error { return w.broker.Settle(ctx, s) })
+	w.memberFailed(r, &s, protocol.StateRevoked, exc)
+	_ = w.settle(ctx, "revoke a task", s)
+}
+
+// run gives requests to the pool, but for those that are not to run any more.
+func (w *Worker) run(store context.Context, rs []*request) {
+	var ready []*request
+	for _, r := range rs {
+		if !w.held.has(r) {
+			continue // lost while it waited
+		}
+		if reason := w.withdrawn(r); reason != "" {
+			w.revokeRequest(store, r, reason)
+			continue
+		}
+		ready = append(ready, r)
+	}
+	if len(ready) > 0 && !w.pool.add(ready...) {
+		w.giveBack(store, ready)
+	}
 }
 
 // releaseDue moves tasks whose ETA has come into the pool, until ctx ends. The
@@ -174,19 +200,8 @@ func (w *Worker) revoke(ctx context.Context, r *request, reason string) {
 func (w *Worker) releaseDue(ctx, store context.Context) {
 	for {
 		rs, next := w.eta.due(w.now())
-		var run []*request
-		for _, r := range rs {
-			switch {
-			case !w.held.has(r): // lost while it waited
-			case r.expired(w.now()):
-				w.revoke(store, r, "expired")
-			default:
-				run = append(run, r)
-			}
-		}
-		if len(run) > 0 && !w.pool.add(run...) {
-			w.giveBack(store, run)
-		}
+		rs = slices.DeleteFunc(rs, w.limits.hold) // first the ETA, then the limit
+		w.run(store, rs)
 		var timer <-chan time.Time
 		if next > 0 {
 			timer = time.After(min(next, time.Second))

@@ -21,6 +21,7 @@ type outcome struct {
 	requeue    bool          // to the end of the queue
 	giveBack   bool          // to the front of the queue: a stop cut the run short
 	drop       bool          // the message is another worker's now
+	replace    *ReplaceError // by another task
 	deadLetter string        // reason
 	err        error         // for the log
 }
@@ -54,6 +55,12 @@ func decide(t *Task, d Definition, result any, err, cause error) outcome {
 	case errors.Is(err, ErrLost), errors.Is(cause, ErrLost):
 		return outcome{drop: true, err: ErrLost}
 	}
+	if errors.Is(cause, ErrRevoked) {
+		return outcome{state: protocol.StateRevoked, exception: revokedError("terminated"), err: ErrRevoked}
+	}
+	if e, ok := errors.AsType[*ReplaceError](err); ok {
+		return outcome{replace: e}
+	}
 	if g, ok := errors.AsType[*GiveUpError](err); ok {
 		return outcome{state: protocol.StateSuccess, result: g.Result, deadLetter: g.Reason, err: err}
 	}
@@ -61,7 +68,8 @@ func decide(t *Task, d Definition, result any, err, cause error) outcome {
 		if r.Requeue {
 			return outcome{requeue: true, err: err}
 		}
-		return outcome{deadLetter: "rejected: " + r.Reason, err: err}
+		return outcome{state: protocol.StateFailure, deadLetter: "rejected: " + r.Reason, err: err,
+			exception: &protocol.Exception{Type: "Reject", Module: "celery.exceptions", Args: []any{r.Reason, false}}}
 	}
 	if errors.Is(err, ErrIgnore) {
 		return outcome{err: nil}
@@ -102,6 +110,16 @@ func decideRetry(t *Task, d Definition, r *RetryError) outcome {
 	}
 	o.traceback = fmt.Sprintf("celery.exceptions.Retry: Retry in %gs", countdown.Seconds())
 	return o
+}
+
+// revokedError is what is stored for a task that was revoked, or has expired.
+func revokedError(reason string) *protocol.Exception {
+	return &protocol.Exception{Type: "TaskRevokedError", Module: "celery.exceptions", Args: []any{reason}}
+}
+
+// failed is the outcome of a failure that no handler has returned.
+func failed(exc *protocol.Exception, err error) outcome {
+	return outcome{state: protocol.StateFailure, exception: exc, err: err}
 }
 
 func failure(err error, stack string) outcome {

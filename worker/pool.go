@@ -1,6 +1,9 @@
 package worker
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // pool runs requests in the order of their arrival, as many at once as it has
 // slots. Nothing waits in a goroutine: a request that has no slot is a slice
@@ -8,7 +11,7 @@ import "sync"
 type pool struct {
 	mu      sync.Mutex
 	slots   int
-	active  int
+	active  map[*request]struct{}
 	ready   []*request
 	closed  bool
 	idle    chan struct{} // closed when closed and active == 0
@@ -18,7 +21,7 @@ type pool struct {
 }
 
 func newPool(slots int) *pool {
-	return &pool{slots: slots, idle: make(chan struct{}), changed: make(chan struct{}, 1)}
+	return &pool{slots: slots, active: map[*request]struct{}{}, idle: make(chan struct{}), changed: make(chan struct{}, 1)}
 }
 
 // add queues rs. It reports false when the pool is closed; rs stay the
@@ -36,24 +39,24 @@ func (p *pool) add(rs ...*request) bool {
 
 // dispatch starts what has a slot; p.mu is held.
 func (p *pool) dispatch() {
-	for !p.closed && p.active < p.slots && len(p.ready) > 0 {
+	for !p.closed && len(p.active) < p.slots && len(p.ready) > 0 {
 		r := p.ready[0]
 		p.ready[0] = nil
 		p.ready = p.ready[1:]
-		p.active++
+		p.active[r] = struct{}{}
 		p.wg.Go(func() {
-			defer p.done()
+			defer p.done(r)
 			p.run(r)
 		})
 	}
 }
 
-func (p *pool) done() {
+func (p *pool) done(r *request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.active--
+	delete(p.active, r)
 	p.dispatch()
-	if p.closed && p.active == 0 {
+	if p.closed && len(p.active) == 0 {
 		close(p.idle)
 	}
 	select {
@@ -66,7 +69,7 @@ func (p *pool) done() {
 func (p *pool) load() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.active + len(p.ready)
+	return len(p.active) + len(p.ready)
 }
 
 // size is the number of slots.
@@ -79,7 +82,18 @@ func (p *pool) size() int {
 func (p *pool) running() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.active
+	return len(p.active)
+}
+
+// requests are those that run or wait for a slot.
+func (p *pool) requests() []*request {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rs := slices.Clone(p.ready)
+	for r := range p.active {
+		rs = append(rs, r)
+	}
+	return rs
 }
 
 // close starts nothing more and returns what had not begun.
@@ -92,7 +106,7 @@ func (p *pool) close() []*request {
 	p.closed = true
 	rs := p.ready
 	p.ready = nil
-	if p.active == 0 {
+	if len(p.active) == 0 {
 		close(p.idle)
 	}
 	return rs

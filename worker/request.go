@@ -19,11 +19,15 @@ type request struct {
 
 	soft, hard   time.Duration // 0: no limit
 	ignoreResult bool
+	storeErrors  bool // even if results are ignored
 	acksEarly    bool
 
-	mu     sync.Mutex
-	cancel context.CancelCauseFunc // of the running handler
-	cause  error                   // ended before it ran
+	mu         sync.Mutex
+	cancel     context.CancelCauseFunc // of the running handler
+	cause      error                   // ended before it ran
+	terminated chan struct{}           // closed by terminate
+	running    bool                    // the handler was called and has not returned
+	started    time.Time               // of the run; zero before
 }
 
 func (w *Worker) newRequest(d Delivery, m *protocol.Message) *request {
@@ -36,11 +40,12 @@ func (w *Worker) newRequest(d Delivery, m *protocol.Message) *request {
 		correlation = m.ID
 	}
 	log := w.log.With("task", m.Task, "task_id", m.ID, "root_id", root, "correlation_id", correlation)
-	r := &request{delivery: d, msg: m, log: log}
+	r := &request{delivery: d, msg: m, log: log, terminated: make(chan struct{})}
 	r.task = &Task{
 		ID: m.ID, Name: m.Task, RootID: root, ParentID: m.ParentID, CorrelationID: correlation,
 		Queue: d.Queue, Retries: m.Retries, ETA: m.ETA, Expires: m.Expires, Redelivered: m.Redelivered,
 		Message: m, Logger: log,
+		worker: w, claim: d.Claim,
 		held: func(ctx context.Context) (bool, error) {
 			if r.acksEarly {
 				return true, nil
@@ -60,6 +65,7 @@ func (r *request) use(def definition, w *Worker) {
 	r.task.MaxRetries = def.maxRetries()
 	r.acksEarly = def.AcksEarly || w.cfg.AcksEarly
 	r.ignoreResult = def.IgnoreResult || w.cfg.IgnoreResult
+	r.storeErrors = def.StoreErrorsEvenIfIgnored || w.cfg.StoreErrorsEvenIfIgnored
 	// Every current producer sends the header, as false unless it was asked
 	// for; only true says something.
 	if h := r.msg.IgnoreResult; h != nil && *h {
@@ -67,9 +73,15 @@ func (r *request) use(def definition, w *Worker) {
 	}
 	r.hard = firstSet(r.msg.HardTimeLimit, def.TimeLimit, w.cfg.TaskTimeLimit)
 	r.soft = firstSet(r.msg.SoftTimeLimit, def.SoftTimeLimit, w.cfg.TaskSoftTimeLimit)
+	r.task.TimeLimit, r.task.SoftTimeLimit = r.hard, r.soft
 	if r.hard > 0 && r.soft >= r.hard {
 		r.soft = 0 // the hard limit comes first
 	}
+}
+
+// stored reports whether a result in that state is stored.
+func (r *request) stored(state string) bool {
+	return !r.ignoreResult || r.storeErrors && (state == protocol.StateFailure || state == protocol.StateRevoked)
 }
 
 func firstSet(ds ...time.Duration) time.Duration {
@@ -90,6 +102,7 @@ func (r *request) begin(work context.Context) (context.Context, context.CancelCa
 	ctx, cancel := context.WithCancelCause(NewContext(work, r.task))
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.running, r.started = true, time.Now()
 	r.cancel = cancel
 	if r.cause != nil {
 		cancel(r.cause)
@@ -105,4 +118,26 @@ func (r *request) end(cause error) {
 	if r.cancel != nil {
 		r.cancel(cause)
 	}
+}
+
+// returned notes that the handler is not waited for any more.
+func (r *request) returned() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running = false
+}
+
+// terminate ends the run for good; it reports whether there was one.
+func (r *request) terminate() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.running {
+		return false
+	}
+	select {
+	case <-r.terminated:
+	default:
+		close(r.terminated)
+	}
+	return true
 }

@@ -61,7 +61,7 @@ func (w *Worker) Status() Status {
 		Retried: w.counts.retried.Load(), Revoked: w.counts.revoked.Load(),
 		DeadLettered: w.counts.deadLettered.Load(), Lost: w.counts.lost.Load(),
 	}
-	s.Reserved = max(0, w.pool.load()-s.Running)
+	s.Reserved = max(0, w.pool.load()-s.Running) + w.limits.len()
 	if f := w.fault.Load(); f != nil {
 		s.Fault = *f
 	}
@@ -71,22 +71,25 @@ func (w *Worker) Status() Status {
 
 // count notes and logs how a task ended.
 func (w *Worker) count(log *slog.Logger, o outcome, s Settlement) {
-	if o.deadLetter != "" {
+	if s.DeadLetter != "" {
 		w.counts.deadLettered.Add(1)
-		log = log.With("dead_letter", o.deadLetter)
+		log = log.With("dead_letter", s.DeadLetter)
 	}
 	switch {
-	case o.retry && s.Publish != nil:
+	case o.state == protocol.StateRetry:
 		w.counts.retried.Add(1)
 		log.Warn("task will be retried", "countdown", o.countdown.Seconds(), "error", o.err)
-	case s.Result != nil && s.Result.Status == protocol.StateSuccess:
+	case o.state == protocol.StateSuccess:
 		w.counts.succeeded.Add(1)
 		log.Info("task succeeded")
-	case s.Result != nil && s.Result.Status == protocol.StateFailure, o.state == protocol.StateFailure:
+	case o.state == protocol.StateRevoked:
+		w.counts.revoked.Add(1)
+		log.Warn("task terminated")
+	case o.replace != nil:
+		log.Info("task replaced by another")
+	case o.state == protocol.StateFailure:
 		w.counts.failed.Add(1)
 		log.Error("task failed", "error", o.err)
-	case o.deadLetter != "":
-		log.Error("task rejected")
 	case o.requeue:
 		log.Warn("task requeued", "error", o.err)
 	default:

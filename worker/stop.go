@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -33,7 +34,7 @@ const cutOff = 3 * time.Second
 // stop gives back what has not begun and sees the rest to its end.
 func (w *Worker) stop(life lifecycle, end lifecycleEnds) {
 	w.state.Store(int32(StateStopping))
-	waiting := append(w.pool.close(), w.eta.drain()...)
+	waiting := slices.Concat(w.pool.close(), w.limits.drain(), w.eta.drain())
 	w.log.Info("worker stops", "running", w.pool.running(), "given_back", len(waiting), "grace", w.cfg.Grace)
 
 	// Both at once: with the broker away giving back takes its time.

@@ -2,9 +2,13 @@ package worker
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
+	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -22,13 +26,22 @@ type Task struct {
 	Expires       time.Time
 	Redelivered   bool // an earlier delivery was not acknowledged
 
+	// TimeLimit and SoftTimeLimit are the limits of this run, of the message, of
+	// the task or of the worker; 0: none.
+	TimeLimit, SoftTimeLimit time.Duration
+
 	// Message is the whole message. Treat it as read-only.
 	Message *protocol.Message
 
 	// Logger carries the task's name, id, root id and correlation id.
 	Logger *slog.Logger
 
-	held func(context.Context) (bool, error)
+	held   func(context.Context) (bool, error)
+	worker *Worker // nil outside of one
+	claim  string
+
+	mu       sync.Mutex
+	children []protocol.Raw // result tuples of what the task has published
 }
 
 // LastAttempt reports whether a [Retry] now would be one too many and so end in
@@ -56,6 +69,79 @@ func (t *Task) Held(ctx context.Context) error {
 	}
 	if !ok {
 		return ErrLost
+	}
+	return nil
+}
+
+// errNoWorker is what a Task that no worker made cannot do.
+var errNoWorker = errors.New("this task is not run by a worker")
+
+// Send publishes a signature as a child of this task; see [Client.Send]. The
+// message is on its way when Send returns, whatever becomes of the task.
+func (t *Task) Send(ctx context.Context, s *canvas.Signature) (*AsyncResult, error) {
+	return t.publish(ctx, "send", func(c canvas.Context) (*canvas.Plan, error) { return canvas.Apply(s, nil, nil, c) })
+}
+
+// AddToChord adds a task to the header of the chord that this task is a member
+// of, while it runs (Task.add_to_chord).
+func (t *Task) AddToChord(ctx context.Context, s *canvas.Signature) (*AsyncResult, error) {
+	return t.publish(ctx, "add to the chord", func(c canvas.Context) (*canvas.Plan, error) { return canvas.AddToChord(t.Message, s, c) })
+}
+
+func (t *Task) publish(ctx context.Context, what string, plan func(canvas.Context) (*canvas.Plan, error)) (*AsyncResult, error) {
+	if t.worker == nil {
+		return nil, fmt.Errorf("%s: %w", what, errNoWorker)
+	}
+	p, err := plan(t.worker.canvasContext(t.Message))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	changes, err := t.worker.pub.changes(p)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.worker.broker.Publish(ctx, changes); err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	t.addChildren(p.Children)
+	return parseHandle(t.worker.broker, p.Handle)
+}
+
+func (t *Task) addChildren(tuples []protocol.Raw) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.children = append(t.children, tuples...)
+}
+
+// childrenRaw is the array of the children; nil when there are none.
+func (t *Task) childrenRaw() protocol.Raw {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.children) == 0 {
+		return nil
+	}
+	b := protocol.Raw("[")
+	for i, c := range t.children {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		b = append(b, c...)
+	}
+	return append(b, ']')
+}
+
+// UpdateState stores a state of your own, such as PROGRESS, with what belongs to
+// it (Task.update_state); meta must be encodable as JSON. It returns [ErrLost]
+// when the message is not ours any more.
+func (t *Task) UpdateState(ctx context.Context, state string, meta any) error {
+	if t.worker == nil {
+		return fmt.Errorf("update the state: %w", errNoWorker)
+	}
+	r := t.worker.result(t, state)
+	r.Result = meta
+	r.Children = t.childrenRaw()
+	if err := t.worker.broker.Publish(ctx, Changes{Claim: t.claim, Results: []*protocol.Result{r}}); err != nil {
+		return fmt.Errorf("update the state: %w", err)
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -22,21 +21,27 @@ type Worker struct {
 	cfg    Config
 	log    *slog.Logger
 	broker Broker
-	origin string // header "origin" of what this process publishes
+	pub    *publisher
 	tasks  map[string]definition
 	now    func() time.Time
-	pool   *pool
-	eta    *schedule
-	held   *holdings
+
+	pool    *pool        // what runs, and what waits for a slot
+	eta     *schedule    // what waits for its ETA
+	limits  *limiter     // what waits for its rate limit
+	held    *holdings    // all of it
+	revoked *revocations // what must not run
+
 	// cutShort are the messages whose runs the end of the grace period has cut.
 	cutShort deliveries
 	stopNow  chan struct{}
 	once     sync.Once
-	ran      atomic.Bool
+	begun    atomic.Bool
+	recycle  context.CancelFunc // ends Run as a stop does
 
 	round   atomic.Int64 // unix nanoseconds of the last complete look into the queues
 	fault   atomic.Pointer[string]
 	state   atomic.Int32
+	done    atomic.Int64 // tasks run to their end
 	aborted atomic.Int64 // handlers that ran on after their hard time limit
 
 	counts counters
@@ -62,15 +67,20 @@ func New(cfg Config) (*Worker, error) {
 		tasks:   make(map[string]definition, len(cfg.Tasks)),
 		now:     time.Now,
 		held:    newHoldings(),
+		limits:  newLimiter(),
+		revoked: newRevocations(),
+		pub:     newPublisher(cfg.Publishing),
 		stopNow: make(chan struct{}),
-		origin:  fmt.Sprintf("gen%d@%s", os.Getpid(), nodeName("%h")),
 	}
-	for name, d := range cfg.Tasks {
+	for name, d := range w.withBuiltins(cfg.Tasks) {
 		h := d.Handler
 		for _, m := range slices.Backward(cfg.Middleware) {
 			h = m(h)
 		}
 		w.tasks[name] = definition{Definition: d, handler: h, name: name}
+		if every, err := ParseRate(d.RateLimit); err == nil && every > 0 && !cfg.DisableRateLimits {
+			w.limits.set(name, d.RateLimit, every)
+		}
 	}
 	w.eta = newSchedule()
 	w.pool = newPool(cfg.Concurrency)
@@ -88,7 +98,7 @@ func processors() int { return runtime.GOMAXPROCS(0) }
 // Faults of the broker never end Run: it waits, with a backoff of up to one
 // second, and says so in Status and in the log.
 func (w *Worker) Run(ctx context.Context) error {
-	if w.ran.Swap(true) {
+	if w.begun.Swap(true) {
 		return fmt.Errorf("worker %s: Run was called twice; make a new Worker", w.cfg.Name)
 	}
 	err := w.broker.Consume(Session{
@@ -103,6 +113,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.round.Store(w.now().UnixNano())
 	w.state.Store(int32(StateRunning))
 
+	ctx, w.recycle = context.WithCancel(ctx)
+	defer w.recycle()
 	life, end := newLifecycle(ctx)
 	defer end.lease()
 	w.pool.run = func(r *request) { w.execute(life, r) }
@@ -115,6 +127,8 @@ func (w *Worker) Run(ctx context.Context) error {
 		var fetching sync.WaitGroup
 		fetching.Go(func() { w.fetch(ctx, life.store) })
 		fetching.Go(func() { w.releaseDue(ctx, life.store) })
+		fetching.Go(func() { w.releaseLimited(ctx, life.store) })
+		fetching.Go(func() { w.learnRevoked(ctx) })
 		fetching.Wait()
 		w.stop(life, end)
 		return nil
@@ -186,6 +200,23 @@ func (w *Worker) persist(ctx context.Context, what string, op func(context.Conte
 }
 
 // result begins the stored form of the state of a task.
-func (w *Worker) result(m *protocol.Message, state string) *protocol.Result {
-	return &protocol.Result{Status: state, TaskID: m.ID, ParentID: m.ParentID, GroupID: m.Group}
+func (w *Worker) result(t *Task, state string) *protocol.Result {
+	m := t.Message
+	r := &protocol.Result{Status: state, TaskID: m.ID, ParentID: m.ParentID, GroupID: m.Group}
+	if w.cfg.ResultExtended {
+		r.Extended = &protocol.Extended{
+			Name: m.Task, Args: m.Args, Kwargs: m.Kwargs, Worker: w.cfg.Name, Retries: m.Retries, Queue: t.Queue,
+			StampedHeaders: m.StampedHeaders, Stamps: m.Stamps,
+		}
+	}
+	return r
+}
+
+// ended counts a task that was run, and ends Run when it was the last one that
+// this process is to run.
+func (w *Worker) ended() {
+	if n := w.done.Add(1); w.cfg.MaxTasks > 0 && n == int64(w.cfg.MaxTasks) {
+		w.log.Info("worker has run as many tasks as it may", "tasks", n)
+		w.recycle()
+	}
 }

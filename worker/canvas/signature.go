@@ -66,6 +66,13 @@ func (s *Signature) TaskID() string {
 	return id
 }
 
+// Args returns the positional arguments of a task, an array.
+func (s *Signature) Args() protocol.Raw { return arrayRaw(s.args) }
+
+// Kwargs returns the keyword arguments of a task, an object; of chains, groups
+// and chords it lacks the signatures that they are made of.
+func (s *Signature) Kwargs() protocol.Raw { return fieldsRaw(s.kw.fields) }
+
 // IsGroup reports whether the signature is a group.
 func (s *Signature) IsGroup() bool { return s.kind == kindGroup }
 

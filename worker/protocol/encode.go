@@ -60,6 +60,7 @@ func EncodeRetry(m *Message, o RetryOptions) ([]byte, error) {
 		next.Expiration = strconv.FormatInt(max(m.Expires.Sub(o.Now).Milliseconds(), 0), 10)
 	}
 	next.IgnoreResult = &o.IgnoreResult
+	next.Properties = nil // Celery drops the options that it does not know
 	return encode(&next, m.Origin)
 }
 
@@ -86,6 +87,14 @@ func encode(m *Message, oldOrigin string) ([]byte, error) {
 		w.text(`, "origin": `)
 		w.str(oldOrigin)
 	}
+	for _, p := range m.Properties {
+		if !kombuProperty(p.Name) && (p.Name != "origin" || oldOrigin == "") {
+			w.text(", ")
+			w.str(p.Name)
+			w.text(": ")
+			w.raw(p.Value)
+		}
+	}
 	w.text(`, "delivery_mode": 2`)
 	if m.Expiration != "" {
 		w.text(`, "expiration": `)
@@ -104,6 +113,16 @@ func encode(m *Message, oldOrigin string) ([]byte, error) {
 		return nil, fmt.Errorf("encode message: %w", w.err)
 	}
 	return w.buf, nil
+}
+
+// kombuProperty reports whether Encode writes the property by itself.
+func kombuProperty(name string) bool {
+	switch name {
+	case "correlation_id", "reply_to", "delivery_mode", "expiration", "delivery_info",
+		"priority", "body_encoding", "delivery_tag":
+		return true
+	}
+	return false
 }
 
 // encodeBody writes [args, kwargs, embed] from the texts as they are.

@@ -19,7 +19,6 @@ func TestEncodeAsCelery(t *testing.T) {
 		"compression-gzip": true, "compression-zlib": true, "body-encoding-none": true,
 		"eta-naive": true, "eta-newyork": true, "eta-plus0530": true, "eta-string": true, "expires-naive": true,
 		"timezone-berlin": true, "timezone-berlin-noutc": true,
-		"argsrepr-given": true, // sent a second time, as a property that nobody reads
 	}
 	same := 0
 	for _, folder := range []string{"celery-5.6.2", "celery-main"} {
@@ -203,6 +202,7 @@ func TestEncodeRetryKeepsAndChanges(t *testing.T) {
 		StampedHeaders: []string{"tenant"}, Stamps: protocol.Raw(`{"tenant": "acme"}`),
 		Headers: []protocol.Header{{Name: "compression", Value: protocol.Raw(`"zlib"`)}, {Name: "redelivered", Value: protocol.Raw("true")},
 			{Name: "trace", Value: protocol.Raw(`{"id": 1.0}`)}},
+		Properties: []protocol.Field{{Name: "app_id", Value: protocol.Raw(`"shop"`)}},
 	}
 	raw, err := protocol.EncodeRetry(m, protocol.RetryOptions{DeliveryTag: "new", Origin: "gen2@b", Queue: "q", Now: at})
 	if err != nil {
@@ -213,6 +213,7 @@ func TestEncodeRetryKeepsAndChanges(t *testing.T) {
 	want.Retries, want.ETA, want.DeliveryTag, want.Origin, want.ParentID = 3, time.Time{}, "new", "gen2@b", "id"
 	want.Exchange, want.RoutingKey, want.Expiration, want.IgnoreResult = "", "q", "60000", nil
 	want.ContentType = "application/json"
+	want.Properties = []protocol.Field{{Name: "origin", Value: protocol.Raw(`"gen1@a"`)}}
 	sameTask(t, &want, got)
 	if got.Redelivered || got.Header("compression") != nil || got.Header("redelivered") != nil {
 		t.Errorf("compression or redelivery copied: %s", raw)

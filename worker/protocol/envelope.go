@@ -21,6 +21,7 @@ type envelope struct {
 	bodyEncoding, deliveryTag                    Raw
 	deliveryInfoKind                             kind
 	exchange, routingKey, redelivered            Raw
+	others                                       []Field // properties; values are copies
 }
 
 // members calls fn for every member of the object that comes next. k is the
@@ -115,7 +116,7 @@ func (e *envelope) readHeaders(s *scanner) (err error) {
 
 func (e *envelope) readProperties(s *scanner) (err error) {
 	e.correlationID, e.replyTo, e.priority, e.expiration = nil, nil, nil, nil
-	e.bodyEncoding, e.deliveryTag = nil, nil
+	e.bodyEncoding, e.deliveryTag, e.others = nil, nil, nil
 	e.resetDeliveryInfo()
 	e.propertiesKind, err = s.members(func(key Raw) (err error) {
 		switch string(bare(key)) {
@@ -133,8 +134,14 @@ func (e *envelope) readProperties(s *scanner) (err error) {
 			e.deliveryTag, _, err = s.value()
 		case "delivery_info":
 			err = e.readDeliveryInfo(s)
-		default:
+		case "delivery_mode":
 			_, _, err = s.value()
+		default:
+			var v Raw
+			name := unquote(key)
+			if v, _, err = s.value(); err == nil {
+				e.others = append(e.others, Field{Name: name, Value: bytes.Clone(v)})
+			}
 		}
 		return err
 	})
@@ -185,6 +192,7 @@ func (e *envelope) check(m *Message) error {
 	m.CorrelationID, m.ReplyTo = text(e.correlationID), text(e.replyTo)
 	m.Priority, m.Expiration = wholeNumber(e.priority), text(e.expiration)
 	m.ContentType, m.ContentEncoding = text(e.contentType), text(e.contentEncoding)
+	m.Properties = e.others
 	if m.ContentType != "application/json" {
 		// Never the name that was sent: it is content of the message.
 		return refuse(ReasonContentType, "expected application/json")

@@ -64,6 +64,9 @@ type Message struct {
 
 	// Headers are all headers of the envelope in their order.
 	Headers []Header
+	// Properties are those that neither Celery nor kombu defines, such as app_id:
+	// options of apply_async that nobody else has a use for.
+	Properties []Field
 }
 
 // Header is one header of the envelope.

@@ -50,6 +50,8 @@ type Broker struct {
 	pollMu  sync.Mutex
 
 	siblings map[string]identity // of other owners, as far as read
+
+	listener *listener // for results
 }
 
 var _ worker.Broker = (*Broker)(nil)
@@ -75,12 +77,14 @@ func New(cfg Config) (*Broker, error) {
 		siblings: map[string]identity{},
 	}
 	b.conns = b.newGeneration()
+	b.listener = newListener(b)
 	return b, nil
 }
 
-// Close drops all connections. Only a Broker that Run was never called on
-// needs it.
+// Close drops all connections and waits for what listens for results. Only a
+// Broker that Run was never called on needs it.
 func (b *Broker) Close() error {
+	b.listener.close()
 	return b.current().close()
 }
 
@@ -118,29 +122,48 @@ func (b *Broker) listKey(queue string, priority int) string {
 }
 
 // Start implements [worker.Broker].
-func (b *Broker) Start(ctx context.Context, d worker.Delivery, result *protocol.Result) (crashed int, err error) {
-	value, key := []byte(nil), ""
-	if result != nil {
-		if value, err = protocol.EncodeResult(result); err != nil {
-			return 0, fmt.Errorf("encode state %s: %w", result.Status, err)
+func (b *Broker) Start(ctx context.Context, d worker.Delivery, st worker.Start) (worker.Started, error) {
+	var started worker.Started
+	var value []byte
+	env, envErr := protocol.ParseEnvelope(d.Raw)
+	if st.Result != nil {
+		var err error
+		if value, err = protocol.EncodeResult(st.Result); err != nil {
+			return started, fmt.Errorf("encode state %s: %w", st.Result.Status, err)
 		}
-		key = b.keys.result(result.TaskID)
 	}
-	count, crashes := "0", ""
-	if env, err := protocol.ParseEnvelope(d.Raw); err == nil && env.Redelivered {
-		count, crashes = "1", b.keys.crashes(env.ID)
+	look, stored, crashes := "0", "0", ""
+	var base, score, id, entry string
+	if envErr == nil && env.Redelivered {
+		look, crashes = "1", b.keys.crashes(env.ID)
+		if st.Stored {
+			stored = "1"
+		}
+		if m := st.Member; m != nil {
+			base, score, id, entry = b.keys.chordBase(m.GroupID), m.Score, m.TaskID, string(m.JSON)
+		}
+	}
+	reply, err := redigo.Values(b.script(ctx, b.scripts.start, 3, b.keys.unacked, b.keys.result(env.ID), crashes,
+		d.Claim, value, b.resultExpires(), look, stored, base, score, id, entry))
+	var counted, success string
+	if err == nil {
+		_, err = redigo.Scan(reply, &started.Crashed, &counted, &success)
+	}
+	if err != nil {
+		return started, fmt.Errorf("start a task: %w", err)
 	}
 	const notHeld = -1000
-	n, err := b.scriptInt(ctx, b.scripts.start, 3, b.keys.unacked, key, crashes,
-		d.Claim, value, b.resultExpires(), count)
-	if err != nil {
-		return 0, fmt.Errorf("start a task: %w", err)
-	}
-	if n == notHeld {
+	if started.Crashed == notHeld {
 		b.forget(d.Claim)
-		return 0, worker.ErrLost
+		return started, worker.ErrLost
 	}
-	return n, nil
+	started.Counted = counted == "1"
+	if success != "" {
+		if started.Success, err = protocol.DecodeResult([]byte(success)); err != nil {
+			return started, fmt.Errorf("read the result of an earlier run: %w", err)
+		}
+	}
+	return started, nil
 }
 
 // Held implements [worker.Broker].
@@ -154,54 +177,6 @@ func (b *Broker) Held(ctx context.Context, claim string) (bool, error) {
 		return false, fmt.Errorf("ask for the claim: %w", err)
 	}
 	return held, nil
-}
-
-// Settle implements [worker.Broker].
-func (b *Broker) Settle(ctx context.Context, s worker.Settlement) error {
-	d := s.Delivery
-	var result, publication, requeue, deadRaw, deadMeta []byte
-	var resultKey, publishList, requeueList, deadID, crashes string
-	success := "0"
-	var err error
-	if s.Result != nil {
-		if result, err = protocol.EncodeResult(s.Result); err != nil {
-			return fmt.Errorf("encode state %s: %w", s.Result.Status, err)
-		}
-		resultKey = b.keys.result(s.Result.TaskID)
-		if s.Result.Status == protocol.StateSuccess {
-			success = "1"
-		}
-	}
-	if s.Publish != nil {
-		publication = s.Publish.Raw
-		publishList = b.listKey(s.Publish.Queue, s.Publish.Priority)
-	}
-	env, envErr := protocol.ParseEnvelope(d.Raw)
-	if s.Requeue {
-		requeue, requeueList = d.Raw, b.listKey(d.Queue, env.Priority)
-	}
-	if s.DeadLetter != "" {
-		deadRaw, deadMeta, deadID = d.Raw, meta(d.Queue, s.DeadLetter), d.Claim
-		if deadID == "" {
-			deadID = uuid.NewString()
-		}
-	}
-	if envErr == nil && env.Redelivered {
-		crashes = b.keys.crashes(env.ID)
-	}
-	n, err := b.scriptInt(ctx, b.scripts.settle, 9,
-		b.keys.unacked, b.keys.index, resultKey, publishList, requeueList,
-		b.keys.dead, b.keys.deadMeta, b.keys.deadIndex, crashes,
-		d.Claim, result, b.resultExpires(), success, publication, requeue,
-		deadRaw, deadMeta, deadID, b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds()))
-	if err != nil {
-		return fmt.Errorf("settle a delivery: %w", err)
-	}
-	b.forget(d.Claim)
-	if n == 0 {
-		return worker.ErrLost
-	}
-	return nil
 }
 
 // returnChunk bounds one script of Return.

@@ -60,6 +60,11 @@ type Config struct {
 	// day; negative: results stay for ever.
 	ResultExpires time.Duration
 
+	// ChordUnordered keeps the members of chords in the order of their ends
+	// instead of that of the header (result_chord_ordered off). Must be equal on
+	// all peers.
+	ChordUnordered bool
+
 	// OwnerTimeout is the silence after which a worker of this kind counts as
 	// dead and its messages are delivered again. Default: 15 s.
 	OwnerTimeout time.Duration

@@ -9,6 +9,7 @@ type keys struct {
 	dead, deadMeta        string // hashes by id
 	deadIndex             string // ids by time
 	owners                string // owners by their last heartbeat
+	revoked, stamps       string // revoked ids and stamps by the time of their revocation
 }
 
 // newKeys takes the prefix of the broker's keys and that of the results. To the
@@ -22,7 +23,8 @@ func newKeys(prefix, results string) keys {
 		prefix: prefix, results: results,
 		unacked: prefix + "unacked", index: prefix + "unacked_index", mutex: prefix + "unacked_mutex",
 		dead: own + "dead", deadMeta: own + "dead.meta", deadIndex: own + "dead.index",
-		owners: own + "owners",
+		owners:  own + "owners",
+		revoked: own + "revoked", stamps: own + "revoked.stamps",
 	}
 }
 
@@ -40,6 +42,12 @@ func (k keys) crashes(id string) string {
 	}
 	return k.prefix + "_goworker.1.crashes." + id
 }
+
+// step keeps a settlement of several steps from being carried out twice.
+func (k keys) step(token string) string { return k.prefix + "_goworker.1.step." + token }
+
+// limit is the state of a rate limit that all workers share.
+func (k keys) limit(name string) string { return k.prefix + "_goworker.1.limit." + name }
 
 // result is the key of a result, and the channel that it is announced on.
 func (k keys) result(id string) string { return k.results + "celery-task-meta-" + id }

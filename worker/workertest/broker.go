@@ -23,6 +23,11 @@ type Broker struct {
 	history []protocol.Result
 	dead    []worker.DeadLetter
 	crashes map[string]int
+	chords  map[string]*chord
+	groups  map[string]protocol.Raw
+	steps   map[string]int // of the settlements of a claim
+	revoked worker.Revocation
+	limits  map[string]time.Time
 	number  int
 	hold    bool
 	sent    []worker.Publication
@@ -40,7 +45,8 @@ var _ worker.Broker = (*Broker)(nil)
 func NewBroker() *Broker {
 	return &Broker{
 		lists: map[string][][]*entry{}, claimed: map[string]*entry{}, results: map[string]*protocol.Result{},
-		crashes: map[string]int{}, changed: make(chan struct{}),
+		crashes: map[string]int{}, chords: map[string]*chord{}, groups: map[string]protocol.Raw{},
+		steps: map[string]int{}, limits: map[string]time.Time{}, changed: make(chan struct{}),
 	}
 }
 
@@ -234,21 +240,31 @@ func (b *Broker) bury(d worker.Delivery, reason string) {
 }
 
 // Start implements [worker.Broker].
-func (b *Broker) Start(_ context.Context, d worker.Delivery, result *protocol.Result) (int, error) {
+func (b *Broker) Start(_ context.Context, d worker.Delivery, st worker.Start) (worker.Started, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	var s worker.Started
 	if b.claimed[d.Claim] == nil {
-		return 0, worker.ErrLost
-	}
-	if result != nil {
-		b.store(result)
+		return s, worker.ErrLost
 	}
 	env, err := protocol.ParseEnvelope(d.Raw)
-	if err != nil || !env.Redelivered {
-		return 0, nil
+	if err == nil && env.Redelivered {
+		if m := st.Member; m != nil && b.chords[m.GroupID] != nil {
+			c := b.chords[m.GroupID]
+			s.Counted = c.done || c.seen[m.TaskID+":"+m.Score]
+		}
+		if r := b.results[env.ID]; st.Stored && r != nil && r.Status == protocol.StateSuccess {
+			s.Success = r
+		}
+		if !s.Counted && s.Success == nil {
+			b.crashes[env.ID]++
+			s.Crashed = b.crashes[env.ID]
+		}
 	}
-	b.crashes[env.ID]++
-	return b.crashes[env.ID], nil
+	if st.Result != nil && !s.Counted && s.Success == nil {
+		b.store(st.Result)
+	}
+	return s, nil
 }
 
 func (b *Broker) store(r *protocol.Result) {
@@ -268,34 +284,40 @@ func (b *Broker) Held(_ context.Context, claim string) (bool, error) {
 }
 
 // Settle implements [worker.Broker].
-func (b *Broker) Settle(_ context.Context, s worker.Settlement) error {
+func (b *Broker) Settle(_ context.Context, s worker.Settlement) (worker.Settled, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	defer b.wake()
 	d := s.Delivery
 	held := d.Claim == "" || b.claimed[d.Claim] != nil
-	if s.Result != nil && (held || s.Result.Status == protocol.StateSuccess) {
+	if s.Result != nil && (held && !b.again(s) || s.Result.Status == protocol.StateSuccess) {
 		b.store(s.Result)
 	}
 	if !held {
-		return worker.ErrLost
+		return worker.Settled{}, worker.ErrLost
 	}
 	env, _ := protocol.ParseEnvelope(d.Raw)
-	if s.Publish != nil {
-		b.sent = append(b.sent, *s.Publish)
-		if !b.hold {
-			b.push(s.Publish.Queue, s.Publish.Priority, s.Publish.Raw, false)
-		}
+	if settled := b.carry(s); !settled.Done() {
+		b.steps[d.Claim] = s.Step + 1
+		return settled, nil
 	}
-	if s.Requeue && !b.hold {
-		b.push(d.Queue, env.Priority, d.Raw, false)
+	delete(b.steps, d.Claim)
+	delete(b.crashes, env.ID)
+	if s.Requeue {
+		raw := d.Raw
+		if marked, err := protocol.MarkRedelivered(raw); err == nil {
+			raw = marked
+		}
+		b.crashes[env.ID] = -1
+		if !b.hold {
+			b.push(d.Queue, env.Priority, raw, false)
+		}
 	}
 	if s.DeadLetter != "" {
 		b.bury(d, s.DeadLetter)
 	}
 	delete(b.claimed, d.Claim)
-	delete(b.crashes, env.ID)
-	return nil
+	return worker.Settled{}, nil
 }
 
 // Return implements [worker.Broker].

@@ -37,6 +37,9 @@ type Outcome struct {
 	Exception *protocol.Exception
 	// Retry is the message of the next attempt. It is not run.
 	Retry *protocol.Message
+	// Sent are the other messages that were published: by the handler, and what
+	// follows the task. They are not run.
+	Sent []*protocol.Message
 	// DeadLetter is the reason why the message was set aside, or "".
 	DeadLetter string
 }
@@ -123,12 +126,16 @@ func (b *Broker) outcome(t testing.TB, id string) Outcome {
 			o.Result = raw
 		}
 	}
-	if len(b.sent) > 0 {
-		m, err := protocol.Decode(b.sent[0].Raw, protocol.Limits{})
-		if err != nil {
-			t.Errorf("decode the retry: %v", err)
+	for _, p := range b.sent {
+		m, err := protocol.Decode(p.Raw, protocol.Limits{})
+		switch {
+		case err != nil:
+			t.Errorf("decode what was published: %v", err)
+		case m.ID == id && o.State == protocol.StateRetry:
+			o.Retry = m
+		default:
+			o.Sent = append(o.Sent, m)
 		}
-		o.Retry = m
 	}
 	if len(b.dead) > 0 {
 		o.DeadLetter = b.dead[0].Reason

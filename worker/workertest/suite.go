@@ -43,6 +43,22 @@ func TestBroker(t *testing.T, fresh func(t *testing.T) Fixture) {
 		"RequeueGoesToTheEnd":         testRequeue,
 		"ReturnKeepsOrder":            testReturn,
 		"StartCountsCrashesOnly":      testStart,
+
+		"ChordCompletesOnce":             testChord,
+		"ChordMemberCountsOnce":          testChordMemberTwice,
+		"ChordGoesOnAfterACrash":         testChordCrash,
+		"ChordBodyFails":                 testChordBodyFails,
+		"ChordWithSavedGroup":            testChordSaved,
+		"ChordGrows":                     testChordJoin,
+		"ChordPartUnlessFailed":          testChordUnlessFailed,
+		"StepIsNotRepeated":              testStepTwice,
+		"SuccessOfAnEarlierRun":          testStored,
+		"PublishNeedsTheClaim":           testPublishClaim,
+		"AwaitSeesTheResult":             testAwait,
+		"ForgottenResultsAndGroups":      testForget,
+		"RevokedIsRemembered":            testRevoked,
+		"RevokeKeepsStatesOfRunningOnes": testRevokeStates,
+		"SharedRateLimit":                testTake,
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := fresh(t)
@@ -77,6 +93,16 @@ func claim(t testing.TB, f Fixture, max int) []worker.Delivery {
 		t.Fatalf("Claim: %v", err)
 	}
 	return ds
+}
+
+// settle settles what no chord is in the way of.
+func settle(t testing.TB, f Fixture, s worker.Settlement) error {
+	t.Helper()
+	done, err := f.Broker.Settle(context.Background(), s)
+	if !done.Done() {
+		t.Errorf("Settle: a chord is in the way: %+v", done)
+	}
+	return err
 }
 
 func ids(t testing.TB, raws [][]byte) (ids []string) {
@@ -182,9 +208,9 @@ func testSettle(t *testing.T, f Fixture) {
 	f.Push("a", 0, raw)
 	d := claim(t, f, 1)[0]
 	next, publication := message(t)
-	err := f.Broker.Settle(context.Background(), worker.Settlement{
+	err := settle(t, f, worker.Settlement{
 		Delivery: d, Result: success(id), DeadLetter: "why",
-		Publish: &worker.Publication{Queue: "b", Priority: 6, Raw: publication},
+		Changes: worker.Changes{Publish: []worker.Publication{{Queue: "b", Priority: 6, Raw: publication}}},
 	})
 	if err != nil {
 		t.Fatalf("Settle: %v", err)
@@ -210,11 +236,12 @@ func testSettleTwice(t *testing.T, f Fixture) {
 	id, raw := message(t)
 	f.Push("a", 0, raw)
 	_, publication := message(t)
-	s := worker.Settlement{Delivery: claim(t, f, 1)[0], Result: success(id), Publish: &worker.Publication{Queue: "b", Raw: publication}}
-	if err := f.Broker.Settle(context.Background(), s); err != nil {
+	s := worker.Settlement{Delivery: claim(t, f, 1)[0], Result: success(id),
+		Changes: worker.Changes{Publish: []worker.Publication{{Queue: "b", Raw: publication}}}}
+	if err := settle(t, f, s); err != nil {
 		t.Fatalf("Settle: %v", err)
 	}
-	if err := f.Broker.Settle(context.Background(), s); !errors.Is(err, worker.ErrLost) {
+	if err := settle(t, f, s); !errors.Is(err, worker.ErrLost) {
 		t.Errorf("second Settle: %v, want ErrLost", err)
 	}
 	if n := len(f.Queued("b")); n != 1 {
@@ -228,7 +255,7 @@ func testSuccessStays(t *testing.T, f Fixture) {
 	f.Push("a", 0, raw) // a copy under the same id and delivery tag
 	ds := claim(t, f, 2)
 	for i, r := range []*protocol.Result{success(id), failed(id)} {
-		if err := f.Broker.Settle(context.Background(), worker.Settlement{Delivery: ds[i], Result: r}); err != nil {
+		if err := settle(t, f, worker.Settlement{Delivery: ds[i], Result: r}); err != nil {
 			t.Fatalf("Settle %s: %v", r.Status, err)
 		}
 	}
@@ -250,7 +277,7 @@ func testLostClaim(t *testing.T, f Fixture) {
 			t.Fatalf("a second delivery must be a new claim, got %v", again)
 		}
 		res := r(id)
-		if err := f.Broker.Settle(context.Background(), worker.Settlement{Delivery: d, Result: res}); !errors.Is(err, worker.ErrLost) {
+		if err := settle(t, f, worker.Settlement{Delivery: d, Result: res}); !errors.Is(err, worker.ErrLost) {
 			t.Errorf("Settle %s of a lost claim: %v, want ErrLost", res.Status, err)
 		}
 		want := ""
@@ -271,7 +298,7 @@ func testRequeue(t *testing.T, f Fixture) {
 	second, raw2 := message(t)
 	f.Push("a", 0, raw1)
 	f.Push("a", 0, raw2)
-	if err := f.Broker.Settle(context.Background(), worker.Settlement{Delivery: claim(t, f, 1)[0], Requeue: true}); err != nil {
+	if err := settle(t, f, worker.Settlement{Delivery: claim(t, f, 1)[0], Requeue: true}); err != nil {
 		t.Fatalf("Settle: %v", err)
 	}
 	if got := ids(t, f.Queued("a")); !slices.Equal(got, []string{second, first}) {
@@ -316,8 +343,9 @@ func testStart(t *testing.T, f Fixture) {
 	id, raw := message(t)
 	f.Push("a", 0, raw)
 	d := claim(t, f, 1)[0]
-	if n, err := f.Broker.Start(ctx, d, &protocol.Result{Status: protocol.StateStarted, TaskID: id, Result: map[string]any{"pid": 1}}); n != 0 || err != nil {
-		t.Errorf("Start = %d, %v, want 0", n, err)
+	st := worker.Start{Result: &protocol.Result{Status: protocol.StateStarted, TaskID: id, Result: map[string]any{"pid": 1}}}
+	if s, err := f.Broker.Start(ctx, d, st); s.Crashed != 0 || err != nil {
+		t.Errorf("Start = %+v, %v, want no crash", s, err)
 	}
 	if got := f.Stored(id); got != protocol.StateStarted {
 		t.Errorf("stored %q, want STARTED", got)
@@ -327,13 +355,13 @@ func testStart(t *testing.T, f Fixture) {
 		t.Fatalf("Return: %v", err)
 	}
 	d = claim(t, f, 1)[0]
-	if n, err := f.Broker.Start(ctx, d, nil); n != 0 || err != nil {
-		t.Errorf("Start after Return = %d, %v, want 0", n, err)
+	if s, err := f.Broker.Start(ctx, d, worker.Start{}); s.Crashed != 0 || err != nil {
+		t.Errorf("Start after Return = %+v, %v, want no crash", s, err)
 	}
-	if _, err := f.Broker.Start(ctx, worker.Delivery{Claim: "nobody's", Queue: "a", Raw: raw}, nil); !errors.Is(err, worker.ErrLost) {
+	if _, err := f.Broker.Start(ctx, worker.Delivery{Claim: "nobody's", Queue: "a", Raw: raw}, worker.Start{}); !errors.Is(err, worker.ErrLost) {
 		t.Errorf("Start of a claim that is not ours: %v, want ErrLost", err)
 	}
-	if err := f.Broker.Settle(ctx, worker.Settlement{Delivery: d}); err != nil {
+	if err := settle(t, f, worker.Settlement{Delivery: d}); err != nil {
 		t.Fatalf("Settle: %v", err)
 	}
 	// A message that comes back without a return was dropped by a crash.
@@ -344,8 +372,8 @@ func testStart(t *testing.T, f Fixture) {
 	for want := 1; want <= 3; want++ {
 		f.Push("a", 0, marked)
 		d := claim(t, f, 1)[0]
-		if n, err := f.Broker.Start(ctx, d, nil); n != want || err != nil {
-			t.Errorf("Start = %d, %v, want %d", n, err, want)
+		if s, err := f.Broker.Start(ctx, d, worker.Start{}); s.Crashed != want || err != nil {
+			t.Errorf("Start = %+v, %v, want %d crashes", s, err, want)
 		}
 	}
 }

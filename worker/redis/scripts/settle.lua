@@ -26,6 +26,12 @@ if ARGV[1] ~= '' then
   redis.call('HDEL', KEYS[1], ARGV[1])
 end
 if KEYS[9] ~= '' then
-  redis.call('DEL', KEYS[9])
+  if ARGV[6] ~= '' then
+    -- Given back on purpose: the next run, which is counted as the message says
+    -- redelivered, makes it none.
+    redis.call('SETEX', KEYS[9], 604800, '-1')
+  else
+    redis.call('DEL', KEYS[9])
+  end
 end
 return 1

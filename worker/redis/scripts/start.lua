@@ -1,17 +1,38 @@
--- Says that a claimed message begins to run.
+-- Says that a claimed message begins to run, and finds out about earlier runs.
 -- KEYS: unacked, result, crashes
--- ARGV: claim, result value ("" for none), result expires, "1" to count
--- Returns the runs counted (-1 to begin with after a clean return), -1000 when
--- the claim is not ours any more.
+-- ARGV: claim, result value ("" for none), result expires, "1" to look for
+--       earlier runs, "1" to look for a SUCCESS, chord base ("" for none), score,
+--       id, beginning of an entry of the chord
+-- Returns {runs counted (-1 to begin with after a clean return), "1" if the chord
+-- has counted the task, SUCCESS or ""}; the first is -1000 when the claim is not
+-- ours any more.
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
-  return -1000
+  return {-1000, '', ''}
 end
-if ARGV[2] ~= '' then
+local crashed, counted, success = 0, '', ''
+if ARGV[4] == '1' then
+  if ARGV[6] ~= '' then
+    local base = ARGV[6]
+    if redis.call('GET', base .. '.c') == 'done'
+      or redis.call('SISMEMBER', base .. '.d', ARGV[8] .. ':' .. ARGV[7]) == 1 then
+      counted = '1'
+    elseif redis.call('TYPE', base .. '.j').ok == 'zset' then
+      for _, entry in ipairs(redis.call('ZRANGEBYSCORE', base .. '.j', ARGV[7], ARGV[7])) do
+        if string.sub(entry, 1, #ARGV[9]) == ARGV[9] then
+          counted = '1'
+        end
+      end
+    end
+  end
+  if ARGV[5] == '1' and succeeded(KEYS[2]) then
+    success = redis.call('GET', KEYS[2])
+  end
+  if counted == '' and success == '' then
+    crashed = redis.call('INCR', KEYS[3])
+    redis.call('EXPIRE', KEYS[3], 604800)
+  end
+end
+if ARGV[2] ~= '' and counted == '' and success == '' then
   store(KEYS[2], ARGV[2], tonumber(ARGV[3]))
 end
-if ARGV[4] == '1' then
-  local n = redis.call('INCR', KEYS[3])
-  redis.call('EXPIRE', KEYS[3], 604800)
-  return n
-end
-return 0
+return {crashed, counted, success}

@@ -1,0 +1,185 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// withBuiltins adds the tasks that every Celery worker has, unless tasks has its
+// own of that name.
+func (w *Worker) withBuiltins(tasks map[string]Definition) map[string]Definition {
+	all := map[string]Definition{
+		"celery.accumulate":      {Handler: HandlerFunc(accumulate)},
+		"celery.backend_cleanup": {Handler: HandlerFunc(backendCleanup)},
+		"celery.chain":           {Handler: HandlerFunc(chainTask)},
+		"celery.chord":           {Handler: HandlerFunc(w.canvasTask)},
+		"celery.chord_unlock":    {Handler: HandlerFunc(w.chordUnlock), MaxRetries: UnlimitedRetries, IgnoreResult: true},
+		"celery.chunks":          {Handler: HandlerFunc(w.canvasTask)},
+		"celery.group":           {Handler: HandlerFunc(w.canvasTask)},
+		"celery.map":             {Handler: HandlerFunc(w.mapTask)},
+		"celery.starmap":         {Handler: HandlerFunc(w.mapTask)},
+	}
+	maps.Copy(all, tasks)
+	return all
+}
+
+// accumulate returns its arguments, or one of them: what a task is replaced by
+// that is replaced by a group.
+func accumulate(_ context.Context, t *Task) (any, error) {
+	var in struct {
+		Index *int `json:"index"`
+	}
+	if err := protocol.Unmarshal(t.Message.Kwargs, &in); err != nil {
+		return nil, TypeError("celery.accumulate() argument 'index' is not a number")
+	}
+	if in.Index == nil {
+		return t.Message.Args, nil
+	}
+	args, err := t.Message.Args.Elements()
+	i := *in.Index
+	if i < 0 {
+		i += len(args)
+	}
+	if err != nil || i < 0 || i >= len(args) {
+		return nil, &Exception{Type: "IndexError", Args: []any{"tuple index out of range"}}
+	}
+	return args[i], nil
+}
+
+// backendCleanup has nothing to do: Redis expires results by itself.
+func backendCleanup(context.Context, *Task) (any, error) { return nil, nil }
+
+func chainTask(context.Context, *Task) (any, error) {
+	return nil, &Exception{Type: "NotImplementedError", Args: []any{"chain is not a real task"}}
+}
+
+// canvasTask publishes what celery.group, celery.chord and celery.chunks stand
+// for, and returns its result tuple.
+func (w *Worker) canvasTask(ctx context.Context, t *Task) (any, error) {
+	plan, _, err := canvas.Builtin(t.Message, w.canvasContext(t.Message))
+	if err == nil {
+		var changes Changes
+		if changes, err = w.pub.changes(plan); err == nil {
+			err = w.broker.Publish(ctx, changes)
+		}
+	}
+	if e, ok := errors.AsType[*canvas.TaskError](err); ok {
+		return nil, &Exception{Type: e.Exception.Type, Module: e.Exception.Module, Args: e.Exception.Args}
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.addChildren(plan.Children)
+	return plan.Handle, nil
+}
+
+// mapTask calls a task of this worker for each item, one after the other.
+func (w *Worker) mapTask(ctx context.Context, t *Task) (any, error) {
+	var in struct {
+		Task protocol.Raw   `json:"task"`
+		It   []protocol.Raw `json:"it"`
+	}
+	if err := protocol.Unmarshal(t.Message.Kwargs, &in); err != nil {
+		return nil, TypeError("%s() arguments are not of the type that the task takes", t.Name)
+	}
+	s, err := canvas.Parse(in.Task)
+	if err != nil {
+		return nil, TypeError("%s() argument 'task' is no signature", t.Name)
+	}
+	d, ok := w.tasks[s.Task()]
+	if !ok {
+		return nil, &Exception{Type: "NotRegistered", Module: "celery.exceptions", Args: []any{s.Task()}}
+	}
+	results := make([]any, len(in.It))
+	for i, item := range in.It {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		args := item
+		if t.Name == "celery.map" {
+			if args, err = protocol.Marshal([]protocol.Raw{item}); err != nil {
+				return nil, err
+			}
+		}
+		// Without the middleware, which sees the map as one task.
+		one := t.inner(d, args)
+		if results[i], err = d.Handler.Run(NewContext(ctx, one), one); err != nil {
+			return nil, err
+		}
+		t.addChildren(one.children)
+	}
+	return results, nil
+}
+
+// inner is the task that a handler sees which is called from within another.
+func (t *Task) inner(d definition, args protocol.Raw) *Task {
+	m := *t.Message
+	m.Task, m.Args, m.Kwargs = d.name, args, protocol.Raw("{}")
+	return &Task{
+		ID: t.ID, Name: d.name, RootID: t.RootID, ParentID: t.ParentID, CorrelationID: t.CorrelationID,
+		Queue: t.Queue, Retries: t.Retries, MaxRetries: t.MaxRetries, Redelivered: t.Redelivered,
+		TimeLimit: t.TimeLimit, SoftTimeLimit: t.SoftTimeLimit,
+		Message: &m, Logger: t.Logger, held: t.held, worker: t.worker, claim: t.claim,
+	}
+}
+
+// unlockInterval is result_chord_retry_interval.
+const unlockInterval = time.Second
+
+// chordUnlock is the chord of backends that cannot count: producers with such a
+// setting send it. It looks for the results of the header, again and again, and
+// then publishes the body.
+func (w *Worker) chordUnlock(ctx context.Context, t *Task) (any, error) {
+	var in struct {
+		Group    string         `celery:"group_id"`
+		Callback protocol.Raw   `celery:"callback"`
+		Interval *float64       `celery:"interval,optional"`
+		Retries  *int           `celery:"max_retries,optional"`
+		Result   []protocol.Raw `celery:"result,optional"`
+		Type     protocol.Raw   `celery:"_chord_unlock_exchange_type,optional"`
+	}
+	if err := t.Bind(&in); err != nil {
+		return nil, err
+	}
+	joined := canvas.Joined{Results: map[string]*protocol.Result{}}
+	value, err := protocol.Marshal(map[string]any{"result": []any{[]any{in.Group, nil}, in.Result}})
+	if err != nil {
+		return nil, err
+	}
+	joined.Saved = value
+	ids, err := canvas.SavedIDs(joined.Saved)
+	if err != nil {
+		return nil, TypeError("celery.chord_unlock() argument 'result' is no list of results")
+	}
+	results, err := w.broker.Results(ctx, ids)
+	if err != nil {
+		return nil, Retry(err)
+	}
+	for i, r := range results {
+		if r == nil || r.Status != protocol.StateSuccess && r.Status != protocol.StateFailure && r.Status != protocol.StateRevoked {
+			again := &RetryError{Countdown: unlockInterval}
+			if in.Interval != nil && *in.Interval > 0 {
+				again.Countdown = time.Duration(*in.Interval * float64(time.Second))
+			}
+			if in.Retries != nil && t.Retries >= *in.Retries {
+				return nil, fmt.Errorf("chord %s is not complete after %d looks", in.Group, t.Retries)
+			}
+			return nil, again
+		}
+		joined.Results[ids[i]] = r
+	}
+	m := *t.Message
+	m.Chord = in.Callback
+	body, revoke := w.chordBody(ctx, CompleteChord{Part: canvas.ChordPart{Message: &m, Entry: canvas.MemberEntry{GroupID: in.Group}}, Joined: joined})
+	if err := w.broker.Publish(ctx, body.Changes); err != nil {
+		return nil, Retry(err)
+	}
+	w.revoke(ctx, revoke)
+	return nil, nil
+}

@@ -1,0 +1,101 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// ClientConfig describes a Client.
+type ClientConfig struct {
+	// Backend carries the messages and keeps the results, such as a Broker of
+	// worker/redis. Required.
+	Backend Backend
+	Publishing
+}
+
+// Client publishes tasks for workers in any language and waits for their
+// results. It may be used by many goroutines. Inside of a handler use
+// [Task.Send], so that the tasks know their parent.
+type Client struct {
+	backend Backend
+	pub     *publisher
+}
+
+// NewClient checks cfg and makes a Client. Its error names every fault.
+func NewClient(cfg ClientConfig) (*Client, error) {
+	faults := cfg.check()
+	if cfg.Backend == nil {
+		faults = append(faults, errors.New("Backend is missing: take a Broker from worker/redis"))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, fmt.Errorf("client configuration: %w", err)
+	}
+	return &Client{backend: cfg.Backend, pub: newPublisher(cfg.Publishing)}, nil
+}
+
+// Send publishes a signature, as its apply_async does in Python: a task, or a
+// chain, group or chord of them. Make one with [canvas.New] and its companions.
+//
+// An error may leave open whether the message was published: when the connection
+// broke before the answer came. A task with an id of your own (canvas.Options)
+// can be sent again without harm if its work can.
+func (c *Client) Send(ctx context.Context, s *canvas.Signature) (*AsyncResult, error) {
+	plan, err := canvas.Apply(s, nil, nil, c.pub.context(nil))
+	if err != nil {
+		return nil, fmt.Errorf("send: %w", err)
+	}
+	changes, err := c.pub.changes(plan)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.backend.Publish(ctx, changes); err != nil {
+		return nil, fmt.Errorf("send: %w", err)
+	}
+	return c.handle(plan.Handle)
+}
+
+// Result returns the handle of a task that was sent elsewhere.
+func (c *Client) Result(id string) *AsyncResult { return &AsyncResult{ID: id, backend: c.backend} }
+
+// Group returns the handle of a group that was saved, by [AsyncResult.Save] or by
+// GroupResult.save in Python; nil when there is none.
+func (c *Client) Group(ctx context.Context, id string) (*AsyncResult, error) {
+	saved, err := c.backend.Group(ctx, id)
+	if err != nil || saved == nil {
+		return nil, err
+	}
+	var outer struct{ Result protocol.Raw }
+	if err := protocol.Unmarshal(saved, &outer); err != nil {
+		return nil, fmt.Errorf("read the group %s: %w", id, err)
+	}
+	return c.handle(outer.Result)
+}
+
+// Revoke keeps tasks from running. One that runs already goes on.
+func (c *Client) Revoke(ctx context.Context, ids ...string) error {
+	return c.backend.Revoke(ctx, Revocation{IDs: ids})
+}
+
+// RevokeByStamps keeps all tasks from running that carry one of the values under
+// the name of a stamped header.
+func (c *Client) RevokeByStamps(ctx context.Context, stamps map[string][]any) error {
+	r := Revocation{Stamps: map[string][]protocol.Raw{}}
+	for name, values := range stamps {
+		for _, v := range values {
+			raw, err := protocol.Marshal(v)
+			if err != nil {
+				return fmt.Errorf("revoke by the stamp %s: %w", name, err)
+			}
+			r.Stamps[name] = append(r.Stamps[name], raw)
+		}
+	}
+	return c.backend.Revoke(ctx, r)
+}
+
+func (c *Client) handle(tuple protocol.Raw) (*AsyncResult, error) {
+	return parseHandle(c.backend, tuple)
+}

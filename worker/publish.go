@@ -1,0 +1,147 @@
+package worker
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// Publishing says how tasks are published, by a [Client] and by a [Worker] for
+// its handlers, for callbacks and for what else follows a task. Zero fields mean
+// Celery's defaults.
+type Publishing struct {
+	// Routes say where tasks go whose options do not (task_routes); the first
+	// that matches counts.
+	Routes []Route
+
+	// DefaultQueue gets what no route matches (task_default_queue). Default:
+	// "celery".
+	DefaultQueue string
+
+	// InheritParentPriority gives what a task publishes its own priority
+	// (task_inherit_parent_priority).
+	InheritParentPriority bool
+
+	// ErrorCallbacksOnChordHeader links error callbacks of a chord to the members
+	// of its header too (task_allow_error_cb_on_chord_header).
+	ErrorCallbacksOnChordHeader bool
+
+	// Limits bound what a signature may unfold to.
+	Limits canvas.Limits
+}
+
+func (p Publishing) check() (faults []error) {
+	for _, r := range p.Routes {
+		if err := r.check(); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	return faults
+}
+
+// publisher makes messages of what canvas plans.
+type publisher struct {
+	cfg     Publishing
+	origin  string // header "origin" of what this process publishes
+	replyTo string
+	now     func() time.Time
+}
+
+func newPublisher(cfg Publishing) *publisher {
+	if cfg.DefaultQueue == "" {
+		cfg.DefaultQueue = "celery"
+	}
+	return &publisher{
+		cfg: cfg, origin: fmt.Sprintf("gen%d@%s", os.Getpid(), nodeName("%h")),
+		replyTo: uuid.NewString(), now: time.Now,
+	}
+}
+
+// context is what canvas needs to know; m is the running task, or nil.
+func (p *publisher) context(m *protocol.Message) canvas.Context {
+	c := canvas.Context{
+		NewID: uuid.NewString, Now: p.now(), Origin: p.origin, ReplyTo: p.replyTo,
+		ErrbacksOnHeader: p.cfg.ErrorCallbacksOnChordHeader, Limits: p.cfg.Limits,
+	}
+	if m != nil {
+		c.ParentID, c.RootID = m.ID, m.RootID
+		if p.cfg.InheritParentPriority {
+			c.Priority = &m.Priority
+		}
+	}
+	return c
+}
+
+// changes turns a plan into what a broker carries out.
+func (p *publisher) changes(plan *canvas.Plan) (Changes, error) {
+	c := Changes{
+		Sizes: plan.Sizes, Groups: plan.Groups, Joins: plan.Joins, Results: plan.Results, Members: plan.ChordParts,
+	}
+	for _, out := range plan.Messages {
+		one, err := p.publication(out)
+		if err != nil {
+			return Changes{}, err
+		}
+		c.Publish = append(c.Publish, one)
+	}
+	return c, nil
+}
+
+func (p *publisher) publication(out canvas.Outgoing) (Publication, error) {
+	m := out.Message
+	m.Properties = out.Properties
+	pub := Publication{Queue: out.Queue, Exchange: out.Exchange, RoutingKey: out.RoutingKey}
+	serializer, compression := out.Serializer, out.Compression
+	if r, ok := p.route(out.RouteName); ok {
+		if pub.Queue == "" && pub.Exchange == "" && pub.RoutingKey == "" {
+			pub.Queue, pub.Exchange, pub.RoutingKey = r.Queue, r.Exchange, r.RoutingKey
+		}
+		if r.Priority != nil && m.Priority == 0 {
+			m.Priority = *r.Priority
+		}
+		serializer, compression = or(serializer, r.Serializer), or(compression, r.Compression)
+	}
+	if pub.Queue == "" && pub.Exchange == "" {
+		// A routing key alone names a queue in Celery's usual topology.
+		pub.Queue = or(pub.RoutingKey, p.cfg.DefaultQueue)
+	}
+	if pub.Queue != "" {
+		pub.Exchange, pub.RoutingKey = "", pub.Queue
+	}
+	m.Exchange, m.RoutingKey = pub.Exchange, pub.RoutingKey
+	raw, err := encodeMessage(m, serializer, compression)
+	if err != nil {
+		return Publication{}, fmt.Errorf("publish %s: %w", m.Task, err)
+	}
+	pub.Priority, pub.Raw = m.Priority, raw
+	return pub, nil
+}
+
+func (p *publisher) route(task string) (Route, bool) {
+	for _, r := range p.cfg.Routes {
+		if r.matches(task) {
+			return r, true
+		}
+	}
+	return Route{}, false
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// encodeMessage writes a message as its options ask for.
+func encodeMessage(m *protocol.Message, serializer, compression string) ([]byte, error) {
+	if serializer != "" && serializer != "json" || compression != "" {
+		return nil, fmt.Errorf("serializer %q and compression %q are not supported", serializer, compression)
+	}
+	return protocol.Encode(m)
+}

@@ -1,0 +1,181 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// chordClaim is the life, in seconds, of a claim on a chord that is complete,
+// and doneMark that of the mark that its body was published: as long as Celery
+// 5.7 keeps them with its defaults.
+const (
+	chordClaim = 10
+	doneMark   = 300
+)
+
+// operations are the variable part of the arguments of carry.lua.
+type operations struct {
+	args  []any
+	parts []canvas.ChordPart // members, in the order of their operations
+}
+
+func (o *operations) add(args ...any) { o.args = append(o.args, args...) }
+
+// chordBase begins the keys of a chord.
+func (k keys) chordBase(group string) string { return k.results + "celery-taskset-meta-" + group }
+
+// own adds the result of the delivery itself.
+func (b *Broker) own(o *operations, r *protocol.Result) error {
+	value, err := protocol.EncodeResult(r)
+	if err != nil {
+		return fmt.Errorf("encode state %s: %w", r.Status, err)
+	}
+	success := "0"
+	if r.Status == protocol.StateSuccess {
+		success = "1"
+	}
+	o.add("own", b.keys.result(r.TaskID), value, b.resultExpires(), success)
+	return nil
+}
+
+// changes adds everything in the order in which it has to happen.
+func (b *Broker) changes(ctx context.Context, o *operations, c worker.Changes) error {
+	expires := b.resultExpires()
+	for _, s := range c.Sizes {
+		o.add("size", b.keys.chordBase(s.GroupID), s.Size, expires)
+	}
+	for _, g := range c.Groups {
+		o.add("set", b.keys.chordBase(g.GroupID), []byte(g.Value), expires)
+	}
+	for _, j := range c.Joins {
+		o.add("join", b.keys.chordBase(j.GroupID), j.Members, expires)
+	}
+	for _, r := range c.Results {
+		value, err := protocol.EncodeResult(r)
+		if err != nil {
+			return fmt.Errorf("encode state %s: %w", r.Status, err)
+		}
+		o.add("store", b.keys.result(r.TaskID), value, expires)
+	}
+	for _, p := range c.Members {
+		unless := ""
+		if p.UnlessFailed {
+			unless = b.keys.result(p.Entry.TaskID)
+		}
+		o.add("member", b.keys.chordBase(p.Entry.GroupID), p.Entry.Score, []byte(p.Entry.JSON), p.Entry.TaskID, expires, unless)
+		o.parts = append(o.parts, p)
+	}
+	for _, p := range c.Publish {
+		lists, err := b.destinations(ctx, p)
+		if err != nil {
+			return err
+		}
+		for _, l := range lists {
+			o.add("push", l, p.Raw)
+		}
+	}
+	return nil
+}
+
+// destinations returns the lists that a publication goes to.
+func (b *Broker) destinations(ctx context.Context, p worker.Publication) ([]string, error) {
+	queues := []string{p.Queue}
+	if p.Queue == "" {
+		var err error
+		if queues, err = b.bound(ctx, p.Exchange, p.RoutingKey); err != nil {
+			return nil, err
+		}
+		if len(queues) == 0 {
+			// Celery would drop it without a word.
+			return nil, &worker.RouteError{Exchange: p.Exchange, RoutingKey: p.RoutingKey}
+		}
+	}
+	lists := make([]string, len(queues))
+	for i, q := range queues {
+		lists[i] = b.listKey(q, p.Priority)
+	}
+	return lists, nil
+}
+
+// carryKeys are the keys of carry.lua; step names what must not happen twice.
+func (b *Broker) carryKeys(step, crashes, requeueList string) []any {
+	return []any{
+		b.keys.unacked, b.keys.index, b.keys.dead, b.keys.deadMeta, b.keys.deadIndex,
+		b.keys.step(step), crashes, requeueList,
+	}
+}
+
+func (b *Broker) orderedChords() string {
+	if b.cfg.ChordUnordered {
+		return "0"
+	}
+	return "1"
+}
+
+// chordRow is what carry.lua says of a chord that is in the way.
+type chordRow struct {
+	base    string
+	member  int // number of the part, from 1
+	state   string
+	saved   []byte
+	entries [][]byte
+}
+
+// settled reads the answer of carry.lua.
+func (b *Broker) settled(ctx context.Context, rows []chordRow, parts []canvas.ChordPart) (worker.Settled, error) {
+	var s worker.Settled
+	for _, row := range rows {
+		if row.member < 1 || row.member > len(parts) {
+			return s, fmt.Errorf("settle a delivery: the script names member %d of %d", row.member, len(parts))
+		}
+		part := parts[row.member-1]
+		if row.state == "busy" {
+			s.Busy = append(s.Busy, part)
+			continue
+		}
+		c := worker.CompleteChord{Part: part}
+		for _, e := range row.entries {
+			c.Joined.Members = append(c.Joined.Members, protocol.Raw(e))
+		}
+		if len(row.saved) > 0 {
+			c.Joined.Saved = protocol.Raw(row.saved)
+			// What cannot be read is reported when the chord is joined.
+			if ids, err := canvas.SavedIDs(c.Joined.Saved); err == nil {
+				results, err := b.Results(ctx, ids)
+				if err != nil {
+					return s, err
+				}
+				c.Joined.Results = make(map[string]*protocol.Result, len(ids))
+				for i, id := range ids {
+					c.Joined.Results[id] = results[i]
+				}
+			}
+		}
+		s.Complete = append(s.Complete, c)
+	}
+	return s, nil
+}
+
+// simple reports whether settle.lua can do it, which most tasks need no more
+// than.
+func simple(s worker.Settlement) bool {
+	c := s.Changes
+	return s.Step == 0 && len(s.Bodies) == 0 && len(c.Sizes)+len(c.Groups)+len(c.Joins)+len(c.Results)+len(c.Members) == 0 &&
+		len(c.Publish) <= 1 && !slices.ContainsFunc(c.Publish, func(p worker.Publication) bool { return p.Queue == "" })
+}
+
+// stepToken names a settlement in the key that keeps it from happening twice.
+func stepToken(s worker.Settlement, fallback string) string {
+	if s.Delivery.Claim != "" {
+		return s.Delivery.Claim
+	}
+	return fallback
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }

@@ -1,0 +1,14 @@
+-- Takes a token of a rate limit that all workers share.
+-- KEYS: limit
+-- ARGV: microseconds between two tokens
+-- Returns the microseconds to wait for the next token, 0 when one was taken. The
+-- key is the time of the next token; there is never more than one in stock.
+local t = redis.call('TIME')
+local at = t[1] * 1000000 + t[2]
+local free = tonumber(redis.call('GET', KEYS[1]) or '0')
+if free > at then
+  return free - at
+end
+local every = tonumber(ARGV[1])
+redis.call('SET', KEYS[1], string.format('%.0f', at + every), 'PX', math.ceil(every / 1000) + 1000)
+return 0

@@ -1,0 +1,169 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	redigo "github.com/gomodule/redigo/redis"
+	"github.com/google/uuid"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// ending is what a settlement does beside its changes, in the form that both
+// scripts take.
+type ending struct {
+	crashes, requeueList string
+	requeue              []byte
+	deadRaw, deadMeta    []byte
+	deadID               string
+}
+
+func (b *Broker) ending(s worker.Settlement) ending {
+	var e ending
+	d := s.Delivery
+	env, err := protocol.ParseEnvelope(d.Raw)
+	if err == nil && (env.Redelivered || s.Requeue) {
+		e.crashes = b.keys.crashes(env.ID)
+	}
+	if s.Requeue {
+		e.requeueList = b.listKey(d.Queue, env.Priority)
+		if e.requeue, err = protocol.MarkRedelivered(d.Raw); err != nil {
+			e.requeue = d.Raw
+		}
+	}
+	if s.DeadLetter != "" {
+		e.deadRaw, e.deadMeta, e.deadID = d.Raw, meta(d.Queue, s.DeadLetter), d.Claim
+		if e.deadID == "" {
+			e.deadID = uuid.NewString()
+		}
+	}
+	return e
+}
+
+// Settle implements [worker.Broker].
+func (b *Broker) Settle(ctx context.Context, s worker.Settlement) (worker.Settled, error) {
+	if simple(s) {
+		return worker.Settled{}, b.settleSimple(ctx, s)
+	}
+	var o operations
+	if s.Result != nil { // first, as the script looks for it there
+		if err := b.own(&o, s.Result); err != nil {
+			return worker.Settled{}, err
+		}
+	}
+	if err := b.changes(ctx, &o, s.Changes); err != nil {
+		return worker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
+	}
+	for _, body := range s.Bodies {
+		failed := "0"
+		if body.Failed {
+			failed = "1"
+		}
+		o.add("body", b.keys.chordBase(body.GroupID), failed, doneMark)
+		if err := b.changes(ctx, &o, body.Changes); err != nil {
+			return worker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
+		}
+		o.add("end")
+	}
+	e, claim := b.ending(s), s.Delivery.Claim
+	token := claim
+	if token == "" { // acknowledged before: named by the message
+		env, _ := protocol.ParseEnvelope(s.Delivery.Raw)
+		token = env.DeliveryTag
+	}
+	args := []any{claim, token, s.Step, "1", b.orderedChords(), chordClaim,
+		e.requeue, e.deadRaw, e.deadMeta, e.deadID, b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds())}
+	held, rows, err := b.carry(ctx, b.carryKeys(token, e.crashes, e.requeueList), append(args, o.args...))
+	if err != nil {
+		return worker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
+	}
+	if !held {
+		b.forget(claim)
+		return worker.Settled{}, worker.ErrLost
+	}
+	if len(rows) == 0 {
+		b.forget(claim)
+		return worker.Settled{}, nil
+	}
+	return b.settled(ctx, rows, o.parts)
+}
+
+// settleSimple ends a delivery that nothing follows but a retry, or nothing.
+func (b *Broker) settleSimple(ctx context.Context, s worker.Settlement) error {
+	var result, publication []byte
+	var resultKey, publishList string
+	success := "0"
+	var err error
+	if s.Result != nil {
+		if result, err = protocol.EncodeResult(s.Result); err != nil {
+			return fmt.Errorf("encode state %s: %w", s.Result.Status, err)
+		}
+		resultKey = b.keys.result(s.Result.TaskID)
+		if s.Result.Status == protocol.StateSuccess {
+			success = "1"
+		}
+	}
+	for _, p := range s.Changes.Publish {
+		publication, publishList = p.Raw, b.listKey(p.Queue, p.Priority)
+	}
+	e := b.ending(s)
+	n, err := b.scriptInt(ctx, b.scripts.settle, 9,
+		b.keys.unacked, b.keys.index, resultKey, publishList, e.requeueList,
+		b.keys.dead, b.keys.deadMeta, b.keys.deadIndex, e.crashes,
+		s.Delivery.Claim, result, b.resultExpires(), success, publication, e.requeue,
+		e.deadRaw, e.deadMeta, e.deadID, b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds()))
+	if err != nil {
+		return fmt.Errorf("settle a delivery: %w", err)
+	}
+	b.forget(s.Delivery.Claim)
+	if n == 0 {
+		return worker.ErrLost
+	}
+	return nil
+}
+
+// carry runs carry.lua and takes its answer apart.
+func (b *Broker) carry(ctx context.Context, keys, args []any) (held bool, rows []chordRow, err error) {
+	reply, err := redigo.Values(b.script(ctx, b.scripts.carry, len(keys), append(keys, args...)...))
+	if err != nil {
+		return false, nil, err
+	}
+	var code int
+	if reply, err = redigo.Scan(reply, &code); err != nil {
+		return false, nil, err
+	}
+	switch {
+	case code == 0:
+		return false, nil, nil
+	case code == 1:
+		return true, nil, nil
+	case len(reply) != 1:
+		return false, nil, errNotUnderstood
+	}
+	all, err := redigo.Values(reply[0], nil)
+	if err != nil {
+		return false, nil, err
+	}
+	for _, one := range all {
+		cols, err := redigo.Values(one, nil)
+		if err != nil {
+			return false, nil, err
+		}
+		var row chordRow
+		var entries any
+		if cols, err = redigo.Scan(cols, &row.base, &row.member, &row.state, &row.saved); err != nil || len(cols) != 1 {
+			return false, nil, errors.Join(errNotUnderstood, err)
+		}
+		entries = cols[0]
+		if row.entries, err = redigo.ByteSlices(entries, nil); err != nil {
+			return false, nil, err
+		}
+		rows = append(rows, row)
+	}
+	return true, rows, nil
+}
+
+var errNotUnderstood = errors.New("reply of the script is not understood")

@@ -1,0 +1,193 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/evently/workers/worker/protocol"
+)
+
+// ErrRevoked ends the context of a handler whose task was revoked and terminated.
+// What the handler still returns is thrown away: REVOKED is stored at once.
+var ErrRevoked = errors.New("task was revoked and terminated")
+
+// revokedPoll is the interval at which a worker learns what others have revoked,
+// if nobody tells it sooner.
+const revokedPoll = 5 * time.Second
+
+// revocations is what this worker knows of tasks that must not run.
+type revocations struct {
+	mu     sync.Mutex
+	ids    map[string]time.Time
+	stamps map[string]map[string]time.Time // values in JSON by name of the stamp
+	since  string                          // of the loop that asks the broker
+}
+
+// revokedLife is how long a revocation is remembered, as in Celery
+// (CELERY_WORKER_REVOKE_EXPIRES).
+const revokedLife = 3 * time.Hour
+
+func newRevocations() *revocations {
+	return &revocations{ids: map[string]time.Time{}, stamps: map[string]map[string]time.Time{}}
+}
+
+// prune forgets what is too old to matter.
+func (v *revocations) prune(now time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	old := func(_ string, at time.Time) bool { return now.Sub(at) > revokedLife }
+	maps.DeleteFunc(v.ids, old)
+	for _, values := range v.stamps {
+		maps.DeleteFunc(values, old)
+	}
+}
+
+// list returns the ids, sorted.
+func (v *revocations) list() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Sorted(maps.Keys(v.ids))
+}
+
+func (v *revocations) add(r Revocation) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Now()
+	for _, id := range r.IDs {
+		v.ids[id] = now
+	}
+	for name, values := range r.Stamps {
+		if v.stamps[name] == nil {
+			v.stamps[name] = map[string]time.Time{}
+		}
+		for _, value := range values {
+			v.stamps[name][canonical(value)] = now
+		}
+	}
+}
+
+// canonical writes a value in one form, so that equal values are equal texts.
+func canonical(r protocol.Raw) string {
+	var v any
+	if protocol.Unmarshal(r, &v) == nil {
+		if b, err := protocol.Marshal(v); err == nil {
+			return string(b)
+		}
+	}
+	return string(r)
+}
+
+// covers reports whether a message was revoked, by its id or by a stamp.
+func (v *revocations) covers(m *protocol.Message) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if _, ok := v.ids[m.ID]; ok {
+		return true
+	}
+	return len(v.stamps) > 0 && stamped(m, func(name, value string) bool {
+		_, ok := v.stamps[name][value]
+		return ok
+	})
+}
+
+// stamped reports whether one of the stamps of m is as wanted. A stamp may have
+// a list of values.
+func stamped(m *protocol.Message, want func(name, value string) bool) bool {
+	if len(m.StampedHeaders) == 0 || m.Stamps.IsNull() {
+		return false
+	}
+	fields, err := m.Stamps.Fields()
+	if err != nil {
+		return false
+	}
+	names := make(map[string]bool, len(m.StampedHeaders))
+	for _, n := range m.StampedHeaders {
+		names[n] = true
+	}
+	for _, f := range fields {
+		if !names[f.Name] || f.Value.IsNull() {
+			continue
+		}
+		values, err := f.Value.Elements()
+		if err != nil {
+			values = []protocol.Raw{f.Value}
+		}
+		for _, value := range values {
+			if want(f.Name, canonical(value)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// learnRevoked keeps up with what is revoked, until ctx ends.
+func (w *Worker) learnRevoked(ctx context.Context) {
+	tick := time.NewTicker(revokedPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		// A fault is one of the broker, which the consumer reports.
+		if err := w.syncRevoked(ctx); err != nil {
+			w.log.Debug("cannot read what was revoked", "error", err)
+		}
+		w.revoked.prune(w.now())
+	}
+}
+
+// syncRevoked asks the broker once. Nothing is claimed before it has answered:
+// a worker that starts must not run what was revoked while it was away.
+func (w *Worker) syncRevoked(ctx context.Context) error {
+	r, next, err := w.broker.Revoked(ctx, w.revoked.since)
+	if err != nil {
+		return fmt.Errorf("read what was revoked: %w", err)
+	}
+	w.revoked.add(r)
+	w.revoked.since = next
+	return nil
+}
+
+// Revoke keeps tasks from running, here and in all workers. With terminate the
+// contexts of those that run in this worker end, with [ErrRevoked]. It returns
+// the ids of those.
+func (w *Worker) Revoke(ctx context.Context, r Revocation, terminate bool) (terminated []string, err error) {
+	w.revoked.add(r)
+	if err := w.broker.Revoke(ctx, r); err != nil {
+		return nil, err
+	}
+	if terminate {
+		terminated = w.terminate(r)
+	}
+	return terminated, nil
+}
+
+// terminate ends the tasks of r that run here.
+func (w *Worker) terminate(r Revocation) (ids []string) {
+	match := newRevocations()
+	match.add(r)
+	for _, q := range w.pool.requests() {
+		if match.covers(q.msg) && q.terminate() {
+			ids = append(ids, q.msg.ID)
+		}
+	}
+	return ids
+}
+
+// revoke keeps the tasks of a group from running whose body has failed.
+func (w *Worker) revoke(ctx context.Context, ids []string) {
+	if len(ids) == 0 {
+		return
+	}
+	r := Revocation{IDs: ids}
+	w.revoked.add(r)
+	_ = w.persist(ctx, "revoke tasks", func(ctx context.Context) error { return w.broker.Revoke(ctx, r) })
+}

@@ -1,0 +1,218 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// busyPause is the time between two looks at a chord that another worker is
+// about to complete.
+const busyPause = 500 * time.Millisecond
+
+// settle ends a delivery, and carries out what follows the chords that it
+// completes.
+func (w *Worker) settle(ctx context.Context, what string, s Settlement) error {
+	var revoke []string
+	defer func() { w.revoke(ctx, revoke) }()
+	for {
+		var done Settled
+		err := w.persist(ctx, what, func(ctx context.Context) (err error) {
+			done, err = w.broker.Settle(ctx, s)
+			return err
+		})
+		if err != nil || done.Done() {
+			return err
+		}
+		// The result and what follows it are stored; what is left is the chord.
+		s.Step++
+		s.Result, s.Changes = nil, Changes{Members: done.Busy}
+		s.Bodies = s.Bodies[:0]
+		for _, c := range done.Complete {
+			body, ids := w.chordBody(ctx, c)
+			s.Bodies, revoke = append(s.Bodies, body), append(revoke, ids...)
+		}
+		if len(done.Complete) == 0 {
+			t := time.NewTimer(busyPause)
+			select {
+			case <-ctx.Done(): // the lease tells
+				t.Stop()
+				return ctx.Err()
+			case <-t.C:
+			}
+		}
+	}
+}
+
+// chordBody works out what follows a complete chord, and which tasks must not
+// run any more then. What cannot be worked out fails the body: somebody waits
+// for it.
+func (w *Worker) chordBody(ctx context.Context, c CompleteChord) (body ChordBody, revoke []string) {
+	m := c.Part.Message
+	body.GroupID = c.Part.Entry.GroupID
+	cc := w.canvasContext(m)
+	plan, err := canvas.ChordBody(m, c.Joined, cc)
+	if err == nil {
+		if body.Changes, err = w.pub.changes(plan); err == nil {
+			body.Failed = plan.BodyFailed
+			w.callErrbacks(ctx, plan)
+			return body, plan.Revoke
+		}
+	}
+	w.log.Error("body of a chord cannot be published", "group_id", body.GroupID, "error", err)
+	body.Failed = true
+	if plan, err = canvas.ChordError(m, "Callback error: "+canvas.ReprException(wire(err)), cc); err == nil {
+		if body.Changes, err = w.pub.changes(plan); err == nil {
+			w.callErrbacks(ctx, plan)
+			return body, plan.Revoke
+		}
+	}
+	w.log.Error("body of a chord cannot even fail", "group_id", body.GroupID, "error", err)
+	body.Changes = Changes{}
+	return body, nil
+}
+
+// canvasContext is what canvas has to know when it is m that publishes.
+func (w *Worker) canvasContext(m *protocol.Message) canvas.Context {
+	c := w.pub.context(m)
+	c.Errback = func(task string) canvas.ErrbackStyle {
+		if w.tasks[task].ErrorCallback != nil {
+			return canvas.ErrbackCall
+		}
+		return canvas.ErrbackMessage
+	}
+	return c
+}
+
+// succeed adds what follows the success of r with result. The error is that of a
+// workflow that cannot be carried out.
+func (w *Worker) succeed(r *request, s *Settlement, result protocol.Raw) error {
+	m := r.msg
+	if !m.Callbacks.IsNull() || !m.Chain.IsNull() {
+		plan, err := canvas.AfterSuccess(m, result, w.canvasContext(m))
+		if err != nil {
+			return err
+		}
+		if err := w.merge(s, plan); err != nil {
+			return err
+		}
+		r.task.addChildren(plan.Children)
+	}
+	w.member(r, s, protocol.StateSuccess, result)
+	return nil
+}
+
+// fail adds what follows a failure of r.
+func (w *Worker) fail(ctx context.Context, r *request, s *Settlement, exc *protocol.Exception, traceback string) {
+	m := r.msg
+	w.memberFailed(r, s, protocol.StateFailure, exc)
+	if m.Chain.IsNull() && m.Errbacks.IsNull() {
+		return
+	}
+	c := w.canvasContext(m)
+	c.ErrorsIgnored = r.ignoreResult && !r.storeErrors
+	var tb *string
+	if traceback != "" {
+		tb = &traceback
+	}
+	plan, err := canvas.AfterFailure(m, exc, tb, c)
+	if err == nil {
+		err = w.merge(s, plan)
+	}
+	if err != nil {
+		r.log.Error("what follows the failure of the task cannot be carried out", "error", err)
+		return
+	}
+	w.callErrbacks(ctx, plan)
+	r.task.addChildren(plan.Children)
+}
+
+// merge adds a plan to a settlement.
+func (w *Worker) merge(s *Settlement, plan *canvas.Plan) error {
+	c, err := w.pub.changes(plan)
+	if err != nil {
+		return err
+	}
+	t := &s.Changes
+	t.Sizes, t.Groups, t.Joins = append(t.Sizes, c.Sizes...), append(t.Groups, c.Groups...), append(t.Joins, c.Joins...)
+	t.Results, t.Members, t.Publish = append(t.Results, c.Results...), append(t.Members, c.Members...), append(t.Publish, c.Publish...)
+	return nil
+}
+
+// member counts r in the chord that it belongs to.
+func (w *Worker) member(r *request, s *Settlement, state string, result protocol.Raw) {
+	if entry, ok := canvas.Member(r.msg, state, result); ok {
+		// Before those that never ran: as it is done in Celery.
+		s.Changes.Members = append([]canvas.ChordPart{{Message: r.msg, Entry: entry}}, s.Changes.Members...)
+	}
+}
+
+func (w *Worker) memberFailed(r *request, s *Settlement, state string, exc *protocol.Exception) {
+	if r.msg.Chord.IsNull() {
+		return
+	}
+	raw, err := canvas.ExceptionRaw(exc)
+	if err != nil {
+		r.log.Error("exception has no form in a chord", "error", err)
+		raw = protocol.Raw(`{"exc_type": "Exception", "exc_message": [], "exc_module": "builtins"}`)
+	}
+	w.member(r, s, state, raw)
+}
+
+// resume ends a delivery whose earlier run got as far as the chord, but not to
+// its acknowledgement: only the chord is left.
+func (w *Worker) resume(ctx context.Context, r *request) {
+	if !w.held.remove(r) {
+		return
+	}
+	r.log.Info("task had ended before, its chord goes on")
+	s := Settlement{Delivery: r.delivery}
+	// State and result do not matter: the chord has them.
+	w.member(r, &s, protocol.StateSuccess, protocol.Raw("null"))
+	_ = w.settle(ctx, "end a chord", s)
+}
+
+// deduplicate ends a delivery whose earlier run has stored a SUCCESS
+// (worker_deduplicate_successful_tasks). Callbacks and chain were published
+// before it, unless nothing was: then they are published now.
+func (w *Worker) deduplicate(ctx context.Context, r *request, stored *protocol.Result) {
+	if !w.held.remove(r) {
+		return
+	}
+	r.log.Info("task had succeeded before, it does not run again")
+	s := Settlement{Delivery: r.delivery}
+	raw, err := valueOf(stored)
+	if err == nil {
+		if published(stored) {
+			w.member(r, &s, protocol.StateSuccess, raw)
+		} else {
+			err = w.succeed(r, &s, raw)
+		}
+	}
+	if err != nil {
+		r.log.Error("what follows the task cannot be carried out", "error", err)
+		s.Changes = Changes{}
+		s.DeadLetter = "what follows the task cannot be carried out"
+	}
+	_ = w.settle(ctx, "end a task that had succeeded", s)
+}
+
+// published reports whether a result has children: what was linked to the task
+// is among them.
+func published(r *protocol.Result) bool {
+	children, err := r.Children.Elements()
+	return err == nil && len(children) > 0
+}
+
+// failureOf turns the fault of a workflow into the failure of the task that asked
+// for it.
+func failureOf(err error) *protocol.Exception {
+	if e, ok := errors.AsType[*canvas.TaskError](err); ok {
+		return e.Exception
+	}
+	return &protocol.Exception{Type: "ValueError", Module: "builtins", Args: []any{fmt.Sprintf("cannot publish what follows the task: %v", err)}}
+}

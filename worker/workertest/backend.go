@@ -1,0 +1,118 @@
+package workertest
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// Publish implements [worker.Backend].
+func (b *Broker) Publish(_ context.Context, c worker.Changes) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c.Claim != "" && b.claimed[c.Claim] == nil {
+		return worker.ErrLost
+	}
+	c.Members = nil
+	b.apply(c)
+	b.wake()
+	return nil
+}
+
+// Results implements [worker.Backend].
+func (b *Broker) Results(_ context.Context, ids []string) ([]*protocol.Result, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	results := make([]*protocol.Result, len(ids))
+	for i, id := range ids {
+		results[i] = b.results[id]
+	}
+	return results, nil
+}
+
+// Await implements [worker.Backend].
+func (b *Broker) Await(ctx context.Context, id string) (*protocol.Result, error) {
+	for {
+		changed := b.Changed()
+		if r := b.Result(id); r != nil {
+			switch r.Status {
+			case protocol.StateSuccess, protocol.StateFailure, protocol.StateRevoked:
+				return r, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-changed:
+		}
+	}
+}
+
+// Forget implements [worker.Backend].
+func (b *Broker) Forget(_ context.Context, ids []string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, id := range ids {
+		delete(b.results, id)
+		delete(b.groups, id)
+	}
+	return nil
+}
+
+// Group implements [worker.Backend].
+func (b *Broker) Group(_ context.Context, id string) (protocol.Raw, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.groups[id], nil
+}
+
+// Revoke implements [worker.Backend].
+func (b *Broker) Revoke(_ context.Context, r worker.Revocation) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, id := range r.IDs {
+		if old := b.results[id]; old == nil || old.Status == protocol.StateRetry {
+			b.store(&protocol.Result{TaskID: id, Status: protocol.StateRevoked, DateDone: time.Now(),
+				Exception: &protocol.Exception{Type: "TaskRevokedError", Module: "celery.exceptions", Args: []any{"revoked"}}})
+		}
+	}
+	b.revoked.IDs = append(b.revoked.IDs, r.IDs...)
+	for name, values := range r.Stamps {
+		if b.revoked.Stamps == nil {
+			b.revoked.Stamps = map[string][]protocol.Raw{}
+		}
+		b.revoked.Stamps[name] = append(b.revoked.Stamps[name], values...)
+	}
+	return nil
+}
+
+// Revoked implements [worker.Backend]. Stamps are told every time.
+func (b *Broker) Revoked(_ context.Context, since string) (r worker.Revocation, next string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n, err := strconv.Atoi(since)
+	if err != nil {
+		n = 0
+	}
+	r = worker.Revocation{IDs: slices.Clone(b.revoked.IDs[n:]), Stamps: map[string][]protocol.Raw{}}
+	for name, values := range b.revoked.Stamps {
+		r.Stamps[name] = slices.Clone(values)
+	}
+	return r, strconv.Itoa(len(b.revoked.IDs)), nil
+}
+
+// Take implements [worker.Broker].
+func (b *Broker) Take(_ context.Context, limit string, every time.Duration) (time.Duration, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	if wait := b.limits[limit].Sub(now); wait > 0 {
+		return wait, nil
+	}
+	b.limits[limit] = now.Add(every)
+	return 0, nil
+}

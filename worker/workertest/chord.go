@@ -1,0 +1,138 @@
+package workertest
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// chord is what is kept of one chord.
+type chord struct {
+	size, more int
+	known      bool // its size is
+	done       bool // its body was published
+	seen       map[string]bool
+	entries    []canvas.MemberEntry
+}
+
+func (b *Broker) chord(group string) *chord {
+	c := b.chords[group]
+	if c == nil {
+		c = &chord{seen: map[string]bool{}}
+		b.chords[group] = c
+	}
+	return c
+}
+
+// again reports whether the step was carried out before.
+func (b *Broker) again(s worker.Settlement) bool {
+	return s.Delivery.Claim != "" && b.steps[s.Delivery.Claim] > s.Step
+}
+
+// carry carries out the changes of a settlement, and says which chords they
+// complete.
+func (b *Broker) carry(s worker.Settlement) worker.Settled {
+	var parts []canvas.ChordPart
+	if !b.again(s) {
+		parts = b.apply(s.Changes)
+	} else {
+		parts = s.Changes.Members
+	}
+	for _, body := range s.Bodies {
+		c := b.chord(body.GroupID)
+		if !c.known {
+			continue // somebody was quicker
+		}
+		c.known = false
+		if !body.Failed {
+			*c = chord{seen: map[string]bool{}, done: true}
+		}
+		parts = append(parts, b.apply(body.Changes)...)
+	}
+	var settled worker.Settled
+	named := map[string]bool{}
+	for _, p := range slices.Backward(parts) {
+		c := b.chord(p.Entry.GroupID)
+		if named[p.Entry.GroupID] || !c.known || len(c.entries) < c.size+c.more {
+			continue
+		}
+		named[p.Entry.GroupID] = true
+		settled.Complete = append(settled.Complete, worker.CompleteChord{Part: p, Joined: b.join(p.Entry.GroupID, c)})
+	}
+	return settled
+}
+
+func (b *Broker) join(group string, c *chord) canvas.Joined {
+	var j canvas.Joined
+	for _, e := range c.entries {
+		j.Members = append(j.Members, e.JSON)
+	}
+	if j.Saved = b.groups[group]; j.Saved != nil {
+		ids, err := canvas.SavedIDs(j.Saved)
+		if err != nil {
+			return j
+		}
+		j.Results = map[string]*protocol.Result{}
+		for _, id := range ids {
+			j.Results[id] = b.results[id]
+		}
+	}
+	return j
+}
+
+// apply carries out changes and returns the chord members that count.
+func (b *Broker) apply(c worker.Changes) (parts []canvas.ChordPart) {
+	failed := map[int]bool{}
+	for i, p := range c.Members {
+		r := b.results[p.Entry.TaskID]
+		failed[i] = p.UnlessFailed && r != nil && (r.Status == protocol.StateFailure || r.Status == protocol.StateRevoked)
+	}
+	for _, s := range c.Sizes {
+		c := b.chord(s.GroupID)
+		c.size, c.known, c.done = s.Size, true, false
+	}
+	for _, g := range c.Groups {
+		b.groups[g.GroupID] = g.Value
+	}
+	for _, j := range c.Joins {
+		b.chord(j.GroupID).more += j.Members
+	}
+	for _, r := range c.Results {
+		b.store(r)
+	}
+	for i, p := range c.Members {
+		if !failed[i] {
+			b.count(p.Entry)
+			parts = append(parts, p)
+		}
+	}
+	for _, p := range c.Publish {
+		b.sent = append(b.sent, p)
+		if !b.hold {
+			b.push(cmp.Or(p.Queue, p.RoutingKey), p.Priority, p.Raw, false)
+		}
+	}
+	return parts
+}
+
+func (b *Broker) count(e canvas.MemberEntry) {
+	c := b.chord(e.GroupID)
+	if c.done || c.seen[e.TaskID+":"+e.Score] {
+		return
+	}
+	c.seen[e.TaskID+":"+e.Score] = true
+	c.entries = append(c.entries, e)
+	slices.SortStableFunc(c.entries, func(a, b canvas.MemberEntry) int { return cmp.Compare(score(a), score(b)) })
+}
+
+func score(e canvas.MemberEntry) float64 {
+	f, err := strconv.ParseFloat(e.Score, 64)
+	if err != nil {
+		return 0 // canvas writes numbers and "+inf"
+	}
+	return f
+}
