@@ -26,6 +26,10 @@ type AsyncResult struct {
 // IsGroup reports whether it is the handle of a group.
 func (r *AsyncResult) IsGroup() bool { return r.group }
 
+// MarshalJSON writes the result tuple, [[id, parent], members], that Python's
+// result_from_tuple reads: a task may return the handle of what it has sent.
+func (r *AsyncResult) MarshalJSON() ([]byte, error) { return r.tuple(), nil }
+
 // Get waits until the task has ended and decodes its result into v, a pointer,
 // by [protocol.Unmarshal]; nil takes no result. Of a group it is the list of
 // the results of its members.

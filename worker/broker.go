@@ -110,6 +110,7 @@ type Revocation struct {
 type Session struct {
 	Node   string   // node name, such as worker@host
 	Queues []string // without duplicates, in the order of declaration
+	Limits protocol.Limits
 	// Lost is called for each claim that was found to be no longer ours.
 	Lost func(claim string)
 	// DeadLettered is called for each message that Claim, or the recovery of
@@ -122,6 +123,9 @@ type Delivery struct {
 	Claim string // id of this claim, unique; "" once it was acknowledged
 	Queue string // queue that the message came from
 	Raw   []byte // the message, as it lay in the queue
+	// Crashes is the number of earlier deliveries that did not end, as far as
+	// they were counted.
+	Crashes int
 }
 
 // Start is what a Broker is told when a message begins to run.
@@ -175,10 +179,18 @@ type Settlement struct {
 	Bodies []ChordBody
 	// DeadLetter, when not "", is the reason for a copy in the dead letters.
 	DeadLetter string
-	// Requeue puts the message itself to the end of its queue, marked as
-	// redelivered.
-	Requeue bool
+	// Requeue puts the message itself to the end of its queue.
+	Requeue Requeuing
 }
+
+// Requeuing says whether a message goes back to the end of its queue, and as what.
+type Requeuing int
+
+const (
+	NoRequeue          Requeuing = iota
+	RequeueRedelivered           // marked as redelivered, as Celery does
+	RequeueUntouched             // as it was: nobody has looked at it
+)
 
 // ChordBody is what follows a chord that is complete. It happens once.
 type ChordBody struct {

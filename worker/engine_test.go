@@ -253,7 +253,7 @@ func TestPoison(t *testing.T) {
 	// with its process, seen from here.
 	raw := func(m *protocol.Message) { m.ID, m.Redelivered = "pill", true }
 	b.send(t, "t", raw)
-	b.eventually(t, "first redelivery runs", func() bool { return runs.Load() == 1 })
+	b.eventually(t, "first redelivery runs", func() bool { return runs.Load() == 1 && b.Unacked() == 0 })
 	b.SetCrashes("pill", 1)
 	id := b.send(t, "t", raw, func(m *protocol.Message) { m.Task = "t" })
 	b.eventually(t, "set aside", func() bool { return len(b.DeadLetters()) == 1 })
@@ -362,13 +362,14 @@ func TestGraceEnds(t *testing.T) {
 
 // A message that another worker has got meanwhile is let go of.
 func TestLostMessageIsLetGo(t *testing.T) {
-	causes := make(chan error, 1)
+	causes, holds := make(chan error, 1), make(chan struct{})
 	b := start(t, worker.Config{Concurrency: 1, Tasks: map[string]worker.Definition{
 		"t": {Handler: do(func(ctx context.Context) (any, error) {
 			task, _ := worker.TaskFrom(ctx)
 			if err := task.Held(ctx); err != nil {
 				t.Errorf("Held before the loss: %v", err)
 			}
+			close(holds)
 			<-ctx.Done()
 			if err := task.Held(context.WithoutCancel(ctx)); !errors.Is(err, worker.ErrLost) {
 				t.Errorf("Held after the loss: %v", err)
@@ -378,7 +379,7 @@ func TestLostMessageIsLetGo(t *testing.T) {
 		})},
 	}})
 	id := b.send(t, "t")
-	b.eventually(t, "running", func() bool { return b.w.Status().Running == 1 })
+	<-holds
 	b.Steal()
 	if err := <-causes; !errors.Is(err, worker.ErrLost) {
 		t.Errorf("cause is %v, want ErrLost", err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -32,8 +33,18 @@ type RetryError struct {
 	// Err is the cause; the caller sees it in the RETRY state, and as the
 	// FAILURE when the retries are used up.
 	Err error
-	// Countdown until the next attempt. Zero: the task's own backoff.
+	// Countdown until the next attempt. Zero: the task's own backoff; negative:
+	// at once.
 	Countdown time.Duration
+	// MaxRetries, when not nil, takes the place of the task's own: a count or
+	// UnlimitedRetries.
+	MaxRetries *int
+	// Expires is the time after which the next attempt is not made any more.
+	// Zero: that of the message.
+	Expires time.Time
+	// Args and Kwargs, when not nil, take the place of those of the message.
+	Args   []any
+	Kwargs map[string]any
 	// Free attempts do not count against MaxRetries: the fault was not the
 	// task's, such as a throttled peer.
 	Free bool
@@ -127,6 +138,9 @@ func wire(err error) *protocol.Exception {
 			module = "builtins"
 		}
 		return &protocol.Exception{Type: e.Type, Module: module, Args: e.Args}
+	}
+	if e, ok := errors.AsType[*canvas.TaskError](err); ok {
+		return e.Exception // what Python raises where such a workflow is made
 	}
 	text := "unknown error"
 	if err != nil {

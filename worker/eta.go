@@ -17,11 +17,11 @@ type schedule struct {
 
 func newSchedule() *schedule { return &schedule{wake: make(chan struct{}, 1)} }
 
-func (s *schedule) add(r *request) {
+func (s *schedule) add(r *request, eta time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seq++
-	heap.Push(&s.heap, etaEntry{request: r, seq: s.seq})
+	heap.Push(&s.heap, etaEntry{request: r, eta: eta, seq: s.seq})
 	if s.heap[0].request == r {
 		select {
 		case s.wake <- struct{}{}:
@@ -36,7 +36,7 @@ func (s *schedule) due(now time.Time) (rs []*request, next time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.heap) > 0 {
-		if wait := s.heap[0].request.msg.ETA.Sub(now); wait > 0 {
+		if wait := s.heap[0].eta.Sub(now); wait > 0 {
 			return rs, wait
 		}
 		rs = append(rs, heap.Pop(&s.heap).(etaEntry).request)
@@ -64,6 +64,7 @@ func (s *schedule) drain() []*request {
 
 type etaEntry struct {
 	request *request
+	eta     time.Time
 	seq     uint64
 }
 
@@ -72,7 +73,7 @@ type etaHeap []etaEntry
 func (h etaHeap) Len() int { return len(h) }
 
 func (h etaHeap) Less(i, j int) bool {
-	a, b := h[i].request.msg.ETA, h[j].request.msg.ETA
+	a, b := h[i].eta, h[j].eta
 	if a.Equal(b) {
 		return h[i].seq < h[j].seq
 	}

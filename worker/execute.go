@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"runtime/debug"
 	"time"
@@ -25,18 +26,18 @@ func (w *Worker) execute(life lifecycle, r *request) {
 	if !w.start(life, r) {
 		return
 	}
+	r.log.Debug("task started")
 	began := w.now()
 	result, err, cause := w.call(life, r)
 	r.returned()
-	o := decide(r.task, r.def.Definition, result, err, cause)
+	o := decideSafely(r.task, r.def.Definition, result, err, cause)
 	w.finish(life, r, o, w.now().Sub(began))
-	w.ended()
 }
 
 // withdrawn tells why a request must not run: "expired", "revoked" or "".
 func (w *Worker) withdrawn(r *request) string {
 	switch {
-	case r.expired(w.now()):
+	case w.expired(r.msg):
 		return "expired"
 	case w.revoked.covers(r.msg):
 		return "revoked"
@@ -84,7 +85,6 @@ func (w *Worker) start(life lifecycle, r *request) bool {
 		}
 		r.delivery.Claim, r.task.claim = "", ""
 	}
-	r.log.Debug("task started")
 	return true
 }
 
@@ -130,6 +130,8 @@ func (w *Worker) failUnrun(ctx context.Context, r *request, exc *protocol.Except
 // call runs the handler within its time limits. The cause is that of the
 // handler's context at its end.
 func (w *Worker) call(life lifecycle, r *request) (result any, err, cause error) {
+	w.calls.begin()
+	defer w.calls.end()
 	ctx, cancel := r.begin(life.work)
 	defer cancel(nil)
 
@@ -169,7 +171,7 @@ func (w *Worker) call(life lifecycle, r *request) (result any, err, cause error)
 			// message stays claimed until the lease ends with the process:
 			// while this may still be at work nobody else must begin.
 			w.abandon(func() { <-done })
-			return nil, ErrLost, ErrStopped
+			return nil, errAbandoned, ErrStopped
 		case <-soft:
 			r.log.Warn("soft time limit exceeded", "limit", r.soft)
 			cancel(ErrSoftTimeLimit)
@@ -201,21 +203,32 @@ func (w *Worker) abandon(returned func()) {
 // finish carries out the decision.
 func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Duration) {
 	early := r.delivery.Claim == ""
-	if !early && !w.held.remove(r) && o.state != protocol.StateSuccess {
+	if !early && !o.abandoned && !w.held.remove(r) && o.state != protocol.StateSuccess {
 		return // another worker has the message, and the last word
 	}
 	log := r.log.With("runtime", runtime.Seconds())
 	switch {
-	case o.drop:
+	case o.abandoned:
+		return
+	case early && (o.giveBack || o.drop || o.requeue):
+		log.Warn("task did not end, and its message was acknowledged before it began: it is lost", "error", o.err)
 		return
 	case o.giveBack:
 		log.Info("task cut short by the stop, given back")
-		if !early {
-			w.cutShort.add(r.delivery)
-		}
+		w.cutShort.add(r.delivery)
+		return
+	case o.drop:
+		// The handler says that the message is lost, and it is not.
+		log.Warn("task gave up its message, which is still ours: given back")
+		_ = w.persist(life.store, "give back a message", func(ctx context.Context) error {
+			return w.broker.Return(ctx, []Delivery{r.delivery})
+		})
 		return
 	}
-	s := Settlement{Delivery: r.delivery, Requeue: o.requeue && !early, DeadLetter: o.deadLetter}
+	s := Settlement{Delivery: r.delivery, DeadLetter: o.deadLetter}
+	if o.requeue {
+		s.Requeue = RequeueRedelivered
+	}
 	o = w.follow(life.store, r, &s, o)
 	w.rejectFailure(r, &s, o, early)
 	w.count(log, o, s)
@@ -288,7 +301,9 @@ func (w *Worker) rejectFailure(r *request, s *Settlement, o outcome, early bool)
 		return
 	}
 	if errors.Is(o.err, ErrTimeLimit) {
-		s.Requeue = w.cfg.RequeueOnTimeout || r.def.RequeueOnTimeout
+		if w.cfg.RequeueOnTimeout || r.def.RequeueOnTimeout {
+			s.Requeue = RequeueRedelivered
+		}
 		return
 	}
 	if w.cfg.RejectOnFailure || r.def.RejectOnFailure {
@@ -319,9 +334,36 @@ func (w *Worker) publication(r *request, o outcome) (*Publication, error) {
 		n := r.msg.Retries
 		opts.Retries = &n
 	}
-	raw, err := protocol.EncodeRetry(r.msg, opts)
+	m, err := again(r.msg, o.again)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := protocol.EncodeRetry(m, opts)
 	if err != nil {
 		return nil, err
 	}
 	return &Publication{Queue: r.delivery.Queue, Priority: r.msg.Priority, Raw: raw}, nil
+}
+
+// again returns the message of a retry as far as its handler has changed it.
+func again(m *protocol.Message, e *RetryError) (*protocol.Message, error) {
+	next := *m
+	if !e.Expires.IsZero() {
+		next.Expires = e.Expires
+	}
+	if e.Args != nil {
+		raw, err := protocol.Marshal(e.Args)
+		if err != nil {
+			return nil, fmt.Errorf("arguments of a retry: %w", err)
+		}
+		next.Args, next.ArgsRepr = raw, canvas.Repr(raw)
+	}
+	if e.Kwargs != nil {
+		raw, err := protocol.Marshal(e.Kwargs)
+		if err != nil {
+			return nil, fmt.Errorf("keyword arguments of a retry: %w", err)
+		}
+		next.Kwargs, next.KwargsRepr = raw, canvas.Repr(raw)
+	}
+	return &next, nil
 }

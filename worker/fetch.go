@@ -9,11 +9,6 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// stallAfter is how long consuming may stand still, with free slots, before
-// the watchdog drops the broker's connections. It is longer than any call of a
-// Broker may take.
-const stallAfter = 10 * time.Second
-
 // maxClaim bounds one claim, so that one script does not hold Redis for long
 // and one worker does not take a whole queue at once.
 const maxClaim = 100
@@ -32,7 +27,7 @@ func (w *Worker) fetch(ctx, store context.Context) {
 		}
 		room := w.room()
 		if room == 0 {
-			w.looked(nil)
+			w.consuming.full(w.now())
 			select {
 			case <-ctx.Done():
 			case <-w.pool.changed:
@@ -44,7 +39,8 @@ func (w *Worker) fetch(ctx, store context.Context) {
 		// without our knowing. It has a deadline of its own.
 		ds, err := w.broker.Claim(store, min(room, maxClaim))
 		if err == nil && len(ds) == 0 {
-			w.looked(nil)
+			w.consuming.looked(w.now())
+			w.foreign.empty()
 			pause.reset()
 			err = w.broker.Wait(ctx)
 		}
@@ -55,19 +51,16 @@ func (w *Worker) fetch(ctx, store context.Context) {
 		if len(ds) == 0 {
 			continue
 		}
-		w.looked(nil)
+		w.consuming.looked(w.now())
 		pause.reset()
-		if w.accept(store, ds) {
-			// Nothing but tasks of others: leave the queue to them for a moment.
-			pause.n = min(pause.n+3, 6)
-			pause.sleep(ctx)
-		}
+		w.accept(store, ds)
+		w.foreign.rest(ctx)
 	}
 }
 
 // refused notes a fault of the broker and waits a little.
 func (w *Worker) refused(ctx context.Context, pause *retryPause, err error) {
-	w.looked(err)
+	w.consuming.refused(err)
 	if pause.report() {
 		w.log.Error("cannot consume, will try again", "error", err)
 	}
@@ -79,6 +72,9 @@ func (w *Worker) room() int {
 	if w.cfg.ETATaskLimit > 0 && w.eta.len() >= w.cfg.ETATaskLimit {
 		return 0
 	}
+	if w.deaf() {
+		return 0
+	}
 	window := w.pool.size() * w.cfg.PrefetchMultiplier
 	// What a rate limit holds back shall not keep other tasks from running; there
 	// is a second window for it.
@@ -86,21 +82,13 @@ func (w *Worker) room() int {
 	return max(0, window-w.pool.load()-limited)
 }
 
-// looked notes a look into the queues for Status and the watchdog.
-func (w *Worker) looked(err error) {
-	if err == nil {
-		w.round.Store(w.now().UnixNano())
-		w.fault.Store(nil)
-		return
-	}
-	text := err.Error()
-	w.fault.Store(&text)
-}
+// deaf reports whether so many handlers go on after their hard time limit that it
+// is no limit any more: as many as there are slots.
+func (w *Worker) deaf() bool { return w.aborted.Load() >= int64(max(w.pool.size(), 4)) }
 
 // accept takes claimed messages in: decodes them, and sorts out what cannot or
-// need not run. It reports whether every one of them was a task of others.
-func (w *Worker) accept(store context.Context, ds []Delivery) (allForeign bool) {
-	foreign := 0
+// need not run.
+func (w *Worker) accept(store context.Context, ds []Delivery) {
 	var ready []*request
 	for _, d := range ds {
 		w.counts.received.Add(1)
@@ -109,28 +97,25 @@ func (w *Worker) accept(store context.Context, ds []Delivery) (allForeign bool) 
 			w.setAside(store, d, err)
 			continue
 		}
-		r := w.newRequest(d, m)
 		def, known := w.tasks[m.Task]
 		if !known {
-			foreign++
-			w.unknown(store, r)
+			w.unknown(store, w.newRequest(d, m))
 			continue
 		}
+		if m.ETA.After(w.now()) && !w.expired(m) && !w.revoked.covers(m) {
+			// Until it is due only the message is kept: there may be many.
+			r := &request{delivery: d}
+			w.held.add(r)
+			w.eta.add(r, m.ETA)
+			continue
+		}
+		r := w.newRequest(d, m)
 		r.use(def, w)
 		w.held.add(r)
-		reason := w.withdrawn(r)
-		switch {
-		case reason != "":
-			w.revokeRequest(store, r, reason)
-		case m.ETA.After(w.now()):
-			w.eta.add(r)
-		case w.limits.hold(r):
-		default:
-			ready = append(ready, r)
-		}
+		ready = append(ready, r)
 	}
+	ready = slices.DeleteFunc(ready, w.limits.hold)
 	w.run(store, ready)
-	return foreign == len(ds) && w.cfg.UnknownTasks == RequeueUnknown
 }
 
 // setAside moves an undecodable message to the dead letters.
@@ -149,7 +134,8 @@ func (w *Worker) unknown(ctx context.Context, r *request) {
 	switch w.cfg.UnknownTasks {
 	case RequeueUnknown:
 		r.log.Debug("task is not registered here, left to other workers")
-		_ = w.settle(ctx, "requeue an unknown task", Settlement{Delivery: r.delivery, Requeue: true})
+		w.foreign.met(r.msg.ID, w.now())
+		_ = w.settle(ctx, "requeue an unknown task", Settlement{Delivery: r.delivery, Requeue: RequeueUntouched})
 	case RejectUnknown:
 		r.log.Error("task is not registered, message dropped")
 		w.failUnrun(ctx, r, exc, "")
@@ -195,13 +181,28 @@ func (w *Worker) run(store context.Context, rs []*request) {
 	}
 }
 
+// open decodes what waited for its ETA; then comes the rate limit.
+func (w *Worker) open(store context.Context, rs []*request) []*request {
+	return slices.DeleteFunc(rs, func(r *request) bool {
+		m, err := protocol.Decode(r.delivery.Raw, w.cfg.Limits)
+		if err != nil { // it was decoded before
+			if w.held.remove(r) {
+				w.setAside(store, r.delivery, err)
+			}
+			return true
+		}
+		w.fill(r, m)
+		r.use(w.tasks[m.Task], w)
+		return w.limits.hold(r)
+	})
+}
+
 // releaseDue moves tasks whose ETA has come into the pool, until ctx ends. The
 // clock is read at least once a second: it may be set while we wait.
 func (w *Worker) releaseDue(ctx, store context.Context) {
 	for {
 		rs, next := w.eta.due(w.now())
-		rs = slices.DeleteFunc(rs, w.limits.hold) // first the ETA, then the limit
-		w.run(store, rs)
+		w.run(store, w.open(store, rs))
 		var timer <-chan time.Time
 		if next > 0 {
 			timer = time.After(min(next, time.Second))
@@ -211,26 +212,6 @@ func (w *Worker) releaseDue(ctx, store context.Context) {
 			return
 		case <-w.eta.wake:
 		case <-timer:
-		}
-	}
-}
-
-// watch notices a consumer that stands still though there is room, which the
-// deadlines of the broker should make impossible, and rebuilds its connections.
-func (w *Worker) watch(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		still := w.now().Sub(time.Unix(0, w.round.Load()))
-		if still > stallAfter && w.fault.Load() == nil && w.room() > 0 {
-			w.log.Error("consuming stands still, connections are rebuilt", "for", still.Round(time.Second))
-			w.broker.Reset()
-			w.round.Store(w.now().UnixNano())
 		}
 	}
 }

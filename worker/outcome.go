@@ -18,9 +18,11 @@ type outcome struct {
 	retry      bool
 	free       bool          // the retry does not count
 	countdown  time.Duration // of the retry
+	again      *RetryError   // what is new in the retry
 	requeue    bool          // to the end of the queue
 	giveBack   bool          // to the front of the queue: a stop cut the run short
-	drop       bool          // the message is another worker's now
+	drop       bool          // the message is another worker's now, says the handler
+	abandoned  bool          // the handler still runs
 	replace    *ReplaceError // by another task
 	deadLetter string        // reason
 	err        error         // for the log
@@ -43,6 +45,22 @@ func (e *errPanic) Error() string {
 
 var errGoexit = errors.New("handler ended its goroutine (runtime.Goexit)")
 
+// errAbandoned stands for a handler that is not waited for any more, and may yet
+// do its work.
+var errAbandoned = errors.New("handler is left behind")
+
+// decideSafely is decide for errors whose methods panic, such as a nil pointer
+// that was returned as an error.
+func decideSafely(t *Task, d Definition, result any, err, cause error) (o outcome) {
+	defer func() {
+		if v := recover(); v != nil {
+			text := fmt.Sprintf("the error of the handler, of type %T, cannot be read", err)
+			o = failed(&protocol.Exception{Type: "RuntimeError", Module: "builtins", Args: []any{text}}, errors.New(text))
+		}
+	}()
+	return decide(t, d, result, err, cause)
+}
+
 // decide turns what a handler returned into what becomes of the message. cause
 // is context.Cause of the handler's context, nil while it was alive. It is
 // pure: the whole policy is a table in its test.
@@ -52,6 +70,8 @@ func decide(t *Task, d Definition, result any, err, cause error) outcome {
 		// Even when the message went to another worker meanwhile: done is done,
 		// and the broker stores a SUCCESS in any case.
 		return outcome{state: protocol.StateSuccess, result: result}
+	case errors.Is(err, errAbandoned):
+		return outcome{abandoned: true, err: err}
 	case errors.Is(err, ErrLost), errors.Is(cause, ErrLost):
 		return outcome{drop: true, err: ErrLost}
 	}
@@ -91,7 +111,11 @@ func decide(t *Task, d Definition, result any, err, cause error) outcome {
 }
 
 func decideRetry(t *Task, d Definition, r *RetryError) outcome {
-	if t.LastAttempt() && !r.Free {
+	last := t.LastAttempt()
+	if r.MaxRetries != nil {
+		last = *r.MaxRetries >= 0 && t.Retries >= *r.MaxRetries
+	}
+	if last && !r.Free {
 		if r.Err == nil {
 			return failure(&Exception{
 				Type: "MaxRetriesExceededError", Module: "celery.exceptions",
@@ -100,11 +124,11 @@ func decideRetry(t *Task, d Definition, r *RetryError) outcome {
 		}
 		return failure(r.Err, "")
 	}
-	countdown := r.Countdown
-	if countdown <= 0 {
+	countdown := max(r.Countdown, 0)
+	if r.Countdown == 0 {
 		countdown = d.Backoff.Delay(t.Retries)
 	}
-	o := outcome{state: protocol.StateRetry, retry: true, free: r.Free, countdown: countdown, err: r}
+	o := outcome{state: protocol.StateRetry, retry: true, free: r.Free, countdown: countdown, again: r, err: r}
 	if r.Err != nil {
 		o.exception = wire(r.Err)
 	}

@@ -3,6 +3,7 @@ package worker
 import (
 	"slices"
 	"sync"
+	"time"
 )
 
 // pool runs requests in the order of their arrival, as many at once as it has
@@ -16,6 +17,12 @@ type pool struct {
 	closed  bool
 	idle    chan struct{} // closed when closed and active == 0
 	run     func(*request)
+	most    int           // requests to begin in all; 0: no bound
+	begun   int           // so far
+	used    func()        // called, once, with the last of them
+	alone   *request      // runs, and nothing else begins
+	since   time.Time     // the head waits to run alone
+	timer   *time.Timer   // that ends its patience
 	changed chan struct{} // capacity 1: something ended or was resized
 	wg      sync.WaitGroup
 }
@@ -39,11 +46,20 @@ func (p *pool) add(rs ...*request) bool {
 
 // dispatch starts what has a slot; p.mu is held.
 func (p *pool) dispatch() {
-	for !p.closed && len(p.active) < p.slots && len(p.ready) > 0 {
+	for !p.closed && len(p.active) < p.slots && len(p.ready) > 0 && (p.most == 0 || p.begun < p.most) {
 		r := p.ready[0]
+		if p.alone != nil || r.lastChance && !p.mayRunAlone() {
+			return
+		}
 		p.ready[0] = nil
 		p.ready = p.ready[1:]
 		p.active[r] = struct{}{}
+		if p.begun++; p.begun == p.most {
+			p.used()
+		}
+		if r.lastChance {
+			p.alone, p.since = r, time.Time{}
+		}
 		p.wg.Go(func() {
 			defer p.done(r)
 			p.run(r)
@@ -51,10 +67,35 @@ func (p *pool) dispatch() {
 	}
 }
 
+// alonePatience is how long a request that wants the worker for itself waits for
+// the others to end.
+const alonePatience = 30 * time.Second
+
+// mayRunAlone reports whether the request at the head, whose last chance it is,
+// may begin: when nothing else runs, so that nothing else is blamed for a crash,
+// or when that does not come to pass.
+func (p *pool) mayRunAlone() bool {
+	if len(p.active) == 0 {
+		return true
+	}
+	if p.since.IsZero() {
+		p.since = time.Now()
+		p.timer = time.AfterFunc(alonePatience, func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.dispatch()
+		})
+	}
+	return time.Since(p.since) >= alonePatience
+}
+
 func (p *pool) done(r *request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.active, r)
+	if p.alone == r {
+		p.alone = nil
+	}
 	p.dispatch()
 	if p.closed && len(p.active) == 0 {
 		close(p.idle)
@@ -104,6 +145,9 @@ func (p *pool) close() []*request {
 		return nil
 	}
 	p.closed = true
+	if p.timer != nil {
+		p.timer.Stop()
+	}
 	rs := p.ready
 	p.ready = nil
 	if len(p.active) == 0 {

@@ -21,16 +21,25 @@ type request struct {
 	ignoreResult bool
 	storeErrors  bool // even if results are ignored
 	acksEarly    bool
+	lastChance   bool // a further crash would be one too many
 
 	mu         sync.Mutex
 	cancel     context.CancelCauseFunc // of the running handler
 	cause      error                   // ended before it ran
 	terminated chan struct{}           // closed by terminate
-	running    bool                    // the handler was called and has not returned
+	over       bool                    // the handler has returned, or is not waited for
 	started    time.Time               // of the run; zero before
 }
 
 func (w *Worker) newRequest(d Delivery, m *protocol.Message) *request {
+	r := &request{delivery: d}
+	w.fill(r, m)
+	return r
+}
+
+// fill completes a request with what its message says.
+func (w *Worker) fill(r *request, m *protocol.Message) {
+	d := r.delivery
 	root := m.RootID
 	if root == "" {
 		root = m.ID
@@ -40,7 +49,7 @@ func (w *Worker) newRequest(d Delivery, m *protocol.Message) *request {
 		correlation = m.ID
 	}
 	log := w.log.With("task", m.Task, "task_id", m.ID, "root_id", root, "correlation_id", correlation)
-	r := &request{delivery: d, msg: m, log: log, terminated: make(chan struct{})}
+	r.msg, r.log, r.terminated = m, log, make(chan struct{})
 	r.task = &Task{
 		ID: m.ID, Name: m.Task, RootID: root, ParentID: m.ParentID, CorrelationID: correlation,
 		Queue: d.Queue, Retries: m.Retries, ETA: m.ETA, Expires: m.Expires, Redelivered: m.Redelivered,
@@ -56,7 +65,6 @@ func (w *Worker) newRequest(d Delivery, m *protocol.Message) *request {
 			return w.broker.Held(ctx, d.Claim)
 		},
 	}
-	return r
 }
 
 // use decides what the definition, the worker and the message say together.
@@ -68,6 +76,7 @@ func (r *request) use(def definition, w *Worker) {
 	r.storeErrors = def.StoreErrorsEvenIfIgnored || w.cfg.StoreErrorsEvenIfIgnored
 	// Every current producer sends the header, as false unless it was asked
 	// for; only true says something.
+	r.lastChance = r.delivery.Crashes >= w.cfg.MaxRedeliveries-1 && r.delivery.Crashes > 0
 	if h := r.msg.IgnoreResult; h != nil && *h {
 		r.ignoreResult = true
 	}
@@ -93,8 +102,8 @@ func firstSet(ds ...time.Duration) time.Duration {
 	return 0
 }
 
-func (r *request) expired(now time.Time) bool {
-	return !r.msg.Expires.IsZero() && now.After(r.msg.Expires)
+func (w *Worker) expired(m *protocol.Message) bool {
+	return !m.Expires.IsZero() && w.now().After(m.Expires)
 }
 
 // begin returns the context that the handler runs in.
@@ -102,7 +111,7 @@ func (r *request) begin(work context.Context) (context.Context, context.CancelCa
 	ctx, cancel := context.WithCancelCause(NewContext(work, r.task))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.running, r.started = true, time.Now()
+	r.started = time.Now()
 	r.cancel = cancel
 	if r.cause != nil {
 		cancel(r.cause)
@@ -124,14 +133,15 @@ func (r *request) end(cause error) {
 func (r *request) returned() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.running = false
+	r.over = true
 }
 
-// terminate ends the run for good; it reports whether there was one.
+// terminate ends the run for good, now or when it begins; it reports whether there
+// was one to end.
 func (r *request) terminate() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.running {
+	if r.over {
 		return false
 	}
 	select {

@@ -54,18 +54,19 @@ type counters struct {
 
 // Status returns what the worker is doing. It costs no I/O.
 func (w *Worker) Status() Status {
+	look, fault := w.consuming.state()
+	if fault == "" && w.deaf() {
+		fault = "too many handlers go on after their hard time limit: nothing more is claimed until they end"
+	}
 	s := Status{
-		Node: w.cfg.Name, State: State(w.state.Load()), LastLook: time.Unix(0, w.round.Load()),
+		Node: w.cfg.Name, State: State(w.state.Load()), LastLook: look, Fault: fault,
 		Concurrency: w.pool.size(), Running: w.pool.running(), Scheduled: w.eta.len(), Aborted: int(w.aborted.Load()),
 		Received: w.counts.received.Load(), Succeeded: w.counts.succeeded.Load(), Failed: w.counts.failed.Load(),
 		Retried: w.counts.retried.Load(), Revoked: w.counts.revoked.Load(),
 		DeadLettered: w.counts.deadLettered.Load(), Lost: w.counts.lost.Load(),
 	}
 	s.Reserved = max(0, w.pool.load()-s.Running) + w.limits.len()
-	if f := w.fault.Load(); f != nil {
-		s.Fault = *f
-	}
-	s.Consuming = s.State == StateRunning && s.Fault == "" && w.now().Sub(s.LastLook) < 2*stallAfter
+	s.Consuming = s.State == StateRunning && s.Fault == "" && w.now().Sub(look) < 2*stallAfter
 	return s
 }
 

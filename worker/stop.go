@@ -8,61 +8,112 @@ import (
 )
 
 // lifecycle holds the contexts of a Worker. A warm stop has steps, and each
-// ends one of them: the context of Run ends claiming; work ends the handlers,
-// and only when the grace period is over, as a mail in the middle of DATA must
-// not be cut off by a SIGTERM; store ends the attempts to tell the broker what
-// became of them; lease ends the hold on what is left.
-type lifecycle struct{ work, store, lease context.Context }
+// ends one of them: the context of Run ends claiming, and accept soon after it
+// the sorting out of what was claimed; work ends the handlers, and only when the
+// grace period is over, as a mail in the middle of DATA must not be cut off by a
+// SIGTERM; store ends the attempts to tell the broker what became of them; lease
+// ends the hold on what is left.
+type lifecycle struct{ accept, work, store, lease context.Context }
 
 type lifecycleEnds struct {
-	work  context.CancelCauseFunc
-	store context.CancelFunc
-	lease context.CancelFunc
+	work                 context.CancelCauseFunc
+	accept, store, lease context.CancelFunc
 }
 
 func newLifecycle(ctx context.Context) (life lifecycle, end lifecycleEnds) {
 	base := context.WithoutCancel(ctx)
 	life.lease, end.lease = context.WithCancel(base)
 	life.store, end.store = context.WithCancel(life.lease)
+	life.accept, end.accept = context.WithCancel(life.store)
 	life.work, end.work = context.WithCancelCause(life.store)
 	return life, end
 }
 
-// cutOff is how long handlers get to return once their contexts have ended.
+// cutOff is how long handlers get to return once their contexts have ended, and
+// then the broker to be told of it.
 const cutOff = 3 * time.Second
 
-// stop gives back what has not begun and sees the rest to its end.
-func (w *Worker) stop(life lifecycle, end lifecycleEnds) {
+// stop gives back what has not begun and sees the rest to its end. The grace
+// period began with the stop.
+func (w *Worker) stop(life lifecycle, end lifecycleEnds, began time.Time) {
 	w.state.Store(int32(StateStopping))
 	waiting := slices.Concat(w.pool.close(), w.limits.drain(), w.eta.drain())
 	w.log.Info("worker stops", "running", w.pool.running(), "given_back", len(waiting), "grace", w.cfg.Grace)
 
-	// Both at once: with the broker away giving back takes its time.
-	returned, done := make(chan struct{}), make(chan struct{})
+	// Beside the tasks that run: with the broker away giving back takes its time.
+	returned := make(chan struct{})
 	go func() {
 		defer close(returned)
 		w.giveBack(life.store, waiting)
-	}()
-	if !w.drain() {
-		end.work(ErrStopped)
 		select {
 		case <-w.pool.drained():
-		case <-time.After(cutOff):
-			w.log.Error("tasks ignore the end of their context and are left behind", "running", w.pool.running())
+		case <-life.store.Done():
 		}
-	}
-	// After what had not begun, as it was claimed before; and all at once, as
-	// handlers end in any order.
-	go func() {
-		defer close(done)
-		<-returned
+		// After what had not begun, as it was claimed before; and all at once, as
+		// handlers end in any order.
 		w.giveBackDeliveries(life.store, w.cutShort.take())
 	}()
-	w.awaitBroker(done)
+	if !w.drain(w.cfg.Grace - time.Since(began)) {
+		end.work(ErrStopped)
+		w.awaitHandlers()
+	}
+	if !w.awaitBroker(returned) {
+		end.store()
+		w.broker.Reset() // what waits for an answer fails at once
+	}
 	end.store()
-	<-done
+	<-returned
 	w.pool.wg.Wait()
 	end.work(nil)
+}
+
+// awaitHandlers waits until no handler is at work any more.
+func (w *Worker) awaitHandlers() {
+	patience := time.NewTimer(cutOff)
+	defer patience.Stop()
+	select {
+	case <-w.calls.idle():
+	case <-patience.C:
+		w.log.Error("tasks ignore the end of their context and are left behind", "running", w.pool.running())
+	}
+}
+
+// calls counts the handlers at work. A WaitGroup would not do: it may not grow
+// from zero while somebody waits.
+type calls struct {
+	mu sync.Mutex
+	n  int
+	ch chan struct{} // closed when n is 0; nil when nobody waits
+}
+
+func (c *calls) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+}
+
+func (c *calls) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n--; c.n == 0 && c.ch != nil {
+		close(c.ch)
+		c.ch = nil
+	}
+}
+
+// idle is closed when no handler is at work.
+func (c *calls) idle() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == 0 {
+		closed := make(chan struct{})
+		close(closed)
+		return closed
+	}
+	if c.ch == nil {
+		c.ch = make(chan struct{})
+	}
+	return c.ch
 }
 
 // deliveries collects messages from many goroutines.
@@ -85,17 +136,18 @@ func (d *deliveries) take() []Delivery {
 	return all
 }
 
-// awaitBroker waits until everything was given back. StopNow leaves a second:
-// enough for a broker that answers, and no more for one that does not.
-func (w *Worker) awaitBroker(done <-chan struct{}) {
+// awaitBroker waits until everything was given back, and reports whether it was.
+// StopNow leaves a second: enough for a broker that answers, and no more for one
+// that does not.
+func (w *Worker) awaitBroker(done <-chan struct{}) bool {
 	patience, stopNow := time.NewTimer(cutOff), w.stopNow
 	defer patience.Stop()
 	for {
 		select {
 		case <-done:
-			return
+			return true
 		case <-patience.C:
-			return
+			return false
 		case <-stopNow:
 			stopNow = nil
 			patience.Reset(time.Second)
@@ -104,13 +156,13 @@ func (w *Worker) awaitBroker(done <-chan struct{}) {
 }
 
 // drain waits for the running tasks and reports whether they ended in time.
-func (w *Worker) drain() bool {
-	grace := time.NewTimer(w.cfg.Grace)
-	defer grace.Stop()
+func (w *Worker) drain(grace time.Duration) bool {
+	t := time.NewTimer(max(grace, 0))
+	defer t.Stop()
 	select {
 	case <-w.pool.drained():
 		return true
-	case <-grace.C:
+	case <-t.C:
 	case <-w.stopNow:
 	}
 	return false

@@ -34,15 +34,15 @@ type Worker struct {
 	// cutShort are the messages whose runs the end of the grace period has cut.
 	cutShort deliveries
 	stopNow  chan struct{}
+	calls    calls
 	once     sync.Once
 	begun    atomic.Bool
 	recycle  context.CancelFunc // ends Run as a stop does
 
-	round   atomic.Int64 // unix nanoseconds of the last complete look into the queues
-	fault   atomic.Pointer[string]
-	state   atomic.Int32
-	done    atomic.Int64 // tasks run to their end
-	aborted atomic.Int64 // handlers that ran on after their hard time limit
+	consuming consuming
+	foreign   foreign
+	state     atomic.Int32
+	aborted   atomic.Int64 // handlers that ran on after their hard time limit
 
 	counts counters
 }
@@ -102,7 +102,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		return fmt.Errorf("worker %s: Run was called twice; make a new Worker", w.cfg.Name)
 	}
 	err := w.broker.Consume(Session{
-		Node: w.cfg.Name, Queues: w.cfg.Queues,
+		Node: w.cfg.Name, Queues: w.cfg.Queues, Limits: w.cfg.Limits,
 		Lost:         w.lost,
 		DeadLettered: w.deadLettered,
 	})
@@ -110,13 +110,17 @@ func (w *Worker) Run(ctx context.Context) error {
 		return fmt.Errorf("worker %s: %w", w.cfg.Name, err)
 	}
 	w.log.Info("worker starts", "node", w.cfg.Name, "queues", w.cfg.Queues, "concurrency", w.cfg.Concurrency, "tasks", len(w.tasks))
-	w.round.Store(w.now().UnixNano())
+	w.consuming.looked(w.now())
 	w.state.Store(int32(StateRunning))
 
 	ctx, w.recycle = context.WithCancel(ctx)
 	defer w.recycle()
 	life, end := newLifecycle(ctx)
 	defer end.lease()
+	w.pool.most, w.pool.used = w.cfg.MaxTasks, func() {
+		w.log.Info("worker has begun as many tasks as it may", "tasks", w.cfg.MaxTasks)
+		w.recycle()
+	}
 	w.pool.run = func(r *request) { w.execute(life, r) }
 
 	var g errgroup.Group
@@ -124,13 +128,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	g.Go(func() error { w.watch(ctx); return nil })
 	g.Go(func() error {
 		defer end.lease()
-		var fetching sync.WaitGroup
-		fetching.Go(func() { w.fetch(ctx, life.store) })
-		fetching.Go(func() { w.releaseDue(ctx, life.store) })
-		fetching.Go(func() { w.releaseLimited(ctx, life.store) })
-		fetching.Go(func() { w.learnRevoked(ctx) })
-		fetching.Wait()
-		w.stop(life, end)
+		w.stop(life, end, w.consume(ctx, life, end))
 		return nil
 	})
 	err = g.Wait()
@@ -141,6 +139,42 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.log.Info("worker stopped", "node", w.cfg.Name)
 	return nil
 }
+
+// consume claims messages and brings them to the pool, until ctx ends; it returns
+// when that was.
+func (w *Worker) consume(ctx context.Context, life lifecycle, end lifecycleEnds) (stopped time.Time) {
+	var loops sync.WaitGroup
+	loops.Go(func() { w.fetch(ctx, life.accept) })
+	loops.Go(func() { w.releaseDue(ctx, life.accept) })
+	loops.Go(func() { w.releaseLimited(ctx, life.accept) })
+	loops.Go(func() { w.learnRevoked(ctx) })
+	ended := make(chan struct{})
+	var cut sync.WaitGroup
+	cut.Go(func() {
+		// What was claimed and is sorted out shall reach the broker, but not if
+		// that is away: the leases tell.
+		<-ctx.Done()
+		stopped = time.Now()
+		patience := time.NewTimer(acceptPatience)
+		defer patience.Stop()
+		select {
+		case <-ended:
+			return
+		case <-patience.C:
+		case <-w.stopNow:
+			w.broker.Reset()
+		}
+		end.accept()
+	})
+	loops.Wait()
+	close(ended)
+	cut.Wait()
+	end.accept()
+	return stopped
+}
+
+// acceptPatience is what a stop leaves for messages that were claimed already.
+const acceptPatience = time.Second
 
 // StopNow ends the grace period of a stop: the second SIGTERM of an impatient
 // operator. Contexts of running tasks end at once. It may be called at any time.
@@ -172,6 +206,10 @@ func (w *Worker) lost(claim string) {
 		return
 	}
 	w.counts.lost.Add(1)
+	if r.log == nil { // it only waited for its ETA
+		w.log.Warn("a message that waits is no longer ours: its lease ran out", "queue", r.delivery.Queue)
+		return
+	}
 	r.log.Warn("message is no longer ours: its lease ran out")
 	r.end(ErrLost)
 }
@@ -179,24 +217,6 @@ func (w *Worker) lost(claim string) {
 func (w *Worker) deadLettered(queue, reason string) {
 	w.counts.deadLettered.Add(1)
 	w.log.Error("message set aside in the dead letters", "queue", queue, "reason", reason)
-}
-
-// persist repeats op until it succeeds, ctx ends, or op says that the message
-// is not ours. What was decided must reach the broker, however long it is away.
-func (w *Worker) persist(ctx context.Context, what string, op func(context.Context) error) error {
-	var b retryPause
-	for {
-		err := op(ctx)
-		if err == nil || err == ErrLost {
-			return err
-		}
-		if b.report() {
-			w.log.Error("broker refused, will try again", "doing", what, "error", err)
-		}
-		if !b.sleep(ctx) {
-			return err
-		}
-	}
 }
 
 // result begins the stored form of the state of a task.
@@ -210,13 +230,4 @@ func (w *Worker) result(t *Task, state string) *protocol.Result {
 		}
 	}
 	return r
-}
-
-// ended counts a task that was run, and ends Run when it was the last one that
-// this process is to run.
-func (w *Worker) ended() {
-	if n := w.done.Add(1); w.cfg.MaxTasks > 0 && n == int64(w.cfg.MaxTasks) {
-		w.log.Info("worker has run as many tasks as it may", "tasks", n)
-		w.recycle()
-	}
 }

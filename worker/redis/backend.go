@@ -52,7 +52,7 @@ func (b *Broker) publish(ctx context.Context, c worker.Changes) error {
 		return nil
 	}
 	args := []any{c.Claim, "", 0, "0", b.orderedChords(), chordClaim, "", "", "", "", 0, 0}
-	held, _, err := b.carry(ctx, b.carryKeys(uuid.NewString(), "", ""), append(args, o.args...))
+	held, _, _, err := b.carry(ctx, b.carryKeys(uuid.NewString(), "", ""), append(args, o.args...))
 	if err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"math"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
 	"github.com/google/uuid"
@@ -34,22 +36,27 @@ type Broker struct {
 	session worker.Session
 	lists   []list // what is consumed, by step and then by queue
 
-	claiming   sync.Mutex // one claim at a time
-	epoch      int        // of the owner; a claim of an older one is refused
-	registered bool       // the owner and its epoch are in Redis
-	suspect    bool       // an earlier claim may have been carried out unseen
+	claiming   sync.Mutex   // one claim at a time
+	epoch      atomic.Int64 // of the owner; a claim of an older one is refused
+	registered bool         // the owner and its epoch are in Redis
+	suspect    bool         // an earlier claim may have been carried out unseen
 	number     int64
-	turn       int // rotates the queues
+	turn       int       // rotates the queues
+	brokenAt   time.Time // a list that cannot be read was told of
 
 	outMu sync.Mutex
-	out   map[string]bool // claims that we answer for; true: being settled
+	out   map[string]struct{} // claims that we answer for
 
-	peekers []*peeker
-	ready   chan struct{} // a message may be waiting
-	polling bool          // the server cannot block without taking
-	pollMu  sync.Mutex
+	peekers   []*peeker
+	ready     chan struct{} // a message may be waiting
+	polling   bool          // the server cannot block without taking
+	pollMu    sync.Mutex
+	waitFault atomic.Pointer[error] // why waiting did not work, to be told once
 
-	siblings map[string]identity // of other owners, as far as read
+	lastBeat     atomic.Pointer[time.Time] // our own heartbeat
+	judgeAfter   atomic.Pointer[time.Time] // until then nobody is called silent
+	silentOwners atomic.Pointer[[]string]
+	siblings     map[string]identity // of other owners, as far as read; of the recovery alone
 
 	listener *listener // for results
 }
@@ -71,7 +78,7 @@ func New(cfg Config) (*Broker, error) {
 		cfg: cfg, addr: addr, log: cfg.Logger, scripts: s,
 		keys:     newKeys(cfg.KeyPrefix, cfg.ResultKeyPrefix),
 		owner:    uuid.NewString(),
-		out:      map[string]bool{},
+		out:      map[string]struct{}{},
 		ready:    make(chan struct{}, 1),
 		slots:    make(chan struct{}, maxConns),
 		siblings: map[string]identity{},
@@ -132,7 +139,7 @@ func (b *Broker) Start(ctx context.Context, d worker.Delivery, st worker.Start) 
 			return started, fmt.Errorf("encode state %s: %w", st.Result.Status, err)
 		}
 	}
-	look, stored, crashes := "0", "0", ""
+	look, stored, crashes := "0", "0", b.keys.unacked
 	var base, score, id, entry string
 	if envErr == nil && env.Redelivered {
 		look, crashes = "1", b.keys.crashes(env.ID)
@@ -180,7 +187,7 @@ func (b *Broker) Held(ctx context.Context, claim string) (bool, error) {
 }
 
 // returnChunk bounds one script of Return.
-const returnChunk = 100
+const returnChunk = 250
 
 // Return implements [worker.Broker].
 func (b *Broker) Return(ctx context.Context, ds []worker.Delivery) error {
@@ -188,26 +195,61 @@ func (b *Broker) Return(ctx context.Context, ds []worker.Delivery) error {
 	for len(ds) > 0 {
 		chunk := ds[:min(returnChunk, len(ds))]
 		ds = ds[len(chunk):]
-		keys, args := []any{b.keys.unacked, b.keys.index}, []any{}
-		for _, d := range chunk {
-			raw := d.Raw
-			env, err := protocol.ParseEnvelope(raw)
-			if err == nil {
-				if raw, err = protocol.MarkRedelivered(raw); err != nil {
-					raw = d.Raw
+		rs := make([]returned, len(chunk))
+		for i, d := range chunk {
+			r := returned{claim: d.Claim, raw: d.Raw, queue: d.Queue}
+			if env, err := protocol.ParseEnvelope(d.Raw); err == nil {
+				r.priority, r.crashes, r.first = env.Priority, b.keys.crashes(env.ID), !env.Redelivered
+				if raw, err := protocol.MarkRedelivered(d.Raw); err == nil {
+					r.raw = raw
 				}
 			}
-			keys = append(keys, b.listKey(d.Queue, env.Priority), b.keys.crashes(env.ID))
-			args = append(args, d.Claim, raw)
+			rs[i] = r
 		}
-		if _, err := b.scriptInt(ctx, b.scripts.giveBack, len(keys), append(keys, args...)...); err != nil {
-			return fmt.Errorf("give back messages: %w", err)
+		if _, err := b.giveBack(ctx, rs); err != nil {
+			return err
 		}
 		for _, d := range chunk {
 			b.forget(d.Claim)
 		}
 	}
 	return nil
+}
+
+// returned is one message on its way back to the front of its list.
+type returned struct {
+	claim, queue string
+	priority     int
+	raw          []byte
+	crashes      string // key of the count of its crashes, "" for none
+	first        bool   // it had not been delivered before
+}
+
+func (b *Broker) giveBack(ctx context.Context, rs []returned) (int, error) {
+	keys := []any{b.keys.unacked, b.keys.index, b.keys.dead, b.keys.deadMeta, b.keys.deadIndex}
+	args := []any{b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds())}
+	for _, r := range rs {
+		first := "0"
+		if r.first {
+			first = "1"
+		}
+		keys = append(keys, b.listKey(r.queue, r.priority), b.orNone(r.crashes))
+		args = append(args, r.claim, r.raw, meta(r.queue, "queue cannot be written"), first)
+	}
+	n, err := b.scriptInt(ctx, b.scripts.giveBack, len(keys), append(keys, args...)...)
+	if err != nil {
+		return 0, fmt.Errorf("give back messages: %w", err)
+	}
+	return n, nil
+}
+
+// orNone stands in for a key that a script has no use for: an empty one would
+// need a permission of its own.
+func (b *Broker) orNone(key string) string {
+	if key == "" {
+		return b.keys.unacked
+	}
+	return key
 }
 
 // forget takes a claim off the list of what is renewed; it reports whether it

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/canvas"
@@ -107,7 +106,7 @@ func (b *Broker) destinations(ctx context.Context, p worker.Publication) ([]stri
 func (b *Broker) carryKeys(step, crashes, requeueList string) []any {
 	return []any{
 		b.keys.unacked, b.keys.index, b.keys.dead, b.keys.deadMeta, b.keys.deadIndex,
-		b.keys.step(step), crashes, requeueList,
+		b.keys.step(step), b.orNone(crashes), b.orNone(requeueList),
 	}
 }
 
@@ -166,16 +165,9 @@ func (b *Broker) settled(ctx context.Context, rows []chordRow, parts []canvas.Ch
 // than.
 func simple(s worker.Settlement) bool {
 	c := s.Changes
+	if s.Delivery.Claim == "" && (len(c.Publish) > 0 || s.DeadLetter != "") {
+		return false // no claim keeps it from happening twice
+	}
 	return s.Step == 0 && len(s.Bodies) == 0 && len(c.Sizes)+len(c.Groups)+len(c.Joins)+len(c.Results)+len(c.Members) == 0 &&
 		len(c.Publish) <= 1 && !slices.ContainsFunc(c.Publish, func(p worker.Publication) bool { return p.Queue == "" })
 }
-
-// stepToken names a settlement in the key that keeps it from happening twice.
-func stepToken(s worker.Settlement, fallback string) string {
-	if s.Delivery.Claim != "" {
-		return s.Delivery.Claim
-	}
-	return fallback
-}
-
-func itoa(n int) string { return strconv.Itoa(n) }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
 
@@ -30,15 +31,55 @@ func (b *Broker) Claim(ctx context.Context, max int) ([]worker.Delivery, error) 
 			return nil, fmt.Errorf("register as owner of claims: %w", err)
 		}
 	}
-
 	lists := b.rotated()
+	var verdicts []any
+	for {
+		c, err := b.claim(ctx, lists, max, verdicts)
+		if err != nil {
+			return nil, fmt.Errorf("claim messages: %w", err)
+		}
+		b.reportBroken(lists, c.broken)
+		b.reportDead(lists, c.dead)
+		switch {
+		case len(c.deliveries) > 0 || len(c.dead) > 0:
+			return c.deliveries, nil
+		case len(c.unsure) == 0 || verdicts != nil:
+			if len(c.broken) > 0 {
+				v := c.broken[0]
+				return nil, fmt.Errorf("claim messages: %s: %s", lists[v.list-1].key, v.text)
+			}
+			return nil, nil
+		}
+		// Nothing but what the script was not sure about: look, and come back at
+		// once. Who was quicker meanwhile may have it.
+		verdicts = b.judge(c.unsure)
+	}
+}
+
+// claimed is the answer of claim.lua.
+type claimed struct {
+	deliveries []worker.Delivery
+	dead       []verdict // reasons of dead letters
+	unsure     [][]byte
+	broken     []verdict // errors of lists
+}
+
+// verdict is what the script says of a list, by its number from 1.
+type verdict struct {
+	list int
+	text string
+}
+
+func (b *Broker) claim(ctx context.Context, lists []list, max int, verdicts []any) (claimed, error) {
 	keys := []any{b.keys.unacked, b.keys.index, b.keys.owner(b.owner), b.keys.dead, b.keys.deadMeta, b.keys.deadIndex}
-	args := []any{b.epoch, b.claimPrefix(), b.number, max, b.cfg.MaxMessageSize, claimBytes,
-		b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds())}
+	args := []any{b.epoch.Load(), b.claimPrefix(), b.number, max, b.cfg.MaxMessageSize, claimBytes,
+		b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds()), b.keys.crashesPrefix()}
 	for _, l := range lists {
 		keys = append(keys, l.key)
 		args = append(args, l.queue)
 	}
+	args = append(args, verdicts...)
+	b.number += int64(max) // whatever comes back: a name is never given twice
 	reply, err := redigo.Values(b.script(ctx, b.scripts.claim, len(keys), append(keys, args...)...))
 	if err != nil {
 		if hasCode(err, "STALECLAIM") {
@@ -46,91 +87,117 @@ func (b *Broker) Claim(ctx context.Context, max int) ([]worker.Delivery, error) 
 		} else {
 			b.suspect = true // it may have been carried out
 		}
-		return nil, fmt.Errorf("claim messages: %w", err)
+		return claimed{}, err
 	}
-	b.number += int64(max)
-	if len(reply) != 2 {
-		return nil, errors.New("claim messages: reply of the script is not understood")
-	}
-	ds, err := b.deliveries(lists, reply[0])
+	c, err := readClaimed(reply, lists)
 	if err != nil {
 		b.suspect = true
-		return nil, err
-	}
-	rescued, err := b.dead(ctx, lists, reply[1])
-	return append(ds, rescued...), err
-}
-
-func (b *Broker) deliveries(lists []list, reply any) ([]worker.Delivery, error) {
-	rows, err := redigo.Values(reply, nil)
-	if err != nil {
-		return nil, fmt.Errorf("read claimed messages: %w", err)
-	}
-	ds := make([]worker.Delivery, 0, len(rows))
-	for _, row := range rows {
-		var d worker.Delivery
-		var n int
-		cols, err := redigo.Values(row, nil)
-		if err == nil {
-			_, err = redigo.Scan(cols, &d.Claim, &n, &d.Raw)
-		}
-		if err != nil || n < 1 || n > len(lists) {
-			return nil, fmt.Errorf("read claimed messages: reply of the script is not understood: %w", err)
-		}
-		d.Queue = lists[n-1].queue
-		ds = append(ds, d)
+		return claimed{}, err
 	}
 	b.outMu.Lock()
-	for _, d := range ds {
-		b.out[d.Claim] = true
+	for _, d := range c.deliveries {
+		b.out[d.Claim] = struct{}{}
 	}
 	b.outMu.Unlock()
-	return ds, nil
+	return c, nil
 }
 
-// dead looks again at what the script set aside. The JSON parser of Redis is
-// less complete than Python's: what a complete one accepts is a message.
-func (b *Broker) dead(ctx context.Context, lists []list, reply any) (rescued []worker.Delivery, err error) {
-	rows, err := redigo.Values(reply, nil)
-	if err != nil {
-		return nil, fmt.Errorf("read what was set aside: %w", err)
+func readClaimed(reply []any, lists []list) (c claimed, err error) {
+	if len(reply) != 4 {
+		return c, errNotUnderstood
 	}
-	for _, row := range rows {
-		var claim, reason string
+	var rows [4][]any
+	for i, r := range reply {
+		if rows[i], err = redigo.Values(r, nil); err != nil {
+			return c, errors.Join(errNotUnderstood, err)
+		}
+	}
+	scan := func(row any, dst ...any) {
+		cols, e := redigo.Values(row, nil)
+		if e == nil {
+			_, e = redigo.Scan(cols, dst...)
+		}
+		err = errors.Join(err, e)
+	}
+	for _, row := range rows[0] {
+		var d worker.Delivery
 		var n int
-		var raw []byte
-		cols, err := redigo.Values(row, nil)
-		if err == nil {
-			_, err = redigo.Scan(cols, &claim, &n, &reason, &raw)
+		scan(row, &d.Claim, &n, &d.Raw, &d.Crashes)
+		if n < 1 || n > len(lists) {
+			return c, errNotUnderstood
 		}
-		if err != nil || n < 1 || n > len(lists) {
-			return rescued, fmt.Errorf("read what was set aside: reply of the script is not understood: %w", err)
-		}
-		queue := lists[n-1].queue
-		if len(raw) > 0 {
-			better := ""
-			_, err := protocol.Decode(raw, protocol.Limits{Size: b.cfg.MaxMessageSize})
-			if de, ok := errors.AsType[*protocol.DecodeError](err); ok {
-				better = string(de.Reason)
-			}
-			n, err := b.scriptInt(ctx, b.scripts.rescue, 5, b.keys.unacked, b.keys.index,
-				b.keys.dead, b.keys.deadMeta, b.keys.deadIndex, claim, queue, better)
-			if err == nil && n == 1 {
-				b.outMu.Lock()
-				b.out[claim] = true
-				b.outMu.Unlock()
-				rescued = append(rescued, worker.Delivery{Claim: claim, Queue: queue, Raw: raw})
-				continue
-			}
-			if better != "" {
-				reason = better
-			}
-		}
-		if b.session.DeadLettered != nil {
-			b.session.DeadLettered(queue, reason)
+		d.Queue = lists[n-1].queue
+		c.deliveries = append(c.deliveries, d)
+	}
+	for _, row := range rows[1] {
+		var claim string
+		var v verdict
+		scan(row, &claim, &v.list, &v.text)
+		c.dead = append(c.dead, v)
+	}
+	for _, row := range rows[2] {
+		raw, e := redigo.Bytes(row, nil)
+		err = errors.Join(err, e)
+		c.unsure = append(c.unsure, raw)
+	}
+	for _, row := range rows[3] {
+		var v verdict
+		scan(row, &v.list, &v.text)
+		c.broken = append(c.broken, v)
+	}
+	for _, v := range slices.Concat(c.dead, c.broken) {
+		if v.list < 1 || v.list > len(lists) {
+			return c, errNotUnderstood
 		}
 	}
-	return rescued, nil
+	return c, err
+}
+
+// judge looks with a complete parser at what the script was not sure about, and
+// returns each message with the reason for the dead letters, or "" when a Python
+// worker could put it back: then the engine says what else is wrong with it.
+func (b *Broker) judge(raws [][]byte) []any {
+	limits := b.session.Limits
+	limits.Size = b.cfg.MaxMessageSize
+	verdicts := make([]any, 0, 2*len(raws))
+	for _, raw := range raws {
+		_, err := protocol.Restorable(raw)
+		if err != nil {
+			if _, more := protocol.Decode(raw, limits); more != nil {
+				err = more // of the two the one that tells more
+			}
+		}
+		verdicts = append(verdicts, raw, reasonOf(err))
+	}
+	return verdicts
+}
+
+func reasonOf(err error) string {
+	if de, ok := errors.AsType[*protocol.DecodeError](err); ok {
+		return string(de.Reason)
+	}
+	return ""
+}
+
+func (b *Broker) reportDead(lists []list, dead []verdict) {
+	if b.session.DeadLettered == nil {
+		return
+	}
+	for _, v := range dead {
+		b.session.DeadLettered(lists[v.list-1].queue, v.text)
+	}
+}
+
+// reportBroken tells of lists that cannot be read, such as a key of another type,
+// once in ten seconds. The others go on.
+func (b *Broker) reportBroken(lists []list, broken []verdict) {
+	if len(broken) == 0 || time.Since(b.brokenAt) < 10*time.Second {
+		return
+	}
+	b.brokenAt = time.Now()
+	for _, v := range broken {
+		b.log.Error("a queue cannot be read and is passed over", "key", lists[v.list-1].key, "error", v.text)
+	}
 }
 
 // rotated returns the lists by priority, and within one priority with the
@@ -172,7 +239,7 @@ func newestFirst(ds []worker.Delivery) []worker.Delivery {
 // that hangs, refuses to run from here on; what such scripts have taken unseen
 // goes back into its queue.
 func (b *Broker) register(ctx context.Context) error {
-	next := b.epoch + 1
+	next := b.epoch.Load() + 1
 	info, err := thisProcess().encode()
 	if err != nil {
 		return err
@@ -194,26 +261,57 @@ func (b *Broker) register(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := b.beat(ctx); err != nil {
+	if err := b.beat(ctx); err != nil {
 		return err
 	}
 	if b.suspect {
-		orphans, err := b.claimsOf(ctx, b.owner)
+		if err := b.returnOrphans(ctx); err != nil {
+			return err
+		}
+	}
+	b.epoch.Store(next)
+	b.registered, b.suspect = true, false
+	return nil
+}
+
+// returnOrphans gives back what claims have taken whose answers got lost.
+func (b *Broker) returnOrphans(ctx context.Context) error {
+	orphans, err := b.claimsOf(ctx, b.owner)
+	if err != nil {
+		return err
+	}
+	b.outMu.Lock()
+	orphans = slices.DeleteFunc(orphans, func(claim string) bool { _, ok := b.out[claim]; return ok })
+	b.outMu.Unlock()
+	if len(orphans) == 0 {
+		return nil
+	}
+	back := 0
+	for _, claim := range orphans {
+		n, err := b.returnOrphan(ctx, claim)
 		if err != nil {
 			return err
 		}
-		b.outMu.Lock()
-		orphans = slices.DeleteFunc(orphans, func(claim string) bool { return b.out[claim] })
-		b.outMu.Unlock()
-		for _, claim := range orphans {
-			if err := b.restoreOwn(ctx, claim); err != nil {
-				return err
-			}
-		}
-		if len(orphans) > 0 {
-			b.log.Warn("messages of a claim that got lost on its way went back to their queues", "messages", len(orphans))
+		back += n
+	}
+	b.log.Warn("messages of a claim that got lost on its way went back to their queues", "messages", back)
+	return nil
+}
+
+// returnOrphan gives back a message that nobody has seen, as it was.
+func (b *Broker) returnOrphan(ctx context.Context, claim string) (int, error) {
+	entries, err := b.entries(ctx, []string{claim})
+	if err != nil || entries[0] == nil {
+		return 0, err
+	}
+	e, err := protocol.ParseEntry(entries[0])
+	if err == nil {
+		var env protocol.Envelope
+		if env, err = protocol.ParseEnvelope(e.Raw); err == nil {
+			return b.giveBack(ctx, []returned{{claim: claim, raw: e.Raw, queue: e.RoutingKey, priority: env.Priority}})
 		}
 	}
-	b.epoch, b.registered, b.suspect = next, true, false
-	return nil
+	// It was entered, so it should have been readable. A person has to look.
+	_, err = b.restore(ctx, "", []expired{{claim: claim}})
+	return 0, err
 }

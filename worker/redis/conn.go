@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
@@ -63,8 +64,12 @@ func (b *Broker) dialOptions() []redigo.DialOption {
 func (b *Broker) netDial(ctx context.Context, network, host string) (net.Conn, error) {
 	d := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	nc, err := d.DialContext(ctx, network, host)
-	if err != nil || !b.addr.tls {
-		return nc, err
+	if err != nil {
+		return nil, err
+	}
+	nc = b.current().track(nc)
+	if !b.addr.tls {
+		return nc, nil
 	}
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if b.cfg.TLS != nil {
@@ -101,7 +106,7 @@ func (b *Broker) do(ctx context.Context, fn func(redigo.Conn) error) error {
 	defer c.Close()
 	err = fn(c)
 	if err != nil && (c.Err() != nil || wrongServer(err)) {
-		b.replace(g)
+		b.replace(g, false)
 	}
 	return err
 }
@@ -112,17 +117,51 @@ type generation struct {
 	pool *redigo.Pool
 	over context.Context // ends when the set is replaced
 	end  context.CancelFunc
+
+	mu   sync.Mutex
+	open map[net.Conn]struct{}
 }
 
 func (b *Broker) newGeneration() *generation {
-	g := &generation{pool: b.newPool()}
+	g := &generation{pool: b.newPool(), open: map[net.Conn]struct{}{}}
 	g.over, g.end = context.WithCancel(context.Background())
 	return g
 }
 
+// track returns nc as a member of the generation, until it is closed.
+func (g *generation) track(nc net.Conn) net.Conn {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.open[nc] = struct{}{}
+	return &trackedConn{nc, g}
+}
+
+type trackedConn struct {
+	net.Conn
+	g *generation
+}
+
+func (c *trackedConn) Close() error {
+	c.g.mu.Lock()
+	delete(c.g.open, c.Conn)
+	c.g.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// close gives the connections up; those in use live until they are given back.
 func (g *generation) close() error {
 	g.end()
-	return g.pool.Close() // connections in use are closed when they are given back
+	return g.pool.Close()
+}
+
+// cut closes the connections under whoever uses them: what waits for an answer
+// fails at once.
+func (g *generation) cut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for nc := range g.open {
+		_ = nc.Close() // it is given up
+	}
 }
 
 func (b *Broker) current() *generation {
@@ -132,10 +171,10 @@ func (b *Broker) current() *generation {
 }
 
 // Reset implements [worker.Broker].
-func (b *Broker) Reset() { b.replace(b.current()) }
+func (b *Broker) Reset() { b.replace(b.current(), true) }
 
 // replace begins a new generation after g, unless somebody was quicker.
-func (b *Broker) replace(g *generation) {
+func (b *Broker) replace(g *generation, cut bool) {
 	b.connsMu.Lock()
 	if b.conns != g {
 		b.connsMu.Unlock()
@@ -144,6 +183,9 @@ func (b *Broker) replace(g *generation) {
 	b.conns = b.newGeneration()
 	b.connsMu.Unlock()
 	_ = g.close() // of connections that are given up anyway
+	if cut {
+		g.cut()
+	}
 }
 
 // wrongServer reports whether err is the answer of a server that another
@@ -168,10 +210,10 @@ func hasCode(err error, code string) bool {
 	return errors.As(err, &e) && strings.HasPrefix(string(e), code)
 }
 
-// unknownCommand reports whether the server does not have the command.
-func unknownCommand(err error) bool {
+// notToBeHad reports whether the server does not have the command, or not for us.
+func notToBeHad(err error) bool {
 	var e redigo.Error
-	return errors.As(err, &e) && strings.Contains(strings.ToLower(string(e)), "unknown command")
+	return errors.As(err, &e) && (strings.Contains(strings.ToLower(string(e)), "unknown command") || strings.HasPrefix(string(e), "NOPERM"))
 }
 
 // script runs s with keysAndArgs, of which the first n are keys.

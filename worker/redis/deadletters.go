@@ -126,8 +126,8 @@ func (b *Broker) RetryDeadLetter(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("dead letter %s: %w", id, err)
 	}
-	n, err := b.scriptInt(ctx, b.scripts.revive, 5, b.keys.dead, b.keys.deadMeta, b.keys.deadIndex,
-		b.listKey(queue, m.Priority), b.keys.crashes(m.ID), id, raw)
+	n, err := b.scriptInt(ctx, b.scripts.revive, 6, b.keys.dead, b.keys.deadMeta, b.keys.deadIndex,
+		b.listKey(queue, m.Priority), b.keys.crashes(m.ID), b.keys.result(m.ID), id, raw)
 	if err != nil {
 		return fmt.Errorf("put dead letter %s back into its queue: %w", id, err)
 	}

@@ -2,9 +2,11 @@ package redis
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 )
 
 // identity tells processes on one machine apart, so that the death of a
@@ -44,7 +46,12 @@ func (id identity) dead(other identity) bool {
 		return false
 	}
 	start, state, ok := processStat(other.PID)
-	return !ok || start != other.Start || state == "Z" || state == "X"
+	if !ok {
+		// What cannot be read may live: /proc hides the processes of others from
+		// some users (hidepid). The kernel does not.
+		return errors.Is(syscall.Kill(other.PID, 0), syscall.ESRCH)
+	}
+	return start != other.Start || state == "Z" || state == "X"
 }
 
 // processStat reads the start time and the state of a process; ok is false when

@@ -40,8 +40,10 @@ func (k keys) crashes(id string) string {
 	if id == "" {
 		return ""
 	}
-	return k.prefix + "_goworker.1.crashes." + id
+	return k.crashesPrefix() + id
 }
+
+func (k keys) crashesPrefix() string { return k.prefix + "_goworker.1.crashes." }
 
 // step keeps a settlement of several steps from being carried out twice.
 func (k keys) step(token string) string { return k.prefix + "_goworker.1.step." + token }

@@ -19,8 +19,13 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	loops.Go(func() { b.once(ctx, "look at the server", b.advise) })
 	loops.Go(func() { b.every(ctx, b.renewInterval(), "renew leases", b.renew) })
-	loops.Go(func() { b.every(ctx, b.cfg.OwnerTimeout/5, "keep up the heartbeat", b.heartbeat) })
+	loops.Go(func() { b.every(ctx, b.cfg.OwnerTimeout/5, "keep up the heartbeat", b.beat) })
+	// Apart from the heartbeat: giving back what a dead worker held takes its time,
+	// and whoever is silent meanwhile counts as dead himself.
+	loops.Go(func() { b.every(ctx, b.cfg.OwnerTimeout/5, "recover from dead workers", b.recoverOwners) })
 	loops.Go(func() { b.every(ctx, b.recoverInterval(), "recover expired messages", b.recoverExpired) })
+	cut := context.AfterFunc(ctx, b.Reset) // what waits for an answer need not
+	defer cut()
 	loops.Wait()
 	b.unfollow()
 	b.leave()
@@ -92,11 +97,17 @@ func (b *Broker) renew(ctx context.Context) error {
 	for len(claims) > 0 {
 		chunk := claims[:min(renewChunk, len(claims))]
 		claims = claims[len(chunk):]
-		args := []any{b.keys.unacked, b.keys.index}
+		args := []any{b.keys.unacked, b.keys.index, b.keys.owner(b.owner), b.epoch.Load()}
 		for _, claim := range chunk {
 			args = append(args, claim)
 		}
-		gone, err := redigo.Strings(b.script(ctx, b.scripts.renew, 2, args...))
+		gone, err := redigo.Strings(b.script(ctx, b.scripts.renew, 3, args...))
+		if hasCode(err, "STALECLAIM") {
+			// The data of the server is gone, or an older one is back. What runs
+			// here may end; nobody else has it.
+			b.log.Warn("redis does not know this worker any more: it has lost data")
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -110,73 +121,20 @@ func (b *Broker) renew(ctx context.Context) error {
 	return nil
 }
 
-// beat says that we live, and returns the owners that are silent for too long.
-func (b *Broker) beat(ctx context.Context) ([]string, error) {
-	return redigo.Strings(b.script(ctx, b.scripts.heartbeat, 2, b.keys.owners, b.keys.owner(b.owner),
+// beat says that we live, and learns who does not.
+func (b *Broker) beat(ctx context.Context) error {
+	silent, err := redigo.Strings(b.script(ctx, b.scripts.heartbeat, 2, b.keys.owners, b.keys.owner(b.owner),
 		b.owner, b.cfg.OwnerTimeout.Seconds()))
-}
-
-// heartbeat says that we live, and gives back what dead siblings held.
-func (b *Broker) heartbeat(ctx context.Context) error {
-	silent, err := b.beat(ctx)
 	if err != nil {
 		return err
 	}
-	dead, err := b.provenDead(ctx)
-	if err != nil {
-		return err
-	}
-	done := map[string]bool{b.owner: true}
-	for _, owner := range append(dead, silent...) {
-		if done[owner] {
-			continue
-		}
-		done[owner] = true
-		if err := b.recoverOwner(ctx, owner); err != nil {
-			return err
-		}
+	now := time.Now()
+	b.silentOwners.Store(&silent)
+	if last := b.lastBeat.Swap(&now); last != nil && now.Sub(*last) > b.cfg.OwnerTimeout/2 {
+		// We were away, and so may all have been.
+		b.judgeAfter.Store(new(now.Add(b.cfg.OwnerTimeout)))
 	}
 	return nil
-}
-
-// provenDead returns the owners whose processes, on this machine, have ended,
-// and marks them so.
-func (b *Broker) provenDead(ctx context.Context) ([]string, error) {
-	self := thisProcess()
-	if self.Boot == "" {
-		return nil, nil
-	}
-	var dead []string
-	err := b.do(ctx, func(c redigo.Conn) error {
-		owners, err := redigo.Strings(c.Do("ZRANGE", b.keys.owners, 0, -1))
-		if err != nil {
-			return err
-		}
-		known := map[string]identity{}
-		for _, owner := range owners {
-			id, ok := b.siblings[owner]
-			if !ok {
-				text, err := redigo.String(c.Do("HGET", b.keys.owner(owner), "identity"))
-				if err == redigo.ErrNil {
-					continue
-				}
-				if err != nil {
-					return err
-				}
-				id = decodeIdentity(text)
-			}
-			known[owner] = id
-			if owner != b.owner && self.dead(id) {
-				if _, err := c.Do("ZADD", b.keys.owners, "XX", 0, owner); err != nil {
-					return err
-				}
-				dead = append(dead, owner)
-			}
-		}
-		b.siblings = known
-		return nil
-	})
-	return dead, err
 }
 
 // leave takes us off the list of owners when nothing is left behind.
@@ -184,10 +142,13 @@ func (b *Broker) leave() {
 	b.outMu.Lock()
 	left := len(b.out)
 	b.outMu.Unlock()
-	if left > 0 {
+	b.claiming.Lock()
+	suspect := b.suspect
+	b.claiming.Unlock()
+	if left > 0 || suspect {
 		return // others take over when the heartbeat has run out
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	err := b.do(ctx, func(c redigo.Conn) error {
 		if _, err := c.Do("ZREM", b.keys.owners, b.owner); err != nil {
@@ -200,3 +161,6 @@ func (b *Broker) leave() {
 		b.log.Warn("cannot sign off, the entry expires by itself", "error", err)
 	}
 }
+
+// leaveTimeout bounds the last word of a broker: nothing depends on it.
+const leaveTimeout = time.Second

@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -15,10 +14,11 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// recoverPage bounds one page of a scan.
-const recoverPage = 500
+// recoverPage bounds one page of a scan, and one script.
+const recoverPage = 250
 
-// expired is an entry of unacked_index that nobody has renewed.
+// expired is a claim that is to be given back. With a score, only if it still
+// has that score.
 type expired struct{ claim, score string }
 
 // recoverExpired gives back what was not acknowledged within the visibility
@@ -43,17 +43,13 @@ func (b *Broker) recoverExpired(ctx context.Context) error {
 	}()
 
 	for {
-		page, err := b.expiredPage(ctx)
+		page, err := b.expiredPage(ctx) // newest first, so that the oldest ends in front
 		if err != nil {
 			return err
 		}
-		moved := 0
-		for _, e := range page { // newest first, so that the oldest ends in front
-			n, err := b.restore(ctx, e.claim, e.score, "")
-			if err != nil {
-				return err
-			}
-			moved += n
+		moved, err := b.restore(ctx, "", page)
+		if err != nil {
+			return err
 		}
 		if moved > 0 {
 			b.log.Warn("messages were not acknowledged in time and are delivered again", "messages", moved)
@@ -87,143 +83,68 @@ func (b *Broker) expiredPage(ctx context.Context) ([]expired, error) {
 	return page, err
 }
 
-// recoverOwner gives back what a dead worker of our kind held.
-func (b *Broker) recoverOwner(ctx context.Context, owner string) error {
-	var locked bool
-	err := b.do(ctx, func(c redigo.Conn) error {
-		reply, err := redigo.String(c.Do("SET", b.keys.recovery(owner), b.owner, "NX", "PX", 5000))
-		locked = reply == "OK"
-		if err == redigo.ErrNil {
-			return nil
-		}
-		return err
-	})
-	if err != nil || !locked {
-		return err
+// restore gives messages back to the fronts of their lists, in one step, if their
+// claims still have those scores and owner, unless that is "", is still dead. What
+// nobody could ever read there goes to the dead letters. It returns the number of
+// those that it moved.
+func (b *Broker) restore(ctx context.Context, owner string, es []expired) (int, error) {
+	if len(es) == 0 {
+		return 0, nil
 	}
-	claims, err := b.claimsOf(ctx, owner)
-	if err != nil {
-		return err
+	claims := make([]string, len(es))
+	for i, e := range es {
+		claims[i] = e.claim
 	}
-	moved := 0
-	for _, claim := range claims {
-		n, err := b.restore(ctx, claim, "", owner)
-		if err != nil {
-			return err
-		}
-		moved += n
-	}
-	if len(claims) > 0 {
-		b.log.Warn("a worker is gone, its messages are delivered again", "owner", owner, "messages", moved)
-	}
-	if moved < len(claims) {
-		return nil // it came back to life, or is not done yet
-	}
-	return b.do(ctx, func(c redigo.Conn) error {
-		if _, err := c.Do("ZREM", b.keys.owners, owner); err != nil {
-			return err
-		}
-		_, err := c.Do("DEL", b.keys.owner(owner))
-		return err
-	})
-}
-
-// claimsOf returns what owner holds, the newest first.
-func (b *Broker) claimsOf(ctx context.Context, owner string) ([]string, error) {
-	var claims []string
-	err := b.do(ctx, func(c redigo.Conn) error {
-		cursor := "0"
-		for {
-			reply, err := redigo.Values(c.Do("ZSCAN", b.keys.index, cursor, "MATCH", owner+":*", "COUNT", recoverPage))
-			if err != nil {
-				return err
-			}
-			var flat []string
-			if _, err := redigo.Scan(reply, &cursor, &flat); err != nil {
-				return err
-			}
-			for i := 0; i < len(flat); i += 2 {
-				if o, ok := ownerOf(flat[i]); ok && o == owner {
-					claims = append(claims, flat[i])
-				}
-			}
-			if cursor == "0" {
-				return nil
-			}
-		}
-	})
-	slices.Sort(claims) // a scan may name one twice
-	claims = slices.Compact(claims)
-	slices.Reverse(claims)
-	return claims, err
-}
-
-// restore gives one message back to the front of its list, if the claim still
-// has that score, or its owner is still dead. It reports how many it moved.
-func (b *Broker) restore(ctx context.Context, claim, score, owner string) (int, error) {
-	entry, ok, err := b.entry(ctx, claim)
+	entries, err := b.entries(ctx, claims)
 	if err != nil {
 		return 0, err
 	}
-	var raw, deadRaw, deadMeta []byte
-	var lists []string
-	if ok {
-		raw, lists, err = b.destination(ctx, entry)
-		if err != nil {
-			return 0, err
-		}
-		if len(lists) == 0 {
-			// Nobody could ever read it there, and it would crash the Python
-			// workers that try.
-			deadRaw, deadMeta = entry, meta("", "not restorable")
-			if e, err := protocol.ParseEntry(entry); err == nil {
-				deadRaw, deadMeta = e.Raw, meta(e.RoutingKey, "not restorable")
-			}
-			raw = nil
-		}
-	}
 	keys := []any{b.keys.unacked, b.keys.index, b.keys.owners, b.keys.dead, b.keys.deadMeta, b.keys.deadIndex}
-	for _, l := range lists {
-		keys = append(keys, l)
-	}
-	n, err := b.scriptInt(ctx, b.scripts.restore, len(keys), append(keys,
-		claim, score, owner, b.cfg.OwnerTimeout.Seconds(), raw, deadRaw, deadMeta,
-		b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds()))...)
-	if err != nil {
-		return 0, fmt.Errorf("give back a message: %w", err)
-	}
-	if n == 2 && ok && b.session.DeadLettered != nil {
-		b.session.DeadLettered("", "not restorable")
-	}
-	return min(n, 1), nil
-}
-
-// restoreOwn gives back a message that we took without knowing.
-func (b *Broker) restoreOwn(ctx context.Context, claim string) error {
-	entry, ok, err := b.entry(ctx, claim)
-	if err != nil || !ok {
-		return err
-	}
-	e, err := protocol.ParseEntry(entry)
-	if err != nil {
-		return fmt.Errorf("read own claim: %w", err)
-	}
-	env, _ := protocol.ParseEnvelope(e.Raw)
-	_, err = b.scriptInt(ctx, b.scripts.giveBack, 4, b.keys.unacked, b.keys.index,
-		b.listKey(e.RoutingKey, env.Priority), "", claim, e.Raw)
-	return err
-}
-
-func (b *Broker) entry(ctx context.Context, claim string) (entry []byte, ok bool, err error) {
-	err = b.do(ctx, func(c redigo.Conn) (err error) {
-		entry, err = redigo.Bytes(c.Do("HGET", b.keys.unacked, claim))
-		if errors.Is(err, redigo.ErrNil) {
-			return nil
+	args := []any{owner, b.cfg.OwnerTimeout.Seconds(), b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds())}
+	for i, e := range es {
+		var raw []byte
+		var lists []string
+		if entries[i] != nil {
+			if raw, lists, err = b.destination(ctx, entries[i]); err != nil {
+				return 0, err
+			}
 		}
-		ok = err == nil
+		deadRaw, queue := entries[i], ""
+		if entry, err := protocol.ParseEntry(entries[i]); err == nil {
+			deadRaw, queue = entry.Raw, entry.RoutingKey
+		}
+		args = append(args, e.claim, e.score, raw, deadRaw, meta(queue, "not restorable"), len(lists))
+		for _, l := range lists {
+			args = append(args, l)
+		}
+	}
+	counts, err := redigo.Ints(b.script(ctx, b.scripts.restore, len(keys), append(keys, args...)...))
+	if err != nil || len(counts) != 2 {
+		return 0, fmt.Errorf("give back messages: %w", err)
+	}
+	for range counts[1] {
+		if b.session.DeadLettered != nil {
+			b.session.DeadLettered("", "not restorable")
+		}
+	}
+	return counts[0] + counts[1], nil
+}
+
+// entries returns what is in the books of the unacknowledged, nil for nothing.
+func (b *Broker) entries(ctx context.Context, claims []string) ([][]byte, error) {
+	args := []any{b.keys.unacked}
+	for _, c := range claims {
+		args = append(args, c)
+	}
+	var entries [][]byte
+	err := b.do(ctx, func(c redigo.Conn) (err error) {
+		entries, err = redigo.ByteSlices(c.Do("HMGET", args...))
 		return err
 	})
-	return entry, ok, err
+	if err != nil || len(entries) != len(claims) {
+		return nil, fmt.Errorf("read unacknowledged messages: %w", err)
+	}
+	return entries, nil
 }
 
 // destination works out what goes back where: the message marked as

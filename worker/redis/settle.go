@@ -25,13 +25,13 @@ func (b *Broker) ending(s worker.Settlement) ending {
 	var e ending
 	d := s.Delivery
 	env, err := protocol.ParseEnvelope(d.Raw)
-	if err == nil && (env.Redelivered || s.Requeue) {
+	if err == nil && (env.Redelivered || s.Requeue == worker.RequeueRedelivered) {
 		e.crashes = b.keys.crashes(env.ID)
 	}
-	if s.Requeue {
-		e.requeueList = b.listKey(d.Queue, env.Priority)
-		if e.requeue, err = protocol.MarkRedelivered(d.Raw); err != nil {
-			e.requeue = d.Raw
+	if s.Requeue != worker.NoRequeue {
+		e.requeueList, e.requeue = b.listKey(d.Queue, env.Priority), d.Raw
+		if marked, err := protocol.MarkRedelivered(d.Raw); err == nil && s.Requeue == worker.RequeueRedelivered {
+			e.requeue = marked
 		}
 	}
 	if s.DeadLetter != "" {
@@ -76,13 +76,16 @@ func (b *Broker) Settle(ctx context.Context, s worker.Settlement) (worker.Settle
 	}
 	args := []any{claim, token, s.Step, "1", b.orderedChords(), chordClaim,
 		e.requeue, e.deadRaw, e.deadMeta, e.deadID, b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds())}
-	held, rows, err := b.carry(ctx, b.carryKeys(token, e.crashes, e.requeueList), append(args, o.args...))
+	held, rows, broken, err := b.carry(ctx, b.carryKeys(token, e.crashes, e.requeueList), append(args, o.args...))
 	if err != nil {
 		return worker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
 	}
 	if !held {
 		b.forget(claim)
 		return worker.Settled{}, worker.ErrLost
+	}
+	for _, base := range broken {
+		b.log.Error("a chord cannot be counted: its keys are of another type than expected", "key", base)
 	}
 	if len(rows) == 0 {
 		b.forget(claim)
@@ -111,8 +114,8 @@ func (b *Broker) settleSimple(ctx context.Context, s worker.Settlement) error {
 	}
 	e := b.ending(s)
 	n, err := b.scriptInt(ctx, b.scripts.settle, 9,
-		b.keys.unacked, b.keys.index, resultKey, publishList, e.requeueList,
-		b.keys.dead, b.keys.deadMeta, b.keys.deadIndex, e.crashes,
+		b.keys.unacked, b.keys.index, b.orNone(resultKey), b.orNone(publishList), b.orNone(e.requeueList),
+		b.keys.dead, b.keys.deadMeta, b.keys.deadIndex, b.orNone(e.crashes),
 		s.Delivery.Claim, result, b.resultExpires(), success, publication, e.requeue,
 		e.deadRaw, e.deadMeta, e.deadID, b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds()))
 	if err != nil {
@@ -126,44 +129,37 @@ func (b *Broker) settleSimple(ctx context.Context, s worker.Settlement) error {
 }
 
 // carry runs carry.lua and takes its answer apart.
-func (b *Broker) carry(ctx context.Context, keys, args []any) (held bool, rows []chordRow, err error) {
+func (b *Broker) carry(ctx context.Context, keys, args []any) (held bool, rows []chordRow, broken []string, err error) {
 	reply, err := redigo.Values(b.script(ctx, b.scripts.carry, len(keys), append(keys, args...)...))
 	if err != nil {
-		return false, nil, err
+		return false, nil, nil, err
 	}
 	var code int
 	if reply, err = redigo.Scan(reply, &code); err != nil {
-		return false, nil, err
+		return false, nil, nil, err
 	}
-	switch {
-	case code == 0:
-		return false, nil, nil
-	case code == 1:
-		return true, nil, nil
-	case len(reply) != 1:
-		return false, nil, errNotUnderstood
+	if code == 0 {
+		return false, nil, nil, nil
 	}
-	all, err := redigo.Values(reply[0], nil)
-	if err != nil {
-		return false, nil, err
+	var chords []any
+	if _, err := redigo.Scan(reply, &chords, &broken); err != nil {
+		return false, nil, nil, errors.Join(errNotUnderstood, err)
 	}
-	for _, one := range all {
+	for _, one := range chords {
 		cols, err := redigo.Values(one, nil)
 		if err != nil {
-			return false, nil, err
+			return false, nil, nil, errors.Join(errNotUnderstood, err)
 		}
 		var row chordRow
-		var entries any
 		if cols, err = redigo.Scan(cols, &row.base, &row.member, &row.state, &row.saved); err != nil || len(cols) != 1 {
-			return false, nil, errors.Join(errNotUnderstood, err)
+			return false, nil, nil, errors.Join(errNotUnderstood, err)
 		}
-		entries = cols[0]
-		if row.entries, err = redigo.ByteSlices(entries, nil); err != nil {
-			return false, nil, err
+		if row.entries, err = redigo.ByteSlices(cols[0], nil); err != nil {
+			return false, nil, nil, errors.Join(errNotUnderstood, err)
 		}
 		rows = append(rows, row)
 	}
-	return true, rows, nil
+	return true, rows, broken, nil
 }
 
 var errNotUnderstood = errors.New("reply of the script is not understood")

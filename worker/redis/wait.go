@@ -2,6 +2,8 @@ package redis
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
@@ -26,6 +28,10 @@ func (b *Broker) Wait(ctx context.Context) error {
 	case <-ctx.Done():
 	case <-b.ready:
 	case <-t.C:
+	}
+	// A server that is full answers a claim of nothing, and lets nobody wait.
+	if err := b.waitFault.Swap(nil); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("wait for messages: %w", *err)
 	}
 	return nil
 }
@@ -66,6 +72,7 @@ func (p *peeker) run(ctx context.Context) {
 			c.Close()
 		}
 	}()
+	pause := firstPause
 	for {
 		select {
 		case <-ctx.Done():
@@ -86,24 +93,52 @@ func (p *peeker) run(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err == nil && !found:
-			// Whoever armed us is still waiting, or will arm us again: a
-			// message may come any time.
-			p.arm()
-			continue
-		case unknownCommand(err):
+		case err == nil:
+			pause = firstPause
+			if !found {
+				// Whoever armed us is still waiting, or will arm us again: a message
+				// may come any time.
+				p.arm()
+				continue
+			}
+		case notToBeHad(err):
 			p.b.fallBack()
-		case err != nil:
-			if c != nil {
+		default:
+			if c != nil && c.Err() != nil {
 				c.Close()
 				c = nil
-				// The other connections lead to the same server: a claim over
-				// one of them would hang as this one did.
-				p.b.replace(g)
+				// The other connections lead to the same server: a claim over one of
+				// them would hang as this one did.
+				p.b.replace(g, true)
 			}
-			// The claim that follows sees the fault too and backs off.
+			// The claim that follows may work all the same, and find nothing: a
+			// server that is full answers to those who only ask. Without a pause
+			// that would be a loop.
+			if !p.rest(ctx, &pause) {
+				return
+			}
+			p.b.waitFault.Store(&err)
 		}
 		p.b.signal()
+	}
+}
+
+// firstPause and lastPause bound the backoff of a peeker that is refused.
+const (
+	firstPause = 20 * time.Millisecond
+	lastPause  = time.Second
+)
+
+// rest waits and reports whether ctx is still alive.
+func (p *peeker) rest(ctx context.Context, pause *time.Duration) bool {
+	t := time.NewTimer(*pause/2 + rand.N(*pause/2+1))
+	defer t.Stop()
+	*pause = min(2**pause, lastPause)
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
 	}
 }
 
@@ -129,6 +164,6 @@ func (b *Broker) fallBack() {
 	defer b.pollMu.Unlock()
 	if !b.polling {
 		b.polling = true
-		b.log.Info("the server has no BLMOVE (Redis 6.2 and newer have): queues are polled", "interval", b.cfg.PollInterval)
+		b.log.Info("the server does not let us wait with BLMOVE (Redis 6.2 and newer do): queues are polled", "interval", b.cfg.PollInterval)
 	}
 }

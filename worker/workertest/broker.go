@@ -15,23 +15,24 @@ import (
 // Broker is a [worker.Broker] in memory, for tests. It keeps no leases: what
 // is claimed stays claimed until it is settled, returned or taken by Steal.
 type Broker struct {
-	mu      sync.Mutex
-	session worker.Session
-	lists   map[string][][]*entry // by queue, then by step; the first element is consumed next
-	claimed map[string]*entry
-	results map[string]*protocol.Result
-	history []protocol.Result
-	dead    []worker.DeadLetter
-	crashes map[string]int
-	chords  map[string]*chord
-	groups  map[string]protocol.Raw
-	steps   map[string]int // of the settlements of a claim
-	revoked worker.Revocation
-	limits  map[string]time.Time
-	number  int
-	hold    bool
-	sent    []worker.Publication
-	changed chan struct{} // closed and replaced at every change
+	mu       sync.Mutex
+	session  worker.Session
+	lists    map[string][][]*entry // by queue, then by step; the first element is consumed next
+	claimed  map[string]*entry
+	results  map[string]*protocol.Result
+	history  []protocol.Result
+	dead     []worker.DeadLetter
+	crashes  map[string]int
+	chords   map[string]*chord
+	groups   map[string]protocol.Raw
+	steps    map[string]int // of the settlements of a claim
+	revoked  worker.Revocation
+	limits   map[string]time.Time
+	number   int
+	hold     bool
+	requeued int
+	sent     []worker.Publication
+	changed  chan struct{} // closed and replaced at every change
 }
 
 type entry struct {
@@ -215,12 +216,16 @@ func (b *Broker) Claim(_ context.Context, max int) ([]worker.Delivery, error) {
 				*l = (*l)[1:]
 				b.number++
 				d := worker.Delivery{Claim: fmt.Sprintf("claim-%06d", b.number), Queue: q, Raw: e.raw}
-				if _, err := protocol.ParseEnvelope(e.raw); err != nil {
+				env, err := protocol.ParseEnvelope(e.raw)
+				if err != nil {
 					b.bury(d, "not-json")
 					if b.session.DeadLettered != nil {
 						b.session.DeadLettered(q, "not-json")
 					}
 					continue
+				}
+				if env.Redelivered {
+					d.Crashes = b.crashes[env.ID] + 1
 				}
 				b.claimed[d.Claim] = e
 				ds = append(ds, d)
@@ -303,12 +308,13 @@ func (b *Broker) Settle(_ context.Context, s worker.Settlement) (worker.Settled,
 	}
 	delete(b.steps, d.Claim)
 	delete(b.crashes, env.ID)
-	if s.Requeue {
+	if s.Requeue != worker.NoRequeue {
 		raw := d.Raw
-		if marked, err := protocol.MarkRedelivered(raw); err == nil {
+		if marked, err := protocol.MarkRedelivered(raw); err == nil && s.Requeue == worker.RequeueRedelivered {
 			raw = marked
 		}
 		b.crashes[env.ID] = -1
+		b.requeued++
 		if !b.hold {
 			b.push(d.Queue, env.Priority, raw, false)
 		}

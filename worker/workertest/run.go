@@ -40,6 +40,8 @@ type Outcome struct {
 	// Sent are the other messages that were published: by the handler, and what
 	// follows the task. They are not run.
 	Sent []*protocol.Message
+	// Requeued reports whether the message went back to the end of its queue.
+	Requeued bool
 	// DeadLetter is the reason why the message was set aside, or "".
 	DeadLetter string
 }
@@ -115,7 +117,7 @@ func (b *Broker) outcome(t testing.TB, id string) Outcome {
 	t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var o Outcome
+	o := Outcome{Requeued: b.requeued > 0}
 	if r := b.results[id]; r != nil {
 		o.State, o.Exception = r.Status, r.Exception
 		if r.Status == protocol.StateSuccess {

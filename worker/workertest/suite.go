@@ -298,7 +298,7 @@ func testRequeue(t *testing.T, f Fixture) {
 	second, raw2 := message(t)
 	f.Push("a", 0, raw1)
 	f.Push("a", 0, raw2)
-	if err := settle(t, f, worker.Settlement{Delivery: claim(t, f, 1)[0], Requeue: true}); err != nil {
+	if err := settle(t, f, worker.Settlement{Delivery: claim(t, f, 1)[0], Requeue: worker.RequeueRedelivered}); err != nil {
 		t.Fatalf("Settle: %v", err)
 	}
 	if got := ids(t, f.Queued("a")); !slices.Equal(got, []string{second, first}) {

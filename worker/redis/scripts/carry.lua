@@ -1,7 +1,7 @@
 -- Carries out changes that belong together, and ends a delivery with them unless
 -- a chord is in the way.
 -- KEYS: unacked, unacked_index, dead raws, dead metas, dead index, step, crashes,
---       list to requeue to
+--       list to requeue to; unacked stands for none
 -- ARGV: claim ("" for none), token for claims on chords, number of the step, "1"
 --       to end the delivery, "1" for ordered chords, life of a claim on a chord,
 --       message to requeue, dead raw, dead meta, dead id, dead max, dead age, then
@@ -19,9 +19,10 @@
 --   body base failed done ... end   what follows a chord, if it is ours to do so
 -- A chord is the keys base .j (entries), .s (size), .t (further members), .d
 -- (who was counted), .c (who completes it, or "done"), as Celery 5.7 has them.
--- Returns {1} when the delivery has ended, {0} when the claim is not ours any
--- more, and else {2, chords}: each {base, number of the member, "complete" or
--- "busy", saved structure, entries}.
+-- Returns {0} when the claim is not ours any more, else {1, {}, broken} when the
+-- delivery has ended and {2, chords, broken} when it has not: each chord {base,
+-- number of the member, "complete" or "busy", saved structure, entries}, and the
+-- bases of chords that cannot be counted.
 
 local unacked, claim, token = KEYS[1], ARGV[1], ARGV[2]
 local ordered, claim_life = ARGV[5] == '1', ARGV[6]
@@ -150,7 +151,9 @@ end
 local step = tonumber(ARGV[3])
 local again = redis.call('GET', KEYS[6])
 again = again and tonumber(again) >= step
-local touched, order = {}, {}
+local grave = {KEYS[3], KEYS[4], KEYS[5], tonumber(ARGV[11]), tonumber(ARGV[12])}
+local pushes = 0
+local touched, order, faults = {}, {}, {}
 local skip = false
 local number = 0
 i = first
@@ -161,8 +164,8 @@ while ARGV[i] do
   end
   if op == 'body' then
     local owner = redis.call('GET', a .. '.c')
-    skip = again or redis.call('EXISTS', a .. '.s') == 0 or (owner and owner ~= token)
-    if not skip then
+    skip = not again and (redis.call('EXISTS', a .. '.s') == 0 or (owner and owner ~= token))
+    if not again and not skip then
       if b == '1' then
         redis.call('DEL', a .. '.s')
       else
@@ -173,13 +176,19 @@ while ARGV[i] do
   elseif op == 'end' then
     skip = false
   elseif op == 'member' and not skip and not failed[i] then
+    -- Keys of another type, as when peers differ in result_chord_ordered, break
+    -- their own chord and nothing else.
+    local ok, err = true, nil
     if not again then
-      count(a, b, c, d, tonumber(e))
+      ok, err = pcall(count, a, b, c, d, tonumber(e))
     end
     if not touched[a] then
       order[#order + 1] = a
     end
     touched[a] = number
+    if not ok then
+      faults[a] = err
+    end
   elseif not skip and not again then
     if op == 'own' or op == 'store' then
       store(a, b, tonumber(c))
@@ -202,45 +211,51 @@ while ARGV[i] do
         redis.call('EXPIRE', a .. '.t', c)
       end
     elseif op == 'push' then
-      redis.call('LPUSH', a, b)
+      pushes = pushes + 1
+      push(a, b, grave, token .. '.' .. step .. '.' .. pushes)
     end
   end
   i = i + 1 + width[op]
 end
 
-local chords = {}
+local chords, broken = {}, {}
 for _, base in ipairs(order) do
-  local state, members = completion(base)
-  if state then
+  local ok, state, members = pcall(completion, base)
+  if not ok or faults[base] then
+    broken[#broken + 1] = base
+  elseif state then
     chords[#chords + 1] = {base, touched[base], state, redis.call('GET', base) or '', members or {}}
   end
 end
 if #chords > 0 then
   redis.call('SETEX', KEYS[6], 86400, step)
-  return {2, chords}
+  return {2, chords, broken}
 end
 if ARGV[4] ~= '1' then
-  return {1}
+  return {1, {}, broken}
+end
+if claim == '' and again then
+  return {1, {}, broken}
 end
 
 if ARGV[7] ~= '' then
-  redis.call('LPUSH', KEYS[8], ARGV[7])
+  push(KEYS[8], ARGV[7], grave, token .. '.back')
 end
 if ARGV[8] ~= '' then
   bury(KEYS[3], KEYS[4], KEYS[5], ARGV[10], ARGV[8], ARGV[9], tonumber(ARGV[11]), tonumber(ARGV[12]))
 end
-redis.call('DEL', KEYS[6])
 if claim ~= '' then
   redis.call('ZREM', KEYS[2], claim)
   redis.call('HDEL', unacked, claim)
+  redis.call('DEL', KEYS[6])
+else
+  -- There is no claim whose end could tell that all of this was done.
+  redis.call('SETEX', KEYS[6], 86400, 1000000)
 end
-if KEYS[7] ~= '' then
+if KEYS[7] ~= unacked then
+  redis.call('DEL', KEYS[7])
   if ARGV[7] ~= '' then
-    -- Given back on purpose: the next run, which is counted as the message says
-    -- redelivered, makes it none.
-    redis.call('SETEX', KEYS[7], 604800, '-1')
-  else
-    redis.call('DEL', KEYS[7])
+    uncount(KEYS[7], claim, true)
   end
 end
-return {1}
+return {1, {}, broken}

@@ -1,8 +1,15 @@
 -- Takes messages from the lists and enters them as unacknowledged, in one step.
 -- KEYS: unacked, unacked_index, owner, dead raws, dead metas, dead index, lists...
 -- ARGV: epoch, claim prefix, next number, max messages, max bytes of a message,
---       max bytes in all, dead max, dead age, queue of each list...
--- Returns {{claim, list number, raw}...} and {{claim, list number, reason, raw}...}.
+--       max bytes in all, dead max, dead age, beginning of the keys of crashes,
+--       queue of each list..., then for each
+--       message that was looked at before: message, reason ("" when it is fine)
+-- Returns the claimed {claim, list number, raw, crashes}, the dead {claim, list number,
+-- reason}, the unsure raws, and the lists that cannot be read {number, error}.
+--
+-- What is unsure stays where it is: the caller looks at it with a complete parser
+-- and comes back with the reasons. Nothing is removed before all that can fail
+-- has been done, since Redis takes nothing back of a script that fails.
 
 -- A claim that was given up for lost must not run when it arrives after all.
 if redis.call('HGET', KEYS[3], 'epoch') ~= ARGV[1] then
@@ -10,60 +17,120 @@ if redis.call('HGET', KEYS[3], 'epoch') ~= ARGV[1] then
 end
 
 local max_bytes = tonumber(ARGV[5])
-
--- fault says why a Python worker could not put raw back into its queue; such a
--- message must never be entered as unacknowledged, where it would crash them.
-local function fault(raw)
-  if #raw > max_bytes then
-    return 'too-large'
-  end
-  local ok, m = pcall(cjson.decode, raw)
-  if not ok then
-    return 'not-json'
-  end
-  if type(m) ~= 'table' or string.find(raw, '^%s*%[') then
-    return 'not-object'
-  end
-  local p = m.properties
-  if type(p) ~= 'table' then
-    return 'no-properties'
-  end
-  if type(p.delivery_tag) ~= 'string' and type(p.delivery_tag) ~= 'number' then
-    return 'no-delivery-tag'
-  end
-  local d = p.delivery_info
-  if type(d) ~= 'table' or type(d.exchange) ~= 'string' or type(d.routing_key) ~= 'string' then
-    return 'no-delivery-info'
-  end
-  if type(m.headers) ~= 'table' or #m.headers > 0 or string.find(raw, '"headers"%s*:%s*%[') then
-    return 'no-headers'
-  end
-  return nil
+local lists = #KEYS - 6
+local reasons = {}
+for i = 10 + lists, #ARGV, 2 do
+  reasons[ARGV[i]] = ARGV[i + 1]
 end
 
-local claimed, dead = {}, {}
+local words = {['true'] = true, ['false'] = true, null = true, NaN = true, Infinity = true, e = true, E = true}
+
+-- strict tells whether Python's parser accepts what the one of Redis accepts,
+-- which takes nan, 0x10, 007 and more for numbers, and looks no further than a
+-- zero byte. "No" only means that somebody has to look.
+local function strict(raw)
+  -- Letters that nobody writes as escapes could spell a name that is looked for.
+  if string.find(raw, '[%c\128-\255]') or string.find(raw, '__type__', 1, true)
+    or string.find(raw, '\\u00[2-7]') then
+    return false
+  end
+  local bare = string.gsub(raw, '\\.', '')
+  bare = string.gsub(bare, '"[^"]*"', '')
+  for word in string.gmatch(bare, '%a+') do
+    if not words[word] then
+      return false
+    end
+  end
+  if string.find(bare, '[^%d%.]0%d') or string.find(bare, '%.%D') or string.find(bare, '%D%.')
+    or string.find(bare, '[^eE]%+') then
+    return false
+  end
+  local _, containers = string.gsub(bare, '[%[{]', '')
+  return containers < 200 and #bare < 4000
+end
+
+-- fine tells whether a Python worker could put raw back into its queue. Anything
+-- else must never be entered as unacknowledged, where it would crash them.
+local function fine(raw)
+  if not strict(raw) then
+    return false
+  end
+  local ok, m = pcall(cjson.decode, raw)
+  if not ok or type(m) ~= 'table' or type(m.body) ~= 'string' then
+    return false
+  end
+  local p, h = m.properties, m.headers
+  if type(p) ~= 'table' or type(h) ~= 'table' then
+    return false
+  end
+  -- An empty table may have been an object or an array.
+  if #h > 0 or next(h) == nil and not string.find(raw, '"headers"%s*:%s*{%s*}') then
+    return false
+  end
+  local d = p.delivery_info
+  return type(p.delivery_tag) == 'string' and type(d) == 'table'
+    and type(d.exchange) == 'string' and type(d.routing_key) == 'string'
+end
+
+-- crashes is the number of earlier deliveries of a message that did not end.
+local function crashes(raw)
+  if not string.find(raw, '"redelivered"%s*:%s*true') then
+    return 0
+  end
+  local ok, m = pcall(cjson.decode, raw)
+  local id = ok and type(m.headers) == 'table' and m.headers.id
+  if type(id) ~= 'string' then
+    return 0
+  end
+  local n = redis.pcall('HGET', ARGV[9] .. id, 'n')
+  if type(n) == 'table' then
+    return 0
+  end
+  return tonumber(n or '0') + 1
+end
+
 local number, left, budget = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
-local hash, index = {}, {}
+local claimed, dead, unsure, broken = {}, {}, {}, {}
+local hash, index, buried, taken = {}, {}, {}, {}
 local t = now()
 
-for i = 7, #KEYS do
-  local queue = ARGV[i + 2]
+for i = 1, lists do
+  local key, queue, n = KEYS[6 + i], ARGV[9 + i], 0
   while left > 0 and budget > 0 do
-    local raw = redis.call('RPOP', KEYS[i])
+    local raw = redis.pcall('LINDEX', key, -1 - n)
+    if type(raw) == 'table' then
+      broken[#broken + 1] = {i, raw.err}
+      break
+    end
     if not raw then
+      break
+    end
+    local reason = reasons[raw]
+    if #raw > max_bytes then
+      reason = 'too-large'
+    elseif not reason and fine(raw) then
+      reason = ''
+    end
+    if not reason then
+      -- Those behind it may be as odd.
+      repeat
+        unsure[#unsure + 1] = raw
+        budget = budget - #raw
+        n = n + 1
+        raw = redis.call('LINDEX', key, -1 - n)
+      until not raw or #unsure >= left or budget <= 0 or #raw > max_bytes or reasons[raw] or fine(raw)
+      n = n - #unsure
+      left = 0
       break
     end
     local claim = ARGV[2] .. string.format('%012d', number)
     number = number + 1
+    n = n + 1
     left = left - 1
     budget = budget - #raw
-    local reason = fault(raw)
-    if reason then
-      local meta = cjson.encode({queue = queue, reason = reason, at = t})
-      bury(KEYS[4], KEYS[5], KEYS[6], claim, raw, meta, tonumber(ARGV[7]), tonumber(ARGV[8]))
-      -- The caller looks again with a complete parser.
-      local unsure = reason == 'not-json' or reason == 'not-object'
-      dead[#dead + 1] = {claim, i - 6, reason, unsure and raw or ''}
+    if reason ~= '' then
+      buried[#buried + 1] = {claim, raw, cjson.encode({queue = queue, reason = reason, at = t})}
+      dead[#dead + 1] = {claim, i, reason}
     else
       -- Joined as text: encoding again would change numbers. The exchange is
       -- always the anonymous one, so that it goes back to where it came from.
@@ -71,13 +138,23 @@ for i = 7, #KEYS do
       hash[#hash + 1] = '[' .. raw .. ', "", ' .. cjson.encode(queue) .. ']'
       index[#index + 1] = t
       index[#index + 1] = claim
-      claimed[#claimed + 1] = {claim, i - 6, raw}
+      claimed[#claimed + 1] = {claim, i, raw, crashes(raw)}
     end
   end
+  taken[i] = n
 end
 
 if #hash > 0 then
-  redis.call('HSET', KEYS[1], unpack(hash))
+  -- In this order: an entry of the index alone is cleaned up by every recovery.
   redis.call('ZADD', KEYS[2], unpack(index))
+  redis.call('HSET', KEYS[1], unpack(hash))
 end
-return {claimed, dead}
+for _, b in ipairs(buried) do
+  bury(KEYS[4], KEYS[5], KEYS[6], b[1], b[2], b[3], tonumber(ARGV[7]), tonumber(ARGV[8]))
+end
+for i = 1, lists do
+  if taken[i] > 0 then
+    redis.call('LTRIM', KEYS[6 + i], 0, -1 - taken[i])
+  end
+end
+return {claimed, dead, unsure, broken}

@@ -22,8 +22,11 @@ end
 
 -- store writes a result and tells those who wait for it, unless SUCCESS is
 -- there already: nothing may replace that. The channel has the name of the key.
+-- A key that holds something else stays as it is: the id of a task is the
+-- producer's choice, and one message must not stop the others.
 local function store(key, value, expires)
-  if succeeded(key) then
+  local kind = redis.call('TYPE', key).ok
+  if kind ~= 'none' and kind ~= 'string' or kind == 'string' and succeeded(key) then
     return
   end
   if expires > 0 then
@@ -34,13 +37,43 @@ local function store(key, value, expires)
   redis.call('PUBLISH', key, value)
 end
 
+-- The count of runs that did not end is a hash: n, and the claim that was counted
+-- last. Only a message that says redelivered is counted, when it begins to run;
+-- so the first count stands for the first delivery, whether that ran or waited.
+local count_life = 604800
+
+-- recount counts a run, once for each claim.
+local function recount(key, claim)
+  if redis.call('HGET', key, 'claim') == claim then
+    return tonumber(redis.call('HGET', key, 'n'))
+  end
+  local n = redis.call('HINCRBY', key, 'n', 1)
+  redis.call('HSET', key, 'claim', claim)
+  redis.call('EXPIRE', key, count_life)
+  return n
+end
+
+-- uncount takes back what a delivery that ended on purpose counts; first tells
+-- that no delivery before it has ended otherwise.
+local function uncount(key, claim, first)
+  if first and redis.call('EXISTS', key) == 0 then
+    -- The next run says redelivered and is counted, which makes it none.
+    redis.call('HSET', key, 'n', -1)
+  elseif redis.call('HGET', key, 'claim') == claim then
+    redis.call('HINCRBY', key, 'n', -1)
+    redis.call('HDEL', key, 'claim')
+  end
+  redis.call('EXPIRE', key, count_life)
+end
+
 -- bury puts a message into the dead letters and drops those that are too many
 -- or too old.
 local function bury(raws, metas, index, id, raw, meta, max, age)
   local t = now()
-  redis.call('HSET', raws, id, raw)
-  redis.call('HSET', metas, id, meta)
+  -- In this order: whatever fails, no letter is left that nothing leads to.
   redis.call('ZADD', index, t, id)
+  redis.call('HSET', metas, id, meta)
+  redis.call('HSET', raws, id, raw)
   local drop = redis.call('ZRANGEBYSCORE', index, '-inf', '(' .. (t - age))
   if #drop == 0 and redis.call('ZCARD', index) > max then
     drop = redis.call('ZRANGE', index, 0, redis.call('ZCARD', index) - max - 1)
@@ -53,4 +86,15 @@ local function bury(raws, metas, index, id, raw, meta, max, age)
   redis.call('EXPIRE', raws, age)
   redis.call('EXPIRE', metas, age)
   redis.call('EXPIRE', index, age)
+end
+
+-- push puts a message to the end of a list, or into the dead letters when the key
+-- holds something else. grave is the keys of the dead letters, their number and
+-- their age.
+local function push(list, message, grave, id)
+  local pushed = redis.pcall('LPUSH', list, message)
+  if type(pushed) == 'table' then
+    bury(grave[1], grave[2], grave[3], id, message,
+      cjson.encode({queue = list, reason = 'queue cannot be written', at = now()}), grave[4], grave[5])
+  end
 end

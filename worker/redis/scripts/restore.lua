@@ -1,27 +1,39 @@
--- Puts the message of a worker that is gone back to the front of its list, or
--- into the dead letters, if the claim is still what the scan saw.
--- KEYS: unacked, unacked_index, owners, dead raws, dead metas, dead index, lists...
--- ARGV: claim, score that the scan saw ("" in the other mode), owner ("" in the
---       other mode), seconds after which an owner is dead, message ("" for the
---       dead letters), dead raw, dead meta, dead max, dead age
-if ARGV[2] ~= '' and redis.call('ZSCORE', KEYS[2], ARGV[1]) ~= ARGV[2] then
-  return 0
-end
-if ARGV[3] ~= '' then
-  local seen = redis.call('ZSCORE', KEYS[3], ARGV[3])
-  if seen and tonumber(seen) > now() - tonumber(ARGV[4]) then
-    return 0
+-- Puts messages of a worker that is gone back to the front of their lists, or into
+-- the dead letters, those whose claims are still what was seen of them.
+-- KEYS: unacked, unacked_index, owners, dead raws, dead metas, dead index
+-- ARGV: owner ("" when it is the visibility timeout that has passed), seconds after
+--       which an owner is dead, dead max, dead age, then for each message: claim,
+--       score that was seen ("" with an owner), message ("" for the dead letters),
+--       dead raw, dead meta, number of lists, lists
+-- Returns the numbers of those that went back and of those that are dead letters.
+if ARGV[1] ~= '' then
+  local seen = redis.call('ZSCORE', KEYS[3], ARGV[1])
+  if seen and tonumber(seen) > now() - tonumber(ARGV[2]) then
+    return {0, 0}
   end
 end
-redis.call('ZREM', KEYS[2], ARGV[1])
-if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then
-  return 0
+local back, dead = 0, 0
+local i = 5
+while ARGV[i] do
+  local claim, score, raw, lists = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 5])
+  if score == '' or redis.call('ZSCORE', KEYS[2], claim) == score then
+    if redis.call('HEXISTS', KEYS[1], claim) == 1 then
+      local pushed = 0
+      for j = 1, raw == '' and 0 or lists do
+        if type(redis.pcall('RPUSH', ARGV[i + 5 + j], raw)) ~= 'table' then
+          pushed = pushed + 1
+        end
+      end
+      if pushed == 0 then
+        bury(KEYS[4], KEYS[5], KEYS[6], claim, ARGV[i + 3], ARGV[i + 4], tonumber(ARGV[3]), tonumber(ARGV[4]))
+        dead = dead + 1
+      else
+        back = back + 1
+      end
+    end
+    redis.call('ZREM', KEYS[2], claim)
+    redis.call('HDEL', KEYS[1], claim)
+  end
+  i = i + 6 + lists
 end
-if ARGV[5] == '' then
-  bury(KEYS[4], KEYS[5], KEYS[6], ARGV[1], ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]))
-  return 2
-end
-for i = 7, #KEYS do
-  redis.call('RPUSH', KEYS[i], ARGV[5])
-end
-return 1
+return {back, dead}

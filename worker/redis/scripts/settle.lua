@@ -1,6 +1,6 @@
 -- Ends a delivery: result, publication, dead letter and acknowledgement.
--- KEYS: unacked, unacked_index, result, list of the publication, list to
---       requeue to, dead raws, dead metas, dead index, crashes
+-- KEYS: unacked, unacked_index, result, list of the publication, list to requeue
+--       to, dead raws, dead metas, dead index, crashes; unacked stands for none
 -- ARGV: claim ("" when acknowledged before), result value, result expires,
 --       "1" for a SUCCESS, publication, message to requeue, dead raw, dead
 --       meta, dead id, dead max, dead age. "" leaves a part out.
@@ -12,11 +12,12 @@ end
 if not held then
   return 0
 end
+local grave = {KEYS[6], KEYS[7], KEYS[8], tonumber(ARGV[10]), tonumber(ARGV[11])}
 if ARGV[5] ~= '' then
-  redis.call('LPUSH', KEYS[4], ARGV[5])
+  push(KEYS[4], ARGV[5], grave, ARGV[1] .. '.next')
 end
 if ARGV[6] ~= '' then
-  redis.call('LPUSH', KEYS[5], ARGV[6])
+  push(KEYS[5], ARGV[6], grave, ARGV[1] .. '.back')
 end
 if ARGV[7] ~= '' then
   bury(KEYS[6], KEYS[7], KEYS[8], ARGV[9], ARGV[7], ARGV[8], tonumber(ARGV[10]), tonumber(ARGV[11]))
@@ -25,13 +26,10 @@ if ARGV[1] ~= '' then
   redis.call('ZREM', KEYS[2], ARGV[1])
   redis.call('HDEL', KEYS[1], ARGV[1])
 end
-if KEYS[9] ~= '' then
+if KEYS[9] ~= KEYS[1] then
+  redis.call('DEL', KEYS[9])
   if ARGV[6] ~= '' then
-    -- Given back on purpose: the next run, which is counted as the message says
-    -- redelivered, makes it none.
-    redis.call('SETEX', KEYS[9], 604800, '-1')
-  else
-    redis.call('DEL', KEYS[9])
+    uncount(KEYS[9], ARGV[1], true)
   end
 end
 return 1

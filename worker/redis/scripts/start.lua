@@ -3,9 +3,8 @@
 -- ARGV: claim, result value ("" for none), result expires, "1" to look for
 --       earlier runs, "1" to look for a SUCCESS, chord base ("" for none), score,
 --       id, beginning of an entry of the chord
--- Returns {runs counted (-1 to begin with after a clean return), "1" if the chord
--- has counted the task, SUCCESS or ""}; the first is -1000 when the claim is not
--- ours any more.
+-- Returns {earlier runs that did not end, "1" if the chord has counted the task,
+-- SUCCESS or ""}; the first is -1000 when the claim is not ours any more.
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
   return {-1000, '', ''}
 end
@@ -28,8 +27,7 @@ if ARGV[4] == '1' then
     success = redis.call('GET', KEYS[2])
   end
   if counted == '' and success == '' then
-    crashed = redis.call('INCR', KEYS[3])
-    redis.call('EXPIRE', KEYS[3], 604800)
+    crashed = recount(KEYS[3], ARGV[1])
   end
 end
 if ARGV[2] ~= '' and counted == '' and success == '' then

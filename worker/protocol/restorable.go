@@ -1,0 +1,80 @@
+package protocol
+
+// Restorable reports, with a nil error, that a Python worker that claims raw can
+// put it back into its queue: it is strict JSON, has the parts of an envelope
+// that kombu reads, and holds no typed object that kombu cannot make. The body is
+// not looked at, and neither is what only a task needs. The error is a
+// *[DecodeError].
+//
+// What is not restorable must never be entered as unacknowledged: every Python
+// worker that shares the broker would crash at it, again and again.
+func Restorable(raw []byte) (Envelope, error) {
+	var e envelope
+	lim := tolerant(len(raw))
+	lim.Depth = maxRestorableDepth
+	if err := e.read(raw, lim); err != nil {
+		return Envelope{}, err
+	}
+	var m Message
+	if err := e.check(&m); err != nil {
+		// kombu restores what it would not accept.
+		if d, ok := err.(*DecodeError); !ok || d.Reason != ReasonContentType {
+			return Envelope{}, err
+		}
+	}
+	if e.headersKind != kindObject {
+		return Envelope{}, refuse(ReasonNoHeaders, "headers are %v", e.headersKind)
+	}
+	if !isText(e.body) {
+		return Envelope{}, refuse(ReasonBadBody, "body is no string")
+	}
+	if !isText(e.exchange) || !isText(e.routingKey) {
+		return Envelope{}, refuse(ReasonNoDeliveryInfo, "exchange and routing key must be strings")
+	}
+	if err := typesKnown(raw); err != nil {
+		return Envelope{}, err
+	}
+	return ParseEnvelope(raw)
+}
+
+// maxRestorableDepth is well below the depth at which Python's parser gives up in
+// the middle of a worker.
+const maxRestorableDepth = 500
+
+// typesKnown refuses typed objects anywhere in a value that kombu has no type for,
+// or whose value is not one of that type.
+func typesKnown(r Raw) error {
+	r = trim(r)
+	switch r[0] {
+	case '[':
+		elements, err := r.Elements()
+		if err != nil {
+			return err
+		}
+		for _, e := range elements {
+			if err := typesKnown(e); err != nil {
+				return err
+			}
+		}
+	case '{':
+		fields, err := r.Fields()
+		if err != nil {
+			return err
+		}
+		if typ, value, ok := r.typed(); ok {
+			if typ == "uuid" {
+				return nil
+			}
+			if _, ok := typedText(typ, text(value)); !ok || !isText(value) {
+				return refuse(ReasonBadBody, "typed object that kombu does not know")
+			}
+			return nil
+		}
+		for _, f := range fields {
+			if err := typesKnown(f.Value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+package protocol_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/evently/workers/worker/protocol"
+)
+
+func TestRestorable(t *testing.T) {
+	t.Parallel()
+	const good = `{"body": "W10=", "content-type": "application/json", "content-encoding": "utf-8", "headers": {"task": "t", "id": "i"}, ` +
+		`"properties": {"delivery_tag": "d", "delivery_info": {"exchange": "", "routing_key": "q"}}}`
+	with := func(old, new string) string {
+		if !strings.Contains(good, old) {
+			t.Fatalf("%q is not in the message", old)
+		}
+		return strings.Replace(good, old, new, 1)
+	}
+	deep := strings.Repeat("[", 600) + strings.Repeat("]", 600)
+	for name, tc := range map[string]struct {
+		raw  string
+		want bool
+	}{
+		"as it is":              {good, true},
+		"pickle":                {with("application/json", "application/x-python-serialize"), true},
+		"typed header":          {with(`"id": "i"`, `"at": {"__type__": "datetime", "__value__": "2026-01-02T03:04:05"}`), true},
+		"header like a type":    {with(`"id": "i"`, `"at": {"__type__": "new", "__value__": 1, "x": 1}`), true},
+		"headers inside":        {with(`"id": "i"`, `"x": {"headers": [1]}`), true},
+		"surrogate":             {with(`"id": "i"`, `"x": "\ud800"`), true},
+		"NaN":                   {with(`"id": "i"`, `"x": NaN`), true},
+		"nan":                   {with(`"id": "i"`, `"x": nan`), false},
+		"hexadecimal":           {with(`"id": "i"`, `"x": 0x10`), false},
+		"leading zero":          {with(`"id": "i"`, `"x": 007`), false},
+		"zero byte":             {good + "\x00garbage", false},
+		"control character":     {with("W10=", "W1\n0="), false},
+		"not UTF-8":             {with("W10=", "\xff"), false},
+		"unknown type":          {with(`"id": "i"`, `"x": [{"__type__": "os.system", "__value__": "x"}]`), false},
+		"unknown type, escaped": {with(`"id": "i"`, `"x": {"\u005f_type__": "n", "__value__": 1}`), false},
+		"type with a bad value": {with(`"id": "i"`, `"x": {"__type__": "datetime", "__value__": "never"}`), false},
+		"huge integer":          {with(`"id": "i"`, `"x": `+strings.Repeat("9", 5000)), false},
+		"deep":                  {with(`"id": "i"`, `"x": `+deep), false},
+		"headers an array":      {with(`{"task": "t", "id": "i"}`, `[]`), false},
+		"headers null":          {with(`{"task": "t", "id": "i"}`, `null`), false},
+		"escaped key":           {with(`"headers": {"task": "t", "id": "i"}`, `"he\u0061ders": []`), false},
+		"no delivery tag":       {with(`"delivery_tag": "d", `, ``), false},
+		"exchange null":         {with(`"exchange": ""`, `"exchange": null`), false},
+		"body null":             {with(`"W10="`, `null`), false},
+		"not JSON":              {"x", false},
+		"empty":                 {"", false},
+	} {
+		if _, err := protocol.Restorable([]byte(tc.raw)); (err == nil) != tc.want {
+			t.Errorf("%s: %v, want restorable: %v", name, err, tc.want)
+		}
+	}
+}

@@ -1,0 +1,449 @@
+package redis_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redis"
+	"github.com/evently/workers/worker/redis/redistest"
+)
+
+func do(t testing.TB, c redigo.Conn, cmd string, args ...any) any {
+	t.Helper()
+	reply, err := c.Do(cmd, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", cmd, err)
+	}
+	return reply
+}
+
+func count(t testing.TB, c redigo.Conn, cmd, key string) int {
+	t.Helper()
+	n, err := redigo.Int(do(t, c, cmd, key), nil)
+	if err != nil {
+		t.Fatalf("%s %s: %v", cmd, key, err)
+	}
+	return n
+}
+
+// A script that fails in its middle is not rolled back. Whatever the keys hold,
+// nothing may be taken from a list that is not entered elsewhere.
+func TestKeysOfAnotherTypeLoseNothing(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	const messages = 20
+	for name, key := range map[string]string{
+		"list of a priority": "q\x06\x163", "another queue": "r", "unacked": "unacked", "index": "unacked_index",
+		"dead letters": "_goworker.1.dead", "index of dead letters": "_goworker.1.dead.index",
+	} {
+		t.Run(name, func(t *testing.T) {
+			do(t, c, "FLUSHDB")
+			do(t, c, "SET", key, "text")
+			var ids []string
+			for range messages {
+				ids = append(ids, send(t, c, "q", "nothing", "[]"))
+			}
+			do(t, c, "LPUSH", "q", "garbage")
+			w, stop := runWorker(t, redis.Config{URL: s.URL(0)}, worker.Config{Tasks: nothing(), Queues: []string{"q", "r"}})
+			eventually(t, "the fault is noticed", func() bool { return w.Status().Fault != "" })
+			do(t, c, "DEL", key)
+			for _, id := range ids {
+				eventually(t, "result", func() bool { return result(t, c, id).Status == "SUCCESS" })
+			}
+			eventually(t, "the garbage is a dead letter", func() bool { return count(t, c, "HLEN", "_goworker.1.dead") == 1 })
+			stop()
+			if n := count(t, c, "HLEN", "unacked") + count(t, c, "LLEN", "q"); n != 0 {
+				t.Errorf("%d messages are left", n)
+			}
+		})
+	}
+}
+
+// One queue that cannot be read does not stop the others.
+func TestBrokenQueueIsPassedOver(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	do(t, c, "SET", "q", "text")
+	runWorker(t, redis.Config{URL: s.URL(0)}, worker.Config{Tasks: nothing(), Queues: []string{"q", "r"}})
+	for range 5 {
+		id := send(t, c, "r", "nothing", "[]")
+		eventually(t, "result", func() bool { return result(t, c, id).Status == "SUCCESS" })
+	}
+}
+
+// Python would not know where to put this either, and drops it.
+func TestNoWayBackIsADeadLetter(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	do(t, c, "SET", "broken", "text")
+	raw, err := protocol.Encode(&protocol.Message{ID: "i", Task: "nothing", DeliveryTag: "d", RoutingKey: "broken"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(t, c, "HSET", "unacked", "d", protocol.EncodeEntry(protocol.Entry{Raw: raw, RoutingKey: "broken"}))
+	do(t, c, "ZADD", "unacked_index", 1, "d")
+	consumer := newConsumer(t, redis.Config{URL: s.URL(0)})
+	consumer.run(t)
+	eventually(t, "the message is a dead letter", func() bool { return count(t, c, "HLEN", "_goworker.1.dead") == 1 })
+	if n := count(t, c, "HLEN", "unacked"); n != 0 {
+		t.Errorf("%d unacknowledged, want none", n)
+	}
+}
+
+// The id of a task is the producer's choice: its result may have no place to go.
+func TestResultWithoutAPlace(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	runWorker(t, redis.Config{URL: s.URL(0)}, worker.Config{Tasks: nothing(), Concurrency: 1, TrackStarted: true})
+	for i, task := range []string{"nothing", "unknown", "nothing", "unknown"} {
+		id := fmt.Sprintf("taken-%d", i)
+		do(t, c, "RPUSH", "celery-task-meta-"+id, "text")
+		send(t, c, "q", task, "[]", func(m *protocol.Message) { m.ID = id })
+	}
+	id := send(t, c, "q", "nothing", "[]")
+	eventually(t, "the task behind them is done", func() bool { return result(t, c, id).Status == "SUCCESS" })
+	eventually(t, "all are acknowledged", func() bool { return count(t, c, "HLEN", "unacked") == 0 })
+}
+
+// What the parser of Redis accepts and Python's does not would crash a Python
+// worker that puts it back: it never becomes an unacknowledged message.
+func TestOnlyRestorableMessagesAreEntered(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	raw := func(old, new string) string {
+		b, err := protocol.Encode(&protocol.Message{ID: "i", Task: "t", DeliveryTag: "d", RoutingKey: "q",
+			Headers: []protocol.Header{{Name: "x", Value: protocol.Raw("1")}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(b), old) {
+			t.Fatalf("%q is not in the message", old)
+		}
+		return strings.Replace(string(b), old, new, 1)
+	}
+	bad := []string{
+		raw(`"x": 1`, `"x": nan`), raw(`"x": 1`, `"x": -inf`), raw(`"x": 1`, `"x": 0x10`), raw(`"x": 1`, `"x": 007`),
+		raw(`"x": 1`, `"x": 1.`), raw(`"x": 1`, `"x": .5`), raw(`"x": 1`, `"x": +1`),
+		raw(`"x": 1`, `"x": {"__type__": "no", "__value__": 1}`), raw(`"x": 1`, `"x": {"_\u005ftype__": "no", "__value__": 1}`),
+		raw(`"x": 1`, `"x": `+strings.Repeat("9", 5000)), raw(`"x": 1`, "\"x\": \"\x01\""), raw(`"x": 1`, "\"x\": \"\xff\""),
+		raw(`"x": 1`, `"x": `+strings.Repeat("[", 900)+strings.Repeat("]", 900)),
+		raw(`"exchange": ""`, `"exchange": 1`), raw(`{"body": "`, `{"he\u0061ders": [], "body": "`) + "\x00more",
+	}
+	good := []string{
+		raw(`"x": 1`, `"x": NaN`), raw(`"x": 1`, `"x": -1.5e-07`), raw(`"x": 1`, `"x": "\ud800"`), raw(`"x": 1`, `"x": "ü"`),
+		raw(`"x": 1`, `"x": {"headers": [1]}`), raw(`"x": 1`, `"headers": []`), raw(`"x": 1`, `"x": {"__type__": "date", "__value__": "2026-01-02"}`),
+		raw(`"x": 1`, `"x": 1180591620717411303424`), raw(`"x": 1`, `"x": `+strings.Repeat("[", 300)+strings.Repeat("]", 300)),
+	}
+	for _, m := range slices.Concat(bad, good) {
+		do(t, c, "LPUSH", "q", m)
+	}
+	consumer := newConsumer(t, redis.Config{URL: s.URL(0)})
+	var got []string
+	for range 100 {
+		ds := consumer.claim(t, 10)
+		for _, d := range ds {
+			got = append(got, string(d.Raw))
+		}
+		if len(ds) == 0 && count(t, c, "LLEN", "q") == 0 {
+			break
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(good)
+	if !slices.Equal(got, good) {
+		t.Errorf("claimed %d messages, want the %d good ones:\n%q", len(got), len(good), got)
+	}
+	if n := count(t, c, "HLEN", "_goworker.1.dead"); n != len(bad) {
+		t.Errorf("%d dead letters, want %d", n, len(bad))
+	}
+	if n := count(t, c, "HLEN", "unacked"); n != len(good) {
+		t.Errorf("%d unacknowledged, want %d", n, len(good))
+	}
+}
+
+// An ACL user who may use what docs/operations.md lists, and nothing else.
+func TestRightsOfAnACLUser(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	do(t, c, "ACL", "SETUSER", "worker", "on", ">secret", "+@all", "-@admin", "-@dangerous", "+info", "resetkeys",
+		"~q", "~q\x06\x16*", "~unacked*", "~_kombu.binding.*", "~celery-task-meta-*", "~celery-taskset-meta-*", "~_goworker.1.*",
+		"resetchannels", "&celery-task-meta-*", "&/*.celery.pidbox", "&/*.celeryev/*", "&_goworker.1.*")
+	url := "redis://worker:secret@" + s.Addr + "/0"
+	w, stop := runWorker(t, redis.Config{URL: url}, worker.Config{TrackStarted: true, Tasks: map[string]worker.Definition{
+		"nothing": nothing()["nothing"],
+		"requeue": {Handler: worker.HandlerFunc(func(_ context.Context, task *worker.Task) (any, error) {
+			if task.Redelivered {
+				return 1, nil
+			}
+			return nil, worker.Requeue("once")
+		})},
+	}})
+	for _, task := range []string{"nothing", "requeue", "unknown"} {
+		id := send(t, c, "q", task, "[]", func(m *protocol.Message) { m.Priority = 6 })
+		want := map[string]string{"unknown": "FAILURE"}[task]
+		if want == "" {
+			want = "SUCCESS"
+		}
+		eventually(t, "result of "+task, func() bool { return result(t, c, id).Status == want })
+	}
+	if f := w.Status().Fault; f != "" {
+		t.Errorf("fault: %s", f)
+	}
+	stop()
+	if n := count(t, c, "HLEN", "unacked"); n != 0 {
+		t.Errorf("%d unacknowledged, want none", n)
+	}
+}
+
+// cutter is a way to Redis that can be cut after a request: the server carries it
+// out, and the answer gets lost.
+type cutter struct {
+	l     net.Listener
+	mu    sync.Mutex
+	swear func(request []byte) bool // whether to lose the answer to this one
+}
+
+func newCutter(t *testing.T, server string) *cutter {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &cutter{l: l}
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() { k.carry(c, server) })
+		}
+	})
+	t.Cleanup(func() { l.Close(); conns.Wait() })
+	return k
+}
+
+func (k *cutter) carry(c net.Conn, server string) {
+	defer c.Close()
+	s, err := net.Dial("tcp", server)
+	if err != nil {
+		return
+	}
+	defer s.Close()
+	go func() { _, _ = io.Copy(c, s); c.Close() }()
+	buf := make([]byte, 1<<20)
+	for {
+		n, err := c.Read(buf)
+		if err != nil {
+			return
+		}
+		k.mu.Lock()
+		lose := k.swear != nil && k.swear(buf[:n])
+		k.mu.Unlock()
+		if lose {
+			c.(*net.TCPConn).CloseWrite()
+			_, _ = s.Write(buf[:n])
+			time.Sleep(50 * time.Millisecond) // the server carries it out
+			return
+		}
+		if _, err := s.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// loseOnce loses the answer to the next request that has text in it.
+func (k *cutter) loseOnce(text string) (lost func() bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var done bool
+	k.swear = func(request []byte) bool {
+		if done || !strings.Contains(string(request), text) {
+			return false
+		}
+		done = true
+		return true
+	}
+	return func() bool { k.mu.Lock(); defer k.mu.Unlock(); return done }
+}
+
+// Every dead letter stays, whichever answer gets lost.
+func TestLostAnswerLosesNoDeadLetter(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	k := newCutter(t, s.Addr)
+	consumer := newConsumer(t, redis.Config{URL: "redis://" + k.l.Addr().String() + "/0"})
+	const garbage = 300
+	for i := range garbage {
+		do(t, c, "LPUSH", "q", fmt.Sprintf("garbage %d", i))
+	}
+	lost := k.loseOnce("not-json") // of a claim with verdicts
+	for range 1000 {
+		_, _ = consumer.Claim(context.Background(), 10)
+		if count(t, c, "LLEN", "q") == 0 {
+			break
+		}
+	}
+	if !lost() {
+		t.Fatal("no answer was lost: this test proves nothing")
+	}
+	if n := count(t, c, "HLEN", "_goworker.1.dead"); n != garbage {
+		t.Errorf("%d dead letters, want %d", n, garbage)
+	}
+}
+
+// What a claim has taken whose answer got lost goes back, also when the worker
+// stops before it could look.
+func TestLostAnswerOfAClaim(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	k := newCutter(t, s.Addr)
+	consumer := newConsumer(t, redis.Config{URL: "redis://" + k.l.Addr().String() + "/0"})
+	if _, err := consumer.Claim(context.Background(), 1); err != nil {
+		t.Fatal(err)
+	}
+	id := send(t, c, "q", "nothing", "[]")
+	lost := k.loseOnce("unacked_index")
+	if _, err := consumer.Claim(context.Background(), 1); err == nil || !lost() {
+		t.Fatalf("Claim: %v, answer lost: %v", err, lost())
+	}
+	eventually(t, "the message is taken, unseen", func() bool { return count(t, c, "HLEN", "unacked") == 1 })
+	ds, err := consumer.Claim(context.Background(), 1)
+	if err != nil || len(ds) != 1 || !strings.Contains(string(ds[0].Raw), id) {
+		t.Errorf("the next claim: %d messages, %v, want the same message", len(ds), err)
+	}
+	if strings.Contains(string(ds[0].Raw), "redelivered") {
+		t.Error("a message that nobody has seen says that it was delivered before")
+	}
+}
+
+// A count of crashes counts a run once, however often the question is asked, and
+// a clean return takes back what it counted and nothing else.
+func TestCrashesAreCountedOnce(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	consumer := newConsumer(t, redis.Config{URL: s.URL(0)})
+	ctx := context.Background()
+	start := func(d worker.Delivery, want int) {
+		t.Helper()
+		for range 3 { // answers got lost
+			if got, err := consumer.Start(ctx, d, worker.Start{}); err != nil || got.Crashed != want {
+				t.Errorf("Start = %+v, %v, want %d crashes", got, err, want)
+			}
+		}
+	}
+	crash := func(d worker.Delivery) worker.Delivery {
+		t.Helper()
+		do(t, c, "ZADD", "unacked_index", 1, d.Claim)
+		other := newConsumer(t, redis.Config{URL: s.URL(0)})
+		stop := other.run(t)
+		eventually(t, "the message is back", func() bool { return count(t, c, "LLEN", "q") == 1 })
+		stop()
+		return consumer.claim(t, 1)[0]
+	}
+	giveBack := func(d worker.Delivery) worker.Delivery {
+		t.Helper()
+		if err := consumer.Return(ctx, []worker.Delivery{d}); err != nil {
+			t.Fatal(err)
+		}
+		return consumer.claim(t, 1)[0]
+	}
+	send(t, c, "q", "nothing", "[]")
+	d := consumer.claim(t, 1)[0]
+	start(d, 0)
+	d = giveBack(d)
+	start(d, 0)
+	d = crash(d)
+	start(d, 1)
+	d = giveBack(d)
+	d = giveBack(d) // without a run in between
+	start(d, 1)
+	d = crash(d)
+	start(d, 2)
+	if err := settled(consumer.Settle(ctx, worker.Settlement{Delivery: d, Requeue: worker.RequeueRedelivered})); err != nil {
+		t.Fatal(err)
+	}
+	start(consumer.claim(t, 1)[0], 0)
+}
+
+func settled(s worker.Settled, err error) error {
+	if err == nil && !s.Done() {
+		err = errors.New("a chord is in the way")
+	}
+	return err
+}
+
+// After an outage that all share, the first one back robs nobody.
+func TestOutageForAllRobsNobody(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	cfg := redis.Config{URL: s.URL(0), OwnerTimeout: time.Second}
+	eventually(t, "the server is up for a while", func() bool {
+		info, err := redigo.String(c.Do("INFO", "server"))
+		return err == nil && !strings.Contains(info, "uptime_in_seconds:0\r\n") && !strings.Contains(info, "uptime_in_seconds:1\r\n") &&
+			!strings.Contains(info, "uptime_in_seconds:2\r\n")
+	})
+	// Another process, as far as the books say: its heartbeat is too old.
+	send(t, c, "q", "nothing", "[]")
+	away := newConsumer(t, cfg)
+	d := away.claim(t, 1)[0]
+	owner, _, _ := strings.Cut(d.Claim, ":")
+	do(t, c, "HSET", "_goworker.1.owner."+owner, "identity", `{"boot": "elsewhere", "pid": 1}`)
+
+	back := newConsumer(t, cfg)
+	back.run(t)
+	eventually(t, "the other beats", func() bool { return count(t, c, "ZCARD", "_goworker.1.owners") == 2 })
+	do(t, c, "CLIENT", "PAUSE", 2500, "ALL")
+	eventually(t, "the server answers again", func() bool { _, err := c.Do("PING"); return err == nil })
+	time.Sleep(300 * time.Millisecond) // the one that is back has looked by now
+	if held, err := away.Held(context.Background(), d.Claim); err != nil || !held {
+		t.Errorf("the claim of one that comes back a little later is gone: %v, %v", held, err)
+	}
+	// It never does.
+	eventually(t, "the message is given back in the end", func() bool { return count(t, c, "LLEN", "q") == 1 })
+}
+
+// A server that is full, or does not let us wait, is not asked without end.
+func TestNoHotLoop(t *testing.T) {
+	for name, fault := range map[string][]any{
+		"full": {"CONFIG", "SET", "maxmemory", "1"}, "BLMOVE forbidden": {"ACL", "SETUSER", "default", "-blmove"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := redistest.Start(t)
+			c := s.Conn(0)
+			do(t, c, fault[0].(string), fault[1:]...)
+			runWorker(t, redis.Config{URL: s.URL(0)}, worker.Config{Tasks: nothing()})
+			connections := func() (n int) {
+				info, err := redigo.String(c.Do("INFO", "stats"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for line := range strings.Lines(info) {
+					if _, err := fmt.Sscanf(line, "total_connections_received:%d", &n); err == nil {
+						return n
+					}
+				}
+				return 0
+			}
+			time.Sleep(500 * time.Millisecond)
+			before := connections()
+			time.Sleep(2 * time.Second)
+			if n := connections() - before; n > 40 {
+				t.Errorf("%d connections in two seconds", n)
+			}
+		})
+	}
+}

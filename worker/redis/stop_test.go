@@ -1,0 +1,75 @@
+package redis_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/redis"
+	"github.com/evently/workers/worker/redis/redistest"
+)
+
+// A stop ends, whatever the server does: it is gone, or hangs, with tasks that are
+// being sorted out, run, and wait.
+func TestStopWithoutServer(t *testing.T) {
+	const grace = time.Second
+	for name, tc := range map[string]struct {
+		fault func(*redistest.Server)
+		now   bool // the operator is impatient
+		most  time.Duration
+	}{
+		"gone":                  {(*redistest.Server).Kill, false, grace + 6*time.Second},
+		"frozen":                {(*redistest.Server).Stop, false, grace + 6*time.Second},
+		"gone, second signal":   {(*redistest.Server).Kill, true, 4 * time.Second},
+		"frozen, second signal": {(*redistest.Server).Stop, true, 4 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := redistest.Start(t)
+			t.Cleanup(s.Continue)
+			c := s.Conn(0)
+			for range 200 {
+				send(t, c, "q", "unknown", "[]")
+				send(t, c, "q", "slow", "[]")
+			}
+			b, err := redis.New(redis.Config{URL: s.URL(0), Logger: quiet()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, err := worker.New(worker.Config{Broker: b, Queues: []string{"q"}, Concurrency: 2, Grace: grace, Logger: quiet(),
+				Tasks: map[string]worker.Definition{"slow": {Handler: worker.Func(func(ctx context.Context, _ struct{}) (any, error) {
+					select {
+					case <-ctx.Done():
+						return nil, ctx.Err()
+					case <-time.After(50 * time.Millisecond):
+						return nil, nil
+					}
+				})}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			done := make(chan error, 1)
+			go func() { done <- w.Run(ctx) }()
+			eventually(t, "tasks run", func() bool { return w.Status().Succeeded > 4 })
+			tc.fault(s)
+			time.Sleep(100 * time.Millisecond) // until something is in the middle
+			began := time.Now()
+			cancel()
+			if tc.now {
+				w.StopNow()
+			}
+			select {
+			case err := <-done:
+				took := time.Since(began)
+				t.Logf("stopped after %v", took.Round(time.Millisecond))
+				if err != nil || took > tc.most {
+					t.Errorf("Run ended after %v with %v, want %v at most", took, err, tc.most)
+				}
+			case <-time.After(time.Minute):
+				t.Error("Run does not end")
+			}
+		})
+	}
+}
