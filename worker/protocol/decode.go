@@ -4,38 +4,11 @@ package protocol
 // labels and log lines.
 const maxName = 255
 
-// Decode reads one element of a Celery queue. It accepts what a Python worker
-// runs, with the exceptions that the constants of [Reason] name, and refuses
-// everything else. A failure is always a *[DecodeError].
-//
-// The message holds no part of raw, which the caller may reuse.
+// Decode reads one element of a Celery queue whose body is JSON, as
+// [Decoder.Decode] does.
 func Decode(raw []byte, lim Limits) (*Message, error) {
-	lim = lim.withDefaults()
-	var e envelope
-	if err := e.read(raw, lim); err != nil {
-		return nil, err
-	}
-	m := &Message{Headers: e.headers}
-	if err := e.check(m); err != nil {
-		return nil, err
-	}
-	body, err := e.unpack(m, lim)
-	if err != nil {
-		return nil, err
-	}
-	var f fields
-	if err := f.readBody(m, body, lim, e.headersKind); err != nil {
-		return nil, err
-	}
-	for _, h := range m.Headers {
-		if slot, _ := f.slot([]byte(h.Name)); slot != nil {
-			*slot = h.Value
-		}
-	}
-	if err := f.fill(m); err != nil {
-		return nil, err
-	}
-	return m, nil
+	d := Decoder{Limits: lim}
+	return d.Decode(raw)
 }
 
 // fields are the values that headers, or the body of protocol 1, may give.

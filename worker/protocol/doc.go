@@ -17,6 +17,14 @@
 // Decode refuses both kinds with a [DecodeError], whose [Reason] can be logged,
 // counted and shown: it never holds a piece of the message.
 //
+// # Serializers and compression
+//
+// A [Decoder] reads bodies in yaml and msgpack, too, when it is told to accept
+// them, and turns them into JSON: the form that arguments, callbacks and results
+// have here. pickle, which runs code of the sender, is never read. [EncodeAs] and
+// [EncodeResultAs] write the other way. Compressed bodies are unpacked by every
+// method that kombu has, within the [Limits].
+//
 // # JSON
 //
 // Python's json module reads and writes a superset of RFC 8259: NaN, Infinity

@@ -10,12 +10,13 @@ import (
 
 // Encode writes m as a message of protocol 2, as Celery 5.6 does: every header,
 // null where there is no value, custom headers behind them, and a base64 body.
-// The text is ASCII. It is never compressed, and Redelivered is not written.
+// The text is ASCII. The body is JSON and not compressed, see [EncodeAs] for the
+// rest, and Redelivered is not written.
 //
 // ID, Task and DeliveryTag must be set. Absent Args and Kwargs are written as
 // empty, an absent RootID as the id, an absent CorrelationID as the id.
 func Encode(m *Message) ([]byte, error) {
-	return encode(m, "")
+	return encode(m, "", EncodeOptions{})
 }
 
 // RetryOptions say what is new in the message of another attempt.
@@ -28,6 +29,9 @@ type RetryOptions struct {
 	// IgnoreResult is the setting of the task. That of the message is not
 	// carried into a retry by any version of Celery.
 	IgnoreResult bool
+	// Encoding is how the body is written; zero: JSON, not compressed, whatever
+	// that of the message was.
+	Encoding EncodeOptions
 	// Now is the time of publishing. With it, properties.expiration is written
 	// for a message that expires; brokers on Redis ignore that property.
 	Now time.Time
@@ -61,10 +65,10 @@ func EncodeRetry(m *Message, o RetryOptions) ([]byte, error) {
 	}
 	next.IgnoreResult = &o.IgnoreResult
 	next.Properties = nil // Celery drops the options that it does not know
-	return encode(&next, m.Origin)
+	return encode(&next, m.Origin, o.Encoding)
 }
 
-func encode(m *Message, oldOrigin string) ([]byte, error) {
+func encode(m *Message, oldOrigin string, o EncodeOptions) ([]byte, error) {
 	if m.ID == "" || m.Task == "" || m.DeliveryTag == "" {
 		return nil, errors.New("encode message: id, task and delivery tag are required")
 	}
@@ -72,11 +76,19 @@ func encode(m *Message, oldOrigin string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode message: %w", err)
 	}
-	w := writer{buf: make([]byte, 0, len(body)*4/3+1024)}
+	p, err := o.pack(body)
+	if err != nil {
+		return nil, fmt.Errorf("encode message: %w", err)
+	}
+	w := writer{buf: make([]byte, 0, len(p.body)*4/3+1024)}
 	w.text(`{"body": "`)
-	w.buf = base64.StdEncoding.AppendEncode(w.buf, body)
-	w.text(`", "content-encoding": "utf-8", "content-type": "application/json", "headers": `)
-	w.headers(m)
+	w.buf = base64.StdEncoding.AppendEncode(w.buf, p.body)
+	w.text(`", "content-encoding": "`)
+	w.text(p.contentEncoding)
+	w.text(`", "content-type": "`)
+	w.text(p.contentType)
+	w.text(`", "headers": `)
+	w.headers(m, string(p.compression))
 	w.text(`, "properties": {"correlation_id": `)
 	w.str(or(m.CorrelationID, m.ID))
 	if m.ReplyTo != "" {
@@ -220,7 +232,7 @@ func (w *writer) container(r Raw, bracket byte, empty string) {
 	w.verbatim(r)
 }
 
-func (w *writer) headers(m *Message) {
+func (w *writer) headers(m *Message, compression string) {
 	w.text(`{"lang": `)
 	w.str(or(m.Lang, "py"))
 	w.text(`, "task": `)
@@ -277,6 +289,10 @@ func (w *writer) headers(m *Message) {
 		w.str(h.Name)
 		w.text(": ")
 		w.raw(h.Value)
+	}
+	if compression != "" {
+		w.text(`, "compression": `)
+		w.str(compression)
 	}
 	w.text("}")
 }

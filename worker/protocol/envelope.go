@@ -2,11 +2,11 @@ package protocol
 
 import (
 	"bytes"
-	"compress/zlib"
 	"encoding/base64"
 	"errors"
-	"io"
 	"strings"
+
+	"github.com/evently/workers/worker/protocol/internal/compression"
 )
 
 // envelope is what kombu puts around the body.
@@ -193,10 +193,6 @@ func (e *envelope) check(m *Message) error {
 	m.Priority, m.Expiration = wholeNumber(e.priority), text(e.expiration)
 	m.ContentType, m.ContentEncoding = text(e.contentType), text(e.contentEncoding)
 	m.Properties = e.others
-	if m.ContentType != "application/json" {
-		// Never the name that was sent: it is content of the message.
-		return refuse(ReasonContentType, "expected application/json")
-	}
 	return nil
 }
 
@@ -251,33 +247,29 @@ func decodeBase64(text []byte) ([]byte, error) {
 	return out[:n], nil
 }
 
-// decompress undoes headers.compression. What kombu calls gzip is a zlib stream
-// (RFC 1950).
+// decompress undoes headers.compression.
 func decompress(m *Message, body []byte, lim Limits) ([]byte, error) {
-	method := m.Header("compression")
-	if method.IsNull() || string(method) == `""` {
+	header := m.Header("compression")
+	if header.IsNull() || string(header) == `""` {
 		return body, nil
 	}
-	m.Compression = text(method)
-	switch m.Compression {
-	case "application/x-gzip", "gzip", "zlib":
-	case "application/x-bz2", "bzip2", "bzip", "application/x-lzma", "lzma", "xz",
-		"application/x-brotli", "brotli", "application/zstd", "zstd", "zstandard":
-		return nil, refuse(ReasonCompression, "%s is not supported", m.Compression)
-	default:
+	m.Compression = text(header)
+	method, ok := compression.ByName(m.Compression)
+	if !ok {
+		// Never the name that was sent: it is content of the message.
+		m.Compression = ""
 		return nil, refuse(ReasonCompression, "unknown method")
 	}
-	r, err := zlib.NewReader(bytes.NewReader(body))
-	if err != nil {
-		return nil, refuse(ReasonCompression, "no zlib stream")
-	}
-	// One byte more than allowed tells a body of the limit from one beyond it.
-	out, err := io.ReadAll(io.LimitReader(r, int64(lim.Size)+1))
-	if err == nil && len(out) > lim.Size {
+	return decompressBy(method, body, lim)
+}
+
+func decompressBy(method compression.Method, body []byte, lim Limits) ([]byte, error) {
+	out, err := method.Decompress(body, lim.Size)
+	switch {
+	case errors.Is(err, compression.ErrTooLarge):
 		return nil, refuse(ReasonTooLarge, "unpacked body has more than %d bytes", lim.Size)
-	}
-	if err = errors.Join(err, r.Close()); err != nil {
-		return nil, refuse(ReasonCompression, "damaged zlib stream")
+	case err != nil:
+		return nil, refuse(ReasonCompression, "%s: %w", method, err)
 	}
 	return out, nil
 }

@@ -27,9 +27,10 @@ const (
 	ReasonBadID           Reason = "bad-id"            // task, root, parent or group id no string, too long, or with control characters
 	ReasonBodyEncoding    Reason = "body-encoding"     // properties.body_encoding unknown
 	ReasonBadBase64       Reason = "bad-base64"        // body is not base64
-	ReasonCompression     Reason = "compression"       // compression unknown, not supported, or body damaged
-	ReasonContentType     Reason = "content-type"      // content type is not application/json
-	ReasonBadBody         Reason = "bad-body"          // body is not JSON, or has the wrong shape
+	ReasonCompression     Reason = "compression"       // compression unknown, or body damaged
+	ReasonContentType     Reason = "content-type"      // content type is not among the accepted ones
+	ReasonPickle          Reason = "pickle"            // body is pickle, which is never read
+	ReasonBadBody         Reason = "bad-body"          // body is not of its content type, or has the wrong shape
 	ReasonBadArgs         Reason = "bad-args"          // args is no array
 	ReasonBadKwargs       Reason = "bad-kwargs"        // kwargs is no object
 	ReasonBadETA          Reason = "bad-eta"           // eta is no ISO 8601 time
@@ -70,7 +71,8 @@ func inBody(err error) error {
 }
 
 // Limits bound what Decode reads. They hold for the envelope, and again for the
-// body after base64 and decompression. A zero field means its default.
+// body after base64 and decompression, and for the JSON that a body of another
+// serializer stands for. A zero field means its default.
 type Limits struct {
 	Size     int // bytes; default 1 MiB
 	Depth    int // arrays and objects inside each other; default 64

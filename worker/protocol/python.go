@@ -12,7 +12,11 @@ const hexDigits = "0123456789abcdef"
 // appendQuoted writes a string as json.dumps does: ASCII only. Bytes that are
 // not UTF-8 become U+FFFD.
 func appendQuoted(dst []byte, s string) []byte {
-	dst = append(dst, '"')
+	return append(appendText(append(dst, '"'), s), '"')
+}
+
+// appendText is appendQuoted without the quotes.
+func appendText(dst []byte, s string) []byte {
 	for _, r := range s { // ranging yields U+FFFD for broken bytes
 		switch r {
 		case '"', '\\':
@@ -35,7 +39,7 @@ func appendQuoted(dst []byte, s string) []byte {
 			}
 		}
 	}
-	return append(dst, '"')
+	return dst
 }
 
 func appendEscaped(dst []byte, r rune) []byte {

@@ -66,16 +66,13 @@ func find(t testing.TB, file, name string) record {
 }
 
 // notDecoded are the recorded cases that Decode refuses: serializers that are
-// not JSON, and compressions that the standard library has no reader for or
-// that are off by default.
+// not JSON.
 var notDecoded = map[string]protocol.Reason{
-	"serializer-pickle":        protocol.ReasonContentType,
+	"serializer-pickle":        protocol.ReasonPickle,
 	"serializer-yaml":          protocol.ReasonContentType,
 	"serializer-yaml-typed":    protocol.ReasonContentType,
 	"serializer-msgpack":       protocol.ReasonContentType,
 	"serializer-msgpack-bytes": protocol.ReasonContentType,
-	"compression-bzip2":        protocol.ReasonCompression,
-	"compression-lzma":         protocol.ReasonCompression,
 }
 
 // messages returns the task messages of all versions that can be decoded.

@@ -39,7 +39,7 @@ func TestDecodeCrafted(t *testing.T) {
 		"no-properties":        protocol.ReasonNoProperties,
 		"no-task-header":       protocol.ReasonNoTask,
 		"not-json":             protocol.ReasonNotJSON,
-		"pickle-content-type":  protocol.ReasonContentType,
+		"pickle-content-type":  protocol.ReasonPickle,
 		"priority-null":        accepted,
 		"retries-string":       accepted,
 		"timelimit-null":       accepted,

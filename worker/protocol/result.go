@@ -181,9 +181,11 @@ func (w *writer) exception(e *Exception) {
 	w.text("}")
 }
 
-// DecodeResult reads a value of the result backend, written by any version of
-// Celery. Result is a [Raw] that is a copy; for an exception, Exception is set
-// too. The error is a *[DecodeError].
+// DecodeResult reads a value of the result backend, written as JSON by any
+// version of Celery. Result is a [Raw] that is a copy; for an exception,
+// Exception is set too. There are no limits but a depth of 1000; for compressed
+// results and other serializers see [Decoder.DecodeResult]. The error is a
+// *[DecodeError].
 func DecodeResult(b []byte) (*Result, error) {
 	fields, err := Raw(bytes.Clone(b)).Fields()
 	if err != nil {

@@ -1,0 +1,148 @@
+package protocol
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/evently/workers/worker/protocol/internal/compression"
+)
+
+// EncodeOptions say how the body of a message, or a result, is written. The zero
+// value is JSON without compression.
+type EncodeOptions struct {
+	// Serializer is "json", "yaml" or "msgpack", or the content type. Readers
+	// must list it in their accept_content; only JSON is there by default.
+	//
+	// yaml has no form for the times of day, decimals and UUIDs that kombu knows
+	// in JSON, msgpack besides none for datetimes, dates, unpaired surrogates and
+	// integers beyond 64 bits. A value that holds one is an error, as in Python.
+	Serializer string
+	// Compression is "zlib" (or "gzip", which is the same), "xz" ("lzma"), "zstd"
+	// ("zstandard") or "brotli", or the content type that kombu has for it. ""
+	// compresses nothing. bzip2 can only be read.
+	//
+	// Readers in Python need the package Brotli for brotli, and for zstd
+	// zstandard or, from kombu 5.6 on, backports.zstd.
+	Compression string
+}
+
+// Validate reports all that is wrong with o.
+func (o EncodeOptions) Validate() error {
+	_, _, err := o.resolve()
+	return err
+}
+
+// resolve finds what the names stand for. The method is "" for none.
+func (o EncodeOptions) resolve() (s serializer, m compression.Method, err error) {
+	var errs []error
+	s, ok := serializerOf(or(o.Serializer, "json"))
+	switch {
+	case isPickle(o.Serializer):
+		errs = append(errs, fmt.Errorf("serializer %q: pickle is never written; use %s", o.Serializer, serializerNames))
+	case !ok:
+		errs = append(errs, fmt.Errorf("serializer %q: no such serializer; use %s", o.Serializer, serializerNames))
+	}
+	if o.Compression != "" {
+		m, ok = compression.ByName(o.Compression)
+		switch {
+		case !ok:
+			errs = append(errs, fmt.Errorf("compression %q: no such method; use zlib, xz, zstd or brotli", o.Compression))
+		case m == compression.Bzip2:
+			errs = append(errs, fmt.Errorf("compression %q: %w; use zlib, xz, zstd or brotli", o.Compression, compression.ErrReadOnly))
+		}
+	}
+	return s, m, errors.Join(errs...)
+}
+
+// payload is a body with what the envelope says of it.
+type payload struct {
+	body                         []byte
+	contentType, contentEncoding string
+	compression                  compression.Method // "": not compressed
+}
+
+// pack makes a payload of a JSON text.
+func (o EncodeOptions) pack(raw Raw) (payload, error) {
+	s, method, err := o.resolve()
+	if err != nil {
+		return payload{}, err
+	}
+	p := payload{raw, s.contentType, s.contentEncoding, method}
+	if s.pack != nil {
+		if p.body, err = s.pack(raw); err != nil {
+			return payload{}, err
+		}
+	}
+	if method != "" {
+		if p.body, err = method.Compress(p.body); err != nil {
+			return payload{}, fmt.Errorf("%s: %w", method, err)
+		}
+	}
+	return p, nil
+}
+
+// EncodeAs writes m like [Encode], with the body in another serializer,
+// compressed, or both. Python reads the same values from it.
+func EncodeAs(m *Message, o EncodeOptions) ([]byte, error) {
+	return encode(m, "", o)
+}
+
+// resultMark starts a result that is compressed; behind it stand the content
+// type of the method, a zero byte and the packed result. Celery 5.7 and later
+// (celery.backends.base) write and read it.
+const resultMark = "\x00celery-compressed\x00"
+
+// EncodeResultAs writes r like [EncodeResult], in another serializer (the
+// setting result_serializer of Celery), compressed, or both. A result does not
+// tell how it was written: readers must have the same setting. Compressed
+// results are read by Celery 5.7 and later only.
+func EncodeResultAs(r *Result, o EncodeOptions) ([]byte, error) {
+	raw, err := EncodeResult(r)
+	if err != nil {
+		return nil, err
+	}
+	p, err := o.pack(raw)
+	if err != nil {
+		return nil, fmt.Errorf("encode result: %w", err)
+	}
+	if p.compression == "" {
+		return p.body, nil
+	}
+	return bytes.Join([][]byte{[]byte(resultMark), []byte(p.compression), {0}, p.body}, nil), nil
+}
+
+// DecodeResult reads a value of the result backend that was written in the given
+// serializer, which must be an accepted one. A compressed value is unpacked,
+// whatever the method. Unlike in [DecodeResult], d.Limits hold. The error is a
+// *[DecodeError].
+func (d *Decoder) DecodeResult(b []byte, serializer string) (*Result, error) {
+	s, err := d.accepts(serializer)
+	if err != nil {
+		return nil, err
+	}
+	lim := d.Limits.withDefaults()
+	if packed, ok := bytes.CutPrefix(b, []byte(resultMark)); ok {
+		name, packed, _ := bytes.Cut(packed, []byte{0})
+		method, known := compression.ByName(string(name))
+		if !known {
+			return nil, refuse(ReasonCompression, "unknown method")
+		}
+		if b, err = decompressBy(method, packed, lim); err != nil {
+			return nil, err
+		}
+	}
+	if s.unpack != nil {
+		if b, err = s.unpack(b, lim); err != nil {
+			return nil, err
+		}
+	}
+	text, err := newScanner(b, lim)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := text.value(); err != nil {
+		return nil, err
+	}
+	return DecodeResult(b)
+}

@@ -1,0 +1,145 @@
+package protocol
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// serializer is one way to write values, with the names that kombu gives it.
+type serializer struct {
+	name, contentType, contentEncoding string
+	// unpack turns a body into JSON; nil: it is JSON.
+	unpack func(data []byte, lim Limits) ([]byte, error)
+	// pack turns JSON into a body; nil: it is JSON.
+	pack func(raw Raw) ([]byte, error)
+}
+
+// serializerNames are the names for error texts.
+const serializerNames = "json, yaml or msgpack"
+
+// serializerOf finds a serializer by its name or its content type.
+func serializerOf(name string) (serializer, bool) {
+	switch name {
+	case "json", "application/json":
+		return serializer{name: "json", contentType: "application/json", contentEncoding: "utf-8"}, true
+	case "yaml", "application/x-yaml":
+		return serializer{"yaml", "application/x-yaml", "utf-8", unpackYAML, packYAML}, true
+	case "msgpack", "application/x-msgpack":
+		return serializer{"msgpack", "application/x-msgpack", "binary", unpackMsgpack, packMsgpack}, true
+	}
+	return serializer{}, false
+}
+
+// isPickle reports whether a name or content type is that of pickle, which runs
+// code of the sender. It is not read, whatever anybody configures.
+func isPickle(name string) bool {
+	return name == "pickle" || name == "application/x-python-serialize"
+}
+
+// Decoder reads messages and results of several serializers. The zero value
+// reads JSON with the default limits. Its fields must not change while it is in
+// use; then any number of goroutines may use it.
+type Decoder struct {
+	// Limits hold for the envelope, for the body as it was packed and as it is
+	// unpacked, and for the JSON that it stands for.
+	Limits Limits
+	// Accept lists the serializers to read, as the setting accept_content of
+	// Celery does: "json", "yaml" and "msgpack", or their content types. Empty:
+	// JSON alone. pickle is refused even when it is listed.
+	Accept []string
+}
+
+// Validate reports all names in Accept that stand for no serializer.
+func (d *Decoder) Validate() error {
+	var errs []error
+	for _, name := range d.Accept {
+		switch _, ok := serializerOf(name); {
+		case isPickle(name):
+			errs = append(errs, fmt.Errorf("accept %q: pickle runs code that the sender chooses and is never read; let producers send %s", name, serializerNames))
+		case !ok:
+			errs = append(errs, fmt.Errorf("accept %q: no such serializer; accepted can be %s", name, serializerNames))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// accepts returns the serializer of a name or content type, if it may be used.
+func (d *Decoder) accepts(name string) (serializer, error) {
+	if isPickle(name) {
+		return serializer{}, refuse(ReasonPickle, "it runs code of the sender")
+	}
+	accept := d.Accept
+	if len(accept) == 0 {
+		accept = []string{"json"}
+	}
+	s, ok := serializerOf(name)
+	if !ok || !slices.Contains(accept, s.name) && !slices.Contains(accept, s.contentType) {
+		// Never the name that was sent: it is content of the message.
+		return serializer{}, refuse(ReasonContentType, "expected %s", strings.Join(accepted(accept), " or "))
+	}
+	return s, nil
+}
+
+// accepted returns the content types of a list.
+func accepted(names []string) []string {
+	var types []string
+	for _, name := range names {
+		if s, ok := serializerOf(name); ok {
+			types = append(types, s.contentType)
+		}
+	}
+	return types
+}
+
+// Decode reads one element of a Celery queue. It accepts what a Python worker
+// runs, with the exceptions that the constants of [Reason] name, and refuses
+// everything else. A failure is always a *[DecodeError].
+//
+// Arguments and signatures are JSON whatever the body was: what JSON has no type
+// for is written as kombu writes it in JSON, see [Decimal]. What has no form
+// there either, such as a set, is refused with [ReasonBadBody].
+//
+// The message holds no part of raw, which the caller may reuse.
+func (d *Decoder) Decode(raw []byte) (*Message, error) {
+	lim := d.Limits.withDefaults()
+	var e envelope
+	if err := e.read(raw, lim); err != nil {
+		return nil, err
+	}
+	m := &Message{Headers: e.headers}
+	if err := e.check(m); err != nil {
+		return nil, err
+	}
+	// Producers send the content type, never the name.
+	if !strings.Contains(m.ContentType, "/") {
+		m.ContentType = ""
+	}
+	s, err := d.accepts(m.ContentType)
+	if err != nil {
+		return nil, err
+	}
+	body, err := e.unpack(m, lim)
+	if err != nil {
+		return nil, err
+	}
+	if s.unpack != nil {
+		if body, err = s.unpack(body, lim); err != nil {
+			return nil, err
+		}
+	}
+	var f fields
+	if err := f.readBody(m, body, lim, e.headersKind); err != nil {
+		return nil, err
+	}
+	for _, h := range m.Headers {
+		if slot, _ := f.slot([]byte(h.Name)); slot != nil {
+			*slot = h.Value
+		}
+	}
+	if err := f.fill(m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
