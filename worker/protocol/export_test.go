@@ -1,0 +1,9 @@
+package protocol
+
+// Bodies alone, without the message around them.
+var (
+	UnpackYAML    = unpackYAML
+	UnpackMsgpack = unpackMsgpack
+	PackYAML      = packYAML
+	PackMsgpack   = packMsgpack
+)
