@@ -22,8 +22,8 @@ type EncodeOptions struct {
 	// ("zstandard") or "brotli", or the content type that kombu has for it. ""
 	// compresses nothing. bzip2 can only be read.
 	//
-	// Readers in Python need the package Brotli for brotli, and for zstd
-	// zstandard or, from kombu 5.6 on, backports.zstd.
+	// Readers in Python need the package Brotli for brotli, and for zstd the
+	// package zstandard or, with kombu 5.7, backports.zstd.
 	Compression string
 }
 

@@ -52,3 +52,29 @@ func ExampleMarshal() {
 	// Output:
 	// {"to": "Zo\u00eb", "total": 60.0} <nil>
 }
+
+func ExampleDecoder() {
+	d := protocol.Decoder{Accept: []string{"json", "yaml"}}
+	if err := d.Validate(); err != nil {
+		fmt.Println(err)
+		return
+	}
+	// The body is "[[2026-01-31, !!binary aGk=], {}, {}]" in base64.
+	m, err := d.Decode([]byte(`{"body": "W1syMDI2LTAxLTMxLCAhIWJpbmFyeSBhR2s9XSwge30sIHt9XQ==",
+		"content-type": "application/x-yaml", "headers": {"task": "shop.tasks.greet", "id": "6b8f0f5e"},
+		"properties": {"delivery_info": {"exchange": "", "routing_key": "celery"}, "body_encoding": "base64", "delivery_tag": "f3b0c442"}}`))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(string(m.Args))
+	// Output:
+	// [{"__type__": "date", "__value__": "2026-01-31"}, {"__type__": "bytes", "__value__": "hi"}]
+}
+
+func ExampleDecoder_Validate() {
+	d := protocol.Decoder{Accept: []string{"json", "pickle"}}
+	fmt.Println(d.Validate())
+	// Output:
+	// accept "pickle": pickle runs code that the sender chooses and is never read; let producers send json, yaml or msgpack
+}
