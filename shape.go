@@ -22,7 +22,11 @@ type letterView struct {
 // may be why the message is here.
 func describe(l worker.DeadLetter) letterView {
 	v := letterView{DeadLetter: l}
-	m, err := protocol.Decode(l.Raw, protocol.Limits{Size: 2 * max(len(l.Raw), protocol.DefaultSize)})
+	decoder := protocol.Decoder{
+		Limits: protocol.Limits{Size: 2 * max(len(l.Raw), protocol.DefaultSize)},
+		Accept: protocol.Serializers(),
+	}
+	m, err := decoder.Decode(l.Raw)
 	if err != nil {
 		v.Unreadable = err.Error()
 		return v

@@ -110,7 +110,8 @@ type Revocation struct {
 type Session struct {
 	Node   string   // node name, such as worker@host
 	Queues []string // without duplicates, in the order of declaration
-	Limits protocol.Limits
+	// Decoder reads the messages.
+	Decoder protocol.Decoder
 	// Lost is called for each claim that was found to be no longer ours.
 	Lost func(claim string)
 	// DeadLettered is called for each message that Claim, or the recovery of

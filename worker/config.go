@@ -108,6 +108,11 @@ type Config struct {
 	// their contexts end. Default: 25 seconds.
 	Grace time.Duration
 
+	// Accept lists the serializers of messages to read (accept_content): "json",
+	// "yaml", "msgpack", or their content types. pickle is refused always.
+	// Default: "json".
+	Accept []string
+
 	// Limits bounds what a message may be before it is parsed.
 	Limits protocol.Limits
 
@@ -279,6 +284,9 @@ func (c Config) normalise() (Config, error) {
 	if c.UnknownTasks < DeadLetterUnknown || c.UnknownTasks > RejectUnknown {
 		fault("UnknownTasks is %d: want DeadLetterUnknown, RequeueUnknown or RejectUnknown", c.UnknownTasks)
 	}
+	if err := (&protocol.Decoder{Accept: c.Accept}).Validate(); err != nil {
+		fault("Accept: %w", err)
+	}
 	faults = append(faults, c.Publishing.check()...)
 	if err := errors.Join(faults...); err != nil {
 		return c, fmt.Errorf("worker configuration: %w", err)
@@ -288,6 +296,7 @@ func (c Config) normalise() (Config, error) {
 	c.PrefetchMultiplier = orDefault(c.PrefetchMultiplier, 4)
 	c.MaxRedeliveries = orDefault(c.MaxRedeliveries, 3)
 	c.Grace = orDefault(c.Grace, 25*time.Second)
+	c.Limits.Size = orDefault(c.Limits.Size, protocol.DefaultSize)
 	if c.Name == "" {
 		c.Name = "celery@%h"
 	}

@@ -339,6 +339,17 @@ func (w *Worker) publication(r *request, o outcome) (*Publication, error) {
 		return nil, err
 	}
 	raw, err := protocol.EncodeRetry(m, opts)
+	if limit := w.cfg.Limits.Size; err == nil && len(raw) > limit {
+		// It came compressed, perhaps. What this worker could not read again must
+		// not go out.
+		size := len(raw)
+		opts.Encoding.Compression = "zlib"
+		if raw, err = protocol.EncodeRetry(m, opts); err == nil {
+			if _, unread := w.decoder.Decode(raw); unread != nil {
+				err = fmt.Errorf("its message would have %d bytes, more than the %d that this worker reads", size, limit)
+			}
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

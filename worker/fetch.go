@@ -92,7 +92,7 @@ func (w *Worker) accept(store context.Context, ds []Delivery) {
 	var ready []*request
 	for _, d := range ds {
 		w.counts.received.Add(1)
-		m, err := protocol.Decode(d.Raw, w.cfg.Limits)
+		m, err := w.decoder.Decode(d.Raw)
 		if err != nil {
 			w.setAside(store, d, err)
 			continue
@@ -184,7 +184,7 @@ func (w *Worker) run(store context.Context, rs []*request) {
 // open decodes what waited for its ETA; then comes the rate limit.
 func (w *Worker) open(store context.Context, rs []*request) []*request {
 	return slices.DeleteFunc(rs, func(r *request) bool {
-		m, err := protocol.Decode(r.delivery.Raw, w.cfg.Limits)
+		m, err := w.decoder.Decode(r.delivery.Raw)
 		if err != nil { // it was decoded before
 			if w.held.remove(r) {
 				w.setAside(store, r.delivery, err)

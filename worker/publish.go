@@ -31,8 +31,12 @@ type Publishing struct {
 	// of its header too (task_allow_error_cb_on_chord_header).
 	ErrorCallbacksOnChordHeader bool
 
-	// Limits bound what a signature may unfold to.
-	Limits canvas.Limits
+	// Encoding is how messages are written whose options, and whose route, say
+	// nothing (task_serializer, task_compression). Default: JSON, not compressed.
+	Encoding protocol.EncodeOptions
+
+	// CanvasLimits bound what a signature may unfold to.
+	CanvasLimits canvas.Limits
 }
 
 func (p Publishing) check() (faults []error) {
@@ -40,6 +44,9 @@ func (p Publishing) check() (faults []error) {
 		if err := r.check(); err != nil {
 			faults = append(faults, err)
 		}
+	}
+	if err := p.Encoding.Validate(); err != nil {
+		faults = append(faults, fmt.Errorf("Encoding: %w", err))
 	}
 	return faults
 }
@@ -66,7 +73,7 @@ func newPublisher(cfg Publishing) *publisher {
 func (p *publisher) context(m *protocol.Message) canvas.Context {
 	c := canvas.Context{
 		NewID: uuid.NewString, Now: p.now(), Origin: p.origin, ReplyTo: p.replyTo,
-		ErrbacksOnHeader: p.cfg.ErrorCallbacksOnChordHeader, Limits: p.cfg.Limits,
+		ErrbacksOnHeader: p.cfg.ErrorCallbacksOnChordHeader, Limits: p.cfg.CanvasLimits,
 	}
 	if m != nil {
 		c.ParentID, c.RootID = m.ID, m.RootID
@@ -96,7 +103,7 @@ func (p *publisher) publication(out canvas.Outgoing) (Publication, error) {
 	m := out.Message
 	m.Properties = out.Properties
 	pub := Publication{Queue: out.Queue, Exchange: out.Exchange, RoutingKey: out.RoutingKey}
-	serializer, compression := out.Serializer, out.Compression
+	encoding := protocol.EncodeOptions{Serializer: out.Serializer, Compression: out.Compression}
 	if r, ok := p.route(out.RouteName); ok {
 		if pub.Queue == "" && pub.Exchange == "" && pub.RoutingKey == "" {
 			pub.Queue, pub.Exchange, pub.RoutingKey = r.Queue, r.Exchange, r.RoutingKey
@@ -104,7 +111,7 @@ func (p *publisher) publication(out canvas.Outgoing) (Publication, error) {
 		if r.Priority != nil && m.Priority == 0 {
 			m.Priority = *r.Priority
 		}
-		serializer, compression = or(serializer, r.Serializer), or(compression, r.Compression)
+		encoding = orEncoding(encoding, r.Encoding)
 	}
 	if pub.Queue == "" && pub.Exchange == "" {
 		// A routing key alone names a queue in Celery's usual topology.
@@ -114,7 +121,7 @@ func (p *publisher) publication(out canvas.Outgoing) (Publication, error) {
 		pub.Exchange, pub.RoutingKey = "", pub.Queue
 	}
 	m.Exchange, m.RoutingKey = pub.Exchange, pub.RoutingKey
-	raw, err := encodeMessage(m, serializer, compression)
+	raw, err := protocol.EncodeAs(m, orEncoding(encoding, p.cfg.Encoding))
 	if err != nil {
 		return Publication{}, fmt.Errorf("publish %s: %w", m.Task, err)
 	}
@@ -138,10 +145,9 @@ func or(s, otherwise string) string {
 	return s
 }
 
-// encodeMessage writes a message as its options ask for.
-func encodeMessage(m *protocol.Message, serializer, compression string) ([]byte, error) {
-	if serializer != "" && serializer != "json" || compression != "" {
-		return nil, fmt.Errorf("serializer %q and compression %q are not supported", serializer, compression)
+func orEncoding(o, otherwise protocol.EncodeOptions) protocol.EncodeOptions {
+	return protocol.EncodeOptions{
+		Serializer:  or(o.Serializer, otherwise.Serializer),
+		Compression: or(o.Compression, otherwise.Compression),
 	}
-	return protocol.Encode(m)
 }

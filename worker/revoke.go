@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -45,13 +44,6 @@ func (v *revocations) prune(now time.Time) {
 	for _, values := range v.stamps {
 		maps.DeleteFunc(values, old)
 	}
-}
-
-// list returns the ids, sorted.
-func (v *revocations) list() []string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return slices.Sorted(maps.Keys(v.ids))
 }
 
 func (v *revocations) add(r Revocation) {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+
+	"github.com/evently/workers/worker/protocol"
 )
 
 // Route says where the messages of some tasks go (task_routes). What is set in
@@ -18,10 +20,13 @@ type Route struct {
 	// Queue, or an exchange and a routing key.
 	Queue, Exchange, RoutingKey string
 	Priority                    *int
-	Serializer, Compression     string
+	Encoding                    protocol.EncodeOptions
 }
 
 func (r Route) check() error {
+	if err := r.Encoding.Validate(); err != nil {
+		return fmt.Errorf("route of %q: %w", r.Task, err)
+	}
 	if r.Regexp != nil {
 		return nil
 	}

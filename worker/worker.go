@@ -23,7 +23,9 @@ type Worker struct {
 	broker Broker
 	pub    *publisher
 	tasks  map[string]definition
-	now    func() time.Time
+
+	decoder protocol.Decoder
+	now     func() time.Time
 
 	pool    *pool        // what runs, and what waits for a slot
 	eta     *schedule    // what waits for its ETA
@@ -64,6 +66,7 @@ func New(cfg Config) (*Worker, error) {
 		cfg:     cfg,
 		log:     cfg.Logger,
 		broker:  cfg.Broker,
+		decoder: protocol.Decoder{Limits: cfg.Limits, Accept: cfg.Accept},
 		tasks:   make(map[string]definition, len(cfg.Tasks)),
 		now:     time.Now,
 		held:    newHoldings(),
@@ -102,7 +105,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		return fmt.Errorf("worker %s: Run was called twice; make a new Worker", w.cfg.Name)
 	}
 	err := w.broker.Consume(Session{
-		Node: w.cfg.Name, Queues: w.cfg.Queues, Limits: w.cfg.Limits,
+		Node: w.cfg.Name, Queues: w.cfg.Queues, Decoder: w.decoder,
 		Lost:         w.lost,
 		DeadLettered: w.deadLettered,
 	})

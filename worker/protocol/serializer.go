@@ -19,6 +19,9 @@ type serializer struct {
 // serializerNames are the names for error texts.
 const serializerNames = "json, yaml or msgpack"
 
+// Serializers returns the names of all serializers that a [Decoder] can read.
+func Serializers() []string { return []string{"json", "yaml", "msgpack"} }
+
 // serializerOf finds a serializer by its name or its content type.
 func serializerOf(name string) (serializer, bool) {
 	switch name {

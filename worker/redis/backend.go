@@ -45,13 +45,13 @@ func (b *Broker) Publish(ctx context.Context, c worker.Changes) error {
 
 func (b *Broker) publish(ctx context.Context, c worker.Changes) error {
 	var o operations
-	if err := b.changes(ctx, &o, c); err != nil {
+	if err := b.changes(ctx, &o, c, false); err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}
 	if len(o.args) == 0 {
 		return nil
 	}
-	args := []any{c.Claim, "", 0, "0", b.orderedChords(), chordClaim, "", "", "", "", 0, 0}
+	args := []any{c.Claim, "", 0, "0", b.orderedChords(), chordClaim, "", "", "", "", b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds())}
 	held, _, _, err := b.carry(ctx, b.carryKeys(uuid.NewString(), "", ""), append(args, o.args...))
 	if err != nil {
 		return fmt.Errorf("publish: %w", err)

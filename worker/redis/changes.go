@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -43,8 +44,10 @@ func (b *Broker) own(o *operations, r *protocol.Result) error {
 	return nil
 }
 
-// changes adds everything in the order in which it has to happen.
-func (b *Broker) changes(ctx context.Context, o *operations, c worker.Changes) error {
+// changes adds everything in the order in which it has to happen. What is on its
+// way to nowhere is an error, or with bury set a dead letter: a task that has
+// ended does not end again because of it.
+func (b *Broker) changes(ctx context.Context, o *operations, c worker.Changes, bury bool) error {
 	expires := b.resultExpires()
 	for _, s := range c.Sizes {
 		o.add("size", b.keys.chordBase(s.GroupID), s.Size, expires)
@@ -72,6 +75,11 @@ func (b *Broker) changes(ctx context.Context, o *operations, c worker.Changes) e
 	}
 	for _, p := range c.Publish {
 		lists, err := b.destinations(ctx, p)
+		if nowhere, ok := errors.AsType[*worker.RouteError](err); ok && bury {
+			b.log.Error("message has nowhere to go and is set aside in the dead letters", "error", nowhere)
+			o.add("bury", p.Raw, meta(p.RoutingKey, nowhere.Error()))
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -157,13 +157,13 @@ func readClaimed(reply []any, lists []list) (c claimed, err error) {
 // returns each message with the reason for the dead letters, or "" when a Python
 // worker could put it back: then the engine says what else is wrong with it.
 func (b *Broker) judge(raws [][]byte) []any {
-	limits := b.session.Limits
-	limits.Size = b.cfg.MaxMessageSize
+	decoder := b.session.Decoder
+	decoder.Limits.Size = b.cfg.MaxMessageSize
 	verdicts := make([]any, 0, 2*len(raws))
 	for _, raw := range raws {
 		_, err := protocol.Restorable(raw)
 		if err != nil {
-			if _, more := protocol.Decode(raw, limits); more != nil {
+			if _, more := decoder.Decode(raw); more != nil {
 				err = more // of the two the one that tells more
 			}
 		}

@@ -111,7 +111,11 @@ func (b *Broker) RetryDeadLetter(ctx context.Context, id string) error {
 		return err
 	}
 	// The limits of the worker may have been the reason, and may have changed.
-	m, err := protocol.Decode(l.Raw, protocol.Limits{Size: max(len(l.Raw), b.cfg.MaxMessageSize) * 2})
+	decoder := protocol.Decoder{
+		Limits: protocol.Limits{Size: max(len(l.Raw), b.cfg.MaxMessageSize) * 2},
+		Accept: protocol.Serializers(),
+	}
+	m, err := decoder.Decode(l.Raw)
 	if err != nil {
 		return fmt.Errorf("dead letter %s cannot go back into its queue, no worker could read it: %w", id, err)
 	}

@@ -81,6 +81,17 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
+// backend makes a broker that only publishes.
+func backend(t testing.TB, s *redistest.Server) *redis.Broker {
+	t.Helper()
+	b, err := redis.New(redis.Config{URL: s.URL(0), Logger: quiet()})
+	if err != nil {
+		t.Fatalf("redis.New: %v", err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
 // runWorker runs a worker until the test ends or stop is called.
 func runWorker(t testing.TB, rc redis.Config, wc worker.Config) (w *worker.Worker, stop func()) {
 	t.Helper()

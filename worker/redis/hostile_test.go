@@ -15,6 +15,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis"
 	"github.com/evently/workers/worker/redis/redistest"
@@ -99,6 +100,64 @@ func TestNoWayBackIsADeadLetter(t *testing.T) {
 	eventually(t, "the message is a dead letter", func() bool { return count(t, c, "HLEN", "_goworker.1.dead") == 1 })
 	if n := count(t, c, "HLEN", "unacked"); n != 0 {
 		t.Errorf("%d unacknowledged, want none", n)
+	}
+}
+
+// A task that has ended is not run again because what follows it has nowhere to
+// go: that becomes a dead letter.
+func TestNowhereToGoIsADeadLetter(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	runWorker(t, redis.Config{URL: s.URL(0)}, worker.Config{Tasks: nothing()})
+	lost := canvas.New("nothing").Set(canvas.Options{TaskID: "follows", Exchange: "no-such-exchange", RoutingKey: "k"})
+	raw, err := lost.Raw()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := send(t, c, "q", "nothing", "[]", func(m *protocol.Message) { m.Callbacks = protocol.Raw("[" + string(raw) + "]") })
+	eventually(t, "the task is done", func() bool { return result(t, c, id).Status == "SUCCESS" })
+	eventually(t, "it is acknowledged", func() bool { return count(t, c, "HLEN", "unacked") == 0 })
+	var letters []string
+	eventually(t, "what follows is a dead letter", func() bool {
+		letters, err = redigo.Strings(c.Do("HVALS", "_goworker.1.dead"))
+		return err == nil && len(letters) == 1
+	})
+	if m, err := protocol.Decode([]byte(letters[0]), protocol.Limits{}); err != nil || m.ID != "follows" {
+		t.Errorf("dead letter is %s (%v), want the task that follows", letters[0], err)
+	}
+	if metas, _ := redigo.Strings(c.Do("HVALS", "_goworker.1.dead.meta")); !strings.Contains(metas[0], "no-such-exchange") {
+		t.Errorf("reason is %s, want the name of the exchange", metas)
+	}
+	// A client is told instead: it can still do something about it.
+	client, err := worker.NewClient(worker.ClientConfig{Backend: backend(t, s)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Send(t.Context(), lost); err == nil {
+		t.Error("the client sent a task to nowhere")
+	} else if _, ok := errors.AsType[*worker.RouteError](err); !ok {
+		t.Errorf("error is %v, want a RouteError", err)
+	}
+}
+
+// A queue of another type takes no message, and costs no dead letter either.
+func TestPublishingKeepsDeadLetters(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	do(t, c, "LPUSH", "q", "garbage")
+	_, stop := runWorker(t, redis.Config{URL: s.URL(0)}, worker.Config{Tasks: nothing()})
+	eventually(t, "the garbage is a dead letter", func() bool { return count(t, c, "HLEN", "_goworker.1.dead") == 1 })
+	stop()
+	do(t, c, "SET", "broken", "text")
+	client, err := worker.NewClient(worker.ClientConfig{Backend: backend(t, s)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Send(t.Context(), canvas.New("nothing").Set(canvas.Options{Queue: "broken"})); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, c, "HLEN", "_goworker.1.dead"); n != 2 {
+		t.Errorf("%d dead letters, want both", n)
 	}
 }
 

@@ -54,7 +54,7 @@ func (b *Broker) Settle(ctx context.Context, s worker.Settlement) (worker.Settle
 			return worker.Settled{}, err
 		}
 	}
-	if err := b.changes(ctx, &o, s.Changes); err != nil {
+	if err := b.changes(ctx, &o, s.Changes, true); err != nil {
 		return worker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
 	}
 	for _, body := range s.Bodies {
@@ -63,7 +63,7 @@ func (b *Broker) Settle(ctx context.Context, s worker.Settlement) (worker.Settle
 			failed = "1"
 		}
 		o.add("body", b.keys.chordBase(body.GroupID), failed, doneMark)
-		if err := b.changes(ctx, &o, body.Changes); err != nil {
+		if err := b.changes(ctx, &o, body.Changes, true); err != nil {
 			return worker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
 		}
 		o.add("end")

@@ -14,6 +14,7 @@
 --   size base value expires         of a chord; begins a new run of it
 --   join base n expires             further members
 --   push list message
+--   bury message meta               a message that has nowhere to go
 --   member base score entry id expires result   counts a chord member; unless
 --       result is "" or the key of a result that is a failure already
 --   body base failed done ... end   what follows a chord, if it is ours to do so
@@ -134,7 +135,7 @@ local function completion(base)
 end
 
 -- First pass: find the operations, and which members have failed before.
-local width = {own = 4, store = 3, set = 3, size = 3, join = 3, push = 2, member = 6, body = 3}
+local width = {own = 4, store = 3, set = 3, size = 3, join = 3, push = 2, bury = 2, member = 6, body = 3}
 width['end'] = 0
 local i = first
 local failed = {}
@@ -213,6 +214,9 @@ while ARGV[i] do
     elseif op == 'push' then
       pushes = pushes + 1
       push(a, b, grave, token .. '.' .. step .. '.' .. pushes)
+    elseif op == 'bury' then
+      pushes = pushes + 1
+      bury(grave[1], grave[2], grave[3], token .. '.' .. step .. '.' .. pushes, a, b, grave[4], grave[5])
     end
   end
   i = i + 1 + width[op]
