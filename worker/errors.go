@@ -48,6 +48,11 @@ type RetryError struct {
 	// Free attempts do not count against MaxRetries: the fault was not the
 	// task's, such as a throttled peer.
 	Free bool
+	// Headers go with the message of the next attempt, as those of Celery's
+	// self.retry(headers=…): each replaces a header of its name, the others
+	// stay. [protocol.Message.Header] reads them. A name of Celery's own makes
+	// the retry a FAILURE.
+	Headers []protocol.Header
 }
 
 func (e *RetryError) Error() string {

@@ -26,6 +26,9 @@ type RetryOptions struct {
 	Origin      string    // who publishes, such as "gen123@host"
 	Queue       string    // queue that the message came from; "" keeps exchange and routing key
 	Retries     *int      // nil: one more than before
+	// Headers are added to those of the message, or replace what has their
+	// names. Headers of Celery's own are refused.
+	Headers []Header
 	// IgnoreResult is the setting of the task. That of the message is not
 	// carried into a retry by any version of Celery.
 	IgnoreResult bool
@@ -46,6 +49,10 @@ type RetryOptions struct {
 // Compression and redelivery belong to one publishing and are not copied.
 func EncodeRetry(m *Message, o RetryOptions) ([]byte, error) {
 	next := *m
+	var err error
+	if next.Headers, err = withHeaders(m.Headers, o.Headers); err != nil {
+		return nil, fmt.Errorf("encode retry: %w", err)
+	}
 	next.ETA = o.ETA
 	next.DeliveryTag = o.DeliveryTag
 	next.Origin = o.Origin

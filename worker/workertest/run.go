@@ -18,9 +18,10 @@ import (
 // Call is one call of a task.
 type Call struct {
 	Task    string
-	Args    []any          // positional arguments, anything that encodes as JSON
-	Kwargs  map[string]any // keyword arguments
-	Retries int            // attempts made before
+	Args    []any             // positional arguments, anything that encodes as JSON
+	Kwargs  map[string]any    // keyword arguments
+	Retries int               // attempts made before
+	Headers []protocol.Header // beside those of Celery
 	Expires time.Time
 	// ID of the task; default: a new UUID.
 	ID string
@@ -109,7 +110,7 @@ func (c Call) encode() ([]byte, error) {
 	}
 	return protocol.Encode(&protocol.Message{
 		ID: c.ID, RootID: c.ID, CorrelationID: c.ID, Task: c.Task, Args: args, Kwargs: kwargs,
-		Retries: c.Retries, Expires: c.Expires, DeliveryTag: uuid.NewString(), RoutingKey: "test",
+		Retries: c.Retries, Headers: c.Headers, Expires: c.Expires, DeliveryTag: uuid.NewString(), RoutingKey: "test",
 	})
 }
 
