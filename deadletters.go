@@ -251,8 +251,9 @@ type retryLettersCmd struct{ chosen }
 
 // Help is the long help of the command.
 func (retryLettersCmd) Help() string {
-	return `The message goes back into its queue with its retries unspent. What cannot be
-read by any worker is refused. A mail that was sent before may be sent again.
+	return `The message goes back into its queue with its retries unspent, and the result of
+its last run is deleted. What cannot be read by any worker is refused. A mail
+that was sent before may be sent again.
 
 Examples:
 

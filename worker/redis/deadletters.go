@@ -102,9 +102,11 @@ func (b *Broker) DeadLetter(ctx context.Context, id string) (worker.DeadLetter, 
 }
 
 // RetryDeadLetter puts a dead letter back into its queue, as a new message with
-// its retries unspent. However many ask at the same time, it goes back once. It
-// refuses what is no message, as that would only come back, or crash a Python
-// worker that takes it.
+// its retries unspent and [worker.SetAsideHeader]. The result of the run that
+// failed is forgotten in the same step: until the new run ends the task is
+// pending. However many ask at the same time, it goes back once. It refuses what
+// is no message, as that would only come back, or crash a Python worker that
+// takes it.
 func (b *Broker) RetryDeadLetter(ctx context.Context, id string) error {
 	l, err := b.DeadLetter(ctx, id)
 	if err != nil {
@@ -125,7 +127,7 @@ func (b *Broker) RetryDeadLetter(ctx context.Context, id string) error {
 	}
 	none := 0
 	raw, err := protocol.EncodeRetry(m, protocol.RetryOptions{
-		DeliveryTag: uuid.NewString(), Origin: m.Origin, Queue: queue, Retries: &none,
+		DeliveryTag: uuid.NewString(), Origin: m.Origin, Queue: queue, Retries: &none, Headers: setAside(m, l.At),
 	})
 	if err != nil {
 		return fmt.Errorf("dead letter %s: %w", id, err)
@@ -139,6 +141,15 @@ func (b *Broker) RetryDeadLetter(ctx context.Context, id string) error {
 		return fmt.Errorf("%w: %s", ErrNoDeadLetter, id)
 	}
 	return nil
+}
+
+// setAside returns the header that tells when m was set aside, unless it has one
+// from an earlier time.
+func setAside(m *protocol.Message, at time.Time) []protocol.Header {
+	if m.Header(worker.SetAsideHeader) != nil {
+		return nil
+	}
+	return []protocol.Header{worker.TimeHeader(worker.SetAsideHeader, at)}
 }
 
 // DeleteDeadLetter removes a dead letter for good.

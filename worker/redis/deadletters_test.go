@@ -1,0 +1,83 @@
+package redis_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/redis"
+	"github.com/evently/workers/worker/redis/redistest"
+)
+
+// A task is given up with an answer, and a person retries it from the dead
+// letters: the old answer, a SUCCESS that nothing replaces, makes way for the
+// new one, and the run can tell how old the message is.
+func TestRetriedDeadLetterHasANewResult(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	var mended atomic.Bool
+	setAside := make(chan time.Time, 10)
+	release := make(chan struct{})
+	runWorker(t, redis.Config{URL: s.URL(0)}, worker.Config{Concurrency: 1, Tasks: map[string]worker.Definition{
+		"mail": {Handler: worker.Func(func(ctx context.Context, _ struct{}) (any, error) {
+			task, _ := worker.TaskFrom(ctx)
+			setAside <- task.SetAside()
+			if !mended.Load() {
+				return nil, worker.GiveUp("no", "refused")
+			}
+			<-release
+			return "yes", nil
+		})},
+	}})
+	b, err := redis.New(redis.Config{URL: s.URL(0), Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	letter := func() worker.DeadLetter {
+		t.Helper()
+		var letters []worker.DeadLetter
+		eventually(t, "one dead letter", func() bool {
+			if letters, _, err = b.DeadLetters(t.Context(), 0, 10); err != nil {
+				t.Fatal(err)
+			}
+			return len(letters) == 1
+		})
+		return letters[0]
+	}
+
+	id := send(t, c, "q", "mail", "[]")
+	first := letter()
+	if got := result(t, c, id); got.Status != "SUCCESS" || string(got.Result) != `"no"` {
+		t.Fatalf("the task that was given up is %s with %s", got.Status, got.Result)
+	}
+	if err := b.RetryDeadLetter(t.Context(), first.ID); err != nil {
+		t.Fatal(err)
+	}
+	second := letter()
+	mended.Store(true)
+	if err := b.RetryDeadLetter(t.Context(), second.ID); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the third run", func() bool { return len(setAside) == 3 })
+	if got := result(t, c, id); got.Status == "SUCCESS" {
+		t.Errorf("the old result is still there: %s", got.Result)
+	}
+	close(release)
+	eventually(t, "the new result", func() bool { return string(result(t, c, id).Result) == `"yes"` })
+
+	if at := <-setAside; !at.IsZero() {
+		t.Errorf("the first run was told of dead letters of %v", at)
+	}
+	for range 2 { // the first time counts, however often it happens
+		if at := <-setAside; !at.Equal(first.At.Truncate(time.Microsecond)) {
+			t.Errorf("set aside at %v, the run was told %v", first.At, at)
+		}
+	}
+	if err := b.RetryDeadLetter(t.Context(), second.ID); !errors.Is(err, redis.ErrNoDeadLetter) {
+		t.Errorf("retried twice: %v", err)
+	}
+}
