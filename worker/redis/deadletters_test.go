@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	redigo "github.com/gomodule/redigo/redis"
+
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/redis"
 	"github.com/evently/workers/worker/redis/redistest"
@@ -80,4 +82,29 @@ func TestRetriedDeadLetterHasANewResult(t *testing.T) {
 	if err := b.RetryDeadLetter(t.Context(), second.ID); !errors.Is(err, redis.ErrNoDeadLetter) {
 		t.Errorf("retried twice: %v", err)
 	}
+}
+
+// Ids are for people to type.
+func TestDeadLetterIDsAreShort(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	runWorker(t, redis.Config{URL: s.URL(0)}, worker.Config{Tasks: nothing()})
+	for _, raw := range []string{"nonsense", `{"a": [`, "\xff"} {
+		if _, err := c.Do("LPUSH", "q", raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(t, c, "q", "unknown", "[]")
+	eventually(t, "four dead letters", func() bool {
+		ids, err := redigo.Strings(c.Do("ZRANGE", "_goworker.1.dead.index", 0, -1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range ids {
+			if len(id) != 12 {
+				t.Fatalf("id %q, want 12 characters", id)
+			}
+		}
+		return len(ids) == 4
+	})
 }

@@ -66,10 +66,17 @@ local function uncount(key, claim, first)
   redis.call('EXPIRE', key, count_life)
 end
 
--- bury puts a message into the dead letters and drops those that are too many
--- or too old.
-local function bury(raws, metas, index, id, raw, meta, max, age)
-  local t = now()
+-- letter is the id of the dead letter that a claim becomes. Claims begin with
+-- the id of their worker, which is long and the same for many; this one is for
+-- people to read and to type. A claim that is settled twice is one letter.
+local function letter(claim)
+  return string.sub(redis.sha1hex(claim), 1, 12)
+end
+
+-- bury puts the message of a claim into the dead letters and drops those that
+-- are too many or too old.
+local function bury(raws, metas, index, claim, raw, meta, max, age)
+  local t, id = now(), letter(claim)
   -- In this order: whatever fails, no letter is left that nothing leads to.
   redis.call('ZADD', index, t, id)
   redis.call('HSET', metas, id, meta)
