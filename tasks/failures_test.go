@@ -309,20 +309,24 @@ func TestUnusableValues(t *testing.T) {
 // Values that are odd, but say what they mean, or only decorate the mail.
 func TestOddValues(t *testing.T) {
 	for args, want := range map[string]string{
-		`{"quantity": " 2 "}`:                           "2 tickets",
-		`{"quantity": 2.0}`:                             "2 tickets",
-		`{"quantity": "2.0"}`:                           "2 tickets",
-		`{"quantity": 2e0}`:                             "2 tickets",
-		`{"quantity": 3, "quantity": 2}`:                "2 tickets",
-		`{"quantity": 3, "quantity": null}`:             "1 ticket",
-		`{"event_name": 1984}`:                          "1984",
-		`{"event_name": "\u65e5\u672c"}`:                "日本",
-		`{"total_price": 1e2}`:                          "100.00",
-		`{"total_price": 12345678901234567890.01}`:      "12,345,678,901,234,567,890.01",
-		`{"total_price": 5, "currency": "eur"}`:         "5.00 EUR",
-		`{"total_price": 5, "currency": ["EUR"]}`:       "5.00",
-		`{"total_price": 5, "currency": "dollars"}`:     "5.00",
-		`{"booking_date": "2026-01-31 20:00:00+00:00"}`: "31 January 2026, 20:00 UTC",
+		`{"quantity": " 2 "}`:                                    "2 tickets",
+		`{"quantity": 2.0}`:                                      "2 tickets",
+		`{"quantity": "2.0"}`:                                    "2 tickets",
+		`{"quantity": 2e0}`:                                      "2 tickets",
+		`{"quantity": 3, "quantity": 2}`:                         "2 tickets",
+		`{"quantity": 3, "quantity": null}`:                      "1 ticket",
+		`{"event_name": 1984}`:                                   "1984",
+		`{"event_name": "\u65e5\u672c"}`:                         "日本",
+		`{"total_price": 1e2}`:                                   "100.00",
+		`{"total_price": 59.699999999999996}`:                    "59.70\n",
+		`{"total_price": 349.65000000000003, "currency": "EUR"}`: "349.65 EUR",
+		`{"total_price": {"__type__": "decimal", "__value__": "0.30000000000000004"}}`:                                 "0.30000000000000004",
+		`{"total_price": "59.699999999999996"}`:                                                                        "59.699999999999996",
+		`{"total_price": 12345678901234567890.01}`:                                                                     "12,345,678,901,234,567,890.01",
+		`{"total_price": 5, "currency": "eur"}`:                                                                        "5.00 EUR",
+		`{"total_price": 5, "currency": ["EUR"]}`:                                                                      "5.00",
+		`{"total_price": 5, "currency": "dollars"}`:                                                                    "5.00",
+		`{"booking_date": "2026-01-31 20:00:00+00:00"}`:                                                                "31 January 2026, 20:00 UTC",
 		`{"booking_id": {"__type__": "uuid", "__value__": {"hex": "12345678123456781234567812345678", "version": 4}}}`: "12345678-1234-5678-1234-567812345678",
 	} {
 		t.Run(args, func(t *testing.T) {
@@ -335,6 +339,16 @@ func TestOddValues(t *testing.T) {
 			}
 		})
 	}
+
+	t.Run("a refund that was a float", func(t *testing.T) {
+		b := newBench(t, nil)
+		if _, err := b.run(t.Context(), task(tasks.NameBookingCancellation, `[42, {"refund_amount": 59.699999999999996, "currency": "EUR"}]`, `{}`)); err != nil {
+			t.Fatalf("Run: %v", err)
+		}
+		if text := b.out.sent[0].Text; !strings.Contains(text, "refund of 59.70 EUR") {
+			t.Errorf("the mail says:\n%s", text)
+		}
+	})
 
 	t.Run("a date that cannot be read is left out", func(t *testing.T) {
 		b := newBench(t, nil)

@@ -104,7 +104,7 @@ func (d *dictionary) integer(key string, missing int64) int64 {
 
 // money returns an amount, zero when missing, in the currency that d names. One
 // that does not exist is left out: the amount without it is what most producers
-// send.
+// send. Texts and Decimals are exact; numbers were floats, and lose their noise.
 func (d *dictionary) money(key string) templates.Money {
 	raw, ok := d.values[key]
 	if !ok {
@@ -115,10 +115,14 @@ func (d *dictionary) money(key string) templates.Money {
 		d.fault(key, "an amount")
 		return templates.Money{}
 	}
+	parse := templates.ParseMoney
+	if c := shape(raw); c != '"' && c != '{' {
+		parse = templates.ParseMoneyNumber
+	}
 	currency, _ := scalar(d.values["currency"]) // not a text: none
-	m, err := templates.ParseMoney(text, currency)
+	m, err := parse(text, currency)
 	if err != nil {
-		m, err = templates.ParseMoney(text, "")
+		m, err = parse(text, "")
 	}
 	if err != nil {
 		d.fault(key, "an amount")

@@ -3,6 +3,7 @@ package templates
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -82,6 +83,88 @@ func ParseMoney(amount, code string) (Money, error) {
 	return m, nil
 }
 
+// ParseMoneyNumber reads an amount that is a JSON number, and so was a binary
+// float on its way for all we know: Python says that three tickets of 19.9 cost
+// 59.699999999999996. What the minor unit leaves over is dropped when it is the
+// noise of a float: below a millionth, or of a number with so many digits that
+// nobody meant them. An amount that was meant to be exact comes as a string or a
+// Decimal; see [ParseMoney], also for the errors.
+func ParseMoneyNumber(number, code string) (Money, error) {
+	// 0.1+0.2-0.3 is 5.551115123125783e-17, which has more digits than any amount.
+	if vanishes(number) {
+		number = "0"
+	}
+	m, err := ParseMoney(number, code)
+	if err != nil {
+		return Money{}, err
+	}
+	return m.withoutNoise(), nil
+}
+
+// vanishes reports whether a number is less than a millionth.
+func vanishes(number string) bool {
+	if strings.Trim(number, "0123456789.eE+-") != "" {
+		return false // ParseFloat knows words and other bases
+	}
+	f, err := strconv.ParseFloat(number, 64)
+	return err == nil && math.Abs(f) < 1e-6
+}
+
+// A float has 15 to 17 significant digits; whoever has 15 was computed.
+const noisyDigits = 15
+
+// noiseDecimals is how far zeros, or nines, must reach behind the point for the
+// amount to be less than a millionth off.
+const noiseDecimals = 6
+
+// withoutNoise rounds to the minor unit, half up, what is noise beyond it.
+func (m Money) withoutNoise() Money {
+	scale := m.minorUnit()
+	if len(m.fraction) <= scale {
+		return m
+	}
+	if len(m.whole)+len(m.fraction) < noisyDigits && !near(m.fraction, scale) {
+		return m
+	}
+	up := m.fraction[scale] >= '5'
+	all := []byte("0" + m.whole + m.fraction[:scale])
+	for i := len(all) - 1; up; i-- { // the zero in front takes the last carry
+		if up = all[i] == '9'; up {
+			all[i] = '0'
+		} else {
+			all[i]++
+		}
+	}
+	point := len(all) - scale
+	m.whole = strings.TrimLeft(string(all[:point]), "0")
+	m.fraction = strings.TrimRight(string(all[point:]), "0")
+	if m.IsZero() {
+		m.negative = false
+	}
+	return m
+}
+
+// near reports whether a fraction is less than a millionth away from its first
+// scale digits, or from one more in the last of them.
+func near(fraction string, scale int) bool {
+	digit := func(i int) byte {
+		if i < len(fraction) {
+			return fraction[i]
+		}
+		return '0'
+	}
+	first := digit(scale)
+	if first != '0' && first != '9' {
+		return false
+	}
+	for i := scale; i < max(noiseDecimals, scale+1); i++ {
+		if digit(i) != first {
+			return false
+		}
+	}
+	return true
+}
+
 // IsZero reports whether the amount is zero, whatever the currency.
 func (m Money) IsZero() bool { return m.whole == "" && m.fraction == "" }
 
@@ -90,10 +173,7 @@ func (m Money) IsZero() bool { return m.whole == "" && m.fraction == "" }
 // "59.90". Digits beyond the minor unit are kept rather than rounded. From five
 // digits on, thousands are set apart by commas.
 func (m Money) String() string {
-	scale := m.scale
-	if m.code == "" {
-		scale = 2
-	}
+	scale := m.minorUnit()
 	fraction := m.fraction
 	if n := scale - len(fraction); n > 0 {
 		fraction += strings.Repeat("0", n)
@@ -109,6 +189,14 @@ func (m Money) String() string {
 		return fmt.Sprintf("%s %s", s, m.code)
 	}
 	return s
+}
+
+// minorUnit is the number of digits after the point, two without a currency.
+func (m Money) minorUnit() int {
+	if m.code == "" {
+		return 2
+	}
+	return m.scale
 }
 
 func grouped(whole string) string {

@@ -140,6 +140,59 @@ func TestMoney(t *testing.T) {
 	}
 }
 
+// What Python computes with floats, as it writes it.
+func TestMoneyOfNumbers(t *testing.T) {
+	for _, test := range []struct{ number, code, want string }{
+		{"59.699999999999996", "EUR", "59.70 EUR"}, // 19.9*3
+		{"0.30000000000000004", "EUR", "0.30 EUR"}, // 0.1*3
+		{"349.65000000000003", "", "349.65"},       // 49.95*7
+		{"33.333333333333336", "EUR", "33.33 EUR"}, // 100/3
+		{"66.66666666666667", "", "66.67"},
+		{"-59.699999999999996", "EUR", "-59.70 EUR"},
+		{"9.999999999999998", "EUR", "10.00 EUR"},
+		{"99.99999999999999", "", "100.00"},
+		{"9999.999999999998", "", "10,000.00"},
+		{"1500.0000000000002", "JPY", "1500 JPY"},
+		{"1499.9999999", "JPY", "1500 JPY"},
+		{"1.2000000000000002", "KWD", "1.200 KWD"},
+		{"1.2340000001", "KWD", "1.234 KWD"},
+		{"5.551115123125783e-17", "USD", "0.00 USD"}, // 0.1+0.2-0.3
+		{"-5e-324", "USD", "0.00 USD"},
+		{"1e-07", "", "0.00"},
+		{"0.9999999", "", "1.00"},
+		{"12345678901234.566", "", "12,345,678,901,234.57"},
+
+		// What was meant stays.
+		{"59.9", "EUR", "59.90 EUR"},
+		{"60", "", "60.00"},
+		{"0.125", "EUR", "0.125 EUR"},
+		{"19.955", "", "19.955"},
+		{"1500.5", "JPY", "1500.5 JPY"},
+		{"0.0001", "EUR", "0.0001 EUR"},
+		{"1e3", "EUR", "1000.00 EUR"},
+		{"9007199254740993.01", "USD", "9,007,199,254,740,993.01 USD"},
+	} {
+		m, err := templates.ParseMoneyNumber(test.number, test.code)
+		if err != nil || m.String() != test.want {
+			t.Errorf("ParseMoneyNumber(%q, %q) is %q, %v; want %q", test.number, test.code, m, err, test.want)
+		}
+	}
+	for _, bad := range []string{"", "-", "NaN", "Infinity", "0x1p-40", "1e99", "1e999"} {
+		if m, err := templates.ParseMoneyNumber(bad, ""); err == nil {
+			t.Errorf("ParseMoneyNumber(%q) is %q; want an error", bad, m)
+		}
+	}
+}
+
+// Exact amounts are shown as they are, however many digits they have.
+func TestMoneyOfText(t *testing.T) {
+	for in, want := range map[string]string{"59.699999999999996": "59.699999999999996", "0.30000000000000004": "0.30000000000000004"} {
+		if m, err := templates.ParseMoney(in, ""); err != nil || m.String() != want {
+			t.Errorf("ParseMoney(%q) is %q, %v; want %q", in, m, err, want)
+		}
+	}
+}
+
 func TestWhen(t *testing.T) {
 	for in, want := range map[string]string{
 		"2026-11-23":                       "23 November 2026",
