@@ -27,9 +27,8 @@ func readAccount(d *dictionary) account {
 	if raw := d.values["email"]; shape(raw) == '"' {
 		a.email, _ = scalar(raw)
 	}
-	if strings.TrimSpace(a.email) == "" {
-		a.email = ""
-	}
+	// Forms and spreadsheets leave spaces around addresses; none begins with one.
+	a.email = strings.TrimSpace(a.email)
 	user := d.dictionary("user_data")
 	a.username = user.text("username", "User")
 	a.fullName = user.text("full_name", a.username)
@@ -52,21 +51,34 @@ func (s *Service) SendOTP(ctx context.Context, in AccountArgs) (Result, error) {
 	return s.deliver(ctx, delivery{
 		address: to.email,
 		data:    templates.OTP{Username: to.username, FullName: to.fullName, Code: code},
+		invalid: checkCode(code),
 		sent:    Result{OTPSent: true},
 		urgent:  true,
 	})
 }
 
-// readCode returns the code; a number is taken as it is written. What is
-// neither a text nor a number counts as missing.
+// readCode returns the code as it came, a number as it is written. What is
+// neither a text nor a number counts as missing, and so does a blank.
 func readCode(d *dictionary) string {
 	switch raw := d.values["otp"]; shape(raw) {
 	case 0, '{':
 		return ""
 	default:
 		code, _ := scalar(raw)
-		return strings.TrimSpace(code)
+		if strings.TrimSpace(code) == "" {
+			return ""
+		}
+		return code
 	}
+}
+
+// checkCode refuses a code that a mail could not show as it is: the reader would
+// type another one.
+func checkCode(code string) error {
+	if templates.ValidCode(code) {
+		return nil
+	}
+	return &dataError{key: "otp", want: "a code of 1 to 32 printable characters"}
 }
 
 // SendWelcome greets a user whose address was verified. A missing address is

@@ -306,6 +306,44 @@ func TestUnusableValues(t *testing.T) {
 	}
 }
 
+// A code is mailed as it came, or not at all.
+func TestCodes(t *testing.T) {
+	for code, want := range map[string]string{
+		`"048213"`: "048213", `48213`: "48213", `"a.b:c@d"`: "a.b:c@d", `"12  34"`: "12  34", `"4829 13"`: "4829 13", `"\u0661\u0662"`: "١٢",
+		`" 048213"`: "", `"048213\n"`: "", `"04\u200b8213"`: "", `"` + strings.Repeat("7", 33) + `"`: "",
+	} {
+		b := newBench(t, nil)
+		_, err := b.run(t.Context(), task(tasks.NameOTP, `[{"email": "bob@example.com", "otp": `+code+`}]`, `{}`))
+		if want == "" {
+			if got := verdict(nil, err); got != gives || len(b.out.sent) != 0 {
+				t.Errorf("%s: %s, %d mails", code, got, len(b.out.sent))
+				continue
+			}
+			checkTold(t, "otp", "otp is not a code of 1 to 32 printable characters", err)
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", code, err)
+		} else if text := b.out.sent[0].Text; !strings.Contains(text, "\n"+want+"\n") {
+			t.Errorf("%s: the mail does not say %q:\n%s", code, want, text)
+		}
+	}
+}
+
+// Spaces around an address are no part of it.
+func TestAddressesAreTrimmed(t *testing.T) {
+	for _, name := range []string{tasks.NameOTP, tasks.NameWelcome} {
+		b := newBench(t, nil)
+		result, err := b.run(t.Context(), task(name, `[{"email": " bob@example.com\r\n", "otp": "1"}]`, `{}`))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if r := result.(tasks.Result); b.out.sent[0].To != "bob@example.com" || r.Email != "bob@example.com" {
+			t.Errorf("%s: sent to %q, told %q", name, b.out.sent[0].To, r.Email)
+		}
+	}
+}
+
 // Values that are odd, but say what they mean, or only decorate the mail.
 func TestOddValues(t *testing.T) {
 	for args, want := range map[string]string{

@@ -211,9 +211,39 @@ func TestCodeStaysInside(t *testing.T) {
 	}
 }
 
+// A code is shown to the letter: what the reader types is compared with it.
+func TestCodeIsShownToTheLetter(t *testing.T) {
+	set := newSet(t)
+	for _, code := range []string{
+		"0", "12  34", "a.co", "a@b.co", "1:2", "x.y.z", "https://a.co", "<b>1</b>", "&amp;", `"'\`, "%s{{.}}", "--", "7KQ2-M9XD-44TL",
+		"١٢٣", "ÄÖ-7", "日本7",
+		"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}", "~" + strings.Repeat("W", 31),
+	} {
+		r := render(t, set, templates.OTP{Username: "ann", Code: code})
+		if !strings.Contains(r.Text, "\n\n"+code+"\n\n") {
+			t.Errorf("the text shows %q otherwise:\n%s", code, r.Text)
+		}
+		doc, err := html.Parse(strings.NewReader(r.HTML))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for n := range doc.Descendants() {
+			for _, a := range n.Attr {
+				if a.Key == "class" && strings.HasPrefix(a.Val, "code ") {
+					got = n.FirstChild.Data
+				}
+			}
+		}
+		if got != code {
+			t.Errorf("the HTML shows %q as %q", code, got)
+		}
+	}
+}
+
 func TestInvalidCode(t *testing.T) {
 	set := newSet(t)
-	for _, code := range []string{"", " \r\n", "\u200b", strings.Repeat("7", 33)} {
+	for _, code := range []string{"", " ", " \r\n", "\u200b", strings.Repeat("7", 33), " 777", "777 ", "777\n", "77\t7", "77\x007", "77\u200c7", "77\u202e7", "7\u03017", "77\u30007", "7\ufffd7", "7\xff7", "👍7", "7\u31647", "7\u115f7"} {
 		_, err := set.Render(templates.OTP{Username: "ann", Code: code})
 		invalid, ok := errors.AsType[*templates.InvalidError](err)
 		if !ok || invalid.Field != "code" {

@@ -61,9 +61,10 @@ func looks() map[string]look {
 		"dated":   {fg: "ink", css: "margin:5px 0 0;" + font(600, 16, 24)},
 
 		// The code. Its letters are set apart by CSS alone: spaces between the
-		// digits would be copied, and would hide the code from autofill.
+		// digits would be copied, and would hide the code from autofill. Spaces
+		// that it has itself are all shown, and copied.
 		"codebox":  {bg: "panel", border: "line", css: "padding:22px 12px;border-width:1px;border-style:solid;border-radius:12px;text-align:center"},
-		"code":     {fg: "ink", css: "margin:8px 0;letter-spacing:.2em;text-indent:.2em;overflow-wrap:anywhere;word-break:break-all;-webkit-user-select:all;user-select:all;" + fontOf(700, 38, 46, mono)},
+		"code":     {fg: "ink", css: "margin:8px 0;letter-spacing:.2em;text-indent:.2em;white-space:pre-wrap;overflow-wrap:anywhere;word-break:break-all;-webkit-user-select:all;user-select:all;" + fontOf(700, 38, 46, mono)},
 		"codenote": {fg: "text", css: "margin:0;" + font(400, 14, 22)},
 
 		// What to do.

@@ -3,6 +3,8 @@ package templates
 import (
 	"fmt"
 	"strconv"
+	"strings"
+	"unicode"
 )
 
 // Kind names one of the seven mails; it is also the name of its folder.
@@ -50,9 +52,26 @@ func (e *InvalidError) Error() string {
 // OTPMinutes is how long a code is valid after it was made, in minutes.
 const OTPMinutes = 10
 
-// OTP carries the code that proves an address. Code is 1 to 32 characters; it
-// is secret and appears in the bodies only, never in the subject.
+// OTP carries the code that proves an address. Code is secret and appears in the
+// bodies only, never in the subject. It is shown to the letter, as the reader has
+// to type it: neither cleaned nor kept from becoming a link. See [ValidCode].
 type OTP struct{ Username, FullName, Code string }
+
+// ValidCode reports whether a code can be shown as it is: 1 to 32 characters that
+// can be seen, which are printable ASCII and the letters and digits of other
+// scripts. The first and the last are no spaces.
+func ValidCode(code string) bool {
+	if n := runes(code); n == 0 || n > maxCode || strings.TrimSpace(code) != code {
+		return false
+	}
+	for _, r := range code {
+		seen := r >= ' ' && r <= '~' || r > unicode.MaxASCII && unicode.In(r, unicode.L, unicode.N) && !invisible(r)
+		if !seen {
+			return false
+		}
+	}
+	return true
+}
 
 // Welcome greets a user whose address was verified.
 type Welcome struct{ Username, FullName, Email string }
@@ -154,16 +173,12 @@ type otpView struct {
 }
 
 func (m OTP) view(p page) (view, error) {
-	// A code that had to be cut or emptied cannot work: better no mail.
-	code := clean(m.Code, maxCode+1)
-	switch n := len([]rune(code)); {
-	case n == 0:
-		return nil, &InvalidError{m.Kind(), "code", "is empty"}
-	case n > maxCode:
-		return nil, &InvalidError{m.Kind(), "code", fmt.Sprintf("is longer than %d characters", maxCode)}
+	// A code that had to be changed would not work: better no mail.
+	if !ValidCode(m.Code) {
+		return nil, &InvalidError{m.Kind(), "code", fmt.Sprintf("is not 1 to %d printable characters", maxCode)}
 	}
 	p.Tone = info
-	return &otpView{p, shownName(m.FullName, m.Username), unlink(code), OTPMinutes}, nil
+	return &otpView{p, shownName(m.FullName, m.Username), m.Code, OTPMinutes}, nil
 }
 
 type welcomeView struct {
