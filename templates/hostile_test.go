@@ -131,6 +131,9 @@ func checkHarmless(t *testing.T, set *templates.Set, kind templates.Kind, s, url
 	if link := linkable(r, shown); link != "" {
 		t.Errorf("%s: mail programs would make a link of %q", kind, link)
 	}
+	if link := autolink.FindString(bodyText(t, r.HTML)); link != "" {
+		t.Errorf("%s: mail programs would make a link of %q in the HTML", kind, link)
+	}
 }
 
 // autolink is what mail programs take for an address by themselves.
@@ -145,6 +148,31 @@ func linkable(r templates.Rendered, shown string) string {
 		}
 	}
 	return autolink.FindString(text)
+}
+
+// bodyText returns the text of a page, the hidden preheader included, without
+// that of our own links. The title is shown as it is.
+func bodyText(t *testing.T, page string) string {
+	t.Helper()
+	doc, err := html.Parse(strings.NewReader(page))
+	if err != nil {
+		t.Fatalf("parse: %v", err)
+	}
+	var b strings.Builder
+	var walk func(n *html.Node)
+	walk = func(n *html.Node) {
+		if n.Type == html.ElementNode && (n.Data == "head" || n.Data == "a") {
+			return
+		}
+		if n.Type == html.TextNode {
+			b.WriteString(n.Data + " ")
+		}
+		for c := range n.ChildNodes() {
+			walk(c)
+		}
+	}
+	walk(doc)
+	return b.String()
 }
 
 func forbidden(r rune) bool {

@@ -15,6 +15,10 @@ import (
 // 102 kB, and forwarding adds to it.
 const maxHTML = 60_000
 
+// wholeSubject is how many characters of a subject fit into one line, which RFC
+// 5322 section 2.1.1 wants to be of 78 at most, and most lists of mails show.
+const wholeSubject = 77
+
 // lint checks one rendered sample against what mail programs and their readers
 // need. It lists every fault.
 func lint(r Rendered) error {
@@ -130,6 +134,7 @@ func (l *linter) preheader(doc *html.Node) {
 	shown := strings.TrimRightFunc(content(first), func(r rune) bool {
 		return unicode.IsSpace(r) || r == zwnj || r == '\u034f'
 	})
+	shown = strings.ReplaceAll(shown, string(zwnj), "") // those of unlink
 	if n := runes(shown); n < minPreheader || n > maxPreheader {
 		l.fault("preheader: %d visible characters, want %d to %d", n, minPreheader, maxPreheader)
 	}

@@ -107,6 +107,7 @@ func TestNewFindsFaults(t *testing.T) {
 		{"unsafe place", "otp/html.tmpl", `<bdi>{{.Name}}</bdi>`, `<script>x = {{.Name}</script>`, `otp/html\.tmpl:\d+`},
 		{"unclosed quote", "otp/html.tmpl", `<p dir="ltr"`, `<p dir="ltr`, `otp, sample 0|otp/html`},
 		{"fact left out of the text", "otp/text.tmpl", "{{.Code}}", "", `otp, sample 0: text part: lacks "048213"`},
+		{"long subject", "otp/subject.tmpl", "Verify", strings.Repeat("x", 57), `otp, sample 0: subject: 78 characters, at most 77`},
 		{"short preheader", "welcome/preheader.tmpl", "Here is what you can do next.", "", `welcome, sample 0: preheader: 31 visible`},
 	}
 	for _, test := range tests {

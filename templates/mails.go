@@ -76,8 +76,8 @@ func ValidCode(code string) bool {
 // Welcome greets a user whose address was verified.
 type Welcome struct{ Username, FullName, Email string }
 
-// BookingConfirmation confirms tickets. A zero Date leaves its line out, as in
-// all other mails.
+// BookingConfirmation confirms tickets. A zero Date and a Quantity below one leave
+// their lines out; so do dates, positions and minutes in all other mails.
 type BookingConfirmation struct {
 	EventName, BookingID string
 	Quantity             int64
@@ -198,7 +198,7 @@ func (m Welcome) view(p page) (view, error) {
 type bookingView struct {
 	page
 	Event string // name of the event
-	Title string // the same for the subject, where nothing makes links
+	Title string // the same for subject and preheader, not kept from becoming a link
 	Facts []fact
 
 	Refund   string // cancellation only
@@ -242,13 +242,13 @@ type waitlistView struct {
 func (m WaitlistNotification) view(p page) (view, error) {
 	p.Tone = wait
 	return &waitlistView{page: p, Event: shownEvent(m.EventName), Title: plainEvent(m.EventName),
-		Position: strconv.FormatInt(m.Position, 10), Minutes: count(m.ExpiryMinutes, "minute"), Link: p.links.allowed(m.BookingURL)}, nil
+		Position: position(m.Position), Minutes: count(m.ExpiryMinutes, "minute"), Link: p.links.allowed(m.BookingURL)}, nil
 }
 
 func (m WaitlistJoined) view(p page) (view, error) {
 	p.Tone = info
 	return &waitlistView{page: p, Event: shownEvent(m.EventName), Title: plainEvent(m.EventName),
-		Position: strconv.FormatInt(m.Position, 10), Date: m.Date.String()}, nil
+		Position: position(m.Position), Date: m.Date.String()}, nil
 }
 
 func (m WaitlistCancellation) view(p page) (view, error) {
@@ -257,7 +257,20 @@ func (m WaitlistCancellation) view(p page) (view, error) {
 		Facts: facts(fact{"Left on", m.Date.String()})}, nil
 }
 
+// position is a place in line, "" for one that is none: a mail that leaves a
+// line out is better than one that says -3.
+func position(n int64) string {
+	if n < 1 {
+		return ""
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// count is a number of things, "" for less than one.
 func count(n int64, noun string) string {
+	if n < 1 {
+		return ""
+	}
 	if n != 1 {
 		noun += "s"
 	}

@@ -84,6 +84,10 @@ func (s *Set) try() error {
 			if err == nil {
 				err = lint(r)
 			}
+			// Long names make long subjects; ours alone must not.
+			if n := runes(r.Subject); err == nil && i == 0 && n > wholeSubject {
+				err = fmt.Errorf("subject: %d characters, at most %d are shown whole", n, wholeSubject)
+			}
 			if err != nil {
 				faults = append(faults, fmt.Errorf("%s, sample %d: %w", k, i, err))
 				break // the other samples would say the same

@@ -3,10 +3,14 @@ package templates_test
 import (
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/html"
@@ -212,6 +216,48 @@ func TestOptions(t *testing.T) {
 		}
 		if !strings.Contains(r.Text, "Örtli <Co>") || !strings.Contains(r.HTML, "Örtli &lt;Co&gt;") || !strings.Contains(r.HTML, ">Ö</td>") {
 			t.Errorf("%s: the brand is missing", kind)
+		}
+	}
+}
+
+// Numbers that cannot be are left out; the rest of the mail is true.
+func TestImpossibleNumbersAreLeftOut(t *testing.T) {
+	set := newSet(t)
+	for _, n := range []int64{0, -1, -3, math.MinInt64} {
+		for _, test := range []struct {
+			mail  templates.Mail
+			lacks []string
+			has   string
+		}{
+			{templates.BookingConfirmation{EventName: "Jazz", Quantity: n}, []string{"Quantity", "ticket"}, "Jazz"},
+			{templates.WaitlistNotification{EventName: "Jazz", Position: n, ExpiryMinutes: 30}, []string{"Position"}, "It is yours for the next 30 minutes"},
+			{templates.WaitlistNotification{EventName: "Jazz", Position: 2, ExpiryMinutes: n}, []string{"minute", "Time left"}, "It is yours for a short time only"},
+			{templates.WaitlistNotification{EventName: "Jazz", Position: n, ExpiryMinutes: n}, []string{"minute", "Time left", "Position"}, "Jazz"},
+			{templates.WaitlistJoined{EventName: "Jazz", Position: n}, []string{"Position", "position"}, "Jazz"},
+		} {
+			r := render(t, set, test.mail)
+			for part, text := range map[string]string{"text": r.Text, "HTML": bodyText(t, r.HTML)} {
+				text = strings.Join(strings.Fields(text), " ")
+				for _, lack := range test.lacks {
+					if strings.Contains(text, lack) {
+						t.Errorf("%s of %d: the %s speaks of %q:\n%s", test.mail.Kind(), n, part, lack, text)
+					}
+				}
+				if !strings.Contains(text, test.has) || n < 0 && strings.Contains(text, strconv.FormatInt(n, 10)) {
+					t.Errorf("%s of %d: the %s says:\n%s", test.mail.Kind(), n, part, text)
+				}
+			}
+		}
+	}
+}
+
+// A greeting ends its line, and English begins the next with a capital.
+func TestTextAfterTheGreeting(t *testing.T) {
+	set := newSet(t)
+	for _, kind := range []templates.Kind{templates.KindOTP, templates.KindWelcome} {
+		_, after, _ := strings.Cut(render(t, set, templates.Samples(kind)[0]).Text, "Hi Ann Keller,\n\n")
+		if first, _ := utf8.DecodeRuneInString(after); !unicode.IsUpper(first) {
+			t.Errorf("%s goes on with %.20q", kind, after)
 		}
 	}
 }
