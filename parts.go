@@ -38,17 +38,15 @@ func build(cfg config.Config, log *slog.Logger) (*parts, error) {
 }
 
 func (p *parts) build(cfg config.Config, log *slog.Logger) (err error) {
-	set, err := templates.New(templates.Options{
-		Brand:          cfg.Mail.FromName,
-		SiteURL:        cfg.Mail.SiteURL,
-		SupportAddress: cfg.Mail.SupportAddress,
-		LinkHosts:      cfg.Mail.LinkHosts,
-	})
+	if err := checkParts(cfg, nil); err != nil {
+		return err
+	}
+	set, err := templates.New(templateOptions(cfg))
 	if err != nil {
 		return fmt.Errorf("prepare the mails: %w", err)
 	}
 	if p.store, err = store.Open(storeConfig(cfg.Database)); err != nil {
-		return err
+		return databaseError(cfg.Database, err)
 	}
 	if p.sender, err = mail.New(mailConfig(cfg, log)); err != nil {
 		return fmt.Errorf("prepare the mail relay: %w", err)
@@ -110,6 +108,24 @@ func openBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {
 		}
 	}
 	return redis.New(r)
+}
+
+// templateOptions leaves the brand alone: the subjects are those that producers
+// and readers know, whoever the sender is called.
+func templateOptions(cfg config.Config) templates.Options {
+	return templates.Options{
+		SiteURL:        cfg.Mail.SiteURL,
+		SupportAddress: cfg.Mail.SupportAddress,
+		LinkHosts:      cfg.Mail.LinkHosts,
+	}
+}
+
+// databaseError names the variable that the database's settings came from.
+func databaseError(d config.Database, err error) error {
+	if d.URL.IsSet() {
+		return config.Add(nil, config.Problem{Variable: "DATABASE_URL", Wrong: err.Error()})
+	}
+	return config.Add(nil, config.Problem{Variable: "DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD or DB_SSLMODE", Wrong: err.Error()})
 }
 
 func storeConfig(d config.Database) store.Config {

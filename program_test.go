@@ -33,6 +33,7 @@ func TestProgram(t *testing.T) {
 	t.Run("usage", func(t *testing.T) { t.Parallel(); testUsage(t, p) })
 	t.Run("version", func(t *testing.T) { t.Parallel(); testVersion(t, p) })
 	t.Run("configuration", func(t *testing.T) { t.Parallel(); testConfiguration(t, p) })
+	t.Run("verdicts", func(t *testing.T) { t.Parallel(); testVerdicts(t, p) })
 	t.Run("terminal", func(t *testing.T) { t.Parallel(); testTerminal(t, p) })
 	t.Run("stop", func(t *testing.T) { t.Parallel(); testStop(t, p) })
 	t.Run("port taken", func(t *testing.T) { t.Parallel(); testPortTaken(t, p) })

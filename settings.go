@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 
 	"github.com/evently/workers/config"
@@ -17,9 +18,13 @@ type configCmd struct {
 
 // Help is the long help of the command.
 func (configCmd) Help() string {
-	return `Prints every variable with the value in force and its source: "default", "env"
-or, with ZERO_TOKEN, "zero". Secrets are shown as ***. When something is wrong, every mistake is
-printed and the exit code is 2: use it to check a deployment before it starts.
+	return `Prints every variable with the value in force and its source: "default",
+"env", with ZERO_TOKEN "zero", or the name of the variable that it follows from.
+Secrets are shown as ***.
+
+When something is wrong, every mistake is printed and the exit code is 2: what
+passes here is what run starts with. Use it to check a deployment. Nothing but
+Zero is asked, so a wrong password is not noticed.
 
 Examples:
 
@@ -38,6 +43,13 @@ func (c configCmd) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
+	// What the program would not start with is no configuration to be shown as
+	// one. Building connects to nothing.
+	parts, err := build(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return &usageError{err: err}
+	}
+	parts.close()
 	if c.JSON {
 		return printJSON(t.out, struct {
 			Variables []config.Setting `json:"variables"`
@@ -53,13 +65,15 @@ func (c configCmd) Run(ctx context.Context, t terminal) error {
 	return nil
 }
 
-// loadConfig reads the configuration, with what Zero keeps of it.
+// loadConfig reads the configuration, with what Zero keeps of it. The error has
+// every mistake, also those that only the parts know.
 func loadConfig(ctx context.Context) (config.Config, error) {
 	sources, err := config.Secrets(ctx, nil)
 	if err != nil {
 		return config.Config{}, err
 	}
-	return config.Load(nil, sources...)
+	cfg, err := config.Load(nil, sources...)
+	return cfg, checkParts(cfg, err)
 }
 
 const yellow = "33"

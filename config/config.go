@@ -128,7 +128,8 @@ const (
 // know, or knows as empty, is asked of more, one after the other, and has its
 // default at last. See [Secrets] for a further source.
 //
-// The error is an [*Error] with every mistake.
+// The error is an [*Error] with every mistake. The Config beside it is what could
+// be read: to look for mistakes that others know better, not to work with.
 func Load(lookup Lookup, more ...Source) (Config, error) {
 	var v variables
 	if err := v.read(lookup, more); err != nil {
@@ -151,10 +152,10 @@ func Load(lookup Lookup, more ...Source) (Config, error) {
 			problems = append(problems, Problem{Variable: s.name, Wrong: s.wrong, Right: s.right})
 		}
 	}
-	if len(problems) > 0 {
-		return Config{}, &Error{Problems: problems}
-	}
 	c.variables = &v
+	if len(problems) > 0 {
+		return c, &Error{Problems: problems}
+	}
 	return c, nil
 }
 

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -24,6 +26,34 @@ func (p Problem) String() string {
 // variables. None of its texts contains a secret.
 type Error struct {
 	Problems []Problem
+}
+
+// Add returns err, nil or the error of [Load], with further problems: those of
+// variables that it has nothing to say about. It is nil when there are none at
+// all. An error that is not an [*Error] is returned as it is.
+func Add(err error, more ...Problem) error {
+	all := &Error{}
+	if err != nil {
+		e, ok := errors.AsType[*Error](err)
+		if !ok {
+			return err
+		}
+		all.Problems = slices.Clone(e.Problems)
+	}
+	for _, p := range more {
+		if !slices.ContainsFunc(all.Problems, func(q Problem) bool { return q.Variable == p.Variable }) {
+			all.Problems = append(all.Problems, p)
+		}
+	}
+	if len(all.Problems) == 0 {
+		return nil
+	}
+	place := make(map[string]int)
+	for i, s := range Table() {
+		place[s.Variable] = i
+	}
+	slices.SortStableFunc(all.Problems, func(p, q Problem) int { return place[p.Variable] - place[q.Variable] })
+	return all
 }
 
 // Error returns a headline and one line per mistake.

@@ -101,36 +101,60 @@ type Timeouts struct {
 	Quit      time.Duration // politeness at the end, 2 s
 }
 
+// ConfigError is one fault of a [Config].
+type ConfigError struct {
+	Field  string // as in "FromAddress" and "Timeouts.Dial"
+	Reason string // what is wrong; never the password
+	Want   string // what would be right
+	Err    error  // the cause, if it was another error
+}
+
+func (e *ConfigError) Error() string { return e.Field + ": " + e.Reason + "; want " + e.Want }
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// Check returns every fault that [New] would refuse c for, each of them a
+// [*ConfigError] below [errors.Join].
+func (c Config) Check() error {
+	_, faults := c.check()
+	return errors.Join(faults...)
+}
+
 // check fills in the defaults and returns the parsed identities and every
 // fault there is.
-func (c *Config) check() (identity, error) {
+func (c *Config) check() (identity, []error) {
 	var faults []error
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-
+	fault := func(field, want, reason string, args ...any) {
+		faults = append(faults, &ConfigError{Field: field, Reason: fmt.Sprintf(reason, args...), Want: want})
+	}
 	if c.Security < StartTLS || c.Security > Plain {
-		fault("Security: %v is unknown; want StartTLS, ImplicitTLS or Plain", c.Security)
+		fault("Security", "StartTLS, ImplicitTLS or Plain", "%v is unknown", c.Security)
 	}
 	if reason := checkHost(c.Host); reason != "" {
-		fault("Host: %s; want the name or IP address of the SMTP server", reason)
+		fault("Host", "the name or IP address of the SMTP server", "%s", reason)
 	}
 	if c.Port == 0 {
 		c.Port = map[Security]int{StartTLS: 587, ImplicitTLS: 465, Plain: 25}[c.Security]
 	}
 	if c.Port < 0 || c.Port > 65535 {
-		fault("Port: %d is no port; want 1 to 65535", c.Port)
+		fault("Port", "1 to 65535", "%d is no port", c.Port)
 	}
 	loopback := c.Security == Plain && isLoopback(c.Host)
 	if c.login() && c.Security == Plain && !loopback {
-		fault("Security: Plain would send the password readable to %s; want TLS, or no username and password", c.Host)
+		fault("Security", "TLS, or no username and password", "the password would be readable on its way to %s", c.Host)
 	}
-	if strings.ContainsRune(c.Username+c.Password, 0) {
-		fault("Username, Password: a NUL in them cannot be sent; want text")
+	if strings.ContainsRune(c.Username, 0) {
+		fault("Username", "text", "a NUL in it cannot be sent")
 	}
-	faults = append(faults, c.checkHello(loopback)...)
+	if strings.ContainsRune(c.Password, 0) {
+		fault("Password", "text", "a NUL in it cannot be sent")
+	}
+	if reason := c.checkHello(loopback); reason != "" {
+		fault("HelloName", "the name of this host, or nothing", "%s", reason)
+	}
 	if c.TLSCAFile != "" {
 		pool, err := readRoots(c.TLSCAFile)
 		if err != nil {
-			faults = append(faults, err)
+			faults = append(faults, &ConfigError{Field: "TLSCAFile", Reason: err.Error(), Want: "a PEM file of certificates", Err: err})
 		}
 		c.RootCAs = pool
 	}
@@ -146,7 +170,7 @@ func (c *Config) check() (identity, error) {
 		{"MaxMessagesPerConn", &c.MaxMessagesPerConn, 100},
 	} {
 		if *n.value < 0 {
-			fault("%s: %d; want 1 or more, or 0 for %d", n.name, *n.value, n.def)
+			fault(n.name, fmt.Sprintf("1 or more, or 0 for %d", n.def), "%d is negative", *n.value)
 		}
 		if *n.value == 0 {
 			*n.value = n.def
@@ -168,7 +192,7 @@ func (c *Config) check() (identity, error) {
 		{"Timeouts.Quit", &c.Timeouts.Quit, 2 * time.Second},
 	} {
 		if *d.value < 0 {
-			fault("%s: %v; want more than 0, or 0 for %v", d.name, *d.value, d.def)
+			fault(d.name, fmt.Sprintf("more than 0, or 0 for %v", d.def), "%v is negative", *d.value)
 		}
 		if *d.value == 0 {
 			*d.value = d.def
@@ -177,25 +201,26 @@ func (c *Config) check() (identity, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return id, errors.Join(faults...)
+	return id, faults
 }
 
 func (c *Config) login() bool { return c.Username != "" && c.Password != "" }
 
-func (c *Config) checkHello(loopback bool) []error {
+// checkHello returns what is wrong with the name for EHLO, or "".
+func (c *Config) checkHello(loopback bool) string {
 	if c.HelloName == "" {
 		if name, err := os.Hostname(); err == nil && checkHelloName(name) == "" && !isLocalhost(name) {
 			c.HelloName = name
 		}
-		return nil // an address literal then, once there is a connection
+		return "" // an address literal then, once there is a connection
 	}
 	if reason := checkHelloName(c.HelloName); reason != "" {
-		return []error{fmt.Errorf("HelloName: %s; want the name of this host", reason)}
+		return reason
 	}
 	if isLocalhost(c.HelloName) && !loopback {
-		return []error{errors.New("HelloName: localhost is a mark of spam; want the name of this host, or nothing")}
+		return "localhost is a mark of spam"
 	}
-	return nil
+	return ""
 }
 
 // identity is the sender as it stands in every mail.
@@ -206,24 +231,25 @@ type identity struct {
 }
 
 func (c *Config) identity() (id identity, faults []error) {
-	var err error
 	id.name = c.FromName
 	if reason := checkHeaderText(c.FromName); reason != "" {
-		faults = append(faults, fmt.Errorf("FromName: %s; want plain text", reason))
+		faults = append(faults, &ConfigError{Field: "FromName", Reason: reason, Want: "plain text of one line"})
 	}
-	if id.from, err = ParseAddress(c.FromAddress); err != nil {
-		faults = append(faults, fmt.Errorf("FromAddress: %w; want one like mail@example.com", err))
-	} else if id.from.UTF8() {
-		faults = append(faults, errors.New("FromAddress: not ASCII; many servers could send no bounce to it"))
-	}
-	if c.ReplyTo != "" {
-		replyTo, err := ParseAddress(c.ReplyTo)
-		if err != nil {
-			faults = append(faults, fmt.Errorf("ReplyTo: %w; want one like help@example.com", err))
-		} else if replyTo.UTF8() {
-			faults = append(faults, errors.New("ReplyTo: not ASCII; it would make every mail need SMTPUTF8"))
+	address := func(field, text, whyASCII string) Address {
+		a, err := ParseAddress(text)
+		reason := "not ASCII: " + whyASCII
+		switch bad, ok := errors.AsType[*AddressError](err); {
+		case ok:
+			reason = bad.Reason
+		case err == nil && !a.UTF8():
+			return a
 		}
-		id.replyTo = replyTo.String()
+		faults = append(faults, &ConfigError{Field: field, Reason: reason, Want: "an address like mail@example.com", Err: err})
+		return Address{}
+	}
+	id.from = address("FromAddress", c.FromAddress, "many servers could send no bounce to it")
+	if c.ReplyTo != "" {
+		id.replyTo = address("ReplyTo", c.ReplyTo, "it would make every mail need SMTPUTF8").String()
 	}
 	return id, faults
 }
@@ -231,11 +257,11 @@ func (c *Config) identity() (id identity, faults []error) {
 func readRoots(file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("TLSCAFile: %w", err)
+		return nil, err
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("TLSCAFile: no certificate in %s; want PEM blocks of type CERTIFICATE", file)
+		return nil, fmt.Errorf("there is no certificate in %s", file)
 	}
 	return pool, nil
 }

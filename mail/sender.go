@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -40,11 +41,11 @@ type Receipt struct {
 }
 
 // New checks cfg and makes a Sender; it opens no connection. The error names
-// every fault of cfg.
+// every fault of cfg, see [Config.Check].
 func New(cfg Config) (*Sender, error) {
-	from, err := cfg.check()
-	if err != nil {
-		return nil, fmt.Errorf("mail configuration:\n%w", err)
+	from, faults := cfg.check()
+	if len(faults) > 0 {
+		return nil, fmt.Errorf("mail configuration:\n%w", errors.Join(faults...))
 	}
 	s := &Sender{
 		cfg:   cfg,

@@ -246,8 +246,13 @@ func TestConfigFaults(t *testing.T) {
 		cfg := base
 		tt.change(&cfg)
 		_, err := mail.New(cfg)
-		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), canaryPassword) {
+		if err == nil || strings.Contains(err.Error(), canaryPassword) {
 			t.Errorf("%s: %v", name, err)
+		}
+		for _, err := range []error{err, cfg.Check()} {
+			if fault, ok := errors.AsType[*mail.ConfigError](err); !ok || fault.Field != tt.want || fault.Reason == "" || fault.Want == "" {
+				t.Errorf("%s: %#v, want a fault of %s", name, fault, tt.want)
+			}
 		}
 	}
 }

@@ -15,7 +15,7 @@ type linkPolicy map[string]bool
 // allowed returns the URL in plain ASCII, or "" when it is not https, names a
 // user, or leads to a host that is not listed.
 func (p linkPolicy) allowed(raw string) string {
-	if raw == "" || len(raw) > maxURL {
+	if raw == "" {
 		return ""
 	}
 	u, err := httpsURL(raw)
@@ -28,6 +28,9 @@ func (p linkPolicy) allowed(raw string) string {
 // httpsURL parses an absolute https URL and normalises it, so that the text
 // shown and the target are one and hold no spaces, quotes or foreign letters.
 func httpsURL(raw string) (*url.URL, error) {
+	if len(raw) > maxURL {
+		return nil, fmt.Errorf("longer than %d bytes", maxURL)
+	}
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil:
@@ -35,7 +38,7 @@ func httpsURL(raw string) (*url.URL, error) {
 	case u.Scheme != "https":
 		return nil, fmt.Errorf("not an https URL")
 	case u.Host == "" || u.User != nil || u.Opaque != "":
-		return nil, fmt.Errorf("want https://host/path without a user name")
+		return nil, fmt.Errorf("not https://host/path without a user name")
 	}
 	u.Host = strings.ToLower(strings.TrimSuffix(u.Host, ":443"))
 	u.RawQuery = escapeQuery(u.RawQuery)

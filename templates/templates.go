@@ -97,6 +97,22 @@ func (s *Set) try() error {
 	return errors.Join(faults...)
 }
 
+// OptionError is one fault of [Options].
+type OptionError struct {
+	Field  string // as in "SiteURL"
+	Reason string // what is wrong
+	Want   string // what would be right
+}
+
+func (e *OptionError) Error() string { return e.Field + ": " + e.Reason + "; want " + e.Want }
+
+// Check returns every fault that [New] would refuse o for, each of them an
+// [*OptionError] below [errors.Join].
+func (o Options) Check() error {
+	_, err := newPage(o)
+	return err
+}
+
 func newPage(o Options) (page, error) {
 	p := page{Brand: cleanOr(o.Brand, maxName, "Evently"), links: linkPolicy{}}
 	first, _ := utf8.DecodeRuneInString(p.Brand)
@@ -105,7 +121,7 @@ func newPage(o Options) (page, error) {
 	if o.SiteURL != "" {
 		u, err := httpsURL(o.SiteURL)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("site URL: %w", err))
+			faults = append(faults, &OptionError{"SiteURL", err.Error(), "one like https://example.com"})
 		} else {
 			p.SiteURL = u.String()
 			p.links[u.Host] = true
@@ -114,20 +130,32 @@ func newPage(o Options) (page, error) {
 	for _, h := range o.LinkHosts {
 		u, err := httpsURL("https://" + strings.TrimSpace(h))
 		if err != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
-			faults = append(faults, fmt.Errorf("link host %q: want a host name such as tickets.example.com", h))
+			faults = append(faults, &OptionError{"LinkHosts", fmt.Sprintf("%q is not a host", h), "names such as tickets.example.com, with a port unless it is 443"})
 			continue
 		}
 		p.links[u.Host] = true
 	}
 	if o.SupportAddress != "" {
-		a, err := mail.ParseAddress(o.SupportAddress)
-		if err != nil {
-			faults = append(faults, errors.New("support address: want an address such as help@example.com"))
-		} else {
-			p.Support = a.Address
+		if reason := checkSupport(o.SupportAddress); reason != "" {
+			faults = append(faults, &OptionError{"SupportAddress", reason, "one like help@example.com"})
 		}
+		p.Support = o.SupportAddress
 	}
 	return p, errors.Join(faults...)
+}
+
+// checkSupport returns what is wrong with an address that readers click on, or
+// "". It is stricter than the RFCs: the characters are those that stay what they
+// are in every link and every mail program.
+func checkSupport(address string) string {
+	a, err := mail.ParseAddress(address)
+	switch {
+	case err != nil || a.Address != address || len(address) > maxAddress:
+		return "not a mail address"
+	case strings.Trim(strings.ToLower(address), "abcdefghijklmnopqrstuvwxyz0123456789@._+=-") != "":
+		return "a character in it that not every mail program can link to"
+	}
+	return ""
 }
 
 func parse(files fs.FS, k Kind, d *dress) (*parts, error) {

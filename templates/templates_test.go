@@ -1,6 +1,7 @@
 package templates_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -196,13 +197,30 @@ func TestOptions(t *testing.T) {
 	if err == nil {
 		t.Fatal("New takes all of it")
 	}
-	for _, want := range []string{"site URL", "support address", `"https://x.example"`, `"a b"`, `link host ""`, `"ok.example/path"`} {
+	for _, want := range []string{"SiteURL", "SupportAddress", `LinkHosts: "https://x.example"`, `"a b"`, `LinkHosts: ""`, `"ok.example/path"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %s: %v", want, err)
 		}
 	}
 	if strings.Contains(err.Error(), `"ok.example"`) {
 		t.Errorf("the error blames a good host: %v", err)
+	}
+
+	// What Check lets pass is no fault of the lint later on.
+	for _, o := range []templates.Options{
+		{SiteURL: "https://evently.com/a+b/it's?x=1&y=<2>#z"}, {SiteURL: "https://EVENTLY.com:443"}, {SiteURL: "https://[::1]:8443/"},
+		{SiteURL: "https://evently.com/" + strings.Repeat("x", 1900)}, {SiteURL: "https://evently.com/ü ö"}, {SiteURL: "https://bücher.example"},
+		{SupportAddress: "a+b=c_d-e.f@mail.example.com"}, {SupportAddress: "help@localhost"}, {LinkHosts: []string{"A.example:443", "b.example:8443"}},
+		{SiteURL: "https://evently.com/" + strings.Repeat("x", 2000)}, {SupportAddress: "jörg@x.de"}, {SupportAddress: "o'brien@x.de"},
+		{SupportAddress: `"a b"@x.de`}, {SupportAddress: "a%b@x.de"}, {LinkHosts: []string{"a_b.example?x"}}, {LinkHosts: []string{"a:b:c"}},
+	} {
+		_, err := templates.New(o)
+		if check := o.Check(); (check == nil) != (err == nil) {
+			t.Errorf("%+v: Check says %v, New says %v", o, check, err)
+		}
+		if _, ok := errors.AsType[*templates.OptionError](err); err != nil && !ok {
+			t.Errorf("%+v: %T, want an OptionError: %v", o, err, err)
+		}
 	}
 
 	bare, err := templates.New(templates.Options{Brand: "Örtli <Co>"})

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/evently/workers/config"
+	"github.com/evently/workers/mail"
+	"github.com/evently/workers/templates"
+)
+
+// The parts check their own configuration, and name its fields. Who reads the
+// error has set variables.
+
+// mailVariables are the variables behind the fields of mail.Config.
+var mailVariables = map[string]string{
+	"Host": "SMTP_HOST", "Port": "SMTP_PORT", "Username": "SMTP_USERNAME", "Password": "SMTP_PASSWORD",
+	"Security": "SMTP_TLS_MODE", "TLSCAFile": "SMTP_TLS_CA_FILE", "HelloName": "SMTP_HELLO_NAME", "MaxConns": "SMTP_MAX_CONNS",
+	"FromName": "FROM_NAME", "FromAddress": "FROM_ADDRESS", "ReplyTo": "REPLY_TO",
+}
+
+// templateVariables are the variables behind the fields of templates.Options.
+var templateVariables = map[string]string{
+	"SiteURL": "SITE_URL", "SupportAddress": "SUPPORT_ADDRESS", "LinkHosts": "LINK_HOSTS",
+}
+
+// checkParts adds to err, that of reading cfg, what the parts would refuse. They
+// are asked even when something is wrong already: all mistakes are told at once.
+func checkParts(cfg config.Config, err error) error {
+	if _, mistakes := errors.AsType[*config.Error](err); err != nil && !mistakes {
+		return err // nothing was read
+	}
+	return config.Add(err, append(
+		problems(mailConfig(cfg, nil).Check()),
+		problems(templateOptions(cfg).Check())...)...)
+}
+
+// problems translates the faults that parts found, one by one. It returns nil
+// for an error of another kind.
+func problems(err error) []config.Problem {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []config.Problem
+		for _, e := range joined.Unwrap() {
+			all = append(all, problems(e)...)
+		}
+		return all
+	}
+	if e, ok := errors.AsType[*mail.ConfigError](err); ok {
+		return []config.Problem{problem(mailVariables, "mail.Config.", e.Field, e.Reason, e.Want)}
+	}
+	if e, ok := errors.AsType[*templates.OptionError](err); ok {
+		return []config.Problem{problem(templateVariables, "templates.Options.", e.Field, e.Reason, e.Want)}
+	}
+	return nil
+}
+
+func problem(variables map[string]string, owner, field, reason, want string) config.Problem {
+	name, ok := variables[field]
+	if !ok {
+		name = owner + field // nothing that a variable could have spoilt
+	}
+	return config.Problem{Variable: name, Wrong: reason, Right: "write " + want}
+}
