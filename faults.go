@@ -26,7 +26,9 @@ var templateVariables = map[string]string{
 // checkParts adds to err, that of reading cfg, what the parts would refuse. They
 // are asked even when something is wrong already: all mistakes are told at once.
 func checkParts(cfg config.Config, err error) error {
-	if _, mistakes := errors.AsType[*config.Error](err); err != nil && !mistakes {
+	if mistakes, ok := errors.AsType[*config.Error](err); ok {
+		cfg = mistakes.Read()
+	} else if err != nil {
 		return err // nothing was read
 	}
 	return config.Add(err, append(

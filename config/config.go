@@ -128,8 +128,7 @@ const (
 // know, or knows as empty, is asked of more, one after the other, and has its
 // default at last. See [Secrets] for a further source.
 //
-// The error is an [*Error] with every mistake. The Config beside it is what could
-// be read: to look for mistakes that others know better, not to work with.
+// The error is an [*Error] with every mistake.
 func Load(lookup Lookup, more ...Source) (Config, error) {
 	var v variables
 	if err := v.read(lookup, more); err != nil {
@@ -143,6 +142,11 @@ func Load(lookup Lookup, more ...Source) (Config, error) {
 	c.service(&v)
 
 	fields := v.fields()
+	for _, f := range fields {
+		if s := f.base(); s.note != "" {
+			c.warn(s.name, s.note)
+		}
+	}
 	if lookup == nil {
 		c.misspelt(os.Environ(), fields)
 	}
@@ -154,7 +158,7 @@ func Load(lookup Lookup, more ...Source) (Config, error) {
 	}
 	c.variables = &v
 	if len(problems) > 0 {
-		return c, &Error{Problems: problems}
+		return Config{}, &Error{Problems: problems, read: func() Config { return c }}
 	}
 	return c, nil
 }

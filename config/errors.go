@@ -26,6 +26,18 @@ func (p Problem) String() string {
 // variables. None of its texts contains a secret.
 type Error struct {
 	Problems []Problem
+	// A function, as everything else would be printed with the error by one verb
+	// or another, and a mistake may be a secret in the wrong place.
+	read func() Config
+}
+
+// Read returns what could be read: to look for mistakes that others know better,
+// not to work with.
+func (e *Error) Read() Config {
+	if e.read == nil {
+		return Config{}
+	}
+	return e.read()
 }
 
 // Add returns err, nil or the error of [Load], with further problems: those of
@@ -38,7 +50,7 @@ func Add(err error, more ...Problem) error {
 		if !ok {
 			return err
 		}
-		all.Problems = slices.Clone(e.Problems)
+		all.Problems, all.read = slices.Clone(e.Problems), e.read
 	}
 	for _, p := range more {
 		if !slices.ContainsFunc(all.Problems, func(q Problem) bool { return q.Variable == p.Variable }) {

@@ -23,11 +23,20 @@ type secret struct {
 	value Secret
 }
 
-// Decode keeps the text as it is: a password may begin or end with a space.
+// Decode keeps the text as it is: a password may begin or end with a space. A
+// line break at its end is no part of it but of the file that it was made from,
+// as by echo for a Kubernetes secret, and would only ever fail the login.
 func (s *secret) Decode(value string) error {
-	s.value = Secret{}
-	if s.take(value) {
-		s.value = NewSecret(value)
+	s.value, s.note = Secret{}, ""
+	kept := strings.TrimRight(value, "\r\n")
+	if kept != value {
+		s.note = "ends in a line break, which is left out; write it without, as printf and echo -n do"
+	}
+	if s.take(kept) {
+		s.value = NewSecret(kept)
+	}
+	if strings.ContainsAny(kept, "\r\n\x00") { // also where take saw but a space
+		s.mistake("it has more than one line", "write it in one line")
 	}
 	s.text = s.value.String()
 	return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -123,6 +124,33 @@ func TestReportShowsThatASecretIsSet(t *testing.T) {
 	} {
 		if got[variable].Value != want {
 			t.Errorf("%s is shown as %q, want %q", variable, got[variable].Value, want)
+		}
+	}
+}
+
+// What echo puts behind a password is no part of it, and a space may be one.
+func TestSecretEndsInNoLineBreak(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{
+		"hunter2\n": "hunter2", "hunter2\r\n": "hunter2", "hunter2\n\n": "hunter2",
+		" hunter2 ": " hunter2 ", " hunter2 \n": " hunter2 ", "hunter2": "hunter2",
+	} {
+		cfg, err := config.Load(env{"SMTP_PASSWORD": given, "SMTP_USERNAME": "u"}.lookup)
+		if err != nil {
+			t.Errorf("%q: %v", given, err)
+			continue
+		}
+		if got := cfg.SMTP.Password.Reveal(); got != want {
+			t.Errorf("%q is read as %q, want %q", given, got, want)
+		}
+		warned := slices.ContainsFunc(cfg.Warnings, func(w config.Warning) bool { return w.Variable == "SMTP_PASSWORD" })
+		if warned != strings.HasSuffix(given, "\n") {
+			t.Errorf("%q: warnings %v", given, cfg.Warnings)
+		}
+	}
+	for _, given := range []string{"hunter\n2", "\nhunter2", "hunter2\n ", "hunter\x002"} {
+		if _, err := config.Load(env{"SMTP_PASSWORD": given}.lookup); err == nil || !strings.Contains(err.Error(), "SMTP_PASSWORD: it has more than one line") {
+			t.Errorf("%q: %v", given, err)
 		}
 	}
 }

@@ -19,6 +19,7 @@ type setting struct {
 	shown        string // what is in force, where it is not text
 	shownSource  string // and where that comes from
 	wrong, right string // the mistake, if there is one
+	note         string // what was done to the value, for a warning
 }
 
 func (s *setting) base() *setting { return s }

@@ -40,7 +40,7 @@ func deliverFlood(t *testing.T, action smtptest.Action, limits Timeouts) *SendEr
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 	defer cancel()
-	_, err = sender.deliver(ctx, flood(), nil)
+	_, err = sender.deliver(ctx, flood(), hidden{})
 	failed, ok := errors.AsType[*SendError](err)
 	if !ok {
 		t.Fatalf("error %v, want a *SendError", err)
@@ -110,7 +110,7 @@ func TestEndOfDataNotWritten(t *testing.T) {
 	c.wire.Conn = failing{c.raw}
 	m := flood()
 	m.Bytes = m.Bytes[:800]
-	_, failed = c.send(t.Context(), m, nil)
+	_, failed = c.send(t.Context(), m, hidden{})
 	if failed == nil || failed.Command != "BODY" || !failed.Retryable() || failed.Unknown() {
 		t.Errorf("%v", failed)
 	}

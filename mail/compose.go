@@ -35,6 +35,11 @@ type Message struct {
 	// the same to the last byte, so that receivers can tell a copy.
 	TaskID string
 
+	// Secrets are texts of the mail, such as a code, of which no trace may stay
+	// in what is kept of the server's words: no matter how short they are, how the
+	// server writes them, and what else is blanked with them.
+	Secrets []string
+
 	Kind string    // for logs: "otp_verification"; no header shows it
 	Date time.Time // zero: now
 }

@@ -205,7 +205,7 @@ func (c *session) login() *SendError {
 	}
 	err := c.step(c.cfg.Timeouts.Command, func() error { return c.client.Auth(mechanism) })
 	if err != nil {
-		return sendError("AUTH", err, c.cfg.secrets()...)
+		return sendError("AUTH", err, c.cfg.loginSecrets())
 	}
 	return nil
 }

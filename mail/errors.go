@@ -191,14 +191,15 @@ func (e *SendError) messageFault() bool {
 
 // sendError types the failure of one command. hide holds what must not be seen
 // in the server's words.
-func sendError(command string, err error, hide ...string) *SendError {
+func sendError(command string, err error, hide ...hidden) *SendError {
 	e := &SendError{Command: command}
+	all := join(hide...)
 	if reply, ok := errors.AsType[*smtp.SMTPError](err); ok {
-		e.setReply(reply.Code, reply.EnhancedCode, reply.Message, hide)
+		e.setReply(reply.Code, reply.EnhancedCode, reply.Message, all)
 		return e
 	}
 	if reply, ok := errors.AsType[*textproto.Error](err); ok {
-		e.setReply(reply.Code, [3]int{}, reply.Msg, hide)
+		e.setReply(reply.Code, [3]int{}, reply.Msg, all)
 		return e
 	}
 	switch _, malformed := errors.AsType[textproto.ProtocolError](err); {
@@ -214,7 +215,7 @@ func sendError(command string, err error, hide ...string) *SendError {
 	return e
 }
 
-func (e *SendError) setReply(code int, enhanced [3]int, text string, hide []string) {
+func (e *SendError) setReply(code int, enhanced [3]int, text string, hide hidden) {
 	e.Code, e.EnhancedCode = code, enhanced
 	if enhanced == [3]int{} {
 		e.EnhancedCode, text = cutEnhanced(code, text)
@@ -222,5 +223,5 @@ func (e *SendError) setReply(code int, enhanced [3]int, text string, hide []stri
 	if class := e.EnhancedCode[0]; class != code/100 {
 		e.EnhancedCode = [3]int{} // RFC 2034 section 4: the classes must agree
 	}
-	e.Text = cleanReply(text, hide...)
+	e.Text = cleanReply(text, hide)
 }

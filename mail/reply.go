@@ -9,7 +9,6 @@ import (
 
 const (
 	maxReplyText = 300 // characters of a server's words that we keep
-	maxShared    = 16  // octets that a reply may have in common with the message
 	hiddenText   = "***"
 )
 
@@ -38,21 +37,21 @@ func cutEnhanced(code int, text string) (enhanced [3]int, rest string) {
 }
 
 // cleanReply makes a server's words fit for logs and pages: one short line, no
-// addresses, and nothing that stands in one of the hide texts (the message, the
-// password): some servers quote what they refuse.
-func cleanReply(text string, hide ...string) string {
-	text = oneLine(text)
-	for _, secret := range hide {
-		text = hideShared(text, secret)
-	}
-	return maskAddresses(text)
+// addresses, and nothing of what is hidden: some servers quote what they refuse.
+func cleanReply(text string, h hidden) string {
+	// Hidden before it is shortened: the beginning of a code, cut off, would be
+	// found nowhere.
+	return shorten(maskAddresses(h.blank(flatten(text))))
 }
 
 // oneLine replaces control characters and invalid UTF-8, collapses white space
 // and cuts to maxReplyText characters.
-func oneLine(s string) string {
-	if len(s) > 8*maxReplyText {
-		s = s[:8*maxReplyText]
+func oneLine(s string) string { return shorten(flatten(s)) }
+
+func flatten(s string) string {
+	if most := 8 * maxReplyText; len(s) > most {
+		s = s[:most]
+		s = s[:strings.LastIndexAny(s, " \t\r\n")+1] // no half word
 	}
 	s = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsGraphic(r) {
@@ -60,55 +59,14 @@ func oneLine(s string) string {
 		}
 		return r
 	}, s)
-	s = strings.Join(strings.Fields(s), " ")
+	return strings.Join(strings.Fields(s), " ")
+}
+
+func shorten(s string) string {
 	if utf8.RuneCountInString(s) > maxReplyText {
 		s = string([]rune(s)[:maxReplyText]) + "…"
 	}
 	return s
-}
-
-// hideShared blanks every run of maxShared or more octets that text has in
-// common with secret, and every word with a digit in it, such as a code, from
-// four characters on. A secret that is itself shorter is blanked as a whole.
-func hideShared(text, secret string) string {
-	if secret == "" || text == "" {
-		return text
-	}
-	if len(secret) < maxShared {
-		text = strings.ReplaceAll(text, secret, hiddenText)
-	}
-	hide := make([]bool, len(text))
-	mark := func(from, to int) {
-		for i := from; i < to; i++ {
-			hide[i] = true
-		}
-	}
-	for i := 0; i+maxShared <= len(text); i++ {
-		if strings.Contains(secret, text[i:i+maxShared]) {
-			mark(i, i+maxShared)
-		}
-	}
-	for i := 0; i < len(text); {
-		end, digit := i, false
-		for end < len(text) && isAlnum(text[end]) {
-			digit = digit || text[end] <= '9'
-			end++
-		}
-		if digit && end-i >= 4 && strings.Contains(secret, text[i:end]) {
-			mark(i, end)
-		}
-		i = max(end, i+1)
-	}
-	var b strings.Builder
-	for i := range len(text) {
-		switch {
-		case !hide[i]:
-			b.WriteByte(text[i])
-		case i == 0 || !hide[i-1]:
-			b.WriteString(hiddenText)
-		}
-	}
-	return strings.ToValidUTF8(b.String(), "")
 }
 
 func isAlnum(c byte) bool {

@@ -80,7 +80,11 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 		return Receipt{}, &SendError{Command: "WAIT", Err: ended(ctx)}
 	}
 	_, encoded, _ := bytes.Cut(c.Bytes, []byte("\r\n\r\n"))
-	receipt, err := s.deliver(ctx, c, []string{m.Subject, m.Text, m.HTML, string(encoded)})
+	hide := join(s.cfg.loginSecrets(), hidden{
+		secrets: m.Secrets,
+		quoted:  []string{m.Subject, m.Text, m.HTML, string(encoded)},
+	})
+	receipt, err := s.deliver(ctx, c, hide)
 	log := s.log.With("kind", m.Kind, "message_id", c.MessageID, "to", MaskAddress(m.To))
 	if err != nil {
 		log.Debug("mail not sent", "error", err)
@@ -96,7 +100,7 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 // command. As long as that was not past MAIL nothing is lost, and the mail gets
 // one new connection; never two, or a server that always hangs up there would be
 // flooded.
-func (s *Sender) deliver(ctx context.Context, c Composed, hide []string) (Receipt, error) {
+func (s *Sender) deliver(ctx context.Context, c Composed, hide hidden) (Receipt, error) {
 	old, expired := s.takeIdle()
 	quitAll(expired) // before another is dialled: MaxConns may be the server's limit
 	if old != nil {

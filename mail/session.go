@@ -3,7 +3,6 @@ package mail
 import (
 	"bufio"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -32,7 +31,7 @@ type session struct {
 }
 
 // send runs one mail transaction, RFC 5321 section 3.3.
-func (c *session) send(ctx context.Context, m Composed, hide []string) (Receipt, *SendError) {
+func (c *session) send(ctx context.Context, m Composed, hide hidden) (Receipt, *SendError) {
 	if ctx.Err() != nil {
 		return Receipt{}, &SendError{Command: "WAIT", Err: ended(ctx)}
 	}
@@ -54,7 +53,7 @@ func (c *session) send(ctx context.Context, m Composed, hide []string) (Receipt,
 		c.broken = c.broken || !failed.refused() || failed.Code == 421
 		return Receipt{}, because(ctx, failed)
 	}
-	receipt.Reply = cleanReply(reply, hide...)
+	receipt.Reply = cleanReply(reply, hide)
 	return receipt, nil
 }
 
@@ -77,7 +76,7 @@ func late(err error, limit time.Duration) error {
 	return err
 }
 
-func (c *session) transact(m Composed, hide []string) (reply string, failed *SendError) {
+func (c *session) transact(m Composed, hide hidden) (reply string, failed *SendError) {
 	if c.dirty {
 		if failed := c.reset(hide); failed != nil {
 			return "", failed
@@ -96,16 +95,16 @@ func (c *session) transact(m Composed, hide []string) (reply string, failed *Sen
 	}
 	err := c.step(limit, func() error { return positive(c.client.Mail(m.From.String(), opts)) })
 	if err != nil {
-		return "", sendError("MAIL", err, hide...)
+		return "", sendError("MAIL", err, hide)
 	}
 	err = c.step(limit, func() error { return positive(c.client.Rcpt(m.To.String(), nil)) })
 	if err != nil {
-		return "", sendError("RCPT", err, hide...)
+		return "", sendError("RCPT", err, hide)
 	}
 	var data *smtp.DataCommand
 	err = c.step(limit, func() error { data, err = c.client.Data(); return err })
 	if err != nil {
-		return "", sendError("DATA", err, hide...)
+		return "", sendError("DATA", err, hide)
 	}
 	return c.body(data, m.Bytes, hide)
 }
@@ -113,7 +112,7 @@ func (c *session) transact(m Composed, hide []string) (reply string, failed *Sen
 // body writes the mail and reads the reply that decides about it. The finished
 // bytes go out whole or without the final dot: a server must never take half a
 // mail for a mail.
-func (c *session) body(data *smtp.DataCommand, mail []byte, hide []string) (reply string, failed *SendError) {
+func (c *session) body(data *smtp.DataCommand, mail []byte, hide hidden) (reply string, failed *SendError) {
 	perWrite := c.cfg.Timeouts.BodyWrite
 	if err := c.wire.begin(10 * perWrite); err != nil {
 		return "", c.cutOff(err, hide)
@@ -137,22 +136,22 @@ func (c *session) body(data *smtp.DataCommand, mail []byte, hide []string) (repl
 		// cannot have it.
 		return "", c.cutOff(c.wire.wrote, hide)
 	}
-	return "", sendError(".", late(err, c.cfg.Timeouts.Final), hide...)
+	return "", sendError(".", late(err, c.cfg.Timeouts.Final), hide)
 }
 
 // cutOff types a failure before the end of data was out. A server that closes in
 // the middle has often said why before.
-func (c *session) cutOff(err error, hide []string) *SendError {
+func (c *session) cutOff(err error, hide hidden) *SendError {
 	if !isTimeout(err) && !errors.Is(err, net.ErrClosed) {
 		if c.wire.Conn.SetReadDeadline(time.Now().Add(c.cfg.Timeouts.Quit)) == nil {
 			_, _, replied := textproto.NewReader(bufio.NewReader(c.wire)).ReadResponse(250)
-			if failed := sendError("BODY", replied, hide...); failed.refused() {
+			if failed := sendError("BODY", replied, hide); failed.refused() {
 				c.broken = true
 				return failed
 			}
 		}
 	}
-	return sendError("BODY", late(err, c.cfg.Timeouts.BodyWrite), hide...)
+	return sendError("BODY", late(err, c.cfg.Timeouts.BodyWrite), hide)
 }
 
 // positive accepts every 2yz reply: the first digit is what counts, RFC 5321
@@ -185,14 +184,14 @@ func (c *session) fits(m Composed) *SendError {
 // reset ends the transaction that a refusal left open. Only then: a RSET after
 // each mail would be a round trip for nothing, and its failure after an accepted
 // mail no failure of that mail.
-func (c *session) reset(hide []string) *SendError {
+func (c *session) reset(hide hidden) *SendError {
 	err := c.step(c.cfg.Timeouts.Command, c.client.Reset)
 	if err == nil { // the client forgets its EHLO at a reset
 		err = c.step(c.cfg.Timeouts.Command, func() error { return c.client.Hello(c.hello) })
 	}
 	if err != nil {
 		c.broken = true
-		return sendError("RSET", err, hide...)
+		return sendError("RSET", err, hide)
 	}
 	c.dirty = false
 	return nil
@@ -209,13 +208,3 @@ func (c *session) quit() {
 // abort closes at once. It wakes up whoever waits for the connection, which
 // closing the TLS layer might not do.
 func (c *session) abort() { _ = c.raw.Close() }
-
-// secrets returns the forms in which the server might repeat the login.
-func (c *Config) secrets() []string {
-	encode := base64.StdEncoding.EncodeToString
-	return []string{
-		c.Password,
-		encode([]byte(c.Password)),
-		encode([]byte("\x00" + c.Username + "\x00" + c.Password)),
-	}
-}

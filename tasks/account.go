@@ -53,6 +53,7 @@ func (s *Service) SendOTP(ctx context.Context, in AccountArgs) (Result, error) {
 		data:    templates.OTP{Username: to.username, FullName: to.fullName, Code: code},
 		invalid: checkCode(code),
 		sent:    Result{OTPSent: true},
+		secrets: []string{code},
 		urgent:  true,
 	})
 }

@@ -33,8 +33,9 @@ type delivery struct {
 	userID  protocol.Raw // nil when the address is given
 
 	data    templates.Mail
-	invalid error  // why data cannot be used, if it cannot
-	sent    Result // the result once the mail is sent, as far as it is the task's own
+	invalid error    // why data cannot be used, if it cannot
+	sent    Result   // the result once the mail is sent, as far as it is the task's own
+	secrets []string // texts of data that stand in the mail and nowhere else
 
 	// urgent mails are worthless when late. When it is not known whether one
 	// arrived it is sent once more: a second copy is better than none.
@@ -75,6 +76,7 @@ func (s *Service) deliver(ctx context.Context, d delivery) (Result, error) {
 		TaskID:  t.ID,
 		Kind:    string(d.data.Kind()),
 		Date:    s.cfg.Now(),
+		Secrets: d.secrets,
 	})
 	if err != nil {
 		return s.notSent(ctx, t, d, err)
