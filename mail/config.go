@@ -69,6 +69,11 @@ type Config struct {
 	MaxAge             time.Duration // age at which a connection is not used again, 0: 5 min
 	IdleTimeout        time.Duration // until an unused connection is closed, 0: 30 s
 
+	// LoginPause is how long after a refused login no other is tried, 0: 10 s.
+	// It doubles with each refusal, up to a minute. Mails fail meanwhile with the
+	// refusal.
+	LoginPause time.Duration
+
 	Timeouts Timeouts
 
 	Logger *slog.Logger // nil: no logs
@@ -183,6 +188,7 @@ func (c *Config) check() (identity, []error) {
 	}{
 		{"MaxAge", &c.MaxAge, 5 * time.Minute},
 		{"IdleTimeout", &c.IdleTimeout, 30 * time.Second},
+		{"LoginPause", &c.LoginPause, 10 * time.Second},
 		{"Timeouts.Dial", &c.Timeouts.Dial, 10 * time.Second},
 		{"Timeouts.TLS", &c.Timeouts.TLS, 10 * time.Second},
 		{"Timeouts.Greeting", &c.Timeouts.Greeting, 30 * time.Second},

@@ -15,9 +15,24 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// open makes a connection that is ready for MAIL: greeted, encrypted as
-// configured, logged in. It dials once.
+// open makes a connection that is ready for MAIL, unless the login is refused at
+// the moment.
 func (s *Sender) open(ctx context.Context) (*session, *SendError) {
+	if !s.cfg.login() {
+		return s.connect(ctx)
+	}
+	refusal, probe := s.guard.enter(time.Now())
+	if refusal != nil {
+		return nil, refusal
+	}
+	c, failed := s.connect(ctx)
+	s.guard.leave(probe, failed, s.cfg.LoginPause, time.Now())
+	return c, failed
+}
+
+// connect makes a connection that is greeted, encrypted as configured and logged
+// in. It dials once.
+func (s *Sender) connect(ctx context.Context) (*session, *SendError) {
 	dialer := net.Dialer{Timeout: s.cfg.Timeouts.Dial}
 	raw, err := dialer.DialContext(ctx, "tcp", s.addr)
 	if err != nil {

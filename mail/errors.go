@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/textproto"
 	"strings"
+	"time"
 
 	"github.com/emersion/go-smtp"
 )
@@ -37,6 +38,14 @@ type SendError struct {
 	// Text is what the server said: one line of at most 300 characters,
 	// addresses masked, and what it repeated of the message taken out.
 	Text string
+
+	// RetryAfter is how long the server asks to wait, as far as its words can be
+	// read so; 0: it does not say. At most an hour.
+	RetryAfter time.Duration
+
+	// Greylisted: the server defers mails of strangers until they come again, by
+	// its own words. It takes most of them after five minutes.
+	Greylisted bool
 
 	// Err is the cause when it was no reply: of the network, of TLS, of the
 	// context, [ErrAddress].
@@ -92,7 +101,7 @@ func (e *SendError) Retryable() bool {
 	switch {
 	case e.Command == "COMPOSE", e.Unknown():
 		return false
-	case !e.refused(), e.ConfigurationFault(), e.quota():
+	case !e.refused(), e.ConfigurationFault(), e.Quota():
 		return true
 	case e.beforeMail():
 		return true
@@ -132,7 +141,7 @@ func (e *SendError) ConfigurationFault() bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](e.Err); ok || errors.Is(e.Err, errSetup) {
 		return true
 	}
-	if e.Code < 500 || e.Code > 599 || e.quota() {
+	if e.Code < 500 || e.Code > 599 || e.Quota() {
 		return false
 	}
 	switch e.Code {
@@ -148,6 +157,28 @@ func (e *SendError) ConfigurationFault() bool {
 	return false
 }
 
+// Quota reports whether the account has sent all that it may, for today. Gmail
+// says so with a 5yz reply that is over the next day:
+// https://support.google.com/a/answer/3726730.
+func (e *SendError) Quota() bool {
+	return e.Code == 550 && e.EnhancedCode == [3]int{5, 4, 5}
+}
+
+// Throttled reports whether the server puts us off for a while, whatever the
+// mail: too many logins, a service behind it that is down, a rate that is
+// exceeded. Like a fault of the configuration it must cost no mail its attempts,
+// but it is over by itself.
+func (e *SendError) Throttled() bool {
+	if e.Code < 400 || e.Code > 499 {
+		return false
+	}
+	switch e.Command {
+	case "EHLO", "STARTTLS", "AUTH":
+		return true
+	}
+	return e.Code == 454 // RFC 3207, RFC 4954; Amazon SES also at the end of data
+}
+
 // CountsForBreaker reports whether the error says something about the server's
 // health, so that a circuit breaker should count it. A mail that was refused,
 // for good or for now, says that the server works.
@@ -155,7 +186,7 @@ func (e *SendError) CountsForBreaker() bool {
 	switch {
 	case e.Command == "COMPOSE", e.Command == "WAIT", errors.Is(e.Err, context.Canceled):
 		return false
-	case !e.refused(), e.Code == 421, e.beforeMail(), e.ConfigurationFault(), e.quota():
+	case !e.refused(), e.Code == 421, e.beforeMail(), e.ConfigurationFault(), e.Quota(), e.Throttled():
 		return true
 	}
 	return false
@@ -173,10 +204,6 @@ func (e *SendError) beforeMail() bool {
 	}
 	return false
 }
-
-// quota is Gmail's daily sending limit, a 5yz reply that is over the next day:
-// https://support.google.com/a/answer/3726730.
-func (e *SendError) quota() bool { return e.Code == 550 && e.EnhancedCode == [3]int{5, 4, 5} }
 
 // messageFault reports whether a 5yz reply to MAIL is about this message: its
 // size (RFC 1870) or its need of SMTPUTF8 (RFC 6531), which both are announced
@@ -222,6 +249,9 @@ func (e *SendError) setReply(code int, enhanced [3]int, text string, hide hidden
 	}
 	if class := e.EnhancedCode[0]; class != code/100 {
 		e.EnhancedCode = [3]int{} // RFC 2034 section 4: the classes must agree
+	}
+	if code/100 == 4 { // before cleaning, which may take a number for one of the mail's
+		e.RetryAfter, e.Greylisted = waitIn(text)
 	}
 	e.Text = cleanReply(text, hide)
 }

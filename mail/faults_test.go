@@ -15,7 +15,7 @@ import (
 
 // verdict is what a caller learns of a failure: a letter for each method that
 // says yes. r: Retryable, u: Unknown, a: AddressFault, c: ConfigurationFault,
-// b: CountsForBreaker.
+// q: Quota, t: Throttled, b: CountsForBreaker.
 func verdict(e *mail.SendError) string {
 	var v strings.Builder
 	for _, q := range []struct {
@@ -23,7 +23,7 @@ func verdict(e *mail.SendError) string {
 		yes    bool
 	}{
 		{"r", e.Retryable()}, {"u", e.Unknown()}, {"a", e.AddressFault()},
-		{"c", e.ConfigurationFault()}, {"b", e.CountsForBreaker()},
+		{"c", e.ConfigurationFault()}, {"q", e.Quota()}, {"t", e.Throttled()}, {"b", e.CountsForBreaker()},
 	} {
 		if q.yes {
 			v.WriteString(q.letter)
@@ -43,13 +43,13 @@ func TestReplies(t *testing.T) {
 		{"CONNECT", "421 4.3.2 too busy", "rb"},
 		{"CONNECT", "450 4.3.2 later", "rb"},
 		{"CONNECT", "554 5.7.1 we do not like you", "rb"},
-		{"EHLO", "421 4.3.2 too busy", "rb"},
-		{"EHLO", "451 4.3.2 later", "rb"},
+		{"EHLO", "421 4.3.2 too busy", "rtb"},
+		{"EHLO", "451 4.3.2 later", "rtb"},
 		{"EHLO", "550 5.7.1 bad name", "rcb"},
-		{"STARTTLS", "454 4.7.0 no randomness", "rb"},
+		{"STARTTLS", "454 4.7.0 no randomness", "rtb"},
 		{"STARTTLS", "502 5.5.1 unknown", "rcb"},
-		{"AUTH", "421 4.7.0 too many logins", "rb"},
-		{"AUTH", "454 4.7.0 temporary authentication failure", "rb"},
+		{"AUTH", "421 4.7.0 too many logins", "rtb"},
+		{"AUTH", "454 4.7.0 temporary authentication failure", "rtb"},
 		{"AUTH", "530 5.7.0 must issue STARTTLS", "rcb"},
 		{"AUTH", "534 5.7.9 use an application password", "rcb"},
 		{"AUTH", "535 5.7.8 wrong password", "rcb"},
@@ -63,7 +63,7 @@ func TestReplies(t *testing.T) {
 		{"MAIL", "550 5.7.60 not allowed to send as this", "rcb"},
 		{"MAIL", "553 5.1.8 sender domain not found", "rcb"},
 		{"MAIL", "501 5.1.7 bad sender", "rcb"},
-		{"MAIL", "550 5.4.5 daily sending quota exceeded", "rb"},
+		{"MAIL", "550 5.4.5 daily sending quota exceeded", "rqb"},
 		{"MAIL", "552 5.3.4 too big", ""},
 		{"MAIL", "553 5.6.7 no SMTPUTF8", ""},
 		{"RCPT", "421 4.7.0 slow down", "rb"},
@@ -84,11 +84,11 @@ func TestReplies(t *testing.T) {
 		{"RCPT", "552 5.2.2 mailbox full", ""},
 		{"RCPT", "550 5.7.1 policy", ""},
 		{"RCPT", "550 5.7.26 unauthenticated", ""},
-		{"RCPT", "550 5.4.5 daily sending quota exceeded", "rb"},
+		{"RCPT", "550 5.4.5 daily sending quota exceeded", "rqb"},
 		{"RCPT", "550 4.1.1 classes that differ", "a"}, // the basic code counts, as if it stood alone
 		{"DATA", "421 4.7.0 slow down", "rb"},
 		{"DATA", "451 4.7.1 later", "r"},
-		{"DATA", "454 Throttling failure: maximum sending rate exceeded", "r"},
+		{"DATA", "454 Throttling failure: maximum sending rate exceeded", "rtb"},
 		{"DATA", "554 5.5.1 no valid recipients", ""},
 		{"DATA", "503 5.5.1 bad sequence", ""},
 		{"DATA", "250 2.0.0 what was the question", "rb"},
@@ -98,7 +98,7 @@ func TestReplies(t *testing.T) {
 		{".", "452 4.3.1 disk full", "r"},
 		{".", "550 5.7.1 spam", ""},
 		{".", "550 5.1.1 no such user, known late", "a"},
-		{".", "550 5.4.5 daily sending quota exceeded", "rb"},
+		{".", "550 5.4.5 daily sending quota exceeded", "rqb"},
 		{".", "552 5.3.4 too big", ""},
 		{".", "554 5.6.0 bad content", ""},
 		{".", "354 still listening", "ub"},

@@ -22,7 +22,9 @@ type Sender struct {
 	addr string
 	log  *slog.Logger
 
-	slots chan struct{} // one for each connection in use
+	slots  chan struct{} // one for each connection in use
+	guard  loginGuard
+	status statusKeeper
 
 	mu      sync.Mutex
 	running bool       // Run is there to look after idle connections
@@ -84,11 +86,12 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 		secrets: m.Secrets,
 		quoted:  []string{m.Subject, m.Text, m.HTML, string(encoded)},
 	})
-	receipt, err := s.deliver(ctx, c, hide)
+	receipt, failed := s.deliver(ctx, c, hide)
+	s.status.note(failed, time.Now())
 	log := s.log.With("kind", m.Kind, "message_id", c.MessageID, "to", MaskAddress(m.To))
-	if err != nil {
-		log.Debug("mail not sent", "error", err)
-		return Receipt{}, err
+	if failed != nil {
+		log.Debug("mail not sent", "error", failed)
+		return Receipt{}, failed
 	}
 	receipt.Duration = time.Since(start)
 	log.Debug("mail sent", "reply", receipt.Reply, "tls", receipt.TLS, "reused", receipt.Reused, "duration", receipt.Duration)
@@ -100,7 +103,7 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 // command. As long as that was not past MAIL nothing is lost, and the mail gets
 // one new connection; never two, or a server that always hangs up there would be
 // flooded.
-func (s *Sender) deliver(ctx context.Context, c Composed, hide hidden) (Receipt, error) {
+func (s *Sender) deliver(ctx context.Context, c Composed, hide hidden) (Receipt, *SendError) {
 	old, expired := s.takeIdle()
 	quitAll(expired) // before another is dialled: MaxConns may be the server's limit
 	if old != nil {

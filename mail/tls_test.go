@@ -53,7 +53,7 @@ func TestBadServersGetNothing(t *testing.T) {
 		{
 			name:    "STARTTLS refused",
 			opts:    smtptest.Options{STARTTLS: true, Script: at("STARTTLS", smtptest.Action{Reply: "454 4.7.0 not now"})},
-			command: "STARTTLS", verdict: "rb",
+			command: "STARTTLS", verdict: "rtb",
 		},
 		{
 			name:    "plain text injected after STARTTLS",

@@ -1,0 +1,65 @@
+package mail
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Status is what a [Sender] knows of its server from the mails that it has sent.
+type Status struct {
+	Accepted time.Time  // when the server last took a mail; zero: never
+	Fault    *SendError // what is wrong with the server, or with us in its eyes; nil: nothing that we know of
+	Since    time.Time  // the first mail in a row that failed by a fault
+	Tried    time.Time  // the last one
+}
+
+// Status returns what is known now, without asking the server.
+func (s *Sender) Status() Status { return s.status.get() }
+
+// Summary says in a few words where the mail failed, and with which codes: none
+// of the server's own words, nothing of the mail.
+func (e *SendError) Summary() string {
+	at := e.Command
+	if at == "." {
+		at = "end of data"
+	}
+	switch c := e.EnhancedCode; {
+	case e.Code == 0:
+		return "no answer at " + at
+	case c == [3]int{}:
+		return fmt.Sprintf("%d at %s", e.Code, at)
+	default:
+		return fmt.Sprintf("%d %d.%d.%d at %s", e.Code, c[0], c[1], c[2], at)
+	}
+}
+
+// statusKeeper keeps a Status for many goroutines.
+type statusKeeper struct {
+	mu     sync.Mutex
+	status Status
+}
+
+func (k *statusKeeper) get() Status {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.status
+}
+
+// note takes the outcome of one mail; nil is its acceptance. What a mail was
+// refused for by itself says that the server works.
+func (k *statusKeeper) note(failed *SendError, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case failed == nil:
+		k.status = Status{Accepted: now}
+	case failed.CountsForBreaker():
+		if k.status.Fault == nil {
+			k.status.Since = now
+		}
+		k.status.Fault, k.status.Tried = failed, now
+	case failed.refused() && !failed.beforeMail():
+		k.status = Status{Accepted: k.status.Accepted}
+	}
+}
