@@ -43,7 +43,7 @@ type variables struct {
 	TaskTimeLimit      seconds `envconfig:"TASK_TIME_LIMIT" group:"Worker" default:"300" min:"0" max:"86400" desc:"Hard limit of one task; 0 is none."`
 	TaskSoftTimeLimit  seconds `envconfig:"TASK_SOFT_TIME_LIMIT" group:"Worker" default:"240" min:"0" max:"86400" desc:"Soft limit of one task; 0 is none."`
 	MaxRetries         count   `envconfig:"MAX_RETRIES" group:"Worker" default:"3" min:"0" max:"1000" desc:"Retries of one task."`
-	RetryDelay         seconds `envconfig:"RETRY_DELAY" group:"Worker" default:"60" min:"0.1" max:"86400" desc:"Delay of the first retry; each further one doubles it."`
+	RetryDelay         seconds `envconfig:"RETRY_DELAY" group:"Worker" default:"60" min:"0.1" max:"86400" desc:"Delay of the first retry; each further one doubles it. Codes and waitlist offers wait 5, 15 and 45 seconds at most."`
 	MaxRedeliveries    count   `envconfig:"MAX_REDELIVERIES" group:"Worker" default:"3" min:"1" max:"1000" desc:"Deliveries of a message that never finishes, before it becomes a dead letter."`
 	UnknownTasks       choice  `envconfig:"UNKNOWN_TASKS" group:"Worker" default:"dead-letter" options:"dead-letter,requeue,reject" desc:"What to do with a task that is not ours: keep it as a dead letter, leave it to a Python worker on the same queue, or drop it as Celery does."`
 	ShutdownGrace      seconds `envconfig:"SHUTDOWN_GRACE" group:"Worker" default:"25" min:"0.1" max:"86400" desc:"Time from SIGTERM to giving back what is unfinished."`

@@ -3,6 +3,7 @@ package tasks
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/evently/workers/templates"
 	"github.com/evently/workers/worker/protocol"
@@ -54,7 +55,8 @@ func (s *Service) SendOTP(ctx context.Context, in AccountArgs) (Result, error) {
 		invalid: checkCode(code),
 		sent:    Result{OTPSent: true},
 		secrets: []string{code},
-		urgent:  true,
+		// From when we first see it: the message does not say when the code was made.
+		lifetime: templates.OTPMinutes * time.Minute,
 	})
 }
 

@@ -3,8 +3,6 @@ package tasks
 import (
 	"context"
 	"errors"
-	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/evently/workers/mail"
@@ -19,6 +17,7 @@ import (
 const (
 	errMissingData = "Missing required data"
 	errNoRecipient = "User email not found"
+	errExpired     = "expired"
 	errLookup      = "user lookup failed"
 	errNotAddress  = "recipient address is not usable"
 	errRender      = "mail could not be made of this data"
@@ -37,51 +36,54 @@ type delivery struct {
 	sent    Result   // the result once the mail is sent, as far as it is the task's own
 	secrets []string // texts of data that stand in the mail and nowhere else
 
-	// urgent mails are worthless when late. When it is not known whether one
-	// arrived it is sent once more: a second copy is better than none.
-	urgent bool
+	// lifetime is how long the mail is of use, 0 for ever. Mails that have one are
+	// urgent: they are retried sooner, not sent when they are too old, and sent
+	// once more when it is not known whether they arrived.
+	lifetime time.Duration
 }
+
+func (d *delivery) urgent() bool { return d.lifetime > 0 }
 
 // deliver looks up, renders and sends, in this order: nothing is rendered for
 // nobody, and no connection waits for a template.
 func (s *Service) deliver(ctx context.Context, d delivery) (Result, error) {
-	t, ok := worker.TaskFrom(ctx)
-	if !ok {
-		t = &worker.Task{} // no retries outside of a worker
-	}
+	a := s.attempt(ctx, d)
 	if d.invalid != nil {
-		return s.giveUp(t, d, d.invalid.Error(), d.invalid)
+		return s.giveUp(a, d.invalid.Error(), d.invalid)
+	}
+	if a.expired() {
+		return s.expired(a), nil
 	}
 	to, err := s.recipient(ctx, d)
 	if errors.Is(err, store.ErrNoUser) {
 		return s.result(Result{Error: errNoRecipient, UserID: d.userID}), nil
 	}
 	if err != nil {
-		return s.again(ctx, t, d, errLookup, err)
+		return s.again(ctx, a, errLookup, nil, err)
 	}
 	body, err := s.cfg.Templates.Render(d.data)
 	if err != nil {
-		return s.giveUp(t, d, errRender, err)
+		return s.giveUp(a, errRender, err)
 	}
-	if err := t.Held(ctx); errors.Is(err, worker.ErrLost) {
+	if err := a.task.Held(ctx); errors.Is(err, worker.ErrLost) {
 		return Result{}, err
 	} else if err != nil {
-		return s.free(ctx, t, d, errHeld, 0, err)
+		return s.free(ctx, a, errHeld, s.pause(a, nil), err)
 	}
 	receipt, err := s.cfg.Mailer.Send(ctx, mail.Message{
 		To:      to,
 		Subject: body.Subject,
 		Text:    body.Text,
 		HTML:    body.HTML,
-		TaskID:  t.ID,
+		TaskID:  a.task.ID,
 		Kind:    string(d.data.Kind()),
-		Date:    s.cfg.Now(),
+		Date:    a.seen,
 		Secrets: d.secrets,
 	})
 	if err != nil {
-		return s.notSent(ctx, t, d, err)
+		return s.notSent(ctx, a, err)
 	}
-	s.logger(t).InfoContext(ctx, "mail sent", "kind", d.data.Kind(), "to", mail.MaskAddress(to),
+	s.logger(a.task).InfoContext(ctx, "mail sent", "kind", d.data.Kind(), "to", mail.MaskAddress(to),
 		"message_id", receipt.MessageID, "reply", receipt.Reply, "duration", receipt.Duration)
 	r := d.sent
 	r.Success, r.UserID, r.Email = true, d.userID, to
@@ -100,103 +102,3 @@ func (s *Service) recipient(ctx context.Context, d delivery) (string, error) {
 	}
 	return s.cfg.Users.Email(ctx, id)
 }
-
-// notSent decides what becomes of a mail that the server did not take, or not
-// for certain.
-func (s *Service) notSent(ctx context.Context, t *worker.Task, d delivery, err error) (Result, error) {
-	e, ok := errors.AsType[*mail.SendError](err)
-	switch {
-	case !ok && errors.Is(err, mail.ErrAddress), ok && errors.Is(e.Err, mail.ErrAddress):
-		return s.giveUp(t, d, errNotAddress, err)
-	case !ok:
-		return s.giveUp(t, d, errSend, err)
-	case e.Command == "COMPOSE":
-		return s.giveUp(t, d, errRender, err)
-	case e.Unknown() && d.urgent && t.Retries == 0 && !t.LastAttempt():
-		// The Message-ID is made of the task id, so the copy can be told as one.
-		// Only after the first attempt: a server that never answers here would
-		// otherwise send a copy with every retry.
-		return Result{}, s.retry(t, d, errUnsure, err)
-	case e.Unknown():
-		// A second copy of the others is worse than a late one: a person
-		// decides, from the dead letters.
-		return s.giveUp(t, d, errUnsure, err)
-	case e.ConfigurationFault():
-		return s.free(ctx, t, d, reply("mail server refuses this service", e), s.configurationDelay(), err)
-	case e.Retryable():
-		return s.again(ctx, t, d, reply("mail server did not take the mail", e), err)
-	case e.AddressFault():
-		return s.giveUp(t, d, reply("recipient address refused", e), err)
-	default:
-		return s.giveUp(t, d, reply("mail refused", e), err)
-	}
-}
-
-// again retries, or gives up after the last attempt.
-func (s *Service) again(ctx context.Context, t *worker.Task, d delivery, text string, err error) (Result, error) {
-	// The attempt was cut off: what becomes of the task is the engine's
-	// business, and no fault of the mail.
-	if cause := context.Cause(ctx); cause != nil {
-		return Result{}, fmt.Errorf("%s: %w", text, cause)
-	}
-	if t.LastAttempt() {
-		return s.giveUp(t, d, text, err)
-	}
-	return Result{}, s.retry(t, d, text, err)
-}
-
-// free retries without spending an attempt, for faults that all mails share.
-func (s *Service) free(ctx context.Context, t *worker.Task, d delivery, text string, after time.Duration, err error) (Result, error) {
-	if cause := context.Cause(ctx); cause != nil {
-		return Result{}, fmt.Errorf("%s: %w", text, cause)
-	}
-	s.logger(t).ErrorContext(ctx, "mail waits for a fault that is not its own to be mended", "kind", d.data.Kind(), "error", err)
-	return Result{}, &worker.RetryError{Err: &failure{text: text, err: err}, Free: true, Countdown: after}
-}
-
-func (s *Service) retry(t *worker.Task, d delivery, text string, err error) error {
-	s.logger(t).Warn("mail will be retried", "kind", d.data.Kind(), "retries", t.Retries, "error", err)
-	return worker.Retry(&failure{text: text, err: err})
-}
-
-// giveUp ends the task with an answer and leaves the message to a person.
-func (s *Service) giveUp(t *worker.Task, d delivery, text string, err error) (Result, error) {
-	s.logger(t).Error("mail given up", "kind", d.data.Kind(), "retries", t.Retries, "reason", text, "error", err)
-	return Result{}, worker.GiveUp(s.result(Result{Error: text, UserID: d.userID}), text)
-}
-
-// configurationDelay is the pause before a server that refuses our login is
-// tried again with the same mail: longer than a retry, as somebody has to do
-// something first, and too many refused logins get an account locked.
-func (s *Service) configurationDelay() time.Duration {
-	const factor = 5
-	spread := 1 + jitter*(2*rand.Float64()-1)
-	return time.Duration(factor * spread * float64(s.cfg.RetryDelay))
-}
-
-// reply adds what producers may know of the server's answer: its codes and the
-// command, none of its words.
-func reply(text string, e *mail.SendError) string {
-	stage := e.Command
-	if stage == "." {
-		stage = "end of data"
-	}
-	switch c := e.EnhancedCode; {
-	case e.Code == 0:
-		return fmt.Sprintf("%s: no answer at %s", text, stage)
-	case c == [3]int{}:
-		return fmt.Sprintf("%s: %d at %s", text, e.Code, stage)
-	default:
-		return fmt.Sprintf("%s: %d %d.%d.%d at %s", text, e.Code, c[0], c[1], c[2], stage)
-	}
-}
-
-// failure is the error of an attempt as the producer sees it in the state
-// RETRY. The cause is for logs, where Unwrap finds it.
-type failure struct {
-	text string
-	err  error
-}
-
-func (f *failure) Error() string { return f.text }
-func (f *failure) Unwrap() error { return f.err }

@@ -5,15 +5,20 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
 )
 
 // What a failed attempt can lead to.
@@ -43,10 +48,24 @@ func TestMailFailures(t *testing.T) {
 		text    string // what the producer sees, in the state RETRY and in the result
 		verdict map[string]string
 		urgent  map[string]string // where OTP and waitlist offers differ
+		pause   time.Duration     // spread by 20 %; 0: the backoff of the task
+		hurry   time.Duration     // the same for urgent mails; 0: 5 s, three times as long each time
 	}{
 		"greylisted": {
 			err:  &mail.SendError{Command: "RCPT", Code: 451, EnhancedCode: [3]int{4, 7, 1}, Text: "come back, b***@example.com"},
 			text: "mail server did not take the mail: 451 4.7.1 at RCPT", verdict: passing,
+		},
+		"too many logins": {
+			err:  &mail.SendError{Command: "AUTH", Code: 454, EnhancedCode: [3]int{4, 7, 0}},
+			text: "mail server puts this service off: 454 4.7.0 at AUTH", verdict: always(waits), pause: 2 * time.Minute, hurry: 15 * time.Second,
+		},
+		"no TLS for now": {
+			err:  &mail.SendError{Command: "STARTTLS", Code: 454, EnhancedCode: [3]int{4, 7, 0}},
+			text: "mail server puts this service off: 454 4.7.0 at STARTTLS", verdict: always(waits), pause: 2 * time.Minute, hurry: 15 * time.Second,
+		},
+		"throttled": {
+			err:  &mail.SendError{Command: "DATA", Code: 454},
+			text: "mail server puts this service off: 454 at DATA", verdict: always(waits), pause: 2 * time.Minute, hurry: 15 * time.Second,
 		},
 		"server closes": {
 			err:  &mail.SendError{Command: "MAIL", Code: 421},
@@ -66,7 +85,8 @@ func TestMailFailures(t *testing.T) {
 		},
 		"daily limit": {
 			err:  &mail.SendError{Command: "DATA", Code: 550, EnhancedCode: [3]int{5, 4, 5}},
-			text: "mail server did not take the mail: 550 5.4.5 at DATA", verdict: passing,
+			text: "mail server takes no more mails for now: 550 5.4.5 at DATA", verdict: always(waits), pause: 30 * time.Minute,
+			hurry: 10*time.Minute + time.Second, // the end of a code
 		},
 		"no such mailbox": {
 			err:  &mail.SendError{Command: "RCPT", Code: 550, EnhancedCode: [3]int{5, 1, 1}, Text: "b***@example.com unknown"},
@@ -90,18 +110,18 @@ func TestMailFailures(t *testing.T) {
 		},
 		"wrong password": {
 			err:  &mail.SendError{Command: "AUTH", Code: 535, EnhancedCode: [3]int{5, 7, 8}},
-			text: "mail server refuses this service: 535 5.7.8 at AUTH", verdict: always(waits),
+			text: "mail server refuses this service: 535 5.7.8 at AUTH", verdict: always(waits), pause: 5 * time.Minute, hurry: 5 * time.Minute,
 		},
 		"wrong certificate": {
 			err:  &mail.SendError{Command: "TLS", Err: &tls.CertificateVerificationError{Err: errors.New("unknown authority")}},
-			text: "mail server refuses this service: no answer at TLS", verdict: always(waits),
+			text: "mail server refuses this service: no answer at TLS", verdict: always(waits), pause: 5 * time.Minute, hurry: 5 * time.Minute,
 		},
 		"no reply to the end of data": {
 			err:     &mail.SendError{Command: ".", Err: context.DeadlineExceeded},
 			text:    "delivery unsure: no answer from the mail server",
 			verdict: always(gives),
-			// Once more, and not twice.
-			urgent: map[string]string{"first": retries, "second": gives, "last": gives},
+			// Once more; see TestUnsureOnce.
+			urgent: map[string]string{"first": retries, "second": retries, "last": gives},
 		},
 	} {
 		for kind, task := range oneOfEach() {
@@ -123,6 +143,19 @@ func TestMailFailures(t *testing.T) {
 						t.Error("the cause is not in the error")
 					}
 					checkTold(t, kind, c.text, err)
+					want := c.pause
+					if kind == "otp" || kind == "notification" {
+						want = c.hurry
+						if want == 0 {
+							want = 5 * time.Second * time.Duration(math.Pow(3, float64(n)))
+						}
+						if kind == "notification" && c.hurry > 10*time.Minute {
+							want = c.pause // an offer is of use for 30 minutes
+						}
+					}
+					if r, ok := errors.AsType[*worker.RetryError](err); ok && (r.Countdown < want*4/5 || r.Countdown > want*6/5) {
+						t.Errorf("countdown %v, want %v, spread by a fifth", r.Countdown, want)
+					}
 				})
 			}
 		}
@@ -163,11 +196,8 @@ func checkTold(t *testing.T, kind, text string, err error) {
 	if r.Err.Error() != text {
 		t.Errorf("state RETRY says %q, want %q", r.Err, text)
 	}
-	if r.Free && (r.Countdown < 4*time.Minute || r.Countdown > 6*time.Minute) {
-		t.Errorf("countdown %v, want 5 minutes, spread by a fifth", r.Countdown)
-	}
-	if !r.Free && r.Countdown != 0 {
-		t.Errorf("countdown %v instead of the backoff of the task", r.Countdown)
+	if diff := cmp.Diff([]protocol.Header{worker.TimeHeader("evently_first_seen", now)}, r.Headers, cmpopts.IgnoreSliceElements(func(h protocol.Header) bool { return h.Name == "evently_unsure" })); diff != "" {
+		t.Errorf("headers of the retry (-want +got):\n%s", diff)
 	}
 }
 

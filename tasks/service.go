@@ -60,7 +60,8 @@ type Config struct {
 
 	// MaxRetries and RetryDelay are the retries of one mail and the delay before
 	// the first; it doubles each time, up to MaxRetryDelay, and is spread by
-	// 20 % to both sides. Zero: the defaults; worker.NoRetries for none.
+	// 20 % to both sides. Codes and waitlist offers wait no longer than 5, 15 and
+	// 45 seconds. Zero: the defaults; worker.NoRetries for none.
 	MaxRetries    int
 	RetryDelay    time.Duration
 	MaxRetryDelay time.Duration // default: 10 minutes, as Celery's retry_backoff_max
@@ -131,7 +132,7 @@ func (s *Service) Definitions() map[string]worker.Definition {
 		d := worker.Definition{
 			Handler:    h,
 			MaxRetries: s.cfg.MaxRetries,
-			Backoff:    worker.Backoff{Base: s.cfg.RetryDelay, Max: s.cfg.MaxRetryDelay, Jitter: jitter},
+			Backoff:    s.backoff(),
 		}
 		table[name] = d
 		table[Module+"."+name] = d

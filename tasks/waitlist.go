@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"time"
 
 	"github.com/evently/workers/templates"
 	"github.com/evently/workers/worker/protocol"
@@ -11,6 +12,19 @@ import (
 type WaitlistArgs struct {
 	UserID   protocol.Raw `celery:"user_id"`
 	Waitlist protocol.Raw `celery:"waitlist_data"`
+}
+
+// offerMinutes is how long an offer stands when nobody says.
+const offerMinutes = 30
+
+// offerLifetime is how long a mail with an offer is of use. A number below one
+// says nothing, and the mail does not repeat it.
+func offerLifetime(minutes int64) time.Duration {
+	const most = 366 * 24 * 60 // keeps the product from running over
+	if minutes < 1 {
+		minutes = offerMinutes
+	}
+	return time.Duration(min(minutes, most)) * time.Minute
 }
 
 // SendWaitlistNotification offers a spot for a short time. Its errors are those
@@ -23,7 +37,7 @@ func (s *Service) SendWaitlistNotification(ctx context.Context, in WaitlistArgs)
 	m := templates.WaitlistNotification{
 		EventName:     d.text("event_name", "Event"),
 		Position:      d.integer("position", 1),
-		ExpiryMinutes: d.integer("expiry_minutes", 30),
+		ExpiryMinutes: d.integer("expiry_minutes", offerMinutes),
 		BookingURL:    d.text("booking_url", ""),
 	}
 	return s.deliver(ctx, delivery{
@@ -31,7 +45,8 @@ func (s *Service) SendWaitlistNotification(ctx context.Context, in WaitlistArgs)
 		data:    m,
 		invalid: d.err,
 		sent:    Result{WaitlistPosition: d.echo("position", "1")},
-		urgent:  true,
+
+		lifetime: offerLifetime(m.ExpiryMinutes),
 	})
 }
 

@@ -1,0 +1,95 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/evently/workers/mail"
+	"github.com/evently/workers/worker"
+)
+
+// notSent decides what becomes of a mail that the server did not take, or not
+// for certain.
+func (s *Service) notSent(ctx context.Context, a *attempt, err error) (Result, error) {
+	e, ok := errors.AsType[*mail.SendError](err)
+	switch {
+	case !ok && errors.Is(err, mail.ErrAddress), ok && errors.Is(e.Err, mail.ErrAddress):
+		return s.giveUp(a, errNotAddress, err)
+	case !ok:
+		return s.giveUp(a, errSend, err)
+	case e.Command == "COMPOSE":
+		return s.giveUp(a, errRender, err)
+	case e.Unknown() && a.urgent() && !a.resent() && !a.task.LastAttempt():
+		// The Message-ID is made of the task id and the Date goes along, so the
+		// copy can be told as one. Only once: a server that never answers here
+		// would otherwise send a copy with every retry.
+		return Result{}, s.retry(a, errUnsure, worker.RetryError{Err: err, Countdown: s.pause(a, e), Headers: a.headers(true)})
+	case e.Unknown():
+		// A second copy of the others is worse than a late one: a person
+		// decides, from the dead letters.
+		return s.giveUp(a, errUnsure, err)
+	case e.ConfigurationFault():
+		return s.free(ctx, a, reply("mail server refuses this service", e), s.configurationPause(a), err)
+	case e.Quota():
+		return s.free(ctx, a, reply("mail server takes no more mails for now", e), s.quotaPause(a), err)
+	case e.Throttled():
+		return s.free(ctx, a, reply("mail server puts this service off", e), s.throttledPause(a, e), err)
+	case e.Retryable():
+		return s.again(ctx, a, reply("mail server did not take the mail", e), e, err)
+	case e.AddressFault():
+		return s.giveUp(a, reply("recipient address refused", e), err)
+	default:
+		return s.giveUp(a, reply("mail refused", e), err)
+	}
+}
+
+// again retries, or gives up after the last attempt. e is the reply of the
+// server, nil when there is none.
+func (s *Service) again(ctx context.Context, a *attempt, text string, e *mail.SendError, err error) (Result, error) {
+	// The attempt was cut off: what becomes of the task is the engine's
+	// business, and no fault of the mail.
+	if cause := context.Cause(ctx); cause != nil {
+		return Result{}, fmt.Errorf("%s: %w", text, cause)
+	}
+	if a.task.LastAttempt() {
+		return s.giveUp(a, text, err)
+	}
+	return Result{}, s.retry(a, text, worker.RetryError{Err: err, Countdown: s.pause(a, e), Headers: a.headers(false)})
+}
+
+func (s *Service) retry(a *attempt, text string, r worker.RetryError) error {
+	s.logger(a.task).Warn("mail will be retried", "kind", a.data.Kind(), "retries", a.task.Retries, "error", r.Err)
+	r.Err = &failure{text: text, err: r.Err}
+	return &r
+}
+
+// free retries without spending an attempt, for faults that all mails share.
+func (s *Service) free(ctx context.Context, a *attempt, text string, after time.Duration, err error) (Result, error) {
+	if cause := context.Cause(ctx); cause != nil {
+		return Result{}, fmt.Errorf("%s: %w", text, cause)
+	}
+	s.logger(a.task).ErrorContext(ctx, "mail waits for a fault that is not its own to be mended", "kind", a.data.Kind(), "error", err)
+	return Result{}, &worker.RetryError{Err: &failure{text: text, err: err}, Free: true, Countdown: after, Headers: a.headers(false)}
+}
+
+// giveUp ends the task with an answer and leaves the message to a person.
+func (s *Service) giveUp(a *attempt, text string, err error) (Result, error) {
+	s.logger(a.task).Error("mail given up", "kind", a.data.Kind(), "retries", a.task.Retries, "reason", text, "error", err)
+	return Result{}, worker.GiveUp(s.result(Result{Error: text, UserID: a.userID}), text)
+}
+
+// reply adds what producers may know of the server's answer: its codes and the
+// command, none of its words.
+func reply(text string, e *mail.SendError) string { return text + ": " + e.Summary() }
+
+// failure is the error of an attempt as the producer sees it in the state
+// RETRY. The cause is for logs, where Unwrap finds it.
+type failure struct {
+	text string
+	err  error
+}
+
+func (f *failure) Error() string { return f.text }
+func (f *failure) Unwrap() error { return f.err }
