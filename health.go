@@ -58,8 +58,8 @@ func (c healthCmd) Run(ctx context.Context, t terminal) error {
 	if c.JSON {
 		err = printJSON(t.out, report)
 	} else {
-		_, err = fmt.Fprintf(t.out, "%s: %s; worker %s; queue %s; database %s\n",
-			report.Node, report.Status, report.Worker.Text, report.Queue.Text, report.Database.Text)
+		_, err = fmt.Fprintf(t.out, "%s: %s; worker %s; queue %s; database %s; mail %s\n",
+			report.Node, report.Status, report.Worker.Text, report.Queue.Text, report.Database.Text, report.Mail.Text)
 	}
 	if err == nil && report.Status == monitor.StatusUnhealthy {
 		return errSilent

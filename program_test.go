@@ -38,6 +38,7 @@ func TestProgram(t *testing.T) {
 	t.Run("stop", func(t *testing.T) { t.Parallel(); testStop(t, p) })
 	t.Run("port taken", func(t *testing.T) { t.Parallel(); testPortTaken(t, p) })
 	t.Run("second signal", func(t *testing.T) { t.Parallel(); testSecondSignal(t, p) })
+	t.Run("relay", func(t *testing.T) { t.Parallel(); testRelay(t, p) })
 	t.Run("Zero", func(t *testing.T) { t.Parallel(); testZero(t, p) })
 	t.Run("dead letters", func(t *testing.T) { t.Parallel(); testDeadLetters(t, p) })
 }

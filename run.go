@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/mail"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/worker"
 )
@@ -29,7 +30,10 @@ and exits with 0. A second signal ends the grace period at once, a third one the
 process.
 
 Redis, PostgreSQL and the mail relay may be down at the start and at any time
-after: the worker waits, says so on HEALTH_ADDR and in its log, and goes on.
+after; HEALTH_ADDR and the log say so. Without Redis the worker waits. Without
+PostgreSQL or the relay it goes on to take tasks: their mails are retried, and
+become dead letters when MAX_RETRIES are used up. A relay that refuses the
+login, or puts all mails off, uses up no retries.
 A wrong configuration is told as a whole, and the exit code is 2.
 
 Examples:
@@ -186,9 +190,20 @@ func (p *parts) health(cfg config.Config, listener net.Listener, log *slog.Logge
 		Listener:      listener,
 		Worker:        func() monitor.WorkerState { return workerState(p.worker.Status()) },
 		Database:      p.store.Ping,
+		Mail:          func() monitor.MailState { return mailState(p.sender.Status()) },
 		Configuration: state,
 		Logger:        log,
 	})
+}
+
+// mailState leaves the words of the server out: the health port is often open to
+// all.
+func mailState(s mail.Status) monitor.MailState {
+	m := monitor.MailState{Accepted: s.Accepted, Since: s.Since, Tried: s.Tried}
+	if s.Fault != nil {
+		m.Fault = s.Fault.Summary()
+	}
+	return m
 }
 
 func workerState(s worker.Status) monitor.WorkerState {

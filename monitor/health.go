@@ -50,6 +50,17 @@ type WorkerState struct {
 	Received, Succeeded, Failed, Retried, Revoked, DeadLetters int64
 }
 
+// MailState is what the health server asks of the part that sends mails. Like
+// WorkerState it must cost no I/O.
+type MailState struct {
+	Accepted time.Time // when the mail server last took a mail; zero: never
+	// Fault is what is wrong with the server, or with us in its eyes, in a few
+	// words that all may read; "" is nothing that is known. Since and Tried are
+	// the first and the last mail that met it.
+	Fault        string
+	Since, Tried time.Time
+}
+
 // HealthConfig is what a [Health] needs.
 type HealthConfig struct {
 	Listener net.Listener       // required; Run closes it
@@ -60,6 +71,9 @@ type HealthConfig struct {
 	// Nil: there is no database.
 	Database       func(ctx context.Context) error
 	Every, Timeout time.Duration // DefaultEvery, DefaultTimeout
+
+	// Mail is what the mails of late have met; nil: no mails are sent.
+	Mail func() MailState
 
 	Configuration State            // as it was at the start
 	Now           func() time.Time // default: time.Now
@@ -73,8 +87,10 @@ type HealthConfig struct {
 //	/health   the same status, with a JSON report of all parts; also by part,
 //	          as in /health/queue
 //
-// A database that does not answer makes the report "degraded" and not 503: the
-// worker consumes, and the mails that need the database are retried.
+// A database that does not answer, or a mail server that takes no mails, makes the
+// report "degraded" and not 503: the worker consumes, and the mails are retried.
+// What is known of the mail server is what the last mail met: nobody logs in for
+// a probe.
 type Health struct {
 	cfg     HealthConfig
 	started time.Time

@@ -29,6 +29,7 @@ type world struct {
 	mu       sync.Mutex
 	worker   monitor.WorkerState
 	database error
+	mail     monitor.MailState
 	asked    atomic.Int64
 }
 
@@ -48,6 +49,11 @@ func (w *world) config(l net.Listener) monitor.HealthConfig {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return w.database
+		},
+		Mail: func() monitor.MailState {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.mail
 		},
 		Configuration: monitor.State{OK: true, Text: "valid"},
 		Logger:        slog.New(slog.DiscardHandler),
@@ -117,13 +123,15 @@ func TestAnswers(t *testing.T) {
 		{"not ready while stopping", stopping, "/readyz", 503, `the worker is stopping`},
 		{"not alive when stopped", stopped, "/livez", 503, `"stopped"`},
 
-		{"unknown part", running, "/health/mail", 404, "not found"},
+		{"mail", running, "/health/mail", 200, `"sent a mail 12 s ago"`},
+		{"unknown part", running, "/health/nonsense", 404, "not found"},
 		{"unknown page", running, "/", 404, "not found"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			w := new(world)
 			w.setWorker(test.worker)
+			w.mail.Accepted = time.Now().Add(-12 * time.Second)
 			r := get(newHealth(t, w.config(listen(t))).Handler(), http.MethodGet, test.path)
 			if r.Code != test.code || !strings.Contains(r.Body.String(), test.has) {
 				t.Errorf("GET %s: %d %s, want %d with %s", test.path, r.Code, r.Body, test.code, test.has)
@@ -210,6 +218,44 @@ func TestDatabaseIsAskedByTheClock(t *testing.T) {
 	})
 }
 
+// A relay that takes no mails is told, and takes the worker out of no service:
+// its mails are retried.
+func TestMailFault(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	for name, test := range map[string]struct {
+		mail   monitor.MailState
+		status string
+		want   monitor.State
+	}{
+		"no mail yet": {monitor.MailState{}, monitor.StatusHealthy, monitor.State{OK: true, Text: "no mail sent yet"}},
+		"mails":       {monitor.MailState{Accepted: at.Add(-3 * time.Minute)}, monitor.StatusHealthy, monitor.State{OK: true, Text: "sent a mail 180 s ago"}},
+		"wrong password": {
+			monitor.MailState{Accepted: at.Add(-time.Hour), Since: at.Add(-10 * time.Minute), Tried: at.Add(-20 * time.Second), Fault: "535 5.7.8 at AUTH"},
+			monitor.StatusDegraded, monitor.State{Text: "no mail gets out for 600 s, last tried 20 s ago: 535 5.7.8 at AUTH"},
+		},
+	} {
+		w := new(world)
+		w.setWorker(consuming())
+		w.mail = test.mail
+		cfg := w.config(listen(t))
+		cfg.Now = func() time.Time { return at }
+		h := newHealth(t, cfg)
+		if got := h.Report(); got.Status != test.status || got.Mail != test.want {
+			t.Errorf("%s: %s, %+v", name, got.Status, got.Mail)
+		}
+		code := map[bool]int{true: 200, false: 503}[test.want.OK]
+		if r := get(h.Handler(), http.MethodGet, "/health/mail"); r.Code != code {
+			t.Errorf("%s: GET /health/mail: %d", name, r.Code)
+		}
+		for _, path := range []string{"/health", "/readyz", "/livez"} {
+			if r := get(h.Handler(), http.MethodGet, path); r.Code != 200 {
+				t.Errorf("%s: GET %s: %d", name, path, r.Code)
+			}
+		}
+	}
+}
+
 // A database that hangs holds up nothing: it has a deadline, and a stop ends it.
 func TestDatabaseThatHangs(t *testing.T) {
 	t.Parallel()
@@ -267,6 +313,7 @@ func TestRun(t *testing.T) {
 	want := monitor.Report{
 		Status: monitor.StatusHealthy, Service: "email_workers", Node: "w@h",
 		Worker: monitor.State{OK: true, Text: "running"}, Queue: monitor.State{OK: true, Text: "consuming"},
+		Mail:          monitor.State{OK: true, Text: "no mail sent yet"},
 		Configuration: monitor.State{OK: true, Text: "valid"},
 		Tasks:         monitor.Tasks{Concurrency: 4, Running: 2, Waiting: 1, Received: 9, Succeeded: 5, Failed: 1, Retried: 2, DeadLetters: 3},
 	}

@@ -25,6 +25,7 @@ type Report struct {
 	Worker        State `json:"worker"`
 	Queue         State `json:"queue"`
 	Database      State `json:"database"`
+	Mail          State `json:"mail"`
 	Configuration State `json:"configuration"`
 
 	Tasks Tasks `json:"tasks"`
@@ -55,6 +56,7 @@ func (h *Health) Report() Report {
 		Worker:        State{OK: w.State == "running", Text: w.State},
 		Queue:         queueState(w, now),
 		Database:      h.databaseState(now),
+		Mail:          h.mailState(now),
 		Configuration: h.cfg.Configuration,
 		Tasks: Tasks{
 			Concurrency: w.Concurrency, Running: w.Running, Waiting: w.Waiting,
@@ -65,7 +67,7 @@ func (h *Health) Report() Report {
 	switch {
 	case !w.Consuming:
 		r.Status = StatusUnhealthy
-	case !r.Database.OK || !r.Configuration.OK:
+	case !r.Database.OK || !r.Mail.OK || !r.Configuration.OK:
 		r.Status = StatusDegraded
 	default:
 		r.Status = StatusHealthy
@@ -99,6 +101,20 @@ func (h *Health) databaseState(now time.Time) State {
 	return State{OK: true, Text: "answered " + span(now.Sub(last.at)) + " ago"}
 }
 
+func (h *Health) mailState(now time.Time) State {
+	if h.cfg.Mail == nil {
+		return State{OK: true, Text: "not used"}
+	}
+	switch m := h.cfg.Mail(); {
+	case m.Fault != "":
+		return State{Text: fmt.Sprintf("no mail gets out for %s, last tried %s ago: %s", span(now.Sub(m.Since)), span(now.Sub(m.Tried)), m.Fault)}
+	case m.Accepted.IsZero():
+		return State{OK: true, Text: "no mail sent yet"}
+	default:
+		return State{OK: true, Text: "sent a mail " + span(now.Sub(m.Accepted)) + " ago"}
+	}
+}
+
 func span(d time.Duration) string { return fmt.Sprintf("%d s", max(0, int(d.Seconds()))) }
 
 // Handler returns the pages of the health server.
@@ -119,7 +135,7 @@ func (h *Health) Handler() http.Handler {
 	mux.HandleFunc("GET /health/{part}", func(w http.ResponseWriter, req *http.Request) {
 		r := h.Report()
 		part, ok := map[string]State{
-			"worker": r.Worker, "queue": r.Queue, "database": r.Database, "configuration": r.Configuration,
+			"worker": r.Worker, "queue": r.Queue, "database": r.Database, "mail": r.Mail, "configuration": r.Configuration,
 		}[req.PathValue("part")]
 		if !ok {
 			http.NotFound(w, req)
