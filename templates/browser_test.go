@@ -58,6 +58,13 @@ const inspect = `(() => {
 	if (seen < 5) complaints.push('only ' + seen + ' texts to be seen');
 	const dark = matchMedia('(prefers-color-scheme: dark)').matches;
 	if (dark !== luminance(getComputedStyle(document.body).backgroundColor) < 0.1) complaints.push('wrong colour scheme');
+	for (const e of document.querySelectorAll('.th, .amount, .number, .link')) {
+		if (e.className.startsWith('link') && e.textContent.length > 20) continue;
+		const range = document.createRange();
+		range.selectNodeContents(e);
+		const lines = new Set([...range.getClientRects()].map(r => Math.round(r.top))).size;
+		if (lines > 1) complaints.push(JSON.stringify(e.textContent) + ' breaks into ' + lines + ' lines');
+	}
 	for (const a of document.links) {
 		if (a.parentElement.className.includes('buttoncell') && a.getBoundingClientRect().height < 44) complaints.push('button below 44 px');
 	}
@@ -105,6 +112,8 @@ func inspectSpoiled(t *testing.T, tab context.Context, requests <-chan string, g
 		{"<h1 ", `<p style="margin-left:-40px">far left</p><h1 `, "leaves the window"},
 		{"<h1 ", `<p style="color:#999">faint</p><h1 `, `"faint" has a contrast of 2.`},
 		{"<h1 ", `<p style="font-size:9px">small</p><h1 `, `"small" is below 13 px`},
+		{"<h1 ", `<p class="th" style="max-width:70px">Cancelled on</p><h1 `, `"Cancelled on" breaks into 2 lines`},
+		{"<h1 ", `<p class="amount" style="max-width:70px;word-break:break-all">123,456.95</p><h1 `, `"123,456.95" breaks into 2 lines`},
 		{"#0c0e13", "#f3f4f8", "wrong colour scheme"},
 		{"max-width:560px", "min-width:560px", "scrolls sideways"},
 	} {

@@ -14,7 +14,7 @@ func carries(n *html.Node) bool {
 		return true
 	}
 	for _, class := range strings.Fields(attr(n, "class")) {
-		if slices.Contains([]string{"event", "lone", "th", "td", "value", "number", "dated", "code", "strong", "h2", "steptext"}, class) {
+		if slices.Contains([]string{"event", "lone", "th", "td", "amount", "value", "number", "dated", "code", "strong", "h2", "steptext"}, class) {
 			return true
 		}
 	}

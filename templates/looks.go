@@ -44,7 +44,7 @@ func looks() map[string]look {
 		"address":  {fg: "accent", css: "text-decoration:underline;" + breaks},
 		"strong":   {fg: "ink", css: "font-weight:600"},
 		"whole":    {css: "white-space:nowrap"},
-		"link":     {fg: "accent", css: "text-decoration:underline;overflow-wrap:anywhere;word-break:break-all"},
+		"link":     {fg: "accent", css: "text-decoration:underline;" + breaks},
 
 		// Facts.
 		"panel":   {bg: "panel", border: "line", css: "width:100%;border-width:1px;border-style:solid;border-radius:12px"},
@@ -53,12 +53,13 @@ func looks() map[string]look {
 		"event":   {fg: "ink", css: "margin:2px 0 16px;letter-spacing:-.01em;" + breaks + ";" + font(600, 19, 27)},
 		"lone":    {fg: "ink", css: "margin:2px 0 0;letter-spacing:-.01em;" + breaks + ";" + font(600, 19, 27)},
 		"facts":   {border: "line", css: "width:100%;border-top-width:1px;border-top-style:dashed"},
-		"th":      {fg: "muted", css: "width:104px;padding:12px 10px 0 0;text-align:left;vertical-align:top;" + font(400, 14, 22)},
+		"th":      {fg: "muted", css: "width:104px;padding:12px 10px 0 0;text-align:left;vertical-align:top;white-space:nowrap;" + font(400, 14, 22)},
 		"td":      {fg: "ink", css: "padding:12px 0 0;text-align:left;vertical-align:top;" + breaks + ";" + font(600, 14, 22)},
+		"amount":  {fg: "ink", css: "padding:12px 0 0;text-align:left;vertical-align:top;" + font(600, 14, 22)},
 		"value":   {fg: "ink", css: "margin:0;" + breaks + ";" + font(600, 15, 24)},
 		"tile":    {css: "padding:14px 12px 0 0;vertical-align:top"},
 		"number":  {fg: "ink", css: "margin:2px 0 0;letter-spacing:-.02em;" + breaks + ";" + font(700, 22, 30)},
-		"dated":   {fg: "ink", css: "margin:5px 0 0;" + font(600, 16, 24)},
+		"dated":   {fg: "ink", css: "margin:5px 0 0;" + breaks + ";" + font(600, 16, 24)},
 
 		// The code. Its letters are set apart by CSS alone: spaces between the
 		// digits would be copied, and would hide the code from autofill. Spaces

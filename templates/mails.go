@@ -154,7 +154,26 @@ type view interface{ head() *page }
 func (p *page) head() *page { return p }
 
 // fact is one line of a list of facts, the same in HTML and text.
-type fact struct{ Label, Value string }
+type fact struct {
+	Label, Value string
+	Look         string // of the value in HTML
+	Shown        string // the value in HTML
+}
+
+func textFact(label, value string) fact { return fact{label, value, "td", value} }
+
+func dateFact(label string, w When) fact { return fact{label, w.String(), "td", whole(w.String())} }
+
+// moneyFact shows an amount that is not broken inside, unless it is longer than
+// any that is paid.
+func moneyFact(label string, m Money) fact {
+	const longest = 22 // "123,456,789,012.95 EUR"
+	f := textFact(label, m.String())
+	if runes(f.Value) <= longest {
+		f.Look = "amount"
+	}
+	return f
+}
 
 func facts(all ...fact) []fact {
 	out := all[:0]
@@ -164,6 +183,20 @@ func facts(all ...fact) []fact {
 		}
 	}
 	return out
+}
+
+// whole keeps a number on one line with its noun, a day with its month and a time
+// with its zone: 23 November / 2026, / 20:15 UTC.
+func whole(s string) string {
+	words := strings.Split(s, " ")
+	for i := range words[:len(words)-1] {
+		if digits(words[i][:min(1, len(words[i]))]) && !strings.HasSuffix(words[i], ",") {
+			words[i] += "\u00a0"
+		} else {
+			words[i] += " "
+		}
+	}
+	return strings.Join(words, "")
 }
 
 type otpView struct {
@@ -190,8 +223,8 @@ type welcomeView struct {
 func (m Welcome) view(p page) (view, error) {
 	p.Tone = info
 	return &welcomeView{p, shownName(m.FullName, m.Username), facts(
-		fact{"Username", unlink(cleanOr(m.Username, maxName, "User"))},
-		fact{"Email", shownAddress(m.Email)},
+		textFact("Username", unlink(cleanOr(m.Username, maxName, "User"))),
+		textFact("Email", shownAddress(m.Email)),
 	)}, nil
 }
 
@@ -208,10 +241,10 @@ type bookingView struct {
 func (m BookingConfirmation) view(p page) (view, error) {
 	p.Tone = good
 	return &bookingView{page: p, Event: shownEvent(m.EventName), Title: plainEvent(m.EventName), Facts: facts(
-		fact{"Booking ID", shownID(m.BookingID)},
-		fact{"Quantity", count(m.Quantity, "ticket")},
-		fact{"Total", m.Total.String()},
-		fact{"Booked on", m.Date.String()},
+		textFact("Booking ID", shownID(m.BookingID)),
+		textFact("Quantity", count(m.Quantity, "ticket")),
+		moneyFact("Total", m.Total),
+		dateFact("Booked on", m.Date),
 	)}, nil
 }
 
@@ -220,10 +253,10 @@ func (m BookingCancellation) view(p page) (view, error) {
 	v := &bookingView{page: p, Event: shownEvent(m.EventName), Title: plainEvent(m.EventName)}
 	v.Refund, v.Refunded = m.Refund.String(), !m.Refund.IsZero()
 	v.Facts = facts(
-		fact{"Booking ID", shownID(m.BookingID)},
-		fact{"Reason", unlink(cleanOr(m.Reason, maxReason, "User request"))},
-		fact{"Refund", v.Refund},
-		fact{"Cancelled on", m.Date.String()},
+		textFact("Booking ID", shownID(m.BookingID)),
+		textFact("Reason", unlink(cleanOr(m.Reason, maxReason, "User request"))),
+		moneyFact("Refund", m.Refund),
+		dateFact("Cancelled on", m.Date),
 	)
 	return v, nil
 }
@@ -254,7 +287,7 @@ func (m WaitlistJoined) view(p page) (view, error) {
 func (m WaitlistCancellation) view(p page) (view, error) {
 	p.Tone = calm
 	return &waitlistView{page: p, Event: shownEvent(m.EventName), Title: plainEvent(m.EventName),
-		Facts: facts(fact{"Left on", m.Date.String()})}, nil
+		Facts: facts(dateFact("Left on", m.Date))}, nil
 }
 
 // position is a place in line, "" for one that is none: a mail that leaves a

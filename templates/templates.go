@@ -164,7 +164,7 @@ func parse(files fs.FS, k Kind, d *dress) (*parts, error) {
 		"msoHead": msoHead, "msoColumn": msoColumn, "msoColumnEnd": msoColumnEnd,
 		"msoPad": msoPad, "msoPadEnd": msoPadEnd,
 		"action": newAction, "status": newStatus, "step": newStep, "filler": filler,
-		"column": column, "upper": strings.ToUpper,
+		"column": column, "whole": whole, "upper": strings.ToUpper,
 	}
 	var p parts
 	h := html.New("").Funcs(funcs).Option("missingkey=error")
