@@ -65,6 +65,11 @@ func (s *Service) deliver(ctx context.Context, d delivery) (Result, error) {
 	if err != nil {
 		return s.giveUp(a, errRender, err)
 	}
+	if body.LinkLeftOut {
+		s.linkLeftOut.Do(func() {
+			s.logger(a.task).WarnContext(ctx, "links of producers are left out of mails: their host is neither that of SITE_URL nor one of LINK_HOSTS", "kind", d.data.Kind())
+		})
+	}
 	if err := a.task.Held(ctx); errors.Is(err, worker.ErrLost) {
 		return Result{}, err
 	} else if err != nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/evently/workers/mail"
@@ -75,7 +76,10 @@ type Config struct {
 }
 
 // Service runs the tasks. It is safe for concurrent use.
-type Service struct{ cfg Config }
+type Service struct {
+	cfg         Config
+	linkLeftOut sync.Once // to be told
+}
 
 // New checks cfg and returns a Service. The error names everything that is
 // missing.

@@ -145,7 +145,8 @@ type page struct {
 	Subject string // for the title; set once the subject is rendered
 	Preview string // the preheader
 
-	links linkPolicy
+	links       linkPolicy
+	linkLeftOut bool
 }
 
 // view is the data of one kind as its templates see it.
@@ -274,8 +275,10 @@ type waitlistView struct {
 
 func (m WaitlistNotification) view(p page) (view, error) {
 	p.Tone = wait
+	link := p.links.allowed(m.BookingURL)
+	p.linkLeftOut = link == "" && strings.TrimSpace(m.BookingURL) != ""
 	return &waitlistView{page: p, Event: shownEvent(m.EventName), Title: plainEvent(m.EventName),
-		Position: position(m.Position), Minutes: count(m.ExpiryMinutes, "minute"), Link: p.links.allowed(m.BookingURL)}, nil
+		Position: position(m.Position), Minutes: count(m.ExpiryMinutes, "minute"), Link: link}, nil
 }
 
 func (m WaitlistJoined) view(p page) (view, error) {

@@ -44,7 +44,7 @@ func (s *Set) render(m Mail) (Rendered, error) {
 	if err := parts.html.Execute(&buf, data); err != nil {
 		return Rendered{}, fmt.Errorf("render HTML: %w", err)
 	}
-	return Rendered{Subject: head.Subject, Text: text, HTML: buf.String()}, nil
+	return Rendered{Subject: head.Subject, Text: text, HTML: buf.String(), LinkLeftOut: head.linkLeftOut}, nil
 }
 
 // tidy trims the lines, allows one empty line at a time and ends with one line

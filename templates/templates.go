@@ -43,7 +43,11 @@ type parts struct {
 }
 
 // Rendered is a finished mail. The subject is one line; Text has LF line ends.
-type Rendered struct{ Subject, Text, HTML string }
+type Rendered struct {
+	Subject, Text, HTML string
+	// LinkLeftOut: the data has a link that Options do not allow.
+	LinkLeftOut bool
+}
 
 // New parses, executes and checks all templates. The error lists every fault
 // with file and line.

@@ -180,6 +180,9 @@ func TestLinks(t *testing.T) {
 		if got != want {
 			t.Errorf("%q is shown as %q, want %q", in, got, want)
 		}
+		if r.LinkLeftOut != (in != "" && want == "") {
+			t.Errorf("%q: left out: %v", in, r.LinkLeftOut)
+		}
 		escaped := html.EscapeString(want)
 		if want != "" && strings.Count(r.HTML, `<a href="`+escaped+`"`) != 2 {
 			t.Errorf("%q is not linked as %q", in, escaped)
