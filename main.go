@@ -25,6 +25,9 @@ const (
 
 const programName = "evently-workers"
 
+// helpWidth is that of a terminal which nobody has made wider.
+const helpWidth = 80
+
 // version is set by the linker for builds out of a tree without history; see
 // the version command.
 var version string
@@ -42,8 +45,9 @@ type program struct {
 const description = `Sends the mails of Evently: takes the tasks that Python services put into a
 Celery queue on Redis, and stores the results that they wait for.
 
-Everything is configured by environment variables: "` + programName + ` run --help" lists
-them, "` + programName + ` config" shows what is in force.
+Everything is configured by environment variables:
+"` + programName + ` run --help" lists them,
+"` + programName + ` config" shows what is in force.
 
 Exit codes:
 
@@ -83,7 +87,7 @@ func execute(ctx context.Context, args []string, t terminal) int {
 		kong.Writers(t.out, t.err),
 		kong.Exit(func(int) { helped = true }), // kong calls it after --help only
 		kong.ConfigureHelp(kong.HelpOptions{
-			Compact: true, NoExpandSubcommands: true, NoAppDescFormat: true, WrapUpperBound: 100,
+			Compact: true, NoExpandSubcommands: true, NoAppDescFormat: true, WrapUpperBound: helpWidth,
 		}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(t),

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -113,6 +114,11 @@ func testHelp(t *testing.T, p binary) {
 		}
 		if !strings.Contains(out, "Example") && name != "help-version" {
 			t.Errorf("%q has no examples", args)
+		}
+		for line := range strings.Lines(out) {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 {
+				t.Errorf("%q has a line of %d columns: %s", args, n, line)
+			}
 		}
 		golden(t, name+".golden", out)
 	}

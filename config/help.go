@@ -6,6 +6,10 @@ import (
 	"text/tabwriter"
 )
 
+// helpWidth is that of a terminal of 80 columns, less the margin that the command
+// line gives its help.
+const helpWidth = 78
+
 // Help returns all variables for a terminal: indented lines of a name and a
 // default, each followed by its description, in groups.
 func Help() string {
@@ -16,12 +20,19 @@ func Help() string {
 			group = s.Group
 			fmt.Fprintf(&b, "%s:\n\n", group)
 		}
-		fmt.Fprintf(&b, "  %s  (%s", s.Variable, s.Type)
+		kind := s.Type
 		if s.Default != "" {
-			fmt.Fprintf(&b, "; default: %s", s.Default)
+			kind += "; default: " + s.Default
 		}
-		fmt.Fprintf(&b, ")\n")
-		for _, line := range wrap(s.Description, 72) {
+		if head := fmt.Sprintf("  %s  (%s)\n", s.Variable, kind); len(head) <= helpWidth+1 {
+			b.WriteString(head)
+		} else {
+			fmt.Fprintf(&b, "  %s\n", s.Variable)
+			for _, line := range wrap("("+kind+")", helpWidth-6) {
+				fmt.Fprintf(&b, "      %s\n", line)
+			}
+		}
+		for _, line := range wrap(s.Description, helpWidth-6) {
 			fmt.Fprintf(&b, "      %s\n", line)
 		}
 		b.WriteString("\n")

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/evently/workers/dev"
 )
@@ -155,6 +156,11 @@ func TestFormToMailAndResult(t *testing.T) {
 		}
 		if html := get(t, r.Page+mail[1]+"/html"); !strings.Contains(html, "</html>") || (c.task == "send_otp_verification_email") != strings.Contains(html, code) {
 			t.Errorf("%s: that is not its mail", c.task)
+		}
+	}
+	for line := range strings.Lines(r.out.String()) {
+		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 {
+			t.Errorf("the banner has a line of %d columns: %s", n, line)
 		}
 	}
 	if !strings.Contains(r.out.String(), r.Page) || !strings.Contains(r.out.String(), "\nfrom celery import Celery\n") {

@@ -42,7 +42,8 @@ func banner(w io.Writer, a Addresses) error {
   SMTP    %s  (catches every mail, sends none)
   Queue   %s
 
-  Send a task with the form on the page, or from Python (pip install "celery[redis]"):
+  Send a task with the form on the page, or from Python, which needs
+  pip install "celery[redis]":
 
 %s
   Ctrl-C stops everything. Nothing is kept.

@@ -178,20 +178,6 @@ func TestUnsureOnce(t *testing.T) {
 	}
 }
 
-// A link that is not allowed is missed by readers, not by whoever runs the
-// service: it is told once.
-func TestLinkLeftOutIsTold(t *testing.T) {
-	b := newBench(t, nil)
-	for _, data := range []string{`{}`, `{"booking_url": "https://evently.com/1?secret"}`, `{"booking_url": "https://evently.com/2?secret"}`} {
-		if _, err := b.run(t.Context(), task(tasks.NameWaitlistNotification, `[42, `+data+`]`, `{}`)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if log := b.logs.String(); strings.Count(log, "links of producers are left out") != 1 || strings.Contains(log, "secret") {
-		t.Errorf("log:\n%s", log)
-	}
-}
-
 // How long mails wait, beside what TestMailFailures has.
 func TestPauses(t *testing.T) {
 	greylisted := &mail.SendError{Command: "RCPT", Code: 451, Greylisted: true}
