@@ -5,12 +5,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
 
+	"golang.org/x/term"
+
+	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/redis"
 )
@@ -58,7 +64,11 @@ type listLettersCmd struct {
 
 // Help is the long help of the command.
 func (listLettersCmd) Help() string {
-	return `Examples:
+	return `Lists the newest first. On a terminal rows are cut to its width. An id may be
+shortened in the other commands, to four characters or more, while it is that of
+one dead letter.
+
+Examples:
 
     ` + programName + ` dead-letters list --limit 10
     ` + programName + ` dead-letters list --json`
@@ -93,12 +103,7 @@ func (c listLettersCmd) Run(ctx context.Context, t terminal) error {
 		_, err = fmt.Fprintln(t.out, "There are no dead letters.")
 		return err
 	}
-	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tAGE\tQUEUE\tTASK\tSIZE\tREASON")
-	for _, l := range letters {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", l.ID, age(l.At), line(l.Queue), line(l.TaskName), l.Size, line(l.Reason))
-	}
-	if err := w.Flush(); err != nil {
+	if _, err := io.WriteString(t.out, fit(table(letters), columns(t.out))); err != nil {
 		return err
 	}
 	if len(letters) < total {
@@ -107,8 +112,59 @@ func (c listLettersCmd) Run(ctx context.Context, t terminal) error {
 	return nil
 }
 
+// table is the list for people. What is the same in all rows, or seldom asked
+// for, is left to show.
+func table(letters []worker.DeadLetter) string {
+	queues := make(map[string]bool)
+	for _, l := range letters {
+		queues[l.Queue] = true
+	}
+	row := func(id, age, queue, task, reason string) string {
+		cells := []string{id, age, queue, task, reason}
+		if len(queues) < 2 {
+			cells = slices.Delete(cells, 2, 3)
+		}
+		return strings.Join(cells, "\t") + "\n"
+	}
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprint(w, row("ID", "AGE", "QUEUE", "TASK", "REASON"))
+	for _, l := range letters {
+		task := strings.TrimPrefix(l.TaskName, tasks.Module+".")
+		fmt.Fprint(w, row(l.ID, age(l.At), line(l.Queue), line(task), line(l.Reason)))
+	}
+	_ = w.Flush() // into memory
+	return b.String()
+}
+
+// columns is the width of a terminal, 0 where there is none.
+func columns(f *os.File) int {
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
+// fit cuts lines that a terminal would wrap. Where there is none, whoever reads
+// gets all.
+func fit(text string, width int) string {
+	if width < 20 {
+		return text
+	}
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if runes := []rune(line); len(runes) > width {
+			line = string(runes[:width-1]) + "…"
+		}
+		b.WriteString(line + "\n")
+	}
+	return b.String()
+}
+
 type showLetterCmd struct {
-	ID   string `arg:"" help:"Id of the dead letter."`
+	ID   string `arg:"" help:"Id of the dead letter, or its beginning."`
 	Raw  bool   `help:"Print the exact bytes of the message instead. They may hold codes and addresses." xor:"form"`
 	JSON bool   `name:"json" help:"Print JSON." xor:"form"`
 }
@@ -131,7 +187,11 @@ func (c showLetterCmd) Run(ctx context.Context, t terminal) error {
 		return err
 	}
 	defer b.Close()
-	l, err := b.DeadLetter(ctx, c.ID)
+	id, err := b.DeadLetterID(ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	l, err := b.DeadLetter(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -164,7 +224,7 @@ func (c showLetterCmd) Run(ctx context.Context, t terminal) error {
 
 // chosen are the dead letters that a command is for.
 type chosen struct {
-	IDs []string `arg:"" optional:"" name:"id" help:"Ids of dead letters."`
+	IDs []string `arg:"" optional:"" name:"id" help:"Ids of dead letters, or their beginnings."`
 	All bool     `help:"All of them."`
 	Yes bool     `help:"Do not ask before doing it to all."`
 }
@@ -196,7 +256,11 @@ func (c chosen) each(ctx context.Context, t terminal, verb, done string, do func
 	}
 	failed := 0
 	for _, id := range ids {
-		if err := do(b, id); err != nil {
+		id, err := b.DeadLetterID(ctx, id)
+		if err == nil {
+			err = do(b, id)
+		}
+		if err != nil {
 			failed++
 			fmt.Fprintln(t.err, err)
 			if ctx.Err() != nil {

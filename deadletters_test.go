@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/redistest"
@@ -68,6 +69,19 @@ func testDeadLetters(t *testing.T, p binary) {
 			t.Errorf("list has no %q:\n%s", want, out)
 		}
 	}
+	if strings.Contains(out, "QUEUE") {
+		t.Errorf("list has a column for the one queue:\n%s", out)
+	}
+	cmd := p.command(t, env, "dead-letters", "list")
+	if narrow, code := onTerminalOf(t, cmd, "", 40); code != 0 || !strings.Contains(narrow, "…") {
+		t.Errorf("list on a narrow terminal: exit code %d\n%s", code, narrow)
+	} else {
+		for line := range strings.Lines(narrow) {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\r\n")); n > 40 {
+				t.Errorf("%d columns on a terminal of 40: %s", n, line)
+			}
+		}
+	}
 	if _, errs, _ := p.run(t, env, "dead-letters", "list", "--limit", "1"); !strings.Contains(errs, "1 of 2") {
 		t.Errorf("list --limit 1 does not tell of the rest: %q", errs)
 	}
@@ -77,7 +91,7 @@ func testDeadLetters(t *testing.T, p binary) {
 	if code != 0 || !strings.Contains(out, shape) || strings.Contains(out, "a@b.example") {
 		t.Errorf("show: exit code %d, want the shape %s and no values:\n%s", code, shape, out)
 	}
-	out, _, code = p.run(t, env, "dead-letters", "show", "--json", brokenID)
+	out, _, code = p.run(t, env, "dead-letters", "show", "--json", brokenID[:6])
 	if code != 0 || !json.Valid([]byte(out)) || !strings.Contains(out, `"unreadable"`) {
 		t.Errorf("show --json: exit code %d, %s", code, out)
 	}
@@ -87,7 +101,7 @@ func testDeadLetters(t *testing.T, p binary) {
 		t.Errorf("show --raw: %v, %q", err, raw)
 	}
 
-	out, errs, code := p.run(t, env, "dead-letters", "retry", brokenID, unknownID, "nonsense")
+	out, errs, code := p.run(t, env, "dead-letters", "retry", brokenID, unknownID[:6], "nonsense")
 	if code != 1 || out != "back in their queues: 1\n" || strings.Count(errs, "\n") != 2 {
 		t.Errorf("retry of a good, a broken and an unknown one: exit code %d, stdout %q, stderr %q", code, out, errs)
 	}

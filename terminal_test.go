@@ -59,7 +59,15 @@ func askOnTerminal(t *testing.T, p binary, env []string) {
 // returns what is seen there.
 func onTerminal(t *testing.T, cmd *exec.Cmd, input string) (output string, code int) {
 	t.Helper()
+	return onTerminalOf(t, cmd, input, 80)
+}
+
+func onTerminalOf(t *testing.T, cmd *exec.Cmd, input string, columns uint16) (output string, code int) {
+	t.Helper()
 	master, slave := openTerminal(t)
+	if err := unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}); err != nil {
+		t.Fatal(err)
+	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
@@ -99,6 +101,37 @@ func (b *Broker) DeadLetter(ctx context.Context, id string) (worker.DeadLetter, 
 		l.TaskName, l.TaskID = env.Task, env.ID
 	}
 	return l, nil
+}
+
+// minPrefix is how much of an id must be given at least.
+const minPrefix = 4
+
+// DeadLetterID completes the beginning of an id, as far as it is that of one dead
+// letter only. The error is ErrNoDeadLetter when it is that of none.
+func (b *Broker) DeadLetterID(ctx context.Context, prefix string) (string, error) {
+	var whole bool
+	var ids []string
+	err := b.do(ctx, func(c redigo.Conn) (err error) {
+		if whole, err = redigo.Bool(c.Do("HEXISTS", b.keys.dead, prefix)); err != nil || whole {
+			return err
+		}
+		ids, err = redigo.Strings(c.Do("ZRANGE", b.keys.deadIndex, 0, -1))
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("look for dead letter %s: %w", prefix, err)
+	}
+	if whole {
+		return prefix, nil
+	}
+	ids = slices.DeleteFunc(ids, func(id string) bool { return !strings.HasPrefix(id, prefix) })
+	switch {
+	case len(ids) == 1 && len(prefix) >= minPrefix:
+		return ids[0], nil
+	case len(ids) > 1 && len(prefix) >= minPrefix:
+		return "", fmt.Errorf("%s is the beginning of %d dead letters, write more of it", prefix, len(ids))
+	}
+	return "", fmt.Errorf("%w: %s", ErrNoDeadLetter, prefix)
 }
 
 // RetryDeadLetter puts a dead letter back into its queue, as a new message with

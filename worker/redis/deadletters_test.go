@@ -108,3 +108,38 @@ func TestDeadLetterIDsAreShort(t *testing.T) {
 		return len(ids) == 4
 	})
 }
+
+func TestDeadLetterIDsMayBeShortened(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	for i, id := range []string{"abcd11111111", "abcd22222222", "ef0123456789", "abcd"} {
+		for _, cmd := range [][]any{
+			{"HSET", "_goworker.1.dead", id, "raw"}, {"HSET", "_goworker.1.dead.meta", id, "{}"}, {"ZADD", "_goworker.1.dead.index", i, id},
+		} {
+			if _, err := c.Do(cmd[0].(string), cmd[1:]...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	b, err := redis.New(redis.Config{URL: s.URL(0), Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	for prefix, want := range map[string]string{
+		"ef0123456789": "ef0123456789", "ef01": "ef0123456789", "abcd1": "abcd11111111",
+		"abcd": "abcd", // is an id itself
+		"abc":  "", "ef0": "", "xxxx": "", "": "", "ef01234567890": "",
+	} {
+		got, err := b.DeadLetterID(t.Context(), prefix)
+		if got != want || (want == "") != errors.Is(err, redis.ErrNoDeadLetter) {
+			t.Errorf("%q is %q, %v; want %q", prefix, got, err, want)
+		}
+	}
+	if _, err := c.Do("HDEL", "_goworker.1.dead", "abcd"); err != nil {
+		t.Fatal(err)
+	}
+	if id, err := b.DeadLetterID(t.Context(), "abcd"); err == nil || errors.Is(err, redis.ErrNoDeadLetter) {
+		t.Errorf("the beginning of two is %q, %v", id, err)
+	}
+}
