@@ -15,7 +15,7 @@ RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /evently-workers /evently-workers
 USER 65532:65532
-# 8004: health and metrics. The monitor (5555) listens on loopback by default.
+# 8004: health. The monitor (5555) listens on loopback by default.
 EXPOSE 8004
 # The worker itself goes back to work after every fault it can survive; this is
 # for orchestrators that restart what stays unhealthy.

@@ -174,6 +174,11 @@ func testConfiguration(t *testing.T, p binary) {
 		t.Errorf("health with mistakes: exit code %d, want 1", code)
 	}
 
+	// The HEALTHCHECK of the image is there with any configuration.
+	if out, errs, code := p.run(t, []string{"HEALTH_ADDR=off"}, "health"); code != 0 || !strings.Contains(out, "HEALTH_ADDR is off") || errs != "" {
+		t.Errorf("health that is off: exit code %d, %q, %q", code, out, errs)
+	}
+
 	good := []string{
 		"REDIS_URL=rediss://u:" + canary + "@redis:6380/1", "SMTP_PASSWORD=" + canary, "SMTP_USERNAME=mailer",
 		"DB_PASSWORD=" + canary, "WORKER_NAME=email-worker@host", "AUTOSCALE=10,3",
