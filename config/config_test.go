@@ -211,13 +211,15 @@ func TestMistakes(t *testing.T) {
 		wrong    string // part of what is wrong
 		right    string // part of what is right
 	}{
-		{"word for a number", env{"CONCURRENCY": "four"}, "CONCURRENCY", `"four" is not a whole number`, "from 1 to 10000"},
+		{"word for a number", env{"CONCURRENCY": "four"}, "CONCURRENCY", "the value is not a whole number", "from 1 to 10000"},
 		{"fraction for a number", env{"CONCURRENCY": "1.5"}, "CONCURRENCY", "whole number", "from 1 to 10000"},
 		{"zero", env{"CONCURRENCY": "0"}, "CONCURRENCY", "0 is out of range", "from 1 to 10000"},
 		{"beyond an int", env{"CONCURRENCY": "99999999999999999999"}, "CONCURRENCY", "whole number", "from 1 to 10000"},
 		{"port of Kubernetes", env{"REDIS_PORT": "tcp://10.0.0.1:6379"}, "REDIS_PORT", "Kubernetes", "enableServiceLinks"},
 		{"port", env{"SMTP_PORT": "65536"}, "SMTP_PORT", "out of range", "1 to 65535"},
-		{"time", env{"RETRY_DELAY": "soon"}, "RETRY_DELAY", `"soon" is not a time`, "90s"},
+		{"number with a unit", env{"CONCURRENCY": "4x"}, "CONCURRENCY", `"4x" is not a whole number`, "from 1 to 10000"},
+		{"time with a strange unit", env{"RETRY_DELAY": "5 min"}, "RETRY_DELAY", `"5 min" is not a time`, "90s"},
+		{"time", env{"RETRY_DELAY": "soon"}, "RETRY_DELAY", "the value is not a time", "90s"},
 		{"negative time", env{"RETRY_DELAY": "-1"}, "RETRY_DELAY", "out of range", "seconds from 0.1"},
 		{"no number", env{"RETRY_DELAY": "NaN"}, "RETRY_DELAY", "not a time", "seconds"},
 		{"for ever", env{"RETRY_DELAY": "Inf"}, "RETRY_DELAY", "not a time", "seconds"},
@@ -298,7 +300,7 @@ func TestAllMistakesAtOnce(t *testing.T) {
   REDIS_URL: it does not begin with a scheme that is known; write redis://[user]:[password]@host:6379/0, rediss:// for TLS, redis+socket:///path?virtual_host=0, or sentinel://host:26379;sentinel://host:26379/0
   CONCURRENCY: 0 is out of range; write a whole number from 1 to 10000
   TASK_TIME_LIMIT: the soft limit 240 is above the hard limit 5; write a TASK_SOFT_TIME_LIMIT that is not above TASK_TIME_LIMIT
-  SMTP_PORT: "x" is not a whole number; write a whole number from 1 to 65535
+  SMTP_PORT: the value is not a whole number; write a whole number from 1 to 65535
   DB_SSLMODE: "never" is not allowed; write disable, allow, prefer, require, verify-ca or verify-full
   HEALTH_ADDR: "1" is not an address to listen on; write host:port such as 127.0.0.1:8004, :8004 for all addresses of the host, or off
   LOG_FORMAT: "xml" is not allowed; write json or text`

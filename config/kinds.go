@@ -79,10 +79,10 @@ func (c *count) Decode(value string) error {
 	switch {
 	case err != nil && strings.HasPrefix(c.text, "tcp://"):
 		// Kubernetes gives every container <SERVICE>_PORT=tcp://address:port.
-		c.refuse("a port but what Kubernetes sets for a service of that name",
+		c.refuse(likeNumber, "a port but what Kubernetes sets for a service of that name",
 			"set "+c.name+" to the number, or enableServiceLinks: false for the pod")
 	case err != nil:
-		c.refuse("a whole number", right)
+		c.refuse(likeNumber, "a whole number", right)
 	case n < lowest || n > highest:
 		c.mistake(c.text+" is out of range", right)
 	default:
@@ -116,7 +116,7 @@ func (s *seconds) Decode(value string) error {
 	}
 	switch {
 	case err != nil || math.IsNaN(n) || math.IsInf(n, 0):
-		s.refuse("a time", right)
+		s.refuse(likeNumber, "a time", right)
 	case n < lowest || n > highest:
 		s.mistake(s.text+" is out of range", right)
 	default:
@@ -150,7 +150,7 @@ func (s *size) Decode(value string) error {
 	n, err := strconv.Atoi(digits)
 	switch {
 	case err != nil:
-		s.refuse("a size", right)
+		s.refuse(likeNumber, "a size", right)
 	case n < 0 || n > highest/factor || n*factor < lowest:
 		s.mistake(s.text+" is out of range", right)
 	default:
@@ -177,7 +177,7 @@ func (t *toggle) Decode(value string) error {
 		t.value = true
 	case "false", "0", "no", "off":
 	default:
-		t.refuse("true or false", "write true or false")
+		t.refuse(likeWord, "true or false", "write true or false")
 	}
 	return nil
 }
@@ -225,7 +225,7 @@ func (c *choice) Decode(value string) error {
 			return nil
 		}
 	}
-	c.refuse("allowed", "write "+oneOf(c.options))
+	c.refuse(likeWord, "allowed", "write "+oneOf(c.options))
 	return nil
 }
 
@@ -254,9 +254,9 @@ func (l *list) Decode(value string) error {
 		item = strings.TrimSpace(item)
 		switch {
 		case item == "":
-			l.refuse("a list: there is nothing between two commas", "write names with commas between them")
+			l.refuse(likeHost, "a list: there is nothing between two commas", "write names with commas between them")
 		case strings.ContainsAny(item, " \t\x06\x16"):
-			l.refuse("a list of names", "write names without spaces, with commas between them")
+			l.refuse(likeHost, "a list of names", "write names without spaces, with commas between them")
 		case seen[item]:
 			l.mistake(fmt.Sprintf("%q is there twice", item), "name each once")
 		}
@@ -283,7 +283,7 @@ func (s *steps) Decode(value string) error {
 		n, err := strconv.Atoi(strings.TrimSpace(item))
 		last := len(s.value) - 1
 		if err != nil || n < 0 || n > 9 || last < 0 && n != 0 || last >= 0 && n <= s.value[last] {
-			s.refuse("a list of priority steps", "write rising numbers from 0 to 9 with commas between them, 0 first, such as 0,3,6,9")
+			s.refuse(likeNumber, "a list of priority steps", "write rising numbers from 0 to 9 with commas between them, 0 first, such as 0,3,6,9")
 			return nil
 		}
 		s.value = append(s.value, n)
@@ -311,7 +311,7 @@ func (s *scale) Decode(value string) error {
 		fewest, err2 = strconv.Atoi(strings.TrimSpace(second))
 	}
 	if err1 != nil || err2 != nil || most < 1 || most > 10000 || fewest < 0 || fewest > most {
-		s.refuse("a range of concurrency", "write the most and the fewest tasks at once, such as 10,3")
+		s.refuse(likeNumber, "a range of concurrency", "write the most and the fewest tasks at once, such as 10,3")
 		return nil
 	}
 	s.most, s.fewest = most, fewest
@@ -329,7 +329,7 @@ func (a *address) Decode(value string) error {
 	}
 	parsed, err := mail.ParseAddress(a.text)
 	if err != nil || parsed.Address != a.text {
-		a.refuse("a mail address", "write an address alone, such as noreply@example.com")
+		a.refuse(likeMail, "a mail address", "write an address alone, such as noreply@example.com")
 	}
 	return nil
 }
@@ -350,7 +350,7 @@ func (l *listen) Decode(value string) error {
 	host, port, err := net.SplitHostPort(l.text)
 	n, numErr := strconv.ParseUint(port, 10, 16)
 	if err != nil || numErr != nil || n > 65535 || strings.ContainsAny(host, "/ ") {
-		l.refuse("an address to listen on", "write host:port such as 127.0.0.1:8004, :8004 for all addresses of the host, or off")
+		l.refuse(likeListener, "an address to listen on", "write host:port such as 127.0.0.1:8004, :8004 for all addresses of the host, or off")
 	}
 	return nil
 }
@@ -378,7 +378,7 @@ func (w *webURL) Decode(value string) error {
 	}
 	u, err := url.Parse(w.text)
 	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" {
-		w.refuse("a web address", "write it as https://example.com")
+		w.refuse(likeURL, "a web address", "write it as https://example.com")
 		return nil
 	}
 	w.value = u
@@ -397,7 +397,7 @@ func (u *tokenURL) Decode(value string) error {
 	parsed, err := url.Parse(u.text)
 	if err != nil || parsed.Host == "" || parsed.User != nil ||
 		parsed.Scheme != "https" && (parsed.Scheme != "http" || !loopback(parsed.Hostname())) {
-		u.refuse("an address that a token may be sent to", "write it as https://example.com/path")
+		u.refuse(likeURL, "an address that a token may be sent to", "write it as https://example.com/path")
 	}
 	return nil
 }

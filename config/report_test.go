@@ -37,7 +37,7 @@ func TestTable(t *testing.T) {
 		"SMTP_TLS_MODE": "from SMTP_USE_TLS", "SMTP_TLS_CA_FILE": "the system's", "FROM_NAME": "Evently", "FROM_ADDRESS": "noreply@evently.com",
 		"DB_HOST": "localhost", "DB_PORT": "5432", "DB_NAME": "evently", "DB_USER": "evently", "DB_PASSWORD": "", "DB_SSLMODE": "prefer",
 		"DATABASE_URL": "from DB_*", "HEALTH_ADDR": ":8004", "MONITOR_ADDR": "127.0.0.1:5555",
-		"LOG_LEVEL": "info", "LOG_FORMAT": "json; text on a terminal", "ZERO_TOKEN": "",
+		"LOG_LEVEL": "info", "LOG_FORMAT": "json, but text on a terminal", "ZERO_TOKEN": "",
 	} {
 		if got, ok := defaults[variable]; !ok || got != want {
 			t.Errorf("%s: default %q (there: %t), want %q", variable, got, ok, want)

@@ -154,3 +154,27 @@ func TestSecretEndsInNoLineBreak(t *testing.T) {
 		}
 	}
 }
+
+// A secret that was pasted one line too high is not repeated by the error.
+func TestSecretInTheWrongVariable(t *testing.T) {
+	t.Parallel()
+	tried := 0
+	for _, s := range config.Table() {
+		if s.Type == "text" || s.Type == "secret" || s.Type == "list" || s.Type == "file" {
+			continue // takes anything, or never shows it
+		}
+		for _, secret := range []string{canary, "s3cret!", "hunter2", "x%y", "Tr0ub4dor&3 " + canary} {
+			_, err := config.Load(env{s.Variable: secret}.lookup)
+			if err == nil {
+				continue
+			}
+			tried++
+			if strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), canary) {
+				t.Errorf("%s: %v", s.Variable, err)
+			}
+		}
+	}
+	if tried < 100 {
+		t.Errorf("only %d mistakes: this test proves little", tried)
+	}
+}

@@ -42,9 +42,10 @@ func (s *setting) mistake(wrong, right string) {
 	}
 }
 
-// refuse says that the text is not what the kind wants.
-func (s *setting) refuse(what, right string) {
-	s.mistake(fmt.Sprintf("%s is not %s", s.quoted(), what), right)
+// refuse says that the text is not what the kind wants. like tells whether the
+// text was meant to be of that kind, so that it may be repeated.
+func (s *setting) refuse(like func(string) bool, what, right string) {
+	s.mistake(fmt.Sprintf("%s is not %s", s.quoted(like), what), right)
 }
 
 // inForce notes what the report shows in the place of the text.
@@ -61,16 +62,48 @@ func (s *setting) derived(value, source string) {
 func (s *setting) given() bool { return s.source != "" && s.source != SourceDefault }
 
 // quoted is the text for an error. People paste URLs with passwords, or the
-// password itself, into the wrong variable: what looks like it is not repeated.
-func (s *setting) quoted() string {
+// password itself, into the wrong variable: what is not even nearly of the kind
+// that is wanted here is not repeated.
+func (s *setting) quoted(like func(string) bool) string {
 	const most = 60
 	switch {
 	case strings.Contains(s.text, "://"):
 		return strconv.Quote(redactURL(s.text))
-	case strings.Contains(s.text, "@") && !strings.Contains(s.name, "ADDRESS") && s.name != "REPLY_TO":
+	case !like(s.text):
 		return "the value"
 	case len(s.text) > most:
 		return strconv.Quote(s.text[:most] + "…")
 	}
 	return strconv.Quote(s.text)
 }
+
+// What a text must look like to be repeated.
+
+// likeNumber: a number, or several, and perhaps a unit.
+func likeNumber(text string) bool {
+	const unit = 3 // "min", "KiB"
+	number := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+	return number != "" && len(text)-len(number) <= unit && consists(number, "0123456789+-., ")
+}
+
+// likeWord: one of a few words, misspelt.
+func likeWord(text string) bool {
+	const most = 20
+	return len(text) <= most && consists(strings.ToLower(text), "abcdefghijklmnopqrstuvwxyz-_")
+}
+
+// likeHost: a name with a domain, an address, or one with a port, or several.
+func likeHost(text string) bool {
+	return strings.ContainsAny(text, ".:,") && consists(strings.ToLower(text), "abcdefghijklmnopqrstuvwxyz0123456789.-_:[], ")
+}
+
+// likeListener: as likeHost, or the port alone.
+func likeListener(text string) bool { return likeHost(text) || likeNumber(text) }
+
+// likeMail: something at something.
+func likeMail(text string) bool { return strings.Contains(strings.Trim(text, "@"), "@") }
+
+// likeURL: nothing else; those are dealt with.
+func likeURL(string) bool { return false }
+
+func consists(text, of string) bool { return strings.Trim(text, of) == "" }

@@ -36,7 +36,7 @@ func (c *Config) smtp(v *variables) {
 	}
 	for _, host := range v.LinkHosts.value {
 		if strings.ContainsAny(host, "/@") {
-			v.LinkHosts.refuse("a list of hosts", "write names such as tickets.example.com, with a port unless it is 443")
+			v.LinkHosts.refuse(likeHost, "a list of hosts", "write names such as tickets.example.com, with a port unless it is 443")
 		}
 	}
 	TLSFiles{CA: c.SMTP.CAFile}.check(&v.SMTPTLSCAFile.setting, nil, nil)
@@ -78,7 +78,7 @@ func (c *Config) tlsMode(v *variables) string {
 
 func (t *text) wantHost(example string) {
 	if t.text == "" || strings.ContainsAny(t.text, "/@ ") || strings.Contains(t.text, ":") && net.ParseIP(t.text) == nil {
-		t.refuse("the name of a host", "write a name alone, such as "+example)
+		t.refuse(likeHost, "the name of a host", "write a name alone, such as "+example)
 	}
 }
 
