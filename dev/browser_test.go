@@ -2,7 +2,11 @@ package dev_test
 
 import (
 	"context"
+	"flag"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +16,24 @@ import (
 
 	"github.com/evently/workers/dev"
 )
+
+var screenshots = flag.String("screenshots", os.Getenv("DEV_SCREENSHOTS"), "write a PNG of every page to this folder (default $DEV_SCREENSHOTS)")
+
+// narrow tells of a form field that cannot show what is in it, and of a word in a
+// table that breaks though a line has room for it.
+const narrow = `(() => {
+	const found = [];
+	for (const e of document.querySelectorAll('.drawer[open] .fields[data-task] input')) {
+		if (e.checkVisibility() && e.scrollWidth > e.clientWidth) found.push('the field ' + e.name + ' is cut');
+	}
+	for (const e of document.querySelectorAll('.users td:nth-child(-n+3)')) {
+		const range = document.createRange();
+		range.selectNodeContents(e);
+		const lines = new Set([...range.getClientRects()].map(r => Math.round(r.bottom / 12))).size;
+		if (lines > 1 && !e.textContent.includes(' ') && e.textContent.length < 25) found.push(e.textContent + ' breaks');
+	}
+	return found.join(', ');
+})()`
 
 // newTab opens a real browser. The page is nothing that can be tested without.
 func newTab(t *testing.T) context.Context {
@@ -117,12 +139,22 @@ func TestPageInChromium(t *testing.T) {
 	// No width at which something is cut off, in either colour scheme.
 	id := strings.TrimPrefix(run(t, tab, "where are we", chromedp.Location()), r.Page)
 	for _, path := range []string{"/", "/connect", "/mails/1", "/tasks", id, "/send", "/mails/404"} {
-		for _, width := range []int64{320, 360, 761, 1280} {
+		for _, width := range []int64{320, 360, 700, 761, 1280} {
 			for _, scheme := range []string{"light", "dark"} {
 				resize(t, tab, width, 740, scheme)
 				run(t, tab, path, chromedp.Navigate(r.Page+path))
 				if got := run(t, tab, path, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`)); got > width {
 					t.Errorf("%s at %d px is %d px wide", path, width, got)
+				}
+				if cut := run(t, tab, path, chromedp.Evaluate[string](narrow)); cut != "" {
+					t.Errorf("%s at %d px: %s", path, width, cut)
+				}
+				if *screenshots != "" {
+					png := run(t, tab, path, chromedp.FullScreenshot(100))
+					name := fmt.Sprintf("%s-%s-%d.png", strings.Trim(strings.ReplaceAll(path, "/", "-"), "-"), scheme, width)
+					if err := os.WriteFile(filepath.Join(*screenshots, name), png, 0o644); err != nil {
+						t.Fatal(err)
+					}
 				}
 			}
 		}
