@@ -17,7 +17,8 @@ type Addresses struct {
 func snippet(a Addresses) string {
 	return fmt.Sprintf(`from celery import Celery
 
-app = Celery(broker="%[1]s", backend="%[1]s")
+redis = "%s"
+app = Celery(broker=redis, backend=redis)
 result = app.send_task(
     "email_workers.tasks.send_otp_verification_email",
     args=[{
