@@ -60,7 +60,7 @@ type variables struct {
 	SMTPTLSCAFile file    `envconfig:"SMTP_TLS_CA_FILE" group:"Mail" unset:"the system's" desc:"PEM file of the authorities to trust instead of the system's."`
 	SMTPHelloName text    `envconfig:"SMTP_HELLO_NAME" group:"Mail" unset:"the host's name" desc:"Name given in EHLO."`
 	SMTPMaxConns  count   `envconfig:"SMTP_MAX_CONNS" group:"Mail" min:"1" max:"10000" unset:"as CONCURRENCY" desc:"Connections to the mail relay."`
-	FromName      text    `envconfig:"FROM_NAME" group:"Mail" default:"Evently" desc:"Name of the sender."`
+	FromName      text    `envconfig:"FROM_NAME" group:"Mail" default:"Evently" desc:"Name of the sender. The brand in the mails is Evently in any case."`
 	FromAddress   address `envconfig:"FROM_ADDRESS" group:"Mail" default:"noreply@evently.com" desc:"Address of the sender."`
 	ReplyTo       address `envconfig:"REPLY_TO" group:"Mail" unset:"no header" desc:"Address for answers."`
 	SiteURL       webURL  `envconfig:"SITE_URL" group:"Mail" unset:"no button" desc:"Web site that the mails link to; https."`

@@ -50,6 +50,8 @@ type SendError struct {
 	// Err is the cause when it was no reply: of the network, of TLS, of the
 	// context, [ErrAddress].
 	Err error
+
+	untried bool // the server was not asked: it has just refused the same to another
 }
 
 var (

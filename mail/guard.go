@@ -30,6 +30,7 @@ func (g *loginGuard) enter(now time.Time) (refusal *SendError, probe bool) {
 	}
 	if g.probing || now.Before(g.until) {
 		again := *g.refusal
+		again.untried = true
 		return &again, false
 	}
 	g.probing = true

@@ -1,105 +1,69 @@
-package mail_test
+package mail
 
 import (
-	"context"
-	"sync"
-	"sync/atomic"
+	"errors"
 	"testing"
 	"time"
-
-	"github.com/evently/workers/mail"
-	"github.com/evently/workers/mail/smtptest"
 )
 
-// However many mails wait, a password that is refused is tried by one at a time,
-// and as soon as it is taken all of them go out.
-func TestRefusedLoginIsNotRepeated(t *testing.T) {
+// One probe at a time, after a pause that doubles; what is refused meanwhile is
+// told what the last probe was told.
+func TestLoginGuard(t *testing.T) {
 	t.Parallel()
-	var mended atomic.Bool
-	var logins atomic.Int64
-	server := smtptest.New(t, smtptest.Options{
-		STARTTLS: true, Username: "evently", Password: canaryPassword,
-		Script: func(s smtptest.Step) smtptest.Action {
-			if s.Command == "AUTH" {
-				logins.Add(1)
-				if !mended.Load() {
-					return smtptest.Action{Reply: "535 5.7.8 no"}
-				}
-			}
-			return smtptest.Action{}
-		},
-	})
-	cfg := config(server)
-	cfg.Security, cfg.Username, cfg.Password = mail.StartTLS, "evently", canaryPassword
-	cfg.MaxConns, cfg.LoginPause = 4, 500*time.Millisecond
-	sender := newSender(t, cfg)
-
-	all := func() (refused int64) {
-		var n atomic.Int64
-		var wg sync.WaitGroup
-		for range 50 {
-			wg.Go(func() {
-				if _, err := sender.Send(context.Background(), message()); err != nil {
-					if failed := sendError(t, err); failed.Code != 535 || failed.Command != "AUTH" || !failed.ConfigurationFault() {
-						t.Errorf("refused by %v", err)
-					}
-					n.Add(1)
-				}
-			})
+	const first = 10 * time.Second
+	refused := &SendError{Command: "AUTH", Code: 535}
+	throttled := &SendError{Command: "AUTH", Code: 454}
+	away := &SendError{Command: "DIAL", Err: errors.New("refused")}
+	start := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	var g loginGuard
+	enter := func(after time.Duration) (code int, probe bool) {
+		t.Helper()
+		refusal, probe := g.enter(start.Add(after))
+		if refusal == nil {
+			return 0, probe
 		}
-		wg.Wait()
-		return n.Load()
-	}
-	if got := all(); got != 50 {
-		t.Errorf("%d of 50 mails were refused", got)
-	}
-	if n := logins.Load(); n > 4 { // those that began before the first refusal
-		t.Errorf("%d logins for 50 mails, want no more than the connections", n)
-	}
-	time.Sleep(cfg.LoginPause + 10*time.Millisecond)
-	before := logins.Load()
-	all()
-	if n := logins.Load() - before; n != 1 {
-		t.Errorf("%d logins after the pause, want one", n)
-	}
-
-	mended.Store(true)
-	time.Sleep(2*cfg.LoginPause + 10*time.Millisecond) // the pause has doubled
-	if _, err := sender.Send(t.Context(), message()); err != nil {
-		t.Fatalf("after the password was mended: %v", err)
-	}
-	if got := all(); got != 0 {
-		t.Errorf("%d of 50 mails were refused after that", got)
-	}
-}
-
-// A probe that never came to the login gives its place to the next.
-func TestProbeThatDoesNotConnect(t *testing.T) {
-	t.Parallel()
-	var mood atomic.Value
-	mood.Store("refuse")
-	server := smtptest.New(t, smtptest.Options{
-		STARTTLS: true, Username: "evently", Password: canaryPassword,
-		Script: func(s smtptest.Step) smtptest.Action {
-			switch {
-			case s.Command == "CONNECT" && mood.Load() == "close":
-				return smtptest.Action{Then: smtptest.Close}
-			case s.Command == "AUTH" && mood.Load() == "refuse":
-				return smtptest.Action{Reply: "454 4.7.0 too many logins"}
-			}
-			return smtptest.Action{}
-		},
-	})
-	cfg := config(server)
-	cfg.Security, cfg.Username, cfg.Password = mail.StartTLS, "evently", canaryPassword
-	cfg.LoginPause = 20 * time.Millisecond
-	sender := newSender(t, cfg)
-	for _, step := range []struct{ mood, command string }{{"refuse", "AUTH"}, {"close", "GREETING"}, {"close", "GREETING"}, {"work", ""}} {
-		mood.Store(step.mood)
-		time.Sleep(2 * cfg.LoginPause)
-		_, err := sender.Send(t.Context(), message())
-		if step.command == "" && err != nil || step.command != "" && sendError(t, err).Command != step.command {
-			t.Errorf("when it should %s: %v", step.mood, err)
+		if !refusal.untried {
+			t.Error("a refusal that nobody has tried does not say so")
 		}
+		return refusal.Code, probe
+	}
+	expect := func(after time.Duration, code int, probe bool) {
+		t.Helper()
+		if gotCode, gotProbe := enter(after); gotCode != code || gotProbe != probe {
+			t.Errorf("after %v: refused with %d, probe %v; want %d, %v", after, gotCode, gotProbe, code, probe)
+		}
+	}
+	leave := func(after time.Duration, probe bool, failed *SendError) {
+		g.leave(probe, failed, first, start.Add(after))
+	}
+	expect(0, 0, false)
+	expect(0, 0, false) // while all is well, as many as like
+	leave(0, false, refused)
+	leave(time.Second, false, refused) // began before, and doubles nothing
+	expect(2*time.Second, 535, false)
+	expect(11*time.Second, 0, true)
+	expect(12*time.Second, 535, false) // somebody tries
+	leave(12*time.Second, true, throttled)
+	expect(31*time.Second, 454, false) // the pause has doubled
+	expect(32*time.Second, 0, true)
+	leave(33*time.Second, true, away) // the login was not reached
+	expect(33*time.Second, 0, true)   // so that the next may try
+	leave(33*time.Second, true, refused)
+	expect(72*time.Second, 535, false)
+	for after := 10 * time.Minute; after < time.Hour; after += 10 * time.Minute {
+		expect(after, 0, true)
+		leave(after, true, refused)
+		expect(after+maxLoginPause-time.Second, 535, false) // it does not grow for ever
+		expect(after+maxLoginPause, 0, true)
+		leave(after+maxLoginPause, true, refused)
+	}
+	expect(2*time.Hour, 0, true)
+	leave(2*time.Hour, true, nil)
+	expect(2*time.Hour, 0, false)
+	leave(2*time.Hour, false, refused)
+	expect(2*time.Hour+first-time.Second, 535, false)
+	expect(2*time.Hour+first, 0, true) // from the beginning
+	if refused.untried || throttled.untried {
+		t.Error("the guard has changed an error that was reported already")
 	}
 }

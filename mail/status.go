@@ -11,7 +11,7 @@ type Status struct {
 	Accepted time.Time  // when the server last took a mail; zero: never
 	Fault    *SendError // what is wrong with the server, or with us in its eyes; nil: nothing that we know of
 	Since    time.Time  // the first mail in a row that failed by a fault
-	Tried    time.Time  // the last one
+	Tried    time.Time  // the last one that the server was asked to take
 }
 
 // Status returns what is known now, without asking the server.
@@ -54,6 +54,7 @@ func (k *statusKeeper) note(failed *SendError, now time.Time) {
 	switch {
 	case failed == nil:
 		k.status = Status{Accepted: now}
+	case failed.untried:
 	case failed.CountsForBreaker():
 		if k.status.Fault == nil {
 			k.status.Since = now
