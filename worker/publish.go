@@ -46,7 +46,7 @@ func (p Publishing) check() (faults []error) {
 		}
 	}
 	if err := p.Encoding.Validate(); err != nil {
-		faults = append(faults, fmt.Errorf("Encoding: %w", err))
+		faults = append(faults, fmt.Errorf("the encoding: %w", err))
 	}
 	return faults
 }
