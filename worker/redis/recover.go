@@ -34,14 +34,17 @@ func (b *Broker) recoverExpired(ctx context.Context) error {
 		}
 		return err
 	})
-	if err != nil || !locked {
-		return err
+	if err == nil && !locked {
+		return nil
 	}
 	defer func() {
-		// Best effort: the lock expires by itself.
+		// Best effort: the lock expires by itself. With an error it may be ours all
+		// the same, when it was the answer that got lost.
 		_, _ = b.script(context.WithoutCancel(ctx), b.scripts.unlock, 1, b.keys.mutex, token)
 	}()
-
+	if err != nil {
+		return err
+	}
 	for {
 		page, err := b.expiredPage(ctx) // newest first, so that the oldest ends in front
 		if err != nil {
