@@ -15,6 +15,7 @@ type envelope struct {
 
 	headers     []Header // spans of a copy
 	headersKind kind     // null when there are none
+	hasHeaders  bool     // there is such a member
 
 	propertiesKind                               kind
 	correlationID, replyTo, priority, expiration Raw
@@ -66,6 +67,7 @@ func (e *envelope) read(raw []byte, lim Limits) error {
 		case "content-encoding":
 			e.contentEncoding, _, err = s.value()
 		case "headers":
+			e.hasHeaders = true
 			err = e.readHeaders(&s)
 		case "properties":
 			err = e.readProperties(&s)

@@ -22,7 +22,9 @@ func Restorable(raw []byte) (Envelope, error) {
 			return Envelope{}, err
 		}
 	}
-	if e.headersKind != kindObject {
+	// kombu does without headers, as old producers of protocol 1 have none; it
+	// stumbles over those that are something else.
+	if e.hasHeaders && e.headersKind != kindObject {
 		return Envelope{}, refuse(ReasonNoHeaders, "headers are %v", e.headersKind)
 	}
 	if !isText(e.body) {

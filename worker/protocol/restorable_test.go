@@ -27,6 +27,7 @@ func TestRestorable(t *testing.T) {
 		"typed header":          {with(`"id": "i"`, `"at": {"__type__": "datetime", "__value__": "2026-01-02T03:04:05"}`), true},
 		"header like a type":    {with(`"id": "i"`, `"at": {"__type__": "new", "__value__": 1, "x": 1}`), true},
 		"headers inside":        {with(`"id": "i"`, `"x": {"headers": [1]}`), true},
+		"without headers":       {with(`"headers": {"task": "t", "id": "i"}, `, ``), true},
 		"surrogate":             {with(`"id": "i"`, `"x": "\ud800"`), true},
 		"NaN":                   {with(`"id": "i"`, `"x": NaN`), true},
 		"nan":                   {with(`"id": "i"`, `"x": nan`), false},

@@ -60,11 +60,12 @@ local function fine(raw)
     return false
   end
   local p, h = m.properties, m.headers
-  if type(p) ~= 'table' or type(h) ~= 'table' then
+  if type(p) ~= 'table' or h ~= nil and type(h) ~= 'table' then
     return false
   end
-  -- An empty table may have been an object or an array.
-  if #h > 0 or next(h) == nil and not string.find(raw, '"headers"%s*:%s*{%s*}') then
+  -- An empty table may have been an object or an array. Without headers at all
+  -- kombu gets along.
+  if h and (#h > 0 or next(h) == nil and not string.find(raw, '"headers"%s*:%s*{%s*}')) then
     return false
   end
   local d = p.delivery_info
