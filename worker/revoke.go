@@ -24,7 +24,9 @@ type revocations struct {
 	mu     sync.Mutex
 	ids    map[string]time.Time
 	stamps map[string]map[string]time.Time // values in JSON by name of the stamp
-	since  string                          // of the loop that asks the broker
+
+	asking sync.Mutex // one question to the broker at a time
+	since  string     // of the last one
 }
 
 // revokedLife is how long a revocation is remembered, as in Celery
@@ -139,6 +141,8 @@ func (w *Worker) learnRevoked(ctx context.Context) {
 // syncRevoked asks the broker once. Nothing is claimed before it has answered:
 // a worker that starts must not run what was revoked while it was away.
 func (w *Worker) syncRevoked(ctx context.Context) error {
+	w.revoked.asking.Lock()
+	defer w.revoked.asking.Unlock()
 	r, next, err := w.broker.Revoked(ctx, w.revoked.since)
 	if err != nil {
 		return fmt.Errorf("read what was revoked: %w", err)
