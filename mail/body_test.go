@@ -38,7 +38,7 @@ func deliverFlood(t *testing.T, action smtptest.Action, limits Timeouts) *SendEr
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
 	defer cancel()
 	_, err = sender.deliver(ctx, flood(), hidden{})
 	failed, ok := errors.AsType[*SendError](err)
@@ -54,7 +54,7 @@ func deliverFlood(t *testing.T, action smtptest.Action, limits Timeouts) *SendEr
 // A server that answers 354 and then reads nothing must not hold us for ever.
 func TestServerStopsReading(t *testing.T) {
 	t.Parallel()
-	failed := deliverFlood(t, smtptest.Action{Then: smtptest.Freeze}, Timeouts{BodyWrite: time.Second})
+	failed := deliverFlood(t, smtptest.Action{Then: smtptest.Freeze}, Timeouts{BodyWrite: 3 * time.Second})
 	// It is the deadline of one write that ends it, not the one of the body, ten
 	// times that, and not the context in between.
 	if failed.Command != "BODY" || !failed.Retryable() || failed.Unknown() || !errors.Is(failed, os.ErrDeadlineExceeded) {
