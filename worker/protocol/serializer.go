@@ -107,33 +107,12 @@ func accepted(names []string) []string {
 // The message holds no part of raw, which the caller may reuse.
 func (d *Decoder) Decode(raw []byte) (*Message, error) {
 	lim := d.Limits.withDefaults()
-	var e envelope
-	if err := e.read(raw, lim); err != nil {
-		return nil, err
-	}
-	m := &Message{Headers: e.headers}
-	if err := e.check(m); err != nil {
-		return nil, err
-	}
-	// Producers send the content type, never the name.
-	if !strings.Contains(m.ContentType, "/") {
-		m.ContentType = ""
-	}
-	s, err := d.accepts(m.ContentType)
+	m, body, headers, err := d.open(raw, lim)
 	if err != nil {
 		return nil, err
-	}
-	body, err := e.unpack(m, lim)
-	if err != nil {
-		return nil, err
-	}
-	if s.unpack != nil {
-		if body, err = s.unpack(body, lim); err != nil {
-			return nil, err
-		}
 	}
 	var f fields
-	if err := f.readBody(m, body, lim, e.headersKind); err != nil {
+	if err := f.readBody(m, body, lim, headers); err != nil {
 		return nil, err
 	}
 	for _, h := range m.Headers {
@@ -145,4 +124,28 @@ func (d *Decoder) Decode(raw []byte) (*Message, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// open reads the envelope of a message and its body, as JSON.
+func (d *Decoder) open(raw []byte, lim Limits) (m *Message, body []byte, headers kind, err error) {
+	var e envelope
+	if err := e.read(raw, lim); err != nil {
+		return nil, nil, 0, err
+	}
+	m = &Message{Headers: e.headers}
+	if err := e.check(m); err != nil {
+		return nil, nil, 0, err
+	}
+	// Producers send the content type, never the name.
+	if !strings.Contains(m.ContentType, "/") {
+		m.ContentType = ""
+	}
+	s, err := d.accepts(m.ContentType)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	if body, err = e.unpack(m, lim); err == nil && s.unpack != nil {
+		body, err = s.unpack(body, lim)
+	}
+	return m, body, e.headersKind, err
 }
