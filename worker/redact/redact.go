@@ -1,0 +1,244 @@
+// Package redact shows values without the secrets in them: in events, in answers
+// to remote control, and in logs. What is stored or published for others is not
+// its business.
+//
+// A value is hidden when its name says that it is a secret: the member "otp" of
+// an object, the keyword argument "token". In texts, where nothing has a name,
+// what looks like a name with a value is hidden, and so is every secret that was
+// found elsewhere. The local parts of e-mail addresses are masked everywhere.
+package redact
+
+import (
+	"strings"
+	"unicode"
+
+	"github.com/evently/workers/worker/protocol"
+)
+
+// Mark stands for what is hidden.
+const Mark = "[redacted]"
+
+// defaults are the names of secrets; a space stands for any border of words.
+var defaults = [...]string{
+	"otp", "code", "passcode", "pin", "token", "jwt", "password", "passwd", "passphrase", "pwd", "secret", "credential",
+	"authorization", "cookie", "api key", "private key", "access key", "session id", "cvv", "cvc", "ssn", "iban",
+}
+
+// Redactor hides secrets by a list of names. It may be used by many goroutines.
+type Redactor struct {
+	rules [][]string // words of each name
+	text  textRules
+}
+
+// New makes a Redactor that knows the usual names and those that are given. A
+// name is compared by words: "card number" covers card_number, cardNumber and
+// "Card-Numbers".
+func New(names ...string) *Redactor {
+	r := &Redactor{}
+	for _, name := range append(defaults[:], names...) {
+		if w := words(name); len(w) > 0 {
+			r.rules = append(r.rules, w)
+		}
+	}
+	r.text = newTextRules(r.rules)
+	return r
+}
+
+// words splits a name at everything that is no letter or digit, and where a
+// capital begins: "otpCode" is otp and code.
+func words(name string) []string {
+	var out []string
+	var word []rune
+	end := func() {
+		if len(word) > 0 {
+			out, word = append(out, string(word)), nil
+		}
+	}
+	rs := []rune(name)
+	for i, c := range rs {
+		switch {
+		case !unicode.IsLetter(c) && !unicode.IsDigit(c):
+			end()
+			continue
+		case unicode.IsUpper(c) && i > 0 && !unicode.IsUpper(rs[i-1]):
+			end()
+		case unicode.IsUpper(c) && i > 0 && i+1 < len(rs) && unicode.IsLower(rs[i+1]):
+			end() // the last capital of OTPCode begins a word
+		}
+		word = append(word, unicode.ToLower(c))
+	}
+	end()
+	return out
+}
+
+// Secret reports whether a value of that name is hidden.
+func (r *Redactor) Secret(name string) bool {
+	have := words(name)
+	joined := strings.Join(have, "")
+	for _, rule := range r.rules {
+		// Names that are run together, such as accesstoken: only for words that
+		// are no part of others.
+		if whole := strings.Join(rule, ""); len(whole) >= 5 && strings.Contains(joined, whole) {
+			return true
+		}
+		for i := 0; i+len(rule) <= len(have); i++ {
+			if same(have[i:i+len(rule)], rule) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// same compares words; the last one may be in the plural.
+func same(have, rule []string) bool {
+	for i, w := range rule {
+		if have[i] != w && !(i == len(rule)-1 && have[i] == w+"s") {
+			return false
+		}
+	}
+	return true
+}
+
+// Value returns a JSON value with its secrets hidden. What is no JSON is hidden
+// as a whole.
+func (r *Redactor) Value(raw protocol.Raw) protocol.Raw {
+	var checked protocol.Raw
+	if protocol.Unmarshal(raw, &checked) != nil {
+		return protocol.Raw(`"` + Mark + `"`)
+	}
+	return r.value(nil, checked, 0)
+}
+
+// Args hides secrets in an array of positional arguments whose parameters have
+// these names, as far as they are known.
+func (r *Redactor) Args(raw protocol.Raw, names []string) protocol.Raw {
+	items, err := raw.Elements()
+	if err != nil {
+		return r.Value(raw)
+	}
+	out := protocol.Raw("[")
+	for i, item := range items {
+		if i > 0 {
+			out = append(out, ", "...)
+		}
+		if i < len(names) && r.hides(names[i], item) {
+			out = append(out, `"`+Mark+`"`...)
+		} else {
+			out = r.value(out, item, 0)
+		}
+	}
+	return append(out, ']')
+}
+
+// hides reports whether a value of that name is hidden: null, true and false
+// tell nothing.
+func (r *Redactor) hides(name string, value protocol.Raw) bool {
+	switch strings.TrimSpace(string(value)) {
+	case "", "null", "true", "false", `""`:
+		return false
+	}
+	return r.Secret(name)
+}
+
+// deepest is how deep values are looked into; what lies deeper is hidden.
+const deepest = 100
+
+func (r *Redactor) value(dst []byte, raw protocol.Raw, depth int) (out []byte) {
+	s := strings.TrimSpace(string(raw))
+	if s == "" || depth > deepest {
+		return append(dst, `"`+Mark+`"`...)
+	}
+	switch s[0] {
+	case '{':
+		fields, err := raw.Fields()
+		if err != nil {
+			break
+		}
+		out = append(dst, '{')
+		for i, f := range fields {
+			if i > 0 {
+				out = append(out, ", "...)
+			}
+			name, err := protocol.Marshal(r.Text(f.Name))
+			if err != nil {
+				name = []byte(`"?"`)
+			}
+			out = append(append(out, name...), ": "...)
+			if r.hides(f.Name, f.Value) {
+				out = append(out, `"`+Mark+`"`...)
+			} else {
+				out = r.value(out, f.Value, depth+1)
+			}
+		}
+		return append(out, '}')
+	case '[':
+		items, err := raw.Elements()
+		if err != nil {
+			break
+		}
+		out = append(dst, '[')
+		for i, item := range items {
+			if i > 0 {
+				out = append(out, ", "...)
+			}
+			out = r.value(out, item, depth+1)
+		}
+		return append(out, ']')
+	case '"':
+		var text string
+		if protocol.Unmarshal(raw, &text) != nil {
+			break
+		}
+		shown := r.Text(text)
+		if shown == text {
+			return append(dst, raw...)
+		}
+		if b, err := protocol.Marshal(shown); err == nil {
+			return append(dst, b...)
+		}
+	default:
+		return append(dst, raw...)
+	}
+	return append(dst, `"`+Mark+`"`...)
+}
+
+// Secrets returns the texts and numbers that Value and Args would hide by their
+// names, as far as they are long enough to be told apart from other text: for
+// [Redactor.Text] to find them where they have no name.
+func (r *Redactor) Secrets(raw protocol.Raw, names []string) (secrets []string) {
+	var walk func(raw protocol.Raw, hidden bool, depth int)
+	walk = func(raw protocol.Raw, hidden bool, depth int) {
+		s := strings.TrimSpace(string(raw))
+		if s == "" || depth > deepest {
+			return
+		}
+		switch s[0] {
+		case '{':
+			fields, _ := raw.Fields()
+			for _, f := range fields {
+				walk(f.Value, hidden || r.Secret(f.Name), depth+1)
+			}
+		case '[':
+			items, _ := raw.Elements()
+			for i, item := range items {
+				walk(item, hidden || depth == 0 && i < len(names) && r.Secret(names[i]), depth+1)
+			}
+		case '"':
+			if hidden && protocol.Unmarshal(raw, &s) == nil && len(s) >= shortest {
+				secrets = append(secrets, s)
+			}
+		case 't', 'f', 'n':
+		default:
+			if hidden && len(s) >= shortest {
+				secrets = append(secrets, s)
+			}
+		}
+	}
+	walk(raw, false, 0)
+	return secrets
+}
+
+// shortest is the length below which a secret is not looked for in other texts:
+// it would be found by accident.
+const shortest = 4

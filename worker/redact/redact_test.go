@@ -1,0 +1,110 @@
+package redact_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redact"
+)
+
+func TestNames(t *testing.T) {
+	r := redact.New("card number", "Kundennummer")
+	for name, secret := range map[string]bool{
+		"otp": true, "OTP": true, "otpCode": true, "otp_code": true, "OTPCode": true, "verification-code": true, "codes": true,
+		"token": true, "accesstoken": true, "resetToken": true, "user_password": true, "userpassword": true, "api_key": true,
+		"apiKey": true, "X-Api-Key": true, "Authorization": true, "cardNumber": true, "card_numbers": true, "kundennummer": true,
+		"pin": true, "client_secret": true,
+		"email": false, "decode": false, "encoded": false, "spinning": false, "key": false, "monkey": false, "username": false,
+		"optimal": false, "card": false, "": false, "shopping": false,
+	} {
+		if got := r.Secret(name); got != secret {
+			t.Errorf("%s: secret is %v", name, got)
+		}
+	}
+}
+
+func TestValues(t *testing.T) {
+	r := redact.New()
+	for raw, want := range map[string]string{
+		`[5, {"z": 3}]`: `[5, {"z": 3}]`,
+		`[{"email": "ann.lee@example.org", "otp": "123456", "n": 1.0}]`: `[{"email": "a***@example.org", "otp": "[redacted]", "n": 1.0}]`,
+		`{"otp": 123456, "token": null, "has_code": true, "code": ""}`:  `{"otp": "[redacted]", "token": null, "has_code": true, "code": ""}`,
+		`{"codes": [1, 2], "secret": {"a": 1}}`:                         `{"codes": "[redacted]", "secret": "[redacted]"}`,
+		`"your code: 123456"`:                                           `"your code: [redacted]"`,
+		`{"a@example.org": 1}`:                                          `{"a***@example.org": 1}`,
+		`NaN`:                                                           `NaN`,
+		`{"broken`:                                                      `"[redacted]"`,
+		``:                                                              `"[redacted]"`,
+	} {
+		if got := string(r.Value(protocol.Raw(raw))); got != want {
+			t.Errorf("%s became %s, want %s", raw, got, want)
+		}
+	}
+	deep := strings.Repeat("[", 500) + `"4711"` + strings.Repeat("]", 500)
+	if got := string(r.Value(protocol.Raw(deep))); strings.Contains(got, "4711") {
+		t.Error("what lies too deep is shown")
+	}
+}
+
+func TestArgs(t *testing.T) {
+	r := redact.New()
+	got := string(r.Args(protocol.Raw(`["ann@example.org", "123456", 7]`), []string{"email", "otp"}))
+	if want := `["a***@example.org", "[redacted]", 7]`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestText(t *testing.T) {
+	r := redact.New()
+	for text, want := range map[string]string{
+		"nothing to see: 17":                        "nothing to see: 17",
+		"{'otp': '123456', 'n': 1}":                 "{'otp': '[redacted]', 'n': 1}",
+		`{"user_token": "a\"b c", "n": 1}`:          `{"user_token": "[redacted]", "n": 1}`,
+		"otp=123456&user=7":                         "otp=[redacted]&user=7",
+		"Password : hunter2, user: ann":             "Password : [redacted], user: ann",
+		"apiKey=>abc)":                              "apiKey=>[redacted])",
+		"decode: failed":                            "decode: failed",
+		"token: None":                               "token: None",
+		"mail to bob@mail.example.org bounced":      "mail to b***@mail.example.org bounced",
+		"redis://:pw@host:6379/0 and x://u:p@h/":    "redis://:[redacted]@host:6379/0 and x://u:[redacted]@h/",
+		"worker@host is no address":                 "worker@host is no address",
+		"ValueError(\"secret: 'a b'\")":             "ValueError(\"secret: '[redacted]'\")",
+		"the otp 991122 was wrong":                  "the otp [redacted] was wrong",
+		"expected 991122, got 991123 for 991122":    "expected [redacted], got 991123 for [redacted]",
+		"\u00fcmit@ex\u00e4mple.com and a@b.c, d@e": "\u00fc***@ex\u00e4mple.com and a***@b.c, d@e",
+	} {
+		if got := r.Text(text, "991122"); got != want {
+			t.Errorf("%q became %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestSecretsAreFoundElsewhere(t *testing.T) {
+	r := redact.New()
+	secrets := r.Secrets(protocol.Raw(`["s3cret-value", {"otp": 123456, "codes": ["abcd", "x"], "email": "a@b.org"}]`), []string{"token"})
+	if got := strings.Join(secrets, " "); got != "s3cret-value 123456 abcd" {
+		t.Errorf("found %q", got)
+	}
+}
+
+func FuzzRedact(f *testing.F) {
+	f.Add(`[{"otp": "123456"}]`, "123456")
+	f.Add(`{"a": {"token": ["0xdeadbeef"]}}`, "otp: '")
+	f.Fuzz(func(t *testing.T, raw, secret string) {
+		r := redact.New()
+		_ = r.Text(raw, secret)
+		v := r.Value(protocol.Raw(raw))
+		var x any
+		if err := protocol.Unmarshal(v, &x); err != nil {
+			t.Fatalf("%q became %q, which is no JSON: %v", raw, v, err)
+		}
+		object, err := protocol.Marshal(map[string]any{"x": []any{map[string]any{"otp": secret}}})
+		if err != nil || len(secret) < 8 || strings.Contains(`{"x": [{"otp": "[redacted]"}]}`, secret) {
+			return
+		}
+		if got := string(r.Value(object)); strings.Contains(got, secret) {
+			t.Errorf("%q is in %s", secret, got)
+		}
+	})
+}
