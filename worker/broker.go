@@ -17,6 +17,7 @@ import (
 // may be called from many goroutines.
 type Broker interface {
 	Backend
+	Remote
 
 	// Consume says what to consume, before Run and the first Claim. It does
 	// no I/O.
@@ -92,6 +93,12 @@ type Backend interface {
 	// Revoke remembers, for all workers and across their restarts, what must not
 	// run any more. Unless a task has begun or ended, REVOKED is stored for its id.
 	Revoke(ctx context.Context, r Revocation) error
+
+	// Emit publishes events.
+	Emit(ctx context.Context, es ...Emission) error
+
+	// Broadcast publishes a request of remote control that wants no answer.
+	Broadcast(ctx context.Context, request []byte) error
 
 	// Revoked returns what was revoked after the moment that since stands for,
 	// and what to ask with the next time. "" asks for everything.

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -115,6 +116,35 @@ type Config struct {
 
 	// Limits bounds what a message may be before it is parsed.
 	Limits protocol.Limits
+
+	// Autoscale, when its Max is set, lets the number of slots follow the load, from
+	// Autoscale.Min on.
+	Autoscale Autoscale
+
+	// Control says what remote control may do (worker_enable_remote_control).
+	Control ControlMode
+
+	// SendTaskEvents sends the events of tasks from the start
+	// (worker_send_task_events, -E). Remote control can switch it.
+	SendTaskEvents bool
+
+	// WithoutHeartbeat sends no events about the worker itself, WithoutGossip
+	// listens to none, and WithoutMingle does not ask other workers, at the start,
+	// what was revoked: the options of "celery worker" of these names.
+	WithoutHeartbeat, WithoutGossip, WithoutMingle bool
+
+	// Redact are names of arguments, and of what is inside of them, whose values
+	// must not be seen in events, answers and logs, beside the usual ones; see
+	// package redact.
+	Redact []string
+
+	// PoolRestart is called for the command of that name, which asks a worker to
+	// load its code anew. Default: the command is refused.
+	PoolRestart func(context.Context) error
+
+	// Software and SoftwareVersion are what the worker calls itself in heartbeats.
+	// Default: the name of this library.
+	Software, SoftwareVersion string
 
 	// Middleware wraps every handler, the first one outermost.
 	Middleware []Middleware
@@ -256,8 +286,8 @@ func (c Config) normalise() (Config, error) {
 	}
 	seen := map[string]bool{}
 	for _, q := range c.Queues {
-		if q == "" || strings.ContainsRune(q, '\x06') {
-			fault("Queues has the name %q: want a name without control characters", q)
+		if err := checkQueue(q); err != nil {
+			fault("Queues has the name %q: %w", q, err)
 		}
 		if seen[q] {
 			fault("Queues names %q twice", q)
@@ -288,11 +318,21 @@ func (c Config) normalise() (Config, error) {
 		fault("Accept: %w", err)
 	}
 	faults = append(faults, c.Publishing.check()...)
+	if err := c.Autoscale.check(); err != nil {
+		fault("Autoscale is %w", err)
+	}
+	if c.Control < ControlFull || c.Control > ControlOff {
+		fault("Control is %d: want ControlFull, ControlHarmless or ControlOff", c.Control)
+	}
 	if err := errors.Join(faults...); err != nil {
 		return c, fmt.Errorf("worker configuration: %w", err)
 	}
 
 	c.Concurrency = orDefault(c.Concurrency, processors())
+	if c.Autoscale.Max > 0 {
+		c.Concurrency = c.Autoscale.Min
+	}
+	c.Software = or(c.Software, "evently-workers")
 	c.PrefetchMultiplier = orDefault(c.PrefetchMultiplier, 4)
 	c.MaxRedeliveries = orDefault(c.MaxRedeliveries, 3)
 	c.Grace = orDefault(c.Grace, 25*time.Second)

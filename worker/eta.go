@@ -1,7 +1,9 @@
 package worker
 
 import (
+	"cmp"
 	"container/heap"
+	"slices"
 	"sync"
 	"time"
 )
@@ -48,6 +50,17 @@ func (s *schedule) len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.heap)
+}
+
+// first returns the entries that are due first, at most so many.
+func (s *schedule) first(most int) []etaEntry {
+	s.mu.Lock()
+	entries := slices.Clone(s.heap)
+	s.mu.Unlock()
+	slices.SortFunc(entries, func(a, b etaEntry) int {
+		return cmp.Or(a.eta.Compare(b.eta), cmp.Compare(a.seq, b.seq))
+	})
+	return entries[:min(most, len(entries))]
 }
 
 // drain removes and returns everything.

@@ -27,6 +27,8 @@ func (w *Worker) execute(life lifecycle, r *request) {
 		return
 	}
 	r.log.Debug("task started")
+	w.totals.add(r.msg.Task)
+	w.eventStarted(r.msg)
 	began := w.now()
 	result, err, cause := w.call(life, r)
 	r.returned()
@@ -124,7 +126,9 @@ func (w *Worker) failUnrun(ctx context.Context, r *request, exc *protocol.Except
 		s.Result.Exception, s.Result.DateDone = exc, w.now()
 	}
 	w.fail(ctx, r, &s, exc, "")
-	_ = w.settle(ctx, "end a task that did not run", s)
+	if w.settle(ctx, "end a task that did not run", s) == nil {
+		w.eventFailed(r.msg, exc, "")
+	}
 }
 
 // call runs the handler within its time limits. The cause is that of the
@@ -231,10 +235,13 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 	}
 	o = w.follow(life.store, r, &s, o)
 	w.rejectFailure(r, &s, o, early)
-	w.count(log, o, s)
-	if err := w.settle(life.store, "settle a task", s); errors.Is(err, ErrLost) {
+	w.count(log, r, o, s)
+	switch err := w.settle(life.store, "settle a task", s); {
+	case errors.Is(err, ErrLost):
 		w.counts.lost.Add(1)
 		log.Warn("message was no longer ours when its task ended")
+	case err == nil:
+		w.eventEnded(r.msg, o, runtime)
 	}
 }
 

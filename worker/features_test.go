@@ -486,7 +486,7 @@ func TestRoutes(t *testing.T) {
 	if _, err := c.Send(context.Background(), canvas.New("mail.welcome").Set(canvas.Options{Queue: "elsewhere"})); err != nil || len(b.Queued("elsewhere")) != 1 {
 		t.Errorf("the option queue does not come before the routes (%v)", err)
 	}
-	if _, err := worker.NewClient(worker.ClientConfig{Publishing: worker.Publishing{Routes: []worker.Route{{Task: "[", Queue: "q"}, {}}}}); err == nil || strings.Count(err.Error(), "\n") < 2 {
+	if _, err := worker.NewClient(worker.ClientConfig{Publishing: worker.Publishing{Routes: []worker.Route{{Task: "[b-a]", Queue: "q"}, {}}}}); err == nil || strings.Count(err.Error(), "\n") < 2 {
 		t.Errorf("faults of a client: %v, want three", err)
 	}
 }

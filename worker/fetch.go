@@ -24,6 +24,7 @@ func (w *Worker) fetch(ctx, store context.Context) {
 				continue
 			}
 			known = true
+			w.mingle(store)
 		}
 		room := w.room()
 		if room == 0 {
@@ -102,6 +103,7 @@ func (w *Worker) accept(store context.Context, ds []Delivery) {
 			w.unknown(store, w.newRequest(d, m))
 			continue
 		}
+		w.eventReceived(m)
 		if m.ETA.After(w.now()) && !w.expired(m) && !w.revoked.covers(m) {
 			// Until it is due only the message is kept: there may be many.
 			r := &request{delivery: d}
@@ -160,7 +162,9 @@ func (w *Worker) revokeRequest(ctx context.Context, r *request, reason string) {
 		s.Result.Exception, s.Result.DateDone = exc, w.now()
 	}
 	w.memberFailed(r, &s, protocol.StateRevoked, exc)
-	_ = w.settle(ctx, "revoke a task", s)
+	if w.settle(ctx, "revoke a task", s) == nil {
+		w.eventRevoked(r.msg, reason)
+	}
 }
 
 // run gives requests to the pool, but for those that are not to run any more.

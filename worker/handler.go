@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"reflect"
 )
 
 // A Handler runs one task. Its error decides what becomes of the message: nil
@@ -36,13 +37,43 @@ type Middleware func(Handler) Handler
 //
 // For a task without arguments A is struct{}.
 func Func[A, R any](fn func(ctx context.Context, args A) (R, error)) Handler {
-	return HandlerFunc(func(ctx context.Context, t *Task) (any, error) {
-		var args A
-		if err := t.Bind(&args); err != nil {
-			return nil, err
-		}
-		return fn(ctx, args)
-	})
+	return typed[A, R](fn)
+}
+
+// typed is the Handler that Func makes.
+type typed[A, R any] func(ctx context.Context, args A) (R, error)
+
+func (fn typed[A, R]) Run(ctx context.Context, t *Task) (any, error) {
+	var args A
+	if err := t.Bind(&args); err != nil {
+		return nil, err
+	}
+	return fn(ctx, args)
+}
+
+// parameterNames are those of the positional arguments.
+func (fn typed[A, R]) parameterNames() (names []string) {
+	t := reflect.TypeFor[A]()
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	ps, err := parameters(t)
+	if err != nil {
+		return nil
+	}
+	for _, p := range ps {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// parameterNames returns the names of the positional arguments of a handler, nil
+// when only the handler knows them.
+func parameterNames(h Handler) []string {
+	if named, ok := h.(interface{ parameterNames() []string }); ok {
+		return named.parameterNames()
+	}
+	return nil
 }
 
 type taskKey struct{}

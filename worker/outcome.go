@@ -28,6 +28,12 @@ type outcome struct {
 	err        error         // for the log
 }
 
+// rejected reports whether the handler refused the message for good.
+func (o outcome) rejected() bool {
+	_, ok := errors.AsType[*RejectError](o.err)
+	return ok
+}
+
 // errPanic marks what a handler's panic is turned into.
 type errPanic struct {
 	value any

@@ -39,6 +39,10 @@ func (p *pool) add(rs ...*request) bool {
 	if p.closed {
 		return false
 	}
+	now := time.Now()
+	for _, r := range rs {
+		r.queued = now
+	}
 	p.ready = append(p.ready, rs...)
 	p.dispatch()
 	return true
@@ -124,6 +128,40 @@ func (p *pool) running() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.active)
+}
+
+// resize changes the number of slots, to one at least. What runs goes on: with
+// fewer slots nothing begins until enough has ended.
+func (p *pool) resize(slots int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.slots = max(slots, 1)
+	p.dispatch()
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
+// split returns those that run and those that wait for a slot.
+func (p *pool) split() (active, waiting []*request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for r := range p.active {
+		active = append(active, r)
+	}
+	return active, slices.Clone(p.ready)
+}
+
+// oldest is when the first in the row began to wait for a slot; zero when nobody
+// waits.
+func (p *pool) oldest() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.ready) == 0 {
+		return time.Time{}
+	}
+	return p.ready[0].queued
 }
 
 // requests are those that run or wait for a slot.

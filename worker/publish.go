@@ -54,6 +54,7 @@ func (p Publishing) check() (faults []error) {
 // publisher makes messages of what canvas plans.
 type publisher struct {
 	cfg     Publishing
+	routes  []route
 	origin  string // header "origin" of what this process publishes
 	replyTo string
 	now     func() time.Time
@@ -64,7 +65,7 @@ func newPublisher(cfg Publishing) *publisher {
 		cfg.DefaultQueue = "celery"
 	}
 	return &publisher{
-		cfg: cfg, origin: fmt.Sprintf("gen%d@%s", os.Getpid(), nodeName("%h")),
+		cfg: cfg, routes: prepare(cfg.Routes), origin: fmt.Sprintf("gen%d@%s", os.Getpid(), nodeName("%h")),
 		replyTo: uuid.NewString(), now: time.Now,
 	}
 }
@@ -130,9 +131,9 @@ func (p *publisher) publication(out canvas.Outgoing) (Publication, error) {
 }
 
 func (p *publisher) route(task string) (Route, bool) {
-	for _, r := range p.cfg.Routes {
+	for _, r := range p.routes {
 		if r.matches(task) {
-			return r, true
+			return r.Route, true
 		}
 	}
 	return Route{}, false

@@ -73,6 +73,26 @@ func (l *limiter) set(task, text string, every time.Duration) {
 	l.nudge()
 }
 
+// limit returns the limit of a task as it was given, "" for none.
+func (l *limiter) limit(task string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b := l.buckets[task]; b != nil && b.every > 0 {
+		return b.text
+	}
+	return ""
+}
+
+// requests are those that wait, in no order.
+func (l *limiter) requests() (rs []*request) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range l.buckets {
+		rs = append(rs, b.waiting...)
+	}
+	return rs
+}
+
 // hold takes a request in if its task has a limit.
 func (l *limiter) hold(r *request) bool {
 	l.mu.Lock()

@@ -23,6 +23,8 @@ type request struct {
 	acksEarly    bool
 	lastChance   bool // a further crash would be one too many
 
+	queued time.Time // for a slot; of the pool
+
 	mu         sync.Mutex
 	cancel     context.CancelCauseFunc // of the running handler
 	cause      error                   // ended before it ran
@@ -80,8 +82,9 @@ func (r *request) use(def definition, w *Worker) {
 	if h := r.msg.IgnoreResult; h != nil && *h {
 		r.ignoreResult = true
 	}
-	r.hard = firstSet(r.msg.HardTimeLimit, def.TimeLimit, w.cfg.TaskTimeLimit)
-	r.soft = firstSet(r.msg.SoftTimeLimit, def.SoftTimeLimit, w.cfg.TaskSoftTimeLimit)
+	soft, hard := w.timeLimits(def)
+	r.hard = firstSet(r.msg.HardTimeLimit, hard, w.cfg.TaskTimeLimit)
+	r.soft = firstSet(r.msg.SoftTimeLimit, soft, w.cfg.TaskSoftTimeLimit)
 	r.task.TimeLimit, r.task.SoftTimeLimit = r.hard, r.soft
 	if r.hard > 0 && r.soft >= r.hard {
 		r.soft = 0 // the hard limit comes first

@@ -1,10 +1,12 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,6 +65,15 @@ func (v *revocations) add(r Revocation) {
 			v.stamps[name][canonical(value)] = now
 		}
 	}
+}
+
+// list returns the ids, those that were revoked first in front.
+func (v *revocations) list() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(v.ids), func(a, b string) int {
+		return cmp.Or(v.ids[a].Compare(v.ids[b]), cmp.Compare(a, b))
+	})
 }
 
 // canonical writes a value in one form, so that equal values are equal texts.

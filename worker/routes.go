@@ -2,7 +2,6 @@ package worker
 
 import (
 	"fmt"
-	"path"
 	"regexp"
 
 	"github.com/evently/workers/worker/protocol"
@@ -30,24 +29,35 @@ func (r Route) check() error {
 	if r.Regexp != nil {
 		return nil
 	}
-	if _, err := path.Match(r.Task, ""); err != nil || r.Task == "" {
+	if _, err := glob(r.Task); err != nil || r.Task == "" {
 		return fmt.Errorf("a route has the pattern %q: want a task name, or one with * and ?", r.Task)
 	}
 	return nil
 }
 
-func (r Route) matches(task string) bool {
+// route is a Route that is ready for use.
+type route struct {
+	Route
+	pattern *regexp.Regexp // of the whole name; nil: only Task itself
+}
+
+func prepare(routes []Route) []route {
+	prepared := make([]route, len(routes))
+	for i, r := range routes {
+		prepared[i].Route = r
+		if re, err := glob(r.Task); err == nil && r.Regexp == nil {
+			prepared[i].pattern = re
+		}
+	}
+	return prepared
+}
+
+func (r route) matches(task string) bool {
 	if r.Regexp != nil {
 		at := r.Regexp.FindStringIndex(task)
 		return at != nil && at[0] == 0
 	}
-	if r.Task == task {
-		return true
-	}
-	// A slash is like any other letter in Python's fnmatch, and not in path's;
-	// no task name has one.
-	ok, _ := path.Match(r.Task, task)
-	return ok
+	return r.Task == task || r.pattern != nil && r.pattern.MatchString(task)
 }
 
 // RouteError tells that a message has nowhere to go: no queue is bound to its

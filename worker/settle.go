@@ -198,7 +198,9 @@ func (w *Worker) deduplicate(ctx context.Context, r *request, stored *protocol.R
 		s.Changes = Changes{}
 		s.DeadLetter = "what follows the task cannot be carried out"
 	}
-	_ = w.settle(ctx, "end a task that had succeeded", s)
+	if w.settle(ctx, "end a task that had succeeded", s) == nil && s.DeadLetter == "" {
+		w.eventSucceeded(r.msg, raw, 0)
+	}
 }
 
 // published reports whether a result has children: what was linked to the task

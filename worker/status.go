@@ -71,7 +71,7 @@ func (w *Worker) Status() Status {
 }
 
 // count notes and logs how a task ended.
-func (w *Worker) count(log *slog.Logger, o outcome, s Settlement) {
+func (w *Worker) count(log *slog.Logger, r *request, o outcome, s Settlement) {
 	if s.DeadLetter != "" {
 		w.counts.deadLettered.Add(1)
 		log = log.With("dead_letter", s.DeadLetter)
@@ -79,7 +79,7 @@ func (w *Worker) count(log *slog.Logger, o outcome, s Settlement) {
 	switch {
 	case o.state == protocol.StateRetry:
 		w.counts.retried.Add(1)
-		log.Warn("task will be retried", "countdown", o.countdown.Seconds(), "error", o.err)
+		log.Warn("task will be retried", "countdown", o.countdown.Seconds(), "error", w.told(r, o.err))
 	case o.state == protocol.StateSuccess:
 		w.counts.succeeded.Add(1)
 		log.Info("task succeeded")
@@ -90,10 +90,29 @@ func (w *Worker) count(log *slog.Logger, o outcome, s Settlement) {
 		log.Info("task replaced by another")
 	case o.state == protocol.StateFailure:
 		w.counts.failed.Add(1)
-		log.Error("task failed", "error", o.err)
+		log.Error("task failed", "error", w.told(r, o.err))
 	case o.requeue:
-		log.Warn("task requeued", "error", o.err)
+		log.Warn("task requeued", "error", w.told(r, o.err))
 	default:
 		log.Info("task ended")
 	}
+}
+
+// told is the text of an error of a handler, without the secrets that it may have
+// got from the arguments.
+func (w *Worker) told(r *request, err error) string {
+	if err == nil {
+		return ""
+	}
+	return w.redactor.Text(errorText(err), w.secrets(r.msg)...)
+}
+
+// errorText is the text of an error whose methods may panic.
+func errorText(err error) (text string) {
+	defer func() {
+		if recover() != nil {
+			text = "the error cannot be read"
+		}
+	}()
+	return err.Error()
 }

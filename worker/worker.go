@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redact"
 )
 
 // Worker consumes task messages and runs the registered handlers. Make one
@@ -41,6 +42,17 @@ type Worker struct {
 	begun    atomic.Bool
 	recycle  context.CancelFunc // ends Run as a stop does
 
+	remote    remote
+	events    *dispatcher
+	commands  map[string]command
+	redactor  *redact.Redactor
+	totals    totals
+	overrides overrides
+	queues    queueSet
+	scaler    *scaler     // nil: none
+	born      time.Time   // when Run began
+	shutdown  atomic.Bool // by remote control
+
 	consuming consuming
 	foreign   foreign
 	state     atomic.Int32
@@ -52,8 +64,9 @@ type Worker struct {
 // definition is a Definition with everything decided that New can decide.
 type definition struct {
 	Definition
-	handler Handler // with all middleware
-	name    string
+	handler    Handler // with all middleware
+	name       string
+	parameters []string // names of the positional arguments, as far as known
 }
 
 // New checks cfg and makes a Worker of it. Its error names every fault.
@@ -74,19 +87,26 @@ func New(cfg Config) (*Worker, error) {
 		revoked: newRevocations(),
 		pub:     newPublisher(cfg.Publishing),
 		stopNow: make(chan struct{}),
+
+		remote: newRemote(), commands: commands(), redactor: redact.New(cfg.Redact...),
 	}
+	w.queues.names = slices.Clone(cfg.Queues)
 	for name, d := range w.withBuiltins(cfg.Tasks) {
 		h := d.Handler
 		for _, m := range slices.Backward(cfg.Middleware) {
 			h = m(h)
 		}
-		w.tasks[name] = definition{Definition: d, handler: h, name: name}
+		w.tasks[name] = definition{Definition: d, handler: h, name: name, parameters: parameterNames(d.Handler)}
 		if every, err := ParseRate(d.RateLimit); err == nil && every > 0 && !cfg.DisableRateLimits {
 			w.limits.set(name, d.RateLimit, every)
 		}
 	}
 	w.eta = newSchedule()
 	w.pool = newPool(cfg.Concurrency)
+	if cfg.Autoscale.Max > 0 {
+		w.scaler = &scaler{low: cfg.Autoscale.Min, high: cfg.Autoscale.Max, status: w.load, resize: w.pool.resize}
+	}
+	w.events = newDispatcher(w)
 	return w, nil
 }
 
@@ -113,7 +133,8 @@ func (w *Worker) Run(ctx context.Context) error {
 		return fmt.Errorf("worker %s: %w", w.cfg.Name, err)
 	}
 	w.log.Info("worker starts", "node", w.cfg.Name, "queues", w.cfg.Queues, "concurrency", w.cfg.Concurrency, "tasks", len(w.tasks))
-	w.consuming.looked(w.now())
+	w.born = w.now()
+	w.consuming.looked(w.born)
 	w.state.Store(int32(StateRunning))
 
 	ctx, w.recycle = context.WithCancel(ctx)
@@ -129,9 +150,18 @@ func (w *Worker) Run(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error { return w.broker.Run(life.lease) })
 	g.Go(func() error { w.watch(ctx); return nil })
+	// Until the last task has ended, and before the connections do.
+	serving, silence := context.WithCancel(life.lease)
+	silent := make(chan struct{})
+	g.Go(func() error {
+		defer close(silent)
+		return w.serve(serving)
+	})
 	g.Go(func() error {
 		defer end.lease()
 		w.stop(life, end, w.consume(ctx, life, end))
+		silence()
+		<-silent
 		return nil
 	})
 	err = g.Wait()
@@ -151,6 +181,9 @@ func (w *Worker) consume(ctx context.Context, life lifecycle, end lifecycleEnds)
 	loops.Go(func() { w.releaseDue(ctx, life.accept) })
 	loops.Go(func() { w.releaseLimited(ctx, life.accept) })
 	loops.Go(func() { w.learnRevoked(ctx) })
+	if w.scaler != nil {
+		loops.Go(func() { w.autoscale(ctx) })
+	}
 	ended := make(chan struct{})
 	var cut sync.WaitGroup
 	cut.Go(func() {

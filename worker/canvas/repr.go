@@ -15,6 +15,33 @@ const (
 	reprLevels = 3
 )
 
+// ArgsRepr returns an array of positional arguments as Celery shows it in a
+// message (argsrepr), at most about 1024 characters long.
+func ArgsRepr(args protocol.Raw, tuple bool) string {
+	items, err := args.Elements()
+	if err != nil {
+		return "?"
+	}
+	return reprArgs(items, tuple)
+}
+
+// KwargsRepr does the same for an object of keyword arguments (kwargsrepr).
+func KwargsRepr(kwargs protocol.Raw) string {
+	fields, err := kwargs.Fields()
+	if err != nil {
+		return "?"
+	}
+	return reprKwargs(fields)
+}
+
+// SafeRepr returns any JSON value as Celery shows a result in an event, at most
+// about 1024 characters long.
+func SafeRepr(raw protocol.Raw) string {
+	r := repr{left: reprLength, levels: reprLevels}
+	r.value(raw, 0)
+	return r.String()
+}
+
 func reprArgs(args []protocol.Raw, tuple bool) string {
 	r := repr{left: reprLength, levels: reprLevels}
 	opening, closing := "[", "]"

@@ -60,7 +60,7 @@ func run() error {
 	}
 	w, err := worker.New(worker.Config{
 		Broker: broker, Tasks: maps.Clone(tasks), Concurrency: 1, ResultExtended: true, Logger: log,
-		Grace: 2 * time.Second,
+		AcksEarly: true, Grace: 2 * time.Second,
 	})
 	if err != nil {
 		return err

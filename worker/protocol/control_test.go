@@ -212,11 +212,15 @@ func cutTimestamp(body string) string {
 
 func TestEventsThatCannotBeWritten(t *testing.T) {
 	for name, fn := range map[string]func() ([]byte, error){
-		"no body":      func() ([]byte, error) { return protocol.EncodeEvents("worker.online", "w@h", "t") },
-		"no host":      func() ([]byte, error) { return protocol.EncodeEvents("worker.online", "", "t", []byte("{}")) },
-		"no key":       func() ([]byte, error) { return protocol.EncodeEvents("", "w@h", "t", []byte("{}")) },
-		"two in one":   func() ([]byte, error) { return protocol.EncodeEvents("worker.online", "w@h", "t", []byte("{}"), []byte("{}")) },
-		"broken field": func() ([]byte, error) { return protocol.AppendEvent(nil, &protocol.Event{Fields: []protocol.Field{{Name: "x", Value: protocol.Raw("{")}}}) },
+		"no body": func() ([]byte, error) { return protocol.EncodeEvents("worker.online", "w@h", "t") },
+		"no host": func() ([]byte, error) { return protocol.EncodeEvents("worker.online", "", "t", []byte("{}")) },
+		"no key":  func() ([]byte, error) { return protocol.EncodeEvents("", "w@h", "t", []byte("{}")) },
+		"two in one": func() ([]byte, error) {
+			return protocol.EncodeEvents("worker.online", "w@h", "t", []byte("{}"), []byte("{}"))
+		},
+		"broken field": func() ([]byte, error) {
+			return protocol.AppendEvent(nil, &protocol.Event{Fields: []protocol.Field{{Name: "x", Value: protocol.Raw("{")}}})
+		},
 	} {
 		if b, err := fn(); err == nil {
 			t.Errorf("%s: wrote %s", name, b)

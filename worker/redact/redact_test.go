@@ -61,6 +61,7 @@ func TestText(t *testing.T) {
 		"nothing to see: 17":                        "nothing to see: 17",
 		"{'otp': '123456', 'n': 1}":                 "{'otp': '[redacted]', 'n': 1}",
 		`{"user_token": "a\"b c", "n": 1}`:          `{"user_token": "[redacted]", "n": 1}`,
+		"[{'a': 1, 'otp': '12345...":                "[{'a': 1, 'otp': '[redacted]'",
 		"otp=123456&user=7":                         "otp=[redacted]&user=7",
 		"Password : hunter2, user: ann":             "Password : [redacted], user: ann",
 		"apiKey=>abc)":                              "apiKey=>[redacted])",

@@ -27,8 +27,9 @@ func newTextRules(rules [][]string) textRules {
 		names = append(names, strings.Join(rule, `[ _.\-]?`))
 	}
 	name := `[\pL\pN_.\-]*?(?:` + strings.Join(names, "|") + `)s?`
-	// A quoted value ends at its quote, another one where a word ends.
-	value := `(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s,;&'"(){}\[\]]+)`
+	// A quoted value ends at its quote, or where the text was cut; another one where
+	// a word ends.
+	value := `(?:'(?:[^'\\]|\\.)*'?|"(?:[^"\\]|\\.)*"?|[^\s,;&'"(){}\[\]]+)`
 	return textRules{named: regexp.MustCompile(`(?i)(^|[^\pL\pN])(` + name + `)(\\?['"]?\s*(?:=>|[:=])\s*)(` + value + `)`)}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -30,6 +31,7 @@ type Broker struct {
 
 	connsMu sync.Mutex
 	conns   *generation
+	open    openConns
 	slots   chan struct{} // one for each connection of the pool
 	masters masters       // what the Sentinels say, if there are any
 
@@ -47,7 +49,7 @@ type Broker struct {
 	outMu sync.Mutex
 	out   map[string]struct{} // claims that we answer for
 
-	peekers   []*peeker
+	peekers   peekers
 	ready     chan struct{} // a message may be waiting
 	polling   bool          // the server cannot block without taking
 	pollMu    sync.Mutex
@@ -97,16 +99,10 @@ func (b *Broker) Close() error {
 
 // Consume implements [worker.Broker].
 func (b *Broker) Consume(s worker.Session) error {
+	b.claiming.Lock()
+	defer b.claiming.Unlock()
 	b.session = s
-	b.lists = b.lists[:0]
-	b.peekers = nil
-	for _, step := range b.cfg.PrioritySteps {
-		for _, q := range s.Queues {
-			l := list{queue: q, key: b.listKey(q, step)}
-			b.lists = append(b.lists, l)
-			b.peekers = append(b.peekers, newPeeker(b, l.key))
-		}
-	}
+	b.setQueues(slices.Clone(s.Queues))
 	return nil
 }
 

@@ -21,11 +21,14 @@ const claimBytes = 8 << 20
 
 // Claim implements [worker.Broker].
 func (b *Broker) Claim(ctx context.Context, max int) ([]worker.Delivery, error) {
-	if len(b.lists) == 0 {
-		return nil, errNotConsuming
-	}
 	b.claiming.Lock()
 	defer b.claiming.Unlock()
+	if b.session.Node == "" {
+		return nil, errNotConsuming
+	}
+	if len(b.lists) == 0 {
+		return nil, nil // the last queue was cancelled
+	}
 	if !b.registered || b.suspect {
 		if err := b.register(ctx); err != nil {
 			return nil, fmt.Errorf("register as owner of claims: %w", err)
@@ -252,7 +255,7 @@ func (b *Broker) register(ctx context.Context) error {
 			return err
 		}
 		for _, q := range b.session.Queues {
-			if _, err := c.Do("SADD", b.keys.binding(q), q+b.cfg.Separator+b.cfg.Separator+q); err != nil {
+			if err := b.bindQueue(c, q); err != nil {
 				return err
 			}
 		}

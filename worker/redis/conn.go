@@ -23,11 +23,11 @@ func (b *Broker) newPool() *redigo.Pool {
 		DialContext: b.dial,
 		MaxIdle:     4,
 		IdleTimeout: 5 * time.Minute,
-		TestOnBorrowContext: func(_ context.Context, c redigo.Conn, last time.Time) error {
+		TestOnBorrowContext: func(ctx context.Context, c redigo.Conn, last time.Time) error {
 			if time.Since(last) < time.Second {
 				return nil
 			}
-			_, err := c.Do("PING")
+			_, err := redigo.DoContext(c, ctx, "PING")
 			return err
 		},
 	}
@@ -117,34 +117,42 @@ type generation struct {
 	pool *redigo.Pool
 	over context.Context // ends when the set is replaced
 	end  context.CancelFunc
+	open *openConns
+}
 
-	mu   sync.Mutex
-	open map[net.Conn]struct{}
+// openConns are the connections of all generations: one that was replaced may
+// still have some that wait for an answer.
+type openConns struct {
+	mu  sync.Mutex
+	all map[net.Conn]*generation
 }
 
 func (b *Broker) newGeneration() *generation {
-	g := &generation{pool: b.newPool(), open: map[net.Conn]struct{}{}}
+	g := &generation{pool: b.newPool(), open: &b.open}
 	g.over, g.end = context.WithCancel(context.Background())
 	return g
 }
 
 // track returns nc as a member of the generation, until it is closed.
 func (g *generation) track(nc net.Conn) net.Conn {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.open[nc] = struct{}{}
-	return &trackedConn{nc, g}
+	g.open.mu.Lock()
+	defer g.open.mu.Unlock()
+	if g.open.all == nil {
+		g.open.all = map[net.Conn]*generation{}
+	}
+	g.open.all[nc] = g
+	return &trackedConn{nc, g.open}
 }
 
 type trackedConn struct {
 	net.Conn
-	g *generation
+	open *openConns
 }
 
 func (c *trackedConn) Close() error {
-	c.g.mu.Lock()
-	delete(c.g.open, c.Conn)
-	c.g.mu.Unlock()
+	c.open.mu.Lock()
+	delete(c.open.all, c.Conn)
+	c.open.mu.Unlock()
 	return c.Conn.Close()
 }
 
@@ -154,13 +162,15 @@ func (g *generation) close() error {
 	return g.pool.Close()
 }
 
-// cut closes the connections under whoever uses them: what waits for an answer
-// fails at once.
-func (g *generation) cut() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for nc := range g.open {
-		_ = nc.Close() // it is given up
+// cut closes the connections of a generation, or with nil those of all, under
+// whoever uses them: what waits for an answer fails at once.
+func (o *openConns) cut(g *generation) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for nc, of := range o.all {
+		if g == nil || of == g {
+			_ = nc.Close() // it is given up
+		}
 	}
 }
 
@@ -171,7 +181,10 @@ func (b *Broker) current() *generation {
 }
 
 // Reset implements [worker.Broker].
-func (b *Broker) Reset() { b.replace(b.current(), true) }
+func (b *Broker) Reset() {
+	b.replace(b.current(), true)
+	b.open.cut(nil)
+}
 
 // replace begins a new generation after g, unless somebody was quicker.
 func (b *Broker) replace(g *generation, cut bool) {
@@ -184,7 +197,7 @@ func (b *Broker) replace(g *generation, cut bool) {
 	b.connsMu.Unlock()
 	_ = g.close() // of connections that are given up anyway
 	if cut {
-		g.cut()
+		b.open.cut(g)
 	}
 }
 

@@ -11,9 +11,7 @@ import (
 // Run implements [worker.Broker].
 func (b *Broker) Run(ctx context.Context) error {
 	var loops sync.WaitGroup
-	for _, p := range b.peekers {
-		loops.Go(func() { p.run(ctx) })
-	}
+	b.peekers.start(ctx)
 	if len(b.addr.sentinels) > 0 {
 		loops.Go(func() { b.every(ctx, followInterval, "ask the Sentinels", b.follow) })
 	}
@@ -27,6 +25,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	cut := context.AfterFunc(ctx, b.Reset) // what waits for an answer need not
 	defer cut()
 	loops.Wait()
+	b.peekers.loops.Wait()
 	b.unfollow()
 	b.leave()
 	return b.Close()

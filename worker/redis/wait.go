@@ -18,9 +18,7 @@ func (b *Broker) Wait(ctx context.Context) error {
 	if polling {
 		wait = b.cfg.PollInterval
 	} else {
-		for _, p := range b.peekers {
-			p.arm()
-		}
+		b.peekers.arm()
 	}
 	t := time.NewTimer(wait)
 	defer t.Stop()
@@ -47,9 +45,10 @@ func (b *Broker) signal() {
 // tail of a list to its own tail blocks while the list is empty and changes
 // nothing. Nothing is lost when its reply is.
 type peeker struct {
-	b     *Broker
-	key   string
-	armed chan struct{}
+	b      *Broker
+	key    string
+	armed  chan struct{}
+	cancel context.CancelFunc // nil before it runs
 }
 
 func newPeeker(b *Broker, key string) *peeker {

@@ -27,6 +27,7 @@ type Broker struct {
 	groups   map[string]protocol.Raw
 	steps    map[string]int // of the settlements of a claim
 	revoked  worker.Revocation
+	remote   remote
 	limits   map[string]time.Time
 	number   int
 	hold     bool

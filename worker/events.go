@@ -1,0 +1,323 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/evently/workers/worker/protocol"
+)
+
+const (
+	// heartbeatInterval is what receivers go by: a worker that was silent for twice
+	// as long is offline.
+	heartbeatInterval = 2 * time.Second
+	// flushInterval is how long a task event waits for others to go with it.
+	flushInterval = 50 * time.Millisecond
+	// Bounds of one batch, and of what waits while the broker is away.
+	batchEvents  = 100
+	batchBytes   = 256 << 10
+	bufferEvents = 20_000
+)
+
+// taskEvent is an event that is not written yet: what it says is worked out when
+// it goes, off the path of the tasks.
+type taskEvent struct {
+	kind   string
+	at     time.Time
+	clock  int64
+	fields func() []protocol.Field
+}
+
+// dispatcher sends the events of a worker (celery.events.dispatcher).
+type dispatcher struct {
+	emit     func(context.Context, ...Emission) error
+	log      *slog.Logger
+	node     string
+	pid      int
+	clock    *clock
+	now      func() time.Time
+	status   func() (active int, processed int64)
+	software []protocol.Field // of the worker, in every heartbeat
+	beats    bool             // heartbeats are sent
+
+	tasks atomic.Bool // task events are sent
+
+	mu      sync.Mutex
+	buffer  []taskEvent
+	urgent  []Emission // worker events, each on its own
+	dropped int
+	joined  bool
+	wake    chan struct{} // capacity 1
+}
+
+func newDispatcher(w *Worker) *dispatcher {
+	quoted := func(s string) protocol.Raw { b, _ := protocol.Marshal(s); return b } // a string always can be
+	d := &dispatcher{
+		emit: w.broker.Emit, log: w.log, node: w.cfg.Name, pid: os.Getpid(), clock: &w.remote.clock, now: w.now,
+		status: func() (int, int64) { return w.pool.running(), w.totals.all() },
+		beats:  !w.cfg.WithoutHeartbeat,
+		software: []protocol.Field{
+			{Name: "sw_ident", Value: quoted(w.cfg.Software)},
+			{Name: "sw_ver", Value: quoted(w.cfg.SoftwareVersion)},
+			{Name: "sw_sys", Value: quoted(system())},
+		},
+		wake: make(chan struct{}, 1),
+	}
+	d.tasks.Store(w.cfg.SendTaskEvents)
+	return d
+}
+
+// system is the name of the operating system as Python has it.
+func system() string {
+	if runtime.GOOS == "darwin" {
+		return "Darwin"
+	}
+	return strings.ToUpper(runtime.GOOS[:1]) + runtime.GOOS[1:]
+}
+
+// task notes an event of a task, if those are sent. fields is called later, by
+// another goroutine.
+func (d *dispatcher) task(kind string, fields func() []protocol.Field) {
+	if !d.tasks.Load() {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.buffer) >= bufferEvents {
+		d.dropped++ // the newest: what is there is in the right order
+		return
+	}
+	// Under the lock, so that the order of the clock is that of the buffer.
+	d.buffer = append(d.buffer, taskEvent{kind, d.now(), d.clock.forward(), fields})
+	if len(d.buffer) == 1 || len(d.buffer) == batchEvents {
+		d.nudge()
+	}
+}
+
+func (d *dispatcher) nudge() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// worker sends an event of the worker itself, soon.
+func (d *dispatcher) worker(kind string, fields ...protocol.Field) {
+	e, err := d.workerEvent(kind, fields)
+	if err != nil {
+		d.log.Error("event cannot be written", "event", kind, "error", err)
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.urgent) < backlog {
+		d.urgent = append(d.urgent, e)
+	}
+	d.nudge()
+}
+
+func (d *dispatcher) workerEvent(kind string, fields []protocol.Field) (Emission, error) {
+	body, err := d.body(kind, d.now(), d.clock.forward(), fields)
+	if err != nil {
+		return Emission{}, err
+	}
+	key := protocol.EventRoutingKey(kind)
+	raw, err := protocol.EncodeEvents(key, d.node, uuid.NewString(), body)
+	return Emission{RoutingKey: key, Raw: raw}, err
+}
+
+func (d *dispatcher) body(kind string, at time.Time, clock int64, fields []protocol.Field) ([]byte, error) {
+	_, offset := at.Zone()
+	// Python divides as floor does; a zone of a half hour counts as that below.
+	west := -offset
+	hours := west / 3600
+	if west%3600 < 0 {
+		hours--
+	}
+	return protocol.AppendEvent(nil, &protocol.Event{
+		Type: kind, Hostname: d.node, UTCOffset: hours, PID: d.pid, Clock: clock, Timestamp: at, Fields: fields,
+	})
+}
+
+// state are the fields of online, heartbeat and offline.
+func (d *dispatcher) state() []protocol.Field {
+	active, processed := d.status()
+	return append([]protocol.Field{
+		{Name: "freq", Value: protocol.Raw("2.0")},
+		{Name: "active", Value: strconv.AppendInt(nil, int64(active), 10)},
+		{Name: "processed", Value: strconv.AppendInt(nil, processed, 10)},
+		{Name: "loadavg", Value: loadAverage()},
+	}, d.software...)
+}
+
+// online announces the worker, when it begins to hear others and after each
+// break.
+func (d *dispatcher) online() {
+	d.mu.Lock()
+	d.joined = true
+	d.mu.Unlock()
+	if d.beats {
+		d.worker("worker-online", d.state()...)
+	}
+}
+
+func (d *dispatcher) heartbeat() {
+	d.mu.Lock()
+	joined := d.joined
+	d.mu.Unlock()
+	if joined {
+		d.worker("worker-heartbeat", d.state()...)
+	}
+}
+
+// run sends what is noted, and heartbeats, until ctx ends; then it says goodbye.
+func (d *dispatcher) run(ctx context.Context) {
+	var beat <-chan time.Time
+	if d.beats {
+		t := time.NewTicker(heartbeatInterval)
+		defer t.Stop()
+		beat = t.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			d.goodbye(ctx)
+			return
+		case <-beat:
+			d.heartbeat()
+		case <-d.wake:
+		}
+		d.flush(ctx)
+		if d.waiting() {
+			// A batch is filling.
+			t := time.NewTimer(flushInterval)
+			select {
+			case <-ctx.Done():
+			case <-t.C:
+				d.flushAll(ctx)
+			case <-d.wake:
+				d.nudge()
+			}
+			t.Stop()
+		}
+	}
+}
+
+func (d *dispatcher) waiting() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.buffer) > 0
+}
+
+// flush sends the worker events, and full batches.
+func (d *dispatcher) flush(ctx context.Context) {
+	d.mu.Lock()
+	urgent := d.urgent
+	d.urgent = nil
+	full := len(d.buffer) >= batchEvents
+	d.mu.Unlock()
+	if len(urgent) > 0 {
+		d.send(ctx, urgent...)
+	}
+	if full {
+		d.flushAll(ctx)
+	}
+}
+
+// flushAll sends every event that is noted.
+func (d *dispatcher) flushAll(ctx context.Context) {
+	d.mu.Lock()
+	events, dropped := d.buffer, d.dropped
+	d.buffer, d.dropped = nil, 0
+	d.mu.Unlock()
+	if dropped > 0 {
+		d.log.Warn("events were dropped: more than can be sent", "events", dropped)
+	}
+	var batch [][]byte
+	size := 0
+	send := func() {
+		if len(batch) == 0 {
+			return
+		}
+		raw, err := protocol.EncodeEvents(protocol.MultiRoutingKey, d.node, uuid.NewString(), batch...)
+		if err != nil {
+			d.log.Error("events cannot be written", "error", err)
+		} else {
+			d.send(ctx, Emission{RoutingKey: protocol.MultiRoutingKey, Raw: raw})
+		}
+		batch, size = nil, 0
+	}
+	for _, e := range events {
+		body, err := d.body(e.kind, e.at, e.clock, e.fields())
+		if err != nil {
+			d.log.Error("event cannot be written", "event", e.kind, "error", err)
+			continue
+		}
+		if batch, size = append(batch, body), size+len(body); len(batch) == batchEvents || size >= batchBytes {
+			send()
+		}
+	}
+	send()
+}
+
+// sendPatience bounds one sending: events are worth no more, and a stop must not
+// wait for them.
+const sendPatience = time.Second
+
+func (d *dispatcher) send(ctx context.Context, es ...Emission) {
+	ctx, cancel := context.WithTimeout(ctx, sendPatience)
+	defer cancel()
+	if err := d.emit(ctx, es...); err != nil {
+		d.log.Debug("events got lost", "events", len(es), "error", err)
+	}
+}
+
+// goodbyePatience is what the last events of a worker may cost it.
+const goodbyePatience = 500 * time.Millisecond
+
+// goodbye sends what is left, and that the worker is offline.
+func (d *dispatcher) goodbye(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyePatience)
+	defer cancel()
+	d.flush(ctx)
+	d.flushAll(ctx)
+	d.mu.Lock()
+	joined := d.joined
+	d.mu.Unlock()
+	if !joined || !d.beats {
+		return
+	}
+	if e, err := d.workerEvent("worker-offline", d.state()); err == nil {
+		d.send(ctx, e)
+	}
+}
+
+// loadAverage is that of the system over 1, 5 and 15 minutes; zeros where it is
+// not known.
+func loadAverage() protocol.Raw {
+	none := protocol.Raw("[0.0, 0.0, 0.0]")
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return none
+	}
+	f := strings.Fields(string(text))
+	if len(f) < 3 {
+		return none
+	}
+	for _, n := range f[:3] {
+		if _, err := strconv.ParseFloat(n, 64); err != nil {
+			return none
+		}
+	}
+	return protocol.Raw(fmt.Sprintf("[%s, %s, %s]", f[0], f[1], f[2]))
+}

@@ -1,0 +1,125 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/evently/workers/worker/protocol"
+)
+
+// heard looks at the event of a worker. Python workers elect one of them for a
+// task by counting the answers of all that they know, so each call for an
+// election is acknowledged; this worker stands for none.
+func (w *Worker) heard(raw []byte) {
+	e, err := w.decoder.DecodeEvent(raw)
+	if err != nil {
+		w.log.Debug("event of a worker cannot be read", "error", err)
+		return
+	}
+	if e.Hostname == w.cfg.Name && e.PID == w.events.pid {
+		return
+	}
+	w.remote.clock.adjust(e.Clock)
+	if e.Type == "worker-elect" {
+		var id string
+		if protocol.Unmarshal(e.Field("id"), &id) == nil {
+			w.events.worker("worker-elect-ack", protocol.Field{Name: "id", Value: e.Field("id")})
+		}
+	}
+}
+
+// minglePatience is how long a worker that starts waits for the others to tell
+// what was revoked, as in Celery.
+const minglePatience = time.Second
+
+// mingle asks the other workers what was revoked (celery.worker.consumer.mingle).
+// Nobody need answer; when nobody is there it takes no time.
+func (w *Worker) mingle(ctx context.Context) {
+	if w.cfg.WithoutMingle || w.cfg.Control == ControlOff {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, minglePatience)
+	defer cancel()
+	arguments, err := protocol.Marshal(map[string]any{"from_node": w.cfg.Name, "revoked": map[string]any{}})
+	if err != nil {
+		w.log.Error("cannot ask other workers", "error", err)
+		return
+	}
+	request := &protocol.ControlRequest{
+		Method: "hello", Arguments: arguments, Clock: w.remote.clock.forward(),
+		Ticket: uuid.NewString(), ReplyTo: protocol.ReplyTo{Exchange: "reply.celery.pidbox", RoutingKey: uuid.NewString()},
+	}
+	raw, err := protocol.EncodeControl(request, uuid.NewString(), w.now().Add(minglePatience))
+	if err != nil {
+		w.log.Error("cannot ask other workers", "error", err)
+		return
+	}
+	var nodes []string
+	err = w.broker.Ask(ctx, raw, request.ReplyTo.RoutingKey, func(raw []byte) {
+		reply, err := w.decoder.DecodeReply(raw)
+		if err != nil || reply.Ticket != request.Ticket || reply.Node == w.cfg.Name {
+			return
+		}
+		w.remote.clock.adjust(reply.Clock)
+		var told struct {
+			Revoked protocol.Raw `json:"revoked"`
+			Clock   int64        `json:"clock"`
+		}
+		if protocol.Unmarshal(reply.Value, &told) != nil {
+			return
+		}
+		w.remote.clock.adjust(told.Clock)
+		w.revoked.add(Revocation{IDs: revokedIDs(told.Revoked)})
+		nodes = append(nodes, reply.Node)
+	})
+	if err != nil {
+		w.log.Debug("other workers could not be asked", "error", err)
+	}
+	if len(nodes) > 0 {
+		w.log.Info("synchronised with other workers", "nodes", nodes)
+	}
+}
+
+// revokedIDs reads what a worker says that was revoked: a list of ids, or before
+// Celery 5.7 an object of them with the time of each on the clock of that host,
+// which means nothing here.
+func revokedIDs(raw protocol.Raw) (ids []string) {
+	if protocol.Unmarshal(raw, &ids) == nil {
+		return ids[:min(len(ids), revokesMax)]
+	}
+	fields, err := raw.Fields()
+	if err != nil {
+		return nil
+	}
+	ids = ids[:0]
+	for _, f := range fields[:min(len(fields), revokesMax)] {
+		ids = append(ids, f.Name)
+	}
+	return ids
+}
+
+// revokesMax bounds what one worker is told by another (CELERY_WORKER_REVOKES_MAX).
+const revokesMax = 50_000
+
+// hello answers a worker that starts.
+func (w *Worker) hello(args arguments) (any, error) {
+	var from string
+	if err := args.required("hello", "from_node", &from); err != nil {
+		return nil, err
+	}
+	if from == w.cfg.Name {
+		return nil, nil // our own question
+	}
+	var revoked protocol.Raw
+	if err := args.optional("hello", "revoked", &revoked); err != nil {
+		return nil, err
+	}
+	w.revoked.add(Revocation{IDs: revokedIDs(revoked)})
+	ids := w.revoked.list()
+	return struct {
+		Revoked []string `json:"revoked"`
+		Clock   int64    `json:"clock"`
+	}{ids[max(0, len(ids)-revokesMax):], w.remote.clock.forward()}, nil
+}

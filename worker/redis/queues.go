@@ -1,0 +1,128 @@
+package redis
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	redigo "github.com/gomodule/redigo/redis"
+)
+
+// peekers are those of all lists. They run from Run on, or from when their queue
+// was added, until it is cancelled.
+type peekers struct {
+	mu    sync.Mutex
+	all   map[string]*peeker // by key
+	ctx   context.Context    // of Run; nil before
+	loops sync.WaitGroup
+}
+
+// start lets all peekers run, until ctx ends.
+func (p *peekers) start(ctx context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ctx = ctx
+	for _, one := range p.all {
+		p.launch(one)
+	}
+}
+
+// launch runs one peeker; p.mu is held.
+func (p *peekers) launch(one *peeker) {
+	ctx, cancel := context.WithCancel(p.ctx)
+	one.cancel = cancel
+	p.loops.Go(func() {
+		defer cancel()
+		one.run(ctx)
+	})
+}
+
+// set makes the peekers those of the given lists.
+func (p *peekers) set(b *Broker, lists []list) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	wanted := map[string]*peeker{}
+	for _, l := range lists {
+		one := p.all[l.key]
+		if one == nil {
+			one = newPeeker(b, l.key)
+			if p.ctx != nil && p.ctx.Err() == nil {
+				p.launch(one)
+			}
+		}
+		wanted[l.key] = one
+	}
+	for key, one := range p.all {
+		if wanted[key] == nil && one.cancel != nil {
+			one.cancel()
+		}
+	}
+	p.all = wanted
+}
+
+// arm lets all peekers look again.
+func (p *peekers) arm() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, one := range p.all {
+		one.arm()
+	}
+}
+
+// consumed returns the lists that are consumed now.
+func (b *Broker) consumed() []list {
+	b.claiming.Lock()
+	defer b.claiming.Unlock()
+	return b.lists
+}
+
+// setQueues makes queues those that are consumed; b.claiming is held, or nobody
+// claims yet.
+func (b *Broker) setQueues(queues []string) {
+	b.session.Queues = queues
+	lists := make([]list, 0, len(queues)*len(b.cfg.PrioritySteps))
+	for _, step := range b.cfg.PrioritySteps {
+		for _, q := range queues {
+			lists = append(lists, list{queue: q, key: b.listKey(q, step)})
+		}
+	}
+	b.lists = lists
+	b.peekers.set(b, lists)
+}
+
+// AddQueue implements [worker.Remote].
+func (b *Broker) AddQueue(ctx context.Context, queue string) (bool, error) {
+	b.claiming.Lock()
+	if b.session.Node == "" {
+		b.claiming.Unlock()
+		return false, errNotConsuming
+	}
+	known := slices.Contains(b.session.Queues, queue)
+	if !known {
+		b.setQueues(append(slices.Clone(b.session.Queues), queue))
+	}
+	b.claiming.Unlock()
+	if known {
+		return false, nil
+	}
+	b.signal() // a message may be waiting there
+	return true, b.do(ctx, func(c redigo.Conn) error { return b.bindQueue(c, queue) })
+}
+
+// bindQueue enters a queue into the routing table of its exchange.
+func (b *Broker) bindQueue(c redigo.Conn, queue string) error {
+	_, err := c.Do("SADD", b.keys.binding(queue), queue+b.cfg.Separator+b.cfg.Separator+queue)
+	return err
+}
+
+// CancelQueue implements [worker.Remote]. What was claimed from the queue stays
+// claimed and runs.
+func (b *Broker) CancelQueue(_ context.Context, queue string) (bool, error) {
+	b.claiming.Lock()
+	defer b.claiming.Unlock()
+	if !slices.Contains(b.session.Queues, queue) {
+		return false, nil
+	}
+	b.setQueues(slices.DeleteFunc(slices.Clone(b.session.Queues), func(q string) bool { return q == queue }))
+	return true, nil
+}

@@ -1,0 +1,183 @@
+package workertest
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// remote is what workers say to each other through a Broker in memory.
+type remote struct {
+	listeners []*listener
+	events    []worker.Emission
+	requests  [][]byte            // broadcast without a wish for an answer
+	replies   map[string][][]byte // by routing key
+}
+
+type listener struct {
+	worker.Listening
+	queue chan func()
+}
+
+// Events returns the events that were emitted.
+func (b *Broker) Events() []worker.Emission {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.remote.events)
+}
+
+// Broadcasts returns the requests of remote control that [worker.Backend.Broadcast]
+// got.
+func (b *Broker) Broadcasts() [][]byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.remote.requests)
+}
+
+// Listen implements [worker.Remote].
+func (b *Broker) Listen(ctx context.Context, l worker.Listening) error {
+	one := &listener{Listening: l, queue: make(chan func(), 1000)}
+	b.mu.Lock()
+	b.remote.listeners = append(b.remote.listeners, one)
+	b.mu.Unlock()
+	defer func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.remote.listeners = slices.DeleteFunc(b.remote.listeners, func(o *listener) bool { return o == one })
+	}()
+	l.Joined()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case call := <-one.queue:
+			call()
+		}
+	}
+}
+
+// Reply implements [worker.Remote].
+func (b *Broker) Reply(_ context.Context, to protocol.ReplyTo, raw []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.remote.replies == nil {
+		b.remote.replies = map[string][][]byte{}
+	}
+	b.remote.replies[to.RoutingKey] = append(b.remote.replies[to.RoutingKey], raw)
+	b.wake()
+	return nil
+}
+
+// Replies returns the answers to a routing key.
+func (b *Broker) Replies(routingKey string) [][]byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.remote.replies[routingKey])
+}
+
+// Emit implements [worker.Backend].
+func (b *Broker) Emit(_ context.Context, es ...worker.Emission) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.remote.events = append(b.remote.events, es...)
+	for _, e := range es {
+		for _, l := range b.remote.listeners {
+			if l.Event != nil && len(e.RoutingKey) > 7 && e.RoutingKey[:7] == "worker." {
+				l.tell(func() { l.Event(e.Raw) })
+			}
+		}
+	}
+	b.wake()
+	return nil
+}
+
+func (l *listener) tell(call func()) {
+	select {
+	case l.queue <- call:
+	default: // gone, or too slow
+	}
+}
+
+// Broadcast implements [worker.Backend].
+func (b *Broker) Broadcast(_ context.Context, request []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.remote.requests = append(b.remote.requests, request)
+	b.broadcast(request)
+	return nil
+}
+
+func (b *Broker) broadcast(request []byte) (receivers int) {
+	for _, l := range b.remote.listeners {
+		if l.Request != nil {
+			l.tell(func() { l.Request(request) })
+			receivers++
+		}
+	}
+	return receivers
+}
+
+// Ask implements [worker.Remote].
+func (b *Broker) Ask(ctx context.Context, request []byte, routingKey string, receive func(raw []byte)) error {
+	b.mu.Lock()
+	n := b.broadcast(request)
+	b.mu.Unlock()
+	for got := 0; got < n; {
+		changed := b.Changed()
+		for _, raw := range b.Replies(routingKey)[got:] {
+			receive(raw)
+			got++
+		}
+		if got >= n {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+	return nil
+}
+
+// AddQueue implements [worker.Remote].
+func (b *Broker) AddQueue(_ context.Context, queue string) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if slices.Contains(b.session.Queues, queue) {
+		return false, nil
+	}
+	b.session.Queues = append(slices.Clone(b.session.Queues), queue)
+	b.wake()
+	return true, nil
+}
+
+// CancelQueue implements [worker.Remote].
+func (b *Broker) CancelQueue(_ context.Context, queue string) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := len(b.session.Queues)
+	b.session.Queues = slices.DeleteFunc(slices.Clone(b.session.Queues), func(q string) bool { return q == queue })
+	return len(b.session.Queues) < before, nil
+}
+
+// Depth implements [worker.Remote].
+func (b *Broker) Depth(context.Context) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for _, q := range b.session.Queues {
+		for _, l := range b.lists[q] {
+			n += len(l)
+		}
+	}
+	return n, nil
+}
+
+// Info implements [worker.Remote].
+func (b *Broker) Info() worker.BrokerInfo {
+	return worker.BrokerInfo{Transport: "memory", Hostname: "localhost", VirtualHost: "0", URL: "memory://", ConnectTimeout: time.Second}
+}
