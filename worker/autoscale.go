@@ -33,8 +33,8 @@ type scaler struct {
 	mu        sync.Mutex
 	low, high int
 	busySince time.Time // all slots are busy and something waits; zero: not so
-	lastPeak  time.Time // that peak slots were in use
-	peak      int
+	window    time.Time // of scaleKeepAlive: when it began
+	peak      int       // of the requests that ran or waited since then
 
 	status func() load
 	resize func(int)
@@ -100,19 +100,20 @@ func (s *scaler) target(now time.Time, l load) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	used := l.running + l.waiting
-	if used >= s.peak || s.lastPeak.IsZero() {
-		s.peak, s.lastPeak = used, now
+	if s.window.IsZero() {
+		s.window = now
 	}
+	s.peak = max(s.peak, used)
 	backlog := l.waiting + l.depth
 	if l.running < l.slots || backlog == 0 {
 		s.busySince = time.Time{}
-		if now.Sub(s.lastPeak) < scaleKeepAlive {
+		if now.Sub(s.window) < scaleKeepAlive {
 			return l.slots
 		}
-		// What the last half minute has used; half of the rest at once, lest a pause
-		// between two rushes costs them all.
+		// What the window has used; half of the rest at once, lest a pause between
+		// two rushes costs them all.
 		keep := max(s.peak, s.low)
-		s.peak, s.lastPeak = used, now
+		s.window, s.peak = now, used
 		if keep >= l.slots {
 			return l.slots
 		}

@@ -233,6 +233,9 @@ type Publication struct {
 	Queue, Exchange, RoutingKey string
 	Priority                    int // 0..9, as in the message; 0 is served first
 	Raw                         []byte
+	// Sent is the event that tells of the publication, or nil. It is the caller
+	// that emits it, when the message is on its way.
+	Sent *Emission
 }
 
 // DeadLetter is a message that was set aside for a person.

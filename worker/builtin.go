@@ -66,7 +66,7 @@ func (w *Worker) canvasTask(ctx context.Context, t *Task) (any, error) {
 	if err == nil {
 		var changes Changes
 		if changes, err = w.pub.changes(plan); err == nil {
-			err = w.broker.Publish(ctx, changes)
+			err = w.publish(ctx, changes)
 		}
 	}
 	if e, ok := errors.AsType[*canvas.TaskError](err); ok {
@@ -177,7 +177,7 @@ func (w *Worker) chordUnlock(ctx context.Context, t *Task) (any, error) {
 	m := *t.Message
 	m.Chord = in.Callback
 	body, revoke := w.chordBody(ctx, CompleteChord{Part: canvas.ChordPart{Message: &m, Entry: canvas.MemberEntry{GroupID: in.Group}}, Joined: joined})
-	if err := w.broker.Publish(ctx, body.Changes); err != nil {
+	if err := w.publish(ctx, body.Changes); err != nil {
 		return nil, Retry(err)
 	}
 	w.revoke(ctx, revoke)

@@ -55,6 +55,9 @@ func (c *Client) Send(ctx context.Context, s *canvas.Signature) (*AsyncResult, e
 	if err := c.backend.Publish(ctx, changes); err != nil {
 		return nil, fmt.Errorf("send: %w", err)
 	}
+	if es := sent(changes.Publish); len(es) > 0 {
+		_ = c.backend.Emit(ctx, es...) // the task is on its way, told or not
+	}
 	return c.handle(plan.Handle)
 }
 
@@ -75,9 +78,15 @@ func (c *Client) Group(ctx context.Context, id string) (*AsyncResult, error) {
 	return c.handle(outer.Result)
 }
 
-// Revoke keeps tasks from running. One that runs already goes on.
+// Revoke keeps tasks from running, in all workers. One that runs already goes on.
 func (c *Client) Revoke(ctx context.Context, ids ...string) error {
-	return c.backend.Revoke(ctx, Revocation{IDs: ids})
+	return revokeEverywhere(ctx, c.backend, c.pub.clock, Revocation{IDs: ids}, false)
+}
+
+// Terminate keeps tasks from running, and ends those that run: a worker of this
+// kind ends their contexts, a Python worker the process.
+func (c *Client) Terminate(ctx context.Context, ids ...string) error {
+	return revokeEverywhere(ctx, c.backend, c.pub.clock, Revocation{IDs: ids}, true)
 }
 
 // RevokeByStamps keeps all tasks from running that carry one of the values under
@@ -93,7 +102,7 @@ func (c *Client) RevokeByStamps(ctx context.Context, stamps map[string][]any) er
 			r.Stamps[name] = append(r.Stamps[name], raw)
 		}
 	}
-	return c.backend.Revoke(ctx, r)
+	return revokeEverywhere(ctx, c.backend, c.pub.clock, r, false)
 }
 
 func (c *Client) handle(tuple protocol.Raw) (*AsyncResult, error) {

@@ -36,12 +36,7 @@ func terminateCommand(ctx context.Context, w *Worker, args arguments) (any, erro
 func (w *Worker) revokeTasks(ctx context.Context, ids []string, terminate bool) (any, error) {
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
-	ended, err := w.Revoke(ctx, Revocation{IDs: ids}, terminate)
-	if err != nil {
-		// Here it counts already; what failed is that others and the future learn
-		// of it.
-		w.log.Error("revocation is known to this worker alone", "error", err)
-	}
+	ended := w.revokeHere(ctx, Revocation{IDs: ids}, terminate)
 	if !terminate {
 		return ok(fmt.Sprintf("tasks %s flagged as revoked", pythonSet(ids))), nil
 	}
@@ -80,10 +75,7 @@ func revokeByStampsCommand(ctx context.Context, w *Worker, args arguments) (any,
 	if err != nil {
 		return nil, err
 	}
-	ended, err := w.Revoke(ctx, r, terminate)
-	if err != nil {
-		w.log.Error("revocation is known to this worker alone", "error", err)
-	}
+	ended := w.revokeHere(ctx, r, terminate)
 	text := "headers " + canvas.Repr(headers)
 	switch {
 	case !terminate:

@@ -173,7 +173,7 @@ func (b *bench) send(t *testing.T, task string, change ...func(*protocol.Message
 			t.Fatalf("mark: %v", err)
 		}
 	}
-	b.Push("q", m.Priority, raw)
+	b.Push(m.RoutingKey, m.Priority, raw)
 	return m.ID
 }
 

@@ -126,6 +126,19 @@ func (d *dispatcher) worker(kind string, fields ...protocol.Field) {
 	d.nudge()
 }
 
+// sent sends events that are written already.
+func (d *dispatcher) sent(es []Emission) {
+	if len(es) == 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.urgent) < backlog {
+		d.urgent = append(d.urgent, es...)
+	}
+	d.nudge()
+}
+
 func (d *dispatcher) workerEvent(kind string, fields []protocol.Field) (Emission, error) {
 	body, err := d.body(kind, d.now(), d.clock.forward(), fields)
 	if err != nil {
@@ -137,16 +150,20 @@ func (d *dispatcher) workerEvent(kind string, fields []protocol.Field) (Emission
 }
 
 func (d *dispatcher) body(kind string, at time.Time, clock int64, fields []protocol.Field) ([]byte, error) {
-	_, offset := at.Zone()
-	// Python divides as floor does; a zone of a half hour counts as that below.
-	west := -offset
-	hours := west / 3600
-	if west%3600 < 0 {
+	return protocol.AppendEvent(nil, &protocol.Event{
+		Type: kind, Hostname: d.node, UTCOffset: hoursWest(at), PID: d.pid, Clock: clock, Timestamp: at, Fields: fields,
+	})
+}
+
+// hoursWest is the zone of an event: Python divides as floor does, so that a zone
+// of a half hour counts as that below.
+func hoursWest(t time.Time) int {
+	_, east := t.Zone()
+	hours := -east / 3600
+	if -east%3600 < 0 {
 		hours--
 	}
-	return protocol.AppendEvent(nil, &protocol.Event{
-		Type: kind, Hostname: d.node, UTCOffset: hours, PID: d.pid, Clock: clock, Timestamp: at, Fields: fields,
-	})
+	return hours
 }
 
 // state are the fields of online, heartbeat and offline.

@@ -360,7 +360,18 @@ func (w *Worker) publication(r *request, o outcome) (*Publication, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Publication{Queue: r.delivery.Queue, Priority: r.msg.Priority, Raw: raw}, nil
+	p := &Publication{Queue: r.delivery.Queue, RoutingKey: r.delivery.Queue, Priority: r.msg.Priority, Raw: raw}
+	if w.cfg.SendSentEvent {
+		next := *m
+		next.Retries, next.ETA = r.msg.Retries+1, opts.ETA
+		if opts.Retries != nil {
+			next.Retries = *opts.Retries
+		}
+		if p.Sent, err = w.pub.sentEvent(&next, *p); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
 }
 
 // again returns the message of a retry as far as its handler has changed it.

@@ -3,12 +3,14 @@ package worker
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redact"
 )
 
 // Publishing says how tasks are published, by a [Client] and by a [Worker] for
@@ -35,6 +37,10 @@ type Publishing struct {
 	// nothing (task_serializer, task_compression). Default: JSON, not compressed.
 	Encoding protocol.EncodeOptions
 
+	// SendSentEvent tells of every publication by an event
+	// (task_send_sent_event).
+	SendSentEvent bool
+
 	// CanvasLimits bound what a signature may unfold to.
 	CanvasLimits canvas.Limits
 }
@@ -58,6 +64,9 @@ type publisher struct {
 	origin  string // header "origin" of what this process publishes
 	replyTo string
 	now     func() time.Time
+
+	clock    *clock // of the events
+	redactor *redact.Redactor
 }
 
 func newPublisher(cfg Publishing) *publisher {
@@ -66,7 +75,7 @@ func newPublisher(cfg Publishing) *publisher {
 	}
 	return &publisher{
 		cfg: cfg, routes: prepare(cfg.Routes), origin: fmt.Sprintf("gen%d@%s", os.Getpid(), nodeName("%h")),
-		replyTo: uuid.NewString(), now: time.Now,
+		replyTo: uuid.NewString(), now: time.Now, clock: &clock{}, redactor: redact.New(),
 	}
 }
 
@@ -127,7 +136,47 @@ func (p *publisher) publication(out canvas.Outgoing) (Publication, error) {
 		return Publication{}, fmt.Errorf("publish %s: %w", m.Task, err)
 	}
 	pub.Priority, pub.Raw = m.Priority, raw
+	if p.cfg.SendSentEvent {
+		if pub.Sent, err = p.sentEvent(m, pub); err != nil {
+			return Publication{}, fmt.Errorf("publish %s: %w", m.Task, err)
+		}
+	}
 	return pub, nil
+}
+
+// sentEvent is the event task-sent of a publication.
+func (p *publisher) sentEvent(m *protocol.Message, pub Publication) (*Emission, error) {
+	s := show(p.redactor, m, nil)
+	now := p.now()
+	body, err := protocol.AppendEvent(nil, &protocol.Event{
+		Type: "task-sent", Hostname: p.origin, UTCOffset: hoursWest(now), PID: os.Getpid(), Clock: p.clock.forward(), Timestamp: now,
+		Fields: []protocol.Field{
+			literal("uuid", m.ID), text("root_id", or(m.RootID, m.ID)), text("parent_id", m.ParentID), literal("name", m.Task),
+			literal("args", s.argsRepr), literal("kwargs", s.kwargsRepr),
+			{Name: "retries", Value: strconv.AppendInt(nil, int64(m.Retries), 10)},
+			instant("eta", m.ETA), instant("expires", m.Expires),
+			text("queue", pub.Queue), literal("exchange", pub.Exchange), literal("routing_key", pub.RoutingKey),
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	key := protocol.EventRoutingKey("task-sent")
+	raw, err := protocol.EncodeEvents(key, p.origin, uuid.NewString(), body)
+	if err != nil {
+		return nil, err
+	}
+	return &Emission{RoutingKey: key, Raw: raw}, nil
+}
+
+// sent returns the events of publications.
+func sent(ps []Publication) (es []Emission) {
+	for _, p := range ps {
+		if p.Sent != nil {
+			es = append(es, *p.Sent)
+		}
+	}
+	return es
 }
 
 func (p *publisher) route(task string) (Route, bool) {

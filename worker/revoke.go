@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -71,9 +73,9 @@ func (v *revocations) add(r Revocation) {
 func (v *revocations) list() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return slices.SortedFunc(maps.Keys(v.ids), func(a, b string) int {
-		return cmp.Or(v.ids[a].Compare(v.ids[b]), cmp.Compare(a, b))
-	})
+	ids := slices.AppendSeq(make([]string, 0, len(v.ids)), maps.Keys(v.ids))
+	slices.SortFunc(ids, func(a, b string) int { return cmp.Or(v.ids[a].Compare(v.ids[b]), cmp.Compare(a, b)) })
+	return ids
 }
 
 // canonical writes a value in one form, so that equal values are equal texts.
@@ -163,18 +165,63 @@ func (w *Worker) syncRevoked(ctx context.Context) error {
 	return nil
 }
 
-// Revoke keeps tasks from running, here and in all workers. With terminate the
-// contexts of those that run in this worker end, with [ErrRevoked]. It returns
-// the ids of those.
+// Revoke keeps tasks from running, in this worker and in all others. With
+// terminate those that run end: here their contexts, with [ErrRevoked]. It returns
+// the ids of those that ran here. The error is about the others: what was revoked
+// does not run here any more.
 func (w *Worker) Revoke(ctx context.Context, r Revocation, terminate bool) (terminated []string, err error) {
 	w.revoked.add(r)
-	if err := w.broker.Revoke(ctx, r); err != nil {
-		return nil, err
-	}
 	if terminate {
 		terminated = w.terminate(r)
 	}
-	return terminated, nil
+	return terminated, revokeEverywhere(ctx, w.broker, &w.remote.clock, r, terminate)
+}
+
+// revokeHere does what remote control asks for: the others are asked too.
+func (w *Worker) revokeHere(ctx context.Context, r Revocation, terminate bool) (terminated []string) {
+	w.revoked.add(r)
+	if terminate {
+		terminated = w.terminate(r)
+	}
+	if err := w.broker.Revoke(ctx, r); err != nil {
+		w.log.Error("what was revoked could not be stored: a worker that starts will not know", "error", err)
+	}
+	return terminated
+}
+
+// revokeEverywhere stores a revocation, for workers that start later, and tells
+// those that run.
+func revokeEverywhere(ctx context.Context, b Backend, c *clock, r Revocation, terminate bool) error {
+	if err := b.Revoke(ctx, r); err != nil {
+		return err
+	}
+	var requests []*protocol.ControlRequest
+	add := func(method string, arguments map[string]any) error {
+		arguments["terminate"], arguments["signal"] = terminate, "SIGTERM"
+		raw, err := protocol.Marshal(arguments)
+		requests = append(requests, &protocol.ControlRequest{Method: method, Arguments: raw, Clock: c.forward()})
+		return err
+	}
+	if len(r.IDs) > 0 {
+		if err := add("revoke", map[string]any{"task_id": r.IDs}); err != nil {
+			return fmt.Errorf("revoke: %w", err)
+		}
+	}
+	if len(r.Stamps) > 0 {
+		if err := add("revoke_by_stamped_headers", map[string]any{"headers": r.Stamps}); err != nil {
+			return fmt.Errorf("revoke: %w", err)
+		}
+	}
+	for _, q := range requests {
+		raw, err := protocol.EncodeControl(q, uuid.NewString(), time.Time{})
+		if err == nil {
+			err = b.Broadcast(ctx, raw)
+		}
+		if err != nil {
+			return fmt.Errorf("revoke: %w", err)
+		}
+	}
+	return nil
 }
 
 // terminate ends the tasks of r that run here.
@@ -196,5 +243,7 @@ func (w *Worker) revoke(ctx context.Context, ids []string) {
 	}
 	r := Revocation{IDs: ids}
 	w.revoked.add(r)
-	_ = w.persist(ctx, "revoke tasks", func(ctx context.Context) error { return w.broker.Revoke(ctx, r) })
+	_ = w.persist(ctx, "revoke tasks", func(ctx context.Context) error {
+		return revokeEverywhere(ctx, w.broker, &w.remote.clock, r, false)
+	})
 }

@@ -25,8 +25,15 @@ func (w *Worker) settle(ctx context.Context, what string, s Settlement) error {
 			done, err = w.broker.Settle(ctx, s)
 			return err
 		})
-		if err != nil || done.Done() {
+		if err != nil {
 			return err
+		}
+		w.events.sent(sent(s.Changes.Publish))
+		for _, body := range s.Bodies {
+			w.events.sent(sent(body.Changes.Publish))
+		}
+		if done.Done() {
+			return nil
 		}
 		// The result and what follows it are stored; what is left is the chord.
 		s.Step++
@@ -46,6 +53,15 @@ func (w *Worker) settle(ctx context.Context, what string, s Settlement) error {
 			}
 		}
 	}
+}
+
+// publish carries out changes that do not end a delivery.
+func (w *Worker) publish(ctx context.Context, c Changes) error {
+	if err := w.broker.Publish(ctx, c); err != nil {
+		return err
+	}
+	w.events.sent(sent(c.Publish))
+	return nil
 }
 
 // chordBody works out what follows a complete chord, and which tasks must not

@@ -100,7 +100,7 @@ func (t *Task) publish(ctx context.Context, what string, plan func(canvas.Contex
 	if err != nil {
 		return nil, err
 	}
-	if err := t.worker.broker.Publish(ctx, changes); err != nil {
+	if err := t.worker.publish(ctx, changes); err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	t.addChildren(p.Children)

@@ -107,6 +107,7 @@ func New(cfg Config) (*Worker, error) {
 		w.scaler = &scaler{low: cfg.Autoscale.Min, high: cfg.Autoscale.Max, status: w.load, resize: w.pool.resize}
 	}
 	w.events = newDispatcher(w)
+	w.pub.clock, w.pub.redactor = &w.remote.clock, w.redactor
 	return w, nil
 }
 
