@@ -65,24 +65,52 @@ func (p *parts) build(cfg config.Config, log *slog.Logger) (err error) {
 		return err
 	}
 	p.worker, err = worker.New(worker.Config{
-		Broker:             p.broker,
-		Name:               cfg.Worker.Name,
-		Queues:             cfg.Worker.Queues,
-		Tasks:              service.Definitions(),
-		Concurrency:        cfg.Worker.Concurrency,
-		PrefetchMultiplier: cfg.Worker.PrefetchMultiplier,
-		TrackStarted:       true, // as the Python worker did
-		TaskTimeLimit:      cfg.Worker.TaskTimeLimit,
-		TaskSoftTimeLimit:  cfg.Worker.TaskSoftTimeLimit,
-		UnknownTasks:       unknownTasks(cfg.Worker.UnknownTasks),
-		MaxRedeliveries:    cfg.Worker.MaxRedeliveries,
-		Grace:              cfg.Worker.ShutdownGrace,
+		Broker:          p.broker,
+		Name:            cfg.Worker.Name,
+		Queues:          cfg.Worker.Queues,
+		Tasks:           service.Definitions(),
+		Concurrency:     cfg.Worker.Concurrency,
+		Autoscale:       worker.Autoscale(cfg.Worker.Autoscale),
+		Control:         controlMode(cfg.Worker.RemoteControl),
+		SendTaskEvents:  cfg.Worker.TaskEvents,
+		Redact:          cfg.Worker.Redact,
+		Software:        "evently-workers",
+		SoftwareVersion: version,
+		Publishing:      publishing(cfg),
+		// A mail whose SUCCESS is stored is not sent again, whoever lost its
+		// acknowledgement.
+		DeduplicateSuccessful: true,
+		PrefetchMultiplier:    cfg.Worker.PrefetchMultiplier,
+		TrackStarted:          true, // as the Python worker did
+		TaskTimeLimit:         cfg.Worker.TaskTimeLimit,
+		TaskSoftTimeLimit:     cfg.Worker.TaskSoftTimeLimit,
+		UnknownTasks:          unknownTasks(cfg.Worker.UnknownTasks),
+		MaxRedeliveries:       cfg.Worker.MaxRedeliveries,
+		Grace:                 cfg.Worker.ShutdownGrace,
 		Limits: protocol.Limits{
 			Size: cfg.Worker.MaxBytes, Depth: cfg.Worker.MaxDepth, Elements: cfg.Worker.MaxElements,
 		},
 		Logger: log,
 	})
 	return err
+}
+
+func controlMode(word string) worker.ControlMode {
+	switch word {
+	case "harmless":
+		return worker.ControlHarmless
+	case "off":
+		return worker.ControlOff
+	}
+	return worker.ControlFull
+}
+
+// publishing sends what is linked to our tasks where the producers would.
+func publishing(cfg config.Config) worker.Publishing {
+	return worker.Publishing{
+		Routes:       []worker.Route{{Task: "email_workers.tasks.*", Queue: "email_notifications"}},
+		DefaultQueue: cfg.Worker.Queues[0],
+	}
 }
 
 // openBroker makes the broker; it dials when it is used.

@@ -182,6 +182,7 @@ func testConfiguration(t *testing.T, p binary) {
 	good := []string{
 		"REDIS_URL=rediss://u:" + canary + "@redis:6380/1", "SMTP_PASSWORD=" + canary, "SMTP_USERNAME=mailer",
 		"DB_PASSWORD=" + canary, "WORKER_NAME=email-worker@host", "AUTOSCALE=10,3",
+		"MONITOR_ADDR=127.0.0.1:5556",
 	}
 	out, errs, code := p.run(t, good, "config")
 	if code != 0 {

@@ -9,7 +9,6 @@ package config
 import (
 	"log/slog"
 	"os"
-	"strconv"
 	"time"
 )
 
@@ -52,7 +51,11 @@ type Redis struct {
 type Worker struct {
 	Name               string // node name with %h, %n and %d filled in
 	Queues             []string
-	Concurrency        int
+	Concurrency        int // the largest, with Autoscale
+	Autoscale          Autoscale
+	RemoteControl      string   // "full", "harmless" or "off"
+	TaskEvents         bool     // from the start
+	Redact             []string // names of secrets, beside the usual ones
 	PrefetchMultiplier int
 	TaskTimeLimit      time.Duration // 0: none
 	TaskSoftTimeLimit  time.Duration // 0: none
@@ -65,6 +68,10 @@ type Worker struct {
 	MaxDepth           int
 	MaxElements        int
 }
+
+// Autoscale bounds the number of tasks that run at once; zero: there is no
+// scaling.
+type Autoscale struct{ Min, Max int }
 
 // SMTP says where the mail relay is.
 type SMTP struct {
@@ -185,6 +192,9 @@ func (c *Config) worker(v *variables) {
 		Name:               v.nodeName(),
 		Queues:             v.Queues.value,
 		Concurrency:        v.Concurrency.value,
+		RemoteControl:      v.RemoteControl.text,
+		TaskEvents:         v.TaskEvents.value,
+		Redact:             v.Redact.value,
 		PrefetchMultiplier: v.PrefetchMultiplier.value,
 		TaskTimeLimit:      v.TaskTimeLimit.value,
 		TaskSoftTimeLimit:  v.TaskSoftTimeLimit.value,
@@ -208,9 +218,10 @@ func (c *Config) worker(v *variables) {
 	}
 	v.WorkerName.inForce(c.Worker.Name, v.WorkerName.source)
 	if v.Autoscale.given() {
+		// Celery may go down to none; here one task can always run.
+		c.Worker.Autoscale = Autoscale{Min: max(v.Autoscale.fewest, 1), Max: v.Autoscale.most}
 		c.Worker.Concurrency = v.Autoscale.most
-		v.Concurrency.inForce(strconv.Itoa(v.Autoscale.most), v.Autoscale.name)
-		c.warn("AUTOSCALE", "is not supported yet: the larger number is used as a fixed CONCURRENCY")
+		v.Concurrency.inForce(v.Autoscale.text, v.Autoscale.name)
 	}
 }
 

@@ -70,7 +70,7 @@ func TestDefaults(t *testing.T) {
 		},
 		Worker: config.Worker{
 			Name: "email-worker@" + host, Queues: []string{"email_notifications"},
-			Concurrency: 4, PrefetchMultiplier: 1, TaskTimeLimit: 300 * time.Second, TaskSoftTimeLimit: 240 * time.Second,
+			Concurrency: 4, RemoteControl: "full", PrefetchMultiplier: 1, TaskTimeLimit: 300 * time.Second, TaskSoftTimeLimit: 240 * time.Second,
 			MaxRetries: 3, RetryDelay: time.Minute, MaxRedeliveries: 3, UnknownTasks: "dead-letter",
 			ShutdownGrace: 25 * time.Second, MaxBytes: 1 << 20, MaxDepth: 64, MaxElements: 10000,
 		},
@@ -128,6 +128,9 @@ func TestValues(t *testing.T) {
 		{"MiB", env{"MESSAGE_MAX_BYTES": "2 MiB"}, maxBytes, 2 << 20},
 		{"priority steps", env{"PRIORITY_STEPS": "0, 1,9"}, func(c config.Config) any { return c.Redis.PrioritySteps }, []int{0, 1, 9}},
 		{"autoscale", env{"AUTOSCALE": "10,3", "CONCURRENCY": "2"}, func(c config.Config) any { return c.Worker.Concurrency }, 10},
+		{"autoscale bounds", env{"AUTOSCALE": "10,3"}, func(c config.Config) any { return c.Worker.Autoscale }, config.Autoscale{Min: 3, Max: 10}},
+		{"autoscale maximum alone", env{"AUTOSCALE": "10"}, func(c config.Config) any { return c.Worker.Autoscale }, config.Autoscale{Min: 1, Max: 10}},
+		{"remote control", env{"REMOTE_CONTROL": "Harmless"}, func(c config.Config) any { return c.Worker.RemoteControl }, "harmless"},
 		{"unknown tasks", env{"UNKNOWN_TASKS": "Requeue"}, func(c config.Config) any { return c.Worker.UnknownTasks }, "requeue"},
 		{"connections follow", env{"CONCURRENCY": "12"}, func(c config.Config) any { return c.SMTP.MaxConns }, 12},
 		{"connections", env{"CONCURRENCY": "12", "SMTP_MAX_CONNS": "3"}, func(c config.Config) any { return c.SMTP.MaxConns }, 3},
@@ -316,7 +319,6 @@ func TestWarnings(t *testing.T) {
 		variable string
 		text     string
 	}{
-		{env{"AUTOSCALE": "10,3"}, "AUTOSCALE", "not supported yet"},
 		{env{"MONITOR_ADDR": ":5555"}, "MONITOR_ADDR", "not supported yet"},
 		{env{"REDIS_USE_TLS": "1", "REDIS_TLS_SKIP_VERIFY": "1"}, "REDIS_TLS_SKIP_VERIFY", "not verified"},
 		{env{"REDIS_URL": "rediss://h?ssl_cert_reqs=none"}, "REDIS_URL", "not verified"},

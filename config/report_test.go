@@ -84,7 +84,7 @@ func TestReportInForce(t *testing.T) {
 		"REDIS_URL": {"rediss://:***@h:1/3", "env"}, "REDIS_HOST": {"h", "REDIS_URL"}, "REDIS_PORT": {"1", "REDIS_URL"},
 		"REDIS_PASSWORD": {"***", "REDIS_URL"}, "REDIS_USE_TLS": {"true", "REDIS_URL"}, "REDIS_DB": {"3", "REDIS_URL"},
 		"DB_HOST": {"d", "DATABASE_URL"}, "DB_NAME": {"n", "DATABASE_URL"}, "DB_SSLMODE": {"require", "DATABASE_URL"},
-		"CONCURRENCY": {"9", "AUTOSCALE"}, "SMTP_MAX_CONNS": {"9", "CONCURRENCY"}, "SMTP_TLS_MODE": {"implicit", "SMTP_USE_TLS"},
+		"CONCURRENCY": {"9,1", "AUTOSCALE"}, "SMTP_MAX_CONNS": {"9", "CONCURRENCY"}, "SMTP_TLS_MODE": {"implicit", "SMTP_USE_TLS"},
 		"WORKER_NAME": {c.Worker.Name, "default"}, "FROM_NAME": {"A\ufffd[31mB", "env"}, "SMTP_HOST": {"smtp.gmail.com", "default"},
 	} {
 		if got[variable] != want {

@@ -38,7 +38,10 @@ type variables struct {
 	Queues             list    `envconfig:"QUEUES" group:"Worker" default:"email_notifications" desc:"Queues to consume."`
 	WorkerName         text    `envconfig:"WORKER_NAME" group:"Worker" default:"email-worker@%h" desc:"Node name. %h is the host with its domain, %n without, %d the domain alone."`
 	Concurrency        count   `envconfig:"CONCURRENCY" group:"Worker" default:"4" min:"1" max:"10000" desc:"Tasks that run at once."`
-	Autoscale          scale   `envconfig:"AUTOSCALE" group:"Worker" desc:"Most and fewest tasks that run at once; replaces CONCURRENCY. Not supported yet: the larger number is used all the time."`
+	Autoscale          scale   `envconfig:"AUTOSCALE" group:"Worker" desc:"Most and fewest tasks that run at once, such as 10,3; replaces CONCURRENCY. The number follows the load; Celery's --autoscale."`
+	RemoteControl      choice  `envconfig:"REMOTE_CONTROL" group:"Worker" default:"full" options:"full,harmless,off" desc:"What celery control, celery inspect and Flower may do: everything, look only, or nothing at all."`
+	TaskEvents         toggle  `envconfig:"TASK_EVENTS" group:"Worker" default:"false" desc:"Send the events of tasks from the start, as celery worker -E. Flower and celery control switch them on by themselves."`
+	Redact             list    `envconfig:"REDACT" group:"Worker" unset:"the usual ones alone" desc:"Names of arguments that must not be seen in events, answers and logs, beside otp, code, token, password and the like."`
 	PrefetchMultiplier count   `envconfig:"PREFETCH_MULTIPLIER" group:"Worker" default:"1" min:"1" max:"1000" desc:"Messages held per task that may run at once; Celery's worker_prefetch_multiplier."`
 	TaskTimeLimit      seconds `envconfig:"TASK_TIME_LIMIT" group:"Worker" default:"300" min:"0" max:"86400" desc:"Hard limit of one task; 0 is none."`
 	TaskSoftTimeLimit  seconds `envconfig:"TASK_SOFT_TIME_LIMIT" group:"Worker" default:"240" min:"0" max:"86400" desc:"Soft limit of one task; 0 is none."`
