@@ -37,6 +37,7 @@ func run() error {
 	grace := flag.Duration("grace", 25*time.Second, "grace of a stop")
 	redeliveries := flag.Int("redeliveries", 3, "crashes that a message may cause")
 	unknown := flag.String("unknown", "dead-letter", "policy for unknown tasks: dead-letter, requeue, reject")
+	events := flag.Bool("events", false, "send the events of tasks from the start")
 	flag.Parse()
 
 	policies := map[string]worker.UnknownTaskPolicy{
@@ -58,7 +59,7 @@ func run() error {
 	w, err := worker.New(worker.Config{
 		Broker: broker, Name: *name, Queues: strings.Split(*queue, ","),
 		Concurrency: *concurrency, PrefetchMultiplier: *prefetch, Grace: *grace,
-		MaxRedeliveries: *redeliveries, UnknownTasks: policy, TrackStarted: true, Logger: log,
+		MaxRedeliveries: *redeliveries, UnknownTasks: policy, TrackStarted: true, SendTaskEvents: *events, Logger: log,
 		Tasks: map[string]worker.Definition{
 			"e2e.work":  {Handler: worker.Func(notes.work)},
 			"e2e.add":   {Handler: worker.Func(notes.add)},

@@ -1,0 +1,108 @@
+package e2e_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// node is the node name that a worker of that name has on this host.
+func node(t testing.TB, name string) string {
+	t.Helper()
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name + "@" + host
+}
+
+// TestControl lets real Celery inspect and control a worker of ours beside one of
+// its own, by its client and by its console.
+func TestControl(t *testing.T) {
+	t.Parallel()
+	for _, celery := range []string{celeryOld, celeryNew} {
+		t.Run(celery, func(t *testing.T) {
+			t.Parallel()
+			r := startRedis(t)
+			ours := startWorker(t, r, "ours", "-queue", "both,ours", "-concurrency", "2")
+			theirs := startPeer(t, celery, r, "both,theirs", "theirs", time.Hour)
+			out := runPython(t, celery, nil, "testdata/control.py", r.url(), node(t, "ours"), node(t, "theirs"))
+			t.Logf("%s", out)
+			if code := ours.wait(30 * time.Second); code != 0 {
+				t.Errorf("ours was shut down with exit code %d", code)
+			}
+			checkPeer(t, theirs)
+			for _, key := range r.strings("KEYS", "*.reply.celery.pidbox*") {
+				if ttl := r.int("TTL", key); ttl < 0 {
+					t.Errorf("%s was left behind for ever", key)
+				}
+			}
+		})
+	}
+}
+
+// TestPeersAndGossip starts, stops and kills Python workers beside ours, with all
+// that they say to each other: nothing of it may trouble them.
+func TestPeersAndGossip(t *testing.T) {
+	t.Parallel()
+	for _, celery := range []string{celeryOld, celeryNew} {
+		t.Run(celery, func(t *testing.T) {
+			t.Parallel()
+			r := startRedis(t)
+			startWorker(t, r, "ours", "-events")
+			var peers []*process
+			begin := func(name string) *process {
+				p := startPeer(t, celery, r, queue, name, time.Hour)
+				peers = append(peers, p)
+				eventually(t, 60*time.Second, name+" is ready", func() bool { return strings.Contains(p.out.String(), " ready.") })
+				return p
+			}
+			begin("first")
+			second := begin("second")
+			// Who starts asks all others what was revoked, and hears of us.
+			eventually(t, 30*time.Second, "the second has synchronised", func() bool {
+				return strings.Contains(second.out.String(), "mingle: sync complete") && strings.Contains(second.out.String(), "sync with 2 nodes")
+			})
+			ids := flood(t, celery, r, queue, 200, "e2e.work", []any{0.01, "%d"}, nil)
+			awaitResults(r, ids, time.Minute)
+			// Both of them stand for election; ours acknowledges.
+			out := runPython(t, celery, nil, "testdata/election.py", r.url(), queue)
+			t.Logf("%s", out)
+			second.kill()
+			more := startWorker(t, r, "more")
+			eventually(t, 30*time.Second, "the first misses the second", func() bool {
+				return strings.Contains(peers[0].out.String(), "missed heartbeat from second@")
+			})
+			more.kill()
+			eventually(t, 30*time.Second, "the first misses ours", func() bool {
+				return strings.Contains(peers[0].out.String(), "missed heartbeat from more@")
+			})
+			begin("third")
+			ids = flood(t, celery, r, queue, 200, "e2e.work", []any{0.01, "%d"}, nil)
+			awaitResults(r, ids, time.Minute)
+			if strings.Contains(peers[0].out.String(), "missed heartbeat from ours@") {
+				t.Error("the first misses a worker that is there")
+			}
+			for _, p := range peers {
+				if p != second {
+					checkPeer(t, p)
+				}
+			}
+		})
+	}
+}
+
+// TestEvents lets Celery's own receiver watch a thousand tasks.
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	for _, celery := range []string{celeryOld, celeryNew} {
+		t.Run(celery, func(t *testing.T) {
+			t.Parallel()
+			r := startRedis(t)
+			startWorker(t, r, "ours", "-concurrency", "8", "-prefetch", "10")
+			out := runPython(t, celery, nil, "testdata/receiver.py", r.url(), queue, "1000")
+			t.Logf("%s", out)
+		})
+	}
+}
