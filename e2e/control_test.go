@@ -25,14 +25,17 @@ func TestControl(t *testing.T) {
 		t.Run(celery, func(t *testing.T) {
 			t.Parallel()
 			r := startRedis(t)
-			ours := startWorker(t, r, "ours", "-queue", "both,ours", "-concurrency", "2")
+			ours := startWorker(t, r, "ours", "-queue", "both,ours", "-concurrency", "2", "-prefetch", "2")
 			theirs := startPeer(t, celery, r, "both,theirs", "theirs", time.Hour)
 			out := runPython(t, celery, nil, "testdata/control.py", r.url(), node(t, "ours"), node(t, "theirs"))
 			t.Logf("%s", out)
 			if code := ours.wait(30 * time.Second); code != 0 {
 				t.Errorf("ours was shut down with exit code %d", code)
 			}
-			checkPeer(t, theirs)
+			// It logs what it refuses, as an error, and goes on.
+			if out := theirs.out.String(); theirs.ended() || strings.Contains(out, "Unrecoverable") || strings.Contains(out, "CRITICAL") {
+				t.Error("the Python worker has suffered")
+			}
 			for _, key := range r.strings("KEYS", "*.reply.celery.pidbox*") {
 				if ttl := r.int("TTL", key); ttl < 0 {
 					t.Errorf("%s was left behind for ever", key)

@@ -27,15 +27,18 @@ const (
 	batchEvents  = 100
 	batchBytes   = 256 << 10
 	bufferEvents = 20_000
+	sendEvents   = 50 // messages in one round trip
 )
 
-// taskEvent is an event that is not written yet: what it says is worked out when
-// it goes, off the path of the tasks.
-type taskEvent struct {
+// pendingEvent is an event that is not written yet: what it says is worked out
+// when it goes, off the path of the tasks.
+type pendingEvent struct {
 	kind   string
 	at     time.Time
 	clock  int64
 	fields func() []protocol.Field
+	alone  bool      // of the worker itself, not in a batch
+	ready  *Emission // written already; then nothing else is set
 }
 
 // dispatcher sends the events of a worker (celery.events.dispatcher).
@@ -53,8 +56,8 @@ type dispatcher struct {
 	tasks atomic.Bool // task events are sent
 
 	mu      sync.Mutex
-	buffer  []taskEvent
-	urgent  []Emission // worker events, each on its own
+	buffer  []pendingEvent // in the order of their clocks
+	urgent  bool           // one of them shall not wait
 	dropped int
 	joined  bool
 	wake    chan struct{} // capacity 1
@@ -88,18 +91,37 @@ func system() string {
 // task notes an event of a task, if those are sent. fields is called later, by
 // another goroutine.
 func (d *dispatcher) task(kind string, fields func() []protocol.Field) {
-	if !d.tasks.Load() {
-		return
+	if d.tasks.Load() {
+		d.add(pendingEvent{kind: kind, fields: fields})
 	}
+}
+
+// worker sends an event of the worker itself, soon.
+func (d *dispatcher) worker(kind string, fields ...protocol.Field) {
+	d.add(pendingEvent{kind: kind, fields: func() []protocol.Field { return fields }, alone: true})
+}
+
+// sent sends events that are written already.
+func (d *dispatcher) sent(es []Emission) {
+	for _, e := range es {
+		d.add(pendingEvent{ready: &e})
+	}
+}
+
+func (d *dispatcher) add(e pendingEvent) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.buffer) >= bufferEvents {
 		d.dropped++ // the newest: what is there is in the right order
 		return
 	}
-	// Under the lock, so that the order of the clock is that of the buffer.
-	d.buffer = append(d.buffer, taskEvent{kind, d.now(), d.clock.forward(), fields})
-	if len(d.buffer) == 1 || len(d.buffer) == batchEvents {
+	if e.ready == nil {
+		// Under the lock, so that the order of the clock is that of the buffer.
+		e.at, e.clock = d.now(), d.clock.forward()
+	}
+	d.buffer = append(d.buffer, e)
+	d.urgent = d.urgent || e.alone
+	if e.alone || len(d.buffer) == 1 || len(d.buffer) == batchEvents {
 		d.nudge()
 	}
 }
@@ -109,44 +131,6 @@ func (d *dispatcher) nudge() {
 	case d.wake <- struct{}{}:
 	default:
 	}
-}
-
-// worker sends an event of the worker itself, soon.
-func (d *dispatcher) worker(kind string, fields ...protocol.Field) {
-	e, err := d.workerEvent(kind, fields)
-	if err != nil {
-		d.log.Error("event cannot be written", "event", kind, "error", err)
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.urgent) < backlog {
-		d.urgent = append(d.urgent, e)
-	}
-	d.nudge()
-}
-
-// sent sends events that are written already.
-func (d *dispatcher) sent(es []Emission) {
-	if len(es) == 0 {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.urgent) < backlog {
-		d.urgent = append(d.urgent, es...)
-	}
-	d.nudge()
-}
-
-func (d *dispatcher) workerEvent(kind string, fields []protocol.Field) (Emission, error) {
-	body, err := d.body(kind, d.now(), d.clock.forward(), fields)
-	if err != nil {
-		return Emission{}, err
-	}
-	key := protocol.EventRoutingKey(kind)
-	raw, err := protocol.EncodeEvents(key, d.node, uuid.NewString(), body)
-	return Emission{RoutingKey: key, Raw: raw}, err
 }
 
 func (d *dispatcher) body(kind string, at time.Time, clock int64, fields []protocol.Field) ([]byte, error) {
@@ -206,6 +190,13 @@ func (d *dispatcher) run(ctx context.Context) {
 		beat = t.C
 	}
 	for {
+		var fill <-chan time.Time
+		switch now, soon := d.waiting(); {
+		case now:
+			d.flush(ctx)
+		case soon:
+			fill = time.After(flushInterval)
+		}
 		select {
 		case <-ctx.Done():
 			d.goodbye(ctx)
@@ -213,78 +204,73 @@ func (d *dispatcher) run(ctx context.Context) {
 		case <-beat:
 			d.heartbeat()
 		case <-d.wake:
-		}
-		d.flush(ctx)
-		if d.waiting() {
-			// A batch is filling.
-			t := time.NewTimer(flushInterval)
-			select {
-			case <-ctx.Done():
-			case <-t.C:
-				d.flushAll(ctx)
-			case <-d.wake:
-				d.nudge()
-			}
-			t.Stop()
+		case <-fill:
+			d.flush(ctx)
 		}
 	}
 }
 
-func (d *dispatcher) waiting() bool {
+// waiting tells whether there is something to send, now or when a batch had its
+// time to fill.
+func (d *dispatcher) waiting() (now, soon bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.buffer) > 0
+	return d.urgent || len(d.buffer) >= batchEvents, len(d.buffer) > 0
 }
 
-// flush sends the worker events, and full batches.
+// flush sends everything that is noted, in its order: task events in batches,
+// the others one by one.
 func (d *dispatcher) flush(ctx context.Context) {
 	d.mu.Lock()
-	urgent := d.urgent
-	d.urgent = nil
-	full := len(d.buffer) >= batchEvents
-	d.mu.Unlock()
-	if len(urgent) > 0 {
-		d.send(ctx, urgent...)
-	}
-	if full {
-		d.flushAll(ctx)
-	}
-}
-
-// flushAll sends every event that is noted.
-func (d *dispatcher) flushAll(ctx context.Context) {
-	d.mu.Lock()
 	events, dropped := d.buffer, d.dropped
-	d.buffer, d.dropped = nil, 0
+	d.buffer, d.dropped, d.urgent = nil, 0, false
 	d.mu.Unlock()
 	if dropped > 0 {
 		d.log.Warn("events were dropped: more than can be sent", "events", dropped)
 	}
+	var out []Emission
 	var batch [][]byte
 	size := 0
-	send := func() {
-		if len(batch) == 0 {
+	pack := func(key string, bodies ...[]byte) {
+		if len(bodies) == 0 {
 			return
 		}
-		raw, err := protocol.EncodeEvents(protocol.MultiRoutingKey, d.node, uuid.NewString(), batch...)
+		raw, err := protocol.EncodeEvents(key, d.node, uuid.NewString(), bodies...)
 		if err != nil {
 			d.log.Error("events cannot be written", "error", err)
-		} else {
-			d.send(ctx, Emission{RoutingKey: protocol.MultiRoutingKey, Raw: raw})
+			return
 		}
+		out = append(out, Emission{RoutingKey: key, Raw: raw})
+	}
+	end := func() {
+		pack(protocol.MultiRoutingKey, batch...)
 		batch, size = nil, 0
 	}
 	for _, e := range events {
+		if e.ready != nil {
+			out = append(out, *e.ready)
+			continue
+		}
 		body, err := d.body(e.kind, e.at, e.clock, e.fields())
 		if err != nil {
 			d.log.Error("event cannot be written", "event", e.kind, "error", err)
 			continue
 		}
+		if e.alone {
+			end()
+			pack(protocol.EventRoutingKey(e.kind), body)
+			continue
+		}
 		if batch, size = append(batch, body), size+len(body); len(batch) == batchEvents || size >= batchBytes {
-			send()
+			end()
 		}
 	}
-	send()
+	end()
+	for len(out) > 0 {
+		n := min(len(out), sendEvents)
+		d.send(ctx, out[:n]...)
+		out = out[n:]
+	}
 }
 
 // sendPatience bounds one sending: events are worth no more, and a stop must not
@@ -306,17 +292,13 @@ const goodbyePatience = 500 * time.Millisecond
 func (d *dispatcher) goodbye(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyePatience)
 	defer cancel()
-	d.flush(ctx)
-	d.flushAll(ctx)
 	d.mu.Lock()
 	joined := d.joined
 	d.mu.Unlock()
-	if !joined || !d.beats {
-		return
+	if joined && d.beats {
+		d.worker("worker-offline", d.state()...)
 	}
-	if e, err := d.workerEvent("worker-offline", d.state()); err == nil {
-		d.send(ctx, e)
-	}
+	d.flush(ctx)
 }
 
 // loadAverage is that of the system over 1, 5 and 15 minutes; zeros where it is

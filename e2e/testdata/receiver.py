@@ -62,7 +62,7 @@ while sum(e["type"] in ended for e in events) < COUNT:
 
 workers = [w for w in state.workers.values() if w.alive]
 check(len(workers) == 1 and workers[0].hostname.startswith("ours@"), "alive:", workers)
-check(workers[0].sw_ident == "evently-workers" and len(workers[0].loadavg) == 3, "worker:", workers[0].info())
+check(workers[0].sw_ident == "evently-workers" and len(workers[0].loadavg) == 3, "worker:", vars(workers[0]) if hasattr(workers[0], "__dict__") else workers[0])
 check(len(state.tasks) == COUNT, len(state.tasks), "tasks are known, not", COUNT)
 states = collections.Counter(t.state for t in state.tasks.values())
 check(states == {"SUCCESS": COUNT - COUNT // 10, "FAILURE": COUNT // 10}, "states:", states)
