@@ -18,11 +18,7 @@ func revokeCommand(ctx context.Context, w *Worker, args arguments) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	var terminate bool
-	if err := args.optional("revoke", "terminate", &terminate); err != nil {
-		return nil, err
-	}
-	return w.revokeTasks(ctx, ids, terminate)
+	return w.revokeTasks(ctx, ids, args.truth("terminate"))
 }
 
 func terminateCommand(ctx context.Context, w *Worker, args arguments) (any, error) {
@@ -66,11 +62,7 @@ func pythonSet(texts []string) string {
 // revokeByStampsCommand does the same by stamped headers: an object of names and
 // values, or a list of name=value.
 func revokeByStampsCommand(ctx context.Context, w *Worker, args arguments) (any, error) {
-	const name = "revoke_by_stamped_headers"
-	var terminate bool
-	if err := args.optional(name, "terminate", &terminate); err != nil {
-		return nil, err
-	}
+	terminate := args.truth("terminate")
 	r, headers, err := stampsOf(args)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -220,6 +221,15 @@ func (a arguments) optional(command, name string, v any) error {
 			Args: []any{fmt.Sprintf("%s() argument '%s' is not of the type that the command takes", command, name)}}
 	}
 	return nil
+}
+
+// truth reads an argument as Python's "if" does: Flower sends 1 for true.
+func (a arguments) truth(name string) bool {
+	switch strings.TrimSpace(string(a[name])) {
+	case "", "null", "false", "0", "0.0", "-0.0", `""`, "[]", "{}":
+		return false
+	}
+	return true
 }
 
 // oneOrMany reads an argument that is a text or a list of texts.

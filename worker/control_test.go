@@ -107,6 +107,8 @@ func TestCommands(t *testing.T) {
 		{"revoke", `{"task_id": "a-b"}`, `{"ok": "tasks {'a-b'} flagged as revoked"}`},
 		{"revoke", `{"task_id": ["d", "c"], "terminate": false, "signal": "SIGTERM"}`, `{"ok": "tasks {'c', 'd'} flagged as revoked"}`},
 		{"revoke", `{"task_id": [], "terminate": false}`, `{"ok": "tasks set() flagged as revoked"}`},
+		{"revoke", `{"task_id": ["x"], "terminate": 1}`, `{"ok": "terminate: tasks unknown"}`},
+		{"revoke", `{"task_id": ["x"], "terminate": 0}`, `{"ok": "tasks {'x'} flagged as revoked"}`},
 		{"revoke", `{"task_id": ["x"], "terminate": true}`, `{"ok": "terminate: tasks unknown"}`},
 		{"revoke", `{"task_id": 7}`, `{"error": "TypeError(\"revoke() argument 'task_id' is not of the type that the command takes\")"}`},
 		{"revoke_by_stamped_headers", `{"headers": {"k": ["v"]}, "terminate": false}`, `{"ok": "headers {'k': ['v']} flagged as revoked, but not terminated"}`},

@@ -73,12 +73,8 @@ func (w *Worker) infos(rs []*request, safe bool) []requestInfo {
 }
 
 func (w *Worker) inspectActive(args arguments) (any, error) {
-	var safe bool
-	if err := args.optional("active", "safe", &safe); err != nil {
-		return nil, err
-	}
 	active, _ := w.pool.split()
-	return w.infos(active, safe), nil
+	return w.infos(active, args.truth("safe")), nil
 }
 
 // inspectReserved shows what was received and has not begun, for want of a slot or
@@ -152,13 +148,10 @@ func (w *Worker) inspectClock(arguments) (any, error) {
 // and that it has.
 func (w *Worker) inspectRegistered(args arguments) (any, error) {
 	var items []string
-	var builtins bool
 	if err := args.optional("registered", "taskinfoitems", &items); err != nil {
 		return nil, err
 	}
-	if err := args.optional("registered", "builtins", &builtins); err != nil {
-		return nil, err
-	}
+	builtins := args.truth("builtins")
 	if len(items) == 0 {
 		items = []string{"exchange", "routing_key", "rate_limit"}
 	}

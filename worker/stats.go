@@ -102,13 +102,7 @@ func (w *Worker) inspectStats(arguments) (any, error) {
 
 // inspectConf shows the settings by their names in Celery, as far as they are
 // settings here too, or clients look for them.
-func (w *Worker) inspectConf(args arguments) (any, error) {
-	var all bool
-	if err := args.optional("conf", "with_defaults", &all); err != nil {
-		return nil, err
-	}
-	return w.settings(), nil
-}
+func (w *Worker) inspectConf(arguments) (any, error) { return w.settings(), nil }
 
 func (w *Worker) settings() map[string]any {
 	seconds := func(d time.Duration) any {
