@@ -95,6 +95,8 @@ func openBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {
 		SentinelPassword:  cfg.Redis.Sentinel.Password.Reveal(),
 		KeyPrefix:         cfg.Redis.KeyPrefix,
 		PrioritySteps:     cfg.Redis.PrioritySteps,
+		QueueOrder:        redis.QueueOrder(cfg.Worker.QueueOrder),
+		QueueWeights:      cfg.Worker.QueueWeights,
 		VisibilityTimeout: cfg.Redis.VisibilityTimeout,
 		ResultExpires:     cfg.Redis.ResultExpires,
 		MaxMessageSize:    cfg.Worker.MaxBytes,

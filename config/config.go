@@ -52,6 +52,8 @@ type Redis struct {
 type Worker struct {
 	Name               string // node name with %h, %n and %d filled in
 	Queues             []string
+	QueueOrder         string         // "round_robin", "sorted" or "priority"; "" with weights
+	QueueWeights       map[string]int // nil: none
 	Concurrency        int
 	PrefetchMultiplier int
 	TaskTimeLimit      time.Duration // 0: none
@@ -184,6 +186,8 @@ func (c *Config) worker(v *variables) {
 	c.Worker = Worker{
 		Name:               v.nodeName(),
 		Queues:             v.Queues.value,
+		QueueOrder:         v.QueueOrder.text,
+		QueueWeights:       v.QueueWeights.value,
 		Concurrency:        v.Concurrency.value,
 		PrefetchMultiplier: v.PrefetchMultiplier.value,
 		TaskTimeLimit:      v.TaskTimeLimit.value,
@@ -197,6 +201,7 @@ func (c *Config) worker(v *variables) {
 		MaxDepth:           v.MessageMaxDepth.value,
 		MaxElements:        v.MessageMaxElements.value,
 	}
+	c.queueWeights(v)
 	hard, soft := &v.TaskTimeLimit, &v.TaskSoftTimeLimit
 	if hard.value > 0 && soft.value > hard.value {
 		later := soft // complain about what was set, not about a default

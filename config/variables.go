@@ -36,6 +36,8 @@ type variables struct {
 	DeadLettersMax     count     `envconfig:"DEAD_LETTERS_MAX" group:"Redis" default:"10000" min:"1" max:"10000000" desc:"Dead letters that are kept; the oldest go first."`
 
 	Queues             list    `envconfig:"QUEUES" group:"Worker" default:"email_notifications" desc:"Queues to consume."`
+	QueueOrder         choice  `envconfig:"QUEUE_ORDER" group:"Worker" default:"round_robin" options:"round_robin,sorted,priority" desc:"Queue to take from when several have messages of the same priority: each in turn, the first in the alphabet, or the first in QUEUES; Celery's transport option queue_order_strategy."`
+	QueueWeights       weights `envconfig:"QUEUE_WEIGHTS" group:"Worker" unset:"no weights" desc:"Shares of the queues that have messages, such as critical:6,default:3,low:1; a queue that is not named has 1. In the place of QUEUE_ORDER; priorities then count within each queue only."`
 	WorkerName         text    `envconfig:"WORKER_NAME" group:"Worker" default:"email-worker@%h" desc:"Node name. %h is the host with its domain, %n without, %d the domain alone."`
 	Concurrency        count   `envconfig:"CONCURRENCY" group:"Worker" default:"4" min:"1" max:"10000" desc:"Tasks that run at once."`
 	Autoscale          scale   `envconfig:"AUTOSCALE" group:"Worker" desc:"Most and fewest tasks that run at once; replaces CONCURRENCY. Not supported yet: the larger number is used all the time."`

@@ -22,7 +22,8 @@ type Config struct {
 	// %d for its first part and its domain. Default: "celery@%h".
 	Name string
 
-	// Queues to consume. Default: "celery".
+	// Queues to consume. Default: "celery". Which of them comes first is the
+	// broker's matter; see QueueOrder and QueueWeights of worker/redis.
 	Queues []string
 
 	// Tasks maps task names to what runs them. Required.

@@ -35,13 +35,13 @@ type Broker struct {
 
 	session worker.Session
 	lists   []list // what is consumed, by step and then by queue
+	choice  choice // between the queues
 
 	claiming   sync.Mutex   // one claim at a time
 	epoch      atomic.Int64 // of the owner; a claim of an older one is refused
 	registered bool         // the owner and its epoch are in Redis
 	suspect    bool         // an earlier claim may have been carried out unseen
 	number     int64
-	turn       int       // rotates the queues
 	brokenAt   time.Time // a list that cannot be read was told of
 
 	outMu sync.Mutex
@@ -97,11 +97,15 @@ func (b *Broker) Close() error {
 
 // Consume implements [worker.Broker].
 func (b *Broker) Consume(s worker.Session) error {
+	if err := b.cfg.checkWeights(s.Queues); err != nil {
+		return fmt.Errorf("redis broker: %w", err)
+	}
+	b.choice = b.cfg.choiceOf(s.Queues)
 	b.session = s
 	b.lists = b.lists[:0]
 	b.peekers = nil
 	for _, step := range b.cfg.PrioritySteps {
-		for _, q := range s.Queues {
+		for _, q := range b.choice.queues {
 			l := list{queue: q, key: b.listKey(q, step)}
 			b.lists = append(b.lists, l)
 			b.peekers = append(b.peekers, newPeeker(b, l.key))

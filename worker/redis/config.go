@@ -51,6 +51,17 @@ type Config struct {
 	// Separator stands between a queue and its step (sep). Default: bytes 06 16.
 	Separator string
 
+	// QueueOrder says which of several queues comes first (queue_order_strategy).
+	// Default: RoundRobin.
+	QueueOrder QueueOrder
+
+	// QueueWeights, when set, divide what is taken among the queues that have
+	// messages: of the weights 6, 3 and 1 out of ten messages six, three and one,
+	// so that no queue waits for ever. A queue that is not named has the weight 1.
+	// A weight is 1 to 1000. Priorities then order the messages within each queue
+	// only. It takes the place of QueueOrder. Celery has nothing like it.
+	QueueWeights map[string]int
+
 	// VisibilityTimeout is the time after which an unacknowledged message that
 	// nobody renews is delivered again (visibility_timeout). Default: 3600 s.
 	// It must not be above that of any peer: the smallest one governs all.
@@ -231,6 +242,7 @@ func (c Config) normalise() (Config, address, error) {
 	if c.Separator == "" {
 		c.Separator = "\x06\x16"
 	}
+	faults = append(faults, c.checkOrder()...)
 	for _, d := range []struct {
 		name  string
 		value *time.Duration
