@@ -76,6 +76,7 @@ func (p *parts) build(cfg config.Config, log *slog.Logger) (err error) {
 		TaskSoftTimeLimit:  cfg.Worker.TaskSoftTimeLimit,
 		UnknownTasks:       unknownTasks(cfg.Worker.UnknownTasks),
 		MaxRedeliveries:    cfg.Worker.MaxRedeliveries,
+		MaxMemory:          int64(cfg.Worker.MaxMemory),
 		Grace:              cfg.Worker.ShutdownGrace,
 		Limits: protocol.Limits{
 			Size: cfg.Worker.MaxBytes, Depth: cfg.Worker.MaxDepth, Elements: cfg.Worker.MaxElements,

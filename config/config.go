@@ -63,6 +63,7 @@ type Worker struct {
 	MaxRedeliveries    int
 	UnknownTasks       string // "dead-letter", "requeue" or "reject"
 	ShutdownGrace      time.Duration
+	MaxMemory          int // bytes of the process; 0: no limit
 	MaxBytes           int // of a message
 	MaxDepth           int
 	MaxElements        int
@@ -197,6 +198,7 @@ func (c *Config) worker(v *variables) {
 		MaxRedeliveries:    v.MaxRedeliveries.value,
 		UnknownTasks:       v.UnknownTasks.text,
 		ShutdownGrace:      v.ShutdownGrace.value,
+		MaxMemory:          v.MaxMemory.value,
 		MaxBytes:           v.MessageMaxBytes.value,
 		MaxDepth:           v.MessageMaxDepth.value,
 		MaxElements:        v.MessageMaxElements.value,

@@ -129,6 +129,7 @@ func TestValues(t *testing.T) {
 		{"bytes", env{"MESSAGE_MAX_BYTES": "2048"}, maxBytes, 2048},
 		{"KiB", env{"MESSAGE_MAX_BYTES": "512KiB"}, maxBytes, 512 << 10},
 		{"MiB", env{"MESSAGE_MAX_BYTES": "2 MiB"}, maxBytes, 2 << 20},
+		{"GiB", env{"MAX_MEMORY": "1GiB"}, func(c config.Config) any { return c.Worker.MaxMemory }, 1 << 30},
 		{"priority steps", env{"PRIORITY_STEPS": "0, 1,9"}, func(c config.Config) any { return c.Redis.PrioritySteps }, []int{0, 1, 9}},
 		{"autoscale", env{"AUTOSCALE": "10,3", "CONCURRENCY": "2"}, func(c config.Config) any { return c.Worker.Concurrency }, 10},
 		{"unknown tasks", env{"UNKNOWN_TASKS": "Requeue"}, func(c config.Config) any { return c.Worker.UnknownTasks }, "requeue"},
@@ -236,6 +237,7 @@ func TestMistakes(t *testing.T) {
 		{"item twice", env{"QUEUES": "a,b,a"}, "QUEUES", `"a" is there twice`, "once"},
 		{"spaces for commas", env{"QUEUES": "a b"}, "QUEUES", "list of names", "commas"},
 		{"steps without 0", env{"PRIORITY_STEPS": "3,6"}, "PRIORITY_STEPS", "priority steps", "0 first"},
+		{"too little memory", env{"MAX_MEMORY": "12000"}, "MAX_MEMORY", "out of range", "16777216"}, // Celery counts KiB
 		{"weight of a queue that is not consumed", env{"QUEUES": "a", "QUEUE_WEIGHTS": "a:2,b:1"}, "QUEUE_WEIGHTS", `"b" is not among QUEUES`, "QUEUES has"},
 		{"weight of zero", env{"QUEUES": "a", "QUEUE_WEIGHTS": "a:0"}, "QUEUE_WEIGHTS", "weights", "critical:6"},
 		{"weight without a name", env{"QUEUES": "a", "QUEUE_WEIGHTS": ":2"}, "QUEUE_WEIGHTS", "weights", "critical:6"},

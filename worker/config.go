@@ -93,6 +93,12 @@ type Config struct {
 	// no limit.
 	MaxTasks int
 
+	// MaxMemory in bytes ends Run, as MaxTasks does, when after a task the process
+	// has more than that in memory (worker_max_memory_per_child, which is in KiB).
+	// Garbage is collected before that is decided. A GOMEMLIMIT somewhat below it
+	// keeps Go from growing that far without need. Default: no limit.
+	MaxMemory int64
+
 	// Publishing says how the worker publishes what handlers send and what
 	// follows a task: callbacks, chains, bodies of chords.
 	Publishing
@@ -275,6 +281,9 @@ func (c Config) normalise() (Config, error) {
 		if n.value < 0 {
 			fault("%s is %d: want 0 for the default, or more", n.name, n.value)
 		}
+	}
+	if c.MaxMemory < 0 {
+		fault("MaxMemory is %d: want 0 for no limit, or bytes", c.MaxMemory)
 	}
 	if c.TaskTimeLimit < 0 || c.TaskSoftTimeLimit < 0 || c.Grace < 0 {
 		fault("TaskTimeLimit, TaskSoftTimeLimit and Grace must not be negative")

@@ -40,6 +40,7 @@ type Worker struct {
 	once     sync.Once
 	begun    atomic.Bool
 	recycle  context.CancelFunc // ends Run as a stop does
+	memory   *memoryGuard
 
 	consuming consuming
 	foreign   foreign
@@ -85,6 +86,7 @@ func New(cfg Config) (*Worker, error) {
 			w.limits.set(name, d.RateLimit, every)
 		}
 	}
+	w.memory = newMemoryGuard(cfg.MaxMemory, w.now)
 	w.eta = newSchedule()
 	w.pool = newPool(cfg.Concurrency)
 	return w, nil
@@ -124,7 +126,10 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.log.Info("worker has begun as many tasks as it may", "tasks", w.cfg.MaxTasks)
 		w.recycle()
 	}
-	w.pool.run = func(r *request) { w.execute(life, r) }
+	w.pool.run = func(r *request) {
+		w.execute(life, r)
+		w.checkMemory()
+	}
 
 	var g errgroup.Group
 	g.Go(func() error { return w.broker.Run(life.lease) })
