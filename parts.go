@@ -99,6 +99,7 @@ func openBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {
 		QueueOrder:        redis.QueueOrder(cfg.Worker.QueueOrder),
 		QueueWeights:      cfg.Worker.QueueWeights,
 		VisibilityTimeout: cfg.Redis.VisibilityTimeout,
+		OwnerTimeout:      cfg.Redis.OwnerTimeout,
 		ResultExpires:     cfg.Redis.ResultExpires,
 		MaxMessageSize:    cfg.Worker.MaxBytes,
 		DeadLettersMax:    cfg.Redis.DeadLettersMax,

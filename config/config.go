@@ -44,6 +44,7 @@ type Redis struct {
 	KeyPrefix         string // global_keyprefix
 	PrioritySteps     []int  // priority_steps, rising, 0 first
 	VisibilityTimeout time.Duration
+	OwnerTimeout      time.Duration
 	ResultExpires     time.Duration
 	DeadLettersMax    int
 }

@@ -66,7 +66,7 @@ func TestDefaults(t *testing.T) {
 	want := config.Config{
 		Redis: config.Redis{
 			Network: "tcp", Address: "localhost:6379", PrioritySteps: []int{0, 3, 6, 9},
-			VisibilityTimeout: time.Hour, ResultExpires: time.Hour, DeadLettersMax: 10000,
+			VisibilityTimeout: time.Hour, OwnerTimeout: 15 * time.Second, ResultExpires: time.Hour, DeadLettersMax: 10000,
 		},
 		Worker: config.Worker{
 			Name: "email-worker@" + host, Queues: []string{"email_notifications"}, QueueOrder: "round_robin",
@@ -238,6 +238,7 @@ func TestMistakes(t *testing.T) {
 		{"spaces for commas", env{"QUEUES": "a b"}, "QUEUES", "list of names", "commas"},
 		{"steps without 0", env{"PRIORITY_STEPS": "3,6"}, "PRIORITY_STEPS", "priority steps", "0 first"},
 		{"too little memory", env{"MAX_MEMORY": "12000"}, "MAX_MEMORY", "out of range", "16777216"}, // Celery counts KiB
+		{"short owner timeout", env{"OWNER_TIMEOUT": "0.5"}, "OWNER_TIMEOUT", "out of range", "from 1 to 3600"},
 		{"weight of a queue that is not consumed", env{"QUEUES": "a", "QUEUE_WEIGHTS": "a:2,b:1"}, "QUEUE_WEIGHTS", `"b" is not among QUEUES`, "QUEUES has"},
 		{"weight of zero", env{"QUEUES": "a", "QUEUE_WEIGHTS": "a:0"}, "QUEUE_WEIGHTS", "weights", "critical:6"},
 		{"weight without a name", env{"QUEUES": "a", "QUEUE_WEIGHTS": ":2"}, "QUEUE_WEIGHTS", "weights", "critical:6"},

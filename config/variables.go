@@ -32,6 +32,7 @@ type variables struct {
 	RedisKeyPrefix     text      `envconfig:"REDIS_KEY_PREFIX" group:"Redis" desc:"Prefix of every key; Celery's transport option global_keyprefix."`
 	PrioritySteps      steps     `envconfig:"PRIORITY_STEPS" group:"Redis" default:"0,3,6,9" desc:"Priority steps; Celery's transport option priority_steps. Must be the same on all peers."`
 	VisibilityTimeout  seconds   `envconfig:"VISIBILITY_TIMEOUT" group:"Redis" default:"3600" min:"1" max:"604800" desc:"Time after which a message that nobody acknowledged is delivered again. Must not be longer than that of Python peers."`
+	OwnerTimeout       seconds   `envconfig:"OWNER_TIMEOUT" group:"Redis" default:"15" min:"1" max:"3600" desc:"Silence after which a worker of this kind counts as dead, or frozen, and the others deliver its messages again. Python workers go by VISIBILITY_TIMEOUT."`
 	ResultExpires      seconds   `envconfig:"RESULT_EXPIRES" group:"Redis" default:"3600" min:"1" max:"31536000" desc:"Time that results are kept."`
 	DeadLettersMax     count     `envconfig:"DEAD_LETTERS_MAX" group:"Redis" default:"10000" min:"1" max:"10000000" desc:"Dead letters that are kept; the oldest go first."`
 

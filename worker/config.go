@@ -13,9 +13,9 @@ import (
 )
 
 // Config describes a Worker. The zero value of a field means Celery's default,
-// with the one exception of AcksEarly.
+// with two exceptions, so that nothing is lost: AcksEarly and UnknownTasks.
 type Config struct {
-	// Broker brings the messages. Required.
+	// Broker brings the messages. Required. It serves one worker and one Run.
 	Broker Broker
 
 	// Name is the node name, <name>@<host>; %h stands for the host name, %n and
@@ -104,6 +104,7 @@ type Config struct {
 	Publishing
 
 	// UnknownTasks says what becomes of messages whose task is not in Tasks.
+	// Default: DeadLetterUnknown. Celery does what RejectUnknown does.
 	UnknownTasks UnknownTaskPolicy
 
 	// MaxRedeliveries is the number of runs that may end without an end, by a

@@ -55,10 +55,12 @@ func (t *Task) Bind(args any) error {
 }
 
 // Held asks the broker whether this worker still has the message. Call it right
-// before a step that cannot be taken back: after a pause of the process, longer
-// than the visibility timeout, another worker may be running the task. It
-// returns nil when the message is ours, [ErrLost] when it is not, and another
-// error when the broker could not be asked.
+// before a step that cannot be taken back: after a pause of the process another
+// worker may be running the task. With worker/redis it takes a pause that is
+// longer than OwnerTimeout, 15 seconds, where others of this kind run, and longer
+// than the visibility timeout where only Python workers do. Held returns nil when
+// the message is ours, [ErrLost] when it is not, and another error when the
+// broker could not be asked.
 func (t *Task) Held(ctx context.Context) error {
 	if t.held == nil {
 		return nil

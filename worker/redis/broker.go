@@ -19,7 +19,9 @@ import (
 )
 
 // Broker is a connection to one Redis database, as broker and result backend.
-// Make one with New.
+// Make one with New. It consumes for one worker, and that once, as its claims
+// are known by its own id: each worker needs a Broker of its own. Any number of
+// Clients may publish through it.
 type Broker struct {
 	cfg     Config
 	addr    address
@@ -33,6 +35,7 @@ type Broker struct {
 	slots   chan struct{} // one for each connection of the pool
 	masters masters       // what the Sentinels say, if there are any
 
+	taken   atomic.Bool // a worker consumes with it, or has
 	session worker.Session
 	lists   []list // what is consumed, by step and then by queue
 	choice  choice // between the queues
@@ -63,8 +66,8 @@ type Broker struct {
 
 var _ worker.Broker = (*Broker)(nil)
 
-// New checks cfg and makes a Broker. It does not dial: a server that is away
-// is waited for.
+// New checks cfg and makes a Broker, for one worker and one run of it. It does
+// not dial: a server that is away is waited for.
 func New(cfg Config) (*Broker, error) {
 	cfg, addr, err := cfg.normalise()
 	if err != nil {
@@ -95,10 +98,13 @@ func (b *Broker) Close() error {
 	return b.current().close()
 }
 
-// Consume implements [worker.Broker].
+// Consume implements [worker.Broker]. The second call is an error.
 func (b *Broker) Consume(s worker.Session) error {
 	if err := b.cfg.checkWeights(s.Queues); err != nil {
 		return fmt.Errorf("redis broker: %w", err)
+	}
+	if b.taken.Swap(true) {
+		return errors.New("redis broker: it serves a worker already, or has served one: make a Broker of its own for each worker")
 	}
 	b.choice = b.cfg.choiceOf(s.Queues)
 	b.session = s

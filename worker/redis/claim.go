@@ -230,7 +230,8 @@ func (b *Broker) register(ctx context.Context) error {
 		return err
 	}
 	err = b.do(ctx, func(c redigo.Conn) error {
-		if _, err := c.Do("HSET", b.keys.owner(b.owner), "epoch", next, "identity", info, "node", b.session.Node); err != nil {
+		if _, err := c.Do("HSET", b.keys.owner(b.owner), "epoch", next, "identity", info, "node", b.session.Node,
+			"timeout", b.cfg.OwnerTimeout.Seconds()); err != nil {
 			return err
 		}
 		if _, err := c.Do("EXPIRE", b.keys.owner(b.owner), 86400); err != nil {
