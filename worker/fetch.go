@@ -160,7 +160,7 @@ func (w *Worker) revokeRequest(ctx context.Context, r *request, reason string) {
 		s.Result.Exception, s.Result.DateDone = exc, w.now()
 	}
 	w.memberFailed(r, &s, protocol.StateRevoked, exc)
-	_ = w.settle(ctx, "revoke a task", s)
+	_ = w.settle(r.after(ctx), "revoke a task", s)
 }
 
 // run gives requests to the pool, but for those that are not to run any more.

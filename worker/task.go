@@ -41,7 +41,8 @@ type Task struct {
 	claim  string
 
 	mu       sync.Mutex
-	children []protocol.Raw // result tuples of what the task has published
+	children []protocol.Raw  // result tuples of what the task has published
+	ran      context.Context // that the handler runs in; nil before
 }
 
 // LastAttempt reports whether a [Retry] now would be one too many and so end in
@@ -98,7 +99,10 @@ func (t *Task) publish(ctx context.Context, what string, plan func(canvas.Contex
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	changes, err := t.worker.pub.changes(p)
+	if _, ok := TaskFrom(ctx); !ok {
+		ctx = NewContext(ctx, t)
+	}
+	changes, err := t.worker.pub.changes(ctx, p)
 	if err != nil {
 		return nil, err
 	}

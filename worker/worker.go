@@ -77,7 +77,7 @@ func New(cfg Config) (*Worker, error) {
 		stopNow: make(chan struct{}),
 	}
 	for name, d := range w.withBuiltins(cfg.Tasks) {
-		h := d.Handler
+		h := noting(d.Handler)
 		for _, m := range slices.Backward(cfg.Middleware) {
 			h = m(h)
 		}
