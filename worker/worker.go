@@ -209,17 +209,17 @@ func (w *Worker) giveBackDeliveries(ctx context.Context, ds []Delivery) {
 
 // lost hears from the broker that a claim is another worker's now.
 func (w *Worker) lost(claim string) {
-	r := w.held.take(claim)
+	r, a := w.held.lose(claim)
 	if r == nil {
 		return
 	}
 	w.counts.lost.Add(1)
-	if r.log == nil { // it only waited for its ETA
+	if a == nil {
 		w.log.Warn("a message that waits is no longer ours: its lease ran out", "queue", r.delivery.Queue)
 		return
 	}
-	r.log.Warn("message is no longer ours: its lease ran out")
-	r.end(ErrLost)
+	a.log.Warn("message is no longer ours: its lease ran out")
+	a.end(ErrLost)
 }
 
 func (w *Worker) deadLettered(queue, reason string) {
