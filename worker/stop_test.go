@@ -2,6 +2,8 @@ package worker_test
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +12,84 @@ import (
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/workertest"
 )
+
+// A stop returns what has not begun to the front, in order, and sees what runs
+// to its end.
+func TestWarmStop(t *testing.T) {
+	release := make(chan struct{})
+	b := start(t, worker.Config{Concurrency: 1, PrefetchMultiplier: 4, Tasks: map[string]worker.Definition{
+		"t": {Handler: do(func(context.Context) (any, error) { <-release; return 1, nil })},
+	}})
+	first := b.send(t, "t")
+	b.eventually(t, "running", func() bool { return b.w.Status().Running == 1 })
+	later := b.send(t, "t", func(m *protocol.Message) { m.ETA = time.Now().Add(time.Hour) })
+	b.eventually(t, "held", func() bool { return b.w.Status().Scheduled == 1 })
+	var want []string
+	want = append(want, later)
+	for range 5 {
+		want = append(want, b.send(t, "t"))
+	}
+	b.eventually(t, "prefetched", func() bool { return b.w.Status().Reserved == 3 })
+	b.cancel()
+	b.eventually(t, "given back", func() bool { return len(b.Queued("q")) == len(want) })
+	close(release)
+	b.stop(t)
+	var got []string
+	for _, raw := range b.Queued("q") {
+		env, err := protocol.ParseEnvelope(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, env.ID)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("queue after the stop is %v, want %v", got, want)
+	}
+	if b.status(first) != "SUCCESS" || b.Unacked() != 0 {
+		t.Errorf("the running task is %q, %d unacknowledged", b.status(first), b.Unacked())
+	}
+}
+
+// What the grace cuts short goes back, and costs no retry.
+func TestGraceEnds(t *testing.T) {
+	for name, end := range map[string]func(b *bench){
+		"by time":       func(*bench) {},
+		"by StopNow":    func(b *bench) { b.w.StopNow() },
+		"retry at once": func(b *bench) { b.w.StopNow() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			grace := time.Hour
+			if name == "by time" {
+				grace = 10 * time.Millisecond
+			}
+			b := start(t, worker.Config{Grace: grace, Tasks: map[string]worker.Definition{
+				"t": {Handler: do(func(ctx context.Context) (any, error) {
+					<-ctx.Done()
+					if !errors.Is(context.Cause(ctx), worker.ErrStopped) {
+						t.Errorf("cause is %v, want ErrStopped", context.Cause(ctx))
+					}
+					if name == "retry at once" {
+						return nil, worker.Retry(ctx.Err())
+					}
+					return nil, ctx.Err()
+				})},
+			}})
+			id := b.send(t, "t")
+			b.eventually(t, "running", func() bool { return b.w.Status().Running == 1 })
+			b.cancel()
+			end(b)
+			b.stop(t)
+			q := b.Queued("q")
+			if len(q) != 1 || b.status(id) != "" {
+				t.Fatalf("%d queued, state %q; want the message back and no state", len(q), b.status(id))
+			}
+			m, err := protocol.Decode(q[0], protocol.Limits{})
+			if err != nil || !m.Redelivered || m.Retries != 0 {
+				t.Errorf("came back with redelivered %v, retries %d (%v)", m.Redelivered, m.Retries, err)
+			}
+		})
+	}
+}
 
 // slowReturn is a Broker that takes its time to take messages back.
 type slowReturn struct {

@@ -13,6 +13,24 @@ import (
 	"github.com/evently/workers/worker/workertest"
 )
 
+func TestMaxTasks(t *testing.T) {
+	b := workertest.NewBroker()
+	w, err := worker.New(worker.Config{Logger: silent(), Broker: b, Queues: []string{"q"}, MaxTasks: 3, Concurrency: 1, Tasks: one(func(context.Context) (any, error) { return nil, nil })})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bench := &bench{Broker: b}
+	for range 5 {
+		bench.send(t, "t")
+	}
+	if err := w.Run(context.Background()); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if n := len(b.Queued("q")); n != 2 || b.Unacked() != 0 {
+		t.Errorf("%d messages left, %d unacknowledged, want two and none", n, b.Unacked())
+	}
+}
+
 // runOut runs a worker over a queue of five tasks until it ends by itself, and
 // returns how many of them it has left.
 func runOut(t *testing.T, cfg worker.Config) (left int, log string) {
