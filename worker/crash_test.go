@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/protocol"
@@ -84,5 +85,27 @@ func TestLostMessageIsLetGo(t *testing.T) {
 	b.eventually(t, "slot is free", func() bool { return b.w.Status().Running == 0 })
 	if b.status(id) != "" || b.w.Status().Lost != 1 {
 		t.Errorf("state %q, lost %d", b.status(id), b.w.Status().Lost)
+	}
+}
+
+// A claim may get lost in the moment in which the ETA of its message comes.
+func TestLostAsItsETAComes(t *testing.T) {
+	var runs atomic.Int32
+	b := start(t, worker.Config{Concurrency: 4, Tasks: one(func(ctx context.Context) (any, error) {
+		runs.Add(1)
+		return nil, ctx.Err()
+	})})
+	const n = 300
+	now := time.Now()
+	for i := range n {
+		b.send(t, "t", func(m *protocol.Message) { m.ETA = now.Add(time.Duration(i) * time.Millisecond / 2) })
+	}
+	b.eventually(t, "nothing is held any more", func() bool {
+		b.Steal()
+		s := b.w.Status()
+		return s.Received == n && s.Scheduled == 0 && s.Reserved == 0 && s.Running == 0
+	})
+	if s := b.w.Status(); int64(runs.Load()) > n || s.Lost == 0 || b.Unacked() != 0 {
+		t.Errorf("%d runs, %d lost, %d unacknowledged", runs.Load(), s.Lost, b.Unacked())
 	}
 }

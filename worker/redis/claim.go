@@ -89,6 +89,9 @@ func (b *Broker) claim(ctx context.Context, max int, verdicts []any) (claimed, e
 		return claimed{}, err
 	}
 	c, err := readClaimed(reply, b.lists)
+	if err == nil && len(c.marks) != len(b.choice.queues) {
+		err = errNotUnderstood
+	}
 	if err != nil {
 		b.suspect = true
 		return claimed{}, err
