@@ -86,6 +86,7 @@ func (p *parts) build(cfg config.Config, log *slog.Logger) (err error) {
 		TaskSoftTimeLimit:     cfg.Worker.TaskSoftTimeLimit,
 		UnknownTasks:          unknownTasks(cfg.Worker.UnknownTasks),
 		MaxRedeliveries:       cfg.Worker.MaxRedeliveries,
+		MaxMemory:             int64(cfg.Worker.MaxMemory),
 		Grace:                 cfg.Worker.ShutdownGrace,
 		Limits: protocol.Limits{
 			Size: cfg.Worker.MaxBytes, Depth: cfg.Worker.MaxDepth, Elements: cfg.Worker.MaxElements,
@@ -123,7 +124,10 @@ func openBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {
 		SentinelPassword:  cfg.Redis.Sentinel.Password.Reveal(),
 		KeyPrefix:         cfg.Redis.KeyPrefix,
 		PrioritySteps:     cfg.Redis.PrioritySteps,
+		QueueOrder:        redis.QueueOrder(cfg.Worker.QueueOrder),
+		QueueWeights:      cfg.Worker.QueueWeights,
 		VisibilityTimeout: cfg.Redis.VisibilityTimeout,
+		OwnerTimeout:      cfg.Redis.OwnerTimeout,
 		ResultExpires:     cfg.Redis.ResultExpires,
 		MaxMessageSize:    cfg.Worker.MaxBytes,
 		DeadLettersMax:    cfg.Redis.DeadLettersMax,

@@ -43,6 +43,7 @@ type Redis struct {
 	KeyPrefix         string // global_keyprefix
 	PrioritySteps     []int  // priority_steps, rising, 0 first
 	VisibilityTimeout time.Duration
+	OwnerTimeout      time.Duration
 	ResultExpires     time.Duration
 	DeadLettersMax    int
 }
@@ -51,7 +52,9 @@ type Redis struct {
 type Worker struct {
 	Name               string // node name with %h, %n and %d filled in
 	Queues             []string
-	Concurrency        int // the largest, with Autoscale
+	QueueOrder         string         // "round_robin", "sorted" or "priority"; "" with weights
+	QueueWeights       map[string]int // nil: none
+	Concurrency        int            // the largest, with Autoscale
 	Autoscale          Autoscale
 	RemoteControl      string   // "full", "harmless" or "off"
 	TaskEvents         bool     // from the start
@@ -64,6 +67,7 @@ type Worker struct {
 	MaxRedeliveries    int
 	UnknownTasks       string // "dead-letter", "requeue" or "reject"
 	ShutdownGrace      time.Duration
+	MaxMemory          int // bytes of the process; 0: no limit
 	MaxBytes           int // of a message
 	MaxDepth           int
 	MaxElements        int
@@ -191,6 +195,8 @@ func (c *Config) worker(v *variables) {
 	c.Worker = Worker{
 		Name:               v.nodeName(),
 		Queues:             v.Queues.value,
+		QueueOrder:         v.QueueOrder.text,
+		QueueWeights:       v.QueueWeights.value,
 		Concurrency:        v.Concurrency.value,
 		RemoteControl:      v.RemoteControl.text,
 		TaskEvents:         v.TaskEvents.value,
@@ -203,10 +209,12 @@ func (c *Config) worker(v *variables) {
 		MaxRedeliveries:    v.MaxRedeliveries.value,
 		UnknownTasks:       v.UnknownTasks.text,
 		ShutdownGrace:      v.ShutdownGrace.value,
+		MaxMemory:          v.MaxMemory.value,
 		MaxBytes:           v.MessageMaxBytes.value,
 		MaxDepth:           v.MessageMaxDepth.value,
 		MaxElements:        v.MessageMaxElements.value,
 	}
+	c.queueWeights(v)
 	hard, soft := &v.TaskTimeLimit, &v.TaskSoftTimeLimit
 	if hard.value > 0 && soft.value > hard.value {
 		later := soft // complain about what was set, not about a default

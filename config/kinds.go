@@ -141,7 +141,7 @@ func (s *size) Decode(value string) error {
 	lowest, _ := strconv.Atoi(s.min)
 	highest, _ := strconv.Atoi(s.max)
 	digits, factor := s.text, 1
-	for unit, bytes := range map[string]int{"KiB": 1 << 10, "MiB": 1 << 20} {
+	for unit, bytes := range map[string]int{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
 		if rest, ok := strings.CutSuffix(s.text, unit); ok {
 			digits, factor = strings.TrimSpace(rest), bytes
 		}

@@ -16,6 +16,7 @@ func (c *Config) redis(v *variables) {
 		KeyPrefix:         v.RedisKeyPrefix.text,
 		PrioritySteps:     v.PrioritySteps.value,
 		VisibilityTimeout: v.VisibilityTimeout.value,
+		OwnerTimeout:      v.OwnerTimeout.value,
 		ResultExpires:     v.ResultExpires.value,
 		DeadLettersMax:    v.DeadLettersMax.value,
 		TLS: TLSFiles{

@@ -32,10 +32,13 @@ type variables struct {
 	RedisKeyPrefix     text      `envconfig:"REDIS_KEY_PREFIX" group:"Redis" desc:"Prefix of every key; Celery's transport option global_keyprefix."`
 	PrioritySteps      steps     `envconfig:"PRIORITY_STEPS" group:"Redis" default:"0,3,6,9" desc:"Priority steps; Celery's transport option priority_steps. Must be the same on all peers."`
 	VisibilityTimeout  seconds   `envconfig:"VISIBILITY_TIMEOUT" group:"Redis" default:"3600" min:"1" max:"604800" desc:"Time after which a message that nobody acknowledged is delivered again. Must not be longer than that of Python peers."`
+	OwnerTimeout       seconds   `envconfig:"OWNER_TIMEOUT" group:"Redis" default:"15" min:"1" max:"3600" desc:"Silence after which a worker of this kind counts as dead, or frozen, and the others deliver its messages again. Python workers go by VISIBILITY_TIMEOUT."`
 	ResultExpires      seconds   `envconfig:"RESULT_EXPIRES" group:"Redis" default:"3600" min:"1" max:"31536000" desc:"Time that results are kept."`
 	DeadLettersMax     count     `envconfig:"DEAD_LETTERS_MAX" group:"Redis" default:"10000" min:"1" max:"10000000" desc:"Dead letters that are kept; the oldest go first."`
 
 	Queues             list    `envconfig:"QUEUES" group:"Worker" default:"email_notifications" desc:"Queues to consume."`
+	QueueOrder         choice  `envconfig:"QUEUE_ORDER" group:"Worker" default:"round_robin" options:"round_robin,sorted,priority" desc:"Queue to take from when several have messages of the same priority: each in turn, the first in the alphabet, or the first in QUEUES; Celery's transport option queue_order_strategy."`
+	QueueWeights       weights `envconfig:"QUEUE_WEIGHTS" group:"Worker" unset:"no weights" desc:"Shares of the queues that have messages, such as critical:6,default:3,low:1; a queue that is not named has 1. In the place of QUEUE_ORDER; priorities then count within each queue only."`
 	WorkerName         text    `envconfig:"WORKER_NAME" group:"Worker" default:"email-worker@%h" desc:"Node name. %h is the host with its domain, %n without, %d the domain alone."`
 	Concurrency        count   `envconfig:"CONCURRENCY" group:"Worker" default:"4" min:"1" max:"10000" desc:"Tasks that run at once."`
 	Autoscale          scale   `envconfig:"AUTOSCALE" group:"Worker" desc:"Most and fewest tasks that run at once, such as 10,3; replaces CONCURRENCY. The number follows the load; Celery's --autoscale."`
@@ -50,6 +53,7 @@ type variables struct {
 	MaxRedeliveries    count   `envconfig:"MAX_REDELIVERIES" group:"Worker" default:"3" min:"1" max:"1000" desc:"Deliveries of a message that never finishes, before it becomes a dead letter."`
 	UnknownTasks       choice  `envconfig:"UNKNOWN_TASKS" group:"Worker" default:"dead-letter" options:"dead-letter,requeue,reject" desc:"What to do with a task that is not ours: keep it as a dead letter, leave it to a Python worker on the same queue, or drop it as Celery does."`
 	ShutdownGrace      seconds `envconfig:"SHUTDOWN_GRACE" group:"Worker" default:"25" min:"0.1" max:"86400" desc:"Time from SIGTERM to giving back what is unfinished."`
+	MaxMemory          size    `envconfig:"MAX_MEMORY" group:"Worker" min:"16777216" max:"1099511627776" unset:"no limit" desc:"Memory of the process, such as 512MiB, beyond which it stops after a task and ends with 0, for a supervisor to start it afresh; Celery's worker_max_memory_per_child."`
 	MessageMaxBytes    size    `envconfig:"MESSAGE_MAX_BYTES" group:"Worker" default:"1048576" min:"1024" max:"536870912" desc:"Largest message that is read; larger ones become dead letters."`
 	MessageMaxDepth    count   `envconfig:"MESSAGE_MAX_DEPTH" group:"Worker" default:"64" min:"8" max:"1000" desc:"Deepest nesting of a message."`
 	MessageMaxElements count   `envconfig:"MESSAGE_MAX_ELEMENTS" group:"Worker" default:"10000" min:"100" max:"10000000" desc:"Most values in a message."`

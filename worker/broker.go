@@ -20,7 +20,8 @@ type Broker interface {
 	Remote
 
 	// Consume says what to consume, before Run and the first Claim. It does
-	// no I/O.
+	// no I/O. A Broker need not serve more than one worker, nor one more than
+	// once; then the error says so.
 	Consume(s Session) error
 
 	// Run keeps the leases of all claims, gives back what crashed workers held,

@@ -65,7 +65,7 @@ func (w *Worker) canvasTask(ctx context.Context, t *Task) (any, error) {
 	plan, _, err := canvas.Builtin(t.Message, w.canvasContext(t.Message))
 	if err == nil {
 		var changes Changes
-		if changes, err = w.pub.changes(plan); err == nil {
+		if changes, err = w.pub.changes(ctx, plan); err == nil {
 			err = w.publish(ctx, changes)
 		}
 	}

@@ -48,7 +48,7 @@ func (c *Client) Send(ctx context.Context, s *canvas.Signature) (*AsyncResult, e
 	if err != nil {
 		return nil, fmt.Errorf("send: %w", err)
 	}
-	changes, err := c.pub.changes(plan)
+	changes, err := c.pub.changes(ctx, plan)
 	if err != nil {
 		return nil, err
 	}

@@ -14,16 +14,17 @@ import (
 )
 
 // Config describes a Worker. The zero value of a field means Celery's default,
-// with the one exception of AcksEarly.
+// with two exceptions, so that nothing is lost: AcksEarly and UnknownTasks.
 type Config struct {
-	// Broker brings the messages. Required.
+	// Broker brings the messages. Required. It serves one worker and one Run.
 	Broker Broker
 
 	// Name is the node name, <name>@<host>; %h stands for the host name, %n and
 	// %d for its first part and its domain. Default: "celery@%h".
 	Name string
 
-	// Queues to consume. Default: "celery".
+	// Queues to consume. Default: "celery". Which of them comes first is the
+	// broker's matter; see QueueOrder and QueueWeights of worker/redis.
 	Queues []string
 
 	// Tasks maps task names to what runs them. Required.
@@ -93,11 +94,18 @@ type Config struct {
 	// no limit.
 	MaxTasks int
 
+	// MaxMemory in bytes ends Run, as MaxTasks does, when after a task the process
+	// has more than that in memory (worker_max_memory_per_child, which is in KiB).
+	// Garbage is collected before that is decided. A GOMEMLIMIT somewhat below it
+	// keeps Go from growing that far without need. Default: no limit.
+	MaxMemory int64
+
 	// Publishing says how the worker publishes what handlers send and what
 	// follows a task: callbacks, chains, bodies of chords.
 	Publishing
 
 	// UnknownTasks says what becomes of messages whose task is not in Tasks.
+	// Default: DeadLetterUnknown. Celery does what RejectUnknown does.
 	UnknownTasks UnknownTaskPolicy
 
 	// MaxRedeliveries is the number of runs that may end without an end, by a
@@ -304,6 +312,9 @@ func (c Config) normalise() (Config, error) {
 		if n.value < 0 {
 			fault("%s is %d: want 0 for the default, or more", n.name, n.value)
 		}
+	}
+	if c.MaxMemory < 0 {
+		fault("MaxMemory is %d: want 0 for no limit, or bytes", c.MaxMemory)
 	}
 	if c.TaskTimeLimit < 0 || c.TaskSoftTimeLimit < 0 || c.Grace < 0 {
 		fault("TaskTimeLimit, TaskSoftTimeLimit and Grace must not be negative")

@@ -11,8 +11,10 @@ import (
 
 // Causes that end the context of a handler; ask with [context.Cause].
 var (
-	// ErrSoftTimeLimit: the soft time limit passed. The handler may still
-	// return a result; its error becomes FAILURE with SoftTimeLimitExceeded.
+	// ErrSoftTimeLimit: the soft time limit passed. What the handler returns
+	// decides, as without a limit: a result is SUCCESS, [Retry] a retry. Only an
+	// error that comes of the context, context.Canceled or ErrSoftTimeLimit
+	// itself, becomes FAILURE with SoftTimeLimitExceeded.
 	ErrSoftTimeLimit = errors.New("soft time limit exceeded")
 	// ErrTimeLimit: the hard time limit passed. FAILURE with TimeLimitExceeded
 	// is stored and what the handler still returns is thrown away.

@@ -120,6 +120,7 @@ func (w *Worker) poisoned(life lifecycle, r *request, crashed int) {
 // failUnrun ends a message that is not run as a failure, with all that follows
 // one.
 func (w *Worker) failUnrun(ctx context.Context, r *request, exc *protocol.Exception, deadLetter string) {
+	ctx = r.after(ctx)
 	s := Settlement{Delivery: r.delivery, DeadLetter: deadLetter}
 	if r.stored(protocol.StateFailure) {
 		s.Result = w.result(r.task, protocol.StateFailure)
@@ -233,10 +234,11 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 	if o.requeue {
 		s.Requeue = RequeueRedelivered
 	}
-	o = w.follow(life.store, r, &s, o)
+	ctx := r.after(life.store)
+	o = w.follow(ctx, r, &s, o)
 	w.rejectFailure(r, &s, o, early)
 	w.count(log, r, o, s)
-	switch err := w.settle(life.store, "settle a task", s); {
+	switch err := w.settle(ctx, "settle a task", s); {
 	case errors.Is(err, ErrLost):
 		w.counts.lost.Add(1)
 		log.Warn("message was no longer ours when its task ended")
@@ -249,14 +251,14 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 // cannot follow turns the outcome into a failure.
 func (w *Worker) follow(ctx context.Context, r *request, s *Settlement, o outcome) outcome {
 	if o.replace != nil {
-		if err := w.replace(r, s, o.replace); err == nil {
+		if err := w.replace(ctx, r, s, o.replace); err == nil {
 			return o
 		} else {
 			o = failed(failureOf(err), err)
 		}
 	}
 	if o.retry {
-		p, err := w.publication(r, o)
+		p, err := w.publication(ctx, r, o)
 		if err == nil {
 			s.Changes.Publish = append(s.Changes.Publish, *p)
 		} else {
@@ -268,7 +270,7 @@ func (w *Worker) follow(ctx context.Context, r *request, s *Settlement, o outcom
 		raw, err := w.encodable(r, o.result)
 		if err == nil {
 			o.result = raw
-			err = w.succeed(r, s, raw)
+			err = w.succeed(ctx, r, s, raw)
 		}
 		if err != nil {
 			r.log.Error("task has a result that nothing can follow", "error", err)
@@ -332,7 +334,7 @@ func (w *Worker) encodable(r *request, result any) (protocol.Raw, error) {
 }
 
 // publication makes the message of a retry.
-func (w *Worker) publication(r *request, o outcome) (*Publication, error) {
+func (w *Worker) publication(ctx context.Context, r *request, o outcome) (*Publication, error) {
 	opts := protocol.RetryOptions{DeliveryTag: uuid.NewString(), Origin: w.pub.origin, Queue: r.delivery.Queue, Headers: o.again.Headers}
 	if o.countdown > 0 {
 		opts.ETA = w.now().Add(o.countdown)
@@ -342,6 +344,9 @@ func (w *Worker) publication(r *request, o outcome) (*Publication, error) {
 		opts.Retries = &n
 	}
 	m, err := again(r.msg, o.again)
+	if err == nil {
+		err = w.pub.prepareRetry(ctx, m, opts)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -162,7 +162,7 @@ func (w *Worker) revokeRequest(ctx context.Context, r *request, reason string) {
 		s.Result.Exception, s.Result.DateDone = exc, w.now()
 	}
 	w.memberFailed(r, &s, protocol.StateRevoked, exc)
-	if w.settle(ctx, "revoke a task", s) == nil {
+	if w.settle(r.after(ctx), "revoke a task", s) == nil {
 		w.eventRevoked(r.msg, reason)
 	}
 }

@@ -27,6 +27,7 @@ type HandlerFunc func(ctx context.Context, t *Task) (any, error)
 func (f HandlerFunc) Run(ctx context.Context, t *Task) (any, error) { return f(ctx, t) }
 
 // Middleware wraps a Handler: logging, metrics, tracing, rate limits.
+// [StateAfter] tells it what an error leads to.
 type Middleware func(Handler) Handler
 
 // Func makes a Handler of a typed function. The exported fields of A are, in

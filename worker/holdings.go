@@ -29,6 +29,25 @@ func (h *holdings) take(claim string) *request {
 	return r
 }
 
+// lose removes what is another worker's now, and tells what there is of it, nil
+// when it only waited for its ETA, or was not held.
+func (h *holdings) lose(claim string) (r *request, a *attempt) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r = h.byClaim[claim]; r != nil {
+		a = r.attempt
+	}
+	delete(h.byClaim, claim)
+	return r, a
+}
+
+// open makes r one that may run. Its claim may get lost at the same time.
+func (h *holdings) open(r *request, a *attempt) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r.attempt = a
+}
+
 func (h *holdings) has(r *request) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -71,6 +71,13 @@ func (p *pool) dispatch() {
 	}
 }
 
+// enough begins nothing more of what is in the pool.
+func (p *pool) enough() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.most = p.begun
+}
+
 // alonePatience is how long a request that wants the worker for itself waits for
 // the others to end.
 const alonePatience = 30 * time.Second

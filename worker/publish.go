@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strconv"
@@ -40,6 +41,19 @@ type Publishing struct {
 	// SendSentEvent tells of every publication by an event
 	// (task_send_sent_event).
 	SendSentEvent bool
+
+	// BeforePublish, when set, is called for each message of a task that is about
+	// to be published: by Send, as a retry, or as what follows a task, such as a
+	// callback, the rest of a chain, or the body of a chord. It may set headers
+	// of its own with [protocol.Message.SetHeader], such as a tenant or a trace
+	// (see worker/oteltrace); all else of the message is for reading.
+	//
+	// ctx is that of Send. For what follows a task it has the values of the
+	// context that its handler ran in, as the innermost Middleware saw it, so that
+	// TaskFrom gives the task. The hook is called from many goroutines and must not
+	// wait: the end of a task waits for it. A panic keeps the message from being
+	// published.
+	BeforePublish func(ctx context.Context, m *protocol.Message)
 
 	// CanvasLimits bound what a signature may unfold to.
 	CanvasLimits canvas.Limits
@@ -95,12 +109,12 @@ func (p *publisher) context(m *protocol.Message) canvas.Context {
 }
 
 // changes turns a plan into what a broker carries out.
-func (p *publisher) changes(plan *canvas.Plan) (Changes, error) {
+func (p *publisher) changes(ctx context.Context, plan *canvas.Plan) (Changes, error) {
 	c := Changes{
 		Sizes: plan.Sizes, Groups: plan.Groups, Joins: plan.Joins, Results: plan.Results, Members: plan.ChordParts,
 	}
 	for _, out := range plan.Messages {
-		one, err := p.publication(out)
+		one, err := p.publication(ctx, out)
 		if err != nil {
 			return Changes{}, err
 		}
@@ -109,7 +123,7 @@ func (p *publisher) changes(plan *canvas.Plan) (Changes, error) {
 	return c, nil
 }
 
-func (p *publisher) publication(out canvas.Outgoing) (Publication, error) {
+func (p *publisher) publication(ctx context.Context, out canvas.Outgoing) (Publication, error) {
 	m := out.Message
 	m.Properties = out.Properties
 	pub := Publication{Queue: out.Queue, Exchange: out.Exchange, RoutingKey: out.RoutingKey}
@@ -131,6 +145,9 @@ func (p *publisher) publication(out canvas.Outgoing) (Publication, error) {
 		pub.Exchange, pub.RoutingKey = "", pub.Queue
 	}
 	m.Exchange, m.RoutingKey = pub.Exchange, pub.RoutingKey
+	if err := p.prepare(ctx, m); err != nil {
+		return Publication{}, err
+	}
 	raw, err := protocol.EncodeAs(m, orEncoding(encoding, p.cfg.Encoding))
 	if err != nil {
 		return Publication{}, fmt.Errorf("publish %s: %w", m.Task, err)

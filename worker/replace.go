@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 
 	"github.com/evently/workers/worker/canvas"
@@ -22,7 +23,7 @@ func (e *ReplaceError) Error() string { return "replaced by another task" }
 func Replace(s *canvas.Signature) error { return &ReplaceError{Signature: s} }
 
 // replace adds the messages of a replacement to a settlement.
-func (w *Worker) replace(r *request, s *Settlement, e *ReplaceError) error {
+func (w *Worker) replace(ctx context.Context, r *request, s *Settlement, e *ReplaceError) error {
 	if e.Signature == nil {
 		return errors.New("replaced by nothing")
 	}
@@ -30,5 +31,5 @@ func (w *Worker) replace(r *request, s *Settlement, e *ReplaceError) error {
 	if err != nil {
 		return err
 	}
-	return w.merge(s, plan)
+	return w.merge(ctx, s, plan)
 }

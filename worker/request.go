@@ -9,13 +9,19 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// request is one message in the hands of this worker, Celery's word for it.
+// request is one message in the hands of this worker, Celery's word for it. While
+// it waits for its ETA there is no attempt: of those that wait there may be many.
 type request struct {
 	delivery Delivery
-	msg      *protocol.Message
-	task     *Task
-	def      definition
-	log      *slog.Logger
+	*attempt
+}
+
+// attempt is what there is of a request that may run.
+type attempt struct {
+	msg  *protocol.Message
+	task *Task
+	def  definition
+	log  *slog.Logger
 
 	soft, hard   time.Duration // 0: no limit
 	ignoreResult bool
@@ -51,14 +57,14 @@ func (w *Worker) fill(r *request, m *protocol.Message) {
 		correlation = m.ID
 	}
 	log := w.log.With("task", m.Task, "task_id", m.ID, "root_id", root, "correlation_id", correlation)
-	r.msg, r.log, r.terminated = m, log, make(chan struct{})
-	r.task = &Task{
+	a := &attempt{msg: m, log: log, terminated: make(chan struct{})}
+	a.task = &Task{
 		ID: m.ID, Name: m.Task, RootID: root, ParentID: m.ParentID, CorrelationID: correlation,
 		Queue: d.Queue, Retries: m.Retries, ETA: m.ETA, Expires: m.Expires, Redelivered: m.Redelivered,
 		Message: m, Logger: log,
 		worker: w, claim: d.Claim,
 		held: func(ctx context.Context) (bool, error) {
-			if r.acksEarly {
+			if a.acksEarly {
 				return true, nil
 			}
 			if !w.held.has(r) {
@@ -67,6 +73,7 @@ func (w *Worker) fill(r *request, m *protocol.Message) {
 			return w.broker.Held(ctx, d.Claim)
 		},
 	}
+	w.held.open(r, a)
 }
 
 // use decides what the definition, the worker and the message say together.
@@ -110,47 +117,47 @@ func (w *Worker) expired(m *protocol.Message) bool {
 }
 
 // begin returns the context that the handler runs in.
-func (r *request) begin(work context.Context) (context.Context, context.CancelCauseFunc) {
-	ctx, cancel := context.WithCancelCause(NewContext(work, r.task))
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.started = time.Now()
-	r.cancel = cancel
-	if r.cause != nil {
-		cancel(r.cause)
+func (a *attempt) begin(work context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(NewContext(work, a.task))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.started = time.Now()
+	a.cancel = cancel
+	if a.cause != nil {
+		cancel(a.cause)
 	}
 	return ctx, cancel
 }
 
 // end ends the run of the handler, now or when it begins.
-func (r *request) end(cause error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.cause = cause
-	if r.cancel != nil {
-		r.cancel(cause)
+func (a *attempt) end(cause error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cause = cause
+	if a.cancel != nil {
+		a.cancel(cause)
 	}
 }
 
 // returned notes that the handler is not waited for any more.
-func (r *request) returned() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.over = true
+func (a *attempt) returned() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.over = true
 }
 
 // terminate ends the run for good, now or when it begins; it reports whether there
 // was one to end.
-func (r *request) terminate() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.over {
+func (a *attempt) terminate() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over {
 		return false
 	}
 	select {
-	case <-r.terminated:
+	case <-a.terminated:
 	default:
-		close(r.terminated)
+		close(a.terminated)
 	}
 	return true
 }

@@ -73,7 +73,7 @@ func (w *Worker) chordBody(ctx context.Context, c CompleteChord) (body ChordBody
 	cc := w.canvasContext(m)
 	plan, err := canvas.ChordBody(m, c.Joined, cc)
 	if err == nil {
-		if body.Changes, err = w.pub.changes(plan); err == nil {
+		if body.Changes, err = w.pub.changes(ctx, plan); err == nil {
 			body.Failed = plan.BodyFailed
 			w.callErrbacks(ctx, plan)
 			return body, plan.Revoke
@@ -82,7 +82,7 @@ func (w *Worker) chordBody(ctx context.Context, c CompleteChord) (body ChordBody
 	w.log.Error("body of a chord cannot be published", "group_id", body.GroupID, "error", err)
 	body.Failed = true
 	if plan, err = canvas.ChordError(m, "Callback error: "+canvas.ReprException(wire(err)), cc); err == nil {
-		if body.Changes, err = w.pub.changes(plan); err == nil {
+		if body.Changes, err = w.pub.changes(ctx, plan); err == nil {
 			w.callErrbacks(ctx, plan)
 			return body, plan.Revoke
 		}
@@ -106,14 +106,14 @@ func (w *Worker) canvasContext(m *protocol.Message) canvas.Context {
 
 // succeed adds what follows the success of r with result. The error is that of a
 // workflow that cannot be carried out.
-func (w *Worker) succeed(r *request, s *Settlement, result protocol.Raw) error {
+func (w *Worker) succeed(ctx context.Context, r *request, s *Settlement, result protocol.Raw) error {
 	m := r.msg
 	if !m.Callbacks.IsNull() || !m.Chain.IsNull() {
 		plan, err := canvas.AfterSuccess(m, result, w.canvasContext(m))
 		if err != nil {
 			return err
 		}
-		if err := w.merge(s, plan); err != nil {
+		if err := w.merge(ctx, s, plan); err != nil {
 			return err
 		}
 		r.task.addChildren(plan.Children)
@@ -137,7 +137,7 @@ func (w *Worker) fail(ctx context.Context, r *request, s *Settlement, exc *proto
 	}
 	plan, err := canvas.AfterFailure(m, exc, tb, c)
 	if err == nil {
-		err = w.merge(s, plan)
+		err = w.merge(ctx, s, plan)
 	}
 	if err != nil {
 		r.log.Error("what follows the failure of the task cannot be carried out", "error", err)
@@ -148,8 +148,8 @@ func (w *Worker) fail(ctx context.Context, r *request, s *Settlement, exc *proto
 }
 
 // merge adds a plan to a settlement.
-func (w *Worker) merge(s *Settlement, plan *canvas.Plan) error {
-	c, err := w.pub.changes(plan)
+func (w *Worker) merge(ctx context.Context, s *Settlement, plan *canvas.Plan) error {
+	c, err := w.pub.changes(ctx, plan)
 	if err != nil {
 		return err
 	}
@@ -185,6 +185,7 @@ func (w *Worker) resume(ctx context.Context, r *request) {
 	if !w.held.remove(r) {
 		return
 	}
+	ctx = r.after(ctx)
 	r.log.Info("task had ended before, its chord goes on")
 	s := Settlement{Delivery: r.delivery}
 	// State and result do not matter: the chord has them.
@@ -199,6 +200,7 @@ func (w *Worker) deduplicate(ctx context.Context, r *request, stored *protocol.R
 	if !w.held.remove(r) {
 		return
 	}
+	ctx = r.after(ctx)
 	r.log.Info("task had succeeded before, it does not run again")
 	s := Settlement{Delivery: r.delivery}
 	raw, err := valueOf(stored)
@@ -206,7 +208,7 @@ func (w *Worker) deduplicate(ctx context.Context, r *request, stored *protocol.R
 		if published(stored) {
 			w.member(r, &s, protocol.StateSuccess, raw)
 		} else {
-			err = w.succeed(r, &s, raw)
+			err = w.succeed(ctx, r, &s, raw)
 		}
 	}
 	if err != nil {

@@ -57,7 +57,7 @@ func (w *Worker) stop(life lifecycle, end lifecycleEnds, began time.Time) {
 		end.work(ErrStopped)
 		w.awaitHandlers()
 	}
-	if !w.awaitBroker(returned) {
+	if !w.awaitBroker(returned, w.patience(len(waiting), began)) {
 		end.store()
 		w.broker.Reset() // what waits for an answer fails at once
 	}
@@ -136,11 +136,21 @@ func (d *deliveries) take() []Delivery {
 	return all
 }
 
+// returnTime is what giving back one message may take: those that wait for their
+// ETA may be a hundred thousand.
+const returnTime = 200 * time.Microsecond
+
+// patience is how long n messages may take to go back: no longer than what is left
+// of the grace period, and cutOff.
+func (w *Worker) patience(n int, began time.Time) time.Duration {
+	return cutOff + min(time.Duration(n)*returnTime, max(w.cfg.Grace-time.Since(began), 0))
+}
+
 // awaitBroker waits until everything was given back, and reports whether it was.
 // StopNow leaves a second: enough for a broker that answers, and no more for one
 // that does not.
-func (w *Worker) awaitBroker(done <-chan struct{}) bool {
-	patience, stopNow := time.NewTimer(cutOff), w.stopNow
+func (w *Worker) awaitBroker(done <-chan struct{}, most time.Duration) bool {
+	patience, stopNow := time.NewTimer(most), w.stopNow
 	defer patience.Stop()
 	for {
 		select {

@@ -41,7 +41,8 @@ type Task struct {
 	claim  string
 
 	mu       sync.Mutex
-	children []protocol.Raw // result tuples of what the task has published
+	children []protocol.Raw  // result tuples of what the task has published
+	ran      context.Context // that the handler runs in; nil before
 }
 
 // LastAttempt reports whether a [Retry] now would be one too many and so end in
@@ -55,10 +56,12 @@ func (t *Task) Bind(args any) error {
 }
 
 // Held asks the broker whether this worker still has the message. Call it right
-// before a step that cannot be taken back: after a pause of the process, longer
-// than the visibility timeout, another worker may be running the task. It
-// returns nil when the message is ours, [ErrLost] when it is not, and another
-// error when the broker could not be asked.
+// before a step that cannot be taken back: after a pause of the process another
+// worker may be running the task. With worker/redis it takes a pause that is
+// longer than OwnerTimeout, 15 seconds, where others of this kind run, and longer
+// than the visibility timeout where only Python workers do. Held returns nil when
+// the message is ours, [ErrLost] when it is not, and another error when the
+// broker could not be asked.
 func (t *Task) Held(ctx context.Context) error {
 	if t.held == nil {
 		return nil
@@ -96,7 +99,10 @@ func (t *Task) publish(ctx context.Context, what string, plan func(canvas.Contex
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	changes, err := t.worker.pub.changes(p)
+	if _, ok := TaskFrom(ctx); !ok {
+		ctx = NewContext(ctx, t)
+	}
+	changes, err := t.worker.pub.changes(ctx, p)
 	if err != nil {
 		return nil, err
 	}

@@ -41,6 +41,7 @@ type Worker struct {
 	once     sync.Once
 	begun    atomic.Bool
 	recycle  context.CancelFunc // ends Run as a stop does
+	memory   *memoryGuard
 
 	remote    remote
 	events    *dispatcher
@@ -92,7 +93,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w.queues.names = slices.Clone(cfg.Queues)
 	for name, d := range w.withBuiltins(cfg.Tasks) {
-		h := d.Handler
+		h := noting(d.Handler)
 		for _, m := range slices.Backward(cfg.Middleware) {
 			h = m(h)
 		}
@@ -101,6 +102,7 @@ func New(cfg Config) (*Worker, error) {
 			w.limits.set(name, d.RateLimit, every)
 		}
 	}
+	w.memory = newMemoryGuard(cfg.MaxMemory, w.now)
 	w.eta = newSchedule()
 	w.pool = newPool(cfg.Concurrency)
 	if cfg.Autoscale.Max > 0 {
@@ -146,7 +148,10 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.log.Info("worker has begun as many tasks as it may", "tasks", w.cfg.MaxTasks)
 		w.recycle()
 	}
-	w.pool.run = func(r *request) { w.execute(life, r) }
+	w.pool.run = func(r *request) {
+		w.execute(life, r)
+		w.checkMemory()
+	}
 
 	var g errgroup.Group
 	g.Go(func() error { return w.broker.Run(life.lease) })
@@ -238,17 +243,17 @@ func (w *Worker) giveBackDeliveries(ctx context.Context, ds []Delivery) {
 
 // lost hears from the broker that a claim is another worker's now.
 func (w *Worker) lost(claim string) {
-	r := w.held.take(claim)
+	r, a := w.held.lose(claim)
 	if r == nil {
 		return
 	}
 	w.counts.lost.Add(1)
-	if r.log == nil { // it only waited for its ETA
+	if a == nil {
 		w.log.Warn("a message that waits is no longer ours: its lease ran out", "queue", r.delivery.Queue)
 		return
 	}
-	r.log.Warn("message is no longer ours: its lease ran out")
-	r.end(ErrLost)
+	a.log.Warn("message is no longer ours: its lease ran out")
+	a.end(ErrLost)
 }
 
 func (w *Worker) deadLettered(queue, reason string) {

@@ -86,6 +86,19 @@ func (m *Message) Header(name string) Raw {
 	return nil
 }
 
+// SetHeader sets a header of the application, in the place of what has that name.
+// Headers that Celery or kombu define are fields of their own and not written
+// from here. The slice of headers is a new one: a copy of m is not changed.
+func (m *Message) SetHeader(name string, value Raw) {
+	headers := make([]Header, 0, len(m.Headers)+1)
+	for _, h := range m.Headers {
+		if h.Name != name {
+			headers = append(headers, h)
+		}
+	}
+	m.Headers = append(headers, Header{Name: name, Value: value})
+}
+
 // CustomHeaders returns the headers that Celery and kombu do not define: those
 // that an application has added.
 func (m *Message) CustomHeaders() []Header {

@@ -20,7 +20,9 @@ import (
 )
 
 // Broker is a connection to one Redis database, as broker and result backend.
-// Make one with New.
+// Make one with New. It consumes for one worker, and that once, as its claims
+// are known by its own id: each worker needs a Broker of its own. Any number of
+// Clients may publish through it.
 type Broker struct {
 	cfg     Config
 	addr    address
@@ -35,15 +37,16 @@ type Broker struct {
 	slots   chan struct{} // one for each connection of the pool
 	masters masters       // what the Sentinels say, if there are any
 
+	taken   atomic.Bool // a worker consumes with it, or has
 	session worker.Session
 	lists   []list // what is consumed, by step and then by queue
+	choice  choice // between the queues
 
 	claiming   sync.Mutex   // one claim at a time
 	epoch      atomic.Int64 // of the owner; a claim of an older one is refused
 	registered bool         // the owner and its epoch are in Redis
 	suspect    bool         // an earlier claim may have been carried out unseen
 	number     int64
-	turn       int       // rotates the queues
 	brokenAt   time.Time // a list that cannot be read was told of
 
 	outMu sync.Mutex
@@ -65,8 +68,8 @@ type Broker struct {
 
 var _ worker.Broker = (*Broker)(nil)
 
-// New checks cfg and makes a Broker. It does not dial: a server that is away
-// is waited for.
+// New checks cfg and makes a Broker, for one worker and one run of it. It does
+// not dial: a server that is away is waited for.
 func New(cfg Config) (*Broker, error) {
 	cfg, addr, err := cfg.normalise()
 	if err != nil {
@@ -97,8 +100,14 @@ func (b *Broker) Close() error {
 	return b.current().close()
 }
 
-// Consume implements [worker.Broker].
+// Consume implements [worker.Broker]. The second call is an error.
 func (b *Broker) Consume(s worker.Session) error {
+	if err := b.cfg.checkWeights(s.Queues); err != nil {
+		return fmt.Errorf("redis broker: %w", err)
+	}
+	if b.taken.Swap(true) {
+		return errors.New("redis broker: it serves a worker already, or has served one: make a Broker of its own for each worker")
+	}
 	b.claiming.Lock()
 	defer b.claiming.Unlock()
 	b.session = s

@@ -34,22 +34,21 @@ func (b *Broker) Claim(ctx context.Context, max int) ([]worker.Delivery, error) 
 			return nil, fmt.Errorf("register as owner of claims: %w", err)
 		}
 	}
-	lists := b.rotated()
 	var verdicts []any
 	for {
-		c, err := b.claim(ctx, lists, max, verdicts)
+		c, err := b.claim(ctx, max, verdicts)
 		if err != nil {
 			return nil, fmt.Errorf("claim messages: %w", err)
 		}
-		b.reportBroken(lists, c.broken)
-		b.reportDead(lists, c.dead)
+		b.reportBroken(c.broken)
+		b.reportDead(c.dead)
 		switch {
 		case len(c.deliveries) > 0 || len(c.dead) > 0:
 			return c.deliveries, nil
 		case len(c.unsure) == 0 || verdicts != nil:
 			if len(c.broken) > 0 {
 				v := c.broken[0]
-				return nil, fmt.Errorf("claim messages: %s: %s", lists[v.list-1].key, v.text)
+				return nil, fmt.Errorf("claim messages: %s: %s", b.lists[v.list-1].key, v.text)
 			}
 			return nil, nil
 		}
@@ -65,6 +64,7 @@ type claimed struct {
 	dead       []verdict // reasons of dead letters
 	unsure     [][]byte
 	broken     []verdict // errors of lists
+	marks      []int     // of the queues, for the next claim
 }
 
 // verdict is what the script says of a list, by its number from 1.
@@ -73,15 +73,14 @@ type verdict struct {
 	text string
 }
 
-func (b *Broker) claim(ctx context.Context, lists []list, max int, verdicts []any) (claimed, error) {
+func (b *Broker) claim(ctx context.Context, max int, verdicts []any) (claimed, error) {
 	keys := []any{b.keys.unacked, b.keys.index, b.keys.owner(b.owner), b.keys.dead, b.keys.deadMeta, b.keys.deadIndex}
 	args := []any{b.epoch.Load(), b.claimPrefix(), b.number, max, b.cfg.MaxMessageSize, claimBytes,
 		b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds()), b.keys.crashesPrefix()}
-	for _, l := range lists {
+	for _, l := range b.lists {
 		keys = append(keys, l.key)
-		args = append(args, l.queue)
 	}
-	args = append(args, verdicts...)
+	args = append(append(args, b.choice.args()...), verdicts...)
 	b.number += int64(max) // whatever comes back: a name is never given twice
 	reply, err := redigo.Values(b.script(ctx, b.scripts.claim, len(keys), append(keys, args...)...))
 	if err != nil {
@@ -92,11 +91,15 @@ func (b *Broker) claim(ctx context.Context, lists []list, max int, verdicts []an
 		}
 		return claimed{}, err
 	}
-	c, err := readClaimed(reply, lists)
+	c, err := readClaimed(reply, b.lists)
+	if err == nil && len(c.marks) != len(b.choice.queues) {
+		err = errNotUnderstood
+	}
 	if err != nil {
 		b.suspect = true
 		return claimed{}, err
 	}
+	b.choice.marks = c.marks
 	b.outMu.Lock()
 	for _, d := range c.deliveries {
 		b.out[d.Claim] = struct{}{}
@@ -106,14 +109,17 @@ func (b *Broker) claim(ctx context.Context, lists []list, max int, verdicts []an
 }
 
 func readClaimed(reply []any, lists []list) (c claimed, err error) {
-	if len(reply) != 4 {
+	if len(reply) != 5 {
 		return c, errNotUnderstood
 	}
 	var rows [4][]any
-	for i, r := range reply {
-		if rows[i], err = redigo.Values(r, nil); err != nil {
+	for i := range rows {
+		if rows[i], err = redigo.Values(reply[i], nil); err != nil {
 			return c, errors.Join(errNotUnderstood, err)
 		}
+	}
+	if c.marks, err = redigo.Ints(reply[4], nil); err != nil {
+		return c, errors.Join(errNotUnderstood, err)
 	}
 	scan := func(row any, dst ...any) {
 		cols, e := redigo.Values(row, nil)
@@ -182,43 +188,25 @@ func reasonOf(err error) string {
 	return ""
 }
 
-func (b *Broker) reportDead(lists []list, dead []verdict) {
+func (b *Broker) reportDead(dead []verdict) {
 	if b.session.DeadLettered == nil {
 		return
 	}
 	for _, v := range dead {
-		b.session.DeadLettered(lists[v.list-1].queue, v.text)
+		b.session.DeadLettered(b.lists[v.list-1].queue, v.text)
 	}
 }
 
 // reportBroken tells of lists that cannot be read, such as a key of another type,
 // once in ten seconds. The others go on.
-func (b *Broker) reportBroken(lists []list, broken []verdict) {
+func (b *Broker) reportBroken(broken []verdict) {
 	if len(broken) == 0 || time.Since(b.brokenAt) < 10*time.Second {
 		return
 	}
 	b.brokenAt = time.Now()
 	for _, v := range broken {
-		b.log.Error("a queue cannot be read and is passed over", "key", lists[v.list-1].key, "error", v.text)
+		b.log.Error("a queue cannot be read and is passed over", "key", b.lists[v.list-1].key, "error", v.text)
 	}
-}
-
-// rotated returns the lists by priority, and within one priority with the
-// queues in turn, so that a busy queue does not starve the others
-// (queue_order_strategy round_robin).
-func (b *Broker) rotated() []list {
-	n := len(b.session.Queues)
-	if n < 2 {
-		return b.lists
-	}
-	b.turn = (b.turn + 1) % n
-	rotated := make([]list, 0, len(b.lists))
-	for i := 0; i < len(b.lists); i += n {
-		step := b.lists[i : i+n]
-		rotated = append(rotated, step[b.turn:]...)
-		rotated = append(rotated, step[:b.turn]...)
-	}
-	return rotated
 }
 
 // claimPrefix begins the claims of this owner. What follows is a number of
@@ -248,7 +236,8 @@ func (b *Broker) register(ctx context.Context) error {
 		return err
 	}
 	err = b.do(ctx, func(c redigo.Conn) error {
-		if _, err := c.Do("HSET", b.keys.owner(b.owner), "epoch", next, "identity", info, "node", b.session.Node); err != nil {
+		if _, err := c.Do("HSET", b.keys.owner(b.owner), "epoch", next, "identity", info, "node", b.session.Node,
+			"timeout", b.cfg.OwnerTimeout.Seconds()); err != nil {
 			return err
 		}
 		if _, err := c.Do("EXPIRE", b.keys.owner(b.owner), 86400); err != nil {

@@ -51,6 +51,17 @@ type Config struct {
 	// Separator stands between a queue and its step (sep). Default: bytes 06 16.
 	Separator string
 
+	// QueueOrder says which of several queues comes first (queue_order_strategy).
+	// Default: RoundRobin.
+	QueueOrder QueueOrder
+
+	// QueueWeights, when set, divide what is taken among the queues that have
+	// messages: of the weights 6, 3 and 1 out of ten messages six, three and one,
+	// so that no queue waits for ever. A queue that is not named has the weight 1.
+	// A weight is 1 to 1000. Priorities then order the messages within each queue
+	// only. It takes the place of QueueOrder. Celery has nothing like it.
+	QueueWeights map[string]int
+
 	// VisibilityTimeout is the time after which an unacknowledged message that
 	// nobody renews is delivered again (visibility_timeout). Default: 3600 s.
 	// It must not be above that of any peer: the smallest one governs all.
@@ -66,7 +77,10 @@ type Config struct {
 	ChordUnordered bool
 
 	// OwnerTimeout is the silence after which a worker of this kind counts as
-	// dead and its messages are delivered again. Default: 15 s.
+	// dead, or frozen, and the others of this kind deliver its messages again;
+	// Python workers go by the visibility timeout. A worker says that it lives five
+	// times within it. Where two workers differ, the longer time counts between
+	// them. Default: 15 s, at least 1 s.
 	OwnerTimeout time.Duration
 
 	// MaxMessageSize in bytes; a larger message goes to the dead letters
@@ -80,7 +94,7 @@ type Config struct {
 
 	// PollInterval is the pause between looks into empty queues where the
 	// server cannot tell of new messages without taking them (before Redis
-	// 6.2). Default: 100 ms.
+	// 6.2). Default: 100 ms, at least 10 ms.
 	PollInterval time.Duration
 
 	// Logger gets what happens. Default: slog.Default().
@@ -231,25 +245,23 @@ func (c Config) normalise() (Config, address, error) {
 	if c.Separator == "" {
 		c.Separator = "\x06\x16"
 	}
+	faults = append(faults, c.checkOrder()...)
 	for _, d := range []struct {
-		name  string
-		value *time.Duration
-		def   time.Duration
+		name       string
+		value      *time.Duration
+		def, least time.Duration
 	}{
-		{"VisibilityTimeout", &c.VisibilityTimeout, time.Hour},
-		{"OwnerTimeout", &c.OwnerTimeout, 15 * time.Second},
-		{"DeadLettersAge", &c.DeadLettersAge, 30 * 24 * time.Hour},
-		{"PollInterval", &c.PollInterval, 100 * time.Millisecond},
+		{"VisibilityTimeout", &c.VisibilityTimeout, time.Hour, time.Second},
+		{"OwnerTimeout", &c.OwnerTimeout, 15 * time.Second, time.Second},
+		{"DeadLettersAge", &c.DeadLettersAge, 30 * 24 * time.Hour, time.Second},
+		{"PollInterval", &c.PollInterval, 100 * time.Millisecond, 10 * time.Millisecond},
 	} {
-		if *d.value < 0 {
-			fault("%s is %v: want 0 for the default, or more", d.name, *d.value)
-		}
 		if *d.value == 0 {
 			*d.value = d.def
 		}
-	}
-	if c.VisibilityTimeout < time.Second {
-		fault("VisibilityTimeout is %v: want at least 1s, better an hour", c.VisibilityTimeout)
+		if *d.value < d.least {
+			fault("%s is %v: want at least %v, or 0 for the default of %v", d.name, *d.value, d.least, d.def)
+		}
 	}
 	if c.ResultExpires == 0 {
 		c.ResultExpires = 24 * time.Hour

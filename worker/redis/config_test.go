@@ -39,8 +39,14 @@ func TestParseURL(t *testing.T) {
 }
 
 func TestConfigReportsEveryFault(t *testing.T) {
-	_, err := New(Config{URL: "amqp://h", PrioritySteps: []int{3, 1}, VisibilityTimeout: time.Millisecond, DeadLettersMax: -1})
-	for _, want := range []string{"amqp", "PrioritySteps", "VisibilityTimeout", "DeadLettersMax"} {
+	_, err := New(Config{
+		URL: "amqp://h", PrioritySteps: []int{3, 1}, DeadLettersMax: -1, VisibilityTimeout: time.Millisecond,
+		OwnerTimeout: time.Second - 1, PollInterval: 10*time.Millisecond - 1, DeadLettersAge: -time.Hour,
+	})
+	for _, want := range []string{
+		"amqp", "PrioritySteps", "DeadLettersMax", "VisibilityTimeout is 1ms: want at least 1s",
+		"OwnerTimeout is 999.999999ms: want at least 1s", "PollInterval is 9.999999ms: want at least 10ms", "DeadLettersAge is -1h0m0s: want at least 1s",
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error does not mention %s: %v", want, err)
 		}

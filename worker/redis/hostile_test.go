@@ -232,40 +232,6 @@ func TestOnlyRestorableMessagesAreEntered(t *testing.T) {
 	}
 }
 
-// An ACL user who may use what docs/operations.md lists, and nothing else.
-func TestRightsOfAnACLUser(t *testing.T) {
-	s := redistest.Start(t)
-	c := s.Conn(0)
-	do(t, c, "ACL", "SETUSER", "worker", "on", ">secret", "+@all", "-@admin", "-@dangerous", "+info", "resetkeys",
-		"~q", "~q\x06\x16*", "~unacked*", "~_kombu.binding.*", "~celery-task-meta-*", "~celery-taskset-meta-*", "~_goworker.1.*",
-		"resetchannels", "&celery-task-meta-*", "&/*.celery.pidbox", "&/*.celeryev/*", "&_goworker.1.*")
-	url := "redis://worker:secret@" + s.Addr + "/0"
-	w, stop := runWorker(t, redis.Config{URL: url}, worker.Config{TrackStarted: true, Tasks: map[string]worker.Definition{
-		"nothing": nothing()["nothing"],
-		"requeue": {Handler: worker.HandlerFunc(func(_ context.Context, task *worker.Task) (any, error) {
-			if task.Redelivered {
-				return 1, nil
-			}
-			return nil, worker.Requeue("once")
-		})},
-	}})
-	for _, task := range []string{"nothing", "requeue", "unknown"} {
-		id := send(t, c, "q", task, "[]", func(m *protocol.Message) { m.Priority = 6 })
-		want := map[string]string{"unknown": "FAILURE"}[task]
-		if want == "" {
-			want = "SUCCESS"
-		}
-		eventually(t, "result of "+task, func() bool { return result(t, c, id).Status == want })
-	}
-	if f := w.Status().Fault; f != "" {
-		t.Errorf("fault: %s", f)
-	}
-	stop()
-	if n := count(t, c, "HLEN", "unacked"); n != 0 {
-		t.Errorf("%d unacknowledged, want none", n)
-	}
-}
-
 // cutter is a way to Redis that can be cut after a request: the server carries it
 // out, and the answer gets lost.
 type cutter struct {

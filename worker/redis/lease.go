@@ -123,7 +123,7 @@ func (b *Broker) renew(ctx context.Context) error {
 // beat says that we live, and learns who does not.
 func (b *Broker) beat(ctx context.Context) error {
 	silent, err := redigo.Strings(b.script(ctx, b.scripts.heartbeat, 2, b.keys.owners, b.keys.owner(b.owner),
-		b.owner, b.cfg.OwnerTimeout.Seconds()))
+		b.owner, b.cfg.OwnerTimeout.Seconds(), b.keys.owner("")))
 	if err != nil {
 		return err
 	}

@@ -77,12 +77,13 @@ func (b *Broker) consumed() []list {
 }
 
 // setQueues makes queues those that are consumed; b.claiming is held, or nobody
-// claims yet.
+// claims yet. The choice between them begins anew.
 func (b *Broker) setQueues(queues []string) {
 	b.session.Queues = queues
+	b.choice = b.cfg.choiceOf(queues)
 	lists := make([]list, 0, len(queues)*len(b.cfg.PrioritySteps))
 	for _, step := range b.cfg.PrioritySteps {
-		for _, q := range queues {
+		for _, q := range b.choice.queues {
 			lists = append(lists, list{queue: q, key: b.listKey(q, step)})
 		}
 	}

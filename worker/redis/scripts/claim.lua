@@ -1,11 +1,14 @@
 -- Takes messages from the lists and enters them as unacknowledged, in one step.
--- KEYS: unacked, unacked_index, owner, dead raws, dead metas, dead index, lists...
+-- KEYS: unacked, unacked_index, owner, dead raws, dead metas, dead index, then for
+--       each step the lists of all queues
 -- ARGV: epoch, claim prefix, next number, max messages, max bytes of a message,
 --       max bytes in all, dead max, dead age, beginning of the keys of crashes,
---       queue of each list..., then for each
+--       "turns", "order" or "weights", number of queues, for each queue: name,
+--       weight, mark (place in the line; with weights the credit); then for each
 --       message that was looked at before: message, reason ("" when it is fine)
 -- Returns the claimed {claim, list number, raw, crashes}, the dead {claim, list number,
--- reason}, the unsure raws, and the lists that cannot be read {number, error}.
+-- reason}, the unsure raws, the lists that cannot be read {number, error}, and the
+-- marks for the next claim.
 --
 -- What is unsure stays where it is: the caller looks at it with a complete parser
 -- and comes back with the reasons. Nothing is removed before all that can fail
@@ -18,8 +21,9 @@ end
 
 local max_bytes = tonumber(ARGV[5])
 local lists = #KEYS - 6
+local way, queues = ARGV[10], tonumber(ARGV[11])
 local reasons = {}
-for i = 10 + lists, #ARGV, 2 do
+for i = 12 + 3 * queues, #ARGV, 2 do
   reasons[ARGV[i]] = ARGV[i + 1]
 end
 
@@ -92,57 +96,132 @@ end
 
 local number, left, budget = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
 local claimed, dead, unsure, broken = {}, {}, {}, {}
-local hash, index, buried, taken = {}, {}, {}, {}
+local hash, index, buried, taken, length = {}, {}, {}, {}, {}
 local t = now()
 
-for i = 1, lists do
-  local key, queue, n = KEYS[6 + i], ARGV[9 + i], 0
-  while left > 0 and budget > 0 do
-    local raw = redis.pcall('LINDEX', key, -1 - n)
-    if type(raw) == 'table' then
-      broken[#broken + 1] = {i, raw.err}
-      break
+-- waiting tells whether a list has a message that was not taken yet.
+local function waiting(i)
+  if not length[i] then
+    local n = redis.pcall('LLEN', KEYS[6 + i])
+    if type(n) == 'table' then
+      broken[#broken + 1] = {i, n.err}
+      n = 0
     end
-    if not raw then
-      break
-    end
-    local reason = reasons[raw]
-    if #raw > max_bytes then
-      reason = 'too-large'
-    elseif not reason and fine(raw) then
-      reason = ''
-    end
-    if not reason then
-      -- Those behind it may be as odd.
-      repeat
-        unsure[#unsure + 1] = raw
-        budget = budget - #raw
-        n = n + 1
-        raw = redis.call('LINDEX', key, -1 - n)
-      until not raw or #unsure >= left or budget <= 0 or #raw > max_bytes or reasons[raw] or fine(raw)
-      n = n - #unsure
-      left = 0
-      break
-    end
-    local claim = ARGV[2] .. string.format('%012d', number)
-    number = number + 1
-    n = n + 1
-    left = left - 1
-    budget = budget - #raw
-    if reason ~= '' then
-      buried[#buried + 1] = {claim, raw, cjson.encode({queue = queue, reason = reason, at = t})}
-      dead[#dead + 1] = {claim, i, reason}
-    else
-      -- Joined as text: encoding again would change numbers. The exchange is
-      -- always the anonymous one, so that it goes back to where it came from.
-      hash[#hash + 1] = claim
-      hash[#hash + 1] = '[' .. raw .. ', "", ' .. cjson.encode(queue) .. ']'
-      index[#index + 1] = t
-      index[#index + 1] = claim
-      claimed[#claimed + 1] = {claim, i, raw, crashes(raw)}
+    length[i], taken[i] = n, 0
+  end
+  return length[i] > taken[i]
+end
+
+local names, weights, marks, line = {}, {}, {}, {}
+for q = 1, queues do
+  names[q] = ARGV[9 + 3 * q]
+  weights[q] = tonumber(ARGV[10 + 3 * q])
+  marks[q] = tonumber(ARGV[11 + 3 * q])
+  if way ~= 'weights' then
+    line[marks[q]] = q
+  end
+end
+
+-- What was found empty once stays so while the script runs.
+local step, steps_of = 0, {}
+
+-- first returns the list of a queue that its next message is in.
+local function first(q)
+  for s = steps_of[q] or 0, lists / queues - 1 do
+    steps_of[q] = s
+    if waiting(s * queues + q) then
+      return s * queues + q
     end
   end
-  taken[i] = n
+end
+
+-- choose returns the list that the next message is taken from, nil when all are
+-- empty. Of weighted queues that have messages it is the one with most credit,
+-- when each of them has got its weight.
+local function choose()
+  if way == 'weights' then
+    local best
+    for q = 1, queues do
+      if first(q) and (not best or marks[q] + weights[q] > marks[best] + weights[best]) then
+        best = q
+      end
+    end
+    return best and first(best)
+  end
+  while step < lists / queues do
+    for _, q in ipairs(line) do
+      if waiting(step * queues + q) then
+        return step * queues + q
+      end
+    end
+    step = step + 1
+  end
+end
+
+-- chosen notes that a message was taken from a list. What all have got is taken
+-- from the one that was chosen, so that the credits stay in balance, and a queue
+-- without messages saves nothing up.
+local function chosen(i)
+  local q = (i - 1) % queues + 1
+  if way == 'weights' then
+    for other = 1, queues do
+      if first(other) then
+        marks[other] = marks[other] + weights[other]
+        marks[q] = marks[q] - weights[other]
+      end
+    end
+  elseif way == 'turns' then
+    for at, other in ipairs(line) do
+      if other == q then
+        table.remove(line, at)
+        break
+      end
+    end
+    line[queues] = q
+  end
+end
+
+while left > 0 and budget > 0 do
+  local i = choose()
+  if not i then
+    break
+  end
+  local key, queue, n = KEYS[6 + i], names[(i - 1) % queues + 1], taken[i]
+  local raw = redis.call('LINDEX', key, -1 - n)
+  local reason = reasons[raw]
+  if #raw > max_bytes then
+    reason = 'too-large'
+  elseif not reason and fine(raw) then
+    reason = ''
+  end
+  if not reason then
+    -- Those behind it may be as odd.
+    repeat
+      unsure[#unsure + 1] = raw
+      budget = budget - #raw
+      n = n + 1
+      raw = redis.call('LINDEX', key, -1 - n)
+    until not raw or #unsure >= left or budget <= 0 or #raw > max_bytes or reasons[raw] or fine(raw)
+    break
+  end
+  chosen(i)
+  local claim = ARGV[2] .. string.format('%012d', number)
+  number = number + 1
+  taken[i] = n + 1
+  left = left - 1
+  budget = budget - #raw
+  if reason ~= '' then
+    buried[#buried + 1] = {claim, raw, cjson.encode({queue = queue, reason = reason, at = t})}
+    dead[#dead + 1] = {claim, i, reason}
+  else
+    -- Joined as text: encoding again would change numbers. The exchange is
+    -- always the anonymous one, so that it goes back to where it came from.
+    hash[#hash + 1] = claim
+    hash[#hash + 1] = '[' .. raw .. ', "", ' .. cjson.encode(queue) .. ']'
+    index[#index + 1] = t
+    index[#index + 1] = claim
+    claimed[#claimed + 1] = {claim, i, raw, crashes(raw)}
+  end
 end
 
 if #hash > 0 then
@@ -154,8 +233,11 @@ for _, b in ipairs(buried) do
   bury(KEYS[4], KEYS[5], KEYS[6], b[1], b[2], b[3], tonumber(ARGV[7]), tonumber(ARGV[8]))
 end
 for i = 1, lists do
-  if taken[i] > 0 then
+  if taken[i] and taken[i] > 0 then
     redis.call('LTRIM', KEYS[6 + i], 0, -1 - taken[i])
   end
 end
-return {claimed, dead, unsure, broken}
+for at, q in ipairs(line) do
+  marks[q] = at
+end
+return {claimed, dead, unsure, broken, marks}

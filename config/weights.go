@@ -1,0 +1,63 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// weights are queues with their weights, as name:weight,name:weight.
+type weights struct {
+	setting
+	value map[string]int
+}
+
+const weightsForm = "write queues with weights from 1 to 1000, such as critical:6,default:3,low:1"
+
+// Decode takes what stands behind the last colon for the weight: names of queues
+// may have colons.
+func (w *weights) Decode(value string) error {
+	w.value = nil
+	if !w.take(value) {
+		return nil
+	}
+	w.value = make(map[string]int)
+	for item := range strings.SplitSeq(w.text, ",") {
+		item = strings.TrimSpace(item)
+		i := strings.LastIndex(item, ":")
+		n, err := strconv.Atoi(strings.TrimSpace(item[i+1:]))
+		if i < 1 || err != nil || n < 1 || n > 1000 {
+			w.refuse(likeHost, "a list of weights", weightsForm)
+			return nil
+		}
+		name := strings.TrimSpace(item[:i])
+		if _, twice := w.value[name]; twice {
+			w.mistake(fmt.Sprintf("%q is there twice", name), "name each queue once")
+			return nil
+		}
+		w.value[name] = n
+	}
+	return nil
+}
+
+func (w *weights) kind() string { return "name:weight, …" }
+
+// queueWeights holds weights against what else is said of the queues.
+func (c *Config) queueWeights(v *variables) {
+	w := &v.QueueWeights
+	for _, name := range slices.Sorted(maps.Keys(w.value)) {
+		if !slices.Contains(v.Queues.value, name) {
+			w.mistake(fmt.Sprintf("the queue %q is not among QUEUES", name), "name queues that QUEUES has")
+		}
+	}
+	if len(w.value) == 0 {
+		return
+	}
+	if v.QueueOrder.given() {
+		v.QueueOrder.mistake("QUEUE_WEIGHTS is set as well, which takes its place", "set one of the two")
+	}
+	c.Worker.QueueOrder = ""
+	v.QueueOrder.inForce("by weight", w.name)
+}

@@ -1,0 +1,106 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/evently/workers/worker/protocol"
+)
+
+// prepare completes the headers of a message that is about to be published.
+func (p *publisher) prepare(ctx context.Context, m *protocol.Message) (err error) {
+	if t, ok := TaskFrom(ctx); ok && t.Message != nil {
+		passTrace(t.Message, m)
+	}
+	if p.cfg.BeforePublish == nil {
+		return nil
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("publish %s: BeforePublish: %w", m.Task, &errPanic{value: v})
+		}
+	}()
+	p.cfg.BeforePublish(ctx, m)
+	return nil
+}
+
+// prepareRetry does so for another attempt, which has the headers of the last
+// one: a trace too.
+func (p *publisher) prepareRetry(ctx context.Context, m *protocol.Message, o protocol.RetryOptions) error {
+	if p.cfg.BeforePublish == nil {
+		return nil
+	}
+	next := *m
+	next.Retries, next.ETA, next.Exchange, next.RoutingKey = m.Retries+1, o.ETA, "", o.Queue
+	if o.Retries != nil {
+		next.Retries = *o.Retries
+	}
+	err := p.prepare(ctx, &next)
+	m.Headers = next.Headers
+	return err
+}
+
+// traceHeaders are those of the W3C recommendation Trace Context. The sizes bound
+// what is passed on: a traceparent of today has 55 bytes, and 512 of a tracestate
+// have to be kept. One message may publish many thousands.
+var traceHeaders = []struct {
+	name string
+	most int
+}{{"traceparent", 128}, {"tracestate", 1024}}
+
+// passTrace lets a message belong to the trace of the task that publishes it: one
+// worker that knows nothing of traces does not cut them. What has a trace of its
+// own keeps it.
+func passTrace(from, to *protocol.Message) {
+	if !to.Header(traceHeaders[0].name).IsNull() {
+		return
+	}
+	for i, h := range traceHeaders {
+		value := from.Header(h.name)
+		if len(value) > h.most+2 || len(value) < 2 || value[0] != '"' {
+			if i == 0 {
+				return // the state means nothing without the parent
+			}
+			continue
+		}
+		to.SetHeader(h.name, value)
+	}
+}
+
+// noting remembers the context that a handler runs in, with all that the
+// middleware has put into it.
+func noting(h Handler) Handler {
+	return HandlerFunc(func(ctx context.Context, t *Task) (any, error) {
+		t.mu.Lock()
+		t.ran = ctx
+		t.mu.Unlock()
+		return h.Run(ctx, t)
+	})
+}
+
+// after returns ctx with the values that were in force where the handler of r ran.
+// When it did not run there is the task alone.
+func (r *request) after(ctx context.Context) context.Context {
+	r.task.mu.Lock()
+	ran := r.task.ran
+	r.task.mu.Unlock()
+	if ran == nil {
+		return NewContext(ctx, r.task)
+	}
+	return afterRun{ctx, context.WithoutCancel(ran)}
+}
+
+// afterRun ends as one context does and has the values of another.
+type afterRun struct {
+	context.Context
+	values context.Context
+}
+
+// Value returns what the context of the run has; what it has not may be the
+// other's, such as what belongs to its end.
+func (c afterRun) Value(key any) any {
+	if v := c.values.Value(key); v != nil {
+		return v
+	}
+	return c.Context.Value(key)
+}

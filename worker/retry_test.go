@@ -1,0 +1,28 @@
+package worker_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/workertest"
+)
+
+func TestRetryOptions(t *testing.T) {
+	zero := 0
+	retry := func(e *worker.RetryError) map[string]worker.Definition {
+		return one(func(context.Context) (any, error) { return nil, e })
+	}
+	expires := time.Now().Add(time.Hour).Truncate(time.Second)
+	o := workertest.Run(t, retry(&worker.RetryError{Countdown: -1, Expires: expires, Args: []any{"x"}, Kwargs: map[string]any{"a": 1}}), workertest.Call{Task: "t"})
+	if o.State != "RETRY" || o.Retry == nil {
+		t.Fatalf("got %+v, want RETRY", o)
+	}
+	if m := o.Retry; !m.ETA.IsZero() || !m.Expires.Equal(expires) || string(m.Args) != `["x"]` || string(m.Kwargs) != `{"a": 1}` || m.ArgsRepr != "['x']" {
+		t.Errorf("retry has eta %v, expires %v, args %s %s (%s)", m.ETA, m.Expires, m.Args, m.Kwargs, m.ArgsRepr)
+	}
+	if o := workertest.Run(t, retry(&worker.RetryError{MaxRetries: &zero}), workertest.Call{Task: "t"}); o.State != "FAILURE" || o.Exception.Type != "MaxRetriesExceededError" {
+		t.Errorf("got %+v, want FAILURE", o)
+	}
+}

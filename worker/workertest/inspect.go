@@ -1,0 +1,90 @@
+package workertest
+
+import (
+	"slices"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// Changed returns a channel that is closed at the next change.
+func (b *Broker) Changed() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.changed
+}
+
+// Push puts a message to the end of a queue.
+func (b *Broker) Push(queue string, priority int, raw []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.push(queue, priority, raw, false)
+}
+
+// Result returns what is stored for a task id, nil for nothing.
+func (b *Broker) Result(id string) *protocol.Result {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.results[id]
+}
+
+// History returns every state that was stored, in order.
+func (b *Broker) History() []protocol.Result {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.history)
+}
+
+// Queued returns the messages of a queue in the order of their consumption.
+func (b *Broker) Queued(queue string) [][]byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var raws [][]byte
+	for _, l := range b.lists[queue] {
+		for _, e := range l {
+			raws = append(raws, e.raw)
+		}
+	}
+	return raws
+}
+
+// Unacked returns the number of claimed messages.
+func (b *Broker) Unacked() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.claimed)
+}
+
+// DeadLetters returns what was set aside.
+func (b *Broker) DeadLetters() []worker.DeadLetter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.dead)
+}
+
+// Steal takes all claims away, as a peer does that finds their leases expired,
+// and tells the worker.
+func (b *Broker) Steal() {
+	b.mu.Lock()
+	var lost []string
+	for claim := range b.claimed {
+		lost = append(lost, claim)
+		delete(b.claimed, claim)
+	}
+	tell := b.session.Lost
+	b.wake()
+	b.mu.Unlock()
+	for _, claim := range lost {
+		if tell != nil {
+			tell(claim)
+		}
+	}
+}
+
+// SetCrashes makes a message look as if n runs of it had ended with their
+// process.
+func (b *Broker) SetCrashes(id string, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.crashes[id] = n
+}

@@ -1,0 +1,89 @@
+package workertest
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// Settle implements [worker.Broker].
+func (b *Broker) Settle(_ context.Context, s worker.Settlement) (worker.Settled, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer b.wake()
+	d := s.Delivery
+	held := d.Claim == "" || b.claimed[d.Claim] != nil
+	if s.Result != nil && (held && !b.again(s) || s.Result.Status == protocol.StateSuccess) {
+		b.store(s.Result)
+	}
+	if !held {
+		return worker.Settled{}, worker.ErrLost
+	}
+	env, _ := protocol.ParseEnvelope(d.Raw)
+	if settled := b.carry(s); !settled.Done() {
+		b.steps[d.Claim] = s.Step + 1
+		return settled, nil
+	}
+	delete(b.steps, d.Claim)
+	delete(b.crashes, env.ID)
+	if s.Requeue != worker.NoRequeue {
+		raw := d.Raw
+		if marked, err := protocol.MarkRedelivered(raw); err == nil && s.Requeue == worker.RequeueRedelivered {
+			raw = marked
+		}
+		b.crashes[env.ID] = -1
+		b.requeued++
+		if !b.hold {
+			b.push(d.Queue, env.Priority, raw, false)
+		}
+	}
+	if s.DeadLetter != "" {
+		b.bury(d, s.DeadLetter)
+	}
+	delete(b.claimed, d.Claim)
+	return worker.Settled{}, nil
+}
+
+// Return implements [worker.Broker].
+func (b *Broker) Return(_ context.Context, ds []worker.Delivery) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ds = slices.Clone(ds)
+	slices.SortFunc(ds, func(x, y worker.Delivery) int { return cmp.Compare(y.Claim, x.Claim) })
+	for _, d := range ds {
+		if b.claimed[d.Claim] == nil {
+			continue
+		}
+		delete(b.claimed, d.Claim)
+		raw := d.Raw
+		if marked, err := protocol.MarkRedelivered(raw); err == nil {
+			raw = marked
+		}
+		env, _ := protocol.ParseEnvelope(raw)
+		b.crashes[env.ID] = -1
+		b.push(d.Queue, env.Priority, raw, true)
+	}
+	return nil
+}
+
+func (b *Broker) store(r *protocol.Result) {
+	if old := b.results[r.TaskID]; old != nil && old.Status == protocol.StateSuccess {
+		return
+	}
+	b.results[r.TaskID] = r
+	b.history = append(b.history, *r)
+	b.wake()
+}
+
+func (b *Broker) bury(d worker.Delivery, reason string) {
+	l := worker.DeadLetter{ID: d.Claim, Queue: d.Queue, Reason: reason, At: time.Now(), Size: len(d.Raw), Raw: d.Raw}
+	if env, err := protocol.ParseEnvelope(d.Raw); err == nil {
+		l.TaskName, l.TaskID = env.Task, env.ID
+	}
+	b.dead = append(b.dead, l)
+	b.wake()
+}
