@@ -79,7 +79,7 @@ func (w *Worker) start(life lifecycle, r *request) bool {
 		if !w.held.remove(r) {
 			return false
 		}
-		err := w.settle(life.store, "acknowledge", Settlement{Delivery: r.delivery})
+		err := w.settle(life.store, "acknowledge", r.task, Settlement{Delivery: r.delivery})
 		if err != nil {
 			return false
 		}
@@ -124,7 +124,7 @@ func (w *Worker) failUnrun(ctx context.Context, r *request, exc *protocol.Except
 		s.Result.Exception, s.Result.DateDone = exc, w.now()
 	}
 	w.fail(ctx, r, &s, exc, "")
-	_ = w.settle(ctx, "end a task that did not run", s)
+	_ = w.settle(ctx, "end a task that did not run", r.task, s)
 }
 
 // call runs the handler within its time limits. The cause is that of the
@@ -232,7 +232,7 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 	o = w.follow(life.store, r, &s, o)
 	w.rejectFailure(r, &s, o, early)
 	w.count(log, o, s)
-	if err := w.settle(life.store, "settle a task", s); errors.Is(err, ErrLost) {
+	if err := w.settle(life.store, "settle a task", r.task, s); errors.Is(err, ErrLost) {
 		w.counts.lost.Add(1)
 		log.Warn("message was no longer ours when its task ended")
 	}

@@ -219,6 +219,29 @@ func TestErrorCallbacks(t *testing.T) {
 	b.eventually(t, "the failure is stored", func() bool { return b.status(r.ID) == "FAILURE" })
 }
 
+// TestChordErrorHasChildren: whoever waits for a chord finds its error callback
+// among the children of the body that never ran.
+func TestChordErrorHasChildren(t *testing.T) {
+	tasks := arithmetic()
+	tasks["report"] = worker.Definition{Handler: worker.Func(func(_ context.Context, in struct{ ID string }) (string, error) { return in.ID, nil })}
+	b := start(t, worker.Config{Tasks: tasks, Publishing: worker.Publishing{DefaultQueue: "q"}})
+	ctx := context.Background()
+	chord := canvas.Chord([]*canvas.Signature{canvas.New("add", 1, 2), canvas.New("fail")}, canvas.New("sum").LinkError(canvas.New("report")))
+	r, err := b.client(t).Send(ctx, chord)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.eventually(t, "the body has failed", func() bool { return b.status(r.ID) == "FAILURE" })
+	children, err := r.Children(ctx)
+	if err != nil || len(children) != 1 || len(children[0].Members) != 1 {
+		t.Fatalf("children %v, %v, want the group of the error callback", children, err)
+	}
+	var id string
+	if err := children[0].Members[0].Get(ctx, &id); err != nil || id != r.ID {
+		t.Errorf("error callback was told of %q, %v, want the body %s", id, err, r.ID)
+	}
+}
+
 func TestUpdateState(t *testing.T) {
 	b := start(t, worker.Config{Tasks: map[string]worker.Definition{
 		"t": {Handler: worker.HandlerFunc(func(ctx context.Context, task *worker.Task) (any, error) {

@@ -125,7 +125,7 @@ func (w *Worker) setAside(ctx context.Context, d Delivery, err error) {
 		reason = string(de.Reason)
 	}
 	w.deadLettered(d.Queue, reason)
-	_ = w.settle(ctx, "set a message aside", Settlement{Delivery: d, DeadLetter: reason})
+	_ = w.settle(ctx, "set a message aside", nil, Settlement{Delivery: d, DeadLetter: reason})
 }
 
 // unknown applies the policy for task names that are not registered.
@@ -135,7 +135,7 @@ func (w *Worker) unknown(ctx context.Context, r *request) {
 	case RequeueUnknown:
 		r.log.Debug("task is not registered here, left to other workers")
 		w.foreign.met(r.msg.ID, w.now())
-		_ = w.settle(ctx, "requeue an unknown task", Settlement{Delivery: r.delivery, Requeue: RequeueUntouched})
+		_ = w.settle(ctx, "requeue an unknown task", r.task, Settlement{Delivery: r.delivery, Requeue: RequeueUntouched})
 	case RejectUnknown:
 		r.log.Error("task is not registered, message dropped")
 		w.failUnrun(ctx, r, exc, "")
@@ -160,7 +160,7 @@ func (w *Worker) revokeRequest(ctx context.Context, r *request, reason string) {
 		s.Result.Exception, s.Result.DateDone = exc, w.now()
 	}
 	w.memberFailed(r, &s, protocol.StateRevoked, exc)
-	_ = w.settle(ctx, "revoke a task", s)
+	_ = w.settle(ctx, "revoke a task", r.task, s)
 }
 
 // run gives requests to the pool, but for those that are not to run any more.
