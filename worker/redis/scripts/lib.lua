@@ -66,6 +66,16 @@ local function uncount(key, claim, first)
   redis.call('EXPIRE', key, count_life)
 end
 
+-- over tells whether a chord has had its body, so that one more member can only
+-- be a late copy. A chord that is applied again under the ids of its first run
+-- begins anew when its size is stored, which is just before its last member is
+-- published: the others may have ended by then. Such a member was not delivered
+-- before, or is not the first to come.
+local function over(base, redelivered)
+  return redis.call('GET', base .. '.c') == 'done' and redelivered
+    and redis.call('EXISTS', base .. '.j') == 0
+end
+
 -- bury puts a message into the dead letters and drops those that are too many
 -- or too old.
 local function bury(raws, metas, index, id, raw, meta, max, age)
