@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis"
 )
 
@@ -61,6 +62,8 @@ func run() error {
 	w, err := worker.New(worker.Config{
 		Broker: broker, Tasks: maps.Clone(tasks), Concurrency: 1, ResultExtended: true, Logger: log,
 		Grace: 2 * time.Second,
+		// Celery has no such limit, and one of the tests sends a chord of 1,000.
+		Limits: protocol.Limits{Elements: 100_000},
 	})
 	if err != nil {
 		return err
