@@ -326,7 +326,7 @@ func (w *Worker) encodable(r *request, result any) (protocol.Raw, error) {
 
 // publication makes the message of a retry.
 func (w *Worker) publication(r *request, o outcome) (*Publication, error) {
-	opts := protocol.RetryOptions{DeliveryTag: uuid.NewString(), Origin: w.pub.origin, Queue: r.delivery.Queue}
+	opts := protocol.RetryOptions{DeliveryTag: uuid.NewString(), Origin: w.pub.origin, Queue: r.delivery.Queue, IgnoreResult: r.ignoreResult}
 	if o.countdown > 0 {
 		opts.ETA = w.now().Add(o.countdown)
 	}

@@ -26,8 +26,8 @@ type RetryOptions struct {
 	Origin      string    // who publishes, such as "gen123@host"
 	Queue       string    // queue that the message came from; "" keeps exchange and routing key
 	Retries     *int      // nil: one more than before
-	// IgnoreResult is the setting of the task. That of the message is not
-	// carried into a retry by any version of Celery.
+	// IgnoreResult is what counted for the attempt before, of the message or of
+	// its task. Celery before 5.7 writes that of the task.
 	IgnoreResult bool
 	// Encoding is how the body is written; zero: JSON, not compressed, whatever
 	// that of the message was.
