@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/evently/workers/worker"
@@ -242,6 +243,28 @@ func TestChordErrorHasChildren(t *testing.T) {
 	}
 }
 
+// TestMemberFailsBeforeBody: a client that looks at the members and then at the
+// body finds the cause first, however slow it is.
+func TestMemberFailsBeforeBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, worker.Config{Tasks: arithmetic(), Publishing: worker.Publishing{DefaultQueue: "q"}})
+		r, err := b.client(t).Send(context.Background(), canvas.Chord([]*canvas.Signature{canvas.New("fail")}, canvas.New("sum")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if member, body := b.status(r.Parent.Members[0].ID), b.status(r.ID); member != "FAILURE" || body != "" {
+			t.Errorf("member is in state %q, body in %q; want FAILURE and nothing yet", member, body)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if body := b.status(r.ID); body != "FAILURE" {
+			t.Errorf("body is in state %q, want FAILURE", body)
+		}
+		b.stop(t)
+	})
+}
+
 func TestUpdateState(t *testing.T) {
 	b := start(t, worker.Config{Tasks: map[string]worker.Definition{
 		"t": {Handler: worker.HandlerFunc(func(ctx context.Context, task *worker.Task) (any, error) {
@@ -270,6 +293,39 @@ func TestResultExtended(t *testing.T) {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%s is not in %s", want, text)
 		}
+	}
+}
+
+// TestIgnoredResults has tasks that are retried once: what counts for the first
+// attempt counts for the second.
+func TestIgnoredResults(t *testing.T) {
+	for name, c := range map[string]struct {
+		task, message, asSent bool
+		want                  string // state at the end
+	}{
+		"nobody asks":                      {want: "SUCCESS"},
+		"the task asks":                    {task: true},
+		"the message asks":                 {message: true},
+		"the message asks, and decides":    {message: true, asSent: true},
+		"the message decides for a result": {task: true, asSent: true, want: "SUCCESS"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ended := make(chan struct{})
+			h := worker.HandlerFunc(func(_ context.Context, t *worker.Task) (any, error) {
+				if t.Retries == 0 {
+					return nil, &worker.RetryError{Countdown: -1}
+				}
+				close(ended)
+				return 1, nil
+			})
+			b := start(t, worker.Config{IgnoreResultAsSent: c.asSent, Tasks: map[string]worker.Definition{"t": {Handler: h, IgnoreResult: c.task}}})
+			id := b.send(t, "t", func(m *protocol.Message) { m.IgnoreResult = &c.message })
+			<-ended
+			b.eventually(t, "the message is acknowledged", func() bool { return b.Unacked() == 0 })
+			if got := b.status(id); got != c.want {
+				t.Errorf("state is %q, want %q", got, c.want)
+			}
+		})
 	}
 }
 

@@ -14,11 +14,18 @@ import (
 // about to complete.
 const busyPause = 500 * time.Millisecond
 
+// failPause is the time between the failure of a member and that of the body of
+// its chord. Whoever waits for a chord in Python looks at its members first and,
+// a few round trips later, at its body. Were both to fail in between, it would be
+// told of a ChordError instead of the cause.
+const failPause = 50 * time.Millisecond
+
 // settle ends a delivery, and carries out what follows the chords that it
 // completes. t is its task, nil when the message cannot be one.
 func (w *Worker) settle(ctx context.Context, what string, t *Task, s Settlement) error {
 	var revoke []string
 	defer func() { w.revoke(ctx, revoke) }()
+	failed := s.Result != nil && (s.Result.Status == protocol.StateFailure || s.Result.Status == protocol.StateRevoked)
 	for {
 		var done Settled
 		err := w.persist(ctx, what, func(ctx context.Context) (err error) {
@@ -36,14 +43,15 @@ func (w *Worker) settle(ctx context.Context, what string, t *Task, s Settlement)
 			body, ids := w.chordBody(ctx, t, c)
 			s.Bodies, revoke = append(s.Bodies, body), append(revoke, ids...)
 		}
-		if len(done.Complete) == 0 {
-			pause := time.NewTimer(busyPause)
-			select {
-			case <-ctx.Done(): // the lease tells
-				pause.Stop()
-				return ctx.Err()
-			case <-pause.C:
-			}
+		var pause time.Duration
+		switch {
+		case len(done.Complete) == 0:
+			pause = busyPause
+		case failed:
+			pause, failed = failPause, false
+		}
+		if err := waitFor(ctx, pause); err != nil {
+			return err // the lease tells
 		}
 	}
 }
