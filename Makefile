@@ -15,17 +15,18 @@ MODULES := worker/oteltrace e2e/gocelery
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
+RUNS ?= 1
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: build
 build: ## build ./evently-workers, static, as the image has it
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o evently-workers .
 
 .PHONY: test
-test: setup lint vuln unit e2e ## everything: install what is missing, lint, all tests with the race detector
+test: setup lint vuln unit e2e selection ## everything: install what is missing, lint, all tests with the race detector
 
 .PHONY: setup
 setup: ## install what the tests need (as root), or say what to install
@@ -39,7 +40,7 @@ lint: ## gofmt, go vet, staticcheck, shell syntax
 		printf 'not formatted, run gofmt -w on:\n%s\n' "$$unformatted" >&2
 		exit 1
 	fi
-	bash -n .ci/run .ci/setup .ci/vuln
+	bash -n .ci/conformance .ci/run .ci/setup .ci/vuln
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	for module in $(MODULES); do
@@ -62,6 +63,18 @@ e2e: ## the built program against real Redis, PostgreSQL, SMTP and Python Celery
 	go test -race -timeout 12m -v ./e2e/... | grep -vE '^ *=== |^ +--- PASS: .*/.*/'
 	cd e2e/gocelery
 	go test -race -timeout 2m ./...
+
+.PHONY: selection
+selection: ## a selection of Celery's own tests against our worker
+	@.ci/conformance short
+
+.PHONY: conformance
+conformance: setup ## Celery's own integration suite against our worker, RUNS times (1)
+	@RUNS=$(RUNS) .ci/conformance
+
+.PHONY: documents
+documents: ## write anew what is generated in docs/
+	@go test ./worker/conformance -run TestDocuments -update
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (30s) each

@@ -34,20 +34,13 @@ func mixed(t *testing.T, celery string) {
 	begin := time.Now()
 	holes := 0
 	for range kills {
-		// Python takes seconds to start: a kill before it works proves nothing.
-		before := r.int("HINCRBY", "e2e:by", "python", 0)
-		eventually(t, 60*time.Second, "the Python worker works", func() bool {
-			return r.int("HINCRBY", "e2e:by", "python", 0) > before || r.waiting(queue) == 0
-		})
+		awaitRuns(t, r, "python")
 		pause(t, between(chance, 50*time.Millisecond, 300*time.Millisecond))
 		checkPeer(t, theirs)
-		holes += killPeer(t, r, theirs, ids)
+		holes += killPeer(t, r, theirs, func() []string { return r.nowhere(queue, ids) }, func() {})
 		theirs = startPeer(t, celery, r, queue, "theirs", visibility)
 
-		before = r.int("HINCRBY", "e2e:by", "go", 0)
-		eventually(t, 60*time.Second, "our worker works", func() bool {
-			return r.int("HINCRBY", "e2e:by", "go", 0) > before || r.waiting(queue) == 0
-		})
+		awaitRuns(t, r, "go")
 		pause(t, between(chance, 50*time.Millisecond, 300*time.Millisecond))
 		ours.kill()
 		ours = startWorker(t, r, "ours", flags...)
@@ -65,19 +58,30 @@ func mixed(t *testing.T, celery string) {
 	}
 }
 
+// awaitRuns waits until a worker, "go" or "python", has run a task, or none is
+// left. Python takes seconds to start: a kill before it works proves nothing.
+func awaitRuns(t *testing.T, r *redisServer, who string) {
+	t.Helper()
+	before := r.int("HINCRBY", "e2e:by", who, 0)
+	eventually(t, 60*time.Second, "the "+who+" worker works", func() bool {
+		return r.int("HINCRBY", "e2e:by", who, 0) > before || r.waiting(queue) == 0
+	})
+}
+
 // killPeer kills a Python worker at a moment when it can lose nothing by itself,
-// and returns how often it had to wait for one. kombu pops a message first and
+// and returns how often it had to wait for one; last is called right before. kombu pops a message first and
 // enters it as unacknowledged afterwards; what lies between, in its memory or in
 // its socket, dies with the process. That hole is Python's own, so it must not
 // hide one of ours: while Redis takes no writes and Python is stopped, every task
 // is waiting, claimed or done, or it is in the hole.
-func killPeer(t *testing.T, r *redisServer, peer *process, ids []string) (holes int) {
+func killPeer(t *testing.T, r *redisServer, peer *process, inHole func() []string, last func()) (holes int) {
 	t.Helper()
 	for range 100 {
 		peer.signal(syscall.SIGSTOP)
 		r.do("CLIENT", "PAUSE", 10_000, "WRITE")
-		nowhere := r.nowhere(queue, ids)
+		nowhere := inHole()
 		if len(nowhere) == 0 {
+			last()
 			peer.kill()
 		}
 		r.do("CLIENT", "UNPAUSE")

@@ -176,7 +176,7 @@ func (w *Worker) chordUnlock(ctx context.Context, t *Task) (any, error) {
 	}
 	m := *t.Message
 	m.Chord = in.Callback
-	body, revoke := w.chordBody(ctx, CompleteChord{Part: canvas.ChordPart{Message: &m, Entry: canvas.MemberEntry{GroupID: in.Group}}, Joined: joined})
+	body, revoke := w.chordBody(ctx, t, CompleteChord{Part: canvas.ChordPart{Message: &m, Entry: canvas.MemberEntry{GroupID: in.Group}}, Joined: joined})
 	if err := w.publish(ctx, body.Changes); err != nil {
 		return nil, Retry(err)
 	}

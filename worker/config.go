@@ -56,6 +56,12 @@ type Config struct {
 	// for the same.
 	IgnoreResult bool
 
+	// IgnoreResultAsSent lets a message decide that says anything about its result,
+	// as in Celery 5.7: it can also ask for one that its task would not store.
+	// Producers of older versions ask for it with every message, so this is off
+	// unless all of them are of that version.
+	IgnoreResultAsSent bool
+
 	// TaskTimeLimit and TaskSoftTimeLimit bound the run of every task that
 	// has no limits of its own (task_time_limit, task_soft_time_limit).
 	// Default: no limits.

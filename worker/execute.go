@@ -81,7 +81,7 @@ func (w *Worker) start(life lifecycle, r *request) bool {
 		if !w.held.remove(r) {
 			return false
 		}
-		err := w.settle(life.store, "acknowledge", Settlement{Delivery: r.delivery})
+		err := w.settle(life.store, "acknowledge", r.task, Settlement{Delivery: r.delivery})
 		if err != nil {
 			return false
 		}
@@ -127,7 +127,7 @@ func (w *Worker) failUnrun(ctx context.Context, r *request, exc *protocol.Except
 		s.Result.Exception, s.Result.DateDone = exc, w.now()
 	}
 	w.fail(ctx, r, &s, exc, "")
-	if w.settle(ctx, "end a task that did not run", s) == nil {
+	if w.settle(ctx, "end a task that did not run", r.task, s) == nil {
 		w.eventFailed(r.msg, exc, "")
 	}
 }
@@ -238,7 +238,7 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 	o = w.follow(ctx, r, &s, o)
 	w.rejectFailure(r, &s, o, early)
 	w.count(log, r, o, s)
-	switch err := w.settle(ctx, "settle a task", s); {
+	switch err := w.settle(ctx, "settle a task", r.task, s); {
 	case errors.Is(err, ErrLost):
 		w.counts.lost.Add(1)
 		log.Warn("message was no longer ours when its task ended")
@@ -335,7 +335,7 @@ func (w *Worker) encodable(r *request, result any) (protocol.Raw, error) {
 
 // publication makes the message of a retry.
 func (w *Worker) publication(ctx context.Context, r *request, o outcome) (*Publication, error) {
-	opts := protocol.RetryOptions{DeliveryTag: uuid.NewString(), Origin: w.pub.origin, Queue: r.delivery.Queue, Headers: o.again.Headers}
+	opts := protocol.RetryOptions{DeliveryTag: uuid.NewString(), Origin: w.pub.origin, Queue: r.delivery.Queue, Headers: o.again.Headers, IgnoreResult: r.ignoreResult}
 	if o.countdown > 0 {
 		opts.ETA = w.now().Add(o.countdown)
 	}

@@ -127,7 +127,7 @@ func (w *Worker) setAside(ctx context.Context, d Delivery, err error) {
 		reason = string(de.Reason)
 	}
 	w.deadLettered(d.Queue, reason)
-	_ = w.settle(ctx, "set a message aside", Settlement{Delivery: d, DeadLetter: reason})
+	_ = w.settle(ctx, "set a message aside", nil, Settlement{Delivery: d, DeadLetter: reason})
 }
 
 // unknown applies the policy for task names that are not registered.
@@ -137,7 +137,7 @@ func (w *Worker) unknown(ctx context.Context, r *request) {
 	case RequeueUnknown:
 		r.log.Debug("task is not registered here, left to other workers")
 		w.foreign.met(r.msg.ID, w.now())
-		_ = w.settle(ctx, "requeue an unknown task", Settlement{Delivery: r.delivery, Requeue: RequeueUntouched})
+		_ = w.settle(ctx, "requeue an unknown task", r.task, Settlement{Delivery: r.delivery, Requeue: RequeueUntouched})
 	case RejectUnknown:
 		r.log.Error("task is not registered, message dropped")
 		w.failUnrun(ctx, r, exc, "")
@@ -162,7 +162,7 @@ func (w *Worker) revokeRequest(ctx context.Context, r *request, reason string) {
 		s.Result.Exception, s.Result.DateDone = exc, w.now()
 	}
 	w.memberFailed(r, &s, protocol.StateRevoked, exc)
-	if w.settle(r.after(ctx), "revoke a task", s) == nil {
+	if w.settle(r.after(ctx), "revoke a task", r.task, s) == nil {
 		w.eventRevoked(r.msg, reason)
 	}
 }

@@ -17,15 +17,7 @@ type retryPause struct {
 func (p *retryPause) sleep(ctx context.Context) bool {
 	d := min(20*time.Millisecond<<min(p.n, 6), time.Second)
 	p.n++
-	d = d/2 + rand.N(d/2+1)
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
+	return waitFor(ctx, d/2+rand.N(d/2+1)) == nil
 }
 
 // report limits the log to the first fault and one in ten seconds from there.
@@ -38,3 +30,18 @@ func (p *retryPause) report() bool {
 }
 
 func (p *retryPause) reset() { *p = retryPause{} }
+
+// waitFor returns after d, or with the error of ctx when that ends before.
+func waitFor(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

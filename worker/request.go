@@ -83,11 +83,11 @@ func (r *request) use(def definition, w *Worker) {
 	r.acksEarly = def.AcksEarly || w.cfg.AcksEarly
 	r.ignoreResult = def.IgnoreResult || w.cfg.IgnoreResult
 	r.storeErrors = def.StoreErrorsEvenIfIgnored || w.cfg.StoreErrorsEvenIfIgnored
-	// Every current producer sends the header, as false unless it was asked
-	// for; only true says something.
 	r.lastChance = r.delivery.Crashes >= w.cfg.MaxRedeliveries-1 && r.delivery.Crashes > 0
-	if h := r.msg.IgnoreResult; h != nil && *h {
-		r.ignoreResult = true
+	// Most producers send the header with every message, as false unless it was
+	// asked for.
+	if h := r.msg.IgnoreResult; h != nil && (*h || w.cfg.IgnoreResultAsSent) {
+		r.ignoreResult = *h
 	}
 	soft, hard := w.timeLimits(def)
 	r.hard = firstSet(r.msg.HardTimeLimit, hard, w.cfg.TaskTimeLimit)

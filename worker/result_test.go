@@ -97,3 +97,36 @@ func TestDeduplication(t *testing.T) {
 		b.stop(t)
 	}
 }
+
+// TestIgnoredResults has tasks that are retried once: what counts for the first
+// attempt counts for the second.
+func TestIgnoredResults(t *testing.T) {
+	for name, c := range map[string]struct {
+		task, message, asSent bool
+		want                  string // state at the end
+	}{
+		"nobody asks":                      {want: "SUCCESS"},
+		"the task asks":                    {task: true},
+		"the message asks":                 {message: true},
+		"the message asks, and decides":    {message: true, asSent: true},
+		"the message decides for a result": {task: true, asSent: true, want: "SUCCESS"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ended := make(chan struct{})
+			h := worker.HandlerFunc(func(_ context.Context, t *worker.Task) (any, error) {
+				if t.Retries == 0 {
+					return nil, &worker.RetryError{Countdown: -1}
+				}
+				close(ended)
+				return 1, nil
+			})
+			b := start(t, worker.Config{IgnoreResultAsSent: c.asSent, Tasks: map[string]worker.Definition{"t": {Handler: h, IgnoreResult: c.task}}})
+			id := b.send(t, "t", func(m *protocol.Message) { m.IgnoreResult = &c.message })
+			<-ended
+			b.eventually(t, "the message is acknowledged", func() bool { return b.Unacked() == 0 })
+			if got := b.status(id); got != c.want {
+				t.Errorf("state is %q, want %q", got, c.want)
+			}
+		})
+	}
+}

@@ -14,11 +14,18 @@ import (
 // about to complete.
 const busyPause = 500 * time.Millisecond
 
+// failPause is the time between the failure of a member and that of the body of
+// its chord. Whoever waits for a chord in Python looks at its members first and,
+// a few round trips later, at its body. Were both to fail in between, it would be
+// told of a ChordError instead of the cause.
+const failPause = 50 * time.Millisecond
+
 // settle ends a delivery, and carries out what follows the chords that it
-// completes.
-func (w *Worker) settle(ctx context.Context, what string, s Settlement) error {
+// completes. t is its task, nil when the message cannot be one.
+func (w *Worker) settle(ctx context.Context, what string, t *Task, s Settlement) error {
 	var revoke []string
 	defer func() { w.revoke(ctx, revoke) }()
+	failed := s.Result != nil && (s.Result.Status == protocol.StateFailure || s.Result.Status == protocol.StateRevoked)
 	for {
 		var done Settled
 		err := w.persist(ctx, what, func(ctx context.Context) (err error) {
@@ -40,17 +47,18 @@ func (w *Worker) settle(ctx context.Context, what string, s Settlement) error {
 		s.Result, s.Changes = nil, Changes{Members: done.Busy}
 		s.Bodies = s.Bodies[:0]
 		for _, c := range done.Complete {
-			body, ids := w.chordBody(ctx, c)
+			body, ids := w.chordBody(ctx, t, c)
 			s.Bodies, revoke = append(s.Bodies, body), append(revoke, ids...)
 		}
-		if len(done.Complete) == 0 {
-			t := time.NewTimer(busyPause)
-			select {
-			case <-ctx.Done(): // the lease tells
-				t.Stop()
-				return ctx.Err()
-			case <-t.C:
-			}
+		var pause time.Duration
+		switch {
+		case len(done.Complete) == 0:
+			pause = busyPause
+		case failed:
+			pause, failed = failPause, false
+		}
+		if err := waitFor(ctx, pause); err != nil {
+			return err // the lease tells
 		}
 	}
 }
@@ -65,16 +73,18 @@ func (w *Worker) publish(ctx context.Context, c Changes) error {
 }
 
 // chordBody works out what follows a complete chord, and which tasks must not
-// run any more then. What cannot be worked out fails the body: somebody waits
-// for it.
-func (w *Worker) chordBody(ctx context.Context, c CompleteChord) (body ChordBody, revoke []string) {
+// run any more then; t is the task that runs. What cannot be worked out fails the
+// body: somebody waits for it.
+func (w *Worker) chordBody(ctx context.Context, t *Task, c CompleteChord) (body ChordBody, revoke []string) {
 	m := c.Part.Message
 	body.GroupID = c.Part.Entry.GroupID
 	cc := w.canvasContext(m)
+	cc.Children = t.published()
 	plan, err := canvas.ChordBody(m, c.Joined, cc)
 	if err == nil {
 		if body.Changes, err = w.pub.changes(ctx, plan); err == nil {
 			body.Failed = plan.BodyFailed
+			t.addChildren(plan.Children)
 			w.callErrbacks(ctx, plan)
 			return body, plan.Revoke
 		}
@@ -83,6 +93,7 @@ func (w *Worker) chordBody(ctx context.Context, c CompleteChord) (body ChordBody
 	body.Failed = true
 	if plan, err = canvas.ChordError(m, "Callback error: "+canvas.ReprException(wire(err)), cc); err == nil {
 		if body.Changes, err = w.pub.changes(ctx, plan); err == nil {
+			t.addChildren(plan.Children)
 			w.callErrbacks(ctx, plan)
 			return body, plan.Revoke
 		}
@@ -190,7 +201,7 @@ func (w *Worker) resume(ctx context.Context, r *request) {
 	s := Settlement{Delivery: r.delivery}
 	// State and result do not matter: the chord has them.
 	w.member(r, &s, protocol.StateSuccess, protocol.Raw("null"))
-	_ = w.settle(ctx, "end a chord", s)
+	_ = w.settle(ctx, "end a chord", r.task, s)
 }
 
 // deduplicate ends a delivery whose earlier run has stored a SUCCESS
@@ -216,7 +227,7 @@ func (w *Worker) deduplicate(ctx context.Context, r *request, stored *protocol.R
 		s.Changes = Changes{}
 		s.DeadLetter = "what follows the task cannot be carried out"
 	}
-	if w.settle(ctx, "end a task that had succeeded", s) == nil && s.DeadLetter == "" {
+	if w.settle(ctx, "end a task that had succeeded", r.task, s) == nil && s.DeadLetter == "" {
 		w.eventSucceeded(r.msg, raw, 0)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -117,6 +118,13 @@ func (t *Task) addChildren(tuples []protocol.Raw) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.children = append(t.children, tuples...)
+}
+
+// published returns the children so far.
+func (t *Task) published() []protocol.Raw {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.children)
 }
 
 // childrenRaw is the array of the children; nil when there are none.

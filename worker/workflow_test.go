@@ -6,6 +6,8 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/canvas"
@@ -164,4 +166,49 @@ func TestErrorCallbacks(t *testing.T) {
 		t.Errorf("message is about %s, want %s", id, r.ID)
 	}
 	b.eventually(t, "the failure is stored", func() bool { return b.status(r.ID) == "FAILURE" })
+}
+
+// TestChordErrorHasChildren: whoever waits for a chord finds its error callback
+// among the children of the body that never ran.
+func TestChordErrorHasChildren(t *testing.T) {
+	tasks := arithmetic()
+	tasks["report"] = worker.Definition{Handler: worker.Func(func(_ context.Context, in struct{ ID string }) (string, error) { return in.ID, nil })}
+	b := start(t, worker.Config{Tasks: tasks, Publishing: worker.Publishing{DefaultQueue: "q"}})
+	ctx := context.Background()
+	chord := canvas.Chord([]*canvas.Signature{canvas.New("add", 1, 2), canvas.New("fail")}, canvas.New("sum").LinkError(canvas.New("report")))
+	r, err := b.client(t).Send(ctx, chord)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.eventually(t, "the body has failed", func() bool { return b.status(r.ID) == "FAILURE" })
+	children, err := r.Children(ctx)
+	if err != nil || len(children) != 1 || len(children[0].Members) != 1 {
+		t.Fatalf("children %v, %v, want the group of the error callback", children, err)
+	}
+	var id string
+	if err := children[0].Members[0].Get(ctx, &id); err != nil || id != r.ID {
+		t.Errorf("error callback was told of %q, %v, want the body %s", id, err, r.ID)
+	}
+}
+
+// TestMemberFailsBeforeBody: a client that looks at the members and then at the
+// body finds the cause first, however slow it is.
+func TestMemberFailsBeforeBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, worker.Config{Tasks: arithmetic(), Publishing: worker.Publishing{DefaultQueue: "q"}})
+		r, err := b.client(t).Send(context.Background(), canvas.Chord([]*canvas.Signature{canvas.New("fail")}, canvas.New("sum")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if member, body := b.status(r.Parent.Members[0].ID), b.status(r.ID); member != "FAILURE" || body != "" {
+			t.Errorf("member is in state %q, body in %q; want FAILURE and nothing yet", member, body)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if body := b.status(r.ID); body != "FAILURE" {
+			t.Errorf("body is in state %q, want FAILURE", body)
+		}
+		b.stop(t)
+	})
 }

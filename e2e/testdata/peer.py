@@ -27,6 +27,8 @@ def note(task):
         p.rpush("e2e:order", task.request.id)
         p.hincrby("e2e:ran", task.request.id, 1)
         p.hincrby("e2e:by", "python", 1)
+        if task.request.delivery_info.get("redelivered"):
+            p.hincrby("e2e:redelivered", task.request.id, 1)
         p.execute()
 
 
@@ -41,6 +43,14 @@ def work(self, seconds, number):
 def add(self, x, y):
     note(self)
     return x + y
+
+
+@app.task(name="e2e.sum", bind=True)
+def sum_up(self, numbers):
+    time.sleep(0.02)  # long enough for a kill to hit some of them
+    notes.sadd("e2e:tags:" + self.request.id, self.request.properties["delivery_tag"])
+    note(self)
+    return sum(numbers)
 
 
 @app.task(name="e2e.only_python", bind=True)

@@ -82,9 +82,15 @@ func (w *work) leaves(r *result) []string {
 	return ids
 }
 
-// failTask stores a failure for a task that will never run.
+// failTask stores a failure for a task that will never run. Its children are
+// those of the running task: so a producer finds the error callbacks that were
+// published for it.
 func (w *work) failTask(id string, exc *protocol.Exception) {
+	children := arrayRaw(slices.Concat(w.Children, w.plan.Children))
+	if w.bytes += len(children); w.bytes > w.Limits.Bytes {
+		children = nil // the failure is what somebody waits for
+	}
 	w.plan.Results = append(w.plan.Results, &protocol.Result{
-		TaskID: id, Status: protocol.StateFailure, Exception: exc, DateDone: w.Now,
+		TaskID: id, Status: protocol.StateFailure, Exception: exc, DateDone: w.Now, Children: children,
 	})
 }

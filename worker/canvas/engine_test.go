@@ -65,9 +65,10 @@ func (e engine) carryOut(t testing.TB, sig *canvas.Signature) []step {
 
 func (e *engine) context() canvas.Context {
 	return canvas.Context{
-		NewID:  func() string { e.ids++; return fmt.Sprintf("go-%04d", e.ids) },
-		Now:    noon,
-		Origin: "test", ReplyTo: "go-0000", Priority: e.priority, ErrbacksOnHeader: e.settings,
+		NewID:    func() string { e.ids++; return fmt.Sprintf("go-%04d", e.ids) },
+		Children: e.taken,
+		Now:      noon,
+		Origin:   "test", ReplyTo: "go-0000", Priority: e.priority, ErrbacksOnHeader: e.settings,
 		Errback: func(task string) canvas.ErrbackStyle {
 			if task == "t.err3" {
 				return canvas.ErrbackCall
@@ -138,14 +139,10 @@ func (e *engine) store(r *protocol.Result) {
 	stored, err := protocol.DecodeResult(b)
 	must(e.t, err)
 	e.results[r.TaskID] = stored
-	entry := map[string]any{
-		"task_id": stored.TaskID, "status": stored.Status, "result": stored.Result,
+	e.log("results", map[string]any{
+		"task_id": stored.TaskID, "status": stored.Status, "result": stored.Result, "children": stored.Children,
 		"group_id": orNil(stored.GroupID), "parent_id": orNil(stored.ParentID),
-	}
-	if r.Children != nil { // of the running task itself
-		entry["children"] = stored.Children
-	}
-	e.log("results", entry)
+	})
 }
 
 func orNil(s string) any {

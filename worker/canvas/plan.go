@@ -107,10 +107,13 @@ type Context struct {
 	// ParentID is the id of the task that publishes, RootID that of the first
 	// task of its tree. Both are empty in a program that is no worker.
 	RootID, ParentID string
-	NewID            func() string // required; a new UUID at every call
-	Now              time.Time     // required for countdown and relative expires
-	Origin           string        // who publishes, such as "gen123@host"
-	ReplyTo          string        // id of the publishing thread or process
+	// Children are the result tuples of what the running task has published
+	// before: a chord that fails stores them as the children of its body.
+	Children []protocol.Raw
+	NewID    func() string // required; a new UUID at every call
+	Now      time.Time     // required for countdown and relative expires
+	Origin   string        // who publishes, such as "gen123@host"
+	ReplyTo  string        // id of the publishing thread or process
 	// Priority is what messages get that have no own one: with the setting
 	// task_inherit_parent_priority, the priority of the running task.
 	Priority *int
@@ -129,7 +132,7 @@ type Limits struct {
 	Depth    int // signatures inside each other; default 100
 	Messages int // default 50,000
 	Work     int // signatures copied or looked at; default 2,000,000
-	Bytes    int // bodies of all messages; default 64 MiB
+	Bytes    int // bodies of all messages, and children of results; default 64 MiB
 }
 
 func (l Limits) orDefault() Limits {

@@ -34,8 +34,12 @@ func (s *side) do(ctx context.Context, command string, args ...any) error {
 	return err
 }
 
+// echo leaves a message as redis-py would: bytes as they are.
 func (s *side) echo(ctx context.Context, key string, message any) error {
-	return s.do(ctx, "RPUSH", key, fmt.Sprint(message))
+	if _, ok := message.([]byte); !ok {
+		message = fmt.Sprint(message)
+	}
+	return s.do(ctx, "RPUSH", key, message)
 }
 
 func (s *side) count(ctx context.Context, key string) error { return s.do(ctx, "INCR", key) }

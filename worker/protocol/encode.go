@@ -29,8 +29,8 @@ type RetryOptions struct {
 	// Headers are added to those of the message, or replace what has their
 	// names. Headers of Celery's own are refused.
 	Headers []Header
-	// IgnoreResult is the setting of the task. That of the message is not
-	// carried into a retry by any version of Celery.
+	// IgnoreResult is what counted for the attempt before, of the message or of
+	// its task. Celery before 5.7 writes that of the task.
 	IgnoreResult bool
 	// Encoding is how the body is written; zero: JSON, not compressed, whatever
 	// that of the message was.

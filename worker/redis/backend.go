@@ -51,7 +51,7 @@ func (b *Broker) publish(ctx context.Context, c worker.Changes) error {
 	if len(o.args) == 0 {
 		return nil
 	}
-	args := []any{c.Claim, "", 0, "0", b.orderedChords(), chordClaim, "", "", "", "", b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds())}
+	args := []any{c.Claim, "", 0, "0", b.orderedChords(), chordClaim, "", "", "", "", b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds()), "0"}
 	held, _, _, err := b.carry(ctx, b.carryKeys(uuid.NewString(), "", ""), append(args, o.args...))
 	if err != nil {
 		return fmt.Errorf("publish: %w", err)

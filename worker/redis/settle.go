@@ -69,13 +69,17 @@ func (b *Broker) Settle(ctx context.Context, s worker.Settlement) (worker.Settle
 		o.add("end")
 	}
 	e, claim := b.ending(s), s.Delivery.Claim
+	env, _ := protocol.ParseEnvelope(s.Delivery.Raw)
 	token := claim
 	if token == "" { // acknowledged before: named by the message
-		env, _ := protocol.ParseEnvelope(s.Delivery.Raw)
 		token = env.DeliveryTag
 	}
+	redelivered := "0"
+	if env.Redelivered {
+		redelivered = "1"
+	}
 	args := []any{claim, token, s.Step, "1", b.orderedChords(), chordClaim,
-		e.requeue, e.deadRaw, e.deadMeta, e.deadID, b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds())}
+		e.requeue, e.deadRaw, e.deadMeta, e.deadID, b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds()), redelivered}
 	held, rows, broken, err := b.carry(ctx, b.carryKeys(token, e.crashes, e.requeueList), append(args, o.args...))
 	if err != nil {
 		return worker.Settled{}, fmt.Errorf("settle a delivery: %w", err)

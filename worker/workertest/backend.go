@@ -18,7 +18,7 @@ func (b *Broker) Publish(_ context.Context, c worker.Changes) error {
 		return worker.ErrLost
 	}
 	c.Members = nil
-	b.apply(c)
+	b.apply(c, false)
 	b.wake()
 	return nil
 }

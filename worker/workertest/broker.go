@@ -165,7 +165,7 @@ func (b *Broker) Start(_ context.Context, d worker.Delivery, st worker.Start) (w
 	if err == nil && env.Redelivered {
 		if m := st.Member; m != nil && b.chords[m.GroupID] != nil {
 			c := b.chords[m.GroupID]
-			s.Counted = c.done || c.seen[m.TaskID+":"+m.Score]
+			s.Counted = c.over(true) || c.seen[m.TaskID+":"+m.Score]
 		}
 		if r := b.results[env.ID]; st.Stored && r != nil && r.Status == protocol.StateSuccess {
 			s.Success = r

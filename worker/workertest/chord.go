@@ -19,6 +19,11 @@ type chord struct {
 	entries    []canvas.MemberEntry
 }
 
+// over reports whether the chord has had its body, so that one more member can
+// only be a late copy. One that was not delivered before belongs to a further run
+// under the same ids, whose size comes later; so do those that follow it.
+func (c *chord) over(redelivered bool) bool { return c.done && redelivered && len(c.entries) == 0 }
+
 func (b *Broker) chord(group string) *chord {
 	c := b.chords[group]
 	if c == nil {
@@ -36,9 +41,10 @@ func (b *Broker) again(s worker.Settlement) bool {
 // carry carries out the changes of a settlement, and says which chords they
 // complete.
 func (b *Broker) carry(s worker.Settlement) worker.Settled {
+	env, _ := protocol.ParseEnvelope(s.Delivery.Raw)
 	var parts []canvas.ChordPart
 	if !b.again(s) {
-		parts = b.apply(s.Changes)
+		parts = b.apply(s.Changes, env.Redelivered)
 	} else {
 		parts = s.Changes.Members
 	}
@@ -51,7 +57,7 @@ func (b *Broker) carry(s worker.Settlement) worker.Settled {
 		if !body.Failed {
 			*c = chord{seen: map[string]bool{}, done: true}
 		}
-		parts = append(parts, b.apply(body.Changes)...)
+		parts = append(parts, b.apply(body.Changes, env.Redelivered)...)
 	}
 	var settled worker.Settled
 	named := map[string]bool{}
@@ -84,8 +90,9 @@ func (b *Broker) join(group string, c *chord) canvas.Joined {
 	return j
 }
 
-// apply carries out changes and returns the chord members that count.
-func (b *Broker) apply(c worker.Changes) (parts []canvas.ChordPart) {
+// apply carries out changes and returns the chord members that count; redelivered
+// is the message behind them.
+func (b *Broker) apply(c worker.Changes, redelivered bool) (parts []canvas.ChordPart) {
 	failed := map[int]bool{}
 	for i, p := range c.Members {
 		r := b.results[p.Entry.TaskID]
@@ -106,7 +113,7 @@ func (b *Broker) apply(c worker.Changes) (parts []canvas.ChordPart) {
 	}
 	for i, p := range c.Members {
 		if !failed[i] {
-			b.count(p.Entry)
+			b.count(p.Entry, redelivered)
 			parts = append(parts, p)
 		}
 	}
@@ -119,9 +126,9 @@ func (b *Broker) apply(c worker.Changes) (parts []canvas.ChordPart) {
 	return parts
 }
 
-func (b *Broker) count(e canvas.MemberEntry) {
+func (b *Broker) count(e canvas.MemberEntry, redelivered bool) {
 	c := b.chord(e.GroupID)
-	if c.done || c.seen[e.TaskID+":"+e.Score] {
+	if c.over(redelivered) || c.seen[e.TaskID+":"+e.Score] {
 		return
 	}
 	c.seen[e.TaskID+":"+e.Score] = true

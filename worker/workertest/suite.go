@@ -47,6 +47,7 @@ func TestBroker(t *testing.T, fresh func(t *testing.T) Fixture) {
 		"ChordCompletesOnce":             testChord,
 		"ChordMemberCountsOnce":          testChordMemberTwice,
 		"ChordGoesOnAfterACrash":         testChordCrash,
+		"ChordIsAppliedAgain":            testChordAgain,
 		"ChordBodyFails":                 testChordBodyFails,
 		"ChordWithSavedGroup":            testChordSaved,
 		"ChordGrows":                     testChordJoin,

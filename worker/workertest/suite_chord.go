@@ -190,6 +190,41 @@ func testChordCrash(t *testing.T, f Fixture) {
 	h.bodies(1)
 }
 
+// testChordAgain is a frozen chord: applied a second time it has the same ids, and
+// its size comes after the first members.
+func testChordAgain(t *testing.T, f Fixture) {
+	h := newHeader(t, f, 3)
+	run := func(ds []worker.Delivery) {
+		t.Helper()
+		for i, d := range ds[:2] {
+			h.end(d, i, fmt.Sprint(i))
+		}
+		h.publish(worker.Changes{Sizes: []canvas.GroupSize{{GroupID: h.group, Size: 3}}})
+		if s := h.end(ds[2], 2, "2"); len(s.Complete) != 1 || len(results(s.Complete[0])) != 3 {
+			t.Fatalf("last member: %+v, want a complete chord of three", s)
+		}
+		if s, err := h.body(ds[2], 1, false); err != nil || !s.Done() {
+			t.Errorf("body: %+v, %v", s, err)
+		}
+	}
+	first := claim(t, f, 3)
+	run(first)
+	h.bodies(1)
+	for _, d := range first {
+		f.Push("a", 0, d.Raw)
+	}
+	second := claim(t, f, 3)
+	second[1] = h.redeliver(second[1])
+	run(second)
+	h.bodies(2)
+	// A copy that comes after both is late.
+	f.Push("a", 0, first[0].Raw)
+	if s := h.end(h.redeliver(claim(t, f, 1)[0]), 0, "3"); !s.Done() {
+		t.Errorf("a late copy of a member completes the chord again: %+v", s)
+	}
+	h.bodies(2)
+}
+
 func testChordBodyFails(t *testing.T, f Fixture) {
 	h := newHeader(t, f, 1)
 	d := claim(t, f, 1)[0]

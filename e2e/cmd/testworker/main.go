@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -63,6 +64,7 @@ func run() error {
 		Tasks: map[string]worker.Definition{
 			"e2e.work":  {Handler: worker.Func(notes.work)},
 			"e2e.add":   {Handler: worker.Func(notes.add)},
+			"e2e.sum":   {Handler: worker.Func(notes.sum)},
 			"e2e.crash": {Handler: worker.Func(crash)},
 		},
 	})
@@ -90,12 +92,14 @@ func newNotes(url string) *notes {
 	}}
 }
 
+var errNoTask = errors.New("no task in the context of a handler")
+
 // ran notes one run to the end: its number and its place in the order. Redis
 // may be away just then, which must not turn the task into a failure.
 func (n *notes) ran(ctx context.Context) error {
 	t, ok := worker.TaskFrom(ctx)
 	if !ok {
-		return fmt.Errorf("no task in the context of a handler")
+		return errNoTask
 	}
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -153,6 +157,34 @@ type addArgs struct {
 
 func (n *notes) add(ctx context.Context, in addArgs) (int, error) {
 	return in.X + in.Y, n.ran(ctx)
+}
+
+// sum is the body of a chord. The same message may run twice after a crash; a
+// second message, with a tag of its own, is a body that was published twice.
+func (n *notes) sum(ctx context.Context, in struct{ Numbers []int }) (int, error) {
+	t, ok := worker.TaskFrom(ctx)
+	if !ok {
+		return 0, errNoTask
+	}
+	sum := 0
+	for _, number := range in.Numbers {
+		sum += number
+	}
+	// Long enough for a kill to hit some of them.
+	select {
+	case <-time.After(20 * time.Millisecond):
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	conn, err := n.pool.GetContext(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	if _, err := redigo.DoContext(conn, ctx, "SADD", "e2e:tags:"+t.ID, t.Message.DeliveryTag); err != nil {
+		return 0, err
+	}
+	return sum, n.ran(ctx)
 }
 
 // crash ends the process at once, as the kernel does when memory runs out.

@@ -4,8 +4,9 @@
 --       list to requeue to; unacked stands for none
 -- ARGV: claim ("" for none), token for claims on chords, number of the step, "1"
 --       to end the delivery, "1" for ordered chords, life of a claim on a chord,
---       message to requeue, dead raw, dead meta, dead id, dead max, dead age, then
---       operations. "" leaves a part out.
+--       message to requeue, dead raw, dead meta, dead id, dead max, dead age, "1"
+--       for a message that was delivered before, then operations. "" leaves a
+--       part out.
 -- Operations, each its name and its arguments; keys stand among them, as there
 -- are as many as it takes:
 --   own key value expires success   the result of the delivery itself
@@ -27,7 +28,8 @@
 
 local unacked, claim, token = KEYS[1], ARGV[1], ARGV[2]
 local ordered, claim_life = ARGV[5] == '1', ARGV[6]
-local first = 13
+local redelivered = ARGV[13] == '1'
+local first = 14
 
 local held = claim == '' or redis.call('HEXISTS', unacked, claim) == 1
 
@@ -81,7 +83,7 @@ local function expire(base, expires)
 end
 
 local function count(base, score, entry, id, expires)
-  if redis.call('GET', base .. '.c') == 'done' then
+  if over(base, redelivered) then
     return
   end
   if not counted(base, score, entry, id) then

@@ -66,6 +66,16 @@ local function uncount(key, claim, first)
   redis.call('EXPIRE', key, count_life)
 end
 
+-- over tells whether a chord has had its body, so that one more member can only
+-- be a late copy. A chord that is applied again under the ids of its first run
+-- begins anew when its size is stored, which is just before its last member is
+-- published: the others may have ended by then. Such a member was not delivered
+-- before, or is not the first to come.
+local function over(base, redelivered)
+  return redis.call('GET', base .. '.c') == 'done' and redelivered
+    and redis.call('EXISTS', base .. '.j') == 0
+end
+
 -- letter is the id of the dead letter that a claim becomes. Claims begin with
 -- the id of their worker, which is long and the same for many; this one is for
 -- people to read and to type. A claim that is settled twice is one letter.

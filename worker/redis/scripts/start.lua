@@ -12,7 +12,7 @@ local crashed, counted, success = 0, '', ''
 if ARGV[4] == '1' then
   if ARGV[6] ~= '' then
     local base = ARGV[6]
-    if redis.call('GET', base .. '.c') == 'done'
+    if over(base, true)
       or redis.call('SISMEMBER', base .. '.d', ARGV[8] .. ':' .. ARGV[7]) == 1 then
       counted = '1'
     elseif redis.call('TYPE', base .. '.j').ok == 'zset' then
