@@ -20,8 +20,9 @@ import (
 type sink struct {
 	port string
 
-	mu    sync.Mutex
-	mails []letter
+	mu     sync.Mutex
+	mails  []letter
+	answer func(letter) error // to the end of a mail; nil takes all
 }
 
 // letter is one mail, envelope and content.
@@ -51,6 +52,13 @@ func startSink(t testing.TB) *sink {
 		}
 	})
 	return s
+}
+
+// answers sets what the relay says to the end of a mail.
+func (s *sink) answers(f func(letter) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = f
 }
 
 // all returns the mails of one recipient, all mails when to is "".
@@ -88,6 +96,14 @@ func (s *session) Data(r io.Reader) error {
 		return err
 	}
 	s.letter.data = data
+	s.sink.mu.Lock()
+	answer := s.sink.answer
+	s.sink.mu.Unlock()
+	if answer != nil {
+		if err := answer(s.letter); err != nil {
+			return err
+		}
+	}
 	s.sink.mu.Lock()
 	s.sink.mails = append(s.sink.mails, s.letter)
 	s.sink.mu.Unlock()

@@ -47,6 +47,7 @@ type WorkerState struct {
 	LastLook  time.Time
 
 	Concurrency, Running, Waiting                              int
+	MinConcurrency, MaxConcurrency                             int // of autoscaling; without it both are Concurrency
 	Received, Succeeded, Failed, Retried, Revoked, DeadLetters int64
 }
 
@@ -86,6 +87,7 @@ type HealthConfig struct {
 //	/readyz   200 while the worker consumes, else 503
 //	/health   the same status, with a JSON report of all parts; also by part,
 //	          as in /health/queue
+//	/metrics  figures for Prometheus
 //
 // A database that does not answer, or a mail server that takes no mails, makes the
 // report "degraded" and not 503: the worker consumes, and the mails are retried.

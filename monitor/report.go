@@ -143,6 +143,7 @@ func (h *Health) Handler() http.Handler {
 		}
 		answer(w, part.OK, part)
 	})
+	mux.Handle("GET /metrics", h.metrics())
 	return mux
 }
 

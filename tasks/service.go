@@ -137,6 +137,8 @@ func (s *Service) Definitions() map[string]worker.Definition {
 			Handler:    h,
 			MaxRetries: s.cfg.MaxRetries,
 			Backoff:    s.backoff(),
+			// A code that a caller sends in a wrong form is a code all the same.
+			ArgumentsAreSecret: name == NameOTP,
 		}
 		table[name] = d
 		table[Module+"."+name] = d

@@ -1,9 +1,11 @@
 package worker_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -150,4 +152,22 @@ func push(t *testing.T, b *workertest.Broker, eta time.Time) {
 	t.Helper()
 	x := &bench{Broker: b}
 	x.send(t, "t", func(m *protocol.Message) { m.ETA = eta })
+}
+
+// syncBuffer collects a log that many goroutines write to.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }

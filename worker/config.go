@@ -192,6 +192,11 @@ type Definition struct {
 	// callback of another that fails in this worker.
 	ErrorCallback ErrorCallback
 
+	// ArgumentsAreSecret hides more of the arguments than Config.Redact tells, where
+	// the task is shown: all texts and numbers that have no name in an object. It is
+	// for tasks whose argument is a secret even when a caller sends it in a wrong form.
+	ArgumentsAreSecret bool
+
 	// These switch on for this task what the fields of Config of the same name
 	// switch on for all.
 	AcksEarly, IgnoreResult, TrackStarted, StoreErrorsEvenIfIgnored, RejectOnFailure, RequeueOnTimeout bool

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -60,6 +61,8 @@ type dispatcher struct {
 	urgent  bool           // one of them shall not wait
 	dropped int
 	joined  bool
+	own     [64]int64     // clocks of the last heartbeats
+	beat    int           // number of heartbeats
 	wake    chan struct{} // capacity 1
 }
 
@@ -118,6 +121,10 @@ func (d *dispatcher) add(e pendingEvent) {
 	if e.ready == nil {
 		// Under the lock, so that the order of the clock is that of the buffer.
 		e.at, e.clock = d.now(), d.clock.forward()
+	}
+	if e.kind == "worker-heartbeat" {
+		d.own[d.beat%len(d.own)] = e.clock
+		d.beat++
 	}
 	d.buffer = append(d.buffer, e)
 	d.urgent = d.urgent || e.alone
@@ -179,6 +186,13 @@ func (d *dispatcher) heartbeat() {
 	if joined {
 		d.worker("worker-heartbeat", d.state()...)
 	}
+}
+
+// beaten reports whether a heartbeat of that time is one of ours.
+func (d *dispatcher) beaten(clock int64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Contains(d.own[:], clock)
 }
 
 // run sends what is noted, and heartbeats, until ctx ends; then it says goodbye.

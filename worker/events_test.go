@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -297,4 +299,38 @@ func TestSentEvents(t *testing.T) {
 	if second.UUID != r.ID || second.Clock == 0 {
 		t.Errorf("second: %s", second.raw)
 	}
+}
+
+// TestTwin: two processes with one node name cannot be told apart by anybody, and
+// the name is often a constant of all containers, whose process ids are the same.
+func TestTwin(t *testing.T) {
+	var log syncBuffer
+	b := start(t, worker.Config{Name: "w@h", Tasks: arithmetic(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	b.mustListen(t)
+	b.eventually(t, "it hears its own heartbeats", func() bool {
+		n := 0
+		for _, e := range b.Events() {
+			if e.RoutingKey == "worker.heartbeat" {
+				n++
+			}
+		}
+		return n > 1
+	})
+	if strings.Contains(log.String(), "same node name") {
+		t.Errorf("it takes itself for another:\n%s", log.String())
+	}
+	body, err := protocol.AppendEvent(nil, &protocol.Event{Type: "worker-heartbeat", Hostname: "w@h", PID: os.Getpid(), Clock: 900, Timestamp: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := protocol.EncodeEvents("worker.heartbeat", "w@h", "tag", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := b.Emit(t.Context(), worker.Emission{RoutingKey: "worker.heartbeat", Raw: raw}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.eventually(t, "it is told once", func() bool { return strings.Count(log.String(), "same node name") == 1 })
 }

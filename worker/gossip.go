@@ -18,8 +18,11 @@ func (w *Worker) heard(raw []byte) {
 		w.log.Debug("event of a worker cannot be read", "error", err)
 		return
 	}
-	if e.Hostname == w.cfg.Name && e.PID == w.events.pid {
-		return
+	if e.Hostname == w.cfg.Name {
+		if e.PID == w.events.pid && e.Type != "worker-heartbeat" || w.events.beaten(e.Clock) {
+			return
+		}
+		w.warnOfTwin(e)
 	}
 	w.remote.clock.adjust(e.Clock)
 	if e.Type == "worker-elect" {
@@ -28,6 +31,19 @@ func (w *Worker) heard(raw []byte) {
 			w.events.worker("worker-elect-ack", protocol.Field{Name: "id", Value: e.Field("id")})
 		}
 	}
+}
+
+// twinInterval is the time between two warnings of the same.
+const twinInterval = time.Minute
+
+// warnOfTwin tells that another process has our node name: what is said to one of
+// them reaches both, and monitors take them for one. It is called by attend alone.
+func (w *Worker) warnOfTwin(e *protocol.Event) {
+	if e.Type != "worker-heartbeat" || w.now().Sub(w.remote.twinAt) < twinInterval {
+		return
+	}
+	w.remote.twinAt = w.now()
+	w.log.Warn("another worker has the same node name: give each process its own, such as name@%h", "node", e.Hostname, "pid", e.PID)
 }
 
 // minglePatience is how long a worker that starts waits for the others to tell

@@ -79,17 +79,19 @@ type publisher struct {
 	replyTo string
 	now     func() time.Time
 
-	clock    *clock // of the events
-	redactor *redact.Redactor
+	clock *clock                        // of the events
+	show  func(*protocol.Message) shown // arguments, as others may see them
 }
 
 func newPublisher(cfg Publishing) *publisher {
 	if cfg.DefaultQueue == "" {
 		cfg.DefaultQueue = "celery"
 	}
+	redactor := redact.New()
 	return &publisher{
 		cfg: cfg, routes: prepare(cfg.Routes), origin: fmt.Sprintf("gen%d@%s", os.Getpid(), nodeName("%h")),
-		replyTo: uuid.NewString(), now: time.Now, clock: &clock{}, redactor: redact.New(),
+		replyTo: uuid.NewString(), now: time.Now, clock: &clock{},
+		show: func(m *protocol.Message) shown { return show(redactor, m, nil) },
 	}
 }
 
@@ -163,7 +165,7 @@ func (p *publisher) publication(ctx context.Context, out canvas.Outgoing) (Publi
 
 // sentEvent is the event task-sent of a publication.
 func (p *publisher) sentEvent(m *protocol.Message, pub Publication) (*Emission, error) {
-	s := show(p.redactor, m, nil)
+	s := p.show(m)
 	now := p.now()
 	body, err := protocol.AppendEvent(nil, &protocol.Event{
 		Type: "task-sent", Hostname: p.origin, UTCOffset: hoursWest(now), PID: os.Getpid(), Clock: p.clock.forward(), Timestamp: now,

@@ -88,6 +88,7 @@ type remote struct {
 	events   *dispatcher
 	requests chan []byte // of remote control; full: the rest is dropped
 	gossip   chan []byte // events of other workers, likewise
+	twinAt   time.Time   // of the last warning of one; of attend alone
 	dropped  sync.Once
 }
 

@@ -35,7 +35,16 @@ func show(r *redact.Redactor, m *protocol.Message, names []string) shown {
 }
 
 func (w *Worker) show(m *protocol.Message) shown {
-	return show(w.redactor, m, w.tasks[m.Task].parameters)
+	d := w.tasks[m.Task]
+	return show(w.hiding(d), m, d.parameters)
+}
+
+// hiding returns the rules for the arguments of a task.
+func (w *Worker) hiding(d definition) *redact.Redactor {
+	if d.ArgumentsAreSecret {
+		return w.redactor.Unnamed()
+	}
+	return w.redactor
 }
 
 // showResult is the representation of a result in an event.
@@ -56,7 +65,9 @@ func (w *Worker) showException(m *protocol.Message, e *protocol.Exception) strin
 }
 
 func (w *Worker) secrets(m *protocol.Message) []string {
-	return append(w.redactor.Secrets(m.Args, w.tasks[m.Task].parameters), w.redactor.Secrets(m.Kwargs, nil)...)
+	d := w.tasks[m.Task]
+	r := w.hiding(d)
+	return append(r.Secrets(m.Args, d.parameters), r.Secrets(m.Kwargs, nil)...)
 }
 
 // showName is the name that a task is shown under.

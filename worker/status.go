@@ -40,10 +40,11 @@ type Status struct {
 	LastLook    time.Time // into the queues, completed
 	Fault       string    // why consuming does not work; "" when it does
 	Concurrency int
-	Running     int // handlers at work
-	Reserved    int // claimed, waiting for a slot
-	Scheduled   int // claimed, waiting for their ETA
-	Aborted     int // handlers that go on after their hard time limit
+	Autoscale   Autoscale // bounds of Concurrency; without autoscaling both are Concurrency
+	Running     int       // handlers at work
+	Reserved    int       // claimed, waiting for a slot
+	Scheduled   int       // claimed, waiting for their ETA
+	Aborted     int       // handlers that go on after their hard time limit
 
 	Received, Succeeded, Failed, Retried, Revoked, DeadLettered, Lost int64 // since the start
 }
@@ -64,6 +65,10 @@ func (w *Worker) Status() Status {
 		Received: w.counts.received.Load(), Succeeded: w.counts.succeeded.Load(), Failed: w.counts.failed.Load(),
 		Retried: w.counts.retried.Load(), Revoked: w.counts.revoked.Load(),
 		DeadLettered: w.counts.deadLettered.Load(), Lost: w.counts.lost.Load(),
+	}
+	s.Autoscale = Autoscale{Min: s.Concurrency, Max: s.Concurrency}
+	if scale := w.scaler.info(); scale != nil {
+		s.Autoscale = Autoscale{Min: scale.Min, Max: scale.Max}
 	}
 	s.Reserved = max(0, w.pool.load()-s.Running) + w.limits.len()
 	s.Consuming = s.State == StateRunning && s.Fault == "" && w.now().Sub(look) < 2*stallAfter

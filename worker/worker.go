@@ -109,7 +109,7 @@ func New(cfg Config) (*Worker, error) {
 		w.scaler = &scaler{low: cfg.Autoscale.Min, high: cfg.Autoscale.Max, status: w.load, resize: w.pool.resize}
 	}
 	w.events = newDispatcher(w)
-	w.pub.clock, w.pub.redactor = &w.remote.clock, w.redactor
+	w.pub.clock, w.pub.show = &w.remote.clock, w.show
 	return w, nil
 }
 

@@ -26,8 +26,33 @@ var defaults = [...]string{
 
 // Redactor hides secrets by a list of names. It may be used by many goroutines.
 type Redactor struct {
-	rules [][]string // words of each name
-	text  textRules
+	rules   [][]string // words of each name
+	text    textRules
+	unnamed bool // texts and numbers without a name are hidden too
+}
+
+// Unnamed returns a Redactor for the arguments of a task that gets nothing but
+// secrets. It also hides the texts and numbers that are no member of an object
+// below the arguments: arguments themselves, and what is in lists. So nothing is
+// shown of a secret that a caller has put in a wrong place.
+func (r *Redactor) Unnamed() *Redactor {
+	strict := *r
+	strict.unnamed = true
+	return &strict
+}
+
+// exposed reports whether a value, which no name says to be a secret, is one for
+// its want of a name.
+func (r *Redactor) exposed(raw protocol.Raw) bool {
+	if !r.unnamed {
+		return false
+	}
+	switch s := strings.TrimSpace(string(raw)); s {
+	case "", "null", "true", "false", `""`:
+		return false
+	default:
+		return s[0] != '{' && s[0] != '['
+	}
 }
 
 // New makes a Redactor that knows the usual names and those that are given. A
@@ -122,10 +147,10 @@ func (r *Redactor) Args(raw protocol.Raw, names []string) protocol.Raw {
 		if i > 0 {
 			out = append(out, ", "...)
 		}
-		if i < len(names) && r.hides(names[i], item) {
+		if i < len(names) && r.hides(names[i], item) || r.exposed(item) {
 			out = append(out, `"`+Mark+`"`...)
 		} else {
-			out = r.value(out, item, 0)
+			out = r.value(out, item, 1)
 		}
 	}
 	return append(out, ']')
@@ -165,7 +190,7 @@ func (r *Redactor) value(dst []byte, raw protocol.Raw, depth int) (out []byte) {
 				name = []byte(`"?"`)
 			}
 			out = append(append(out, name...), ": "...)
-			if r.hides(f.Name, f.Value) {
+			if r.hides(f.Name, f.Value) || depth == 0 && r.exposed(f.Value) {
 				out = append(out, `"`+Mark+`"`...)
 			} else {
 				out = r.value(out, f.Value, depth+1)
@@ -182,7 +207,11 @@ func (r *Redactor) value(dst []byte, raw protocol.Raw, depth int) (out []byte) {
 			if i > 0 {
 				out = append(out, ", "...)
 			}
-			out = r.value(out, item, depth+1)
+			if r.exposed(item) {
+				out = append(out, `"`+Mark+`"`...)
+			} else {
+				out = r.value(out, item, depth+1)
+			}
 		}
 		return append(out, ']')
 	case '"':
@@ -217,12 +246,12 @@ func (r *Redactor) Secrets(raw protocol.Raw, names []string) (secrets []string) 
 		case '{':
 			fields, _ := raw.Fields()
 			for _, f := range fields {
-				walk(f.Value, hidden || r.Secret(f.Name), depth+1)
+				walk(f.Value, hidden || r.Secret(f.Name) || depth == 0 && r.exposed(f.Value), depth+1)
 			}
 		case '[':
 			items, _ := raw.Elements()
 			for i, item := range items {
-				walk(item, hidden || depth == 0 && i < len(names) && r.Secret(names[i]), depth+1)
+				walk(item, hidden || depth == 0 && i < len(names) && r.Secret(names[i]) || r.exposed(item), depth+1)
 			}
 		case '"':
 			if hidden && protocol.Unmarshal(raw, &s) == nil && len(s) >= shortest {

@@ -1,6 +1,7 @@
 package redact_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,6 +53,25 @@ func TestArgs(t *testing.T) {
 	got := string(r.Args(protocol.Raw(`["ann@example.org", "123456", 7]`), []string{"email", "otp"}))
 	if want := `["a***@example.org", "[redacted]", 7]`; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestUnnamed(t *testing.T) {
+	r := redact.New().Unnamed()
+	for args, want := range map[string]string{
+		`[{"otp": "123456", "name": "kofi", "list": ["654321", {"n": 1}]}]`: `[{"otp": "[redacted]", "name": "kofi", "list": ["[redacted]", {"n": 1}]}]`,
+		`["a@example.org", "123456", null, 123456, [["123456"]]]`:           `["[redacted]", "[redacted]", null, "[redacted]", [["[redacted]"]]]`,
+	} {
+		if got := string(r.Args(protocol.Raw(args), []string{"data"})); got != want {
+			t.Errorf("%s became %s, want %s", args, got, want)
+		}
+	}
+	if got, want := string(r.Value(protocol.Raw(`{"data": "123456", "more": {"x": "y"}}`))), `{"data": "[redacted]", "more": {"x": "y"}}`; got != want {
+		t.Errorf("keywords became %s, want %s", got, want)
+	}
+	secrets := append(r.Secrets(protocol.Raw(`["1234", [567890], {"x": "shown"}]`), nil), r.Secrets(protocol.Raw(`{"data": "123456", "more": {"x": "y"}}`), nil)...)
+	if want := []string{"1234", "567890", "123456"}; !slices.Equal(secrets, want) {
+		t.Errorf("secrets are %q, want %q", secrets, want)
 	}
 }
 

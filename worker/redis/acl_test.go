@@ -50,6 +50,9 @@ func TestRightsOfAnACLUser(t *testing.T) {
 	s := redistest.Start(t)
 	c := s.Conn(3) // so that it has to be selected
 	words := recipe(t)
+	for i, w := range words {
+		words[i] = strings.Replace(w.(string), "&/0.", "&/3.", 1)
+	}
 	do(t, c, "ACL", append([]any{"SETUSER"}, words...)...)
 	url := fmt.Sprintf("redis://%s:secret@%s/3", words[0], s.Addr)
 	do(t, c, "CONFIG", "RESETSTAT")
@@ -86,8 +89,7 @@ func TestRightsOfAnACLUser(t *testing.T) {
 	}
 
 	for _, entry := range must(redigo.Values(c.Do("ACL", "LOG")))(t) {
-		denied := must(redigo.StringMap(entry, nil))(t)
-		t.Errorf("denied: %s %s", denied["reason"], denied["object"])
+		t.Errorf("denied: %s", entry)
 	}
 	stats := must(redigo.String(c.Do("INFO", "commandstats")))(t)
 	elsewhere := []string{"role", "ping"} // with Sentinels, and in idle connections

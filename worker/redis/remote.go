@@ -43,7 +43,7 @@ var literalPattern = strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`, "]", `
 
 // Listen implements [worker.Remote].
 func (b *Broker) Listen(ctx context.Context, l worker.Listening) error {
-	pause := firstPause
+	pause, refused := firstPause, false
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := b.listen(ctx, l)
@@ -53,7 +53,12 @@ func (b *Broker) Listen(ctx context.Context, l worker.Listening) error {
 		if time.Since(began) > time.Minute {
 			pause = firstPause
 		}
-		b.log.Debug("listening for remote control ended, will try again", "error", err)
+		if hasCode(err, "NOPERM") && !refused {
+			refused = true
+			b.log.Warn("remote control and the events of other workers are not to be had: give this user of Redis the rights of docs/operations.md", "error", err)
+		} else {
+			b.log.Debug("listening for remote control ended, will try again", "error", err)
+		}
 		t := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():

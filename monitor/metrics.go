@@ -1,0 +1,98 @@
+package monitor
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metric is one series, worked out when it is asked for.
+type metric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(WorkerState, MailState) float64
+	label []string // values of the variable labels
+}
+
+// collector makes metrics of what the health server knows. It does no I/O.
+type collector struct {
+	health  *Health
+	metrics []metric
+}
+
+const namespace = "evently_worker"
+
+func newCollector(h *Health) *collector {
+	c := &collector{health: h}
+	gauge := func(name, help string, value func(WorkerState, MailState) float64) {
+		c.metrics = append(c.metrics, metric{prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, nil, nil), prometheus.GaugeValue, value, nil})
+	}
+	counter := func(desc *prometheus.Desc, value func(WorkerState) int64, label ...string) {
+		c.metrics = append(c.metrics, metric{desc, prometheus.CounterValue, func(w WorkerState, _ MailState) float64 { return float64(value(w)) }, label})
+	}
+	gauge("consuming", "1 while messages are taken from the queues.", func(w WorkerState, _ MailState) float64 { return boolean(w.Consuming) })
+	gauge("last_look_timestamp_seconds", "Unix time of the last completed look into the queues; 0: none yet.", func(w WorkerState, _ MailState) float64 { return seconds(w.LastLook) })
+	gauge("slots", "Tasks that may run at once.", func(w WorkerState, _ MailState) float64 { return float64(w.Concurrency) })
+	gauge("slots_min", "Lower bound of the slots that autoscaling may set; without autoscaling, the slots.", func(w WorkerState, _ MailState) float64 { return float64(w.MinConcurrency) })
+	gauge("slots_max", "Upper bound, likewise.", func(w WorkerState, _ MailState) float64 { return float64(w.MaxConcurrency) })
+	gauge("tasks_running", "Tasks that run now.", func(w WorkerState, _ MailState) float64 { return float64(w.Running) })
+	gauge("tasks_waiting", "Tasks that were taken from the queues and wait for a slot or for their time.", func(w WorkerState, _ MailState) float64 { return float64(w.Waiting) })
+
+	received := prometheus.NewDesc(prometheus.BuildFQName(namespace, "", "messages_received_total"), "Messages taken from the queues.", nil, nil)
+	counter(received, func(w WorkerState) int64 { return w.Received })
+	letters := prometheus.NewDesc(prometheus.BuildFQName(namespace, "", "dead_letters_total"), "Messages set aside as dead letters.", nil, nil)
+	counter(letters, func(w WorkerState) int64 { return w.DeadLetters })
+	tasks := prometheus.NewDesc(prometheus.BuildFQName(namespace, "", "tasks_total"), "Runs of tasks, by how they ended.", []string{"outcome"}, nil)
+	counter(tasks, func(w WorkerState) int64 { return w.Succeeded }, "succeeded")
+	counter(tasks, func(w WorkerState) int64 { return w.Failed }, "failed")
+	counter(tasks, func(w WorkerState) int64 { return w.Retried }, "retried")
+	counter(tasks, func(w WorkerState) int64 { return w.Revoked }, "revoked")
+	if h.cfg.Mail != nil {
+		gauge("mail_faulty", "1 while the mail server takes no mails of ours, by what the last mail met.", func(_ WorkerState, m MailState) float64 { return boolean(m.Fault != "") })
+		gauge("mail_accepted_timestamp_seconds", "Unix time of the last mail that the mail server took; 0: none yet.", func(_ WorkerState, m MailState) float64 { return seconds(m.Accepted) })
+	}
+	return c
+}
+
+// Describe implements [prometheus.Collector].
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, m := range c.metrics {
+		ch <- m.desc
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	w, mail := c.health.cfg.Worker(), MailState{}
+	if c.health.cfg.Mail != nil {
+		mail = c.health.cfg.Mail()
+	}
+	for _, m := range c.metrics {
+		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(w, mail), m.label...) // the labels are those of the description
+	}
+}
+
+// metrics serves what the worker counts, beside the figures of Go and the process,
+// in the format of Prometheus.
+func (h *Health) metrics() http.Handler {
+	r := prometheus.NewRegistry()
+	r.MustRegister(newCollector(h), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 3})
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func seconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}
