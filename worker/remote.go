@@ -85,7 +85,6 @@ type BrokerInfo struct {
 // remote is the part of a worker that others can talk to.
 type remote struct {
 	clock    clock
-	events   *dispatcher
 	requests chan []byte // of remote control; full: the rest is dropped
 	gossip   chan []byte // events of other workers, likewise
 	twinAt   time.Time   // of the last warning of one; of attend alone

@@ -282,6 +282,7 @@ type Envelope struct {
 	ID            string // task id; the correlation id when the headers have none
 	RootID        string
 	CorrelationID string
+	GroupID       string
 	Retries       int
 	Priority      int // as sent; 0 when it is no number
 	DeliveryTag   string
@@ -303,6 +304,7 @@ func ParseEnvelope(raw []byte) (Envelope, error) {
 	out := Envelope{
 		Task:          text(m.Header("task")),
 		ID:            text(m.Header("id")),
+		GroupID:       text(m.Header("group")),
 		RootID:        text(m.Header("root_id")),
 		CorrelationID: text(e.correlationID),
 		Retries:       max(wholeNumber(m.Header("retries")), 0),

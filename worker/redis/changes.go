@@ -11,12 +11,15 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// chordClaim is the life, in seconds, of a claim on a chord that is complete,
-// and doneMark that of the mark that its body was published: as long as Celery
-// 5.7 keeps them with its defaults.
 const (
-	chordClaim = 10
-	doneMark   = 300
+	// chordClaim is the life, in seconds, of a claim on a chord that is complete. It
+	// covers the step to its body, which is refused when the claim is gone. It must
+	// be over when a member of a worker that died is delivered again by the
+	// visibility timeout: a Python worker would leave the body to the dead one.
+	chordClaim = 3
+	// doneMark is the life of the mark that the body was published, as long as
+	// Celery 5.7 keeps it.
+	doneMark = 300
 )
 
 // operations are the variable part of the arguments of carry.lua.

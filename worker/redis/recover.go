@@ -112,11 +112,14 @@ func (b *Broker) restore(ctx context.Context, owner string, es []expired) (int, 
 				return 0, err
 			}
 		}
-		deadRaw, queue := entries[i], ""
+		deadRaw, queue, chord := entries[i], "", ""
 		if entry, err := protocol.ParseEntry(entries[i]); err == nil {
 			deadRaw, queue = entry.Raw, entry.RoutingKey
+			if env, err := protocol.ParseEnvelope(entry.Raw); err == nil && env.GroupID != "" {
+				chord = b.keys.chordBase(env.GroupID) + ".c"
+			}
 		}
-		args = append(args, e.claim, e.score, raw, deadRaw, meta(queue, "not restorable"), len(lists))
+		args = append(args, e.claim, e.score, raw, deadRaw, meta(queue, "not restorable"), chord, len(lists))
 		for _, l := range lists {
 			args = append(args, l)
 		}

@@ -114,6 +114,30 @@ func TestDeadOwnerIsRecovered(t *testing.T) {
 	}
 }
 
+// Who dies between the last member of a chord and its body has a claim on the chord.
+// A Python worker that gets the member again would leave the body to it.
+func TestClaimOnAChordEndsWithItsOwner(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	for _, group := range []string{"left", "taken over"} {
+		raw := must(protocol.Encode(&protocol.Message{ID: group, Task: "t", Args: protocol.Raw("[]"), Group: group, DeliveryTag: group, RoutingKey: "q"}))(t)
+		do(t, c, "LPUSH", "q", raw)
+	}
+	dead := newConsumer(t, redis.Config{URL: s.URL(0), OwnerTimeout: time.Second})
+	claims := dead.claim(t, 2)
+	do(t, c, "SET", "celery-taskset-meta-left.c", claims[0].Claim)
+	do(t, c, "SET", "celery-taskset-meta-taken over.c", "3f2504e04f8911d39a0c0305e82c3301")
+	heir := newConsumer(t, redis.Config{URL: s.URL(0), OwnerTimeout: time.Second})
+	heir.run(t)
+	eventually(t, "the dead one's messages are back", func() bool { return len(queued(t, c, "q")) == 2 })
+	if n := count(t, c, "EXISTS", "celery-taskset-meta-left.c"); n != 0 {
+		t.Error("the claim of the dead is there")
+	}
+	if n := count(t, c, "EXISTS", "celery-taskset-meta-taken over.c"); n != 1 {
+		t.Error("the claim of a Python worker is gone")
+	}
+}
+
 // An owner that lives keeps its messages however long it holds them, and
 // however short the visibility timeout is.
 func TestLeaseIsRenewed(t *testing.T) {
