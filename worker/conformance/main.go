@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -28,6 +29,9 @@ func main() {
 }
 
 // run takes its configuration from the variables that the harness sets.
+// acksLate are the tasks of the suite that have acks_late.
+var acksLate = []string{"reject_then_succeed", "store_success_then_reject"}
+
 func run() error {
 	url := os.Getenv("TEST_BROKER")
 	if url == "" {
@@ -56,12 +60,14 @@ func run() error {
 		plainTasks(), errorTasks(), retryTasks(), requestTasks(), canvasTasks(), side.tasks(),
 	} {
 		for name, d := range table {
+			// As the suite's tasks are, and as it is told by inspect.
+			d.AcksEarly = !slices.Contains(acksLate, name)
 			tasks["t.integration.tasks."+name] = d
 		}
 	}
 	w, err := worker.New(worker.Config{
 		Broker: broker, Tasks: maps.Clone(tasks), Concurrency: 1, ResultExtended: true, Logger: log,
-		AcksEarly: true, Grace: 2 * time.Second, IgnoreResultAsSent: true, // as the suite is that of Celery 5.7
+		Grace: 2 * time.Second, IgnoreResultAsSent: true, // as the suite is that of Celery 5.7
 		// Celery has no such limit, and one of the tests sends a chord of 1,000.
 		Limits: protocol.Limits{Elements: 100_000},
 	})
