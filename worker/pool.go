@@ -50,24 +50,39 @@ func (p *pool) add(rs ...*request) bool {
 
 // dispatch starts what has a slot; p.mu is held.
 func (p *pool) dispatch() {
-	for !p.closed && len(p.active) < p.slots && len(p.ready) > 0 && (p.most == 0 || p.begun < p.most) {
-		r := p.ready[0]
-		if p.alone != nil || r.lastChance && !p.mayRunAlone() {
-			return
-		}
-		p.ready[0] = nil
-		p.ready = p.ready[1:]
-		p.active[r] = struct{}{}
-		if p.begun++; p.begun == p.most {
-			p.used()
-		}
-		if r.lastChance {
-			p.alone, p.since = r, time.Time{}
-		}
-		p.wg.Go(func() {
-			defer p.done(r)
-			p.run(r)
-		})
+	for r := p.take(); r != nil; r = p.take() {
+		p.wg.Go(func() { p.work(r) })
+	}
+}
+
+// take gives the next request a slot, and returns nil when there is none that may
+// begin; p.mu is held.
+func (p *pool) take() *request {
+	if p.closed || len(p.active) >= p.slots || len(p.ready) == 0 || p.most > 0 && p.begun >= p.most {
+		return nil
+	}
+	r := p.ready[0]
+	if p.alone != nil || r.lastChance && !p.mayRunAlone() {
+		return nil
+	}
+	p.ready[0] = nil
+	p.ready = p.ready[1:]
+	p.active[r] = struct{}{}
+	if p.begun++; p.begun == p.most {
+		p.used()
+	}
+	if r.lastChance {
+		p.alone, p.since = r, time.Time{}
+	}
+	return r
+}
+
+// work runs a request, and then others as long as there are any: a goroutine that
+// has run one has the stack for the next.
+func (p *pool) work(r *request) {
+	for r != nil {
+		p.run(r)
+		r = p.done(r)
 	}
 }
 
@@ -100,13 +115,15 @@ func (p *pool) mayRunAlone() bool {
 	return time.Since(p.since) >= alonePatience
 }
 
-func (p *pool) done(r *request) {
+// done ends a request and returns the one that takes its place, if any.
+func (p *pool) done(r *request) (next *request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.active, r)
 	if p.alone == r {
 		p.alone = nil
 	}
+	next = p.take()
 	p.dispatch()
 	if p.closed && len(p.active) == 0 {
 		close(p.idle)
@@ -115,6 +132,7 @@ func (p *pool) done(r *request) {
 	case p.changed <- struct{}{}:
 	default:
 	}
+	return next
 }
 
 // load is the number of requests that run or wait for a slot.
@@ -122,6 +140,15 @@ func (p *pool) load() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.active) + len(p.ready)
+}
+
+// stocked reports whether all slots are busy and at least half of what a window
+// holds for them is still there: a claim of many costs little more than a claim of
+// one.
+func (p *pool) stocked(window int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.active) >= p.slots && len(p.ready) > (window-p.slots)/2
 }
 
 // size is the number of slots.

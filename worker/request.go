@@ -56,7 +56,7 @@ func (w *Worker) fill(r *request, m *protocol.Message) {
 	if correlation == "" {
 		correlation = m.ID
 	}
-	log := w.log.With("task", m.Task, "task_id", m.ID, "root_id", root, "correlation_id", correlation)
+	log := lazily(w.log, slog.String("task", m.Task), slog.String("task_id", m.ID), slog.String("root_id", root), slog.String("correlation_id", correlation))
 	a := &attempt{msg: m, log: log, terminated: make(chan struct{})}
 	a.task = &Task{
 		ID: m.ID, Name: m.Task, RootID: root, ParentID: m.ParentID, CorrelationID: correlation,

@@ -300,6 +300,10 @@ func ParseEnvelope(raw []byte) (Envelope, error) {
 	if err := e.read(raw, tolerant(len(raw))); err != nil {
 		return Envelope{}, err
 	}
+	return e.summary(), nil
+}
+
+func (e *envelope) summary() Envelope {
 	m := Message{Headers: e.headers}
 	out := Envelope{
 		Task:          text(m.Header("task")),
@@ -320,5 +324,5 @@ func ParseEnvelope(raw []byte) (Envelope, error) {
 	info, _ := boolean(e.redelivered)
 	header, _ := boolean(m.Header("redelivered"))
 	out.Redelivered = info || header
-	return out, nil
+	return out
 }

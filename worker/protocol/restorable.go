@@ -1,5 +1,7 @@
 package protocol
 
+import "bytes"
+
 // Restorable reports, with a nil error, that a Python worker that claims raw can
 // put it back into its queue: it is strict JSON, has the parts of an envelope
 // that kombu reads, and holds no typed object that kombu cannot make. The body is
@@ -33,10 +35,18 @@ func Restorable(raw []byte) (Envelope, error) {
 	if !isText(e.exchange) || !isText(e.routingKey) {
 		return Envelope{}, refuse(ReasonNoDeliveryInfo, "exchange and routing key must be strings")
 	}
-	if err := typesKnown(raw); err != nil {
-		return Envelope{}, err
+	if mayBeTyped(raw) {
+		if err := typesKnown(raw); err != nil {
+			return Envelope{}, err
+		}
 	}
-	return ParseEnvelope(raw)
+	return e.summary(), nil
+}
+
+// mayBeTyped reports whether a value may hold a typed object: its key is there, or
+// escapes that could spell it.
+func mayBeTyped(raw []byte) bool {
+	return bytes.Contains(raw, []byte("__type__")) || bytes.Contains(raw, []byte(`\u`))
 }
 
 // maxRestorableDepth is well below the depth at which Python's parser gives up in

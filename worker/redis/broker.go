@@ -48,6 +48,9 @@ type Broker struct {
 	suspect    bool         // an earlier claim may have been carried out unseen
 	number     int64
 	brokenAt   time.Time // a list that cannot be read was told of
+	ahead      string    // key of the list that the next claim is expected to be filled from
+
+	finisher finisher // of deliveries
 
 	outMu sync.Mutex
 	out   map[string]struct{} // claims that we answer for

@@ -87,7 +87,7 @@ func (b *Broker) setQueues(queues []string) {
 			lists = append(lists, list{queue: q, key: b.listKey(q, step)})
 		}
 	}
-	b.lists = lists
+	b.lists, b.ahead = lists, ""
 	b.peekers.set(b, lists)
 }
 

@@ -113,6 +113,9 @@ func (b *Broker) settleSimple(ctx context.Context, s worker.Settlement) error {
 			success = "1"
 		}
 	}
+	if bare(s) {
+		return b.finish(ctx, &finishing{claim: s.Delivery.Claim, key: resultKey, value: result, success: success == "1"})
+	}
 	for _, p := range s.Changes.Publish {
 		publication, publishList = p.Raw, b.listKey(p.Queue, p.Priority)
 	}

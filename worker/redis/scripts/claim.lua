@@ -79,7 +79,7 @@ end
 
 -- crashes is the number of earlier deliveries of a message that did not end.
 local function crashes(raw)
-  if not string.find(raw, '"redelivered"%s*:%s*true') then
+  if not string.find(raw, 'redelivered', 1, true) or not string.find(raw, '"redelivered"%s*:%s*true') then
     return 0
   end
   local ok, m = pcall(cjson.decode, raw)
@@ -92,6 +92,14 @@ local function crashes(raw)
     return 0
   end
   return tonumber(n or '0') + 1
+end
+
+-- Joined as text: encoding again would change numbers. The exchange is always the
+-- anonymous one, so that it goes back to where it came from.
+local behind = {}
+local function entry(raw, queue)
+  behind[queue] = behind[queue] or ', "", ' .. cjson.encode(queue) .. ']'
+  return '[' .. raw .. behind[queue]
 end
 
 local number, left, budget = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
@@ -214,10 +222,8 @@ while left > 0 and budget > 0 do
     buried[#buried + 1] = {claim, raw, cjson.encode({queue = queue, reason = reason, at = t})}
     dead[#dead + 1] = {claim, i, reason}
   else
-    -- Joined as text: encoding again would change numbers. The exchange is
-    -- always the anonymous one, so that it goes back to where it came from.
     hash[#hash + 1] = claim
-    hash[#hash + 1] = '[' .. raw .. ', "", ' .. cjson.encode(queue) .. ']'
+    hash[#hash + 1] = entry(raw, queue)
     index[#index + 1] = t
     index[#index + 1] = claim
     claimed[#claimed + 1] = {claim, i, raw, crashes(raw)}
