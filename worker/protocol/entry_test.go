@@ -130,7 +130,7 @@ func TestParseEnvelope(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s/%s: %v", r.folder, r.Name, err)
 		}
-		want := protocol.Envelope{Task: m.Task, ID: m.ID, RootID: m.RootID, CorrelationID: m.CorrelationID, Retries: m.Retries,
+		want := protocol.Envelope{Task: m.Task, ID: m.ID, RootID: m.RootID, CorrelationID: m.CorrelationID, GroupID: m.Group, Retries: m.Retries,
 			Priority: m.Priority, DeliveryTag: m.DeliveryTag, Exchange: m.Exchange, RoutingKey: m.RoutingKey,
 			Redelivered: m.Redelivered, ContentType: m.ContentType}
 		if m.Protocol == 1 && m.Header("task") == nil {

@@ -39,8 +39,13 @@ func (b *Broker) recoverExpired(ctx context.Context) error {
 	}
 	defer func() {
 		// Best effort: the lock expires by itself. With an error it may be ours all
-		// the same, when it was the answer that got lost.
-		_, _ = b.script(context.WithoutCancel(ctx), b.scripts.unlock, 1, b.keys.mutex, token)
+		// the same, when it was the answer that got lost. The stop of this broker cuts
+		// connections, this one perhaps: then there is another.
+		for range 3 {
+			if _, err := b.script(context.WithoutCancel(ctx), b.scripts.unlock, 1, b.keys.mutex, token); err == nil {
+				return
+			}
+		}
 	}()
 	if err != nil {
 		return err

@@ -1,0 +1,239 @@
+package redis_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redis"
+	"github.com/evently/workers/worker/redis/redistest"
+)
+
+func succeeds(d worker.Delivery, value string) worker.Settlement {
+	env, err := protocol.ParseEnvelope(d.Raw)
+	if err != nil {
+		panic(err)
+	}
+	return worker.Settlement{Delivery: d, Result: &protocol.Result{TaskID: env.ID, Status: protocol.StateSuccess, Result: protocol.Raw(value), DateDone: time.Now()}}
+}
+
+// Deliveries that end at the same time end in few round trips, each in its own way.
+func TestManyEndTogether(t *testing.T) {
+	const n = 300
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	for range n {
+		send(t, c, "q", "t", "[]")
+	}
+	w := newConsumer(t, redis.Config{URL: s.URL(0)})
+	var ds []worker.Delivery
+	for len(ds) < n {
+		ds = append(ds, w.claim(t, 100)...)
+	}
+	ids := make([]string, n)
+	for i, d := range ds {
+		ids[i] = must(protocol.ParseEnvelope(d.Raw))(t).ID
+	}
+	// Some are not ours any more, and one of them has failed; the results of
+	// others are there already.
+	for i := 0; i < n; i += 10 {
+		do(t, c, "HDEL", "unacked", ds[i].Claim)
+	}
+	do(t, c, "SET", "celery-task-meta-"+ids[1], `{"status": "SUCCESS", "result": "first"}`)
+	do(t, c, "SET", "celery-task-meta-"+ids[2], `{"status": "FAILURE", "result": "first"}`)
+	do(t, c, "LPUSH", "celery-task-meta-"+ids[3], "no result")
+	do(t, c, "CONFIG", "RESETSTAT")
+
+	errs := make([]error, n)
+	var all sync.WaitGroup
+	for i, d := range ds {
+		all.Go(func() {
+			st := succeeds(d, fmt.Sprint(i))
+			switch {
+			case i == 10:
+				st.Result.Status, st.Result.Exception = protocol.StateFailure, &protocol.Exception{Type: "ValueError"}
+			case i%10 == 7:
+				st.Result = nil // ignored
+			}
+			_, errs[i] = w.Settle(t.Context(), st)
+		})
+	}
+	all.Wait()
+
+	for i := range ds {
+		if lost := i%10 == 0; lost != errors.Is(errs[i], worker.ErrLost) || !lost && errs[i] != nil {
+			t.Errorf("delivery %d: %v", i, errs[i])
+		}
+		var got string
+		if i != 3 {
+			got, _ = redigo.String(c.Do("GET", "celery-task-meta-"+ids[i]))
+		}
+		switch {
+		case i == 1:
+			if !strings.Contains(got, "first") {
+				t.Errorf("a SUCCESS was replaced by %s", got)
+			}
+		case i == 10, i%10 == 7:
+			if got != "" {
+				t.Errorf("delivery %d has the result %s", i, got)
+			}
+		case i == 3:
+			if n := count(t, c, "LLEN", "celery-task-meta-"+ids[3]); n != 1 {
+				t.Error("a key of another type was replaced")
+			}
+		default:
+			if r := result(t, c, ids[i]); r.Status != "SUCCESS" || string(r.Result) != fmt.Sprint(i) {
+				t.Errorf("delivery %d has the result %+v", i, r)
+			}
+		}
+	}
+	if n := count(t, c, "HLEN", "unacked"); n != 0 {
+		t.Errorf("%d are unacknowledged", n)
+	}
+	if left := count(t, c, "ZCARD", "unacked_index"); left != n/10 {
+		t.Errorf("%d claims are in the index, want the %d that were taken away", left, n/10)
+	}
+	stats := must(redigo.String(c.Do("INFO", "commandstats")))(t)
+	var calls int
+	_, after, _ := strings.Cut(stats, "cmdstat_evalsha:calls=")
+	if _, err := fmt.Sscanf(after, "%d", &calls); err != nil || calls > n/2 {
+		t.Errorf("%d scripts for %d deliveries, %v", calls, n, err)
+	}
+}
+
+// Who gives up waiting takes nobody else along, not even when the others wait for
+// it to lead them.
+func TestLeaderGivesUp(t *testing.T) {
+	const n = 40
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	for range n {
+		send(t, c, "q", "t", "[]")
+	}
+	w := newConsumer(t, redis.Config{URL: s.URL(0)})
+	ds := w.claim(t, n)
+	do(t, c, "CLIENT", "PAUSE", 700, "ALL")
+	errs := make([]error, n)
+	var all sync.WaitGroup
+	for i, d := range ds {
+		all.Go(func() {
+			ctx := t.Context()
+			if i%2 == 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, time.Duration(50+10*i)*time.Millisecond)
+				defer cancel()
+			}
+			_, errs[i] = w.Settle(ctx, succeeds(d, "1"))
+		})
+	}
+	all.Wait()
+	for i, err := range errs {
+		if i%2 == 1 && err != nil || i%2 == 0 && err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("delivery %d: %v", i, err)
+		}
+	}
+	if _, err := w.Settle(t.Context(), succeeds(ds[0], "1")); err != nil && !errors.Is(err, worker.ErrLost) {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// An error of the server reaches all that were in the round trip, and the next one
+// works.
+func TestTogetherRefused(t *testing.T) {
+	const n = 20
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	for range n {
+		send(t, c, "q", "t", "[]")
+	}
+	w := newConsumer(t, redis.Config{URL: s.URL(0)})
+	ds := w.claim(t, n)
+	do(t, c, "CONFIG", "SET", "maxmemory", 1)
+	settle := func() (failed int) {
+		errs := make([]error, n)
+		var all sync.WaitGroup
+		for i, d := range ds {
+			all.Go(func() { _, errs[i] = w.Settle(t.Context(), succeeds(d, "1")) })
+		}
+		all.Wait()
+		for _, err := range errs {
+			if err != nil {
+				failed++
+			}
+		}
+		return failed
+	}
+	if failed := settle(); failed != n {
+		t.Errorf("%d of %d are refused by a server that is full", failed, n)
+	}
+	if held := count(t, c, "HLEN", "unacked"); held != n {
+		t.Errorf("%d of %d are held after that", held, n)
+	}
+	do(t, c, "CONFIG", "SET", "maxmemory", 0)
+	if failed := settle(); failed != 0 {
+		t.Errorf("%d fail when there is room again", failed)
+	}
+}
+
+// With a backlog messages are looked at before they are claimed. What is bad among
+// them, or was not seen then, is sorted out as ever.
+func TestBacklogWithBadOnes(t *testing.T) {
+	const n = 500
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	var want []string
+	bad := 0
+	for i := range n {
+		switch {
+		case i%50 == 20:
+			do(t, c, "LPUSH", "q", fmt.Sprintf("garbage %d", i))
+			bad++
+		case i%50 == 30: // what Redis' parser takes and Python's does not
+			do(t, c, "LPUSH", "q", fmt.Sprintf(`{"body": "", "headers": {}, "properties": {"delivery_tag": "x", "delivery_info": {"exchange": "", "routing_key": "q"}}, "n": 0x%d}`, i))
+			bad++
+		case i%50 == 40: // a typed object that kombu does not know
+			do(t, c, "LPUSH", "q", fmt.Sprintf(`{"body": "", "headers": {"x": {"__type__": "no%d", "__value__": 1}}, "properties": {"delivery_tag": "x", "delivery_info": {"exchange": "", "routing_key": "q"}}}`, i))
+			bad++
+		default:
+			want = append(want, send(t, c, "q", "t", "[]"))
+		}
+	}
+	left, right := newConsumer(t, redis.Config{URL: s.URL(0)}), newConsumer(t, redis.Config{URL: s.URL(0)})
+	got := map[string]int{}
+	for len(got) < len(want) {
+		for _, w := range []*consumer{left, right} {
+			ds, err := w.Claim(t.Context(), 16)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range ds {
+				got[must(protocol.ParseEnvelope(d.Raw))(t).ID]++
+			}
+		}
+	}
+	for _, id := range want {
+		if got[id] != 1 {
+			t.Errorf("message %s was claimed %d times", id, got[id])
+		}
+	}
+	eventually(t, "the rest is in the dead letters", func() bool {
+		_, err := left.Claim(t.Context(), 16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return count(t, c, "HLEN", "_goworker.1.dead") == bad
+	})
+	for _, entry := range must(redigo.Strings(c.Do("HVALS", "unacked")))(t) {
+		if _, err := protocol.ParseEntry([]byte(entry)); err != nil || strings.Contains(entry, "__type__") {
+			t.Errorf("entered as unacknowledged: %s", entry)
+		}
+	}
+}
