@@ -134,7 +134,7 @@ func TestParseEnvelope(t *testing.T) {
 			Priority: m.Priority, DeliveryTag: m.DeliveryTag, Exchange: m.Exchange, RoutingKey: m.RoutingKey,
 			Redelivered: m.Redelivered, ContentType: m.ContentType}
 		if m.Protocol == 1 && m.Header("task") == nil {
-			want.Task, want.Retries = "", 0
+			want.Task, want.Retries, want.GroupID = "", 0, ""
 		}
 		if diff := cmp.Diff(want, e); diff != "" {
 			t.Errorf("%s/%s (-Decode +ParseEnvelope):\n%s", r.folder, r.Name, diff)

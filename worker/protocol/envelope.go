@@ -282,7 +282,7 @@ type Envelope struct {
 	ID            string // task id; the correlation id when the headers have none
 	RootID        string
 	CorrelationID string
-	GroupID       string
+	GroupID       string // "" with protocol 1, likewise
 	Retries       int
 	Priority      int // as sent; 0 when it is no number
 	DeliveryTag   string
