@@ -76,6 +76,10 @@ conformance: setup ## Celery's own integration suite against our worker, RUNS ti
 documents: ## write anew what is generated in docs/
 	@go test ./worker/conformance -run TestDocuments -update
 
+.PHONY: bench
+bench: setup ## our worker beside Celery's: throughput, CPU, latency; ten minutes
+	@go run ./bench
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (30s) each
 	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do
