@@ -79,7 +79,7 @@ var boundaries = []boundary{
 		importer: true,
 	}, {
 		name:     "Redis commands live in one place",
-		except:   []string{"worker/redis", "worker/conformance", "dev", "e2e"},
+		except:   []string{"worker/redis", "worker/conformance", "dev", "e2e", "bench"},
 		forbid:   []string{redigo},
 		importer: true,
 	}, {
