@@ -32,6 +32,7 @@ var canaries = map[string]string{
 	"code that was revoked":                    "516423",
 	"code in a task that nobody has":           "768231",
 	"password in a task that nobody has":       "corr3ct-h0rse",
+	"code in a starmap":                        "639417",
 	"code in a message that is none":           "938475",
 	"password of the mail relay":               "smtp-battery-st4ple",
 	"password of the database":                 "db-xkcd-936",
@@ -94,6 +95,10 @@ func TestCanary(t *testing.T) {
 	}
 	flood(t, celeryNew, p.redis, queue, 1, "somebody.elses.login", []any{}, map[string]any{
 		"kwargs": map[string]any{"password": canaries["password in a task that nobody has"], "otp": canaries["code in a task that nobody has"]}})
+	starmapped := map[string]any{"email": "mail@canary.example", "otp": canaries["code in a starmap"], "user_data": map[string]any{"username": "kofi"}}
+	signature := map[string]any{"task": prefix + "send_otp_verification_email", "args": []any{}, "kwargs": map[string]any{}, "options": map[string]any{}, "subtask_type": nil, "immutable": false}
+	ids["starmap"] = flood(t, celeryNew, p.redis, queue, 1, "celery.starmap", []any{}, map[string]any{
+		"kwargs": map[string]any{"task": signature, "it": []any{[]any{starmapped}, []any{"mail@canary.example", canaries["code in a starmap"]}}}})[0]
 	p.redis.do("LPUSH", queue, fmt.Sprintf(`{"body": {"otp": %q}, "headers": `, canaries["code in a message that is none"]))
 
 	var texts []string
@@ -209,12 +214,23 @@ func TestCanary(t *testing.T) {
 	}
 }
 
-// celeryCommand runs the command line of Celery.
-func celeryCommand(t testing.TB, r *redisServer, args ...string) string {
+// runCelery runs the command line of Celery, and returns what it says.
+func runCelery(t testing.TB, r *redisServer, args ...string) string {
 	t.Helper()
+	out, _ := celeryCommandLine(t, r, args...).CombinedOutput()
+	return string(out)
+}
+
+func celeryCommandLine(t testing.TB, r *redisServer, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(t.Context(), python(t, celeryNew), append([]string{"-m", "celery", "--broker", r.url(), "--result-backend", r.url()}, args...)...)
 	cmd.Env = pythonEnv()
-	out, err := cmd.CombinedOutput()
+	return cmd
+}
+
+// celeryCommand does the same for a command that must succeed.
+func celeryCommand(t testing.TB, r *redisServer, args ...string) string {
+	t.Helper()
+	out, err := celeryCommandLine(t, r, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("celery %s: %v\n%s", strings.Join(args, " "), err, last(string(out), 3000))
 	}

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"encoding/json"
 	"os"
 	"strings"
 	"testing"
@@ -43,6 +44,40 @@ func TestControl(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAutoscaleByCelery has the pool follow the load, and an operator change its
+// bounds.
+func TestAutoscaleByCelery(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	startWorker(t, r, "ours", "-queue", queue, "-autoscale", "4")
+	name := node(t, "ours")
+	type scaler struct{ Max, Min, Current int }
+	stats := func() scaler {
+		t.Helper()
+		var all map[string]struct{ Autoscaler scaler }
+		out := celeryCommand(t, r, "inspect", "--timeout", "3", "-d", name, "--json", "stats")
+		if err := json.Unmarshal([]byte(out[strings.Index(out, "{"):]), &all); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return all[name].Autoscaler
+	}
+	eventually(t, 30*time.Second, "the worker answers", func() bool {
+		return strings.Contains(runCelery(t, r, "inspect", "--timeout", "1", "ping"), "pong")
+	})
+	if got := stats(); got != (scaler{4, 1, 1}) {
+		t.Errorf("at rest: %+v", got)
+	}
+	flood(t, celeryNew, r, queue, 200, "e2e.work", []any{0.2, "%d"}, nil)
+	eventually(t, 30*time.Second, "all slots are there", func() bool { return stats().Current == 4 })
+	if out := celeryCommand(t, r, "control", "--timeout", "3", "-d", name, "autoscale", "2", "1"); !strings.Contains(out, "autoscale now max=2 min=1") {
+		t.Errorf("celery control autoscale: %s", out)
+	}
+	if got := stats(); got != (scaler{2, 1, 2}) {
+		t.Errorf("afterwards: %+v", got)
+	}
+	r.settled(queue)
 }
 
 // TestPeersAndGossip starts, stops and kills Python workers beside ours, with all

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -227,17 +228,19 @@ func pages(t *testing.T, f *flower, node, task string) {
 			if _, err := chromedp.Run(ctx, chromedp.Navigate(f.base+page.path)); err != nil {
 				t.Fatalf("%s: %v", page.path, err)
 			}
-			time.Sleep(500 * time.Millisecond) // its tables are filled by scripts
-			var err error
-			if text, err = chromedp.Run(ctx, chromedp.Evaluate[string]("document.body.innerText")); err != nil {
-				t.Fatalf("%s: %v", page.path, err)
-			}
-			for _, want := range page.texts {
-				if !strings.Contains(strings.ToLower(text), strings.ToLower(want)) {
-					return false
+			// Its tables are filled by scripts; what they show stays as it is until the
+			// page is loaded again.
+			for range 20 {
+				var err error
+				if text, err = chromedp.Run(ctx, chromedp.Evaluate[string]("document.body.innerText")); err != nil {
+					t.Fatalf("%s: %v", page.path, err)
 				}
+				if !slices.ContainsFunc(page.texts, func(want string) bool { return !strings.Contains(strings.ToLower(text), strings.ToLower(want)) }) {
+					return true
+				}
+				time.Sleep(50 * time.Millisecond)
 			}
-			return true
+			return false
 		})
 		if *screenshots != "" {
 			shoot(t, tab, page.name)

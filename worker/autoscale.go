@@ -42,7 +42,7 @@ type scaler struct {
 
 // load is what the scaler goes by.
 type load struct {
-	slots, running int
+	slots, running int           // the most that ran at once since the last look
 	waiting        int           // claimed, for a slot
 	depth          int           // in the queues
 	oldest         time.Duration // that the first in the row waits for a slot
@@ -95,10 +95,19 @@ func (s *scaler) info() *autoscalerInfo {
 	return &autoscalerInfo{Max: s.high, Min: s.low, Current: l.slots, Qty: l.running + l.waiting}
 }
 
-// target returns the number of slots that the load asks for.
-func (s *scaler) target(now time.Time, l load) int {
+// step sets the number of slots to what the load asks for, and returns it.
+func (s *scaler) step(now time.Time, l load) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	n := s.target(now, l)
+	if n != l.slots {
+		s.resize(n)
+	}
+	return n
+}
+
+// target returns the number of slots that the load asks for; s.mu is held.
+func (s *scaler) target(now time.Time, l load) int {
 	used := l.running + l.waiting
 	if s.window.IsZero() {
 		s.window = now
@@ -140,15 +149,15 @@ func (w *Worker) autoscale(ctx context.Context) {
 		case <-tick.C:
 		}
 		l := w.load()
-		if l.running >= l.slots {
-			depth, err := w.broker.Depth(ctx)
-			if err != nil {
-				w.log.Debug("cannot ask for the depth of the queues", "error", err)
-			}
-			l.depth = depth
+		// With short tasks there is always a slot that waits for its next one, so a
+		// look at what runs just now says little.
+		l.running = w.pool.peakRunning()
+		depth, err := w.broker.Depth(ctx)
+		if err != nil {
+			w.log.Debug("cannot ask for the depth of the queues", "error", err)
 		}
-		if n := w.scaler.target(w.now(), l); n != l.slots {
-			w.pool.resize(n)
+		l.depth = depth
+		if n := w.scaler.step(w.now(), l); n != l.slots {
 			w.log.Info("pool resized by the load", "slots", n, "before", l.slots, "running", l.running, "waiting", l.waiting, "queued", l.depth)
 		}
 	}

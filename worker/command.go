@@ -252,6 +252,17 @@ func addConsumerCommand(ctx context.Context, w *Worker, args arguments) (any, er
 	if err := checkQueue(queue); err != nil {
 		return nil, &Exception{Type: "ValueError", Args: []any{err.Error()}}
 	}
+	// A queue of this worker is bound to the exchange of its own name, as every queue
+	// that Celery makes by itself.
+	for name, own := range map[string]string{"exchange": queue, "routing_key": queue, "exchange_type": "direct"} {
+		var given string
+		if err := args.optional("add_consumer", name, &given); err != nil {
+			return nil, err
+		}
+		if given != "" && given != own {
+			return nok(fmt.Sprintf("add_consumer: this worker consumes %s with its own exchange only, and not with %s %q", queue, name, given)), nil
+		}
+	}
 	if _, err := w.broker.AddQueue(ctx, queue); err != nil {
 		return nil, err
 	}
@@ -276,7 +287,6 @@ func cancelConsumerCommand(ctx context.Context, w *Worker, args arguments) (any,
 // shutdownCommand stops the worker as SIGTERM does.
 func shutdownCommand(_ context.Context, w *Worker, _ arguments) (any, error) {
 	w.log.Warn("worker is shut down by remote control")
-	w.shutdown.Store(true)
 	w.recycle()
 	return nil, nil
 }

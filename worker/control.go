@@ -90,7 +90,7 @@ func nok(text string) answer { return answer{Error: text} }
 
 // control carries out one request and answers it.
 func (w *Worker) control(ctx context.Context, raw []byte) {
-	q, err := w.decoder.DecodeControl(raw)
+	q, err := w.remoteDecoder().DecodeControl(raw)
 	if err != nil {
 		w.log.Debug("remote control request cannot be read", "error", err)
 		return

@@ -49,10 +49,10 @@ func (b *bench) ask(t *testing.T, method, arguments string, change ...func(*prot
 	if len(replies) == 0 {
 		return ""
 	}
-	var d protocol.Decoder
+	d := protocol.Decoder{Limits: protocol.Limits{Size: 8 << 20, Elements: 200_000}}
 	reply, err := d.DecodeReply(replies[0])
 	if err != nil || reply.Ticket != q.Ticket || reply.Clock == 0 {
-		t.Fatalf("answer %s: %+v, %v", replies[0], reply, err)
+		t.Fatalf("answer %.500s: %v", replies[0], err)
 	}
 	return string(reply.Value)
 }
@@ -319,6 +319,69 @@ func TestControlModes(t *testing.T) {
 	}
 	id = off.send(t, "t")
 	off.eventually(t, "done", func() bool { return off.status(id) == "SUCCESS" })
+}
+
+// Whoever may only look must not be able to keep tasks from running either.
+func TestHarmlessHello(t *testing.T) {
+	b := start(t, worker.Config{Name: "w@h", Control: worker.ControlHarmless, Tasks: one(func(context.Context) (any, error) { return nil, nil })})
+	if got := b.ask(t, "hello", `{"from_node": "x@y", "revoked": {"victim": [1.0, "victim"]}}`); !strings.HasPrefix(got, `{"revoked": []`) {
+		t.Errorf("hello: %s", got)
+	}
+	id := b.send(t, "t", func(m *protocol.Message) { m.ID = "victim" })
+	b.eventually(t, "it runs", func() bool { return b.status(id) == "SUCCESS" })
+}
+
+// What strangers call revoked takes no more than its place.
+func TestRevokedAreBounded(t *testing.T) {
+	b := start(t, worker.Config{Name: "w@h", Tasks: arithmetic()})
+	for i := range 30 {
+		ids := make([]string, 4000)
+		for j := range ids {
+			ids[j] = fmt.Sprintf("%d-%d", i, j)
+		}
+		raw, err := protocol.Marshal(map[string]any{"from_node": "x@y", "revoked": ids})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.ask(t, "hello", string(raw))
+	}
+	var revoked []string
+	if err := json.Unmarshal([]byte(b.ask(t, "revoked", "{}")), &revoked); err != nil {
+		t.Fatal(err)
+	}
+	if len(revoked) != 50_000 || revoked[len(revoked)-1] != "29-3999" {
+		t.Errorf("%d are remembered, the last one %s", len(revoked), revoked[len(revoked)-1])
+	}
+}
+
+// What was received and has not begun heeds what is said meanwhile.
+func TestReservedTasksHeedCommands(t *testing.T) {
+	tasks, release := blocking()
+	defer release()
+	b := start(t, worker.Config{Name: "w@h", Tasks: tasks, Concurrency: 1, PrefetchMultiplier: 4})
+	first := b.send(t, "block")
+	second := b.send(t, "block")
+	waiting := b.send(t, "block", func(m *protocol.Message) { m.ETA = time.Now().Add(time.Hour) })
+	b.eventually(t, "one runs, one is reserved, one is scheduled", func() bool {
+		s := b.w.Status()
+		return s.Running == 1 && s.Reserved == 1 && s.Scheduled == 1
+	})
+	b.ask(t, "time_limit", `{"task_name": "block", "hard": 0.1}`)
+	if got := b.ask(t, "terminate", `{"task_id": "`+first+`"}`); got != `{"ok": "terminate: `+first+`"}` {
+		t.Errorf("terminate: %s", got)
+	}
+	b.eventually(t, "the new time limit ends it", func() bool { return b.status(second) == "FAILURE" })
+	if got := b.ask(t, "terminate", `{"task_id": "`+waiting+`"}`); got != `{"ok": "terminate: `+waiting+`"}` {
+		t.Errorf("terminate of one that waits for its time: %s", got)
+	}
+	for _, arguments := range []string{`{"queue": "other", "exchange": "x"}`, `{"queue": "other", "exchange": "other", "exchange_type": "topic"}`, `{"queue": "other", "routing_key": "k"}`} {
+		if got := b.ask(t, "add_consumer", arguments); !strings.HasPrefix(got, `{"error": `) {
+			t.Errorf("add_consumer %s: %s", arguments, got)
+		}
+	}
+	if got := b.ask(t, "add_consumer", `{"queue": "other", "exchange": null, "exchange_type": "direct", "routing_key": null}`); got != `{"ok": "add consumer other"}` {
+		t.Errorf("add_consumer: %s", got)
+	}
 }
 
 func TestShutdownByRemoteControl(t *testing.T) {

@@ -52,6 +52,13 @@ func (s *schedule) len() int {
 	return len(s.heap)
 }
 
+// all returns the entries in no order.
+func (s *schedule) all() []etaEntry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.heap)
+}
+
 // first returns the entries that are due first, at most so many.
 func (s *schedule) first(most int) []etaEntry {
 	s.mu.Lock()

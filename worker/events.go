@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -140,6 +141,17 @@ func (d *dispatcher) nudge() {
 	}
 }
 
+// write writes an event. What it shows comes from others, and a fault of ours in
+// showing it must not end the worker.
+func (d *dispatcher) write(e pendingEvent) (body []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%w\n%s", &errPanic{value: v}, debug.Stack())
+		}
+	}()
+	return d.body(e.kind, e.at, e.clock, e.fields())
+}
+
 func (d *dispatcher) body(kind string, at time.Time, clock int64, fields []protocol.Field) ([]byte, error) {
 	return protocol.AppendEvent(nil, &protocol.Event{
 		Type: kind, Hostname: d.node, UTCOffset: hoursWest(at), PID: d.pid, Clock: clock, Timestamp: at, Fields: fields,
@@ -265,7 +277,7 @@ func (d *dispatcher) flush(ctx context.Context) {
 			out = append(out, *e.ready)
 			continue
 		}
-		body, err := d.body(e.kind, e.at, e.clock, e.fields())
+		body, err := d.write(e)
 		if err != nil {
 			d.log.Error("event cannot be written", "event", e.kind, "error", err)
 			continue

@@ -142,8 +142,8 @@ func TestTaskEvents(t *testing.T) {
 		{"reject", nil, []string{"task-received", "task-started", "task-rejected"}, func(e event) bool { return !e.Requeue }},
 		{"ignore", nil, []string{"task-received", "task-started"}, nil},
 		{"limited", nil, []string{"task-received", "task-started", "task-failed"}, func(e event) bool { return strings.HasPrefix(e.Exception, "TimeLimitExceeded(") }},
-		{"add", []func(*protocol.Message){past}, []string{"task-received", "task-revoked"}, func(e event) bool { return e.Expired && !e.Terminated && e.Signum == nil }},
-		{"add", []func(*protocol.Message){func(m *protocol.Message) { m.ID = "revoked" }}, []string{"task-received", "task-revoked"}, func(e event) bool { return !e.Expired }},
+		{"add", []func(*protocol.Message){past}, []string{"task-revoked"}, func(e event) bool { return e.Expired && !e.Terminated && e.Signum == nil }},
+		{"add", []func(*protocol.Message){func(m *protocol.Message) { m.ID = "revoked" }}, []string{"task-revoked"}, func(e event) bool { return !e.Expired }},
 		{"unknown", nil, []string{"task-failed"}, func(e event) bool { return e.Exception == "NotRegistered('unknown')" && e.Traceback == "" }},
 	} {
 		id := b.send(t, tc.task, tc.change...)

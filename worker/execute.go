@@ -26,6 +26,7 @@ func (w *Worker) execute(life lifecycle, r *request) {
 	if !w.start(life, r) {
 		return
 	}
+	r.limit(w)
 	r.log.Debug("task started")
 	w.totals.add(r.msg.Task)
 	w.eventStarted(r.msg)
@@ -216,7 +217,7 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 	case o.abandoned:
 		return
 	case early && (o.giveBack || o.drop || o.requeue):
-		log.Warn("task did not end, and its message was acknowledged before it began: it is lost", "error", o.err)
+		log.Warn("task did not end, and its message was acknowledged before it began: it is lost", "error", w.told(r, o.err))
 		return
 	case o.giveBack:
 		log.Info("task cut short by the stop, given back")
@@ -230,7 +231,7 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 		})
 		return
 	}
-	s := Settlement{Delivery: r.delivery, DeadLetter: o.deadLetter}
+	s := Settlement{Delivery: r.delivery, DeadLetter: w.showText(r.msg, o.deadLetter)}
 	if o.requeue {
 		s.Requeue = RequeueRedelivered
 	}

@@ -106,8 +106,11 @@ func (w *Worker) accept(store context.Context, ds []Delivery) {
 			w.unknown(store, w.newRequest(d, m))
 			continue
 		}
-		w.eventReceived(m)
-		if m.ETA.After(w.now()) && !w.expired(m) && !w.revoked.covers(m) {
+		withdrawn := w.expired(m) || w.revoked.covers(m)
+		if !withdrawn { // Celery says no more of those than that they are revoked
+			w.eventReceived(m)
+		}
+		if m.ETA.After(w.now()) && !withdrawn {
 			// Until it is due only the message is kept: there may be many.
 			r := &request{delivery: d}
 			w.held.add(r)

@@ -13,7 +13,7 @@ import (
 // task by counting the answers of all that they know, so each call for an
 // election is acknowledged; this worker stands for none.
 func (w *Worker) heard(raw []byte) {
-	e, err := w.decoder.DecodeEvent(raw)
+	e, err := w.remoteDecoder().DecodeEvent(raw)
 	if err != nil {
 		w.log.Debug("event of a worker cannot be read", "error", err)
 		return
@@ -74,7 +74,7 @@ func (w *Worker) mingle(ctx context.Context) {
 	}
 	var nodes []string
 	err = w.broker.Ask(ctx, raw, request.ReplyTo.RoutingKey, func(raw []byte) {
-		reply, err := w.decoder.DecodeReply(raw)
+		reply, err := w.remoteDecoder().DecodeReply(raw)
 		if err != nil || reply.Ticket != request.Ticket || reply.Node == w.cfg.Name {
 			return
 		}
@@ -116,9 +116,6 @@ func revokedIDs(raw protocol.Raw) (ids []string) {
 	return ids
 }
 
-// revokesMax bounds what one worker is told by another (CELERY_WORKER_REVOKES_MAX).
-const revokesMax = 50_000
-
 // hello answers a worker that starts.
 func (w *Worker) hello(args arguments) (any, error) {
 	var from string
@@ -132,7 +129,9 @@ func (w *Worker) hello(args arguments) (any, error) {
 	if err := args.optional("hello", "revoked", &revoked); err != nil {
 		return nil, err
 	}
-	w.revoked.add(Revocation{IDs: revokedIDs(revoked)})
+	if w.cfg.Control != ControlHarmless { // what a stranger calls revoked would not run
+		w.revoked.add(Revocation{IDs: revokedIDs(revoked)})
+	}
 	ids := w.revoked.list()
 	return struct {
 		Revoked []string `json:"revoked"`

@@ -37,9 +37,9 @@ type deliveryInfo struct {
 
 // info describes a message; safe shows representations in the place of values.
 func (w *Worker) info(m *protocol.Message, started time.Time, acknowledged, safe bool) requestInfo {
-	s := w.show(m)
+	s := w.show(m, shownInAnswer)
 	i := requestInfo{
-		ID: m.ID, Name: showName(m), Args: s.args, Kwargs: s.kwargs, Type: m.Task, Hostname: w.cfg.Name,
+		ID: m.ID, Name: w.showName(m), Args: s.args, Kwargs: s.kwargs, Type: m.Task, Hostname: w.cfg.Name,
 		Acknowledged: acknowledged,
 		DeliveryInfo: deliveryInfo{m.Exchange, m.RoutingKey, m.Priority, m.Redelivered},
 	}
@@ -60,13 +60,21 @@ func (w *Worker) infoOf(r *request, safe bool) requestInfo {
 	return w.info(r.msg, started, r.acksEarly && !started.IsZero(), safe)
 }
 
-// inspectMost bounds the tasks in one answer: a Python client reads it as a whole.
-const inspectMost = 10_000
+// Bounds of one answer: a Python client reads it as a whole, and waits a second for
+// it unless told otherwise.
+const (
+	inspectMost     = 10_000 // tasks
+	inspectPatience = 500 * time.Millisecond
+)
 
 func (w *Worker) infos(rs []*request, safe bool) []requestInfo {
 	slices.SortFunc(rs, func(a, b *request) int { return cmp.Compare(a.delivery.Claim, b.delivery.Claim) })
 	infos := make([]requestInfo, 0, len(rs))
+	began := time.Now()
 	for _, r := range rs[:min(len(rs), inspectMost)] {
+		if time.Since(began) > inspectPatience {
+			break
+		}
 		infos = append(infos, w.infoOf(r, safe))
 	}
 	return infos
@@ -94,7 +102,12 @@ type scheduledInfo struct {
 
 func (w *Worker) inspectScheduled(arguments) (any, error) {
 	infos := []scheduledInfo{}
+	began := time.Now()
 	for _, e := range w.eta.first(inspectMost) {
+		if time.Since(began) > inspectPatience {
+			w.log.Warn("inspect scheduled shows a part of the tasks that wait: all would take too long", "shown", len(infos), "waiting", w.eta.len())
+			break
+		}
 		if m, err := w.decoder.Decode(e.request.delivery.Raw); err == nil {
 			infos = append(infos, scheduledInfo{protocol.FormatTime(e.eta), 6, w.info(m, time.Time{}, false, false)})
 		}
@@ -125,11 +138,8 @@ func (w *Worker) inspectQueryTask(args arguments) (any, error) {
 			}
 		}
 	}
-	for _, e := range w.eta.first(inspectMost) {
-		if env, err := protocol.ParseEnvelope(e.request.delivery.Raw); err != nil || !wanted[env.ID] {
-			continue
-		}
-		if m, err := w.decoder.Decode(e.request.delivery.Raw); err == nil {
+	for _, e := range w.waiting(ids) {
+		if m, err := w.decoder.Decode(e.entry.request.delivery.Raw); err == nil {
 			found[m.ID] = [2]any{"scheduled", w.info(m, time.Time{}, false, false)}
 		}
 	}

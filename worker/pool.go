@@ -24,6 +24,7 @@ type pool struct {
 	since   time.Time     // the head waits to run alone
 	timer   *time.Timer   // that ends its patience
 	changed chan struct{} // capacity 1: something ended or was resized
+	peak    int           // of active, since it was asked for last
 	wg      sync.WaitGroup
 }
 
@@ -68,6 +69,7 @@ func (p *pool) take() *request {
 	p.ready[0] = nil
 	p.ready = p.ready[1:]
 	p.active[r] = struct{}{}
+	p.peak = max(p.peak, len(p.active))
 	if p.begun++; p.begun == p.most {
 		p.used()
 	}
@@ -140,6 +142,15 @@ func (p *pool) load() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.active) + len(p.ready)
+}
+
+// peakRunning is the most that ran at once since the last call.
+func (p *pool) peakRunning() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	peak := p.peak
+	p.peak = len(p.active)
+	return peak
 }
 
 // stocked reports whether all slots are busy and at least half of what a window

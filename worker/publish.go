@@ -91,7 +91,7 @@ func newPublisher(cfg Publishing) *publisher {
 	return &publisher{
 		cfg: cfg, routes: prepare(cfg.Routes), origin: fmt.Sprintf("gen%d@%s", os.Getpid(), nodeName("%h")),
 		replyTo: uuid.NewString(), now: time.Now, clock: &clock{},
-		show: func(m *protocol.Message) shown { return show(redactor, m, nil) },
+		show: func(m *protocol.Message) shown { return show(redactor.Bounded(shownInEvent), m, nil) },
 	}
 }
 

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -85,15 +86,28 @@ type BrokerInfo struct {
 // remote is the part of a worker that others can talk to.
 type remote struct {
 	clock    clock
-	requests chan []byte // of remote control; full: the rest is dropped
-	gossip   chan []byte // events of other workers, likewise
-	twinAt   time.Time   // of the last warning of one; of attend alone
+	requests chan []byte  // of remote control; full: the rest is dropped
+	bytes    atomic.Int64 // of what waits to be looked at
+	gossip   chan []byte  // events of other workers, likewise
+	twinAt   time.Time    // of the last warning of one; of attend alone
 	dropped  sync.Once
+}
+
+// remoteDecoder reads what other workers and operators send. A worker that tells of
+// all that it knows to be revoked says more than any task.
+func (w *Worker) remoteDecoder() *protocol.Decoder {
+	d := w.decoder
+	d.Limits.Size = max(d.Limits.Size, 8<<20)
+	d.Limits.Elements = max(d.Limits.Elements, 4*revokesMax)
+	return &d
 }
 
 // backlog bounds what waits to be looked at: more than that within the time of a
 // few answers comes from nobody who waits for them.
-const backlog = 1000
+const (
+	backlog      = 1000
+	backlogBytes = 32 << 20
+)
 
 func newRemote() remote {
 	return remote{requests: make(chan []byte, backlog), gossip: make(chan []byte, backlog)}
@@ -121,11 +135,15 @@ func (w *Worker) serve(ctx context.Context) error {
 }
 
 func (w *Worker) enqueue(to chan<- []byte, raw []byte) {
-	select {
-	case to <- raw:
-	default:
-		w.remote.dropped.Do(func() { w.log.Warn("remote messages come faster than they can be looked at, some are dropped") })
+	if w.remote.bytes.Add(int64(len(raw))) <= backlogBytes {
+		select {
+		case to <- raw:
+			return
+		default:
+		}
 	}
+	w.remote.bytes.Add(-int64(len(raw)))
+	w.remote.dropped.Do(func() { w.log.Warn("remote messages come faster than they can be looked at, some are dropped") })
 }
 
 // attend looks at what arrives, one after the other.
@@ -136,8 +154,10 @@ func (w *Worker) attend(ctx context.Context) {
 			return
 		case raw := <-w.remote.requests:
 			w.control(ctx, raw)
+			w.remote.bytes.Add(-int64(len(raw)))
 		case raw := <-w.remote.gossip:
 			w.heard(raw)
+			w.remote.bytes.Add(-int64(len(raw)))
 		}
 	}
 }

@@ -89,7 +89,12 @@ func (r *request) use(def definition, w *Worker) {
 	if h := r.msg.IgnoreResult; h != nil && (*h || w.cfg.IgnoreResultAsSent) {
 		r.ignoreResult = *h
 	}
-	soft, hard := w.timeLimits(def)
+}
+
+// limit sets the time limits, when the task begins: remote control may have changed
+// them since it was received.
+func (r *request) limit(w *Worker) {
+	soft, hard := w.timeLimits(r.def)
 	r.hard = firstSet(r.msg.HardTimeLimit, hard, w.cfg.TaskTimeLimit)
 	r.soft = firstSet(r.msg.SoftTimeLimit, soft, w.cfg.TaskSoftTimeLimit)
 	r.task.TimeLimit, r.task.SoftTimeLimit = r.hard, r.soft

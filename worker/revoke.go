@@ -1,11 +1,11 @@
 package worker
 
 import (
-	"cmp"
+	"bytes"
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -23,48 +23,104 @@ var ErrRevoked = errors.New("task was revoked and terminated")
 // if nobody tells it sooner.
 const revokedPoll = 5 * time.Second
 
-// revocations is what this worker knows of tasks that must not run.
+// revocations is what this worker knows of tasks that must not run. Every task asks
+// for the lock, so nothing takes long under it.
 type revocations struct {
 	mu     sync.Mutex
-	ids    map[string]time.Time
-	stamps map[string]map[string]time.Time // values in JSON by name of the stamp
+	ids    remembered
+	stamps map[string]*remembered // values in JSON by name of the stamp
 
 	asking sync.Mutex // one question to the broker at a time
 	since  string     // of the last one
+}
+
+// revokesMax bounds what is remembered, and what one worker tells another
+// (CELERY_WORKER_REVOKES_MAX). The oldest are forgotten first.
+const revokesMax = 50_000
+
+// stampsMax bounds the names of stamps; each has its own values.
+const stampsMax = 100
+
+// remembered are texts in the order in which they were added last.
+type remembered struct {
+	order list.List // of memory
+	at    map[string]*list.Element
+}
+
+type memory struct {
+	text string
+	at   time.Time
+}
+
+func (r *remembered) add(text string, now time.Time) {
+	if e := r.at[text]; e != nil {
+		e.Value = memory{text, now}
+		r.order.MoveToBack(e)
+		return
+	}
+	if r.at == nil {
+		r.at = map[string]*list.Element{}
+	}
+	r.at[text] = r.order.PushBack(memory{text, now})
+	if len(r.at) > revokesMax {
+		r.forget()
+	}
+}
+
+// forget drops the oldest.
+func (r *remembered) forget() {
+	oldest := r.order.Remove(r.order.Front()).(memory)
+	delete(r.at, oldest.text)
+}
+
+func (r *remembered) has(text string) bool { return r != nil && r.at[text] != nil }
+
+func (r *remembered) prune(now time.Time) {
+	for e := r.order.Front(); e != nil && now.Sub(e.Value.(memory).at) > revokedLife; e = r.order.Front() {
+		r.forget()
+	}
 }
 
 // revokedLife is how long a revocation is remembered, as in Celery
 // (CELERY_WORKER_REVOKE_EXPIRES).
 const revokedLife = 3 * time.Hour
 
-func newRevocations() *revocations {
-	return &revocations{ids: map[string]time.Time{}, stamps: map[string]map[string]time.Time{}}
-}
+func newRevocations() *revocations { return &revocations{stamps: map[string]*remembered{}} }
 
 // prune forgets what is too old to matter.
 func (v *revocations) prune(now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	old := func(_ string, at time.Time) bool { return now.Sub(at) > revokedLife }
-	maps.DeleteFunc(v.ids, old)
-	for _, values := range v.stamps {
-		maps.DeleteFunc(values, old)
+	v.ids.prune(now)
+	for name, values := range v.stamps {
+		if values.prune(now); len(values.at) == 0 {
+			delete(v.stamps, name)
+		}
 	}
 }
 
 func (v *revocations) add(r Revocation) {
+	stamps := make(map[string][]string, len(r.Stamps))
+	for name, values := range r.Stamps {
+		for _, value := range values {
+			stamps[name] = append(stamps[name], canonical(value))
+		}
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
 	for _, id := range r.IDs {
-		v.ids[id] = now
+		v.ids.add(id, now)
 	}
-	for name, values := range r.Stamps {
+	for name, values := range stamps {
 		if v.stamps[name] == nil {
-			v.stamps[name] = map[string]time.Time{}
+			if len(v.stamps) >= stampsMax {
+				continue
+			}
+			v.stamps[name] = &remembered{}
 		}
 		for _, value := range values {
-			v.stamps[name][canonical(value)] = now
+			v.stamps[name].add(value, now)
 		}
 	}
 }
@@ -73,8 +129,10 @@ func (v *revocations) add(r Revocation) {
 func (v *revocations) list() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	ids := slices.AppendSeq(make([]string, 0, len(v.ids)), maps.Keys(v.ids))
-	slices.SortFunc(ids, func(a, b string) int { return cmp.Or(v.ids[a].Compare(v.ids[b]), cmp.Compare(a, b)) })
+	ids := make([]string, 0, len(v.ids.at))
+	for e := v.ids.order.Front(); e != nil; e = e.Next() {
+		ids = append(ids, e.Value.(memory).text)
+	}
 	return ids
 }
 
@@ -93,13 +151,10 @@ func canonical(r protocol.Raw) string {
 func (v *revocations) covers(m *protocol.Message) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if _, ok := v.ids[m.ID]; ok {
+	if v.ids.has(m.ID) {
 		return true
 	}
-	return len(v.stamps) > 0 && stamped(m, func(name, value string) bool {
-		_, ok := v.stamps[name][value]
-		return ok
-	})
+	return len(v.stamps) > 0 && stamped(m, func(name, value string) bool { return v.stamps[name].has(value) })
 }
 
 // stamped reports whether one of the stamps of m is as wanted. A stamp may have
@@ -233,7 +288,44 @@ func (w *Worker) terminate(r Revocation) (ids []string) {
 			ids = append(ids, q.msg.ID)
 		}
 	}
+	// Those that wait will not run; Celery counts them too.
+	for _, q := range w.limits.requests() {
+		if match.covers(q.msg) {
+			ids = append(ids, q.msg.ID)
+		}
+	}
+	for _, e := range w.waiting(r.IDs) {
+		ids = append(ids, e.id)
+	}
 	return ids
+}
+
+// waitingTask is a task that waits for its ETA.
+type waitingTask struct {
+	id    string
+	entry etaEntry
+}
+
+// waiting finds tasks by their ids among those that wait for their ETA, of which
+// only the message is kept.
+func (w *Worker) waiting(ids []string) (found []waitingTask) {
+	if len(ids) == 0 {
+		return nil
+	}
+	wanted := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		wanted[id] = true
+	}
+	for _, e := range w.eta.all() {
+		raw := e.request.delivery.Raw
+		if len(ids) <= 10 && !slices.ContainsFunc(ids, func(id string) bool { return bytes.Contains(raw, []byte(id)) }) {
+			continue // reading all of them would take long
+		}
+		if env, err := protocol.ParseEnvelope(raw); err == nil && wanted[env.ID] {
+			found = append(found, waitingTask{env.ID, e})
+		}
+	}
+	return found
 }
 
 // revoke keeps the tasks of a group from running whose body has failed.

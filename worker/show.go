@@ -8,72 +8,107 @@ import (
 	"github.com/evently/workers/worker/redact"
 )
 
+// Bounds of what is written of one value to be shown: in an event, of which about a
+// thousand characters are seen, and in an answer to remote control.
+const (
+	shownInEvent  = 8 << 10
+	shownInAnswer = 64 << 10
+)
+
 // shown is what others get to see of the arguments of a task.
 type shown struct {
 	args, kwargs         protocol.Raw // values
 	argsRepr, kwargsRepr string
-	secrets              []string // what must not be seen elsewhere
 }
 
 // show hides the secrets in the arguments of m. The representations that the
-// producer has sent are what Celery shows; they hold the secrets too.
+// producer has sent hold the secrets too: those that Celery made are made anew, and
+// those of the producer's own choice, which may show less than the arguments, are
+// searched.
 func show(r *redact.Redactor, m *protocol.Message, names []string) shown {
-	s := shown{args: r.Args(m.Args, names), kwargs: r.Value(m.Kwargs)}
-	s.secrets = append(r.Secrets(m.Args, names), r.Secrets(m.Kwargs, nil)...)
+	secrets := secretsOf(r, m, names)
+	s := shown{args: r.Args(m.Args, names, secrets...), kwargs: r.Value(m.Kwargs, secrets...)}
 	tuple := strings.HasPrefix(m.ArgsRepr, "(")
 	if m.ArgsRepr == "" || m.ArgsRepr == canvas.ArgsRepr(m.Args, tuple) {
 		s.argsRepr = canvas.ArgsRepr(s.args, tuple)
-	} else { // of the producer's own choice
-		s.argsRepr = r.Text(m.ArgsRepr, s.secrets...)
+	} else {
+		s.argsRepr = r.Text(m.ArgsRepr, secrets...)
 	}
 	if m.KwargsRepr == "" || m.KwargsRepr == canvas.KwargsRepr(m.Kwargs) {
 		s.kwargsRepr = canvas.KwargsRepr(s.kwargs)
 	} else {
-		s.kwargsRepr = r.Text(m.KwargsRepr, s.secrets...)
+		s.kwargsRepr = r.Text(m.KwargsRepr, secrets...)
 	}
 	return s
 }
 
-func (w *Worker) show(m *protocol.Message) shown {
-	d := w.tasks[m.Task]
-	return show(w.hiding(d), m, d.parameters)
+func secretsOf(r *redact.Redactor, m *protocol.Message, names []string) []string {
+	return append(r.Secrets(m.Args, names), r.Secrets(m.Kwargs, nil)...)
 }
 
-// hiding returns the rules for the arguments of a task.
-func (w *Worker) hiding(d definition) *redact.Redactor {
-	if d.ArgumentsAreSecret {
+func (w *Worker) show(m *protocol.Message, most int) shown {
+	return show(w.hiding(m).Bounded(most), m, w.tasks[m.Task].parameters)
+}
+
+// hiding returns the rules for the arguments of a task. Those of Celery's own tasks
+// are the arguments of others, without their names.
+func (w *Worker) hiding(m *protocol.Message) *redact.Redactor {
+	if w.tasks[m.Task].ArgumentsAreSecret || strings.HasPrefix(m.Task, "celery.") {
 		return w.redactor.Unnamed()
 	}
 	return w.redactor
 }
 
-// showResult is the representation of a result in an event.
-func (w *Worker) showResult(m *protocol.Message, result protocol.Raw) string {
-	return w.redactor.Text(canvas.SafeRepr(w.redactor.Value(result)), w.secrets(m)...)
+func (w *Worker) secrets(m *protocol.Message) []string {
+	return secretsOf(w.hiding(m), m, w.tasks[m.Task].parameters)
 }
 
-// showException is the representation of an exception in an event.
-func (w *Worker) showException(m *protocol.Message, e *protocol.Exception) string {
-	text := canvas.ReprException(e)
-	if e.Type == "NotRegistered" && len(e.Args) == 1 {
-		text = "NotRegistered(" + pythonText(m.Task) + ")" // as Celery has it in its event
-	}
-	if len(text) > 4096 {
-		text = strings.ToValidUTF8(text[:4096], "") + "..."
+// showText is a text, such as that of an error, without the secrets of the arguments.
+func (w *Worker) showText(m *protocol.Message, text string) string {
+	if text == "" {
+		return ""
 	}
 	return w.redactor.Text(text, w.secrets(m)...)
 }
 
-func (w *Worker) secrets(m *protocol.Message) []string {
-	d := w.tasks[m.Task]
-	r := w.hiding(d)
-	return append(r.Secrets(m.Args, d.parameters), r.Secrets(m.Kwargs, nil)...)
+// showResult is the representation of a result in an event.
+func (w *Worker) showResult(m *protocol.Message, result protocol.Raw) string {
+	return canvas.SafeRepr(w.redactor.Bounded(shownInEvent).Value(result, w.secrets(m)...))
+}
+
+// showException is the representation of an exception in an event. Its arguments are
+// searched before they are quoted and cut.
+func (w *Worker) showException(m *protocol.Message, e *protocol.Exception) string {
+	if e.Type == "NotRegistered" && len(e.Args) == 1 {
+		return "NotRegistered(" + pythonText(m.Task) + ")" // as Celery has it in its event
+	}
+	secrets, bounded := w.secrets(m), w.redactor.Bounded(shownInEvent)
+	safe := &protocol.Exception{Type: bounded.Text(e.Type, secrets...), Module: e.Module, Args: make([]any, len(e.Args))}
+	for i, a := range e.Args {
+		raw, ok := a.(protocol.Raw)
+		if cause, isError := a.(error); isError {
+			a = cause.Error()
+		}
+		if !ok {
+			b, err := protocol.Marshal(a)
+			if err != nil {
+				b = []byte(`"` + redact.Mark + `"`)
+			}
+			raw = b
+		}
+		safe.Args[i] = bounded.Value(raw, secrets...)
+	}
+	text := canvas.ReprException(safe)
+	if len(text) > 4096 {
+		text = strings.ToValidUTF8(text[:4096], "") + "..."
+	}
+	return text
 }
 
 // showName is the name that a task is shown under.
-func showName(m *protocol.Message) string {
+func (w *Worker) showName(m *protocol.Message) string {
 	if m.Shadow != "" {
-		return m.Shadow
+		return w.showText(m, m.Shadow)
 	}
 	return m.Task
 }

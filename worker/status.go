@@ -109,7 +109,7 @@ func (w *Worker) told(r *request, err error) string {
 	if err == nil {
 		return ""
 	}
-	return w.redactor.Text(errorText(err), w.secrets(r.msg)...)
+	return w.showText(r.msg, errorText(err))
 }
 
 // errorText is the text of an error whose methods may panic.

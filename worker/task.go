@@ -11,6 +11,7 @@ import (
 
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redact"
 )
 
 // Task is one delivery of a task message, as a [Handler] sees it.
@@ -112,6 +113,16 @@ func (t *Task) publish(ctx context.Context, what string, plan func(canvas.Contex
 	}
 	t.addChildren(p.Children)
 	return parseHandle(t.worker.broker, p.Handle)
+}
+
+// Redact returns a text, such as that of an error, as it may be shown to others: in
+// a log, a trace, a metric. The secrets of the arguments are hidden in it, and what
+// looks like one; see Config.Redact.
+func (t *Task) Redact(text string) string {
+	if t.worker == nil {
+		return redact.New().Text(text)
+	}
+	return t.worker.showText(t.Message, text)
 }
 
 func (t *Task) addChildren(tuples []protocol.Raw) {

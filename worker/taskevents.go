@@ -40,9 +40,9 @@ func truth(name string, v bool) protocol.Field {
 
 func (w *Worker) eventReceived(m *protocol.Message) {
 	w.events.task("task-received", func() []protocol.Field {
-		s := w.show(m)
+		s := w.show(m, shownInEvent)
 		return []protocol.Field{
-			literal("uuid", m.ID), literal("name", showName(m)), literal("args", s.argsRepr), literal("kwargs", s.kwargsRepr),
+			literal("uuid", m.ID), literal("name", w.showName(m)), literal("args", s.argsRepr), literal("kwargs", s.kwargsRepr),
 			text("root_id", m.RootID), text("parent_id", m.ParentID),
 			{Name: "retries", Value: strconv.AppendInt(nil, int64(m.Retries), 10)},
 			instant("eta", m.ETA), instant("expires", m.Expires),
@@ -78,7 +78,7 @@ func (w *Worker) eventRetried(m *protocol.Message, e *protocol.Exception, traceb
 func (w *Worker) exceptionFields(m *protocol.Message, e *protocol.Exception, traceback string) []protocol.Field {
 	fields := []protocol.Field{literal("uuid", m.ID), literal("exception", w.showException(m, e))}
 	if traceback != "" {
-		fields = append(fields, literal("traceback", w.redactor.Text(traceback, w.secrets(m)...)))
+		fields = append(fields, literal("traceback", w.showText(m, traceback)))
 	}
 	return fields
 }

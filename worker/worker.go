@@ -50,9 +50,8 @@ type Worker struct {
 	totals    totals
 	overrides overrides
 	queues    queueSet
-	scaler    *scaler     // nil: none
-	born      time.Time   // when Run began
-	shutdown  atomic.Bool // by remote control
+	scaler    *scaler   // nil: none
+	born      time.Time // when Run began
 
 	consuming consuming
 	foreign   foreign
@@ -109,7 +108,8 @@ func New(cfg Config) (*Worker, error) {
 		w.scaler = &scaler{low: cfg.Autoscale.Min, high: cfg.Autoscale.Max, status: w.load, resize: w.pool.resize}
 	}
 	w.events = newDispatcher(w)
-	w.pub.clock, w.pub.show = &w.remote.clock, w.show
+	w.pub.clock = &w.remote.clock
+	w.pub.show = func(m *protocol.Message) shown { return w.show(m, shownInEvent) }
 	return w, nil
 }
 

@@ -314,7 +314,11 @@ func everyTest(tests []suiteTest, last record) string {
 		fmt.Fprintf(&b, "\n## Tier %s: %s\n\n| test | about | passed |\n|---|---|---|\n", tier.tier, tier.name)
 		for _, t := range tests {
 			if t.tier == tier.tier {
-				fmt.Fprintf(&b, "| `%s` | %s | %d of %d |\n", plain(t.id), strings.Join(t.tags, ", "), last.Passed[t.id], last.Runs)
+				remark := ""
+				if t.reason != "" { // what the count does not say
+					remark = "; " + t.reason
+				}
+				fmt.Fprintf(&b, "| `%s` | %s | %d of %d%s |\n", plain(t.id), strings.Join(t.tags, ", "), last.Passed[t.id], last.Runs, remark)
 			}
 		}
 	}

@@ -67,21 +67,21 @@ func ended(ctx context.Context, span trace.Span, task *worker.Task, err error) {
 	}
 	switch state {
 	case protocol.StateFailure:
-		failed(ctx, span, err)
+		failed(ctx, span, task, err)
 	case protocol.StateRetry:
 		if r, ok := errors.AsType[*worker.RetryError](err); ok && r.Err != nil {
 			err = r.Err
 		}
-		span.SetAttributes(attribute.String("celery.retry.reason", text(err)))
+		span.SetAttributes(attribute.String("celery.retry.reason", task.Redact(text(err))))
 	case protocol.StateSuccess:
 		if g, ok := errors.AsType[*worker.GiveUpError](err); ok {
-			span.SetAttributes(attribute.String("celery.dead_letter", g.Reason))
+			span.SetAttributes(attribute.String("celery.dead_letter", task.Redact(g.Reason)))
 		}
 	}
 }
 
 // failed records the failure, as the exception that Python is told of.
-func failed(ctx context.Context, span trace.Span, err error) {
+func failed(ctx context.Context, span trace.Span, task *worker.Task, err error) {
 	if cause := context.Cause(ctx); errors.Is(cause, worker.ErrTimeLimit) {
 		err = cause // whatever the handler has returned after it
 	}
@@ -95,7 +95,7 @@ func failed(ctx context.Context, span trace.Span, err error) {
 			kind = e.Module + "." + e.Type
 		}
 	}
-	message := text(err)
+	message := task.Redact(text(err))
 	span.AddEvent("exception", trace.WithAttributes(
 		attribute.String("exception.type", kind), attribute.String("exception.message", message)))
 	span.SetAttributes(attribute.String("error.type", kind))

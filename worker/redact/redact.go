@@ -27,9 +27,22 @@ var defaults = [...]string{
 // Redactor hides secrets by a list of names. It may be used by many goroutines.
 type Redactor struct {
 	rules   [][]string // words of each name
-	text    textRules
+	texts   textRules
 	unnamed bool // texts and numbers without a name are hidden too
+	budget  int  // bytes to write of one value; 0: no bound
 }
+
+// Bounded returns a Redactor that writes about that many bytes of one value, and
+// "..." for the rest: looking for secrets takes its time, and of most values only
+// the beginning is shown.
+func (r *Redactor) Bounded(bytes int) *Redactor {
+	bounded := *r
+	bounded.budget = bytes
+	return &bounded
+}
+
+// spent reports whether enough of a value is written.
+func (r *Redactor) spent(out []byte) bool { return r.budget > 0 && len(out) > r.budget }
 
 // Unnamed returns a Redactor for the arguments of a task that gets nothing but
 // secrets. It also hides the texts and numbers that are no member of an object
@@ -65,7 +78,7 @@ func New(names ...string) *Redactor {
 			r.rules = append(r.rules, w)
 		}
 	}
-	r.text = newTextRules(r.rules)
+	r.texts = newTextRules(r.rules)
 	return r
 }
 
@@ -125,32 +138,37 @@ func same(have, rule []string) bool {
 	return true
 }
 
-// Value returns a JSON value with its secrets hidden. What is no JSON is hidden
-// as a whole.
-func (r *Redactor) Value(raw protocol.Raw) protocol.Raw {
+// Value returns a JSON value with its secrets hidden, and the given ones wherever
+// they stand. What is no JSON is hidden as a whole.
+func (r *Redactor) Value(raw protocol.Raw, secrets ...string) protocol.Raw {
 	var checked protocol.Raw
 	if protocol.Unmarshal(raw, &checked) != nil {
 		return protocol.Raw(`"` + Mark + `"`)
 	}
-	return r.value(nil, checked, 0)
+	return r.value(nil, checked, 0, order(secrets))
 }
 
 // Args hides secrets in an array of positional arguments whose parameters have
 // these names, as far as they are known.
-func (r *Redactor) Args(raw protocol.Raw, names []string) protocol.Raw {
+func (r *Redactor) Args(raw protocol.Raw, names []string, secrets ...string) protocol.Raw {
 	items, err := raw.Elements()
 	if err != nil {
-		return r.Value(raw)
+		return r.Value(raw, secrets...)
 	}
+	secrets = order(secrets)
 	out := protocol.Raw("[")
 	for i, item := range items {
 		if i > 0 {
 			out = append(out, ", "...)
 		}
+		if r.spent(out) {
+			out = append(out, `"..."`...)
+			break
+		}
 		if i < len(names) && r.hides(names[i], item) || r.exposed(item) {
 			out = append(out, `"`+Mark+`"`...)
 		} else {
-			out = r.value(out, item, 1)
+			out = r.value(out, item, 1, secrets)
 		}
 	}
 	return append(out, ']')
@@ -166,10 +184,20 @@ func (r *Redactor) hides(name string, value protocol.Raw) bool {
 	return r.Secret(name)
 }
 
+// isSignature reports whether an object is a task to be called, with arguments that
+// have no names.
+func isSignature(fields []protocol.Field) bool {
+	var task, args bool
+	for _, f := range fields {
+		task, args = task || f.Name == "task", args || f.Name == "args"
+	}
+	return task && args
+}
+
 // deepest is how deep values are looked into; what lies deeper is hidden.
 const deepest = 100
 
-func (r *Redactor) value(dst []byte, raw protocol.Raw, depth int) (out []byte) {
+func (r *Redactor) value(dst []byte, raw protocol.Raw, depth int, secrets []string) (out []byte) {
 	s := strings.TrimSpace(string(raw))
 	if s == "" || depth > deepest {
 		return append(dst, `"`+Mark+`"`...)
@@ -181,19 +209,27 @@ func (r *Redactor) value(dst []byte, raw protocol.Raw, depth int) (out []byte) {
 			break
 		}
 		out = append(dst, '{')
+		signature := isSignature(fields)
 		for i, f := range fields {
 			if i > 0 {
 				out = append(out, ", "...)
 			}
-			name, err := protocol.Marshal(r.Text(f.Name))
+			if r.spent(out) {
+				out = append(out, `"...": "..."`...)
+				break
+			}
+			name, err := protocol.Marshal(r.text(f.Name, secrets))
 			if err != nil {
 				name = []byte(`"?"`)
 			}
 			out = append(append(out, name...), ": "...)
-			if r.hides(f.Name, f.Value) || depth == 0 && r.exposed(f.Value) {
+			switch {
+			case r.hides(f.Name, f.Value) || depth == 0 && r.exposed(f.Value):
 				out = append(out, `"`+Mark+`"`...)
-			} else {
-				out = r.value(out, f.Value, depth+1)
+			case signature && f.Name == "args":
+				out = r.Unnamed().value(out, f.Value, depth+1, secrets)
+			default:
+				out = r.value(out, f.Value, depth+1, secrets)
 			}
 		}
 		return append(out, '}')
@@ -207,10 +243,14 @@ func (r *Redactor) value(dst []byte, raw protocol.Raw, depth int) (out []byte) {
 			if i > 0 {
 				out = append(out, ", "...)
 			}
+			if r.spent(out) {
+				out = append(out, `"..."`...)
+				break
+			}
 			if r.exposed(item) {
 				out = append(out, `"`+Mark+`"`...)
 			} else {
-				out = r.value(out, item, depth+1)
+				out = r.value(out, item, depth+1, secrets)
 			}
 		}
 		return append(out, ']')
@@ -219,7 +259,7 @@ func (r *Redactor) value(dst []byte, raw protocol.Raw, depth int) (out []byte) {
 		if protocol.Unmarshal(raw, &text) != nil {
 			break
 		}
-		shown := r.Text(text)
+		shown := r.text(text, secrets)
 		if shown == text {
 			return append(dst, raw...)
 		}
@@ -245,7 +285,12 @@ func (r *Redactor) Secrets(raw protocol.Raw, names []string) (secrets []string) 
 		switch s[0] {
 		case '{':
 			fields, _ := raw.Fields()
+			signature := isSignature(fields)
 			for _, f := range fields {
+				if signature && f.Name == "args" {
+					secrets = append(secrets, r.Unnamed().Secrets(f.Value, nil)...)
+					continue
+				}
 				walk(f.Value, hidden || r.Secret(f.Name) || depth == 0 && r.exposed(f.Value), depth+1)
 			}
 		case '[':

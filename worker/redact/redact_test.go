@@ -129,3 +129,45 @@ func FuzzRedact(f *testing.F) {
 		}
 	})
 }
+
+// Secrets are found however they are quoted, whatever else they are a part of, and
+// wherever a value is cut.
+func TestSecretsInTexts(t *testing.T) {
+	r := redact.New()
+	for secret, texts := range map[string][]string{
+		`Tr0ub4dor\3`:                      {`wrong: Tr0ub4dor\3`, `ValueError('wrong: Tr0ub4dor\\3')`, `{"x": "Tr0ub4dor\\3"}`},
+		`it's "so"`:                        {`it's "so"`, `'it\'s "so"'`, `"it's \"so\""`},
+		"two\nlines":                       {"two\nlines", `'two\nlines'`},
+		"Müller7":                          {"Müller7", `"M\u00fcller7"`},
+		"3f2504e04f8911d39a0c0305e82c3301": {"UUID('3f2504e0-4f89-11d3-9a0c-0305e82c3301')"},
+	} {
+		for _, text := range texts {
+			if got := r.Text(text, secret); !strings.Contains(got, redact.Mark) || strings.Contains(got, text) {
+				t.Errorf("%s became %s", text, got)
+			}
+		}
+	}
+	if got := r.Text("1234567 and 1234", "1234", "1234567"); strings.ContainsAny(got, "1234567") {
+		t.Errorf("a part of a secret is left: %s", got)
+	}
+	long := strings.Repeat("0123456789", 1000)
+	if got := string(r.Bounded(2000).Value(protocol.Raw(`{"note": "`+strings.Repeat("x", 3000)+long+`"}`), long)); strings.Contains(got, "012345") {
+		t.Error("a secret that crosses the cut is left in part")
+	}
+	many := `[` + strings.Repeat(`"some text", `, 100_000) + `"end"]`
+	if got := r.Bounded(2000).Value(protocol.Raw(many)); len(got) > 3000 || !strings.HasSuffix(string(got), `"..."]`) {
+		t.Errorf("%d bytes are written of a value that is bounded by 2000, the last %s", len(got), got[max(0, len(got)-20):])
+	}
+}
+
+// The arguments of a signature have no names, wherever it stands.
+func TestSignatures(t *testing.T) {
+	r := redact.New()
+	got := string(r.Value(protocol.Raw(`{"chord": {"task": "otp.send", "args": ["ann", "991122", {"code": "1"}], "kwargs": {"n": 1, "otp": "3"}}}`)))
+	if want := `{"chord": {"task": "otp.send", "args": ["[redacted]", "[redacted]", {"code": "[redacted]"}], "kwargs": {"n": 1, "otp": "[redacted]"}}}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if secrets := r.Secrets(protocol.Raw(`[{"task": "t", "args": ["991122"]}]`), nil); !slices.Equal(secrets, []string{"991122"}) {
+		t.Errorf("secrets are %q", secrets)
+	}
+}

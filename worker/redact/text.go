@@ -1,9 +1,16 @@
 package redact
 
 import (
+	"cmp"
+	"encoding/json"
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
+
+	"github.com/evently/workers/worker/protocol"
 )
 
 // textRules find secrets in free text.
@@ -11,6 +18,8 @@ type textRules struct {
 	// named is a name with a value behind it: 'otp': '123456', token=abc.
 	named *regexp.Regexp
 }
+
+var hexUUID = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 // address is an e-mail address, credentials the password in a URL.
 var (
@@ -34,20 +43,126 @@ func newTextRules(rules [][]string) textRules {
 }
 
 // Text returns a text with all that looks like a secret hidden, and the given
-// secrets wherever they stand.
+// secrets wherever they stand, as they are or as Python and JSON would quote them.
 func (r *Redactor) Text(s string, secrets ...string) string {
+	return r.text(s, order(secrets))
+}
+
+// order returns the secrets in all forms to look for, the longest first: one may
+// be a part of another.
+func order(secrets []string) (all []string) {
+	for _, s := range secrets {
+		if utf8.RuneCountInString(s) >= shortest {
+			all = append(all, forms(s)...)
+		}
+	}
+	slices.SortFunc(all, func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b))
+	})
+	return slices.Compact(all)
+}
+
+// forms are the ways in which a secret is written into texts.
+func forms(s string) []string {
+	all := []string{s}
+	for _, quoted := range []string{pythonQuoted(s, '\''), pythonQuoted(s, '"'), jsonQuoted(s, false), jsonQuoted(s, true)} {
+		if quoted != s && quoted != "" {
+			all = append(all, quoted)
+		}
+	}
+	if hexUUID.MatchString(s) { // kombu writes a UUID without dashes
+		all = append(all, s[:8]+"-"+s[8:12]+"-"+s[12:16]+"-"+s[16:20]+"-"+s[20:])
+	}
+	return all
+}
+
+// pythonQuoted is what Python's repr writes between quotes.
+func pythonQuoted(s string, quote rune) string {
+	var b strings.Builder
+	for _, c := range s {
+		switch {
+		case c == '\\' || c == quote:
+			b.WriteByte('\\')
+			b.WriteRune(c)
+		case c == '\n':
+			b.WriteString(`\n`)
+		case c == '\r':
+			b.WriteString(`\r`)
+		case c == '\t':
+			b.WriteString(`\t`)
+		case c < ' ' || c == 0x7f || c >= 0x80 && c <= 0xff && !unicode.IsPrint(c):
+			fmt.Fprintf(&b, `\x%02x`, c)
+		case !unicode.IsPrint(c) && c <= 0xffff:
+			fmt.Fprintf(&b, `\u%04x`, c)
+		case !unicode.IsPrint(c):
+			fmt.Fprintf(&b, `\U%08x`, c)
+		default:
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
+}
+
+// jsonQuoted is what a JSON writer puts between quotes, with letters beyond ASCII
+// as escapes, like Python, or as they are.
+func jsonQuoted(s string, plain bool) string {
+	if plain {
+		b, err := json.Marshal(s)
+		if err != nil || len(b) < 2 {
+			return ""
+		}
+		return string(b[1 : len(b)-1])
+	}
+	b, err := protocol.Marshal(s)
+	if err != nil || len(b) < 2 {
+		return ""
+	}
+	return string(b[1 : len(b)-1])
+}
+
+// longest is how much of one text is shown when values are bounded.
+const longest = 4096
+
+// cutMark is what Celery writes where it has cut a text.
+const cutMark = "..."
+
+// hideCut hides the beginnings of secrets that somebody else has cut in two.
+func hideCut(s string, secrets []string) string {
+	parts := strings.Split(s, cutMark)
+	for i, part := range parts[:len(parts)-1] {
+		for _, secret := range secrets {
+			for n := min(len(secret)-1, len(part)); n >= shortest; n-- {
+				if strings.HasSuffix(part, secret[:n]) {
+					part = part[:len(part)-n] + Mark
+					break
+				}
+			}
+		}
+		parts[i] = part
+	}
+	return strings.Join(parts, cutMark)
+}
+
+// text hides secrets that are in order.
+func (r *Redactor) text(s string, secrets []string) string {
 	if s == "" {
 		return s
 	}
 	for _, secret := range secrets {
-		if utf8.RuneCountInString(secret) >= shortest {
-			s = strings.ReplaceAll(s, secret, Mark)
-		}
+		s = strings.ReplaceAll(s, secret, Mark)
+	}
+	if strings.Contains(s, cutMark) {
+		s = hideCut(s, secrets)
+	}
+	// Cut after that, and before the rest: no secret of the list is cut in two, and
+	// a name with a value may end where the text does.
+	if r.budget > 0 && len(s) > longest {
+		s = strings.ToValidUTF8(s[:longest], "") + "..."
 	}
 	if strings.ContainsAny(s, ":=") {
 		s = credentials.ReplaceAllString(s, "$1:"+Mark+"@")
-		s = r.text.named.ReplaceAllStringFunc(s, func(m string) string {
-			p := r.text.named.FindStringSubmatch(m)
+		s = r.texts.named.ReplaceAllStringFunc(s, func(m string) string {
+			p := r.texts.named.FindStringSubmatch(m)
 			if p == nil || !r.Secret(p[2]) {
 				return m
 			}

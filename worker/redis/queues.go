@@ -2,7 +2,9 @@ package redis
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	redigo "github.com/gomodule/redigo/redis"
@@ -93,21 +95,38 @@ func (b *Broker) setQueues(queues []string) {
 
 // AddQueue implements [worker.Remote].
 func (b *Broker) AddQueue(ctx context.Context, queue string) (bool, error) {
+	if b.ownKey(queue) {
+		return false, fmt.Errorf("add queue %s: the key of that name is no queue", queue)
+	}
+	// Bound first: with an error here nothing has changed.
+	if err := b.do(ctx, func(c redigo.Conn) error { return b.bindQueue(c, queue) }); err != nil {
+		return false, fmt.Errorf("add queue %s: %w", queue, err)
+	}
 	b.claiming.Lock()
+	defer b.claiming.Unlock()
 	if b.session.Node == "" {
-		b.claiming.Unlock()
 		return false, errNotConsuming
 	}
-	known := slices.Contains(b.session.Queues, queue)
-	if !known {
-		b.setQueues(append(slices.Clone(b.session.Queues), queue))
-	}
-	b.claiming.Unlock()
-	if known {
+	if slices.Contains(b.session.Queues, queue) {
 		return false, nil
 	}
+	b.setQueues(append(slices.Clone(b.session.Queues), queue))
 	b.signal() // a message may be waiting there
-	return true, b.do(ctx, func(c redigo.Conn) error { return b.bindQueue(c, queue) })
+	return true, nil
+}
+
+// ownKey reports whether a queue of that name would be a key that is something else.
+func (b *Broker) ownKey(queue string) bool {
+	key := b.cfg.KeyPrefix + queue
+	if key == b.keys.unacked || key == b.keys.index || key == b.keys.mutex {
+		return true
+	}
+	for _, prefix := range []string{"_kombu.binding.", "_goworker.", "celery-task-meta-", "celery-taskset-meta-"} {
+		if strings.HasPrefix(queue, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // bindQueue enters a queue into the routing table of its exchange.

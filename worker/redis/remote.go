@@ -179,15 +179,23 @@ func (b *Broker) Reply(ctx context.Context, to protocol.ReplyTo, raw []byte) err
 	err = b.do(ctx, func(c redigo.Conn) error {
 		for _, q := range queues { // none: the one that asked is gone
 			key := b.listKey(q, 0)
-			for _, cmd := range [][]any{{"LPUSH", key, raw}, {"EXPIRE", key, int(replyLife.Seconds())}} {
-				if err := c.Send(cmd[0].(string), cmd[1:]...); err != nil {
+			// One step: a list without a life would stay for ever.
+			if err := b.scripts.reply.SendHash(c, 1, key, raw, int(replyLife.Seconds())); err != nil {
+				return err
+			}
+		}
+		return answers(redigo.DoContext(c, ctx, ""))
+	})
+	if hasCode(err, "NOSCRIPT") {
+		err = b.do(ctx, func(c redigo.Conn) error {
+			for _, q := range queues {
+				if _, err := b.scripts.reply.DoContext(ctx, c, 1, b.listKey(q, 0), raw, int(replyLife.Seconds())); err != nil {
 					return err
 				}
 			}
-		}
-		_, err := c.Do("") // all answers
-		return err
-	})
+			return nil
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("reply: %w", err)
 	}
@@ -202,13 +210,27 @@ func (b *Broker) Emit(ctx context.Context, es ...worker.Emission) error {
 				return err
 			}
 		}
-		_, err := redigo.DoContext(c, ctx, "")
-		return err
+		return answers(redigo.DoContext(c, ctx, ""))
 	})
 	if err != nil {
 		return fmt.Errorf("publish events: %w", err)
 	}
 	return nil
+}
+
+// answers returns the first error among the answers to commands that were sent
+// together.
+func answers(reply any, err error) error {
+	all, err := redigo.Values(reply, err)
+	if err == redigo.ErrNil {
+		return nil // nothing was sent
+	}
+	for _, one := range all {
+		if e, ok := one.(redigo.Error); ok {
+			return e
+		}
+	}
+	return err
 }
 
 // Broadcast implements [worker.Backend].

@@ -319,3 +319,43 @@ func TestInfoHidesThePassword(t *testing.T) {
 		}
 	}
 }
+
+// What a user of Redis has no right to is told, also of commands that go together.
+func TestRefusalsAreErrors(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	do(t, c, "ACL", "SETUSER", "looker", "on", ">secret", "~*", "resetchannels", "+@all", "-lpush")
+	b, err := redis.New(redis.Config{URL: "redis://looker:secret@" + s.Addr + "/0", Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if err := b.Emit(t.Context(), worker.Emission{RoutingKey: "worker.heartbeat", Raw: []byte("{}")}); err == nil {
+		t.Error("events that were refused are no error")
+	}
+	do(t, c, "SADD", "_kombu.binding.reply.celery.pidbox", "r\x06\x16\x06\x16r.reply.celery.pidbox")
+	if err := b.Reply(t.Context(), protocol.ReplyTo{Exchange: "reply.celery.pidbox", RoutingKey: "r"}, []byte("{}")); err == nil {
+		t.Error("an answer that was refused is no error")
+	}
+	do(t, c, "SCRIPT", "FLUSH")
+	do(t, c, "ACL", "SETUSER", "looker", "+lpush")
+	if err := b.Reply(t.Context(), protocol.ReplyTo{Exchange: "reply.celery.pidbox", RoutingKey: "r"}, []byte("{}")); err != nil {
+		t.Errorf("with the right: %v", err)
+	}
+	if ttl := count(t, c, "TTL", "r.reply.celery.pidbox"); ttl <= 0 || ttl > 60 {
+		t.Errorf("an answer that nobody fetches lives for %d s", ttl)
+	}
+}
+
+func TestOwnKeysAreNoQueues(t *testing.T) {
+	s := redistest.Start(t)
+	b := newConsumer(t, redis.Config{URL: s.URL(0)})
+	for _, queue := range []string{"unacked", "unacked_index", "unacked_mutex", "_goworker.1.dead", "_kombu.binding.q", "celery-task-meta-x"} {
+		if changed, err := b.AddQueue(t.Context(), queue); changed || err == nil {
+			t.Errorf("queue %s: %v, %v", queue, changed, err)
+		}
+	}
+	if _, err := b.Claim(t.Context(), 1); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}

@@ -38,6 +38,7 @@ func run() error {
 	grace := flag.Duration("grace", 25*time.Second, "grace of a stop")
 	redeliveries := flag.Int("redeliveries", 3, "crashes that a message may cause")
 	unknown := flag.String("unknown", "dead-letter", "policy for unknown tasks: dead-letter, requeue, reject")
+	autoscale := flag.Int("autoscale", 0, "most slots, from 1 on, by the load; 0: as many as -concurrency says")
 	events := flag.Bool("events", false, "send the events of tasks from the start")
 	flag.Parse()
 
@@ -57,8 +58,13 @@ func run() error {
 	}
 	notes := newNotes(*url)
 	defer notes.pool.Close()
+	var scale worker.Autoscale
+	if *autoscale > 0 {
+		scale = worker.Autoscale{Min: 1, Max: *autoscale}
+	}
 	w, err := worker.New(worker.Config{
-		Broker: broker, Name: *name, Queues: strings.Split(*queue, ","),
+		Autoscale: scale,
+		Broker:    broker, Name: *name, Queues: strings.Split(*queue, ","),
 		Concurrency: *concurrency, PrefetchMultiplier: *prefetch, Grace: *grace,
 		MaxRedeliveries: *redeliveries, UnknownTasks: policy, TrackStarted: true, SendTaskEvents: *events, Logger: log,
 		Tasks: map[string]worker.Definition{
