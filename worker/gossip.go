@@ -9,6 +9,32 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
+// ackPause is how long an election is left to those that stand for it, before it is
+// acknowledged. A Python worker decides when it has counted as many answers as it
+// knows workers, and fails when it has not heard of a second candidate by then: an
+// answer that comes first, from one that is no candidate, would bring that about.
+const ackPause = 500 * time.Millisecond
+
+// pendingAck is an election that is to be acknowledged.
+type pendingAck struct {
+	id protocol.Raw
+	at time.Time
+}
+
+// acknowledge answers the elections whose time has come, and returns the time until
+// the next one; 0 is for none. It is called by attend alone.
+func (w *Worker) acknowledge() (next time.Duration) {
+	for len(w.remote.acks) > 0 {
+		ack := w.remote.acks[0]
+		if wait := ack.at.Sub(w.now()); wait > 0 {
+			return wait
+		}
+		w.remote.acks = w.remote.acks[1:]
+		w.events.worker("worker-elect-ack", protocol.Field{Name: "id", Value: ack.id})
+	}
+	return 0
+}
+
 // heard looks at the event of a worker. Python workers elect one of them for a
 // task by counting the answers of all that they know, so each call for an
 // election is acknowledged; this worker stands for none.
@@ -27,8 +53,8 @@ func (w *Worker) heard(raw []byte) {
 	w.remote.clock.adjust(e.Clock)
 	if e.Type == "worker-elect" {
 		var id string
-		if protocol.Unmarshal(e.Field("id"), &id) == nil {
-			w.events.worker("worker-elect-ack", protocol.Field{Name: "id", Value: e.Field("id")})
+		if protocol.Unmarshal(e.Field("id"), &id) == nil && len(w.remote.acks) < backlog {
+			w.remote.acks = append(w.remote.acks, pendingAck{e.Field("id"), w.now().Add(ackPause)})
 		}
 	}
 }

@@ -90,6 +90,7 @@ type remote struct {
 	bytes    atomic.Int64 // of what waits to be looked at
 	gossip   chan []byte  // events of other workers, likewise
 	twinAt   time.Time    // of the last warning of one; of attend alone
+	acks     []pendingAck // of elections, by their time; of attend alone
 	dropped  sync.Once
 }
 
@@ -149,9 +150,14 @@ func (w *Worker) enqueue(to chan<- []byte, raw []byte) {
 // attend looks at what arrives, one after the other.
 func (w *Worker) attend(ctx context.Context) {
 	for {
+		var due <-chan time.Time
+		if next := w.acknowledge(); next > 0 {
+			due = time.After(next)
+		}
 		select {
 		case <-ctx.Done():
 			return
+		case <-due:
 		case raw := <-w.remote.requests:
 			w.control(ctx, raw)
 			w.remote.bytes.Add(-int64(len(raw)))
