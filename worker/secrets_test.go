@@ -12,6 +12,7 @@ import (
 
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redact"
 	"github.com/evently/workers/worker/workertest"
 )
 
@@ -114,33 +115,33 @@ func TestSecretsInBuiltinTasks(t *testing.T) {
 	close(gate)
 }
 
-// A large value costs no more than what is shown of it: the heartbeats must not wait.
-func TestLargeValuesAreShownQuickly(t *testing.T) {
+// Of a large value no more is searched than is shown: whoever writes events sends the
+// heartbeats too.
+func TestOfLargeValuesTheBeginningIsShown(t *testing.T) {
 	b := start(t, worker.Config{Name: "w@h", SendTaskEvents: true, Tasks: map[string]worker.Definition{
 		"t": {Handler: worker.HandlerFunc(func(_ context.Context, task *worker.Task) (any, error) { return task.Message.Args, nil })}}})
-	raw, err := protocol.Marshal([]any{map[string]any{"text": strings.Repeat("password=x and more; ", 25_000)}})
+	raw, err := protocol.Marshal([]any{map[string]any{"text": strings.Repeat("password=x and more; ", 25_000)}, strings.Repeat("y", 100_000)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var ids []string
-	for range 16 {
-		ids = append(ids, b.send(t, "t", func(m *protocol.Message) { m.Args = raw }))
-	}
-	b.eventually(t, "all have succeeded", func() bool {
-		all := b.events(t)
-		return !slices.ContainsFunc(ids, func(id string) bool { return len(of(all, id)) < 3 })
-	})
-	var before float64
+	id := b.send(t, "t", func(m *protocol.Message) { m.Args = raw })
+	b.eventually(t, "it has succeeded", func() bool { return len(of(b.events(t), id)) == 3 })
 	for _, e := range b.events(t) {
-		if len(e.raw) > 20_000 {
+		if len(e.raw) > 5_000 {
 			t.Errorf("an event of %d bytes", len(e.raw))
 		}
-		if e.Type == "worker-heartbeat" {
-			if before > 0 && e.Timestamp-before > 10 {
-				t.Errorf("%.1f s between two heartbeats", e.Timestamp-before)
-			}
-			before = e.Timestamp
-		}
+	}
+}
+
+func BenchmarkEventOfALargeValue(b *testing.B) {
+	r := redact.New().Bounded(8 << 10)
+	raw, err := protocol.Marshal([]any{map[string]any{"text": strings.Repeat("password=x and more; ", 25_000)}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(raw)))
+	for b.Loop() {
+		r.Value(raw)
 	}
 }
 
