@@ -12,7 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/evently/workers/e2e/proxy"
+	"github.com/evently/workers/internal/testkit/proxy"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
