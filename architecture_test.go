@@ -79,7 +79,7 @@ var boundaries = []boundary{
 		importer: true,
 	}, {
 		name:     "Redis commands live in one place",
-		except:   []string{"worker/redis", "worker/conformance", "dev", "e2e", "internal/testkit"},
+		except:   []string{"worker/redis", "worker/conformance", "dev", "e2e", "internal/testkit", "torture"},
 		forbid:   []string{redigo},
 		importer: true,
 	}, {
@@ -90,7 +90,7 @@ var boundaries = []boundary{
 		importer: true,
 	}, {
 		name:   "the product has nothing of its tests in it",
-		except: []string{"e2e", "internal/testkit"},
+		except: []string{"e2e", "internal/testkit", "torture"},
 		forbid: []string{"internal/testkit"},
 	}, {
 		name:     "nobody imports the program",

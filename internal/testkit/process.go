@@ -166,3 +166,10 @@ func Last(s string, n int) string {
 	}
 	return s
 }
+
+// SignalMain sends a signal to the process alone, and not to its children.
+func (p *Process) SignalMain(s syscall.Signal) {
+	if err := p.Cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		p.t.Errorf("signal %s to %s: %v", s, p.Name, err)
+	}
+}

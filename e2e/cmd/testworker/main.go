@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -39,6 +40,10 @@ func run() error {
 	redeliveries := flag.Int("redeliveries", 3, "crashes that a message may cause")
 	unknown := flag.String("unknown", "dead-letter", "policy for unknown tasks: dead-letter, requeue, reject")
 	events := flag.Bool("events", false, "send the events of tasks from the start")
+	limit := flag.Duration("time-limit", 0, "hard time limit of tasks; 0: none")
+	master := flag.String("master", "", "name of the master that Sentinels watch")
+	deadMax := flag.Int("dead-max", 0, "dead letters that are kept; 0: the library's default")
+	vitals := flag.Bool("vitals", false, "note the number of goroutines once a second")
 	flag.Parse()
 
 	policies := map[string]worker.UnknownTaskPolicy{
@@ -51,6 +56,7 @@ func run() error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	broker, err := redis.New(redis.Config{
 		URL: *url, VisibilityTimeout: *visibility, OwnerTimeout: *owner, ResultExpires: time.Hour, Logger: log,
+		SentinelMaster: *master, DeadLettersMax: *deadMax,
 	})
 	if err != nil {
 		return err
@@ -61,17 +67,42 @@ func run() error {
 		Broker: broker, Name: *name, Queues: strings.Split(*queue, ","),
 		Concurrency: *concurrency, PrefetchMultiplier: *prefetch, Grace: *grace,
 		MaxRedeliveries: *redeliveries, UnknownTasks: policy, TrackStarted: true, SendTaskEvents: *events, Logger: log,
+		TaskTimeLimit: *limit,
 		Tasks: map[string]worker.Definition{
-			"e2e.work":  {Handler: worker.Func(notes.work)},
-			"e2e.add":   {Handler: worker.Func(notes.add)},
-			"e2e.sum":   {Handler: worker.Func(notes.sum)},
-			"e2e.crash": {Handler: worker.Func(crash)},
+			"e2e.work":   {Handler: worker.Func(notes.work)},
+			"e2e.add":    {Handler: worker.Func(notes.add)},
+			"e2e.sum":    {Handler: worker.Func(notes.sum)},
+			"e2e.crash":  {Handler: worker.Func(notes.crash)},
+			"e2e.mail":   {Handler: worker.Func(notes.mail)},
+			"e2e.fail":   {Handler: worker.Func(fail)},
+			"e2e.panic":  {Handler: worker.Func(panics)},
+			"e2e.goexit": {Handler: worker.Func(goexit)},
+			"e2e.stuck":  {Handler: worker.Func(stuck)},
+			"e2e.retry":  {Handler: worker.Func(notes.retry), Backoff: worker.Backoff{Base: 100 * time.Millisecond}},
 		},
 	})
 	if err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	stopped := make(chan struct{})
+	var more sync.WaitGroup
+	defer more.Wait()
+	more.Go(func() { // a second signal ends the grace, as in evently-workers
+		<-ctx.Done()
+		again := make(chan os.Signal, 1)
+		signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+		defer signal.Stop(again)
+		select {
+		case <-again:
+			w.StopNow()
+		case <-stopped:
+		}
+	})
+	if *vitals {
+		more.Go(func() { notes.vitals(ctx, *name) })
+	}
+	defer close(stopped)
 	defer stop()
 	return w.Run(ctx)
 }
@@ -126,6 +157,7 @@ func (n *notes) note(ctx context.Context, t *worker.Task) error {
 	conn.Send("RPUSH", "e2e:order", t.ID)
 	conn.Send("HINCRBY", "e2e:ran", t.ID, 1)
 	conn.Send("HINCRBY", "e2e:by", "go", 1)
+	conn.Send("HSET", "e2e:at", t.ID, time.Now().UnixMilli())
 	if t.Redelivered {
 		conn.Send("HINCRBY", "e2e:redelivered", t.ID, 1)
 	}
@@ -185,9 +217,4 @@ func (n *notes) sum(ctx context.Context, in struct{ Numbers []int }) (int, error
 		return 0, err
 	}
 	return sum, n.ran(ctx)
-}
-
-// crash ends the process at once, as the kernel does when memory runs out.
-func crash(context.Context, struct{}) (any, error) {
-	return nil, syscall.Kill(os.Getpid(), syscall.SIGKILL)
 }
