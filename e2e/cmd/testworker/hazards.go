@@ -23,13 +23,15 @@ func (n *notes) begun(ctx context.Context) (*worker.Task, error) {
 }
 
 func (n *notes) count(ctx context.Context, key, field string) error {
-	conn, err := n.pool.GetContext(ctx)
-	if err != nil {
+	return insist(ctx, func() error {
+		conn, err := n.pool.GetContext(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_, err = redigo.DoContext(conn, ctx, "HINCRBY", key, field, 1)
 		return err
-	}
-	defer conn.Close()
-	_, err = redigo.DoContext(conn, ctx, "HINCRBY", key, field, 1)
-	return err
+	})
 }
 
 // crash ends the process at once, as the kernel does when memory runs out.
@@ -52,8 +54,19 @@ func (n *notes) mail(ctx context.Context, in workArgs) (int, error) {
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
-	if err := t.Held(ctx); err != nil {
+	lost := false
+	// Redis may be away just then; only one answer means that it is not ours.
+	if err := insist(ctx, func() error {
+		if err := t.Held(ctx); !errors.Is(err, worker.ErrLost) {
+			return err
+		}
+		lost = true
+		return nil
+	}); err != nil {
 		return 0, err
+	}
+	if lost {
+		return 0, worker.ErrLost
 	}
 	if err := n.count(ctx, "e2e:sent", t.ID); err != nil {
 		return 0, err

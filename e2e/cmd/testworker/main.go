@@ -125,17 +125,22 @@ func newNotes(url string) *notes {
 
 var errNoTask = errors.New("no task in the context of a handler")
 
-// ran notes one run to the end: its number and its place in the order. Redis
-// may be away just then, which must not turn the task into a failure.
+// ran notes one run to the end: its number and its place in the order.
 func (n *notes) ran(ctx context.Context) error {
 	t, ok := worker.TaskFrom(ctx)
 	if !ok {
 		return errNoTask
 	}
+	return insist(ctx, func() error { return n.note(ctx, t) })
+}
+
+// insist tries again until a note is written: Redis may be away or full just then,
+// which must not turn the task into a failure.
+func insist(ctx context.Context, write func() error) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := n.note(ctx, t)
+		err := write()
 		if err == nil {
 			return nil
 		}
