@@ -76,6 +76,12 @@ def crash(self):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@app.task(name="e2e.stuck")
+def stuck(seconds, number):
+    time.sleep(seconds)
+    return number
+
+
 @app.task(name="e2e.fail", bind=True)
 def fail(self, seconds, number):
     raise RuntimeError("as was asked for")

@@ -140,7 +140,7 @@ var frozen = harness.Row{
 			}
 			s.Figure("answers alone: worst %s", ms(slices.Max(after)))
 		}
-		patience := 2 * time.Minute
+		patience := harness.Size(r, 10*time.Second, 2*time.Minute)
 		if r.Kind.IsCelery() {
 			patience = time.Second // it has had its minute
 		}

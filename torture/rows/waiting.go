@@ -110,7 +110,7 @@ var longTasks = harness.Row{
 		}
 		s.Ready()
 		ids := s.Send(tasks, harness.Task{Name: "e2e.mail", Seconds: seconds})
-		s.Await(ids, time.Minute)
+		s.Await(ids, harness.Size(r, 12*time.Second, time.Minute))
 		testkit.Pause(s, visibility+time.Second)
 		if r.Kind.IsCelery() {
 			// What it has delivered again runs as long as the first.
