@@ -3,6 +3,7 @@ package harness
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,7 +15,7 @@ import (
 // itself is not touched, so that the product has no code for tests in it.
 type Patch struct {
 	File     string // from the folder of the module
-	Old, New string // Old must be there exactly once
+	Old, New string // Old must be there exactly once; "": New is a file more
 }
 
 // Overlay writes the patched copies into dir and returns the flags of "go build"
@@ -25,12 +26,16 @@ func Overlay(t testkit.T, dir string, patches ...Patch) []string {
 	for _, p := range patches {
 		path := filepath.Join(Root(t), p.File)
 		text, ok := texts[path]
-		if !ok {
+		if !ok && p.Old != "" {
 			data, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatalf("overlay: %v", err)
 			}
 			text = string(data)
+		}
+		if p.Old == "" {
+			texts[path] = p.New
+			continue
 		}
 		if n := strings.Count(text, p.Old); n != 1 {
 			t.Fatalf("overlay: %s has %d times what is to be changed, want once:\n%s", p.File, n, p.Old)
@@ -54,4 +59,26 @@ func Overlay(t testkit.T, dir string, patches ...Patch) []string {
 		t.Fatalf("overlay: %v", err)
 	}
 	return []string{"-overlay", file}
+}
+
+// BuildCommit builds a program as it was at a commit of this repository.
+func BuildCommit(t testkit.T, dir, commit, pkg string) string {
+	t.Helper()
+	source := filepath.Join(dir, "source")
+	if err := os.Mkdir(source, 0o700); err != nil {
+		t.Fatalf("build %s: %v", commit, err)
+	}
+	archive := filepath.Join(dir, "source.tar")
+	out := filepath.Join(dir, "earlier")
+	for _, step := range [][]string{
+		{"git", "-C", Root(t), "archive", "--output", archive, commit},
+		{"tar", "-xf", archive, "-C", source},
+		{"go", "build", "-C", source, "-o", out, pkg},
+	} {
+		cmd := exec.CommandContext(t.Context(), step[0], step[1:]...)
+		if text, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("build %s, which takes a clone with its history: %v: %v\n%s", commit, cmd, err, text)
+		}
+	}
+	return out
 }
