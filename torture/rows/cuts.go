@@ -38,11 +38,11 @@ var cuts = harness.Row{
 		s.Proxy()
 		w := s.Start(harness.Options{Concurrency: 4, Visibility: 30 * time.Second, OwnerTimeout: 5 * time.Second})
 		s.Ready()
-		rounds := harness.Size(r, 4, 67)
+		rounds := harness.Size(r, 4, 40)
 		restarts := harness.Size(r, 2, 20)
-		outage := harness.Size(r, 4*time.Second, 60*time.Second)
+		outage := harness.Size(r, 4*time.Second, 45*time.Second)
 		if r.Kind.IsCelery() {
-			rounds, restarts, outage = harness.Size(r, 1, 10), harness.Size(r, 1, 5), harness.Size(r, 4*time.Second, 45*time.Second)
+			rounds, restarts, outage = harness.Size(r, 1, 5), harness.Size(r, 1, 3), harness.Size(r, 4*time.Second, 45*time.Second)
 		}
 		recovers := func(what string) time.Duration {
 			d, ok := s.Recovers(time.Minute)
@@ -102,7 +102,7 @@ var frozen = harness.Row{
 		s.Proxy()
 		w := s.Start(harness.Options{Concurrency: 4, Visibility: 30 * time.Second, OwnerTimeout: 5 * time.Second})
 		s.Ready()
-		idle, busy, limit := harness.Size(r, 2, 20), harness.Size(r, 1, 20), time.Minute
+		idle, busy, limit := harness.Size(r, 2, 10), harness.Size(r, 1, 10), time.Minute
 		if r.Kind.IsCelery() {
 			idle, busy = 1, 0
 		}

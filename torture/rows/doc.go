@@ -6,6 +6,7 @@ import "github.com/evently/workers/torture/harness"
 // All returns the rows in the order of the table.
 func All() []harness.Row {
 	return []harness.Row{
-		killed, recovery, mixed, cuts, frozen, stopping, etas, longTasks, fencing, poison, misbehaving, priorities, malformed, refusals, full, failover, crashes, clocks, upgrade,
+		killed, crashes, recovery, mixed, cuts, frozen, failover, refusals, stopping, etas, longTasks, fencing, clocks,
+		malformed, poison, misbehaving, results, priorities, backlog, operator, upgrade, full,
 	}
 }

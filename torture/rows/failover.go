@@ -24,9 +24,9 @@ var failover = harness.Row{
 		notes := testkit.StartRedis(r)
 		w := s.Start(harness.Options{URL: sentinels.URL(), Master: testkit.MasterName, Notes: notes.URL(), Concurrency: 2})
 		s.Ready()
-		rounds := harness.Size(r, 1, 10)
+		rounds := harness.Size(r, 1, 4)
 		if r.Kind.IsCelery() {
-			rounds = harness.Size(r, 1, 4)
+			rounds = harness.Size(r, 1, 2)
 		}
 		var planned, killed []time.Duration
 		// switched waits for the new master and measures until a task that was sent

@@ -26,7 +26,7 @@ var killed = harness.Row{
 		kills := harness.Size(r, 10, 200)
 		low, high, visibility := 300*time.Millisecond, 900*time.Millisecond, 5*time.Second
 		if r.Kind.IsCelery() {
-			kills = harness.Size(r, 4, 50)
+			kills = harness.Size(r, 4, 30)
 			low, high = 1500*time.Millisecond, 3500*time.Millisecond // it takes that long to start
 		}
 		options := func(n int) harness.Options {

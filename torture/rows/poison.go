@@ -78,7 +78,7 @@ var misbehaving = harness.Row{
 	Mark: "each has its FAILURE, slots come back, no goroutine stays",
 	Run: func(r *harness.Run) {
 		s := harness.NewStage(r)
-		each := harness.Size(r, 50, 1000)
+		each := harness.Size(r, 50, 400)
 		w := s.Start(harness.Options{Concurrency: 8, TimeLimit: time.Second, Flags: []string{"-vitals"}})
 		s.Ready()
 		goroutines := func() int {

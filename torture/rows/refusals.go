@@ -134,7 +134,7 @@ func realRefusals(r *harness.Run) {
 	}
 	var after []time.Duration
 	var ends []string
-	for range harness.Size(r, 1, 5) {
+	for range harness.Size(r, 1, 3) {
 		for _, f := range faults {
 			f.begin()
 			testkit.Pause(s, time.Second)
@@ -157,7 +157,7 @@ func realRefusals(r *harness.Run) {
 	if len(after) > 0 {
 		worst = slices.Max(after)
 	}
-	s.Figure("real server, %d faults: worst %s, exits after: %d %v, %d lost of %d", harness.Size(r, 1, 5)*len(faults), ms(worst), len(ends), ends, a.Tasks-a.Done, a.Tasks)
+	s.Figure("real server, %d faults: worst %s, exits after: %d %v, %d lost of %d", harness.Size(r, 1, 3)*len(faults), ms(worst), len(ends), ends, a.Tasks-a.Done, a.Tasks)
 	s.Want(len(ends) == 0, "no exit, there were after %v", ends)
 	s.Want(a.Done == a.Tasks && a.Failed == 0, "every task done: %s", a)
 }

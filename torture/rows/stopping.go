@@ -74,9 +74,9 @@ func stopTwice(r *harness.Run) {
 // stopBusy stops workers again and again while they are busy.
 func stopBusy(r *harness.Run) {
 	s := harness.NewStage(r)
-	stops := harness.Size(r, 4, 100)
+	stops := harness.Size(r, 4, 50)
 	if r.Kind.IsCelery() {
-		stops = harness.Size(r, 2, 20)
+		stops = harness.Size(r, 2, 10)
 	}
 	options := harness.Options{Concurrency: 4, Prefetch: 4, Visibility: time.Minute}
 	w := s.Start(options)
