@@ -46,6 +46,7 @@ func run(ctx context.Context) (faults int, err error) {
 	only := flag.String("rows", "", "comma-separated `ids` of the rows to run; default: all but the soak")
 	celery := flag.Bool("celery", true, "run Celery's own worker as well")
 	document := flag.String("document", "", "`file` whose generated part the table replaces")
+	soak := flag.Duration("soak", 20*time.Minute, "`length` of the soak")
 	command := flag.String("worker", "", "`command` of a worker to run in the place of ours, with {url}, {queue}, {name}, {concurrency}, {visibility}")
 	flag.Parse()
 
@@ -77,9 +78,9 @@ func run(ctx context.Context) (faults int, err error) {
 	}
 	fmt.Printf("torture: seed %d; -seed %[1]d repeats it\n", *seed)
 	for _, row := range chosen {
-		line := harness.Line{Row: row, Ours: measure(ctx, row, kind, table)}
+		line := harness.Line{Row: row, Ours: measure(ctx, row, kind, table, *soak)}
 		if row.Celery && *celery {
-			line.Celery = measure(ctx, row, harness.Celery(), table)
+			line.Celery = measure(ctx, row, harness.Celery(), table, *soak)
 		}
 		if ctx.Err() != nil {
 			break // what was cut off tells nothing
@@ -100,7 +101,7 @@ func run(ctx context.Context) (faults int, err error) {
 func choose(ids string) ([]harness.Row, error) {
 	all := rows.All()
 	if ids == "" {
-		return all, nil
+		return slices.DeleteFunc(all, func(r harness.Row) bool { return r.Soak }), nil
 	}
 	var chosen []harness.Row
 	for id := range strings.SplitSeq(ids, ",") {
@@ -113,11 +114,12 @@ func choose(ids string) ([]harness.Row, error) {
 	return chosen, nil
 }
 
-func measure(ctx context.Context, row harness.Row, kind harness.Kind, table *harness.Table) *harness.Outcome {
+func measure(ctx context.Context, row harness.Row, kind harness.Kind, table *harness.Table, soak time.Duration) *harness.Outcome {
 	begin := time.Now()
 	var figures string
 	faults := harness.Record(ctx, row.ID, os.Stdout, func(t testkit.T) {
 		r := harness.NewRun(t, kind, table.Long, table.Seed)
+		r.Soak = soak
 		// Also when the row gives up on its way.
 		t.Cleanup(func() { figures = r.Figures() })
 		row.Run(r)

@@ -29,7 +29,11 @@ func seed(t *testing.T) uint64 {
 func TestRows(t *testing.T) {
 	value := seed(t)
 	ours := harness.Ours(harness.Build(t, t.TempDir(), "testworker", harness.TestWorker, "-race"))
+	ours.Race = true
 	for _, row := range rows.All() {
+		if row.Soak {
+			continue // minutes are the least that tells anything
+		}
 		t.Run(row.ID, func(t *testing.T) {
 			run := harness.NewRun(t, ours, false, value)
 			row.Run(run)

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/evently/workers/internal/testkit"
 )
@@ -16,6 +17,9 @@ type Row struct {
 	Mark string // what a pass is
 	// Celery says that Celery's own worker can be put through the same.
 	Celery bool
+	// Soak says that the row takes long by its nature, and runs only when it is
+	// asked for.
+	Soak bool
 	// Run does it. It reports figures with [Run.Figure] and faults with Errorf.
 	Run func(*Run)
 }
@@ -24,7 +28,8 @@ type Row struct {
 type Run struct {
 	testkit.T
 	Kind   Kind
-	Long   bool // the long form; the short one takes half a minute at most
+	Soak   time.Duration // length of a soak
+	Long   bool          // the long form; the short one takes half a minute at most
 	Seed   uint64
 	Chance *rand.Rand
 
@@ -60,6 +65,15 @@ func (r *Run) Want(ok bool, format string, args ...any) bool {
 		r.Errorf("want "+format, args...)
 	}
 	return ok
+}
+
+// Memory is a bound of so many megabytes, for a worker without the race detector;
+// with it, it is three times as large.
+func (r *Run) Memory(megabytes int) int {
+	if r.Kind.Race {
+		return 3 * megabytes
+	}
+	return megabytes
 }
 
 // Size picks the size of the form that runs.

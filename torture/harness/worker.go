@@ -17,8 +17,8 @@ type Kind struct {
 	Name string // "ours", "Celery" or that of a command
 	// command returns the environment, the program and its arguments.
 	command func(t testkit.T, o Options) (env []string, path string, args []string)
-	// Startup is what its process takes until it consumes, roughly.
-	Startup time.Duration
+	// Race says that it was built with the race detector, which takes memory.
+	Race bool
 }
 
 // IsCelery reports whether the kind is Celery's own worker.
@@ -43,7 +43,7 @@ type Options struct {
 
 // Ours is the worker of this module at binary, which [Build] made.
 func Ours(binary string) Kind {
-	return Kind{Name: "ours", Startup: 200 * time.Millisecond, command: func(_ testkit.T, o Options) ([]string, string, []string) {
+	return Kind{Name: "ours", command: func(_ testkit.T, o Options) ([]string, string, []string) {
 		args := []string{"-redis", o.URL, "-queue", o.Queue, "-name", o.Name + "@%h"}
 		flag := func(name, value string, set bool) {
 			if set {
@@ -65,7 +65,7 @@ func Ours(binary string) Kind {
 // Celery is Celery's own worker, of the newest version that the tests install,
 // with the settings of Evently: late acknowledgement, prefork.
 func Celery() Kind {
-	return Kind{Name: "Celery", Startup: 2 * time.Second, command: func(t testkit.T, o Options) ([]string, string, []string) {
+	return Kind{Name: "Celery", command: func(t testkit.T, o Options) ([]string, string, []string) {
 		visibility := o.Visibility
 		if visibility == 0 {
 			visibility = time.Hour
@@ -82,7 +82,7 @@ func Celery() Kind {
 // Command is any worker that has the tasks of e2e/cmd/testworker. In its words
 // {url}, {queue}, {name}, {concurrency} and {visibility}, in seconds, are replaced.
 func Command(line string) Kind {
-	return Kind{Name: "command", Startup: 2 * time.Second, command: func(_ testkit.T, o Options) ([]string, string, []string) {
+	return Kind{Name: "command", command: func(_ testkit.T, o Options) ([]string, string, []string) {
 		words := strings.Fields(strings.NewReplacer("{url}", o.URL, "{queue}", o.Queue, "{name}", o.Name,
 			"{concurrency}", strconv.Itoa(max(o.Concurrency, 1)),
 			"{visibility}", strconv.Itoa(int(o.Visibility.Seconds()))).Replace(line))

@@ -7,6 +7,7 @@ import "github.com/evently/workers/torture/harness"
 func All() []harness.Row {
 	return []harness.Row{
 		killed, crashes, recovery, mixed, cuts, frozen, failover, refusals, stopping, etas, longTasks, fencing, clocks,
-		malformed, poison, misbehaving, results, priorities, backlog, operator, upgrade, full,
+		malformed, poison, misbehaving, results, priorities, backlog, operator, upgrade, full, soak,
+		sizes, harmless, forged,
 	}
 }

@@ -103,7 +103,7 @@ var malformed = harness.Row{
 			len(all), aside, len(reasons), done, lost, a.Done, a.Tasks, took.Round(time.Second), most)
 		s.Want(lost == 0 && a.Done == a.Tasks && a.Failed == 0, "no message lost and every good task done: %d lost, %s", lost, a)
 		s.Want(!w.Ended(), "the worker to go on")
-		s.Want(most < 200, "RSS < 200 MB, was %d", most)
+		s.Want(most < r.Memory(200), "RSS < %d MB, was %d", r.Memory(200), most)
 	},
 }
 

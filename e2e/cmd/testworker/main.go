@@ -44,6 +44,7 @@ func run() error {
 	master := flag.String("master", "", "name of the master that Sentinels watch")
 	deadMax := flag.Int("dead-max", 0, "dead letters that are kept; 0: the library's default")
 	vitals := flag.Bool("vitals", false, "note the number of goroutines once a second")
+	control := flag.String("control", "full", "what remote control may do: full, harmless, off")
 	flag.Parse()
 
 	policies := map[string]worker.UnknownTaskPolicy{
@@ -52,6 +53,11 @@ func run() error {
 	policy, ok := policies[*unknown]
 	if !ok {
 		return fmt.Errorf("-unknown %q: want dead-letter, requeue or reject", *unknown)
+	}
+	modes := map[string]worker.ControlMode{"full": worker.ControlFull, "harmless": worker.ControlHarmless, "off": worker.ControlOff}
+	mode, ok := modes[*control]
+	if !ok {
+		return fmt.Errorf("-control %q: want full, harmless or off", *control)
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	broker, err := redis.New(redis.Config{
@@ -67,7 +73,7 @@ func run() error {
 		Broker: broker, Name: *name, Queues: strings.Split(*queue, ","),
 		Concurrency: *concurrency, PrefetchMultiplier: *prefetch, Grace: *grace,
 		MaxRedeliveries: *redeliveries, UnknownTasks: policy, TrackStarted: true, SendTaskEvents: *events, Logger: log,
-		TaskTimeLimit: *limit,
+		TaskTimeLimit: *limit, Control: mode,
 		Tasks: map[string]worker.Definition{
 			"e2e.work":   {Handler: worker.Func(notes.work)},
 			"e2e.add":    {Handler: worker.Func(notes.add)},
