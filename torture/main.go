@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -78,12 +79,16 @@ func run(ctx context.Context) (faults int, err error) {
 	}
 	fmt.Printf("torture: seed %d; -seed %[1]d repeats it\n", *seed)
 	for _, row := range chosen {
-		line := harness.Line{Row: row, Ours: measure(ctx, row, kind, table, *soak)}
+		line := harness.Line{Row: row}
+		// Side by side: so both meet the same machine, whatever else it does.
+		var both sync.WaitGroup
+		both.Go(func() { line.Ours = measure(ctx, row, kind, table, *soak) })
 		if row.Celery && *celery {
-			line.Celery = measure(ctx, row, harness.Celery(), table, *soak)
+			both.Go(func() { line.Celery = measure(ctx, row, harness.Celery(), table, *soak) })
 		}
+		both.Wait()
 		if ctx.Err() != nil {
-			break // what was cut off tells nothing
+			break // what was cut off tells nothing; the lines before it do
 		}
 		table.Lines = append(table.Lines, line)
 	}
@@ -117,7 +122,7 @@ func choose(ids string) ([]harness.Row, error) {
 func measure(ctx context.Context, row harness.Row, kind harness.Kind, table *harness.Table, soak time.Duration) *harness.Outcome {
 	begin := time.Now()
 	var figures string
-	faults := harness.Record(ctx, row.ID, os.Stdout, func(t testkit.T) {
+	faults := harness.Record(ctx, row.ID+" "+kind.Name, os.Stdout, func(t testkit.T) {
 		r := harness.NewRun(t, kind, table.Long, table.Seed)
 		r.Soak = soak
 		// Also when the row gives up on its way.

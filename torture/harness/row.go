@@ -45,7 +45,7 @@ func NewRun(t testkit.T, kind Kind, long bool, seed uint64) *Run {
 // Figure adds a figure to the cell of the table.
 func (r *Run) Figure(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	r.Logf("%s: %s", r.Kind.Name, text)
+	r.Logf("%s", text)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.figures = append(r.figures, text)

@@ -30,13 +30,13 @@ var killed = harness.Row{
 			low, high = 1500*time.Millisecond, 3500*time.Millisecond // it takes that long to start
 		}
 		options := func(n int) harness.Options {
-			return harness.Options{Name: "w" + strconv.Itoa(n), Concurrency: 4, Visibility: visibility, OwnerTimeout: 5 * time.Second, Redeliveries: 50}
+			return harness.Options{Name: "w" + strconv.Itoa(n), Concurrency: 6, Visibility: visibility, OwnerTimeout: 5 * time.Second, Redeliveries: 50}
 		}
 		workers := []*testkit.Process{s.Start(options(0)), s.Start(options(1))}
 		s.Ready()
 		for range kills {
-			if s.Redis.Waiting(harness.Queue) < 200 {
-				s.Send(400, harness.Task{Seconds: 0.05})
+			if s.Redis.Waiting(harness.Queue) < 300 {
+				s.Send(400, harness.Task{Seconds: 0.04})
 			}
 			testkit.Pause(s, between(r, low, high))
 			victim := r.Chance.IntN(2)
