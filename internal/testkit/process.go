@@ -136,7 +136,7 @@ func Poll(d time.Duration, ok func() bool) bool {
 // Eventually polls until ok holds, and fails the test after d.
 func Eventually(t T, d time.Duration, what string, ok func() bool) {
 	t.Helper()
-	if !Poll(d, ok) {
+	if !Poll(d, func() bool { stopped(t); return ok() }) {
 		t.Fatalf("not within %s: %s", d, what)
 	}
 }
@@ -148,6 +148,15 @@ func Pause(t T, d time.Duration) {
 	select {
 	case <-time.After(d):
 	case <-t.Context().Done():
+		stopped(t)
+	}
+}
+
+// stopped ends a test whose context has ended: somebody has interrupted it.
+func stopped(t T) {
+	t.Helper()
+	if t.Context().Err() != nil {
+		t.Fatalf("interrupted")
 	}
 }
 

@@ -145,6 +145,9 @@ func (s *Stage) awaitResults(ids []string, d time.Duration) bool {
 	s.Helper()
 	pending := slices.Clone(ids)
 	return testkit.Poll(d, func() bool {
+		if s.Context().Err() != nil {
+			s.Fatalf("interrupted")
+		}
 		// The last ones tell most; the rest is only looked at when these are there.
 		for len(pending) > 0 {
 			some := pending[max(0, len(pending)-1000):]
