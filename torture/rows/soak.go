@@ -43,7 +43,11 @@ func runSoak(r *harness.Run) {
 	faults := []func(){
 		kill, kill,
 		func() { s.Proxy().Reset() },
-		func() { s.Proxy().Stick() },
+		func() {
+			s.Proxy().Stick()
+			testkit.Pause(s, 6*time.Second)
+			s.Proxy().Reset() // or Redis would have the frozen ones for ever
+		},
 		func() { s.Proxy().CutAfter(1 + r.Chance.IntN(5000)) },
 		during(proxy.FreezeAnswers, 2*time.Second), during(proxy.Refuse, 2*time.Second), during(proxy.Trickle, time.Second),
 		func() { s.Redis.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") },
@@ -87,7 +91,7 @@ func runSoak(r *harness.Run) {
 		if time.Now().After(next) {
 			faults[r.Chance.IntN(len(faults))]()
 			count++
-			next = next.Add(10 * time.Second)
+			next = time.Now().Add(10 * time.Second)
 		}
 		if survivor.Ended() {
 			s.Fatalf("the worker has ended")
