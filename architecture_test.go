@@ -79,7 +79,7 @@ var boundaries = []boundary{
 		importer: true,
 	}, {
 		name:     "Redis commands live in one place",
-		except:   []string{"worker/redis", "worker/conformance", "dev", "e2e", "bench"},
+		except:   []string{"worker/redis", "worker/conformance", "dev", "e2e", "internal/testkit", "torture", "bench"},
 		forbid:   []string{redigo},
 		importer: true,
 	}, {
@@ -88,6 +88,10 @@ var boundaries = []boundary{
 		except:   []string{"dev", "worker/redis"},
 		forbid:   []string{miniredis},
 		importer: true,
+	}, {
+		name:   "the product has nothing of its tests in it",
+		except: []string{"e2e", "internal/testkit", "torture"},
+		forbid: []string{"internal/testkit"},
 	}, {
 		name:     "nobody imports the program",
 		forbid:   []string{module},

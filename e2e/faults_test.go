@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/evently/workers/e2e/proxy"
+	"github.com/evently/workers/internal/testkit/proxy"
 )
 
 // faultyWorker is a worker that reaches Redis through a proxy, and a producer

@@ -4,30 +4,13 @@ import (
 	"encoding/json"
 	"os/exec"
 	"testing"
+
+	"github.com/evently/workers/internal/testkit"
 )
 
-// message is what these tests look at of a task message.
-type message struct {
-	Headers struct {
-		ID          string `json:"id"`
-		Task        string `json:"task"`
-		Redelivered bool   `json:"redelivered"`
-	} `json:"headers"`
-	Properties struct {
-		DeliveryInfo struct {
-			Redelivered bool `json:"redelivered"`
-		} `json:"delivery_info"`
-	} `json:"properties"`
-}
+type message = testkit.Message
 
-func parseMessage(t testing.TB, raw string) message {
-	t.Helper()
-	var m message
-	if err := json.Unmarshal([]byte(raw), &m); err != nil {
-		t.Fatalf("message in the queue: %v", err)
-	}
-	return m
-}
+func parseMessage(t testing.TB, raw string) message { return testkit.ParseMessage(t, raw) }
 
 // deadLetter is one entry of "evently-workers dead-letters list --json".
 type deadLetter struct {

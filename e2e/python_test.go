@@ -4,35 +4,22 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/evently/workers/internal/testkit"
 )
 
-// The Celery versions that producers run, by the names that "make setup" gives
-// to their environments.
 const (
-	celeryOld = "celery-5.2"
-	celeryNew = "celery-5"
+	celeryOld = testkit.CeleryOld
+	celeryNew = testkit.CeleryNew
 )
 
-// python returns the interpreter of an environment with Celery.
-func python(t testing.TB, celery string) string {
-	t.Helper()
-	cache := os.Getenv("XDG_CACHE_HOME")
-	if cache == "" {
-		cache = filepath.Join(os.Getenv("HOME"), ".cache")
-	}
-	path := filepath.Join(cache, "evently-workers", celery, "bin", "python")
-	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("no environment with %s: %v; run make setup", celery, err)
-	}
-	return path
-}
+func python(t testing.TB, celery string) string { return testkit.Python(t, celery) }
+func pythonEnv() []string                       { return testkit.PythonEnv() }
 
 // call is one task to send; see testdata/producer.py.
 type call struct {
@@ -115,14 +102,6 @@ func runPython(t testing.TB, celery string, stdin *bytes.Reader, script string, 
 		t.Fatalf("%s with %s: %v\n%s", script, celery, err, last(stderr.String(), 6000))
 	}
 	return string(out)
-}
-
-func pythonEnv() []string {
-	return []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LANG=C.UTF-8",
-		"PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1", "PYTHONWARNINGS=ignore",
-		"C_FORCE_ROOT=1", // Celery's consent to run as root, as containers do
-	}
 }
 
 // startPeer starts a Python worker with the tasks made for tests.

@@ -53,7 +53,7 @@ func (p *platform) startService(t testing.TB, more ...string) *process {
 	client := &http.Client{Timeout: 2 * time.Second}
 	eventually(t, 30*time.Second, "the service is healthy", func() bool {
 		if proc.ended() {
-			t.Fatalf("the service ended at its start: %v\n%s", proc.err, proc.out.String())
+			t.Fatalf("the service ended at its start: %v\n%s", proc.Cmd.ProcessState, proc.out.String())
 		}
 		reply, err := client.Get("http://127.0.0.1:" + port + "/health")
 		if err != nil {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/evently/workers/internal/testkit"
 )
 
 // startWorker starts the worker made for tests on a queue; more are its flags.
@@ -103,10 +105,4 @@ func checkNumbers(r *redisServer, ids []string) {
 }
 
 // pause waits a random time: chance is the test here, nothing is awaited.
-func pause(t testing.TB, d time.Duration) {
-	t.Helper()
-	select {
-	case <-time.After(d):
-	case <-t.Context().Done():
-	}
-}
+func pause(t testing.TB, d time.Duration) { testkit.Pause(t, d) }

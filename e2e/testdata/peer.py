@@ -1,9 +1,12 @@
 """A Python worker beside ours: python peer.py URL QUEUE NAME VISIBILITY-TIMEOUT.
 
 Has the same tasks as the worker made for tests, and notes their runs in the same
-place. PEER_POOL chooses the pool, "prefork" unless set.
+place. PEER_POOL chooses the pool, "prefork" unless set; PEER_CONCURRENCY and
+PEER_PREFETCH change the size of it and the prefetch multiplier, PEER_MASTER names
+the master that Sentinels watch, NOTES_URL the Redis for the notes.
 """
 import os
+import signal
 import sys
 import time
 
@@ -15,11 +18,15 @@ URL, QUEUE, NAME, VISIBILITY_TIMEOUT = sys.argv[1:]
 app = Celery("peer", broker=URL, backend=URL)
 app.conf.update(
     accept_content=["json"], task_acks_late=True, task_reject_on_worker_lost=True, task_track_started=True,
-    worker_prefetch_multiplier=1, worker_concurrency=2, result_expires=3600,
+    worker_prefetch_multiplier=int(os.environ.get("PEER_PREFETCH", 1)),
+    worker_concurrency=int(os.environ.get("PEER_CONCURRENCY", 2)), result_expires=3600,
     broker_transport_options={"visibility_timeout": float(VISIBILITY_TIMEOUT)},
     broker_connection_retry_on_startup=True,
 )
-notes = redis.Redis.from_url(URL)
+if os.environ.get("PEER_MASTER"):
+    app.conf.broker_transport_options["master_name"] = os.environ["PEER_MASTER"]
+    app.conf.result_backend_transport_options = {"master_name": os.environ["PEER_MASTER"]}
+notes = redis.Redis.from_url(os.environ.get("NOTES_URL") or URL)
 
 
 def note(task):
@@ -27,6 +34,7 @@ def note(task):
         p.rpush("e2e:order", task.request.id)
         p.hincrby("e2e:ran", task.request.id, 1)
         p.hincrby("e2e:by", "python", 1)
+        p.hset("e2e:at", task.request.id, int(time.time() * 1000))
         if task.request.delivery_info.get("redelivered"):
             p.hincrby("e2e:redelivered", task.request.id, 1)
         p.execute()
@@ -51,6 +59,41 @@ def sum_up(self, numbers):
     notes.sadd("e2e:tags:" + self.request.id, self.request.properties["delivery_tag"])
     note(self)
     return sum(numbers)
+
+
+@app.task(name="e2e.mail", bind=True)
+def mail(self, seconds, number):
+    notes.hincrby("e2e:begun", self.request.id, 1)
+    time.sleep(seconds)
+    notes.hincrby("e2e:sent", self.request.id, 1)
+    note(self)
+    return number
+
+
+@app.task(name="e2e.crash", bind=True)
+def crash(self):
+    notes.hincrby("e2e:begun", self.request.id, 1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="e2e.stuck")
+def stuck(seconds, number):
+    time.sleep(seconds)
+    return number
+
+
+@app.task(name="e2e.fail", bind=True)
+def fail(self, seconds, number):
+    raise RuntimeError("as was asked for")
+
+
+@app.task(name="e2e.retry", bind=True)
+def retry(self, seconds, number):
+    notes.hincrby("e2e:begun", self.request.id, 1)
+    if self.request.retries < 2:
+        raise self.retry(countdown=0.1)
+    note(self)
+    return number
 
 
 @app.task(name="e2e.only_python", bind=True)

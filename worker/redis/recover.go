@@ -37,16 +37,9 @@ func (b *Broker) recoverExpired(ctx context.Context) error {
 	if err == nil && !locked {
 		return nil
 	}
-	defer func() {
-		// Best effort: the lock expires by itself. With an error it may be ours all
-		// the same, when it was the answer that got lost. The stop of this broker cuts
-		// connections, this one perhaps: then there is another.
-		for range 3 {
-			if _, err := b.script(context.WithoutCancel(ctx), b.scripts.unlock, 1, b.keys.mutex, token); err == nil {
-				return
-			}
-		}
-	}()
+	// With an error the lock may be ours all the same, when it was the answer that
+	// got lost.
+	defer b.unlock(context.WithoutCancel(ctx), token)
 	if err != nil {
 		return err
 	}
@@ -64,6 +57,17 @@ func (b *Broker) recoverExpired(ctx context.Context) error {
 		}
 		if len(page) < recoverPage || moved == 0 {
 			return nil
+		}
+	}
+}
+
+// unlock ends the lock of a recovery. It expires by itself, but until then nobody
+// gives back anything. At a stop all connections are cut, perhaps under this very
+// command: hence a second try, with a connection of after the cut.
+func (b *Broker) unlock(ctx context.Context, token string) {
+	for range 2 {
+		if _, err := b.script(ctx, b.scripts.unlock, 1, b.keys.mutex, token); err == nil {
+			return
 		}
 	}
 }

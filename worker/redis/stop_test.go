@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	redigo "github.com/gomodule/redigo/redis"
+
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/redis"
 	"github.com/evently/workers/worker/redis/redistest"
@@ -71,5 +73,31 @@ func TestStopWithoutServer(t *testing.T) {
 				t.Error("Run does not end")
 			}
 		})
+	}
+}
+
+// A stop in the middle of a scan for expired messages leaves no lock behind, which
+// would keep all others from theirs, for half a minute.
+func TestStopLeavesNoLock(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	consumer := newConsumer(t, redis.Config{URL: s.URL(0)})
+	send(t, c, "q", "nothing", "[]")
+	left := 0
+	for range 200 {
+		d := consumer.claim(t, 1)[0]
+		do(t, c, "ZADD", "unacked_index", 1, d.Claim)
+		stop := newConsumer(t, redis.Config{URL: s.URL(0)}).run(t)
+		for count(t, c, "LLEN", "q") == 0 { // without a pause: the lock is given up right after
+		}
+		stop()
+		if n, err := redigo.Int(c.Do("DEL", "unacked_mutex")); err != nil {
+			t.Fatal(err)
+		} else if n != 0 {
+			left++
+		}
+	}
+	if left > 0 {
+		t.Errorf("the lock was left behind by %d of 200 stops", left)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -40,6 +41,11 @@ func run() error {
 	unknown := flag.String("unknown", "dead-letter", "policy for unknown tasks: dead-letter, requeue, reject")
 	autoscale := flag.Int("autoscale", 0, "most slots, from 1 on, by the load; 0: as many as -concurrency says")
 	events := flag.Bool("events", false, "send the events of tasks from the start")
+	limit := flag.Duration("time-limit", 0, "hard time limit of tasks; 0: none")
+	master := flag.String("master", "", "name of the master that Sentinels watch")
+	deadMax := flag.Int("dead-max", 0, "dead letters that are kept; 0: the library's default")
+	vitals := flag.Bool("vitals", false, "note the number of goroutines once a second")
+	control := flag.String("control", "full", "what remote control may do: full, harmless, off")
 	flag.Parse()
 
 	policies := map[string]worker.UnknownTaskPolicy{
@@ -49,9 +55,15 @@ func run() error {
 	if !ok {
 		return fmt.Errorf("-unknown %q: want dead-letter, requeue or reject", *unknown)
 	}
+	modes := map[string]worker.ControlMode{"full": worker.ControlFull, "harmless": worker.ControlHarmless, "off": worker.ControlOff}
+	mode, ok := modes[*control]
+	if !ok {
+		return fmt.Errorf("-control %q: want full, harmless or off", *control)
+	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	broker, err := redis.New(redis.Config{
 		URL: *url, VisibilityTimeout: *visibility, OwnerTimeout: *owner, ResultExpires: time.Hour, Logger: log,
+		SentinelMaster: *master, DeadLettersMax: *deadMax,
 	})
 	if err != nil {
 		return err
@@ -67,17 +79,42 @@ func run() error {
 		Broker:    broker, Name: *name, Queues: strings.Split(*queue, ","),
 		Concurrency: *concurrency, PrefetchMultiplier: *prefetch, Grace: *grace,
 		MaxRedeliveries: *redeliveries, UnknownTasks: policy, TrackStarted: true, SendTaskEvents: *events, Logger: log,
+		TaskTimeLimit: *limit, Control: mode,
 		Tasks: map[string]worker.Definition{
-			"e2e.work":  {Handler: worker.Func(notes.work)},
-			"e2e.add":   {Handler: worker.Func(notes.add)},
-			"e2e.sum":   {Handler: worker.Func(notes.sum)},
-			"e2e.crash": {Handler: worker.Func(crash)},
+			"e2e.work":   {Handler: worker.Func(notes.work)},
+			"e2e.add":    {Handler: worker.Func(notes.add)},
+			"e2e.sum":    {Handler: worker.Func(notes.sum)},
+			"e2e.crash":  {Handler: worker.Func(notes.crash)},
+			"e2e.mail":   {Handler: worker.Func(notes.mail)},
+			"e2e.fail":   {Handler: worker.Func(fail)},
+			"e2e.panic":  {Handler: worker.Func(panics)},
+			"e2e.goexit": {Handler: worker.Func(goexit)},
+			"e2e.stuck":  {Handler: worker.Func(stuck)},
+			"e2e.retry":  {Handler: worker.Func(notes.retry), Backoff: worker.Backoff{Base: 100 * time.Millisecond}},
 		},
 	})
 	if err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	stopped := make(chan struct{})
+	var more sync.WaitGroup
+	defer more.Wait()
+	more.Go(func() { // a second signal ends the grace, as in evently-workers
+		<-ctx.Done()
+		again := make(chan os.Signal, 1)
+		signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+		defer signal.Stop(again)
+		select {
+		case <-again:
+			w.StopNow()
+		case <-stopped:
+		}
+	})
+	if *vitals {
+		more.Go(func() { notes.vitals(ctx, *name) })
+	}
+	defer close(stopped)
 	defer stop()
 	return w.Run(ctx)
 }
@@ -100,17 +137,22 @@ func newNotes(url string) *notes {
 
 var errNoTask = errors.New("no task in the context of a handler")
 
-// ran notes one run to the end: its number and its place in the order. Redis
-// may be away just then, which must not turn the task into a failure.
+// ran notes one run to the end: its number and its place in the order.
 func (n *notes) ran(ctx context.Context) error {
 	t, ok := worker.TaskFrom(ctx)
 	if !ok {
 		return errNoTask
 	}
+	return insist(ctx, func() error { return n.note(ctx, t) })
+}
+
+// insist tries again until a note is written: Redis may be away or full just then,
+// which must not turn the task into a failure.
+func insist(ctx context.Context, write func() error) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := n.note(ctx, t)
+		err := write()
 		if err == nil {
 			return nil
 		}
@@ -132,6 +174,7 @@ func (n *notes) note(ctx context.Context, t *worker.Task) error {
 	conn.Send("RPUSH", "e2e:order", t.ID)
 	conn.Send("HINCRBY", "e2e:ran", t.ID, 1)
 	conn.Send("HINCRBY", "e2e:by", "go", 1)
+	conn.Send("HSET", "e2e:at", t.ID, time.Now().UnixMilli())
 	if t.Redelivered {
 		conn.Send("HINCRBY", "e2e:redelivered", t.ID, 1)
 	}
@@ -191,9 +234,4 @@ func (n *notes) sum(ctx context.Context, in struct{ Numbers []int }) (int, error
 		return 0, err
 	}
 	return sum, n.ran(ctx)
-}
-
-// crash ends the process at once, as the kernel does when memory runs out.
-func crash(context.Context, struct{}) (any, error) {
-	return nil, syscall.Kill(os.Getpid(), syscall.SIGKILL)
 }

@@ -27,18 +27,32 @@ for i = 12 + 3 * queues, #ARGV, 2 do
   reasons[ARGV[i]] = ARGV[i + 1]
 end
 
+-- Beyond that many bytes a message is left to the complete parser of the caller:
+-- the patterns below take 0.1 microseconds a byte, in which Redis serves nobody.
+local max_strict = 16384
+
 local words = {['true'] = true, ['false'] = true, null = true, NaN = true, Infinity = true, e = true, E = true}
 
 -- strict tells whether Python's parser accepts what the one of Redis accepts,
 -- which takes nan, 0x10, 007 and more for numbers, and looks no further than a
 -- zero byte. "No" only means that somebody has to look.
 local function strict(raw)
-  -- Letters that nobody writes as escapes could spell a name that is looked for.
-  if string.find(raw, '[%c\128-\255]') or string.find(raw, '__type__', 1, true)
-    or string.find(raw, '\\u00[2-7]') then
+  if #raw > max_strict then
     return false
   end
-  local bare = string.gsub(raw, '\\.', '')
+  -- One anchored pattern takes a fifth of the time of a search for what must not
+  -- be there, and most messages have no escapes to look at.
+  if not string.find(raw, '^[ -~]*$') or string.find(raw, '__type__', 1, true) then
+    return false
+  end
+  local bare = raw
+  if string.find(raw, '\\', 1, true) then
+    -- Letters that nobody writes as escapes could spell a name that is looked for.
+    if string.find(raw, '\\u00[2-7]') then
+      return false
+    end
+    bare = string.gsub(raw, '\\.', '')
+  end
   bare = string.gsub(bare, '"[^"]*"', '')
   for word in string.gmatch(bare, '%a+') do
     if not words[word] then
@@ -79,7 +93,8 @@ end
 
 -- crashes is the number of earlier deliveries of a message that did not end.
 local function crashes(raw)
-  if not string.find(raw, 'redelivered', 1, true) or not string.find(raw, '"redelivered"%s*:%s*true') then
+  -- The name first, as text: a pattern takes four times as long.
+  if not string.find(raw, '"redelivered"', 1, true) or not string.find(raw, '"redelivered"%s*:%s*true') then
     return 0
   end
   local ok, m = pcall(cjson.decode, raw)

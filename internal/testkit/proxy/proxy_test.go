@@ -12,7 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/evently/workers/e2e/proxy"
+	"github.com/evently/workers/internal/testkit/proxy"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -136,5 +136,62 @@ func TestModes(t *testing.T) {
 	}
 	if err := dial(t, p).ask("again", soon); err != nil {
 		t.Fatalf("passing again: %v", err)
+	}
+}
+
+// TestOneWay freezes one direction at a time.
+func TestOneWay(t *testing.T) {
+	p, err := proxy.New(echo(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	for _, mode := range []proxy.Mode{proxy.FreezeAnswers, proxy.FreezeRequests} {
+		c := dial(t, p)
+		if err := p.Set(mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.ask("frozen", never); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("mode %d: %v, want no answer", mode, err)
+		}
+		if err := p.Set(proxy.Pass); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.ask("thawed", soon); err != nil {
+			t.Fatalf("mode %d, thawed: %v", mode, err)
+		}
+	}
+}
+
+// TestSlow delays and trickles, and cuts in the middle of a line.
+func TestSlow(t *testing.T) {
+	p, err := proxy.New(echo(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	c := dial(t, p)
+	p.Delay(50 * time.Millisecond)
+	begin := time.Now()
+	if err := c.ask("late", soon); err != nil || time.Since(begin) < 100*time.Millisecond {
+		t.Errorf("delayed: %v after %s, want 100ms", err, time.Since(begin))
+	}
+	p.Delay(0)
+	if err := p.Set(proxy.Trickle); err != nil {
+		t.Fatal(err)
+	}
+	begin = time.Now()
+	if err := c.ask("drop by drop", soon); err != nil || time.Since(begin) < 26*time.Millisecond {
+		t.Errorf("trickled: %v after %s, want 13 bytes to take 26ms", err, time.Since(begin))
+	}
+	if err := p.Set(proxy.Pass); err != nil {
+		t.Fatal(err)
+	}
+	p.CutAfter(3)
+	if err := c.ask("cut in the middle", soon); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {
+		t.Errorf("cut: %v", err)
+	}
+	if err := dial(t, p).ask("whole again", soon); err != nil {
+		t.Errorf("after the cut: %v", err)
 	}
 }

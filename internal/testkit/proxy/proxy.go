@@ -1,5 +1,6 @@
 // Package proxy is a TCP proxy on loopback that can misbehave like a network:
-// refuse, reset and freeze.
+// refuse, reset, freeze both ways or one, trickle, delay, and cut in the middle of
+// an answer.
 package proxy
 
 import (
@@ -21,7 +22,20 @@ const (
 	// Freeze keeps connections open, accepts new ones, and moves no byte: what a
 	// peer sees of a cable that was pulled. Bytes go on when the mode changes.
 	Freeze
+	// FreezeAnswers moves what clients send and nothing that comes back: commands
+	// are carried out, and nobody hears of it.
+	FreezeAnswers
+	// FreezeRequests is the other way round.
+	FreezeRequests
+	// Trickle hands bytes on one by one, each after a pause.
+	Trickle
 )
+
+// cutNow is a budget that is used up: the next byte cuts.
+const cutNow = -1
+
+// tricklePause stands between two bytes: an answer of a kilobyte takes seconds.
+const tricklePause = 2 * time.Millisecond
 
 // Proxy forwards connections to one address. Make one with New, and Close it.
 type Proxy struct {
@@ -33,6 +47,8 @@ type Proxy struct {
 	changed  *sync.Cond // mode, stuck or closed changed
 	mode     Mode
 	listener net.Listener // nil while refusing
+	delay    time.Duration
+	budget   int // bytes of answers until a link is cut; 0: no limit
 	links    map[*link]struct{}
 	closed   bool
 }
@@ -77,6 +93,21 @@ func (p *Proxy) Set(mode Mode) error {
 		return p.listen(p.addr)
 	}
 	return nil
+}
+
+// Delay holds everything up for d, each way, from now on.
+func (p *Proxy) Delay(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = d
+}
+
+// CutAfter lets n more bytes of answers pass and resets the connection that the
+// next one would go to, in the middle of what it says. After that all is as before.
+func (p *Proxy) CutAfter(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.budget = n
 }
 
 // Reset cuts all connections with a TCP RST and returns their number. New ones
@@ -173,8 +204,8 @@ func (p *Proxy) forward(client *net.TCPConn) {
 	p.mu.Unlock()
 
 	var both sync.WaitGroup
-	both.Go(func() { p.pipe(l, l.client, l.server) })
-	both.Go(func() { p.pipe(l, l.server, l.client) })
+	both.Go(func() { p.pipe(l, l.client, l.server, false) })
+	both.Go(func() { p.pipe(l, l.server, l.client, true) })
 	both.Wait()
 	p.mu.Lock()
 	delete(p.links, l)
@@ -184,18 +215,27 @@ func (p *Proxy) forward(client *net.TCPConn) {
 }
 
 // pipe moves bytes one way until either side ends.
-func (p *Proxy) pipe(l *link, from, to *net.TCPConn) {
+func (p *Proxy) pipe(l *link, from, to *net.TCPConn, answers bool) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
-		if !p.mayMove(l) {
-			return
-		}
-		if n > 0 {
-			if _, err := to.Write(buf[:n]); err != nil {
+		data := buf[:n]
+		for len(data) > 0 || n == 0 {
+			step, pause, ok := p.mayMove(l, len(data), answers)
+			if !ok {
+				return
+			}
+			if pause > 0 {
+				time.Sleep(pause) // the fault itself; links are reset meanwhile as ever
+			}
+			if n == 0 {
+				break
+			}
+			if _, err := to.Write(data[:step]); err != nil {
 				from.Close()
 				return
 			}
+			data = data[step:]
 		}
 		if err != nil {
 			to.CloseWrite()
@@ -204,17 +244,37 @@ func (p *Proxy) pipe(l *link, from, to *net.TCPConn) {
 	}
 }
 
-// mayMove waits while the link is frozen; false means that it is gone.
-func (p *Proxy) mayMove(l *link) bool {
+// mayMove waits while the link is frozen in that direction, and says how many of
+// n bytes may move after which pause; false means that the link is gone.
+func (p *Proxy) mayMove(l *link, n int, answers bool) (step int, pause time.Duration, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for {
 		if _, alive := p.links[l]; !alive || p.closed {
-			return false
+			return 0, 0, false
 		}
-		if p.mode != Freeze && !l.stuck {
-			return true
+		frozen := p.mode == Freeze || p.mode == FreezeAnswers && answers || p.mode == FreezeRequests && !answers
+		if !frozen && !l.stuck {
+			break
 		}
 		p.changed.Wait()
 	}
+	step, pause = n, p.delay
+	if p.mode == Trickle && n > 0 {
+		step, pause = 1, pause+tricklePause
+	}
+	if answers && p.budget == cutNow {
+		p.budget = 0
+		cut(l.client)
+		cut(l.server)
+		delete(p.links, l)
+		return 0, 0, false
+	}
+	if answers && p.budget > 0 {
+		step = min(step, p.budget)
+		if p.budget -= step; p.budget == 0 {
+			p.budget = cutNow
+		}
+	}
+	return step, pause, true
 }

@@ -1,0 +1,147 @@
+package testkit
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+)
+
+// Redis is a real redis-server on a free port, with a folder of its own. Make one
+// with StartRedis.
+type Redis struct {
+	Port string
+	Proc *Process
+	Pool *redis.Pool
+
+	t    T
+	args []string
+}
+
+// StartRedis runs redis-server without persistence. More arguments, such as
+// "--appendonly yes", are those of its command line.
+func StartRedis(t T, args ...string) *Redis {
+	t.Helper()
+	r := &Redis{t: t, Port: FreePort(t)}
+	r.args = append([]string{"--port", r.Port, "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--loglevel", "warning"}, args...)
+	r.Pool = &redis.Pool{
+		MaxIdle: 4,
+		Dial: func() (redis.Conn, error) {
+			return redis.Dial("tcp", r.Addr(), redis.DialConnectTimeout(2*time.Second), redis.DialReadTimeout(10*time.Second), redis.DialWriteTimeout(10*time.Second))
+		},
+		TestOnBorrow: func(c redis.Conn, _ time.Time) error { _, err := c.Do("PING"); return err },
+	}
+	t.Cleanup(func() { r.Pool.Close() })
+	r.Start()
+	return r
+}
+
+// Addr is host:port of the server.
+func (r *Redis) Addr() string { return "127.0.0.1:" + r.Port }
+
+// URL of its first database.
+func (r *Redis) URL() string { return "redis://" + r.Addr() + "/0" }
+
+// Start runs the server, also again after its end, and waits for its answer.
+func (r *Redis) Start() {
+	r.t.Helper()
+	r.Proc = Start(r.t, "redis-server", nil, "redis-server", r.args...)
+	Eventually(r.t, 20*time.Second, "redis-server answers", func() bool {
+		c := r.Pool.Get()
+		defer c.Close()
+		pong, _ := redis.String(c.Do("PING"))
+		return pong == "PONG"
+	})
+}
+
+// Try runs one command that may fail.
+func (r *Redis) Try(command string, args ...any) (any, error) {
+	c := r.Pool.Get()
+	defer c.Close()
+	return c.Do(command, args...)
+}
+
+// Do runs one command that must succeed.
+func (r *Redis) Do(command string, args ...any) any {
+	r.t.Helper()
+	reply, err := r.Try(command, args...)
+	if err != nil {
+		r.t.Fatalf("redis: %s: %v", command, err)
+	}
+	return reply
+}
+
+// Int runs a command that answers a number.
+func (r *Redis) Int(command string, args ...any) int {
+	r.t.Helper()
+	n, err := redis.Int(r.Do(command, args...), nil)
+	if err != nil {
+		r.t.Fatalf("redis: %s: %v", command, err)
+	}
+	return n
+}
+
+// Strings runs a command that answers a list.
+func (r *Redis) Strings(command string, args ...any) []string {
+	r.t.Helper()
+	list, err := redis.Strings(r.Do(command, args...), nil)
+	if err != nil {
+		r.t.Fatalf("redis: %s: %v", command, err)
+	}
+	return list
+}
+
+// StringMap runs a command that answers a hash.
+func (r *Redis) StringMap(command string, args ...any) map[string]string {
+	r.t.Helper()
+	m, err := redis.StringMap(r.Do(command, args...), nil)
+	if err != nil {
+		r.t.Fatalf("redis: %s: %v", command, err)
+	}
+	return m
+}
+
+// IntMap runs a command that answers a hash of numbers.
+func (r *Redis) IntMap(command string, args ...any) map[string]int {
+	r.t.Helper()
+	m, err := redis.IntMap(r.Do(command, args...), nil)
+	if err != nil {
+		r.t.Fatalf("redis: %s: %v", command, err)
+	}
+	return m
+}
+
+// Dump returns all that a key holds, as text.
+func (r *Redis) Dump(key string) string {
+	r.t.Helper()
+	switch kind := fmt.Sprint(r.Do("TYPE", key)); kind {
+	case "string":
+		return fmt.Sprintf("%s", r.Do("GET", key))
+	case "list":
+		return fmt.Sprint(r.Strings("LRANGE", key, 0, -1))
+	case "hash":
+		return fmt.Sprint(r.Strings("HGETALL", key))
+	case "set":
+		return fmt.Sprint(r.Strings("SMEMBERS", key))
+	case "zset":
+		return fmt.Sprint(r.Strings("ZRANGE", key, 0, -1))
+	case "none": // expired in between
+		return ""
+	default:
+		r.t.Fatalf("key %s is a %s", key, kind)
+		return ""
+	}
+}
+
+// FreePort finds a TCP port of loopback that nobody listens on.
+func FreePort(t T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("find a free port: %v", err)
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}

@@ -1,0 +1,84 @@
+package harness
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/evently/workers/internal/testkit"
+)
+
+// Patch changes one place of one file of the module, for a build alone. The file
+// itself is not touched, so that the product has no code for tests in it.
+type Patch struct {
+	File     string // from the folder of the module
+	Old, New string // Old must be there exactly once; "": New is a file more
+}
+
+// Overlay writes the patched copies into dir and returns the flags of "go build"
+// that put them in the place of the files.
+func Overlay(t testkit.T, dir string, patches ...Patch) []string {
+	t.Helper()
+	texts := map[string]string{}
+	for _, p := range patches {
+		path := filepath.Join(Root(t), p.File)
+		text, ok := texts[path]
+		if !ok && p.Old != "" {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatalf("overlay: %v", err)
+			}
+			text = string(data)
+		}
+		if p.Old == "" {
+			texts[path] = p.New
+			continue
+		}
+		if n := strings.Count(text, p.Old); n != 1 {
+			t.Fatalf("overlay: %s has %d times what is to be changed, want once:\n%s", p.File, n, p.Old)
+		}
+		texts[path] = strings.Replace(text, p.Old, p.New, 1)
+	}
+	replace := map[string]string{}
+	for path, text := range texts {
+		copied := filepath.Join(dir, strconv.Itoa(len(replace))+"-"+filepath.Base(path))
+		if err := os.WriteFile(copied, []byte(text), 0o600); err != nil {
+			t.Fatalf("overlay: %v", err)
+		}
+		replace[path] = copied
+	}
+	data, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatalf("overlay: %v", err)
+	}
+	file := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatalf("overlay: %v", err)
+	}
+	return []string{"-overlay", file}
+}
+
+// BuildCommit builds a program as it was at a commit of this repository.
+func BuildCommit(t testkit.T, dir, commit, pkg string) string {
+	t.Helper()
+	source := filepath.Join(dir, "source")
+	if err := os.Mkdir(source, 0o700); err != nil {
+		t.Fatalf("build %s: %v", commit, err)
+	}
+	archive := filepath.Join(dir, "source.tar")
+	out := filepath.Join(dir, "earlier")
+	for _, step := range [][]string{
+		{"git", "-C", Root(t), "archive", "--output", archive, commit},
+		{"tar", "-xf", archive, "-C", source},
+		{"go", "build", "-C", source, "-o", out, pkg},
+	} {
+		cmd := exec.CommandContext(t.Context(), step[0], step[1:]...)
+		if text, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("build %s, which takes a clone with its history: %v: %v\n%s", commit, cmd, err, text)
+		}
+	}
+	return out
+}

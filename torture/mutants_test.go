@@ -1,0 +1,91 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/evently/workers/internal/testkit"
+	"github.com/evently/workers/torture/harness"
+	"github.com/evently/workers/torture/rows"
+)
+
+// mutants are workers made worse on purpose, each with the row that must notice.
+var mutants = []struct {
+	name    string
+	row     string
+	fault   string // what the row says then
+	patches []harness.Patch
+}{
+	{
+		name: "leases are not renewed", row: "R11", fault: "each task to run once",
+		patches: []harness.Patch{{
+			File: "worker/redis/lease.go",
+			Old:  `	loops.Go(func() { b.every(ctx, b.renewInterval(), "renew leases", b.renew) })`,
+		}},
+	}, {
+		name: "acknowledged before the result is stored", row: "R32", fault: "every task done",
+		patches: []harness.Patch{{
+			File: "worker/redis/settle.go",
+			Old:  `	n, err := b.scriptInt(ctx, b.scripts.settle, 9,`,
+			New: `	if err := b.do(ctx, func(c redigo.Conn) error {
+		if _, err := c.Do("ZREM", b.keys.index, s.Delivery.Claim); err != nil {
+			return err
+		}
+		_, err := c.Do("HDEL", b.keys.unacked, s.Delivery.Claim)
+		return err
+	}); err != nil {
+		return err
+	}
+	s.Delivery.Claim = "" // as a message has that is acknowledged early
+	n, err := b.scriptInt(ctx, b.scripts.settle, 9,`,
+		}},
+	}, {
+		name: "popped first and entered as unacknowledged afterwards, as kombu does", row: "R6", fault: "every task done",
+		patches: []harness.Patch{{
+			File: "worker/redis/scripts/claim.lua",
+			Old: `  redis.call('ZADD', KEYS[2], unpack(index))
+  redis.call('HSET', KEYS[1], unpack(hash))`,
+		}, {
+			File: "worker/redis/claim.go",
+			Old:  `	b.choice.marks = c.marks`,
+			New: `	for _, d := range c.deliveries {
+		entry := append(append([]byte("["), d.Raw...), ` + "`,\"\",\"`" + `+d.Queue+` + "`\"]`" + `...)
+		if err := b.do(ctx, func(conn redigo.Conn) error {
+			if _, err := conn.Do("ZADD", b.keys.index, time.Now().Unix(), d.Claim); err != nil {
+				return err
+			}
+			_, err := conn.Do("HSET", b.keys.unacked, d.Claim, entry)
+			return err
+		}); err != nil {
+			return claimed{}, err
+		}
+	}
+	b.choice.marks = c.marks`,
+		}},
+	},
+}
+
+// TestMutants sees to it that the rows can fail.
+func TestMutants(t *testing.T) {
+	value := seed(t)
+	for _, m := range mutants {
+		t.Run(m.row, func(t *testing.T) {
+			dir := t.TempDir()
+			kind := harness.Ours(harness.Build(t, dir, "worse", harness.TestWorker, harness.Overlay(t, dir, m.patches...)...))
+			i := slices.IndexFunc(rows.All(), func(r harness.Row) bool { return r.ID == m.row })
+			begin := time.Now()
+			var figures string
+			faults := harness.Record(t.Context(), m.row, t.Output(), func(rec testkit.T) {
+				run := harness.NewRun(rec, kind, false, value)
+				rec.Cleanup(func() { figures = run.Figures() })
+				rows.All()[i].Run(run)
+			})
+			t.Logf("%s: %s in %s: %s", m.name, m.row, time.Since(begin).Round(time.Second), figures)
+			if !slices.ContainsFunc(faults, func(f string) bool { return strings.Contains(f, m.fault) }) {
+				t.Errorf("%s: %s found %q, want %q among it", m.name, m.row, faults, m.fault)
+			}
+		})
+	}
+}

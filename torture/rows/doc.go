@@ -1,0 +1,13 @@
+// Package rows has the rows of the torture, one file for each hazard.
+package rows
+
+import "github.com/evently/workers/torture/harness"
+
+// All returns the rows in the order of the table.
+func All() []harness.Row {
+	return []harness.Row{
+		killed, crashes, recovery, mixed, cuts, frozen, failover, refusals, stopping, etas, longTasks, fencing, clocks,
+		malformed, poison, misbehaving, results, priorities, backlog, operator, upgrade, full, soak,
+		sizes, harmless, forged,
+	}
+}

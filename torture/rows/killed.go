@@ -1,0 +1,58 @@
+package rows
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/evently/workers/internal/testkit"
+	"github.com/evently/workers/torture/harness"
+)
+
+// between draws a duration.
+func between(r *harness.Run, low, high time.Duration) time.Duration {
+	return low + time.Duration(r.Chance.Int64N(int64(high-low)))
+}
+
+func ms(d time.Duration) string { return d.Round(time.Millisecond).String() }
+
+// killed is R1.
+var killed = harness.Row{
+	ID:     "R1",
+	Goal:   "`kill -9` at random of one of two workers under load",
+	Mark:   "0 lost, every task has its right result, extra runs ≤ kills",
+	Celery: true,
+	Run: func(r *harness.Run) {
+		s := harness.NewStage(r)
+		kills := harness.Size(r, 10, 200)
+		low, high, visibility := 300*time.Millisecond, 900*time.Millisecond, 5*time.Second
+		if r.Kind.IsCelery() {
+			kills = harness.Size(r, 4, 30)
+			low, high = 1500*time.Millisecond, 3500*time.Millisecond // it takes that long to start
+		}
+		options := func(n int) harness.Options {
+			return harness.Options{Name: "w" + strconv.Itoa(n), Concurrency: 6, Visibility: visibility, OwnerTimeout: 5 * time.Second, Redeliveries: 50}
+		}
+		workers := []*testkit.Process{s.Start(options(0)), s.Start(options(1))}
+		s.Ready()
+		for range kills {
+			if s.Redis.Waiting(harness.Queue) < 300 {
+				s.Send(400, harness.Task{Seconds: 0.04})
+			}
+			testkit.Pause(s, between(r, low, high))
+			victim := r.Chance.IntN(2)
+			workers[victim].Kill()
+			workers[victim] = s.Start(options(victim))
+		}
+		a := s.Await(s.IDs, harness.Size(r, time.Minute, 3*time.Minute))
+		hit := s.Redis.Int("HLEN", "e2e:redelivered")
+		wrong := s.CheckNumbers()
+		s.Figure("%d kills, %d tasks, %d were in hand: %d lost, %d run twice", kills, a.Tasks, hit, a.Lost, a.Doubled)
+		s.Want(a.Lost == 0 && a.Done == a.Tasks && a.Failed == 0 && wrong == 0, "every task done and none lost: %s, %d wrong", a, wrong)
+		s.Want(a.Doubled <= kills, "at most one extra run for each of %d kills: %s", kills, a)
+		if !r.Kind.IsCelery() {
+			s.Want(hit >= kills/2, "the kills to hit busy workers: only %d tasks were redelivered", hit)
+			s.Want(len(s.DeadLetters()) == 0, "no dead letters, have %d", len(s.DeadLetters()))
+			s.Settled(30 * time.Second)
+		}
+	},
+}
