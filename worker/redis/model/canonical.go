@@ -2,6 +2,9 @@ package model
 
 import "bytes"
 
+// What is called for every state and touches nothing but that state, here and in
+// world.go, is not watched by the race detector: it would take most of the time.
+
 // renaming says which process, message and owner takes the place of which.
 type renaming struct {
 	procs  [maxProcs]uint8
@@ -46,6 +49,8 @@ func permutations(n int) (all [][]uint8) {
 }
 
 // canonical returns the one state that stands for all that are symmetric to s.
+//
+//go:norace
 func canonical(s *State, rs []renaming) State {
 	var gone ownerList
 	s.orphaned(&gone)
@@ -85,6 +90,8 @@ type ownerList struct {
 }
 
 // orphaned are the owners whose processes are gone.
+//
+//go:norace
 func (s *State) orphaned(l *ownerList) {
 	for o := range s.Owners {
 		if s.Owners[o].Used && s.process(uint8(o)) == nil {
@@ -96,6 +103,8 @@ func (s *State) orphaned(l *ownerList) {
 
 // withOwners numbers the owners: those of the processes in their new order, then
 // those that are gone, in one of their orders.
+//
+//go:norace
 func (s *State) withOwners(r renaming, gone *ownerList, order []uint8) renaming {
 	next := uint8(1)
 	var at [maxProcs]uint8
@@ -116,6 +125,8 @@ func (s *State) withOwners(r renaming, gone *ownerList, order []uint8) renaming 
 }
 
 // renamed returns s under other names.
+//
+//go:norace
 func (s *State) renamed(r renaming) State {
 	n := *s
 	n.Owners = [maxOwners]Owner{}
@@ -175,6 +186,8 @@ func (r *renaming) msgSet(set uint8) (out uint8) {
 }
 
 // encode writes s as bytes, to compare states by.
+//
+//go:norace
 func (s *State) encode(b []byte) []byte {
 	f := func(v bool) byte { return byte(flag(v)) }
 	b = append(b, s.Queue[:]...)

@@ -27,9 +27,12 @@ type edge struct {
 	fault bool
 }
 
-// Explore searches w, breadth first, to its end, or until most states were seen; 0
-// is no limit.
-func Explore(w World, most int) (*Graph, error) {
+// Explore searches w, breadth first, to its end.
+func Explore(w World) *Graph { return ExploreUntil(w, func(*Graph) bool { return false }) }
+
+// ExploreUntil searches w, breadth first, until enough says so or to its end. Only
+// what was searched to its end can be said to have none that is bad.
+func ExploreUntil(w World, enough func(*Graph) bool) *Graph {
 	g := &Graph{World: w, rs: w.symmetries(), Windows: map[Windows]Finding{}, Broken: map[string]Finding{}}
 	known := map[State]int32{}
 	kindOf := map[string]uint16{}
@@ -45,9 +48,9 @@ func Explore(w World, most int) (*Graph, error) {
 	start := w.Start()
 	add(canonical(&start, g.rs), -1)
 	for i := 0; i < len(g.states); i++ {
-		if most > 0 && len(g.states) > most {
+		if enough(g) {
 			g.out = append(g.out, make([][]edge, len(g.states)-len(g.out))...)
-			return g, fmt.Errorf("%s: more than %d states", w.Name, most)
+			return g
 		}
 		s := g.states[i]
 		var out []edge
@@ -66,7 +69,7 @@ func Explore(w World, most int) (*Graph, error) {
 		g.out = append(g.out, out)
 	}
 	g.checkEnds()
-	return g, nil
+	return g
 }
 
 // Finding is a move that shows something: from where, to where, and its kind.

@@ -90,7 +90,7 @@ func (g *gen) restoreOwner(p int) {
 		g.step(at(StepRestore, p).on(r.Owner).as("alive again"), func(n *State, _ *Move) { n.Procs[p].Recovery = Recovery{} })
 		return
 	}
-	g.step(at(StepRestore, p).on(r.Owner), func(n *State, _ *Move) {
+	g.step(at(StepRestore, p).on(r.Owner).as(both(r.Live)), func(n *State, _ *Move) {
 		for _, m := range newestFirst(r.Live, n.Claimed) {
 			g.robbed(n, m, false)
 			n.putBack(m, true)
@@ -100,6 +100,14 @@ func (g *gen) restoreOwner(p int) {
 			n.Procs[p].Recovery = Recovery{}
 		}
 	})
+}
+
+// both tells apart what gives two messages back: they have an order.
+func both(set uint8) string {
+	if bits.OnesCount8(set) == 2 {
+		return "both"
+	}
+	return ""
 }
 
 // dismiss is dismiss.lua.
@@ -142,7 +150,7 @@ func (g *gen) scan(p int) {
 	case scanLock:
 		g.list(p, func(n *State) Scan { return Scan{Step: scanRestore, Page: expired} })
 	case scanRestore:
-		g.step(at(StepRestore, p).as("by score"), func(n *State, _ *Move) {
+		g.step(at(StepRestore, p).as(joinVariant("by score", both(pr.Scan.Page))), func(n *State, _ *Move) {
 			for _, m := range newestFirst(pr.Scan.Page, n.Scored) {
 				g.robbed(n, m, false)
 				n.putBack(m, true)

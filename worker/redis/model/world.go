@@ -156,8 +156,8 @@ func (g *gen) lossy(st Step, change, lost func(n *State, mv *Move)) {
 }
 
 func joinVariant(a, b string) string {
-	if a == "" {
-		return b
+	if a == "" || b == "" {
+		return a + b
 	}
 	return a + ", " + b
 }
@@ -172,6 +172,8 @@ func (s Step) on(o uint8) Step { s.Owner = int(o); return s }
 func (s Step) as(variant string) Step { s.Variant = variant; return s }
 
 // process returns the process of an owner, nil when it is gone.
+//
+//go:norace
 func (s *State) process(o uint8) *Proc {
 	for i := range s.Procs {
 		if p := &s.Procs[i]; p.ours() && p.Owner == o && p.Life != Down {
@@ -182,6 +184,8 @@ func (s *State) process(o uint8) *Proc {
 }
 
 // tidy drops what makes no difference any more, so that equal states are the same.
+//
+//go:norace
 func (s *State) tidy() {
 	for i := range s.Procs {
 		p := &s.Procs[i]
@@ -221,6 +225,8 @@ func (s *State) tidy() {
 }
 
 // inWork reports whether a process still has m in its hands, or on a list.
+//
+//go:norace
 func (s *State) inWork(m uint8) bool {
 	for i := range s.Procs {
 		p := &s.Procs[i]
@@ -248,6 +254,8 @@ func flag(b bool) int {
 }
 
 // caughtUp reports whether nobody can take p for dead.
+//
+//go:norace
 func (s *State) caughtUp(p *Proc) bool {
 	if own := s.Owners[p.Owner]; own.Listed && own.Age >= old {
 		return false
@@ -261,6 +269,8 @@ func (s *State) caughtUp(p *Proc) bool {
 }
 
 // named reports whether a message is held by owner o, or a recovery is about it.
+//
+//go:norace
 func (s *State) named(o uint8) bool {
 	for i := range s.Msgs {
 		if s.Msgs[i].Place == Unacked && s.Msgs[i].Owner == o {
