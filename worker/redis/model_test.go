@@ -66,6 +66,7 @@ type replay struct {
 	at      int // step
 	before  model.State
 	after   model.State
+	found   reads // in Redis after the step
 	players [3]player
 	owners  [6]*Broker // by the number in the model
 	brokers []*Broker  // of processes that have ended too

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	redigo "github.com/gomodule/redigo/redis"
 
@@ -30,8 +31,10 @@ func (r *replay) message(raw []byte) message {
 }
 
 // unacked returns the messages that are unacknowledged, by claim or tag.
-func (r *replay) unacked() map[string]message {
-	entries, err := redigo.StringMap(r.do("HGETALL", "unacked"), nil)
+func (r *replay) unacked() map[string]message { return r.entries(r.do("HGETALL", "unacked")) }
+
+func (r *replay) entries(reply any) map[string]message {
+	entries, err := redigo.StringMap(reply, nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -46,8 +49,45 @@ func (r *replay) unacked() map[string]message {
 	return found
 }
 
+// reads are the commands of compare, and then their answers: all at once, as there
+// are many steps.
+type reads map[string]any
+
+func (r *replay) read() {
+	commands := [][]any{
+		{"TIME"}, {"LRANGE", "q", 0, -1}, {"HGETALL", "unacked"}, {"ZRANGE", "unacked_index", 0, -1, "WITHSCORES"},
+		{"ZRANGE", "_goworker.1.owners", 0, -1, "WITHSCORES"}, {"HLEN", "_goworker.1.dead"}, {"EXISTS", "unacked_mutex"},
+	}
+	for o := range r.after.Owners {
+		if r.after.Owners[o].Used {
+			commands = append(commands, []any{"HGET", "_goworker.1.owner." + r.owners[o].owner, "epoch"})
+		}
+	}
+	for m := range r.trace.World.Messages {
+		commands = append(commands, []any{"GET", "celery-task-meta-" + taskID(m)}, []any{"HGETALL", "_goworker.1.crashes." + taskID(m)})
+	}
+	for _, c := range commands {
+		if err := r.c.Send(c[0].(string), c[1:]...); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	answers, err := redigo.Values(r.c.Do(""))
+	if err != nil || len(answers) != len(commands) {
+		r.t.Fatalf("%d answers (%v)", len(answers), err)
+	}
+	r.found = reads{}
+	for i, c := range commands {
+		key := c[0].(string)
+		if len(c) > 1 {
+			key = c[1].(string)
+		}
+		r.found[key] = answers[i]
+	}
+}
+
 // compare holds the keys against the state that the model has reached.
 func (r *replay) compare() {
+	r.read()
 	r.compareQueue()
 	r.compareUnacked()
 	r.compareOwners()
@@ -57,16 +97,16 @@ func (r *replay) compare() {
 		dead += ones(map[bool]uint8{true: 1}[m.Dead])
 		r.compareResult(i, m)
 	}
-	if n, err := redigo.Int(r.do("HLEN", "_goworker.1.dead"), nil); n != dead || err != nil {
+	if n, err := redigo.Int(r.found["_goworker.1.dead"], nil); n != dead || err != nil {
 		r.errorf("%d dead letters, want %d (%v)", n, dead, err)
 	}
-	if n, err := redigo.Int(r.do("EXISTS", "unacked_mutex"), nil); n == 1 != (r.after.Mutex != 0) || err != nil {
+	if n, err := redigo.Int(r.found["unacked_mutex"], nil); n == 1 != (r.after.Mutex != 0) || err != nil {
 		r.errorf("mutex: %d, want %d (%v)", n, r.after.Mutex, err)
 	}
 }
 
 func (r *replay) compareQueue() {
-	raws, err := redigo.ByteSlices(r.do("LRANGE", "q", 0, -1), nil)
+	raws, err := redigo.ByteSlices(r.found["q"], nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -86,16 +126,16 @@ func (r *replay) compareQueue() {
 }
 
 func (r *replay) compareUnacked() {
-	found := r.unacked()
+	found := r.entries(r.found["unacked"])
+	scores := r.scores("unacked_index")
 	want := 0
 	for i := range r.trace.World.Messages {
 		if r.after.Msgs[i].Place == model.Unacked {
 			want++
 		}
 	}
-	n, err := redigo.Int(r.do("ZCARD", "unacked_index"), nil)
-	if len(found) != want || n != want || err != nil {
-		r.errorf("%d unacknowledged, %d in the index, want %d (%v)", len(found), n, want, err)
+	if len(found) != want || len(scores) != want {
+		r.errorf("%d unacknowledged, %d in the index, want %d", len(found), len(scores), want)
 		return
 	}
 	for field, got := range found {
@@ -107,7 +147,7 @@ func (r *replay) compareUnacked() {
 		case ours && owner != r.owners[m.Owner].owner, m.Python && field != tag(got.msg):
 			r.errorf("%s is held by %s, want owner %d", got.id, field, m.Owner)
 		}
-		if age := r.age("unacked_index", field); age != m.Age {
+		if age := r.age(scores[field]); age != m.Age {
 			r.errorf("lease of %s: %d ticks old, want %d", got.id, age, m.Age)
 		}
 		r.compareCrashes(got.id, field, m)
@@ -115,45 +155,46 @@ func (r *replay) compareUnacked() {
 }
 
 func (r *replay) compareCrashes(id, field string, m *model.Msg) {
-	n, err := redigo.Int(r.do("HGET", "_goworker.1.crashes."+id, "n"), nil)
-	claim, claimErr := redigo.String(r.do("HGET", "_goworker.1.crashes."+id, "claim"), nil)
-	none := errors.Is(err, redigo.ErrNil)
-	if none != (m.Crashes == 0) || !none && n != int(m.Crashes)-2 || (claimErr == nil && claim == field) != m.Counted {
-		r.errorf("runs of %s that did not end: %d, counted %q, want %d, %v (%v)", id, n, claim, int(m.Crashes)-2, m.Counted, err)
+	count, err := redigo.StringMap(r.found["_goworker.1.crashes."+id], nil)
+	want := ""
+	if m.Crashes > 0 {
+		want = strconv.Itoa(int(m.Crashes) - 2)
+	}
+	if err != nil || count["n"] != want || (count["claim"] == field) != m.Counted {
+		r.errorf("runs of %s that did not end: %v, want %q, counted %v (%v)", id, count, want, m.Counted, err)
 	}
 }
 
 // age is how many ticks a score is old.
-func (r *replay) age(key, member string) uint8 {
-	score, err := redigo.Float64(r.do("ZSCORE", key, member), nil)
-	if err != nil {
-		r.errorf("score of %s: %v", member, err)
-	}
-	return uint8(min((r.now()-score+replayTick/4)/replayTick, 2))
+func (r *replay) age(score float64) uint8 {
+	return uint8(min((r.seconds(r.found["TIME"])-score+replayTick/4)/replayTick, 2))
 }
 
-func (r *replay) compareOwners() {
-	listed, err := redigo.Strings(r.do("ZRANGE", "_goworker.1.owners", 0, -1), nil)
+func (r *replay) scores(key string) map[string]float64 {
+	scores, err := redigo.Float64Map(r.found[key], nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	return scores
+}
+
+func (r *replay) compareOwners() {
+	listed := r.scores("_goworker.1.owners")
 	for o := range r.after.Owners {
 		own := &r.after.Owners[o]
 		if !own.Used {
 			continue
 		}
 		b := r.owners[o]
-		i := slices.Index(listed, b.owner)
-		if i >= 0 != own.Listed {
-			r.errorf("owner %d: listed %v, want %v", o, i >= 0, own.Listed)
+		score, ok := listed[b.owner]
+		delete(listed, b.owner)
+		if ok != own.Listed {
+			r.errorf("owner %d: listed %v, want %v", o, ok, own.Listed)
 		}
-		if i >= 0 {
-			listed = slices.Delete(listed, i, i+1)
-			if age := r.age("_goworker.1.owners", b.owner); age != own.Age {
-				r.errorf("heartbeat of owner %d: %d ticks old, want %d", o, age, own.Age)
-			}
+		if age := r.age(score); ok && age != own.Age {
+			r.errorf("heartbeat of owner %d: %d ticks old, want %d", o, age, own.Age)
 		}
-		epoch, err := redigo.Int64(r.do("HGET", "_goworker.1.owner."+b.owner, "epoch"), nil)
+		epoch, err := redigo.Int64(r.found["_goworker.1.owner."+b.owner], nil)
 		switch known := !errors.Is(err, redigo.ErrNil); {
 		case known != (own.Key != 0):
 			r.errorf("owner %d: known %v, want %v", o, known, own.Key)
@@ -168,7 +209,7 @@ func (r *replay) compareOwners() {
 
 func (r *replay) compareResult(i int, m *model.Msg) {
 	want := map[model.Outcome]string{model.Success: protocol.StateSuccess, model.Failure: protocol.StateFailure}[m.Result]
-	value, err := redigo.Bytes(r.do("GET", "celery-task-meta-"+taskID(i)), nil)
+	value, err := redigo.Bytes(r.found["celery-task-meta-"+taskID(i)], nil)
 	if errors.Is(err, redigo.ErrNil) && want == "" {
 		return
 	}

@@ -198,8 +198,11 @@ func (r *replay) multi(commands ...[]any) {
 	r.do("EXEC")
 }
 
-func (r *replay) now() float64 {
-	t, err := redigo.Int64s(r.do("TIME"), nil)
+func (r *replay) now() float64 { return r.seconds(r.do("TIME")) }
+
+// seconds are the answer of TIME.
+func (r *replay) seconds(reply any) float64 {
+	t, err := redigo.Int64s(reply, nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
