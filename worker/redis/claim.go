@@ -282,26 +282,7 @@ func newestFirst(ds []worker.Delivery) []worker.Delivery {
 // goes back into its queue.
 func (b *Broker) register(ctx context.Context) error {
 	next := b.epoch.Load() + 1
-	info, err := thisProcess().encode()
-	if err != nil {
-		return err
-	}
-	err = b.do(ctx, func(c redigo.Conn) error {
-		if _, err := c.Do("HSET", b.keys.owner(b.owner), "epoch", next, "identity", info, "node", b.session.Node,
-			"timeout", b.cfg.OwnerTimeout.Seconds()); err != nil {
-			return err
-		}
-		if _, err := c.Do("EXPIRE", b.keys.owner(b.owner), 86400); err != nil {
-			return err
-		}
-		for _, q := range b.session.Queues {
-			if err := b.bindQueue(c, q); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := b.enrol(ctx, next); err != nil {
 		return err
 	}
 	if err := b.beat(ctx); err != nil {
@@ -315,6 +296,29 @@ func (b *Broker) register(ctx context.Context) error {
 	b.epoch.Store(next)
 	b.registered, b.suspect = true, false
 	return nil
+}
+
+// enrol tells Redis of this owner and of its epoch.
+func (b *Broker) enrol(ctx context.Context, epoch int64) error {
+	info, err := thisProcess().encode()
+	if err != nil {
+		return err
+	}
+	return b.do(ctx, func(c redigo.Conn) error {
+		if _, err := c.Do("HSET", b.keys.owner(b.owner), "epoch", epoch, "identity", info, "node", b.session.Node,
+			"timeout", b.cfg.OwnerTimeout.Seconds()); err != nil {
+			return err
+		}
+		if _, err := c.Do("EXPIRE", b.keys.owner(b.owner), 86400); err != nil {
+			return err
+		}
+		for _, q := range b.session.Queues {
+			if err := b.bindQueue(c, q); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // returnOrphans gives back what claims have taken whose answers got lost.

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -100,15 +101,20 @@ func (b *Broker) renew(ctx context.Context) error {
 		for _, claim := range chunk {
 			args = append(args, claim)
 		}
-		gone, err := redigo.Strings(b.script(ctx, b.scripts.renew, 3, args...))
-		if hasCode(err, "STALECLAIM") {
+		reply, err := redigo.Values(b.script(ctx, b.scripts.renew, 3, args...))
+		var known bool
+		var gone []string
+		if err == nil {
+			_, err = redigo.Scan(reply, &known, &gone)
+		}
+		if err != nil {
+			return fmt.Errorf("renew leases: %w", err)
+		}
+		if !known && len(gone) > 0 {
 			// The data of the server is gone, or an older one is back. What runs
 			// here may end; nobody else has it.
 			b.log.Warn("redis does not know this worker any more: it has lost data")
-			return nil
-		}
-		if err != nil {
-			return err
+			continue
 		}
 		for _, claim := range gone {
 			// What was settled while the script ran is gone by our own doing.

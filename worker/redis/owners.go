@@ -27,7 +27,7 @@ func (b *Broker) recoverOwners(ctx context.Context) error {
 			continue
 		}
 		done[owner] = true
-		if err := b.recoverOwner(ctx, owner); err != nil {
+		if err := b.recoverOwner(ctx, owner, slices.Contains(dead, owner)); err != nil {
 			return err
 		}
 	}
@@ -108,10 +108,14 @@ func (b *Broker) provenDead(ctx context.Context) ([]string, error) {
 	return dead, err
 }
 
-// recoverOwner gives back what a dead worker of our kind held.
-func (b *Broker) recoverOwner(ctx context.Context, owner string) error {
+// recoverOwner gives back what a dead worker of our kind held. One that is not
+// proven dead may come back at any time, in the middle of it too.
+func (b *Broker) recoverOwner(ctx context.Context, owner string, proven bool) error {
 	locked, err := b.lockRecovery(ctx, owner, "NX")
 	if err != nil || !locked {
+		return err
+	}
+	if fenced, err := b.fence(ctx, owner); err != nil || !fenced {
 		return err
 	}
 	claims, err := b.claimsOf(ctx, owner)
@@ -140,13 +144,31 @@ func (b *Broker) recoverOwner(ctx context.Context, owner string) error {
 	if moved < len(claims) {
 		return nil // it came back to life, or is not done yet
 	}
-	return b.do(ctx, func(c redigo.Conn) error {
-		if _, err := c.Do("ZREM", b.keys.owners, owner); err != nil {
-			return err
-		}
-		_, err := c.Do("DEL", b.keys.owner(owner))
-		return err
-	})
+	return b.dismiss(ctx, owner, proven)
+}
+
+// fence sees to it that a silent owner claims no more under its epoch, so that what
+// is listed after it is all. It reports whether the owner is still to be given up.
+func (b *Broker) fence(ctx context.Context, owner string) (bool, error) {
+	n, err := b.scriptInt(ctx, b.scripts.fence, 2, b.keys.owners, b.keys.owner(owner), owner, b.cfg.OwnerTimeout.Seconds())
+	if err != nil {
+		return false, fmt.Errorf("fence a silent worker: %w", err)
+	}
+	return n == 1, nil
+}
+
+// dismiss takes an owner off the list, unless it is back. What is known of one that
+// is not proven dead stays until it expires.
+func (b *Broker) dismiss(ctx context.Context, owner string, proven bool) error {
+	forget := "0"
+	if proven {
+		forget = "1"
+	}
+	_, err := b.script(ctx, b.scripts.dismiss, 2, b.keys.owners, b.keys.owner(owner), owner, b.cfg.OwnerTimeout.Seconds(), forget)
+	if err != nil {
+		return fmt.Errorf("dismiss a silent worker: %w", err)
+	}
+	return nil
 }
 
 // lockRecovery takes the lock around a recovery, or extends it.

@@ -2,6 +2,8 @@ package redis_test
 
 import (
 	"context"
+	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -77,5 +79,77 @@ func TestBrokerServesOneWorkerOnce(t *testing.T) {
 			t.Errorf("the first worker: %v", err)
 		}
 		done <- nil
+	}
+}
+
+// Who was given up while it was frozen hears that its messages are another's, and
+// not that the server has lost them. Nothing is claimed here meanwhile: a worker
+// whose slots are all taken does not.
+func TestFrozenOwnerHearsOfItsLoss(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	send(t, c, "q", "t", "[]")
+	cfg := redis.Config{URL: s.URL(0), OwnerTimeout: time.Second, VisibilityTimeout: 10 * time.Second}
+	frozen, heir := newConsumer(t, cfg), newConsumer(t, cfg)
+	d := frozen.claim(t, 1)[0]
+	heir.run(t)
+	owner, _, _ := strings.Cut(d.Claim, ":")
+	eventually(t, "it is given up", func() bool {
+		_, err := redigo.Float64(c.Do("ZSCORE", "_goworker.1.owners", owner))
+		return errors.Is(err, redigo.ErrNil) && count(t, c, "LLEN", "q") == 1
+	})
+	frozen.run(t)
+	eventually(t, "Lost is called", func() bool { return frozen.hasLost(d.Claim) })
+	if n := count(t, c, "TTL", "_goworker.1.owner."+owner); n <= 0 {
+		t.Errorf("what is known of it has the TTL %d", n)
+	}
+}
+
+// What is in the books under a claim is renewed, whether its owner is known or not,
+// and in the middle of a registration too.
+func TestLeaseIsRenewedWhateverIsKnownOfTheOwner(t *testing.T) {
+	for name, change := range map[string][]any{
+		"forgotten":                   {"DEL"},
+		"registers, or was given up":  {"HINCRBY", "epoch", 1},
+		"as it was in an older state": {"HINCRBY", "epoch", -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := redistest.Start(t)
+			c := s.Conn(0)
+			send(t, c, "q", "t", "[]")
+			holder := newConsumer(t, redis.Config{URL: s.URL(0), VisibilityTimeout: time.Second})
+			d := holder.claim(t, 1)[0]
+			owner, _, _ := strings.Cut(d.Claim, ":")
+			do(t, c, change[0].(string), append([]any{"_goworker.1.owner." + owner}, change[1:]...)...)
+			holder.run(t)
+			score := func() float64 { return must(redigo.Float64(c.Do("ZSCORE", "unacked_index", d.Claim)))(t) }
+			first := score()
+			eventually(t, "renewed for two visibility timeouts", func() bool { return score() > first+2 })
+			if holder.hasLost(d.Claim) {
+				t.Error("Lost is called")
+			}
+		})
+	}
+}
+
+// One that comes back in the middle of its recovery, and claims anew, is not
+// dismissed.
+func TestOwnerThatIsBackIsNotDismissed(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	w := newConsumer(t, redis.Config{URL: s.URL(0)})
+	w.claim(t, 1)
+	owner := must(redigo.Strings(c.Do("ZRANGE", "_goworker.1.owners", 0, 0)))(t)[0]
+	for _, script := range []string{"fence", "dismiss"} {
+		lib, src := must(os.ReadFile("scripts/lib.lua"))(t), must(os.ReadFile("scripts/"+script+".lua"))(t)
+		keysAndArgs := []any{2, "_goworker.1.owners", "_goworker.1.owner." + owner, owner, 15, "1"}
+		n, err := redigo.Int(c.Do("EVAL", append([]any{string(lib) + string(src)}, keysAndArgs...)...))
+		if n != 0 || err != nil {
+			t.Errorf("%s of one that is alive: %d, %v", script, n, err)
+		}
+	}
+	if count(t, c, "ZCARD", "_goworker.1.owners") != 1 || must(redigo.String(c.Do("HGET", "_goworker.1.owner."+owner, "epoch")))(t) != "1" {
+		t.Error("it is not what it was")
 	}
 }

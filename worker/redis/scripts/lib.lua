@@ -5,6 +5,12 @@ local function now()
   return string.format('%d.%06d', t[1], t[2])
 end
 
+-- beats tells whether an owner has said in time that it lives.
+local function beats(owners, owner, timeout)
+  local seen = redis.call('ZSCORE', owners, owner)
+  return seen and tonumber(seen) > now() - tonumber(timeout)
+end
+
 -- succeeded tells whether the result under key is SUCCESS. Every known writer
 -- begins with the status, so that the value need not be read as a whole.
 local function succeeded(key)

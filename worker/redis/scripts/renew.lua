@@ -1,12 +1,13 @@
--- Renews the leases of claims; returns those that are not ours any more.
+-- Renews the leases of claims. What is in the books under a claim is its owner's,
+-- whatever else is known.
 -- KEYS: unacked, unacked_index, owner
 -- ARGV: epoch, claims
--- A server that has forgotten the owner has lost its data, and nobody has taken
--- over what we hold.
-if redis.call('HGET', KEYS[3], 'epoch') ~= ARGV[1] then
-  return redis.error_reply('STALECLAIM the owner is not known')
-end
+-- Returns 1 if the owner is known, else 0, and the claims that are not ours any more.
+-- A server that has forgotten the owner has lost its data, and nobody has taken over
+-- what we hold. A newer epoch is that of a registration that is not done yet, or of
+-- a peer that has given the owner up.
 local t = now()
+local epoch = redis.call('HGET', KEYS[3], 'epoch')
 local scores, gone = {}, {}
 for i = 2, #ARGV do
   if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 1 then
@@ -19,4 +20,4 @@ end
 if #scores > 0 then
   redis.call('ZADD', KEYS[2], 'XX', unpack(scores))
 end
-return gone
+return {epoch and tonumber(epoch) >= tonumber(ARGV[1]) and 1 or 0, gone}

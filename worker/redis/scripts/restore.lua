@@ -7,11 +7,8 @@
 --       dead raw, dead meta, claim on the chord that it is a member of ("" for
 --       none), number of lists, lists
 -- Returns the numbers of those that went back and of those that are dead letters.
-if ARGV[1] ~= '' then
-  local seen = redis.call('ZSCORE', KEYS[3], ARGV[1])
-  if seen and tonumber(seen) > now() - tonumber(ARGV[2]) then
-    return {0, 0}
-  end
+if ARGV[1] ~= '' and beats(KEYS[3], ARGV[1], ARGV[2]) then
+  return {0, 0}
 end
 local back, dead = 0, 0
 local i = 5
