@@ -48,6 +48,7 @@ var cuts = harness.Row{
 			d, ok := s.Recovers(time.Minute)
 			s.Want(ok, "to work again after %s", what)
 			if w.Ended() {
+				s.Figure("exits after %s", what)
 				s.Fatalf("the worker has ended after %s", what)
 			}
 			return d
