@@ -74,7 +74,7 @@ func stopTwice(r *harness.Run) {
 // stopBusy stops workers again and again while they are busy.
 func stopBusy(r *harness.Run) {
 	s := harness.NewStage(r)
-	stops := harness.Size(r, 4, 50)
+	stops := harness.Size(r, 3, 50)
 	if r.Kind.IsCelery() {
 		stops = harness.Size(r, 2, 10)
 	}
