@@ -69,8 +69,8 @@ torture-short: ## the short forms of the torture and its mutants, see docs/relia
 	@go test -race -count=1 -timeout 12m -v ./torture | grep -vE '^ *=== '
 
 .PHONY: torture
-torture: setup ## our worker and Celery's while things break; all ROWS write docs/reliability.md
-	@go run ./torture $(if $(ROWS),-rows $(ROWS),-document docs/reliability.md) $(if $(SEED),-seed $(SEED))
+torture: setup ## our worker and Celery's while things break, all ROWS or some; writes docs/reliability.md
+	@go run ./torture -document docs/reliability.md $(if $(ROWS),-rows $(ROWS)) $(if $(SEED),-seed $(SEED))
 
 .PHONY: selection
 selection: ## a selection of Celery's own tests against our worker

@@ -100,6 +100,21 @@ func TestTable(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
+	// A later run of one row leaves the others alone.
+	later := table
+	later.Seed, later.Lines = 8, []harness.Line{{Row: harness.Row{ID: "R2"}, Ours: &harness.Outcome{Figures: "works"}}}
+	if err := later.Replace(file); err != nil {
+		t.Fatal(err)
+	}
+	text2, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| R1 | a", "yes | 7 |\n| R2 |  |  | works | – | yes | 8 |\n"} {
+		if !strings.Contains(string(text2), want) {
+			t.Errorf("later: no %q in\n%s", want, text2)
+		}
+	}
 	if strings.Contains(string(text), "old") {
 		t.Errorf("the old table is still there:\n%s", text)
 	}

@@ -96,7 +96,7 @@ var upgrade = harness.Row{
 		kinds := []harness.Kind{old, r.Kind}
 		workers := []*testkit.Process{s.StartKind(kinds[0], options("w0")), s.StartKind(kinds[1], options("w1"))}
 		s.Ready()
-		kills := harness.Size(r, 6, 60)
+		kills := harness.Size(r, 5, 60)
 		for n := range kills {
 			if s.Redis.Waiting(harness.Queue) < 200 {
 				s.Send(300, harness.Task{Seconds: 0.05})

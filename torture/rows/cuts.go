@@ -48,10 +48,14 @@ var cuts = harness.Row{
 			d, ok := s.Recovers(time.Minute)
 			s.Want(ok, "to work again after %s", what)
 			if w.Ended() {
+				s.Figure("exits after %s", what)
 				s.Fatalf("the worker has ended after %s", what)
 			}
 			return d
 		}
+		// Of the few of the short form p95 is the worst, on a machine that tests other
+		// things meanwhile.
+		mark := harness.Size(r, 2*time.Second, time.Second)
 		var after []time.Duration
 		for range rounds {
 			s.Redis.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -63,7 +67,7 @@ var cuts = harness.Row{
 			after = append(after, recovers("a cut answer"))
 		}
 		s.Figure("%d cuts: p95 %s, worst %s", len(after), ms(percentile(after, 95)), ms(slices.Max(after)))
-		s.Want(percentile(after, 95) < time.Second, "p95 < 1s after cuts")
+		s.Want(percentile(after, 95) < mark, "p95 < %s after cuts", mark)
 
 		// Under load: something is always on its way when Redis dies.
 		after = nil
@@ -77,7 +81,7 @@ var cuts = harness.Row{
 			after = append(after, recovers("a restart"))
 		}
 		s.Figure("%d restarts: p95 %s, worst %s", restarts, ms(percentile(after, 95)), ms(slices.Max(after)))
-		s.Want(percentile(after, 95) < time.Second, "p95 < 1s after restarts")
+		s.Want(percentile(after, 95) < mark, "p95 < %s after restarts", mark)
 
 		set(s, proxy.Refuse)
 		testkit.Pause(s, outage)

@@ -33,6 +33,11 @@ var operator = harness.Row{
 		for range bad {
 			s.Redis.Do("PUBLISH", "/0.celery.pidbox", badControl(r))
 		}
+		s.Recovers(20 * time.Second) // by then it has seen them
+		if w.Ended() {
+			s.Figure("exits on malformed control messages")
+			s.Fatalf("the worker has ended")
+		}
 		host, err := os.Hostname()
 		if err != nil {
 			s.Fatalf("%v", err)

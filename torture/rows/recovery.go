@@ -19,7 +19,7 @@ var recovery = harness.Row{
 	Celery: true,
 	Run: func(r *harness.Run) {
 		visibility := 10 * time.Second
-		owner := harness.Size(r, 3*time.Second, 15*time.Second)
+		owner := harness.Size(r, 2*time.Second, 15*time.Second)
 		options := func(name string) harness.Options {
 			return harness.Options{Name: name, Concurrency: 8, Visibility: time.Hour, OwnerTimeout: owner, Redeliveries: 10}
 		}

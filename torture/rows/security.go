@@ -68,7 +68,7 @@ func hostileMessages(r *harness.Run) []seed {
 	}
 	var bomb bytes.Buffer
 	z := zlib.NewWriter(&bomb)
-	if _, err := io.CopyN(z, zeros{}, 256<<20); err != nil || z.Close() != nil {
+	if _, err := io.CopyN(z, zeros{}, 32<<20); err != nil || z.Close() != nil {
 		r.Fatalf("bomb: %v", err)
 	}
 	wide := `[[` + strings.TrimSuffix(strings.Repeat("1,", 400_000), ",") + `], {}, {}]`

@@ -22,6 +22,9 @@ var etas = harness.Row{
 		s := harness.NewStage(r)
 		visibility := harness.Size(r, 2*time.Second, 10*time.Second)
 		wait := harness.Size(r, 9*time.Second, 60*time.Second)
+		if r.Kind.IsCelery() && r.Long {
+			wait = 150 * time.Second // it looks for what has expired every 100 s or so
+		}
 		options := func(name string) harness.Options {
 			return harness.Options{Name: name, Concurrency: 4, Visibility: visibility, OwnerTimeout: 2 * time.Second}
 		}
@@ -34,7 +37,7 @@ var etas = harness.Row{
 		s.Ready()
 		eta := time.Now().Add(wait)
 		ids := s.Send(tasks, harness.Task{ETA: eta})
-		testkit.Eventually(s, wait/2, "all tasks are held", func() bool { return s.Redis.Int("HLEN", "unacked") == tasks })
+		testkit.Eventually(s, 2*wait/3, "all tasks are held", func() bool { return s.Redis.Int("HLEN", "unacked") == tasks })
 		if !r.Kind.IsCelery() {
 			testkit.Pause(s, wait/3)
 			workers[0].Kill()
@@ -105,12 +108,15 @@ var longTasks = harness.Row{
 		tasks := harness.Size(r, 16, 50)
 		visibility := harness.Size(r, 2*time.Second, 5*time.Second)
 		seconds := harness.Size(r, 7.0, 30.0)
+		if r.Kind.IsCelery() && r.Long {
+			tasks, seconds = 8, 150 // it looks for what has expired every 100 s or so
+		}
 		for n := range 2 {
 			s.Start(harness.Options{Name: "w" + strconv.Itoa(n), Concurrency: tasks, Visibility: visibility})
 		}
 		s.Ready()
 		ids := s.Send(tasks, harness.Task{Name: "e2e.mail", Seconds: seconds})
-		s.Await(ids, harness.Size(r, 12*time.Second, time.Minute))
+		s.Await(ids, time.Duration(seconds*float64(time.Second))+harness.Size(r, 5*time.Second, time.Minute))
 		testkit.Pause(s, visibility+time.Second)
 		if r.Kind.IsCelery() {
 			// What it has delivered again runs as long as the first.

@@ -57,7 +57,7 @@ type Broker struct {
 
 	peekers   peekers
 	ready     chan struct{} // a message may be waiting
-	polling   bool          // the server cannot block without taking
+	pollUntil time.Time     // until then the server cannot block without taking
 	pollMu    sync.Mutex
 	waitFault atomic.Pointer[error] // why waiting did not work, to be told once
 

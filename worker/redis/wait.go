@@ -12,7 +12,7 @@ import (
 // Wait implements [worker.Broker].
 func (b *Broker) Wait(ctx context.Context) error {
 	b.pollMu.Lock()
-	polling := b.polling
+	polling := time.Now().Before(b.pollUntil)
 	b.pollMu.Unlock()
 	wait := blockTime
 	if polling {
@@ -157,12 +157,17 @@ func (p *peeker) peek(ctx context.Context, c redigo.Conn, g *generation) (found 
 	return true, nil
 }
 
+// pollSpell is the number of looks by polling after which BLMOVE is tried again:
+// what was missing may have been a right, or the server another one.
+const pollSpell = 300
+
 // fallBack turns to polling, on a server without BLMOVE (before Redis 6.2).
 func (b *Broker) fallBack() {
 	b.pollMu.Lock()
 	defer b.pollMu.Unlock()
-	if !b.polling {
-		b.polling = true
+	first := b.pollUntil.IsZero()
+	b.pollUntil = time.Now().Add(pollSpell * b.cfg.PollInterval)
+	if first {
 		b.log.Info("the server does not let us wait with BLMOVE (Redis 6.2 and newer do): queues are polled", "interval", b.cfg.PollInterval)
 	}
 }
