@@ -182,8 +182,8 @@ func (s server) latency(ctx context.Context, w contender, n int) (f figures, err
 	if err := results.PSubscribe("celery-task-meta-*"); err != nil {
 		return f, err
 	}
-	if r := results.ReceiveWithTimeout(5 * time.Second); r == nil {
-		return f, fmt.Errorf("subscribe: no answer")
+	if err, failed := results.ReceiveWithTimeout(5 * time.Second).(error); failed {
+		return f, fmt.Errorf("subscribe: %w", err)
 	}
 	var took []time.Duration
 	for i := range n + n/10 {

@@ -50,7 +50,8 @@ type Broker struct {
 	brokenAt   time.Time // a list that cannot be read was told of
 	ahead      string    // key of the list that the next claim is expected to be filled from
 
-	finisher finisher // of deliveries
+	finisher  finisher // of deliveries
+	announcer *announcer
 
 	outMu sync.Mutex
 	out   map[string]struct{} // claims that we answer for
@@ -93,6 +94,7 @@ func New(cfg Config) (*Broker, error) {
 	}
 	b.conns = b.newGeneration()
 	b.listener = newListener(b)
+	b.announcer = newAnnouncer()
 	return b, nil
 }
 

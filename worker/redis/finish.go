@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
 
@@ -24,6 +25,7 @@ type finishing struct {
 	claim, key string // key of the result; "" for none
 	value      []byte
 	success    bool
+	followed   bool // another task, so that nobody may have subscribed yet
 
 	led  bool          // it is asked to lead; under finisher.mu
 	lead chan struct{} // closed then
@@ -31,8 +33,8 @@ type finishing struct {
 }
 
 type finished struct {
-	held bool
-	err  error
+	held, unheard bool
+	err           error
 }
 
 // finisher ends deliveries together that end at the same time: while one round
@@ -82,6 +84,9 @@ func (f *finishing) end(b *Broker, r finished) error {
 	b.forget(f.claim)
 	if !r.held {
 		return worker.ErrLost
+	}
+	if r.unheard && f.followed {
+		b.announcer.add(unheard{key: f.key, value: f.value, since: time.Now()})
 	}
 	return nil
 }
@@ -148,7 +153,7 @@ func (b *Broker) leadFinish(ctx context.Context) {
 	for i, f := range batch {
 		r := finished{err: err}
 		if err == nil {
-			r.held = held[i] == 1
+			r.held, r.unheard = held[i] > 0, held[i] == 2
 		}
 		f.done <- r
 	}

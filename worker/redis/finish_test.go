@@ -237,3 +237,41 @@ func TestBacklogWithBadOnes(t *testing.T) {
 		}
 	}
 }
+
+// Who subscribes a moment after a result was announced hears of it all the same, when
+// it is that of a task that follows another.
+func TestLateListener(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	w := newConsumer(t, redis.Config{URL: s.URL(0)})
+	w.run(t)
+	for i := range 2 {
+		send(t, c, "q", "t", "[]")
+		d := w.claim(t, 1)[0]
+		st := succeeds(d, "1")
+		if st.Result.ParentID = ""; i == 1 {
+			st.Result.ParentID = "parent"
+		}
+		if err := settled(w.Settle(t.Context(), st)); err != nil {
+			t.Fatal(err)
+		}
+		sub := redigo.PubSubConn{Conn: s.Conn(0)}
+		if err := sub.Subscribe("celery-task-meta-" + st.Result.TaskID); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for got == nil || len(got) < 2 {
+			m := sub.ReceiveWithTimeout(1500 * time.Millisecond)
+			if message, ok := m.(redigo.Message); ok {
+				got = append(got, string(message.Data))
+			} else if _, failed := m.(error); failed {
+				break
+			} else {
+				got = append(got, "subscribed")
+			}
+		}
+		if heard := len(got) == 2; heard != (i == 1) {
+			t.Errorf("a task that follows another: %v; heard %q", i == 1, got)
+		}
+	}
+}

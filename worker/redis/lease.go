@@ -17,6 +17,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		loops.Go(func() { b.every(ctx, followInterval, "ask the Sentinels", b.follow) })
 	}
 	loops.Go(func() { b.once(ctx, "look at the server", b.advise) })
+	loops.Go(func() { b.announce(ctx) })
 	loops.Go(func() { b.every(ctx, b.renewInterval(), "renew leases", b.renew) })
 	loops.Go(func() { b.every(ctx, b.cfg.OwnerTimeout/5, "keep up the heartbeat", b.beat) })
 	// Apart from the heartbeat: giving back what a dead worker held takes its time,

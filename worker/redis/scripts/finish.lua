@@ -4,7 +4,8 @@
 --       for none
 -- ARGV: result expires, then for each delivery: claim, result value ("" for none),
 --       "1" for a SUCCESS
--- Returns for each delivery 0 when the claim is not ours any more, else 1.
+-- Returns for each delivery 0 when the claim is not ours any more, else 1, or 2 when
+-- nobody was there to hear of its result.
 local n, expires = #KEYS - 2, tonumber(ARGV[1])
 local held, acknowledged, results = {}, {}, {}
 for i = 1, n do
@@ -38,7 +39,9 @@ if #results > 0 then
       else
         redis.call('SET', keys[j], value)
       end
-      redis.call('PUBLISH', keys[j], value)
+      if redis.call('PUBLISH', keys[j], value) == 0 and held[i] == 1 then
+        held[i] = 2
+      end
     end
   end
 end
