@@ -26,7 +26,7 @@ build: ## build ./evently-workers, static, as the image has it
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o evently-workers .
 
 .PHONY: test
-test: setup lint vuln unit e2e torture-short selection ## everything: install what is missing, lint, all tests with the race detector
+test: setup lint vuln unit e2e selection ## everything: install what is missing, lint, all tests with the race detector
 
 .PHONY: setup
 setup: ## install what the tests need (as root), or say what to install
@@ -54,7 +54,7 @@ vuln: ## known vulnerabilities, if their database can be reached
 
 .PHONY: unit
 unit: ## tests of the packages, with the race detector
-	@go test -race -timeout 8m $$(go list ./... | grep -vE '/e2e|/torture$$')
+	@go test -race -timeout 12m $$(go list ./... | grep -vE '/e2e|/torture$$')
 	go -C worker/oteltrace test -race -timeout 3m ./...
 
 .PHONY: e2e
@@ -65,7 +65,7 @@ e2e: ## the built program against real Redis, PostgreSQL, SMTP and Python Celery
 	go test -race -timeout 2m ./...
 
 .PHONY: torture-short
-torture-short: ## the short forms of the torture and its mutants, see docs/reliability.md
+torture-short: setup ## the short forms of the torture and its mutants; six minutes, see docs/reliability.md
 	@go test -race -count=1 -timeout 12m -v ./torture | grep -vE '^ *=== '
 
 .PHONY: torture
