@@ -260,7 +260,7 @@ func TestLateListener(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		for got == nil || len(got) < 2 {
+		for len(got) < 2 {
 			m := sub.ReceiveWithTimeout(1500 * time.Millisecond)
 			if message, ok := m.(redigo.Message); ok {
 				got = append(got, string(message.Data))
