@@ -45,7 +45,7 @@ func TestCrafted(t *testing.T) {
 		}
 		c := crafted{name: record.Name, id: uuid.NewString(), raw: record.Raw}
 		// Many were recorded under one task id; here each needs its own result.
-		var m message
+		var m struct{ Headers struct{ ID string } } // no more: the rest is crafted
 		if json.Unmarshal([]byte(c.raw), &m) == nil && m.Headers.ID != "" {
 			c.raw = strings.ReplaceAll(c.raw, m.Headers.ID, c.id)
 		}

@@ -164,7 +164,7 @@ func TestFlower(t *testing.T) {
 	}
 
 	w, ok := f.worker(name)
-	if !ok || w.Stats.Pool.MaxConcurrency != 2 || w.Stats.Total["e2e.add"] != 21 || len(w.Queues) != 1 || w.Queues[0].Name != queue || len(w.Registered) != 4 {
+	if !ok || w.Stats.Pool.MaxConcurrency != 2 || w.Stats.Total["e2e.add"] != 21 || len(w.Queues) != 1 || w.Queues[0].Name != queue || !slices.Contains(w.Registered, "e2e.add") {
 		t.Errorf("our worker is shown as %+v", w)
 	}
 	answer := func(path string, form url.Values, want string) {

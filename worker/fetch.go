@@ -27,7 +27,7 @@ func (w *Worker) fetch(ctx, store context.Context) {
 			w.mingle(store)
 		}
 		room := w.room()
-		if room == 0 || w.pool.stocked(w.window()) {
+		if room == 0 {
 			w.consuming.full(w.now())
 			select {
 			case <-ctx.Done():
@@ -68,9 +68,6 @@ func (w *Worker) refused(ctx context.Context, pause *retryPause, err error) {
 	pause.sleep(ctx)
 }
 
-// window is the number of messages that are held when there are enough.
-func (w *Worker) window() int { return w.pool.size() * w.cfg.PrefetchMultiplier }
-
 // room is the number of messages that may be claimed now.
 func (w *Worker) room() int {
 	if w.cfg.ETATaskLimit > 0 && w.eta.len() >= w.cfg.ETATaskLimit {
@@ -79,7 +76,7 @@ func (w *Worker) room() int {
 	if w.deaf() {
 		return 0
 	}
-	window := w.window()
+	window := w.pool.size() * w.cfg.PrefetchMultiplier
 	// What a rate limit holds back shall not keep other tasks from running; there
 	// is a second window for it.
 	limited := max(0, w.limits.len()-window)

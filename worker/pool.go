@@ -153,15 +153,6 @@ func (p *pool) peakRunning() int {
 	return peak
 }
 
-// stocked reports whether all slots are busy and at least half of what a window
-// holds for them is still there: a claim of many costs little more than a claim of
-// one.
-func (p *pool) stocked(window int) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.active) >= p.slots && len(p.ready) > (window-p.slots)/2
-}
-
 // size is the number of slots.
 func (p *pool) size() int {
 	p.mu.Lock()
