@@ -27,8 +27,7 @@ type finishing struct {
 	success    bool
 	followed   bool // another task, so that nobody may have subscribed yet
 
-	led  bool          // it is asked to lead; under finisher.mu
-	lead chan struct{} // closed then
+	lead chan struct{} // closed when it is asked to lead; under finisher.mu
 	done chan finished // capacity 1
 }
 
@@ -59,10 +58,8 @@ func (b *Broker) finish(ctx context.Context, f *finishing) error {
 	q := &b.finisher
 	q.mu.Lock()
 	q.waiting = append(q.waiting, f)
-	if !q.leading {
-		q.leading = true
-		f.led = true
-		close(f.lead)
+	if !q.leading { // then nobody else waits
+		q.pass()
 	}
 	q.mu.Unlock()
 	select {
@@ -98,8 +95,10 @@ func (q *finisher) leave(f *finishing) {
 	defer q.mu.Unlock()
 	if i := slices.Index(q.waiting, f); i >= 0 {
 		q.waiting = slices.Delete(q.waiting, i, i+1)
-		if f.led {
+		select {
+		case <-f.lead:
 			q.pass()
+		default:
 		}
 	}
 }
@@ -108,7 +107,6 @@ func (q *finisher) leave(f *finishing) {
 func (q *finisher) pass() {
 	q.leading = len(q.waiting) > 0
 	if q.leading {
-		q.waiting[0].led = true
 		close(q.waiting[0].lead)
 	}
 }

@@ -25,9 +25,9 @@ func succeeds(d worker.Delivery, value string) worker.Settlement {
 	return worker.Settlement{Delivery: d, Result: &protocol.Result{TaskID: env.ID, Status: protocol.StateSuccess, Result: protocol.Raw(value), DateDone: time.Now()}}
 }
 
-// Deliveries that end at the same time end in few round trips, each in its own way.
-func TestManyEndTogether(t *testing.T) {
-	const n = 300
+// claimed starts a server and a consumer that holds n messages.
+func claimed(t *testing.T, n int) (redigo.Conn, *consumer, []worker.Delivery) {
+	t.Helper()
 	s := redistest.Start(t)
 	c := s.Conn(0)
 	for range n {
@@ -36,8 +36,15 @@ func TestManyEndTogether(t *testing.T) {
 	w := newConsumer(t, redis.Config{URL: s.URL(0)})
 	var ds []worker.Delivery
 	for len(ds) < n {
-		ds = append(ds, w.claim(t, 100)...)
+		ds = append(ds, w.claim(t, min(n, 100))...)
 	}
+	return c, w, ds
+}
+
+// Deliveries that end at the same time end in few round trips, each in its own way.
+func TestManyEndTogether(t *testing.T) {
+	const n = 300
+	c, w, ds := claimed(t, n)
 	ids := make([]string, n)
 	for i, d := range ds {
 		ids[i] = must(protocol.ParseEnvelope(d.Raw))(t).ID
@@ -113,13 +120,7 @@ func TestManyEndTogether(t *testing.T) {
 // it to lead them.
 func TestLeaderGivesUp(t *testing.T) {
 	const n = 40
-	s := redistest.Start(t)
-	c := s.Conn(0)
-	for range n {
-		send(t, c, "q", "t", "[]")
-	}
-	w := newConsumer(t, redis.Config{URL: s.URL(0)})
-	ds := w.claim(t, n)
+	c, w, ds := claimed(t, n)
 	do(t, c, "CLIENT", "PAUSE", 700, "ALL")
 	errs := make([]error, n)
 	var all sync.WaitGroup
@@ -149,13 +150,7 @@ func TestLeaderGivesUp(t *testing.T) {
 // works.
 func TestTogetherRefused(t *testing.T) {
 	const n = 20
-	s := redistest.Start(t)
-	c := s.Conn(0)
-	for range n {
-		send(t, c, "q", "t", "[]")
-	}
-	w := newConsumer(t, redis.Config{URL: s.URL(0)})
-	ds := w.claim(t, n)
+	c, w, ds := claimed(t, n)
 	do(t, c, "CONFIG", "SET", "maxmemory", 1)
 	settle := func() (failed int) {
 		errs := make([]error, n)
@@ -245,12 +240,13 @@ func TestLateListener(t *testing.T) {
 	c := s.Conn(0)
 	w := newConsumer(t, redis.Config{URL: s.URL(0)})
 	w.run(t)
-	for i := range 2 {
+	for i, parent := range []string{"", "parent", "parent"} {
 		send(t, c, "q", "t", "[]")
 		d := w.claim(t, 1)[0]
 		st := succeeds(d, "1")
-		if st.Result.ParentID = ""; i == 1 {
-			st.Result.ParentID = "parent"
+		st.Result.ParentID = parent
+		if i == 2 { // track_started
+			do(t, c, "SET", "celery-task-meta-"+st.Result.TaskID, `{"status": "STARTED"}`)
 		}
 		if err := settled(w.Settle(t.Context(), st)); err != nil {
 			t.Fatal(err)
@@ -270,8 +266,8 @@ func TestLateListener(t *testing.T) {
 				got = append(got, "subscribed")
 			}
 		}
-		if heard := len(got) == 2; heard != (i == 1) {
-			t.Errorf("a task that follows another: %v; heard %q", i == 1, got)
+		if heard := len(got) == 2; heard != (parent != "") {
+			t.Errorf("task %d with the parent %q: heard %q", i, parent, got)
 		}
 	}
 }

@@ -59,13 +59,7 @@ func (b *Broker) Listen(ctx context.Context, l worker.Listening) error {
 		} else {
 			b.log.Debug("listening for remote control ended, will try again", "error", err)
 		}
-		t := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-		case <-t.C:
-		}
-		t.Stop()
-		pause = min(2*pause, lastPause)
+		rest(ctx, &pause)
 	}
 	b.unbind(l)
 	return nil

@@ -113,7 +113,7 @@ func (p *peeker) run(ctx context.Context) {
 			// The claim that follows may work all the same, and find nothing: a
 			// server that is full answers to those who only ask. Without a pause
 			// that would be a loop.
-			if !p.rest(ctx, &pause) {
+			if !rest(ctx, &pause) {
 				return
 			}
 			p.b.waitFault.Store(&err)
@@ -122,14 +122,14 @@ func (p *peeker) run(ctx context.Context) {
 	}
 }
 
-// firstPause and lastPause bound the backoff of a peeker that is refused.
+// firstPause and lastPause bound the backoff of whoever is refused.
 const (
 	firstPause = 20 * time.Millisecond
 	lastPause  = time.Second
 )
 
-// rest waits and reports whether ctx is still alive.
-func (p *peeker) rest(ctx context.Context, pause *time.Duration) bool {
+// rest waits for about *pause, which doubles, and reports whether ctx is still alive.
+func rest(ctx context.Context, pause *time.Duration) bool {
 	t := time.NewTimer(*pause/2 + rand.N(*pause/2+1))
 	defer t.Stop()
 	*pause = min(2**pause, lastPause)

@@ -30,18 +30,9 @@ if #results > 0 then
   end
   fresh = fresh and redis.call('EXISTS', unpack(keys)) == 0
   for j, i in ipairs(results) do
-    local value = ARGV[3 * i]
-    if not fresh then
-      store(keys[j], value, expires)
-    else
-      if expires > 0 then
-        redis.call('SETEX', keys[j], expires, value)
-      else
-        redis.call('SET', keys[j], value)
-      end
-      if redis.call('PUBLISH', keys[j], value) == 0 and held[i] == 1 then
-        held[i] = 2
-      end
+    local write = fresh and put or store
+    if write(keys[j], ARGV[3 * i], expires) == 0 and held[i] == 1 then
+      held[i] = 2
     end
   end
 end

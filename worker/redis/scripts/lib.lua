@@ -26,21 +26,26 @@ local function succeeded(key)
   return ok and type(value) == 'table' and value.status == 'SUCCESS'
 end
 
--- store writes a result and tells those who wait for it, unless SUCCESS is
--- there already: nothing may replace that. The channel has the name of the key.
--- A key that holds something else stays as it is: the id of a task is the
--- producer's choice, and one message must not stop the others.
-local function store(key, value, expires)
-  local kind = redis.call('TYPE', key).ok
-  if kind ~= 'none' and kind ~= 'string' or kind == 'string' and succeeded(key) then
-    return
-  end
+-- put writes a result and tells those who wait for it. The channel has the name of
+-- the key. It returns how many have heard.
+local function put(key, value, expires)
   if expires > 0 then
     redis.call('SETEX', key, expires, value)
   else
     redis.call('SET', key, value)
   end
-  redis.call('PUBLISH', key, value)
+  return redis.call('PUBLISH', key, value)
+end
+
+-- store does the same unless SUCCESS is there already: nothing may replace that.
+-- It returns nil then. A key that holds something else stays as it is: the id of a
+-- task is the producer's choice, and one message must not stop the others.
+local function store(key, value, expires)
+  local kind = redis.call('TYPE', key).ok
+  if kind ~= 'none' and kind ~= 'string' or kind == 'string' and succeeded(key) then
+    return nil
+  end
+  return put(key, value, expires)
 end
 
 -- The count of runs that did not end is a hash: n, and the claim that was counted
