@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/evently/workers/dev"
+	"github.com/evently/workers/internal/testkit/browser"
 )
 
 var screenshots = flag.String("screenshots", os.Getenv("DEV_SCREENSHOTS"), "write a PNG of every page to this folder (default $DEV_SCREENSHOTS)")
@@ -34,38 +34,6 @@ const narrow = `(() => {
 	}
 	return found.join(', ');
 })()`
-
-// newTab opens a real browser. The page is nothing that can be tested without.
-func newTab(t *testing.T) context.Context {
-	t.Helper()
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil {
-			path = p
-			break
-		}
-	}
-	if path == "" {
-		t.Fatal("no Chromium on PATH: install it (Debian: apt-get install chromium); the page is tested in it")
-	}
-	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir())}
-	for _, f := range strings.Fields("headless no-sandbox disable-gpu no-first-run disable-background-networking disable-component-update disable-sync disable-dev-shm-usage hide-scrollbars") {
-		options = append(options, chromedp.Flag(f, true))
-	}
-	// Not t.Context, which ends before the clean-up that closes the browser.
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
-	t.Cleanup(cancel)
-	tab, cancel := chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	t.Cleanup(func() { _ = chromedp.Cancel(tab) }) // wait until the browser has left its folder
-	// The first call starts the browser, which ends with the context of it.
-	if _, err := chromedp.Run(tab, chromedp.Title()); err != nil {
-		t.Fatalf("start Chromium: %v", err)
-	}
-	return tab
-}
 
 // run does one step. A step that hangs is a fault of the page.
 func run[T any](t *testing.T, tab context.Context, what string, a chromedp.Action[T]) T {
@@ -99,7 +67,7 @@ func resize(t *testing.T, tab context.Context, width, height int64, scheme strin
 // without reloading, and reads it in each of its three forms.
 func TestPageInChromium(t *testing.T) {
 	r := start(t, dev.Options{})
-	tab := newTab(t)
+	tab := browser.Open(t, 2*time.Minute)
 	resize(t, tab, 1280, 900, "light")
 	run(t, tab, "open the page", chromedp.Navigate(r.Page))
 	run(t, tab, "find the form", chromedp.Click(chromedp.CSS("#open-compose")))
@@ -169,7 +137,7 @@ func TestHostileMailInChromium(t *testing.T) {
 		"<img src=x onerror=\"document.title='owned';top.location='/owned'\">"+
 		"<meta http-equiv=refresh content='0;url=/connect'><p id=here>here</p></body></html>")
 	eventually(t, "mail in the inbox", func() bool { return strings.Contains(get(t, r.Page), "attack") })
-	tab := newTab(t)
+	tab := browser.Open(t, 2*time.Minute)
 	run(t, tab, "open the mail", chromedp.Navigate(r.Page+"/mails/1"))
 	run(t, tab, "wait for the frame", chromedp.WaitVisible(chromedp.CSS("#pane iframe")))
 	if title := run(t, tab, "read the title", chromedp.Title()); !strings.HasPrefix(title, "attack") {

@@ -15,6 +15,8 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/emersion/go-smtp"
 	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/evently/workers/internal/testkit/browser"
 )
 
 // canaries are the secrets of TestCanary: each is nowhere else, and each takes
@@ -142,7 +144,7 @@ func TestCanary(t *testing.T) {
 	}
 
 	places := map[string]string{"answers to celery inspect and control": strings.Join(texts, "\n")}
-	tab := newTab(t)
+	tab := browser.Open(t, 5*time.Minute)
 	paths := []string{"/workers", "/worker/" + name, "/tasks", "/api/tasks", "/api/workers?refresh=true", "/metrics", "/task/" + waiting}
 	for _, id := range ids {
 		paths = append(paths, "/task/"+id, "/api/task/info/"+id, "/api/task/result/"+id)

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +16,8 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+
+	"github.com/evently/workers/internal/testkit/browser"
 )
 
 var screenshots = flag.String("screenshots", os.Getenv("E2E_SCREENSHOTS"), "write PNGs of what Flower shows to this folder (default $E2E_SCREENSHOTS)")
@@ -211,7 +212,7 @@ func awaitEnds(t testing.TB, r *redisServer, ids []string) {
 // pages looks at what Flower shows in a browser.
 func pages(t *testing.T, f *flower, node, task string) {
 	t.Helper()
-	tab := newTab(t)
+	tab := browser.Open(t, 5*time.Minute)
 	for _, page := range []struct {
 		name, path string
 		texts      []string
@@ -266,34 +267,4 @@ func shoot(t *testing.T, tab context.Context, name string) {
 	if err := os.WriteFile(filepath.Join(*screenshots, "flower-"+name+".png"), png, 0o644); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// newTab opens a real browser.
-func newTab(t *testing.T) context.Context {
-	t.Helper()
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil {
-			path = p
-			break
-		}
-	}
-	if path == "" {
-		t.Fatal("no Chromium on PATH: run make setup")
-	}
-	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir())}
-	for _, f := range strings.Fields("headless no-sandbox disable-gpu no-first-run disable-background-networking disable-component-update disable-sync disable-dev-shm-usage hide-scrollbars") {
-		options = append(options, chromedp.Flag(f, true))
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
-	t.Cleanup(cancel)
-	tab, cancel := chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	t.Cleanup(func() { _ = chromedp.Cancel(tab) })
-	if _, err := chromedp.Run(tab, chromedp.Title()); err != nil {
-		t.Fatalf("start Chromium: %v", err)
-	}
-	return tab
 }

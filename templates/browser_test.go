@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
+	"github.com/evently/workers/internal/testkit/browser"
 	"github.com/evently/workers/templates"
 )
 
@@ -200,33 +200,10 @@ func screenshot(t *testing.T, tab context.Context, name string) {
 	}
 }
 
-// newTab starts a browser of our own. Without Chromium the test fails: a
-// layout that nobody has laid out is not tested.
+// newTab opens a browser that tells what it asks for.
 func newTab(t *testing.T) (tab context.Context, requests <-chan string) {
 	t.Helper()
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "/usr/bin/chromium"} {
-		if p, err := exec.LookPath(name); err == nil {
-			path = p
-			break
-		}
-	}
-	if path == "" {
-		t.Fatal("no Chromium on PATH: install it (Debian: apt-get install chromium); the layout of the mails is tested in it")
-	}
-	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir())}
-	for _, f := range strings.Fields("headless no-sandbox disable-gpu no-first-run disable-background-networking disable-component-update disable-sync disable-dev-shm-usage hide-scrollbars") {
-		options = append(options, chromedp.Flag(f, true))
-	}
-	// Not t.Context, which ends before the clean-up that closes the browser.
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
-	t.Cleanup(cancel)
-	tab, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	t.Cleanup(func() { _ = chromedp.Cancel(tab) }) // wait until the browser has left its folder
-
+	tab = browser.Open(t, 5*time.Minute)
 	seen := make(chan string, 1000)
 	err := chromedp.Listen(tab, func(event any) {
 		if e, ok := event.(*network.EventRequestWillBeSent); ok {
@@ -240,7 +217,7 @@ func newTab(t *testing.T) (tab context.Context, requests <-chan string) {
 		_, err = chromedp.Call(tab, network.Enable, network.EnableParams{})
 	}
 	if err != nil {
-		t.Fatalf("start Chromium: %v", err)
+		t.Fatalf("listen to Chromium: %v", err)
 	}
 	return tab, seen
 }

@@ -85,16 +85,9 @@ func (w *Worker) showException(m *protocol.Message, e *protocol.Exception) strin
 	secrets, bounded := w.secrets(m), w.redactor.Bounded(shownInEvent)
 	safe := &protocol.Exception{Type: bounded.Text(e.Type, secrets...), Module: e.Module, Args: make([]any, len(e.Args))}
 	for i, a := range e.Args {
-		raw, ok := a.(protocol.Raw)
-		if cause, isError := a.(error); isError {
-			a = cause.Error()
-		}
-		if !ok {
-			b, err := protocol.Marshal(a)
-			if err != nil {
-				b = []byte(`"` + redact.Mark + `"`)
-			}
-			raw = b
+		raw, err := canvas.ExceptionArg(a)
+		if err != nil {
+			raw = protocol.Raw(`"` + redact.Mark + `"`)
 		}
 		safe.Args[i] = bounded.Value(raw, secrets...)
 	}

@@ -225,6 +225,18 @@ func exceptionOf(raw protocol.Raw) *protocol.Exception {
 	return e
 }
 
+// ExceptionArg returns an argument of an exception as JSON: one that is an error is
+// its text. The error says that it has no form in JSON.
+func ExceptionArg(a any) (protocol.Raw, error) {
+	switch a := a.(type) {
+	case protocol.Raw:
+		return a, nil
+	case error:
+		return protocol.Marshal(a.Error())
+	}
+	return protocol.Marshal(a)
+}
+
 // ReprException returns an exception as Python shows it: ValueError('no').
 func ReprException(e *protocol.Exception) string {
 	if e == nil {
@@ -232,16 +244,9 @@ func ReprException(e *protocol.Exception) string {
 	}
 	args := make([]string, len(e.Args))
 	for i, a := range e.Args {
-		raw, ok := a.(protocol.Raw)
-		if !ok {
-			if cause, isError := a.(error); isError {
-				a = cause.Error()
-			}
-			b, err := protocol.Marshal(a)
-			if err != nil {
-				b, _ = protocol.Marshal(fmt.Sprint(a))
-			}
-			raw = b
+		raw, err := ExceptionArg(a)
+		if err != nil {
+			raw, _ = protocol.Marshal(fmt.Sprint(a))
 		}
 		args[i] = Repr(raw)
 	}

@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"strconv"
@@ -88,13 +87,8 @@ func encode(m *Message, oldOrigin string, o EncodeOptions) ([]byte, error) {
 		return nil, fmt.Errorf("encode message: %w", err)
 	}
 	w := writer{buf: make([]byte, 0, len(p.body)*4/3+1024)}
-	w.text(`{"body": "`)
-	w.buf = base64.StdEncoding.AppendEncode(w.buf, p.body)
-	w.text(`", "content-encoding": "`)
-	w.text(p.contentEncoding)
-	w.text(`", "content-type": "`)
-	w.text(p.contentType)
-	w.text(`", "headers": `)
+	w.packed(p)
+	w.text(`, "headers": `)
 	w.headers(m, string(p.compression))
 	w.text(`, "properties": {"correlation_id": `)
 	w.str(or(m.CorrelationID, m.ID))

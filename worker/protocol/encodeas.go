@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 
@@ -60,6 +61,17 @@ type payload struct {
 	body                         []byte
 	contentType, contentEncoding string
 	compression                  compression.Method // "": not compressed
+}
+
+// packed begins an envelope with the body and what it is, for its headers to follow.
+func (w *writer) packed(p payload) {
+	w.text(`{"body": "`)
+	w.buf = base64.StdEncoding.AppendEncode(w.buf, p.body)
+	w.text(`", "content-encoding": "`)
+	w.text(p.contentEncoding)
+	w.text(`", "content-type": "`)
+	w.text(p.contentType)
+	w.text(`"`)
 }
 
 // pack makes a payload of a JSON text.

@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"strconv"
@@ -153,13 +152,8 @@ func (b broadcast) encode(o EncodeOptions) ([]byte, error) {
 		return nil, err
 	}
 	w := writer{buf: make([]byte, 0, len(p.body)*4/3+512)}
-	w.text(`{"body": "`)
-	w.buf = base64.StdEncoding.AppendEncode(w.buf, p.body)
-	w.text(`", "content-encoding": "`)
-	w.text(p.contentEncoding)
-	w.text(`", "content-type": "`)
-	w.text(p.contentType)
-	w.text(`", "headers": `)
+	w.packed(p)
+	w.text(`, "headers": `)
 	w.buf = append(w.buf, b.headers...)
 	w.text(`, "properties": {"delivery_mode": `)
 	w.buf = strconv.AppendInt(w.buf, int64(b.mode), 10)

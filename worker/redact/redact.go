@@ -155,8 +155,12 @@ func (r *Redactor) Args(raw protocol.Raw, names []string, secrets ...string) pro
 	if err != nil {
 		return r.Value(raw, secrets...)
 	}
-	secrets = order(secrets)
-	out := protocol.Raw("[")
+	return r.array(nil, items, names, 0, order(secrets))
+}
+
+// array writes an array whose first elements have these names.
+func (r *Redactor) array(dst []byte, items []protocol.Raw, names []string, depth int, secrets []string) (out []byte) {
+	out = append(dst, '[')
 	for i, item := range items {
 		if i > 0 {
 			out = append(out, ", "...)
@@ -168,7 +172,7 @@ func (r *Redactor) Args(raw protocol.Raw, names []string, secrets ...string) pro
 		if i < len(names) && r.hides(names[i], item) || r.exposed(item) {
 			out = append(out, `"`+Mark+`"`...)
 		} else {
-			out = r.value(out, item, 1, secrets)
+			out = r.value(out, item, depth+1, secrets)
 		}
 	}
 	return append(out, ']')
@@ -238,22 +242,7 @@ func (r *Redactor) value(dst []byte, raw protocol.Raw, depth int, secrets []stri
 		if err != nil {
 			break
 		}
-		out = append(dst, '[')
-		for i, item := range items {
-			if i > 0 {
-				out = append(out, ", "...)
-			}
-			if r.spent(out) {
-				out = append(out, `"..."`...)
-				break
-			}
-			if r.exposed(item) {
-				out = append(out, `"`+Mark+`"`...)
-			} else {
-				out = r.value(out, item, depth+1, secrets)
-			}
-		}
-		return append(out, ']')
+		return r.array(dst, items, nil, depth, secrets)
 	case '"':
 		var text string
 		if protocol.Unmarshal(raw, &text) != nil {
