@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -107,6 +108,26 @@ func runPython(t testing.TB, celery string, stdin *bytes.Reader, script string, 
 // startPeer starts a Python worker with the tasks made for tests.
 func startPeer(t testing.TB, celery string, r *redisServer, queue, name string, visibility time.Duration) *process {
 	t.Helper()
-	return start(t, name, pythonEnv(), python(t, celery), "testdata/peer.py", r.url(), queue, name,
+	p := start(t, name, pythonEnv(), python(t, celery), "testdata/peer.py", r.url(), queue, name,
 		strconv.FormatFloat(visibility.Seconds(), 'f', -1, 64))
+	t.Cleanup(func() {
+		if t.Failed() && !p.ended() {
+			t.Logf("what %s is doing:\n%s", name, p.stacks())
+		}
+	})
+	return p
+}
+
+// stacks asks a Python worker where its threads are: Celery prints that at
+// SIGUSR1.
+func (p *process) stacks() string {
+	before := len(p.out.String())
+	if err := syscall.Kill(p.PID(), syscall.SIGUSR1); err != nil {
+		return err.Error()
+	}
+	cry := func() string { return p.out.String()[before:] }
+	if !testkit.Poll(3*time.Second, func() bool { return strings.Contains(cry(), "LOCAL VARIABLES") }) {
+		return "no answer within 3 s: " + clip(cry(), 1000)
+	}
+	return clip(cry(), 12000)
 }

@@ -49,55 +49,81 @@ func meta(queue, reason string) []byte {
 	return b
 }
 
+// letterBatch is how many dead letters are asked for at once: each may be as
+// large as a message.
+const letterBatch = 50
+
 // DeadLetters lists dead letters, the newest first, and tells how many there
-// are in all.
+// were in all at that moment, less those of the list that went meanwhile.
 func (b *Broker) DeadLetters(ctx context.Context, offset, limit int) (letters []worker.DeadLetter, total int, err error) {
-	var ids []string
-	err = b.do(ctx, func(c redigo.Conn) (err error) {
-		if total, err = redigo.Int(c.Do("ZCARD", b.keys.deadIndex)); err != nil {
-			return err
-		}
-		ids, err = redigo.Strings(c.Do("ZREVRANGE", b.keys.deadIndex, offset, offset+limit-1))
-		return err
-	})
+	// Count and list as one: else a letter that comes in between makes them differ.
+	reply, err := b.script(ctx, b.scripts.letters, 1, b.keys.deadIndex, offset, offset+limit-1)
 	if err != nil {
 		return nil, 0, fmt.Errorf("list dead letters: %w", err)
 	}
-	for _, id := range ids {
-		l, err := b.DeadLetter(ctx, id)
-		if errors.Is(err, ErrNoDeadLetter) {
-			continue // gone meanwhile
-		}
+	var ids []string
+	if rows, err := redigo.Values(reply, nil); err != nil {
+		return nil, 0, fmt.Errorf("list dead letters: %w", err)
+	} else if _, err := redigo.Scan(rows, &total, &ids); err != nil {
+		return nil, 0, fmt.Errorf("list dead letters: %w", err)
+	}
+	for batch := range slices.Chunk(ids, letterBatch) {
+		found, err := b.readLetters(ctx, batch)
 		if err != nil {
 			return nil, 0, err
 		}
-		letters = append(letters, l)
+		letters = append(letters, found...)
+		total -= len(batch) - len(found)
 	}
 	return letters, total, nil
 }
 
 // DeadLetter returns one dead letter, or ErrNoDeadLetter.
 func (b *Broker) DeadLetter(ctx context.Context, id string) (worker.DeadLetter, error) {
-	l := worker.DeadLetter{ID: id}
-	var m letterMeta
-	err := b.do(ctx, func(c redigo.Conn) (err error) {
-		if l.Raw, err = redigo.Bytes(c.Do("HGET", b.keys.dead, id)); err != nil {
-			return err
-		}
-		text, err := redigo.Bytes(c.Do("HGET", b.keys.deadMeta, id))
-		if err != nil {
-			return err
-		}
-		return json.Unmarshal(text, &m)
-	})
-	if errors.Is(err, redigo.ErrNil) {
-		return l, fmt.Errorf("%w: %s", ErrNoDeadLetter, id)
-	}
+	found, err := b.readLetters(ctx, []string{id})
 	if err != nil {
-		return l, fmt.Errorf("read dead letter %s: %w", id, err)
+		return worker.DeadLetter{ID: id}, err
 	}
-	l.Queue, l.Reason, l.At, l.Size = m.Queue, m.Reason, m.At.time(), len(l.Raw)
-	if env, err := protocol.ParseEnvelope(l.Raw); err == nil {
+	if len(found) == 0 {
+		return worker.DeadLetter{ID: id}, fmt.Errorf("%w: %s", ErrNoDeadLetter, id)
+	}
+	return found[0], nil
+}
+
+// readLetters reads dead letters; those that are gone are left out.
+func (b *Broker) readLetters(ctx context.Context, ids []string) (found []worker.DeadLetter, err error) {
+	args := redigo.Args{}.AddFlat(ids)
+	var raws, metas [][]byte
+	err = b.do(ctx, func(c redigo.Conn) (err error) {
+		if raws, err = redigo.ByteSlices(c.Do("HMGET", redigo.Args{b.keys.dead}.Add(args...)...)); err != nil {
+			return err
+		}
+		metas, err = redigo.ByteSlices(c.Do("HMGET", redigo.Args{b.keys.deadMeta}.Add(args...)...))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read dead letters: %w", err)
+	}
+	for i, id := range ids {
+		if raws[i] == nil || metas[i] == nil {
+			continue
+		}
+		l, err := readLetter(id, raws[i], metas[i])
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, l)
+	}
+	return found, nil
+}
+
+func readLetter(id string, raw, meta []byte) (worker.DeadLetter, error) {
+	var m letterMeta
+	if err := json.Unmarshal(meta, &m); err != nil {
+		return worker.DeadLetter{}, fmt.Errorf("read what is kept of dead letter %s: %w", id, err)
+	}
+	l := worker.DeadLetter{ID: id, Raw: raw, Queue: m.Queue, Reason: m.Reason, At: m.At.time(), Size: len(raw)}
+	if env, err := protocol.ParseEnvelope(raw); err == nil {
 		l.TaskName, l.TaskID = env.Task, env.ID
 	}
 	return l, nil

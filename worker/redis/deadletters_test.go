@@ -143,3 +143,38 @@ func TestDeadLetterIDsMayBeShortened(t *testing.T) {
 		t.Errorf("the beginning of two is %q, %v", id, err)
 	}
 }
+
+// Dead letters come while somebody lists them: what is listed and how many are
+// said to be there is of one moment.
+func TestListWhileDeadLettersCome(t *testing.T) {
+	const all = 400
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	runWorker(t, redis.Config{URL: s.URL(0)}, worker.Config{Tasks: map[string]worker.Definition{"none": {Handler: worker.Func(func(context.Context, struct{}) (any, error) { return nil, nil })}}})
+	b, err := redis.New(redis.Config{URL: s.URL(0), Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for range all {
+			do(t, c, "LPUSH", "q", "no message")
+		}
+	}()
+	defer func() { <-sent }()
+	eventually(t, "all are dead letters", func() bool {
+		letters, total, err := b.DeadLetters(t.Context(), 0, 2*all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(letters) != total {
+			t.Fatalf("%d are listed of %d", len(letters), total)
+		}
+		return total == all
+	})
+	if page, total, err := b.DeadLetters(t.Context(), all-10, 100); err != nil || len(page) != 10 || total != all {
+		t.Errorf("the last page has %d of %d: %v", len(page), total, err)
+	}
+}
