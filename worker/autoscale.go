@@ -165,7 +165,7 @@ func (w *Worker) autoscale(ctx context.Context) {
 
 func (w *Worker) load() load {
 	l := load{slots: w.pool.size(), running: w.pool.running()}
-	l.waiting = max(0, w.pool.load()-l.running)
+	l.waiting = w.pool.waiting()
 	if since := w.pool.oldest(); !since.IsZero() {
 		l.oldest = w.now().Sub(since)
 	}

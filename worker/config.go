@@ -35,9 +35,19 @@ type Config struct {
 	Concurrency int
 
 	// PrefetchMultiplier times Concurrency is the number of messages held,
-	// running ones included; waiting ETA tasks do not count. Default: 4.
-	// With 1 a message is claimed only when it can run at once.
+	// running ones included; waiting ETA tasks do not count
+	// (worker_prefetch_multiplier). With 1 a message is claimed only when it can run
+	// at once; with a negative number, for which Celery has 0, there is no bound.
+	//
+	// Default, 0: as many as are done within 50 milliseconds at the pace of late, one
+	// for each slot at least and 1,000 in all at most. Tasks that take no time are
+	// claimed a hundred at a time, and of those that take longer none is held that
+	// another worker could run.
 	PrefetchMultiplier int
+
+	// DisablePrefetch claims a message only when it can run at once
+	// (worker_disable_prefetch), whatever PrefetchMultiplier says.
+	DisablePrefetch bool
 
 	// ETATaskLimit bounds the tasks with an ETA or countdown that are held in
 	// memory until they are due (worker_eta_task_limit). While it is reached
@@ -317,7 +327,7 @@ func (c Config) normalise() (Config, error) {
 		name  string
 		value int
 	}{
-		{"Concurrency", c.Concurrency}, {"PrefetchMultiplier", c.PrefetchMultiplier},
+		{"Concurrency", c.Concurrency},
 		{"ETATaskLimit", c.ETATaskLimit}, {"MaxRedeliveries", c.MaxRedeliveries}, {"MaxTasks", c.MaxTasks},
 	} {
 		if n.value < 0 {
@@ -355,7 +365,6 @@ func (c Config) normalise() (Config, error) {
 		c.Concurrency = c.Autoscale.Min
 	}
 	c.Software = or(c.Software, "evently-workers")
-	c.PrefetchMultiplier = orDefault(c.PrefetchMultiplier, 4)
 	c.MaxRedeliveries = orDefault(c.MaxRedeliveries, 3)
 	c.Grace = orDefault(c.Grace, 25*time.Second)
 	c.Limits.Size = orDefault(c.Limits.Size, protocol.DefaultSize)

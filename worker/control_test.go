@@ -182,7 +182,7 @@ func TestWhoIsMeant(t *testing.T) {
 
 func TestInspectedTasks(t *testing.T) {
 	tasks, release := blocking()
-	b := start(t, worker.Config{Name: "w@h", Tasks: tasks, Concurrency: 1})
+	b := start(t, worker.Config{Name: "w@h", Tasks: tasks, Concurrency: 1, PrefetchMultiplier: 4})
 	hidden := func(m *protocol.Message) {
 		m.ID, m.Args = "first", protocol.Raw(`["ann@example.org", "123456"]`)
 		m.ArgsRepr, m.KwargsRepr = "['ann@example.org', '123456']", "{}"

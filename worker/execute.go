@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime/debug"
 	"time"
@@ -212,7 +213,10 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 	if !early && !o.abandoned && !w.held.remove(r) && o.state != protocol.StateSuccess {
 		return // another worker has the message, and the last word
 	}
-	log := r.log.With("runtime", runtime.Seconds())
+	log := r.log
+	if o.state != protocol.StateSuccess || log.Enabled(life.store, slog.LevelInfo) {
+		log = log.With("runtime", runtime.Seconds())
+	}
 	switch {
 	case o.abandoned:
 		return
@@ -239,6 +243,7 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 	o = w.follow(ctx, r, &s, o)
 	w.rejectFailure(r, &s, o, early)
 	w.count(log, r, o, s)
+	w.pool.release(r)
 	switch err := w.settle(ctx, "settle a task", r.task, s); {
 	case errors.Is(err, ErrLost):
 		w.counts.lost.Add(1)

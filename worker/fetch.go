@@ -76,11 +76,7 @@ func (w *Worker) room() int {
 	if w.deaf() {
 		return 0
 	}
-	window := w.pool.size() * w.cfg.PrefetchMultiplier
-	// What a rate limit holds back shall not keep other tasks from running; there
-	// is a second window for it.
-	limited := max(0, w.limits.len()-window)
-	return max(0, window-w.pool.load()-limited)
+	return w.pool.room(w.cfg.prefetch, w.limits.len())
 }
 
 // deaf reports whether so many handlers go on after their hard time limit that it

@@ -13,13 +13,17 @@ type pool struct {
 	mu      sync.Mutex
 	slots   int
 	active  map[*request]struct{}
+	ending  int // requests that gave up their slots before their end
 	ready   []*request
 	closed  bool
-	idle    chan struct{} // closed when closed and active == 0
+	idle    chan struct{} // closed when closed and nothing is active or ending
 	run     func(*request)
-	most    int           // requests to begin in all; 0: no bound
-	begun   int           // so far
-	used    func()        // called, once, with the last of them
+	pace    pace
+	low     int    // changed hears of an end when there are no more than these
+	most    int    // requests to begin in all; 0: no bound
+	begun   int    // so far
+	used    func() // called, once, with the last of them
+	parked  []chan *request
 	alone   *request      // runs, and nothing else begins
 	since   time.Time     // the head waits to run alone
 	timer   *time.Timer   // that ends its patience
@@ -52,6 +56,11 @@ func (p *pool) add(rs ...*request) bool {
 // dispatch starts what has a slot; p.mu is held.
 func (p *pool) dispatch() {
 	for r := p.take(); r != nil; r = p.take() {
+		if n := len(p.parked); n > 0 {
+			p.parked[n-1] <- r
+			p.parked = p.parked[:n-1]
+			continue
+		}
 		p.wg.Go(func() { p.work(r) })
 	}
 }
@@ -69,6 +78,7 @@ func (p *pool) take() *request {
 	p.ready[0] = nil
 	p.ready = p.ready[1:]
 	p.active[r] = struct{}{}
+	r.began = time.Now()
 	p.peak = max(p.peak, len(p.active))
 	if p.begun++; p.begun == p.most {
 		p.used()
@@ -79,12 +89,15 @@ func (p *pool) take() *request {
 	return r
 }
 
-// work runs a request, and then others as long as there are any: a goroutine that
-// has run one has the stack for the next.
+// work runs a request, and then others until the pool is closed: a goroutine that has
+// run one has the stack for the next. There are never more than ran at once.
 func (p *pool) work(r *request) {
+	next := make(chan *request, 1)
 	for r != nil {
 		p.run(r)
-		r = p.done(r)
+		if r = p.done(r, next); r == nil {
+			r = <-next
+		}
 	}
 }
 
@@ -117,31 +130,96 @@ func (p *pool) mayRunAlone() bool {
 	return time.Since(p.since) >= alonePatience
 }
 
-// done ends a request and returns the one that takes its place, if any.
-func (p *pool) done(r *request) (next *request) {
+const (
+	// shortRun is how long a run takes at most that gives up its slot before its end
+	// is stored: the round trip to the broker takes as long.
+	shortRun = time.Millisecond
+	// mostEnding bounds those that do: should the process die just then, they run again.
+	mostEnding = 64
+)
+
+// release lets another request have the slot of a short one, of which nothing is left
+// but to tell the broker of its end.
+func (p *pool) release(r *request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	took := time.Since(r.began)
+	if _, ok := p.active[r]; !ok || took > shortRun || p.ending >= mostEnding || p.alone == r || len(p.ready) == 0 {
+		return
+	}
 	delete(p.active, r)
+	p.ending++
+	p.pace.note(took)
+	p.dispatch()
+}
+
+// done ends a request and returns the one that takes its place. When there is none it
+// comes over parked, which is closed with the pool.
+func (p *pool) done(r *request, parked chan *request) (next *request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.active[r]; ok {
+		p.pace.note(time.Since(r.began))
+		delete(p.active, r)
+	} else {
+		p.ending--
+	}
 	if p.alone == r {
 		p.alone = nil
 	}
-	next = p.take()
-	p.dispatch()
-	if p.closed && len(p.active) == 0 {
-		close(p.idle)
+	if next = p.take(); next == nil && p.closed {
+		close(parked)
+	} else if next == nil {
+		p.parked = append(p.parked, parked)
 	}
-	select {
-	case p.changed <- struct{}{}:
-	default:
+	p.dispatch()
+	p.checkIdle()
+	if len(p.ready) == 0 || p.held() <= p.low {
+		p.signal()
 	}
 	return next
 }
 
-// load is the number of requests that run or wait for a slot.
-func (p *pool) load() int {
+// checkIdle ends the wait for the last request; p.mu is held.
+func (p *pool) checkIdle() {
+	if p.closed && len(p.active)+p.ending == 0 {
+		close(p.idle)
+	}
+}
+
+// signal says that something has changed; p.mu is held.
+func (p *pool) signal() {
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (p *pool) held() int { return len(p.active) + p.ending + len(p.ready) }
+
+// room is how many more requests the pool takes. What it may hold, and how many must be
+// free for more to be claimed while some wait for slots, is worked out from the number
+// of slots and what a slot ends in a moment at the pace of late. Until so many are free
+// changed is silent.
+func (p *pool) room(prefetch func(slots, each int) (most, refill int), limited int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.active) + len(p.ready)
+	most, refill := prefetch(p.slots, p.pace.each())
+	// What a rate limit holds back shall not keep other tasks from running; there
+	// is a second window for it.
+	free := most - p.held() - max(0, limited-most)
+	p.low = most - refill
+	if len(p.ready) > 0 && free < refill {
+		return 0
+	}
+	return max(0, free)
+}
+
+// waiting is the number of requests that wait for a slot.
+func (p *pool) waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.ready)
 }
 
 // peakRunning is the most that ran at once since the last call.
@@ -151,6 +229,13 @@ func (p *pool) peakRunning() int {
 	peak := p.peak
 	p.peak = len(p.active)
 	return peak
+}
+
+// paced is the number of slots, and of the requests that each of them should hold.
+func (p *pool) paced() (slots, each int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.slots, p.pace.each()
 }
 
 // size is the number of slots.
@@ -173,10 +258,7 @@ func (p *pool) resize(slots int) {
 	defer p.mu.Unlock()
 	p.slots = max(slots, 1)
 	p.dispatch()
-	select {
-	case p.changed <- struct{}{}:
-	default:
-	}
+	p.signal()
 }
 
 // split returns those that run and those that wait for a slot.
@@ -224,9 +306,11 @@ func (p *pool) close() []*request {
 	}
 	rs := p.ready
 	p.ready = nil
-	if len(p.active) == 0 {
-		close(p.idle)
+	for _, parked := range p.parked {
+		close(parked)
 	}
+	p.parked = nil
+	p.checkIdle()
 	return rs
 }
 

@@ -29,7 +29,7 @@ type attempt struct {
 	acksEarly    bool
 	lastChance   bool // a further crash would be one too many
 
-	queued time.Time // for a slot; of the pool
+	queued, began time.Time // to wait for a slot, and to have it; of the pool
 
 	mu         sync.Mutex
 	cancel     context.CancelCauseFunc // of the running handler

@@ -90,7 +90,7 @@ func (w *Worker) inspectStats(arguments) (any, error) {
 			Writes:   poolWrites{w.totals.all(), "first come, first served"},
 			Running:  w.pool.running(), Aborted: w.aborted.Load(),
 		},
-		Broker: broker, PrefetchCount: slots * w.cfg.PrefetchMultiplier, Rusage: resourceUsage(),
+		Broker: broker, PrefetchCount: w.prefetched(), Rusage: resourceUsage(),
 		Software: strings.TrimSpace(w.cfg.Software + " " + w.cfg.SoftwareVersion),
 	}
 	if s.Total == nil {
@@ -137,7 +137,7 @@ func (w *Worker) settings() map[string]any {
 		"worker_deduplicate_successful_tasks": w.cfg.DeduplicateSuccessful, "worker_disable_rate_limits": w.cfg.DisableRateLimits,
 		"worker_enable_remote_control": w.cfg.Control != ControlOff, "worker_eta_task_limit": zeroIsNull(w.cfg.ETATaskLimit),
 		"worker_hijack_root_logger": false, "worker_log_color": false, "worker_max_tasks_per_child": zeroIsNull(w.cfg.MaxTasks),
-		"worker_prefetch_multiplier": w.cfg.PrefetchMultiplier, "worker_send_task_events": w.cfg.SendTaskEvents,
+		"worker_disable_prefetch": w.cfg.DisablePrefetch, "worker_prefetch_multiplier": w.multiplier(), "worker_send_task_events": w.cfg.SendTaskEvents,
 		"worker_soft_shutdown_timeout": w.cfg.Grace.Seconds(),
 	}
 }

@@ -70,7 +70,7 @@ func (w *Worker) Status() Status {
 	if scale := w.scaler.info(); scale != nil {
 		s.Autoscale = Autoscale{Min: scale.Min, Max: scale.Max}
 	}
-	s.Reserved = max(0, w.pool.load()-s.Running) + w.limits.len()
+	s.Reserved = w.pool.waiting() + w.limits.len()
 	s.Consuming = s.State == StateRunning && s.Fault == "" && w.now().Sub(look) < 2*stallAfter
 	return s
 }

@@ -39,6 +39,9 @@ func truth(name string, v bool) protocol.Field {
 }
 
 func (w *Worker) eventReceived(m *protocol.Message) {
+	if !w.events.tasks.Load() {
+		return
+	}
 	w.events.task("task-received", func() []protocol.Field {
 		s := w.show(m, shownInEvent)
 		return []protocol.Field{
@@ -51,10 +54,16 @@ func (w *Worker) eventReceived(m *protocol.Message) {
 }
 
 func (w *Worker) eventStarted(m *protocol.Message) {
+	if !w.events.tasks.Load() {
+		return
+	}
 	w.events.task("task-started", func() []protocol.Field { return []protocol.Field{literal("uuid", m.ID)} })
 }
 
 func (w *Worker) eventSucceeded(m *protocol.Message, result protocol.Raw, runtime time.Duration) {
+	if !w.events.tasks.Load() {
+		return
+	}
 	w.events.task("task-succeeded", func() []protocol.Field {
 		seconds, err := protocol.Marshal(runtime.Seconds())
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 
 // envelope is what kombu puts around the body.
 type envelope struct {
+	skim                               bool // headers are not kept, only looked at
 	body, contentType, contentEncoding Raw
 
 	headers     []Header // spans of a copy
@@ -89,10 +90,15 @@ func (e *envelope) read(raw []byte, lim Limits) error {
 }
 
 func (e *envelope) readHeaders(s *scanner) (err error) {
+	if e.skim {
+		_, e.headersKind, err = s.value()
+		return err
+	}
 	s.space()
 	start := s.pos
-	headers := make([]Header, 0, 24)
-	ends := make([]int, 0, 24)
+	headers := make([]Header, 0, 22) // as Celery 5.7 has, with a retry
+	var places [32]int
+	ends := places[:0]
 	var f fields
 	e.headersKind, err = s.members(func(key Raw) error {
 		_, name := f.slot(bare(key))

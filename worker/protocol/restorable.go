@@ -10,37 +10,35 @@ import "bytes"
 //
 // What is not restorable must never be entered as unacknowledged: every Python
 // worker that shares the broker would crash at it, again and again.
-func Restorable(raw []byte) (Envelope, error) {
-	var e envelope
+func Restorable(raw []byte) error {
+	e := envelope{skim: true}
 	lim := tolerant(len(raw))
 	lim.Depth = maxRestorableDepth
 	if err := e.read(raw, lim); err != nil {
-		return Envelope{}, err
+		return err
 	}
 	var m Message
 	if err := e.check(&m); err != nil {
 		// kombu restores what it would not accept.
 		if d, ok := err.(*DecodeError); !ok || d.Reason != ReasonContentType {
-			return Envelope{}, err
+			return err
 		}
 	}
 	// kombu does without headers, as old producers of protocol 1 have none; it
 	// stumbles over those that are something else.
 	if e.hasHeaders && e.headersKind != kindObject {
-		return Envelope{}, refuse(ReasonNoHeaders, "headers are %v", e.headersKind)
+		return refuse(ReasonNoHeaders, "headers are %v", e.headersKind)
 	}
 	if !isText(e.body) {
-		return Envelope{}, refuse(ReasonBadBody, "body is no string")
+		return refuse(ReasonBadBody, "body is no string")
 	}
 	if !isText(e.exchange) || !isText(e.routingKey) {
-		return Envelope{}, refuse(ReasonNoDeliveryInfo, "exchange and routing key must be strings")
+		return refuse(ReasonNoDeliveryInfo, "exchange and routing key must be strings")
 	}
 	if mayBeTyped(raw) {
-		if err := typesKnown(raw); err != nil {
-			return Envelope{}, err
-		}
+		return typesKnown(raw)
 	}
-	return e.summary(), nil
+	return nil
 }
 
 // mayBeTyped reports whether a value may hold a typed object: its key is there, or

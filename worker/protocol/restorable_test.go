@@ -50,7 +50,7 @@ func TestRestorable(t *testing.T) {
 		"not JSON":              {"x", false},
 		"empty":                 {"", false},
 	} {
-		if _, err := protocol.Restorable([]byte(tc.raw)); (err == nil) != tc.want {
+		if err := protocol.Restorable([]byte(tc.raw)); (err == nil) != tc.want {
 			t.Errorf("%s: %v, want restorable: %v", name, err, tc.want)
 		}
 	}

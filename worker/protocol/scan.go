@@ -46,7 +46,7 @@ func newScanner(data []byte, lim Limits) (scanner, error) {
 	if !utf8.Valid(data) {
 		return scanner{}, &DecodeError{Reason: ReasonNotUTF8}
 	}
-	return scanner{data: data, limits: lim}, nil
+	return scanner{data: data, limits: lim, open: make([]byte, 0, 16)}, nil
 }
 
 func (s *scanner) syntax() error {

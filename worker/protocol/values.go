@@ -20,6 +20,9 @@ func text(r Raw) string {
 
 // texts returns the strings of an array; nil for everything else.
 func texts(r Raw) []string {
+	if r.IsNull() {
+		return nil
+	}
 	elements, err := r.Elements()
 	if err != nil {
 		return nil
@@ -38,7 +41,10 @@ func name(r Raw) (string, bool) {
 	if !isText(r) {
 		return "", false
 	}
-	b, exact := appendUnquoted(make([]byte, 0, len(r)), r)
+	b, exact := []byte(r[1:len(r)-1]), true
+	if bytes.IndexByte(r, '\\') >= 0 {
+		b, exact = appendUnquoted(make([]byte, 0, len(r)), r)
+	}
 	if !exact || len(b) == 0 || len(b) > maxName {
 		return "", false
 	}
@@ -79,6 +85,9 @@ func boolean(r Raw) (value, ok bool) {
 // wholeNumber reads a number or its text, as int() does in Python: 0 when it is
 // neither, the nearest of 32 bits when it is too large.
 func wholeNumber(r Raw) int {
+	if r.IsNull() {
+		return 0
+	}
 	s := string(r)
 	if isText(r) {
 		s = strings.TrimSpace(unquote(r))
@@ -93,6 +102,9 @@ func wholeNumber(r Raw) int {
 // timeLimits reads [hard, soft], seconds each. Whatever is not a positive
 // number means that none is given.
 func timeLimits(r Raw) (hard, soft time.Duration) {
+	if string(r) == "[null, null]" { // as nearly always
+		return 0, 0
+	}
 	limits, err := r.Elements()
 	if err != nil || len(limits) != 2 {
 		return 0, 0
@@ -101,6 +113,9 @@ func timeLimits(r Raw) (hard, soft time.Duration) {
 }
 
 func seconds(r Raw) time.Duration {
+	if r.IsNull() {
+		return 0
+	}
 	f, err := strconv.ParseFloat(string(bytes.TrimSpace(r)), 64)
 	if err != nil || !(f > 0) {
 		return 0

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,9 +35,9 @@ func (b *Broker) Claim(ctx context.Context, max int) ([]worker.Delivery, error) 
 			return nil, fmt.Errorf("register as owner of claims: %w", err)
 		}
 	}
-	verdicts, err := b.lookAhead(ctx, max)
-	if err != nil {
-		return nil, fmt.Errorf("look at messages: %w", err)
+	ds, verdicts, err := b.claimAhead(ctx, max)
+	if err != nil || len(ds) > 0 {
+		return ds, err
 	}
 	for judged := false; ; judged = true {
 		c, err := b.claim(ctx, max, verdicts)
@@ -58,52 +59,6 @@ func (b *Broker) Claim(ctx context.Context, max int) ([]worker.Delivery, error) 
 		// Nothing but what the script was not sure about: look, and come back at
 		// once. Who was quicker meanwhile may have it.
 		verdicts = b.judge(c.unsure)
-	}
-}
-
-// aheadBytes bounds the messages that are looked at before they are claimed: they
-// come over the network three times.
-const aheadBytes = 512 << 10
-
-// lookAhead looks at messages that the next claim will probably find, and returns
-// for the good ones that they are: a script needs ten times as long for that, and
-// holds up everybody. Whatever else the script finds it judges by itself.
-func (b *Broker) lookAhead(ctx context.Context, max int) (verdicts []any, err error) {
-	if b.ahead == "" {
-		return nil, nil
-	}
-	var raws [][]byte
-	err = b.do(ctx, func(c redigo.Conn) (err error) {
-		raws, err = redigo.ByteSlices(redigo.DoContext(c, ctx, "LRANGE", b.ahead, -max, -1))
-		return err
-	})
-	if err != nil {
-		b.ahead = ""
-		return nil, err
-	}
-	for _, raw := range raws {
-		if len(raw) > b.cfg.MaxMessageSize {
-			continue
-		}
-		if _, err := protocol.Restorable(raw); err == nil {
-			verdicts = append(verdicts, raw, "")
-		}
-	}
-	return verdicts, nil
-}
-
-// expect remembers the list that a claim was filled from, as the next one will
-// probably be.
-func (b *Broker) expect(c claimed, max int) {
-	b.ahead = ""
-	size := 0
-	for i, d := range c.deliveries {
-		if size += len(d.Raw); size > aheadBytes || c.lists[i] != c.lists[0] {
-			return
-		}
-	}
-	if len(c.deliveries) == max {
-		b.ahead = b.lists[c.lists[0]-1].key
 	}
 }
 
@@ -134,11 +89,7 @@ func (b *Broker) claim(ctx context.Context, max int, verdicts []any) (claimed, e
 	b.number += int64(max) // whatever comes back: a name is never given twice
 	reply, err := redigo.Values(b.script(ctx, b.scripts.claim, len(keys), append(keys, args...)...))
 	if err != nil {
-		if hasCode(err, "STALECLAIM") {
-			b.registered = false // Redis lost what it knew of us
-		} else {
-			b.suspect = true // it may have been carried out
-		}
+		b.claimFailed(err)
 		return claimed{}, err
 	}
 	c, err := readClaimed(reply, b.lists)
@@ -151,12 +102,26 @@ func (b *Broker) claim(ctx context.Context, max int, verdicts []any) (claimed, e
 	}
 	b.choice.marks = c.marks
 	b.expect(c, max)
+	b.holds(c.deliveries)
+	return c, nil
+}
+
+// claimFailed notes a claim without an answer.
+func (b *Broker) claimFailed(err error) {
+	if hasCode(err, "STALECLAIM") {
+		b.registered = false // Redis lost what it knew of us
+	} else {
+		b.suspect = true // it may have been carried out
+	}
+}
+
+// holds notes what is in our hands.
+func (b *Broker) holds(ds []worker.Delivery) {
 	b.outMu.Lock()
-	for _, d := range c.deliveries {
+	defer b.outMu.Unlock()
+	for _, d := range ds {
 		b.out[d.Claim] = struct{}{}
 	}
-	b.outMu.Unlock()
-	return c, nil
 }
 
 func readClaimed(reply []any, lists []list) (c claimed, err error) {
@@ -221,7 +186,7 @@ func (b *Broker) judge(raws [][]byte) []any {
 	decoder.Limits.Size = b.cfg.MaxMessageSize
 	verdicts := make([]any, 0, 2*len(raws))
 	for _, raw := range raws {
-		_, err := protocol.Restorable(raw)
+		err := protocol.Restorable(raw)
 		if err != nil {
 			if _, more := decoder.Decode(raw); more != nil {
 				err = more // of the two the one that tells more
@@ -263,6 +228,15 @@ func (b *Broker) reportBroken(broken []verdict) {
 // claimPrefix begins the claims of this owner. What follows is a number of
 // fixed width, so that their order is that of the text.
 func (b *Broker) claimPrefix() string { return b.owner + ":" }
+
+func (b *Broker) claimName(number int64) string {
+	name := append(make([]byte, 0, 64), b.claimPrefix()...)
+	digits := strconv.AppendInt(make([]byte, 0, 20), number, 10)
+	for range 12 - len(digits) {
+		name = append(name, '0')
+	}
+	return string(append(name, digits...))
+}
 
 // ownerOf returns the owner of a claim; ok is false for one of Python's.
 func ownerOf(claim string) (owner string, ok bool) {

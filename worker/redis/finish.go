@@ -27,11 +27,12 @@ type finishing struct {
 	success    bool
 	followed   bool // another task, so that nobody may have subscribed yet
 
-	lead chan struct{} // closed when it is asked to lead; under finisher.mu
-	done chan finished // capacity 1
+	led  bool          // asked to lead; under finisher.mu
+	done chan finished // capacity 1; first that it is to lead, if so, and then how it went
 }
 
 type finished struct {
+	lead          bool
 	held, unheard bool
 	err           error
 }
@@ -54,7 +55,7 @@ func bare(s worker.Settlement) bool {
 
 // finish ends a delivery in company.
 func (b *Broker) finish(ctx context.Context, f *finishing) error {
-	f.lead, f.done = make(chan struct{}), make(chan finished, 1)
+	f.done = make(chan finished, 1)
 	q := &b.finisher
 	q.mu.Lock()
 	q.waiting = append(q.waiting, f)
@@ -63,15 +64,16 @@ func (b *Broker) finish(ctx context.Context, f *finishing) error {
 	}
 	q.mu.Unlock()
 	select {
-	case <-f.lead:
-		b.leadFinish(ctx)
 	case r := <-f.done:
-		return f.end(b, r)
+		if !r.lead {
+			return f.end(b, r)
+		}
+		b.leadFinish(ctx)
+		return f.end(b, <-f.done) // it was the first of those that it led
 	case <-ctx.Done():
 		q.leave(f)
 		return fmt.Errorf("settle a delivery: %w", ctx.Err())
 	}
-	return f.end(b, <-f.done) // it was the first of those that it led
 }
 
 func (f *finishing) end(b *Broker, r finished) error {
@@ -95,10 +97,8 @@ func (q *finisher) leave(f *finishing) {
 	defer q.mu.Unlock()
 	if i := slices.Index(q.waiting, f); i >= 0 {
 		q.waiting = slices.Delete(q.waiting, i, i+1)
-		select {
-		case <-f.lead:
+		if f.led {
 			q.pass()
-		default:
 		}
 	}
 }
@@ -107,7 +107,8 @@ func (q *finisher) leave(f *finishing) {
 func (q *finisher) pass() {
 	q.leading = len(q.waiting) > 0
 	if q.leading {
-		close(q.waiting[0].lead)
+		q.waiting[0].led = true
+		q.waiting[0].done <- finished{lead: true}
 	}
 }
 

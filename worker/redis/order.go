@@ -95,3 +95,18 @@ func (ch *choice) args() []any {
 	}
 	return args
 }
+
+// took notes that one queue had all that a claim has taken: what claim.lua does for
+// itself. Credits stay as they are when no other queue has messages.
+func (ch *choice) took(queue string) {
+	if ch.way != "turns" {
+		return
+	}
+	q := slices.Index(ch.queues, queue)
+	for i, at := range ch.marks {
+		if at > ch.marks[q] {
+			ch.marks[i]--
+		}
+	}
+	ch.marks[q] = len(ch.marks)
+}

@@ -36,7 +36,7 @@ local held = claim == '' or redis.call('HEXISTS', unacked, claim) == 1
 if not held then
   -- Done is done: a SUCCESS counts even when the message went to another worker.
   if ARGV[first] == 'own' and ARGV[first + 4] == '1' then
-    store(ARGV[first + 1], ARGV[first + 2], tonumber(ARGV[first + 3]))
+    store(ARGV[first + 1], ARGV[first + 2], ARGV[first + 3])
   end
   return {0}
 end
@@ -194,7 +194,7 @@ while ARGV[i] do
     end
   elseif not skip and not again then
     if op == 'own' or op == 'store' then
-      store(a, b, tonumber(c))
+      store(a, b, c)
     elseif op == 'set' then
       if tonumber(c) > 0 then
         redis.call('SETEX', a, c, b)

@@ -120,7 +120,7 @@ end
 local number, left, budget = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
 local claimed, dead, unsure, broken = {}, {}, {}, {}
 local hash, index, buried, taken, length = {}, {}, {}, {}, {}
-local t = now()
+local t, due = now(), lease()
 
 -- waiting tells whether a list has a message that was not taken yet.
 local function waiting(i)
@@ -239,7 +239,7 @@ while left > 0 and budget > 0 do
   else
     hash[#hash + 1] = claim
     hash[#hash + 1] = entry(raw, queue)
-    index[#index + 1] = t
+    index[#index + 1] = due
     index[#index + 1] = claim
     claimed[#claimed + 1] = {claim, i, raw, crashes(raw)}
   end

@@ -6,38 +6,30 @@
 --       "1" for a SUCCESS
 -- Returns for each delivery 0 when the claim is not ours any more, else 1, or 2 when
 -- nobody was there to hear of its result.
-local n, expires = #KEYS - 2, tonumber(ARGV[1])
-local held, acknowledged, results = {}, {}, {}
+local n, expires = #KEYS - 2, ARGV[1]
+local held, claims, unheard = {}, {}, {}
 for i = 1, n do
   local claim, value = ARGV[3 * i - 1], ARGV[3 * i]
-  held[i] = redis.call('HEXISTS', KEYS[1], claim)
-  if held[i] == 1 then
-    acknowledged[#acknowledged + 1] = claim
-  end
-  if value ~= '' and (held[i] == 1 or ARGV[3 * i + 1] == '1') then
-    results[#results + 1] = i
+  claims[i] = claim
+  -- A SUCCESS is stored even when the claim is lost, so that nobody need ask.
+  if value ~= '' and (ARGV[3 * i + 1] == '1' or redis.call('HEXISTS', KEYS[1], claim) == 1) then
+    unheard[i] = store(KEYS[i + 2], value, expires) == 0
   end
 end
-if #results > 0 then
-  -- Mostly there is nothing yet that a result must not replace, and one question
-  -- for all tells so. Two deliveries may be of the same task.
-  local keys, twice = {}, {}
-  local fresh = true
-  for j, i in ipairs(results) do
-    keys[j] = KEYS[i + 2]
-    fresh = fresh and not twice[keys[j]]
-    twice[keys[j]] = true
-  end
-  fresh = fresh and redis.call('EXISTS', unpack(keys)) == 0
-  for j, i in ipairs(results) do
-    local write = fresh and put or store
-    if write(keys[j], ARGV[3 * i], expires) == 0 and held[i] == 1 then
-      held[i] = 2
-    end
-  end
+-- Nothing is acknowledged before all is stored: Redis takes nothing back of a script
+-- that fails.
+local all = redis.call('HDEL', KEYS[1], unpack(claims)) == n
+if all then
+  redis.call('ZREM', KEYS[2], unpack(claims))
 end
-if #acknowledged > 0 then
-  redis.call('ZREM', KEYS[2], unpack(acknowledged))
-  redis.call('HDEL', KEYS[1], unpack(acknowledged))
+for i = 1, n do
+  held[i] = 1
+  if not all then
+    -- Both books have the same claims.
+    held[i] = redis.call('ZREM', KEYS[2], claims[i])
+  end
+  if unheard[i] and held[i] == 1 then
+    held[i] = 2
+  end
 end
 return held

@@ -6,12 +6,12 @@
 -- A server that has forgotten the owner has lost its data, and nobody has taken over
 -- what we hold. A newer epoch is that of a registration that is not done yet, or of
 -- a peer that has given the owner up.
-local t = now()
+local due = lease()
 local epoch = redis.call('HGET', KEYS[3], 'epoch')
 local scores, gone = {}, {}
 for i = 2, #ARGV do
   if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 1 then
-    scores[#scores + 1] = t
+    scores[#scores + 1] = due
     scores[#scores + 1] = ARGV[i]
   else
     gone[#gone + 1] = ARGV[i]

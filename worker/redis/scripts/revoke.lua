@@ -3,7 +3,7 @@
 -- ARGV: life in seconds, most, result expires, number of ids, for each id: id,
 --       key of its result, result in state REVOKED; then stamps in JSON
 local t = now()
-local life, most, expires, n = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local life, most, expires, n = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local i = 5
 for _ = 1, n do
   redis.call('ZADD', KEYS[1], t, ARGV[i])

@@ -7,7 +7,7 @@
 -- Returns 0 when the claim is not ours any more, else 1.
 local held = ARGV[1] == '' or redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1
 if ARGV[2] ~= '' and (held or ARGV[4] == '1') then
-  store(KEYS[3], ARGV[2], tonumber(ARGV[3]))
+  store(KEYS[3], ARGV[2], ARGV[3])
 end
 if not held then
   return 0

@@ -31,6 +31,6 @@ if ARGV[4] == '1' then
   end
 end
 if ARGV[2] ~= '' and counted == '' and success == '' then
-  store(KEYS[2], ARGV[2], tonumber(ARGV[3]))
+  store(KEYS[2], ARGV[2], ARGV[3])
 end
 return {crashed, counted, success}
