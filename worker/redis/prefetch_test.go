@@ -1,0 +1,94 @@
+package redis_test
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/redis"
+	"github.com/evently/workers/worker/redis/redistest"
+)
+
+// gini is 0 when all have the same, and nearly 1 when one has all.
+func gini(shares []int64) float64 {
+	var sum, differences float64
+	for _, a := range shares {
+		sum += float64(a)
+		for _, b := range shares {
+			differences += float64(max(a, b) - min(a, b))
+		}
+	}
+	return differences / (2 * float64(len(shares)) * sum)
+}
+
+// Nobody hoards: of tasks that take their time, workers that come late get as many as
+// the one that was there first.
+func TestWorkersShareSlowTasks(t *testing.T) {
+	const workers, tasks = 4, 160
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	var done [workers]atomic.Int64
+	begin := func(i int) {
+		runWorker(t, redis.Config{URL: s.URL(0)}, worker.Config{Concurrency: 2, Tasks: map[string]worker.Definition{
+			"slow": {Handler: worker.Func(func(ctx context.Context, _ struct{}) (any, error) {
+				select {
+				case <-time.After(100 * time.Millisecond):
+				case <-ctx.Done():
+				}
+				done[i].Add(1)
+				return nil, nil
+			})},
+		}})
+	}
+	begin(0)
+	for range tasks {
+		send(t, c, "q", "slow", "[]")
+	}
+	eventually(t, "the first worker has begun", func() bool { return done[0].Load() > 0 })
+	for i := 1; i < workers; i++ {
+		begin(i)
+	}
+	eventually(t, "all are done", func() bool {
+		return done[0].Load()+done[1].Load()+done[2].Load()+done[3].Load() == tasks
+	})
+	var shares []int64
+	for i := range done {
+		shares = append(shares, done[i].Load())
+	}
+	if g := gini(shares); g > 0.15 {
+		t.Errorf("they have done %v: Gini coefficient %.2f", shares, g)
+	} else {
+		t.Logf("they have done %v: Gini coefficient %.2f", shares, g)
+	}
+}
+
+// Tasks that take no time are claimed many at once.
+func TestManyShortTasksInOneClaim(t *testing.T) {
+	const tasks = 2000
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	for range tasks {
+		send(t, c, "q", "short", "[]")
+	}
+	do(t, c, "CONFIG", "RESETSTAT")
+	var done atomic.Int64
+	runWorker(t, redis.Config{URL: s.URL(0)}, worker.Config{Concurrency: 8, Tasks: map[string]worker.Definition{
+		"short": {Handler: worker.Func(func(context.Context, struct{}) (any, error) { done.Add(1); return nil, nil })},
+	}})
+	eventually(t, "all are done", func() bool { return done.Load() == tasks })
+	claims := 0
+	stats := must(redigo.String(c.Do("INFO", "commandstats")))(t)
+	for line := range strings.Lines(stats) {
+		if rest, ok := strings.CutPrefix(line, "cmdstat_zadd:calls="); ok {
+			claims = must(redigo.Int([]byte(rest[:strings.IndexByte(rest, ',')]), nil))(t)
+		}
+	}
+	if claims == 0 || tasks/claims < 20 {
+		t.Errorf("%d tasks in %d claims", tasks, claims)
+	}
+}
