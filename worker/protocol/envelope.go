@@ -179,14 +179,12 @@ func (e *envelope) readDeliveryInfo(s *scanner) (err error) {
 	return err
 }
 
-// check refuses an envelope that kombu could not handle and copies the rest
-// into the message.
-func (e *envelope) check(m *Message) error {
+// sound refuses an envelope that kombu could not handle.
+func (e *envelope) sound() error {
 	if e.propertiesKind != kindObject {
 		return refuse(ReasonNoProperties, "properties are %v", e.propertiesKind)
 	}
-	m.DeliveryTag = tag(e.deliveryTag)
-	if m.DeliveryTag == "" {
+	if t := e.deliveryTag; len(t) == 0 || t[0] == '{' || t[0] == '[' || string(t) == "null" || string(t) == `""` {
 		return &DecodeError{Reason: ReasonNoDeliveryTag}
 	}
 	if e.exchange == nil || e.routingKey == nil {
@@ -195,6 +193,15 @@ func (e *envelope) check(m *Message) error {
 	if e.headersKind != kindNull && e.headersKind != kindObject {
 		return refuse(ReasonNoHeaders, "headers are %v", e.headersKind)
 	}
+	return nil
+}
+
+// check refuses what is not sound and copies the rest into the message.
+func (e *envelope) check(m *Message) error {
+	if err := e.sound(); err != nil {
+		return err
+	}
+	m.DeliveryTag = tag(e.deliveryTag)
 	m.Exchange, m.RoutingKey = text(e.exchange), text(e.routingKey)
 	m.Redelivered, _ = boolean(e.redelivered)
 	m.CorrelationID, m.ReplyTo = text(e.correlationID), text(e.replyTo)

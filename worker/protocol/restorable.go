@@ -17,12 +17,8 @@ func Restorable(raw []byte) error {
 	if err := e.read(raw, lim); err != nil {
 		return err
 	}
-	var m Message
-	if err := e.check(&m); err != nil {
-		// kombu restores what it would not accept.
-		if d, ok := err.(*DecodeError); !ok || d.Reason != ReasonContentType {
-			return err
-		}
+	if err := e.sound(); err != nil {
+		return err
 	}
 	// kombu does without headers, as old producers of protocol 1 have none; it
 	// stumbles over those that are something else.

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"bytes"
+	"encoding/binary"
 	"unicode/utf8"
 )
 
@@ -282,6 +283,12 @@ func (s *scanner) str() error {
 	}
 	data, i := s.data, s.pos+1
 	for i < len(data) {
+		for i+8 <= len(data) && unmarked(binary.LittleEndian.Uint64(data[i:])) {
+			i += 8
+		}
+		if i == len(data) {
+			break
+		}
 		c := data[i]
 		i++
 		switch {
@@ -302,6 +309,15 @@ func (s *scanner) str() error {
 	}
 	s.pos = i
 	return s.syntax()
+}
+
+// unmarked reports whether none of eight bytes needs a look: no quote, no backslash and
+// no control character. Each of the three terms has the highest bit of some byte set if
+// one of that sort is there.
+func unmarked(x uint64) bool {
+	const ones, highest = 0x0101010101010101, 0x8080808080808080
+	quote, backslash := x^'"'*ones, x^'\\'*ones
+	return ((x-' '*ones)&^x|(quote-ones)&^quote|(backslash-ones)&^backslash)&highest == 0
 }
 
 // escapeLen returns the length of what may follow a backslash, 0 when it may not.

@@ -33,26 +33,28 @@ local function succeeded(key)
   return ok and type(value) == 'table' and value.status == 'SUCCESS'
 end
 
--- put writes a result. Its life is the text of a number of seconds, "0" for ever; the
--- last argument is NX for a result that must be the first.
-local function put(key, value, expires, ...)
-  if expires ~= '0' then
-    return redis.call('SET', key, value, 'EX', expires, ...)
-  end
-  return redis.call('SET', key, value, ...)
-end
-
 -- store writes a result and tells those who wait for it, unless SUCCESS is there
 -- already: nothing may replace that. The channel has the name of the key. It returns
 -- how many have heard, or nil. A key that holds something else stays as it is: the id
 -- of a task is the producer's choice, and one message must not stop the others.
+-- The life is the text of a number of seconds, "0" for ever.
 local function store(key, value, expires)
   -- Mostly there is nothing yet, and then one call is all.
-  if not put(key, value, expires, 'NX') then
+  local first
+  if expires == '0' then
+    first = redis.call('SET', key, value, 'NX')
+  else
+    first = redis.call('SET', key, value, 'EX', expires, 'NX')
+  end
+  if not first then
     if redis.call('TYPE', key).ok ~= 'string' or succeeded(key) then
       return nil
     end
-    put(key, value, expires)
+    if expires == '0' then
+      redis.call('SET', key, value)
+    else
+      redis.call('SET', key, value, 'EX', expires)
+    end
   end
   return redis.call('PUBLISH', key, value)
 end
