@@ -45,7 +45,7 @@ type variables struct {
 	RemoteControl      choice  `envconfig:"REMOTE_CONTROL" group:"Worker" default:"full" options:"full,harmless,off" desc:"What celery control, celery inspect and Flower may do: everything, look only, or nothing at all."`
 	TaskEvents         toggle  `envconfig:"TASK_EVENTS" group:"Worker" default:"false" desc:"Send the events of tasks from the start, as celery worker -E. Flower and celery control switch them on by themselves."`
 	Redact             list    `envconfig:"REDACT" group:"Worker" unset:"the usual ones alone" desc:"Names of arguments that must not be seen in events, answers and logs, beside otp, code, token, password and the like."`
-	PrefetchMultiplier count   `envconfig:"PREFETCH_MULTIPLIER" group:"Worker" default:"1" min:"0" max:"1000" desc:"Messages held per task that may run at once; Celery's worker_prefetch_multiplier. 0: as many as are done within 50 ms at the pace of late."`
+	PrefetchMultiplier count   `envconfig:"PREFETCH_MULTIPLIER" group:"Worker" default:"1" min:"0" max:"1000" desc:"Messages held per task that may run at once; Celery's worker_prefetch_multiplier. 0: as many as are done within 50 ms at the recent pace."`
 	TaskTimeLimit      seconds `envconfig:"TASK_TIME_LIMIT" group:"Worker" default:"300" min:"0" max:"86400" desc:"Hard limit of one task; 0 is none."`
 	TaskSoftTimeLimit  seconds `envconfig:"TASK_SOFT_TIME_LIMIT" group:"Worker" default:"240" min:"0" max:"86400" desc:"Soft limit of one task; 0 is none."`
 	MaxRetries         count   `envconfig:"MAX_RETRIES" group:"Worker" default:"3" min:"0" max:"1000" desc:"Retries of one task."`

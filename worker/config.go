@@ -39,10 +39,11 @@ type Config struct {
 	// (worker_prefetch_multiplier). With 1 a message is claimed only when it can run
 	// at once; with a negative number, for which Celery has 0, there is no bound.
 	//
-	// Default, 0: as many as are done within 50 milliseconds at the pace of late, one
+	// Default, 0: as many as are done within 50 milliseconds at the recent pace, one
 	// for each slot at least and 1,000 in all at most. Tasks that take no time are
-	// claimed a hundred at a time, and of those that take longer none is held that
-	// another worker could run.
+	// claimed a hundred at a time. Of those that take longer none is held but for what
+	// was claimed before they proved to be long: that goes back to its queue after
+	// 200 milliseconds.
 	PrefetchMultiplier int
 
 	// DisablePrefetch claims a message only when it can run at once

@@ -32,8 +32,9 @@ func (w *Worker) fetch(ctx, store context.Context) {
 			select {
 			case <-ctx.Done():
 			case <-w.pool.changed:
-			case <-time.After(time.Second): // an ETA task may have been lost or run
+			case <-time.After(inVain): // an ETA task may have been lost or run
 			}
+			w.relieve(store)
 			continue
 		}
 		// A claim that has begun is never cancelled: the messages would be ours

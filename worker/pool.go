@@ -20,6 +20,7 @@ type pool struct {
 	run     func(*request)
 	pace    pace
 	low     int    // changed hears of an end when there are no more than these
+	filling bool   // more is claimed, until nothing is missing
 	most    int    // requests to begin in all; 0: no bound
 	begun   int    // so far
 	used    func() // called, once, with the last of them
@@ -90,7 +91,7 @@ func (p *pool) take() *request {
 }
 
 // work runs a request, and then others until the pool is closed: a goroutine that has
-// run one has the stack for the next. There are never more than ran at once.
+// run one has the stack for the next.
 func (p *pool) work(r *request) {
 	next := make(chan *request, 1)
 	for r != nil {
@@ -116,7 +117,7 @@ const alonePatience = 30 * time.Second
 // may begin: when nothing else runs, so that nothing else is blamed for a crash,
 // or when that does not come to pass.
 func (p *pool) mayRunAlone() bool {
-	if len(p.active) == 0 {
+	if len(p.active)+p.ending == 0 {
 		return true
 	}
 	if p.since.IsZero() {
@@ -144,7 +145,10 @@ func (p *pool) release(r *request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	took := time.Since(r.began)
-	if _, ok := p.active[r]; !ok || took > shortRun || p.ending >= mostEnding || p.alone == r || len(p.ready) == 0 {
+	if _, ok := p.active[r]; !ok || took > shortRun || p.ending >= mostEnding || len(p.ready) == 0 {
+		return
+	}
+	if p.alone == r || p.ready[0].lastChance {
 		return
 	}
 	delete(p.active, r)
@@ -159,7 +163,9 @@ func (p *pool) done(r *request, parked chan *request) (next *request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, ok := p.active[r]; ok {
-		p.pace.note(time.Since(r.began))
+		if !r.started.IsZero() { // else there was no run
+			p.pace.note(time.Since(r.began))
+		}
 		delete(p.active, r)
 	} else {
 		p.ending--
@@ -197,22 +203,61 @@ func (p *pool) signal() {
 
 func (p *pool) held() int { return len(p.active) + p.ending + len(p.ready) }
 
-// room is how many more requests the pool takes. What it may hold, and how many must be
-// free for more to be claimed while some wait for slots, is worked out from the number
-// of slots and what a slot ends in a moment at the pace of late. Until so many are free
-// changed is silent.
-func (p *pool) room(prefetch func(slots, each int) (most, refill int), limited int) int {
+// prefetch says how many requests a pool may hold that has so many slots, of which some
+// are taken by long runs and the others end so many requests each in a moment; and how
+// many of them must be missing for more to be claimed while some wait for slots.
+type prefetch func(slots, long, each int) (most, refill int)
+
+// limits is what prefetch says now; p.mu is held.
+func (p *pool) limits(prefetch prefetch) (most, refill int) {
+	long := 0
+	for r := range p.active {
+		if time.Since(r.began) > heldWork {
+			long++
+		}
+	}
+	most, refill = prefetch(p.slots, long, p.pace.each())
+	if p.most > 0 { // what may not begin any more is not claimed either
+		most = min(most, p.most-p.begun+len(p.active)+p.ending)
+	}
+	return most, refill
+}
+
+// room is how many more requests the pool takes. Until as many are missing as prefetch
+// says changed is silent.
+func (p *pool) room(prefetch prefetch, limited int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	most, refill := prefetch(p.slots, p.pace.each())
+	most, refill := p.limits(prefetch)
 	// What a rate limit holds back shall not keep other tasks from running; there
 	// is a second window for it.
-	free := most - p.held() - max(0, limited-most)
+	free := max(0, most-p.held()-max(0, limited-most))
 	p.low = most - refill
-	if len(p.ready) > 0 && free < refill {
+	p.filling = free > 0 && (p.filling || len(p.ready) == 0 || free >= refill)
+	if !p.filling {
 		return 0
 	}
-	return max(0, free)
+	return free
+}
+
+// excess removes and returns what waits for a slot in vain: more than prefetch allows,
+// as the runs before it have turned out to be long.
+func (p *pool) excess(prefetch prefetch) []*request {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.ready) == 0 || time.Since(p.ready[0].queued) < inVain {
+		return nil
+	}
+	most, _ := p.limits(prefetch)
+	n := min(p.held()-most, len(p.ready))
+	if n <= 0 {
+		return nil
+	}
+	keep := len(p.ready) - n
+	rs := slices.Clone(p.ready[keep:])
+	clear(p.ready[keep:])
+	p.ready = p.ready[:keep]
+	return rs
 }
 
 // waiting is the number of requests that wait for a slot.
@@ -231,11 +276,12 @@ func (p *pool) peakRunning() int {
 	return peak
 }
 
-// paced is the number of slots, and of the requests that each of them should hold.
-func (p *pool) paced() (slots, each int) {
+// prefetched is how many requests the pool may hold now, and how many each slot.
+func (p *pool) prefetched(prefetch prefetch) (most, each int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.slots, p.pace.each()
+	most, _ = p.limits(prefetch)
+	return most, p.pace.each()
 }
 
 // size is the number of slots.
@@ -245,10 +291,11 @@ func (p *pool) size() int {
 	return p.slots
 }
 
+// running is the number of requests that run, or whose ends are being stored.
 func (p *pool) running() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.active)
+	return len(p.active) + p.ending
 }
 
 // resize changes the number of slots, to one at least. What runs goes on: with
@@ -258,6 +305,10 @@ func (p *pool) resize(slots int) {
 	defer p.mu.Unlock()
 	p.slots = max(slots, 1)
 	p.dispatch()
+	for n := len(p.parked); n > p.slots+mostEnding; n-- {
+		close(p.parked[n-1])
+		p.parked = p.parked[:n-1]
+	}
 	p.signal()
 }
 

@@ -1,17 +1,21 @@
 package worker
 
 import (
+	"context"
 	"math"
 	"time"
 )
 
 const (
-	// heldWork is for how long a message is held before it runs, when the worker itself
-	// decides how many it holds. For so long nobody else can have it, and a message of
-	// a higher priority waits behind it.
+	// heldWork is how much work is claimed ahead where the worker itself decides: as much
+	// as is done within that time. For so long nobody else can have a message, and one of
+	// a higher priority waits behind it. A run that takes longer is a long one.
 	heldWork = 50 * time.Millisecond
+	// inVain is how long a message has waited for a slot when those that wait behind it
+	// go back to their queues, if there are more than should be held.
+	inVain = 4 * heldWork
 	// mostEach and mostHeld bound what is held when the tasks take no time at all: for
-	// each slot, and in all.
+	// each slot, and in all if there are fewer slots than that.
 	mostEach = 100
 	mostHeld = 1000
 )
@@ -40,10 +44,12 @@ func (p *pace) each() int {
 	return int(min(mostEach, 1+heldWork/max(p.typical, 1)))
 }
 
-// prefetch is the number of messages to be held at most, running ones included, and of
-// those that must be missing for more to be claimed while some still wait for slots.
-// Where the worker itself decides it claims many at once.
-func (c *Config) prefetch(slots, each int) (most, refill int) {
+// adaptive reports whether the worker itself decides how much it holds.
+func (c *Config) adaptive() bool { return !c.DisablePrefetch && c.PrefetchMultiplier == 0 }
+
+// prefetch is a [prefetch] by the settings. Numbers that are set hold exactly, as
+// Celery's do; where the worker itself decides it claims many at once.
+func (c *Config) prefetch(slots, long, each int) (most, refill int) {
 	switch {
 	case c.DisablePrefetch:
 		return slots, 1
@@ -52,21 +58,39 @@ func (c *Config) prefetch(slots, each int) (most, refill int) {
 	case c.PrefetchMultiplier > 0:
 		return slots * c.PrefetchMultiplier, 1
 	}
-	most = max(slots, min(slots*each, mostHeld))
+	long = min(long, slots)
+	most = max(slots, min(long+(slots-long)*each, mostHeld))
 	return most, max(1, most/2)
 }
 
-// prefetched is the most that is held at this moment.
-func (w *Worker) prefetched() int {
-	most, _ := w.cfg.prefetch(w.pool.paced())
+// prefetchCount is prefetch_count in Celery's terms: 0 for no bound.
+func (w *Worker) prefetchCount() int {
+	if !w.cfg.DisablePrefetch && w.cfg.PrefetchMultiplier < 0 {
+		return 0
+	}
+	most, _ := w.pool.prefetched(w.cfg.prefetch)
 	return most
 }
 
 // multiplier is worker_prefetch_multiplier in Celery's terms: 0 for no bound.
 func (w *Worker) multiplier() int {
-	if w.cfg.PrefetchMultiplier != 0 {
+	switch {
+	case w.cfg.PrefetchMultiplier != 0:
 		return max(0, w.cfg.PrefetchMultiplier)
+	case w.cfg.DisablePrefetch:
+		return 1
 	}
-	_, each := w.pool.paced()
+	_, each := w.pool.prefetched(w.cfg.prefetch)
 	return each
+}
+
+// relieve gives back what would wait here though others could run it.
+func (w *Worker) relieve(ctx context.Context) {
+	if !w.cfg.adaptive() {
+		return
+	}
+	if rs := w.pool.excess(w.cfg.prefetch); len(rs) > 0 {
+		w.log.Debug("tasks take longer than those before: messages go back to their queues", "messages", len(rs))
+		w.giveBack(ctx, rs)
+	}
 }

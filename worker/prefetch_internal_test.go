@@ -35,21 +35,24 @@ func TestPace(t *testing.T) {
 
 func TestPrefetch(t *testing.T) {
 	for name, tc := range map[string]struct {
-		cfg          Config
-		slots, each  int
-		most, refill int
+		cfg               Config
+		slots, long, each int
+		most, refill      int
 	}{
-		"unknown pace": {Config{}, 8, 1, 8, 4},
-		"one slot":     {Config{}, 1, 1, 1, 1},
-		"short tasks":  {Config{}, 8, 100, 800, 400},
-		"many slots":   {Config{}, 200, 100, 1000, 500},
-		"even more":    {Config{}, 2000, 100, 2000, 1000},
-		"multiplier":   {Config{PrefetchMultiplier: 4}, 8, 100, 32, 1},
-		"one each":     {Config{PrefetchMultiplier: 1}, 8, 100, 8, 1},
-		"no bound":     {Config{PrefetchMultiplier: -1}, 8, 1, math.MaxInt32, 1},
-		"none":         {Config{DisablePrefetch: true, PrefetchMultiplier: 4}, 8, 100, 8, 1},
+		"unknown pace":  {Config{}, 8, 0, 1, 8, 4},
+		"one slot":      {Config{}, 1, 0, 1, 1, 1},
+		"short tasks":   {Config{}, 8, 0, 100, 800, 400},
+		"some are long": {Config{}, 8, 6, 100, 206, 103},
+		"all are long":  {Config{}, 8, 8, 100, 8, 4},
+		"fewer slots":   {Config{}, 2, 5, 100, 2, 1},
+		"many slots":    {Config{}, 200, 0, 100, 1000, 500},
+		"even more":     {Config{}, 2000, 0, 100, 2000, 1000},
+		"multiplier":    {Config{PrefetchMultiplier: 4}, 8, 8, 100, 32, 1},
+		"one each":      {Config{PrefetchMultiplier: 1}, 8, 0, 100, 8, 1},
+		"no bound":      {Config{PrefetchMultiplier: -1}, 8, 0, 1, math.MaxInt32, 1},
+		"none":          {Config{DisablePrefetch: true, PrefetchMultiplier: 4}, 8, 0, 100, 8, 1},
 	} {
-		if most, refill := tc.cfg.prefetch(tc.slots, tc.each); most != tc.most || refill != tc.refill {
+		if most, refill := tc.cfg.prefetch(tc.slots, tc.long, tc.each); most != tc.most || refill != tc.refill {
 			t.Errorf("%s: %d held at most, %d claimed at least; want %d, %d", name, most, refill, tc.most, tc.refill)
 		}
 	}

@@ -90,7 +90,7 @@ func (w *Worker) inspectStats(arguments) (any, error) {
 			Writes:   poolWrites{w.totals.all(), "first come, first served"},
 			Running:  w.pool.running(), Aborted: w.aborted.Load(),
 		},
-		Broker: broker, PrefetchCount: w.prefetched(), Rusage: resourceUsage(),
+		Broker: broker, PrefetchCount: w.prefetchCount(), Rusage: resourceUsage(),
 		Software: strings.TrimSpace(w.cfg.Software + " " + w.cfg.SoftwareVersion),
 	}
 	if s.Total == nil {

@@ -30,6 +30,7 @@ func (b *Broker) claimAhead(ctx context.Context, max int) (ds []worker.Delivery,
 		return nil, nil, nil
 	}
 	list := b.lists[b.ahead]
+	max = min(max, aheadBytes/b.aheadSize+1)
 	raws, err := b.lookAhead(ctx, list.key, max)
 	if err != nil {
 		b.ahead = -1
@@ -101,22 +102,28 @@ func (b *Broker) claimSeen(ctx context.Context, l list, raws [][]byte) ([]worker
 	if n == 0 {
 		return nil, nil
 	}
-	ds := make([]worker.Delivery, n)
+	ds, size := make([]worker.Delivery, n), 0
 	for i := range ds {
 		ds[i] = worker.Delivery{Claim: b.claimName(first + int64(i)), Queue: l.queue, Raw: raws[gone+i]}
+		size += len(ds[i].Raw)
 	}
+	b.aheadSize = size / n
 	b.choice.took(l.queue)
 	b.holds(ds)
 	return ds, nil
 }
 
 // before returns the keys of the lists that something may have to be taken from
-// before or between the messages of list number i: those of earlier steps and those of
-// other queues in the same one. Queues with weights take turns whatever their steps.
+// before or between the messages of list number i: those of earlier steps, and in the
+// same one those of other queues, or of earlier queues where these have an order.
+// Queues with weights take turns whatever their steps.
 func (b *Broker) before(i int) (keys []any) {
 	for j, l := range b.lists {
 		step, own := j/len(b.choice.queues), i/len(b.choice.queues)
 		other := l.queue != b.lists[i].queue
+		if b.choice.way == "order" {
+			other = other && j < i
+		}
 		if step < own || other && (step == own || b.choice.way == "weights") {
 			keys = append(keys, l.key)
 		}
@@ -140,7 +147,7 @@ func (b *Broker) expect(c claimed, max int) {
 			return
 		}
 	}
-	if len(c.deliveries) == max {
-		b.ahead = c.lists[0] - 1
+	if n := len(c.deliveries); n > 0 && n == max {
+		b.ahead, b.aheadSize = c.lists[0]-1, size/n
 	}
 }

@@ -49,6 +49,7 @@ type Broker struct {
 	number     int64
 	brokenAt   time.Time // a list that cannot be read was told of
 	ahead      int       // number of the list that the next claim is expected to be filled from; -1: none
+	aheadSize  int       // bytes of a message there, as far as known
 
 	finisher  finisher // of deliveries
 	announcer *announcer

@@ -36,7 +36,7 @@ func TestModelIsTrue(t *testing.T) {
 			traces := g.Cover()
 			steps := 0
 			for i, trace := range traces {
-				r := &replay{t: t, c: c, url: s.URL(0), trace: trace, carry: i%2 == 1}
+				r := &replay{t: t, c: c, url: s.URL(0), trace: trace, carry: i%2 == 1, seen: i/2%2 == 1}
 				r.run()
 				steps += len(trace.Moves)
 				if t.Failed() {
@@ -61,7 +61,8 @@ type replay struct {
 	c     redigo.Conn
 	url   string
 	trace model.Trace
-	carry bool // end deliveries by carry.lua instead of settle.lua
+	carry bool // end deliveries by carry.lua instead of finish.lua and settle.lua
+	seen  bool // messages are claimed after a look at them
 
 	at      int // step
 	before  model.State

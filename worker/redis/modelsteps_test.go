@@ -25,31 +25,44 @@ func (r *replay) claim(ctx context.Context, st model.Step, pl *player, lost bool
 		r.mustBeStale(ctx, pl.b)
 		pl.b.registered = false
 	default:
-		c, err := pl.b.claim(ctx, 1, nil)
-		if err != nil || len(c.deliveries) != 1 {
-			r.errorf("%d messages (%v)", len(c.deliveries), err)
+		ds, err := r.claimOne(ctx, pl.b)
+		if err != nil || len(ds) != 1 {
+			r.errorf("%d messages (%v)", len(ds), err)
 			return
 		}
-		pl.tasks[st.Msg] = c.deliveries[0]
+		pl.tasks[st.Msg] = ds[0]
 	}
+}
+
+// claimOne claims by the script that the trace is for: claimseen.lua, as far as it takes
+// such a message, or claim.lua.
+func (r *replay) claimOne(ctx context.Context, b *Broker) ([]worker.Delivery, error) {
+	if r.seen {
+		b.ahead, b.aheadSize = 0, 1
+		if ds, _, err := b.claimAhead(ctx, 1); err != nil || len(ds) > 0 {
+			return ds, err
+		}
+	}
+	c, err := b.claim(ctx, 1, nil)
+	return c.deliveries, err
 }
 
 // claimUnseen is a claim whose answer nobody gets.
 func (r *replay) claimUnseen(ctx context.Context, b *Broker) {
 	registered, suspect := b.registered, b.suspect
-	c, err := b.claim(ctx, 1, nil)
-	if err != nil || len(c.deliveries) != 1 {
-		r.errorf("%d messages (%v)", len(c.deliveries), err)
+	ds, err := r.claimOne(ctx, b)
+	if err != nil || len(ds) != 1 {
+		r.errorf("%d messages (%v)", len(ds), err)
 		return
 	}
-	delete(b.out, c.deliveries[0].Claim)
+	delete(b.out, ds[0].Claim)
 	b.registered, b.suspect = registered, suspect
 }
 
 // mustBeStale tries a claim of an epoch that is over.
 func (r *replay) mustBeStale(ctx context.Context, b *Broker) {
 	registered, suspect := b.registered, b.suspect
-	if _, err := b.claim(ctx, 1, nil); !hasCode(err, "STALECLAIM") {
+	if _, err := r.claimOne(ctx, b); !hasCode(err, "STALECLAIM") {
 		r.errorf("a stale claim ends with %v", err)
 	}
 	b.registered, b.suspect = registered, suspect

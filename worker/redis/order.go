@@ -9,8 +9,8 @@ import (
 // QueueOrder says which of several queues with messages the next one is taken
 // from. The values are kombu's names (queue_order_strategy). All of them come
 // after the priority: while one queue has a message of an earlier step, no queue
-// is asked for one of a later step. What a worker has claimed already, at most
-// Concurrency times PrefetchMultiplier messages, runs before what it claims later.
+// is asked for one of a later step. What a worker has claimed already, see
+// PrefetchMultiplier of worker.Config, runs before what it claims later.
 type QueueOrder string
 
 const (

@@ -92,3 +92,45 @@ func TestManyShortTasksInOneClaim(t *testing.T) {
 		t.Errorf("%d tasks in %d claims", tasks, claims)
 	}
 }
+
+// A worker whose tasks were short until they became long does not keep from others what
+// it has claimed for short ones.
+func TestLongTasksHoldNothingBack(t *testing.T) {
+	const short, behind = 500, 300
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	release := make(chan struct{})
+	var done [2]atomic.Int64
+	begin := func(i int) {
+		runWorker(t, redis.Config{URL: s.URL(0)}, worker.Config{Concurrency: 4, Tasks: map[string]worker.Definition{
+			"short": {Handler: worker.Func(func(context.Context, struct{}) (any, error) { done[i].Add(1); return nil, nil })},
+			"long": {Handler: worker.Func(func(ctx context.Context, _ struct{}) (any, error) {
+				select {
+				case <-release:
+				case <-ctx.Done():
+				}
+				return nil, nil
+			})},
+		}})
+	}
+	for range short {
+		send(t, c, "q", "short", "[]")
+	}
+	for range 4 {
+		send(t, c, "q", "long", "[]")
+	}
+	for range behind {
+		send(t, c, "q", "short", "[]")
+	}
+	begin(0)
+	eventually(t, "the first worker has only long tasks left", func() bool { return done[0].Load() == short })
+	begin(1)
+	eventually(t, "the second worker has done what was behind them", func() bool {
+		return done[0].Load()+done[1].Load() == short+behind
+	})
+	if n := done[1].Load(); n < behind/2 {
+		t.Errorf("the second worker has done %d of %d", n, behind)
+	}
+	close(release)
+	eventually(t, "nothing is held", func() bool { return count(t, c, "HLEN", "unacked") == 0 })
+}

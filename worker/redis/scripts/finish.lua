@@ -7,12 +7,13 @@
 -- Returns for each delivery 0 when the claim is not ours any more, else 1, or 2 when
 -- nobody was there to hear of its result.
 local n, expires = #KEYS - 2, ARGV[1]
-local held, claims, unheard = {}, {}, {}
+local held, claims, lost, unheard = {}, {}, {}, {}
 for i = 1, n do
   local claim, value = ARGV[3 * i - 1], ARGV[3 * i]
   claims[i] = claim
   -- A SUCCESS is stored even when the claim is lost, so that nobody need ask.
-  if value ~= '' and (ARGV[3 * i + 1] == '1' or redis.call('HEXISTS', KEYS[1], claim) == 1) then
+  lost[i] = value ~= '' and ARGV[3 * i + 1] ~= '1' and redis.call('HEXISTS', KEYS[1], claim) == 0
+  if value ~= '' and not lost[i] then
     unheard[i] = store(KEYS[i + 2], value, expires) == 0
   end
 end
@@ -23,10 +24,10 @@ if all then
   redis.call('ZREM', KEYS[2], unpack(claims))
 end
 for i = 1, n do
-  held[i] = 1
+  held[i] = lost[i] and 0 or 1
   if not all then
     -- Both books have the same claims.
-    held[i] = redis.call('ZREM', KEYS[2], claims[i])
+    held[i] = math.min(held[i], redis.call('ZREM', KEYS[2], claims[i]))
   end
   if unheard[i] and held[i] == 1 then
     held[i] = 2
