@@ -26,7 +26,7 @@ build: ## build ./evently-workers, static, as the image has it
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o evently-workers .
 
 .PHONY: test
-test: setup lint vuln unit e2e selection ## everything: install what is missing, lint, all tests with the race detector
+test: setup lint vuln allocs unit e2e selection ## everything: install what is missing, lint, all tests with the race detector
 
 .PHONY: setup
 setup: ## install what the tests need (as root), or say what to install
@@ -56,6 +56,10 @@ vuln: ## known vulnerabilities, if their database can be reached
 unit: ## tests of the packages, with the race detector
 	@go test -race -timeout 12m $$(go list ./... | grep -vE '/e2e|/torture$$')
 	go -C worker/oteltrace test -race -timeout 3m ./...
+
+.PHONY: allocs
+allocs: ## allocations per operation, against the golden files; without the race detector, which has its own
+	@go test -count=1 -run '^TestAllocations$$' ./worker ./worker/protocol ./worker/redis
 
 .PHONY: e2e
 e2e: ## the built program against real Redis, PostgreSQL, SMTP and Python Celery
