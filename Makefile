@@ -89,8 +89,8 @@ documents: ## write anew what is generated in docs/
 	@go test ./worker/conformance -run TestDocuments -update
 
 .PHONY: bench
-bench: setup ## our worker beside Celery's: throughput, CPU, latency; ten minutes
-	@go run ./bench
+bench: setup ## our worker beside Celery's, all PARTS or some, in ROUNDS (3); fifteen minutes, see docs/performance.md
+	@go run ./bench $(if $(PARTS),-parts $(PARTS)) $(if $(ROUNDS),-rounds $(ROUNDS))
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (30s) each
