@@ -13,7 +13,7 @@ import (
 func TestTemplates(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{0, 1 << 10, 64 << 10, 1 << 20} {
-		next, err := newTemplate(size)
+		next, err := newTemplate("bench.noop", size)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,7 +25,8 @@
 // The ceiling claims, stores, announces and acknowledges in batches, and runs and
 // decodes nothing. Celery is of the environment that "make setup" makes; its service
 // profile and the default one are in bench/celery/benchapp.py. gocelery is built
-// from the module e2e/gocelery.
+// from the module e2e/gocelery. "evently-workers run" is the program, whose task
+// health_check finds no database.
 package main
 
 import (
@@ -88,7 +89,7 @@ func run(ctx context.Context) error {
 	if b.workers, err = buildWorkers(ctx, dir, b.url, *python); err != nil {
 		return err
 	}
-	if b.small, err = newTemplate(0); err != nil {
+	if b.small, err = newTemplate("bench.noop", 0); err != nil {
 		return err
 	}
 	head, err := b.head(ctx, *rounds)

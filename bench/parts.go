@@ -74,8 +74,15 @@ func runLatency(ctx context.Context, b *bench, s *section) error {
 }
 
 func runIdle(ctx context.Context, b *bench, s *section) error {
-	for _, w := range []contender{b.celery(base, "service"), b.free()} {
-		f, err := b.idle(ctx, w, b.small)
+	for _, w := range []contender{b.celery(base, "service"), b.free(), b.service()} {
+		next := b.small
+		if w.task != "" {
+			var err error
+			if next, err = newTemplate(w.task, 0); err != nil {
+				return err
+			}
+		}
+		f, err := b.idle(ctx, w, next)
 		if err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
@@ -92,7 +99,7 @@ func runSizes(ctx context.Context, b *bench, s *section) error {
 	}{
 		{"1 KiB", 1 << 10, 100_000, 8_000, 150_000}, {"64 KiB", 64 << 10, 5_000, 2_000, 6_000}, {"1 MiB", 1 << 20, 300, 150, 500},
 	} {
-		next, err := newTemplate(size.bytes)
+		next, err := newTemplate("bench.noop", size.bytes)
 		if err != nil {
 			return err
 		}

@@ -59,12 +59,12 @@ func (s *server) Do(command string, args ...any) (any, error) {
 // template makes messages that differ in their ids.
 type template func() (raw []byte, id string)
 
-// newTemplate makes messages of Celery's protocol 2 with size bytes in all, or as
-// small as can be.
-func newTemplate(size int) (template, error) {
+// newTemplate makes messages of Celery's protocol 2 for a task, with size bytes in
+// all, or as small as can be.
+func newTemplate(task string, size int) (template, error) {
 	id, tag := uuid.NewString(), uuid.NewString()
 	m := &protocol.Message{
-		ID: id, Task: "bench.noop", RootID: id, CorrelationID: id, Args: protocol.Raw("[]"), Kwargs: protocol.Raw("{}"),
+		ID: id, Task: task, RootID: id, CorrelationID: id, Args: protocol.Raw("[]"), Kwargs: protocol.Raw("{}"),
 		ArgsRepr: "()", KwargsRepr: "{}", Origin: "gen1@bench", DeliveryTag: tag, RoutingKey: queue, ReplyTo: uuid.NewString(),
 	}
 	model, err := protocol.Encode(m)

@@ -13,10 +13,11 @@ import (
 type contender struct {
 	name      string
 	argv, env []string
-	processes int  // 0: one
-	n         int  // messages to drain: more than it can in the time
-	ours      bool // whatever it leaves unaccounted for is a fault of the run
-	old       bool // reads protocol 1 only
+	processes int    // 0: one
+	n         int    // messages to drain: more than it can in the time
+	ours      bool   // whatever it leaves unaccounted for is a fault of the run
+	old       bool   // reads protocol 1 only
+	task      string // that it has; "": bench.noop
 }
 
 // base is what the others are compared with: the service that is to be replaced.
@@ -24,14 +25,15 @@ const base = "Celery, as in service"
 
 // workers builds ours and gocelery's and knows how each is started.
 type workers struct {
-	redis, python  string
-	ours, gocelery string // paths of programs
+	redis, python           string // URL, and an interpreter
+	ours, program, gocelery string // paths of programs
 }
 
 func buildWorkers(ctx context.Context, dir, url, python string) (w workers, err error) {
-	w = workers{redis: url, python: python, ours: filepath.Join(dir, "worker"), gocelery: filepath.Join(dir, "gocelery")}
+	w = workers{redis: url, python: python, ours: filepath.Join(dir, "worker"), program: filepath.Join(dir, "evently-workers"), gocelery: filepath.Join(dir, "gocelery")}
 	for path, args := range map[string][]string{
 		w.ours:     {"build", "-o", w.ours, "./bench/worker"},
+		w.program:  {"build", "-o", w.program, "."},
 		w.gocelery: {"-C", "e2e/gocelery", "build", "-o", w.gocelery, "./worker"}, // a module of its own
 	} {
 		if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
@@ -56,6 +58,14 @@ func (w workers) celery(name, profile string) contender {
 		name: name, n: 20_000,
 		argv: []string{w.python, "-m", "celery", "--workdir", "bench/celery", "-A", "benchapp", "worker", "-l", "ERROR", "-P", "prefork", "-c", "4"},
 		env:  []string{"BROKER=" + w.redis, "PROFILE=" + profile, "C_FORCE_ROOT=1", "PYTHONDONTWRITEBYTECODE=1", "PYTHONWARNINGS=ignore"},
+	}
+}
+
+// service is the whole program, with its mails and without a database.
+func (w workers) service() contender {
+	return contender{
+		name: "evently-workers run", argv: []string{w.program, "run"}, ours: true, task: "health_check",
+		env: []string{"REDIS_URL=" + w.redis, "QUEUES=" + queue, "DB_HOST=127.0.0.1", "DB_PORT=1", "HEALTH_ADDR=127.0.0.1:0", "MONITOR_ADDR=off", "LOG_LEVEL=warn"},
 	}
 }
 
