@@ -143,8 +143,8 @@ func runGrowth(ctx context.Context, b *bench, s *section) error {
 		{first, b.free(), 100_000, 0},
 		{"1,000 queued, and again", b.free(), 100_000, 1000},
 		{"1,000,000 queued", b.free(), 1_000_000, 0},
-		{"1 at once", b.us("", 1, "-prefetch", "256"), 100_000, 0},
-		{"200 at once", b.us("", 200, "-prefetch", "2"), 100_000, 0},
+		{"1 at once", b.us("", 1), 100_000, 0},
+		{"200 at once", b.us("", 200), 100_000, 0},
 		{"2 processes", several(2), 200_000, 0},
 		{"8 processes", several(8), 200_000, 0},
 	} {

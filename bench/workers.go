@@ -49,8 +49,8 @@ func (w workers) us(name string, concurrency int, args ...string) contender {
 	return contender{name: name, argv: argv, n: 150_000, ours: true}
 }
 
-// free holds as many messages as one likes: 32 for each task that may run at once.
-func (w workers) free() contender { return w.us("ours", 8, "-prefetch", "32") }
+// free finds out by itself how many messages it holds, as the library does by default.
+func (w workers) free() contender { return w.us("ours", 8) }
 
 // celery is Celery's own worker with four processes, in a profile of benchapp.py.
 func (w workers) celery(name, profile string) contender {
@@ -76,8 +76,8 @@ func (w workers) inDrain() []contender {
 		w.celery("Celery, its defaults", "default"),
 		w.free(),
 		w.us("ours, prefetch 1", 8, "-prefetch", "1"),
-		w.us("ours, events on", 8, "-prefetch", "32", "-E"),
-		w.us("ours, STARTED stored", 8, "-prefetch", "32", "-track"),
+		w.us("ours, events on", 8, "-E"),
+		w.us("ours, STARTED stored", 8, "-track"),
 		// It asks for one message in a tenth of a second, whoever waits: with 8 at once it does 80 a second.
 		{name: "gocelery, 500 at once", argv: []string{w.gocelery, "-redis", w.redis, "-queue", queue, "-c", "500"}, n: 40_000, old: true},
 	}
