@@ -26,7 +26,7 @@ build: ## build ./evently-workers, static, as the image has it
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o evently-workers .
 
 .PHONY: test
-test: setup lint vuln unit e2e selection ## everything: install what is missing, lint, all tests with the race detector
+test: setup lint vuln allocs unit e2e selection ## everything: install what is missing, lint, all tests with the race detector
 
 .PHONY: setup
 setup: ## install what the tests need (as root), or say what to install
@@ -57,6 +57,10 @@ unit: ## tests of the packages, with the race detector
 	@go test -race -timeout 12m $$(go list ./... | grep -vE '/e2e|/torture$$')
 	go -C worker/oteltrace test -race -timeout 3m ./...
 
+.PHONY: allocs
+allocs: ## allocations per operation, against the golden files; without the race detector, which has its own
+	@go test -count=1 -run '^TestAllocations$$' ./worker ./worker/protocol ./worker/redis
+
 .PHONY: e2e
 e2e: ## the built program against real Redis, PostgreSQL, SMTP and Python Celery
 	@# Verbose, as counts and times are part of the answer; 200 names are not.
@@ -85,8 +89,8 @@ documents: ## write anew what is generated in docs/
 	@go test ./worker/conformance -run TestDocuments -update
 
 .PHONY: bench
-bench: setup ## our worker beside Celery's: throughput, CPU, latency; ten minutes
-	@go run ./bench
+bench: setup ## our worker beside Celery's, all PARTS or some, in ROUNDS (3); fifteen minutes, see docs/performance.md
+	@go run ./bench $(if $(PARTS),-parts $(PARTS)) $(if $(ROUNDS),-rounds $(ROUNDS))
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (30s) each

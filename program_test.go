@@ -305,10 +305,11 @@ func testStop(t *testing.T, p binary) {
 		t.Fatal(err)
 	}
 	l := p.start(t, "REDIS_URL=redis://:"+canary+"@127.0.0.1:"+closed, "DATABASE_URL=postgres://u:"+canary+"@127.0.0.1:"+closed+"/n",
-		"SMTP_HOST=127.0.0.1", "SMTP_PORT="+closed, "SMTP_USERNAME=u", "SMTP_PASSWORD="+canary, "LOG_LEVEL=debug", "MONITOR_ADDR=127.0.0.1:1")
+		"SMTP_HOST=127.0.0.1", "SMTP_PORT="+closed, "SMTP_USERNAME=u", "SMTP_PASSWORD="+canary, "LOG_LEVEL=debug", "MONITOR_ADDR=127.0.0.1:1", "HEALTH_PPROF=local")
 	l.answers("/livez", 200)
 	l.answers("/readyz", 503)
 	l.answers("/health/database", 503)
+	l.answers("/debug/pprof/heap", 200)
 
 	env := []string{"HEALTH_ADDR=" + strings.TrimPrefix(l.url, "http://")}
 	out, errs, code := p.run(t, env, "health")

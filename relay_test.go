@@ -47,6 +47,7 @@ func testRelay(t *testing.T, p binary) {
 		"FROM_NAME=Partner & Söhne", "FROM_ADDRESS=tickets@partner.example")
 	l.answers("/readyz", 200)
 	l.answers("/health/mail", 503)
+	l.answers("/debug/pprof/heap", 404)
 
 	env := []string{"HEALTH_ADDR=" + strings.TrimPrefix(l.url, "http://")}
 	out, _, code := p.run(t, env, "health")

@@ -191,6 +191,7 @@ func (p *parts) health(cfg config.Config, listener net.Listener, log *slog.Logge
 		Worker:        func() monitor.WorkerState { return workerState(p.worker.Status()) },
 		Database:      p.store.Ping,
 		Mail:          func() monitor.MailState { return mailState(p.sender.Status()) },
+		Profiles:      monitor.Profiles(cfg.Service.HealthPprof),
 		Configuration: state,
 		Logger:        log,
 	})

@@ -2,208 +2,179 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
-
-	redigo "github.com/gomodule/redigo/redis"
-	"github.com/google/uuid"
-
-	"github.com/evently/workers/worker/protocol"
 )
 
-const queue = "bench"
-
-// figures are what one run has measured.
-type figures struct {
-	perSecond float64 // tasks
-	cpu       float64 // seconds of the worker for 10,000 tasks
-	redisCPU  float64 // seconds of Redis for 10,000 tasks
-	rss       int64   // bytes, the most
-	p50, p99  time.Duration
+// load is what a worker finds in its queue: n messages, all at once or, with
+// portions, the next ones when it has done the ones before.
+type load struct {
+	next        template
+	n, portions int
 }
 
-// server is the Redis that the workers use. Its database is emptied.
-type server struct {
-	redigo.Conn
-	url string
+// drained is how a worker empties a queue. The clock runs while it is warm, for at
+// most window.
+type drained struct {
+	*server
+	fleet    fleet
+	load     load
+	portions int // that are still to come
+	waiting  int // when it was last asked
+	held     int
+	usage    usage
+	sampled  time.Time
+	rss      int64 // bytes, the most
 }
 
-// fill puts n messages into the queue, as Celery writes them.
-func (s server) fill(n int) error {
-	for i := range n {
-		raw, err := message()
+// drain lets a contender work on a full queue, and afterwards accounts for every
+// message.
+func (b *bench) drain(ctx context.Context, w contender, l load) (figures, error) {
+	d := &drained{server: b.server, load: l}
+	if err := d.fill(); err != nil {
+		return nil, err
+	}
+	for range max(w.processes, 1) {
+		p, err := startProcess(ctx, w.env, w.argv...)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := s.Send("LPUSH", queue, raw); err != nil {
-			return err
-		}
-		if i%1000 == 999 || i == n-1 {
-			if _, err := s.Do(""); err != nil {
-				return err
-			}
-		}
+		d.fleet = append(d.fleet, p)
+		defer p.stop()
 	}
-	return nil
-}
-
-func message() ([]byte, error) {
-	id := uuid.NewString()
-	return protocol.Encode(&protocol.Message{
-		ID: id, Task: "bench.noop", RootID: id, CorrelationID: id, Args: protocol.Raw("[]"), Kwargs: protocol.Raw("{}"),
-		ArgsRepr: "()", KwargsRepr: "{}", Origin: "gen1@bench", DeliveryTag: uuid.NewString(), RoutingKey: queue,
-		ReplyTo: uuid.NewString(),
-	})
-}
-
-func (s server) left() (int, error) {
-	waiting, err := redigo.Int(s.Do("LLEN", queue))
+	if err := d.until(ctx, func(left int) bool { return left <= l.n-min(l.n/50, 2000) }); err != nil {
+		return nil, fmt.Errorf("wait for the first tasks: %w", err)
+	}
+	began, first := time.Now(), d.left()
+	before, err := d.served()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	held, err := redigo.Int(s.Do("HLEN", "unacked"))
-	return waiting + held, err
-}
-
-// cpu is what the server has used, without what it does for the benchmark itself,
-// which is little.
-func (s server) cpu() (seconds float64, err error) {
-	info, err := redigo.String(s.Do("INFO", "cpu"))
+	if err := d.sample(); err != nil {
+		return nil, err
+	}
+	cpu := d.usage.cpu
+	if err := d.until(ctx, func(left int) bool { return left == 0 || time.Since(began) > b.window }); err != nil {
+		return nil, fmt.Errorf("wait for the end: %w", err)
+	}
+	took, tasks := time.Since(began).Seconds(), float64(first-d.left())
+	if err := d.sample(); err != nil {
+		return nil, err
+	}
+	after, err := d.served()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	for line := range strings.Lines(info) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		if name == "used_cpu_sys" || name == "used_cpu_user" {
-			n, err := strconv.ParseFloat(value, 64)
-			if err != nil {
-				return 0, fmt.Errorf("INFO cpu: %w", err)
-			}
-			seconds += n
-		}
-	}
-	return seconds, nil
-}
-
-// drain lets a worker empty a full queue. The clock runs while the worker is warm,
-// for at most window.
-func (s server) drain(ctx context.Context, w contender, n int, window time.Duration) (f figures, err error) {
-	if _, err := s.Do("FLUSHDB"); err != nil {
-		return f, err
-	}
-	if err := s.fill(n); err != nil {
-		return f, fmt.Errorf("fill the queue: %w", err)
-	}
-	p, err := startProcess(ctx, w.env, w.argv...)
-	if err != nil {
-		return f, err
-	}
-	defer p.stop()
-	left, err := s.until(ctx, p, func(left int) bool { return left <= n-n/50 })
-	if err != nil {
-		return f, fmt.Errorf("wait for the first tasks: %w", err)
-	}
-	began, first := time.Now(), left
-	before, err := p.usage()
-	if err != nil {
-		return f, err
-	}
-	redisBefore, err := s.cpu()
-	if err != nil {
-		return f, err
-	}
-	left, err = s.until(ctx, p, func(left int) bool { return left == 0 || time.Since(began) > window })
-	if err != nil {
-		return f, fmt.Errorf("wait for the end: %w", err)
-	}
-	took := time.Since(began).Seconds()
-	after, err := p.usage()
-	if err != nil {
-		return f, err
-	}
-	redisAfter, err := s.cpu()
-	if err != nil {
-		return f, err
-	}
-	tasks := float64(first - left)
 	if tasks == 0 {
-		return f, fmt.Errorf("%s did nothing in %.1f s", w.name, took)
+		return nil, fmt.Errorf("nothing was done in %.1f s", took)
 	}
-	return figures{
-		perSecond: tasks / took, cpu: (after.cpu - before.cpu).Seconds() / tasks * 1e4,
-		redisCPU: (redisAfter - redisBefore) / tasks * 1e4, rss: after.rss,
-	}, nil
+	f := figures{
+		"tasks/s":           tasks / took,
+		"CPU s/10k":         (d.usage.cpu - cpu).Seconds() / tasks * 1e4,
+		"Redis CPU s/10k":   (after.cpu - before.cpu) / tasks * 1e4,
+		"Redis calls/task":  float64(after.commands-before.commands) / tasks,
+		"RSS MiB":           float64(d.rss) / (1 << 20),
+		"PSS MiB":           float64(d.usage.pss) / (1 << 20),
+		"MB/s":              0, // for those who know the size
+		"unaccounted tasks": 0,
+	}
+	d.fleet.stop()
+	lost, err := d.unaccounted()
+	if err != nil {
+		return nil, err
+	}
+	if lost != 0 && w.ours {
+		return nil, fmt.Errorf("%d messages of %d are unaccounted for", lost, l.n)
+	}
+	f["unaccounted tasks"] = float64(lost)
+	return f, nil
+}
+
+// fill puts the messages into the queue, or what is to become it.
+func (d *drained) fill() error {
+	if _, err := d.Do("FLUSHDB"); err != nil {
+		return err
+	}
+	d.portions = max(d.load.portions, 1)
+	for i := range d.portions {
+		if err := d.server.fill(portion(i), d.load.next, d.load.n/d.portions); err != nil {
+			return err
+		}
+	}
+	return d.ask()
+}
+
+func portion(i int) string { return fmt.Sprintf("stock:%d", i) }
+
+// left is what waits, is held, or is still to come.
+func (d *drained) left() int {
+	return d.waiting + d.held + d.portions*(d.load.n/max(d.load.portions, 1))
+}
+
+// ask looks at the queue, and puts the next portion into an empty one.
+func (d *drained) ask() (err error) {
+	if d.waiting, d.held, err = d.server.left(); err != nil {
+		return err
+	}
+	if d.waiting > 0 || d.portions == 0 {
+		return nil
+	}
+	d.portions--
+	if _, err := d.Do("RENAME", portion(d.portions), queue); err != nil {
+		return err
+	}
+	d.waiting, d.held, err = d.server.left()
+	return err
 }
 
 // until asks for what is left until ok.
-func (s server) until(ctx context.Context, p *process, ok func(left int) bool) (int, error) {
-	end := time.Now().Add(time.Minute)
-	for {
-		left, err := s.left()
-		if err != nil {
-			return 0, err
+func (d *drained) until(ctx context.Context, ok func(left int) bool) error {
+	pause := 10 * time.Millisecond
+	if d.load.portions > 1 {
+		pause = time.Millisecond // the worker waits for the next one
+	}
+	for end := time.Now().Add(2 * time.Minute); ; {
+		if err := d.ask(); err != nil {
+			return err
 		}
-		if ok(left) {
-			return left, nil
+		if ok(d.left()) {
+			return nil
 		}
-		if err := p.ended(); err != nil {
-			return 0, err
+		if time.Since(d.sampled) > 200*time.Millisecond {
+			if err := errors.Join(d.fleet.ended(), d.sample()); err != nil {
+				return err
+			}
 		}
 		if time.Now().After(end) {
-			return 0, fmt.Errorf("%d messages are left after a minute: %s", left, p.out.String())
+			return fmt.Errorf("%d messages are left after two minutes: %s", d.left(), d.fleet[0].out.String())
 		}
 		select {
 		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-time.After(10 * time.Millisecond):
+			return ctx.Err()
+		case <-time.After(pause):
 		}
 	}
 }
 
-// latency sends tasks one at a time, and measures until the result is published.
-func (s server) latency(ctx context.Context, w contender, n int) (f figures, err error) {
-	if _, err := s.Do("FLUSHDB"); err != nil {
-		return f, err
-	}
-	p, err := startProcess(ctx, w.env, w.argv...)
+// sample looks at the processes.
+func (d *drained) sample() (err error) {
+	d.sampled = time.Now()
+	d.usage, err = d.fleet.usage()
+	d.rss = max(d.rss, d.usage.rss)
+	return err
+}
+
+// unaccounted is the number of messages that are neither done nor there, after the
+// worker has stopped. Below 0: some are done and will be run again.
+func (d *drained) unaccounted() (int, error) {
+	results, err := d.results()
 	if err != nil {
-		return f, err
+		return 0, err
 	}
-	defer p.stop()
-	listener, err := redigo.DialURLContext(ctx, s.url)
+	waiting, held, err := d.server.left()
 	if err != nil {
-		return f, err
+		return 0, err
 	}
-	defer listener.Close()
-	results := redigo.PubSubConn{Conn: listener}
-	if err := results.PSubscribe("celery-task-meta-*"); err != nil {
-		return f, err
-	}
-	if err, failed := results.ReceiveWithTimeout(5 * time.Second).(error); failed {
-		return f, fmt.Errorf("subscribe: %w", err)
-	}
-	var took []time.Duration
-	for i := range n + n/10 {
-		raw, err := message()
-		if err != nil {
-			return f, err
-		}
-		began := time.Now()
-		if _, err := s.Do("LPUSH", queue, raw); err != nil {
-			return f, err
-		}
-		if err, failed := results.ReceiveWithTimeout(30 * time.Second).(error); failed {
-			return f, fmt.Errorf("wait for a result: %w", err)
-		}
-		if i >= n/10 { // the first ones find the worker starting
-			took = append(took, time.Since(began))
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	slices.Sort(took)
-	f.p50, f.p99 = took[len(took)/2], took[len(took)*99/100]
-	return f, nil
+	return d.load.n - results - waiting - held - d.portions*(d.load.n/max(d.load.portions, 1)), nil
 }

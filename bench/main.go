@@ -1,36 +1,46 @@
-// Command bench measures our worker beside Celery's, in one run: how fast each
-// empties a full queue, what that costs, and how long a single task takes. The
-// rounds are interleaved and the figures are medians: on a shared machine only
-// ratios within one run mean anything.
+// Command bench measures our worker beside Celery's, gocelery, and the least that
+// Redis must do, in one run. The rounds are interleaved and the figures are medians:
+// on a shared machine only ratios within one run mean anything.
 //
-//	make bench
+//	make bench                                      all parts, fifteen minutes
+//	go run ./bench -parts drain,latency -rounds 5   some of them
+//	go run ./bench -document docs/performance.md    put the tables there
+//
+// The parts are drain (throughput and what it costs), latency, idle (start and
+// idle), sizes (large messages) and growth (longer queues, more tasks at once, more
+// processes). What each figure is:
+//
+//	tasks/s            while the worker is warm: from 2 % of the queue until it is empty, or the window is over
+//	CPU s/10k          seconds of all processes of the worker for 10,000 tasks
+//	Redis CPU s/10k    seconds of Redis for 10,000 tasks
+//	Redis calls/task   commands for a task, those of scripts included
+//	RSS MiB, PSS MiB   memory of all its processes: the most at any time, and with shared pages counted once
+//	unaccounted tasks  messages less results, waiting and held ones, after the worker was stopped in order.
+//	                   Above 0: lost. Below 0: done, and left to be run again. Ours must have 0, or bench fails.
+//	p50, p99 ms        from LPUSH until SUCCESS is published, one task at a time, 10 ms apart
+//	start ms           from the start of the process until the result of a task that waits for it
+//	idle CPU %         of one processor, while there is nothing to do; and Redis calls a second
+//	MB/s               tasks/s times the size of the message
+//
+// The ceiling claims, stores, announces and acknowledges in batches, and runs and
+// decodes nothing. Celery is of the environment that "make setup" makes; its service
+// profile and the default one are in bench/celery/benchapp.py. gocelery is built
+// from the module e2e/gocelery. "evently-workers run" is the program, whose task
+// health_check finds no database.
 package main
 
 import (
-	"cmp"
 	"context"
 	"flag"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
+	"runtime"
 	"slices"
-	"strconv"
-	"text/tabwriter"
+	"strings"
 	"time"
-
-	redigo "github.com/gomodule/redigo/redis"
 )
-
-// contender is a worker to be measured.
-type contender struct {
-	name string
-	argv []string
-	env  []string
-}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -41,122 +51,96 @@ func main() {
 	}
 }
 
+// bench is what the parts measure with.
+type bench struct {
+	*server
+	workers
+	small    template
+	window   time.Duration // the longest of one drain
+	idleTime time.Duration
+	singles  int // tasks that are sent one at a time
+}
+
 func run(ctx context.Context) error {
-	rounds := flag.Int("rounds", 5, "rounds, each with all workers")
-	n := flag.Int("n", 40_000, "messages to drain")
-	window := flag.Duration("window", 5*time.Second, "longest time of one drain")
+	rounds := flag.Int("rounds", 3, "rounds, each with all workers")
+	names := flag.String("parts", "drain,latency,idle,sizes,growth", "comma-separated `parts` to measure")
+	window := flag.Duration("window", 4*time.Second, "longest `time` of one drain")
+	idleTime := flag.Duration("idle", 10*time.Second, "`time` of watching an idle worker")
 	singles := flag.Int("singles", 200, "tasks that are sent one at a time")
 	python := flag.String("python", cached("celery-5/bin/python"), "Python with Celery")
+	path := flag.String("document", "", "`file` whose generated part the tables replace")
 	flag.Parse()
+	chosen, err := choose(*names)
+	if err != nil {
+		return err
+	}
 
 	dir, err := os.MkdirTemp("", "evently-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	ours := filepath.Join(dir, "worker")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", ours, "./bench/worker").CombinedOutput(); err != nil {
-		return fmt.Errorf("build our worker: %w\n%s", err, out)
-	}
-	s, end, err := startServer(ctx, dir)
-	if err != nil {
+	b := &bench{window: *window, idleTime: *idleTime, singles: *singles}
+	var end func()
+	if b.server, end, err = startServer(ctx, dir); err != nil {
 		return err
 	}
 	defer end()
-	celery := func(prefetch string, args ...string) contender {
-		argv := []string{*python, "-m", "celery", "--workdir", "bench/celery", "-A", "benchapp", "worker", "-l", "ERROR"}
-		return contender{argv: append(argv, args...), env: []string{"BROKER=" + s.url, "PREFETCH=" + prefetch, "C_FORCE_ROOT=1", "PYTHONDONTWRITEBYTECODE=1", "PYTHONWARNINGS=ignore"}}
+	if b.workers, err = buildWorkers(ctx, dir, b.url, *python); err != nil {
+		return err
 	}
-	us := func(args ...string) contender {
-		return contender{argv: append([]string{ours, "-redis", s.url, "-queue", queue}, args...)}
+	if b.small, err = newTemplate("bench.noop", 0); err != nil {
+		return err
 	}
-	all := []contender{
-		named("Celery, prefork 4", celery("1", "-P", "prefork", "-c", "4")),
-		named("Celery, prefork 4, prefetch 4", celery("4", "-P", "prefork", "-c", "4")),
-		named("ours, 8 at once", us("-c", "8")),
-		named("ours, 8 at once, prefetch 1", us("-c", "8", "-prefetch", "1")),
-		named("ours, 8 at once, with events", us("-c", "8", "-E")),
+	head, err := b.head(ctx, *rounds)
+	if err != nil {
+		return err
 	}
-	measured := map[string][]figures{}
 	for round := range *rounds {
-		for _, w := range all {
-			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, *rounds, w.name)
-			f, err := s.drain(ctx, w, *n, *window)
-			if err != nil {
-				return fmt.Errorf("%s: %w", w.name, err)
+		for _, p := range chosen {
+			fmt.Fprintf(os.Stderr, "%s: round %d of %d: %s\n", time.Now().Format("15:04:05"), round+1, *rounds, p.name)
+			if err := p.run(ctx, b, &p.section); err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
 			}
-			single, err := s.latency(ctx, w, *singles)
-			if err != nil {
-				return fmt.Errorf("%s: %w", w.name, err)
-			}
-			f.p50, f.p99 = single.p50, single.p99
-			measured[w.name] = append(measured[w.name], f)
 		}
 	}
-	return report(os.Stdout, all, measured)
+	var tables strings.Builder
+	tables.WriteString(head + "\n\n")
+	for _, p := range chosen {
+		p.write(&tables)
+	}
+	fmt.Print(tables.String())
+	if *path != "" {
+		return document(*path, tables.String())
+	}
+	return nil
 }
 
-func named(name string, c contender) contender {
-	c.name = name
-	return c
-}
-
-// cached is where .ci/setup puts its environments.
-func cached(path string) string {
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "python3"
-	}
-	return filepath.Join(dir, "evently-workers", path)
-}
-
-// startServer starts a Redis without persistence on a free port.
-func startServer(ctx context.Context, dir string) (s server, end func(), err error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return s, nil, err
-	}
-	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	l.Close()
-	p, err := startProcess(ctx, nil, "redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", dir)
-	if err != nil {
-		return s, nil, err
-	}
-	s.url = "redis://127.0.0.1:" + port + "/0"
-	for range 200 {
-		if s.Conn, err = redigo.DialURLContext(ctx, s.url, redigo.DialReadTimeout(30*time.Second), redigo.DialWriteTimeout(30*time.Second)); err == nil {
-			return s, func() { s.Close(); p.stop() }, nil
+func choose(names string) (chosen []*part, err error) {
+	all := parts()
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(all, func(p *part) bool { return p.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("no part %q", name)
 		}
-		time.Sleep(20 * time.Millisecond)
+		chosen = append(chosen, all[i])
 	}
-	p.stop()
-	return s, nil, fmt.Errorf("redis-server does not answer: %w\n%s", err, p.out.String())
+	return chosen, nil
 }
 
-// report prints medians, and how they compare with the first of all.
-func report(out io.Writer, all []contender, measured map[string][]figures) error {
-	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "worker\ttasks/s\t×\tCPU s/10k\t1/×\tRedis CPU s/10k\t1/×\tRSS MiB\tp50 ms\tp99 ms\t")
-	base := measured[all[0].name]
-	for _, w := range all {
-		fs := measured[w.name]
-		of := func(v func(figures) float64) (m, ratio float64) { m = median(fs, v); return m, m / median(base, v) }
-		rate, rateX := of(func(f figures) float64 { return f.perSecond })
-		cpu, cpuX := of(func(f figures) float64 { return f.cpu })
-		rcpu, rcpuX := of(func(f figures) float64 { return f.redisCPU })
-		rss, _ := of(func(f figures) float64 { return float64(f.rss) / (1 << 20) })
-		p50, _ := of(func(f figures) float64 { return f.p50.Seconds() * 1e3 })
-		p99, _ := of(func(f figures) float64 { return f.p99.Seconds() * 1e3 })
-		fmt.Fprintf(t, "%s\t%.0f\t%.1f\t%.2f\t%.1f\t%.2f\t%.1f\t%.0f\t%.2f\t%.2f\t\n", w.name, rate, rateX, cpu, 1/cpuX, rcpu, 1/rcpuX, rss, p50, p99)
+// head says what was measured with.
+func (b *bench) head(ctx context.Context, rounds int) (string, error) {
+	versions, err := exec.CommandContext(ctx, b.python, "-c",
+		"import platform, celery, kombu, redis; print(f'Celery {celery.__version__} with kombu {kombu.__version__}, redis-py {redis.__version__} and Python {platform.python_version()}')").Output()
+	if err != nil {
+		return "", fmt.Errorf("%s has no Celery, make setup installs it: %w", b.python, err)
 	}
-	return t.Flush()
-}
-
-func median(fs []figures, v func(figures) float64) float64 {
-	vs := make([]float64, len(fs))
-	for i, f := range fs {
-		vs[i] = v(f)
+	redis, err := exec.CommandContext(ctx, "redis-server", "--version").Output()
+	if err != nil {
+		return "", err
 	}
-	slices.SortFunc(vs, cmp.Compare)
-	return vs[len(vs)/2]
+	_, version, _ := strings.Cut(string(redis), "v=")
+	version, _, _ = strings.Cut(version, " ")
+	return fmt.Sprintf("Medians of %d interleaved rounds on %s, on a machine with %d processors, with Redis %s, %s and %s.",
+		rounds, time.Now().UTC().Format("2006-01-02"), runtime.NumCPU(), version, runtime.Version(), strings.TrimSpace(string(versions))), nil
 }

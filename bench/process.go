@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -35,14 +36,16 @@ func startProcess(ctx context.Context, env []string, argv ...string) (*process, 
 	return p, nil
 }
 
-// stop asks the process to end, and makes it end after a while.
+// stop asks the process to end, and makes it end after a while. It may be called
+// again.
 func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // gone already
 	select {
-	case <-p.done:
+	case err := <-p.done:
+		p.done <- err
 	case <-time.After(15 * time.Second):
 		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-		<-p.done
+		p.done <- <-p.done
 	}
 }
 
@@ -57,16 +60,37 @@ func (p *process) ended() error {
 	}
 }
 
-// usage is what the processes of a session have used.
+// fleet is all processes of a contender.
+type fleet []*process
+
+func (f fleet) stop() {
+	for _, p := range f { // all at once
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	}
+	for _, p := range f {
+		p.stop()
+	}
+}
+
+func (f fleet) ended() error {
+	var errs []error
+	for _, p := range f {
+		errs = append(errs, p.ended())
+	}
+	return errors.Join(errs...)
+}
+
+// usage is what processes have used.
 type usage struct {
 	cpu time.Duration // with that of children that have ended
 	rss int64         // bytes, summed up
+	pss int64         // the same with pages that several share counted once
 }
 
 const tick = 10 * time.Millisecond // of the times in /proc: USER_HZ is 100 on all systems that Go runs on
 
 // usage reads /proc, as only Linux has it.
-func (p *process) usage() (u usage, err error) {
+func (f fleet) usage() (u usage, err error) {
 	files, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		return u, err
@@ -74,28 +98,49 @@ func (p *process) usage() (u usage, err error) {
 	if len(files) == 0 {
 		return u, errors.New("no /proc/<pid>/stat: the benchmark measures on Linux only")
 	}
-	for _, f := range files {
-		b, err := os.ReadFile(f)
+	sessions := map[string]bool{}
+	for _, p := range f {
+		sessions[strconv.Itoa(p.cmd.Process.Pid)] = true
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
 		if err != nil {
 			continue // it has ended
 		}
 		// proc(5): what follows the name in parentheses, from field 3 on.
 		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-		if len(fields) < 22 || fields[3] != strconv.Itoa(p.cmd.Process.Pid) {
+		if len(fields) < 22 || !sessions[fields[3]] {
 			continue
 		}
 		for _, i := range []int{11, 12, 13, 14} {
 			ticks, err := strconv.ParseInt(fields[i], 10, 64)
 			if err != nil {
-				return u, fmt.Errorf("%s: %w", f, err)
+				return u, fmt.Errorf("%s: %w", file, err)
 			}
 			u.cpu += time.Duration(ticks) * tick
 		}
 		pages, err := strconv.ParseInt(fields[21], 10, 64)
 		if err != nil {
-			return u, fmt.Errorf("%s: %w", f, err)
+			return u, fmt.Errorf("%s: %w", file, err)
 		}
 		u.rss += pages * int64(os.Getpagesize())
+		u.pss += pss(filepath.Dir(file))
 	}
 	return u, nil
+}
+
+// pss is the proportional size of a process in bytes; 0 when it has ended.
+func pss(dir string) int64 {
+	f, err := os.Open(filepath.Join(dir, "smaps_rollup"))
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		var kib int64
+		if _, err := fmt.Sscanf(lines.Text(), "Pss: %d kB", &kib); err == nil {
+			return kib << 10
+		}
+	}
+	return 0
 }

@@ -8,6 +8,7 @@ package config
 
 import (
 	"log/slog"
+	"net"
 	"os"
 	"time"
 )
@@ -114,6 +115,7 @@ type Database struct {
 // Service is about the process.
 type Service struct {
 	HealthAddr  string // "": no health server
+	HealthPprof string // "off", "local" or "all"
 	MonitorAddr string // "": no monitor
 	LogLevel    slog.Level
 	LogFormat   string // "json" or "text"; "": text on a terminal, else json
@@ -236,6 +238,7 @@ func (c *Config) worker(v *variables) {
 func (c *Config) service(v *variables) {
 	c.Service = Service{
 		HealthAddr:  v.HealthAddr.value(),
+		HealthPprof: v.HealthPprof.text,
 		MonitorAddr: v.MonitorAddr.value(),
 		LogFormat:   v.LogFormat.text,
 	}
@@ -243,6 +246,9 @@ func (c *Config) service(v *variables) {
 	_ = c.Service.LogLevel.UnmarshalText([]byte(v.LogLevel.text))
 	if v.MonitorAddr.given() && c.Service.MonitorAddr != "" {
 		c.warn("MONITOR_ADDR", "is not supported yet: nothing listens there")
+	}
+	if host, _, _ := net.SplitHostPort(c.Service.HealthAddr); c.Service.HealthPprof == "all" && c.Service.HealthAddr != "" && !loopback(host) {
+		c.warn("HEALTH_PPROF", "whoever reaches HEALTH_ADDR may record profiles")
 	}
 	if a := c.Service.HealthAddr; a != "" && a == c.Service.MonitorAddr {
 		v.MonitorAddr.mistake("it is the same as HEALTH_ADDR", "write two different addresses")

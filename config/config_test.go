@@ -77,7 +77,7 @@ func TestDefaults(t *testing.T) {
 		SMTP:     config.SMTP{Host: "smtp.gmail.com", Port: 587, TLSMode: "starttls", MaxConns: 4},
 		Mail:     config.Mail{FromName: "Evently", FromAddress: "noreply@evently.com"},
 		Database: config.Database{Host: "localhost", Port: 5432, Name: "evently", User: "evently", SSLMode: "prefer"},
-		Service:  config.Service{HealthAddr: ":8004", MonitorAddr: "127.0.0.1:5555", LogLevel: slog.LevelInfo},
+		Service:  config.Service{HealthAddr: ":8004", HealthPprof: "off", MonitorAddr: "127.0.0.1:5555", LogLevel: slog.LevelInfo},
 	}
 	for _, part := range []struct {
 		name      string
@@ -141,6 +141,7 @@ func TestValues(t *testing.T) {
 		{"level", env{"LOG_LEVEL": "debug"}, level, slog.LevelDebug},
 		{"level of Python", env{"LOG_LEVEL": "WARNING"}, level, slog.LevelWarn},
 		{"no health server", env{"HEALTH_ADDR": "OFF"}, func(c config.Config) any { return c.Service.HealthAddr }, ""},
+		{"profiles", env{"HEALTH_PPROF": "Local"}, func(c config.Config) any { return c.Service.HealthPprof }, "local"},
 		{"node name", env{"WORKER_NAME": "w%%1@%n.x"}, func(c config.Config) any { return c.Worker.Name }, "w%1@" + shortHost(t) + ".x"},
 		{"hosts", env{"LINK_HOSTS": "a.example,b.example:8443"}, func(c config.Config) any { return c.Mail.LinkHosts }, []string{"a.example", "b.example:8443"}},
 		{"spaces of a password", env{"SMTP_PASSWORD": " a b "}, func(c config.Config) any { return c.SMTP.Password.Reveal() }, " a b "},
@@ -346,6 +347,7 @@ func TestWarnings(t *testing.T) {
 		{env{"SMTP_USE_TLS": "false"}, "SMTP_PORT", "587 is the port of STARTTLS"},
 		{env{"SMTP_PORT": "465"}, "SMTP_PORT", "465 is the port of implicit TLS"},
 		{env{"SMTP_TLS_MODE": "none"}, "SMTP_TLS_MODE", "in clear"},
+		{env{"HEALTH_PPROF": "all"}, "HEALTH_PPROF", "whoever reaches"},
 	} {
 		c := load(t, test.env)
 		if len(c.Warnings) != 1 || c.Warnings[0].Variable != test.variable || !strings.Contains(c.Warnings[0].Text, test.text) {

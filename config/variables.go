@@ -83,6 +83,7 @@ type variables struct {
 	DBSSLMode   choice    `envconfig:"DB_SSLMODE" group:"Database" default:"prefer" options:"disable,allow,prefer,require,verify-ca,verify-full" desc:"TLS to PostgreSQL, with the words of libpq."`
 
 	HealthAddr  listen   `envconfig:"HEALTH_ADDR" group:"Service" default:":8004" desc:"Where the health server listens; off is nowhere."`
+	HealthPprof choice   `envconfig:"HEALTH_PPROF" group:"Service" default:"off" options:"off,local,all" desc:"Who may fetch CPU and heap profiles from the health server, below /debug/pprof/: nobody, who connects from the machine itself, or whoever reaches the port."`
 	MonitorAddr listen   `envconfig:"MONITOR_ADDR" group:"Service" default:"127.0.0.1:5555" desc:"Where the monitor listens. Not supported yet: nothing listens there."`
 	LogLevel    choice   `envconfig:"LOG_LEVEL" group:"Service" default:"info" options:"debug,info,warn,error" desc:"Lowest level that is logged."`
 	LogFormat   choice   `envconfig:"LOG_FORMAT" group:"Service" options:"json,text" unset:"json, but text on a terminal" desc:"Form of the log."`

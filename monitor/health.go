@@ -76,6 +76,7 @@ type HealthConfig struct {
 	// Mail is what the mails of late have met; nil: no mails are sent.
 	Mail func() MailState
 
+	Profiles      Profiles         // who may fetch profiles; default: nobody
 	Configuration State            // as it was at the start
 	Now           func() time.Time // default: time.Now
 	Logger        *slog.Logger     // default: slog.Default()
@@ -88,6 +89,8 @@ type HealthConfig struct {
 //	/health   the same status, with a JSON report of all parts; also by part,
 //	          as in /health/queue
 //	/metrics  figures for Prometheus
+//	/debug/pprof/profile, heap, allocs, goroutine, trace
+//	          profiles as net/http/pprof has them, for whom Profiles allows
 //
 // A database that does not answer, or a mail server that takes no mails, makes the
 // report "degraded" and not 503: the worker consumes, and the mails are retried.
@@ -117,6 +120,8 @@ func NewHealth(cfg HealthConfig) (*Health, error) {
 		return nil, errors.New("health server: Worker is missing")
 	case cfg.Every < 0 || cfg.Timeout < 0:
 		return nil, errors.New("health server: Every and Timeout must not be negative")
+	case !cfg.Profiles.valid():
+		return nil, fmt.Errorf("health server: Profiles is %q, not off, local or all", cfg.Profiles)
 	}
 	if cfg.Every == 0 {
 		cfg.Every = DefaultEvery

@@ -351,6 +351,7 @@ func TestNewHealthChecks(t *testing.T) {
 	worker := func() monitor.WorkerState { return monitor.WorkerState{} }
 	for _, cfg := range []monitor.HealthConfig{
 		{Worker: worker}, {Listener: l}, {Listener: l, Worker: worker, Every: -1}, {Listener: l, Worker: worker, Timeout: -1},
+		{Listener: l, Worker: worker, Profiles: "on"},
 	} {
 		if _, err := monitor.NewHealth(cfg); err == nil {
 			t.Errorf("NewHealth(%+v): no error", cfg)

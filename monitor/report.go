@@ -144,6 +144,7 @@ func (h *Health) Handler() http.Handler {
 		answer(w, part.OK, part)
 	})
 	mux.Handle("GET /metrics", h.metrics())
+	h.profiles(mux)
 	return mux
 }
 

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"runtime/pprof"
 	"syscall"
+	"time"
 
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/redis"
@@ -44,6 +45,7 @@ func run() error {
 	concurrency := flags.Int("c", 8, "tasks at once")
 	prefetch := flags.Int("prefetch", 0, "messages held for each task that may run at once; 0: the default")
 	events := flags.Bool("E", false, "send events")
+	track := flags.Bool("track", false, "store STARTED, and have the time limits of the service")
 	profile := flags.String("cpuprofile", "", "write a CPU profile to this file")
 	if err := flags.Parse(os.Args[1:]); err != nil {
 		return err
@@ -70,7 +72,12 @@ func run() error {
 	book := worker.Func(func(_ context.Context, in booking) (booked, error) {
 		return booked{Success: true, UserID: in.UserID, BookingID: in.Booking.ID}, nil
 	})
+	var hard, soft time.Duration
+	if *track {
+		hard, soft = 300*time.Second, 240*time.Second
+	}
 	w, err := worker.New(worker.Config{
+		TrackStarted: *track, TaskTimeLimit: hard, TaskSoftTimeLimit: soft,
 		Broker: broker, Queues: []string{*queue}, Concurrency: *concurrency, PrefetchMultiplier: *prefetch, SendTaskEvents: *events, Logger: log,
 		Tasks: map[string]worker.Definition{
 			"bench.noop": {Handler: noop}, "bench.noop_ignored": {Handler: noop, IgnoreResult: true},

@@ -179,12 +179,13 @@ func (e *envelope) readDeliveryInfo(s *scanner) (err error) {
 	return err
 }
 
-// sound refuses an envelope that kombu could not handle.
+// sound refuses an envelope that kombu could not handle. It asks for a delivery tag;
+// an empty one is as good to it as any.
 func (e *envelope) sound() error {
 	if e.propertiesKind != kindObject {
 		return refuse(ReasonNoProperties, "properties are %v", e.propertiesKind)
 	}
-	if t := e.deliveryTag; len(t) == 0 || t[0] == '{' || t[0] == '[' || string(t) == "null" || string(t) == `""` {
+	if t := e.deliveryTag; len(t) == 0 || t[0] == '{' || t[0] == '[' || string(t) == "null" {
 		return &DecodeError{Reason: ReasonNoDeliveryTag}
 	}
 	if e.exchange == nil || e.routingKey == nil {
@@ -201,7 +202,9 @@ func (e *envelope) check(m *Message) error {
 	if err := e.sound(); err != nil {
 		return err
 	}
-	m.DeliveryTag = tag(e.deliveryTag)
+	if m.DeliveryTag = tag(e.deliveryTag); m.DeliveryTag == "" {
+		return &DecodeError{Reason: ReasonNoDeliveryTag}
+	}
 	m.Exchange, m.RoutingKey = text(e.exchange), text(e.routingKey)
 	m.Redelivered, _ = boolean(e.redelivered)
 	m.CorrelationID, m.ReplyTo = text(e.correlationID), text(e.replyTo)

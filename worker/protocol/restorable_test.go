@@ -44,6 +44,7 @@ func TestRestorable(t *testing.T) {
 		"headers an array":      {with(`{"task": "t", "id": "i"}`, `[]`), false},
 		"headers null":          {with(`{"task": "t", "id": "i"}`, `null`), false},
 		"escaped key":           {with(`"headers": {"task": "t", "id": "i"}`, `"he\u0061ders": []`), false},
+		"empty delivery tag":    {with(`"delivery_tag": "d"`, `"delivery_tag": ""`), true},
 		"no delivery tag":       {with(`"delivery_tag": "d", `, ``), false},
 		"exchange null":         {with(`"exchange": ""`, `"exchange": null`), false},
 		"body null":             {with(`"W10="`, `null`), false},
