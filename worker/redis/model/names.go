@@ -29,10 +29,10 @@ var windowNames = []struct {
 	w    Windows
 	name string
 }{
-	{CrashAfterWork, "crash after the work and before settle.lua"},
+	{CrashAfterWork, "crash after the work and before its end is stored"},
 	{AwayBeforeWork, "frozen or cut off for longer than the timeout, before the work"},
 	{AwayAfterHeld, "frozen or cut off for longer than the timeout, between Task.Held and the work"},
-	{AwayAfterWork, "frozen or cut off for longer than the timeout, between the work and settle.lua"},
+	{AwayAfterWork, "frozen or cut off for longer than the timeout, between the work and the storing of its end"},
 	{StoppedAfterWork, "a stop cuts off a handler that has done its work"},
 	{ScanBeforeRenewal, "renewed, after an absence, when Python's scan had listed it"},
 	{PythonCrashAfterWork, "Python: crash after the work and before the acknowledgement"},
@@ -107,7 +107,7 @@ const (
 	StepHeld       = "HEXISTS unacked (Task.Held)" // ../broker.go, Held
 	StepWork       = "the work is done"
 	StepHeed       = "the handler gives up what is lost"                    // ../../execute.go, finish
-	StepSettle     = "settle.lua"                                           // ../settle.go, Settle; and carry.lua
+	StepSettle     = "settle.lua"                                           // ../settle.go, Settle; finish.lua, settle.lua and carry.lua
 	StepGiveBack   = "giveback.lua"                                         // ../broker.go, Return
 	StepRenew      = "renew.lua"                                            // ../lease.go, renew
 	StepProvenDead = "ZADD owners XX 0"                                     // ../owners.go, provenDead
