@@ -106,7 +106,8 @@ type Config struct {
 const (
 	dialTimeout    = 3 * time.Second
 	commandTimeout = 3 * time.Second
-	blockTime      = 3 * time.Second // of one wait for messages
+	blockTime      = 5 * time.Second // of one wait for messages in a list
+	waitTime       = 7 * time.Second // of one for messages in any; then a claim shows that all is well
 	blockMargin    = time.Second
 )
 

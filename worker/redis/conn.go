@@ -24,7 +24,8 @@ func (b *Broker) newPool() *redigo.Pool {
 		MaxIdle:     4,
 		IdleTimeout: 5 * time.Minute,
 		TestOnBorrowContext: func(ctx context.Context, c redigo.Conn, last time.Time) error {
-			if time.Since(last) < time.Second {
+			// Longer than the pause between two heartbeats: they need no question.
+			if time.Since(last) < 5*time.Second/2 {
 				return nil
 			}
 			_, err := redigo.DoContext(c, ctx, "PING")

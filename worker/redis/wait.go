@@ -14,7 +14,7 @@ func (b *Broker) Wait(ctx context.Context) error {
 	b.pollMu.Lock()
 	polling := time.Now().Before(b.pollUntil)
 	b.pollMu.Unlock()
-	wait := blockTime
+	wait := waitTime
 	if polling {
 		wait = b.cfg.PollInterval
 	} else {
@@ -147,14 +147,8 @@ func (p *peeker) peek(ctx context.Context, c redigo.Conn, g *generation) (found 
 	defer stop()
 	leave := context.AfterFunc(g.over, func() { c.Close() })
 	defer leave()
-	_, err = redigo.DoWithTimeout(c, blockTime+blockMargin, "BLMOVE", p.key, p.key, "RIGHT", "RIGHT", blockTime.Seconds())
-	if err == redigo.ErrNil {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return true, nil
+	reply, err := redigo.DoWithTimeout(c, blockTime+blockMargin, "BLMOVE", p.key, p.key, "RIGHT", "RIGHT", blockTime.Seconds())
+	return reply != nil, err
 }
 
 // pollSpell is the number of looks by polling after which BLMOVE is tried again:

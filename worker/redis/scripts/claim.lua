@@ -22,6 +22,13 @@ end
 local max_bytes = tonumber(ARGV[5])
 local lists = #KEYS - 6
 local way, queues = ARGV[10], tonumber(ARGV[11])
+if redis.call('EXISTS', unpack(KEYS, 7)) == 0 then -- nearly every look of an idle worker
+  local marks = {}
+  for q = 1, queues do
+    marks[q] = tonumber(ARGV[11 + 3 * q])
+  end
+  return {{}, {}, {}, {}, marks}
+end
 local reasons = {}
 for i = 12 + 3 * queues, #ARGV, 2 do
   reasons[ARGV[i]] = ARGV[i + 1]
