@@ -29,6 +29,7 @@ type Run struct {
 	testkit.T
 	Kind   Kind
 	Soak   time.Duration // length of a soak
+	Plot   string        // file that a soak is drawn into; "": none
 	Long   bool          // the long form; the short one takes half a minute at most
 	Seed   uint64
 	Chance *rand.Rand
