@@ -42,6 +42,13 @@ var mutants = []struct {
 	n, err := b.scriptInt(ctx, b.scripts.settle, 9,`,
 		}},
 	}, {
+		name: "texts are shown as they are", row: "S9", fault: "no secret anywhere",
+		patches: []harness.Patch{{
+			File: "worker/show.go",
+			Old:  `	return w.redactor.Text(text, w.secrets(m)...)`,
+			New:  `	return text`,
+		}},
+	}, {
 		name: "popped first and entered as unacknowledged afterwards, as kombu does", row: "R6", fault: "every task done",
 		patches: []harness.Patch{{
 			File: "worker/redis/scripts/claim.lua",

@@ -105,9 +105,9 @@ func (s *Stage) unacked() map[string]bool {
 	return ids
 }
 
-// The keys of our dead letters; Celery has none.
+// The keys of our dead letters, which Celery has none of.
 const (
-	deadKey     = "_goworker.1.dead"
+	DeadKey     = "_goworker.1.dead"
 	deadMetaKey = "_goworker.1.dead.meta"
 )
 
@@ -115,7 +115,7 @@ const (
 func (s *Stage) DeadLetters() map[string]int {
 	s.Helper()
 	raws := map[string]int{}
-	for _, raw := range s.Redis.Strings("HVALS", deadKey) {
+	for _, raw := range s.Redis.Strings("HVALS", DeadKey) {
 		raws[raw]++
 	}
 	return raws
