@@ -49,7 +49,7 @@ func run(ctx context.Context) (faults int, err error) {
 	document := flag.String("document", "", "`file` whose generated part the table replaces")
 	soak := flag.Duration("soak", 20*time.Minute, "`length` of the soak")
 	plot := flag.String("plot", "", "`file` that the soak is drawn into, as SVG")
-	command := flag.String("worker", "", "`command` of a worker to run in the place of ours, with {url}, {queue}, {name}, {concurrency}, {visibility}")
+	command := flag.String("worker", "", "`command` of a worker to run in the place of ours, with {url}, {queue}, {name}, {concurrency}, {prefetch}, {visibility}, {grace}")
 	flag.Parse()
 
 	chosen, err := choose(*only)

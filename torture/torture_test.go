@@ -35,6 +35,11 @@ func TestRows(t *testing.T) {
 			continue // minutes are the least that tells anything
 		}
 		t.Run(row.ID, func(t *testing.T) {
+			if row.Lacks != nil {
+				if what := row.Lacks(t); what != "" {
+					t.Skip(what)
+				}
+			}
 			run := harness.NewRun(t, ours, false, value)
 			row.Run(run)
 			if run.Figures() == "" && !t.Failed() {

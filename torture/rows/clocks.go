@@ -82,14 +82,16 @@ func astray() time.Time {
 
 // upgrade is R30.
 var upgrade = harness.Row{
-	ID:   "R30",
-	Goal: "a build of an earlier commit (" + earlier + ") beside the current one, under load, killed in turn, and replaced one by the other",
-	Mark: "0 lost, each result right",
+	ID:    "R30",
+	Goal:  "a build of an earlier commit (" + earlier + ") beside the current one, under load, killed in turn, and replaced one by the other",
+	Mark:  "0 lost, each result right",
+	Lacks: func(t testkit.T) string { return harness.HasCommit(t, earlier) },
 	Run: func(r *harness.Run) {
 		dir := r.TempDir()
 		old := harness.Ours(harness.BuildCommit(r, dir, earlier, harness.TestWorker))
 		old.Name = "earlier"
 		s := harness.NewStage(r)
+		s.NoteAside()
 		options := func(name string) harness.Options {
 			return harness.Options{Name: name, Concurrency: 4, Visibility: 10 * time.Second, OwnerTimeout: 3 * time.Second, Redeliveries: 50}
 		}

@@ -23,6 +23,7 @@ var killed = harness.Row{
 	Celery: true,
 	Run: func(r *harness.Run) {
 		s := harness.NewStage(r)
+		s.NoteAside()
 		kills := harness.Size(r, 10, 200)
 		low, high, visibility := 300*time.Millisecond, 900*time.Millisecond, 5*time.Second
 		if r.Kind.IsCelery() {
@@ -44,7 +45,7 @@ var killed = harness.Row{
 			workers[victim] = s.Start(options(victim))
 		}
 		a := s.Await(s.IDs, harness.Size(r, time.Minute, 3*time.Minute))
-		hit := s.Redis.Int("HLEN", "e2e:redelivered")
+		hit := s.Notes.Int("HLEN", "e2e:redelivered")
 		wrong := s.CheckNumbers()
 		s.Figure("%d kills, %d tasks, %d were in hand: %d lost, %d run twice", kills, a.Tasks, hit, a.Lost, a.Doubled)
 		s.Want(a.Lost == 0 && a.Done == a.Tasks && a.Failed == 0 && wrong == 0, "every task done and none lost: %s, %d wrong", a, wrong)
