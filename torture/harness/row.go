@@ -71,6 +71,15 @@ func (r *Run) Want(ok bool, format string, args ...any) bool {
 	return ok
 }
 
+// Mark is a time that must be kept. The short forms run side by side and beside
+// other tests, on machines with few processors: they allow four times as much.
+func (r *Run) Mark(d time.Duration) time.Duration {
+	if r.Long {
+		return d
+	}
+	return 4 * d
+}
+
 // Memory is a bound of so many megabytes, for a worker without the race detector;
 // with it, it is three times as large.
 func (r *Run) Memory(megabytes int) int {

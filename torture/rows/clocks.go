@@ -75,7 +75,7 @@ func astray() time.Time {
 		for _, id := range ids {
 			worst = max(worst, time.UnixMilli(int64(at[id])).Sub(eta).Abs())
 		}
-		s.Want(worst <= 3*time.Second, "an ETA missed by the 2s that the clock is off, and 1s more, was %s", worst)
+		s.Want(worst <= 2*time.Second+r.Mark(time.Second), "an ETA missed by the 2s that the clock is off, and %s more, was %s", r.Mark(time.Second), worst)
 		s.Figure("%d tasks in %d rounds: %d extra runs; ETA missed by %s with a clock 2s off", tasks, len(rounds), extra, ms(worst))
 	},
 }
@@ -115,7 +115,8 @@ var upgrade = harness.Row{
 		wrong := s.CheckNumbers()
 		s.Figure("%d kills, %d tasks: %d lost, %d run twice", kills, a.Tasks, a.Lost, a.Doubled)
 		s.Want(a.Done == a.Tasks && a.Failed == 0 && wrong == 0, "every task done: %s, %d wrong", a, wrong)
-		s.Want(a.Doubled <= kills, "at most one extra run for each kill: %s", a)
+		extra := harness.Size(r, 4*kills, kills) // as in R1
+		s.Want(a.Doubled <= extra, "at most %d extra runs with %d kills: %s", extra, kills, a)
 		s.Settled(30 * time.Second)
 	},
 }

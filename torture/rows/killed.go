@@ -25,9 +25,13 @@ var killed = harness.Row{
 		s := harness.NewStage(r)
 		s.NoteAside()
 		kills := harness.Size(r, 10, 200)
+		// What lies between an end and its storing is longer on a busy machine; six
+		// tasks may lie there when a worker is killed.
+		extra := harness.Size(r, 6*kills, kills)
 		low, high, visibility := 300*time.Millisecond, 900*time.Millisecond, 5*time.Second
 		if r.Kind.IsCelery() {
 			kills = harness.Size(r, 4, 30)
+			extra = harness.Size(r, 6*kills, kills)
 			low, high = 1500*time.Millisecond, 3500*time.Millisecond // it takes that long to start
 		}
 		options := func(n int) harness.Options {
@@ -49,7 +53,7 @@ var killed = harness.Row{
 		wrong := s.CheckNumbers()
 		s.Figure("%d kills, %d tasks, %d were in hand: %d lost, %d run twice", kills, a.Tasks, hit, a.Lost, a.Doubled)
 		s.Want(a.Lost == 0 && a.Done == a.Tasks && a.Failed == 0 && wrong == 0, "every task done and none lost: %s, %d wrong", a, wrong)
-		s.Want(a.Doubled <= kills, "at most one extra run for each of %d kills: %s", kills, a)
+		s.Want(a.Doubled <= extra, "at most %d extra runs with %d kills: %s", extra, kills, a)
 		if !r.Kind.IsCelery() {
 			s.Want(hit >= kills/2, "the kills to hit busy workers: only %d tasks were redelivered", hit)
 			s.Want(len(s.DeadLetters()) == 0, "no dead letters, have %d", len(s.DeadLetters()))

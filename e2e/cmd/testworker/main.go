@@ -96,6 +96,7 @@ func run() error {
 			"e2e.goexit": {Handler: worker.Func(goexit)},
 			"e2e.stuck":  {Handler: worker.Func(stuck)},
 			"e2e.secret": {Handler: worker.Func(notes.secret), Backoff: worker.Backoff{Base: 100 * time.Millisecond}},
+			"e2e.codes":  {Handler: worker.Func(notes.secret), ArgumentsAreSecret: true},
 			"e2e.retry":  {Handler: worker.Func(notes.retry), Backoff: worker.Backoff{Base: 100 * time.Millisecond}},
 		},
 	})
