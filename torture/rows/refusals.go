@@ -14,7 +14,7 @@ import (
 // refusals is R8.
 var refusals = harness.Row{
 	ID:     "R8",
-	Goal:   "Redis answers with an error: 18 of them at each of 6 commands; on a real server its scripts flushed, demoted, the queue of another type, rights taken away, no room for clients",
+	Goal:   "Redis answers with an error: 18 of them at each of 7 commands; on a real server its scripts flushed, demoted, the queue of another type, rights taken away, no room for clients",
 	Mark:   "no exit, 0 lost, working again < 2 s after it is over",
 	Celery: true,
 	Run: func(r *harness.Run) {
@@ -51,7 +51,8 @@ var refusable = []string{
 	"BLMOVE",
 	"Takes messages from the lists",
 	"Says that a claimed message begins to run",
-	"Ends a delivery: result",
+	"Ends a delivery: result", // and what follows it, such as a retry
+	"Ends many deliveries",
 	"Renews the leases of claims",
 	"KEYS: owners",
 }
@@ -66,7 +67,9 @@ func injected(r *harness.Run) {
 	s.Cleanup(in.Close)
 	w := s.Start(harness.Options{URL: "redis://" + in.Addr() + "/0", Concurrency: 4, Visibility: 3 * time.Second, OwnerTimeout: 3 * time.Second})
 	// The injector knows a script when it has seen its text.
-	s.Await(s.Send(4, harness.Task{Seconds: 1.5}), 10*time.Second)
+	s.Send(1, harness.Task{Name: "e2e.retry"})
+	s.Send(4, harness.Task{Seconds: 1.5})
+	s.Await(s.IDs, 10*time.Second)
 	var rules []injector.Rule
 	for _, command := range refusable {
 		for _, text := range serverErrors {
@@ -84,8 +87,9 @@ func injected(r *harness.Run) {
 		s.Send(3, harness.Task{Seconds: 0.05})
 		var next time.Time
 		if !testkit.Poll(10*time.Second, func() bool {
-			if time.Now().After(next) { // so that there is a lease to renew
+			if time.Now().After(next) { // so that there is a lease to renew, and a retry
 				s.Send(1, harness.Task{Seconds: 1})
+				s.Send(1, harness.Task{Name: "e2e.retry"})
 				next = time.Now().Add(3 * time.Second)
 			}
 			return in.Hits() > 0
