@@ -38,7 +38,7 @@ const (
 	plotWidth   = 800
 	plotLeft    = 52
 	plotRight   = 16
-	plotTop     = 58
+	plotTop     = 76
 	panelHeight = 64
 	panelGap    = 30
 )
@@ -69,7 +69,7 @@ func (p Plot) Write(w io.Writer) error {
 	for i, m := range p.Marks {
 		fmt.Fprintf(&b, `<path class="mark" d="M%.1f %dV%d"/>`+"\n", p.x(m.At), plotTop, bottom)
 		// In three rows: ten seconds are less wide than a letter.
-		label(&b, "letter", p.x(m.At), float64(plotTop-24+i%3*9), "middle", m.Letter)
+		label(&b, "letter", p.x(m.At), float64(plotTop-42+i%3*9), "middle", m.Letter)
 	}
 	for i, s := range p.Series {
 		p.panel(&b, s, plotTop+i*(panelHeight+panelGap))
