@@ -18,7 +18,7 @@ var backlog = harness.Row{
 	Celery: false,
 	Run: func(r *harness.Run) {
 		s := harness.NewStage(r, "--appendonly", "no")
-		tasks := harness.Size(r, 3000, 100_000)
+		tasks := harness.Size(r, 2000, 100_000)
 		for len(s.IDs) < tasks {
 			s.Send(99, harness.Task{})
 			s.Send(1, harness.Task{Padding: 200_000})

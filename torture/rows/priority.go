@@ -14,7 +14,7 @@ var priorities = harness.Row{
 	Mark: "strictly by priority and then by age; what was in hand keeps its list and its place",
 	Run: func(r *harness.Run) {
 		s := harness.NewStage(r)
-		each := harness.Size(r, 100, 2500)
+		each := harness.Size(r, 60, 2500)
 		steps := []int{0, 3, 6, 9}
 		byStep := map[int][]string{}
 		for range each { // mixed, as producers send them
