@@ -26,7 +26,7 @@ build: ## build ./evently-workers, static, as the image has it
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o evently-workers .
 
 .PHONY: test
-test: setup lint vuln allocs unit e2e selection ## everything: install what is missing, lint, all tests with the race detector
+test: setup lint vuln allocs unit e2e torture-short selection ## everything: install what is missing, lint, all tests with the race detector
 
 .PHONY: setup
 setup: ## install what the tests need (as root), or say what to install
@@ -69,7 +69,7 @@ e2e: ## the built program against real Redis, PostgreSQL, SMTP and Python Celery
 	go test -race -timeout 2m ./...
 
 .PHONY: torture-short
-torture-short: setup ## the short forms of the torture and its mutants, see docs/reliability.md
+torture-short: setup ## the short forms of the torture and its mutants; two minutes, see docs/reliability.md
 	@# Most of them wait most of the time: more of them at once than processors.
 	go test -race -count=1 -timeout 12m -parallel 6 -v ./torture | grep -vE '^ *=== '
 
