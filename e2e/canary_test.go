@@ -1,21 +1,19 @@
 package e2e_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os/exec"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/emersion/go-smtp"
-	redigo "github.com/gomodule/redigo/redis"
 
+	"github.com/evently/workers/internal/testkit"
 	"github.com/evently/workers/internal/testkit/browser"
 )
 
@@ -66,7 +64,7 @@ func TestCanary(t *testing.T) {
 		}
 		return nil
 	})
-	spy := listen(t, p.redis)
+	spy := testkit.Listen(t, p.redis.Redis)
 	// The relay asks for no login, so its password is not sent to anybody.
 	secrets := []string{
 		"SMTP_PASSWORD=" + canaries["password of the mail relay"], "DB_PASSWORD=" + canaries["password of the database"],
@@ -183,13 +181,13 @@ func TestCanary(t *testing.T) {
 	service.signal(15)
 	service.wait(30 * time.Second)
 	places["log of the service"] = service.out.String()
-	places["events, results and answers on their way"] = spy.text()
+	places["events, results and answers on their way"] = spy.Text()
 	for _, key := range p.redis.strings("KEYS", "*") {
 		switch {
 		case key == "_goworker.1.dead": // the very messages, as they came
 		case strings.HasPrefix(key, queue): // what waits for its time, given back as it came
 		default:
-			places["Redis key "+key] = p.redis.dump(key)
+			places["Redis key "+key] = testkit.Unfold(p.redis.dump(key))
 		}
 	}
 	for place, text := range places {
@@ -264,53 +262,4 @@ func fetchAny(t testing.TB, url string) string {
 		t.Fatal(err)
 	}
 	return string(body)
-}
-
-// decoded returns a message as it is and, beside it, what its body says.
-func decoded(message []byte) string {
-	var m struct{ Body []byte }
-	if json.Unmarshal(message, &m) != nil {
-		return string(message)
-	}
-	return string(message) + " " + string(m.Body)
-}
-
-// spy hears all that is published.
-type spy struct {
-	mu  sync.Mutex
-	all strings.Builder
-}
-
-func (s *spy) text() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.all.String()
-}
-
-func listen(t testing.TB, r *redisServer) *spy {
-	t.Helper()
-	c, err := redigo.Dial("tcp", r.addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, done := &spy{}, make(chan struct{})
-	sub := redigo.PubSubConn{Conn: c}
-	if err := sub.PSubscribe("*"); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(done)
-		for {
-			switch m := sub.ReceiveWithTimeout(0).(type) {
-			case redigo.Message:
-				s.mu.Lock()
-				fmt.Fprintf(&s.all, "%s %s\n", m.Channel, decoded(m.Data))
-				s.mu.Unlock()
-			case error:
-				return
-			}
-		}
-	}()
-	t.Cleanup(func() { c.Close(); <-done })
-	return s
 }

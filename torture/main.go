@@ -48,7 +48,8 @@ func run(ctx context.Context) (faults int, err error) {
 	celery := flag.Bool("celery", true, "run Celery's own worker as well")
 	document := flag.String("document", "", "`file` whose generated part the table replaces")
 	soak := flag.Duration("soak", 20*time.Minute, "`length` of the soak")
-	command := flag.String("worker", "", "`command` of a worker to run in the place of ours, with {url}, {queue}, {name}, {concurrency}, {visibility}")
+	plot := flag.String("plot", "", "`file` that the soak is drawn into, as SVG")
+	command := flag.String("worker", "", "`command` of a worker to run in the place of ours, with {url}, {queue}, {name}, {concurrency}, {prefetch}, {visibility}, {grace}")
 	flag.Parse()
 
 	chosen, err := choose(*only)
@@ -82,9 +83,9 @@ func run(ctx context.Context) (faults int, err error) {
 		line := harness.Line{Row: row}
 		// Side by side: so both meet the same machine, whatever else it does.
 		var both sync.WaitGroup
-		both.Go(func() { line.Ours = measure(ctx, row, kind, table, *soak) })
+		both.Go(func() { line.Ours = measure(ctx, row, kind, table, *soak, *plot) })
 		if row.Celery && *celery {
-			both.Go(func() { line.Celery = measure(ctx, row, harness.Celery(), table, *soak) })
+			both.Go(func() { line.Celery = measure(ctx, row, harness.Celery(), table, *soak, *plot) })
 		}
 		both.Wait()
 		if ctx.Err() != nil {
@@ -119,12 +120,12 @@ func choose(ids string) ([]harness.Row, error) {
 	return chosen, nil
 }
 
-func measure(ctx context.Context, row harness.Row, kind harness.Kind, table *harness.Table, soak time.Duration) *harness.Outcome {
+func measure(ctx context.Context, row harness.Row, kind harness.Kind, table *harness.Table, soak time.Duration, plot string) *harness.Outcome {
 	begin := time.Now()
 	var figures string
 	faults := harness.Record(ctx, row.ID+" "+kind.Name, os.Stdout, func(t testkit.T) {
 		r := harness.NewRun(t, kind, table.Long, table.Seed)
-		r.Soak = soak
+		r.Soak, r.Plot = soak, plot
 		// Also when the row gives up on its way.
 		t.Cleanup(func() { figures = r.Figures() })
 		row.Run(r)

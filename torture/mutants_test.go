@@ -28,7 +28,8 @@ var mutants = []struct {
 		name: "acknowledged before the result is stored", row: "R32", fault: "every task done",
 		patches: []harness.Patch{{
 			File: "worker/redis/settle.go",
-			Old:  `	n, err := b.scriptInt(ctx, b.scripts.settle, 9,`,
+			Old: `	if bare(s) {
+		return b.finish(`,
 			New: `	if err := b.do(ctx, func(c redigo.Conn) error {
 		if _, err := c.Do("ZREM", b.keys.index, s.Delivery.Claim); err != nil {
 			return err
@@ -39,7 +40,15 @@ var mutants = []struct {
 		return err
 	}
 	s.Delivery.Claim = "" // as a message has that is acknowledged early
-	n, err := b.scriptInt(ctx, b.scripts.settle, 9,`,
+	if false {
+		return b.finish(`,
+		}},
+	}, {
+		name: "texts are shown as they are", row: "S9", fault: "no secret anywhere",
+		patches: []harness.Patch{{
+			File: "worker/show.go",
+			Old:  `	return w.redactor.Text(text, w.secrets(m)...)`,
+			New:  `	return text`,
 		}},
 	}, {
 		name: "popped first and entered as unacknowledged afterwards, as kombu does", row: "R6", fault: "every task done",
@@ -69,9 +78,11 @@ var mutants = []struct {
 
 // TestMutants sees to it that the rows can fail.
 func TestMutants(t *testing.T) {
+	t.Parallel()
 	value := seed(t)
 	for _, m := range mutants {
 		t.Run(m.row, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			kind := harness.Ours(harness.Build(t, dir, "worse", harness.TestWorker, harness.Overlay(t, dir, m.patches...)...))
 			i := slices.IndexFunc(rows.All(), func(r harness.Row) bool { return r.ID == m.row })

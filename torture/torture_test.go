@@ -25,8 +25,10 @@ func seed(t *testing.T) uint64 {
 }
 
 // TestRows runs the short form of every row against our worker, with the race
-// detector in it. One after the other: times are what most of them measure.
+// detector in it. Most of them wait most of the time, each for servers of its own,
+// so they run side by side; "make torture-short" says how many.
 func TestRows(t *testing.T) {
+	t.Parallel()
 	value := seed(t)
 	ours := harness.Ours(harness.Build(t, t.TempDir(), "testworker", harness.TestWorker, "-race"))
 	ours.Race = true
@@ -35,6 +37,12 @@ func TestRows(t *testing.T) {
 			continue // minutes are the least that tells anything
 		}
 		t.Run(row.ID, func(t *testing.T) {
+			t.Parallel()
+			if row.Lacks != nil {
+				if what := row.Lacks(t); what != "" {
+					t.Skip(what)
+				}
+			}
 			run := harness.NewRun(t, ours, false, value)
 			row.Run(run)
 			if run.Figures() == "" && !t.Failed() {

@@ -40,8 +40,8 @@ type errPanic struct {
 	stack string
 }
 
-// Error leaves the value out unless it is an error or a runtime fault: panic
-// values are made in anger and may hold anything.
+// Error has the value as it is: panic values are made in anger and may hold
+// anything, so it is not for others to see.
 func (e *errPanic) Error() string {
 	if err, ok := e.value.(error); ok {
 		return "panic: " + err.Error()
@@ -111,7 +111,9 @@ func decide(t *Task, d Definition, result any, err, cause error) outcome {
 		return failure(&Exception{Type: "SoftTimeLimitExceeded", Module: "billiard.exceptions", Args: []any{}, Err: ErrSoftTimeLimit}, "")
 	}
 	if p, ok := errors.AsType[*errPanic](err); ok {
-		return failure(&Exception{Type: "RuntimeError", Args: []any{p.Error()}, Err: p}, p.stack)
+		// What an error says is the answer of the handler; nobody has chosen the
+		// words of a panic to be stored.
+		return failure(&Exception{Type: "RuntimeError", Args: []any{t.Redact(p.Error())}, Err: p}, p.stack)
 	}
 	return failure(err, "")
 }

@@ -145,6 +145,16 @@ func BenchmarkEventOfALargeValue(b *testing.B) {
 	}
 }
 
+// A panic is no answer: what it says is stored without the secrets of the arguments.
+func TestSecretsInAPanic(t *testing.T) {
+	o := workertest.Run(t, map[string]worker.Definition{"t": {Handler: worker.HandlerFunc(func(context.Context, *worker.Task) (any, error) {
+		panic(errors.New("no user with the code 4711-4711"))
+	})}}, workertest.Call{Task: "t", Kwargs: map[string]any{"otp": "4711-4711"}})
+	if o.Exception == nil || fmt.Sprint(o.Exception.Args) != "[panic: no user with the code [redacted]]" {
+		t.Errorf("got %+v", o.Exception)
+	}
+}
+
 // Outside of a worker a task hides what looks like a secret.
 func TestRedactOutsideOfAWorker(t *testing.T) {
 	if got := (&worker.Task{}).Redact("token=abc123"); strings.Contains(got, "abc123") {

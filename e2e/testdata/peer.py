@@ -12,6 +12,7 @@ import time
 
 import redis
 from celery import Celery
+from celery.exceptions import Reject
 
 URL, QUEUE, NAME, VISIBILITY_TIMEOUT = sys.argv[1:]
 
@@ -94,6 +95,20 @@ def retry(self, seconds, number):
         raise self.retry(countdown=0.1)
     note(self)
     return number
+
+
+@app.task(name="e2e.secret", bind=True)
+def secret(self, mode, otp, user):
+    text = "cannot log in {email} with {otp}, {password} and {token}".format(otp=otp, **user)
+    if mode in ("fail", "raise", "panic"):
+        raise RuntimeError(text)
+    if mode in ("retry", "again") and self.request.retries < 2:
+        raise self.retry(exc=RuntimeError(text), countdown=0.1)
+    if mode == "reject":
+        raise Reject(text, requeue=False)
+    time.sleep(0.3)
+    note(self)
+    return {"success": True}
 
 
 @app.task(name="e2e.only_python", bind=True)

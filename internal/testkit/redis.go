@@ -29,7 +29,7 @@ func StartRedis(t T, args ...string) *Redis {
 	r.Pool = &redis.Pool{
 		MaxIdle: 4,
 		Dial: func() (redis.Conn, error) {
-			return redis.Dial("tcp", r.Addr(), redis.DialConnectTimeout(2*time.Second), redis.DialReadTimeout(10*time.Second), redis.DialWriteTimeout(10*time.Second))
+			return redis.Dial("tcp", r.Addr(), redis.DialConnectTimeout(2*time.Second), redis.DialReadTimeout(30*time.Second), redis.DialWriteTimeout(30*time.Second))
 		},
 		TestOnBorrow: func(c redis.Conn, _ time.Time) error { _, err := c.Do("PING"); return err },
 	}

@@ -67,7 +67,7 @@ func (s *Stage) Account(ids []string) Account {
 	for _, id := range missing[:min(len(missing), 5)] {
 		s.Logf("%s: task %s is nowhere", s.Kind.Name, id)
 	}
-	runs := s.Redis.Runs()
+	runs := s.Notes.Runs()
 	for _, id := range ids {
 		a.Doubled += max(0, runs[id]-1)
 	}
@@ -105,9 +105,9 @@ func (s *Stage) unacked() map[string]bool {
 	return ids
 }
 
-// The keys of our dead letters; Celery has none.
+// The keys of our dead letters, which Celery has none of.
 const (
-	deadKey     = "_goworker.1.dead"
+	DeadKey     = "_goworker.1.dead"
 	deadMetaKey = "_goworker.1.dead.meta"
 )
 
@@ -115,7 +115,7 @@ const (
 func (s *Stage) DeadLetters() map[string]int {
 	s.Helper()
 	raws := map[string]int{}
-	for _, raw := range s.Redis.Strings("HVALS", deadKey) {
+	for _, raw := range s.Redis.Strings("HVALS", DeadKey) {
 		raws[raw]++
 	}
 	return raws
@@ -183,10 +183,10 @@ func (s *Stage) Settled(d time.Duration) {
 }
 
 // Begun returns how often each task has begun, of those that note it.
-func (s *Stage) Begun() map[string]int { return s.Redis.IntMap("HGETALL", "e2e:begun") }
+func (s *Stage) Begun() map[string]int { return s.Notes.IntMap("HGETALL", "e2e:begun") }
 
 // Sent returns how often each task took the step that cannot be taken back.
-func (s *Stage) Sent() map[string]int { return s.Redis.IntMap("HGETALL", "e2e:sent") }
+func (s *Stage) Sent() map[string]int { return s.Notes.IntMap("HGETALL", "e2e:sent") }
 
 // Sum adds the counts of a map.
 func Sum(counts map[string]int) int {

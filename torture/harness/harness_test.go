@@ -70,6 +70,20 @@ func TestOverlay(t *testing.T) {
 	}
 }
 
+// A clone without its history is told what to do, instead of a fault of git.
+func TestHasCommit(t *testing.T) {
+	t.Parallel()
+	if got := harness.HasCommit(t, "0123456789abcdef0123456789abcdef01234567"); got == "" {
+		t.Error("a commit that is nowhere is said to be there")
+	}
+	faults := harness.Record(t.Context(), "X", t.Output(), func(r testkit.T) {
+		harness.BuildCommit(r, t.TempDir(), "0123456789abcdef0123456789abcdef01234567", harness.TestWorker)
+	})
+	if len(faults) != 1 || strings.Contains(faults[0], "exit status") {
+		t.Errorf("faults %q, want one that says what to do", faults)
+	}
+}
+
 // The table replaces what is between the markers, and nothing else.
 func TestTable(t *testing.T) {
 	t.Parallel()

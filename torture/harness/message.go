@@ -17,7 +17,8 @@ type Task struct {
 	Args     []any     // all arguments, instead of seconds and number
 	ETA      time.Time // zero: at once
 	Priority int
-	Padding  int // bytes that the message is larger
+	Padding  int    // bytes that the message is larger
+	Repr     string // of the arguments, as producers send it; default: "()"
 }
 
 // uuid draws an id from the seed.
@@ -45,6 +46,14 @@ func (r *Run) Message(number int, t Task) (id, raw string) {
 	if err != nil {
 		r.Fatalf("arguments of a task: %v", err)
 	}
+	repr := t.Repr
+	if repr == "" {
+		repr = "()"
+	}
+	quoted, err := json.Marshal(repr + strings.Repeat("x", t.Padding))
+	if err != nil {
+		r.Fatalf("arguments of a task: %v", err)
+	}
 	eta := "null"
 	if !t.ETA.IsZero() {
 		eta = `"` + t.ETA.UTC().Format("2006-01-02T15:04:05.000000+00:00") + `"`
@@ -53,11 +62,11 @@ func (r *Run) Message(number int, t Task) (id, raw string) {
 	return id, fmt.Sprintf(`{"body": "%s", "content-encoding": "utf-8", "content-type": "application/json", `+
 		`"headers": {"lang": "py", "task": "%s", "id": "%s", "shadow": null, "eta": %s, "expires": null, "group": null, `+
 		`"group_index": null, "retries": 0, "timelimit": [null, null], "root_id": "%[3]s", "parent_id": null, `+
-		`"argsrepr": "()%[5]s", "kwargsrepr": "{}", "origin": "gen1@torture", "ignore_result": false, `+
+		`"argsrepr": %[5]s, "kwargsrepr": "{}", "origin": "gen1@torture", "ignore_result": false, `+
 		`"replaced_task_nesting": 0, "stamped_headers": null, "stamps": {}}, `+
 		`"properties": {"correlation_id": "%[3]s", "reply_to": "%[6]s", "delivery_mode": 2, `+
 		`"delivery_info": {"exchange": "", "routing_key": "%[7]s"}, "priority": %[8]d, "body_encoding": "base64", "delivery_tag": "%[9]s"}}`,
-		base64.StdEncoding.EncodeToString(body), name, id, eta, strings.Repeat("x", t.Padding), r.uuid(), Queue, t.Priority, r.uuid())
+		base64.StdEncoding.EncodeToString(body), name, id, eta, quoted, r.uuid(), Queue, t.Priority, r.uuid())
 }
 
 // list is the key that a message of a priority waits in.

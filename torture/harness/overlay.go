@@ -2,6 +2,7 @@ package harness
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -61,9 +62,27 @@ func Overlay(t testkit.T, dir string, patches ...Patch) []string {
 	return []string{"-overlay", file}
 }
 
+// HasCommit returns "" when the clone has a commit, and otherwise what to do about
+// it: clones of continuous integration often have the newest one only.
+func HasCommit(t testkit.T, commit string) string {
+	t.Helper()
+	// Below a folder that is no clone git would find that of somebody else.
+	if _, err := os.Stat(filepath.Join(Root(t), ".git")); err != nil {
+		return fmt.Sprintf("commit %s is built for this, and %s is no git clone: run it in one that has its history", commit, Root(t))
+	}
+	cmd := exec.CommandContext(t.Context(), "git", "-C", Root(t), "cat-file", "-e", commit+"^{commit}")
+	if cmd.Run() == nil {
+		return ""
+	}
+	return fmt.Sprintf("commit %s is built for this, and the clone does not have it: run git fetch --unshallow", commit)
+}
+
 // BuildCommit builds a program as it was at a commit of this repository.
 func BuildCommit(t testkit.T, dir, commit, pkg string) string {
 	t.Helper()
+	if missing := HasCommit(t, commit); missing != "" {
+		t.Fatalf("%s", missing)
+	}
 	source := filepath.Join(dir, "source")
 	if err := os.Mkdir(source, 0o700); err != nil {
 		t.Fatalf("build %s: %v", commit, err)
@@ -77,7 +96,7 @@ func BuildCommit(t testkit.T, dir, commit, pkg string) string {
 	} {
 		cmd := exec.CommandContext(t.Context(), step[0], step[1:]...)
 		if text, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("build %s, which takes a clone with its history: %v: %v\n%s", commit, cmd, err, text)
+			t.Fatalf("build %s: %v: %v\n%s", commit, cmd, err, text)
 		}
 	}
 	return out

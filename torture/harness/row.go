@@ -20,6 +20,9 @@ type Row struct {
 	// Soak says that the row takes long by its nature, and runs only when it is
 	// asked for.
 	Soak bool
+	// Lacks, when set, returns what this machine lacks for the row, with what to do
+	// about it; "": nothing.
+	Lacks func(testkit.T) string
 	// Run does it. It reports figures with [Run.Figure] and faults with Errorf.
 	Run func(*Run)
 }
@@ -29,6 +32,7 @@ type Run struct {
 	testkit.T
 	Kind   Kind
 	Soak   time.Duration // length of a soak
+	Plot   string        // file that a soak is drawn into; "": none
 	Long   bool          // the long form; the short one takes half a minute at most
 	Seed   uint64
 	Chance *rand.Rand
@@ -65,6 +69,15 @@ func (r *Run) Want(ok bool, format string, args ...any) bool {
 		r.Errorf("want "+format, args...)
 	}
 	return ok
+}
+
+// Mark is a time that must be kept. The short forms run side by side and beside
+// other tests, on machines with few processors: they allow four times as much.
+func (r *Run) Mark(d time.Duration) time.Duration {
+	if r.Long {
+		return d
+	}
+	return 4 * d
 }
 
 // Memory is a bound of so many megabytes, for a worker without the race detector;

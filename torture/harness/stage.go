@@ -15,7 +15,8 @@ const Queue = "email_notifications"
 type Stage struct {
 	*Run
 	Redis *testkit.Redis
-	IDs   []string // of all tasks that were sent, in that order
+	Notes *testkit.Redis // where tasks note their runs: Redis, or see [Stage.NoteAside]
+	IDs   []string       // of all tasks that were sent, in that order
 
 	proxy *proxy.Proxy
 }
@@ -23,7 +24,16 @@ type Stage struct {
 // NewStage starts a server; more arguments are those of its command line.
 func NewStage(r *Run, redisArgs ...string) *Stage {
 	r.Helper()
-	return &Stage{Run: r, Redis: testkit.StartRedis(r, append([]string{"--appendonly", "yes", "--appendfsync", "always"}, redisArgs...)...)}
+	redis := testkit.StartRedis(r, append([]string{"--appendonly", "yes", "--appendfsync", "always"}, redisArgs...)...)
+	return &Stage{Run: r, Redis: redis, Notes: redis}
+}
+
+// NoteAside has tasks note their runs in a server of their own, without a file.
+// While a note is written to a disk that is busy, a task has run and not ended: of
+// the tasks that are run twice most would be due to the counting.
+func (s *Stage) NoteAside() {
+	s.Helper()
+	s.Notes = testkit.StartRedis(s)
 }
 
 // Proxy lies between Redis and the workers that are started after the first call.
@@ -56,7 +66,7 @@ func (s *Stage) StartKind(k Kind, o Options) *testkit.Process {
 		}
 	}
 	if o.Notes == "" {
-		o.Notes = s.Redis.URL()
+		o.Notes = s.Notes.URL()
 	}
 	if o.Queue == "" {
 		o.Queue = Queue

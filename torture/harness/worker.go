@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -80,12 +81,17 @@ func Celery() Kind {
 }
 
 // Command is any worker that has the tasks of e2e/cmd/testworker. In its words
-// {url}, {queue}, {name}, {concurrency} and {visibility}, in seconds, are replaced.
+// {url}, {queue}, {name}, {concurrency}, {prefetch}, and in seconds {visibility} and
+// {grace}, are replaced. A row that sets more than these fails with it.
 func Command(line string) Kind {
 	return Kind{Name: "command", command: func(_ testkit.T, o Options) ([]string, string, []string) {
+		// A worker may take 0 for "at once", so it gets the defaults of ours.
+		seconds := func(d, otherwise time.Duration) string {
+			return strconv.FormatFloat(cmp.Or(d, otherwise).Seconds(), 'f', -1, 64)
+		}
 		words := strings.Fields(strings.NewReplacer("{url}", o.URL, "{queue}", o.Queue, "{name}", o.Name,
-			"{concurrency}", strconv.Itoa(max(o.Concurrency, 1)),
-			"{visibility}", strconv.Itoa(int(o.Visibility.Seconds()))).Replace(line))
+			"{concurrency}", strconv.Itoa(max(o.Concurrency, 1)), "{prefetch}", strconv.Itoa(max(o.Prefetch, 1)),
+			"{visibility}", seconds(o.Visibility, time.Hour), "{grace}", seconds(o.Grace, 25*time.Second)).Replace(line))
 		return append([]string{"NOTES_URL=" + o.Notes}, o.Env...), words[0], words[1:]
 	}}
 }

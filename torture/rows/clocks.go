@@ -75,21 +75,23 @@ func astray() time.Time {
 		for _, id := range ids {
 			worst = max(worst, time.UnixMilli(int64(at[id])).Sub(eta).Abs())
 		}
-		s.Want(worst <= 3*time.Second, "an ETA missed by the 2s that the clock is off, and 1s more, was %s", worst)
+		s.Want(worst <= 2*time.Second+r.Mark(time.Second), "an ETA missed by the 2s that the clock is off, and %s more, was %s", r.Mark(time.Second), worst)
 		s.Figure("%d tasks in %d rounds: %d extra runs; ETA missed by %s with a clock 2s off", tasks, len(rounds), extra, ms(worst))
 	},
 }
 
 // upgrade is R30.
 var upgrade = harness.Row{
-	ID:   "R30",
-	Goal: "a build of an earlier commit (" + earlier + ") beside the current one, under load, killed in turn, and replaced one by the other",
-	Mark: "0 lost, each result right",
+	ID:    "R30",
+	Goal:  "a build of an earlier commit (" + earlier + ") beside the current one, under load, killed in turn, and replaced one by the other",
+	Mark:  "0 lost, each result right",
+	Lacks: func(t testkit.T) string { return harness.HasCommit(t, earlier) },
 	Run: func(r *harness.Run) {
 		dir := r.TempDir()
 		old := harness.Ours(harness.BuildCommit(r, dir, earlier, harness.TestWorker))
 		old.Name = "earlier"
 		s := harness.NewStage(r)
+		s.NoteAside()
 		options := func(name string) harness.Options {
 			return harness.Options{Name: name, Concurrency: 4, Visibility: 10 * time.Second, OwnerTimeout: 3 * time.Second, Redeliveries: 50}
 		}
@@ -113,7 +115,8 @@ var upgrade = harness.Row{
 		wrong := s.CheckNumbers()
 		s.Figure("%d kills, %d tasks: %d lost, %d run twice", kills, a.Tasks, a.Lost, a.Doubled)
 		s.Want(a.Done == a.Tasks && a.Failed == 0 && wrong == 0, "every task done: %s, %d wrong", a, wrong)
-		s.Want(a.Doubled <= kills, "at most one extra run for each kill: %s", a)
+		extra := harness.Size(r, 4*kills, kills) // as in R1
+		s.Want(a.Doubled <= extra, "at most %d extra runs with %d kills: %s", extra, kills, a)
 		s.Settled(30 * time.Second)
 	},
 }

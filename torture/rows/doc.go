@@ -8,6 +8,6 @@ func All() []harness.Row {
 	return []harness.Row{
 		killed, crashes, recovery, mixed, cuts, frozen, failover, refusals, stopping, etas, longTasks, fencing, clocks,
 		malformed, poison, misbehaving, results, priorities, backlog, operator, upgrade, full, soak,
-		sizes, harmless, forged,
+		sizes, secrets, harmless, forged,
 	}
 }

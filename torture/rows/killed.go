@@ -23,10 +23,16 @@ var killed = harness.Row{
 	Celery: true,
 	Run: func(r *harness.Run) {
 		s := harness.NewStage(r)
+		s.NoteAside()
 		kills := harness.Size(r, 10, 200)
+		// What lies between an end and its storing is longer on a busy machine; six
+		// tasks may lie there when a worker is killed.
+		extra := harness.Size(r, 6*kills, kills)
+		least := harness.Size(r, 0, 20_000) // tasks, however slow the machine is
 		low, high, visibility := 300*time.Millisecond, 900*time.Millisecond, 5*time.Second
 		if r.Kind.IsCelery() {
 			kills = harness.Size(r, 4, 30)
+			extra, least = harness.Size(r, 6*kills, kills), harness.Size(r, 0, 2000)
 			low, high = 1500*time.Millisecond, 3500*time.Millisecond // it takes that long to start
 		}
 		options := func(n int) harness.Options {
@@ -34,8 +40,8 @@ var killed = harness.Row{
 		}
 		workers := []*testkit.Process{s.Start(options(0)), s.Start(options(1))}
 		s.Ready()
-		for range kills {
-			if s.Redis.Waiting(harness.Queue) < 300 {
+		for n := range kills {
+			if len(s.IDs) < least*(n+1)/kills || s.Redis.Waiting(harness.Queue) < 300 {
 				s.Send(400, harness.Task{Seconds: 0.04})
 			}
 			testkit.Pause(s, between(r, low, high))
@@ -44,11 +50,11 @@ var killed = harness.Row{
 			workers[victim] = s.Start(options(victim))
 		}
 		a := s.Await(s.IDs, harness.Size(r, time.Minute, 3*time.Minute))
-		hit := s.Redis.Int("HLEN", "e2e:redelivered")
+		hit := s.Notes.Int("HLEN", "e2e:redelivered")
 		wrong := s.CheckNumbers()
 		s.Figure("%d kills, %d tasks, %d were in hand: %d lost, %d run twice", kills, a.Tasks, hit, a.Lost, a.Doubled)
 		s.Want(a.Lost == 0 && a.Done == a.Tasks && a.Failed == 0 && wrong == 0, "every task done and none lost: %s, %d wrong", a, wrong)
-		s.Want(a.Doubled <= kills, "at most one extra run for each of %d kills: %s", kills, a)
+		s.Want(a.Doubled <= extra, "at most %d extra runs with %d kills: %s", extra, kills, a)
 		if !r.Kind.IsCelery() {
 			s.Want(hit >= kills/2, "the kills to hit busy workers: only %d tasks were redelivered", hit)
 			s.Want(len(s.DeadLetters()) == 0, "no dead letters, have %d", len(s.DeadLetters()))

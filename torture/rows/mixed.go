@@ -17,7 +17,7 @@ var mixed = harness.Row{
 	Run: func(r *harness.Run) {
 		s := harness.NewStage(r)
 		const visibility = 5 * time.Second
-		kills := harness.Size(r, 3, 25)
+		kills := harness.Size(r, 3, 50)
 		ourOptions := harness.Options{Name: "ours", Concurrency: 2, Visibility: visibility, Redeliveries: 100}
 		theirOptions := harness.Options{Name: "theirs", Concurrency: 2, Visibility: visibility}
 		ours, theirs := s.Start(ourOptions), s.StartKind(harness.Celery(), theirOptions)

@@ -68,7 +68,7 @@ var operator = harness.Row{
 			}
 		}
 		s.Want(len(told.Unanswered) == 0, "every question answered, not: %v", told.Unanswered)
-		s.Want(percentile(took, 95) < time.Second, "p95 < 1s")
+		s.Want(percentile(took, 95) < r.Mark(time.Second), "p95 < %s", r.Mark(time.Second))
 		s.Want(eternal == 0, "no list of replies without an end, have %d", eternal)
 		s.Want(!w.Ended(), "the worker to go on")
 		kept := "–"

@@ -88,20 +88,27 @@ var misbehaving = harness.Row{
 			return 0
 		}
 		testkit.Eventually(s, 10*time.Second, "the worker notes its goroutines", func() bool { return goroutines() > 0 })
-		before := goroutines()
-		var bad []string
-		for range each {
-			for _, name := range []string{"e2e.panic", "e2e.goexit", "e2e.fail"} {
-				bad = append(bad, s.Send(1, harness.Task{Name: name})...)
+		// send sends the bad tasks, and good ones among them.
+		send := func(each, deaf int) (bad, stuck, good []string) {
+			for range each {
+				for _, name := range []string{"e2e.panic", "e2e.goexit", "e2e.fail"} {
+					bad = append(bad, s.Send(1, harness.Task{Name: name})...)
+				}
 			}
+			stuck = s.Send(deaf, harness.Task{Name: "e2e.stuck", Seconds: 3})
+			return append(bad, stuck...), stuck, s.Send(each, harness.Task{})
 		}
-		stuck := s.Send(harness.Size(r, 8, 40), harness.Task{Name: "e2e.stuck", Seconds: 3})
-		good := s.Send(each, harness.Task{})
-		bad = append(bad, stuck...)
+		// Once before: the pool keeps the goroutines that it has needed at a time.
+		send(each, 8)
+		s.Await(s.IDs, 2*time.Minute)
+		s.Settled(10 * time.Second)
+		testkit.Pause(s, 4*time.Second) // the deaf ones come to their end, and are counted no more
+		before := goroutines()
+		bad, stuck, good := send(each, harness.Size(r, 8, 40))
 		a, g := s.Await(bad, 2*time.Minute), s.Await(good, time.Minute)
 		s.Want(a.Failed == a.Tasks, "a FAILURE of each bad task: %s", a)
 		s.Want(g.Done == g.Tasks && g.Failed == 0, "every good task done: %s", g)
-		flat := testkit.Poll(15*time.Second, func() bool { return goroutines() <= before+3 })
+		flat := testkit.Poll(time.Minute, func() bool { return goroutines() <= before+6 }) // fewer than are deaf
 		s.Want(flat, "as many goroutines as before, %d, are %d", before, goroutines())
 		s.Want(!w.Ended(), "the worker to go on")
 		s.Settled(10 * time.Second)

@@ -1,7 +1,9 @@
 package rows
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -25,7 +27,37 @@ var soak = harness.Row{
 
 // sample is what is looked at every five seconds; the survivor is the worker that
 // no fault kills.
-type sample struct{ rss, files, goroutines, connections, keys int }
+type sample struct {
+	at                                                 time.Duration
+	rss, files, goroutines, connections, keys, endless int
+}
+
+// curves are what must stay flat.
+var curves = []struct {
+	what  string
+	of    func(sample) int
+	slack int // that the last quarter may have more than the first
+}{
+	{"RSS MB", func(x sample) int { return x.rss >> 20 }, 15},
+	{"goroutines", func(x sample) int { return x.goroutines }, 10},
+	{"open files", func(x sample) int { return x.files }, 8},
+	{"connections of all clients", func(x sample) int { return x.connections }, 10},
+	{"keys of Redis", func(x sample) int { return x.keys }, 10},
+	{"keys without an end", func(x sample) int { return x.endless }, 0},
+}
+
+// trouble is a fault, with the letter that the plot has for it.
+type trouble struct {
+	letter string
+	do     func()
+}
+
+// letters explain those of the troubles.
+var letters = []string{
+	"K the other worker killed · P this worker stopped for 1 to 8 s (SIGSTOP) · N connections reset, cut, frozen, refused, slow",
+	"C connections closed by Redis · S scripts flushed · F Redis full for a second · R Redis killed and started again",
+	"Keys are without results and the notes of the test; those without an end also without Celery's queues, unacked and bindings.",
+}
 
 func runSoak(r *harness.Run) {
 	s := harness.NewStage(r)
@@ -40,39 +72,41 @@ func runSoak(r *harness.Run) {
 	during := func(mode proxy.Mode, d time.Duration) func() {
 		return func() { set(s, mode); testkit.Pause(s, d); set(s, proxy.Pass) }
 	}
-	faults := []func(){
-		kill, kill,
-		func() { s.Proxy().Reset() },
-		func() {
+	faults := []trouble{
+		{"K", kill}, {"K", kill},
+		{"N", func() { s.Proxy().Reset() }},
+		{"N", func() {
 			s.Proxy().Stick()
 			testkit.Pause(s, 6*time.Second)
 			s.Proxy().Reset() // or Redis would have the frozen ones for ever
-		},
-		func() { s.Proxy().CutAfter(1 + r.Chance.IntN(5000)) },
-		during(proxy.FreezeAnswers, 2*time.Second), during(proxy.Refuse, 2*time.Second), during(proxy.Trickle, time.Second),
-		func() { s.Redis.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") },
-		func() { s.Redis.Do("CLIENT", "KILL", "TYPE", "pubsub") },
-		func() { s.Redis.Do("SCRIPT", "FLUSH") },
-		func() {
+		}},
+		{"N", func() { s.Proxy().CutAfter(1 + r.Chance.IntN(5000)) }},
+		{"N", during(proxy.FreezeAnswers, 2*time.Second)},
+		{"N", during(proxy.Refuse, 2*time.Second)},
+		{"N", during(proxy.Trickle, time.Second)},
+		{"C", func() { s.Redis.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") }},
+		{"C", func() { s.Redis.Do("CLIENT", "KILL", "TYPE", "pubsub") }},
+		{"S", func() { s.Redis.Do("SCRIPT", "FLUSH") }},
+		{"F", func() {
 			s.Redis.Do("CONFIG", "SET", "maxmemory", 1)
 			testkit.Pause(s, time.Second)
 			s.Redis.Do("CONFIG", "SET", "maxmemory", 0)
-		},
-		func() {
+		}},
+		{"P", func() {
 			survivor.Signal(syscall.SIGSTOP)
 			testkit.Pause(s, between(r, time.Second, 8*time.Second))
 			survivor.Signal(syscall.SIGCONT)
-		},
-		func() { // Redis itself
+		}},
+		{"R", func() {
 			s.Redis.Proc.Signal(syscall.SIGKILL)
 			<-s.Redis.Proc.Done
 			testkit.Pause(s, time.Second)
 			s.Redis.Start()
-		},
+		}},
 	}
 	var samples []sample
 	var endless []string
-	count := 0
+	var marks []harness.Mark
 	begin := time.Now()
 	next := begin.Add(10 * time.Second)
 	tick := time.NewTicker(time.Second)
@@ -81,6 +115,7 @@ func runSoak(r *harness.Run) {
 		load(s)
 		if n%5 == 4 {
 			one, without := look(s, survivor)
+			one.at, one.endless = time.Since(begin), len(without)
 			samples = append(samples, one)
 			for _, key := range without {
 				if !slices.Contains(endless, key) {
@@ -89,8 +124,9 @@ func runSoak(r *harness.Run) {
 			}
 		}
 		if time.Now().After(next) {
-			faults[r.Chance.IntN(len(faults))]()
-			count++
+			fault := faults[r.Chance.IntN(len(faults))]
+			marks = append(marks, harness.Mark{At: time.Since(begin), Letter: fault.letter})
+			fault.do()
 			next = time.Now().Add(10 * time.Second)
 		}
 		if survivor.Ended() {
@@ -100,27 +136,41 @@ func runSoak(r *harness.Run) {
 	}
 	a := s.Await(s.IDs, 2*time.Minute)
 	s.Settled(time.Minute)
-	s.Figure("%s, %d faults: %d of %d tasks done, %d run twice", r.Soak, count, a.Done, a.Tasks, a.Doubled)
+	s.Figure("%s, %d faults: %d of %d tasks done, %d run twice", r.Soak, len(marks), a.Done, a.Tasks, a.Doubled)
 	s.Want(a.Done == a.Tasks && a.Lost == 0, "every task done: %s", a)
 	s.Want(len(endless) == 0, "an end of each key, not of %v", endless)
-	for _, c := range []struct {
-		what  string
-		of    func(sample) int
-		slack int // that the last quarter may have more than the first
-	}{
-		{"RSS MB", func(x sample) int { return x.rss >> 20 }, 15},
-		{"goroutines", func(x sample) int { return x.goroutines }, 10},
-		{"files", func(x sample) int { return x.files }, 8},
-		{"connections", func(x sample) int { return x.connections }, 10},
-		{"keys", func(x sample) int { return x.keys }, 10},
-	} {
+	if n := endlessResults(s); n > 0 {
+		s.Errorf("want an end of each result, %d have none", n)
+	}
+	plot := harness.Plot{Title: fmt.Sprintf("A worker under load for %s, with %d faults", r.Soak, len(marks)), Length: r.Soak, Marks: marks, Legend: letters}
+	for _, one := range samples {
+		plot.At = append(plot.At, one.at)
+	}
+	for _, c := range curves {
 		values := make([]int, len(samples))
 		for i, one := range samples {
 			values[i] = c.of(one)
 		}
+		plot.Series = append(plot.Series, harness.Series{Name: c.what, Values: values})
 		first, last := median(values[:len(values)/4+1]), median(values[len(values)*3/4:])
-		s.Figure("%s %d → %d %s", c.what, first, last, spark(values))
+		s.Figure("%s %d → %d", c.what, first, last)
 		s.Want(last <= first+c.slack, "%s flat, were %d in the first quarter and %d in the last", c.what, first, last)
+	}
+	if r.Plot != "" {
+		draw(s, plot)
+	}
+}
+
+// draw writes the plot where the run wants it.
+func draw(s *harness.Stage, plot harness.Plot) {
+	s.Helper()
+	var picture bytes.Buffer
+	err := plot.Write(&picture)
+	if err == nil {
+		err = os.WriteFile(s.Plot, picture.Bytes(), 0o644)
+	}
+	if err != nil {
+		s.Fatalf("plot: %v", err)
 	}
 }
 
@@ -187,17 +237,15 @@ func median(values []int) int {
 	return sorted[len(sorted)/2]
 }
 
-// spark draws values in a line of text, at most sixty of them.
-func spark(values []int) string {
-	if len(values) == 0 {
-		return ""
-	}
-	levels := []rune("▁▂▃▄▅▆▇█")
-	low, high := slices.Min(values), slices.Max(values)
-	var line strings.Builder
-	for i := range min(60, len(values)) {
-		v := values[i*len(values)/min(60, len(values))]
-		line.WriteRune(levels[(v-low)*(len(levels)-1)/max(1, high-low)])
-	}
-	return line.String()
+// endlessResults counts the results that would stay for ever.
+func endlessResults(s *harness.Stage) int {
+	s.Helper()
+	return s.Redis.Int("EVAL", `
+local n = 0
+for _, key in ipairs(redis.call('KEYS', 'celery-task-meta-*')) do
+  if redis.call('TTL', key) == -1 then
+    n = n + 1
+  end
+end
+return n`, 0)
 }

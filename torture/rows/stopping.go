@@ -38,7 +38,7 @@ func stopOrder(r *harness.Run) {
 	code := w.Wait(20 * time.Second)
 	took := time.Since(begin)
 	s.Want(code == 0, "exit code 0, is %d", code)
-	s.Want(took < 5*time.Second, "an end within 5s with a grace of 1.5s, took %s", took)
+	s.Want(took < r.Mark(5*time.Second), "an end soon with a grace of 1.5s, took %s", took)
 	list := s.Redis.Strings("LRANGE", harness.Queue, 0, -1)
 	slices.Reverse(list) // the right end is served first
 	if !s.Want(len(list) == tasks, "all %d messages in the queue, have %d", tasks, len(list)) {
@@ -65,7 +65,7 @@ func stopTwice(r *harness.Run) {
 	w.SignalMain(syscall.SIGTERM)
 	code := w.Wait(20 * time.Second)
 	took := time.Since(begin)
-	s.Want(code == 0 && took < 3*time.Second, "exit code 0 at once after the second signal, was %d after %s", code, took)
+	s.Want(code == 0 && took < r.Mark(3*time.Second), "exit code 0 at once after the second signal, was %d after %s", code, took)
 	a := s.Account(ids)
 	s.Want(a.Queued == 4, "all 4 tasks back: %s", a)
 	s.Figure("second signal: exit after %s", ms(took))
@@ -74,7 +74,7 @@ func stopTwice(r *harness.Run) {
 // stopBusy stops workers again and again while they are busy.
 func stopBusy(r *harness.Run) {
 	s := harness.NewStage(r)
-	stops := harness.Size(r, 3, 50)
+	stops := harness.Size(r, 3, 100)
 	if r.Kind.IsCelery() {
 		stops = harness.Size(r, 2, 10)
 	}
@@ -83,8 +83,7 @@ func stopBusy(r *harness.Run) {
 	s.Ready()
 	var slowest time.Duration
 	var late int
-	// The short form runs beside other tests, on machines with few processors.
-	quiet := harness.Size(r, 300*time.Millisecond, 100*time.Millisecond)
+	quiet := r.Mark(100 * time.Millisecond)
 	for range stops {
 		if s.Redis.Waiting(harness.Queue) < 500 {
 			s.Send(500, harness.Task{Seconds: 0.02})

@@ -175,7 +175,7 @@ func (w *writer) strOrNull(s string) {
 }
 
 func (w *writer) time(t time.Time) {
-	if t.IsZero() {
+	if t.Truncate(time.Microsecond).IsZero() { // as it would be written
 		w.text("null")
 		return
 	}

@@ -108,6 +108,11 @@ func (w *yamlWriter) typed(typ, value string) error {
 	if as, _, ok := yamlTimestamp(value); !ok || as != typ {
 		return errYAMLTime
 	}
+	// YAML reads more forms of a time than Python's JSON does: what was none there
+	// must not become one.
+	if _, err := ParseTime(value); err != nil && typ == "datetime" {
+		return errYAMLTime
+	}
 	w.buf = append(w.buf, `!!timestamp "`+value+`"`...)
 	return nil
 }

@@ -46,6 +46,7 @@ func run() error {
 	deadMax := flag.Int("dead-max", 0, "dead letters that are kept; 0: the library's default")
 	vitals := flag.Bool("vitals", false, "note the number of goroutines once a second")
 	control := flag.String("control", "full", "what remote control may do: full, harmless, off")
+	debug := flag.Bool("debug", false, "log everything")
 	flag.Parse()
 
 	policies := map[string]worker.UnknownTaskPolicy{
@@ -60,7 +61,11 @@ func run() error {
 	if !ok {
 		return fmt.Errorf("-control %q: want full, harmless or off", *control)
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	level := slog.LevelInfo
+	if *debug {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	broker, err := redis.New(redis.Config{
 		URL: *url, VisibilityTimeout: *visibility, OwnerTimeout: *owner, ResultExpires: time.Hour, Logger: log,
 		SentinelMaster: *master, DeadLettersMax: *deadMax,
@@ -90,6 +95,8 @@ func run() error {
 			"e2e.panic":  {Handler: worker.Func(panics)},
 			"e2e.goexit": {Handler: worker.Func(goexit)},
 			"e2e.stuck":  {Handler: worker.Func(stuck)},
+			"e2e.secret": {Handler: worker.Func(notes.secret), Backoff: worker.Backoff{Base: 100 * time.Millisecond}},
+			"e2e.codes":  {Handler: worker.Func(notes.secret), ArgumentsAreSecret: true},
 			"e2e.retry":  {Handler: worker.Func(notes.retry), Backoff: worker.Backoff{Base: 100 * time.Millisecond}},
 		},
 	})
