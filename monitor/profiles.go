@@ -2,16 +2,19 @@ package monitor
 
 import (
 	"fmt"
+	"io"
 	"net/http"
-	"net/http/pprof"
 	"net/netip"
+	"runtime/pprof"
+	"runtime/trace"
 	"strconv"
 	"time"
 )
 
 // Profiles says who may fetch profiles of the process from the health server. A
 // profile tells how the program spends its time and memory, and recording one
-// takes some of both; what the program works on is in none of those served.
+// takes some of both. They have names of functions, addresses and numbers, and nothing
+// of what the program works on.
 type Profiles string
 
 // Values of [Profiles]; the zero value is ProfilesOff.
@@ -32,21 +35,58 @@ func (p Profiles) valid() bool {
 // maxProfile is the longest time that a profile may be recorded for.
 const maxProfile = time.Minute
 
-// profiles adds the pages of net/http/pprof that are of use here. Its handlers
-// put the end of writing off by the time that they record for, so writeTimeout
-// may be shorter. cmdline is left out, and so are block and mutex, which are empty
-// unless the program asks the runtime to sample them.
+// Durations of a profile that is asked for without one, as net/http/pprof has them.
+const (
+	cpuProfile = 30 * time.Second
+	traceTime  = time.Second
+)
+
+// profiles adds the pages that go tool pprof and go tool trace read, under the paths of
+// net/http/pprof. That package itself would add its pages to http.DefaultServeMux,
+// for whatever program imports this one. Block and mutex are left out, as they are
+// empty unless the program asks the runtime to sample them.
 func (h *Health) profiles(mux *http.ServeMux) {
 	if h.cfg.Profiles != ProfilesLocal && h.cfg.Profiles != ProfilesAll {
 		return
 	}
-	add := func(name string, page http.Handler) {
+	add := func(name string, page http.HandlerFunc) {
 		mux.Handle("GET /debug/pprof/"+name, h.mayProfile(page))
 	}
-	add("profile", http.HandlerFunc(pprof.Profile))
-	add("trace", http.HandlerFunc(pprof.Trace))
+	add("profile", record(cpuProfile, pprof.StartCPUProfile, pprof.StopCPUProfile))
+	add("trace", record(traceTime, trace.Start, trace.Stop))
 	for _, name := range []string{"allocs", "goroutine", "heap"} {
-		add(name, pprof.Handler(name))
+		add(name, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/octet-stream")
+			_ = pprof.Lookup(name).WriteTo(w, 0) // else the reader has gone
+		})
+	}
+}
+
+// record serves what is recorded from start to stop. The end of writing is put off by
+// as much.
+func record(usual time.Duration, start func(io.Writer) error, stop func()) http.HandlerFunc {
+	return func(w http.ResponseWriter, req *http.Request) {
+		d := usual
+		if s, err := strconv.ParseFloat(req.FormValue("seconds"), 64); err == nil {
+			d = time.Duration(s * float64(time.Second))
+		}
+		if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d + writeTimeout)); err != nil {
+			http.Error(w, "the connection lets nobody wait for so long", http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/octet-stream")
+		if err := start(w); err != nil {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			http.Error(w, "another one is being recorded", http.StatusConflict)
+			return
+		}
+		defer stop()
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-req.Context().Done():
+		}
 	}
 }
 

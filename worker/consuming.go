@@ -10,7 +10,7 @@ import (
 // stallAfter is how long consuming may stand still, with free slots, before
 // the watchdog drops the broker's connections. It is longer than any call of a
 // Broker may take.
-const stallAfter = 10 * time.Second
+const stallAfter = 12 * time.Second
 
 // consuming is how the worker gets along with its broker.
 type consuming struct {

@@ -44,7 +44,7 @@ func (w *Worker) fetch(ctx, store context.Context) {
 			w.consuming.looked(w.now())
 			w.foreign.empty()
 			pause.reset()
-			err = w.broker.Wait(ctx)
+			err = w.await(ctx, store)
 		}
 		if err != nil && ctx.Err() == nil {
 			w.refused(ctx, &pause, err)

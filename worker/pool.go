@@ -158,7 +158,7 @@ func (p *pool) release(r *request) {
 }
 
 // done ends a request and returns the one that takes its place. When there is none it
-// comes over parked, which is closed with the pool.
+// comes over parked, which is closed with the pool, or when enough others wait.
 func (p *pool) done(r *request, parked chan *request) (next *request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -173,7 +173,7 @@ func (p *pool) done(r *request, parked chan *request) (next *request) {
 	if p.alone == r {
 		p.alone = nil
 	}
-	if next = p.take(); next == nil && p.closed {
+	if next = p.take(); next == nil && (p.closed || len(p.parked) >= p.slots+mostEnding) {
 		close(parked)
 	} else if next == nil {
 		p.parked = append(p.parked, parked)
@@ -257,6 +257,12 @@ func (p *pool) excess(prefetch prefetch) []*request {
 	rs := slices.Clone(p.ready[keep:])
 	clear(p.ready[keep:])
 	p.ready = p.ready[:keep]
+	if keep == 0 { // whoever comes next has its own patience
+		p.since = time.Time{}
+		if p.timer != nil {
+			p.timer.Stop()
+		}
+	}
 	return rs
 }
 
@@ -291,8 +297,14 @@ func (p *pool) size() int {
 	return p.slots
 }
 
-// running is the number of requests that run, or whose ends are being stored.
 func (p *pool) running() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.active)
+}
+
+// unended is the number of requests that run, or whose ends are being stored.
+func (p *pool) unended() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.active) + p.ending

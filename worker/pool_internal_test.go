@@ -51,10 +51,13 @@ func (g *gated) begins(t *testing.T, want *request) {
 	}
 }
 
-func (g *gated) beginsNothing(t *testing.T) {
+// hasBegun wants that many to have got a slot so far.
+func (g *gated) hasBegun(t *testing.T, want int) {
 	t.Helper()
-	if n := len(g.began); n > 0 {
-		t.Fatalf("%d requests begin", n)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.begun != want {
+		t.Fatalf("%d requests have begun, want %d", g.begun, want)
 	}
 }
 
@@ -72,18 +75,18 @@ func TestPoolRelease(t *testing.T) {
 	g.add(rs...)
 	g.begins(t, rs[0])
 	g.mu.Lock()
-	rs[0].began = time.Now() // however long it took to get here
+	rs[0].began = time.Now().Add(time.Hour) // however long it takes to get there
 	g.mu.Unlock()
 	g.release(rs[0])
 	g.begins(t, rs[1])
-	if n := g.running(); n != 2 {
-		t.Errorf("%d run, want 2", n)
+	if n := g.unended(); n != 2 {
+		t.Errorf("%d have not ended, want 2", n)
 	}
 	g.mu.Lock()
 	rs[1].began = time.Now().Add(-time.Minute)
 	g.mu.Unlock()
 	g.release(rs[1]) // too long: it keeps its slot
-	g.beginsNothing(t)
+	g.hasBegun(t, 2)
 	g.end(rs[1])
 	g.begins(t, rs[2])
 	g.end(rs[2])
@@ -110,10 +113,10 @@ func TestPoolLastChance(t *testing.T) {
 	g.ending++
 	g.mu.Unlock()
 	g.add(rs[1], rs[2])
-	g.beginsNothing(t)
+	g.hasBegun(t, 1)
 	g.end(rs[0])
 	g.begins(t, rs[1])
-	g.beginsNothing(t)
+	g.hasBegun(t, 2)
 	g.end(rs[1])
 	g.begins(t, rs[2])
 }
@@ -203,7 +206,7 @@ func TestPoolParks(t *testing.T) {
 		for _, r := range now {
 			g.end(r)
 		}
-		for deadline := time.Now().Add(10 * time.Second); g.running() > 0; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(10 * time.Second); g.unended() > 0; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("they do not end")
 			}

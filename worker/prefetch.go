@@ -84,6 +84,18 @@ func (w *Worker) multiplier() int {
 	return each
 }
 
+// await waits for messages, and meanwhile sees that what is held does not wait in vain.
+func (w *Worker) await(ctx, store context.Context) error {
+	if !w.cfg.adaptive() || w.pool.waiting() == 0 {
+		return w.broker.Wait(ctx)
+	}
+	brief, cancel := context.WithTimeout(ctx, inVain)
+	defer cancel()
+	err := w.broker.Wait(brief)
+	w.relieve(store)
+	return err
+}
+
 // relieve gives back what would wait here though others could run it.
 func (w *Worker) relieve(ctx context.Context) {
 	if !w.cfg.adaptive() {

@@ -38,7 +38,7 @@ const cutOff = 3 * time.Second
 func (w *Worker) stop(life lifecycle, end lifecycleEnds, began time.Time) {
 	w.state.Store(int32(StateStopping))
 	waiting := slices.Concat(w.pool.close(), w.limits.drain(), w.eta.drain())
-	w.log.Info("worker stops", "running", w.pool.running(), "given_back", len(waiting), "grace", w.cfg.Grace)
+	w.log.Info("worker stops", "running", w.pool.unended(), "given_back", len(waiting), "grace", w.cfg.Grace)
 
 	// Beside the tasks that run: with the broker away giving back takes its time.
 	returned := make(chan struct{})
@@ -74,7 +74,7 @@ func (w *Worker) awaitHandlers() {
 	select {
 	case <-w.calls.idle():
 	case <-patience.C:
-		w.log.Error("tasks ignore the end of their context and are left behind", "running", w.pool.running())
+		w.log.Error("tasks ignore the end of their context and are left behind", "running", w.pool.unended())
 	}
 }
 

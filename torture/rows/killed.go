@@ -36,7 +36,9 @@ var killed = harness.Row{
 			low, high = 1500*time.Millisecond, 3500*time.Millisecond // it takes that long to start
 		}
 		options := func(n int) harness.Options {
-			return harness.Options{Name: "w" + strconv.Itoa(n), Concurrency: 6, Visibility: visibility, OwnerTimeout: 5 * time.Second, Redeliveries: 50}
+			return harness.Options{Name: "w" + strconv.Itoa(n), Concurrency: 6, Visibility: visibility, OwnerTimeout: 5 * time.Second, Redeliveries: 50,
+				// One of them finds out by itself how much to hold.
+				Flags: []string{"-prefetch", strconv.Itoa(n)}}
 		}
 		workers := []*testkit.Process{s.Start(options(0)), s.Start(options(1))}
 		s.Ready()

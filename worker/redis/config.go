@@ -107,7 +107,7 @@ const (
 	dialTimeout    = 3 * time.Second
 	commandTimeout = 3 * time.Second
 	blockTime      = 5 * time.Second // of one wait for messages in a list
-	waitTime       = 7 * time.Second // of one for messages in any; then a claim shows that all is well
+	waitTime       = 4 * time.Second // of one for messages in any; then a claim shows that all is well
 	blockMargin    = time.Second
 )
 

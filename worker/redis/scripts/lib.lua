@@ -7,7 +7,7 @@ end
 
 -- lease is the score of a claim that is taken or renewed now: the beginning of the
 -- next second. Redis keeps small sets as text, and writes and reads whole numbers there
--- in a fifth of the time; a lease lasts up to a second longer for it.
+-- much faster; a lease lasts up to a second longer for it.
 local function lease()
   return string.format('%d', redis.call('TIME')[1] + 1)
 end
