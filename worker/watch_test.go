@@ -47,15 +47,15 @@ func TestWatchdogRebuildsAStalledConsumer(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() { done <- w.Run(ctx) }()
-		time.Sleep(9 * time.Second)
+		time.Sleep(11 * time.Second)
 		synctest.Wait()
 		if n := b.resets.Load(); n != 0 {
-			t.Errorf("connections were dropped %d times within 9 s of waiting", n)
+			t.Errorf("connections were dropped %d times within 11 s of waiting", n)
 		}
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		if n := b.resets.Load(); n != 1 {
-			t.Errorf("connections were dropped %d times after 12 s of standing still, want once", n)
+			t.Errorf("connections were dropped %d times after 14 s of standing still, want once", n)
 		}
 		cancel()
 		if err := <-done; err != nil {
