@@ -23,8 +23,8 @@ func at(name, file, place, code string, twice bool) failpoint {
 
 // failpoints are built into a worker of patched copies; the product has none.
 var failpoints = []failpoint{
-	at("waiting", "worker/fetch.go", "			err = w.broker.Wait(ctx)\n",
-		"			err = w.broker.Wait(ctx)\n			failpoint(\"waiting\")\n", false),
+	at("waiting", "worker/fetch.go", "			err = w.await(ctx, store)\n",
+		"			err = w.await(ctx, store)\n			failpoint(\"waiting\")\n", false),
 	at("claimed unseen", "worker/redis/claim.go", "	c, err := readClaimed(reply, b.lists)\n",
 		"	c, err := readClaimed(reply, b.lists)\n	if len(c.deliveries) > 0 {\n		failpoint(\"claimed unseen\")\n	}\n", false),
 	at("claimed", "worker/fetch.go", "		w.accept(store, ds)\n",

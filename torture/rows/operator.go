@@ -3,6 +3,7 @@ package rows
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -42,12 +43,16 @@ var operator = harness.Row{
 		if err != nil {
 			s.Fatalf("%v", err)
 		}
-		cmd := exec.CommandContext(s.Context(), testkit.Python(s, testkit.CeleryNew), filepath.Join(harness.Root(s), "torture", "rows", "testdata", "operator.py"),
+		cmd := exec.CommandContext(s.Context(), testkit.Python(s, testkit.CeleryNew), filepath.Join(harness.Root(s), "torture", "rows", "testdata", "questions.py"),
 			s.Redis.URL(), "asked@"+host, strconv.Itoa(rounds))
 		cmd.Env = testkit.PythonEnv()
 		out, err := cmd.Output()
 		if err != nil {
 			s.Want(!w.Ended(), "the worker to go on")
+			var exit *exec.ExitError
+			if errors.As(err, &exit) {
+				err = fmt.Errorf("%w\n%s", err, testkit.Last(string(exit.Stderr), 3000))
+			}
 			s.Fatalf("the operator: %v", err)
 		}
 		var told struct {

@@ -1,4 +1,4 @@
-"""Asks one worker, as an operator does: operator.py URL NODE ROUNDS.
+"""Asks one worker, as an operator does: questions.py URL NODE ROUNDS.
 
 Prints JSON: the seconds that each question took, and what was not answered.
 """
