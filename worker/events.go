@@ -92,10 +92,14 @@ func system() string {
 	return strings.ToUpper(runtime.GOOS[:1]) + runtime.GOOS[1:]
 }
 
+// wanted reports whether somebody wants the events of tasks. The events of every task
+// ask first: a function that makes fields costs memory even when it is never called.
+func (d *dispatcher) wanted() bool { return d.tasks.Load() }
+
 // task notes an event of a task, if those are sent. fields is called later, by
 // another goroutine.
 func (d *dispatcher) task(kind string, fields func() []protocol.Field) {
-	if d.tasks.Load() {
+	if d.wanted() {
 		d.add(pendingEvent{kind: kind, fields: fields})
 	}
 }

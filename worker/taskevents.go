@@ -39,7 +39,7 @@ func truth(name string, v bool) protocol.Field {
 }
 
 func (w *Worker) eventReceived(m *protocol.Message) {
-	if !w.events.tasks.Load() {
+	if !w.events.wanted() {
 		return
 	}
 	w.events.task("task-received", func() []protocol.Field {
@@ -54,14 +54,14 @@ func (w *Worker) eventReceived(m *protocol.Message) {
 }
 
 func (w *Worker) eventStarted(m *protocol.Message) {
-	if !w.events.tasks.Load() {
+	if !w.events.wanted() {
 		return
 	}
 	w.events.task("task-started", func() []protocol.Field { return []protocol.Field{literal("uuid", m.ID)} })
 }
 
 func (w *Worker) eventSucceeded(m *protocol.Message, result protocol.Raw, runtime time.Duration) {
-	if !w.events.tasks.Load() {
+	if !w.events.wanted() {
 		return
 	}
 	w.events.task("task-succeeded", func() []protocol.Field {

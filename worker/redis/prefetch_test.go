@@ -3,12 +3,9 @@ package redis_test
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/redis"
@@ -83,13 +80,7 @@ func TestManyShortTasksInOneClaim(t *testing.T) {
 		"short": {Handler: worker.Func(func(context.Context, struct{}) (any, error) { done.Add(1); return nil, nil })},
 	}})
 	eventually(t, "all are done", func() bool { return done.Load() == tasks })
-	claims := 0
-	stats := must(redigo.String(c.Do("INFO", "commandstats")))(t)
-	for line := range strings.Lines(stats) {
-		if rest, ok := strings.CutPrefix(line, "cmdstat_zadd:calls="); ok {
-			claims = must(redigo.Int([]byte(rest[:strings.IndexByte(rest, ',')]), nil))(t)
-		}
-	}
+	claims := calls(t, c, "zadd")
 	if claims == 0 || tasks/claims < 10 {
 		t.Errorf("%d tasks in %d claims", tasks, claims)
 	}
