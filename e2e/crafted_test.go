@@ -1,14 +1,14 @@
 package e2e_test
 
 import (
-	"bufio"
 	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/evently/workers/internal/testkit/recorded"
 )
 
 // readable are the recorded oddities that Celery runs, and so do we; all others
@@ -31,18 +31,7 @@ func TestCrafted(t *testing.T) {
 	service := p.startService(t)
 	type crafted struct{ name, id, raw string }
 	var all []crafted
-	file, err := os.Open("../worker/protocol/testdata/crafted/messages.jsonl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	lines := bufio.NewScanner(file)
-	lines.Buffer(nil, 4<<20)
-	for lines.Scan() {
-		var record struct{ Name, Raw string }
-		if err := json.Unmarshal(lines.Bytes(), &record); err != nil {
-			t.Fatal(err)
-		}
+	for _, record := range recorded.Lines[struct{ Name, Raw string }](t, "../worker/protocol/testdata/crafted/messages.jsonl") {
 		c := crafted{name: record.Name, id: uuid.NewString(), raw: record.Raw}
 		// Many were recorded under one task id; here each needs its own result.
 		var m struct{ Headers struct{ ID string } } // no more: the rest is crafted
@@ -51,8 +40,8 @@ func TestCrafted(t *testing.T) {
 		}
 		all = append(all, c)
 	}
-	if err := lines.Err(); err != nil || len(all) < 28 {
-		t.Fatalf("%d crafted messages, %v: want at least 28", len(all), err)
+	if len(all) < 28 {
+		t.Fatalf("%d crafted messages: want at least 28", len(all))
 	}
 	all = append(all,
 		crafted{name: "empty", raw: ""},

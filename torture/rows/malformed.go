@@ -1,17 +1,15 @@
 package rows
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/evently/workers/internal/testkit"
+	"github.com/evently/workers/internal/testkit/recorded"
 	"github.com/evently/workers/torture/harness"
 )
 
@@ -141,24 +139,15 @@ type seed struct {
 // crafted are the recorded messages that are known to hurt, and some more.
 func crafted(r *harness.Run) []seed {
 	r.Helper()
-	data, err := os.ReadFile(filepath.Join(harness.Root(r), "worker", "protocol", "testdata", "crafted", "messages.jsonl"))
-	if err != nil {
-		r.Fatalf("recorded messages: %v", err)
-	}
 	readable := map[string]bool{"body-embed-null": true, "eta-z": true, "extra-fields": true, "priority-null": true,
 		"retries-string": true, "timelimit-null": true, "wrong-arity": true}
 	var seeds []seed
-	lines := bufio.NewScanner(bytes.NewReader(data))
-	lines.Buffer(nil, 4<<20)
-	for lines.Scan() {
-		var record struct{ Name, Raw string }
-		if err := json.Unmarshal(lines.Bytes(), &record); err != nil {
-			r.Fatalf("recorded messages: %v", err)
-		}
-		seeds = append(seeds, seed{record.Name, record.Raw, readable[record.Name]})
+	file := filepath.Join(harness.Root(r), "worker", "protocol", "testdata", "crafted", "messages.jsonl")
+	for _, one := range recorded.Lines[struct{ Name, Raw string }](r, file) {
+		seeds = append(seeds, seed{one.Name, one.Raw, readable[one.Name]})
 	}
-	if err := lines.Err(); err != nil || len(seeds) == 0 {
-		r.Fatalf("%d recorded messages, %v", len(seeds), err)
+	if len(seeds) == 0 {
+		r.Fatalf("no recorded messages in %s", file)
 	}
 	return append(seeds,
 		seed{name: "empty"},

@@ -1,13 +1,11 @@
 package protocol_test
 
 import (
-	"bufio"
-	"encoding/json"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/evently/workers/internal/testkit/recorded"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -31,23 +29,9 @@ func records(t testing.TB, pattern string) []record {
 	}
 	var all []record
 	for _, name := range files {
-		f, err := os.Open(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		lines := bufio.NewScanner(f)
-		lines.Buffer(nil, 4<<20)
-		for lines.Scan() {
-			var r record
-			if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
+		for _, r := range recorded.Lines[record](t, name) {
 			r.folder = filepath.Base(filepath.Dir(name))
 			all = append(all, r)
-		}
-		if err := lines.Err(); err != nil {
-			t.Fatalf("%s: %v", name, err)
 		}
 	}
 	return all

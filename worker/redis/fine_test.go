@@ -1,8 +1,6 @@
 package redis_test
 
 import (
-	"bufio"
-	"encoding/json"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -11,6 +9,7 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
+	"github.com/evently/workers/internal/testkit/recorded"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/redistest"
 )
@@ -53,19 +52,8 @@ func producedMessages(t testing.TB) (raws []string) {
 		t.Fatal(err)
 	}
 	for _, name := range files {
-		f, err := os.Open(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		lines := bufio.NewScanner(f)
-		lines.Buffer(nil, 4<<20)
-		for lines.Scan() {
-			var record struct{ Raw string }
-			if err := json.Unmarshal(lines.Bytes(), &record); err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			raws = append(raws, record.Raw)
+		for _, r := range recorded.Lines[struct{ Raw string }](t, name) {
+			raws = append(raws, r.Raw)
 		}
 	}
 	if len(raws) < 100 {
