@@ -26,7 +26,7 @@ build: ## build ./evently-workers, static, as the image has it
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o evently-workers .
 
 .PHONY: test
-test: setup lint vuln allocs unit e2e selection ## everything: install what is missing, lint, all tests with the race detector
+test: setup lint vuln allocs unit e2e torture-short selection ## everything: install what is missing, lint, all tests with the race detector
 
 .PHONY: setup
 setup: ## install what the tests need (as root), or say what to install

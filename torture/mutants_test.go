@@ -57,9 +57,28 @@ var mutants = []struct {
 			Old: `  redis.call('ZADD', KEYS[2], unpack(index))
   redis.call('HSET', KEYS[1], unpack(hash))`,
 		}, {
+			File: "worker/redis/scripts/claimseen.lua",
+			Old: `  redis.call('ZADD', KEYS[2], unpack(index))
+  redis.call('HSET', KEYS[1], unpack(hash))`,
+		}, {
 			File: "worker/redis/claim.go",
-			Old:  `	b.choice.marks = c.marks`,
-			New: `	for _, d := range c.deliveries {
+			Old: `	ds, verdicts, err := b.claimAhead(ctx, max)
+	if err != nil || len(ds) > 0 {
+		return ds, err
+	}`,
+			New: `	ds, verdicts, err := b.claimAhead(ctx, max)
+	if err != nil || len(ds) > 0 {
+		return ds, errors.Join(err, b.enter(ctx, ds))
+	}`,
+		}, {
+			File: "worker/redis/claim.go",
+			Old:  `			return c.deliveries, nil`,
+			New:  `			return c.deliveries, b.enter(ctx, c.deliveries)`,
+		}, {
+			File: "worker/redis/claim.go",
+			Old:  `// claimed is the answer of claim.lua.`,
+			New: `func (b *Broker) enter(ctx context.Context, ds []worker.Delivery) error {
+	for _, d := range ds {
 		entry := append(append([]byte("["), d.Raw...), ` + "`,\"\",\"`" + `+d.Queue+` + "`\"]`" + `...)
 		if err := b.do(ctx, func(conn redigo.Conn) error {
 			if _, err := conn.Do("ZADD", b.keys.index, time.Now().Unix(), d.Claim); err != nil {
@@ -68,10 +87,13 @@ var mutants = []struct {
 			_, err := conn.Do("HSET", b.keys.unacked, d.Claim, entry)
 			return err
 		}); err != nil {
-			return claimed{}, err
+			return err
 		}
 	}
-	b.choice.marks = c.marks`,
+	return nil
+}
+
+// claimed is the answer of claim.lua.`,
 		}},
 	},
 }

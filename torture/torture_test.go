@@ -38,11 +38,6 @@ func TestRows(t *testing.T) {
 		}
 		t.Run(row.ID, func(t *testing.T) {
 			t.Parallel()
-			if row.Lacks != nil {
-				if what := row.Lacks(t); what != "" {
-					t.Skip(what)
-				}
-			}
 			run := harness.NewRun(t, ours, false, value)
 			row.Run(run)
 			if run.Figures() == "" && !t.Failed() {

@@ -20,9 +20,6 @@ type Row struct {
 	// Soak says that the row takes long by its nature, and runs only when it is
 	// asked for.
 	Soak bool
-	// Lacks, when set, returns what this machine lacks for the row, with what to do
-	// about it; "": nothing.
-	Lacks func(testkit.T) string
 	// Run does it. It reports figures with [Run.Figure] and faults with Errorf.
 	Run func(*Run)
 }

@@ -130,13 +130,21 @@ var frozen = harness.Row{
 		if !r.Kind.IsCelery() {
 			after = nil
 			for range harness.Size(r, 1, 10) {
-				// Commands are carried out and nobody hears of it.
+				// Commands are carried out and nobody hears of it: first a claim, which
+				// has messages that nobody knows of, then whatever comes.
+				s.Proxy().StickAt("EVALSHA", "\r\n"+harness.Queue+"\r\n")
+				s.Send(20, harness.Task{Seconds: 0.02})
+				s.Want(testkit.Poll(10*time.Second, s.Proxy().Sticks), "a claim within 10s of 20 tasks")
+				d, ok := s.Recovers(limit)
+				s.Want(ok && d < 10*time.Second, "< 10s after the answer to a claim froze, took %s", d)
+				after = append(after, d)
+
 				s.Send(20, harness.Task{Seconds: 0.02})
 				set(s, proxy.FreezeAnswers)
 				testkit.Pause(s, between(r, 500*time.Millisecond, 2*time.Second))
 				s.Proxy().Stick()
 				set(s, proxy.Pass)
-				d, ok := s.Recovers(limit)
+				d, ok = s.Recovers(limit)
 				s.Want(ok && d < 10*time.Second, "< 10s after the answers froze, took %s", d)
 				after = append(after, d)
 			}

@@ -4,9 +4,11 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -48,7 +50,8 @@ type Proxy struct {
 	mode     Mode
 	listener net.Listener // nil while refusing
 	delay    time.Duration
-	budget   int // bytes of answers until a link is cut; 0: no limit
+	budget   int      // bytes of answers until a link is cut; 0: no limit
+	words    [][]byte // of the request whose connection freezes; nil: of none
 	links    map[*link]struct{}
 	closed   bool
 }
@@ -128,6 +131,25 @@ func (p *Proxy) Stick() int {
 		l.stuck = true
 	}
 	return len(p.links)
+}
+
+// StickAt lets the next request that has all words pass, and freezes its connection
+// for good: it is carried out, and nobody hears of it. [Proxy.Sticks] tells whether
+// it has come.
+func (p *Proxy) StickAt(words ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.words = nil
+	for _, w := range words {
+		p.words = append(p.words, []byte(w))
+	}
+}
+
+// Sticks tells whether the request of the last StickAt has come.
+func (p *Proxy) Sticks() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.words == nil
 }
 
 // Close resets everything and waits until all goroutines have ended.
@@ -231,6 +253,9 @@ func (p *Proxy) pipe(l *link, from, to *net.TCPConn, answers bool) {
 			if n == 0 {
 				break
 			}
+			if !answers {
+				p.look(l, data[:step])
+			}
 			if _, err := to.Write(data[:step]); err != nil {
 				from.Close()
 				return
@@ -242,6 +267,16 @@ func (p *Proxy) pipe(l *link, from, to *net.TCPConn, answers bool) {
 			return
 		}
 	}
+}
+
+// look freezes the answers of a link when a request is the one of StickAt.
+func (p *Proxy) look(l *link, request []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.words == nil || slices.ContainsFunc(p.words, func(w []byte) bool { return !bytes.Contains(request, w) }) {
+		return
+	}
+	p.words, l.stuck = nil, true
 }
 
 // mayMove waits while the link is frozen in that direction, and says how many of

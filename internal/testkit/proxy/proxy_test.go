@@ -139,6 +139,34 @@ func TestModes(t *testing.T) {
 	}
 }
 
+// TestStickAt freezes the connection of one request, which arrives.
+func TestStickAt(t *testing.T) {
+	p, err := proxy.New(echo(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	a, b := dial(t, p), dial(t, p)
+	p.StickAt("take", "queue")
+	for _, text := range []string{"take", "queue"} {
+		if err := a.ask(text, soon); err != nil {
+			t.Fatalf("one of two words: %v", err)
+		}
+	}
+	if p.Sticks() {
+		t.Fatal("it has come, before it was sent")
+	}
+	if err := a.ask("take from queue", never); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("stuck: %v, want no answer", err)
+	}
+	if !p.Sticks() {
+		t.Fatal("it has not come")
+	}
+	if err := b.ask("take from queue", soon); err != nil {
+		t.Fatalf("the next one: %v", err)
+	}
+}
+
 // TestOneWay freezes one direction at a time.
 func TestOneWay(t *testing.T) {
 	p, err := proxy.New(echo(t))
