@@ -95,7 +95,7 @@ type Backend interface {
 	// run any more. Unless a task has begun or ended, REVOKED is stored for its id.
 	Revoke(ctx context.Context, r Revocation) error
 
-	// Emit publishes events.
+	// Emit publishes events. It keeps nothing of them after it has returned.
 	Emit(ctx context.Context, es ...Emission) error
 
 	// Broadcast publishes a request of remote control that wants no answer.

@@ -118,7 +118,7 @@ func (w *Worker) mapTask(ctx context.Context, t *Task) (any, error) {
 }
 
 // inner is the task that a handler sees which is called from within another.
-func (t *Task) inner(d definition, args protocol.Raw) *Task {
+func (t *Task) inner(d *definition, args protocol.Raw) *Task {
 	m := *t.Message
 	m.Task, m.Args, m.Kwargs = d.name, args, protocol.Raw("{}")
 	return &Task{

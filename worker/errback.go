@@ -49,5 +49,5 @@ func (w *Worker) callErrback(ctx context.Context, c canvas.Call) (err error) {
 	if c.Traceback != nil {
 		f.Traceback = *c.Traceback
 	}
-	return w.tasks[c.Errback.Task()].ErrorCallback(ctx, f)
+	return w.definition(c.Errback.Task()).ErrorCallback(ctx, f)
 }

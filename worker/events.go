@@ -29,18 +29,19 @@ const (
 	batchEvents  = 100
 	batchBytes   = 256 << 10
 	bufferEvents = 20_000
+	bufferBytes  = 16 << 20
 	sendEvents   = 50 // messages in one round trip
+	// keptMembers is how much memory is kept for what an event shows.
+	keptMembers = 16 << 10
 )
 
-// pendingEvent is an event that is not written yet: what it says is worked out
-// when it goes, off the path of the tasks.
-type pendingEvent struct {
-	kind   string
-	at     time.Time
-	clock  int64
-	fields func() []protocol.Field
-	alone  bool      // of the worker itself, not in a batch
-	ready  *Emission // written already; then nothing else is set
+// batch is one message with events: of tasks together, or one of the worker itself,
+// or one that came written.
+type batch struct {
+	key    string // routing key
+	body   []byte // of one event, or the beginning of an array of them
+	events int
+	ready  *Emission
 }
 
 // dispatcher sends the events of a worker (celery.events.dispatcher).
@@ -58,13 +59,19 @@ type dispatcher struct {
 	tasks atomic.Bool // task events are sent
 
 	mu      sync.Mutex
-	buffer  []pendingEvent // in the order of their clocks
-	urgent  bool           // one of them shall not wait
+	buffer  []batch // in the order of their clocks
+	spare   []batch // sent, to be used again
+	held    int     // events in buffer
+	size    int     // bytes in buffer
+	urgent  bool    // one of them shall not wait
 	dropped int
 	joined  bool
 	own     [64]int64     // clocks of the last heartbeats
 	beat    int           // number of heartbeats
 	wake    chan struct{} // capacity 1
+
+	spareTask sync.Pool // of *written, to be used again
+	scratch   []byte    // of flush alone
 }
 
 func newDispatcher(w *Worker) *dispatcher {
@@ -93,49 +100,137 @@ func system() string {
 }
 
 // wanted reports whether somebody wants the events of tasks. The events of every task
-// ask first: a function that makes fields costs memory even when it is never called.
+// ask first, as what they show is worked out at once.
 func (d *dispatcher) wanted() bool { return d.tasks.Load() }
 
-// task notes an event of a task, if those are sent. fields is called later, by
-// another goroutine.
-func (d *dispatcher) task(kind string, fields func() []protocol.Field) {
-	if d.wanted() {
-		d.add(pendingEvent{kind: kind, fields: fields})
+// written is an event of a task that waits to be noted.
+type written struct {
+	kind string
+	members
+}
+
+// task notes an event of a task, if those are sent.
+func (d *dispatcher) task(kind string, write func(*members)) { d.note(d.write(kind, write)) }
+
+// write writes an event that is noted later; nil when nobody wants it. What it shows
+// comes from others, and a fault of ours in showing it must not end the worker.
+func (d *dispatcher) write(kind string, write func(*members)) (e *written) {
+	if !d.wanted() {
+		return nil
+	}
+	e, ok := d.spareTask.Get().(*written)
+	if !ok {
+		e = &written{}
+	}
+	e.kind, e.buf = kind, e.buf[:0]
+	defer func() {
+		if v := recover(); v != nil {
+			err := fmt.Errorf("%w\n%s", &errPanic{value: v}, debug.Stack())
+			d.log.Error("event cannot be written", "event", kind, "error", err)
+			e = nil
+		}
+	}()
+	write(&e.members)
+	return e
+}
+
+// note takes an event that was written; nil is none.
+func (d *dispatcher) note(e *written) {
+	if e == nil {
+		return
+	}
+	d.add(&protocol.Event{Type: e.kind, Members: e.buf}, protocol.MultiRoutingKey)
+	if cap(e.buf) <= keptMembers {
+		d.spareTask.Put(e)
 	}
 }
 
 // worker sends an event of the worker itself, soon.
 func (d *dispatcher) worker(kind string, fields ...protocol.Field) {
-	d.add(pendingEvent{kind: kind, fields: func() []protocol.Field { return fields }, alone: true})
+	d.add(&protocol.Event{Type: kind, Fields: fields}, protocol.EventRoutingKey(kind))
 }
 
 // sent sends events that are written already.
 func (d *dispatcher) sent(es []Emission) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for _, e := range es {
-		d.add(pendingEvent{ready: &e})
+		if d.room() {
+			d.buffer = append(d.buffer, batch{ready: &e})
+			d.noted(len(e.Raw))
+		}
 	}
 }
 
-func (d *dispatcher) add(e pendingEvent) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.buffer) >= bufferEvents {
-		d.dropped++ // the newest: what is there is in the right order
-		return
+// room reports whether another event can be kept; d.mu is held. The newest is
+// dropped: what is there is in the right order.
+func (d *dispatcher) room() bool {
+	if d.held < bufferEvents && d.size < bufferBytes {
+		return true
 	}
-	if e.ready == nil {
-		// Under the lock, so that the order of the clock is that of the buffer.
-		e.at, e.clock = d.now(), d.clock.forward()
-	}
-	if e.kind == "worker-heartbeat" {
-		d.own[d.beat%len(d.own)] = e.clock
-		d.beat++
-	}
-	d.buffer = append(d.buffer, e)
-	d.urgent = d.urgent || e.alone
-	if e.alone || len(d.buffer) == 1 || len(d.buffer) == batchEvents {
+	d.dropped++
+	return false
+}
+
+// noted wakes who sends, when it is time; d.mu is held.
+func (d *dispatcher) noted(size int) {
+	d.held++
+	d.size += size
+	if d.urgent || d.held == 1 || d.held == batchEvents {
 		d.nudge()
 	}
+}
+
+// add writes an event into the buffer.
+func (d *dispatcher) add(e *protocol.Event, key string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.room() {
+		return
+	}
+	// Under the lock, so that the order of the clock is that of the buffer.
+	e.Timestamp, e.Clock = d.now(), d.clock.forward()
+	e.Hostname, e.PID, e.UTCOffset = d.node, d.pid, hoursWest(e.Timestamp)
+	last := d.open(key)
+	start := last.body
+	if key == protocol.MultiRoutingKey {
+		if last.events == 0 {
+			start = append(start, '[')
+		} else {
+			start = append(start, ", "...)
+		}
+	}
+	body, err := protocol.AppendEvent(start, e)
+	if err != nil {
+		d.log.Error("event cannot be written", "event", e.Type, "error", err)
+		return
+	}
+	size := len(body) - len(last.body)
+	last.body = body
+	last.events++
+	if e.Type == "worker-heartbeat" {
+		d.own[d.beat%len(d.own)] = e.Clock
+		d.beat++
+	}
+	d.urgent = d.urgent || key != protocol.MultiRoutingKey
+	d.noted(size)
+}
+
+// open returns the batch that an event with that key goes into; d.mu is held.
+func (d *dispatcher) open(key string) *batch {
+	if n := len(d.buffer); n > 0 && key == protocol.MultiRoutingKey {
+		last := &d.buffer[n-1]
+		if last.key == key && last.events < batchEvents && len(last.body) < batchBytes {
+			return last
+		}
+	}
+	next := batch{key: key}
+	if n := len(d.spare); n > 0 && key == protocol.MultiRoutingKey {
+		next.body = d.spare[n-1].body[:0]
+		d.spare = d.spare[:n-1]
+	}
+	d.buffer = append(d.buffer, next)
+	return &d.buffer[len(d.buffer)-1]
 }
 
 func (d *dispatcher) nudge() {
@@ -143,23 +238,6 @@ func (d *dispatcher) nudge() {
 	case d.wake <- struct{}{}:
 	default:
 	}
-}
-
-// write writes an event. What it shows comes from others, and a fault of ours in
-// showing it must not end the worker.
-func (d *dispatcher) write(e pendingEvent) (body []byte, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("%w\n%s", &errPanic{value: v}, debug.Stack())
-		}
-	}()
-	return d.body(e.kind, e.at, e.clock, e.fields())
-}
-
-func (d *dispatcher) body(kind string, at time.Time, clock int64, fields []protocol.Field) ([]byte, error) {
-	return protocol.AppendEvent(nil, &protocol.Event{
-		Type: kind, Hostname: d.node, UTCOffset: hoursWest(at), PID: d.pid, Clock: clock, Timestamp: at, Fields: fields,
-	})
 }
 
 // hoursWest is the zone of an event: Python divides as floor does, so that a zone
@@ -245,61 +323,59 @@ func (d *dispatcher) run(ctx context.Context) {
 func (d *dispatcher) waiting() (now, soon bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.urgent || len(d.buffer) >= batchEvents, len(d.buffer) > 0
+	return d.urgent || d.held >= batchEvents, d.held > 0
 }
 
-// flush sends everything that is noted, in its order: task events in batches,
-// the others one by one.
+// flush sends everything that is noted, in its order.
 func (d *dispatcher) flush(ctx context.Context) {
 	d.mu.Lock()
-	events, dropped := d.buffer, d.dropped
-	d.buffer, d.dropped, d.urgent = nil, 0, false
+	batches, dropped := d.buffer, d.dropped
+	d.buffer, d.held, d.size, d.dropped, d.urgent = nil, 0, 0, 0, false
 	d.mu.Unlock()
 	if dropped > 0 {
 		d.log.Warn("events were dropped: more than can be sent", "events", dropped)
 	}
 	var out []Emission
-	var batch [][]byte
-	size := 0
-	pack := func(key string, bodies ...[]byte) {
-		if len(bodies) == 0 {
-			return
+	buf := d.scratch[:0]
+	for i := range batches {
+		b := &batches[i]
+		if b.ready != nil {
+			out = append(out, *b.ready)
+			continue
 		}
-		raw, err := protocol.EncodeEvents(key, d.node, uuid.NewString(), bodies...)
+		if b.events == 0 {
+			continue // its only event could not be written
+		}
+		if b.key == protocol.MultiRoutingKey {
+			b.body = append(b.body, ']')
+		}
+		whole, err := protocol.AppendEvents(buf, b.key, d.node, uuid.NewString(), b.body)
 		if err != nil {
 			d.log.Error("events cannot be written", "error", err)
-			return
-		}
-		out = append(out, Emission{RoutingKey: key, Raw: raw})
-	}
-	end := func() {
-		pack(protocol.MultiRoutingKey, batch...)
-		batch, size = nil, 0
-	}
-	for _, e := range events {
-		if e.ready != nil {
-			out = append(out, *e.ready)
 			continue
 		}
-		body, err := d.write(e)
-		if err != nil {
-			d.log.Error("event cannot be written", "event", e.kind, "error", err)
-			continue
-		}
-		if e.alone {
-			end()
-			pack(protocol.EventRoutingKey(e.kind), body)
-			continue
-		}
-		if batch, size = append(batch, body), size+len(body); len(batch) == batchEvents || size >= batchBytes {
-			end()
-		}
+		out = append(out, Emission{RoutingKey: b.key, Raw: whole[len(buf):]})
+		buf = whole // which may have moved: those before keep their memory
 	}
-	end()
+	d.reuse(batches)
 	for len(out) > 0 {
 		n := min(len(out), sendEvents)
 		d.send(ctx, out[:n]...)
 		out = out[n:]
+	}
+	if d.scratch = buf; cap(buf) > 2*batchBytes {
+		d.scratch = nil
+	}
+}
+
+// reuse keeps the memory of a few batches.
+func (d *dispatcher) reuse(batches []batch) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, b := range batches {
+		if len(d.spare) < 4 && cap(b.body) > 0 && cap(b.body) <= batchBytes {
+			d.spare = append(d.spare, b)
+		}
 	}
 }
 

@@ -130,7 +130,7 @@ func (w *Worker) failUnrun(ctx context.Context, r *request, exc *protocol.Except
 	}
 	w.fail(ctx, r, &s, exc, "")
 	if w.settle(ctx, "end a task that did not run", r.task, s) == nil {
-		w.eventFailed(r.msg, exc, "")
+		w.events.note(w.eventFailed(r.msg, exc, ""))
 	}
 }
 
@@ -243,13 +243,14 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 	o = w.follow(ctx, r, &s, o)
 	w.rejectFailure(r, &s, o, early)
 	w.count(log, r, o, s)
+	ended := w.eventEnded(r.msg, o, runtime) // written now: what follows it may begin at once
 	w.pool.release(r)
 	switch err := w.settle(ctx, "settle a task", r.task, s); {
 	case errors.Is(err, ErrLost):
 		w.counts.lost.Add(1)
 		log.Warn("message was no longer ours when its task ended")
 	case err == nil:
-		w.eventEnded(r.msg, o, runtime)
+		w.events.note(ended)
 	}
 }
 

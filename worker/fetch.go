@@ -163,7 +163,7 @@ func (w *Worker) revokeRequest(ctx context.Context, r *request, reason string) {
 	}
 	w.memberFailed(r, &s, protocol.StateRevoked, exc)
 	if w.settle(r.after(ctx), "revoke a task", r.task, s) == nil {
-		w.eventRevoked(r.msg, reason)
+		w.events.note(w.eventRevoked(r.msg, reason))
 	}
 }
 
@@ -196,7 +196,7 @@ func (w *Worker) open(store context.Context, rs []*request) []*request {
 			return true
 		}
 		w.fill(r, m)
-		r.use(w.tasks[m.Task], w)
+		r.use(w.definition(m.Task), w)
 		return w.limits.hold(r)
 	})
 }

@@ -188,7 +188,7 @@ func (w *Worker) inspectRegistered(args arguments) (any, error) {
 
 // attribute is what Python shows of an attribute of a task.
 func (w *Worker) attribute(task, item string) (value string, ok bool) {
-	d := w.tasks[task]
+	d := w.definition(task)
 	soft, hard := w.timeLimits(d)
 	seconds := func(t time.Duration) (string, bool) {
 		return strconv.FormatFloat(t.Seconds(), 'f', -1, 64), t > 0

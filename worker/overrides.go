@@ -27,7 +27,7 @@ func (o *overrides) set(task string, l timeLimits) {
 }
 
 // timeLimits returns the limits of a task, as they are now.
-func (w *Worker) timeLimits(d definition) (soft, hard time.Duration) {
+func (w *Worker) timeLimits(d *definition) (soft, hard time.Duration) {
 	w.overrides.mu.RLock()
 	defer w.overrides.mu.RUnlock()
 	if l, ok := w.overrides.byTask[d.name]; ok {

@@ -20,7 +20,7 @@ type request struct {
 type attempt struct {
 	msg  *protocol.Message
 	task *Task
-	def  definition
+	def  *definition
 	log  *slog.Logger
 
 	soft, hard   time.Duration // 0: no limit
@@ -77,7 +77,7 @@ func (w *Worker) fill(r *request, m *protocol.Message) {
 }
 
 // use decides what the definition, the worker and the message say together.
-func (r *request) use(def definition, w *Worker) {
+func (r *request) use(def *definition, w *Worker) {
 	r.def = def
 	r.task.MaxRetries = def.maxRetries()
 	r.acksEarly = def.AcksEarly || w.cfg.AcksEarly

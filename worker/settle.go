@@ -107,7 +107,7 @@ func (w *Worker) chordBody(ctx context.Context, t *Task, c CompleteChord) (body 
 func (w *Worker) canvasContext(m *protocol.Message) canvas.Context {
 	c := w.pub.context(m)
 	c.Errback = func(task string) canvas.ErrbackStyle {
-		if w.tasks[task].ErrorCallback != nil {
+		if w.definition(task).ErrorCallback != nil {
 			return canvas.ErrbackCall
 		}
 		return canvas.ErrbackMessage
@@ -228,7 +228,7 @@ func (w *Worker) deduplicate(ctx context.Context, r *request, stored *protocol.R
 		s.DeadLetter = "what follows the task cannot be carried out"
 	}
 	if w.settle(ctx, "end a task that had succeeded", r.task, s) == nil && s.DeadLetter == "" {
-		w.eventSucceeded(r.msg, raw, 0)
+		w.events.note(w.eventSucceeded(r.msg, raw, 0))
 	}
 }
 

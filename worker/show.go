@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/evently/workers/worker/canvas"
@@ -26,16 +27,25 @@ type shown struct {
 // those of the producer's own choice, which may show less than the arguments, are
 // searched.
 func show(r *redact.Redactor, m *protocol.Message, names []string) shown {
+	if string(m.Args) == "[]" && string(m.Kwargs) == "{}" && m.ArgsRepr == "()" && m.KwargsRepr == "{}" {
+		return shown{args: m.Args, kwargs: m.Kwargs, argsRepr: m.ArgsRepr, kwargsRepr: m.KwargsRepr}
+	}
 	secrets := secretsOf(r, m, names)
 	s := shown{args: r.Args(m.Args, names, secrets...), kwargs: r.Value(m.Kwargs, secrets...)}
 	tuple := strings.HasPrefix(m.ArgsRepr, "(")
 	if m.ArgsRepr == "" || m.ArgsRepr == canvas.ArgsRepr(m.Args, tuple) {
-		s.argsRepr = canvas.ArgsRepr(s.args, tuple)
+		s.argsRepr = m.ArgsRepr
+		if m.ArgsRepr == "" || !bytes.Equal(s.args, m.Args) {
+			s.argsRepr = canvas.ArgsRepr(s.args, tuple)
+		}
 	} else {
 		s.argsRepr = r.Text(m.ArgsRepr, secrets...)
 	}
 	if m.KwargsRepr == "" || m.KwargsRepr == canvas.KwargsRepr(m.Kwargs) {
-		s.kwargsRepr = canvas.KwargsRepr(s.kwargs)
+		s.kwargsRepr = m.KwargsRepr
+		if m.KwargsRepr == "" || !bytes.Equal(s.kwargs, m.Kwargs) {
+			s.kwargsRepr = canvas.KwargsRepr(s.kwargs)
+		}
 	} else {
 		s.kwargsRepr = r.Text(m.KwargsRepr, secrets...)
 	}
@@ -47,20 +57,20 @@ func secretsOf(r *redact.Redactor, m *protocol.Message, names []string) []string
 }
 
 func (w *Worker) show(m *protocol.Message, most int) shown {
-	return show(w.hiding(m).Bounded(most), m, w.tasks[m.Task].parameters)
+	return show(w.hiding(m).Bounded(most), m, w.definition(m.Task).parameters)
 }
 
 // hiding returns the rules for the arguments of a task. Those of Celery's own tasks
 // are the arguments of others, without their names.
 func (w *Worker) hiding(m *protocol.Message) *redact.Redactor {
-	if w.tasks[m.Task].ArgumentsAreSecret || strings.HasPrefix(m.Task, "celery.") {
+	if w.definition(m.Task).ArgumentsAreSecret || strings.HasPrefix(m.Task, "celery.") {
 		return w.redactor.Unnamed()
 	}
 	return w.redactor
 }
 
 func (w *Worker) secrets(m *protocol.Message) []string {
-	return secretsOf(w.hiding(m), m, w.tasks[m.Task].parameters)
+	return secretsOf(w.hiding(m), m, w.definition(m.Task).parameters)
 }
 
 // showText is a text, such as that of an error, without the secrets of the arguments.
@@ -73,6 +83,9 @@ func (w *Worker) showText(m *protocol.Message, text string) string {
 
 // showResult is the representation of a result in an event.
 func (w *Worker) showResult(m *protocol.Message, result protocol.Raw) string {
+	if result.IsNull() {
+		return canvas.SafeRepr(result)
+	}
 	return canvas.SafeRepr(w.redactor.Bounded(shownInEvent).Value(result, w.secrets(m)...))
 }
 

@@ -34,99 +34,138 @@ func instant(name string, t time.Time) protocol.Field {
 	return literal(name, protocol.FormatTime(t))
 }
 
-func truth(name string, v bool) protocol.Field {
-	return protocol.Field{Name: name, Value: strconv.AppendBool(nil, v)}
+// members are the members of an event, as they are written for every task.
+type members struct{ buf []byte }
+
+func (m *members) name(name string) {
+	m.buf = append(m.buf, ", "...)
+	m.buf = append(protocol.AppendString(m.buf, name), ": "...)
+}
+
+// text adds a text, even of none.
+func (m *members) text(name, value string) {
+	m.name(name)
+	m.buf = protocol.AppendString(m.buf, value)
+}
+
+// textOrNull adds a text; "" is null.
+func (m *members) textOrNull(name, value string) {
+	if value == "" {
+		m.null(name)
+		return
+	}
+	m.text(name, value)
+}
+
+func (m *members) null(name string) {
+	m.name(name)
+	m.buf = append(m.buf, "null"...)
+}
+
+func (m *members) instant(name string, t time.Time) {
+	if t.IsZero() {
+		m.null(name)
+		return
+	}
+	m.text(name, protocol.FormatTime(t))
+}
+
+func (m *members) number(name string, n int) {
+	m.name(name)
+	m.buf = strconv.AppendInt(m.buf, int64(n), 10)
+}
+
+func (m *members) seconds(name string, d time.Duration) {
+	m.name(name)
+	m.buf = protocol.AppendFloat(m.buf, d.Seconds())
+}
+
+func (m *members) truth(name string, v bool) {
+	m.name(name)
+	m.buf = strconv.AppendBool(m.buf, v)
 }
 
 func (w *Worker) eventReceived(m *protocol.Message) {
-	if !w.events.wanted() {
-		return
-	}
-	w.events.task("task-received", func() []protocol.Field {
+	w.events.task("task-received", func(e *members) {
 		s := w.show(m, shownInEvent)
-		return []protocol.Field{
-			literal("uuid", m.ID), literal("name", w.showName(m)), literal("args", s.argsRepr), literal("kwargs", s.kwargsRepr),
-			text("root_id", m.RootID), text("parent_id", m.ParentID),
-			{Name: "retries", Value: strconv.AppendInt(nil, int64(m.Retries), 10)},
-			instant("eta", m.ETA), instant("expires", m.Expires),
-		}
+		e.text("uuid", m.ID)
+		e.text("name", w.showName(m))
+		e.text("args", s.argsRepr)
+		e.text("kwargs", s.kwargsRepr)
+		e.textOrNull("root_id", m.RootID)
+		e.textOrNull("parent_id", m.ParentID)
+		e.number("retries", m.Retries)
+		e.instant("eta", m.ETA)
+		e.instant("expires", m.Expires)
 	})
 }
 
 func (w *Worker) eventStarted(m *protocol.Message) {
-	if !w.events.wanted() {
-		return
-	}
-	w.events.task("task-started", func() []protocol.Field { return []protocol.Field{literal("uuid", m.ID)} })
+	w.events.task("task-started", func(e *members) { e.text("uuid", m.ID) })
 }
 
-func (w *Worker) eventSucceeded(m *protocol.Message, result protocol.Raw, runtime time.Duration) {
-	if !w.events.wanted() {
-		return
-	}
-	w.events.task("task-succeeded", func() []protocol.Field {
-		seconds, err := protocol.Marshal(runtime.Seconds())
-		if err != nil {
-			seconds = []byte("0.0")
-		}
-		return []protocol.Field{
-			literal("uuid", m.ID), literal("result", w.showResult(m, result)), {Name: "runtime", Value: seconds},
-		}
+func (w *Worker) eventSucceeded(m *protocol.Message, result protocol.Raw, runtime time.Duration) *written {
+	return w.events.write("task-succeeded", func(e *members) {
+		e.text("uuid", m.ID)
+		e.text("result", w.showResult(m, result))
+		e.seconds("runtime", runtime)
 	})
 }
 
 // eventFailed tells of a failure, and eventRetried of a retry.
-func (w *Worker) eventFailed(m *protocol.Message, e *protocol.Exception, traceback string) {
-	w.events.task("task-failed", func() []protocol.Field { return w.exceptionFields(m, e, traceback) })
+func (w *Worker) eventFailed(m *protocol.Message, x *protocol.Exception, traceback string) *written {
+	return w.events.write("task-failed", func(e *members) { w.exceptionMembers(e, m, x, traceback) })
 }
 
-func (w *Worker) eventRetried(m *protocol.Message, e *protocol.Exception, traceback string) {
-	w.events.task("task-retried", func() []protocol.Field { return w.exceptionFields(m, e, traceback) })
+func (w *Worker) eventRetried(m *protocol.Message, x *protocol.Exception, traceback string) *written {
+	return w.events.write("task-retried", func(e *members) { w.exceptionMembers(e, m, x, traceback) })
 }
 
-func (w *Worker) exceptionFields(m *protocol.Message, e *protocol.Exception, traceback string) []protocol.Field {
-	fields := []protocol.Field{literal("uuid", m.ID), literal("exception", w.showException(m, e))}
+func (w *Worker) exceptionMembers(e *members, m *protocol.Message, x *protocol.Exception, traceback string) {
+	e.text("uuid", m.ID)
+	e.text("exception", w.showException(m, x))
 	if traceback != "" {
-		fields = append(fields, literal("traceback", w.showText(m, traceback)))
+		e.text("traceback", w.showText(m, traceback))
 	}
-	return fields
 }
 
-func (w *Worker) eventRejected(m *protocol.Message, requeue bool) {
-	w.events.task("task-rejected", func() []protocol.Field {
-		return []protocol.Field{literal("uuid", m.ID), truth("requeue", requeue)}
+func (w *Worker) eventRejected(m *protocol.Message, requeue bool) *written {
+	return w.events.write("task-rejected", func(e *members) {
+		e.text("uuid", m.ID)
+		e.truth("requeue", requeue)
 	})
 }
 
-func (w *Worker) eventRevoked(m *protocol.Message, reason string) {
-	w.events.task("task-revoked", func() []protocol.Field {
-		signal := text("signum", "")
+func (w *Worker) eventRevoked(m *protocol.Message, reason string) *written {
+	return w.events.write("task-revoked", func(e *members) {
+		e.text("uuid", m.ID)
+		e.truth("terminated", reason == "terminated")
 		if reason == "terminated" {
-			signal = protocol.Field{Name: "signum", Value: protocol.Raw("15")}
+			e.number("signum", 15)
+		} else {
+			e.null("signum")
 		}
-		return []protocol.Field{
-			literal("uuid", m.ID), truth("terminated", reason == "terminated"), signal, truth("expired", reason == "expired"),
-		}
+		e.truth("expired", reason == "expired")
 	})
 }
 
-// eventEnded tells how a run ended.
-func (w *Worker) eventEnded(m *protocol.Message, o outcome, runtime time.Duration) {
+// eventEnded is the event of how a run ended, for when that is stored; nil is none.
+func (w *Worker) eventEnded(m *protocol.Message, o outcome, runtime time.Duration) *written {
 	switch {
 	case o.retry:
-		w.eventRetried(m, o.exception, o.traceback)
+		return w.eventRetried(m, o.exception, o.traceback)
 	case o.state == protocol.StateSuccess:
 		raw, _ := o.result.(protocol.Raw)
-		w.eventSucceeded(m, raw, runtime)
+		return w.eventSucceeded(m, raw, runtime)
 	case o.state == protocol.StateRevoked:
-		w.eventRevoked(m, "terminated")
+		return w.eventRevoked(m, "terminated")
 	case o.state == protocol.StateFailure:
 		if o.rejected() {
-			w.eventRejected(m, false)
-			return
+			return w.eventRejected(m, false)
 		}
-		w.eventFailed(m, o.exception, o.traceback)
+		return w.eventFailed(m, o.exception, o.traceback)
 	case o.requeue:
-		w.eventRejected(m, true)
+		return w.eventRejected(m, true)
 	}
+	return nil
 }

@@ -23,7 +23,7 @@ type Worker struct {
 	log    *slog.Logger
 	broker Broker
 	pub    *publisher
-	tasks  map[string]definition
+	tasks  map[string]*definition
 
 	decoder protocol.Decoder
 	now     func() time.Time
@@ -69,6 +69,14 @@ type definition struct {
 	parameters []string // names of the positional arguments, as far as known
 }
 
+// definition returns that of a task; one of a task that is not registered is empty.
+func (w *Worker) definition(task string) *definition {
+	if d, ok := w.tasks[task]; ok {
+		return d
+	}
+	return &definition{}
+}
+
 // New checks cfg and makes a Worker of it. Its error names every fault.
 func New(cfg Config) (*Worker, error) {
 	cfg, err := cfg.normalise()
@@ -80,7 +88,7 @@ func New(cfg Config) (*Worker, error) {
 		log:     cfg.Logger,
 		broker:  cfg.Broker,
 		decoder: protocol.Decoder{Limits: cfg.Limits, Accept: cfg.Accept},
-		tasks:   make(map[string]definition, len(cfg.Tasks)),
+		tasks:   make(map[string]*definition, len(cfg.Tasks)),
 		now:     time.Now,
 		held:    newHoldings(),
 		limits:  newLimiter(),
@@ -96,7 +104,7 @@ func New(cfg Config) (*Worker, error) {
 		for _, m := range slices.Backward(cfg.Middleware) {
 			h = m(h)
 		}
-		w.tasks[name] = definition{Definition: d, handler: h, name: name, parameters: parameterNames(d.Handler)}
+		w.tasks[name] = &definition{Definition: d, handler: h, name: name, parameters: parameterNames(d.Handler)}
 		if every, err := ParseRate(d.RateLimit); err == nil && every > 0 && !cfg.DisableRateLimits {
 			w.limits.set(name, d.RateLimit, every)
 		}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/pprof"
 	"syscall"
 	"time"
@@ -47,6 +48,7 @@ func run() error {
 	events := flags.Bool("E", false, "send events")
 	track := flags.Bool("track", false, "store STARTED, and have the time limits of the service")
 	profile := flags.String("cpuprofile", "", "write a CPU profile to this file")
+	memory := flags.String("memprofile", "", "write what was allocated to this file")
 	if err := flags.Parse(os.Args[1:]); err != nil {
 		return err
 	}
@@ -60,6 +62,18 @@ func run() error {
 			return err
 		}
 		defer pprof.StopCPUProfile()
+	}
+	if *memory != "" {
+		runtime.MemProfileRate = 4096
+		defer func() {
+			f, err := os.Create(*memory)
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return
+			}
+			defer f.Close()
+			_ = pprof.Lookup("allocs").WriteTo(f, 0)
+		}()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -50,7 +50,7 @@ var serverErrors = []string{
 var refusable = []string{
 	"BLMOVE",
 	"Takes messages from the lists",
-	"Says that a claimed message begins to run",
+	"Says that claimed messages begin to run",
 	"Ends a delivery: result", // and what follows it, such as a retry
 	"Ends many deliveries",
 	"Renews the leases of claims",

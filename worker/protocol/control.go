@@ -178,7 +178,7 @@ func EncodeControl(r *ControlRequest, deliveryTag string, expires time.Time) ([]
 	headers.text("}")
 	return broadcast{
 		body: w.buf, headers: headers.buf, mode: 2, exchange: "celery.pidbox", deliveryTag: deliveryTag,
-	}.encode(EncodeOptions{})
+	}.append(nil, EncodeOptions{})
 }
 
 // ControlReply is an answer to a [ControlRequest].
@@ -210,7 +210,7 @@ func EncodeReply(r *ControlRequest, reply ControlReply, deliveryTag string) ([]b
 	return broadcast{
 		body: w.buf, headers: headers.buf, mode: 1,
 		exchange: r.ReplyTo.Exchange, routingKey: r.ReplyTo.RoutingKey, deliveryTag: deliveryTag,
-	}.encode(EncodeOptions{Serializer: r.ContentType})
+	}.append(nil, EncodeOptions{Serializer: r.ContentType})
 }
 
 // DecodeReply reads an answer of one node. The error is a *[DecodeError].

@@ -1,5 +1,7 @@
 package protocol
 
+import "bytes"
+
 // maxName bounds ids and task names: they become parts of Redis keys, metric
 // labels and log lines.
 const maxName = 255
@@ -265,6 +267,10 @@ func (f *fields) fill(m *Message) error {
 		{"group", f.group, &m.Group},
 	} {
 		if id.from.IsNull() {
+			continue
+		}
+		if bytes.Equal(id.from, f.id) { // as the root of itself
+			*id.to = m.ID
 			continue
 		}
 		if *id.to, ok = name(id.from); !ok {

@@ -230,7 +230,7 @@ func (e *envelope) unpack(m *Message, lim Limits) ([]byte, error) {
 	if !isText(e.body) {
 		return nil, refuse(ReasonBadBody, "body is no string")
 	}
-	body, _ := appendUnquoted(make([]byte, 0, len(e.body)), e.body)
+	body := bare(e.body) // of which the caller may have the memory
 	encoding := strings.ToLower(text(e.bodyEncoding))
 	switch {
 	case encoding == "base64":
@@ -238,10 +238,11 @@ func (e *envelope) unpack(m *Message, lim Limits) ([]byte, error) {
 		if body, err = decodeBase64(body); err != nil {
 			return nil, err
 		}
+		return decompress(m, body, lim)
 	case !e.bodyEncoding.IsNull() && encoding != "utf-8" && string(e.bodyEncoding) != `""`:
 		return nil, refuse(ReasonBodyEncoding, "expected base64, utf-8 or null")
 	}
-	return decompress(m, body, lim)
+	return decompress(m, bytes.Clone(body), lim)
 }
 
 // decodeBase64 skips, like Python's b64decode, what is not in the alphabet, but

@@ -1,8 +1,10 @@
 package protocol
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +21,9 @@ type Event struct {
 
 	// Fields are what else the event has to say, in JSON.
 	Fields []Field
+	// Members is what it has to say behind these, for who writes many events: text
+	// that goes into the object as it is, a comma and a space before each member.
+	Members []byte
 }
 
 // EventRoutingKey returns the key that an event of that type is published under.
@@ -45,8 +50,9 @@ func AppendEvent(dst []byte, e *Event) ([]byte, error) {
 		w.text(": ")
 		w.raw(f.Value)
 	}
+	w.buf = append(w.buf, e.Members...)
 	w.text(`, "timestamp": `)
-	w.value(unixSeconds(e.Timestamp))
+	w.buf = appendFloat(w.buf, unixSeconds(e.Timestamp), 64)
 	w.text(`, "type": `)
 	w.str(e.Type)
 	w.text("}")
@@ -57,30 +63,25 @@ func AppendEvent(dst []byte, e *Event) ([]byte, error) {
 }
 
 // EncodeEvents writes a message with events: one body, or a batch of them under
-// [MultiRoutingKey].
+// [MultiRoutingKey]. See [AppendEvents].
+func EncodeEvents(routingKey, hostname, deliveryTag string, bodies ...[]byte) ([]byte, error) {
+	if routingKey == MultiRoutingKey {
+		return AppendEvents(nil, routingKey, hostname, deliveryTag, slices.Concat([]byte("["), bytes.Join(bodies, []byte(", ")), []byte("]")))
+	}
+	if len(bodies) != 1 {
+		return nil, errors.New("encode events: a body is required, and only " + MultiRoutingKey + " takes more than one")
+	}
+	return AppendEvents(nil, routingKey, hostname, deliveryTag, bodies[0])
+}
+
+// AppendEvents appends a message with events: a body, or under [MultiRoutingKey] an
+// array of them.
 //
 // Every field of the envelope is needed: a Python worker that gossips ends when
 // the routing key of a worker event is missing.
-func EncodeEvents(routingKey, hostname, deliveryTag string, bodies ...[]byte) ([]byte, error) {
-	if routingKey == "" || hostname == "" || deliveryTag == "" || len(bodies) == 0 {
+func AppendEvents(dst []byte, routingKey, hostname, deliveryTag string, body []byte) ([]byte, error) {
+	if routingKey == "" || hostname == "" || deliveryTag == "" || len(body) == 0 {
 		return nil, errors.New("encode events: routing key, host name, delivery tag and a body are required")
-	}
-	var body []byte
-	if routingKey == MultiRoutingKey {
-		size := 2
-		for _, b := range bodies {
-			size += len(b) + 2
-		}
-		body = append(make([]byte, 0, size), '[')
-		for i, b := range bodies {
-			if i > 0 {
-				body = append(body, ", "...)
-			}
-			body = append(body, b...)
-		}
-		body = append(body, ']')
-	} else if body = bodies[0]; len(bodies) > 1 {
-		return nil, errors.New("encode events: only " + MultiRoutingKey + " takes more than one")
 	}
 	headers := writer{}
 	headers.text(`{"hostname": `)
@@ -88,7 +89,7 @@ func EncodeEvents(routingKey, hostname, deliveryTag string, bodies ...[]byte) ([
 	headers.text("}")
 	return broadcast{
 		body: body, headers: headers.buf, mode: 1, exchange: "celeryev", routingKey: routingKey, deliveryTag: deliveryTag,
-	}.encode(EncodeOptions{})
+	}.append(dst, EncodeOptions{})
 }
 
 // DecodeEvent reads a message with one event, as workers gossip them. What may be
@@ -146,12 +147,12 @@ type broadcast struct {
 	deliveryTag          string
 }
 
-func (b broadcast) encode(o EncodeOptions) ([]byte, error) {
+func (b broadcast) append(dst []byte, o EncodeOptions) ([]byte, error) {
 	p, err := o.pack(b.body)
 	if err != nil {
 		return nil, err
 	}
-	w := writer{buf: make([]byte, 0, len(p.body)*4/3+512)}
+	w := writer{buf: slices.Grow(dst, len(p.body)*4/3+512)}
 	w.packed(p)
 	w.text(`, "headers": `)
 	w.buf = append(w.buf, b.headers...)

@@ -20,11 +20,14 @@ type field struct {
 // fieldCache lives as long as one call of Marshal or Unmarshal.
 type fieldCache map[reflect.Type][]field
 
-func (c fieldCache) of(t reflect.Type) []field {
-	f, ok := c[t]
+func (c *fieldCache) of(t reflect.Type) []field {
+	f, ok := (*c)[t]
 	if !ok {
 		f = structFields(t)
-		c[t] = f
+		if *c == nil { // most values have no struct in them
+			*c = fieldCache{}
+		}
+		(*c)[t] = f
 	}
 	return f
 }

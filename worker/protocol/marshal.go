@@ -37,13 +37,39 @@ func (e *MarshalError) Error() string {
 // Python's dialect; their numbers are kept as they are.
 //
 // The error is a *[MarshalError] or comes from a method of the value.
-func Marshal(v any) (b []byte, err error) {
+func Marshal(v any) (b []byte, err error) { return appendValue(nil, v) }
+
+// appendValue appends what Marshal returns.
+func appendValue(dst []byte, v any) (b []byte, err error) {
+	switch v := v.(type) { // what needs no reflection
+	case nil:
+		return append(dst, null...), nil
+	case string:
+		return appendQuoted(dst, v), nil
+	case Raw:
+		if len(v) == 0 {
+			return append(dst, null...), nil
+		}
+		if b, err := appendRaw(dst, v); err == nil {
+			return b, nil
+		}
+	case bool:
+		return strconv.AppendBool(dst, v), nil
+	case int:
+		return strconv.AppendInt(dst, int64(v), 10), nil
+	case float64:
+		return appendFloat(dst, v, 64), nil
+	}
+	return appendAny(dst, v)
+}
+
+func appendAny(dst []byte, v any) (b []byte, err error) {
 	defer func() {
 		if r := recover(); r != nil { // of a method of v; r may hold its content
 			b, err = nil, &MarshalError{reflect.TypeOf(v), "one of its methods panicked"}
 		}
 	}()
-	e := encoder{fields: fieldCache{}}
+	e := encoder{buf: dst}
 	if err := e.value(reflect.ValueOf(v)); err != nil {
 		return nil, err
 	}

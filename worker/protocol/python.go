@@ -1,13 +1,23 @@
 package protocol
 
 import (
+	"bytes"
 	"math"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
+var null = []byte("null")
+
 const hexDigits = "0123456789abcdef"
+
+// AppendString appends a string as json.dumps writes it. Bytes that are not UTF-8
+// become U+FFFD.
+func AppendString(dst []byte, s string) []byte { return appendQuoted(dst, s) }
+
+// AppendFloat appends a number as json.dumps writes it.
+func AppendFloat(dst []byte, f float64) []byte { return appendFloat(dst, f, 64) }
 
 // appendQuoted writes a string as json.dumps does: ASCII only. Bytes that are
 // not UTF-8 become U+FFFD.
@@ -17,7 +27,14 @@ func appendQuoted(dst []byte, s string) []byte {
 
 // appendText is appendQuoted without the quotes.
 func appendText(dst []byte, s string) []byte {
-	for _, r := range s { // ranging yields U+FFFD for broken bytes
+	for {
+		n := untouched(s)
+		dst = append(dst, s[:n]...)
+		if n == len(s) {
+			return dst
+		}
+		r, size := utf8.DecodeRuneInString(s[n:]) // U+FFFD for broken bytes
+		s = s[n+size:]
 		switch r {
 		case '"', '\\':
 			dst = append(dst, '\\', byte(r))
@@ -32,14 +49,17 @@ func appendText(dst []byte, s string) []byte {
 		case '\b':
 			dst = append(dst, '\\', 'b')
 		default:
-			if ' ' <= r && r <= '~' {
-				dst = append(dst, byte(r))
-			} else {
-				dst = appendEscaped(dst, r)
-			}
+			dst = appendEscaped(dst, r)
 		}
 	}
-	return dst
+}
+
+// untouched returns how many of the first bytes of s json.dumps writes as they are.
+func untouched[S ~string | ~[]byte](s S) (n int) {
+	for n < len(s) && ' ' <= s[n] && s[n] <= '~' && s[n] != '"' && s[n] != '\\' {
+		n++
+	}
+	return n
 }
 
 func appendEscaped(dst []byte, r rune) []byte {
@@ -54,6 +74,9 @@ func appendEscaped(dst []byte, r rune) []byte {
 // what is inside of strings stay as they are, but for the escaping of all that
 // is not ASCII.
 func appendRaw(dst []byte, r Raw) ([]byte, error) {
+	if bytes.Equal(r, null) || len(r) > 1 && r[0] == '"' && untouched(r[1:]) == len(r)-2 && r[len(r)-1] == '"' {
+		return append(dst, r...), nil // as most are
+	}
 	if _, err := r.kind(); err != nil {
 		return dst, err
 	}
@@ -62,17 +85,19 @@ func appendRaw(dst []byte, r Raw) ([]byte, error) {
 		case c == '"':
 			dst = append(dst, c)
 			for i++; r[i] != '"'; {
+				if n := untouched(r[i:]); n > 0 {
+					dst = append(dst, r[i:i+n]...)
+					i += n
+					continue
+				}
 				switch c := r[i]; {
 				case c == '\\':
 					dst = append(dst, c, r[i+1])
 					i += 2
-				case c == 0x7f || c >= utf8.RuneSelf:
+				default: // Control characters there are none.
 					char, size := utf8.DecodeRune(r[i:])
 					dst = appendEscaped(dst, char)
 					i += size
-				default:
-					dst = append(dst, c)
-					i++
 				}
 			}
 			dst = append(dst, '"')

@@ -68,7 +68,7 @@ func EncodeResult(r *Result) ([]byte, error) {
 	if r.TaskID == "" || r.Status == "" {
 		return nil, errors.New("encode result: task id and status are required")
 	}
-	w := writer{buf: make([]byte, 0, 512)}
+	w := writer{buf: make([]byte, 0, 256)}
 	w.text(`{"status": `)
 	w.str(r.Status)
 	w.text(`, "result": `)
@@ -117,11 +117,12 @@ func EncodeResult(r *Result) ([]byte, error) {
 }
 
 func (w *writer) value(v any) {
-	b, err := Marshal(v)
-	if err != nil && w.err == nil {
+	b, err := appendValue(w.buf, v)
+	if err == nil {
+		w.buf = b
+	} else if w.err == nil {
 		w.err = err
 	}
-	w.buf = append(w.buf, b...)
 }
 
 func (w *writer) extended(x *Extended) {

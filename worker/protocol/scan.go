@@ -33,10 +33,40 @@ func (k kind) String() string {
 type scanner struct {
 	data   []byte
 	pos    int
-	open   []byte // brackets of the containers around pos
-	first  bool   // pos is right behind an opening bracket
+	open   brackets // of the containers around pos
+	first  bool     // pos is right behind an opening bracket
 	limits Limits
 	count  int // values seen
+}
+
+// brackets is a stack. What nearly every text needs lies in the scanner itself.
+type brackets struct {
+	n    int
+	few  [16]byte
+	more []byte // those above few
+}
+
+func (b *brackets) push(bracket byte) {
+	if b.n < len(b.few) {
+		b.few[b.n] = bracket
+	} else {
+		b.more = append(b.more, bracket)
+	}
+	b.n++
+}
+
+func (b *brackets) pop() {
+	b.n--
+	if b.n >= len(b.few) {
+		b.more = b.more[:b.n-len(b.few)]
+	}
+}
+
+func (b *brackets) top() byte {
+	if b.n <= len(b.few) {
+		return b.few[b.n-1]
+	}
+	return b.more[b.n-1-len(b.few)]
 }
 
 // newScanner checks size and UTF-8, which Python does before parsing.
@@ -47,7 +77,7 @@ func newScanner(data []byte, lim Limits) (scanner, error) {
 	if !utf8.Valid(data) {
 		return scanner{}, &DecodeError{Reason: ReasonNotUTF8}
 	}
-	return scanner{data: data, limits: lim, open: make([]byte, 0, 16)}, nil
+	return scanner{data: data, limits: lim}, nil
 }
 
 func (s *scanner) syntax() error {
@@ -93,10 +123,10 @@ func (s *scanner) counted() error {
 }
 
 func (s *scanner) push(bracket byte) error {
-	if len(s.open) >= s.limits.Depth {
+	if s.open.n >= s.limits.Depth {
 		return refuse(ReasonTooDeep, "limit %d", s.limits.Depth)
 	}
-	s.open = append(s.open, bracket)
+	s.open.push(bracket)
 	s.pos++
 	s.first = true
 	return nil
@@ -118,14 +148,14 @@ func (s *scanner) enter(bracket byte) (bool, error) {
 // next moves to the next element or key of the innermost container. At its end
 // it leaves the container and returns false.
 func (s *scanner) next() (bool, error) {
-	bracket := s.open[len(s.open)-1]
+	bracket := s.open.top()
 	first := s.first
 	s.first = false
 	s.space()
 	switch c := s.peek(); {
 	case c == bracket+2: // ']' is '[' + 2, '}' is '{' + 2
 		s.pos++
-		s.open = s.open[:len(s.open)-1]
+		s.open.pop()
 		return false, nil
 	case first:
 		return true, nil
@@ -166,12 +196,12 @@ func (s *scanner) value() (Raw, kind, error) {
 // skip moves over one value. It does not recurse: the depth of the text costs
 // one byte per level.
 func (s *scanner) skip() (kind, error) {
-	base := len(s.open)
+	base := s.open.n
 	k, err := s.token()
 	if err != nil {
 		return 0, err
 	}
-	for len(s.open) > base {
+	for s.open.n > base {
 		more, err := s.next()
 		if err != nil {
 			return 0, err
@@ -179,7 +209,7 @@ func (s *scanner) skip() (kind, error) {
 		if !more {
 			continue
 		}
-		if s.open[len(s.open)-1] == '{' {
+		if s.open.top() == '{' {
 			if _, err := s.key(); err != nil {
 				return 0, err
 			}

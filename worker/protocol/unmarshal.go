@@ -61,7 +61,7 @@ func Unmarshal(raw Raw, v any) (err error) {
 	if err != nil {
 		return err
 	}
-	d := decoder{scanner: &s, fields: fieldCache{}}
+	d := decoder{scanner: &s}
 	if err := d.into(target.Elem()); err != nil {
 		return err
 	}

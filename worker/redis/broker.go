@@ -51,7 +51,8 @@ type Broker struct {
 	ahead      int       // number of the list that the next claim is expected to be filled from; -1: none
 	aheadSize  int       // bytes of a message there, as far as known
 
-	finisher  finisher // of deliveries
+	starts    company[starting, int]
+	finishes  company[finishing, int]
 	announcer *announcer
 
 	outMu sync.Mutex
@@ -96,6 +97,8 @@ func New(cfg Config) (*Broker, error) {
 	b.conns = b.newGeneration()
 	b.listener = newListener(b)
 	b.announcer = newAnnouncer()
+	b.starts.carry, b.starts.size = b.beginAll, func(s starting) int { return len(s.value) }
+	b.finishes.carry, b.finishes.size = b.finishAll, func(f finishing) int { return len(f.value) }
 	return b, nil
 }
 
@@ -143,13 +146,16 @@ func (b *Broker) listKey(queue string, priority int) string {
 func (b *Broker) Start(ctx context.Context, d worker.Delivery, st worker.Start) (worker.Started, error) {
 	var started worker.Started
 	var value []byte
-	env, envErr := protocol.ParseEnvelope(d.Raw)
 	if st.Result != nil {
 		var err error
 		if value, err = protocol.EncodeResult(st.Result); err != nil {
 			return started, fmt.Errorf("encode state %s: %w", st.Result.Status, err)
 		}
+		if !deliveredBefore(d.Raw) {
+			return started, b.begin(ctx, starting{claim: d.Claim, key: b.keys.result(st.Result.TaskID), value: value})
+		}
 	}
+	env, envErr := protocol.ParseEnvelope(d.Raw)
 	look, stored, crashes := "0", "0", b.keys.unacked
 	var base, score, id, entry string
 	if envErr == nil && env.Redelivered {

@@ -13,7 +13,7 @@ var scriptFiles embed.FS
 // scripts are the steps that must happen as one. They are files of their own
 // so that they can be read, and tried with redis-cli, as what they are.
 type scripts struct {
-	claim, claimSeen, start, settle, finish, carry, giveBack, renew, restore, heartbeat, fence, dismiss, revive, unlock, take, revoke, reply, letters *redigo.Script
+	claim, claimSeen, start, starts, settle, finish, carry, giveBack, renew, restore, heartbeat, fence, dismiss, revive, unlock, take, revoke, reply, letters *redigo.Script
 }
 
 func loadScripts() (*scripts, error) {
@@ -23,7 +23,7 @@ func loadScripts() (*scripts, error) {
 	}
 	s := &scripts{}
 	for name, dst := range map[string]**redigo.Script{
-		"claim": &s.claim, "claimseen": &s.claimSeen, "start": &s.start, "settle": &s.settle, "finish": &s.finish, "carry": &s.carry,
+		"claim": &s.claim, "claimseen": &s.claimSeen, "start": &s.start, "starts": &s.starts, "settle": &s.settle, "finish": &s.finish, "carry": &s.carry,
 		"reply": &s.reply, "letters": &s.letters, "take": &s.take, "revoke": &s.revoke, "giveback": &s.giveBack,
 		"renew": &s.renew, "restore": &s.restore, "heartbeat": &s.heartbeat,
 		"fence": &s.fence, "dismiss": &s.dismiss, "revive": &s.revive, "unlock": &s.unlock,

@@ -114,10 +114,8 @@ func (b *Broker) settleSimple(ctx context.Context, s worker.Settlement) error {
 		}
 	}
 	if bare(s) {
-		return b.finish(ctx, &finishing{
-			claim: s.Delivery.Claim, key: resultKey, value: result, success: success == "1",
-			followed: s.Result != nil && s.Result.ParentID != "",
-		})
+		return b.finish(ctx, finishing{claim: s.Delivery.Claim, key: resultKey, value: result, success: success == "1"},
+			s.Result != nil && s.Result.ParentID != "")
 	}
 	for _, p := range s.Changes.Publish {
 		publication, publishList = p.Raw, b.listKey(p.Queue, p.Priority)

@@ -1,6 +1,7 @@
 package workertest
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"time"
@@ -82,8 +83,9 @@ func (b *Broker) Replies(routingKey string) [][]byte {
 func (b *Broker) Emit(_ context.Context, es ...worker.Emission) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.remote.events = append(b.remote.events, es...)
 	for _, e := range es {
+		e.Raw = bytes.Clone(e.Raw)
+		b.remote.events = append(b.remote.events, e)
 		for _, l := range b.remote.listeners {
 			if l.Event != nil && len(e.RoutingKey) > 7 && e.RoutingKey[:7] == "worker." {
 				l.tell(func() { l.Event(e.Raw) })

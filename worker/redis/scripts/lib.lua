@@ -18,43 +18,48 @@ local function beats(owners, owner, timeout)
   return seen and tonumber(seen) > now() - tonumber(timeout)
 end
 
--- succeeded tells whether the result under key is SUCCESS. Every known writer
--- begins with the status, so that the value need not be read as a whole.
-local function succeeded(key)
-  local head = redis.call('GETRANGE', key, 0, 63)
-  if head == '' then
-    return false
-  end
-  local status = string.match(head, '^%s*{%s*"status"%s*:%s*"(%u+)"')
+-- is_success tells whether the text of a result is one of a SUCCESS. Every known
+-- writer begins with the status, so that it need not be read as a whole.
+local function is_success(text, whole)
+  local status = string.match(text, '^%s*{%s*"status"%s*:%s*"(%u+)"')
   if status then
     return status == 'SUCCESS'
   end
-  local ok, value = pcall(cjson.decode, redis.call('GET', key))
+  local ok, value = pcall(cjson.decode, whole())
   return ok and type(value) == 'table' and value.status == 'SUCCESS'
+end
+
+-- succeeded tells whether the result under key is SUCCESS.
+local function succeeded(key)
+  local head = redis.call('GETRANGE', key, 0, 63)
+  return head ~= '' and is_success(head, function() return redis.call('GET', key) end)
+end
+
+-- set gives a key a value for so many seconds, the text of a number, "0" for ever. How
+-- is redis.call or redis.pcall. It returns what was there before, false for nothing.
+local function set(how, key, value, expires)
+  if expires == '0' then
+    return how('SET', key, value, 'GET')
+  end
+  return how('SET', key, value, 'EX', expires, 'GET')
 end
 
 -- store writes a result and tells those who wait for it, unless SUCCESS is there
 -- already: nothing may replace that. The channel has the name of the key. It returns
 -- how many have heard, or nil. A key that holds something else stays as it is: the id
 -- of a task is the producer's choice, and one message must not stop the others.
--- The life is the text of a number of seconds, "0" for ever.
+-- The life is that of set.
 local function store(key, value, expires)
-  -- Mostly there is nothing yet, and then one call is all.
-  local first
-  if expires == '0' then
-    first = redis.call('SET', key, value, 'NX')
-  else
-    first = redis.call('SET', key, value, 'EX', expires, 'NX')
-  end
-  if not first then
-    if redis.call('TYPE', key).ok ~= 'string' or succeeded(key) then
+  local before = set(redis.pcall, key, value, expires)
+  if type(before) == 'table' then
+    if string.sub(before.err, 1, 9) == 'WRONGTYPE' then
       return nil
     end
-    if expires == '0' then
-      redis.call('SET', key, value)
-    else
-      redis.call('SET', key, value, 'EX', expires)
-    end
+    before = set(redis.call, key, value, expires) -- says what is wrong in its own words
+  end
+  if before and is_success(before, function() return before end) then
+    set(redis.call, key, before, expires) -- nobody has seen what was there meanwhile
+    return nil
   end
   return redis.call('PUBLISH', key, value)
 end

@@ -1,4 +1,4 @@
--- Says that a claimed message begins to run, and finds out about earlier runs.
+-- Says that a claimed message begins to run again, and finds out about earlier runs.
 -- KEYS: unacked, result, crashes
 -- ARGV: claim, result value ("" for none), result expires, "1" to look for
 --       earlier runs, "1" to look for a SUCCESS, chord base ("" for none), score,
@@ -15,8 +15,9 @@ if ARGV[4] == '1' then
     if over(base, true)
       or redis.call('SISMEMBER', base .. '.d', ARGV[8] .. ':' .. ARGV[7]) == 1 then
       counted = '1'
-    elseif redis.call('TYPE', base .. '.j').ok == 'zset' then
-      for _, entry in ipairs(redis.call('ZRANGEBYSCORE', base .. '.j', ARGV[7], ARGV[7])) do
+    else
+      -- Of another type it has nothing to say: ipairs finds nothing in an error.
+      for _, entry in ipairs(redis.pcall('ZRANGEBYSCORE', base .. '.j', ARGV[7], ARGV[7])) do
         if string.sub(entry, 1, #ARGV[9]) == ARGV[9] then
           counted = '1'
         end
