@@ -69,7 +69,7 @@ func (w *Worker) watch(ctx context.Context) {
 		if rebuilt.After(look) {
 			look = rebuilt
 		}
-		if still := w.now().Sub(look); still > stallAfter && fault == "" && w.room() > 0 {
+		if still := w.now().Sub(look); still > stallAfter && fault == "" && w.hasRoom() {
 			w.log.Error("consuming stands still, connections are rebuilt", "for", still.Round(time.Second))
 			w.broker.Reset()
 			rebuilt = w.now()

@@ -84,9 +84,9 @@ func of(events []event, id string) (types []string) {
 	return types
 }
 
-func last(events []event, id string) (found event) {
+func last(events []event, id, kind string) (found event) {
 	for _, e := range events {
-		if e.UUID == id {
+		if e.UUID == id && e.Type == kind {
 			found = e
 		}
 	}
@@ -149,7 +149,13 @@ func TestTaskEvents(t *testing.T) {
 		id := b.send(t, tc.task, tc.change...)
 		b.eventually(t, tc.task+": its events", func() bool { return len(of(b.events(t), id)) >= len(tc.want) })
 		all := b.events(t)
-		if got := of(all, id); !slices.Equal(got, tc.want) {
+		got := of(all, id)
+		if len(got) == 4 && got[3] == "task-retried" {
+			// Its message is there for all as soon as it is published, and this worker may
+			// find it before it has told of the retry.
+			got[2], got[3] = got[3], got[2]
+		}
+		if !slices.Equal(got, tc.want) {
 			t.Errorf("%s: events %q, want %q", tc.task, got, tc.want)
 			continue
 		}
@@ -157,7 +163,7 @@ func TestTaskEvents(t *testing.T) {
 			if e.Type == "task-retried" && e.Exception != "Exception('later')" {
 				t.Errorf("retry: %s", e.raw)
 			}
-			if e.UUID == id && e.Clock == last(all, id).Clock && tc.check != nil && !tc.check(e) {
+			if e.UUID == id && e.Clock == last(all, id, tc.want[len(tc.want)-1]).Clock && tc.check != nil && !tc.check(e) {
 				t.Errorf("%s: event is %s", tc.task, e.raw)
 			}
 			if e.UUID == id && e.Type == "task-received" && e.Name != tc.task {

@@ -26,20 +26,22 @@ func (w *Worker) fetch(ctx, store context.Context) {
 			known = true
 			w.mingle(store)
 		}
-		room := w.room()
+		room, patience := w.room()
 		if room == 0 {
 			w.consuming.full(w.now())
 			select {
 			case <-ctx.Done():
 			case <-w.pool.changed:
-			case <-time.After(inVain): // an ETA task may have been lost or run
+			case <-time.After(patience): // an ETA task may have been lost or run
 			}
 			w.relieve(store)
 			continue
 		}
 		// A claim that has begun is never cancelled: the messages would be ours
 		// without our knowing. It has a deadline of its own.
-		ds, err := w.broker.Claim(store, min(room, maxClaim))
+		n := min(room, maxClaim)
+		ds, err := w.broker.Claim(store, n)
+		w.pool.found(len(ds) == n)
 		if err == nil && len(ds) == 0 {
 			w.consuming.looked(w.now())
 			w.foreign.empty()
@@ -69,15 +71,22 @@ func (w *Worker) refused(ctx context.Context, pause *retryPause, err error) {
 	pause.sleep(ctx)
 }
 
-// room is the number of messages that may be claimed now.
-func (w *Worker) room() int {
+// room is the number of messages that may be claimed now; when it is none, how long to
+// wait for a change at most.
+func (w *Worker) room() (n int, patience time.Duration) {
 	if w.cfg.ETATaskLimit > 0 && w.eta.len() >= w.cfg.ETATaskLimit {
-		return 0
+		return 0, inVain
 	}
 	if w.deaf() {
-		return 0
+		return 0, inVain
 	}
 	return w.pool.room(w.cfg.prefetch, w.limits.len())
+}
+
+// hasRoom reports whether something may be claimed now.
+func (w *Worker) hasRoom() bool {
+	n, _ := w.room()
+	return n > 0
 }
 
 // deaf reports whether so many handlers go on after their hard time limit that it

@@ -18,19 +18,23 @@ type pool struct {
 	closed  bool
 	idle    chan struct{} // closed when closed and nothing is active or ending
 	run     func(*request)
-	pace    pace
-	low     int    // changed hears of an end when there are no more than these
-	filling bool   // more is claimed, until nothing is missing
-	most    int    // requests to begin in all; 0: no bound
-	begun   int    // so far
-	used    func() // called, once, with the last of them
-	parked  []chan *request
-	alone   *request      // runs, and nothing else begins
-	since   time.Time     // the head waits to run alone
-	timer   *time.Timer   // that ends its patience
-	changed chan struct{} // capacity 1: something ended or was resized
-	peak    int           // of active, since it was asked for last
-	wg      sync.WaitGroup
+	pace    pace // of slots
+	runs    pace // of handlers: without the storing of their ends
+	low     int  // changed hears of an end when there are no more than these
+	filling bool // more is claimed, until nothing is missing
+	plenty  bool // the last claim has found all that it asked for
+	// hesitates says that there is room for a few, and soon for more.
+	hesitates bool
+	most      int    // requests to begin in all; 0: no bound
+	begun     int    // so far
+	used      func() // called, once, with the last of them
+	parked    []chan *request
+	alone     *request      // runs, and nothing else begins
+	since     time.Time     // the head waits to run alone
+	timer     *time.Timer   // that ends its patience
+	changed   chan struct{} // capacity 1: something ended or was resized
+	peak      int           // of active, since it was asked for last
+	wg        sync.WaitGroup
 }
 
 func newPool(slots int) *pool {
@@ -145,6 +149,7 @@ func (p *pool) release(r *request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	took := time.Since(r.began)
+	p.runs.note(took)
 	if _, ok := p.active[r]; !ok || took > shortRun || p.ending >= mostEnding || len(p.ready) == 0 {
 		return
 	}
@@ -180,7 +185,7 @@ func (p *pool) done(r *request, parked chan *request) (next *request) {
 	}
 	p.dispatch()
 	p.checkIdle()
-	if len(p.ready) == 0 || p.held() <= p.low {
+	if len(p.ready) == 0 && !p.hesitates || p.held() <= p.low {
 		p.signal()
 	}
 	return next
@@ -224,8 +229,8 @@ func (p *pool) limits(prefetch prefetch) (most, refill int) {
 }
 
 // room is how many more requests the pool takes. Until as many are missing as prefetch
-// says changed is silent.
-func (p *pool) room(prefetch prefetch, limited int) int {
+// says changed is silent. With no room, patience is how long to wait for it at most.
+func (p *pool) room(prefetch prefetch, limited int) (n int, patience time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	most, refill := p.limits(prefetch)
@@ -235,9 +240,38 @@ func (p *pool) room(prefetch prefetch, limited int) int {
 	p.low = most - refill
 	p.filling = free > 0 && (p.filling || len(p.ready) == 0 || free >= refill)
 	if !p.filling {
-		return 0
+		return 0, inVain
 	}
-	return free
+	// Where each slot takes one of a backlog, there may be room for all in a moment, and
+	// they cost the broker no more than this one.
+	p.hesitates = !p.hesitates && free < most && p.plenty && most == p.slots && p.runs.short() && p.brief() >= most-free
+	if p.hesitates {
+		p.low, p.filling = 0, false
+		select {
+		case <-p.changed: // of what is known by now
+		default:
+		}
+		return 0, shortRun
+	}
+	return free, 0
+}
+
+// found notes whether a claim has found all that it asked for.
+func (p *pool) found(all bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.plenty = all
+}
+
+// brief is the number of runs that may be short ones, whose ends are being stored
+// perhaps; p.mu is held.
+func (p *pool) brief() (n int) {
+	for r := range p.active {
+		if time.Since(r.began) < 4*shortRun {
+			n++
+		}
+	}
+	return n
 }
 
 // excess removes and returns what waits for a slot in vain: more than prefetch allows,

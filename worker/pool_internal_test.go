@@ -126,7 +126,8 @@ func TestPoolRoom(t *testing.T) {
 	rs := someRequests(9)
 	g := newGated(t, 1, rs...)
 	room := func() int {
-		return g.room(func(slots, long, each int) (int, int) { return 8, 4 }, 0)
+		n, _ := g.room(func(slots, long, each int) (int, int) { return 8, 4 }, 0)
+		return n
 	}
 	if n := room(); n != 8 {
 		t.Errorf("room for %d in an empty pool", n)
@@ -152,13 +153,55 @@ func TestPoolRoom(t *testing.T) {
 	}
 }
 
+// Where every slot takes one, a round trip for a single one of them is put off while
+// short runs are about to give back theirs, but only once.
+func TestPoolHesitates(t *testing.T) {
+	rs := someRequests(4)
+	g := newGated(t, 4, rs...)
+	room := func() (int, time.Duration) {
+		return g.room(func(slots, long, each int) (int, int) { return slots, 1 }, 0)
+	}
+	g.add(rs...)
+	for range rs {
+		<-g.began
+	}
+	g.found(true)
+	g.end(rs[0])
+	for deadline := time.Now().Add(10 * time.Second); g.running() > 3; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the request has not ended")
+		}
+	}
+	g.mu.Lock()
+	g.runs = pace{typical: time.Microsecond, known: true} // whatever this machine takes
+	for r := range g.active {
+		r.began = time.Now().Add(time.Hour)
+	}
+	g.mu.Unlock()
+	if n, patience := room(); n != 0 || patience != shortRun {
+		t.Errorf("room for %d, patience %s, want none for a moment", n, patience)
+	}
+	if n, _ := room(); n != 1 {
+		t.Errorf("room for %d after a moment, want 1", n)
+	}
+	g.mu.Lock()
+	for r := range g.active {
+		r.began = time.Now().Add(-time.Hour)
+	}
+	g.mu.Unlock()
+	if n, _ := room(); n != 1 {
+		t.Errorf("room for %d beside long runs, want 1", n)
+	}
+}
+
 // With a number of tasks that may run nothing is claimed that never will.
 func TestPoolMost(t *testing.T) {
 	rs := someRequests(3)
 	g := newGated(t, 2, rs...)
 	g.most, g.used = 3, func() {}
 	room := func() int {
-		return g.room(func(slots, long, each int) (int, int) { return 100, 1 }, 0)
+		n, _ := g.room(func(slots, long, each int) (int, int) { return 100, 1 }, 0)
+		return n
 	}
 	g.add(rs[:2]...)
 	<-g.began

@@ -35,6 +35,9 @@ func (p *pace) note(took time.Duration) {
 	p.typical -= (p.typical - took) / 16
 }
 
+// short reports whether runs are about as short as a round trip to the broker.
+func (p *pace) short() bool { return p.known && p.typical < shortRun }
+
 // each is how many requests one slot ends in heldWork, one at least: so many until
 // anything is known.
 func (p *pace) each() int {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
 
@@ -18,78 +19,97 @@ import (
 // to do but to make sure that it is still the same: scripts hold up everybody, and one
 // that reads messages takes ten times as long.
 
-// aheadBytes bounds the messages that are looked at before they are claimed: they
-// come over the network twice.
-const aheadBytes = 512 << 10
+const (
+	// aheadBytes bounds the messages that are looked at before they are claimed: they
+	// come over the network twice.
+	aheadBytes = 512 << 10
+	// aheadLife is how long it is likely that nobody else has taken them.
+	aheadLife = 100 * time.Millisecond
+)
+
+// ahead is where the next claim will probably find its messages, and these as far as
+// they came along with the last claim.
+type ahead struct {
+	list  int // number of the list; -1: none
+	size  int // bytes of a message there, as far as known
+	raws  [][]byte
+	at    time.Time // when they were read
+	more  bool      // there may be more behind them
+	alone bool      // nobody has taken messages of the last look before us
+}
 
 // claimAhead claims up to max messages of the list that the last claim was filled
 // from. When it claims none, claim.lua has to, and the verdicts are what it can be
 // told of the messages.
 func (b *Broker) claimAhead(ctx context.Context, max int) (ds []worker.Delivery, verdicts []any, err error) {
-	if b.ahead < 0 {
+	a := &b.ahead
+	if a.list < 0 {
 		return nil, nil, nil
 	}
-	list := b.lists[b.ahead]
-	max = min(max, aheadBytes/b.aheadSize+1)
-	raws, err := b.lookAhead(ctx, list.key, max)
-	if err != nil {
-		b.ahead = -1
-		return nil, nil, fmt.Errorf("look at messages: %w", err)
-	}
-	// Of what was delivered before, the script tells how often.
-	if i := slices.IndexFunc(raws, func(raw []byte) bool { return bytes.Contains(raw, []byte("redelivered")) }); i != 0 && len(raws) > 0 {
-		if i < 0 {
-			i = len(raws)
+	list := b.lists[a.list]
+	max = min(max, aheadBytes/a.size+1)
+	raws := a.raws
+	a.raws = nil
+	if len(raws) == 0 || len(raws) < max && a.more || time.Since(a.at) > aheadLife {
+		err := b.do(ctx, func(c redigo.Conn) (err error) {
+			raws, err = redigo.ByteSlices(redigo.DoContext(c, ctx, "LRANGE", list.key, -max, -1))
+			return err
+		})
+		if err != nil {
+			a.list = -1
+			return nil, nil, fmt.Errorf("look at messages: %w", err)
 		}
-		if ds, err = b.claimSeen(ctx, list, raws[:i]); err != nil {
+		slices.Reverse(raws) // the last one is the next
+	}
+	raws = b.good(raws[:min(max, len(raws))])
+	// Of what was delivered before, the script tells how often.
+	fresh := raws
+	if i := slices.IndexFunc(raws, deliveredBefore); i >= 0 {
+		fresh = raws[:i]
+	}
+	if len(fresh) > 0 {
+		if ds, err = b.claimSeen(ctx, list, fresh, max); err != nil {
+			a.list = -1
 			return nil, nil, fmt.Errorf("claim messages: %w", err)
 		}
-	}
-	if len(ds) < max {
-		b.ahead = -1
 	}
 	if len(ds) > 0 {
 		return ds, nil, nil
 	}
+	a.list = -1
 	for _, raw := range raws {
 		verdicts = append(verdicts, raw, "")
 	}
 	return nil, verdicts, nil
 }
 
-// lookAhead returns the messages that are next in a list, as far as they are good.
-func (b *Broker) lookAhead(ctx context.Context, key string, max int) (raws [][]byte, err error) {
-	err = b.do(ctx, func(c redigo.Conn) (err error) {
-		raws, err = redigo.ByteSlices(redigo.DoContext(c, ctx, "LRANGE", key, -max, -1))
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	slices.Reverse(raws) // the last one is the next
+// good returns the first messages as far as they are good.
+func (b *Broker) good(raws [][]byte) [][]byte {
 	size := 0
 	for i, raw := range raws {
 		size += len(raw)
-		if len(raw) > b.cfg.MaxMessageSize || size > aheadBytes {
-			return raws[:i], nil
-		}
-		if err := protocol.Restorable(raw); err != nil {
-			return raws[:i], nil
+		if len(raw) > b.cfg.MaxMessageSize || size > aheadBytes || protocol.Restorable(raw) != nil {
+			return raws[:i]
 		}
 	}
-	return raws, nil
+	return raws
 }
 
-// claimSeen claims messages of a list as long as they are still next there.
-func (b *Broker) claimSeen(ctx context.Context, l list, raws [][]byte) ([]worker.Delivery, error) {
-	keys := append([]any{b.keys.unacked, b.keys.index, b.keys.owner(b.owner), l.key}, b.before(b.ahead)...)
+// claimSeen claims messages of a list as long as they are still next there, and looks
+// at the max that follow, for the next claim.
+func (b *Broker) claimSeen(ctx context.Context, l list, raws [][]byte, max int) ([]worker.Delivery, error) {
+	keys := append([]any{b.keys.unacked, b.keys.index, b.keys.owner(b.owner), l.key}, b.before(b.ahead.list)...)
 	args := []any{b.epoch.Load(), b.claimPrefix(), b.number, entryEnd(l.queue)}
 	for _, raw := range raws {
 		args = append(args, raw)
 	}
 	first := b.number
 	b.number += int64(len(raws)) // whatever comes back: a name is never given twice
-	counts, err := redigo.Ints(b.script(ctx, b.scripts.claimSeen, len(keys), append(keys, args...)...))
+	if !b.ahead.alone {
+		max = 0
+	}
+	reply, next, err := b.scriptAndLook(ctx, b.scripts.claimSeen, len(keys), append(keys, args...), l.key, max)
+	counts, err := redigo.Ints(reply, err)
 	if err != nil {
 		b.claimFailed(err)
 		return nil, err
@@ -98,8 +118,8 @@ func (b *Broker) claimSeen(ctx context.Context, l list, raws [][]byte) ([]worker
 		b.suspect = true
 		return nil, errors.Join(errNotUnderstood, fmt.Errorf("%v of %d messages", counts, len(raws)))
 	}
-	gone, n := counts[0], max(0, counts[1])
-	if n == 0 {
+	gone, n := counts[0], min(counts[1], len(raws))
+	if n <= 0 {
 		return nil, nil
 	}
 	ds, size := make([]worker.Delivery, n), 0
@@ -107,10 +127,41 @@ func (b *Broker) claimSeen(ctx context.Context, l list, raws [][]byte) ([]worker
 		ds[i] = worker.Delivery{Claim: b.claimName(first + int64(i)), Queue: l.queue, Raw: raws[gone+i]}
 		size += len(ds[i].Raw)
 	}
-	b.aheadSize = size / n
 	b.choice.took(l.queue)
 	b.holds(ds)
+	b.ahead.size, b.ahead.raws, b.ahead.at, b.ahead.alone = size/n, next, time.Now(), gone == 0
+	b.ahead.more = len(next) == max
+	if max > 0 && len(next) == 0 {
+		b.ahead.list = -1 // the backlog is over
+	}
 	return ds, nil
+}
+
+// scriptAndLook runs a script and then looks at the max messages that are next in a
+// list, in one round trip. What it cannot see is no fault.
+func (b *Broker) scriptAndLook(ctx context.Context, s *redigo.Script, keys int, args []any, list string, max int) (reply any, next [][]byte, err error) {
+	if max == 0 {
+		reply, err = b.script(ctx, s, keys, args...)
+		return reply, nil, err
+	}
+	err = b.do(ctx, func(c redigo.Conn) (err error) {
+		if err := errors.Join(s.SendHash(c, append([]any{keys}, args...)...), c.Send("LRANGE", list, -max, -1), c.Flush()); err != nil {
+			return err
+		}
+		reply, err = c.Receive()
+		if c.Err() != nil {
+			return err
+		}
+		seen, blind := redigo.ByteSlices(c.Receive())
+		if hasCode(err, "NOSCRIPT") {
+			reply, err = s.Do(c, append([]any{keys}, args...)...)
+		} else if blind == nil {
+			next = seen
+		}
+		return err
+	})
+	slices.Reverse(next)
+	return reply, next, err
 }
 
 // before returns the keys of the lists that something may have to be taken from
@@ -140,7 +191,7 @@ func entryEnd(queue string) []byte {
 // expect remembers the list that a claim was filled from, as the next one will
 // probably be.
 func (b *Broker) expect(c claimed, max int) {
-	b.ahead = -1
+	b.ahead = ahead{list: -1}
 	size := 0
 	for i, d := range c.deliveries {
 		if size += len(d.Raw); size > aheadBytes || c.lists[i] != c.lists[0] {
@@ -148,6 +199,6 @@ func (b *Broker) expect(c claimed, max int) {
 		}
 	}
 	if n := len(c.deliveries); n > 0 && n == max {
-		b.ahead, b.aheadSize = c.lists[0]-1, size/n
+		b.ahead = ahead{list: c.lists[0] - 1, size: size / n, alone: true}
 	}
 }

@@ -48,8 +48,7 @@ type Broker struct {
 	suspect    bool         // an earlier claim may have been carried out unseen
 	number     int64
 	brokenAt   time.Time // a list that cannot be read was told of
-	ahead      int       // number of the list that the next claim is expected to be filled from; -1: none
-	aheadSize  int       // bytes of a message there, as far as known
+	ahead      ahead
 
 	starts    company[starting, int]
 	finishes  company[finishing, int]

@@ -38,7 +38,7 @@ func (r *replay) claim(ctx context.Context, st model.Step, pl *player, lost bool
 // such a message, or claim.lua.
 func (r *replay) claimOne(ctx context.Context, b *Broker) ([]worker.Delivery, error) {
 	if r.seen {
-		b.ahead, b.aheadSize = 0, 1
+		b.ahead = ahead{size: 1, alone: true}
 		if ds, _, err := b.claimAhead(ctx, 1); err != nil || len(ds) > 0 {
 			return ds, err
 		}

@@ -89,7 +89,7 @@ func (b *Broker) setQueues(queues []string) {
 			lists = append(lists, list{queue: q, key: b.listKey(q, step)})
 		}
 	}
-	b.lists, b.ahead = lists, -1
+	b.lists, b.ahead = lists, ahead{list: -1}
 	b.peekers.set(b, lists)
 }
 

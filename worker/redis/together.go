@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"sync"
 )
@@ -89,6 +90,7 @@ func (q *company[T, R]) leave(m *member[T, R]) {
 // lead carries out one round trip. It does not end with the ctx of the one that leads:
 // the others have their own.
 func (q *company[T, R]) lead() {
+	q.gather()
 	batch := q.take()
 	calls := make([]T, len(batch))
 	for i, m := range batch {
@@ -105,6 +107,21 @@ func (q *company[T, R]) lead() {
 		} else {
 			m.done <- companion[R]{answer: answers[i]}
 		}
+	}
+}
+
+// gather lets those come who are about to: of tasks that began together many end at the
+// same time. It gives way to what can run now, and waits for nobody.
+func (q *company[T, R]) gather() {
+	for before := 0; ; {
+		q.mu.Lock()
+		n := len(q.waiting)
+		q.mu.Unlock()
+		if n == before || n >= crowd/2 {
+			return
+		}
+		before = n
+		runtime.Gosched()
 	}
 }
 
