@@ -1,14 +1,17 @@
 package templates
 
-import "io/fs"
+import (
+	"io/fs"
+	"math"
+)
 
 // What the tests in package templates_test need of the inside.
 
 // Lint is lint.
 func Lint(r Rendered) error { return lint(r) }
 
-// NewFrom is New with the templates of another file system.
-func NewFrom(files fs.FS, o Options) (*Set, error) { return newSet(files, o) }
+// NewFrom is New with the templates of another file system, and with all samples.
+func NewFrom(files fs.FS, o Options) (*Set, error) { return newSet(files, o, math.MaxInt) }
 
 // Embedded returns the templates of this package.
 func Embedded() fs.FS { return embedded }

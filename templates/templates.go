@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"net/mail"
 	"strings"
+	"sync"
 	text "text/template"
 	"unicode/utf8"
 )
@@ -49,11 +50,16 @@ type Rendered struct {
 	LinkLeftOut bool
 }
 
-// New parses, executes and checks all templates. The error lists every fault
-// with file and line.
-func New(o Options) (*Set, error) { return newSet(embedded, o) }
+// New parses all templates and checks a mail of each with o. The error lists every
+// fault with file and line.
+func New(o Options) (*Set, error) {
+	// The templates are those that the tests have tried with every sample; what is new
+	// is o, and a worker that starts has no time for more.
+	return newSet(embedded, o, 1)
+}
 
-func newSet(files fs.FS, o Options) (*Set, error) {
+// newSet makes a set that has rendered the first samples of each mail.
+func newSet(files fs.FS, o Options, samples int) (*Set, error) {
 	p, err := newPage(o)
 	if err != nil {
 		return nil, err
@@ -72,33 +78,42 @@ func newSet(files fs.FS, o Options) (*Set, error) {
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	if err := s.try(); err != nil {
+	if err := s.try(samples); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// try renders and lints the samples. A wrong field name passes the parser and
+// try renders and lints the first samples of each mail. A wrong field name passes the parser and
 // fails only here.
-func (s *Set) try() error {
-	var faults []error
-	for _, k := range Kinds() {
-		for i, m := range Samples(k) {
-			r, err := s.Render(m)
-			if err == nil {
-				err = lint(r)
-			}
-			// Long names make long subjects; ours alone must not.
-			if n := runes(r.Subject); err == nil && i == 0 && n > wholeSubject {
-				err = fmt.Errorf("subject: %d characters, at most %d are shown whole", n, wholeSubject)
-			}
-			if err != nil {
-				faults = append(faults, fmt.Errorf("%s, sample %d: %w", k, i, err))
-				break // the other samples would say the same
-			}
+func (s *Set) try(samples int) error {
+	kinds := Kinds()
+	faults := make([]error, len(kinds))
+	var all sync.WaitGroup
+	for i, k := range kinds { // side by side: a template is escaped when it is first used
+		all.Go(func() { faults[i] = s.tryKind(k, samples) })
+	}
+	all.Wait()
+	return errors.Join(faults...)
+}
+
+// tryKind returns what is wrong with the first sample that has a fault.
+func (s *Set) tryKind(k Kind, samples int) error {
+	all := Samples(k)
+	for i, m := range all[:min(samples, len(all))] {
+		r, err := s.Render(m)
+		if err == nil {
+			err = lint(r)
+		}
+		// Long names make long subjects; ours alone must not.
+		if n := runes(r.Subject); err == nil && i == 0 && n > wholeSubject {
+			err = fmt.Errorf("subject: %d characters, at most %d are shown whole", n, wholeSubject)
+		}
+		if err != nil {
+			return fmt.Errorf("%s, sample %d: %w", k, i, err)
 		}
 	}
-	return errors.Join(faults...)
+	return nil
 }
 
 // OptionError is one fault of [Options].

@@ -28,7 +28,7 @@ func options() templates.Options {
 
 func newSet(t testing.TB) *templates.Set {
 	t.Helper()
-	s, err := templates.New(options())
+	s, err := templates.NewFrom(templates.Embedded(), options())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestSubjects(t *testing.T) {
 func TestLinks(t *testing.T) {
 	o := options()
 	o.LinkHosts = []string{"tickets.example.com", "Local.Example:8443"}
-	set, err := templates.New(o)
+	set, err := templates.NewFrom(templates.Embedded(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,8 @@ func TestOptions(t *testing.T) {
 		{SiteURL: "https://evently.com/" + strings.Repeat("x", 2000)}, {SupportAddress: "jörg@x.de"}, {SupportAddress: "o'brien@x.de"},
 		{SupportAddress: `"a b"@x.de`}, {SupportAddress: "a%b@x.de"}, {LinkHosts: []string{"a_b.example?x"}}, {LinkHosts: []string{"a:b:c"}},
 	} {
-		_, err := templates.New(o)
+		// With all samples, of which New takes one.
+		_, err := templates.NewFrom(templates.Embedded(), o)
 		if check := o.Check(); (check == nil) != (err == nil) {
 			t.Errorf("%+v: Check says %v, New says %v", o, check, err)
 		}
@@ -226,7 +227,7 @@ func TestOptions(t *testing.T) {
 		}
 	}
 
-	bare, err := templates.New(templates.Options{Brand: "Örtli <Co>"})
+	bare, err := templates.NewFrom(templates.Embedded(), templates.Options{Brand: "Örtli <Co>"})
 	if err != nil {
 		t.Fatal(err)
 	}
