@@ -341,6 +341,8 @@ func BenchmarkRender(b *testing.B) {
 
 func BenchmarkNew(b *testing.B) {
 	for b.Loop() {
-		newSet(b)
+		if _, err := templates.New(options()); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
