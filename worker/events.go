@@ -354,7 +354,7 @@ func (d *dispatcher) flush(ctx context.Context) {
 			d.log.Error("events cannot be written", "error", err)
 			continue
 		}
-		out = append(out, Emission{RoutingKey: b.key, Raw: whole[len(buf):]})
+		out = append(out, Emission{RoutingKey: b.key, Raw: whole[len(buf):len(whole):len(whole)]})
 		buf = whole // which may have moved: those before keep their memory
 	}
 	d.reuse(batches)

@@ -243,8 +243,8 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 	o = w.follow(ctx, r, &s, o)
 	w.rejectFailure(r, &s, o, early)
 	w.count(log, r, o, s)
-	ended := w.eventEnded(r.msg, o, runtime) // written now: what follows it may begin at once
 	w.pool.release(r)
+	ended := w.eventEnded(r.msg, o, runtime) // written now: what follows it may begin at once
 	switch err := w.settle(ctx, "settle a task", r.task, s); {
 	case errors.Is(err, ErrLost):
 		w.counts.lost.Add(1)

@@ -74,10 +74,7 @@ func (w *Worker) refused(ctx context.Context, pause *retryPause, err error) {
 // room is the number of messages that may be claimed now; when it is none, how long to
 // wait for a change at most.
 func (w *Worker) room() (n int, patience time.Duration) {
-	if w.cfg.ETATaskLimit > 0 && w.eta.len() >= w.cfg.ETATaskLimit {
-		return 0, inVain
-	}
-	if w.deaf() {
+	if w.blocked() {
 		return 0, inVain
 	}
 	return w.pool.room(w.cfg.prefetch, w.limits.len())
@@ -85,8 +82,12 @@ func (w *Worker) room() (n int, patience time.Duration) {
 
 // hasRoom reports whether something may be claimed now.
 func (w *Worker) hasRoom() bool {
-	n, _ := w.room()
-	return n > 0
+	return !w.blocked() && w.pool.hasRoom(w.cfg.prefetch, w.limits.len())
+}
+
+// blocked reports whether nothing may be claimed whatever the pool has room for.
+func (w *Worker) blocked() bool {
+	return w.cfg.ETATaskLimit > 0 && w.eta.len() >= w.cfg.ETATaskLimit || w.deaf()
 }
 
 // deaf reports whether so many handlers go on after their hard time limit that it

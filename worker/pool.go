@@ -234,9 +234,7 @@ func (p *pool) room(prefetch prefetch, limited int) (n int, patience time.Durati
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	most, refill := p.limits(prefetch)
-	// What a rate limit holds back shall not keep other tasks from running; there
-	// is a second window for it.
-	free := max(0, most-p.held()-max(0, limited-most))
+	free := p.free(most, limited)
 	p.low = most - refill
 	p.filling = free > 0 && (p.filling || len(p.ready) == 0 || free >= refill)
 	if !p.filling {
@@ -254,6 +252,18 @@ func (p *pool) room(prefetch prefetch, limited int) (n int, patience time.Durati
 		return 0, shortRun
 	}
 	return free, 0
+}
+
+// free is how many of most are missing; p.mu is held. What a rate limit holds back shall
+// not keep other tasks from running; there is a second window for it.
+func (p *pool) free(most, limited int) int { return max(0, most-p.held()-max(0, limited-most)) }
+
+// hasRoom reports whether the pool takes another request, and changes nothing.
+func (p *pool) hasRoom(prefetch prefetch, limited int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	most, _ := p.limits(prefetch)
+	return p.free(most, limited) > 0
 }
 
 // found notes whether a claim has found all that it asked for.

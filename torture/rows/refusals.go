@@ -14,7 +14,7 @@ import (
 // refusals is R8.
 var refusals = harness.Row{
 	ID:     "R8",
-	Goal:   "Redis answers with an error: 18 of them at each of 7 commands; on a real server its scripts flushed, demoted, the queue of another type, rights taken away, no room for clients",
+	Goal:   "Redis answers with an error: 18 of them at each of 8 commands; on a real server its scripts flushed, demoted, the queue of another type, rights taken away, no room for clients",
 	Mark:   "no exit, 0 lost, working again < 2 s after it is over",
 	Celery: true,
 	Run: func(r *harness.Run) {
@@ -50,6 +50,7 @@ var serverErrors = []string{
 var refusable = []string{
 	"BLMOVE",
 	"Takes messages from the lists",
+	"Takes messages that the caller has looked at",
 	"Says that claimed messages begin to run",
 	"Ends a delivery: result", // and what follows it, such as a retry
 	"Ends many deliveries",
@@ -69,6 +70,7 @@ func injected(r *harness.Run) {
 	// The injector knows a script when it has seen its text.
 	s.Send(1, harness.Task{Name: "e2e.retry"})
 	s.Send(4, harness.Task{Seconds: 1.5})
+	s.Send(12, harness.Task{Seconds: 0.01})
 	s.Await(s.IDs, 10*time.Second)
 	var rules []injector.Rule
 	for _, command := range refusable {
@@ -90,6 +92,7 @@ func injected(r *harness.Run) {
 			if time.Now().After(next) { // so that there is a lease to renew, and a retry
 				s.Send(1, harness.Task{Seconds: 1})
 				s.Send(1, harness.Task{Name: "e2e.retry"})
+				s.Send(12, harness.Task{Seconds: 0.01}) // a backlog
 				next = time.Now().Add(3 * time.Second)
 			}
 			return in.Hits() > 0

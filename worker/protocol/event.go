@@ -65,7 +65,7 @@ func AppendEvent(dst []byte, e *Event) ([]byte, error) {
 // EncodeEvents writes a message with events: one body, or a batch of them under
 // [MultiRoutingKey]. See [AppendEvents].
 func EncodeEvents(routingKey, hostname, deliveryTag string, bodies ...[]byte) ([]byte, error) {
-	if routingKey == MultiRoutingKey {
+	if routingKey == MultiRoutingKey && len(bodies) > 0 {
 		return AppendEvents(nil, routingKey, hostname, deliveryTag, slices.Concat([]byte("["), bytes.Join(bodies, []byte(", ")), []byte("]")))
 	}
 	if len(bodies) != 1 {

@@ -31,7 +31,7 @@ const (
 // they came along with the last claim.
 type ahead struct {
 	list  int // number of the list; -1: none
-	size  int // bytes of a message there, as far as known
+	size  int // bytes of a large message there, as far as known
 	raws  [][]byte
 	at    time.Time // when they were read
 	more  bool      // there may be more behind them
@@ -122,19 +122,37 @@ func (b *Broker) claimSeen(ctx context.Context, l list, raws [][]byte, max int) 
 	if n <= 0 {
 		return nil, nil
 	}
-	ds, size := make([]worker.Delivery, n), 0
+	ds := make([]worker.Delivery, n)
 	for i := range ds {
 		ds[i] = worker.Delivery{Claim: b.claimName(first + int64(i)), Queue: l.queue, Raw: raws[gone+i]}
-		size += len(ds[i].Raw)
 	}
 	b.choice.took(l.queue)
 	b.holds(ds)
-	b.ahead.size, b.ahead.raws, b.ahead.at, b.ahead.alone = size/n, next, time.Now(), gone == 0
 	b.ahead.more = len(next) == max
+	b.ahead.size, b.ahead.raws, b.ahead.at, b.ahead.alone = largest(ds), within(next, aheadBytes), time.Now(), gone == 0
 	if max > 0 && len(next) == 0 {
 		b.ahead.list = -1 // the backlog is over
 	}
 	return ds, nil
+}
+
+// largest is the size of the largest message, in bytes.
+func largest(ds []worker.Delivery) (size int) {
+	for _, d := range ds {
+		size = max(size, len(d.Raw))
+	}
+	return size
+}
+
+// within returns the first messages that have so many bytes together, without the
+// memory of the others.
+func within(raws [][]byte, bytes int) [][]byte {
+	for i, raw := range raws {
+		if bytes -= len(raw); bytes < 0 {
+			return slices.Clone(raws[:i])
+		}
+	}
+	return raws
 }
 
 // scriptAndLook runs a script and then looks at the max messages that are next in a
@@ -199,6 +217,6 @@ func (b *Broker) expect(c claimed, max int) {
 		}
 	}
 	if n := len(c.deliveries); n > 0 && n == max {
-		b.ahead = ahead{list: c.lists[0] - 1, size: size / n, alone: true}
+		b.ahead = ahead{list: c.lists[0] - 1, size: largest(c.deliveries), alone: true}
 	}
 }

@@ -106,7 +106,7 @@ func (b *Broker) do(ctx context.Context, fn func(redigo.Conn) error) error {
 	}
 	defer c.Close()
 	err = fn(c)
-	if err != nil && (c.Err() != nil || wrongServer(err)) {
+	if c.Err() != nil || err != nil && wrongServer(err) {
 		b.replace(g, false)
 	}
 	return err

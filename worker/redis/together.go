@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"slices"
 	"sync"
@@ -18,7 +19,7 @@ const (
 
 // company carries out calls together that are made at the same time: while a round
 // trip is under way, those that come wait for the next. Who comes to an idle company
-// leads a round trip at once, so nobody waits for others.
+// leads a round trip, and waits for nobody.
 type company[T, R any] struct {
 	carry func([]T) ([]R, error) // one round trip, an answer for each
 	size  func(T) int            // bytes of one call
@@ -27,6 +28,7 @@ type company[T, R any] struct {
 	waiting  []*member[T, R]
 	promoted bool // the first of those that wait is about to lead
 	away     int  // round trips that are under way
+	last     int  // calls in the one that began last
 }
 
 // member is a call that waits for its turn, or for its answer.
@@ -87,40 +89,43 @@ func (q *company[T, R]) leave(m *member[T, R]) {
 	}
 }
 
+// errCarry is what the others hear of a round trip whose leader has panicked.
+var errCarry = errors.New("the round trip did not come to its end")
+
 // lead carries out one round trip. It does not end with the ctx of the one that leads:
 // the others have their own.
 func (q *company[T, R]) lead() {
 	q.gather()
 	batch := q.take()
+	var answers []R
+	err := errCarry
+	defer func() {
+		q.mu.Lock()
+		q.away--
+		q.promote()
+		q.mu.Unlock()
+		for i, m := range batch {
+			if err != nil {
+				m.done <- companion[R]{err: err}
+			} else {
+				m.done <- companion[R]{answer: answers[i]}
+			}
+		}
+	}()
 	calls := make([]T, len(batch))
 	for i, m := range batch {
 		calls[i] = m.call
 	}
-	answers, err := q.carry(calls)
-	q.mu.Lock()
-	q.away--
-	q.promote()
-	q.mu.Unlock()
-	for i, m := range batch {
-		if err != nil {
-			m.done <- companion[R]{err: err}
-		} else {
-			m.done <- companion[R]{answer: answers[i]}
-		}
-	}
+	answers, err = q.carry(calls)
 }
 
-// gather lets those come who are about to: of tasks that began together many end at the
-// same time. It gives way to what can run now, and waits for nobody.
+// gather gives way once to what can run, where several came together last time: of
+// tasks that began together many end at the same time.
 func (q *company[T, R]) gather() {
-	for before := 0; ; {
-		q.mu.Lock()
-		n := len(q.waiting)
-		q.mu.Unlock()
-		if n == before || n >= crowd/2 {
-			return
-		}
-		before = n
+	q.mu.Lock()
+	several := q.last > 1 && len(q.waiting) < crowd/2
+	q.mu.Unlock()
+	if several {
 		runtime.Gosched()
 	}
 }
@@ -138,6 +143,7 @@ func (q *company[T, R]) take() []*member[T, R] {
 	q.waiting = slices.Delete(q.waiting, 0, n)
 	q.promoted = false
 	q.away++
+	q.last = n
 	q.promote()
 	return batch
 }

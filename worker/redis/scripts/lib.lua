@@ -18,48 +18,46 @@ local function beats(owners, owner, timeout)
   return seen and tonumber(seen) > now() - tonumber(timeout)
 end
 
--- is_success tells whether the text of a result is one of a SUCCESS. Every known
--- writer begins with the status, so that it need not be read as a whole.
-local function is_success(text, whole)
-  local status = string.match(text, '^%s*{%s*"status"%s*:%s*"(%u+)"')
+-- succeeded tells whether the result under key is SUCCESS; nil when the key holds
+-- something that is no result. Every known writer begins with the status, so that the
+-- value need not be read as a whole.
+local function succeeded(key)
+  local head = redis.pcall('GETRANGE', key, 0, 63)
+  if type(head) == 'table' then
+    return nil
+  end
+  if head == '' then
+    return false
+  end
+  local status = string.match(head, '^%s*{%s*"status"%s*:%s*"(%u+)"')
   if status then
     return status == 'SUCCESS'
   end
-  local ok, value = pcall(cjson.decode, whole())
+  local ok, value = pcall(cjson.decode, redis.call('GET', key))
   return ok and type(value) == 'table' and value.status == 'SUCCESS'
 end
 
--- succeeded tells whether the result under key is SUCCESS.
-local function succeeded(key)
-  local head = redis.call('GETRANGE', key, 0, 63)
-  return head ~= '' and is_success(head, function() return redis.call('GET', key) end)
-end
-
--- set gives a key a value for so many seconds, the text of a number, "0" for ever. How
--- is redis.call or redis.pcall. It returns what was there before, false for nothing.
-local function set(how, key, value, expires)
+-- set gives a key a value, for so many seconds or with "0" for ever; more are further
+-- words of the command.
+local function set(key, value, expires, ...)
   if expires == '0' then
-    return how('SET', key, value, 'GET')
+    return redis.call('SET', key, value, ...)
   end
-  return how('SET', key, value, 'EX', expires, 'GET')
+  return redis.call('SET', key, value, 'EX', expires, ...)
 end
 
 -- store writes a result and tells those who wait for it, unless SUCCESS is there
 -- already: nothing may replace that. The channel has the name of the key. It returns
 -- how many have heard, or nil. A key that holds something else stays as it is: the id
 -- of a task is the producer's choice, and one message must not stop the others.
--- The life is that of set.
+-- The life is the text of a number of seconds, "0" for ever.
 local function store(key, value, expires)
-  local before = set(redis.pcall, key, value, expires)
-  if type(before) == 'table' then
-    if string.sub(before.err, 1, 9) == 'WRONGTYPE' then
+  -- Mostly there is nothing yet, and then one call is all.
+  if not set(key, value, expires, 'NX') then
+    if succeeded(key) ~= false then
       return nil
     end
-    before = set(redis.call, key, value, expires) -- says what is wrong in its own words
-  end
-  if before and is_success(before, function() return before end) then
-    set(redis.call, key, before, expires) -- nobody has seen what was there meanwhile
-    return nil
+    set(key, value, expires)
   end
   return redis.call('PUBLISH', key, value)
 end
