@@ -87,7 +87,7 @@ var crashes = harness.Row{
 		kind.Name = r.Kind.Name
 		tasks, total, lost, wrong := 8, 0, 0, 0
 		for _, p := range failpoints {
-			for range harness.Size(r, 1, 8) {
+			for range harness.Size(r, 1, 50) {
 				s := harness.NewStage(r)
 				options := harness.Options{Concurrency: 1, Redeliveries: 10, OwnerTimeout: 2 * time.Second}
 				options.Env = []string{"FAILPOINT=" + p.name, "FAILPOINT_AT=" + strconv.Itoa(1+r.Chance.IntN(tasks/2))}

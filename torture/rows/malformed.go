@@ -25,7 +25,7 @@ var malformed = harness.Row{
 			return
 		}
 		s := harness.NewStage(r)
-		bad, good := harness.Size(r, 1000, 50_000), harness.Size(r, 300, 5000)
+		bad, good := harness.Size(r, 1000, 200_000), harness.Size(r, 300, 5000)
 		w := s.Start(harness.Options{Concurrency: 8, Prefetch: 8, Flags: []string{"-dead-max", "1000000"}, Env: []string{"GOMEMLIMIT=150MiB"}})
 		s.Ready()
 		type sent struct{ id, raw string }
