@@ -89,9 +89,9 @@ func compose(id identity, m Message) (Composed, error) {
 	g.SetHeader("Auto-Submitted", "auto-generated")           // RFC 3834 section 5
 	g.SetHeader("X-Auto-Response-Suppress", "OOF, AutoReply") // [MS-OXCMAIL]; not NDR, which would be our bounces
 	g.SetHeader("X-Entity-Ref-ID", ref)                       // keeps Gmail from folding mails of one kind into a thread
-	g.SetBody("text/plain", m.Text)
+	g.SetBody("text/plain", lines(m.Text))
 	if m.HTML != "" {
-		g.AddAlternative("text/html", m.HTML) // the last part is the preferred one, RFC 2046 section 5.1.4
+		g.AddAlternative("text/html", lines(m.HTML)) // the last part is the preferred one, RFC 2046 section 5.1.4
 	}
 	// Into memory: gomail swallows errors of the writer in the header, and a
 	// fault half way must never become half a mail.
@@ -275,6 +275,12 @@ func writeField(out *bytes.Buffer, name, value string) {
 		column += len(word)
 	}
 	out.WriteString("\r\n")
+}
+
+// lines returns a text with LF alone at the ends of its lines: the encoder takes an LF
+// somewhere behind a bare CR for the second half of it, and drops it.
+func lines(text string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
 }
 
 // checkLines holds the finished mail to RFC 5321 section 2.3.8: CR and LF stand

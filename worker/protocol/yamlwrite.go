@@ -105,7 +105,8 @@ func (w *yamlWriter) typed(typ, value string) error {
 	if typ != "datetime" && typ != "date" {
 		return errYAMLTyped
 	}
-	if as, _, ok := yamlTimestamp(value); !ok || as != typ {
+	as, text, ok := yamlTimestamp(value)
+	if !ok || as != typ || typ == "date" && text != value { // 2026-1-1 would become 2026-01-01
 		return errYAMLTime
 	}
 	// YAML reads more forms of a time than Python's JSON does: what was none there
