@@ -281,3 +281,25 @@ func TestLateListener(t *testing.T) {
 		}
 	}
 }
+
+// A right that is missing is no result that is there: nothing is acknowledged of which
+// the result is not stored.
+func TestResultWithoutRights(t *testing.T) {
+	c, w, ds := claimed(t, 1)
+	id := must(protocol.ParseEnvelope(ds[0].Raw))(t).ID
+	do(t, c, "SET", "celery-task-meta-"+id, `{"status": "STARTED"}`)
+	do(t, c, "ACL", "SETUSER", "default", "-getrange")
+	if _, err := w.Settle(t.Context(), succeeds(ds[0], "1")); err == nil {
+		t.Error("settled without GETRANGE")
+	}
+	if n := count(t, c, "HLEN", "unacked"); n != 1 {
+		t.Errorf("%d unacknowledged, want 1", n)
+	}
+	do(t, c, "ACL", "SETUSER", "default", "+getrange")
+	if _, err := w.Settle(t.Context(), succeeds(ds[0], "1")); err != nil {
+		t.Error(err)
+	}
+	if got := result(t, c, id).Status; got != "SUCCESS" {
+		t.Errorf("state %s", got)
+	}
+}

@@ -24,7 +24,10 @@ end
 local function succeeded(key)
   local head = redis.pcall('GETRANGE', key, 0, 63)
   if type(head) == 'table' then
-    return nil
+    if string.sub(head.err, 1, 9) == 'WRONGTYPE' then
+      return nil
+    end
+    head = redis.call('GETRANGE', key, 0, 63) -- says what is wrong in its own words
   end
   if head == '' then
     return false
