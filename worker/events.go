@@ -99,10 +99,6 @@ func system() string {
 	return strings.ToUpper(runtime.GOOS[:1]) + runtime.GOOS[1:]
 }
 
-// wanted reports whether somebody wants the events of tasks. The events of every task
-// ask first, as what they show is worked out at once.
-func (d *dispatcher) wanted() bool { return d.tasks.Load() }
-
 // written is an event of a task that waits to be noted.
 type written struct {
 	kind string
@@ -115,7 +111,7 @@ func (d *dispatcher) task(kind string, write func(*members)) { d.note(d.write(ki
 // write writes an event that is noted later; nil when nobody wants it. What it shows
 // comes from others, and a fault of ours in showing it must not end the worker.
 func (d *dispatcher) write(kind string, write func(*members)) (e *written) {
-	if !d.wanted() {
+	if !d.tasks.Load() {
 		return nil
 	}
 	e, ok := d.spareTask.Get().(*written)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -167,15 +166,22 @@ func (p *publisher) publication(ctx context.Context, out canvas.Outgoing) (Publi
 func (p *publisher) sentEvent(m *protocol.Message, pub Publication) (*Emission, error) {
 	s := p.show(m)
 	now := p.now()
+	var e members
+	e.text("uuid", m.ID)
+	e.textOrNull("root_id", or(m.RootID, m.ID))
+	e.textOrNull("parent_id", m.ParentID)
+	e.text("name", m.Task)
+	e.text("args", s.argsRepr)
+	e.text("kwargs", s.kwargsRepr)
+	e.number("retries", m.Retries)
+	e.instant("eta", m.ETA)
+	e.instant("expires", m.Expires)
+	e.textOrNull("queue", pub.Queue)
+	e.text("exchange", pub.Exchange)
+	e.text("routing_key", pub.RoutingKey)
 	body, err := protocol.AppendEvent(nil, &protocol.Event{
 		Type: "task-sent", Hostname: p.origin, UTCOffset: hoursWest(now), PID: os.Getpid(), Clock: p.clock.forward(), Timestamp: now,
-		Fields: []protocol.Field{
-			literal("uuid", m.ID), text("root_id", or(m.RootID, m.ID)), text("parent_id", m.ParentID), literal("name", m.Task),
-			literal("args", s.argsRepr), literal("kwargs", s.kwargsRepr),
-			{Name: "retries", Value: strconv.AppendInt(nil, int64(m.Retries), 10)},
-			instant("eta", m.ETA), instant("expires", m.Expires),
-			text("queue", pub.Queue), literal("exchange", pub.Exchange), literal("routing_key", pub.RoutingKey),
-		},
+		Members: e.buf,
 	})
 	if err != nil {
 		return nil, err

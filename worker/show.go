@@ -33,23 +33,23 @@ func show(r *redact.Redactor, m *protocol.Message, names []string) shown {
 	secrets := secretsOf(r, m, names)
 	s := shown{args: r.Args(m.Args, names, secrets...), kwargs: r.Value(m.Kwargs, secrets...)}
 	tuple := strings.HasPrefix(m.ArgsRepr, "(")
-	if m.ArgsRepr == "" || m.ArgsRepr == canvas.ArgsRepr(m.Args, tuple) {
-		s.argsRepr = m.ArgsRepr
-		if m.ArgsRepr == "" || !bytes.Equal(s.args, m.Args) {
-			s.argsRepr = canvas.ArgsRepr(s.args, tuple)
-		}
-	} else {
-		s.argsRepr = r.Text(m.ArgsRepr, secrets...)
-	}
-	if m.KwargsRepr == "" || m.KwargsRepr == canvas.KwargsRepr(m.Kwargs) {
-		s.kwargsRepr = m.KwargsRepr
-		if m.KwargsRepr == "" || !bytes.Equal(s.kwargs, m.Kwargs) {
-			s.kwargsRepr = canvas.KwargsRepr(s.kwargs)
-		}
-	} else {
-		s.kwargsRepr = r.Text(m.KwargsRepr, secrets...)
-	}
+	args := func(raw protocol.Raw) string { return canvas.ArgsRepr(raw, tuple) }
+	s.argsRepr = reprOf(r, m.ArgsRepr, m.Args, s.args, args, secrets)
+	s.kwargsRepr = reprOf(r, m.KwargsRepr, m.Kwargs, s.kwargs, canvas.KwargsRepr, secrets)
 	return s
+}
+
+// reprOf shows arguments of which safe has the secrets hidden, where the producer has sent
+// a representation, or "".
+func reprOf(r *redact.Redactor, sent string, raw, safe protocol.Raw, repr func(protocol.Raw) string, secrets []string) string {
+	made := repr(raw)
+	switch {
+	case sent != "" && sent != made:
+		return r.Text(sent, secrets...)
+	case bytes.Equal(raw, safe):
+		return made
+	}
+	return repr(safe)
 }
 
 func secretsOf(r *redact.Redactor, m *protocol.Message, names []string) []string {

@@ -10,30 +10,6 @@ import (
 // The events of a task, each with the fields that Celery gives it. Their names
 // are in celery.events.
 
-// text makes a field of a text; "" is null.
-func text(name, value string) protocol.Field {
-	if value == "" {
-		return protocol.Field{Name: name, Value: protocol.Raw("null")}
-	}
-	return literal(name, value)
-}
-
-// literal makes a field of a text, even of none.
-func literal(name, value string) protocol.Field {
-	raw, err := protocol.Marshal(value)
-	if err != nil {
-		raw = []byte("null")
-	}
-	return protocol.Field{Name: name, Value: raw}
-}
-
-func instant(name string, t time.Time) protocol.Field {
-	if t.IsZero() {
-		return text(name, "")
-	}
-	return literal(name, protocol.FormatTime(t))
-}
-
 // members are the members of an event, as they are written for every task.
 type members struct{ buf []byte }
 

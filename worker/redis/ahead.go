@@ -61,7 +61,7 @@ func (b *Broker) claimAhead(ctx context.Context, max int) (ds []worker.Delivery,
 		}
 		slices.Reverse(raws) // the last one is the next
 	}
-	raws = b.good(raws[:min(max, len(raws))])
+	raws = b.good(within(raws[:min(max, len(raws))], aheadBytes))
 	// Of what was delivered before, the script tells how often.
 	fresh := raws
 	if i := slices.IndexFunc(raws, deliveredBefore); i >= 0 {
@@ -85,10 +85,8 @@ func (b *Broker) claimAhead(ctx context.Context, max int) (ds []worker.Delivery,
 
 // good returns the first messages as far as they are good.
 func (b *Broker) good(raws [][]byte) [][]byte {
-	size := 0
 	for i, raw := range raws {
-		size += len(raw)
-		if len(raw) > b.cfg.MaxMessageSize || size > aheadBytes || protocol.Restorable(raw) != nil {
+		if len(raw) > b.cfg.MaxMessageSize || protocol.Restorable(raw) != nil {
 			return raws[:i]
 		}
 	}
