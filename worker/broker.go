@@ -182,6 +182,9 @@ type Settlement struct {
 	// Result is stored and announced, unless SUCCESS is stored already. A SUCCESS
 	// is stored even when the claim is lost.
 	Result *protocol.Result
+	// Tracked says that STARTED is probably stored. It decides nothing, and spares a
+	// Broker a question.
+	Tracked bool
 	// Changes are all else: retries, callbacks, chord members.
 	Changes Changes
 	// Bodies are what follows chords that an earlier step has completed.

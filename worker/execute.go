@@ -79,6 +79,7 @@ func (w *Worker) start(life lifecycle, r *request) bool {
 			return false
 		}
 	}
+	r.tracked = started != nil
 	if r.acksEarly {
 		if !w.held.remove(r) {
 			return false
@@ -235,7 +236,7 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 		})
 		return
 	}
-	s := Settlement{Delivery: r.delivery, DeadLetter: w.showText(r.msg, o.deadLetter)}
+	s := Settlement{Delivery: r.delivery, DeadLetter: w.showText(r.msg, o.deadLetter), Tracked: r.tracked}
 	if o.requeue {
 		s.Requeue = RequeueRedelivered
 	}

@@ -28,6 +28,7 @@ type attempt struct {
 	storeErrors  bool // even if results are ignored
 	acksEarly    bool
 	lastChance   bool // a further crash would be one too many
+	tracked      bool // STARTED is stored
 
 	queued, began time.Time // to wait for a slot, and to have it; of the pool
 

@@ -33,7 +33,11 @@ func ParseEntry(b []byte) (Entry, error) {
 // EncodeEntry writes an entry around the unchanged text of the message. It has
 // three elements and no more: a fourth makes Python workers fail at every scan.
 func EncodeEntry(e Entry) []byte {
-	b := make([]byte, 0, len(e.Raw)+len(e.RoutingKey)+len(e.Exchange)+16)
+	return AppendEntry(make([]byte, 0, len(e.Raw)+len(e.RoutingKey)+len(e.Exchange)+16), e)
+}
+
+// AppendEntry appends what [EncodeEntry] returns to b.
+func AppendEntry(b []byte, e Entry) []byte {
 	b = append(b, '[')
 	b = append(b, e.Raw...)
 	b = append(b, ", "...)

@@ -64,8 +64,8 @@ func TestRightsOfAnACLUser(t *testing.T) {
 	do(t, c, "ZADD", "unacked_index", 1, "python")
 	gone := "00000000-0000-0000-0000-000000000000"
 	raw = must(protocol.Encode(&protocol.Message{ID: "gone", Task: "nothing", DeliveryTag: "gone", RoutingKey: queue}))(t)
-	do(t, c, "HSET", "unacked", gone+":000000000001", protocol.EncodeEntry(protocol.Entry{Raw: raw, RoutingKey: queue}))
-	do(t, c, "ZADD", "unacked_index", time.Now().Unix(), gone+":000000000001")
+	do(t, c, "HSET", "unacked", gone+":0000000000000000000000000001", protocol.EncodeEntry(protocol.Entry{Raw: raw, RoutingKey: queue}))
+	do(t, c, "ZADD", "unacked_index", time.Now().Unix(), gone+":0000000000000000000000000001")
 	do(t, c, "ZADD", "_goworker.1.owners", 0, gone)
 
 	tasks := aclTasks()

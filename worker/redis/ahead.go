@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -97,10 +96,8 @@ func (b *Broker) good(raws [][]byte) [][]byte {
 // at the max that follow, for the next claim.
 func (b *Broker) claimSeen(ctx context.Context, l list, raws [][]byte, max int) ([]worker.Delivery, error) {
 	keys := append([]any{b.keys.unacked, b.keys.index, b.keys.owner(b.owner), l.key}, b.before(b.ahead.list)...)
-	args := []any{b.epoch.Load(), b.claimPrefix(), b.number, entryEnd(l.queue)}
-	for _, raw := range raws {
-		args = append(args, raw)
-	}
+	args := []any{b.epoch.Load(), b.claimPrefix(), b.number}
+	args = b.enter(args, l.queue, raws)
 	first := b.number
 	b.number += int64(len(raws)) // whatever comes back: a name is never given twice
 	if !b.ahead.alone {
@@ -198,10 +195,20 @@ func (b *Broker) before(i int) (keys []any) {
 	return keys
 }
 
-// entryEnd is what an entry of unacked has behind its message. The exchange is always
-// the anonymous one, so that it goes back to where it came from.
-func entryEnd(queue string) []byte {
-	return bytes.TrimPrefix(protocol.EncodeEntry(protocol.Entry{RoutingKey: queue}), []byte("["))
+// enter appends to args how many bytes an entry of unacked has beside its message, and
+// then the entries of raws, in memory that the next claim uses again. The exchange is
+// always the anonymous one, so that they go back to where they came from.
+func (b *Broker) enter(args []any, queue string, raws [][]byte) []any {
+	b.entered = protocol.AppendEntry(b.entered[:0], protocol.Entry{RoutingKey: queue})
+	beside := len(b.entered)
+	args = append(args, beside)
+	b.entered = b.entered[:0]
+	for _, raw := range raws {
+		n := len(b.entered)
+		b.entered = protocol.AppendEntry(b.entered, protocol.Entry{Raw: raw, RoutingKey: queue})
+		args = append(args, b.entered[n:])
+	}
+	return args
 }
 
 // expect remembers the list that a claim was filled from, as the next one will

@@ -30,6 +30,7 @@ type Broker struct {
 	scripts *scripts
 	keys    keys
 	owner   string // id of this broker among the owners of claims
+	prefix  string // of its claims
 
 	connsMu sync.Mutex
 	conns   *generation
@@ -49,6 +50,7 @@ type Broker struct {
 	number     int64
 	brokenAt   time.Time // a list that cannot be read was told of
 	ahead      ahead
+	entered    []byte // of the messages of a claim; memory that is used again
 
 	starts    company[starting, int]
 	finishes  company[finishing, int]
@@ -93,6 +95,7 @@ func New(cfg Config) (*Broker, error) {
 		slots:    make(chan struct{}, maxConns),
 		siblings: map[string]identity{},
 	}
+	b.prefix = b.owner + ":"
 	b.conns = b.newGeneration()
 	b.listener = newListener(b)
 	b.announcer = newAnnouncer()

@@ -225,14 +225,17 @@ func (b *Broker) reportBroken(broken []verdict) {
 	}
 }
 
+// claimDigits is the width of the number in a claim; the scripts say why.
+const claimDigits = 28
+
 // claimPrefix begins the claims of this owner. What follows is a number of
 // fixed width, so that their order is that of the text.
-func (b *Broker) claimPrefix() string { return b.owner + ":" }
+func (b *Broker) claimPrefix() string { return b.prefix }
 
 func (b *Broker) claimName(number int64) string {
-	name := append(make([]byte, 0, 64), b.claimPrefix()...)
+	name := append(make([]byte, 0, 80), b.claimPrefix()...)
 	digits := strconv.AppendInt(make([]byte, 0, 20), number, 10)
-	for range 12 - len(digits) {
+	for range claimDigits - len(digits) {
 		name = append(name, '0')
 	}
 	return string(append(name, digits...))
@@ -241,7 +244,7 @@ func (b *Broker) claimName(number int64) string {
 // ownerOf returns the owner of a claim; ok is false for one of Python's.
 func ownerOf(claim string) (owner string, ok bool) {
 	owner, number, ok := strings.Cut(claim, ":")
-	return owner, ok && len(owner) == 36 && len(number) == 12
+	return owner, ok && len(owner) == 36 && len(number) >= 12 // as many as there were once
 }
 
 func newestFirst(ds []worker.Delivery) []worker.Delivery {

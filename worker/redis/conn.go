@@ -20,7 +20,7 @@ const maxConns = 8
 // newPool makes the pool of connections for everything that does not block.
 func (b *Broker) newPool() *redigo.Pool {
 	return &redigo.Pool{
-		DialContext: b.dial,
+		DialContext: b.dialPooled,
 		MaxIdle:     4,
 		IdleTimeout: 5 * time.Minute,
 		TestOnBorrowContext: func(ctx context.Context, c redigo.Conn, last time.Time) error {
@@ -34,26 +34,37 @@ func (b *Broker) newPool() *redigo.Pool {
 	}
 }
 
-// dial opens a connection with deadlines on everything.
-func (b *Broker) dial(ctx context.Context) (redigo.Conn, error) {
+// netDialer opens a connection for redigo.
+type netDialer func(ctx context.Context, network, host string) (net.Conn, error)
+
+// dial opens a connection of its own.
+func (b *Broker) dial(ctx context.Context) (redigo.Conn, error) { return b.dialBy(ctx, b.netDial) }
+
+// dialPooled opens a connection of the pool.
+func (b *Broker) dialPooled(ctx context.Context) (redigo.Conn, error) {
+	return b.dialBy(ctx, b.netDialBuffered)
+}
+
+// dialBy opens a connection with deadlines on everything.
+func (b *Broker) dialBy(ctx context.Context, nd netDialer) (redigo.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	if len(b.addr.sentinels) > 0 {
-		return b.dialMaster(ctx)
+		return b.dialMaster(ctx, nd)
 	}
-	c, err := redigo.DialContext(ctx, b.addr.network, b.addr.host, b.dialOptions()...)
+	c, err := redigo.DialContext(ctx, b.addr.network, b.addr.host, b.dialOptions(nd)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to redis %s: %w", b.addr, err)
 	}
 	return c, nil
 }
 
-func (b *Broker) dialOptions() []redigo.DialOption {
+func (b *Broker) dialOptions(nd netDialer) []redigo.DialOption {
 	opts := []redigo.DialOption{
 		redigo.DialReadTimeout(commandTimeout),
 		redigo.DialWriteTimeout(commandTimeout),
 		redigo.DialDatabase(b.addr.db),
-		redigo.DialContextFunc(b.netDial),
+		redigo.DialContextFunc(nd),
 	}
 	if b.addr.password != "" {
 		opts = append(opts, redigo.DialUsername(b.addr.username), redigo.DialPassword(b.addr.password))

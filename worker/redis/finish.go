@@ -17,7 +17,15 @@ import (
 type finishing struct {
 	claim, key string // key of the result; "" for none
 	value      []byte
-	success    bool
+	kind       string // see finish.lua
+}
+
+// kind is what finish.lua has to know of a result.
+func kind(success string, tracked bool) string {
+	if tracked {
+		return success + "+"
+	}
+	return success
 }
 
 // Answers of finish.lua.
@@ -64,11 +72,7 @@ func (b *Broker) finishAll(fs []finishing) ([]int, error) {
 	keys := len(args)
 	args = append(args, b.resultExpires())
 	for _, f := range fs {
-		success := "0"
-		if f.success {
-			success = "1"
-		}
-		args = append(args, f.claim, f.value, success)
+		args = append(args, f.claim, f.value, f.kind)
 	}
 	return b.together(b.scripts.finish, len(fs), keys, args)
 }

@@ -40,13 +40,13 @@ type sentinelConn struct {
 
 // dialMaster asks one Sentinel after the other for the master, and connects to
 // the first answer that is one.
-func (b *Broker) dialMaster(ctx context.Context) (redigo.Conn, error) {
+func (b *Broker) dialMaster(ctx context.Context, nd netDialer) (redigo.Conn, error) {
 	var faults []error
 	for _, sentinel := range b.sentinelOrder() {
 		master, err := b.askOnce(ctx, sentinel)
 		if err == nil {
 			var c redigo.Conn
-			if c, err = b.dialNamed(ctx, master); err == nil {
+			if c, err = b.dialNamed(ctx, master, nd); err == nil {
 				b.preferSentinel(sentinel, master)
 				return c, nil
 			}
@@ -61,8 +61,8 @@ func (b *Broker) dialMaster(ctx context.Context) (redigo.Conn, error) {
 
 // dialNamed connects to a server and makes sure that it is a master: Sentinels
 // name the old one for a while after it has failed.
-func (b *Broker) dialNamed(ctx context.Context, addr string) (redigo.Conn, error) {
-	c, err := redigo.DialContext(ctx, "tcp", addr, b.dialOptions()...)
+func (b *Broker) dialNamed(ctx context.Context, addr string, nd netDialer) (redigo.Conn, error) {
+	c, err := redigo.DialContext(ctx, "tcp", addr, b.dialOptions(nd)...)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func (b *Broker) follow(ctx context.Context) error {
 	// A Sentinel that is cut off from the others names an old master for ever.
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	c, err := b.dialNamed(ctx, master)
+	c, err := b.dialNamed(ctx, master, b.netDial)
 	if err != nil {
 		return fmt.Errorf("look at the new master: %w", err)
 	}

@@ -114,7 +114,7 @@ func (b *Broker) settleSimple(ctx context.Context, s worker.Settlement) error {
 		}
 	}
 	if bare(s) {
-		return b.finish(ctx, finishing{claim: s.Delivery.Claim, key: resultKey, value: result, success: success == "1"},
+		return b.finish(ctx, finishing{claim: s.Delivery.Claim, key: resultKey, value: result, kind: kind(success, s.Tracked)},
 			s.Result != nil && s.Result.ParentID != "")
 	}
 	for _, p := range s.Changes.Publish {

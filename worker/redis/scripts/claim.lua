@@ -235,7 +235,7 @@ while left > 0 and budget > 0 do
     break
   end
   chosen(i)
-  local claim = ARGV[2] .. string.format('%012d', number)
+  local claim = ARGV[2] .. numbered(number)
   number = number + 1
   taken[i] = n + 1
   left = left - 1

@@ -3,18 +3,18 @@
 -- KEYS: unacked, unacked_index, then for each delivery its result; unacked stands
 --       for none
 -- ARGV: result expires, then for each delivery: claim, result value ("" for none),
---       "1" for a SUCCESS
+--       "1" for a SUCCESS, else "0", and behind it "+" when a result is probably there
 -- Returns for each delivery 0 when the claim is not ours any more, else 1, or 2 when
 -- nobody was there to hear of its result.
 local n, expires = #KEYS - 2, ARGV[1]
 local held, claims, lost, unheard = {}, {}, {}, {}
 for i = 1, n do
-  local claim, value = ARGV[3 * i - 1], ARGV[3 * i]
+  local claim, value, kind = ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1]
   claims[i] = claim
   -- A SUCCESS is stored even when the claim is lost, so that nobody need ask.
-  lost[i] = value ~= '' and ARGV[3 * i + 1] ~= '1' and redis.call('HEXISTS', KEYS[1], claim) == 0
+  lost[i] = value ~= '' and string.sub(kind, 1, 1) ~= '1' and redis.call('HEXISTS', KEYS[1], claim) == 0
   if value ~= '' and not lost[i] then
-    unheard[i] = store(KEYS[i + 2], value, expires) == 0
+    unheard[i] = store(KEYS[i + 2], value, expires, #kind > 1) == 0
   end
 end
 -- Nothing is acknowledged before all is stored: Redis takes nothing back of a script
