@@ -123,7 +123,7 @@ func TestFirstSeenGoesAlong(t *testing.T) {
 		if got := headers(o.Retry); got != want {
 			t.Errorf("attempt %d: headers %s, want %s", attempt, got, want)
 		}
-		call.Headers = o.Retry.CustomHeaders()
+		call.Headers = o.Retry.Headers
 		clock = clock.Add(7 * time.Hour)
 	}
 	refuse = false
@@ -137,7 +137,7 @@ func TestFirstSeenGoesAlong(t *testing.T) {
 
 func headers(m *protocol.Message) string {
 	var all []string
-	for _, h := range m.CustomHeaders() {
+	for _, h := range m.Headers {
 		all = append(all, fmt.Sprintf("{%s %s}", h.Name, h.Value))
 	}
 	return "[" + strings.Join(all, " ") + "]"
@@ -167,7 +167,7 @@ func TestUnsureOnce(t *testing.T) {
 		t.Fatalf("state %s, dead letter %q, retry %+v", o.State, o.DeadLetter, o.Retry)
 	}
 	clock = clock.Add(90 * time.Second)
-	call.Retries, call.Headers = 2, o.Retry.CustomHeaders()
+	call.Retries, call.Headers = 2, o.Retry.Headers
 	o = workertest.Run(t, b.Definitions(), call)
 	if o.Retry != nil || o.DeadLetter != "delivery unsure: no answer from the mail server" {
 		t.Errorf("state %s, dead letter %q, retry %+v", o.State, o.DeadLetter, o.Retry)

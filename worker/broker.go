@@ -132,6 +132,9 @@ type Delivery struct {
 	Claim string // id of this claim, unique; "" once it was acknowledged
 	Queue string // queue that the message came from
 	Raw   []byte // the message, as it lay in the queue
+	// Message is the message as Session.Decoder reads it, where the Broker had to read
+	// it anyway; else nil.
+	Message *protocol.Message
 	// Crashes is the number of earlier deliveries that did not end, as far as
 	// they were counted.
 	Crashes int

@@ -100,11 +100,15 @@ func (w *Worker) accept(store context.Context, ds []Delivery) {
 	var ready []*request
 	for _, d := range ds {
 		w.counts.received.Add(1)
-		m, err := w.decoder.Decode(d.Raw)
-		if err != nil {
-			w.setAside(store, d, err)
-			continue
+		m := d.Message
+		if m == nil {
+			var err error
+			if m, err = w.decoder.Decode(d.Raw); err != nil {
+				w.setAside(store, d, err)
+				continue
+			}
 		}
+		d.Message = nil // of those that wait for their ETA only Raw is kept
 		def, known := w.tasks[m.Task]
 		if !known {
 			w.unknown(store, w.newRequest(d, m))

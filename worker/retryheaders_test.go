@@ -55,7 +55,7 @@ func TestRetryHeaders(t *testing.T) {
 			if o.Retry == nil {
 				t.Fatalf("state %s, no retry", o.State)
 			}
-			if diff := cmp.Diff(tc.want, o.Retry.CustomHeaders()); diff != "" {
+			if diff := cmp.Diff(tc.want, o.Retry.Headers); diff != "" {
 				t.Errorf("headers of the retry (-want +got):\n%s", diff)
 			}
 		})

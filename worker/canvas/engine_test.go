@@ -162,7 +162,7 @@ func (e *engine) publish(o canvas.Outgoing) {
 	e.queue = append(e.queue, b)
 	sent, err := protocol.Decode(b, protocol.Limits{Elements: 1 << 20})
 	must(e.t, err)
-	entry := entryOf(sent, o.Queue)
+	entry := entryOf(e.t, b, sent, o.Queue)
 	if o.Exchange != "" {
 		entry["exchange"] = o.Exchange
 	}
@@ -177,13 +177,21 @@ func (e *engine) publish(o canvas.Outgoing) {
 }
 
 // entryOf shows a message as record.py does.
-func entryOf(sent *protocol.Message, queue string) map[string]any {
+func entryOf(t testing.TB, raw []byte, sent *protocol.Message, queue string) map[string]any {
 	headers := map[string]any{}
 	custom := map[string]any{}
-	for _, h := range sent.Headers {
-		headers[h.Name] = h.Value
+	envelope, err := protocol.Raw(raw).Fields()
+	must(t, err)
+	for _, part := range envelope {
+		if part.Name == "headers" {
+			all, err := part.Value.Fields()
+			must(t, err)
+			for _, h := range all {
+				headers[h.Name] = h.Value
+			}
+		}
 	}
-	for _, h := range sent.CustomHeaders() {
+	for _, h := range sent.Headers {
 		delete(headers, h.Name)
 		custom[h.Name] = h.Value
 	}

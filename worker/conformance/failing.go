@@ -140,7 +140,7 @@ func retryTasks() map[string]worker.Definition {
 		})},
 		"retry_once_headers": {Handler: onceMore(func(t *worker.Task) any {
 			headers := map[string]protocol.Raw{}
-			for _, h := range t.Message.CustomHeaders() {
+			for _, h := range t.Message.Headers {
 				headers[h.Name] = h.Value
 			}
 			return headers

@@ -109,7 +109,8 @@ func destination(r Raw) []string {
 // object reads an envelope whose body is an object.
 func (d *Decoder) object(raw []byte) (*Message, []Field, error) {
 	lim := d.Limits.withDefaults()
-	m, body, _, err := d.open(raw, lim)
+	var e envelope
+	m, body, err := d.open(&e, raw, lim)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -20,54 +20,70 @@ type fields struct {
 	stampedHeaders, stamps, compression, redelivered Raw
 }
 
-// slot returns the place of a name that Celery or kombu defines, and the name
-// again as a constant, which costs no memory; nil for any other name.
-func (f *fields) slot(name []byte) (*Raw, string) {
+// slot returns the place of a name that Celery or kombu defines, nil for any other.
+func (f *fields) slot(name []byte) *Raw {
 	switch string(name) {
 	case "lang":
-		return &f.lang, "lang"
+		return &f.lang
 	case "task":
-		return &f.task, "task"
+		return &f.task
 	case "id":
-		return &f.id, "id"
+		return &f.id
 	case "shadow":
-		return &f.shadow, "shadow"
+		return &f.shadow
 	case "eta":
-		return &f.eta, "eta"
+		return &f.eta
 	case "expires":
-		return &f.expires, "expires"
+		return &f.expires
 	case "group":
-		return &f.group, "group"
+		return &f.group
 	case "group_index":
-		return &f.groupIndex, "group_index"
+		return &f.groupIndex
 	case "retries":
-		return &f.retries, "retries"
+		return &f.retries
 	case "timelimit":
-		return &f.timelimit, "timelimit"
+		return &f.timelimit
 	case "root_id":
-		return &f.rootID, "root_id"
+		return &f.rootID
 	case "parent_id":
-		return &f.parentID, "parent_id"
+		return &f.parentID
 	case "argsrepr":
-		return &f.argsrepr, "argsrepr"
+		return &f.argsrepr
 	case "kwargsrepr":
-		return &f.kwargsrepr, "kwargsrepr"
+		return &f.kwargsrepr
 	case "origin":
-		return &f.origin, "origin"
+		return &f.origin
 	case "ignore_result":
-		return &f.ignoreResult, "ignore_result"
+		return &f.ignoreResult
 	case "replaced_task_nesting":
-		return &f.nesting, "replaced_task_nesting"
+		return &f.nesting
 	case "stamped_headers":
-		return &f.stampedHeaders, "stamped_headers"
+		return &f.stampedHeaders
 	case "stamps":
-		return &f.stamps, "stamps"
+		return &f.stamps
 	case "compression":
-		return &f.compression, "compression"
+		return &f.compression
 	case "redelivered":
-		return &f.redelivered, "redelivered"
+		return &f.redelivered
 	}
-	return nil, ""
+	return nil
+}
+
+// all returns the places of all values.
+func (f *fields) all() []*Raw {
+	return []*Raw{&f.lang, &f.task, &f.id, &f.shadow, &f.eta, &f.expires, &f.group, &f.groupIndex, &f.retries, &f.timelimit,
+		&f.rootID, &f.parentID, &f.argsrepr, &f.kwargsrepr, &f.origin, &f.ignoreResult, &f.nesting,
+		&f.stampedHeaders, &f.stamps, &f.compression, &f.redelivered}
+}
+
+// complete takes from other what f does not have.
+func (f *fields) complete(other *fields) {
+	others := other.all()
+	for i, place := range f.all() {
+		if *place == nil {
+			*place = *others[i]
+		}
+	}
 }
 
 // readBody takes the arguments from the body, and with protocol 1 the rest too.
@@ -188,14 +204,15 @@ func readEmbed(s *scanner, m *Message) error {
 	}
 }
 
-// readProtocol1 reads a body that is an object. It has no chain: producers of
-// protocol 1 nest callbacks instead.
+// readProtocol1 reads a body that is an object, where headers do not say otherwise. It
+// has no chain: producers of protocol 1 nest callbacks instead.
 func (f *fields) readProtocol1(s *scanner, m *Message) error {
 	if _, err := s.enter('{'); err != nil {
 		return err
 	}
 	m.Args, m.Kwargs = Raw("[]"), Raw("{}")
 	args, kwargs := kindArray, kindObject
+	var body fields
 	var taskset Raw
 	for {
 		more, err := s.next()
@@ -231,14 +248,15 @@ func (f *fields) readProtocol1(s *scanner, m *Message) error {
 		case "taskset":
 			taskset = given
 		default:
-			if slot, _ := f.slot(name); slot != nil {
+			if slot := body.slot(name); slot != nil {
 				*slot = v
 			}
 		}
 	}
 	if taskset != nil { // the name that group had before Celery 3.1
-		f.group = taskset
+		body.group = taskset
 	}
+	f.complete(&body)
 	return checkArguments(args, kwargs)
 }
 
@@ -300,7 +318,7 @@ func (f *fields) fill(m *Message) error {
 	m.HardTimeLimit, m.SoftTimeLimit = timeLimits(f.timelimit)
 	m.StampedHeaders = texts(f.stampedHeaders)
 	if len(f.stamps) > 0 && f.stamps[0] == '{' {
-		m.Stamps = f.stamps
+		m.Stamps = bytes.Clone(f.stamps)
 	}
 	return nil
 }

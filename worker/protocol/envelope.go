@@ -14,7 +14,8 @@ type envelope struct {
 	skim                               bool // headers are not kept, only looked at
 	body, contentType, contentEncoding Raw
 
-	headers     []Header // spans of a copy
+	known       fields   // headers that Celery or kombu defines
+	headers     []Header // all others; values are copies
 	headersKind kind     // null when there are none
 	hasHeaders  bool     // there is such a member
 
@@ -94,32 +95,17 @@ func (e *envelope) readHeaders(s *scanner) (err error) {
 		_, e.headersKind, err = s.value()
 		return err
 	}
-	s.space()
-	start := s.pos
-	headers := make([]Header, 0, 22) // as Celery 5.7 has, with a retry
-	var places [32]int
-	ends := places[:0]
-	var f fields
+	e.known, e.headers = fields{}, nil
 	e.headersKind, err = s.members(func(key Raw) error {
-		_, name := f.slot(bare(key))
-		if name == "" {
-			name = unquote(key)
-		}
 		v, _, err := s.value()
-		headers, ends = append(headers, Header{Name: name, Value: v}), append(ends, s.pos)
+		if slot := e.known.slot(bare(key)); slot != nil {
+			*slot = v
+		} else if err == nil {
+			e.headers = append(e.headers, Header{Name: unquote(key), Value: bytes.Clone(v)})
+		}
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	// One copy for all values: the message must not change with raw.
-	text := bytes.Clone(s.data[start:s.pos])
-	for i, end := range ends {
-		end -= start
-		headers[i].Value = text[end-len(headers[i].Value) : end : end]
-	}
-	e.headers = headers
-	return nil
+	return err
 }
 
 func (e *envelope) readProperties(s *scanner) (err error) {
@@ -238,11 +224,11 @@ func (e *envelope) unpack(m *Message, lim Limits) ([]byte, error) {
 		if body, err = decodeBase64(body); err != nil {
 			return nil, err
 		}
-		return decompress(m, body, lim)
+		return e.decompress(m, body, lim)
 	case !e.bodyEncoding.IsNull() && encoding != "utf-8" && string(e.bodyEncoding) != `""`:
 		return nil, refuse(ReasonBodyEncoding, "expected base64, utf-8 or null")
 	}
-	return decompress(m, bytes.Clone(body), lim)
+	return e.decompress(m, bytes.Clone(body), lim)
 }
 
 // decodeBase64 skips, like Python's b64decode, what is not in the alphabet, but
@@ -267,8 +253,8 @@ func decodeBase64(text []byte) ([]byte, error) {
 }
 
 // decompress undoes headers.compression.
-func decompress(m *Message, body []byte, lim Limits) ([]byte, error) {
-	header := m.Header("compression")
+func (e *envelope) decompress(m *Message, body []byte, lim Limits) ([]byte, error) {
+	header := e.known.compression
 	if header.IsNull() || string(header) == `""` {
 		return body, nil
 	}
@@ -321,14 +307,13 @@ func ParseEnvelope(raw []byte) (Envelope, error) {
 }
 
 func (e *envelope) summary() Envelope {
-	m := Message{Headers: e.headers}
 	out := Envelope{
-		Task:          text(m.Header("task")),
-		ID:            text(m.Header("id")),
-		GroupID:       text(m.Header("group")),
-		RootID:        text(m.Header("root_id")),
+		Task:          text(e.known.task),
+		ID:            text(e.known.id),
+		GroupID:       text(e.known.group),
+		RootID:        text(e.known.rootID),
 		CorrelationID: text(e.correlationID),
-		Retries:       max(wholeNumber(m.Header("retries")), 0),
+		Retries:       max(wholeNumber(e.known.retries), 0),
 		Priority:      wholeNumber(e.priority),
 		DeliveryTag:   tag(e.deliveryTag),
 		Exchange:      text(e.exchange),
@@ -339,7 +324,7 @@ func (e *envelope) summary() Envelope {
 		out.ID = out.CorrelationID
 	}
 	info, _ := boolean(e.redelivered)
-	header, _ := boolean(m.Header("redelivered"))
+	header, _ := boolean(e.known.redelivered)
 	out.Redelivered = info || header
 	return out
 }

@@ -33,6 +33,7 @@ func FuzzDecode(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		m, err := protocol.Decode(raw, protocol.Limits{})
+		sameAtOnce(t, raw, protocol.Limits{}, m)
 		if err != nil {
 			if e, ok := errors.AsType[*protocol.DecodeError](err); !ok || e.Reason == "" {
 				t.Fatalf("error of another kind: %v", err)

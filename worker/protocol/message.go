@@ -62,7 +62,8 @@ type Message struct {
 	ContentEncoding string
 	Compression     string // as named by the producer; the body here is unpacked
 
-	// Headers are all headers of the envelope in their order.
+	// Headers are those that an application has added, in their order. What Celery or
+	// kombu defines is in the other fields.
 	Headers []Header
 	// Properties are those that neither Celery nor kombu defines, such as app_id:
 	// options of apply_async that nobody else has a use for.
@@ -75,8 +76,8 @@ type Header struct {
 	Value Raw
 }
 
-// Header returns the value of a header, nil when there is none. When a name
-// occurs twice the last one counts, as in Python.
+// Header returns the value of a header that an application has added, nil when there
+// is none. When a name occurs twice the last one counts, as in Python.
 func (m *Message) Header(name string) Raw {
 	for i := len(m.Headers) - 1; i >= 0; i-- {
 		if m.Headers[i].Name == name {
@@ -87,7 +88,7 @@ func (m *Message) Header(name string) Raw {
 }
 
 // SetHeader sets a header of the application, in the place of what has that name.
-// Headers that Celery or kombu define are fields of their own and not written
+// Headers that Celery or kombu defines are fields of their own and not written
 // from here. The slice of headers is a new one: a copy of m is not changed.
 func (m *Message) SetHeader(name string, value Raw) {
 	headers := make([]Header, 0, len(m.Headers)+1)
@@ -99,27 +100,6 @@ func (m *Message) SetHeader(name string, value Raw) {
 	m.Headers = append(headers, Header{Name: name, Value: value})
 }
 
-// CustomHeaders returns the headers that Celery and kombu do not define: those
-// that an application has added.
-func (m *Message) CustomHeaders() []Header {
-	var custom []Header
-	for _, h := range m.Headers {
-		if !celeryHeader(h.Name) {
-			custom = append(custom, h)
-		}
-	}
-	return custom
-}
-
 // celeryHeader reports whether Celery (as_task_v2) or kombu (compression,
 // redelivered) gives the header its meaning.
-func celeryHeader(name string) bool {
-	switch name {
-	case "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index",
-		"retries", "timelimit", "root_id", "parent_id", "argsrepr", "kwargsrepr",
-		"origin", "ignore_result", "replaced_task_nesting", "stamped_headers",
-		"stamps", "compression", "redelivered":
-		return true
-	}
-	return false
-}
+func celeryHeader(name string) bool { return new(fields).slot([]byte(name)) != nil }

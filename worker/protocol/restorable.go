@@ -17,6 +17,11 @@ func Restorable(raw []byte) error {
 	if err := e.read(raw, lim); err != nil {
 		return err
 	}
+	return e.restorable(raw)
+}
+
+// restorable is what there is to say of raw when it has been read.
+func (e *envelope) restorable(raw []byte) error {
 	if err := e.sound(); err != nil {
 		return err
 	}

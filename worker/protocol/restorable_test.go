@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -54,5 +56,22 @@ func TestRestorable(t *testing.T) {
 		if err := protocol.Restorable([]byte(tc.raw)); (err == nil) != tc.want {
 			t.Errorf("%s: %v, want restorable: %v", name, err, tc.want)
 		}
+		for _, lim := range []protocol.Limits{{}, {Depth: 900}, {Depth: 2}, {Elements: 3}} {
+			m, _ := protocol.Decode([]byte(tc.raw), lim)
+			sameAtOnce(t, []byte(tc.raw), lim, m)
+		}
+	}
+}
+
+// sameAtOnce makes sure that one walk finds out what two do; want is what Decode does.
+func sameAtOnce(t *testing.T, raw []byte, lim protocol.Limits, want *protocol.Message) {
+	t.Helper()
+	d := protocol.Decoder{Limits: lim}
+	m, restorable := d.DecodeRestorable(raw)
+	if err := protocol.Restorable(raw); restorable != (err == nil) {
+		t.Errorf("restorable in one walk: %v, alone: %v", restorable, err)
+	}
+	if diff := cmp.Diff(want, m); diff != "" {
+		t.Errorf("decoded in one walk (-alone +both):\n%s", diff)
 	}
 }

@@ -106,35 +106,44 @@ func accepted(names []string) []string {
 //
 // The message holds no part of raw, which the caller may reuse.
 func (d *Decoder) Decode(raw []byte) (*Message, error) {
+	var e envelope
+	return d.decode(&e, raw, d.Limits.withDefaults())
+}
+
+// DecodeRestorable does what [Decoder.Decode] and [Restorable] do, in one walk over a
+// message that is good. m is nil when it cannot be decoded.
+func (d *Decoder) DecodeRestorable(raw []byte) (m *Message, restorable bool) {
+	var e envelope
 	lim := d.Limits.withDefaults()
-	m, body, headers, err := d.open(raw, lim)
+	m, err := d.decode(&e, raw, lim)
+	if err != nil || lim.Depth > maxRestorableDepth {
+		return m, Restorable(raw) == nil
+	}
+	return m, e.restorable(raw) == nil
+}
+
+func (d *Decoder) decode(e *envelope, raw []byte, lim Limits) (*Message, error) {
+	m, body, err := d.open(e, raw, lim)
 	if err != nil {
 		return nil, err
 	}
-	var f fields
-	if err := f.readBody(m, body, lim, headers); err != nil {
+	if err := e.known.readBody(m, body, lim, e.headersKind); err != nil {
 		return nil, err
 	}
-	for _, h := range m.Headers {
-		if slot, _ := f.slot([]byte(h.Name)); slot != nil {
-			*slot = h.Value
-		}
-	}
-	if err := f.fill(m); err != nil {
+	if err := e.known.fill(m); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
 // open reads the envelope of a message and its body, as JSON.
-func (d *Decoder) open(raw []byte, lim Limits) (m *Message, body []byte, headers kind, err error) {
-	var e envelope
+func (d *Decoder) open(e *envelope, raw []byte, lim Limits) (m *Message, body []byte, err error) {
 	if err := e.read(raw, lim); err != nil {
-		return nil, nil, 0, err
+		return nil, nil, err
 	}
 	m = &Message{Headers: e.headers}
 	if err := e.check(m); err != nil {
-		return nil, nil, 0, err
+		return nil, nil, err
 	}
 	// Producers send the content type, never the name.
 	if !strings.Contains(m.ContentType, "/") {
@@ -142,10 +151,10 @@ func (d *Decoder) open(raw []byte, lim Limits) (m *Message, body []byte, headers
 	}
 	s, err := d.accepts(m.ContentType)
 	if err != nil {
-		return nil, nil, 0, err
+		return nil, nil, err
 	}
 	if body, err = e.unpack(m, lim); err == nil && s.unpack != nil {
 		body, err = s.unpack(body, lim)
 	}
-	return m, body, e.headersKind, err
+	return m, body, err
 }

@@ -60,11 +60,11 @@ func (b *Broker) claimAhead(ctx context.Context, max int) (ds []worker.Delivery,
 		}
 		slices.Reverse(raws) // the last one is the next
 	}
-	raws = b.good(within(raws[:min(max, len(raws))], aheadBytes))
+	good := b.good(within(raws[:min(max, len(raws))], aheadBytes))
 	// Of what was delivered before, the script tells how often.
-	fresh := raws
-	if i := slices.IndexFunc(raws, deliveredBefore); i >= 0 {
-		fresh = raws[:i]
+	fresh := good
+	if i := slices.IndexFunc(good, func(s seen) bool { return deliveredBefore(s.raw) }); i >= 0 {
+		fresh = good[:i]
 	}
 	if len(fresh) > 0 {
 		if ds, err = b.claimSeen(ctx, list, fresh, max); err != nil {
@@ -76,30 +76,42 @@ func (b *Broker) claimAhead(ctx context.Context, max int) (ds []worker.Delivery,
 		return ds, nil, nil
 	}
 	a.list = -1
-	for _, raw := range raws {
-		verdicts = append(verdicts, raw, "")
+	for _, s := range good {
+		verdicts = append(verdicts, s.raw, "")
 	}
 	return nil, verdicts, nil
 }
 
+// seen is a message that was looked at; msg is nil when it is no task.
+type seen struct {
+	raw []byte
+	msg *protocol.Message
+}
+
 // good returns the first messages as far as they are good.
-func (b *Broker) good(raws [][]byte) [][]byte {
-	for i, raw := range raws {
-		if len(raw) > b.cfg.MaxMessageSize || protocol.Restorable(raw) != nil {
-			return raws[:i]
+func (b *Broker) good(raws [][]byte) []seen {
+	good := make([]seen, 0, len(raws))
+	for _, raw := range raws {
+		if len(raw) > b.cfg.MaxMessageSize {
+			break
 		}
+		m, restorable := b.session.Decoder.DecodeRestorable(raw)
+		if !restorable {
+			break
+		}
+		good = append(good, seen{raw, m})
 	}
-	return raws
+	return good
 }
 
 // claimSeen claims messages of a list as long as they are still next there, and looks
 // at the max that follow, for the next claim.
-func (b *Broker) claimSeen(ctx context.Context, l list, raws [][]byte, max int) ([]worker.Delivery, error) {
+func (b *Broker) claimSeen(ctx context.Context, l list, messages []seen, max int) ([]worker.Delivery, error) {
 	keys := append([]any{b.keys.unacked, b.keys.index, b.keys.owner(b.owner), l.key}, b.before(b.ahead.list)...)
 	args := []any{b.epoch.Load(), b.claimPrefix(), b.number}
-	args = b.enter(args, l.queue, raws)
+	args = b.enter(args, l.queue, messages)
 	first := b.number
-	b.number += int64(len(raws)) // whatever comes back: a name is never given twice
+	b.number += int64(len(messages)) // whatever comes back: a name is never given twice
 	if !b.ahead.alone {
 		max = 0
 	}
@@ -109,17 +121,17 @@ func (b *Broker) claimSeen(ctx context.Context, l list, raws [][]byte, max int) 
 		b.claimFailed(err)
 		return nil, err
 	}
-	if len(counts) != 2 || counts[0] < 0 || counts[1] > 0 && counts[0]+counts[1] > len(raws) {
+	if len(counts) != 2 || counts[0] < 0 || counts[1] > 0 && counts[0]+counts[1] > len(messages) {
 		b.suspect = true
-		return nil, errors.Join(errNotUnderstood, fmt.Errorf("%v of %d messages", counts, len(raws)))
+		return nil, errors.Join(errNotUnderstood, fmt.Errorf("%v of %d messages", counts, len(messages)))
 	}
-	gone, n := counts[0], min(counts[1], len(raws))
+	gone, n := counts[0], min(counts[1], len(messages))
 	if n <= 0 {
 		return nil, nil
 	}
 	ds := make([]worker.Delivery, n)
 	for i := range ds {
-		ds[i] = worker.Delivery{Claim: b.claimName(first + int64(i)), Queue: l.queue, Raw: raws[gone+i]}
+		ds[i] = worker.Delivery{Claim: b.claimName(first + int64(i)), Queue: l.queue, Raw: messages[gone+i].raw, Message: messages[gone+i].msg}
 	}
 	b.choice.took(l.queue)
 	b.holds(ds)
@@ -196,16 +208,16 @@ func (b *Broker) before(i int) (keys []any) {
 }
 
 // enter appends to args how many bytes an entry of unacked has beside its message, and
-// then the entries of raws, in memory that the next claim uses again. The exchange is
+// then the entries of messages, in memory that the next claim uses again. The exchange is
 // always the anonymous one, so that they go back to where they came from.
-func (b *Broker) enter(args []any, queue string, raws [][]byte) []any {
+func (b *Broker) enter(args []any, queue string, messages []seen) []any {
 	b.entered = protocol.AppendEntry(b.entered[:0], protocol.Entry{RoutingKey: queue})
 	beside := len(b.entered)
 	args = append(args, beside)
 	b.entered = b.entered[:0]
-	for _, raw := range raws {
+	for _, m := range messages {
 		n := len(b.entered)
-		b.entered = protocol.AppendEntry(b.entered, protocol.Entry{Raw: raw, RoutingKey: queue})
+		b.entered = protocol.AppendEntry(b.entered, protocol.Entry{Raw: m.raw, RoutingKey: queue})
 		args = append(args, b.entered[n:])
 	}
 	return args
