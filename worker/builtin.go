@@ -125,7 +125,7 @@ func (t *Task) inner(d *definition, args protocol.Raw) *Task {
 		ID: t.ID, Name: d.name, RootID: t.RootID, ParentID: t.ParentID, CorrelationID: t.CorrelationID,
 		Queue: t.Queue, Retries: t.Retries, MaxRetries: t.MaxRetries, Redelivered: t.Redelivered,
 		TimeLimit: t.TimeLimit, SoftTimeLimit: t.SoftTimeLimit,
-		Message: &m, Logger: t.Logger, held: t.held, worker: t.worker, claim: t.claim,
+		Message: &m, Logger: t.Logger, worker: t.worker, request: t.request, claim: t.claim,
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,27 +14,33 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// execute sees one request through, from its start to what is stored of it.
-func (w *Worker) execute(life lifecycle, r *request) {
+// execute sees one request through, from its start to what is stored of it. It reports
+// whether the caller still has its place in the pool; see call.
+func (w *Worker) execute(life lifecycle, r *request) bool {
 	if !w.held.has(r) {
-		return // lost while it waited for a slot
+		return true // lost while it waited for a slot
 	}
 	if reason := w.withdrawn(r); reason != "" {
 		w.revokeRequest(life.store, r, reason)
-		return
+		return true
 	}
 	if !w.start(life, r) {
-		return
+		return true
 	}
 	r.limit(w)
 	r.log.Debug("task started")
 	w.totals.add(r.msg.Task)
 	w.eventStarted(r.msg)
-	began := w.now()
-	result, err, cause := w.call(life, r)
-	r.returned()
-	o := decideSafely(r.task, r.def.Definition, result, err, cause)
-	w.finish(life, r, o, w.now().Sub(began))
+	a, here := w.call(life, r)
+	if here {
+		w.conclude(life, r, a)
+	}
+	return here
+}
+
+// conclude does what the answer of the handler asks for.
+func (w *Worker) conclude(life lifecycle, r *request, a handled) {
+	w.finish(life, r, decideSafely(r.task, r.def.Definition, a.result, a.err, a.cause), a.runtime)
 }
 
 // withdrawn tells why a request must not run: "expired", "revoked" or "".
@@ -133,79 +138,6 @@ func (w *Worker) failUnrun(ctx context.Context, r *request, exc *protocol.Except
 	if w.settle(ctx, "end a task that did not run", r.task, s) == nil {
 		w.events.note(w.eventFailed(r.msg, exc, ""))
 	}
-}
-
-// call runs the handler within its time limits. The cause is that of the
-// handler's context at its end.
-func (w *Worker) call(life lifecycle, r *request) (result any, err, cause error) {
-	w.calls.begin()
-	defer w.calls.end()
-	ctx, cancel := r.begin(life.work)
-	defer cancel(nil)
-
-	type answer struct {
-		result any
-		err    error
-	}
-	done := make(chan answer, 1)
-	go func() {
-		a := answer{err: errGoexit}
-		defer func() {
-			if v := recover(); v != nil {
-				a = answer{err: &errPanic{value: v, stack: string(debug.Stack())}}
-			}
-			done <- a
-		}()
-		a.result, a.err = r.def.handler.Run(ctx, r.task)
-	}()
-
-	var soft, hard <-chan time.Time
-	if r.soft > 0 {
-		t := time.NewTimer(r.soft)
-		defer t.Stop()
-		soft = t.C
-	}
-	if r.hard > 0 {
-		t := time.NewTimer(r.hard)
-		defer t.Stop()
-		hard = t.C
-	}
-	for {
-		select {
-		case a := <-done:
-			return a.result, a.err, context.Cause(ctx)
-		case <-life.store.Done():
-			// The stop is over and the handler does not heed its context. The
-			// message stays claimed until the lease ends with the process:
-			// while this may still be at work nobody else must begin.
-			w.abandon(func() { <-done })
-			return nil, errAbandoned, ErrStopped
-		case <-soft:
-			r.log.Warn("soft time limit exceeded", "limit", r.soft)
-			cancel(ErrSoftTimeLimit)
-		case <-hard:
-			cancel(ErrTimeLimit)
-			r.log.Error("hard time limit exceeded", "limit", r.hard)
-			// Go cannot end a goroutine from outside. The slot is given up and
-			// the handler counted until it returns by itself.
-			w.abandon(func() { <-done })
-			return nil, &Exception{Type: "TimeLimitExceeded", Module: "billiard.exceptions",
-				Args: []any{r.hard.Seconds()}, Err: ErrTimeLimit}, ErrTimeLimit
-		case <-r.terminated:
-			cancel(ErrRevoked)
-			w.abandon(func() { <-done })
-			return nil, ErrRevoked, ErrRevoked
-		}
-	}
-}
-
-// abandon counts a handler that is no longer waited for until it returns.
-func (w *Worker) abandon(returned func()) {
-	w.aborted.Add(1)
-	go func() {
-		returned()
-		w.aborted.Add(-1)
-	}()
 }
 
 // finish carries out the decision.

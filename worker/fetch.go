@@ -209,7 +209,7 @@ func (w *Worker) open(store context.Context, rs []*request) []*request {
 			}
 			return true
 		}
-		w.fill(r, m)
+		w.fill(r, new(opened), m)
 		r.use(w.definition(m.Task), w)
 		return w.limits.hold(r)
 	})

@@ -5,16 +5,17 @@ import (
 	"log/slog"
 )
 
-// lazyLog is a handler whose attributes are written out when something is logged.
-// Those of slog do that at once, which is work for nothing with most tasks.
+// lazyLog is a handler whose attributes, those of a task, are written out when something
+// is logged. Those of slog do that at once, which is work for nothing with most tasks.
 type lazyLog struct {
-	base  slog.Handler
-	attrs []slog.Attr
+	base slog.Handler
+	task *Task
 }
 
-// lazily is log.With for attributes that are seldom needed.
-func lazily(log *slog.Logger, attrs ...slog.Attr) *slog.Logger {
-	return slog.New(&lazyLog{base: log.Handler(), attrs: attrs})
+// with is the handler that has the attributes.
+func (l *lazyLog) with() slog.Handler {
+	return l.base.WithAttrs([]slog.Attr{slog.String("task", l.task.Name), slog.String("task_id", l.task.ID),
+		slog.String("root_id", l.task.RootID), slog.String("correlation_id", l.task.CorrelationID)})
 }
 
 // Enabled implements [slog.Handler].
@@ -23,17 +24,10 @@ func (l *lazyLog) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 // Handle implements [slog.Handler].
-func (l *lazyLog) Handle(ctx context.Context, r slog.Record) error {
-	return l.base.WithAttrs(l.attrs).Handle(ctx, r)
-}
+func (l *lazyLog) Handle(ctx context.Context, r slog.Record) error { return l.with().Handle(ctx, r) }
 
 // WithAttrs implements [slog.Handler].
-func (l *lazyLog) WithAttrs(attrs []slog.Attr) slog.Handler {
-	both := make([]slog.Attr, 0, len(l.attrs)+len(attrs))
-	return &lazyLog{base: l.base, attrs: append(append(both, l.attrs...), attrs...)}
-}
+func (l *lazyLog) WithAttrs(attrs []slog.Attr) slog.Handler { return l.with().WithAttrs(attrs) }
 
 // WithGroup implements [slog.Handler].
-func (l *lazyLog) WithGroup(name string) slog.Handler {
-	return l.base.WithAttrs(l.attrs).WithGroup(name)
-}
+func (l *lazyLog) WithGroup(name string) slog.Handler { return l.with().WithGroup(name) }

@@ -22,8 +22,9 @@ func TestLazyLogIsAsWith(t *testing.T) {
 		right.WithGroup("in").With("c", 3).Info("two", "d", 4)
 	}
 	var lazy, usual bytes.Buffer
-	write(lazily(slog.New(slog.NewJSONHandler(&lazy, options)).With("base", true), slog.String("task", "t"), slog.String("task_id", "i")))
-	write(slog.New(slog.NewJSONHandler(&usual, options)).With("base", true).With("task", "t", "task_id", "i"))
+	base := slog.New(slog.NewJSONHandler(&lazy, options)).With("base", true)
+	write(slog.New(&lazyLog{base: base.Handler(), task: &Task{Name: "t", ID: "i", RootID: "r", CorrelationID: "c"}}))
+	write(slog.New(slog.NewJSONHandler(&usual, options)).With("base", true).With("task", "t", "task_id", "i", "root_id", "r", "correlation_id", "c"))
 	if lazy.String() != usual.String() {
 		t.Errorf("got\n%swant\n%s", lazy.String(), usual.String())
 	}

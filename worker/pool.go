@@ -16,13 +16,14 @@ type pool struct {
 	ending  int // requests that gave up their slots before their end
 	ready   []*request
 	closed  bool
-	idle    chan struct{} // closed when closed and nothing is active or ending
-	run     func(*request)
-	pace    pace // of slots
-	runs    pace // of handlers: without the storing of their ends
-	low     int  // changed hears of an end when there are no more than these
-	filling bool // more is claimed, until nothing is missing
-	plenty  bool // the last claim has found all that it asked for
+	idle    chan struct{}           // closed when closed and nothing is active or ending
+	run     func(*request) bool     // a request; whether its goroutine stays in the pool
+	resume  func(*request, handled) // the rest of one whose goroutine does not
+	pace    pace                    // of slots
+	runs    pace                    // of handlers: without the storing of their ends
+	low     int                     // changed hears of an end when there are no more than these
+	filling bool                    // more is claimed, until nothing is missing
+	plenty  bool                    // the last claim has found all that it asked for
 	// hesitates says that there is room for a few, and soon for more.
 	hesitates bool
 	most      int    // requests to begin in all; 0: no bound
@@ -66,7 +67,8 @@ func (p *pool) dispatch() {
 			p.parked = p.parked[:n-1]
 			continue
 		}
-		p.wg.Go(func() { p.work(r) })
+		p.wg.Add(1)
+		go func() { p.work(r, p.run(r)) }()
 	}
 }
 
@@ -94,16 +96,29 @@ func (p *pool) take() *request {
 	return r
 }
 
-// work runs a request, and then others until the pool is closed: a goroutine that has
-// run one has the stack for the next.
-func (p *pool) work(r *request) {
+// work goes on after r has been run, and runs others until the pool is closed: a
+// goroutine that has run one has the stack for the next. It leaves when another goroutine
+// has its place.
+func (p *pool) work(r *request, here bool) {
 	next := make(chan *request, 1)
-	for r != nil {
-		p.run(r)
+	for here {
 		if r = p.done(r, next); r == nil {
-			r = <-next
+			if r = <-next; r == nil {
+				p.wg.Done()
+				return
+			}
 		}
+		here = p.run(r)
 	}
+}
+
+// instead has a new goroutine take the place of the one that runs r, which may never
+// return.
+func (p *pool) instead(r *request, a handled) {
+	go func() {
+		p.resume(r, a)
+		p.work(r, true)
+	}()
 }
 
 // enough begins nothing more of what is in the pool.

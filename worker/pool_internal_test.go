@@ -18,10 +18,11 @@ func newGated(t *testing.T, slots int, rs ...*request) *gated {
 	for _, r := range rs {
 		g.ends[r] = make(chan struct{})
 	}
-	g.run = func(r *request) {
+	g.run = func(r *request) bool {
 		r.started = time.Now()
 		g.began <- r
 		<-g.ends[r]
+		return true
 	}
 	t.Cleanup(func() {
 		g.close()

@@ -35,19 +35,35 @@ type attempt struct {
 	mu         sync.Mutex
 	cancel     context.CancelCauseFunc // of the running handler
 	cause      error                   // ended before it ran
-	terminated chan struct{}           // closed by terminate
-	over       bool                    // the handler has returned, or is not waited for
+	terminated bool                    // it must not run, or not any more
+	running    bool                    // the handler is at work, and waited for
+	over       bool                    // it has returned, or is not waited for
 	started    time.Time               // of the run; zero before
+	since      time.Time               // likewise, by the clock of the worker
+}
+
+// fresh is all of a request that may run at once, in one piece.
+type fresh struct {
+	request request
+	opened
+}
+
+// opened is what a request needs to run.
+type opened struct {
+	attempt attempt
+	task    Task
+	log     lazyLog
+	logger  slog.Logger
 }
 
 func (w *Worker) newRequest(d Delivery, m *protocol.Message) *request {
-	r := &request{delivery: d}
-	w.fill(r, m)
-	return r
+	f := &fresh{request: request{delivery: d}}
+	w.fill(&f.request, &f.opened, m)
+	return &f.request
 }
 
 // fill completes a request with what its message says.
-func (w *Worker) fill(r *request, m *protocol.Message) {
+func (w *Worker) fill(r *request, o *opened, m *protocol.Message) {
 	d := r.delivery
 	root := m.RootID
 	if root == "" {
@@ -57,24 +73,16 @@ func (w *Worker) fill(r *request, m *protocol.Message) {
 	if correlation == "" {
 		correlation = m.ID
 	}
-	log := lazily(w.log, slog.String("task", m.Task), slog.String("task_id", m.ID), slog.String("root_id", root), slog.String("correlation_id", correlation))
-	a := &attempt{msg: m, log: log, terminated: make(chan struct{})}
-	a.task = &Task{
+	o.log = lazyLog{base: w.log.Handler(), task: &o.task}
+	o.logger = *slog.New(&o.log)
+	o.task = Task{
 		ID: m.ID, Name: m.Task, RootID: root, ParentID: m.ParentID, CorrelationID: correlation,
 		Queue: d.Queue, Retries: m.Retries, ETA: m.ETA, Expires: m.Expires, Redelivered: m.Redelivered,
-		Message: m, Logger: log,
-		worker: w, claim: d.Claim,
-		held: func(ctx context.Context) (bool, error) {
-			if a.acksEarly {
-				return true, nil
-			}
-			if !w.held.has(r) {
-				return false, nil
-			}
-			return w.broker.Held(ctx, d.Claim)
-		},
+		Message: m, Logger: &o.logger,
+		worker: w, request: r, claim: d.Claim,
 	}
-	w.held.open(r, a)
+	o.attempt.msg, o.attempt.log, o.attempt.task = m, &o.logger, &o.task
+	w.held.open(r, &o.attempt)
 }
 
 // use decides what the definition, the worker and the message say together.
@@ -122,19 +130,6 @@ func (w *Worker) expired(m *protocol.Message) bool {
 	return !m.Expires.IsZero() && w.now().After(m.Expires)
 }
 
-// begin returns the context that the handler runs in.
-func (a *attempt) begin(work context.Context) (context.Context, context.CancelCauseFunc) {
-	ctx, cancel := context.WithCancelCause(NewContext(work, a.task))
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.started = time.Now()
-	a.cancel = cancel
-	if a.cause != nil {
-		cancel(a.cause)
-	}
-	return ctx, cancel
-}
-
 // end ends the run of the handler, now or when it begins.
 func (a *attempt) end(cause error) {
 	a.mu.Lock()
@@ -143,27 +138,4 @@ func (a *attempt) end(cause error) {
 	if a.cancel != nil {
 		a.cancel(cause)
 	}
-}
-
-// returned notes that the handler is not waited for any more.
-func (a *attempt) returned() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.over = true
-}
-
-// terminate ends the run for good, now or when it begins; it reports whether there
-// was one to end.
-func (a *attempt) terminate() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.over {
-		return false
-	}
-	select {
-	case <-a.terminated:
-	default:
-		close(a.terminated)
-	}
-	return true
 }

@@ -227,7 +227,7 @@ func (w *Worker) syncRevoked(ctx context.Context) error {
 func (w *Worker) Revoke(ctx context.Context, r Revocation, terminate bool) (terminated []string, err error) {
 	w.revoked.add(r)
 	if terminate {
-		terminated = w.terminate(r)
+		terminated = w.terminateAll(r)
 	}
 	return terminated, revokeEverywhere(ctx, w.broker, &w.remote.clock, r, terminate)
 }
@@ -236,7 +236,7 @@ func (w *Worker) Revoke(ctx context.Context, r Revocation, terminate bool) (term
 func (w *Worker) revokeHere(ctx context.Context, r Revocation, terminate bool) (terminated []string) {
 	w.revoked.add(r)
 	if terminate {
-		terminated = w.terminate(r)
+		terminated = w.terminateAll(r)
 	}
 	if err := w.broker.Revoke(ctx, r); err != nil {
 		w.log.Error("what was revoked could not be stored: a worker that starts will not know", "error", err)
@@ -279,12 +279,12 @@ func revokeEverywhere(ctx context.Context, b Backend, c *clock, r Revocation, te
 	return nil
 }
 
-// terminate ends the tasks of r that run here.
-func (w *Worker) terminate(r Revocation) (ids []string) {
+// terminateAll ends the tasks of r that run here.
+func (w *Worker) terminateAll(r Revocation) (ids []string) {
 	match := newRevocations()
 	match.add(r)
 	for _, q := range w.pool.requests() {
-		if match.covers(q.msg) && q.terminate() {
+		if match.covers(q.msg) && w.terminate(q) {
 			ids = append(ids, q.msg.ID)
 		}
 	}

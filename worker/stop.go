@@ -62,6 +62,7 @@ func (w *Worker) stop(life lifecycle, end lifecycleEnds, began time.Time) {
 		w.broker.Reset() // what waits for an answer fails at once
 	}
 	end.store()
+	w.abandonAll()
 	<-returned
 	w.pool.wg.Wait()
 	end.work(nil)

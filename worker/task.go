@@ -38,9 +38,9 @@ type Task struct {
 	// Logger carries the task's name, id, root id and correlation id.
 	Logger *slog.Logger
 
-	held   func(context.Context) (bool, error)
-	worker *Worker // nil outside of one
-	claim  string
+	worker  *Worker  // nil outside of one
+	request *request // likewise
+	claim   string   // "" once it was acknowledged
 
 	mu       sync.Mutex
 	children []protocol.Raw  // result tuples of what the task has published
@@ -65,10 +65,13 @@ func (t *Task) Bind(args any) error {
 // the message is ours, [ErrLost] when it is not, and another error when the
 // broker could not be asked.
 func (t *Task) Held(ctx context.Context) error {
-	if t.held == nil {
+	if t.request == nil || t.request.acksEarly {
 		return nil
 	}
-	ok, err := t.held(ctx)
+	if !t.worker.held.has(t.request) {
+		return ErrLost
+	}
+	ok, err := t.worker.broker.Held(ctx, t.request.delivery.Claim)
 	if err != nil {
 		return err
 	}

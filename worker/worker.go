@@ -156,8 +156,13 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.log.Info("worker has begun as many tasks as it may", "tasks", w.cfg.MaxTasks)
 		w.recycle()
 	}
-	w.pool.run = func(r *request) {
-		w.execute(life, r)
+	w.pool.run = func(r *request) bool {
+		here := w.execute(life, r)
+		w.checkMemory()
+		return here
+	}
+	w.pool.resume = func(r *request, a handled) {
+		w.conclude(life, r, a)
 		w.checkMemory()
 	}
 
