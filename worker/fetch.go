@@ -108,7 +108,6 @@ func (w *Worker) accept(store context.Context, ds []Delivery) {
 				continue
 			}
 		}
-		d.Message = nil // of those that wait for their ETA only Raw is kept
 		def, known := w.tasks[m.Task]
 		if !known {
 			w.unknown(store, w.newRequest(d, m))
@@ -120,6 +119,7 @@ func (w *Worker) accept(store context.Context, ds []Delivery) {
 		}
 		if m.ETA.After(w.now()) && !withdrawn {
 			// Until it is due only the message is kept: there may be many.
+			d.Message = nil
 			r := &request{delivery: d}
 			w.held.add(r)
 			w.eta.add(r, m.ETA)

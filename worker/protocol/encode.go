@@ -179,7 +179,7 @@ func (w *writer) time(t time.Time) {
 		w.text("null")
 		return
 	}
-	w.str(FormatTime(t))
+	w.buf = append(appendTime(append(w.buf, '"'), t), '"')
 }
 
 func (w *writer) seconds(d time.Duration) {

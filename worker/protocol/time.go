@@ -11,11 +11,15 @@ var errTime = errors.New("not an ISO 8601 time")
 // UTC: 2026-11-23T20:28:41.188338+00:00, without a fraction when it is zero.
 // Nanoseconds are cut off.
 func FormatTime(t time.Time) string {
+	return string(appendTime(make([]byte, 0, 32), t))
+}
+
+func appendTime(dst []byte, t time.Time) []byte {
 	t = t.UTC().Truncate(time.Microsecond)
 	if t.Nanosecond() == 0 {
-		return t.Format("2006-01-02T15:04:05+00:00")
+		return t.AppendFormat(dst, "2006-01-02T15:04:05+00:00")
 	}
-	return t.Format("2006-01-02T15:04:05.000000+00:00")
+	return t.AppendFormat(dst, "2006-01-02T15:04:05.000000+00:00")
 }
 
 // ParseTime reads a time of ISO 8601 as dateutil.parser.isoparse, which Celery

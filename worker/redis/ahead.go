@@ -63,7 +63,7 @@ func (b *Broker) claimAhead(ctx context.Context, max int) (ds []worker.Delivery,
 	good := b.good(within(raws[:min(max, len(raws))], aheadBytes))
 	// Of what was delivered before, the script tells how often.
 	fresh := good
-	if i := slices.IndexFunc(good, func(s seen) bool { return deliveredBefore(s.raw) }); i >= 0 {
+	if i := slices.IndexFunc(good, func(s seen) bool { return deliveredBefore(s.raw, s.msg) }); i >= 0 {
 		fresh = good[:i]
 	}
 	if len(fresh) > 0 {

@@ -153,7 +153,7 @@ func (b *Broker) Start(ctx context.Context, d worker.Delivery, st worker.Start) 
 		if value, err = protocol.EncodeResult(st.Result); err != nil {
 			return started, fmt.Errorf("encode state %s: %w", st.Result.Status, err)
 		}
-		if !deliveredBefore(d.Raw) {
+		if !deliveredBefore(d.Raw, d.Message) {
 			return started, b.begin(ctx, starting{claim: d.Claim, key: b.keys.result(st.Result.TaskID), value: value})
 		}
 	}

@@ -174,8 +174,8 @@ func (b *Broker) settled(ctx context.Context, rows []chordRow, parts []canvas.Ch
 
 // simple reports whether settle.lua can do it, which most tasks need no more
 // than.
-func simple(s worker.Settlement) bool {
-	c := s.Changes
+func simple(s *worker.Settlement) bool {
+	c := &s.Changes
 	if s.Delivery.Claim == "" && (len(c.Publish) > 0 || s.DeadLetter != "") {
 		return false // no claim keeps it from happening twice
 	}

@@ -10,6 +10,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
 )
 
 // finishing is a delivery of which nothing is left but to store a result and to
@@ -37,13 +38,19 @@ const (
 
 // bare reports whether nothing follows a delivery but its result and its
 // acknowledgement. A message that was delivered before has crashes to forget.
-func bare(s worker.Settlement) bool {
+func bare(s *worker.Settlement) bool {
 	return len(s.Changes.Publish) == 0 && s.DeadLetter == "" && s.Requeue == worker.NoRequeue && s.Delivery.Claim != "" &&
-		!deliveredBefore(s.Delivery.Raw)
+		!deliveredBefore(s.Delivery.Raw, s.Delivery.Message)
 }
 
-// deliveredBefore reports whether a message may say that it was delivered before.
-func deliveredBefore(raw []byte) bool { return bytes.Contains(raw, []byte("redelivered")) }
+// deliveredBefore reports whether a message may say that it was delivered before; m is
+// nil when it was not read.
+func deliveredBefore(raw []byte, m *protocol.Message) bool {
+	if m != nil {
+		return m.Redelivered
+	}
+	return bytes.Contains(raw, []byte("redelivered"))
+}
 
 // finish ends a delivery in company. Where it follows another task, nobody may have
 // subscribed to its result yet.

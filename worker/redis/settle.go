@@ -21,7 +21,7 @@ type ending struct {
 	deadID               string
 }
 
-func (b *Broker) ending(s worker.Settlement) ending {
+func (b *Broker) ending(s *worker.Settlement) ending {
 	var e ending
 	d := s.Delivery
 	env, err := protocol.ParseEnvelope(d.Raw)
@@ -45,8 +45,8 @@ func (b *Broker) ending(s worker.Settlement) ending {
 
 // Settle implements [worker.Broker].
 func (b *Broker) Settle(ctx context.Context, s worker.Settlement) (worker.Settled, error) {
-	if simple(s) {
-		return worker.Settled{}, b.settleSimple(ctx, s)
+	if simple(&s) {
+		return worker.Settled{}, b.settleSimple(ctx, &s)
 	}
 	var o operations
 	if s.Result != nil { // first, as the script looks for it there
@@ -68,7 +68,7 @@ func (b *Broker) Settle(ctx context.Context, s worker.Settlement) (worker.Settle
 		}
 		o.add("end")
 	}
-	e, claim := b.ending(s), s.Delivery.Claim
+	e, claim := b.ending(&s), s.Delivery.Claim
 	env, _ := protocol.ParseEnvelope(s.Delivery.Raw)
 	token := claim
 	if token == "" { // acknowledged before: named by the message
@@ -99,7 +99,7 @@ func (b *Broker) Settle(ctx context.Context, s worker.Settlement) (worker.Settle
 }
 
 // settleSimple ends a delivery that nothing follows but a retry, or nothing.
-func (b *Broker) settleSimple(ctx context.Context, s worker.Settlement) error {
+func (b *Broker) settleSimple(ctx context.Context, s *worker.Settlement) error {
 	var result, publication []byte
 	var resultKey, publishList string
 	success := "0"

@@ -29,6 +29,8 @@ type company[T, R any] struct {
 	promoted bool // the first of those that wait is about to lead
 	away     int  // round trips that are under way
 	last     int  // calls in the one that began last
+
+	idle sync.Pool // members to be used again
 }
 
 // member is a call that waits for its turn, or for its answer.
@@ -48,7 +50,11 @@ type companion[R any] struct {
 // trip. A call whose ctx has ended may be on its way all the same, as any may whose
 // answer nobody waits for.
 func (q *company[T, R]) do(ctx context.Context, call T) (answer R, err error) {
-	m := &member[T, R]{call: call, done: make(chan companion[R], 1)}
+	m, ok := q.idle.Get().(*member[T, R])
+	if !ok {
+		m = &member[T, R]{done: make(chan companion[R], 1)}
+	}
+	m.call, m.led = call, false
 	q.mu.Lock()
 	q.waiting = append(q.waiting, m)
 	q.promote()
@@ -59,6 +65,8 @@ func (q *company[T, R]) do(ctx context.Context, call T) (answer R, err error) {
 			q.lead()
 			c = <-m.done // it was the first of those that it led
 		}
+		m.call = *new(T)
+		q.idle.Put(m) // nobody else has it any more
 		return c.answer, c.err
 	case <-ctx.Done():
 		q.leave(m)
