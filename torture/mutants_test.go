@@ -27,21 +27,21 @@ var mutants = []struct {
 	}, {
 		name: "acknowledged before the result is stored", row: "R32", fault: "every task done",
 		patches: []harness.Patch{{
-			File: "worker/redis/settle.go",
-			Old: `	if bare(s) {
-		return b.finish(`,
-			New: `	if err := b.do(ctx, func(c redigo.Conn) error {
-		if _, err := c.Do("ZREM", b.keys.index, s.Delivery.Claim); err != nil {
-			return err
+			File: "worker/redis/finish.go",
+			Old:  `	answers, err := b.together(ctx, b.scripts.finish, n, keys, args)`,
+			New: `	_ = b.do(ctx, func(c redigo.Conn) error {
+		for i := range fs {
+			_, err := c.Do("ZREM", b.keys.index, fs[i].claim)
+			if err != nil {
+				return err
+			}
+			if _, err = c.Do("HDEL", b.keys.unacked, fs[i].claim); err != nil {
+				return err
+			}
 		}
-		_, err := c.Do("HDEL", b.keys.unacked, s.Delivery.Claim)
-		return err
-	}); err != nil {
-		return err
-	}
-	s.Delivery.Claim = "" // as a message has that is acknowledged early
-	if false {
-		return b.finish(`,
+		return nil
+	})
+	answers, err := b.together(ctx, b.scripts.finish, n, keys, args)`,
 		}},
 	}, {
 		name: "texts are shown as they are", row: "S9", fault: "no secret anywhere",

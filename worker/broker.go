@@ -57,6 +57,12 @@ type Broker interface {
 	// with the next Step and the bodies of those chords.
 	Settle(ctx context.Context, s Settlement) (Settled, error)
 
+	// SettleAll ends deliveries as Settle does, in few round trips, where nothing is to be
+	// done for each but to store a result, if there is one, and to acknowledge the message,
+	// which was not delivered before. There is an error, or nil, for each; they may come
+	// from one fault.
+	SettleAll(ctx context.Context, ss []Settlement) []error
+
 	// Return gives messages back to the front of their queues, in the order
 	// of their claims, to be delivered again.
 	Return(ctx context.Context, ds []Delivery) error

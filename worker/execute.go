@@ -14,33 +14,32 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// execute sees one request through, from its start to what is stored of it. It reports
-// whether the caller still has its place in the pool; see call.
-func (w *Worker) execute(life lifecycle, r *request) bool {
+// execute sees one request through, from its start to what is stored of it.
+func (w *Worker) execute(life lifecycle, r *request) after {
 	if !w.held.has(r) {
-		return true // lost while it waited for a slot
+		return runEnded // lost while it waited for a slot
 	}
 	if reason := w.withdrawn(r); reason != "" {
 		w.revokeRequest(life.store, r, reason)
-		return true
+		return runEnded
 	}
 	if !w.start(life, r) {
-		return true
+		return runEnded
 	}
 	r.limit(w)
 	r.log.Debug("task started")
 	w.totals.add(r.msg.Task)
 	w.eventStarted(r.msg)
 	a, here := w.call(life, r)
-	if here {
-		w.conclude(life, r, a)
+	if !here {
+		return runReplaced
 	}
-	return here
+	return w.conclude(life, r, a)
 }
 
 // conclude does what the answer of the handler asks for.
-func (w *Worker) conclude(life lifecycle, r *request, a handled) {
-	w.finish(life, r, decideSafely(r.task, r.def.Definition, a.result, a.err, a.cause), a.runtime)
+func (w *Worker) conclude(life lifecycle, r *request, a handled) after {
+	return w.finish(life, r, decideSafely(r.task, r.def.Definition, a.result, a.err, a.cause), a.runtime)
 }
 
 // withdrawn tells why a request must not run: "expired", "revoked" or "".
@@ -141,10 +140,10 @@ func (w *Worker) failUnrun(ctx context.Context, r *request, exc *protocol.Except
 }
 
 // finish carries out the decision.
-func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Duration) {
+func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Duration) after {
 	early := r.delivery.Claim == ""
 	if !early && !o.abandoned && !w.held.remove(r) && o.state != protocol.StateSuccess {
-		return // another worker has the message, and the last word
+		return runEnded // another worker has the message, and the last word
 	}
 	log := r.log
 	if o.state != protocol.StateSuccess || log.Enabled(life.store, slog.LevelInfo) {
@@ -152,21 +151,21 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 	}
 	switch {
 	case o.abandoned:
-		return
+		return runEnded
 	case early && (o.giveBack || o.drop || o.requeue):
 		log.Warn("task did not end, and its message was acknowledged before it began: it is lost", "error", w.told(r, o.err))
-		return
+		return runEnded
 	case o.giveBack:
 		log.Info("task cut short by the stop, given back")
 		w.cutShort.add(r.delivery)
-		return
+		return runEnded
 	case o.drop:
 		// The handler says that the message is lost, and it is not.
 		log.Warn("task gave up its message, which is still ours: given back")
 		_ = w.persist(life.store, "give back a message", func(ctx context.Context) error {
 			return w.broker.Return(ctx, []Delivery{r.delivery})
 		})
-		return
+		return runEnded
 	}
 	s := Settlement{Delivery: r.delivery, DeadLetter: w.showText(r.msg, o.deadLetter), Tracked: r.tracked}
 	if o.requeue {
@@ -176,15 +175,20 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 	o = w.follow(ctx, r, &s, o)
 	w.rejectFailure(r, &s, o, early)
 	w.count(log, r, o, s)
-	w.pool.release(r)
-	ended := w.eventEnded(r.msg, o, runtime) // written now: what follows it may begin at once
-	switch err := w.settle(ctx, "settle a task", r.task, s); {
-	case errors.Is(err, ErrLost):
-		w.counts.lost.Add(1)
-		log.Warn("message was no longer ours when its task ended")
-	case err == nil:
-		w.events.note(ended)
+	e := end{r: r, settlement: s, event: w.eventEnded(r.msg, o, runtime)} // written now: what follows it may begin at once
+	if plain(r, &s) {
+		if w.pool.leave(r) {
+			w.ends.add(e)
+			return runEnding
+		}
+		if err, ok := w.ends.await(life.store, e); ok {
+			w.settled(e, err)
+			return runEnded
+		}
 	}
+	w.pool.release(r)
+	w.settled(e, w.settle(ctx, "settle a task", r.task, s))
+	return runEnded
 }
 
 // follow adds to a settlement the result and all that follows the outcome. What

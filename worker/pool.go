@@ -16,14 +16,15 @@ type pool struct {
 	ending  int // requests that gave up their slots before their end
 	ready   []*request
 	closed  bool
-	idle    chan struct{}           // closed when closed and nothing is active or ending
-	run     func(*request) bool     // a request; whether its goroutine stays in the pool
-	resume  func(*request, handled) // the rest of one whose goroutine does not
-	pace    pace                    // of slots
-	runs    pace                    // of handlers: without the storing of their ends
-	low     int                     // changed hears of an end when there are no more than these
-	filling bool                    // more is claimed, until nothing is missing
-	plenty  bool                    // the last claim has found all that it asked for
+	over    bool          // idle is closed
+	idle    chan struct{} // closed when closed and nothing is active or ending
+	run     func(*request) after
+	resume  func(*request, handled) after // the rest of a run whose goroutine was replaced
+	pace    pace                          // of slots
+	runs    pace                          // of handlers: without the storing of their ends
+	low     int                           // changed hears of an end when there are no more than these
+	filling bool                          // more is claimed, until nothing is missing
+	plenty  bool                          // the last claim has found all that it asked for
 	// hesitates says that there is room for a few, and soon for more.
 	hesitates bool
 	most      int    // requests to begin in all; 0: no bound
@@ -96,29 +97,34 @@ func (p *pool) take() *request {
 	return r
 }
 
+// after is what has become of a run when its function returns.
+type after int
+
+const (
+	runEnded    after = iota
+	runEnding         // the pool is told of its end later
+	runReplaced       // another goroutine sees it to its end, in the place of this one
+)
+
 // work goes on after r has been run, and runs others until the pool is closed: a
-// goroutine that has run one has the stack for the next. It leaves when another goroutine
-// has its place.
-func (p *pool) work(r *request, here bool) {
+// goroutine that has run one has the stack for the next.
+func (p *pool) work(r *request, is after) {
 	next := make(chan *request, 1)
-	for here {
-		if r = p.done(r, next); r == nil {
+	for is != runReplaced {
+		if r = p.done(r, is, next); r == nil {
 			if r = <-next; r == nil {
 				p.wg.Done()
 				return
 			}
 		}
-		here = p.run(r)
+		is = p.run(r)
 	}
 }
 
 // instead has a new goroutine take the place of the one that runs r, which may never
 // return.
 func (p *pool) instead(r *request, a handled) {
-	go func() {
-		p.resume(r, a)
-		p.work(r, true)
-	}()
+	go func() { p.work(r, p.resume(r, a)) }()
 }
 
 // enough begins nothing more of what is in the pool.
@@ -177,12 +183,49 @@ func (p *pool) release(r *request) {
 	p.dispatch()
 }
 
-// done ends a request and returns the one that takes its place. When there is none it
-// comes over parked, which is closed with the pool, or when enough others wait.
-func (p *pool) done(r *request, parked chan *request) (next *request) {
+// leave gives up the slot of a short run whose end the pool will hear of by ended.
+func (p *pool) leave(r *request) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, ok := p.active[r]; ok {
+	took := time.Since(r.began)
+	if _, ok := p.active[r]; !ok || took > shortRun || p.ending >= mostEnding || p.alone == r {
+		return false
+	}
+	p.runs.note(took)
+	p.pace.note(took)
+	delete(p.active, r)
+	p.ending++
+	return true
+}
+
+// ended ends n requests that had given up their slots.
+func (p *pool) ended(n int) {
+	if n == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ending -= n
+	p.dispatch() // one may have waited to run alone
+	p.afterEnd()
+}
+
+// afterEnd tells those who wait for ends; p.mu is held.
+func (p *pool) afterEnd() {
+	p.checkIdle()
+	if len(p.ready) == 0 && !p.hesitates || p.held() <= p.low {
+		p.signal()
+	}
+}
+
+// done ends a request, unless it only gave up its slot, and returns the one that takes
+// its place. When there is none it comes over parked, which is closed with the pool, or
+// when enough others wait.
+func (p *pool) done(r *request, is after, parked chan *request) (next *request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if is == runEnding { // nothing more
+	} else if _, ok := p.active[r]; ok {
 		if !r.started.IsZero() { // else there was no run
 			p.pace.note(time.Since(r.began))
 		}
@@ -199,16 +242,14 @@ func (p *pool) done(r *request, parked chan *request) (next *request) {
 		p.parked = append(p.parked, parked)
 	}
 	p.dispatch()
-	p.checkIdle()
-	if len(p.ready) == 0 && !p.hesitates || p.held() <= p.low {
-		p.signal()
-	}
+	p.afterEnd()
 	return next
 }
 
 // checkIdle ends the wait for the last request; p.mu is held.
 func (p *pool) checkIdle() {
-	if p.closed && len(p.active)+p.ending == 0 {
+	if p.closed && !p.over && len(p.active)+p.ending == 0 {
+		p.over = true
 		close(p.idle)
 	}
 }
@@ -288,9 +329,10 @@ func (p *pool) found(all bool) {
 	p.plenty = all
 }
 
-// brief is the number of runs that may be short ones, whose ends are being stored
-// perhaps; p.mu is held.
-func (p *pool) brief() (n int) {
+// brief is the number of runs that may be short ones, or whose ends are being stored;
+// p.mu is held.
+func (p *pool) brief() int {
+	n := p.ending
 	for r := range p.active {
 		if time.Since(r.began) < 4*shortRun {
 			n++

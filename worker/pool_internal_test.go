@@ -18,11 +18,11 @@ func newGated(t *testing.T, slots int, rs ...*request) *gated {
 	for _, r := range rs {
 		g.ends[r] = make(chan struct{})
 	}
-	g.run = func(r *request) bool {
+	g.run = func(r *request) after {
 		r.started = time.Now()
 		g.began <- r
 		<-g.ends[r]
-		return true
+		return runEnded
 	}
 	t.Cleanup(func() {
 		g.close()

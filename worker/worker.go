@@ -56,6 +56,7 @@ type Worker struct {
 	consuming consuming
 	foreign   foreign
 	state     atomic.Int32
+	ends      ends
 	aborted   atomic.Int64 // handlers that ran on after their hard time limit
 
 	counts counters
@@ -150,20 +151,21 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	ctx, w.recycle = context.WithCancel(ctx)
 	defer w.recycle()
-	life, end := newLifecycle(ctx)
-	defer end.lease()
+	life, until := newLifecycle(ctx)
+	defer until.lease()
 	w.pool.most, w.pool.used = w.cfg.MaxTasks, func() {
 		w.log.Info("worker has begun as many tasks as it may", "tasks", w.cfg.MaxTasks)
 		w.recycle()
 	}
-	w.pool.run = func(r *request) bool {
-		here := w.execute(life, r)
-		w.checkMemory()
-		return here
+	w.ends.wg = &w.pool.wg
+	w.ends.settle = func(batch []end) { w.settleEnds(life.store, batch) }
+	w.pool.run = func(r *request) after {
+		defer w.checkMemory()
+		return w.execute(life, r)
 	}
-	w.pool.resume = func(r *request, a handled) {
-		w.conclude(life, r, a)
-		w.checkMemory()
+	w.pool.resume = func(r *request, a handled) after {
+		defer w.checkMemory()
+		return w.conclude(life, r, a)
 	}
 
 	var g errgroup.Group
@@ -177,8 +179,8 @@ func (w *Worker) Run(ctx context.Context) error {
 		return w.serve(serving)
 	})
 	g.Go(func() error {
-		defer end.lease()
-		w.stop(life, end, w.consume(ctx, life, end))
+		defer until.lease()
+		w.stop(life, until, w.consume(ctx, life, until))
 		silence()
 		<-silent
 		return nil

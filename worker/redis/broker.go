@@ -53,7 +53,6 @@ type Broker struct {
 	entered    []byte // of the messages of a claim; memory that is used again
 
 	starts    company[starting, int]
-	finishes  company[finishing, int]
 	announcer *announcer
 
 	outMu sync.Mutex
@@ -100,7 +99,6 @@ func New(cfg Config) (*Broker, error) {
 	b.listener = newListener(b)
 	b.announcer = newAnnouncer()
 	b.starts.carry, b.starts.size = b.beginAll, func(s starting) int { return len(s.value) }
-	b.finishes.carry, b.finishes.size = b.finishAll, func(f finishing) int { return len(f.value) }
 	return b, nil
 }
 

@@ -19,14 +19,7 @@ type finishing struct {
 	claim, key string // key of the result; "" for none
 	value      []byte
 	kind       string // see finish.lua
-}
-
-// kind is what finish.lua has to know of a result.
-func kind(success string, tracked bool) string {
-	if tracked {
-		return success + "+"
-	}
-	return success
+	follows    bool   // another task
 }
 
 // Answers of finish.lua.
@@ -52,36 +45,106 @@ func deliveredBefore(raw []byte, m *protocol.Message) bool {
 	return bytes.Contains(raw, []byte("redelivered"))
 }
 
-// finish ends a delivery in company. Where it follows another task, nobody may have
-// subscribed to its result yet.
-func (b *Broker) finish(ctx context.Context, f finishing, follows bool) error {
-	answer, err := b.finishes.do(ctx, f)
-	if err != nil {
-		return fmt.Errorf("settle a delivery: %w", err)
+// finishing returns what finish.lua has to know of a settlement that is bare.
+func (b *Broker) finishing(s *worker.Settlement) (f finishing, err error) {
+	f = finishing{claim: s.Delivery.Claim, kind: "0"}
+	if s.Result == nil {
+		return f, nil
 	}
+	if f.value, err = protocol.EncodeResult(s.Result); err != nil {
+		return f, fmt.Errorf("encode state %s: %w", s.Result.Status, err)
+	}
+	f.key, f.follows = b.keys.result(s.Result.TaskID), s.Result.ParentID != ""
+	if s.Result.Status == protocol.StateSuccess {
+		f.kind = "1"
+	}
+	if s.Tracked {
+		f.kind += "+"
+	}
+	return f, nil
+}
+
+// finish ends a delivery.
+func (b *Broker) finish(ctx context.Context, s *worker.Settlement) error {
+	f, err := b.finishing(s)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, 1)
+	b.finishAll(ctx, []finishing{f}, errs)
+	return errs[0]
+}
+
+// SettleAll implements [worker.Broker].
+func (b *Broker) SettleAll(ctx context.Context, ss []worker.Settlement) []error {
+	errs := make([]error, len(ss))
+	fs := make([]finishing, len(ss))
+	begin, size := 0, 0
+	for i := range ss {
+		s := &ss[i]
+		switch {
+		case ctx.Err() != nil:
+			errs[i] = ctx.Err()
+		case !simple(s) || !bare(s):
+			_, errs[i] = b.Settle(ctx, *s)
+		default:
+			fs[i], errs[i] = b.finishing(s)
+		}
+		if size += len(fs[i].value); size > togetherBytes || i-begin == togetherMost-1 || i == len(ss)-1 {
+			b.finishAll(ctx, fs[begin:i+1], errs[begin:i+1])
+			begin, size = i+1, 0
+		}
+	}
+	return errs
+}
+
+// finishAll is one round trip, for those without an error so far.
+func (b *Broker) finishAll(ctx context.Context, fs []finishing, errs []error) {
+	n := 0
+	args := make([]any, 0, 4*len(fs)+3)
+	args = append(args, b.keys.unacked, b.keys.index)
+	for i := range fs {
+		if errs[i] == nil && fs[i].claim != "" {
+			args = append(args, b.orNone(fs[i].key))
+			n++
+		}
+	}
+	if n == 0 {
+		return
+	}
+	keys := len(args)
+	args = append(args, b.resultExpires())
+	for i := range fs {
+		if f := &fs[i]; errs[i] == nil && f.claim != "" {
+			args = append(args, f.claim, f.value, f.kind)
+		}
+	}
+	answers, err := b.together(ctx, b.scripts.finish, n, keys, args)
+	if err != nil {
+		err = fmt.Errorf("settle a delivery: %w", err)
+	}
+	for i := range fs {
+		if errs[i] != nil || fs[i].claim == "" {
+			continue
+		}
+		if errs[i] = err; err == nil {
+			errs[i] = b.finished(&fs[i], answers[0])
+			answers = answers[1:]
+		}
+	}
+}
+
+// finished notes what finish.lua has answered.
+func (b *Broker) finished(f *finishing, answer int) error {
 	b.forget(f.claim)
 	if answer == finishLost {
 		return worker.ErrLost
 	}
-	if answer == finishUnheard && follows {
+	// Where it follows another task, nobody may have subscribed to its result yet.
+	if answer == finishUnheard && f.follows {
 		b.announcer.add(unheard{key: f.key, value: f.value, since: time.Now()})
 	}
 	return nil
-}
-
-// finishAll is the round trip of those that finish together.
-func (b *Broker) finishAll(fs []finishing) ([]int, error) {
-	args := make([]any, 0, 4*len(fs)+3)
-	args = append(args, b.keys.unacked, b.keys.index)
-	for _, f := range fs {
-		args = append(args, b.orNone(f.key))
-	}
-	keys := len(args)
-	args = append(args, b.resultExpires())
-	for _, f := range fs {
-		args = append(args, f.claim, f.value, f.kind)
-	}
-	return b.together(b.scripts.finish, len(fs), keys, args)
 }
 
 // starting is a delivery that begins to run for the first time, and its STARTED.
@@ -115,12 +178,12 @@ func (b *Broker) beginAll(ss []starting) ([]int, error) {
 	for _, s := range ss {
 		args = append(args, s.claim, s.value)
 	}
-	return b.together(b.scripts.starts, len(ss), keys, args)
+	return b.together(context.Background(), b.scripts.starts, len(ss), keys, args) // which has its deadline
 }
 
 // together runs a script that has an answer for each of n.
-func (b *Broker) together(s *redigo.Script, n, keys int, args []any) ([]int, error) {
-	answers, err := redigo.Ints(b.script(context.Background(), s, keys, args...)) // which has its deadline
+func (b *Broker) together(ctx context.Context, s *redigo.Script, n, keys int, args []any) ([]int, error) {
+	answers, err := redigo.Ints(b.script(ctx, s, keys, args...))
 	if err == nil && len(answers) != n {
 		err = errors.Join(errNotUnderstood, fmt.Errorf("%d answers to %d", len(answers), n))
 	}

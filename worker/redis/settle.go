@@ -100,6 +100,9 @@ func (b *Broker) Settle(ctx context.Context, s worker.Settlement) (worker.Settle
 
 // settleSimple ends a delivery that nothing follows but a retry, or nothing.
 func (b *Broker) settleSimple(ctx context.Context, s *worker.Settlement) error {
+	if bare(s) {
+		return b.finish(ctx, s)
+	}
 	var result, publication []byte
 	var resultKey, publishList string
 	success := "0"
@@ -112,10 +115,6 @@ func (b *Broker) settleSimple(ctx context.Context, s *worker.Settlement) error {
 		if s.Result.Status == protocol.StateSuccess {
 			success = "1"
 		}
-	}
-	if bare(s) {
-		return b.finish(ctx, finishing{claim: s.Delivery.Claim, key: resultKey, value: result, kind: kind(success, s.Tracked)},
-			s.Result != nil && s.Result.ParentID != "")
 	}
 	for _, p := range s.Changes.Publish {
 		publication, publishList = p.Raw, b.listKey(p.Queue, p.Priority)

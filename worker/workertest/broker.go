@@ -118,6 +118,15 @@ func (b *Broker) waiting() bool {
 	return false
 }
 
+// SettleAll implements [worker.Broker].
+func (b *Broker) SettleAll(ctx context.Context, ss []worker.Settlement) []error {
+	errs := make([]error, len(ss))
+	for i, s := range ss {
+		_, errs[i] = b.Settle(ctx, s)
+	}
+	return errs
+}
+
 // Claim implements [worker.Broker].
 func (b *Broker) Claim(_ context.Context, max int) ([]worker.Delivery, error) {
 	b.mu.Lock()

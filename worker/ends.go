@@ -1,0 +1,150 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+)
+
+// end is a short run of which nothing is left but to tell the broker of its end.
+type end struct {
+	r          *request
+	settlement Settlement
+	event      *written   // nil: none
+	done       chan error // capacity 1: who waits for the answer; nil: nobody does
+}
+
+// ends tells the broker of many ends at a time, so that no goroutine waits for one. Those
+// that come while a round trip is under way wait for the next.
+type ends struct {
+	settle func([]end) // one round trip
+
+	mu      sync.Mutex
+	waiting []end
+	away    int // goroutines that make round trips
+	wg      *sync.WaitGroup
+}
+
+const (
+	// endsMost bounds one round trip: a script holds up everybody else.
+	endsMost = 64
+	// endsCrowd is how many wait when a second round trip begins while one is under way.
+	endsCrowd = 16
+)
+
+// add has the broker told of an end, soon.
+func (q *ends) add(e end) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = append(q.waiting, e)
+	if q.away == 0 || q.away == 1 && len(q.waiting) >= endsCrowd {
+		q.away++
+		q.wg.Add(1)
+		go q.run()
+	}
+}
+
+// await has the broker told of an end and waits for its answer; ok is false for one that
+// says nothing of the end, and when ctx ends before.
+func (q *ends) await(ctx context.Context, e end) (err error, ok bool) {
+	e.done = make(chan error, 1)
+	q.add(e)
+	select {
+	case err = <-e.done:
+		return err, err == nil || errors.Is(err, ErrLost)
+	case <-ctx.Done():
+		return ctx.Err(), false
+	}
+}
+
+// run makes round trips as long as somebody waits for one.
+func (q *ends) run() {
+	defer q.wg.Done()
+	var batch []end
+	for {
+		q.gather()
+		if batch = q.take(batch); len(batch) == 0 {
+			return
+		}
+		q.settle(batch)
+	}
+}
+
+// gather gives way to those that are about to come: of runs that began together many end
+// at the same time.
+func (q *ends) gather() {
+	for before := 0; ; {
+		q.mu.Lock()
+		n := len(q.waiting)
+		q.mu.Unlock()
+		if n == before || n >= endsCrowd {
+			return
+		}
+		before = n
+		runtime.Gosched()
+	}
+}
+
+// take returns those whose turn it is, in the memory of the last ones. With none the
+// goroutine is one less.
+func (q *ends) take(last []end) []end {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := min(len(q.waiting), endsMost)
+	if n == 0 {
+		q.away--
+		return nil
+	}
+	clear(last)
+	batch := append(last[:0], q.waiting[:n]...)
+	rest := copy(q.waiting, q.waiting[n:])
+	clear(q.waiting[rest:])
+	q.waiting = q.waiting[:rest]
+	return batch
+}
+
+// plain reports whether nothing follows a delivery but its result and its
+// acknowledgement. A message that was delivered before has crashes to forget.
+func plain(r *request, s *Settlement) bool {
+	c := &s.Changes
+	return s.Delivery.Claim != "" && !r.msg.Redelivered && s.DeadLetter == "" && s.Requeue == NoRequeue &&
+		len(c.Sizes)+len(c.Groups)+len(c.Joins)+len(c.Results)+len(c.Members)+len(c.Publish) == 0
+}
+
+// settleEnds tells the broker of ends. What it refuses is tried again, each by itself.
+func (w *Worker) settleEnds(ctx context.Context, batch []end) {
+	settlements := make([]Settlement, len(batch))
+	for i := range batch {
+		settlements[i] = batch[i].settlement
+	}
+	done := 0
+	for i, err := range w.broker.SettleAll(ctx, settlements) {
+		e := batch[i]
+		if e.done != nil {
+			e.done <- err
+			continue
+		}
+		if err != nil && !errors.Is(err, ErrLost) {
+			w.pool.wg.Go(func() {
+				w.settled(e, w.settle(e.r.after(ctx), "settle a task", e.r.task, e.settlement))
+				w.pool.ended(1)
+			})
+			continue
+		}
+		w.settled(e, err)
+		done++
+	}
+	w.pool.ended(done)
+}
+
+// settled notes what has become of a settlement.
+func (w *Worker) settled(e end, err error) {
+	switch {
+	case errors.Is(err, ErrLost):
+		w.counts.lost.Add(1)
+		e.r.log.Warn("message was no longer ours when its task ended")
+	case err == nil:
+		w.events.note(e.event)
+	}
+}
