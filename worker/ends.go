@@ -3,8 +3,8 @@ package worker
 import (
 	"context"
 	"errors"
-	"runtime"
 	"sync"
+	"time"
 )
 
 // end is a short run of which nothing is left but to tell the broker of its end.
@@ -18,11 +18,14 @@ type end struct {
 // ends tells the broker of many ends at a time, so that no goroutine waits for one. Those
 // that come while a round trip is under way wait for the next.
 type ends struct {
-	settle func([]end) // one round trip
+	settle  func([]end) // one round trip
+	expects func() bool // whether more runs are about to end
 
 	mu      sync.Mutex
 	waiting []end
-	away    int // goroutines that make round trips
+	away    int           // goroutines that make round trips
+	gathers bool          // one of them waits for what is expected
+	all     chan struct{} // capacity 1: nothing is expected any more
 	wg      *sync.WaitGroup
 }
 
@@ -31,6 +34,8 @@ const (
 	endsMost = 64
 	// endsCrowd is how many wait when a second round trip begins while one is under way.
 	endsCrowd = 16
+	// endsPatience is how long a round trip waits for runs that are about to end.
+	endsPatience = 100 * time.Microsecond
 )
 
 // add has the broker told of an end, soon.
@@ -42,6 +47,10 @@ func (q *ends) add(e end) {
 		q.away++
 		q.wg.Add(1)
 		go q.run()
+	}
+	if q.gathers && (len(q.waiting) >= endsCrowd || !q.expects()) {
+		q.gathers = false
+		q.all <- struct{}{}
 	}
 }
 
@@ -71,18 +80,28 @@ func (q *ends) run() {
 	}
 }
 
-// gather gives way to those that are about to come: of runs that began together many end
-// at the same time.
+// gather waits a moment for those that are about to come: of runs that began together
+// many end at the same time.
 func (q *ends) gather() {
-	for before := 0; ; {
+	q.mu.Lock()
+	n := len(q.waiting)
+	wait := n > 0 && n < endsCrowd && !q.gathers && q.expects()
+	q.gathers = q.gathers || wait
+	q.mu.Unlock()
+	if !wait {
+		return
+	}
+	patience := time.NewTimer(endsPatience)
+	defer patience.Stop()
+	select {
+	case <-q.all:
+	case <-patience.C:
 		q.mu.Lock()
-		n := len(q.waiting)
-		q.mu.Unlock()
-		if n == before || n >= endsCrowd {
-			return
+		defer q.mu.Unlock()
+		if !q.gathers {
+			<-q.all
 		}
-		before = n
-		runtime.Gosched()
+		q.gathers = false
 	}
 }
 

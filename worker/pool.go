@@ -341,6 +341,21 @@ func (p *pool) brief() int {
 	return n
 }
 
+// short reports whether runs are about to end.
+func (p *pool) short() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.runs.short() {
+		return false
+	}
+	for r := range p.active {
+		if time.Since(r.began) < shortRun {
+			return true
+		}
+	}
+	return false
+}
+
 // excess removes and returns what waits for a slot in vain: more than prefetch allows,
 // as the runs before it have turned out to be long.
 func (p *pool) excess(prefetch prefetch) []*request {

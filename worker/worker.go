@@ -157,7 +157,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.log.Info("worker has begun as many tasks as it may", "tasks", w.cfg.MaxTasks)
 		w.recycle()
 	}
-	w.ends.wg = &w.pool.wg
+	w.ends.wg, w.ends.expects, w.ends.all = &w.pool.wg, w.pool.short, make(chan struct{}, 1)
 	w.ends.settle = func(batch []end) { w.settleEnds(life.store, batch) }
 	w.pool.run = func(r *request) after {
 		defer w.checkMemory()
