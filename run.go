@@ -17,6 +17,7 @@ import (
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/gcfloor"
 )
 
 // runCmd is the worker.
@@ -47,6 +48,10 @@ are seconds such as 90 or 1.5, or have a unit such as 90s, 5m or 2h.
 ` + config.Help()
 }
 
+// heapFloor is the size of the heap, in bytes, at which garbage is collected at the
+// earliest.
+const heapFloor = 8 << 20
+
 // Run reads the configuration, builds the parts and runs them.
 func (runCmd) Run(ctx context.Context, t terminal) error {
 	cfg, err := awaitConfig(ctx, t)
@@ -65,6 +70,7 @@ func (runCmd) Run(ctx context.Context, t terminal) error {
 		return &usageError{err: err} // parts check values, they do not connect
 	}
 	defer p.close()
+	defer gcfloor.Keep(heapFloor)()
 	listener, err := listen(ctx, cfg.Service.HealthAddr)
 	if err != nil {
 		return err

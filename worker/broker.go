@@ -38,6 +38,12 @@ type Broker interface {
 	// message at all was moved to the dead letters by the same step.
 	Claim(ctx context.Context, max int) ([]Delivery, error)
 
+	// ClaimAfter is a Claim in the round trip of the next SettleAll: of as many messages
+	// as that ends, up to ends, and of max more. It calls ready when SettleAll may be
+	// called. asked is how many it asked for; when that is 0, after a millisecond at most,
+	// nothing was claimed, and nothing is known of the queues.
+	ClaimAfter(ctx context.Context, max, ends int, ready func()) (ds []Delivery, asked int, err error)
+
 	// Start says that d begins to run: it stores the result in state STARTED
 	// unless that is nil, and for a message that was delivered before it finds
 	// out what became of the earlier runs. The error is ErrLost when the claim is

@@ -25,6 +25,7 @@ type ends struct {
 	waiting []end
 	away    int           // goroutines that make round trips
 	gathers bool          // one of them waits for what is expected
+	halted  bool          // for a claim that is to go along
 	all     chan struct{} // capacity 1: nothing is expected any more
 	wg      *sync.WaitGroup
 }
@@ -35,7 +36,7 @@ const (
 	// endsCrowd is how many wait when a second round trip begins while one is under way.
 	endsCrowd = 16
 	// endsPatience is how long a round trip waits for runs that are about to end.
-	endsPatience = 100 * time.Microsecond
+	endsPatience = 500 * time.Microsecond
 )
 
 // add has the broker told of an end, soon.
@@ -48,10 +49,35 @@ func (q *ends) add(e end) {
 		q.wg.Add(1)
 		go q.run()
 	}
-	if q.gathers && (len(q.waiting) >= endsCrowd || !q.expects()) {
+	q.check()
+}
+
+// check ends the wait of gather when nothing is expected any more; q.mu is held.
+func (q *ends) check() {
+	if q.gathers && (len(q.waiting) >= endsCrowd || !q.missing()) {
 		q.gathers = false
 		q.all <- struct{}{}
 	}
+}
+
+// missing reports whether something is expected; q.mu is held.
+func (q *ends) missing() bool { return q.halted || q.expects() }
+
+// halt has round trips wait for a claim that is to go along. It returns how many wait
+// already.
+func (q *ends) halt(more int) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.halted = more+len(q.waiting) > 0
+	return len(q.waiting)
+}
+
+// proceed has round trips wait no longer for a claim.
+func (q *ends) proceed() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.halted = false
+	q.check()
 }
 
 // await has the broker told of an end and waits for its answer; ok is false for one that
@@ -85,7 +111,7 @@ func (q *ends) run() {
 func (q *ends) gather() {
 	q.mu.Lock()
 	n := len(q.waiting)
-	wait := n > 0 && n < endsCrowd && !q.gathers && q.expects()
+	wait := n > 0 && n < endsCrowd && !q.gathers && q.missing()
 	q.gathers = q.gathers || wait
 	q.mu.Unlock()
 	if !wait {

@@ -26,22 +26,10 @@ func (w *Worker) fetch(ctx, store context.Context) {
 			known = true
 			w.mingle(store)
 		}
-		room, patience := w.room()
-		if room == 0 {
-			w.consuming.full(w.now())
-			select {
-			case <-ctx.Done():
-			case <-w.pool.changed:
-			case <-time.After(patience): // an ETA task may have been lost or run
-			}
-			w.relieve(store)
+		ds, asked, err := w.claim(ctx, store)
+		if asked == 0 && err == nil {
 			continue
 		}
-		// A claim that has begun is never cancelled: the messages would be ours
-		// without our knowing. It has a deadline of its own.
-		n := min(room, maxClaim)
-		ds, err := w.broker.Claim(store, n)
-		w.pool.found(len(ds) == n)
 		if err == nil && len(ds) == 0 {
 			w.consuming.looked(w.now())
 			w.foreign.empty()
@@ -62,6 +50,42 @@ func (w *Worker) fetch(ctx, store context.Context) {
 	}
 }
 
+// claim takes as many messages as there is room for; asked is how many those are. Without
+// room it waits until there may be some.
+func (w *Worker) claim(ctx, store context.Context) (ds []Delivery, asked int, err error) {
+	// A claim that has begun is never cancelled: the messages would be ours
+	// without our knowing. It has a deadline of its own.
+	room, patience := w.room()
+	if room > 0 {
+		asked = min(room, maxClaim)
+		ds, err = w.broker.Claim(store, asked)
+		w.pool.found(len(ds) == asked)
+		return ds, asked, err
+	}
+	w.consuming.full(w.now())
+	if free, ends := w.turnover(); ends > 0 {
+		ds, asked, err = w.broker.ClaimAfter(store, free, ends, w.ends.proceed)
+		w.ends.proceed()
+		switch {
+		case asked > 0:
+			w.pool.found(len(ds) == asked)
+			if len(ds) == 0 && err == nil {
+				asked = 0 // the next Claim looks further
+			}
+			return ds, asked, err
+		case err != nil || patience <= shortRun:
+			return nil, 0, err
+		}
+	}
+	select {
+	case <-ctx.Done():
+	case <-w.pool.changed:
+	case <-time.After(patience): // an ETA task may have been lost or run
+	}
+	w.relieve(store)
+	return nil, 0, nil
+}
+
 // refused notes a fault of the broker and waits a little.
 func (w *Worker) refused(ctx context.Context, pause *retryPause, err error) {
 	w.consuming.refused(err)
@@ -78,6 +102,19 @@ func (w *Worker) room() (n int, patience time.Duration) {
 		return 0, inVain
 	}
 	return w.pool.room(w.cfg.prefetch, w.limits.len())
+}
+
+// turnover is how much may be claimed now, and how much more when runs have ended that
+// are about to; then round trips for these wait for [ends.proceed].
+func (w *Worker) turnover() (free, ends int) {
+	if w.blocked() {
+		return 0, 0
+	}
+	free, ends = w.pool.turnover(w.cfg.prefetch, w.limits.len())
+	if ends += w.ends.halt(ends); ends == 0 {
+		w.ends.proceed()
+	}
+	return min(free, maxClaim), min(ends, maxClaim)
 }
 
 // hasRoom reports whether something may be claimed now.

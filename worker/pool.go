@@ -310,6 +310,18 @@ func (p *pool) room(prefetch prefetch, limited int) (n int, patience time.Durati
 	return free, 0
 }
 
+// turnover is how many requests the pool takes now, and how many runs are about to end,
+// where each slot takes one of a backlog.
+func (p *pool) turnover(prefetch prefetch, limited int) (free, ends int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	most, _ := p.limits(prefetch)
+	if most != p.slots || !p.plenty || !p.runs.short() {
+		return 0, 0
+	}
+	return p.free(most, limited), p.brief() - p.ending
+}
+
 // free is how many of most are missing; p.mu is held. What a rate limit holds back shall
 // not keep other tasks from running; there is a second window for it.
 func (p *pool) free(most, limited int) int { return max(0, most-p.held()-max(0, limited-most)) }

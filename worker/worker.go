@@ -159,14 +159,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	w.ends.wg, w.ends.expects, w.ends.all = &w.pool.wg, w.pool.short, make(chan struct{}, 1)
 	w.ends.settle = func(batch []end) { w.settleEnds(life.store, batch) }
-	w.pool.run = func(r *request) after {
-		defer w.checkMemory()
-		return w.execute(life, r)
-	}
-	w.pool.resume = func(r *request, a handled) after {
-		defer w.checkMemory()
-		return w.conclude(life, r, a)
-	}
+	w.pool.run = func(r *request) after { return w.execute(life, r) }
+	w.pool.resume = func(r *request, a handled) after { return w.conclude(life, r, a) }
 
 	var g errgroup.Group
 	g.Go(func() error { return w.broker.Run(life.lease) })

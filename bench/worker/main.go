@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/gcfloor"
 	"github.com/evently/workers/worker/redis"
 )
 
@@ -75,6 +76,7 @@ func run() error {
 			_ = pprof.Lookup("allocs").WriteTo(f, 0)
 		}()
 	}
+	defer gcfloor.Keep(8 << 20)() // as evently-workers does
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))

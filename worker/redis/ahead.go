@@ -32,6 +32,7 @@ type ahead struct {
 	list  int // number of the list; -1: none
 	size  int // bytes of a large message there, as far as known
 	raws  [][]byte
+	seen  []seen    // raws as far as they are good; nil: not looked at yet
 	at    time.Time // when they were read
 	more  bool      // there may be more behind them
 	alone bool      // nobody has taken messages of the last look before us
@@ -47,8 +48,8 @@ func (b *Broker) claimAhead(ctx context.Context, max int) (ds []worker.Delivery,
 	}
 	list := b.lists[a.list]
 	max = min(max, aheadBytes/a.size+1)
-	raws := a.raws
-	a.raws = nil
+	raws, good := a.raws, a.seen
+	a.raws, a.seen = nil, nil
 	if len(raws) == 0 || len(raws) < max && a.more || time.Since(a.at) > aheadLife {
 		err := b.do(ctx, func(c redigo.Conn) (err error) {
 			raws, err = redigo.ByteSlices(redigo.DoContext(c, ctx, "LRANGE", list.key, -max, -1))
@@ -59,14 +60,13 @@ func (b *Broker) claimAhead(ctx context.Context, max int) (ds []worker.Delivery,
 			return nil, nil, fmt.Errorf("look at messages: %w", err)
 		}
 		slices.Reverse(raws) // the last one is the next
+		good = nil
 	}
-	good := b.good(within(raws[:min(max, len(raws))], aheadBytes))
-	// Of what was delivered before, the script tells how often.
-	fresh := good
-	if i := slices.IndexFunc(good, func(s seen) bool { return deliveredBefore(s.raw, s.msg) }); i >= 0 {
-		fresh = good[:i]
+	if good == nil {
+		good = b.good(within(raws[:min(max, len(raws))], aheadBytes))
 	}
-	if len(fresh) > 0 {
+	good = good[:min(max, len(good))]
+	if fresh := freshOnes(good); len(fresh) > 0 {
 		if ds, err = b.claimSeen(ctx, list, fresh, max); err != nil {
 			a.list = -1
 			return nil, nil, fmt.Errorf("claim messages: %w", err)
@@ -88,6 +88,15 @@ type seen struct {
 	msg *protocol.Message
 }
 
+// freshOnes returns the first messages as far as they were not delivered before. Of
+// others claim.lua tells how often.
+func freshOnes(messages []seen) []seen {
+	if i := slices.IndexFunc(messages, func(s seen) bool { return deliveredBefore(s.raw, s.msg) }); i >= 0 {
+		return messages[:i]
+	}
+	return messages
+}
+
 // good returns the first messages as far as they are good.
 func (b *Broker) good(raws [][]byte) []seen {
 	good := make([]seen, 0, len(raws))
@@ -107,15 +116,38 @@ func (b *Broker) good(raws [][]byte) []seen {
 // claimSeen claims messages of a list as long as they are still next there, and looks
 // at the max that follow, for the next claim.
 func (b *Broker) claimSeen(ctx context.Context, l list, messages []seen, max int) ([]worker.Delivery, error) {
-	keys := append([]any{b.keys.unacked, b.keys.index, b.keys.owner(b.owner), l.key}, b.before(b.ahead.list)...)
-	args := []any{b.epoch.Load(), b.claimPrefix(), b.number}
-	args = b.enter(args, l.queue, messages)
+	c := b.seenCall(l, messages, max)
+	reply, next, err := b.scriptAndLook(ctx, b.scripts.claimSeen, c)
+	return b.seenClaimed(l, messages, c.look, reply, next, err)
+}
+
+// seenCall is a call of claimseen.lua, and the look that follows it.
+type seenCall struct {
+	keys, args []any // the last of args are entries
+	entries    int
+	list       string
+	look       int // how many of those that are next then
+}
+
+func (b *Broker) seenCall(l list, messages []seen, look int) seenCall {
+	c := seenCall{entries: len(messages), list: l.key, look: look}
+	c.keys = append([]any{b.keys.unacked, b.keys.index, b.keys.owner(b.owner), l.key}, b.before(b.ahead.list)...)
+	c.args = b.enter([]any{b.epoch.Load(), b.claimPrefix(), b.number}, l.queue, messages)
+	if !b.ahead.alone {
+		c.look = 0
+	}
+	return c
+}
+
+// first is what the script takes of the call for the first n messages.
+func (c *seenCall) first(n int) []any {
+	return slices.Concat([]any{len(c.keys)}, c.keys, c.args[:len(c.args)-c.entries+n])
+}
+
+// seenClaimed takes the answer to a seenCall for messages in.
+func (b *Broker) seenClaimed(l list, messages []seen, look int, reply any, next [][]byte, err error) ([]worker.Delivery, error) {
 	first := b.number
 	b.number += int64(len(messages)) // whatever comes back: a name is never given twice
-	if !b.ahead.alone {
-		max = 0
-	}
-	reply, next, err := b.scriptAndLook(ctx, b.scripts.claimSeen, len(keys), append(keys, args...), l.key, max)
 	counts, err := redigo.Ints(reply, err)
 	if err != nil {
 		b.claimFailed(err)
@@ -135,9 +167,9 @@ func (b *Broker) claimSeen(ctx context.Context, l list, messages []seen, max int
 	}
 	b.choice.took(l.queue)
 	b.holds(ds)
-	b.ahead.more = len(next) == max
-	b.ahead.size, b.ahead.raws, b.ahead.at, b.ahead.alone = largest(ds), within(next, aheadBytes), time.Now(), gone == 0
-	if max > 0 && len(next) == 0 {
+	b.ahead.more = len(next) == look
+	b.ahead.size, b.ahead.raws, b.ahead.seen, b.ahead.at, b.ahead.alone = largest(ds), within(next, aheadBytes), nil, time.Now(), gone == 0
+	if next != nil && len(next) == 0 {
 		b.ahead.list = -1 // the backlog is over
 	}
 	return ds, nil
@@ -162,15 +194,16 @@ func within(raws [][]byte, bytes int) [][]byte {
 	return raws
 }
 
-// scriptAndLook runs a script and then looks at the max messages that are next in a
-// list, in one round trip. What it cannot see is no fault.
-func (b *Broker) scriptAndLook(ctx context.Context, s *redigo.Script, keys int, args []any, list string, max int) (reply any, next [][]byte, err error) {
-	if max == 0 {
-		reply, err = b.script(ctx, s, keys, args...)
-		return reply, nil, err
-	}
+// scriptAndLook makes a call and looks at the messages that are next then, in one round
+// trip. What it cannot see is no fault; next is nil then.
+func (b *Broker) scriptAndLook(ctx context.Context, s *redigo.Script, call seenCall) (reply any, next [][]byte, err error) {
+	args := call.first(call.entries)
 	err = b.do(ctx, func(c redigo.Conn) (err error) {
-		if err := errors.Join(s.SendHash(c, append([]any{keys}, args...)...), c.Send("LRANGE", list, -max, -1), c.Flush()); err != nil {
+		if call.look == 0 {
+			reply, err = s.Do(c, args...)
+			return err
+		}
+		if err := errors.Join(s.SendHash(c, args...), c.Send("LRANGE", call.list, -call.look, -1), c.Flush()); err != nil {
 			return err
 		}
 		reply, err = c.Receive()
@@ -179,7 +212,7 @@ func (b *Broker) scriptAndLook(ctx context.Context, s *redigo.Script, keys int, 
 		}
 		seen, blind := redigo.ByteSlices(c.Receive())
 		if hasCode(err, "NOSCRIPT") {
-			reply, err = s.Do(c, append([]any{keys}, args...)...)
+			reply, err = s.Do(c, args...)
 		} else if blind == nil {
 			next = seen
 		}

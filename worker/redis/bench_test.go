@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,7 +11,6 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 	"github.com/google/uuid"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/protocol"
@@ -157,11 +157,7 @@ func settleBatches(b *testing.B, batch int) {
 			ready = settlements(b, s, broker)
 			s.start()
 		}
-		var g errgroup.Group
-		for _, end := range ready[:batch] {
-			g.Go(func() error { return settled(broker.Settle(b.Context(), end)) })
-		}
-		if err := g.Wait(); err != nil {
+		if err := errors.Join(broker.SettleAll(b.Context(), ready[:batch])...); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -53,6 +53,7 @@ type Broker struct {
 	entered    []byte // of the messages of a claim; memory that is used again
 
 	starts    company[starting, int]
+	rides     rides // claims that go along with deliveries that end
 	announcer *announcer
 
 	outMu sync.Mutex

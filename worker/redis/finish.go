@@ -119,7 +119,14 @@ func (b *Broker) finishAll(ctx context.Context, fs []finishing, errs []error) {
 			args = append(args, f.claim, f.value, f.kind)
 		}
 	}
-	answers, err := b.together(ctx, b.scripts.finish, n, keys, args)
+	var ended any
+	var err error
+	if r := b.rides.take(n); r != nil {
+		ended, err = b.finishWith(ctx, r, keys, args)
+	} else {
+		ended, err = b.script(ctx, b.scripts.finish, keys, args...)
+	}
+	answers, err := answersTo(n, ended, err)
 	if err != nil {
 		err = fmt.Errorf("settle a delivery: %w", err)
 	}
@@ -178,12 +185,13 @@ func (b *Broker) beginAll(ss []starting) ([]int, error) {
 	for _, s := range ss {
 		args = append(args, s.claim, s.value)
 	}
-	return b.together(context.Background(), b.scripts.starts, len(ss), keys, args) // which has its deadline
+	held, err := b.script(context.Background(), b.scripts.starts, keys, args...) // which has its deadline
+	return answersTo(len(ss), held, err)
 }
 
-// together runs a script that has an answer for each of n.
-func (b *Broker) together(ctx context.Context, s *redigo.Script, n, keys int, args []any) ([]int, error) {
-	answers, err := redigo.Ints(b.script(ctx, s, keys, args...))
+// answersTo reads the reply of a script that has an answer for each of n.
+func answersTo(n int, reply any, err error) ([]int, error) {
+	answers, err := redigo.Ints(reply, err)
 	if err == nil && len(answers) != n {
 		err = errors.Join(errNotUnderstood, fmt.Errorf("%d answers to %d", len(answers), n))
 	}

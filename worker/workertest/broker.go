@@ -118,6 +118,11 @@ func (b *Broker) waiting() bool {
 	return false
 }
 
+// ClaimAfter implements [worker.Broker].
+func (b *Broker) ClaimAfter(context.Context, int, int, func()) ([]worker.Delivery, int, error) {
+	return nil, 0, nil
+}
+
 // SettleAll implements [worker.Broker].
 func (b *Broker) SettleAll(ctx context.Context, ss []worker.Settlement) []error {
 	errs := make([]error, len(ss))

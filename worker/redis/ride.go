@@ -1,0 +1,153 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/evently/workers/worker"
+)
+
+// rideWait is how long a claim waits for deliveries that end: a round trip takes as long.
+const rideWait = time.Millisecond
+
+// ride is a claim that goes along with the round trip in which deliveries end, and takes
+// as many messages as these were.
+type ride struct {
+	call      seenCall
+	max, ends int
+
+	n     int // messages that were asked for
+	reply any
+	next  [][]byte
+	err   error
+	done  chan struct{} // closed when all of that is known
+}
+
+// rides holds the claim that waits for a round trip.
+type rides struct {
+	mu      sync.Mutex
+	waiting *ride
+}
+
+func (q *rides) offer(r *ride) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = r
+}
+
+// take returns the claim that waits, if there is one, for a round trip in which so many
+// deliveries end.
+func (q *rides) take(ends int) *ride {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	r := q.waiting
+	if r != nil {
+		r.n = min(r.max+min(ends, r.ends), r.call.entries)
+		q.waiting = nil
+	}
+	return r
+}
+
+// withdraw reports whether r was still waiting.
+func (q *rides) withdraw(r *ride) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	waits := q.waiting == r
+	if waits {
+		q.waiting = nil
+	}
+	return waits
+}
+
+// ClaimAfter implements [worker.Broker]. It claims what came along with the claim before.
+func (b *Broker) ClaimAfter(ctx context.Context, max, ends int, ready func()) (ds []worker.Delivery, asked int, err error) {
+	b.claiming.Lock()
+	defer b.claiming.Unlock()
+	a := &b.ahead
+	if !b.registered || b.suspect || a.list < 0 || len(a.raws) == 0 || time.Since(a.at) > aheadLife {
+		return nil, 0, nil
+	}
+	if a.seen == nil {
+		a.seen = b.good(a.raws)
+	}
+	list, fresh := b.lists[a.list], freshOnes(a.seen[:min(max+ends, len(a.seen))])
+	if len(fresh) == 0 {
+		return nil, 0, nil
+	}
+	r := &ride{call: b.seenCall(list, fresh, max+ends), max: max, ends: ends, done: make(chan struct{})}
+	b.rides.offer(r)
+	ready()
+	patience := time.NewTimer(rideWait)
+	defer patience.Stop()
+	select {
+	case <-r.done:
+	case <-patience.C:
+		if b.rides.withdraw(r) {
+			return nil, 0, nil
+		}
+		<-r.done
+	case <-ctx.Done():
+		if b.rides.withdraw(r) {
+			return nil, 0, ctx.Err()
+		}
+		<-r.done
+	}
+	a.raws, a.seen = nil, nil
+	if ds, err = b.seenClaimed(list, fresh[:r.n], r.call.look, r.reply, r.next, r.err); err != nil {
+		err = fmt.Errorf("claim messages: %w", err)
+	}
+	if len(ds) == 0 {
+		a.list = -1
+	}
+	return ds, r.n, err
+}
+
+// finishWith runs finish.lua with args, and the claim behind it.
+func (b *Broker) finishWith(ctx context.Context, r *ride, keys int, args []any) (ended any, err error) {
+	defer close(r.done)
+	finish, claim := append([]any{keys}, args...), r.call.first(r.n)
+	r.err = errRide
+	err = b.do(ctx, func(c redigo.Conn) error {
+		sent := errors.Join(b.scripts.finish.SendHash(c, finish...), b.scripts.claimSeen.SendHash(c, claim...))
+		if r.call.look > 0 {
+			sent = errors.Join(sent, c.Send("LRANGE", r.call.list, -r.call.look, -1))
+		}
+		if err := errors.Join(sent, c.Flush()); err != nil {
+			return err
+		}
+		ended, err = c.Receive()
+		if c.Err() != nil {
+			return err
+		}
+		if r.reply, r.err = c.Receive(); c.Err() != nil {
+			return r.err
+		}
+		if r.call.look > 0 {
+			if next, blind := redigo.ByteSlices(c.Receive()); blind == nil {
+				slices.Reverse(next)
+				r.next = next
+			}
+		}
+		if hasCode(err, "NOSCRIPT") {
+			ended, err = b.scripts.finish.Do(c, finish...)
+		}
+		if hasCode(r.err, "NOSCRIPT") {
+			r.next = nil
+			r.reply, r.err = b.scripts.claimSeen.Do(c, claim...)
+		}
+		return err
+	})
+	if err != nil && r.err == errRide {
+		r.err = err
+	}
+	return ended, err
+}
+
+// errRide is what a claim hears that did not get an answer.
+var errRide = errors.New("the round trip did not come to its end")
