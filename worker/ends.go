@@ -25,7 +25,7 @@ type ends struct {
 	waiting []end
 	away    int           // goroutines that make round trips
 	gathers bool          // one of them waits for what is expected
-	halted  bool          // for a claim that is to go along
+	claim   claimStep     // of a claim that is to go along
 	all     chan struct{} // capacity 1: nothing is expected any more
 	wg      *sync.WaitGroup
 }
@@ -60,23 +60,42 @@ func (q *ends) check() {
 	}
 }
 
-// missing reports whether something is expected; q.mu is held.
-func (q *ends) missing() bool { return q.halted || q.expects() }
+// claimStep is how far a claim has come that goes along with a round trip.
+type claimStep int
 
-// halt has round trips wait for a claim that is to go along. It returns how many wait
-// already.
-func (q *ends) halt(more int) int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.halted = more+len(q.waiting) > 0
-	return len(q.waiting)
+const (
+	noClaim      claimStep = iota
+	claimComes             // round trips wait for it
+	claimReady             // the next one takes it along
+	claimCarried           // and has; its messages are about to run: the next one waits for these
+)
+
+// missing reports whether something is expected; q.mu is held.
+func (q *ends) missing() bool {
+	return q.claim == claimComes || q.claim == claimCarried || q.expects()
 }
 
-// proceed has round trips wait no longer for a claim.
-func (q *ends) proceed() {
+// claims has round trips wait for a claim that is to go along, where some are expected.
+// It returns how many ends wait already.
+func (q *ends) claims(more int) (waiting int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.halted = false
+	if waiting = len(q.waiting); more+waiting > 0 {
+		q.claim = claimComes
+	}
+	return waiting
+}
+
+// ready has the next round trip take the claim along.
+func (q *ends) ready() { q.step(claimReady) }
+
+// claimed has round trips wait no longer for a claim, nor for its messages.
+func (q *ends) claimed() { q.step(noClaim) }
+
+func (q *ends) step(to claimStep) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.claim = to
 	q.check()
 }
 
@@ -103,6 +122,11 @@ func (q *ends) run() {
 			return
 		}
 		q.settle(batch)
+		q.mu.Lock()
+		if q.claim == claimReady {
+			q.claim = claimCarried
+		}
+		q.mu.Unlock()
 	}
 }
 

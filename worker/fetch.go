@@ -46,6 +46,7 @@ func (w *Worker) fetch(ctx, store context.Context) {
 		w.consuming.looked(w.now())
 		pause.reset()
 		w.accept(store, ds)
+		w.ends.claimed()
 		w.foreign.rest(ctx)
 	}
 }
@@ -64,8 +65,10 @@ func (w *Worker) claim(ctx, store context.Context) (ds []Delivery, asked int, er
 	}
 	w.consuming.full(w.now())
 	if free, ends := w.turnover(); ends > 0 {
-		ds, asked, err = w.broker.ClaimAfter(store, free, ends, w.ends.proceed)
-		w.ends.proceed()
+		ds, asked, err = w.broker.ClaimAfter(store, free, ends, w.ends.ready)
+		if len(ds) == 0 {
+			w.ends.claimed()
+		}
 		switch {
 		case asked > 0:
 			w.pool.found(len(ds) == asked)
@@ -105,15 +108,13 @@ func (w *Worker) room() (n int, patience time.Duration) {
 }
 
 // turnover is how much may be claimed now, and how much more when runs have ended that
-// are about to; then round trips for these wait for [ends.proceed].
+// are about to; then round trips for these wait for a claim.
 func (w *Worker) turnover() (free, ends int) {
 	if w.blocked() {
 		return 0, 0
 	}
 	free, ends = w.pool.turnover(w.cfg.prefetch, w.limits.len())
-	if ends += w.ends.halt(ends); ends == 0 {
-		w.ends.proceed()
-	}
+	ends += w.ends.claims(ends)
 	return min(free, maxClaim), min(ends, maxClaim)
 }
 

@@ -188,10 +188,10 @@ func (p *pool) leave(r *request) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	took := time.Since(r.began)
+	p.runs.note(took)
 	if _, ok := p.active[r]; !ok || took > shortRun || p.ending >= mostEnding || p.alone == r {
 		return false
 	}
-	p.runs.note(took)
 	p.pace.note(took)
 	delete(p.active, r)
 	p.ending++
