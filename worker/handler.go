@@ -15,7 +15,8 @@ import (
 // the grace period of a stop is over; [context.Cause] tells which:
 // [ErrSoftTimeLimit], [ErrTimeLimit], [ErrLost] or [ErrStopped].
 //
-// The result must be encodable as JSON.
+// The result must be encodable as JSON. The goroutine is used again: what a handler
+// leaves on it, such as a locked thread, the next task finds there.
 type Handler interface {
 	Run(ctx context.Context, t *Task) (result any, err error)
 }
