@@ -38,6 +38,9 @@ func nearest(name string, known []string) string {
 	}
 	best, least := "", 3
 	for _, k := range known {
+		if len(name)-len(k) >= least || len(k)-len(name) >= least {
+			continue // their distance is no less; a start has no time for more
+		}
 		if d := distance(name, k); d < least && (d < 2 || min(len(name), len(k)) >= 10) {
 			best, least = k, d
 		}
