@@ -27,9 +27,6 @@ type shown struct {
 // those of the producer's own choice, which may show less than the arguments, are
 // searched.
 func show(r *redact.Redactor, m *protocol.Message, names []string) shown {
-	if string(m.Args) == "[]" && string(m.Kwargs) == "{}" && m.ArgsRepr == "()" && m.KwargsRepr == "{}" {
-		return shown{args: m.Args, kwargs: m.Kwargs, argsRepr: m.ArgsRepr, kwargsRepr: m.KwargsRepr}
-	}
 	secrets := secretsOf(r, m, names)
 	s := shown{args: r.Args(m.Args, names, secrets...), kwargs: r.Value(m.Kwargs, secrets...)}
 	tuple := strings.HasPrefix(m.ArgsRepr, "(")
@@ -57,6 +54,9 @@ func secretsOf(r *redact.Redactor, m *protocol.Message, names []string) []string
 }
 
 func (w *Worker) show(m *protocol.Message, most int) shown {
+	if string(m.Args) == "[]" && string(m.Kwargs) == "{}" && m.ArgsRepr == "()" && m.KwargsRepr == "{}" {
+		return shown{args: m.Args, kwargs: m.Kwargs, argsRepr: m.ArgsRepr, kwargsRepr: m.KwargsRepr}
+	}
 	return show(w.hiding(m).Bounded(most), m, w.definition(m.Task).parameters)
 }
 
@@ -84,7 +84,7 @@ func (w *Worker) showText(m *protocol.Message, text string) string {
 // showResult is the representation of a result in an event.
 func (w *Worker) showResult(m *protocol.Message, result protocol.Raw) string {
 	if result.IsNull() {
-		return canvas.SafeRepr(result)
+		return "None"
 	}
 	return canvas.SafeRepr(w.redactor.Bounded(shownInEvent).Value(result, w.secrets(m)...))
 }

@@ -52,7 +52,7 @@ func AppendEvent(dst []byte, e *Event) ([]byte, error) {
 	}
 	w.buf = append(w.buf, e.Members...)
 	w.text(`, "timestamp": `)
-	w.buf = appendFloat(w.buf, unixSeconds(e.Timestamp), 64)
+	w.buf = appendSeconds(w.buf, e.Timestamp)
 	w.text(`, "type": `)
 	w.str(e.Type)
 	w.text("}")
@@ -135,6 +135,22 @@ func (e *Event) Field(name string) Raw {
 		}
 	}
 	return nil
+}
+
+// appendSeconds appends a time as Python writes it as a float: seconds since 1970, to the
+// microsecond. With so many digits that is the shortest text of the float.
+func appendSeconds(dst []byte, t time.Time) []byte {
+	micros := t.UnixMicro()
+	if micros < 1e15 || micros >= 4e15 { // 2001 to 2096
+		return appendFloat(dst, unixSeconds(t), 64)
+	}
+	dst = strconv.AppendInt(dst, micros/1e6, 10)
+	fraction := strconv.AppendInt(make([]byte, 0, 8), 1e6+micros%1e6, 10)
+	fraction[0] = '.'
+	for len(fraction) > 2 && fraction[len(fraction)-1] == '0' {
+		fraction = fraction[:len(fraction)-1]
+	}
+	return append(dst, fraction...)
 }
 
 func unixSeconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }

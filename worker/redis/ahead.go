@@ -21,7 +21,9 @@ import (
 const (
 	// aheadBytes bounds the messages that are looked at before they are claimed: they
 	// come over the network twice.
-	aheadBytes = 512 << 10
+	aheadBytes = 2 << 20
+	// entriesKept bounds the memory for entries that is used again, in bytes.
+	entriesKept = 512 << 10
 	// aheadLife is how long it is likely that nobody else has taken them.
 	aheadLife = 100 * time.Millisecond
 )
@@ -47,7 +49,7 @@ func (b *Broker) claimAhead(ctx context.Context, max int) (ds []worker.Delivery,
 		return nil, nil, nil
 	}
 	list := b.lists[a.list]
-	max = min(max, aheadBytes/a.size+1)
+	max = min(max, mostOf(a.size))
 	raws, good := a.raws, a.seen
 	a.raws, a.seen = nil, nil
 	if len(raws) == 0 || len(raws) < max && a.more || time.Since(a.at) > aheadLife {
@@ -87,6 +89,9 @@ type seen struct {
 	raw []byte
 	msg *protocol.Message
 }
+
+// mostOf is how many messages of a size are looked at together, one at least.
+func mostOf(size int) int { return max(1, aheadBytes/max(size, 1)) }
 
 // freshOnes returns the first messages as far as they were not delivered before. Of
 // others claim.lua tells how often.
@@ -146,6 +151,9 @@ func (c *seenCall) first(n int) []any {
 
 // seenClaimed takes the answer to a seenCall for messages in.
 func (b *Broker) seenClaimed(l list, messages []seen, look int, reply any, next [][]byte, err error) ([]worker.Delivery, error) {
+	if cap(b.entered) > entriesKept {
+		b.entered = nil
+	}
 	first := b.number
 	b.number += int64(len(messages)) // whatever comes back: a name is never given twice
 	counts, err := redigo.Ints(reply, err)
@@ -260,13 +268,14 @@ func (b *Broker) enter(args []any, queue string, messages []seen) []any {
 // probably be.
 func (b *Broker) expect(c claimed, max int) {
 	b.ahead = ahead{list: -1}
-	size := 0
+	bytes := 0
 	for i, d := range c.deliveries {
-		if size += len(d.Raw); size > aheadBytes || c.lists[i] != c.lists[0] {
+		if bytes += len(d.Raw); c.lists[i] != c.lists[0] {
 			return
 		}
 	}
-	if n := len(c.deliveries); n > 0 && n == max {
-		b.ahead = ahead{list: c.lists[0] - 1, size: largest(c.deliveries), alone: true}
+	size := largest(c.deliveries)
+	if n := len(c.deliveries); n > 0 && (n == max || bytes >= claimBytes) && size <= aheadBytes {
+		b.ahead = ahead{list: c.lists[0] - 1, size: size, alone: true}
 	}
 }

@@ -80,7 +80,7 @@ func (b *Broker) ClaimAfter(ctx context.Context, max, ends int, ready func()) (d
 	if len(fresh) == 0 {
 		return nil, 0, nil
 	}
-	r := &ride{call: b.seenCall(list, fresh, max+ends), max: max, ends: ends, done: make(chan struct{})}
+	r := &ride{call: b.seenCall(list, fresh, min(max+ends, mostOf(a.size))), max: max, ends: ends, done: make(chan struct{})}
 	b.rides.offer(r)
 	ready()
 	patience := time.NewTimer(rideWait)
