@@ -39,7 +39,8 @@ type Broker interface {
 	Claim(ctx context.Context, max int) ([]Delivery, error)
 
 	// ClaimAfter is a Claim in the round trip of the next SettleAll: of as many messages
-	// as that ends, up to ends, and of max more. It calls ready when SettleAll may be
+	// as that ends, up to ends, and of max more, which is negative when so many must end
+	// before there is room for any. It calls ready when SettleAll may be
 	// called. asked is how many it asked for; when that is 0, after a millisecond at most,
 	// nothing was claimed, and nothing is known of the queues.
 	ClaimAfter(ctx context.Context, max, ends int, ready func()) (ds []Delivery, asked int, err error)

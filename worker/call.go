@@ -84,10 +84,13 @@ func (w *Worker) handle(ctx context.Context, r *request) (result any, err error)
 // softLimit tells a handler that its time is over, and waits on.
 func (w *Worker) softLimit(r *request) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.running {
-		r.log.Warn("soft time limit exceeded", "limit", r.soft)
+	running := r.running
+	if running {
 		r.cancel(ErrSoftTimeLimit)
+	}
+	r.mu.Unlock()
+	if running {
+		r.log.Warn("soft time limit exceeded", "limit", r.soft)
 	}
 }
 
@@ -122,10 +125,11 @@ func (w *Worker) abandonAll() {
 
 // leaveBehind waits for a handler no longer. It reports whether one was at work.
 func (w *Worker) leaveBehind(r *request, err, cause error) bool {
+	w.aborted.Add(1) // before the handler can see that it is left
 	if !r.leave() {
+		w.aborted.Add(-1)
 		return false
 	}
-	w.aborted.Add(1)
 	w.calls.end()
 	r.cancel(cause)
 	w.pool.instead(r, handled{err: err, cause: cause, runtime: w.now().Sub(r.since)})

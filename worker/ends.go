@@ -24,9 +24,8 @@ type ends struct {
 	mu      sync.Mutex
 	waiting []end
 	away    int           // goroutines that make round trips
-	gathers bool          // one of them waits for what is expected
+	gathers chan struct{} // one of them waits for what is expected; closed when nothing is; nil: none does
 	claim   claimStep     // of a claim that is to go along
-	all     chan struct{} // capacity 1: nothing is expected any more
 	wg      *sync.WaitGroup
 }
 
@@ -54,9 +53,9 @@ func (q *ends) add(e end) {
 
 // check ends the wait of gather when nothing is expected any more; q.mu is held.
 func (q *ends) check() {
-	if q.gathers && (len(q.waiting) >= endsCrowd || !q.missing()) {
-		q.gathers = false
-		q.all <- struct{}{}
+	if q.gathers != nil && (len(q.waiting) >= endsCrowd || !q.missing()) {
+		close(q.gathers)
+		q.gathers = nil
 	}
 }
 
@@ -134,24 +133,23 @@ func (q *ends) run() {
 // many end at the same time.
 func (q *ends) gather() {
 	q.mu.Lock()
-	n := len(q.waiting)
-	wait := n > 0 && n < endsCrowd && !q.gathers && q.missing()
-	q.gathers = q.gathers || wait
-	q.mu.Unlock()
-	if !wait {
+	if n := len(q.waiting); n == 0 || n >= endsCrowd || q.gathers != nil || !q.missing() {
+		q.mu.Unlock()
 		return
 	}
+	all := make(chan struct{})
+	q.gathers = all
+	q.mu.Unlock()
 	patience := time.NewTimer(endsPatience)
 	defer patience.Stop()
 	select {
-	case <-q.all:
+	case <-all:
 	case <-patience.C:
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		if !q.gathers {
-			<-q.all
+		if q.gathers == all {
+			q.gathers = nil
 		}
-		q.gathers = false
 	}
 }
 

@@ -39,7 +39,7 @@ func (q *etaQueue) Claim(_ context.Context, max int) (ds []worker.Delivery, err 
 		}
 		raw = append(make([]byte, 0, len(raw)), raw...)
 		q.bytes += len(raw)
-		ds = append(ds, worker.Delivery{Claim: fmt.Sprintf("%s:%012d", uuid.NewString(), q.left), Queue: "q", Raw: raw})
+		ds = append(ds, worker.Delivery{Claim: fmt.Sprintf("%s:%028d", uuid.NewString(), q.left), Queue: "q", Raw: raw})
 	}
 	return ds, nil
 }

@@ -113,8 +113,14 @@ func (w *Worker) turnover() (free, ends int) {
 	if w.blocked() {
 		return 0, 0
 	}
-	free, ends = w.pool.turnover(w.cfg.prefetch, w.limits.len())
-	ends += w.ends.claims(ends)
+	free, ends, ok := w.pool.turnover(w.cfg.prefetch, w.limits.len())
+	if !ok {
+		return 0, 0
+	}
+	if ends += w.ends.claims(ends); free+ends <= 0 {
+		w.ends.claimed()
+		return 0, 0
+	}
 	return min(free, maxClaim), min(ends, maxClaim)
 }
 

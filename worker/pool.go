@@ -310,21 +310,25 @@ func (p *pool) room(prefetch prefetch, limited int) (n int, patience time.Durati
 	return free, 0
 }
 
-// turnover is how many requests the pool takes now, and how many runs are about to end,
-// where each slot takes one of a backlog.
-func (p *pool) turnover(prefetch prefetch, limited int) (free, ends int) {
+// turnover is how many requests the pool takes now, negative when it has more than it
+// should, and how many runs are about to end; ok is false where slots do not take one
+// each of a backlog.
+func (p *pool) turnover(prefetch prefetch, limited int) (free, ends int, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	most, _ := p.limits(prefetch)
 	if most != p.slots || !p.plenty || !p.runs.short() {
-		return 0, 0
+		return 0, 0, false
 	}
-	return p.free(most, limited), p.brief() - p.ending
+	return p.surplus(most, limited), p.brief() - p.ending, true
 }
 
 // free is how many of most are missing; p.mu is held. What a rate limit holds back shall
 // not keep other tasks from running; there is a second window for it.
-func (p *pool) free(most, limited int) int { return max(0, most-p.held()-max(0, limited-most)) }
+func (p *pool) free(most, limited int) int { return max(0, p.surplus(most, limited)) }
+
+// surplus is free, and negative when there are too many.
+func (p *pool) surplus(most, limited int) int { return most - p.held() - max(0, limited-most) }
 
 // hasRoom reports whether the pool takes another request, and changes nothing.
 func (p *pool) hasRoom(prefetch prefetch, limited int) bool {

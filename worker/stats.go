@@ -35,7 +35,7 @@ type poolInfo struct {
 	Timeouts       [2]float64 `json:"timeouts"` // soft, hard; seconds
 	Writes         poolWrites `json:"writes"`
 	Running        int        `json:"running"`
-	Aborted        int64      `json:"aborted"` // handlers that run on after their hard time limit
+	Aborted        int64      `json:"aborted"` // handlers that run on though nobody waits for them
 }
 
 type poolWrites struct {

@@ -35,7 +35,8 @@ type Task struct {
 	// Message is the whole message. Treat it as read-only.
 	Message *protocol.Message
 
-	// Logger carries the task's name, id, root id and correlation id.
+	// Logger carries the task's name, id, root id and correlation id. Who keeps it keeps
+	// the task with its message.
 	Logger *slog.Logger
 
 	worker  *Worker  // nil outside of one

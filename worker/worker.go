@@ -57,7 +57,7 @@ type Worker struct {
 	foreign   foreign
 	state     atomic.Int32
 	ends      ends
-	aborted   atomic.Int64 // handlers that ran on after their hard time limit
+	aborted   atomic.Int64 // handlers that run on though nobody waits for them
 
 	counts counters
 }
@@ -157,7 +157,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.log.Info("worker has begun as many tasks as it may", "tasks", w.cfg.MaxTasks)
 		w.recycle()
 	}
-	w.ends.wg, w.ends.expects, w.ends.all = &w.pool.wg, w.pool.short, make(chan struct{}, 1)
+	w.ends.wg, w.ends.expects = &w.pool.wg, w.pool.short
 	w.ends.settle = func(batch []end) { w.settleEnds(life.store, batch) }
 	w.pool.run = func(r *request) after { return w.execute(life, r) }
 	w.pool.resume = func(r *request, a handled) after { return w.conclude(life, r, a) }

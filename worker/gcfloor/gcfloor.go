@@ -23,13 +23,17 @@ const (
 )
 
 // Keep makes bytes the size of the heap at which garbage is collected at the earliest,
-// until stop is called. Where the environment has GOGC it does nothing: then somebody has
-// decided. GOMEMLIMIT holds as ever.
+// until stop is called. Where GOGC is set, or the program has set another percentage, it
+// does nothing: then somebody has decided. GOMEMLIMIT holds as ever.
 func Keep(bytes int64) (stop func()) {
 	if os.Getenv("GOGC") != "" || bytes <= minimum {
 		return func() {}
 	}
-	f := &floor{bytes: uint64(bytes)}
+	f := &floor{bytes: uint64(bytes), percent: usual}
+	if before := debug.SetGCPercent(usual); before != usual {
+		debug.SetGCPercent(before)
+		return func() {}
+	}
 	f.adjust()
 	f.watch()
 	return f.stop

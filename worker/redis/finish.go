@@ -71,7 +71,7 @@ func (b *Broker) finish(ctx context.Context, s *worker.Settlement) error {
 		return err
 	}
 	errs := make([]error, 1)
-	b.finishAll(ctx, []finishing{f}, errs)
+	b.finishAll(ctx, []finishing{f}, errs, false)
 	return errs[0]
 }
 
@@ -91,15 +91,16 @@ func (b *Broker) SettleAll(ctx context.Context, ss []worker.Settlement) []error 
 			fs[i], errs[i] = b.finishing(s)
 		}
 		if size += len(fs[i].value); size > togetherBytes || i-begin == togetherMost-1 || i == len(ss)-1 {
-			b.finishAll(ctx, fs[begin:i+1], errs[begin:i+1])
+			b.finishAll(ctx, fs[begin:i+1], errs[begin:i+1], true)
 			begin, size = i+1, 0
 		}
 	}
 	return errs
 }
 
-// finishAll is one round trip, for those without an error so far.
-func (b *Broker) finishAll(ctx context.Context, fs []finishing, errs []error) {
+// finishAll is one round trip, for those without an error so far. Where each of them
+// makes room for a message it may take a claim along.
+func (b *Broker) finishAll(ctx context.Context, fs []finishing, errs []error, room bool) {
 	n := 0
 	args := make([]any, 0, 4*len(fs)+3)
 	args = append(args, b.keys.unacked, b.keys.index)
@@ -119,13 +120,18 @@ func (b *Broker) finishAll(ctx context.Context, fs []finishing, errs []error) {
 			args = append(args, f.claim, f.value, f.kind)
 		}
 	}
+	var r *ride
+	if room {
+		r = b.rides.take(n)
+	}
 	var ended any
 	var err error
-	if r := b.rides.take(n); r != nil {
+	if r != nil {
 		ended, err = b.finishWith(ctx, r, keys, args)
 	} else {
 		ended, err = b.script(ctx, b.scripts.finish, keys, args...)
 	}
+	b.rides.prove(err == nil)
 	answers, err := answersTo(n, ended, err)
 	if err != nil {
 		err = fmt.Errorf("settle a delivery: %w", err)

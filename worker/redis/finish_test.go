@@ -305,3 +305,37 @@ func TestResultWithoutRights(t *testing.T) {
 		t.Errorf("state %s", got)
 	}
 }
+
+// A hint that STARTED is stored decides nothing: neither a SUCCESS is replaced for it nor
+// a key that holds something else.
+func TestTrackedReplacesNoSuccess(t *testing.T) {
+	for name, tc := range map[string]struct {
+		before []any
+		want   string
+	}{
+		"nothing": {nil, "FAILURE"},
+		"STARTED": {[]any{"SET", `{"status": "STARTED"}`}, "FAILURE"},
+		"SUCCESS": {[]any{"SET", `{"status": "SUCCESS"}`}, "SUCCESS"},
+		"a list":  {[]any{"LPUSH", "x"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, w, ds := claimed(t, 1)
+			key := "celery-task-meta-" + must(protocol.ParseEnvelope(ds[0].Raw))(t).ID
+			if tc.before != nil {
+				do(t, c, tc.before[0].(string), key, tc.before[1])
+			}
+			st := succeeds(ds[0], "null")
+			st.Tracked, st.Result.Status, st.Result.Exception = true, protocol.StateFailure, &protocol.Exception{Type: "ValueError"}
+			if err := errors.Join(w.SettleAll(t.Context(), []worker.Settlement{st})...); err != nil {
+				t.Fatal(err)
+			}
+			got, _ := redigo.String(c.Do("GET", key))
+			if tc.want == "" && count(t, c, "LLEN", key) != 1 || tc.want != "" && !strings.Contains(got, tc.want) {
+				t.Errorf("%s is stored, want %s", got, tc.want)
+			}
+			if n := count(t, c, "HLEN", "unacked"); n != 0 {
+				t.Errorf("%d are unacknowledged", n)
+			}
+		})
+	}
+}

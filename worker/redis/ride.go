@@ -33,6 +33,14 @@ type ride struct {
 type rides struct {
 	mu      sync.Mutex
 	waiting *ride
+	proven  bool // the last deliveries have ended: Redis has the script, and does not refuse it
+}
+
+// prove notes whether deliveries have ended.
+func (q *rides) prove(ended bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.proven = ended
 }
 
 func (q *rides) offer(r *ride) {
@@ -47,10 +55,13 @@ func (q *rides) take(ends int) *ride {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	r := q.waiting
-	if r != nil {
-		r.n = min(r.max+min(ends, r.ends), r.call.entries)
-		q.waiting = nil
+	if r == nil || !q.proven {
+		return nil
 	}
+	if r.n = min(r.max+min(ends, r.ends), r.call.entries); r.n <= 0 {
+		return nil
+	}
+	q.waiting = nil
 	return r
 }
 
@@ -70,7 +81,7 @@ func (b *Broker) ClaimAfter(ctx context.Context, max, ends int, ready func()) (d
 	b.claiming.Lock()
 	defer b.claiming.Unlock()
 	a := &b.ahead
-	if !b.registered || b.suspect || a.list < 0 || len(a.raws) == 0 || time.Since(a.at) > aheadLife {
+	if max+ends <= 0 || !b.registered || b.suspect || a.list < 0 || len(a.raws) == 0 || time.Since(a.at) > aheadLife {
 		return nil, 0, nil
 	}
 	if a.seen == nil {
@@ -126,7 +137,7 @@ func (b *Broker) finishWith(ctx context.Context, r *ride, keys int, args []any) 
 			return err
 		}
 		if r.reply, r.err = c.Receive(); c.Err() != nil {
-			return r.err
+			return err // of the ends there is an answer
 		}
 		if r.call.look > 0 {
 			if next, blind := redigo.ByteSlices(c.Receive()); blind == nil {

@@ -127,8 +127,7 @@ func (q *company[T, R]) lead() {
 	answers, err = q.carry(calls)
 }
 
-// gather gives way once to what can run, where several came together last time: of
-// tasks that began together many end at the same time.
+// gather gives way once to what can run, where several came together last time.
 func (q *company[T, R]) gather() {
 	q.mu.Lock()
 	several := q.last > 1 && len(q.waiting) < crowd/2
