@@ -28,7 +28,7 @@ var mutants = []struct {
 		name: "acknowledged before the result is stored", row: "R32", fault: "every task done",
 		patches: []harness.Patch{{
 			File: "worker/redis/finish.go",
-			Old:  `	var ended any
+			Old: `	var ended any
 `,
 			New: `	_ = b.do(ctx, func(c redigo.Conn) error {
 		for i := range fs {
