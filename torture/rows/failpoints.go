@@ -35,8 +35,8 @@ var failpoints = []failpoint{
 		"	failpoint(\"before STARTED\")\n	if !w.start(life, r) {\n", false),
 	at("after STARTED", "worker/execute.go", "	r.log.Debug(\"task started\")\n",
 		"	failpoint(\"after STARTED\")\n	r.log.Debug(\"task started\")\n", false),
-	at("work done", "worker/call.go", "	if !r.leave() {\n		w.aborted.Add(-1)\n",
-		"	failpoint(\"work done\")\n	if !r.leave() {\n		w.aborted.Add(-1)\n", true),
+	at("work done", "worker/call.go", "	a.result, a.err = w.handle(ctx, r)\n",
+		"	a.result, a.err = w.handle(ctx, r)\n	failpoint(\"work done\")\n", true),
 	at("before the end is stored", "worker/ends.go", "	for i, err := range w.broker.SettleAll(ctx, settlements) {\n		e := batch[i]\n",
 		"	failpoint(\"before the end is stored\")\n	for i, err := range w.broker.SettleAll(ctx, settlements) {\n		e := batch[i]\n		if err == nil {\n			failpoint(\"after the end is stored\")\n		}\n", true),
 	{name: "after the end is stored"}, // in the patch above

@@ -137,7 +137,7 @@ type seenCall struct {
 func (b *Broker) seenCall(l list, messages []seen, look int) seenCall {
 	c := seenCall{entries: len(messages), list: l.key, look: look}
 	c.keys = append([]any{b.keys.unacked, b.keys.index, b.keys.owner(b.owner), l.key}, b.before(b.ahead.list)...)
-	c.args = b.enter([]any{b.epoch.Load(), b.claimPrefix(), b.number}, l.queue, messages)
+	c.args = b.asEntries([]any{b.epoch.Load(), b.claimPrefix(), b.number}, l.queue, messages)
 	if !b.ahead.alone {
 		c.look = 0
 	}
@@ -248,10 +248,10 @@ func (b *Broker) before(i int) (keys []any) {
 	return keys
 }
 
-// enter appends to args how many bytes an entry of unacked has beside its message, and
+// asEntries appends to args how many bytes an entry of unacked has beside its message, and
 // then the entries of messages, in memory that the next claim uses again. The exchange is
 // always the anonymous one, so that they go back to where they came from.
-func (b *Broker) enter(args []any, queue string, messages []seen) []any {
+func (b *Broker) asEntries(args []any, queue string, messages []seen) []any {
 	b.entered = protocol.AppendEntry(b.entered[:0], protocol.Entry{RoutingKey: queue})
 	beside := len(b.entered)
 	args = append(args, beside)
