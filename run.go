@@ -48,10 +48,6 @@ are seconds such as 90 or 1.5, or have a unit such as 90s, 5m or 2h.
 ` + config.Help()
 }
 
-// heapFloor is the size of the heap, in bytes, at which garbage is collected at the
-// earliest.
-const heapFloor = 8 << 20
-
 // Run reads the configuration, builds the parts and runs them.
 func (runCmd) Run(ctx context.Context, t terminal) error {
 	cfg, err := awaitConfig(ctx, t)
@@ -70,7 +66,7 @@ func (runCmd) Run(ctx context.Context, t terminal) error {
 		return &usageError{err: err} // parts check values, they do not connect
 	}
 	defer p.close()
-	defer gcfloor.Keep(heapFloor)()
+	defer gcfloor.Keep(gcfloor.Usual)()
 	listener, err := listen(ctx, cfg.Service.HealthAddr)
 	if err != nil {
 		return err

@@ -64,10 +64,9 @@ type Broker interface {
 	// with the next Step and the bodies of those chords.
 	Settle(ctx context.Context, s Settlement) (Settled, error)
 
-	// SettleAll ends deliveries as Settle does, in few round trips, where nothing is to be
-	// done for each but to store a result, if there is one, and to acknowledge the message,
-	// which was not delivered before. There is an error, or nil, for each; they may come
-	// from one fault.
+	// SettleAll ends deliveries as Settle does, in few round trips. Each settlement is
+	// plain, and its message was not delivered before. There is an error, or nil, for
+	// each; they may come from one fault.
 	SettleAll(ctx context.Context, ss []Settlement) []error
 
 	// Return gives messages back to the front of their queues, in the order
@@ -209,6 +208,14 @@ type Settlement struct {
 	DeadLetter string
 	// Requeue puts the message itself to the end of its queue.
 	Requeue Requeuing
+}
+
+// Plain reports whether nothing follows the delivery but its result, if there is one, and
+// its acknowledgement.
+func (s *Settlement) Plain() bool {
+	c := &s.Changes
+	return s.Step == 0 && s.Delivery.Claim != "" && s.DeadLetter == "" && s.Requeue == NoRequeue && len(s.Bodies) == 0 &&
+		len(c.Sizes)+len(c.Groups)+len(c.Joins)+len(c.Results)+len(c.Members)+len(c.Publish) == 0
 }
 
 // Requeuing says whether a message goes back to the end of its queue, and as what.

@@ -171,14 +171,6 @@ func (q *ends) take(last []end) []end {
 	return batch
 }
 
-// plain reports whether nothing follows a delivery but its result and its
-// acknowledgement. A message that was delivered before has crashes to forget.
-func plain(r *request, s *Settlement) bool {
-	c := &s.Changes
-	return s.Delivery.Claim != "" && !r.msg.Redelivered && s.DeadLetter == "" && s.Requeue == NoRequeue &&
-		len(c.Sizes)+len(c.Groups)+len(c.Joins)+len(c.Results)+len(c.Members)+len(c.Publish) == 0
-}
-
 // settleEnds tells the broker of ends. What it refuses is tried again, each by itself.
 func (w *Worker) settleEnds(ctx context.Context, batch []end) {
 	settlements := make([]Settlement, len(batch))

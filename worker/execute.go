@@ -177,7 +177,8 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 	w.rejectFailure(r, &s, o, early)
 	w.count(log, r, o, s)
 	e := end{r: r, settlement: s, event: w.eventEnded(r.msg, o, runtime)} // written now: what follows it may begin at once
-	if plain(r, &s) {
+	// One that was delivered before has crashes to forget.
+	if s.Plain() && !r.msg.Redelivered {
 		if w.pool.leave(r) {
 			w.ends.add(e)
 			return runEnding

@@ -76,7 +76,7 @@ func run() error {
 			_ = pprof.Lookup("allocs").WriteTo(f, 0)
 		}()
 	}
-	defer gcfloor.Keep(8 << 20)() // as evently-workers does
+	defer gcfloor.Keep(gcfloor.Usual)() // as evently-workers does
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))

@@ -17,6 +17,9 @@ import (
 	"sync"
 )
 
+// Usual is a floor for a worker, in bytes: twice what Go has.
+const Usual = 8 << 20
+
 const (
 	usual   = 100     // percent; Go's own default
 	minimum = 4 << 20 // bytes of heap at which Go collects at the earliest, with 100 percent

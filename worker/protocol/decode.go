@@ -69,23 +69,6 @@ func (f *fields) slot(name []byte) *Raw {
 	return nil
 }
 
-// all returns the places of all values.
-func (f *fields) all() []*Raw {
-	return []*Raw{&f.lang, &f.task, &f.id, &f.shadow, &f.eta, &f.expires, &f.group, &f.groupIndex, &f.retries, &f.timelimit,
-		&f.rootID, &f.parentID, &f.argsrepr, &f.kwargsrepr, &f.origin, &f.ignoreResult, &f.nesting,
-		&f.stampedHeaders, &f.stamps, &f.compression, &f.redelivered}
-}
-
-// complete takes from other what f does not have.
-func (f *fields) complete(other *fields) {
-	others := other.all()
-	for i, place := range f.all() {
-		if *place == nil {
-			*place = *others[i]
-		}
-	}
-}
-
 // readBody takes the arguments from the body, and with protocol 1 the rest too.
 func (f *fields) readBody(m *Message, body []byte, lim Limits, headers kind) error {
 	s, err := newScanner(body, lim)
@@ -212,7 +195,7 @@ func (f *fields) readProtocol1(s *scanner, m *Message) error {
 	}
 	m.Args, m.Kwargs = Raw("[]"), Raw("{}")
 	args, kwargs := kindArray, kindObject
-	var body fields
+	headers := *f
 	var taskset Raw
 	for {
 		more, err := s.next()
@@ -248,15 +231,14 @@ func (f *fields) readProtocol1(s *scanner, m *Message) error {
 		case "taskset":
 			taskset = given
 		default:
-			if slot := body.slot(name); slot != nil {
+			if slot := f.slot(name); slot != nil && *headers.slot(name) == nil {
 				*slot = v
 			}
 		}
 	}
-	if taskset != nil { // the name that group had before Celery 3.1
-		body.group = taskset
+	if taskset != nil && headers.group == nil { // the name that group had before Celery 3.1
+		f.group = taskset
 	}
-	f.complete(&body)
 	return checkArguments(args, kwargs)
 }
 

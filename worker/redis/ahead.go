@@ -203,30 +203,40 @@ func within(raws [][]byte, bytes int) [][]byte {
 }
 
 // scriptAndLook makes a call and looks at the messages that are next then, in one round
-// trip. What it cannot see is no fault; next is nil then.
+// trip.
 func (b *Broker) scriptAndLook(ctx context.Context, s *redigo.Script, call seenCall) (reply any, next [][]byte, err error) {
-	args := call.first(call.entries)
 	err = b.do(ctx, func(c redigo.Conn) (err error) {
-		if call.look == 0 {
-			reply, err = s.Do(c, args...)
+		if err := errors.Join(call.send(c, s, call.entries), c.Flush()); err != nil {
 			return err
 		}
-		if err := errors.Join(s.SendHash(c, args...), c.Send("LRANGE", call.list, -call.look, -1), c.Flush()); err != nil {
-			return err
-		}
-		reply, err = c.Receive()
-		if c.Err() != nil {
-			return err
-		}
-		seen, blind := redigo.ByteSlices(c.Receive())
-		if hasCode(err, "NOSCRIPT") {
-			reply, err = s.Do(c, args...)
-		} else if blind == nil {
-			next = seen
+		if reply, next, err = call.receive(c); hasCode(err, "NOSCRIPT") {
+			next = nil
+			reply, err = s.Do(c, call.first(call.entries)...)
 		}
 		return err
 	})
-	slices.Reverse(next)
+	return reply, next, err
+}
+
+// send calls the script for the first n messages, and looks.
+func (c *seenCall) send(conn redigo.Conn, s *redigo.Script, n int) error {
+	err := s.SendHash(conn, c.first(n)...)
+	if c.look > 0 {
+		err = errors.Join(err, conn.Send("LRANGE", c.list, -c.look, -1))
+	}
+	return err
+}
+
+// receive takes the answers to send. What cannot be seen is no fault; next is nil then.
+func (c *seenCall) receive(conn redigo.Conn) (reply any, next [][]byte, err error) {
+	reply, err = conn.Receive()
+	if c.look == 0 || conn.Err() != nil {
+		return reply, nil, err
+	}
+	if seen, blind := redigo.ByteSlices(conn.Receive()); blind == nil {
+		next = seen
+		slices.Reverse(next) // the last one is the next
+	}
 	return reply, next, err
 }
 

@@ -30,7 +30,6 @@ type Broker struct {
 	scripts *scripts
 	keys    keys
 	owner   string // id of this broker among the owners of claims
-	prefix  string // of its claims
 
 	connsMu sync.Mutex
 	conns   *generation
@@ -95,7 +94,6 @@ func New(cfg Config) (*Broker, error) {
 		slots:    make(chan struct{}, maxConns),
 		siblings: map[string]identity{},
 	}
-	b.prefix = b.owner + ":"
 	b.conns = b.newGeneration()
 	b.listener = newListener(b)
 	b.announcer = newAnnouncer()

@@ -33,15 +33,22 @@ func (o *operations) add(args ...any) { o.args = append(o.args, args...) }
 // chordBase begins the keys of a chord.
 func (k keys) chordBase(group string) string { return k.results + "celery-taskset-meta-" + group }
 
+// encoded is a result as scripts take it; success is "1" for a SUCCESS, else "0".
+func encoded(r *protocol.Result) (value []byte, success string, err error) {
+	if value, err = protocol.EncodeResult(r); err != nil {
+		return nil, "", fmt.Errorf("encode state %s: %w", r.Status, err)
+	}
+	if r.Status == protocol.StateSuccess {
+		return value, "1", nil
+	}
+	return value, "0", nil
+}
+
 // own adds the result of the delivery itself.
 func (b *Broker) own(o *operations, r *protocol.Result) error {
-	value, err := protocol.EncodeResult(r)
+	value, success, err := encoded(r)
 	if err != nil {
-		return fmt.Errorf("encode state %s: %w", r.Status, err)
-	}
-	success := "0"
-	if r.Status == protocol.StateSuccess {
-		success = "1"
+		return err
 	}
 	o.add("own", b.keys.result(r.TaskID), value, b.resultExpires(), success)
 	return nil

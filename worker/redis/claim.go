@@ -230,10 +230,10 @@ const claimDigits = 28
 
 // claimPrefix begins the claims of this owner. What follows is a number of
 // fixed width, so that their order is that of the text.
-func (b *Broker) claimPrefix() string { return b.prefix }
+func (b *Broker) claimPrefix() string { return b.owner + ":" }
 
 func (b *Broker) claimName(number int64) string {
-	name := append(make([]byte, 0, 80), b.claimPrefix()...)
+	name := append(append(make([]byte, 0, 80), b.owner...), ':')
 	digits := strconv.AppendInt(make([]byte, 0, 20), number, 10)
 	for range claimDigits - len(digits) {
 		name = append(name, '0')

@@ -18,7 +18,8 @@ import (
 type finishing struct {
 	claim, key string // key of the result; "" for none
 	value      []byte
-	kind       string // see finish.lua
+	success    string // "1" for a SUCCESS, else "0"
+	tracked    bool   // a result is probably there
 	follows    bool   // another task
 }
 
@@ -32,8 +33,7 @@ const (
 // bare reports whether nothing follows a delivery but its result and its
 // acknowledgement. A message that was delivered before has crashes to forget.
 func bare(s *worker.Settlement) bool {
-	return len(s.Changes.Publish) == 0 && s.DeadLetter == "" && s.Requeue == worker.NoRequeue && s.Delivery.Claim != "" &&
-		!deliveredBefore(s.Delivery.Raw, s.Delivery.Message)
+	return s.Plain() && !deliveredBefore(s.Delivery.Raw, s.Delivery.Message)
 }
 
 // deliveredBefore reports whether a message may say that it was delivered before; m is
@@ -45,84 +45,73 @@ func deliveredBefore(raw []byte, m *protocol.Message) bool {
 	return bytes.Contains(raw, []byte("redelivered"))
 }
 
-// finishing returns what finish.lua has to know of a settlement that is bare.
+// finishing returns what there is to store and to acknowledge.
 func (b *Broker) finishing(s *worker.Settlement) (f finishing, err error) {
-	f = finishing{claim: s.Delivery.Claim, kind: "0"}
-	if s.Result == nil {
-		return f, nil
+	f = finishing{claim: s.Delivery.Claim, success: "0", tracked: s.Tracked}
+	if r := s.Result; r != nil {
+		f.key, f.follows = b.keys.result(r.TaskID), r.ParentID != ""
+		f.value, f.success, err = encoded(r)
 	}
-	if f.value, err = protocol.EncodeResult(s.Result); err != nil {
-		return f, fmt.Errorf("encode state %s: %w", s.Result.Status, err)
-	}
-	f.key, f.follows = b.keys.result(s.Result.TaskID), s.Result.ParentID != ""
-	if s.Result.Status == protocol.StateSuccess {
-		f.kind = "1"
-	}
-	if s.Tracked {
-		f.kind += "+"
-	}
-	return f, nil
-}
-
-// finish ends a delivery.
-func (b *Broker) finish(ctx context.Context, s *worker.Settlement) error {
-	f, err := b.finishing(s)
-	if err != nil {
-		return err
-	}
-	errs := make([]error, 1)
-	b.finishAll(ctx, []finishing{f}, errs, false)
-	return errs[0]
+	return f, err
 }
 
 // SettleAll implements [worker.Broker].
 func (b *Broker) SettleAll(ctx context.Context, ss []worker.Settlement) []error {
 	errs := make([]error, len(ss))
-	fs := make([]finishing, len(ss))
-	begin, size := 0, 0
+	fs, places, size := make([]finishing, 0, len(ss)), make([]int, 0, len(ss)), 0
+	finish := func() {
+		for i, err := range b.finishAll(ctx, fs, true) {
+			errs[places[i]] = err
+		}
+		fs, places, size = fs[:0], places[:0], 0
+	}
 	for i := range ss {
 		s := &ss[i]
-		switch {
-		case ctx.Err() != nil:
-			errs[i] = ctx.Err()
-		case !simple(s) || !bare(s):
-			_, errs[i] = b.Settle(ctx, *s)
-		default:
-			fs[i], errs[i] = b.finishing(s)
+		if errs[i] = ctx.Err(); errs[i] != nil {
+			continue
 		}
-		if size += len(fs[i].value); size > togetherBytes || i-begin == togetherMost-1 || i == len(ss)-1 {
-			b.finishAll(ctx, fs[begin:i+1], errs[begin:i+1], true)
-			begin, size = i+1, 0
+		if !bare(s) {
+			_, errs[i] = b.Settle(ctx, *s)
+			continue
+		}
+		f, err := b.finishing(s)
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		fs, places, size = append(fs, f), append(places, i), size+len(f.value)
+		if size > togetherBytes || len(fs) == togetherMost {
+			finish()
 		}
 	}
+	finish()
 	return errs
 }
 
-// finishAll is one round trip, for those without an error so far. Where each of them
+// finishAll is one round trip; there is an error, or nil, for each. Where each of them
 // makes room for a message it may take a claim along.
-func (b *Broker) finishAll(ctx context.Context, fs []finishing, errs []error, room bool) {
-	n := 0
+func (b *Broker) finishAll(ctx context.Context, fs []finishing, room bool) []error {
+	if len(fs) == 0 {
+		return nil
+	}
 	args := make([]any, 0, 4*len(fs)+3)
 	args = append(args, b.keys.unacked, b.keys.index)
 	for i := range fs {
-		if errs[i] == nil && fs[i].claim != "" {
-			args = append(args, b.orNone(fs[i].key))
-			n++
-		}
-	}
-	if n == 0 {
-		return
+		args = append(args, b.orNone(fs[i].key))
 	}
 	keys := len(args)
 	args = append(args, b.resultExpires())
 	for i := range fs {
-		if f := &fs[i]; errs[i] == nil && f.claim != "" {
-			args = append(args, f.claim, f.value, f.kind)
+		f := &fs[i]
+		kind := f.success
+		if f.tracked {
+			kind += "+"
 		}
+		args = append(args, f.claim, f.value, kind)
 	}
 	var r *ride
 	if room {
-		r = b.rides.take(n)
+		r = b.rides.take(len(fs))
 	}
 	var ended any
 	var err error
@@ -132,19 +121,16 @@ func (b *Broker) finishAll(ctx context.Context, fs []finishing, errs []error, ro
 		ended, err = b.script(ctx, b.scripts.finish, keys, args...)
 	}
 	b.rides.prove(err == nil)
-	answers, err := answersTo(n, ended, err)
-	if err != nil {
-		err = fmt.Errorf("settle a delivery: %w", err)
-	}
+	answers, err := answersTo(len(fs), ended, err)
+	errs := make([]error, len(fs))
 	for i := range fs {
-		if errs[i] != nil || fs[i].claim == "" {
-			continue
-		}
-		if errs[i] = err; err == nil {
-			errs[i] = b.finished(&fs[i], answers[0])
-			answers = answers[1:]
+		if err != nil {
+			errs[i] = fmt.Errorf("settle a delivery: %w", err)
+		} else {
+			errs[i] = b.finished(&fs[i], answers[i])
 		}
 	}
+	return errs
 }
 
 // finished notes what finish.lua has answered.

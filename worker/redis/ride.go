@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -122,43 +121,31 @@ func (b *Broker) ClaimAfter(ctx context.Context, max, ends int, ready func()) (d
 // finishWith runs finish.lua with args, and the claim behind it.
 func (b *Broker) finishWith(ctx context.Context, r *ride, keys int, args []any) (ended any, err error) {
 	defer close(r.done)
-	finish, claim := append([]any{keys}, args...), r.call.first(r.n)
-	r.err = errRide
+	finish := append([]any{keys}, args...)
+	r.err = errCarry
 	err = b.do(ctx, func(c redigo.Conn) error {
-		sent := errors.Join(b.scripts.finish.SendHash(c, finish...), b.scripts.claimSeen.SendHash(c, claim...))
-		if r.call.look > 0 {
-			sent = errors.Join(sent, c.Send("LRANGE", r.call.list, -r.call.look, -1))
-		}
-		if err := errors.Join(sent, c.Flush()); err != nil {
+		if err := errors.Join(b.scripts.finish.SendHash(c, finish...), r.call.send(c, b.scripts.claimSeen, r.n), c.Flush()); err != nil {
 			return err
 		}
 		ended, err = c.Receive()
 		if c.Err() != nil {
 			return err
 		}
-		if r.reply, r.err = c.Receive(); c.Err() != nil {
+		r.reply, r.next, r.err = r.call.receive(c)
+		if c.Err() != nil {
 			return err // of the ends there is an answer
-		}
-		if r.call.look > 0 {
-			if next, blind := redigo.ByteSlices(c.Receive()); blind == nil {
-				slices.Reverse(next)
-				r.next = next
-			}
 		}
 		if hasCode(err, "NOSCRIPT") {
 			ended, err = b.scripts.finish.Do(c, finish...)
 		}
 		if hasCode(r.err, "NOSCRIPT") {
 			r.next = nil
-			r.reply, r.err = b.scripts.claimSeen.Do(c, claim...)
+			r.reply, r.err = b.scripts.claimSeen.Do(c, r.call.first(r.n)...)
 		}
 		return err
 	})
-	if err != nil && r.err == errRide {
+	if err != nil && r.err == errCarry {
 		r.err = err
 	}
 	return ended, err
 }
-
-// errRide is what a claim hears that did not get an answer.
-var errRide = errors.New("the round trip did not come to its end")

@@ -100,35 +100,28 @@ func (b *Broker) Settle(ctx context.Context, s worker.Settlement) (worker.Settle
 
 // settleSimple ends a delivery that nothing follows but a retry, or nothing.
 func (b *Broker) settleSimple(ctx context.Context, s *worker.Settlement) error {
+	f, err := b.finishing(s)
+	if err != nil {
+		return err
+	}
 	if bare(s) {
-		return b.finish(ctx, s)
+		return b.finishAll(ctx, []finishing{f}, false)[0]
 	}
-	var result, publication []byte
-	var resultKey, publishList string
-	success := "0"
-	var err error
-	if s.Result != nil {
-		if result, err = protocol.EncodeResult(s.Result); err != nil {
-			return fmt.Errorf("encode state %s: %w", s.Result.Status, err)
-		}
-		resultKey = b.keys.result(s.Result.TaskID)
-		if s.Result.Status == protocol.StateSuccess {
-			success = "1"
-		}
-	}
+	var publication []byte
+	var publishList string
 	for _, p := range s.Changes.Publish {
 		publication, publishList = p.Raw, b.listKey(p.Queue, p.Priority)
 	}
 	e := b.ending(s)
 	n, err := b.scriptInt(ctx, b.scripts.settle, 9,
-		b.keys.unacked, b.keys.index, b.orNone(resultKey), b.orNone(publishList), b.orNone(e.requeueList),
+		b.keys.unacked, b.keys.index, b.orNone(f.key), b.orNone(publishList), b.orNone(e.requeueList),
 		b.keys.dead, b.keys.deadMeta, b.keys.deadIndex, b.orNone(e.crashes),
-		s.Delivery.Claim, result, b.resultExpires(), success, publication, e.requeue,
+		f.claim, f.value, b.resultExpires(), f.success, publication, e.requeue,
 		e.deadRaw, e.deadMeta, e.deadID, b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds()))
 	if err != nil {
 		return fmt.Errorf("settle a delivery: %w", err)
 	}
-	b.forget(s.Delivery.Claim)
+	b.forget(f.claim)
 	if n == 0 {
 		return worker.ErrLost
 	}

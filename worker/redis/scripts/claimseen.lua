@@ -2,7 +2,7 @@
 -- as claim.lua, without having to read them.
 -- KEYS: unacked, unacked_index, owner, list, then the lists that may have something
 --       to be taken before
--- ARGV: epoch, claim prefix, next number, how many bytes an entry has behind its
+-- ARGV: epoch, claim prefix, next number, how many bytes an entry has beside its
 --       message, then the entries of the messages, the next one first
 -- Returns {how many of the first ones somebody else has taken, how many of those behind
 -- them are claimed}; the second is -1 when one of the other lists has a message.
