@@ -81,7 +81,11 @@ func TestTerminate(t *testing.T) {
 	if cause := <-causes; !errors.Is(cause, worker.ErrRevoked) {
 		t.Errorf("cause is %v, want ErrRevoked", cause)
 	}
-	b.eventually(t, "revoked", func() bool { return b.status(id) == "REVOKED" && b.w.Status().Running == 0 })
+	// The revocation itself stores a REVOKED, of another text.
+	b.eventually(t, "its end is stored", func() bool { return b.Unacked() == 0 && b.w.Status().Running == 0 })
+	if b.status(id) != "REVOKED" || b.w.Status().Aborted != 1 {
+		t.Errorf("state %s, %d aborted, want REVOKED and 1", b.status(id), b.w.Status().Aborted)
+	}
 	if args := b.Result(id).Exception.Args; !slices.Equal(args, []any{"terminated"}) {
 		t.Errorf("exception has %v", args)
 	}
