@@ -9,6 +9,7 @@
 package redact
 
 import (
+	"regexp"
 	"strings"
 	"unicode"
 
@@ -26,10 +27,10 @@ var defaults = [...]string{
 
 // Redactor hides secrets by a list of names. It may be used by many goroutines.
 type Redactor struct {
-	rules   [][]string // words of each name
-	texts   textRules
-	unnamed bool // texts and numbers without a name are hidden too
-	budget  int  // bytes to write of one value; 0: no bound
+	rules   [][]string            // words of each name
+	named   func() *regexp.Regexp // finds the rules in texts
+	unnamed bool                  // texts and numbers without a name are hidden too
+	budget  int                   // bytes to write of one value; 0: no bound
 }
 
 // Bounded returns a Redactor that writes about that many bytes of one value, and
@@ -78,7 +79,7 @@ func New(names ...string) *Redactor {
 			r.rules = append(r.rules, w)
 		}
 	}
-	r.texts = newTextRules(r.rules)
+	r.named = named(r.rules)
 	return r
 }
 

@@ -7,39 +7,41 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/evently/workers/worker/protocol"
 )
 
-// textRules find secrets in free text.
-type textRules struct {
-	// named is a name with a value behind it: 'otp': '123456', token=abc.
-	named *regexp.Regexp
-}
-
-var hexUUID = regexp.MustCompile(`^[0-9a-f]{32}$`)
-
-// address is an e-mail address, credentials the password in a URL.
+// A worker that starts has no use for these expressions yet: they are compiled when
+// the first text comes.
 var (
-	address     = regexp.MustCompile(`([\pL\pN._%+'\-]+)@([\pL\pN\-]+(?:\.[\pL\pN\-]+)+)`)
-	credentials = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.\-]*://[^\s/:@]*):[^\s/@]+@`)
+	hexUUID = lazy(`^[0-9a-f]{32}$`)
+	// address is an e-mail address, credentials the password in a URL.
+	address     = lazy(`([\pL\pN._%+'\-]+)@([\pL\pN\-]+(?:\.[\pL\pN\-]+)+)`)
+	credentials = lazy(`([A-Za-z][A-Za-z0-9+.\-]*://[^\s/:@]*):[^\s/@]+@`)
 )
 
-func newTextRules(rules [][]string) textRules {
-	names := make([]string, 0, len(rules))
-	for _, rule := range rules {
-		for i, w := range rule {
-			rule[i] = regexp.QuoteMeta(w)
+func lazy(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
+
+// named finds a name of a secret with a value behind it: 'otp': '123456', token=abc.
+func named(rules [][]string) func() *regexp.Regexp {
+	names := make([]string, len(rules))
+	for i, rule := range rules {
+		quoted := make([]string, len(rule))
+		for j, w := range rule {
+			quoted[j] = regexp.QuoteMeta(w)
 		}
-		names = append(names, strings.Join(rule, `[ _.\-]?`))
+		names[i] = strings.Join(quoted, `[ _.\-]?`)
 	}
 	name := `[\pL\pN_.\-]*?(?:` + strings.Join(names, "|") + `)s?`
 	// A quoted value ends at its quote, or where the text was cut; another one where
 	// a word ends.
 	value := `(?:'(?:[^'\\]|\\.)*'?|"(?:[^"\\]|\\.)*"?|[^\s,;&'"(){}\[\]]+)`
-	return textRules{named: regexp.MustCompile(`(?i)(^|[^\pL\pN])(` + name + `)(\\?['"]?\s*(?:=>|[:=])\s*)(` + value + `)`)}
+	return lazy(`(?i)(^|[^\pL\pN])(` + name + `)(\\?['"]?\s*(?:=>|[:=])\s*)(` + value + `)`)
 }
 
 // Text returns a text with all that looks like a secret hidden, and the given
@@ -70,7 +72,7 @@ func forms(s string) []string {
 			all = append(all, quoted)
 		}
 	}
-	if hexUUID.MatchString(s) { // kombu writes a UUID without dashes
+	if hexUUID().MatchString(s) { // kombu writes a UUID without dashes
 		all = append(all, s[:8]+"-"+s[8:12]+"-"+s[12:16]+"-"+s[16:20]+"-"+s[20:])
 	}
 	return all
@@ -160,9 +162,10 @@ func (r *Redactor) text(s string, secrets []string) string {
 		s = strings.ToValidUTF8(s[:longest], "") + "..."
 	}
 	if strings.ContainsAny(s, ":=") {
-		s = credentials.ReplaceAllString(s, "$1:"+Mark+"@")
-		s = r.texts.named.ReplaceAllStringFunc(s, func(m string) string {
-			p := r.texts.named.FindStringSubmatch(m)
+		s = credentials().ReplaceAllString(s, "$1:"+Mark+"@")
+		named := r.named()
+		s = named.ReplaceAllStringFunc(s, func(m string) string {
+			p := named.FindStringSubmatch(m)
 			if p == nil || !r.Secret(p[2]) {
 				return m
 			}
@@ -178,7 +181,7 @@ func (r *Redactor) text(s string, secrets []string) string {
 		})
 	}
 	if strings.Contains(s, "@") {
-		s = address.ReplaceAllStringFunc(s, maskAddress)
+		s = address().ReplaceAllStringFunc(s, maskAddress)
 	}
 	return s
 }

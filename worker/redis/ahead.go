@@ -122,7 +122,7 @@ func (b *Broker) good(raws [][]byte) []seen {
 // at the max that follow, for the next claim.
 func (b *Broker) claimSeen(ctx context.Context, l list, messages []seen, max int) ([]worker.Delivery, error) {
 	c := b.seenCall(l, messages, max)
-	reply, next, err := b.scriptAndLook(ctx, b.scripts.claimSeen, c)
+	reply, next, err := b.scriptAndLook(ctx, b.scripts.claimSeen(), c)
 	return b.seenClaimed(l, messages, c.look, reply, next, err)
 }
 

@@ -242,14 +242,14 @@ func notToBeHad(err error) bool {
 }
 
 // script runs s with keysAndArgs, of which the first n are keys.
-func (b *Broker) script(ctx context.Context, s *redigo.Script, n int, keysAndArgs ...any) (reply any, err error) {
+func (b *Broker) script(ctx context.Context, s script, n int, keysAndArgs ...any) (reply any, err error) {
 	err = b.do(ctx, func(c redigo.Conn) error {
-		reply, err = s.Do(c, append([]any{n}, keysAndArgs...)...)
+		reply, err = s().Do(c, append([]any{n}, keysAndArgs...)...)
 		return err
 	})
 	return reply, err
 }
 
-func (b *Broker) scriptInt(ctx context.Context, s *redigo.Script, n int, keysAndArgs ...any) (int, error) {
+func (b *Broker) scriptInt(ctx context.Context, s script, n int, keysAndArgs ...any) (int, error) {
 	return redigo.Int(b.script(ctx, s, n, keysAndArgs...))
 }

@@ -174,7 +174,7 @@ func (b *Broker) Reply(ctx context.Context, to protocol.ReplyTo, raw []byte) err
 		for _, q := range queues { // none: the one that asked is gone
 			key := b.listKey(q, 0)
 			// One step: a list without a life would stay for ever.
-			if err := b.scripts.reply.SendHash(c, 1, key, raw, int(replyLife.Seconds())); err != nil {
+			if err := b.scripts.reply().SendHash(c, 1, key, raw, int(replyLife.Seconds())); err != nil {
 				return err
 			}
 		}
@@ -183,7 +183,7 @@ func (b *Broker) Reply(ctx context.Context, to protocol.ReplyTo, raw []byte) err
 	if hasCode(err, "NOSCRIPT") {
 		err = b.do(ctx, func(c redigo.Conn) error {
 			for _, q := range queues {
-				if _, err := b.scripts.reply.DoContext(ctx, c, 1, b.listKey(q, 0), raw, int(replyLife.Seconds())); err != nil {
+				if _, err := b.scripts.reply().DoContext(ctx, c, 1, b.listKey(q, 0), raw, int(replyLife.Seconds())); err != nil {
 					return err
 				}
 			}

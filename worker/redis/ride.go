@@ -124,7 +124,7 @@ func (b *Broker) finishWith(ctx context.Context, r *ride, keys int, args []any) 
 	finish := append([]any{keys}, args...)
 	r.err = errCarry
 	err = b.do(ctx, func(c redigo.Conn) error {
-		if err := errors.Join(b.scripts.finish.SendHash(c, finish...), r.call.send(c, b.scripts.claimSeen, r.n), c.Flush()); err != nil {
+		if err := errors.Join(b.scripts.finish().SendHash(c, finish...), r.call.send(c, b.scripts.claimSeen(), r.n), c.Flush()); err != nil {
 			return err
 		}
 		ended, err = c.Receive()
@@ -136,11 +136,11 @@ func (b *Broker) finishWith(ctx context.Context, r *ride, keys int, args []any) 
 			return err // of the ends there is an answer
 		}
 		if hasCode(err, "NOSCRIPT") {
-			ended, err = b.scripts.finish.Do(c, finish...)
+			ended, err = b.scripts.finish().Do(c, finish...)
 		}
 		if hasCode(r.err, "NOSCRIPT") {
 			r.next = nil
-			r.reply, r.err = b.scripts.claimSeen.Do(c, r.call.first(r.n)...)
+			r.reply, r.err = b.scripts.claimSeen().Do(c, r.call.first(r.n)...)
 		}
 		return err
 	})

@@ -3,6 +3,7 @@ package redis
 import (
 	"embed"
 	"fmt"
+	"sync"
 
 	redigo "github.com/gomodule/redigo/redis"
 )
@@ -13,8 +14,11 @@ var scriptFiles embed.FS
 // scripts are the steps that must happen as one. They are files of their own
 // so that they can be read, and tried with redis-cli, as what they are.
 type scripts struct {
-	claim, claimSeen, start, starts, settle, finish, carry, giveBack, renew, restore, heartbeat, fence, dismiss, revive, unlock, take, revoke, reply, letters *redigo.Script
+	claim, claimSeen, start, starts, settle, finish, carry, giveBack, renew, restore, heartbeat, fence, dismiss, revive, unlock, take, revoke, reply, letters script
 }
+
+// script is put together when it is called first: of many a worker never needs one.
+type script func() *redigo.Script
 
 func loadScripts() (*scripts, error) {
 	lib, err := scriptFiles.ReadFile("scripts/lib.lua")
@@ -22,7 +26,7 @@ func loadScripts() (*scripts, error) {
 		return nil, fmt.Errorf("read embedded script: %w", err)
 	}
 	s := &scripts{}
-	for name, dst := range map[string]**redigo.Script{
+	for name, dst := range map[string]*script{
 		"claim": &s.claim, "claimseen": &s.claimSeen, "start": &s.start, "starts": &s.starts, "settle": &s.settle, "finish": &s.finish, "carry": &s.carry,
 		"reply": &s.reply, "letters": &s.letters, "take": &s.take, "revoke": &s.revoke, "giveback": &s.giveBack,
 		"renew": &s.renew, "restore": &s.restore, "heartbeat": &s.heartbeat,
@@ -32,7 +36,9 @@ func loadScripts() (*scripts, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read embedded script: %w", err)
 		}
-		*dst = redigo.NewScript(-1, string(lib)+string(src)) // the number of keys comes with the call
+		*dst = sync.OnceValue(func() *redigo.Script {
+			return redigo.NewScript(-1, string(lib)+string(src)) // the number of keys comes with the call
+		})
 	}
 	return s, nil
 }
