@@ -69,35 +69,33 @@ func newSet(files fs.FS, o Options, samples int) (*Set, error) {
 		return nil, fmt.Errorf("dress the mails: %w", err)
 	}
 	s := &Set{page: p, mails: map[Kind]*parts{}}
-	var faults []error
 	for _, k := range Kinds() {
-		if s.mails[k], err = parse(files, k, d); err != nil {
-			faults = append(faults, err)
-		}
+		s.mails[k] = new(parts)
 	}
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
+	if err := each(func(k Kind) error { return s.mails[k].parse(files, k, d) }); err != nil {
+		return nil, err
 	}
-	if err := s.try(samples); err != nil {
+	// A wrong field name passes the parser and fails only here.
+	if err := each(func(k Kind) error { return s.tryKind(k, samples) }); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// try renders and lints the first samples of each mail. A wrong field name passes the parser and
-// fails only here.
-func (s *Set) try(samples int) error {
+// each does something for all kinds side by side, and returns all errors.
+func each(do func(Kind) error) error {
 	kinds := Kinds()
 	faults := make([]error, len(kinds))
 	var all sync.WaitGroup
-	for i, k := range kinds { // side by side: a template is escaped when it is first used
-		all.Go(func() { faults[i] = s.tryKind(k, samples) })
+	for i, k := range kinds {
+		all.Go(func() { faults[i] = do(k) })
 	}
 	all.Wait()
 	return errors.Join(faults...)
 }
 
-// tryKind returns what is wrong with the first sample that has a fault.
+// tryKind renders and lints the first samples of a mail, and returns what is wrong with
+// the first that has a fault.
 func (s *Set) tryKind(k Kind, samples int) error {
 	all := Samples(k)
 	for i, m := range all[:min(samples, len(all))] {
@@ -177,7 +175,8 @@ func checkSupport(address string) string {
 	return ""
 }
 
-func parse(files fs.FS, k Kind, d *dress) (*parts, error) {
+// parse makes the parts of a kind.
+func (p *parts) parse(files fs.FS, k Kind, d *dress) error {
 	funcs := map[string]any{
 		"look": d.look, "darkSheet": func() html.CSS { return d.dark }, "outlookSheet": func() html.CSS { return d.outlook },
 		"msoHead": msoHead, "msoColumn": msoColumn, "msoColumnEnd": msoColumnEnd,
@@ -185,7 +184,6 @@ func parse(files fs.FS, k Kind, d *dress) (*parts, error) {
 		"action": newAction, "status": newStatus, "step": newStep, "filler": filler,
 		"column": column, "whole": whole, "upper": strings.ToUpper,
 	}
-	var p parts
 	h := html.New("").Funcs(funcs).Option("missingkey=error")
 	for _, name := range []string{"layout.html.tmpl", "partials.html.tmpl", string(k) + "/html.tmpl"} {
 		b, err := fs.ReadFile(files, name)
@@ -193,7 +191,7 @@ func parse(files fs.FS, k Kind, d *dress) (*parts, error) {
 			_, err = h.New(name).Parse(string(b))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("parse: %w", err)
+			return fmt.Errorf("parse: %w", err)
 		}
 	}
 	p.html = h.Lookup("layout.html.tmpl")
@@ -204,13 +202,13 @@ func parse(files fs.FS, k Kind, d *dress) (*parts, error) {
 			_, err = t.New(name).Parse(string(b))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("parse: %w", err)
+			return fmt.Errorf("parse: %w", err)
 		}
 	}
 	p.text = t.Lookup("layout.txt.tmpl")
 	p.subject = t.Lookup(string(k) + "/subject.tmpl")
 	p.preheader = t.Lookup(string(k) + "/preheader.tmpl")
-	return &p, nil
+	return nil
 }
 
 // Render writes a mail. Errors are *InvalidError when the data is at fault.
