@@ -21,13 +21,15 @@ import (
 
 // parts is everything that a running worker is made of.
 type parts struct {
+	mails  *mails
 	broker *redis.Broker
 	store  *store.Store
 	sender *mail.Sender
 	worker *worker.Worker
 }
 
-// build makes the parts out of the configuration. Nothing connects yet.
+// build makes the parts out of the configuration. Nothing connects yet, and the mails
+// may not be prepared.
 func build(cfg config.Config, log *slog.Logger) (*parts, error) {
 	p := new(parts)
 	if err := p.build(cfg, log); err != nil {
@@ -41,10 +43,7 @@ func (p *parts) build(cfg config.Config, log *slog.Logger) (err error) {
 	if err := checkParts(cfg, nil); err != nil {
 		return err
 	}
-	set, err := templates.New(templateOptions(cfg))
-	if err != nil {
-		return fmt.Errorf("prepare the mails: %w", err)
-	}
+	p.mails = prepareMails(func() (*templates.Set, error) { return templates.New(templateOptions(cfg)) })
 	if p.store, err = store.Open(storeConfig(cfg.Database)); err != nil {
 		return databaseError(cfg.Database, err)
 	}
@@ -52,7 +51,7 @@ func (p *parts) build(cfg config.Config, log *slog.Logger) (err error) {
 		return fmt.Errorf("prepare the mail relay: %w", err)
 	}
 	service, err := tasks.New(tasks.Config{
-		Users: p.store, Mailer: p.sender, Templates: set,
+		Users: p.store, Mailer: p.sender, Templates: p.mails,
 		MaxRetries: retries(cfg.Worker.MaxRetries),
 		RetryDelay: cfg.Worker.RetryDelay,
 		Check:      p.check,
@@ -203,6 +202,9 @@ func (p *parts) check(ctx context.Context) error {
 
 // close drops the connections. The broker closes its own when it ran.
 func (p *parts) close() {
+	if p.mails != nil {
+		<-p.mails.prepared
+	}
 	if p.store != nil {
 		_ = p.store.Close()
 	}

@@ -124,6 +124,13 @@ func (p *parts) serve(ctx context.Context, cfg config.Config, listener net.Liste
 			return health.Run(outlive)
 		})
 	}
+	g.Go(func() error {
+		err := p.mails.wait(ctx)
+		if err != nil {
+			cancel()
+		}
+		return err
+	})
 	g.Go(func() error { return p.sender.Run(outlive) })
 	g.Go(func() error {
 		defer end()

@@ -49,7 +49,11 @@ func (c configCmd) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return &usageError{err: err}
 	}
+	err = parts.mails.wait(ctx)
 	parts.close()
+	if err != nil {
+		return err
+	}
 	if c.JSON {
 		return printJSON(t.out, struct {
 			Variables []config.Setting `json:"variables"`

@@ -36,7 +36,9 @@ func buildWorkers(ctx context.Context, dir, url, python string) (w workers, err 
 		w.program:  {"build", "-o", w.program, "."},
 		w.gocelery: {"-C", "e2e/gocelery", "build", "-o", w.gocelery, "./worker"}, // a module of its own
 	} {
-		if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
+		cmd := exec.CommandContext(ctx, "go", args...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // static, as "make build" and the image have it
+		if out, err := cmd.CombinedOutput(); err != nil {
 			return w, fmt.Errorf("build %s: %w\n%s", filepath.Base(path), err, out)
 		}
 	}

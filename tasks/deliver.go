@@ -62,6 +62,9 @@ func (s *Service) deliver(ctx context.Context, d delivery) (Result, error) {
 		return s.again(ctx, a, errLookup, nil, err)
 	}
 	body, err := s.cfg.Templates.Render(d.data)
+	if _, ok := errors.AsType[*worker.RejectError](err); ok {
+		return Result{}, err
+	}
 	if err != nil {
 		return s.giveUp(a, errRender, err)
 	}

@@ -48,7 +48,8 @@ type Mailer interface {
 	Send(ctx context.Context, m mail.Message) (mail.Receipt, error)
 }
 
-// Renderer makes mails of data. [templates.Set] is one.
+// Renderer makes mails of data. [templates.Set] is one. An error is the fault of the
+// data, and the task ends with it, unless it is a [worker.RejectError].
 type Renderer interface {
 	Render(m templates.Mail) (templates.Rendered, error)
 }
