@@ -40,6 +40,33 @@ type ahead struct {
 	alone bool      // nobody has taken messages of the last look before us
 }
 
+// rivals are other workers that were quicker: what one looks at they have taken by the
+// time that it is claimed.
+type rivals struct {
+	left, last int // claims to be made without a look, and how many these were
+}
+
+// rivalsMost bounds them, since the rivals may be gone.
+const rivalsMost = 64
+
+// met notes that all that was looked at is gone: now twice as many claims go without.
+func (r *rivals) met() {
+	r.last = min(max(2*r.last, 4), rivalsMost)
+	r.left = r.last
+}
+
+// none notes that nothing was gone.
+func (r *rivals) none() { *r = rivals{} }
+
+// near reports whether the next claim goes without a look.
+func (r *rivals) near() bool {
+	if r.left == 0 {
+		return false
+	}
+	r.left--
+	return true
+}
+
 // claimAhead claims up to max messages of the list that the last claim was filled
 // from. When it claims none, claim.lua has to, and the verdicts are what it can be
 // told of the messages.
@@ -166,6 +193,12 @@ func (b *Broker) seenClaimed(l list, messages []seen, look int, reply any, next 
 		return nil, errors.Join(errNotUnderstood, fmt.Errorf("%v of %d messages", counts, len(messages)))
 	}
 	gone, n := counts[0], min(counts[1], len(messages))
+	switch {
+	case n == 0:
+		b.rivals.met()
+	case gone == 0:
+		b.rivals.none()
+	}
 	if n <= 0 {
 		return nil, nil
 	}
@@ -285,7 +318,7 @@ func (b *Broker) expect(c claimed, max int) {
 		}
 	}
 	size := largest(c.deliveries)
-	if n := len(c.deliveries); n > 0 && (n == max || bytes >= claimBytes) && size <= aheadBytes {
+	if n := len(c.deliveries); n > 0 && (n == max || bytes >= claimBytes) && size <= aheadBytes && !b.rivals.near() {
 		b.ahead = ahead{list: c.lists[0] - 1, size: size, alone: true}
 	}
 }

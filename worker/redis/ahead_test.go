@@ -59,3 +59,62 @@ func TestClaimedTogether(t *testing.T) {
 		}
 	}
 }
+
+// since is how often Redis has carried out a command since the last call.
+func since(t *testing.T, c redigo.Conn, command string) (n int) {
+	t.Helper()
+	if stats := must(redigo.String(c.Do("INFO", "commandstats")))(t); strings.Contains(stats, "cmdstat_"+command+":") {
+		n = calls(t, c, command)
+	}
+	must(c.Do("CONFIG", "RESETSTAT"))(t)
+	return n
+}
+
+// Where others are quicker, looks are in vain: they are given up for a while, and longer
+// when they are in vain again. Alone a worker looks at all that it claims.
+func TestNoLooksInVain(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	for range 1000 {
+		send(t, c, "q", "t", "[]")
+	}
+	a, b := newConsumer(t, redis.Config{URL: s.URL(0)}), newConsumer(t, redis.Config{URL: s.URL(0)})
+	a.claim(t, 2) // finds the backlog
+	since(t, c, "lrange")
+	turn := func(rival bool) (looks int) {
+		t.Helper()
+		if rival { // takes what a has looked at
+			if n := len(b.claim(t, 40)); n < 5 {
+				t.Fatalf("the rival claims %d", n)
+			}
+			since(t, c, "lrange")
+		}
+		if n := len(a.claim(t, 2)); n != 2 {
+			t.Fatalf("%d were claimed, want 2", n)
+		}
+		return since(t, c, "lrange")
+	}
+	for range 3 {
+		if n := turn(false); n == 0 {
+			t.Fatal("a worker that is alone does not look")
+		}
+	}
+	var looked []int
+	for i := range 12 {
+		if turn(true) > 0 {
+			looked = append(looked, i)
+		}
+	}
+	if len(looked) < 2 || len(looked) > 5 {
+		t.Errorf("of 12 claims beside a rival those with a look were %v, want a few", looked)
+	}
+	looks := 0
+	for range 40 {
+		if turn(false) > 0 {
+			looks++
+		}
+	}
+	if turn(false) == 0 || looks < 10 {
+		t.Errorf("%d of 40 claims have looked since the rival went away, and the last has not", looks)
+	}
+}

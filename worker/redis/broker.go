@@ -49,6 +49,8 @@ type Broker struct {
 	number     int64
 	brokenAt   time.Time // a list that cannot be read was told of
 	ahead      ahead
+	rivals     rivals
+	shapes     shapes
 	entered    []byte // of the messages of a claim; memory that is used again
 
 	starts    company[starting, int]

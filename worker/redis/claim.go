@@ -85,7 +85,7 @@ func (b *Broker) claim(ctx context.Context, max int, verdicts []any) (claimed, e
 	for _, l := range b.lists {
 		keys = append(keys, l.key)
 	}
-	args = append(append(args, b.choice.args()...), verdicts...)
+	args = slices.Concat(args, b.choice.args(), b.shapes.args(), verdicts)
 	b.number += int64(max) // whatever comes back: a name is never given twice
 	reply, err := redigo.Values(b.script(ctx, b.scripts.claim, len(keys), append(keys, args...)...))
 	if err != nil {
@@ -101,6 +101,7 @@ func (b *Broker) claim(ctx context.Context, max int, verdicts []any) (claimed, e
 		return claimed{}, err
 	}
 	b.choice.marks = c.marks
+	b.shapes.learn(c.deliveries)
 	b.expect(c, max)
 	b.holds(c.deliveries)
 	return c, nil

@@ -4,8 +4,9 @@
 -- ARGV: epoch, claim prefix, next number, max messages, max bytes of a message,
 --       max bytes in all, dead max, dead age, beginning of the keys of crashes,
 --       "turns", "order" or "weights", number of queues, for each queue: name,
---       weight, mark (place in the line; with weights the credit); then for each
---       message that was looked at before: message, reason ("" when it is fine)
+--       weight, mark (place in the line; with weights the credit); then the number of
+--       shapes, and the pattern of each; then for each message that was looked at
+--       before: message, reason ("" when it is fine)
 -- Returns the claimed {claim, list number, raw, crashes}, the dead {claim, list number,
 -- reason}, the unsure raws, the lists that cannot be read {number, error}, and the
 -- marks for the next claim.
@@ -30,7 +31,9 @@ if redis.call('EXISTS', unpack(KEYS, 7)) == 0 then -- nearly every look of an id
   return {{}, {}, {}, {}, marks}
 end
 local reasons = {}
-for i = 12 + 3 * queues, #ARGV, 2 do
+local shapes = 12 + 3 * queues -- of ARGV, behind their number
+local known = tonumber(ARGV[shapes])
+for i = shapes + known + 1, #ARGV, 2 do
   reasons[ARGV[i]] = ARGV[i + 1]
 end
 
@@ -74,9 +77,21 @@ local function strict(raw)
   return containers < 200 and #bare < 4000
 end
 
+-- usual tells whether a message is like one that the complete parser has found fine.
+local function usual(raw)
+  for i = shapes + 1, shapes + known do
+    if string.find(raw, ARGV[i]) then
+      return true
+    end
+  end
+end
+
 -- fine tells whether a Python worker could put raw back into its queue. Anything
 -- else must never be entered as unacknowledged, where it would crash them.
 local function fine(raw)
+  if #raw <= max_strict and usual(raw) then
+    return true
+  end
   if not strict(raw) then
     return false
   end

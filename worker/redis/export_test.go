@@ -1,0 +1,4 @@
+package redis
+
+// ShapeOf is shapeOf for the tests of claim.lua.
+var ShapeOf = shapeOf
