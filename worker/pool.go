@@ -31,6 +31,7 @@ type pool struct {
 	begun     int    // so far
 	used      func() // called, once, with the last of them
 	parked    []chan *request
+	waking    bool          // a goroutine has got a request, and does not run yet
 	alone     *request      // runs, and nothing else begins
 	since     time.Time     // the head waits to run alone
 	timer     *time.Timer   // that ends its patience
@@ -60,17 +61,36 @@ func (p *pool) add(rs ...*request) bool {
 	return true
 }
 
-// dispatch starts what has a slot; p.mu is held.
+// dispatch has another goroutine start what has a slot; p.mu is held. It wakes one at a
+// time, which wakes the next when it runs: of short requests those that are awake may
+// have run all by then, and to wake one takes longer than such a run.
 func (p *pool) dispatch() {
-	for r := p.take(); r != nil; r = p.take() {
-		if n := len(p.parked); n > 0 {
-			p.parked[n-1] <- r
-			p.parked = p.parked[:n-1]
-			continue
-		}
-		p.wg.Add(1)
-		go func() { p.work(r, p.run(r)) }()
+	if p.waking {
+		return
 	}
+	r := p.take()
+	if r == nil {
+		return
+	}
+	p.waking = true
+	if n := len(p.parked); n > 0 {
+		p.parked[n-1] <- r
+		p.parked = p.parked[:n-1]
+		return
+	}
+	p.wg.Add(1)
+	go func() {
+		p.awake()
+		p.work(r, p.run(r))
+	}()
+}
+
+// awake wakes the next goroutine, if there is something for it.
+func (p *pool) awake() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waking = false
+	p.dispatch()
 }
 
 // take gives the next request a slot, and returns nil when there is none that may
@@ -116,6 +136,7 @@ func (p *pool) work(r *request, is after) {
 				p.wg.Done()
 				return
 			}
+			p.awake()
 		}
 		is = p.run(r)
 	}

@@ -90,8 +90,19 @@ func (p *pool) found(all bool) {
 	p.plenty = all
 }
 
-// young is the number of runs that may be short ones; p.mu is held.
+// soon is the number of requests that have slots as soon as goroutines are awake; p.mu
+// is held.
+func (p *pool) soon() int {
+	if !p.waking {
+		return 0
+	}
+	return max(0, min(len(p.ready), p.slots-len(p.active)))
+}
+
+// young is the number of runs that may be short ones, and of those that begin at any
+// moment; p.mu is held.
 func (p *pool) young() (n int) {
+	n = p.soon()
 	for r := range p.active {
 		if time.Since(r.began) < 4*shortRun {
 			n++
@@ -106,6 +117,9 @@ func (p *pool) short() bool {
 	defer p.mu.Unlock()
 	if !p.runs.short() {
 		return false
+	}
+	if p.soon() > 0 {
+		return true
 	}
 	for r := range p.active {
 		if time.Since(r.began) < shortRun {
