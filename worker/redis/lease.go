@@ -24,10 +24,14 @@ func (b *Broker) Run(ctx context.Context) error {
 	// and whoever is silent meanwhile counts as dead himself.
 	loops.Go(func() { b.every(ctx, b.cfg.OwnerTimeout/5, "recover from dead workers", b.recoverOwners) })
 	loops.Go(func() { b.every(ctx, b.recoverInterval(), "recover expired messages", b.recoverExpired) })
-	cut := context.AfterFunc(ctx, b.Reset) // what waits for an answer need not
-	defer cut()
+	done := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		defer close(done)
+		b.Reset() // what waits for an answer need not
+	})
 	loops.Wait()
 	b.peekers.loops.Wait()
+	<-done // it must not cut what comes now
 	b.unfollow()
 	b.leave()
 	return b.Close()

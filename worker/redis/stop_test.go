@@ -101,3 +101,32 @@ func TestStopLeavesNoLock(t *testing.T) {
 		t.Errorf("the lock was left behind by %d of 200 stops", left)
 	}
 }
+
+// A worker that stops in order signs off, however soon that is.
+func TestStopSignsOff(t *testing.T) {
+	s := redistest.Start(t, "--appendonly", "no")
+	c := s.Conn(0)
+	for i := range 60 {
+		send(t, c, "q", "t", "[]")
+		b, err := redis.New(redis.Config{URL: s.URL(0), Logger: quiet()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		w, err := worker.New(worker.Config{Broker: b, Queues: []string{"q"}, Logger: quiet(),
+			Tasks: map[string]worker.Definition{"t": {Handler: worker.Func(func(context.Context, struct{}) (any, error) {
+				stop()
+				return nil, nil
+			})}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		if keys := must(redigo.Strings(c.Do("KEYS", "*owner*")))(t); len(keys) > 0 {
+			t.Fatalf("worker %d has left %q", i, keys)
+		}
+	}
+}
