@@ -28,12 +28,17 @@ func prepareMails(prepare func() (*templates.Set, error)) *mails {
 	return m
 }
 
-// wait returns what is wrong with the templates: the program cannot go on then.
+// wait returns what is wrong with the templates, as far as it is known when ctx ends: the
+// program cannot go on then.
 func (m *mails) wait(ctx context.Context) error {
 	select {
 	case <-m.prepared:
-		return m.err
 	case <-ctx.Done():
+	}
+	select {
+	case <-m.prepared:
+		return m.err
+	default:
 		return nil
 	}
 }

@@ -85,6 +85,13 @@ func TestMailsWaitForTheirTemplates(t *testing.T) {
 		subject <- r.Subject
 	}()
 	close(begin)
+	faulty := prepareMails(func() (*templates.Set, error) { return nil, errors.New("no field Cod") })
+	<-faulty.prepared
+	for range 100 { // a stop hides no fault
+		if faulty.wait(short) == nil {
+			t.Fatal("the fault is not told")
+		}
+	}
 	if got := <-subject; got == "" {
 		t.Error("no subject")
 	}

@@ -49,7 +49,7 @@ func (c configCmd) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return &usageError{err: err}
 	}
-	err = parts.mails.wait(ctx)
+	err = parts.mails.wait(context.WithoutCancel(ctx)) // it ends by itself
 	parts.close()
 	if err != nil {
 		return err

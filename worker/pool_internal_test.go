@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"runtime"
 	"testing"
 	"time"
 )
@@ -268,5 +269,38 @@ func TestPoolParks(t *testing.T) {
 	g.mu.Unlock()
 	if n > 1+mostEnding {
 		t.Errorf("%d goroutines wait for one slot", n)
+	}
+}
+
+// An end while a goroutine is being woken is told to whoever waits for room: those that
+// it is woken for do not wait for a slot.
+func TestPoolTellsOfRoomWhileOneIsWoken(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // the woken one runs when this one waits
+	prefetch := (&Config{}).prefetch
+	rs := someRequests(4)
+	g := newGated(t, 4, rs...)
+	g.add(rs[0])
+	g.begins(t, rs[0])
+	if n, _ := g.room(prefetch, 0); n != 3 {
+		t.Fatalf("room for %d, want 3", n)
+	}
+	g.add(rs[1:]...)
+	g.mu.Lock()
+	active, ready := len(g.active), len(g.ready)
+	g.mu.Unlock()
+	if active != 2 || ready != 2 {
+		t.Errorf("%d have slots and %d wait, want 2 and 2: more than one goroutine is woken at a time", active, ready)
+	}
+	if n, _ := g.room(prefetch, 0); n != 0 {
+		t.Fatalf("room for %d, want none", n)
+	}
+	g.end(rs[0])
+	for range rs[1:] {
+		<-g.began
+	}
+	select {
+	case <-g.changed:
+	case <-time.After(10 * time.Second):
+		t.Error("nobody is told of the free slot")
 	}
 }

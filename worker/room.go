@@ -37,7 +37,7 @@ func (p *pool) room(prefetch prefetch, limited int) (n int, patience time.Durati
 	most, refill := p.limits(prefetch)
 	free := p.free(most, limited)
 	p.low = most - refill
-	p.filling = free > 0 && (p.filling || len(p.ready) == 0 || free >= refill)
+	p.filling = free > 0 && (p.filling || p.waits() == 0 || free >= refill)
 	if !p.filling {
 		return 0, inVain
 	}
@@ -98,6 +98,9 @@ func (p *pool) soon() int {
 	}
 	return max(0, min(len(p.ready), p.slots-len(p.active)))
 }
+
+// waits is the number of requests that wait for a slot; p.mu is held.
+func (p *pool) waits() int { return len(p.ready) - p.soon() }
 
 // young is the number of runs that may be short ones, and of those that begin at any
 // moment; p.mu is held.

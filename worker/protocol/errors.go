@@ -20,6 +20,7 @@ const (
 	ReasonNoProperties    Reason = "no-properties"     // properties missing or no object
 	ReasonNoDeliveryTag   Reason = "no-delivery-tag"   // properties.delivery_tag missing
 	ReasonNoDeliveryInfo  Reason = "no-delivery-info"  // exchange or routing key missing
+	ReasonBadPriority     Reason = "bad-priority"      // properties.priority is infinite
 	ReasonNoHeaders       Reason = "no-headers"        // headers missing, but the body is one of protocol 2
 	ReasonNoTask          Reason = "no-task"           // no task name
 	ReasonNoID            Reason = "no-id"             // no task id

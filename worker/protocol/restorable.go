@@ -1,6 +1,10 @@
 package protocol
 
-import "bytes"
+import (
+	"bytes"
+	"math"
+	"strconv"
+)
 
 // Restorable reports, with a nil error, that a Python worker that claims raw can
 // put it back into its queue: it is strict JSON, has the parts of an envelope
@@ -36,10 +40,24 @@ func (e *envelope) restorable(raw []byte) error {
 	if !isText(e.exchange) || !isText(e.routingKey) {
 		return refuse(ReasonNoDeliveryInfo, "exchange and routing key must be strings")
 	}
+	// Python cannot make an integer of it, and kombu drops the message for that.
+	if infinite(e.priority) {
+		return refuse(ReasonBadPriority, "priority is infinite")
+	}
 	if mayBeTyped(raw) {
 		return typesKnown(raw)
 	}
 	return nil
+}
+
+// infinite reports whether a value is an infinite number for Python, as those are that
+// are too large.
+func infinite(r Raw) bool {
+	if len(r) < 2 || isText(r) {
+		return false
+	}
+	f, _ := strconv.ParseFloat(string(r), 64)
+	return math.IsInf(f, 0) && bytes.ContainsAny(r, ".eEIy") // an integer may have any length
 }
 
 // mayBeTyped reports whether a value may hold a typed object: its key is there, or

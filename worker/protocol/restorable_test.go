@@ -50,6 +50,13 @@ func TestRestorable(t *testing.T) {
 		"no delivery tag":       {with(`"delivery_tag": "d", `, ``), false},
 		"exchange null":         {with(`"exchange": ""`, `"exchange": null`), false},
 		"body null":             {with(`"W10="`, `null`), false},
+		"priority":              {with(`"delivery_tag"`, `"priority": 9, "delivery_tag"`), true},
+		"priority a text":       {with(`"delivery_tag"`, `"priority": "Infinity", "delivery_tag"`), true},
+		"priority NaN":          {with(`"delivery_tag"`, `"priority": NaN, "delivery_tag"`), true},
+		"priority large":        {with(`"delivery_tag"`, `"priority": 1e308, "delivery_tag"`), true},
+		"priority a long one":   {with(`"delivery_tag"`, `"priority": `+strings.Repeat("9", 400)+`, "delivery_tag"`), true},
+		"priority infinite":     {with(`"delivery_tag"`, `"priority": -Infinity, "delivery_tag"`), false},
+		"priority too large":    {with(`"delivery_tag"`, `"priority": 1e309, "delivery_tag"`), false},
 		"not JSON":              {"x", false},
 		"empty":                 {"", false},
 	} {

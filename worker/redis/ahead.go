@@ -196,7 +196,7 @@ func (b *Broker) seenClaimed(l list, messages []seen, look int, reply any, next 
 	switch {
 	case n == 0:
 		b.rivals.met()
-	case gone == 0:
+	case n > 0 && gone == 0:
 		b.rivals.none()
 	}
 	if n <= 0 {

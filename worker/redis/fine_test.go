@@ -69,7 +69,7 @@ var oddities = []string{
 	"-Infinity", "-inf", "inf", "0x10", "007", "-0", "-01", "1.", ".5", "+1", "1e5", "1E+5", "1e", "1.5e-7", "1e400", " ", "\n", "\t", "\r", "\x00", "\x7f", "\x01",
 	"\u00fc", "\u2028", "\xff", "\xed\xa0\x80", `"__type__": "date"`, `"headers": []`, `"headers": {}`, `"headers": null`, `"headers": {"a": 1}`, `"he\u0061ders": []`,
 	`"body": null`, `"body": "W10="`, `"properties": {}`, `"delivery_info": []`, `"delivery_info": {"exchange": "", "routing_key": "q"}`, `"delivery_tag": 1`, `"delivery_tag": ""`,
-	`"exchange": null`, `"routing_key": 1`, `// x`, `/* */`, "'", `""`, "truenull", "1-2", "1e5e5", "--1", "e", "E5", "0e0", "00", "1.2.3", "9007199254740993",
+	`"exchange": null`, `"priority": Infinity`, `"priority": 1e999`, `"routing_key": 1`, `// x`, `/* */`, "'", `""`, "truenull", "1-2", "1e5e5", "--1", "e", "E5", "0e0", "00", "1.2.3", "9007199254740993",
 }
 
 // mutant puts oddities into a message, takes pieces out of it or doubles them.

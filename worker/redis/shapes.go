@@ -17,13 +17,13 @@ import (
 const (
 	// shapesKept is how many shapes claim.lua is told. A message that has none of them is
 	// compared with all.
-	shapesKept = 6
+	shapesKept = 4
 	// shapeLongest and shapeTexts bound the pattern of a shape, in bytes and in texts: each
 	// text is a level of recursion in Lua.
 	shapeLongest = 4 << 10
 	shapeTexts   = 64
-	// shapedMost is the longest message that claim.lua looks at, in bytes.
-	shapedMost = 16 << 10
+	// shapedMost is the longest message that claim.lua compares with them, in bytes.
+	shapedMost = 4 << 10
 	// plainText is what there may be between the quotes of a text that needs no reading:
 	// ASCII that can be printed, without quotes and backslashes. As Lua's patterns want
 	// it, a bracket comes first.
@@ -58,7 +58,7 @@ func (s *shapes) learn(ds []worker.Delivery) {
 }
 
 // shapeOf returns the pattern of all messages that differ from raw in nothing but plain
-// texts that are no keys, and in digits that no other follows. It is false for a message
+// texts that are no keys, and in numbers of one digit. It is false for a message
 // that has something else than plain texts, or may have a typed object of kombu.
 func shapeOf(raw []byte) (pattern string, ok bool) {
 	if bytes.Contains(raw, []byte("__type__")) || len(raw) > shapedMost {
@@ -84,7 +84,7 @@ func shapeOf(raw []byte) (pattern string, ok bool) {
 			}
 			p.WriteByte('"')
 			i = end
-		case isDigit(c) && (i+1 == len(raw) || !isDigit(raw[i+1])): // another first one may be 0
+		case isDigit(c) && !inNumber(raw, i-1) && !inNumber(raw, i+1):
 			p.WriteString("%d")
 		case c < ' ' || c > '~':
 			return "", false
@@ -100,6 +100,11 @@ func shapeOf(raw []byte) (pattern string, ok bool) {
 func isKey(rest []byte) bool {
 	rest = bytes.TrimLeft(rest, " ")
 	return len(rest) > 0 && rest[0] == ':'
+}
+
+// inNumber reports whether the byte at i may belong to a number.
+func inNumber(raw []byte, i int) bool {
+	return i >= 0 && i < len(raw) && (isDigit(raw[i]) || strings.IndexByte("+-.eE", raw[i]) >= 0)
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }

@@ -38,8 +38,11 @@ for i = shapes + known + 1, #ARGV, 2 do
 end
 
 -- Beyond that many bytes a message is left to the complete parser of the caller:
--- the patterns below take 0.1 microseconds a byte, in which Redis serves nobody.
+-- the patterns of strict take 0.1 microseconds a byte, in which Redis serves nobody.
 local max_strict = 16384
+-- Up to that many bytes it is compared with the shapes first, at 13 nanoseconds a byte
+-- and shape.
+local max_shaped = 4096
 
 local words = {['true'] = true, ['false'] = true, null = true, NaN = true, Infinity = true, e = true, E = true}
 
@@ -79,6 +82,9 @@ end
 
 -- usual tells whether a message is like one that the complete parser has found fine.
 local function usual(raw)
+  if #raw > max_shaped or string.find(raw, '\\', 1, true) then -- no shape has those
+    return false
+  end
   for i = shapes + 1, shapes + known do
     if string.find(raw, ARGV[i]) then
       return true
@@ -89,7 +95,7 @@ end
 -- fine tells whether a Python worker could put raw back into its queue. Anything
 -- else must never be entered as unacknowledged, where it would crash them.
 local function fine(raw)
-  if #raw <= max_strict and usual(raw) then
+  if usual(raw) then
     return true
   end
   if not strict(raw) then
@@ -109,6 +115,9 @@ local function fine(raw)
     return false
   end
   local d = p.delivery_info
+  if p.priority == math.huge or p.priority == -math.huge then -- kombu would drop it
+    return false
+  end
   return type(p.delivery_tag) == 'string' and type(d) == 'table'
     and type(d.exchange) == 'string' and type(d.routing_key) == 'string'
 end

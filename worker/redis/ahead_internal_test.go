@@ -1,0 +1,85 @@
+package redis
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/evently/workers/worker"
+)
+
+// Where others are quicker, looks are in vain: they are given up for a while, and longer
+// when they are in vain again.
+func TestRivals(t *testing.T) {
+	b, err := New(Config{URL: "redis://127.0.0.1:1/0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := list{key: "q", queue: "q"}
+	b.lists = []list{l}
+	messages := []seen{{raw: []byte("a")}, {raw: []byte("b")}}
+	// claims is how many claims are made without a look, until one looks again.
+	claims := func() (n int) {
+		for full := (claimed{deliveries: []worker.Delivery{{Raw: []byte("a")}}, lists: []int{1}}); ; n++ {
+			if b.expect(full, 1); b.ahead.list == 0 {
+				return n
+			}
+		}
+	}
+	answer := func(gone, claimed int) {
+		t.Helper()
+		if _, err := b.seenClaimed(l, messages, 0, []any{int64(gone), int64(claimed)}, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []int
+	for range 7 {
+		answer(2, 0) // all gone
+		got = append(got, claims())
+	}
+	if want := []int{4, 8, 16, 32, 64, 64, 64}; !slices.Equal(got, want) {
+		t.Errorf("claims without a look: %v, want %v", got, want)
+	}
+	answer(0, -1) // another list comes first: nothing was compared
+	answer(1, 1)  // some are gone
+	answer(2, 0)
+	if n := claims(); n != 64 {
+		t.Errorf("%d claims without a look, want 64 still", n)
+	}
+	answer(0, 2) // nobody is there
+	if n := claims(); n != 0 {
+		t.Errorf("%d claims without a look when alone", n)
+	}
+	answer(2, 0)
+	if n := claims(); n != 4 {
+		t.Errorf("%d claims without a look, want 4 again", n)
+	}
+}
+
+// The shapes are those learned last, of messages that Python could put back.
+func TestLearn(t *testing.T) {
+	var s shapes
+	message := func(header, tag string) []worker.Delivery {
+		return []worker.Delivery{{Raw: []byte("none")}, {Raw: fmt.Appendf(nil, `{"body": "W10=", "headers": {"%s": "x"}, "properties": {%s"delivery_info": {"exchange": "", "routing_key": "q"}}}`, header, tag)}}
+	}
+	const tag = `"delivery_tag": "d", `
+	s.learn(nil)
+	s.learn(message("h", "")) // not restorable
+	if len(s) != 0 {
+		t.Fatalf("learned %q", s)
+	}
+	var want shapes
+	for i := range 2 * shapesKept {
+		ds := message(fmt.Sprint("h", i), tag)
+		s.learn(ds)
+		s.learn(ds)
+		pattern, _ := shapeOf(ds[1].Raw)
+		want = append(shapes{pattern}, want...)
+	}
+	if !slices.Equal(s, want[:shapesKept]) {
+		t.Errorf("shapes %q, want the last ones of %q", s, want)
+	}
+	if args := s.args(); len(args) != 1+shapesKept || args[0] != shapesKept || args[1] != want[0] {
+		t.Errorf("args are %v", args)
+	}
+}
