@@ -41,7 +41,7 @@ func nearest(name string, known []string) string {
 		if len(name)-len(k) >= least || len(k)-len(name) >= least {
 			continue // their distance is no less; a start has no time for more
 		}
-		if d := distance(name, k); d < least && (d < 2 || min(len(name), len(k)) >= 10) {
+		if d := distance(name, k, least); d < least && (d < 2 || min(len(name), len(k)) >= 10) {
 			best, least = k, d
 		}
 	}
@@ -62,8 +62,8 @@ func nearest(name string, known []string) string {
 }
 
 // distance is the number of letters to insert, delete, replace or swap with
-// their neighbour to make b of a.
-func distance(a, b string) int {
+// their neighbour to make b of a, or most if it is no less.
+func distance(a, b string, most int) int {
 	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {
 		last[j] = j
@@ -80,6 +80,9 @@ func distance(a, b string) int {
 			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
 				row[j+1] = min(row[j+1], before[j-1]+1)
 			}
+		}
+		if slices.Min(row) >= most && slices.Min(last) >= most {
+			return most // what comes is made of these, and no less
 		}
 		before, last = last, row
 	}
