@@ -49,9 +49,8 @@ func (c configCmd) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return &usageError{err: err}
 	}
-	err = parts.mails.wait(context.WithoutCancel(ctx)) // it ends by itself
-	parts.close()
-	if err != nil {
+	parts.close() // it waits for the mails
+	if err := parts.mails.err; err != nil {
 		return err
 	}
 	if c.JSON {

@@ -105,6 +105,15 @@ func mutant(r *rand.Rand, raw string) string {
 	return raw
 }
 
+// mutants are n of messages chosen by chance.
+func mutants(r *rand.Rand, of []string, n int) []string {
+	raws := make([]string, n)
+	for i := range raws {
+		raws[i] = mutant(r, of[r.IntN(len(of))])
+	}
+	return raws
+}
+
 // What the script is sure of, the complete parser must be sure of too: else a
 // Python worker could not put the message back.
 func TestFineIsRestorable(t *testing.T) {
@@ -114,10 +123,7 @@ func TestFineIsRestorable(t *testing.T) {
 	const rounds, each = 200, 100
 	sure, intact := 0, 0
 	for range rounds {
-		raws := make([]string, each)
-		for i := range raws {
-			raws[i] = mutant(r, produced[r.IntN(len(produced))])
-		}
+		raws := mutants(r, produced, each)
 		for i, answer := range fine(t, nil, raws...) {
 			err := protocol.Restorable([]byte(raws[i]))
 			if err == nil {

@@ -69,10 +69,7 @@ func TestShapesAreRestorable(t *testing.T) {
 		for i := range models {
 			models[i] = produced[r.IntN(len(produced))]
 		}
-		raws := make([]string, each)
-		for i := range raws {
-			raws[i] = mutant(r, models[r.IntN(len(models))])
-		}
+		raws := mutants(r, models, each)
 		alone := fine(t, nil, raws...)
 		for i, answer := range fine(t, shapes(models...), raws...) {
 			if answer == 0 {
