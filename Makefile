@@ -17,9 +17,11 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 FUZZTIME ?= 30s
 RUNS ?= 1
 
+##@ Everyday
+
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: build
 build: ## build ./evently-workers, static, as the image has it
@@ -27,6 +29,8 @@ build: ## build ./evently-workers, static, as the image has it
 
 .PHONY: test
 test: setup lint vuln allocs unit e2e torture-short selection ## everything: install what is missing, lint, all tests with the race detector
+
+##@ Steps of the test
 
 .PHONY: setup
 setup: ## install what the tests need (as root), or say what to install
@@ -73,13 +77,15 @@ torture-short: setup ## the short forms of the torture and its mutants; two minu
 	@# Most of them wait most of the time: more of them at once than processors.
 	go test -race -count=1 -timeout 12m -parallel 6 -v ./torture | grep -vE '^ *=== '
 
-.PHONY: torture
-torture: setup ## our worker and Celery's while things break, all ROWS or some; writes docs/reliability.md
-	@go run ./torture -document docs/reliability.md -plot docs/soak.svg $(if $(ROWS),-rows $(ROWS)) $(if $(SEED),-seed $(SEED))
-
 .PHONY: selection
 selection: ## a selection of Celery's own tests against our worker
 	@.ci/conformance short
+
+##@ Before a release
+
+.PHONY: torture
+torture: setup ## our worker and Celery's while things break, all ROWS or some; writes docs/reliability.md
+	@go run ./torture -document docs/reliability.md -plot docs/soak.svg $(if $(ROWS),-rows $(ROWS)) $(if $(SEED),-seed $(SEED))
 
 .PHONY: conformance
 conformance: setup ## Celery's own integration suite against our worker, RUNS times (1)
