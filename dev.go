@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"os/signal"
-	"syscall"
 
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/dev"
@@ -30,9 +29,10 @@ Examples:
     ` + programName + ` dev --open`
 }
 
-// Run runs until SIGTERM or SIGINT; a second one ends the process.
+// Run runs until SIGTERM, SIGINT or SIGHUP; a second one ends the process.
 func (c devCmd) Run(ctx context.Context, t terminal) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	ignoreLostOutput()
+	ctx, stop := signal.NotifyContext(ctx, stopSignals()...)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	level := slog.LevelWarn

@@ -34,9 +34,9 @@ var version string
 
 // program is the command line.
 type program struct {
-	Run         runCmd         `cmd:"" default:"1" help:"Work: take tasks from the queue and send mails, until SIGTERM. The default."`
-	Dev         devCmd         `cmd:"" help:"Try everything on this machine: embedded Redis, users, a mail catcher, a page."`
-	Config      configCmd      `cmd:"" help:"Show the configuration in force and where each value comes from."`
+	Run         runCmd         `cmd:"" default:"1" help:"Take tasks from the queue and send mails; the default."`
+	Dev         devCmd         `cmd:"" help:"Try everything on this machine, without any server."`
+	Config      configCmd      `cmd:"" help:"Show the configuration in force and its sources."`
 	DeadLetters deadLettersCmd `cmd:"" name:"dead-letters" help:"Look at messages that were set aside; retry or delete them."`
 	Health      healthCmd      `cmd:"" help:"Ask a running worker how it is; for container health checks."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`

@@ -39,6 +39,7 @@ func TestProgram(t *testing.T) {
 	t.Run("stop", func(t *testing.T) { t.Parallel(); testStop(t, p) })
 	t.Run("port taken", func(t *testing.T) { t.Parallel(); testPortTaken(t, p) })
 	t.Run("second signal", func(t *testing.T) { t.Parallel(); testSecondSignal(t, p) })
+	t.Run("signals", func(t *testing.T) { t.Parallel(); testSignals(t, p) })
 	t.Run("relay", func(t *testing.T) { t.Parallel(); testRelay(t, p) })
 	t.Run("Zero", func(t *testing.T) { t.Parallel(); testZero(t, p) })
 	t.Run("dead letters", func(t *testing.T) { t.Parallel(); testDeadLetters(t, p) })
@@ -229,10 +230,17 @@ func (l *live) output() string {
 // start runs the program with a health server on a free port.
 func (p binary) start(t *testing.T, env ...string) *live {
 	t.Helper()
+	return p.startAs(t, func(*exec.Cmd) {}, env...)
+}
+
+// startAs does so with a command that change has seen.
+func (p binary) startAs(t *testing.T, change func(*exec.Cmd), env ...string) *live {
+	t.Helper()
 	addr := freeAddr(t)
 	l := &live{t: t, url: "http://" + addr}
 	l.cmd = p.command(t, append(env, "HEALTH_ADDR="+addr))
 	l.cmd.Stdout, l.cmd.Stderr = l, l
+	change(l.cmd)
 	if err := l.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -262,12 +270,25 @@ func (l *live) answers(path string, code int) {
 	}, &last)
 }
 
-// stop sends a signal and returns the exit code.
-func (l *live) stop(s os.Signal) int {
+// signal sends a signal.
+func (l *live) signal(s os.Signal) {
 	l.t.Helper()
 	if err := l.cmd.Process.Signal(s); err != nil {
 		l.t.Fatal(err)
 	}
+}
+
+// tells waits until the log has a text.
+func (l *live) tells(text string) {
+	l.t.Helper()
+	last := ""
+	eventually(l.t, text, func() bool { last = l.output(); return strings.Contains(last, text) }, &last)
+}
+
+// stop sends a signal and returns the exit code.
+func (l *live) stop(s os.Signal) int {
+	l.t.Helper()
+	l.signal(s)
 	_ = l.cmd.Wait() // the exit code says it all
 	return l.cmd.ProcessState.ExitCode()
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"os/signal"
 	"syscall"
 	"time"
@@ -25,10 +24,12 @@ type runCmd struct{}
 
 // Help is the long help of the command.
 func (runCmd) Help() string {
-	return `Consumes until SIGTERM or SIGINT. Then it takes nothing more, finishes what is
-running for up to SHUTDOWN_GRACE, gives back the rest to the front of its queue
-and exits with 0. A second signal ends the grace period at once, a third one the
-process.
+	return `Consumes until SIGTERM, SIGINT or SIGHUP, which a terminal that closes sends.
+Then it takes nothing more, finishes what is running for up to SHUTDOWN_GRACE,
+gives back the rest to the front of its queue and exits with 0. A second SIGTERM
+or SIGINT ends the grace period at once, a third one the process; SIGQUIT leaves
+no grace from the start. SIGHUP does not restart the worker, and does nothing
+under nohup. SIGUSR1 logs the stacks of all goroutines.
 
 Redis, PostgreSQL and the mail relay may be down at the start and at any time
 after; HEALTH_ADDR and the log say so. Without Redis the worker waits. Without
@@ -50,6 +51,7 @@ are seconds such as 90 or 1.5, or have a unit such as 90s, 5m or 2h.
 
 // Run reads the configuration, builds the parts and runs them.
 func (runCmd) Run(ctx context.Context, t terminal) error {
+	ignoreLostOutput()
 	cfg, err := awaitConfig(ctx, t)
 	if errors.Is(err, context.Canceled) {
 		return nil // told to stop before it could begin
@@ -80,7 +82,7 @@ func (runCmd) Run(ctx context.Context, t terminal) error {
 // for every other part that is down: a process that ends and is started again
 // helps nobody.
 func awaitConfig(ctx context.Context, t terminal) (config.Config, error) {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := signal.NotifyContext(ctx, stopSignals()...)
 	defer stop()
 	for {
 		cfg, err := loadConfig(ctx)
@@ -137,38 +139,6 @@ func (p *parts) serve(ctx context.Context, cfg config.Config, listener net.Liste
 		return p.worker.Run(ctx)
 	})
 	return g.Wait()
-}
-
-// stopOnSignal returns a context that ends with the first SIGTERM or SIGINT. The
-// second ends the grace period; for the third the handling is the system's.
-func (p *parts) stopOnSignal(ctx context.Context, log *slog.Logger) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		defer signal.Stop(signals)
-		select {
-		case s := <-signals:
-			log.Info("stopping: finishing what runs, giving back the rest", "signal", s.String())
-			cancel()
-		case <-done:
-			return
-		}
-		select {
-		case s := <-signals:
-			log.Warn("stopping at once", "signal", s.String())
-			signal.Stop(signals)
-			p.worker.StopNow()
-		case <-done:
-		}
-	}()
-	return ctx, func() {
-		close(done)
-		<-ended
-		cancel()
-	}
 }
 
 // listen opens the port of the health server before anything else begins: a

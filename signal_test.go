@@ -46,11 +46,8 @@ func testSecondSignal(t *testing.T, p binary) {
 	defer c.Close()
 	signal := func(tell string) {
 		t.Helper()
-		if err := l.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-		last := ""
-		eventually(t, tell, func() bool { last = l.output(); return strings.Contains(last, tell) }, &last)
+		l.signal(syscall.SIGTERM)
+		l.tells(tell)
 	}
 	signal("stopping: finishing what runs")
 	l.answers("/livez", 200)
