@@ -15,7 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/evently/workers/tasks"
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 )
 
 type listLettersCmd struct {
@@ -58,8 +58,8 @@ func (c listLettersCmd) Run(ctx context.Context, t terminal) error {
 	if c.JSON {
 		return printJSON(t.out, struct {
 			Total       int                 `json:"total"`
-			DeadLetters []worker.DeadLetter `json:"dead_letters"`
-		}{total, append([]worker.DeadLetter{}, letters...)})
+			DeadLetters []broker.DeadLetter `json:"dead_letters"`
+		}{total, append([]broker.DeadLetter{}, letters...)})
 	}
 	if total == 0 {
 		_, err = fmt.Fprintln(t.out, "There are no dead letters.")
@@ -76,7 +76,7 @@ func (c listLettersCmd) Run(ctx context.Context, t terminal) error {
 
 // table is the list for people. What is the same in all rows, or seldom asked
 // for, is left to show.
-func table(letters []worker.DeadLetter) string {
+func table(letters []broker.DeadLetter) string {
 	queues := make(map[string]bool)
 	for _, l := range letters {
 		queues[l.Queue] = true

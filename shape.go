@@ -4,13 +4,13 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
 // letterView is what may be shown of a dead letter: no value of an argument.
 type letterView struct {
-	worker.DeadLetter
+	broker.DeadLetter
 	Unreadable string `json:"unreadable,omitempty"` // why it cannot be read
 	Origin     string `json:"origin,omitempty"`
 	Retries    int    `json:"retries"`
@@ -20,7 +20,7 @@ type letterView struct {
 
 // describe reads what may be shown. The limits are wide: those of the worker
 // may be why the message is here.
-func describe(l worker.DeadLetter) letterView {
+func describe(l broker.DeadLetter) letterView {
 	v := letterView{DeadLetter: l}
 	decoder := protocol.Decoder{
 		Limits: protocol.Limits{Size: 2 * max(len(l.Raw), protocol.DefaultSize)},

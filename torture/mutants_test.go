@@ -79,7 +79,7 @@ var mutants = []struct {
 		}, {
 			File: "worker/redis/claim.go",
 			Old:  `// claimed is the answer of claim.lua.`,
-			New: `func (b *Broker) enter(ctx context.Context, ds []worker.Delivery) error {
+			New: `func (b *Broker) enter(ctx context.Context, ds []broker.Delivery) error {
 	for _, d := range ds {
 		entry := append(append([]byte("["), d.Raw...), ` + "`,\"\",\"`" + `+d.Queue+` + "`\"]`" + `...)
 		if err := b.do(ctx, func(conn redigo.Conn) error {

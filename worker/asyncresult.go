@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -20,7 +21,7 @@ type AsyncResult struct {
 	Members []*AsyncResult
 	group   bool
 
-	backend Backend
+	backend broker.Backend
 }
 
 // IsGroup reports whether it is the handle of a group.
@@ -157,7 +158,7 @@ func (r *AsyncResult) Save(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("save the group %s: %w", r.ID, err)
 	}
-	return r.backend.Publish(ctx, Changes{Groups: []canvas.SavedGroup{{GroupID: r.ID, Value: value}}})
+	return r.backend.Publish(ctx, broker.Changes{Groups: []canvas.SavedGroup{{GroupID: r.ID, Value: value}}})
 }
 
 // Forget removes the stored results of the task, or of the group and its
@@ -215,7 +216,7 @@ func quote(s string) []byte {
 const maxHandleDepth = 1000
 
 // parseHandle reads a result tuple.
-func parseHandle(b Backend, tuple protocol.Raw) (*AsyncResult, error) {
+func parseHandle(b broker.Backend, tuple protocol.Raw) (*AsyncResult, error) {
 	r, err := parseTuple(b, tuple, 0)
 	if err != nil {
 		return nil, fmt.Errorf("read a result tuple: %w", err)
@@ -229,7 +230,7 @@ func parseHandle(b Backend, tuple protocol.Raw) (*AsyncResult, error) {
 
 var errTuple = errors.New("want [[id, parent], members]")
 
-func parseTuple(b Backend, tuple protocol.Raw, depth int) (*AsyncResult, error) {
+func parseTuple(b broker.Backend, tuple protocol.Raw, depth int) (*AsyncResult, error) {
 	if tuple.IsNull() {
 		return nil, nil
 	}

@@ -152,7 +152,7 @@ func (w *Worker) autoscale(ctx context.Context) {
 		// With short tasks there is always a slot that waits for its next one, so a
 		// look at what runs just now says little.
 		l.running = w.pool.peakRunning()
-		depth, err := w.broker.Depth(ctx)
+		depth, err := w.can.Depther.Depth(ctx)
 		if err != nil {
 			w.log.Debug("cannot ask for the depth of the queues", "error", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -64,7 +65,7 @@ func chainTask(context.Context, *Task) (any, error) {
 func (w *Worker) canvasTask(ctx context.Context, t *Task) (any, error) {
 	plan, _, err := canvas.Builtin(t.Message, w.canvasContext(t.Message))
 	if err == nil {
-		var changes Changes
+		var changes broker.Changes
 		if changes, err = w.pub.changes(ctx, plan); err == nil {
 			err = w.publish(ctx, changes)
 		}
@@ -157,7 +158,7 @@ func (w *Worker) chordUnlock(ctx context.Context, t *Task) (any, error) {
 	if err != nil {
 		return nil, TypeError("celery.chord_unlock() argument 'result' is no list of results")
 	}
-	results, err := w.broker.Results(ctx, ids)
+	results, err := w.can.Backend.Results(ctx, ids)
 	if err != nil {
 		return nil, Retry(err)
 	}
@@ -176,7 +177,7 @@ func (w *Worker) chordUnlock(ctx context.Context, t *Task) (any, error) {
 	}
 	m := *t.Message
 	m.Chord = in.Callback
-	body, revoke := w.chordBody(ctx, t, CompleteChord{Part: canvas.ChordPart{Message: &m, Entry: canvas.MemberEntry{GroupID: in.Group}}, Joined: joined})
+	body, revoke := w.chordBody(ctx, t, broker.CompleteChord{Part: canvas.ChordPart{Message: &m, Entry: canvas.MemberEntry{GroupID: in.Group}}, Joined: joined})
 	if err := w.publish(ctx, body.Changes); err != nil {
 		return nil, Retry(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -13,7 +14,7 @@ import (
 type ClientConfig struct {
 	// Backend carries the messages and keeps the results, such as a Broker of
 	// worker/redis. Required.
-	Backend Backend
+	Backend broker.Backend
 	Publishing
 }
 
@@ -21,7 +22,8 @@ type ClientConfig struct {
 // results. It may be used by many goroutines. Inside of a handler use
 // [Task.Send], so that the tasks know their parent.
 type Client struct {
-	backend Backend
+	backend broker.Backend
+	can     broker.Capabilities // optional interfaces of backend
 	pub     *publisher
 }
 
@@ -34,7 +36,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, fmt.Errorf("client configuration: %w", err)
 	}
-	return &Client{backend: cfg.Backend, pub: newPublisher(cfg.Publishing)}, nil
+	return &Client{backend: cfg.Backend, can: capabilities(cfg.Backend), pub: newPublisher(cfg.Publishing)}, nil
 }
 
 // Send publishes a signature, as its apply_async does in Python: a task, or a
@@ -56,7 +58,7 @@ func (c *Client) Send(ctx context.Context, s *canvas.Signature) (*AsyncResult, e
 		return nil, fmt.Errorf("send: %w", err)
 	}
 	if es := sent(changes.Publish); len(es) > 0 {
-		_ = c.backend.Emit(ctx, es...) // the task is on its way, told or not
+		_ = c.can.Emitter.Emit(ctx, es...) // the task is on its way, told or not
 	}
 	return c.handle(plan.Handle)
 }
@@ -80,13 +82,13 @@ func (c *Client) Group(ctx context.Context, id string) (*AsyncResult, error) {
 
 // Revoke keeps tasks from running, in all workers. One that runs already goes on.
 func (c *Client) Revoke(ctx context.Context, ids ...string) error {
-	return revokeEverywhere(ctx, c.backend, c.pub.clock, Revocation{IDs: ids}, false)
+	return revokeEverywhere(ctx, c.can, c.pub.clock, Revocation{IDs: ids}, false)
 }
 
 // Terminate keeps tasks from running, and ends those that run: a worker of this
 // kind ends their contexts, a Python worker the process.
 func (c *Client) Terminate(ctx context.Context, ids ...string) error {
-	return revokeEverywhere(ctx, c.backend, c.pub.clock, Revocation{IDs: ids}, true)
+	return revokeEverywhere(ctx, c.can, c.pub.clock, Revocation{IDs: ids}, true)
 }
 
 // RevokeByStamps keeps all tasks from running that carry one of the values under
@@ -102,7 +104,7 @@ func (c *Client) RevokeByStamps(ctx context.Context, stamps map[string][]any) er
 			r.Stamps[name] = append(r.Stamps[name], raw)
 		}
 	}
-	return revokeEverywhere(ctx, c.backend, c.pub.clock, r, false)
+	return revokeEverywhere(ctx, c.can, c.pub.clock, r, false)
 }
 
 func (c *Client) handle(tuple protocol.Raw) (*AsyncResult, error) {

@@ -263,7 +263,7 @@ func addConsumerCommand(ctx context.Context, w *Worker, args arguments) (any, er
 			return nok(fmt.Sprintf("add_consumer: this worker consumes %s with its own exchange only, and not with %s %q", queue, name, given)), nil
 		}
 	}
-	if _, err := w.broker.AddQueue(ctx, queue); err != nil {
+	if _, err := w.can.QueueSet.AddQueue(ctx, queue); err != nil {
 		return nil, err
 	}
 	w.queues.add(queue)
@@ -276,7 +276,7 @@ func cancelConsumerCommand(ctx context.Context, w *Worker, args arguments) (any,
 	if err := args.required("cancel_consumer", "queue", &queue); err != nil {
 		return nil, err
 	}
-	if _, err := w.broker.CancelQueue(ctx, queue); err != nil {
+	if _, err := w.can.QueueSet.CancelQueue(ctx, queue); err != nil {
 		return nil, err
 	}
 	w.queues.remove(queue)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -17,7 +18,7 @@ import (
 // with two exceptions, so that nothing is lost: AcksEarly and UnknownTasks.
 type Config struct {
 	// Broker brings the messages. Required. It serves one worker and one Run.
-	Broker Broker
+	Broker broker.Broker
 
 	// Name is the node name, <name>@<host>; %h stands for the host name, %n and
 	// %d for its first part and its domain. Default: "celery@%h".
@@ -287,6 +288,8 @@ func (c Config) normalise() (Config, error) {
 
 	if c.Broker == nil {
 		fault("Broker is missing: take one from worker/redis")
+	} else if _, ok := c.Broker.(broker.Limiter); c.SharedRateLimits && !ok {
+		fault("SharedRateLimits needs a Broker that implements broker.Limiter")
 	}
 	if len(c.Tasks) == 0 {
 		fault("Tasks is empty: register at least one task")

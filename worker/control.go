@@ -156,7 +156,7 @@ func (w *Worker) answer(ctx context.Context, q *protocol.ControlRequest, value a
 	if err != nil {
 		return err
 	}
-	return w.broker.Reply(ctx, q.ReplyTo, message)
+	return w.can.Remote.Reply(ctx, q.ReplyTo, message)
 }
 
 // meant reports whether a request is for this node.

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/workertest"
 )
@@ -60,7 +61,7 @@ func (b *bench) ask(t *testing.T, method, arguments string, change ...func(*prot
 func (b *bench) mustListen(t *testing.T) {
 	t.Helper()
 	b.eventually(t, "the worker listens", func() bool {
-		return slices.ContainsFunc(b.Events(), func(e worker.Emission) bool { return e.RoutingKey == "worker.online" })
+		return slices.ContainsFunc(b.Events(), func(e broker.Emission) bool { return e.RoutingKey == "worker.online" })
 	})
 }
 
@@ -531,7 +532,7 @@ func TestMalformedRequestsDoNoHarm(t *testing.T) {
 // failingBackend refuses to store.
 type failingBackend struct{ *workertest.Broker }
 
-func (failingBackend) Revoke(context.Context, worker.Revocation) error {
+func (failingBackend) Revoke(context.Context, broker.Revocation) error {
 	return errors.New("no connection")
 }
 

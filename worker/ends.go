@@ -5,12 +5,14 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/evently/workers/worker/broker"
 )
 
 // end is a short run of which nothing is left but to tell the broker of its end.
 type end struct {
 	r          *request
-	settlement Settlement
+	settlement broker.Settlement
 	event      *written   // nil: none
 	done       chan error // capacity 1: who waits for the answer; nil: nobody does
 }
@@ -173,12 +175,12 @@ func (q *ends) take(last []end) []end {
 
 // settleEnds tells the broker of ends. What it refuses is tried again, each by itself.
 func (w *Worker) settleEnds(ctx context.Context, batch []end) {
-	settlements := make([]Settlement, len(batch))
+	settlements := make([]broker.Settlement, len(batch))
 	for i := range batch {
 		settlements[i] = batch[i].settlement
 	}
 	done := 0
-	for i, err := range w.broker.SettleAll(ctx, settlements) {
+	for i, err := range w.can.Batcher.SettleAll(ctx, settlements) {
 		e := batch[i]
 		if e.done != nil {
 			e.done <- err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/workertest"
 )
@@ -16,12 +17,12 @@ import (
 // moody is a Broker that refuses what is settled together, as fault says.
 type moody struct {
 	*workertest.Broker
-	fault          func(i int, s worker.Settlement) error
+	fault          func(i int, s broker.Settlement) error
 	together, most atomic.Int64
 	held           chan struct{} // closed: SettleAll goes on
 }
 
-func (m *moody) SettleAll(ctx context.Context, ss []worker.Settlement) []error {
+func (m *moody) SettleAll(ctx context.Context, ss []broker.Settlement) []error {
 	m.together.Add(1)
 	m.most.Store(max(m.most.Load(), int64(len(ss))))
 	if m.held != nil {
@@ -72,9 +73,9 @@ func runMoody(t *testing.T, m *moody, n int) (w *worker.Worker, ids []string, st
 // done; the others are not done twice.
 func TestEndsRefused(t *testing.T) {
 	fault := errors.New("refused")
-	for name, refuse := range map[string]func(i int, s worker.Settlement) error{
-		"all": func(int, worker.Settlement) error { return fault },
-		"every other": func(i int, _ worker.Settlement) error {
+	for name, refuse := range map[string]func(i int, s broker.Settlement) error{
+		"all": func(int, broker.Settlement) error { return fault },
+		"every other": func(i int, _ broker.Settlement) error {
 			if i%2 == 0 {
 				return fault
 			}
@@ -114,7 +115,7 @@ func TestEndsRefused(t *testing.T) {
 // free meanwhile.
 func TestEndsTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // where no run is long
-		m := &moody{fault: func(int, worker.Settlement) error { return nil }, held: make(chan struct{})}
+		m := &moody{fault: func(int, broker.Settlement) error { return nil }, held: make(chan struct{})}
 		w, _, stop := runMoody(t, m, 60)
 		synctest.Wait()
 		if running, left := w.Status().Running, len(m.Queued("q")); running != 0 || left != 0 {
@@ -137,7 +138,7 @@ func TestEndsTogether(t *testing.T) {
 
 // A broker that does not answer does not hold up a stop for longer than it may.
 func TestEndsWithoutAnswer(t *testing.T) {
-	m := &moody{fault: func(int, worker.Settlement) error { return nil }, held: make(chan struct{})}
+	m := &moody{fault: func(int, broker.Settlement) error { return nil }, held: make(chan struct{})}
 	w, _, stop := runMoody(t, m, 20)
 	b := &bench{Broker: m.Broker}
 	b.eventually(t, "ends are on their way", func() bool { return len(b.Queued("q")) == 0 && m.together.Load() > 0 })

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -21,7 +22,7 @@ var (
 	ErrTimeLimit = errors.New("time limit exceeded")
 	// ErrLost: the lease of the message ran out and another worker has it now.
 	// Nothing that cannot be taken back may be done any more.
-	ErrLost = errors.New("message is no longer held by this worker")
+	ErrLost = broker.ErrLost
 	// ErrStopped: the grace period of a stop is over. An error returned from
 	// here on gives the message back to its queue, to be run again.
 	ErrStopped = errors.New("worker is stopping")

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/workertest"
 )
@@ -25,7 +26,7 @@ type etaQueue struct {
 	bytes int
 }
 
-func (q *etaQueue) Claim(_ context.Context, max int) (ds []worker.Delivery, err error) {
+func (q *etaQueue) Claim(_ context.Context, max int) (ds []broker.Delivery, err error) {
 	for range min(max, q.left) {
 		q.left--
 		id := uuid.NewString()
@@ -39,7 +40,7 @@ func (q *etaQueue) Claim(_ context.Context, max int) (ds []worker.Delivery, err 
 		}
 		raw = append(make([]byte, 0, len(raw)), raw...)
 		q.bytes += len(raw)
-		ds = append(ds, worker.Delivery{Claim: fmt.Sprintf("%s:%028d", uuid.NewString(), q.left), Queue: "q", Raw: raw})
+		ds = append(ds, broker.Delivery{Claim: fmt.Sprintf("%s:%028d", uuid.NewString(), q.left), Queue: "q", Raw: raw})
 	}
 	return ds, nil
 }

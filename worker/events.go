@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -41,12 +42,12 @@ type batch struct {
 	key    string // routing key
 	body   []byte // of one event, or the beginning of an array of them
 	events int
-	ready  *Emission
+	ready  *broker.Emission
 }
 
 // dispatcher sends the events of a worker (celery.events.dispatcher).
 type dispatcher struct {
-	emit     func(context.Context, ...Emission) error
+	emit     func(context.Context, ...broker.Emission) error
 	log      *slog.Logger
 	node     string
 	pid      int
@@ -77,7 +78,7 @@ type dispatcher struct {
 func newDispatcher(w *Worker) *dispatcher {
 	quoted := func(s string) protocol.Raw { b, _ := protocol.Marshal(s); return b } // a string always can be
 	d := &dispatcher{
-		emit: w.broker.Emit, log: w.log, node: w.cfg.Name, pid: os.Getpid(), clock: &w.remote.clock, now: w.now,
+		emit: w.can.Emitter.Emit, log: w.log, node: w.cfg.Name, pid: os.Getpid(), clock: &w.remote.clock, now: w.now,
 		status: func() (int, int64) { return w.pool.running(), w.totals.all() },
 		beats:  !w.cfg.WithoutHeartbeat,
 		software: []protocol.Field{
@@ -147,7 +148,7 @@ func (d *dispatcher) worker(kind string, fields ...protocol.Field) {
 }
 
 // sent sends events that are written already.
-func (d *dispatcher) sent(es []Emission) {
+func (d *dispatcher) sent(es []broker.Emission) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, e := range es {
@@ -331,7 +332,7 @@ func (d *dispatcher) flush(ctx context.Context) {
 	if dropped > 0 {
 		d.log.Warn("events were dropped: more than can be sent", "events", dropped)
 	}
-	var out []Emission
+	var out []broker.Emission
 	buf := d.scratch[:0]
 	for i := range batches {
 		b := &batches[i]
@@ -350,7 +351,7 @@ func (d *dispatcher) flush(ctx context.Context) {
 			d.log.Error("events cannot be written", "error", err)
 			continue
 		}
-		out = append(out, Emission{RoutingKey: b.key, Raw: whole[len(buf):len(whole):len(whole)]})
+		out = append(out, broker.Emission{RoutingKey: b.key, Raw: whole[len(buf):len(whole):len(whole)]})
 		buf = whole // which may have moved: those before keep their memory
 	}
 	d.reuse(batches)
@@ -379,7 +380,7 @@ func (d *dispatcher) reuse(batches []batch) {
 // wait for them.
 const sendPatience = time.Second
 
-func (d *dispatcher) send(ctx context.Context, es ...Emission) {
+func (d *dispatcher) send(ctx context.Context, es ...broker.Emission) {
 	ctx, cancel := context.WithTimeout(ctx, sendPatience)
 	defer cancel()
 	if err := d.emit(ctx, es...); err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -254,7 +255,7 @@ func TestElectionsAreAcknowledged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Emit(t.Context(), worker.Emission{RoutingKey: "worker.elect", Raw: raw}, worker.Emission{RoutingKey: "worker.x", Raw: []byte("nonsense")}); err != nil {
+	if err := b.Emit(t.Context(), broker.Emission{RoutingKey: "worker.elect", Raw: raw}, broker.Emission{RoutingKey: "worker.x", Raw: []byte("nonsense")}); err != nil {
 		t.Fatal(err)
 	}
 	b.eventually(t, "it is acknowledged", func() bool {
@@ -334,7 +335,7 @@ func TestTwin(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if err := b.Emit(t.Context(), worker.Emission{RoutingKey: "worker.heartbeat", Raw: raw}); err != nil {
+		if err := b.Emit(t.Context(), broker.Emission{RoutingKey: "worker.heartbeat", Raw: raw}); err != nil {
 			t.Fatal(err)
 		}
 	}

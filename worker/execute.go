@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -63,7 +64,7 @@ func (w *Worker) start(life lifecycle, r *request) bool {
 	}
 	// A first delivery without STARTED needs no word with the broker.
 	if started != nil || r.msg.Redelivered {
-		var before Started
+		var before broker.Started
 		err := w.persist(life.store, "start a task", func(ctx context.Context) (err error) {
 			before, err = w.broker.Start(ctx, r.delivery, w.startOf(r, started))
 			return err
@@ -89,7 +90,7 @@ func (w *Worker) start(life lifecycle, r *request) bool {
 		if !w.held.remove(r) {
 			return false
 		}
-		err := w.settle(life.store, "acknowledge", r.task, Settlement{Delivery: r.delivery})
+		err := w.settle(life.store, "acknowledge", r.task, broker.Settlement{Delivery: r.delivery})
 		if err != nil {
 			return false
 		}
@@ -99,8 +100,8 @@ func (w *Worker) start(life lifecycle, r *request) bool {
 }
 
 // startOf is what the broker has to know of a run.
-func (w *Worker) startOf(r *request, started *protocol.Result) Start {
-	s := Start{Result: started, Stored: w.cfg.DeduplicateSuccessful && !r.acksEarly}
+func (w *Worker) startOf(r *request, started *protocol.Result) broker.Start {
+	s := broker.Start{Result: started, Stored: w.cfg.DeduplicateSuccessful && !r.acksEarly}
 	if entry, ok := canvas.Member(r.msg, "", nil); ok && r.msg.Redelivered {
 		s.Member = &entry
 	}
@@ -129,7 +130,7 @@ func (w *Worker) poisoned(life lifecycle, r *request, crashed int) {
 // one.
 func (w *Worker) failUnrun(ctx context.Context, r *request, exc *protocol.Exception, deadLetter string) {
 	ctx = r.after(ctx)
-	s := Settlement{Delivery: r.delivery, DeadLetter: deadLetter}
+	s := broker.Settlement{Delivery: r.delivery, DeadLetter: deadLetter}
 	if r.stored(protocol.StateFailure) {
 		s.Result = w.result(r.task, protocol.StateFailure)
 		s.Result.Exception, s.Result.DateDone = exc, w.now()
@@ -164,13 +165,13 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 		// The handler says that the message is lost, and it is not.
 		log.Warn("task gave up its message, which is still ours: given back")
 		_ = w.persist(life.store, "give back a message", func(ctx context.Context) error {
-			return w.broker.Return(ctx, []Delivery{r.delivery})
+			return w.broker.Return(ctx, []broker.Delivery{r.delivery})
 		})
 		return runEnded
 	}
-	s := Settlement{Delivery: r.delivery, DeadLetter: w.showText(r.msg, o.deadLetter), Tracked: r.tracked}
+	s := broker.Settlement{Delivery: r.delivery, DeadLetter: w.showText(r.msg, o.deadLetter), Tracked: r.tracked}
 	if o.requeue {
-		s.Requeue = RequeueRedelivered
+		s.Requeue = broker.RequeueRedelivered
 	}
 	ctx := r.after(life.store)
 	o = w.follow(ctx, r, &s, o)
@@ -195,7 +196,7 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 
 // follow adds to a settlement the result and all that follows the outcome. What
 // cannot follow turns the outcome into a failure.
-func (w *Worker) follow(ctx context.Context, r *request, s *Settlement, o outcome) outcome {
+func (w *Worker) follow(ctx context.Context, r *request, s *broker.Settlement, o outcome) outcome {
 	if o.replace != nil {
 		if err := w.replace(ctx, r, s, o.replace); err == nil {
 			return o
@@ -220,7 +221,7 @@ func (w *Worker) follow(ctx context.Context, r *request, s *Settlement, o outcom
 		}
 		if err != nil {
 			r.log.Error("task has a result that nothing can follow", "error", err)
-			s.Changes = Changes{}
+			s.Changes = broker.Changes{}
 			o = failed(failureOf(err), err)
 			if e, ok := errors.AsType[*protocol.MarshalError](err); ok {
 				o = failed(&protocol.Exception{Type: "EncodeError", Module: "kombu.exceptions", Args: []any{e.Error()}}, err)
@@ -251,13 +252,13 @@ func (w *Worker) follow(ctx context.Context, r *request, s *Settlement, o outcom
 
 // rejectFailure does what a setting asks for when a late task has failed, instead
 // of acknowledging its message.
-func (w *Worker) rejectFailure(r *request, s *Settlement, o outcome, early bool) {
+func (w *Worker) rejectFailure(r *request, s *broker.Settlement, o outcome, early bool) {
 	if early || o.state != protocol.StateFailure || s.DeadLetter != "" {
 		return
 	}
 	if errors.Is(o.err, ErrTimeLimit) {
 		if w.cfg.RequeueOnTimeout || r.def.RequeueOnTimeout {
-			s.Requeue = RequeueRedelivered
+			s.Requeue = broker.RequeueRedelivered
 		}
 		return
 	}
@@ -280,7 +281,7 @@ func (w *Worker) encodable(r *request, result any) (protocol.Raw, error) {
 }
 
 // publication makes the message of a retry.
-func (w *Worker) publication(ctx context.Context, r *request, o outcome) (*Publication, error) {
+func (w *Worker) publication(ctx context.Context, r *request, o outcome) (*broker.Publication, error) {
 	opts := protocol.RetryOptions{DeliveryTag: uuid.NewString(), Origin: w.pub.origin, Queue: r.delivery.Queue, Headers: o.again.Headers, IgnoreResult: r.ignoreResult}
 	if o.countdown > 0 {
 		opts.ETA = w.now().Add(o.countdown)
@@ -311,7 +312,7 @@ func (w *Worker) publication(ctx context.Context, r *request, o outcome) (*Publi
 	if err != nil {
 		return nil, err
 	}
-	p := &Publication{Queue: r.delivery.Queue, RoutingKey: r.delivery.Queue, Priority: r.msg.Priority, Raw: raw}
+	p := &broker.Publication{Queue: r.delivery.Queue, RoutingKey: r.delivery.Queue, Priority: r.msg.Priority, Raw: raw}
 	if w.cfg.SendSentEvent {
 		next := *m
 		next.Retries, next.ETA = r.msg.Retries+1, opts.ETA

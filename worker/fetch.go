@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -53,7 +54,7 @@ func (w *Worker) fetch(ctx, store context.Context) {
 
 // claim takes as many messages as there is room for; asked is how many those are. Without
 // room it waits until there may be some.
-func (w *Worker) claim(ctx, store context.Context) (ds []Delivery, asked int, err error) {
+func (w *Worker) claim(ctx, store context.Context) (ds []broker.Delivery, asked int, err error) {
 	// A claim that has begun is never cancelled: the messages would be ours
 	// without our knowing. It has a deadline of its own.
 	room, patience := w.room()
@@ -65,7 +66,7 @@ func (w *Worker) claim(ctx, store context.Context) (ds []Delivery, asked int, er
 	}
 	w.consuming.full(w.now())
 	if free, ends := w.turnover(); ends > 0 {
-		ds, asked, err = w.broker.ClaimAfter(store, free, ends, w.ends.ready)
+		ds, asked, err = w.can.Pipeliner.ClaimAfter(store, free, ends, w.ends.ready)
 		if len(ds) == 0 {
 			w.ends.claimed()
 		}
@@ -110,7 +111,7 @@ func (w *Worker) room() (n int, patience time.Duration) {
 // turnover is how much may be claimed now, and how much more when runs have ended that
 // are about to; then round trips for these wait for a claim.
 func (w *Worker) turnover() (free, ends int) {
-	if w.blocked() {
+	if w.can.Pipeliner == nil || w.blocked() {
 		return 0, 0
 	}
 	free, ends, ok := w.pool.turnover(w.cfg.prefetch, w.limits.len())
@@ -140,7 +141,7 @@ func (w *Worker) deaf() bool { return w.aborted.Load() >= int64(max(w.pool.size(
 
 // accept takes claimed messages in: decodes them, and sorts out what cannot or
 // need not run.
-func (w *Worker) accept(store context.Context, ds []Delivery) {
+func (w *Worker) accept(store context.Context, ds []broker.Delivery) {
 	var ready []*request
 	for _, d := range ds {
 		w.counts.received.Add(1)
@@ -179,13 +180,13 @@ func (w *Worker) accept(store context.Context, ds []Delivery) {
 }
 
 // setAside moves an undecodable message to the dead letters.
-func (w *Worker) setAside(ctx context.Context, d Delivery, err error) {
+func (w *Worker) setAside(ctx context.Context, d broker.Delivery, err error) {
 	reason := "undecodable"
 	if de, ok := errors.AsType[*protocol.DecodeError](err); ok {
 		reason = string(de.Reason)
 	}
 	w.deadLettered(d.Queue, reason)
-	_ = w.settle(ctx, "set a message aside", nil, Settlement{Delivery: d, DeadLetter: reason})
+	_ = w.settle(ctx, "set a message aside", nil, broker.Settlement{Delivery: d, DeadLetter: reason})
 }
 
 // unknown applies the policy for task names that are not registered.
@@ -195,7 +196,7 @@ func (w *Worker) unknown(ctx context.Context, r *request) {
 	case RequeueUnknown:
 		r.log.Debug("task is not registered here, left to other workers")
 		w.foreign.met(r.msg.ID, w.now())
-		_ = w.settle(ctx, "requeue an unknown task", r.task, Settlement{Delivery: r.delivery, Requeue: RequeueUntouched})
+		_ = w.settle(ctx, "requeue an unknown task", r.task, broker.Settlement{Delivery: r.delivery, Requeue: broker.RequeueUntouched})
 	case RejectUnknown:
 		r.log.Error("task is not registered, message dropped")
 		w.failUnrun(ctx, r, exc, "")
@@ -213,7 +214,7 @@ func (w *Worker) revokeRequest(ctx context.Context, r *request, reason string) {
 	}
 	w.counts.revoked.Add(1)
 	r.log.Info("task revoked", "reason", reason)
-	s := Settlement{Delivery: r.delivery}
+	s := broker.Settlement{Delivery: r.delivery}
 	exc := revokedError(reason)
 	if r.stored(protocol.StateRevoked) {
 		s.Result = w.result(r.task, protocol.StateRevoked)

@@ -79,7 +79,7 @@ const minglePatience = time.Second
 // mingle asks the other workers what was revoked (celery.worker.consumer.mingle).
 // Nobody need answer; when nobody is there it takes no time.
 func (w *Worker) mingle(ctx context.Context) {
-	if w.cfg.WithoutMingle || w.cfg.Control == ControlOff {
+	if w.can.Remote == nil || w.cfg.WithoutMingle || w.cfg.Control == ControlOff {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, minglePatience)
@@ -99,7 +99,7 @@ func (w *Worker) mingle(ctx context.Context) {
 		return
 	}
 	var nodes []string
-	err = w.broker.Ask(ctx, raw, request.ReplyTo.RoutingKey, func(raw []byte) {
+	err = w.can.Remote.Ask(ctx, raw, request.ReplyTo.RoutingKey, func(raw []byte) {
 		reply, err := w.remoteDecoder().DecodeReply(raw)
 		if err != nil || reply.Ticket != request.Ticket || reply.Node == w.cfg.Name {
 			return

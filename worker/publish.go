@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redact"
@@ -110,24 +111,24 @@ func (p *publisher) context(m *protocol.Message) canvas.Context {
 }
 
 // changes turns a plan into what a broker carries out.
-func (p *publisher) changes(ctx context.Context, plan *canvas.Plan) (Changes, error) {
-	c := Changes{
+func (p *publisher) changes(ctx context.Context, plan *canvas.Plan) (broker.Changes, error) {
+	c := broker.Changes{
 		Sizes: plan.Sizes, Groups: plan.Groups, Joins: plan.Joins, Results: plan.Results, Members: plan.ChordParts,
 	}
 	for _, out := range plan.Messages {
 		one, err := p.publication(ctx, out)
 		if err != nil {
-			return Changes{}, err
+			return broker.Changes{}, err
 		}
 		c.Publish = append(c.Publish, one)
 	}
 	return c, nil
 }
 
-func (p *publisher) publication(ctx context.Context, out canvas.Outgoing) (Publication, error) {
+func (p *publisher) publication(ctx context.Context, out canvas.Outgoing) (broker.Publication, error) {
 	m := out.Message
 	m.Properties = out.Properties
-	pub := Publication{Queue: out.Queue, Exchange: out.Exchange, RoutingKey: out.RoutingKey}
+	pub := broker.Publication{Queue: out.Queue, Exchange: out.Exchange, RoutingKey: out.RoutingKey}
 	encoding := protocol.EncodeOptions{Serializer: out.Serializer, Compression: out.Compression}
 	if r, ok := p.route(out.RouteName); ok {
 		if pub.Queue == "" && pub.Exchange == "" && pub.RoutingKey == "" {
@@ -147,23 +148,23 @@ func (p *publisher) publication(ctx context.Context, out canvas.Outgoing) (Publi
 	}
 	m.Exchange, m.RoutingKey = pub.Exchange, pub.RoutingKey
 	if err := p.prepare(ctx, m); err != nil {
-		return Publication{}, err
+		return broker.Publication{}, err
 	}
 	raw, err := protocol.EncodeAs(m, orEncoding(encoding, p.cfg.Encoding))
 	if err != nil {
-		return Publication{}, fmt.Errorf("publish %s: %w", m.Task, err)
+		return broker.Publication{}, fmt.Errorf("publish %s: %w", m.Task, err)
 	}
 	pub.Priority, pub.Raw = m.Priority, raw
 	if p.cfg.SendSentEvent {
 		if pub.Sent, err = p.sentEvent(m, pub); err != nil {
-			return Publication{}, fmt.Errorf("publish %s: %w", m.Task, err)
+			return broker.Publication{}, fmt.Errorf("publish %s: %w", m.Task, err)
 		}
 	}
 	return pub, nil
 }
 
 // sentEvent is the event task-sent of a publication.
-func (p *publisher) sentEvent(m *protocol.Message, pub Publication) (*Emission, error) {
+func (p *publisher) sentEvent(m *protocol.Message, pub broker.Publication) (*broker.Emission, error) {
 	s := p.show(m)
 	now := p.now()
 	var e members
@@ -191,11 +192,11 @@ func (p *publisher) sentEvent(m *protocol.Message, pub Publication) (*Emission, 
 	if err != nil {
 		return nil, err
 	}
-	return &Emission{RoutingKey: key, Raw: raw}, nil
+	return &broker.Emission{RoutingKey: key, Raw: raw}, nil
 }
 
 // sent returns the events of publications.
-func sent(ps []Publication) (es []Emission) {
+func sent(ps []broker.Publication) (es []broker.Emission) {
 	for _, p := range ps {
 		if p.Sent != nil {
 			es = append(es, *p.Sent)

@@ -221,7 +221,7 @@ func (w *Worker) token(ctx context.Context, t turn) (wait time.Duration) {
 	if !w.cfg.SharedRateLimits || t.every == 0 {
 		return 0
 	}
-	wait, err := w.broker.Take(ctx, t.task, t.every)
+	wait, err := w.can.Limiter.Take(ctx, t.task, t.every)
 	if err != nil {
 		w.log.Debug("cannot ask for the rate limit", "error", err)
 		return time.Second

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -25,63 +26,6 @@ const (
 	// worker then.
 	ControlOff
 )
-
-// Remote carries remote control and events (kombu's pidbox, Celery's celeryev).
-// What goes this way may get lost: nothing that must not be lost depends on it.
-// Every method but Listen and Ask returns within a deadline of its own.
-type Remote interface {
-	// Listen calls back for everything that arrives, from one goroutine, until
-	// ctx ends. It finds a new connection when one breaks, and returns nil.
-	Listen(ctx context.Context, l Listening) error
-
-	// Reply sends an answer to the one that asked, unless that is gone. What
-	// nobody fetches is removed after a while.
-	Reply(ctx context.Context, to protocol.ReplyTo, raw []byte) error
-
-	// Ask broadcasts a request whose answers go to the given routing key, and
-	// calls receive for each of them, until all that have got the request have
-	// answered, or ctx ends.
-	Ask(ctx context.Context, request []byte, routingKey string, receive func(raw []byte)) error
-
-	// AddQueue and CancelQueue change what is consumed. They report whether that
-	// was a change.
-	AddQueue(ctx context.Context, queue string) (bool, error)
-	CancelQueue(ctx context.Context, queue string) (bool, error)
-
-	// Depth returns the number of messages that wait in the queues that are
-	// consumed.
-	Depth(ctx context.Context) (int, error)
-
-	// Info describes the broker for people. It does no I/O.
-	Info() BrokerInfo
-}
-
-// Listening is what a Remote listens for.
-type Listening struct {
-	// Node is the node name; peers can find it among those that listen.
-	Node string
-	// Joined is called whenever messages begin to arrive, again after a break.
-	Joined func()
-	// Request gets the requests of remote control; nil: they are not listened for.
-	Request func(raw []byte)
-	// Event gets the events of workers, our own among them; nil: likewise.
-	Event func(raw []byte)
-}
-
-// Emission is an event, or a batch of them, on its way.
-type Emission struct {
-	RoutingKey string
-	Raw        []byte
-}
-
-// BrokerInfo describes a broker as "celery inspect stats" shows it.
-type BrokerInfo struct {
-	Transport, Hostname, UserID, VirtualHost string
-	Port                                     int
-	TLS                                      bool
-	URL                                      string // without its password
-	ConnectTimeout                           time.Duration
-}
 
 // remote is the part of a worker that others can talk to.
 type remote struct {
@@ -118,15 +62,15 @@ func newRemote() remote {
 // the last task, so that whoever looks at a worker that drains sees that.
 func (w *Worker) serve(ctx context.Context) error {
 	var g errgroup.Group
-	listening := Listening{Node: w.cfg.Name, Joined: func() { w.events.online() }}
+	listening := broker.Listening{Node: w.cfg.Name, Joined: func() { w.events.online() }}
 	if w.cfg.Control != ControlOff {
 		listening.Request = func(raw []byte) { w.enqueue(w.remote.requests, raw) }
 	}
 	if !w.cfg.WithoutGossip {
 		listening.Event = func(raw []byte) { w.enqueue(w.remote.gossip, raw) }
 	}
-	if listening.Request != nil || listening.Event != nil {
-		g.Go(func() error { return w.broker.Listen(ctx, listening) })
+	if w.can.Remote != nil && (listening.Request != nil || listening.Event != nil) {
+		g.Go(func() error { return w.can.Remote.Listen(ctx, listening) })
 		g.Go(func() error { w.attend(ctx); return nil })
 	} else {
 		w.events.online()

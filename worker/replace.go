@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 )
 
@@ -23,7 +24,7 @@ func (e *ReplaceError) Error() string { return "replaced by another task" }
 func Replace(s *canvas.Signature) error { return &ReplaceError{Signature: s} }
 
 // replace adds the messages of a replacement to a settlement.
-func (w *Worker) replace(ctx context.Context, r *request, s *Settlement, e *ReplaceError) error {
+func (w *Worker) replace(ctx context.Context, r *request, s *broker.Settlement, e *ReplaceError) error {
 	if e.Signature == nil {
 		return errors.New("replaced by nothing")
 	}

@@ -6,13 +6,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
 // request is one message in the hands of this worker, Celery's word for it. While
 // it waits for its ETA there is no attempt: of those that wait there may be many.
 type request struct {
-	delivery Delivery
+	delivery broker.Delivery
 	*attempt
 }
 
@@ -56,7 +57,7 @@ type opened struct {
 	logger  slog.Logger
 }
 
-func (w *Worker) newRequest(d Delivery, m *protocol.Message) *request {
+func (w *Worker) newRequest(d broker.Delivery, m *protocol.Message) *request {
 	f := &fresh{request: request{delivery: d}}
 	w.fill(&f.request, &f.opened, m)
 	return &f.request

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/workertest"
@@ -80,7 +81,7 @@ func TestDeduplication(t *testing.T) {
 			// What was linked has been published before.
 			stored.Children = protocol.Raw(`[[["linked", null], null]]`)
 		}
-		if err := b.Publish(context.Background(), worker.Changes{Results: []*protocol.Result{stored}}); err != nil {
+		if err := b.Publish(context.Background(), broker.Changes{Results: []*protocol.Result{stored}}); err != nil {
 			t.Fatal(err)
 		}
 		b.send(t, "t", func(m *protocol.Message) {

@@ -12,12 +12,16 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
 // ErrRevoked ends the context of a handler whose task was revoked and terminated.
 // What the handler still returns is thrown away: REVOKED is stored at once.
 var ErrRevoked = errors.New("task was revoked and terminated")
+
+// Revocation names tasks that must not run any more.
+type Revocation = broker.Revocation
 
 // revokedPoll is the interval at which a worker learns what others have revoked,
 // if nobody tells it sooner.
@@ -211,7 +215,7 @@ func (w *Worker) learnRevoked(ctx context.Context) {
 func (w *Worker) syncRevoked(ctx context.Context) error {
 	w.revoked.asking.Lock()
 	defer w.revoked.asking.Unlock()
-	r, next, err := w.broker.Revoked(ctx, w.revoked.since)
+	r, next, err := w.can.Revoker.Revoked(ctx, w.revoked.since)
 	if err != nil {
 		return fmt.Errorf("read what was revoked: %w", err)
 	}
@@ -229,7 +233,7 @@ func (w *Worker) Revoke(ctx context.Context, r Revocation, terminate bool) (term
 	if terminate {
 		terminated = w.terminateAll(r)
 	}
-	return terminated, revokeEverywhere(ctx, w.broker, &w.remote.clock, r, terminate)
+	return terminated, revokeEverywhere(ctx, w.can, &w.remote.clock, r, terminate)
 }
 
 // revokeHere does what remote control asks for: the others are asked too.
@@ -238,7 +242,7 @@ func (w *Worker) revokeHere(ctx context.Context, r Revocation, terminate bool) (
 	if terminate {
 		terminated = w.terminateAll(r)
 	}
-	if err := w.broker.Revoke(ctx, r); err != nil {
+	if err := w.can.Revoker.Revoke(ctx, r); err != nil {
 		w.log.Error("what was revoked could not be stored: a worker that starts will not know", "error", err)
 	}
 	return terminated
@@ -246,9 +250,12 @@ func (w *Worker) revokeHere(ctx context.Context, r Revocation, terminate bool) (
 
 // revokeEverywhere stores a revocation, for workers that start later, and tells
 // those that run.
-func revokeEverywhere(ctx context.Context, b Backend, c *clock, r Revocation, terminate bool) error {
-	if err := b.Revoke(ctx, r); err != nil {
+func revokeEverywhere(ctx context.Context, can broker.Capabilities, c *clock, r Revocation, terminate bool) error {
+	if err := can.Revoker.Revoke(ctx, r); err != nil {
 		return err
+	}
+	if can.Remote == nil {
+		return nil
 	}
 	var requests []*protocol.ControlRequest
 	add := func(method string, arguments map[string]any) error {
@@ -270,7 +277,7 @@ func revokeEverywhere(ctx context.Context, b Backend, c *clock, r Revocation, te
 	for _, q := range requests {
 		raw, err := protocol.EncodeControl(q, uuid.NewString(), time.Time{})
 		if err == nil {
-			err = b.Broadcast(ctx, raw)
+			err = can.Remote.Broadcast(ctx, raw)
 		}
 		if err != nil {
 			return fmt.Errorf("revoke: %w", err)
@@ -336,6 +343,6 @@ func (w *Worker) revoke(ctx context.Context, ids []string) {
 	r := Revocation{IDs: ids}
 	w.revoked.add(r)
 	_ = w.persist(ctx, "revoke tasks", func(ctx context.Context) error {
-		return revokeEverywhere(ctx, w.broker, &w.remote.clock, r, false)
+		return revokeEverywhere(ctx, w.can, &w.remote.clock, r, false)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -60,10 +61,5 @@ func (r route) matches(task string) bool {
 	return r.Task == task || r.pattern != nil && r.pattern.MatchString(task)
 }
 
-// RouteError tells that a message has nowhere to go: no queue is bound to its
-// exchange under its routing key. Celery drops such messages.
-type RouteError struct{ Exchange, RoutingKey string }
-
-func (e *RouteError) Error() string {
-	return fmt.Sprintf("no queue is bound to the exchange %q under the routing key %q", e.Exchange, e.RoutingKey)
-}
+// RouteError reports a message that no queue would receive.
+type RouteError = broker.RouteError

@@ -3,13 +3,14 @@ package worker
 import (
 	"time"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
 // SetAsideHeader is the header of a message that came back from the dead
 // letters: when it was set aside for the first time, as ISO 8601 text. The
 // message itself says nothing of its age, and by then it may be weeks old.
-const SetAsideHeader = "dead_letter_at"
+const SetAsideHeader = broker.SetAsideHeader
 
 // SetAside returns when the message was set aside in the dead letters, which it
 // has come back from. Zero: it never was.
@@ -35,5 +36,5 @@ func (t *Task) HeaderTime(name string) time.Time {
 
 // TimeHeader makes a header of a moment, to the microsecond.
 func TimeHeader(name string, at time.Time) protocol.Header {
-	return protocol.Header{Name: name, Value: protocol.Raw(`"` + protocol.FormatTime(at) + `"`)}
+	return protocol.TimeHeader(name, at)
 }

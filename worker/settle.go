@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -22,12 +23,12 @@ const failPause = 50 * time.Millisecond
 
 // settle ends a delivery, and carries out what follows the chords that it
 // completes. t is its task, nil when the message cannot be one.
-func (w *Worker) settle(ctx context.Context, what string, t *Task, s Settlement) error {
+func (w *Worker) settle(ctx context.Context, what string, t *Task, s broker.Settlement) error {
 	var revoke []string
 	defer func() { w.revoke(ctx, revoke) }()
 	failed := s.Result != nil && (s.Result.Status == protocol.StateFailure || s.Result.Status == protocol.StateRevoked)
 	for {
-		var done Settled
+		var done broker.Settled
 		err := w.persist(ctx, what, func(ctx context.Context) (err error) {
 			done, err = w.broker.Settle(ctx, s)
 			return err
@@ -44,7 +45,7 @@ func (w *Worker) settle(ctx context.Context, what string, t *Task, s Settlement)
 		}
 		// The result and what follows it are stored; what is left is the chord.
 		s.Step++
-		s.Result, s.Changes = nil, Changes{Members: done.Busy}
+		s.Result, s.Changes = nil, broker.Changes{Members: done.Busy}
 		s.Bodies = s.Bodies[:0]
 		for _, c := range done.Complete {
 			body, ids := w.chordBody(ctx, t, c)
@@ -64,8 +65,8 @@ func (w *Worker) settle(ctx context.Context, what string, t *Task, s Settlement)
 }
 
 // publish carries out changes that do not end a delivery.
-func (w *Worker) publish(ctx context.Context, c Changes) error {
-	if err := w.broker.Publish(ctx, c); err != nil {
+func (w *Worker) publish(ctx context.Context, c broker.Changes) error {
+	if err := w.can.Backend.Publish(ctx, c); err != nil {
 		return err
 	}
 	w.events.sent(sent(c.Publish))
@@ -75,7 +76,7 @@ func (w *Worker) publish(ctx context.Context, c Changes) error {
 // chordBody works out what follows a complete chord, and which tasks must not
 // run any more then; t is the task that runs. What cannot be worked out fails the
 // body: somebody waits for it.
-func (w *Worker) chordBody(ctx context.Context, t *Task, c CompleteChord) (body ChordBody, revoke []string) {
+func (w *Worker) chordBody(ctx context.Context, t *Task, c broker.CompleteChord) (body broker.ChordBody, revoke []string) {
 	m := c.Part.Message
 	body.GroupID = c.Part.Entry.GroupID
 	cc := w.canvasContext(m)
@@ -99,7 +100,7 @@ func (w *Worker) chordBody(ctx context.Context, t *Task, c CompleteChord) (body 
 		}
 	}
 	w.log.Error("body of a chord cannot even fail", "group_id", body.GroupID, "error", err)
-	body.Changes = Changes{}
+	body.Changes = broker.Changes{}
 	return body, nil
 }
 
@@ -117,7 +118,7 @@ func (w *Worker) canvasContext(m *protocol.Message) canvas.Context {
 
 // succeed adds what follows the success of r with result. The error is that of a
 // workflow that cannot be carried out.
-func (w *Worker) succeed(ctx context.Context, r *request, s *Settlement, result protocol.Raw) error {
+func (w *Worker) succeed(ctx context.Context, r *request, s *broker.Settlement, result protocol.Raw) error {
 	m := r.msg
 	if !m.Callbacks.IsNull() || !m.Chain.IsNull() {
 		plan, err := canvas.AfterSuccess(m, result, w.canvasContext(m))
@@ -134,7 +135,7 @@ func (w *Worker) succeed(ctx context.Context, r *request, s *Settlement, result 
 }
 
 // fail adds what follows a failure of r.
-func (w *Worker) fail(ctx context.Context, r *request, s *Settlement, exc *protocol.Exception, traceback string) {
+func (w *Worker) fail(ctx context.Context, r *request, s *broker.Settlement, exc *protocol.Exception, traceback string) {
 	m := r.msg
 	w.memberFailed(r, s, protocol.StateFailure, exc)
 	if m.Chain.IsNull() && m.Errbacks.IsNull() {
@@ -159,7 +160,7 @@ func (w *Worker) fail(ctx context.Context, r *request, s *Settlement, exc *proto
 }
 
 // merge adds a plan to a settlement.
-func (w *Worker) merge(ctx context.Context, s *Settlement, plan *canvas.Plan) error {
+func (w *Worker) merge(ctx context.Context, s *broker.Settlement, plan *canvas.Plan) error {
 	c, err := w.pub.changes(ctx, plan)
 	if err != nil {
 		return err
@@ -171,14 +172,14 @@ func (w *Worker) merge(ctx context.Context, s *Settlement, plan *canvas.Plan) er
 }
 
 // member counts r in the chord that it belongs to.
-func (w *Worker) member(r *request, s *Settlement, state string, result protocol.Raw) {
+func (w *Worker) member(r *request, s *broker.Settlement, state string, result protocol.Raw) {
 	if entry, ok := canvas.Member(r.msg, state, result); ok {
 		// Before those that never ran: as it is done in Celery.
 		s.Changes.Members = append([]canvas.ChordPart{{Message: r.msg, Entry: entry}}, s.Changes.Members...)
 	}
 }
 
-func (w *Worker) memberFailed(r *request, s *Settlement, state string, exc *protocol.Exception) {
+func (w *Worker) memberFailed(r *request, s *broker.Settlement, state string, exc *protocol.Exception) {
 	if r.msg.Chord.IsNull() {
 		return
 	}
@@ -198,7 +199,7 @@ func (w *Worker) resume(ctx context.Context, r *request) {
 	}
 	ctx = r.after(ctx)
 	r.log.Info("task had ended before, its chord goes on")
-	s := Settlement{Delivery: r.delivery}
+	s := broker.Settlement{Delivery: r.delivery}
 	// State and result do not matter: the chord has them.
 	w.member(r, &s, protocol.StateSuccess, protocol.Raw("null"))
 	_ = w.settle(ctx, "end a chord", r.task, s)
@@ -213,7 +214,7 @@ func (w *Worker) deduplicate(ctx context.Context, r *request, stored *protocol.R
 	}
 	ctx = r.after(ctx)
 	r.log.Info("task had succeeded before, it does not run again")
-	s := Settlement{Delivery: r.delivery}
+	s := broker.Settlement{Delivery: r.delivery}
 	raw, err := valueOf(stored)
 	if err == nil {
 		if published(stored) {
@@ -224,7 +225,7 @@ func (w *Worker) deduplicate(ctx context.Context, r *request, stored *protocol.R
 	}
 	if err != nil {
 		r.log.Error("what follows the task cannot be carried out", "error", err)
-		s.Changes = Changes{}
+		s.Changes = broker.Changes{}
 		s.DeadLetter = "what follows the task cannot be carried out"
 	}
 	if w.settle(ctx, "end a task that had succeeded", r.task, s) == nil && s.DeadLetter == "" {

@@ -68,7 +68,7 @@ type autoscalerInfo struct {
 }
 
 func (w *Worker) inspectStats(arguments) (any, error) {
-	b := w.broker.Info()
+	b := w.can.Describer.Info()
 	broker := brokerInfo{
 		Hostname: b.Hostname, VirtualHost: b.VirtualHost, Port: b.Port, SSL: b.TLS, Transport: b.Transport,
 		ConnectTimeout: b.ConnectTimeout.Seconds(), TransportOptions: map[string]any{}, FailoverStrategy: "round-robin", Alternates: []string{},
@@ -123,7 +123,7 @@ func (w *Worker) settings() map[string]any {
 		}
 		routes[name] = map[string]any{"queue": r.Queue}
 	}
-	url := w.broker.Info().URL
+	url := w.can.Describer.Info().URL
 	queues := w.queues.list()
 	return map[string]any{
 		"accept_content": accept, "broker_heartbeat": nil, "broker_url": url, "deprecated_settings": nil,
@@ -154,7 +154,7 @@ func (w *Worker) inspectReport(arguments) (any, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nsoftware -> celery:%s (protocol of 5.7, a worker in Go) go:%s\n", strings.TrimSpace(w.cfg.Software+" "+w.cfg.SoftwareVersion), runtime.Version())
 	fmt.Fprintf(&b, "platform -> system:%s arch:%s\n", system(), runtime.GOARCH)
-	fmt.Fprintf(&b, "settings -> transport:%s results:%s\n\n", w.broker.Info().Transport, w.broker.Info().URL)
+	fmt.Fprintf(&b, "settings -> transport:%s results:%s\n\n", w.can.Describer.Info().Transport, w.can.Describer.Info().URL)
 	settings := w.settings()
 	names := make([]string, 0, len(settings))
 	for name := range settings {

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -76,7 +77,7 @@ func (w *Worker) Status() Status {
 }
 
 // count notes and logs how a task ended.
-func (w *Worker) count(log *slog.Logger, r *request, o outcome, s Settlement) {
+func (w *Worker) count(log *slog.Logger, r *request, o outcome, s broker.Settlement) {
 	if s.DeadLetter != "" {
 		w.counts.deadLettered.Add(1)
 		log = log.With("dead_letter", s.DeadLetter)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/evently/workers/worker/broker"
 )
 
 // lifecycle holds the contexts of a Worker. A warm stop has steps, and each
@@ -120,16 +122,16 @@ func (c *calls) idle() <-chan struct{} {
 // deliveries collects messages from many goroutines.
 type deliveries struct {
 	mu  sync.Mutex
-	all []Delivery
+	all []broker.Delivery
 }
 
-func (d *deliveries) add(one Delivery) {
+func (d *deliveries) add(one broker.Delivery) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.all = append(d.all, one)
 }
 
-func (d *deliveries) take() []Delivery {
+func (d *deliveries) take() []broker.Delivery {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	all := d.all

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/workertest"
 )
@@ -97,7 +98,7 @@ type slowReturn struct {
 	takes time.Duration
 }
 
-func (s *slowReturn) Return(ctx context.Context, ds []worker.Delivery) error {
+func (s *slowReturn) Return(ctx context.Context, ds []broker.Delivery) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()

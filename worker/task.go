@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redact"
@@ -116,7 +117,7 @@ func (t *Task) publish(ctx context.Context, what string, plan func(canvas.Contex
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	t.addChildren(p.Children)
-	return parseHandle(t.worker.broker, p.Handle)
+	return parseHandle(t.worker.can.Backend, p.Handle)
 }
 
 // Redact returns a text, such as that of an error, as it may be shown to others: in
@@ -169,7 +170,7 @@ func (t *Task) UpdateState(ctx context.Context, state string, meta any) error {
 	r := t.worker.result(t, state)
 	r.Result = meta
 	r.Children = t.childrenRaw()
-	if err := t.worker.broker.Publish(ctx, Changes{Claim: t.claim, Results: []*protocol.Result{r}}); err != nil {
+	if err := t.worker.can.Backend.Publish(ctx, broker.Changes{Claim: t.claim, Results: []*protocol.Result{r}}); err != nil {
 		return fmt.Errorf("update the state: %w", err)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redact"
 )
@@ -21,7 +22,8 @@ import (
 type Worker struct {
 	cfg    Config
 	log    *slog.Logger
-	broker Broker
+	broker broker.Broker
+	can    broker.Capabilities // optional interfaces of broker
 	pub    *publisher
 	tasks  map[string]*definition
 
@@ -88,6 +90,7 @@ func New(cfg Config) (*Worker, error) {
 		cfg:     cfg,
 		log:     cfg.Logger,
 		broker:  cfg.Broker,
+		can:     capabilities(cfg.Broker),
 		decoder: protocol.Decoder{Limits: cfg.Limits, Accept: cfg.Accept},
 		tasks:   make(map[string]*definition, len(cfg.Tasks)),
 		now:     time.Now,
@@ -136,7 +139,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.begun.Swap(true) {
 		return fmt.Errorf("worker %s: Run was called twice; make a new Worker", w.cfg.Name)
 	}
-	err := w.broker.Consume(Session{
+	err := w.broker.Consume(broker.Session{
 		Node: w.cfg.Name, Queues: w.cfg.Queues, Decoder: w.decoder,
 		Lost:         w.lost,
 		DeadLettered: w.deadLettered,
@@ -233,7 +236,7 @@ func (w *Worker) StopNow() { w.once.Do(func() { close(w.stopNow) }) }
 
 // giveBack returns messages to the front of their queues in their old order.
 func (w *Worker) giveBack(ctx context.Context, rs []*request) {
-	ds := make([]Delivery, 0, len(rs))
+	ds := make([]broker.Delivery, 0, len(rs))
 	for _, r := range rs {
 		if w.held.remove(r) {
 			ds = append(ds, r.delivery)
@@ -242,7 +245,7 @@ func (w *Worker) giveBack(ctx context.Context, rs []*request) {
 	w.giveBackDeliveries(ctx, ds)
 }
 
-func (w *Worker) giveBackDeliveries(ctx context.Context, ds []Delivery) {
+func (w *Worker) giveBackDeliveries(ctx context.Context, ds []broker.Delivery) {
 	if len(ds) == 0 {
 		return
 	}

@@ -76,6 +76,11 @@ type Header struct {
 	Value Raw
 }
 
+// TimeHeader returns a header that holds a time, to the microsecond.
+func TimeHeader(name string, at time.Time) Header {
+	return Header{Name: name, Value: Raw(`"` + FormatTime(at) + `"`)}
+}
+
 // Header returns the value of a header that an application has added, nil when there
 // is none. When a name occurs twice the last one counts, as in Python.
 func (m *Message) Header(name string) Raw {

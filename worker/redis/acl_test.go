@@ -14,6 +14,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis"
@@ -187,14 +188,14 @@ func useEverything(t *testing.T, c redigo.Conn, client *worker.Client, b *redis.
 	do(t, c, "LPUSH", queue, "garbage")
 	id := send(t, c, queue, "unknown", "[]")
 	eventually(t, "the unknown task has failed", func() bool { return result(t, c, id).Status == "FAILURE" })
-	var letters []worker.DeadLetter
+	var letters []broker.DeadLetter
 	eventually(t, "two dead letters", func() bool {
 		if letters, _, err = b.DeadLetters(ctx, 0, 10); err != nil {
 			t.Fatal(err)
 		}
 		return len(letters) == 2
 	})
-	i := slices.IndexFunc(letters, func(l worker.DeadLetter) bool { return l.TaskID == id })
+	i := slices.IndexFunc(letters, func(l broker.DeadLetter) bool { return l.TaskID == id })
 	if err := b.RetryDeadLetter(ctx, letters[i].ID); err != nil {
 		t.Error(err)
 	}

@@ -9,7 +9,7 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -70,7 +70,7 @@ func (r *rivals) near() bool {
 // claimAhead claims up to max messages of the list that the last claim was filled
 // from. When it claims none, claim.lua has to, and the verdicts are what it can be
 // told of the messages.
-func (b *Broker) claimAhead(ctx context.Context, max int) (ds []worker.Delivery, verdicts []any, err error) {
+func (b *Broker) claimAhead(ctx context.Context, max int) (ds []broker.Delivery, verdicts []any, err error) {
 	a := &b.ahead
 	if a.list < 0 {
 		return nil, nil, nil
@@ -147,7 +147,7 @@ func (b *Broker) good(raws [][]byte) []seen {
 
 // claimSeen claims messages of a list as long as they are still next there, and looks
 // at the max that follow, for the next claim.
-func (b *Broker) claimSeen(ctx context.Context, l list, messages []seen, max int) ([]worker.Delivery, error) {
+func (b *Broker) claimSeen(ctx context.Context, l list, messages []seen, max int) ([]broker.Delivery, error) {
 	c := b.seenCall(l, messages, max)
 	reply, next, err := b.scriptAndLook(ctx, b.scripts.claimSeen(), c)
 	return b.seenClaimed(l, messages, c.look, reply, next, err)
@@ -177,7 +177,7 @@ func (c *seenCall) first(n int) []any {
 }
 
 // seenClaimed takes the answer to a seenCall for messages in.
-func (b *Broker) seenClaimed(l list, messages []seen, look int, reply any, next [][]byte, err error) ([]worker.Delivery, error) {
+func (b *Broker) seenClaimed(l list, messages []seen, look int, reply any, next [][]byte, err error) ([]broker.Delivery, error) {
 	if cap(b.entered) > entriesKept {
 		b.entered = nil
 	}
@@ -202,9 +202,9 @@ func (b *Broker) seenClaimed(l list, messages []seen, look int, reply any, next 
 	if n <= 0 {
 		return nil, nil
 	}
-	ds := make([]worker.Delivery, n)
+	ds := make([]broker.Delivery, n)
 	for i := range ds {
-		ds[i] = worker.Delivery{Claim: b.claimName(first + int64(i)), Queue: l.queue, Raw: messages[gone+i].raw, Message: messages[gone+i].msg}
+		ds[i] = broker.Delivery{Claim: b.claimName(first + int64(i)), Queue: l.queue, Raw: messages[gone+i].raw, Message: messages[gone+i].msg}
 	}
 	b.choice.took(l.queue)
 	b.holds(ds)
@@ -217,7 +217,7 @@ func (b *Broker) seenClaimed(l list, messages []seen, look int, reply any, next 
 }
 
 // largest is the size of the largest message, in bytes.
-func largest(ds []worker.Delivery) (size int) {
+func largest(ds []broker.Delivery) (size int) {
 	for _, d := range ds {
 		size = max(size, len(d.Raw))
 	}

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 )
 
 // Where others are quicker, looks are in vain: they are given up for a while, and longer
@@ -20,7 +20,7 @@ func TestRivals(t *testing.T) {
 	messages := []seen{{raw: []byte("a")}, {raw: []byte("b")}}
 	// claims is how many claims are made without a look, until one looks again.
 	claims := func() (n int) {
-		for full := (claimed{deliveries: []worker.Delivery{{Raw: []byte("a")}}, lists: []int{1}}); ; n++ {
+		for full := (claimed{deliveries: []broker.Delivery{{Raw: []byte("a")}}, lists: []int{1}}); ; n++ {
 			if b.expect(full, 1); b.ahead.list == 0 {
 				return n
 			}
@@ -59,8 +59,8 @@ func TestRivals(t *testing.T) {
 // The shapes are those learned last, of messages that Python could put back.
 func TestLearn(t *testing.T) {
 	var s shapes
-	message := func(header, tag string) []worker.Delivery {
-		return []worker.Delivery{{Raw: []byte("none")}, {Raw: fmt.Appendf(nil, `{"body": "W10=", "headers": {"%s": "x"}, "properties": {%s"delivery_info": {"exchange": "", "routing_key": "q"}}}`, header, tag)}}
+	message := func(header, tag string) []broker.Delivery {
+		return []broker.Delivery{{Raw: []byte("none")}, {Raw: fmt.Appendf(nil, `{"body": "W10=", "headers": {"%s": "x"}, "properties": {%s"delivery_info": {"exchange": "", "routing_key": "q"}}}`, header, tag)}}
 	}
 	const tag = `"delivery_tag": "d", `
 	s.learn(nil)

@@ -21,7 +21,7 @@ const awaitPoll = 5 * time.Second
 // one result after the other shall not dial each time.
 const linger = 5 * time.Second
 
-// Await implements [worker.Backend].
+// Await implements [broker.Backend].
 func (b *Broker) Await(ctx context.Context, id string) (*protocol.Result, error) {
 	key := b.keys.result(id)
 	told, leave, err := b.listener.join(key)

@@ -9,7 +9,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 	"github.com/google/uuid"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -20,9 +20,9 @@ const (
 	publishBytes = 4 << 20
 )
 
-// Publish implements [worker.Backend]. What is more than one script should do
+// Publish implements [broker.Backend]. What is more than one script should do
 // is done in several, the messages last.
-func (b *Broker) Publish(ctx context.Context, c worker.Changes) error {
+func (b *Broker) Publish(ctx context.Context, c broker.Changes) error {
 	messages := c.Publish
 	for first := true; first || len(messages) > 0; first = false {
 		n, size := 0, 0
@@ -30,7 +30,7 @@ func (b *Broker) Publish(ctx context.Context, c worker.Changes) error {
 			size += len(messages[n].Raw)
 			n++
 		}
-		part := worker.Changes{Claim: c.Claim, Publish: messages[:n]}
+		part := broker.Changes{Claim: c.Claim, Publish: messages[:n]}
 		if first {
 			part = c
 			part.Members, part.Publish = nil, messages[:n]
@@ -43,7 +43,7 @@ func (b *Broker) Publish(ctx context.Context, c worker.Changes) error {
 	return nil
 }
 
-func (b *Broker) publish(ctx context.Context, c worker.Changes) error {
+func (b *Broker) publish(ctx context.Context, c broker.Changes) error {
 	var o operations
 	if err := b.changes(ctx, &o, c, false); err != nil {
 		return fmt.Errorf("publish: %w", err)
@@ -57,12 +57,12 @@ func (b *Broker) publish(ctx context.Context, c worker.Changes) error {
 		return fmt.Errorf("publish: %w", err)
 	}
 	if !held {
-		return worker.ErrLost
+		return broker.ErrLost
 	}
 	return nil
 }
 
-// Results implements [worker.Backend].
+// Results implements [broker.Backend].
 func (b *Broker) Results(ctx context.Context, ids []string) ([]*protocol.Result, error) {
 	results := make([]*protocol.Result, 0, len(ids))
 	for len(ids) > 0 {
@@ -93,7 +93,7 @@ func (b *Broker) Results(ctx context.Context, ids []string) ([]*protocol.Result,
 	return results, nil
 }
 
-// Forget implements [worker.Backend].
+// Forget implements [broker.Backend].
 func (b *Broker) Forget(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
@@ -112,7 +112,7 @@ func (b *Broker) Forget(ctx context.Context, ids []string) error {
 	return nil
 }
 
-// Group implements [worker.Backend].
+// Group implements [broker.Backend].
 func (b *Broker) Group(ctx context.Context, id string) (protocol.Raw, error) {
 	var value []byte
 	err := b.do(ctx, func(c redigo.Conn) (err error) {
@@ -128,7 +128,7 @@ func (b *Broker) Group(ctx context.Context, id string) (protocol.Raw, error) {
 	return protocol.Raw(value), nil
 }
 
-// Take implements [worker.Broker].
+// Take implements [broker.Limiter].
 func (b *Broker) Take(ctx context.Context, limit string, every time.Duration) (time.Duration, error) {
 	n, err := b.scriptInt(ctx, b.scripts.take, 1, b.keys.limit(limit), every.Microseconds())
 	if err != nil {

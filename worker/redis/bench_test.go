@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis"
 	"github.com/evently/workers/worker/redis/redistest"
@@ -97,15 +98,15 @@ func (s *server) fill(list string, n int) {
 // consumer starts a Redis and a Broker that consumes q without an engine.
 func (s *server) consumer() *redis.Broker {
 	s.b.Helper()
-	broker, err := redis.New(redis.Config{URL: s.URL(0), Logger: quiet()})
+	b, err := redis.New(redis.Config{URL: s.URL(0), Logger: quiet()})
 	if err != nil {
 		s.b.Fatal(err)
 	}
-	s.b.Cleanup(func() { broker.Close() })
-	if err := broker.Consume(worker.Session{Node: "w@test", Queues: []string{"q"}}); err != nil {
+	s.b.Cleanup(func() { b.Close() })
+	if err := b.Consume(broker.Session{Node: "w@test", Queues: []string{"q"}}); err != nil {
 		s.b.Fatal(err)
 	}
-	return broker
+	return b
 }
 
 // benchmarks are by name, for TestAllocations. The number is that of the messages
@@ -128,7 +129,7 @@ func BenchmarkRedis(b *testing.B) {
 // claimBatches takes messages from a queue that never runs dry.
 func claimBatches(b *testing.B, batch int) {
 	s := newServer(b)
-	broker := s.consumer()
+	redisBroker := s.consumer()
 	left := 0
 	for s.start(); b.Loop(); left -= batch {
 		if left < batch {
@@ -138,7 +139,7 @@ func claimBatches(b *testing.B, batch int) {
 			s.fill("q", left)
 			s.start()
 		}
-		ds, err := broker.Claim(b.Context(), batch)
+		ds, err := redisBroker.Claim(b.Context(), batch)
 		if err != nil || len(ds) != batch {
 			b.Fatalf("%d messages, %v", len(ds), err)
 		}
@@ -149,15 +150,15 @@ func claimBatches(b *testing.B, batch int) {
 // settleBatches ends deliveries with a result, all of a batch at once.
 func settleBatches(b *testing.B, batch int) {
 	s := newServer(b)
-	broker := s.consumer()
-	var ready []worker.Settlement
+	redisBroker := s.consumer()
+	var ready []broker.Settlement
 	for s.start(); b.Loop(); ready = ready[batch:] {
 		if len(ready) < batch {
 			s.stop()
-			ready = settlements(b, s, broker)
+			ready = settlements(b, s, redisBroker)
 			s.start()
 		}
-		if err := errors.Join(broker.SettleAll(b.Context(), ready[:batch])...); err != nil {
+		if err := errors.Join(redisBroker.SettleAll(b.Context(), ready[:batch])...); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -165,7 +166,7 @@ func settleBatches(b *testing.B, batch int) {
 }
 
 // settlements claims messages, and says how each shall end.
-func settlements(b *testing.B, s *server, broker *redis.Broker) (all []worker.Settlement) {
+func settlements(b *testing.B, s *server, broker *redis.Broker) (all []broker.Settlement) {
 	b.Helper()
 	const n = 6400
 	s.fill("q", n)

@@ -15,7 +15,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 	"github.com/google/uuid"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -38,7 +38,7 @@ type Broker struct {
 	masters masters       // what the Sentinels say, if there are any
 
 	taken   atomic.Bool // a worker consumes with it, or has
-	session worker.Session
+	session broker.Session
 	lists   []list // what is consumed, by step and then by queue
 	choice  choice // between the queues
 
@@ -74,7 +74,7 @@ type Broker struct {
 	listener *listener // for results
 }
 
-var _ worker.Broker = (*Broker)(nil)
+var _ broker.Broker = (*Broker)(nil)
 
 // New checks cfg and makes a Broker, for one worker and one run of it. It does
 // not dial: a server that is away is waited for.
@@ -110,8 +110,8 @@ func (b *Broker) Close() error {
 	return b.current().close()
 }
 
-// Consume implements [worker.Broker]. The second call is an error.
-func (b *Broker) Consume(s worker.Session) error {
+// Consume implements [broker.Broker]. The second call is an error.
+func (b *Broker) Consume(s broker.Session) error {
 	if err := b.cfg.checkWeights(s.Queues); err != nil {
 		return fmt.Errorf("redis broker: %w", err)
 	}
@@ -143,9 +143,9 @@ func (b *Broker) listKey(queue string, priority int) string {
 	return b.cfg.KeyPrefix + queue + b.cfg.Separator + strconv.Itoa(step)
 }
 
-// Start implements [worker.Broker].
-func (b *Broker) Start(ctx context.Context, d worker.Delivery, st worker.Start) (worker.Started, error) {
-	var started worker.Started
+// Start implements [broker.Broker].
+func (b *Broker) Start(ctx context.Context, d broker.Delivery, st broker.Start) (broker.Started, error) {
+	var started broker.Started
 	var value []byte
 	if st.Result != nil {
 		var err error
@@ -180,7 +180,7 @@ func (b *Broker) Start(ctx context.Context, d worker.Delivery, st worker.Start) 
 	const notHeld = -1000
 	if started.Crashed == notHeld {
 		b.forget(d.Claim)
-		return started, worker.ErrLost
+		return started, broker.ErrLost
 	}
 	started.Counted = counted == "1"
 	if success != "" {
@@ -191,7 +191,7 @@ func (b *Broker) Start(ctx context.Context, d worker.Delivery, st worker.Start) 
 	return started, nil
 }
 
-// Held implements [worker.Broker].
+// Held implements [broker.Broker].
 func (b *Broker) Held(ctx context.Context, claim string) (bool, error) {
 	var held bool
 	err := b.do(ctx, func(c redigo.Conn) (err error) {
@@ -207,8 +207,8 @@ func (b *Broker) Held(ctx context.Context, claim string) (bool, error) {
 // returnChunk bounds one script of Return.
 const returnChunk = 250
 
-// Return implements [worker.Broker].
-func (b *Broker) Return(ctx context.Context, ds []worker.Delivery) error {
+// Return implements [broker.Broker].
+func (b *Broker) Return(ctx context.Context, ds []broker.Delivery) error {
 	ds = newestFirst(ds)
 	for len(ds) > 0 {
 		chunk := ds[:min(returnChunk, len(ds))]

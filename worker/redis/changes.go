@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -57,7 +57,7 @@ func (b *Broker) own(o *operations, r *protocol.Result) error {
 // changes adds everything in the order in which it has to happen. What is on its
 // way to nowhere is an error, or with bury set a dead letter: a task that has
 // ended does not end again because of it.
-func (b *Broker) changes(ctx context.Context, o *operations, c worker.Changes, bury bool) error {
+func (b *Broker) changes(ctx context.Context, o *operations, c broker.Changes, bury bool) error {
 	expires := b.resultExpires()
 	for _, s := range c.Sizes {
 		o.add("size", b.keys.chordBase(s.GroupID), s.Size, expires)
@@ -85,7 +85,7 @@ func (b *Broker) changes(ctx context.Context, o *operations, c worker.Changes, b
 	}
 	for _, p := range c.Publish {
 		lists, err := b.destinations(ctx, p)
-		if nowhere, ok := errors.AsType[*worker.RouteError](err); ok && bury {
+		if nowhere, ok := errors.AsType[*broker.RouteError](err); ok && bury {
 			b.log.Error("message has nowhere to go and is set aside in the dead letters", "error", nowhere)
 			o.add("bury", p.Raw, meta(p.RoutingKey, nowhere.Error()))
 			continue
@@ -101,7 +101,7 @@ func (b *Broker) changes(ctx context.Context, o *operations, c worker.Changes, b
 }
 
 // destinations returns the lists that a publication goes to.
-func (b *Broker) destinations(ctx context.Context, p worker.Publication) ([]string, error) {
+func (b *Broker) destinations(ctx context.Context, p broker.Publication) ([]string, error) {
 	queues := []string{p.Queue}
 	if p.Queue == "" {
 		var err error
@@ -110,7 +110,7 @@ func (b *Broker) destinations(ctx context.Context, p worker.Publication) ([]stri
 		}
 		if len(queues) == 0 {
 			// Celery would drop it without a word.
-			return nil, &worker.RouteError{Exchange: p.Exchange, RoutingKey: p.RoutingKey}
+			return nil, &broker.RouteError{Exchange: p.Exchange, RoutingKey: p.RoutingKey}
 		}
 	}
 	lists := make([]string, len(queues))
@@ -145,8 +145,8 @@ type chordRow struct {
 }
 
 // settled reads the answer of carry.lua.
-func (b *Broker) settled(ctx context.Context, rows []chordRow, parts []canvas.ChordPart) (worker.Settled, error) {
-	var s worker.Settled
+func (b *Broker) settled(ctx context.Context, rows []chordRow, parts []canvas.ChordPart) (broker.Settled, error) {
+	var s broker.Settled
 	for _, row := range rows {
 		if row.member < 1 || row.member > len(parts) {
 			return s, fmt.Errorf("settle a delivery: the script names member %d of %d", row.member, len(parts))
@@ -156,7 +156,7 @@ func (b *Broker) settled(ctx context.Context, rows []chordRow, parts []canvas.Ch
 			s.Busy = append(s.Busy, part)
 			continue
 		}
-		c := worker.CompleteChord{Part: part}
+		c := broker.CompleteChord{Part: part}
 		for _, e := range row.entries {
 			c.Joined.Members = append(c.Joined.Members, protocol.Raw(e))
 		}
@@ -181,11 +181,11 @@ func (b *Broker) settled(ctx context.Context, rows []chordRow, parts []canvas.Ch
 
 // simple reports whether settle.lua can do it, which most tasks need no more
 // than.
-func simple(s *worker.Settlement) bool {
+func simple(s *broker.Settlement) bool {
 	c := &s.Changes
 	if s.Delivery.Claim == "" && (len(c.Publish) > 0 || s.DeadLetter != "") {
 		return false // no claim keeps it from happening twice
 	}
 	return s.Step == 0 && len(s.Bodies) == 0 && len(c.Sizes)+len(c.Groups)+len(c.Joins)+len(c.Results)+len(c.Members) == 0 &&
-		len(c.Publish) <= 1 && !slices.ContainsFunc(c.Publish, func(p worker.Publication) bool { return p.Queue == "" })
+		len(c.Publish) <= 1 && !slices.ContainsFunc(c.Publish, func(p broker.Publication) bool { return p.Queue == "" })
 }

@@ -12,7 +12,7 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -20,8 +20,8 @@ import (
 // reaches it still comes along.
 const claimBytes = 8 << 20
 
-// Claim implements [worker.Broker].
-func (b *Broker) Claim(ctx context.Context, max int) ([]worker.Delivery, error) {
+// Claim implements [broker.Broker].
+func (b *Broker) Claim(ctx context.Context, max int) ([]broker.Delivery, error) {
 	b.claiming.Lock()
 	defer b.claiming.Unlock()
 	if b.session.Node == "" {
@@ -64,7 +64,7 @@ func (b *Broker) Claim(ctx context.Context, max int) ([]worker.Delivery, error) 
 
 // claimed is the answer of claim.lua.
 type claimed struct {
-	deliveries []worker.Delivery
+	deliveries []broker.Delivery
 	lists      []int     // that they come from, from 1
 	dead       []verdict // reasons of dead letters
 	unsure     [][]byte
@@ -117,7 +117,7 @@ func (b *Broker) claimFailed(err error) {
 }
 
 // holds notes what is in our hands.
-func (b *Broker) holds(ds []worker.Delivery) {
+func (b *Broker) holds(ds []broker.Delivery) {
 	b.outMu.Lock()
 	defer b.outMu.Unlock()
 	for _, d := range ds {
@@ -146,7 +146,7 @@ func readClaimed(reply []any, lists []list) (c claimed, err error) {
 		err = errors.Join(err, e)
 	}
 	for _, row := range rows[0] {
-		var d worker.Delivery
+		var d broker.Delivery
 		var n int
 		scan(row, &d.Claim, &n, &d.Raw, &d.Crashes)
 		if n < 1 || n > len(lists) {
@@ -248,9 +248,9 @@ func ownerOf(claim string) (owner string, ok bool) {
 	return owner, ok && len(owner) == 36 && len(number) >= 12 // as many as there were once
 }
 
-func newestFirst(ds []worker.Delivery) []worker.Delivery {
+func newestFirst(ds []broker.Delivery) []broker.Delivery {
 	ds = slices.Clone(ds)
-	slices.SortFunc(ds, func(a, b worker.Delivery) int { return cmp.Compare(b.Claim, a.Claim) })
+	slices.SortFunc(ds, func(a, b broker.Delivery) int { return cmp.Compare(b.Claim, a.Claim) })
 	return ds
 }
 

@@ -192,7 +192,7 @@ func (b *Broker) current() *generation {
 	return b.conns
 }
 
-// Reset implements [worker.Broker].
+// Reset implements [broker.Broker].
 func (b *Broker) Reset() {
 	b.replace(b.current(), true)
 	b.open.cut(nil)

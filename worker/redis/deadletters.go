@@ -13,7 +13,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 	"github.com/google/uuid"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -55,7 +55,7 @@ const letterBatch = 50
 
 // DeadLetters lists dead letters, the newest first, and tells how many there
 // were in all at that moment, less those of the list that went meanwhile.
-func (b *Broker) DeadLetters(ctx context.Context, offset, limit int) (letters []worker.DeadLetter, total int, err error) {
+func (b *Broker) DeadLetters(ctx context.Context, offset, limit int) (letters []broker.DeadLetter, total int, err error) {
 	// Count and list as one: else a letter that comes in between makes them differ.
 	reply, err := b.script(ctx, b.scripts.letters, 1, b.keys.deadIndex, offset, offset+limit-1)
 	if err != nil {
@@ -79,19 +79,19 @@ func (b *Broker) DeadLetters(ctx context.Context, offset, limit int) (letters []
 }
 
 // DeadLetter returns one dead letter, or ErrNoDeadLetter.
-func (b *Broker) DeadLetter(ctx context.Context, id string) (worker.DeadLetter, error) {
+func (b *Broker) DeadLetter(ctx context.Context, id string) (broker.DeadLetter, error) {
 	found, err := b.readLetters(ctx, []string{id})
 	if err != nil {
-		return worker.DeadLetter{ID: id}, err
+		return broker.DeadLetter{ID: id}, err
 	}
 	if len(found) == 0 {
-		return worker.DeadLetter{ID: id}, fmt.Errorf("%w: %s", ErrNoDeadLetter, id)
+		return broker.DeadLetter{ID: id}, fmt.Errorf("%w: %s", ErrNoDeadLetter, id)
 	}
 	return found[0], nil
 }
 
 // readLetters reads dead letters; those that are gone are left out.
-func (b *Broker) readLetters(ctx context.Context, ids []string) (found []worker.DeadLetter, err error) {
+func (b *Broker) readLetters(ctx context.Context, ids []string) (found []broker.DeadLetter, err error) {
 	args := redigo.Args{}.AddFlat(ids)
 	var raws, metas [][]byte
 	err = b.do(ctx, func(c redigo.Conn) (err error) {
@@ -117,12 +117,12 @@ func (b *Broker) readLetters(ctx context.Context, ids []string) (found []worker.
 	return found, nil
 }
 
-func readLetter(id string, raw, meta []byte) (worker.DeadLetter, error) {
+func readLetter(id string, raw, meta []byte) (broker.DeadLetter, error) {
 	var m letterMeta
 	if err := json.Unmarshal(meta, &m); err != nil {
-		return worker.DeadLetter{}, fmt.Errorf("read what is kept of dead letter %s: %w", id, err)
+		return broker.DeadLetter{}, fmt.Errorf("read what is kept of dead letter %s: %w", id, err)
 	}
-	l := worker.DeadLetter{ID: id, Raw: raw, Queue: m.Queue, Reason: m.Reason, At: m.At.time(), Size: len(raw)}
+	l := broker.DeadLetter{ID: id, Raw: raw, Queue: m.Queue, Reason: m.Reason, At: m.At.time(), Size: len(raw)}
 	if env, err := protocol.ParseEnvelope(raw); err == nil {
 		l.TaskName, l.TaskID = env.Task, env.ID
 	}
@@ -161,7 +161,7 @@ func (b *Broker) DeadLetterID(ctx context.Context, prefix string) (string, error
 }
 
 // RetryDeadLetter puts a dead letter back into its queue, as a new message with
-// its retries unspent and [worker.SetAsideHeader]. The result of the run that
+// its retries unspent and [broker.SetAsideHeader]. The result of the run that
 // failed is forgotten in the same step: until the new run ends the task is
 // pending. However many ask at the same time, it goes back once. It refuses what
 // is no message, as that would only come back, or crash a Python worker that
@@ -205,10 +205,10 @@ func (b *Broker) RetryDeadLetter(ctx context.Context, id string) error {
 // setAside returns the header that tells when m was set aside, unless it has one
 // from an earlier time.
 func setAside(m *protocol.Message, at time.Time) []protocol.Header {
-	if m.Header(worker.SetAsideHeader) != nil {
+	if m.Header(broker.SetAsideHeader) != nil {
 		return nil
 	}
-	return []protocol.Header{worker.TimeHeader(worker.SetAsideHeader, at)}
+	return []protocol.Header{protocol.TimeHeader(broker.SetAsideHeader, at)}
 }
 
 // DeleteDeadLetter removes a dead letter for good.

@@ -10,6 +10,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/redis"
 	"github.com/evently/workers/worker/redis/redistest"
 )
@@ -39,9 +40,9 @@ func TestRetriedDeadLetterHasANewResult(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	letter := func() worker.DeadLetter {
+	letter := func() broker.DeadLetter {
 		t.Helper()
-		var letters []worker.DeadLetter
+		var letters []broker.DeadLetter
 		eventually(t, "one dead letter", func() bool {
 			if letters, _, err = b.DeadLetters(t.Context(), 0, 10); err != nil {
 				t.Fatal(err)

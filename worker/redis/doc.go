@@ -1,4 +1,4 @@
-// Package redis is the [worker.Broker] for Redis: the only place that knows
+// Package redis is the [broker.Broker] for Redis: the only place that knows
 // Celery's keys and Redis commands.
 //
 // It shares everything with Python workers: the queues, the books of what is

@@ -9,7 +9,7 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -32,7 +32,7 @@ const (
 
 // bare reports whether nothing follows a delivery but its result and its
 // acknowledgement. A message that was delivered before has crashes to forget.
-func bare(s *worker.Settlement) bool {
+func bare(s *broker.Settlement) bool {
 	return s.Plain() && !deliveredBefore(s.Delivery.Raw, s.Delivery.Message)
 }
 
@@ -46,7 +46,7 @@ func deliveredBefore(raw []byte, m *protocol.Message) bool {
 }
 
 // finishing returns what there is to store and to acknowledge.
-func (b *Broker) finishing(s *worker.Settlement) (f finishing, err error) {
+func (b *Broker) finishing(s *broker.Settlement) (f finishing, err error) {
 	f = finishing{claim: s.Delivery.Claim, success: "0", tracked: s.Tracked}
 	if r := s.Result; r != nil {
 		f.key, f.follows = b.keys.result(r.TaskID), r.ParentID != ""
@@ -55,8 +55,8 @@ func (b *Broker) finishing(s *worker.Settlement) (f finishing, err error) {
 	return f, err
 }
 
-// SettleAll implements [worker.Broker].
-func (b *Broker) SettleAll(ctx context.Context, ss []worker.Settlement) []error {
+// SettleAll implements [broker.Batcher].
+func (b *Broker) SettleAll(ctx context.Context, ss []broker.Settlement) []error {
 	errs := make([]error, len(ss))
 	fs, places, size := make([]finishing, 0, len(ss)), make([]int, 0, len(ss)), 0
 	finish := func() {
@@ -137,7 +137,7 @@ func (b *Broker) finishAll(ctx context.Context, fs []finishing, room bool) []err
 func (b *Broker) finished(f *finishing, answer int) error {
 	b.forget(f.claim)
 	if answer == finishLost {
-		return worker.ErrLost
+		return broker.ErrLost
 	}
 	// Where it follows another task, nobody may have subscribed to its result yet.
 	if answer == finishUnheard && f.follows {
@@ -160,7 +160,7 @@ func (b *Broker) begin(ctx context.Context, s starting) error {
 	}
 	if held == 0 {
 		b.forget(s.claim)
-		return worker.ErrLost
+		return broker.ErrLost
 	}
 	return nil
 }

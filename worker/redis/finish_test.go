@@ -11,29 +11,29 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis"
 	"github.com/evently/workers/worker/redis/redistest"
 )
 
-func succeeds(d worker.Delivery, value string) worker.Settlement {
+func succeeds(d broker.Delivery, value string) broker.Settlement {
 	env, err := protocol.ParseEnvelope(d.Raw)
 	if err != nil {
 		panic(err)
 	}
-	return worker.Settlement{Delivery: d, Result: &protocol.Result{TaskID: env.ID, Status: protocol.StateSuccess, Result: protocol.Raw(value), DateDone: time.Now()}}
+	return broker.Settlement{Delivery: d, Result: &protocol.Result{TaskID: env.ID, Status: protocol.StateSuccess, Result: protocol.Raw(value), DateDone: time.Now()}}
 }
 
 // begins is the beginning of a run, as STARTED.
-func begins(d worker.Delivery) worker.Start {
+func begins(d broker.Delivery) broker.Start {
 	r := succeeds(d, "null").Result
 	r.Status = protocol.StateStarted
-	return worker.Start{Result: r}
+	return broker.Start{Result: r}
 }
 
 // claimed starts a server and a consumer that holds n messages.
-func claimed(t *testing.T, n int) (redigo.Conn, *consumer, []worker.Delivery) {
+func claimed(t *testing.T, n int) (redigo.Conn, *consumer, []broker.Delivery) {
 	t.Helper()
 	s := redistest.Start(t)
 	c := s.Conn(0)
@@ -41,7 +41,7 @@ func claimed(t *testing.T, n int) (redigo.Conn, *consumer, []worker.Delivery) {
 		send(t, c, "q", "t", "[]")
 	}
 	w := newConsumer(t, redis.Config{URL: s.URL(0)})
-	var ds []worker.Delivery
+	var ds []broker.Delivery
 	for len(ds) < n {
 		ds = append(ds, w.claim(t, min(n, 100))...)
 	}
@@ -67,7 +67,7 @@ func TestManyEndTogether(t *testing.T) {
 	do(t, c, "LPUSH", "celery-task-meta-"+ids[3], "no result")
 	do(t, c, "CONFIG", "RESETSTAT")
 
-	settlements := make([]worker.Settlement, n)
+	settlements := make([]broker.Settlement, n)
 	for i, d := range ds {
 		st := succeeds(d, fmt.Sprint(i))
 		switch {
@@ -81,7 +81,7 @@ func TestManyEndTogether(t *testing.T) {
 	errs := w.SettleAll(t.Context(), settlements)
 
 	for i := range ds {
-		if lost := i%10 == 0; lost != errors.Is(errs[i], worker.ErrLost) || !lost && errs[i] != nil {
+		if lost := i%10 == 0; lost != errors.Is(errs[i], broker.ErrLost) || !lost && errs[i] != nil {
 			t.Errorf("delivery %d: %v", i, errs[i])
 		}
 		var got string
@@ -167,7 +167,7 @@ func TestTogetherRefused(t *testing.T) {
 	c, w, ds := claimed(t, n)
 	do(t, c, "CONFIG", "SET", "maxmemory", 1)
 	settle := func() (failed int) {
-		var settlements []worker.Settlement
+		var settlements []broker.Settlement
 		for _, d := range ds {
 			settlements = append(settlements, succeeds(d, "1"))
 		}
@@ -326,7 +326,7 @@ func TestTrackedReplacesNoSuccess(t *testing.T) {
 			}
 			st := succeeds(ds[0], "null")
 			st.Tracked, st.Result.Status, st.Result.Exception = true, protocol.StateFailure, &protocol.Exception{Type: "ValueError"}
-			if err := errors.Join(w.SettleAll(t.Context(), []worker.Settlement{st})...); err != nil {
+			if err := errors.Join(w.SettleAll(t.Context(), []broker.Settlement{st})...); err != nil {
 				t.Fatal(err)
 			}
 			got, _ := redigo.String(c.Do("GET", key))

@@ -15,6 +15,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis"
@@ -135,7 +136,7 @@ func TestNowhereToGoIsADeadLetter(t *testing.T) {
 	}
 	if _, err := client.Send(t.Context(), lost); err == nil {
 		t.Error("the client sent a task to nowhere")
-	} else if _, ok := errors.AsType[*worker.RouteError](err); !ok {
+	} else if _, ok := errors.AsType[*broker.RouteError](err); !ok {
 		t.Errorf("error is %v, want a RouteError", err)
 	}
 }
@@ -362,15 +363,15 @@ func TestCrashesAreCountedOnce(t *testing.T) {
 	c := s.Conn(0)
 	consumer := newConsumer(t, redis.Config{URL: s.URL(0)})
 	ctx := context.Background()
-	start := func(d worker.Delivery, want int) {
+	start := func(d broker.Delivery, want int) {
 		t.Helper()
 		for range 3 { // answers got lost
-			if got, err := consumer.Start(ctx, d, worker.Start{}); err != nil || got.Crashed != want {
+			if got, err := consumer.Start(ctx, d, broker.Start{}); err != nil || got.Crashed != want {
 				t.Errorf("Start = %+v, %v, want %d crashes", got, err, want)
 			}
 		}
 	}
-	crash := func(d worker.Delivery) worker.Delivery {
+	crash := func(d broker.Delivery) broker.Delivery {
 		t.Helper()
 		do(t, c, "ZADD", "unacked_index", 1, d.Claim)
 		other := newConsumer(t, redis.Config{URL: s.URL(0)})
@@ -379,9 +380,9 @@ func TestCrashesAreCountedOnce(t *testing.T) {
 		stop()
 		return consumer.claim(t, 1)[0]
 	}
-	giveBack := func(d worker.Delivery) worker.Delivery {
+	giveBack := func(d broker.Delivery) broker.Delivery {
 		t.Helper()
-		if err := consumer.Return(ctx, []worker.Delivery{d}); err != nil {
+		if err := consumer.Return(ctx, []broker.Delivery{d}); err != nil {
 			t.Fatal(err)
 		}
 		return consumer.claim(t, 1)[0]
@@ -398,13 +399,13 @@ func TestCrashesAreCountedOnce(t *testing.T) {
 	start(d, 1)
 	d = crash(d)
 	start(d, 2)
-	if err := settled(consumer.Settle(ctx, worker.Settlement{Delivery: d, Requeue: worker.RequeueRedelivered})); err != nil {
+	if err := settled(consumer.Settle(ctx, broker.Settlement{Delivery: d, Requeue: broker.RequeueRedelivered})); err != nil {
 		t.Fatal(err)
 	}
 	start(consumer.claim(t, 1)[0], 0)
 }
 
-func settled(s worker.Settled, err error) error {
+func settled(s broker.Settled, err error) error {
 	if err == nil && !s.Done() {
 		err = errors.New("a chord is in the way")
 	}

@@ -9,7 +9,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// Run implements [worker.Broker].
+// Run implements [broker.Broker].
 func (b *Broker) Run(ctx context.Context) error {
 	var loops sync.WaitGroup
 	b.peekers.start(ctx)

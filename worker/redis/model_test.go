@@ -13,7 +13,7 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/model"
 	"github.com/evently/workers/worker/redis/redistest"
@@ -76,7 +76,7 @@ type replay struct {
 // player is one process.
 type player struct {
 	b      *Broker
-	tasks  map[int]worker.Delivery // by message
+	tasks  map[int]broker.Delivery // by message
 	claims []string                // of the owner that is given up
 	page   []expired
 	fields map[int]string // of Python's scan, by message
@@ -121,7 +121,7 @@ func tag(m int) string { return fmt.Sprintf("tag-%d", m+1) }
 func (r *replay) launch(p int) {
 	pr := &r.after.Procs[p]
 	pl := &r.players[p]
-	*pl = player{tasks: map[int]worker.Delivery{}}
+	*pl = player{tasks: map[int]broker.Delivery{}}
 	if pr.Python || pr.Life == model.Down {
 		return
 	}
@@ -130,7 +130,7 @@ func (r *replay) launch(p int) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	err = b.Consume(worker.Session{Node: "w@test", Queues: []string{"q"}, Lost: func(claim string) { pl.lost = append(pl.lost, claim) }})
+	err = b.Consume(broker.Session{Node: "w@test", Queues: []string{"q"}, Lost: func(claim string) { pl.lost = append(pl.lost, claim) }})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -197,10 +197,10 @@ func (r *replay) step(st model.Step) {
 			r.errorf("Held says %v", ok)
 		}
 		if !ok {
-			err = errors.Join(err, pl.b.Return(ctx, []worker.Delivery{d})) // as execute.go does
+			err = errors.Join(err, pl.b.Return(ctx, []broker.Delivery{d})) // as execute.go does
 		}
 	case model.StepHeed, model.StepGiveBack:
-		err = pl.b.Return(ctx, []worker.Delivery{pl.tasks[st.Msg]})
+		err = pl.b.Return(ctx, []broker.Delivery{pl.tasks[st.Msg]})
 		if lost {
 			pl.b.out[pl.tasks[st.Msg].Claim] = struct{}{}
 		}

@@ -9,7 +9,7 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/model"
 )
@@ -36,7 +36,7 @@ func (r *replay) claim(ctx context.Context, st model.Step, pl *player, lost bool
 
 // claimOne claims by the script that the trace is for: claimseen.lua, as far as it takes
 // such a message, or claim.lua.
-func (r *replay) claimOne(ctx context.Context, b *Broker) ([]worker.Delivery, error) {
+func (r *replay) claimOne(ctx context.Context, b *Broker) ([]broker.Delivery, error) {
 	if r.seen {
 		b.ahead = ahead{size: 1, alone: true}
 		if ds, _, err := b.claimAhead(ctx, 1); err != nil || len(ds) > 0 {
@@ -69,9 +69,9 @@ func (r *replay) mustBeStale(ctx context.Context, b *Broker) {
 }
 
 func (r *replay) start(ctx context.Context, st model.Step, pl *player) {
-	started, err := pl.b.Start(ctx, pl.tasks[st.Msg], worker.Start{})
+	started, err := pl.b.Start(ctx, pl.tasks[st.Msg], broker.Start{})
 	if st.Variant == "not held" {
-		if err != worker.ErrLost {
+		if err != broker.ErrLost {
 			r.errorf("got %v, want ErrLost", err)
 		}
 		return
@@ -82,7 +82,7 @@ func (r *replay) start(ctx context.Context, st model.Step, pl *player) {
 }
 
 func (r *replay) settle(ctx context.Context, st model.Step, pl *player) {
-	s := worker.Settlement{Delivery: pl.tasks[st.Msg]}
+	s := broker.Settlement{Delivery: pl.tasks[st.Msg]}
 	s.Result = &protocol.Result{Status: protocol.StateFailure, TaskID: taskID(st.Msg), Exception: &protocol.Exception{Type: "E", Module: "m"}}
 	switch {
 	case strings.HasPrefix(st.Variant, "SUCCESS"):
@@ -97,7 +97,7 @@ func (r *replay) settle(ctx context.Context, st model.Step, pl *player) {
 	for _, t := range r.before.Procs[st.Proc].Tasks {
 		live = live || t.Stage != model.Free && int(t.Msg) == st.Msg && t.Live
 	}
-	if _, err := pl.b.Settle(ctx, s); live && err != nil || !live && err != worker.ErrLost {
+	if _, err := pl.b.Settle(ctx, s); live && err != nil || !live && err != broker.ErrLost {
 		r.errorf("live %v: %v", live, err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis"
 	"github.com/evently/workers/worker/redis/redistest"
@@ -29,7 +29,7 @@ func queues(t *testing.T, cfg redis.Config, names ...string) *redis.Broker {
 		t.Fatalf("New: %v", err)
 	}
 	t.Cleanup(func() { b.Close() })
-	if err := b.Consume(worker.Session{Node: "w@test", Queues: names}); err != nil {
+	if err := b.Consume(broker.Session{Node: "w@test", Queues: names}); err != nil {
 		t.Fatalf("Consume: %v", err)
 	}
 	return b
@@ -45,7 +45,7 @@ func fill(t *testing.T, c redigo.Conn, queue string, priority, n int) (ids []str
 }
 
 // take claims n messages, in batches, and returns the deliveries in order.
-func take(t *testing.T, b *redis.Broker, n, batch int) (ds []worker.Delivery) {
+func take(t *testing.T, b *redis.Broker, n, batch int) (ds []broker.Delivery) {
 	t.Helper()
 	for len(ds) < n {
 		more, err := b.Claim(context.Background(), min(batch, n-len(ds)))
@@ -57,7 +57,7 @@ func take(t *testing.T, b *redis.Broker, n, batch int) (ds []worker.Delivery) {
 	return ds
 }
 
-func queuesOf(ds []worker.Delivery) (names []string) {
+func queuesOf(ds []broker.Delivery) (names []string) {
 	for _, d := range ds {
 		names = append(names, d.Queue)
 	}
@@ -65,7 +65,7 @@ func queuesOf(ds []worker.Delivery) (names []string) {
 }
 
 // tally counts the queues of deliveries.
-func tally(ds []worker.Delivery) map[string]int {
+func tally(ds []broker.Delivery) map[string]int {
 	n := map[string]int{}
 	for _, d := range ds {
 		n[d.Queue]++
@@ -318,7 +318,7 @@ func TestFaultsOfQueueOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	if err := b.Consume(worker.Session{Queues: []string{"critical"}}); err == nil || !strings.Contains(err.Error(), `"critcal"`) {
+	if err := b.Consume(broker.Session{Queues: []string{"critical"}}); err == nil || !strings.Contains(err.Error(), `"critcal"`) {
 		t.Errorf("a weight of a queue that is not consumed: %v", err)
 	}
 }

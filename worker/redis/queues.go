@@ -93,7 +93,7 @@ func (b *Broker) setQueues(queues []string) {
 	b.peekers.set(b, lists)
 }
 
-// AddQueue implements [worker.Remote].
+// AddQueue implements [broker.QueueSet].
 func (b *Broker) AddQueue(ctx context.Context, queue string) (bool, error) {
 	if b.ownKey(queue) {
 		return false, fmt.Errorf("add queue %s: the key of that name is no queue", queue)
@@ -135,7 +135,7 @@ func (b *Broker) bindQueue(c redigo.Conn, queue string) error {
 	return err
 }
 
-// CancelQueue implements [worker.Remote]. What was claimed from the queue stays
+// CancelQueue implements [broker.QueueSet]. What was claimed from the queue stays
 // claimed and runs.
 func (b *Broker) CancelQueue(_ context.Context, queue string) (bool, error) {
 	b.claiming.Lock()

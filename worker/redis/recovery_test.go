@@ -11,6 +11,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis"
 	"github.com/evently/workers/worker/redis/redistest"
@@ -31,7 +32,7 @@ func newConsumer(t *testing.T, cfg redis.Config) *consumer {
 		t.Fatalf("New: %v", err)
 	}
 	c := &consumer{Broker: b}
-	err = b.Consume(worker.Session{Node: "w@test", Queues: []string{"q"}, Lost: func(claim string) {
+	err = b.Consume(broker.Session{Node: "w@test", Queues: []string{"q"}, Lost: func(claim string) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.lost = append(c.lost, claim)
@@ -64,7 +65,7 @@ func (c *consumer) run(t *testing.T) (stop func()) {
 	return stop
 }
 
-func (c *consumer) claim(t *testing.T, max int) []worker.Delivery {
+func (c *consumer) claim(t *testing.T, max int) []broker.Delivery {
 	t.Helper()
 	ds, err := c.Claim(context.Background(), max)
 	if err != nil {

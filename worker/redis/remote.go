@@ -14,7 +14,7 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -41,8 +41,8 @@ func (b *Broker) channel(exchange, routingKey string) string {
 // literalPattern escapes what PSUBSCRIBE would take for more than a letter.
 var literalPattern = strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`, `\`, `\\`)
 
-// Listen implements [worker.Remote].
-func (b *Broker) Listen(ctx context.Context, l worker.Listening) error {
+// Listen implements [broker.Remote].
+func (b *Broker) Listen(ctx context.Context, l broker.Listening) error {
 	pause, refused := firstPause, false
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -66,7 +66,7 @@ func (b *Broker) Listen(ctx context.Context, l worker.Listening) error {
 }
 
 // listen does so over one connection, until it breaks.
-func (b *Broker) listen(ctx context.Context, l worker.Listening) error {
+func (b *Broker) listen(ctx context.Context, l broker.Listening) error {
 	conn, err := b.dial(ctx)
 	if err != nil {
 		return err
@@ -133,7 +133,7 @@ func (b *Broker) listen(ctx context.Context, l worker.Listening) error {
 
 // bind makes the node known among those that listen, as kombu does. Nobody reads
 // it for a fanout exchange.
-func (b *Broker) bind(ctx context.Context, l worker.Listening) error {
+func (b *Broker) bind(ctx context.Context, l broker.Listening) error {
 	if l.Request == nil {
 		return nil
 	}
@@ -143,7 +143,7 @@ func (b *Broker) bind(ctx context.Context, l worker.Listening) error {
 	})
 }
 
-func (b *Broker) unbind(l worker.Listening) {
+func (b *Broker) unbind(l broker.Listening) {
 	if l.Request == nil {
 		return
 	}
@@ -159,7 +159,7 @@ func (b *Broker) controlBinding(node string) string {
 	return b.cfg.Separator + b.cfg.Separator + node + "." + controlExchange
 }
 
-// Reply implements [worker.Remote].
+// Reply implements [broker.Remote].
 func (b *Broker) Reply(ctx context.Context, to protocol.ReplyTo, raw []byte) error {
 	// What is asked by a stranger must not end in a queue of tasks.
 	if !strings.HasPrefix(to.Exchange, "reply.") || !strings.HasSuffix(to.Exchange, ".pidbox") {
@@ -196,8 +196,8 @@ func (b *Broker) Reply(ctx context.Context, to protocol.ReplyTo, raw []byte) err
 	return nil
 }
 
-// Emit implements [worker.Backend].
-func (b *Broker) Emit(ctx context.Context, es ...worker.Emission) error {
+// Emit implements [broker.Emitter].
+func (b *Broker) Emit(ctx context.Context, es ...broker.Emission) error {
 	err := b.do(ctx, func(c redigo.Conn) error {
 		for _, e := range es {
 			if err := c.Send("PUBLISH", b.channel(eventExchange, e.RoutingKey), e.Raw); err != nil {
@@ -227,7 +227,7 @@ func answers(reply any, err error) error {
 	return err
 }
 
-// Broadcast implements [worker.Backend].
+// Broadcast implements [broker.Remote].
 func (b *Broker) Broadcast(ctx context.Context, request []byte) error {
 	_, err := b.broadcast(ctx, request)
 	return err
@@ -244,7 +244,7 @@ func (b *Broker) broadcast(ctx context.Context, request []byte) (receivers int, 
 	return receivers, nil
 }
 
-// Ask implements [worker.Remote].
+// Ask implements [broker.Remote].
 func (b *Broker) Ask(ctx context.Context, request []byte, routingKey string, receive func(raw []byte)) error {
 	const exchange = "reply.celery.pidbox"
 	queue := routingKey + "." + exchange
@@ -294,7 +294,7 @@ func (b *Broker) Ask(ctx context.Context, request []byte, routingKey string, rec
 	return nil
 }
 
-// Depth implements [worker.Remote].
+// Depth implements [broker.Depther].
 func (b *Broker) Depth(ctx context.Context) (int, error) {
 	depth := 0
 	lists := b.consumed()
@@ -325,9 +325,9 @@ func (b *Broker) Depth(ctx context.Context) (int, error) {
 	return depth, nil
 }
 
-// Info implements [worker.Remote].
-func (b *Broker) Info() worker.BrokerInfo {
-	info := worker.BrokerInfo{
+// Info implements [broker.Describer].
+func (b *Broker) Info() broker.Info {
+	info := broker.Info{
 		Transport: "redis", VirtualHost: strconv.Itoa(b.addr.db), UserID: b.addr.username, TLS: b.addr.tls,
 		ConnectTimeout: dialTimeout,
 	}

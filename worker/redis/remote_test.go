@@ -12,6 +12,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis"
 	"github.com/evently/workers/worker/redis/redistest"
@@ -24,7 +25,7 @@ type ear struct {
 	requests, events []string
 }
 
-func (e *ear) listening(node string) worker.Listening {
+func (e *ear) listening(node string) broker.Listening {
 	note := func(to *[]string) func([]byte) {
 		return func(raw []byte) {
 			e.mu.Lock()
@@ -32,7 +33,7 @@ func (e *ear) listening(node string) worker.Listening {
 			*to = append(*to, string(raw))
 		}
 	}
-	return worker.Listening{Node: node, Request: note(&e.requests), Event: note(&e.events), Joined: func() {
+	return broker.Listening{Node: node, Request: note(&e.requests), Event: note(&e.events), Joined: func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.joined++
@@ -89,7 +90,7 @@ func TestListen(t *testing.T) {
 			if err := b.Broadcast(t.Context(), []byte("broadcast")); err != nil {
 				t.Fatal(err)
 			}
-			if err := b.Emit(t.Context(), worker.Emission{RoutingKey: "worker.x", Raw: []byte("emitted")}, worker.Emission{RoutingKey: "task.x", Raw: []byte("y")}); err != nil {
+			if err := b.Emit(t.Context(), broker.Emission{RoutingKey: "worker.x", Raw: []byte("emitted")}, broker.Emission{RoutingKey: "task.x", Raw: []byte("y")}); err != nil {
 				t.Fatal(err)
 			}
 			eventually(t, "all arrive", func() bool {
@@ -180,7 +181,7 @@ func TestAsk(t *testing.T) {
 		done, joined := make(chan struct{}), make(chan struct{}, 10)
 		go func() {
 			defer close(done)
-			_ = other.Listen(ctx, worker.Listening{Node: node, Joined: func() { joined <- struct{}{} }, Request: func(raw []byte) {
+			_ = other.Listen(ctx, broker.Listening{Node: node, Joined: func() { joined <- struct{}{} }, Request: func(raw []byte) {
 				to := protocol.ReplyTo{Exchange: "reply.celery.pidbox", RoutingKey: string(raw)}
 				if node == "mute" {
 					return
@@ -289,7 +290,7 @@ func TestDepth(t *testing.T) {
 	s := redistest.Start(t)
 	c := s.Conn(0)
 	b := backend(t, s)
-	if err := b.Consume(worker.Session{Node: "w@h", Queues: []string{"a", "b"}}); err != nil {
+	if err := b.Consume(broker.Session{Node: "w@h", Queues: []string{"a", "b"}}); err != nil {
 		t.Fatal(err)
 	}
 	for i, queue := range []string{"a", "a", "b", "c"} {
@@ -302,7 +303,7 @@ func TestDepth(t *testing.T) {
 }
 
 func TestInfoHidesThePassword(t *testing.T) {
-	for url, want := range map[string]worker.BrokerInfo{
+	for url, want := range map[string]broker.Info{
 		"redis://:s3cret@db.example:6380/5":        {Transport: "redis", Hostname: "db.example", Port: 6380, VirtualHost: "5", URL: "redis://:********@db.example:6380/5"},
 		"rediss://ann:s3cret@[::1]/":               {Transport: "redis", Hostname: "::1", Port: 6379, VirtualHost: "0", UserID: "ann", TLS: true, URL: "rediss://ann:********@[::1]:6379/0"},
 		"redis+socket:///run/redis?virtual_host=2": {Transport: "redis", Hostname: "/run/redis", VirtualHost: "2", URL: "redis+socket:///run/redis/2"},
@@ -330,7 +331,7 @@ func TestRefusalsAreErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	if err := b.Emit(t.Context(), worker.Emission{RoutingKey: "worker.heartbeat", Raw: []byte("{}")}); err == nil {
+	if err := b.Emit(t.Context(), broker.Emission{RoutingKey: "worker.heartbeat", Raw: []byte("{}")}); err == nil {
 		t.Error("events that were refused are no error")
 	}
 	do(t, c, "SADD", "_kombu.binding.reply.celery.pidbox", "r\x06\x16\x06\x16r.reply.celery.pidbox")

@@ -9,7 +9,7 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -21,8 +21,8 @@ const (
 	revokesMax  = 50_000
 )
 
-// Revoke implements [worker.Backend].
-func (b *Broker) Revoke(ctx context.Context, r worker.Revocation) error {
+// Revoke implements [broker.Revoker].
+func (b *Broker) Revoke(ctx context.Context, r broker.Revocation) error {
 	args := []any{int(revokesLife.Seconds()), revokesMax, b.resultExpires(), len(r.IDs)}
 	for _, id := range r.IDs {
 		value, err := protocol.EncodeResult(&protocol.Result{
@@ -49,9 +49,9 @@ func (b *Broker) Revoke(ctx context.Context, r worker.Revocation) error {
 	return nil
 }
 
-// Revoked implements [worker.Backend]. The moment is the greatest score seen of
+// Revoked implements [broker.Revoker]. The moment is the greatest score seen of
 // each set; what has that very score is told again.
-func (b *Broker) Revoked(ctx context.Context, since string) (r worker.Revocation, next string, err error) {
+func (b *Broker) Revoked(ctx context.Context, since string) (r broker.Revocation, next string, err error) {
 	idsSince, stampsSince, _ := strings.Cut(since, " ")
 	oldest := strconv.FormatFloat(float64(time.Now().Add(-revokesLife).Unix()), 'f', 0, 64)
 	if idsSince == "" {

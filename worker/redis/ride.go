@@ -9,7 +9,7 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 )
 
 // rideWait is how long a claim waits for deliveries that end: a round trip takes as long.
@@ -75,8 +75,8 @@ func (q *rides) withdraw(r *ride) bool {
 	return waits
 }
 
-// ClaimAfter implements [worker.Broker]. It claims what came along with the claim before.
-func (b *Broker) ClaimAfter(ctx context.Context, max, ends int, ready func()) (ds []worker.Delivery, asked int, err error) {
+// ClaimAfter implements [broker.Pipeliner]. It claims what came along with the claim before.
+func (b *Broker) ClaimAfter(ctx context.Context, max, ends int, ready func()) (ds []broker.Delivery, asked int, err error) {
 	b.claiming.Lock()
 	defer b.claiming.Unlock()
 	a := &b.ahead

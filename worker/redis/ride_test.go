@@ -12,14 +12,14 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis"
 	"github.com/evently/workers/worker/redis/redistest"
 )
 
 // backlogged is a consumer that holds 3n messages of a backlog, and knows what is next.
-func backlogged(t *testing.T, n, more int) (c redigo.Conn, w *consumer, held []worker.Delivery, next []string) {
+func backlogged(t *testing.T, n, more int) (c redigo.Conn, w *consumer, held []broker.Delivery, next []string) {
 	t.Helper()
 	s := redistest.Start(t)
 	c = s.Conn(0)
@@ -40,13 +40,13 @@ func backlogged(t *testing.T, n, more int) (c redigo.Conn, w *consumer, held []w
 }
 
 type claimedAfter struct {
-	ds    []worker.Delivery
+	ds    []broker.Delivery
 	asked int
 	err   error
 }
 
 // settleAfter settles as soon as a claim is ready to go along.
-func settleAfter(t *testing.T, w *consumer, max, ends int, ds []worker.Delivery) ([]error, claimedAfter) {
+func settleAfter(t *testing.T, w *consumer, max, ends int, ds []broker.Delivery) ([]error, claimedAfter) {
 	t.Helper()
 	ready, got := make(chan struct{}), make(chan claimedAfter, 1)
 	go func() {
@@ -59,14 +59,14 @@ func settleAfter(t *testing.T, w *consumer, max, ends int, ds []worker.Delivery)
 	case c := <-got:
 		return nil, c
 	}
-	var settlements []worker.Settlement
+	var settlements []broker.Settlement
 	for _, d := range ds {
 		settlements = append(settlements, succeeds(d, "1"))
 	}
 	return w.SettleAll(t.Context(), settlements), <-got
 }
 
-func idsOf(t *testing.T, ds []worker.Delivery) (ids []string) {
+func idsOf(t *testing.T, ds []broker.Delivery) (ids []string) {
 	t.Helper()
 	for _, d := range ds {
 		ids = append(ids, must(protocol.ParseEnvelope(d.Raw))(t).ID)
@@ -173,7 +173,7 @@ func TestClaimAfterBreak(t *testing.T) {
 	}
 	p := startDeafProxy(t, s.Addr)
 	w := newConsumer(t, redis.Config{URL: "redis://" + p.addr + "/0"})
-	var held []worker.Delivery
+	var held []broker.Delivery
 	for range 3 {
 		held = append(held, w.claim(t, n)...)
 	}
@@ -189,7 +189,7 @@ func TestClaimAfterBreak(t *testing.T) {
 	if held := count(t, c, "HLEN", "unacked"); held != 3*n-1 {
 		t.Fatalf("%d are unacknowledged, want %d: the scripts have not run, and this proves nothing", held, 3*n-1)
 	}
-	if err := errors.Join(w.SettleAll(t.Context(), []worker.Settlement{succeeds(held[0], "1")})...); !errors.Is(err, worker.ErrLost) {
+	if err := errors.Join(w.SettleAll(t.Context(), []broker.Settlement{succeeds(held[0], "1")})...); !errors.Is(err, broker.ErrLost) {
 		t.Errorf("settled again: %v", err)
 	}
 	var ids []string

@@ -8,7 +8,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 	"github.com/google/uuid"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -21,16 +21,16 @@ type ending struct {
 	deadID               string
 }
 
-func (b *Broker) ending(s *worker.Settlement) ending {
+func (b *Broker) ending(s *broker.Settlement) ending {
 	var e ending
 	d := s.Delivery
 	env, err := protocol.ParseEnvelope(d.Raw)
-	if err == nil && (env.Redelivered || s.Requeue == worker.RequeueRedelivered) {
+	if err == nil && (env.Redelivered || s.Requeue == broker.RequeueRedelivered) {
 		e.crashes = b.keys.crashes(env.ID)
 	}
-	if s.Requeue != worker.NoRequeue {
+	if s.Requeue != broker.NoRequeue {
 		e.requeueList, e.requeue = b.listKey(d.Queue, env.Priority), d.Raw
-		if marked, err := protocol.MarkRedelivered(d.Raw); err == nil && s.Requeue == worker.RequeueRedelivered {
+		if marked, err := protocol.MarkRedelivered(d.Raw); err == nil && s.Requeue == broker.RequeueRedelivered {
 			e.requeue = marked
 		}
 	}
@@ -43,19 +43,19 @@ func (b *Broker) ending(s *worker.Settlement) ending {
 	return e
 }
 
-// Settle implements [worker.Broker].
-func (b *Broker) Settle(ctx context.Context, s worker.Settlement) (worker.Settled, error) {
+// Settle implements [broker.Broker].
+func (b *Broker) Settle(ctx context.Context, s broker.Settlement) (broker.Settled, error) {
 	if simple(&s) {
-		return worker.Settled{}, b.settleSimple(ctx, &s)
+		return broker.Settled{}, b.settleSimple(ctx, &s)
 	}
 	var o operations
 	if s.Result != nil { // first, as the script looks for it there
 		if err := b.own(&o, s.Result); err != nil {
-			return worker.Settled{}, err
+			return broker.Settled{}, err
 		}
 	}
 	if err := b.changes(ctx, &o, s.Changes, true); err != nil {
-		return worker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
+		return broker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
 	}
 	for _, body := range s.Bodies {
 		failed := "0"
@@ -64,7 +64,7 @@ func (b *Broker) Settle(ctx context.Context, s worker.Settlement) (worker.Settle
 		}
 		o.add("body", b.keys.chordBase(body.GroupID), failed, doneMark)
 		if err := b.changes(ctx, &o, body.Changes, true); err != nil {
-			return worker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
+			return broker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
 		}
 		o.add("end")
 	}
@@ -82,24 +82,24 @@ func (b *Broker) Settle(ctx context.Context, s worker.Settlement) (worker.Settle
 		e.requeue, e.deadRaw, e.deadMeta, e.deadID, b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds()), redelivered}
 	held, rows, broken, err := b.carry(ctx, b.carryKeys(token, e.crashes, e.requeueList), append(args, o.args...))
 	if err != nil {
-		return worker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
+		return broker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
 	}
 	if !held {
 		b.forget(claim)
-		return worker.Settled{}, worker.ErrLost
+		return broker.Settled{}, broker.ErrLost
 	}
 	for _, base := range broken {
 		b.log.Error("a chord cannot be counted: its keys are of another type than expected", "key", base)
 	}
 	if len(rows) == 0 {
 		b.forget(claim)
-		return worker.Settled{}, nil
+		return broker.Settled{}, nil
 	}
 	return b.settled(ctx, rows, o.parts)
 }
 
 // settleSimple ends a delivery that nothing follows but a retry, or nothing.
-func (b *Broker) settleSimple(ctx context.Context, s *worker.Settlement) error {
+func (b *Broker) settleSimple(ctx context.Context, s *broker.Settlement) error {
 	f, err := b.finishing(s)
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (b *Broker) settleSimple(ctx context.Context, s *worker.Settlement) error {
 	}
 	b.forget(f.claim)
 	if n == 0 {
-		return worker.ErrLost
+		return broker.ErrLost
 	}
 	return nil
 }

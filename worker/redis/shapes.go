@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -44,7 +44,7 @@ func (s shapes) args() []any {
 
 // learn adds the shape of one of those messages that claim.lua has claimed. Of others it
 // may be the turn next time.
-func (s *shapes) learn(ds []worker.Delivery) {
+func (s *shapes) learn(ds []broker.Delivery) {
 	if len(ds) == 0 {
 		return
 	}

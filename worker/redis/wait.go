@@ -9,7 +9,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// Wait implements [worker.Broker].
+// Wait implements [broker.Broker].
 func (b *Broker) Wait(ctx context.Context) error {
 	b.pollMu.Lock()
 	polling := time.Now().Before(b.pollUntil)

@@ -6,16 +6,16 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Publish implements [worker.Backend].
-func (b *Broker) Publish(_ context.Context, c worker.Changes) error {
+// Publish implements [broker.Backend].
+func (b *Broker) Publish(_ context.Context, c broker.Changes) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if c.Claim != "" && b.claimed[c.Claim] == nil {
-		return worker.ErrLost
+		return broker.ErrLost
 	}
 	c.Members = nil
 	b.apply(c, false)
@@ -23,7 +23,7 @@ func (b *Broker) Publish(_ context.Context, c worker.Changes) error {
 	return nil
 }
 
-// Results implements [worker.Backend].
+// Results implements [broker.Backend].
 func (b *Broker) Results(_ context.Context, ids []string) ([]*protocol.Result, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -34,7 +34,7 @@ func (b *Broker) Results(_ context.Context, ids []string) ([]*protocol.Result, e
 	return results, nil
 }
 
-// Await implements [worker.Backend].
+// Await implements [broker.Backend].
 func (b *Broker) Await(ctx context.Context, id string) (*protocol.Result, error) {
 	for {
 		changed := b.Changed()
@@ -52,7 +52,7 @@ func (b *Broker) Await(ctx context.Context, id string) (*protocol.Result, error)
 	}
 }
 
-// Forget implements [worker.Backend].
+// Forget implements [broker.Backend].
 func (b *Broker) Forget(_ context.Context, ids []string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -63,15 +63,15 @@ func (b *Broker) Forget(_ context.Context, ids []string) error {
 	return nil
 }
 
-// Group implements [worker.Backend].
+// Group implements [broker.Backend].
 func (b *Broker) Group(_ context.Context, id string) (protocol.Raw, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.groups[id], nil
 }
 
-// Revoke implements [worker.Backend].
-func (b *Broker) Revoke(_ context.Context, r worker.Revocation) error {
+// Revoke implements [broker.Revoker].
+func (b *Broker) Revoke(_ context.Context, r broker.Revocation) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, id := range r.IDs {
@@ -90,22 +90,22 @@ func (b *Broker) Revoke(_ context.Context, r worker.Revocation) error {
 	return nil
 }
 
-// Revoked implements [worker.Backend]. Stamps are told every time.
-func (b *Broker) Revoked(_ context.Context, since string) (r worker.Revocation, next string, err error) {
+// Revoked implements [broker.Revoker]. Stamps are told every time.
+func (b *Broker) Revoked(_ context.Context, since string) (r broker.Revocation, next string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n, err := strconv.Atoi(since)
 	if err != nil {
 		n = 0
 	}
-	r = worker.Revocation{IDs: slices.Clone(b.revoked.IDs[n:]), Stamps: map[string][]protocol.Raw{}}
+	r = broker.Revocation{IDs: slices.Clone(b.revoked.IDs[n:]), Stamps: map[string][]protocol.Raw{}}
 	for name, values := range b.revoked.Stamps {
 		r.Stamps[name] = slices.Clone(values)
 	}
 	return r, strconv.Itoa(len(b.revoked.IDs)), nil
 }
 
-// Take implements [worker.Broker].
+// Take implements [broker.Limiter].
 func (b *Broker) Take(_ context.Context, limit string, every time.Duration) (time.Duration, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -7,31 +7,31 @@ import (
 	"sync"
 	"time"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Broker is a [worker.Broker] in memory, for tests. It keeps no leases: what
+// Broker is a [broker.Broker] in memory, for tests. It keeps no leases: what
 // is claimed stays claimed until it is settled, returned or taken by Steal.
 type Broker struct {
 	mu       sync.Mutex
-	session  worker.Session
+	session  broker.Session
 	lists    map[string][][]*entry // by queue, then by step; the first element is consumed next
 	claimed  map[string]*entry
 	results  map[string]*protocol.Result
 	history  []protocol.Result
-	dead     []worker.DeadLetter
+	dead     []broker.DeadLetter
 	crashes  map[string]int
 	chords   map[string]*chord
 	groups   map[string]protocol.Raw
 	steps    map[string]int // of the settlements of a claim
-	revoked  worker.Revocation
+	revoked  broker.Revocation
 	remote   remote
 	limits   map[string]time.Time
 	number   int
 	hold     bool
 	requeued int
-	sent     []worker.Publication
+	sent     []broker.Publication
 	changed  chan struct{} // closed and replaced at every change
 }
 
@@ -40,7 +40,7 @@ type entry struct {
 	raw   []byte
 }
 
-var _ worker.Broker = (*Broker)(nil)
+var _ broker.Broker = (*Broker)(nil)
 
 // NewBroker makes an empty Broker.
 func NewBroker() *Broker {
@@ -75,21 +75,21 @@ func (b *Broker) push(queue string, priority int, raw []byte, front bool) {
 	b.wake()
 }
 
-// Consume implements [worker.Broker].
-func (b *Broker) Consume(s worker.Session) error {
+// Consume implements [broker.Broker].
+func (b *Broker) Consume(s broker.Session) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.session = s
 	return nil
 }
 
-// Run implements [worker.Broker].
+// Run implements [broker.Broker].
 func (b *Broker) Run(ctx context.Context) error {
 	<-ctx.Done()
 	return nil
 }
 
-// Wait implements [worker.Broker].
+// Wait implements [broker.Broker].
 func (b *Broker) Wait(ctx context.Context) error {
 	changed := b.Changed()
 	if b.waiting() {
@@ -118,13 +118,13 @@ func (b *Broker) waiting() bool {
 	return false
 }
 
-// ClaimAfter implements [worker.Broker].
-func (b *Broker) ClaimAfter(context.Context, int, int, func()) ([]worker.Delivery, int, error) {
+// ClaimAfter implements [broker.Pipeliner].
+func (b *Broker) ClaimAfter(context.Context, int, int, func()) ([]broker.Delivery, int, error) {
 	return nil, 0, nil
 }
 
-// SettleAll implements [worker.Broker].
-func (b *Broker) SettleAll(ctx context.Context, ss []worker.Settlement) []error {
+// SettleAll implements [broker.Batcher].
+func (b *Broker) SettleAll(ctx context.Context, ss []broker.Settlement) []error {
 	errs := make([]error, len(ss))
 	for i, s := range ss {
 		_, errs[i] = b.Settle(ctx, s)
@@ -132,11 +132,11 @@ func (b *Broker) SettleAll(ctx context.Context, ss []worker.Settlement) []error 
 	return errs
 }
 
-// Claim implements [worker.Broker].
-func (b *Broker) Claim(_ context.Context, max int) ([]worker.Delivery, error) {
+// Claim implements [broker.Broker].
+func (b *Broker) Claim(_ context.Context, max int) ([]broker.Delivery, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var ds []worker.Delivery
+	var ds []broker.Delivery
 	for s := range steps {
 		for _, q := range b.session.Queues {
 			if b.lists[q] == nil {
@@ -147,7 +147,7 @@ func (b *Broker) Claim(_ context.Context, max int) ([]worker.Delivery, error) {
 				e := (*l)[0]
 				*l = (*l)[1:]
 				b.number++
-				d := worker.Delivery{Claim: fmt.Sprintf("claim-%06d", b.number), Queue: q, Raw: e.raw}
+				d := broker.Delivery{Claim: fmt.Sprintf("claim-%06d", b.number), Queue: q, Raw: e.raw}
 				env, err := protocol.ParseEnvelope(e.raw)
 				if err != nil {
 					b.bury(d, "not-json")
@@ -167,13 +167,13 @@ func (b *Broker) Claim(_ context.Context, max int) ([]worker.Delivery, error) {
 	return ds, nil
 }
 
-// Start implements [worker.Broker].
-func (b *Broker) Start(_ context.Context, d worker.Delivery, st worker.Start) (worker.Started, error) {
+// Start implements [broker.Broker].
+func (b *Broker) Start(_ context.Context, d broker.Delivery, st broker.Start) (broker.Started, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var s worker.Started
+	var s broker.Started
 	if b.claimed[d.Claim] == nil {
-		return s, worker.ErrLost
+		return s, broker.ErrLost
 	}
 	env, err := protocol.ParseEnvelope(d.Raw)
 	if err == nil && env.Redelivered {
@@ -195,12 +195,12 @@ func (b *Broker) Start(_ context.Context, d worker.Delivery, st worker.Start) (w
 	return s, nil
 }
 
-// Held implements [worker.Broker].
+// Held implements [broker.Broker].
 func (b *Broker) Held(_ context.Context, claim string) (bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.claimed[claim] != nil, nil
 }
 
-// Reset implements [worker.Broker].
+// Reset implements [broker.Broker].
 func (b *Broker) Reset() {}

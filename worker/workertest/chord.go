@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -34,13 +34,13 @@ func (b *Broker) chord(group string) *chord {
 }
 
 // again reports whether the step was carried out before.
-func (b *Broker) again(s worker.Settlement) bool {
+func (b *Broker) again(s broker.Settlement) bool {
 	return s.Delivery.Claim != "" && b.steps[s.Delivery.Claim] > s.Step
 }
 
 // carry carries out the changes of a settlement, and says which chords they
 // complete.
-func (b *Broker) carry(s worker.Settlement) worker.Settled {
+func (b *Broker) carry(s broker.Settlement) broker.Settled {
 	env, _ := protocol.ParseEnvelope(s.Delivery.Raw)
 	var parts []canvas.ChordPart
 	if !b.again(s) {
@@ -59,7 +59,7 @@ func (b *Broker) carry(s worker.Settlement) worker.Settled {
 		}
 		parts = append(parts, b.apply(body.Changes, env.Redelivered)...)
 	}
-	var settled worker.Settled
+	var settled broker.Settled
 	named := map[string]bool{}
 	for _, p := range slices.Backward(parts) {
 		c := b.chord(p.Entry.GroupID)
@@ -67,7 +67,7 @@ func (b *Broker) carry(s worker.Settlement) worker.Settled {
 			continue
 		}
 		named[p.Entry.GroupID] = true
-		settled.Complete = append(settled.Complete, worker.CompleteChord{Part: p, Joined: b.join(p.Entry.GroupID, c)})
+		settled.Complete = append(settled.Complete, broker.CompleteChord{Part: p, Joined: b.join(p.Entry.GroupID, c)})
 	}
 	return settled
 }
@@ -92,7 +92,7 @@ func (b *Broker) join(group string, c *chord) canvas.Joined {
 
 // apply carries out changes and returns the chord members that count; redelivered
 // is the message behind them.
-func (b *Broker) apply(c worker.Changes, redelivered bool) (parts []canvas.ChordPart) {
+func (b *Broker) apply(c broker.Changes, redelivered bool) (parts []canvas.ChordPart) {
 	failed := map[int]bool{}
 	for i, p := range c.Members {
 		r := b.results[p.Entry.TaskID]

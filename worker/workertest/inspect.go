@@ -3,7 +3,7 @@ package workertest
 import (
 	"slices"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -56,7 +56,7 @@ func (b *Broker) Unacked() int {
 }
 
 // DeadLetters returns what was set aside.
-func (b *Broker) DeadLetters() []worker.DeadLetter {
+func (b *Broker) DeadLetters() []broker.DeadLetter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.dead)

@@ -6,31 +6,31 @@ import (
 	"slices"
 	"time"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
 // remote is what workers say to each other through a Broker in memory.
 type remote struct {
 	listeners []*listener
-	events    []worker.Emission
+	events    []broker.Emission
 	requests  [][]byte            // broadcast without a wish for an answer
 	replies   map[string][][]byte // by routing key
 }
 
 type listener struct {
-	worker.Listening
+	broker.Listening
 	queue chan func()
 }
 
 // Events returns the events that were emitted.
-func (b *Broker) Events() []worker.Emission {
+func (b *Broker) Events() []broker.Emission {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.remote.events)
 }
 
-// Broadcasts returns the requests of remote control that [worker.Backend.Broadcast]
+// Broadcasts returns the requests of remote control that [broker.Remote]
 // got.
 func (b *Broker) Broadcasts() [][]byte {
 	b.mu.Lock()
@@ -38,8 +38,8 @@ func (b *Broker) Broadcasts() [][]byte {
 	return slices.Clone(b.remote.requests)
 }
 
-// Listen implements [worker.Remote].
-func (b *Broker) Listen(ctx context.Context, l worker.Listening) error {
+// Listen implements [broker.Remote].
+func (b *Broker) Listen(ctx context.Context, l broker.Listening) error {
 	one := &listener{Listening: l, queue: make(chan func(), 1000)}
 	b.mu.Lock()
 	b.remote.listeners = append(b.remote.listeners, one)
@@ -60,7 +60,7 @@ func (b *Broker) Listen(ctx context.Context, l worker.Listening) error {
 	}
 }
 
-// Reply implements [worker.Remote].
+// Reply implements [broker.Remote].
 func (b *Broker) Reply(_ context.Context, to protocol.ReplyTo, raw []byte) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -79,8 +79,8 @@ func (b *Broker) Replies(routingKey string) [][]byte {
 	return slices.Clone(b.remote.replies[routingKey])
 }
 
-// Emit implements [worker.Backend].
-func (b *Broker) Emit(_ context.Context, es ...worker.Emission) error {
+// Emit implements [broker.Emitter].
+func (b *Broker) Emit(_ context.Context, es ...broker.Emission) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, e := range es {
@@ -103,7 +103,7 @@ func (l *listener) tell(call func()) {
 	}
 }
 
-// Broadcast implements [worker.Backend].
+// Broadcast implements [broker.Remote].
 func (b *Broker) Broadcast(_ context.Context, request []byte) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -122,7 +122,7 @@ func (b *Broker) broadcast(request []byte) (receivers int) {
 	return receivers
 }
 
-// Ask implements [worker.Remote].
+// Ask implements [broker.Remote].
 func (b *Broker) Ask(ctx context.Context, request []byte, routingKey string, receive func(raw []byte)) error {
 	b.mu.Lock()
 	n := b.broadcast(request)
@@ -145,7 +145,7 @@ func (b *Broker) Ask(ctx context.Context, request []byte, routingKey string, rec
 	return nil
 }
 
-// AddQueue implements [worker.Remote].
+// AddQueue implements [broker.QueueSet].
 func (b *Broker) AddQueue(_ context.Context, queue string) (bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -157,7 +157,7 @@ func (b *Broker) AddQueue(_ context.Context, queue string) (bool, error) {
 	return true, nil
 }
 
-// CancelQueue implements [worker.Remote].
+// CancelQueue implements [broker.QueueSet].
 func (b *Broker) CancelQueue(_ context.Context, queue string) (bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -166,7 +166,7 @@ func (b *Broker) CancelQueue(_ context.Context, queue string) (bool, error) {
 	return len(b.session.Queues) < before, nil
 }
 
-// Depth implements [worker.Remote].
+// Depth implements [broker.Depther].
 func (b *Broker) Depth(context.Context) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -179,7 +179,7 @@ func (b *Broker) Depth(context.Context) (int, error) {
 	return n, nil
 }
 
-// Info implements [worker.Remote].
-func (b *Broker) Info() worker.BrokerInfo {
-	return worker.BrokerInfo{Transport: "memory", Hostname: "localhost", VirtualHost: "0", URL: "memory://", ConnectTimeout: time.Second}
+// Info implements [broker.Describer].
+func (b *Broker) Info() broker.Info {
+	return broker.Info{Transport: "memory", Hostname: "localhost", VirtualHost: "0", URL: "memory://", ConnectTimeout: time.Second}
 }

@@ -6,12 +6,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Settle implements [worker.Broker].
-func (b *Broker) Settle(_ context.Context, s worker.Settlement) (worker.Settled, error) {
+// Settle implements [broker.Broker].
+func (b *Broker) Settle(_ context.Context, s broker.Settlement) (broker.Settled, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	defer b.wake()
@@ -21,7 +21,7 @@ func (b *Broker) Settle(_ context.Context, s worker.Settlement) (worker.Settled,
 		b.store(s.Result)
 	}
 	if !held {
-		return worker.Settled{}, worker.ErrLost
+		return broker.Settled{}, broker.ErrLost
 	}
 	env, _ := protocol.ParseEnvelope(d.Raw)
 	if settled := b.carry(s); !settled.Done() {
@@ -30,9 +30,9 @@ func (b *Broker) Settle(_ context.Context, s worker.Settlement) (worker.Settled,
 	}
 	delete(b.steps, d.Claim)
 	delete(b.crashes, env.ID)
-	if s.Requeue != worker.NoRequeue {
+	if s.Requeue != broker.NoRequeue {
 		raw := d.Raw
-		if marked, err := protocol.MarkRedelivered(raw); err == nil && s.Requeue == worker.RequeueRedelivered {
+		if marked, err := protocol.MarkRedelivered(raw); err == nil && s.Requeue == broker.RequeueRedelivered {
 			raw = marked
 		}
 		b.crashes[env.ID] = -1
@@ -45,15 +45,15 @@ func (b *Broker) Settle(_ context.Context, s worker.Settlement) (worker.Settled,
 		b.bury(d, s.DeadLetter)
 	}
 	delete(b.claimed, d.Claim)
-	return worker.Settled{}, nil
+	return broker.Settled{}, nil
 }
 
-// Return implements [worker.Broker].
-func (b *Broker) Return(_ context.Context, ds []worker.Delivery) error {
+// Return implements [broker.Broker].
+func (b *Broker) Return(_ context.Context, ds []broker.Delivery) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	ds = slices.Clone(ds)
-	slices.SortFunc(ds, func(x, y worker.Delivery) int { return cmp.Compare(y.Claim, x.Claim) })
+	slices.SortFunc(ds, func(x, y broker.Delivery) int { return cmp.Compare(y.Claim, x.Claim) })
 	for _, d := range ds {
 		if b.claimed[d.Claim] == nil {
 			continue
@@ -79,8 +79,8 @@ func (b *Broker) store(r *protocol.Result) {
 	b.wake()
 }
 
-func (b *Broker) bury(d worker.Delivery, reason string) {
-	l := worker.DeadLetter{ID: d.Claim, Queue: d.Queue, Reason: reason, At: time.Now(), Size: len(d.Raw), Raw: d.Raw}
+func (b *Broker) bury(d broker.Delivery, reason string) {
+	l := broker.DeadLetter{ID: d.Claim, Queue: d.Queue, Reason: reason, At: time.Now(), Size: len(d.Raw), Raw: d.Raw}
 	if env, err := protocol.ParseEnvelope(d.Raw); err == nil {
 		l.TaskName, l.TaskID = env.Task, env.ID
 	}

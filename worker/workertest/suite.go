@@ -9,13 +9,13 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
 // Fixture is a Broker under test and the other side of it.
 type Fixture struct {
-	Broker worker.Broker
+	Broker broker.Broker
 	// Push puts a message to the end of a queue, as a producer does.
 	Push func(queue string, priority int, raw []byte)
 	// Queued returns the messages of a queue, next to be consumed first.
@@ -26,47 +26,78 @@ type Fixture struct {
 	DeadLetters func() []string
 	// Unacked returns the number of claims.
 	Unacked func() int
+
+	can broker.Capabilities // of Broker
 }
 
-// TestBroker is what every Broker must pass. fresh makes an empty one that
-// consumes nothing yet; it is called for each part of the suite.
-func TestBroker(t *testing.T, fresh func(t *testing.T) Fixture) {
-	for name, test := range map[string]func(*testing.T, Fixture){
-		"ClaimKeepsOrderAndPriority":  testClaimOrder,
-		"ClaimTakesNoMoreThanAsked":   testClaimMax,
-		"ClaimSetsGarbageAside":       testClaimGarbage,
-		"WaitSeesAMessage":            testWait,
-		"SettleStoresAndAcknowledges": testSettle,
-		"SettleTwiceIsHarmless":       testSettleTwice,
-		"SuccessIsNeverReplaced":      testSuccessStays,
-		"LostClaimStoresOnlySuccess":  testLostClaim,
-		"RequeueGoesToTheEnd":         testRequeue,
-		"ReturnKeepsOrder":            testReturn,
-		"StartCountsCrashesOnly":      testStart,
+// part is one test of the suite.
+type part struct {
+	test  func(*testing.T, Fixture)
+	needs func(broker.Capabilities) bool // nil: the core alone
+}
 
-		"ChordCompletesOnce":             testChord,
-		"ChordMemberCountsOnce":          testChordMemberTwice,
-		"ChordGoesOnAfterACrash":         testChordCrash,
-		"ChordIsAppliedAgain":            testChordAgain,
-		"ChordBodyFails":                 testChordBodyFails,
-		"ChordWithSavedGroup":            testChordSaved,
-		"ChordGrows":                     testChordJoin,
-		"ChordPartUnlessFailed":          testChordUnlessFailed,
-		"StepIsNotRepeated":              testStepTwice,
-		"SuccessOfAnEarlierRun":          testStored,
-		"PublishNeedsTheClaim":           testPublishClaim,
-		"AwaitSeesTheResult":             testAwait,
-		"ForgottenResultsAndGroups":      testForget,
-		"RevokedIsRemembered":            testRevoked,
-		"RevokeKeepsStatesOfRunningOnes": testRevokeStates,
-		"SharedRateLimit":                testTake,
-	} {
+func backend(c broker.Capabilities) bool { return c.Backend != nil }
+
+// parts returns the tests of the suite by name.
+func parts() map[string]part {
+	core := func(test func(*testing.T, Fixture)) part { return part{test: test} }
+	return map[string]part{
+		"ClaimKeepsOrderAndPriority":  core(testClaimOrder),
+		"ClaimTakesNoMoreThanAsked":   core(testClaimMax),
+		"ClaimSetsGarbageAside":       core(testClaimGarbage),
+		"WaitSeesAMessage":            core(testWait),
+		"ResetIsHarmless":             core(testReset),
+		"SettleStoresAndAcknowledges": core(testSettle),
+		"SettleTwiceIsHarmless":       core(testSettleTwice),
+		"SuccessIsNeverReplaced":      core(testSuccessStays),
+		"LostClaimStoresOnlySuccess":  core(testLostClaim),
+		"RequeueGoesToTheEnd":         core(testRequeue),
+		"ReturnKeepsOrder":            core(testReturn),
+		"StartCountsCrashesOnly":      core(testStart),
+
+		"ChordCompletesOnce":     {testChord, backend},
+		"ChordMemberCountsOnce":  {testChordMemberTwice, backend},
+		"ChordGoesOnAfterACrash": {testChordCrash, backend},
+		"ChordIsAppliedAgain":    {testChordAgain, backend},
+		"ChordBodyFails":         {testChordBodyFails, backend},
+		"ChordWithSavedGroup":    {testChordSaved, backend},
+		"ChordGrows":             {testChordJoin, backend},
+		"ChordPartUnlessFailed":  {testChordUnlessFailed, backend},
+		"StepIsNotRepeated":      {testStepTwice, backend},
+		"SuccessOfAnEarlierRun":  {testStored, backend},
+
+		"PublishNeedsTheClaim":      {testPublishClaim, backend},
+		"AwaitSeesTheResult":        {testAwait, backend},
+		"ForgottenResultsAndGroups": {testForget, backend},
+
+		"RevokedIsRemembered":            {testRevoked, func(c broker.Capabilities) bool { return c.Revoker != nil }},
+		"RevokeKeepsStatesOfRunningOnes": {testRevokeStates, func(c broker.Capabilities) bool { return c.Revoker != nil && c.Backend != nil }},
+		"SharedRateLimit":                {testTake, func(c broker.Capabilities) bool { return c.Limiter != nil }},
+		"SettleAllAnswersEach":           {testSettleAll, func(c broker.Capabilities) bool { return c.Batcher != nil }},
+		"ClaimAfterGoesAlong":            {testClaimAfter, func(c broker.Capabilities) bool { return c.Pipeliner != nil }},
+		"QueuesChange":                   {testQueueSet, func(c broker.Capabilities) bool { return c.QueueSet != nil }},
+		"DepthCountsWaiting":             {testDepth, func(c broker.Capabilities) bool { return c.Depther != nil }},
+		"InfoNamesTheTransport":          {testInfo, func(c broker.Capabilities) bool { return c.Describer != nil }},
+		"RemoteControlIsAnswered":        {testRemote, func(c broker.Capabilities) bool { return c.Remote != nil }},
+		"EventsReachListeners":           {testEmit, func(c broker.Capabilities) bool { return c.Remote != nil && c.Emitter != nil }},
+	}
+}
+
+// TestBroker runs the suite that every Broker must pass: all tests of the core, and
+// those of the optional interfaces that the Broker implements. fresh makes an empty
+// Broker that consumes nothing yet; it is called for each test.
+func TestBroker(t *testing.T, fresh func(t *testing.T) Fixture) {
+	for name, p := range parts() {
+		if p.needs != nil && !p.needs(broker.CapabilitiesOf(fresh(t).Broker)) {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			f := fresh(t)
-			if err := f.Broker.Consume(worker.Session{Node: "w@test", Queues: []string{"a", "b"}}); err != nil {
+			f.can = broker.CapabilitiesOf(f.Broker)
+			if err := f.Broker.Consume(broker.Session{Node: "w@test", Queues: []string{"a", "b"}}); err != nil {
 				t.Fatalf("Consume: %v", err)
 			}
-			test(t, f)
+			p.test(t, f)
 		})
 	}
 }
@@ -87,7 +118,7 @@ func message(t testing.TB, change ...func(*protocol.Message)) (id string, raw []
 	return m.ID, raw
 }
 
-func claim(t testing.TB, f Fixture, max int) []worker.Delivery {
+func claim(t testing.TB, f Fixture, max int) []broker.Delivery {
 	t.Helper()
 	ds, err := f.Broker.Claim(context.Background(), max)
 	if err != nil {
@@ -97,7 +128,7 @@ func claim(t testing.TB, f Fixture, max int) []worker.Delivery {
 }
 
 // settle settles what no chord is in the way of.
-func settle(t testing.TB, f Fixture, s worker.Settlement) error {
+func settle(t testing.TB, f Fixture, s broker.Settlement) error {
 	t.Helper()
 	done, err := f.Broker.Settle(context.Background(), s)
 	if !done.Done() {
@@ -118,7 +149,7 @@ func ids(t testing.TB, raws [][]byte) (ids []string) {
 	return ids
 }
 
-func delivered(t testing.TB, ds []worker.Delivery) []string {
+func delivered(t testing.TB, ds []broker.Delivery) []string {
 	t.Helper()
 	var raws [][]byte
 	for _, d := range ds {
@@ -209,9 +240,9 @@ func testSettle(t *testing.T, f Fixture) {
 	f.Push("a", 0, raw)
 	d := claim(t, f, 1)[0]
 	next, publication := message(t)
-	err := settle(t, f, worker.Settlement{
+	err := settle(t, f, broker.Settlement{
 		Delivery: d, Result: success(id), DeadLetter: "why",
-		Changes: worker.Changes{Publish: []worker.Publication{{Queue: "b", Priority: 6, Raw: publication}}},
+		Changes: broker.Changes{Publish: []broker.Publication{{Queue: "b", Priority: 6, Raw: publication}}},
 	})
 	if err != nil {
 		t.Fatalf("Settle: %v", err)
@@ -237,12 +268,12 @@ func testSettleTwice(t *testing.T, f Fixture) {
 	id, raw := message(t)
 	f.Push("a", 0, raw)
 	_, publication := message(t)
-	s := worker.Settlement{Delivery: claim(t, f, 1)[0], Result: success(id),
-		Changes: worker.Changes{Publish: []worker.Publication{{Queue: "b", Raw: publication}}}}
+	s := broker.Settlement{Delivery: claim(t, f, 1)[0], Result: success(id),
+		Changes: broker.Changes{Publish: []broker.Publication{{Queue: "b", Raw: publication}}}}
 	if err := settle(t, f, s); err != nil {
 		t.Fatalf("Settle: %v", err)
 	}
-	if err := settle(t, f, s); !errors.Is(err, worker.ErrLost) {
+	if err := settle(t, f, s); !errors.Is(err, broker.ErrLost) {
 		t.Errorf("second Settle: %v, want ErrLost", err)
 	}
 	if n := len(f.Queued("b")); n != 1 {
@@ -256,7 +287,7 @@ func testSuccessStays(t *testing.T, f Fixture) {
 	f.Push("a", 0, raw) // a copy under the same id and delivery tag
 	ds := claim(t, f, 2)
 	for i, r := range []*protocol.Result{success(id), failed(id)} {
-		if err := settle(t, f, worker.Settlement{Delivery: ds[i], Result: r}); err != nil {
+		if err := settle(t, f, broker.Settlement{Delivery: ds[i], Result: r}); err != nil {
 			t.Fatalf("Settle %s: %v", r.Status, err)
 		}
 	}
@@ -270,7 +301,7 @@ func testLostClaim(t *testing.T, f Fixture) {
 		id, raw := message(t)
 		f.Push("a", 0, raw)
 		d := claim(t, f, 1)[0]
-		if err := f.Broker.Return(context.Background(), []worker.Delivery{d}); err != nil {
+		if err := f.Broker.Return(context.Background(), []broker.Delivery{d}); err != nil {
 			t.Fatalf("Return: %v", err)
 		}
 		again := claim(t, f, 1)
@@ -278,7 +309,7 @@ func testLostClaim(t *testing.T, f Fixture) {
 			t.Fatalf("a second delivery must be a new claim, got %v", again)
 		}
 		res := r(id)
-		if err := settle(t, f, worker.Settlement{Delivery: d, Result: res}); !errors.Is(err, worker.ErrLost) {
+		if err := settle(t, f, broker.Settlement{Delivery: d, Result: res}); !errors.Is(err, broker.ErrLost) {
 			t.Errorf("Settle %s of a lost claim: %v, want ErrLost", res.Status, err)
 		}
 		want := ""
@@ -299,7 +330,7 @@ func testRequeue(t *testing.T, f Fixture) {
 	second, raw2 := message(t)
 	f.Push("a", 0, raw1)
 	f.Push("a", 0, raw2)
-	if err := settle(t, f, worker.Settlement{Delivery: claim(t, f, 1)[0], Requeue: worker.RequeueRedelivered}); err != nil {
+	if err := settle(t, f, broker.Settlement{Delivery: claim(t, f, 1)[0], Requeue: broker.RequeueRedelivered}); err != nil {
 		t.Fatalf("Settle: %v", err)
 	}
 	if got := ids(t, f.Queued("a")); !slices.Equal(got, []string{second, first}) {
@@ -344,7 +375,7 @@ func testStart(t *testing.T, f Fixture) {
 	id, raw := message(t)
 	f.Push("a", 0, raw)
 	d := claim(t, f, 1)[0]
-	st := worker.Start{Result: &protocol.Result{Status: protocol.StateStarted, TaskID: id, Result: map[string]any{"pid": 1}}}
+	st := broker.Start{Result: &protocol.Result{Status: protocol.StateStarted, TaskID: id, Result: map[string]any{"pid": 1}}}
 	if s, err := f.Broker.Start(ctx, d, st); s.Crashed != 0 || err != nil {
 		t.Errorf("Start = %+v, %v, want no crash", s, err)
 	}
@@ -352,17 +383,17 @@ func testStart(t *testing.T, f Fixture) {
 		t.Errorf("stored %q, want STARTED", got)
 	}
 	// An orderly return is no crash.
-	if err := f.Broker.Return(ctx, []worker.Delivery{d}); err != nil {
+	if err := f.Broker.Return(ctx, []broker.Delivery{d}); err != nil {
 		t.Fatalf("Return: %v", err)
 	}
 	d = claim(t, f, 1)[0]
-	if s, err := f.Broker.Start(ctx, d, worker.Start{}); s.Crashed != 0 || err != nil {
+	if s, err := f.Broker.Start(ctx, d, broker.Start{}); s.Crashed != 0 || err != nil {
 		t.Errorf("Start after Return = %+v, %v, want no crash", s, err)
 	}
-	if _, err := f.Broker.Start(ctx, worker.Delivery{Claim: "nobody's", Queue: "a", Raw: raw}, worker.Start{}); !errors.Is(err, worker.ErrLost) {
+	if _, err := f.Broker.Start(ctx, broker.Delivery{Claim: "nobody's", Queue: "a", Raw: raw}, broker.Start{}); !errors.Is(err, broker.ErrLost) {
 		t.Errorf("Start of a claim that is not ours: %v, want ErrLost", err)
 	}
-	if err := settle(t, f, worker.Settlement{Delivery: d}); err != nil {
+	if err := settle(t, f, broker.Settlement{Delivery: d}); err != nil {
 		t.Fatalf("Settle: %v", err)
 	}
 	// A message that comes back without a return was dropped by a crash.
@@ -373,7 +404,7 @@ func testStart(t *testing.T, f Fixture) {
 	for want := 1; want <= 3; want++ {
 		f.Push("a", 0, marked)
 		d := claim(t, f, 1)[0]
-		if s, err := f.Broker.Start(ctx, d, worker.Start{}); s.Crashed != want || err != nil {
+		if s, err := f.Broker.Start(ctx, d, broker.Start{}); s.Crashed != want || err != nil {
 			t.Errorf("Start = %+v, %v, want %d crashes", s, err, want)
 		}
 	}

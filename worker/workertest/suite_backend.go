@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -21,7 +21,7 @@ func testStored(t *testing.T, f Fixture) {
 	if err != nil {
 		t.Fatalf("MarkRedelivered: %v", err)
 	}
-	if err := f.Broker.Publish(ctx, worker.Changes{Results: []*protocol.Result{success(id)}}); err != nil {
+	if err := f.can.Backend.Publish(ctx, broker.Changes{Results: []*protocol.Result{success(id)}}); err != nil {
 		t.Fatalf("Publish: %v", err)
 	}
 	started := &protocol.Result{Status: protocol.StateStarted, TaskID: id}
@@ -32,11 +32,11 @@ func testStored(t *testing.T, f Fixture) {
 	}{{raw, true, false}, {marked, false, false}, {marked, true, true}} {
 		f.Push("a", 0, tc.raw)
 		d := claim(t, f, 1)[0]
-		s, err := f.Broker.Start(ctx, d, worker.Start{Result: started, Stored: tc.ask})
+		s, err := f.Broker.Start(ctx, d, broker.Start{Result: started, Stored: tc.ask})
 		if err != nil || (s.Success != nil) != tc.want {
 			t.Errorf("Start = %+v, %v, want an earlier SUCCESS: %v", s, err, tc.want)
 		}
-		if err := settle(t, f, worker.Settlement{Delivery: d}); err != nil {
+		if err := settle(t, f, broker.Settlement{Delivery: d}); err != nil {
 			t.Errorf("Settle: %v", err)
 		}
 	}
@@ -47,8 +47,8 @@ func testPublishClaim(t *testing.T, f Fixture) {
 	id, raw := message(t)
 	f.Push("a", 0, raw)
 	d := claim(t, f, 1)[0]
-	progress := worker.Changes{Claim: d.Claim, Results: []*protocol.Result{{Status: "PROGRESS", TaskID: id, Result: 1}}}
-	if err := f.Broker.Publish(ctx, progress); err != nil {
+	progress := broker.Changes{Claim: d.Claim, Results: []*protocol.Result{{Status: "PROGRESS", TaskID: id, Result: 1}}}
+	if err := f.can.Backend.Publish(ctx, progress); err != nil {
 		t.Errorf("Publish: %v", err)
 	}
 	if got := f.Stored(id); got != "PROGRESS" {
@@ -57,10 +57,10 @@ func testPublishClaim(t *testing.T, f Fixture) {
 	if held, err := f.Broker.Held(ctx, d.Claim); !held || err != nil {
 		t.Errorf("Held = %v, %v: publishing must not end a delivery", held, err)
 	}
-	if err := settle(t, f, worker.Settlement{Delivery: d, Result: failed(id)}); err != nil {
+	if err := settle(t, f, broker.Settlement{Delivery: d, Result: failed(id)}); err != nil {
 		t.Fatalf("Settle: %v", err)
 	}
-	if err := f.Broker.Publish(ctx, progress); !errors.Is(err, worker.ErrLost) {
+	if err := f.can.Backend.Publish(ctx, progress); !errors.Is(err, broker.ErrLost) {
 		t.Errorf("Publish with a claim that ended: %v, want ErrLost", err)
 	}
 	if got := f.Stored(id); got != protocol.StateFailure {
@@ -80,13 +80,13 @@ func testAwait(t *testing.T, f Fixture) {
 	answers := make(chan answer, waiters)
 	for range waiters {
 		go func() {
-			r, err := f.Broker.Await(ctx, id)
+			r, err := f.can.Backend.Await(ctx, id)
 			answers <- answer{r, err}
 		}()
 	}
 	store := func(r *protocol.Result) {
 		t.Helper()
-		if err := f.Broker.Publish(ctx, worker.Changes{Results: []*protocol.Result{r}}); err != nil {
+		if err := f.can.Backend.Publish(ctx, broker.Changes{Results: []*protocol.Result{r}}); err != nil {
 			t.Fatalf("Publish: %v", err)
 		}
 	}
@@ -97,12 +97,12 @@ func testAwait(t *testing.T, f Fixture) {
 			t.Errorf("Await = %+v, %v, want SUCCESS", a.r, a.err)
 		}
 	}
-	if r, err := f.Broker.Await(ctx, id); err != nil || r.Status != protocol.StateSuccess {
+	if r, err := f.can.Backend.Await(ctx, id); err != nil || r.Status != protocol.StateSuccess {
 		t.Errorf("Await of what is stored already = %+v, %v", r, err)
 	}
 	short, stop := context.WithTimeout(ctx, 10*time.Millisecond)
 	defer stop()
-	if _, err := f.Broker.Await(short, uuid.NewString()); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := f.can.Backend.Await(short, uuid.NewString()); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Await of nothing: %v, want the deadline", err)
 	}
 }
@@ -110,21 +110,21 @@ func testAwait(t *testing.T, f Fixture) {
 func testForget(t *testing.T, f Fixture) {
 	ctx := context.Background()
 	id, other := uuid.NewString(), uuid.NewString()
-	err := f.Broker.Publish(ctx, worker.Changes{
+	err := f.can.Backend.Publish(ctx, broker.Changes{
 		Results: []*protocol.Result{success(id), success(other)},
 		Groups:  []canvas.SavedGroup{{GroupID: id, Value: protocol.Raw(`{"result": [["g", null], []]}`)}},
 	})
 	if err == nil {
-		err = f.Broker.Forget(ctx, []string{id})
+		err = f.can.Backend.Forget(ctx, []string{id})
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := f.Broker.Results(ctx, []string{id, other, "nothing"})
+	got, err := f.can.Backend.Results(ctx, []string{id, other, "nothing"})
 	if err != nil || len(got) != 3 || got[0] != nil || got[1] == nil || got[2] != nil {
 		t.Errorf("Results = %v, %v, want the second alone", got, err)
 	}
-	if g, err := f.Broker.Group(ctx, id); g != nil || err != nil {
+	if g, err := f.can.Backend.Group(ctx, id); g != nil || err != nil {
 		t.Errorf("Group = %s, %v, want nothing", g, err)
 	}
 }
@@ -133,10 +133,10 @@ func testRevoked(t *testing.T, f Fixture) {
 	ctx := context.Background()
 	first := uuid.NewString()
 	stamps := map[string][]protocol.Raw{"tenant": {protocol.Raw(`"acme"`), protocol.Raw("7")}}
-	if err := f.Broker.Revoke(ctx, worker.Revocation{IDs: []string{first}, Stamps: stamps}); err != nil {
+	if err := f.can.Revoker.Revoke(ctx, broker.Revocation{IDs: []string{first}, Stamps: stamps}); err != nil {
 		t.Fatalf("Revoke: %v", err)
 	}
-	r, next, err := f.Broker.Revoked(ctx, "")
+	r, next, err := f.can.Revoker.Revoked(ctx, "")
 	if err != nil || !slices.Equal(r.IDs, []string{first}) {
 		t.Fatalf("Revoked = %+v, %v", r, err)
 	}
@@ -149,10 +149,10 @@ func testRevoked(t *testing.T, f Fixture) {
 		t.Errorf("stamps are %v", values)
 	}
 	second := uuid.NewString()
-	if err := f.Broker.Revoke(ctx, worker.Revocation{IDs: []string{second}}); err != nil {
+	if err := f.can.Revoker.Revoke(ctx, broker.Revocation{IDs: []string{second}}); err != nil {
 		t.Fatalf("Revoke: %v", err)
 	}
-	if r, _, err = f.Broker.Revoked(ctx, next); err != nil || !slices.Contains(r.IDs, second) {
+	if r, _, err = f.can.Revoker.Revoked(ctx, next); err != nil || !slices.Contains(r.IDs, second) {
 		t.Errorf("Revoked since then = %+v, %v, want %s", r, err, second)
 	}
 	if got := f.Stored(first); got != protocol.StateRevoked {
@@ -176,10 +176,10 @@ func testRevokeStates(t *testing.T, f Fixture) {
 		}
 		results = append(results, r)
 	}
-	if err := f.Broker.Publish(ctx, worker.Changes{Results: results}); err != nil {
+	if err := f.can.Backend.Publish(ctx, broker.Changes{Results: results}); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Broker.Revoke(ctx, worker.Revocation{IDs: ids}); err != nil {
+	if err := f.can.Revoker.Revoke(ctx, broker.Revocation{IDs: ids}); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range ids {
@@ -192,14 +192,14 @@ func testRevokeStates(t *testing.T, f Fixture) {
 func testTake(t *testing.T, f Fixture) {
 	ctx := context.Background()
 	const every = time.Hour
-	if wait, err := f.Broker.Take(ctx, "t", every); wait != 0 || err != nil {
+	if wait, err := f.can.Limiter.Take(ctx, "t", every); wait != 0 || err != nil {
 		t.Errorf("first Take = %v, %v, want a token", wait, err)
 	}
-	wait, err := f.Broker.Take(ctx, "t", every)
+	wait, err := f.can.Limiter.Take(ctx, "t", every)
 	if err != nil || wait <= every/2 || wait > every {
 		t.Errorf("second Take = %v, %v, want to wait for about an hour", wait, err)
 	}
-	if wait, err := f.Broker.Take(ctx, "other", every); wait != 0 || err != nil {
+	if wait, err := f.can.Limiter.Take(ctx, "other", every); wait != 0 || err != nil {
 		t.Errorf("Take of another limit = %v, %v, want a token", wait, err)
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -38,13 +38,13 @@ func newHeader(t testing.TB, f Fixture, n int) *header {
 		h.members = append(h.members, m)
 		f.Push("a", 0, raw)
 	}
-	h.publish(worker.Changes{Sizes: []canvas.GroupSize{{GroupID: h.group, Size: n}}})
+	h.publish(broker.Changes{Sizes: []canvas.GroupSize{{GroupID: h.group, Size: n}}})
 	return h
 }
 
-func (h *header) publish(c worker.Changes) {
+func (h *header) publish(c broker.Changes) {
 	h.t.Helper()
-	if err := h.f.Broker.Publish(context.Background(), c); err != nil {
+	if err := h.f.can.Backend.Publish(context.Background(), c); err != nil {
 		h.t.Fatalf("Publish: %v", err)
 	}
 }
@@ -60,10 +60,10 @@ func (h *header) part(i int, state, result string) canvas.ChordPart {
 }
 
 // end settles the delivery of member i as a success.
-func (h *header) end(d worker.Delivery, i int, result string) worker.Settled {
+func (h *header) end(d broker.Delivery, i int, result string) broker.Settled {
 	h.t.Helper()
-	s, err := h.f.Broker.Settle(context.Background(), worker.Settlement{
-		Delivery: d, Result: success(h.members[i].ID), Changes: worker.Changes{Members: []canvas.ChordPart{h.part(i, "SUCCESS", result)}},
+	s, err := h.f.Broker.Settle(context.Background(), broker.Settlement{
+		Delivery: d, Result: success(h.members[i].ID), Changes: broker.Changes{Members: []canvas.ChordPart{h.part(i, "SUCCESS", result)}},
 	})
 	if err != nil {
 		h.t.Fatalf("Settle: %v", err)
@@ -72,13 +72,13 @@ func (h *header) end(d worker.Delivery, i int, result string) worker.Settled {
 }
 
 // body settles a delivery with the body of the chord.
-func (h *header) body(d worker.Delivery, step int, failed bool) (worker.Settled, error) {
+func (h *header) body(d broker.Delivery, step int, failed bool) (broker.Settled, error) {
 	h.t.Helper()
 	_, raw := message(h.t)
-	return h.f.Broker.Settle(context.Background(), worker.Settlement{
+	return h.f.Broker.Settle(context.Background(), broker.Settlement{
 		Delivery: d, Step: step,
-		Bodies: []worker.ChordBody{{GroupID: h.group, Failed: failed, Changes: worker.Changes{
-			Publish: []worker.Publication{{Queue: "bodies", Raw: raw}},
+		Bodies: []broker.ChordBody{{GroupID: h.group, Failed: failed, Changes: broker.Changes{
+			Publish: []broker.Publication{{Queue: "bodies", Raw: raw}},
 		}}},
 	})
 }
@@ -90,7 +90,7 @@ func (h *header) bodies(want int) {
 	}
 }
 
-func results(c worker.CompleteChord) (values []string) {
+func results(c broker.CompleteChord) (values []string) {
 	for _, m := range c.Joined.Members {
 		parts, err := m.Elements()
 		if err != nil || len(parts) != 4 {
@@ -129,9 +129,9 @@ func testChord(t *testing.T, f Fixture) {
 }
 
 // redeliver lets a message come back as after a crash.
-func (h *header) redeliver(d worker.Delivery) worker.Delivery {
+func (h *header) redeliver(d broker.Delivery) broker.Delivery {
 	h.t.Helper()
-	if err := h.f.Broker.Return(context.Background(), []worker.Delivery{d}); err != nil {
+	if err := h.f.Broker.Return(context.Background(), []broker.Delivery{d}); err != nil {
 		h.t.Fatalf("Return: %v", err)
 	}
 	ds := claim(h.t, h.f, 1)
@@ -167,11 +167,11 @@ func testChordCrash(t *testing.T, f Fixture) {
 	}
 	again := h.redeliver(d) // before the body was published
 	entry := h.part(0, "", "null").Entry
-	s, err := f.Broker.Start(context.Background(), again, worker.Start{Member: &entry})
+	s, err := f.Broker.Start(context.Background(), again, broker.Start{Member: &entry})
 	if err != nil || !s.Counted {
 		t.Errorf("Start = %+v, %v: a member that was counted must not run again", s, err)
 	}
-	if s, err := h.body(d, 1, false); !errors.Is(err, worker.ErrLost) {
+	if s, err := h.body(d, 1, false); !errors.Is(err, broker.ErrLost) {
 		t.Errorf("body of the lost claim: %+v, %v, want ErrLost", s, err)
 	}
 	h.bodies(0)
@@ -194,12 +194,12 @@ func testChordCrash(t *testing.T, f Fixture) {
 // its size comes after the first members.
 func testChordAgain(t *testing.T, f Fixture) {
 	h := newHeader(t, f, 3)
-	run := func(ds []worker.Delivery) {
+	run := func(ds []broker.Delivery) {
 		t.Helper()
 		for i, d := range ds[:2] {
 			h.end(d, i, fmt.Sprint(i))
 		}
-		h.publish(worker.Changes{Sizes: []canvas.GroupSize{{GroupID: h.group, Size: 3}}})
+		h.publish(broker.Changes{Sizes: []canvas.GroupSize{{GroupID: h.group, Size: 3}}})
 		if s := h.end(ds[2], 2, "2"); len(s.Complete) != 1 || len(results(s.Complete[0])) != 3 {
 			t.Fatalf("last member: %+v, want a complete chord of three", s)
 		}
@@ -243,8 +243,8 @@ func testChordSaved(t *testing.T, f Fixture) {
 	h := newHeader(t, f, 1)
 	id := h.members[0].ID
 	saved := protocol.Raw(fmt.Sprintf(`{"result": [[%q, null], [[[%q, null], null]]]}`, h.group, id))
-	h.publish(worker.Changes{Groups: []canvas.SavedGroup{{GroupID: h.group, Value: saved}}})
-	if got, err := f.Broker.Group(context.Background(), h.group); string(got) != string(saved) || err != nil {
+	h.publish(broker.Changes{Groups: []canvas.SavedGroup{{GroupID: h.group, Value: saved}}})
+	if got, err := f.can.Backend.Group(context.Background(), h.group); string(got) != string(saved) || err != nil {
 		t.Errorf("Group = %s, %v, want what was saved", got, err)
 	}
 	s := h.end(claim(t, f, 1)[0], 0, "1")
@@ -259,7 +259,7 @@ func testChordSaved(t *testing.T, f Fixture) {
 
 func testChordJoin(t *testing.T, f Fixture) {
 	h := newHeader(t, f, 1)
-	h.publish(worker.Changes{Joins: []canvas.GroupJoin{{GroupID: h.group, Members: 1}}})
+	h.publish(broker.Changes{Joins: []canvas.GroupJoin{{GroupID: h.group, Members: 1}}})
 	if s := h.end(claim(t, f, 1)[0], 0, "1"); !s.Done() {
 		t.Errorf("chord is complete without the member that joined: %+v", s)
 	}
@@ -270,7 +270,7 @@ func testChordUnlessFailed(t *testing.T, f Fixture) {
 	ds := claim(t, f, 2)
 	part := h.part(1, "FAILURE", `{"exc_type": "E", "exc_message": [], "exc_module": "m"}`)
 	part.UnlessFailed = true
-	s := worker.Settlement{Delivery: ds[0], Changes: worker.Changes{
+	s := broker.Settlement{Delivery: ds[0], Changes: broker.Changes{
 		Results: []*protocol.Result{failed(h.members[1].ID)}, Members: []canvas.ChordPart{h.part(0, "SUCCESS", "1"), part},
 	}}
 	got, err := f.Broker.Settle(context.Background(), s)
@@ -279,12 +279,12 @@ func testChordUnlessFailed(t *testing.T, f Fixture) {
 	}
 
 	h = newHeader(t, f, 2)
-	if err := f.Broker.Publish(context.Background(), worker.Changes{Results: []*protocol.Result{failed(h.members[1].ID)}}); err != nil {
+	if err := f.can.Backend.Publish(context.Background(), broker.Changes{Results: []*protocol.Result{failed(h.members[1].ID)}}); err != nil {
 		t.Fatalf("Publish: %v", err)
 	}
 	part = h.part(1, "FAILURE", `{"exc_type": "E", "exc_message": [], "exc_module": "m"}`)
 	part.UnlessFailed = true
-	if err := settle(t, f, worker.Settlement{Delivery: claim(t, f, 1)[0], Changes: worker.Changes{Members: []canvas.ChordPart{h.part(0, "SUCCESS", "1"), part}}}); err != nil {
+	if err := settle(t, f, broker.Settlement{Delivery: claim(t, f, 1)[0], Changes: broker.Changes{Members: []canvas.ChordPart{h.part(0, "SUCCESS", "1"), part}}}); err != nil {
 		t.Errorf("Settle: %v", err)
 	}
 }
@@ -293,8 +293,8 @@ func testStepTwice(t *testing.T, f Fixture) {
 	h := newHeader(t, f, 1)
 	d := claim(t, f, 1)[0]
 	next, raw := message(t)
-	s := worker.Settlement{Delivery: d, Result: success(h.members[0].ID), Changes: worker.Changes{
-		Members: []canvas.ChordPart{h.part(0, "SUCCESS", "1")}, Publish: []worker.Publication{{Queue: "b", Raw: raw}},
+	s := broker.Settlement{Delivery: d, Result: success(h.members[0].ID), Changes: broker.Changes{
+		Members: []canvas.ChordPart{h.part(0, "SUCCESS", "1")}, Publish: []broker.Publication{{Queue: "b", Raw: raw}},
 	}}
 	for range 2 { // the answer to the first got lost
 		if got, err := f.Broker.Settle(context.Background(), s); err != nil || len(got.Complete) != 1 {
