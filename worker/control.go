@@ -95,7 +95,7 @@ func (w *Worker) control(ctx context.Context, raw []byte) {
 		w.log.Debug("remote control request cannot be read", "error", err)
 		return
 	}
-	w.remote.clock.adjust(q.Clock)
+	w.remote.clock.Adjust(q.Clock)
 	if !w.meant(q) {
 		return
 	}
@@ -151,7 +151,7 @@ func (w *Worker) answer(ctx context.Context, q *protocol.ControlRequest, value a
 	if err != nil {
 		return err
 	}
-	reply := protocol.ControlReply{Node: w.cfg.Name, Value: raw, Clock: w.remote.clock.forward()}
+	reply := protocol.ControlReply{Node: w.cfg.Name, Value: raw, Clock: w.remote.clock.Forward()}
 	message, err := protocol.EncodeReply(q, reply, uuid.NewString())
 	if err != nil {
 		return err

@@ -7,14 +7,15 @@ import (
 	"time"
 
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/internal/events"
 )
 
 // end is a short run of which nothing is left but to tell the broker of its end.
 type end struct {
 	r          *request
 	settlement broker.Settlement
-	event      *written   // nil: none
-	done       chan error // capacity 1: who waits for the answer; nil: nobody does
+	event      *events.Prepared // nil: none
+	done       chan error       // capacity 1: who waits for the answer; nil: nobody does
 }
 
 // ends tells the broker of many ends at a time, so that no goroutine waits for one. Those
@@ -206,6 +207,6 @@ func (w *Worker) settled(e end, err error) {
 		w.counts.lost.Add(1)
 		e.r.log.Warn("message was no longer ours when its task ended")
 	case err == nil:
-		w.events.note(e.event)
+		w.events.Add(e.event)
 	}
 }

@@ -30,7 +30,7 @@ func (w *Worker) execute(life lifecycle, r *request) after {
 	r.limit(w)
 	r.log.Debug("task started")
 	w.totals.add(r.msg.Task)
-	w.eventStarted(r.msg)
+	w.events.started(r.msg)
 	a, here := w.call(life, r)
 	if !here {
 		return runReplaced
@@ -137,7 +137,7 @@ func (w *Worker) failUnrun(ctx context.Context, r *request, exc *protocol.Except
 	}
 	w.fail(ctx, r, &s, exc, "")
 	if w.settle(ctx, "end a task that did not run", r.task, s) == nil {
-		w.events.note(w.eventFailed(r.msg, exc, ""))
+		w.events.Add(w.events.failed(r.msg, exc, ""))
 	}
 }
 
@@ -169,7 +169,7 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 		})
 		return runEnded
 	}
-	s := broker.Settlement{Delivery: r.delivery, DeadLetter: w.showText(r.msg, o.deadLetter), Tracked: r.tracked}
+	s := broker.Settlement{Delivery: r.delivery, DeadLetter: w.present.text(r.msg, o.deadLetter), Tracked: r.tracked}
 	if o.requeue {
 		s.Requeue = broker.RequeueRedelivered
 	}
@@ -177,7 +177,7 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 	o = w.follow(ctx, r, &s, o)
 	w.rejectFailure(r, &s, o, early)
 	w.count(log, r, o, s)
-	e := end{r: r, settlement: s, event: w.eventEnded(r.msg, o, runtime)} // written now: what follows it may begin at once
+	e := end{r: r, settlement: s, event: w.events.settled(r.msg, o, runtime)} // written now: what follows it may begin at once
 	// One that was delivered before has crashes to forget.
 	if s.Plain() && !r.msg.Redelivered {
 		if w.pool.leave(r) {

@@ -160,7 +160,7 @@ func (w *Worker) accept(store context.Context, ds []broker.Delivery) {
 		}
 		withdrawn := w.expired(m) || w.revoked.covers(m)
 		if !withdrawn { // Celery says no more of those than that they are revoked
-			w.eventReceived(m)
+			w.events.received(m)
 		}
 		if m.ETA.After(w.now()) && !withdrawn {
 			// Until it is due only the message is kept: there may be many.
@@ -222,7 +222,7 @@ func (w *Worker) revokeRequest(ctx context.Context, r *request, reason string) {
 	}
 	w.memberFailed(r, &s, protocol.StateRevoked, exc)
 	if w.settle(r.after(ctx), "revoke a task", r.task, s) == nil {
-		w.events.note(w.eventRevoked(r.msg, reason))
+		w.events.Add(w.events.revoked(r.msg, reason))
 	}
 }
 

@@ -30,7 +30,7 @@ func (w *Worker) acknowledge() (next time.Duration) {
 			return wait
 		}
 		w.remote.acks = w.remote.acks[1:]
-		w.events.worker("worker-elect-ack", protocol.Field{Name: "id", Value: ack.id})
+		w.events.Worker("worker-elect-ack", protocol.Field{Name: "id", Value: ack.id})
 	}
 	return 0
 }
@@ -45,12 +45,12 @@ func (w *Worker) heard(raw []byte) {
 		return
 	}
 	if e.Hostname == w.cfg.Name {
-		if e.PID == w.events.pid && e.Type != "worker-heartbeat" || w.events.beaten(e.Clock) {
+		if w.events.Own(e) {
 			return
 		}
 		w.warnOfTwin(e)
 	}
-	w.remote.clock.adjust(e.Clock)
+	w.remote.clock.Adjust(e.Clock)
 	if e.Type == "worker-elect" {
 		var id string
 		if protocol.Unmarshal(e.Field("id"), &id) == nil && len(w.remote.acks) < backlog {
@@ -90,7 +90,7 @@ func (w *Worker) mingle(ctx context.Context) {
 		return
 	}
 	request := &protocol.ControlRequest{
-		Method: "hello", Arguments: arguments, Clock: w.remote.clock.forward(),
+		Method: "hello", Arguments: arguments, Clock: w.remote.clock.Forward(),
 		Ticket: uuid.NewString(), ReplyTo: protocol.ReplyTo{Exchange: "reply.celery.pidbox", RoutingKey: uuid.NewString()},
 	}
 	raw, err := protocol.EncodeControl(request, uuid.NewString(), w.now().Add(minglePatience))
@@ -104,7 +104,7 @@ func (w *Worker) mingle(ctx context.Context) {
 		if err != nil || reply.Ticket != request.Ticket || reply.Node == w.cfg.Name {
 			return
 		}
-		w.remote.clock.adjust(reply.Clock)
+		w.remote.clock.Adjust(reply.Clock)
 		var told struct {
 			Revoked protocol.Raw `json:"revoked"`
 			Clock   int64        `json:"clock"`
@@ -112,7 +112,7 @@ func (w *Worker) mingle(ctx context.Context) {
 		if protocol.Unmarshal(reply.Value, &told) != nil {
 			return
 		}
-		w.remote.clock.adjust(told.Clock)
+		w.remote.clock.Adjust(told.Clock)
 		w.revoked.add(Revocation{IDs: revokedIDs(told.Revoked)})
 		nodes = append(nodes, reply.Node)
 	})
@@ -162,5 +162,5 @@ func (w *Worker) hello(args arguments) (any, error) {
 	return struct {
 		Revoked []string `json:"revoked"`
 		Clock   int64    `json:"clock"`
-	}{ids[max(0, len(ids)-revokesMax):], w.remote.clock.forward()}, nil
+	}{ids[max(0, len(ids)-revokesMax):], w.remote.clock.Forward()}, nil
 }

@@ -37,9 +37,9 @@ type deliveryInfo struct {
 
 // info describes a message; safe shows representations in the place of values.
 func (w *Worker) info(m *protocol.Message, started time.Time, acknowledged, safe bool) requestInfo {
-	s := w.show(m, shownInAnswer)
+	s := w.present.arguments(m, shownInAnswer)
 	i := requestInfo{
-		ID: m.ID, Name: w.showName(m), Args: s.args, Kwargs: s.kwargs, Type: m.Task, Hostname: w.cfg.Name,
+		ID: m.ID, Name: w.present.name(m), Args: s.args, Kwargs: s.kwargs, Type: m.Task, Hostname: w.cfg.Name,
 		Acknowledged: acknowledged,
 		DeliveryInfo: deliveryInfo{m.Exchange, m.RoutingKey, m.Priority, m.Redelivered},
 	}
@@ -151,7 +151,7 @@ func (w *Worker) inspectQueryTask(args arguments) (any, error) {
 }
 
 func (w *Worker) inspectClock(arguments) (any, error) {
-	return map[string]int64{"clock": w.remote.clock.now()}, nil
+	return map[string]int64{"clock": w.remote.clock.Now()}, nil
 }
 
 // inspectRegistered lists the tasks, each with the attributes that are asked for
@@ -303,7 +303,7 @@ func (w *Worker) inspectObjgraph(arguments) (any, error) {
 // enableEvents and disableEvents switch the events of tasks. Unlike in Celery they
 // can be switched off in a worker that was started with them.
 func (w *Worker) enableEvents(arguments) (any, error) {
-	if w.events.tasks.Swap(true) {
+	if !w.events.EnableTasks() {
 		return ok("task events already enabled"), nil
 	}
 	w.log.Info("task events enabled by remote control")
@@ -311,7 +311,7 @@ func (w *Worker) enableEvents(arguments) (any, error) {
 }
 
 func (w *Worker) disableEvents(arguments) (any, error) {
-	if !w.events.tasks.Swap(false) {
+	if !w.events.DisableTasks() {
 		return ok("task events already disabled"), nil
 	}
 	w.log.Info("task events disabled by remote control")
@@ -319,6 +319,6 @@ func (w *Worker) disableEvents(arguments) (any, error) {
 }
 
 func (w *Worker) heartbeatNow(arguments) (any, error) {
-	w.events.heartbeat()
+	w.events.Heartbeat()
 	return nil, nil
 }

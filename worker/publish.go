@@ -10,6 +10,7 @@ import (
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/internal/events"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redact"
 )
@@ -79,7 +80,7 @@ type publisher struct {
 	replyTo string
 	now     func() time.Time
 
-	clock *clock                        // of the events
+	clock *events.Clock                 // of the events
 	show  func(*protocol.Message) shown // arguments, as others may see them
 }
 
@@ -90,7 +91,7 @@ func newPublisher(cfg Publishing) *publisher {
 	redactor := redact.New()
 	return &publisher{
 		cfg: cfg, routes: prepare(cfg.Routes), origin: fmt.Sprintf("gen%d@%s", os.Getpid(), nodeName("%h")),
-		replyTo: uuid.NewString(), now: time.Now, clock: &clock{},
+		replyTo: uuid.NewString(), now: time.Now, clock: &events.Clock{},
 		show: func(m *protocol.Message) shown { return show(redactor.Bounded(shownInEvent), m, nil) },
 	}
 }
@@ -167,22 +168,22 @@ func (p *publisher) publication(ctx context.Context, out canvas.Outgoing) (broke
 func (p *publisher) sentEvent(m *protocol.Message, pub broker.Publication) (*broker.Emission, error) {
 	s := p.show(m)
 	now := p.now()
-	var e members
-	e.text("uuid", m.ID)
-	e.textOrNull("root_id", or(m.RootID, m.ID))
-	e.textOrNull("parent_id", m.ParentID)
-	e.text("name", m.Task)
-	e.text("args", s.argsRepr)
-	e.text("kwargs", s.kwargsRepr)
-	e.number("retries", m.Retries)
-	e.instant("eta", m.ETA)
-	e.instant("expires", m.Expires)
-	e.textOrNull("queue", pub.Queue)
-	e.text("exchange", pub.Exchange)
-	e.text("routing_key", pub.RoutingKey)
+	var e events.Members
+	e.Text("uuid", m.ID)
+	e.TextOrNull("root_id", or(m.RootID, m.ID))
+	e.TextOrNull("parent_id", m.ParentID)
+	e.Text("name", m.Task)
+	e.Text("args", s.argsRepr)
+	e.Text("kwargs", s.kwargsRepr)
+	e.Number("retries", m.Retries)
+	e.Time("eta", m.ETA)
+	e.Time("expires", m.Expires)
+	e.TextOrNull("queue", pub.Queue)
+	e.Text("exchange", pub.Exchange)
+	e.Text("routing_key", pub.RoutingKey)
 	body, err := protocol.AppendEvent(nil, &protocol.Event{
-		Type: "task-sent", Hostname: p.origin, UTCOffset: hoursWest(now), PID: os.Getpid(), Clock: p.clock.forward(), Timestamp: now,
-		Members: e.buf,
+		Type: "task-sent", Hostname: p.origin, UTCOffset: events.HoursWest(now), PID: os.Getpid(), Clock: p.clock.Forward(), Timestamp: now,
+		Members: e.Bytes(),
 	})
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/internal/events"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -29,7 +30,7 @@ const (
 
 // remote is the part of a worker that others can talk to.
 type remote struct {
-	clock    clock
+	clock    events.Clock
 	requests chan []byte  // of remote control; full: the rest is dropped
 	bytes    atomic.Int64 // of what waits to be looked at
 	gossip   chan []byte  // events of other workers, likewise
@@ -62,7 +63,7 @@ func newRemote() remote {
 // the last task, so that whoever looks at a worker that drains sees that.
 func (w *Worker) serve(ctx context.Context) error {
 	var g errgroup.Group
-	listening := broker.Listening{Node: w.cfg.Name, Joined: func() { w.events.online() }}
+	listening := broker.Listening{Node: w.cfg.Name, Joined: func() { w.events.Online() }}
 	if w.cfg.Control != ControlOff {
 		listening.Request = func(raw []byte) { w.enqueue(w.remote.requests, raw) }
 	}
@@ -73,9 +74,9 @@ func (w *Worker) serve(ctx context.Context) error {
 		g.Go(func() error { return w.can.Remote.Listen(ctx, listening) })
 		g.Go(func() error { w.attend(ctx); return nil })
 	} else {
-		w.events.online()
+		w.events.Online()
 	}
-	g.Go(func() error { w.events.run(ctx); return nil })
+	g.Go(func() error { w.events.Run(ctx); return nil })
 	return g.Wait()
 }
 

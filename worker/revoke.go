@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/internal/events"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -250,7 +251,7 @@ func (w *Worker) revokeHere(ctx context.Context, r Revocation, terminate bool) (
 
 // revokeEverywhere stores a revocation, for workers that start later, and tells
 // those that run.
-func revokeEverywhere(ctx context.Context, can broker.Capabilities, c *clock, r Revocation, terminate bool) error {
+func revokeEverywhere(ctx context.Context, can broker.Capabilities, c *events.Clock, r Revocation, terminate bool) error {
 	if err := can.Revoker.Revoke(ctx, r); err != nil {
 		return err
 	}
@@ -261,7 +262,7 @@ func revokeEverywhere(ctx context.Context, can broker.Capabilities, c *clock, r 
 	add := func(method string, arguments map[string]any) error {
 		arguments["terminate"], arguments["signal"] = terminate, "SIGTERM"
 		raw, err := protocol.Marshal(arguments)
-		requests = append(requests, &protocol.ControlRequest{Method: method, Arguments: raw, Clock: c.forward()})
+		requests = append(requests, &protocol.ControlRequest{Method: method, Arguments: raw, Clock: c.Forward()})
 		return err
 	}
 	if len(r.IDs) > 0 {

@@ -36,9 +36,9 @@ func (w *Worker) settle(ctx context.Context, what string, t *Task, s broker.Sett
 		if err != nil {
 			return err
 		}
-		w.events.sent(sent(s.Changes.Publish))
+		w.events.Forward(sent(s.Changes.Publish))
 		for _, body := range s.Bodies {
-			w.events.sent(sent(body.Changes.Publish))
+			w.events.Forward(sent(body.Changes.Publish))
 		}
 		if done.Done() {
 			return nil
@@ -69,7 +69,7 @@ func (w *Worker) publish(ctx context.Context, c broker.Changes) error {
 	if err := w.can.Backend.Publish(ctx, c); err != nil {
 		return err
 	}
-	w.events.sent(sent(c.Publish))
+	w.events.Forward(sent(c.Publish))
 	return nil
 }
 
@@ -229,7 +229,7 @@ func (w *Worker) deduplicate(ctx context.Context, r *request, stored *protocol.R
 		s.DeadLetter = "what follows the task cannot be carried out"
 	}
 	if w.settle(ctx, "end a task that had succeeded", r.task, s) == nil && s.DeadLetter == "" {
-		w.events.note(w.eventSucceeded(r.msg, raw, 0))
+		w.events.Add(w.events.succeeded(r.msg, raw, 0))
 	}
 }
 

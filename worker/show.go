@@ -53,49 +53,57 @@ func secretsOf(r *redact.Redactor, m *protocol.Message, names []string) []string
 	return append(r.Secrets(m.Args, names), r.Secrets(m.Kwargs, nil)...)
 }
 
-func (w *Worker) show(m *protocol.Message, most int) shown {
+// presenter shows tasks to others, without the secrets in their arguments.
+type presenter struct {
+	redactor   *redact.Redactor
+	definition func(task string) *definition
+}
+
+// arguments shows the arguments of m, at most so many bytes of each value.
+func (p *presenter) arguments(m *protocol.Message, most int) shown {
 	if string(m.Args) == "[]" && string(m.Kwargs) == "{}" && m.ArgsRepr == "()" && m.KwargsRepr == "{}" {
 		return shown{args: m.Args, kwargs: m.Kwargs, argsRepr: m.ArgsRepr, kwargsRepr: m.KwargsRepr}
 	}
-	return show(w.hiding(m).Bounded(most), m, w.definition(m.Task).parameters)
+	return show(p.hiding(m).Bounded(most), m, p.definition(m.Task).parameters)
 }
 
 // hiding returns the rules for the arguments of a task. Those of Celery's own tasks
 // are the arguments of others, without their names.
-func (w *Worker) hiding(m *protocol.Message) *redact.Redactor {
-	if w.definition(m.Task).ArgumentsAreSecret || strings.HasPrefix(m.Task, "celery.") {
-		return w.redactor.Unnamed()
+func (p *presenter) hiding(m *protocol.Message) *redact.Redactor {
+	if p.definition(m.Task).ArgumentsAreSecret || strings.HasPrefix(m.Task, "celery.") {
+		return p.redactor.Unnamed()
 	}
-	return w.redactor
+	return p.redactor
 }
 
-func (w *Worker) secrets(m *protocol.Message) []string {
-	return secretsOf(w.hiding(m), m, w.definition(m.Task).parameters)
+// secrets returns the secrets in the arguments of m.
+func (p *presenter) secrets(m *protocol.Message) []string {
+	return secretsOf(p.hiding(m), m, p.definition(m.Task).parameters)
 }
 
-// showText is a text, such as that of an error, without the secrets of the arguments.
-func (w *Worker) showText(m *protocol.Message, text string) string {
+// text shows a text, such as that of an error.
+func (p *presenter) text(m *protocol.Message, text string) string {
 	if text == "" {
 		return ""
 	}
-	return w.redactor.Text(text, w.secrets(m)...)
+	return p.redactor.Text(text, p.secrets(m)...)
 }
 
-// showResult is the representation of a result in an event.
-func (w *Worker) showResult(m *protocol.Message, result protocol.Raw) string {
+// result shows a result as in an event.
+func (p *presenter) result(m *protocol.Message, result protocol.Raw) string {
 	if result.IsNull() {
 		return "None"
 	}
-	return canvas.SafeRepr(w.redactor.Bounded(shownInEvent).Value(result, w.secrets(m)...))
+	return canvas.SafeRepr(p.redactor.Bounded(shownInEvent).Value(result, p.secrets(m)...))
 }
 
-// showException is the representation of an exception in an event. Its arguments are
-// searched before they are quoted and cut.
-func (w *Worker) showException(m *protocol.Message, e *protocol.Exception) string {
+// exception shows an exception as in an event. Its arguments are searched for secrets
+// before they are quoted and cut.
+func (p *presenter) exception(m *protocol.Message, e *protocol.Exception) string {
 	if e.Type == "NotRegistered" && len(e.Args) == 1 {
 		return "NotRegistered(" + pythonText(m.Task) + ")" // as Celery has it in its event
 	}
-	secrets, bounded := w.secrets(m), w.redactor.Bounded(shownInEvent)
+	secrets, bounded := p.secrets(m), p.redactor.Bounded(shownInEvent)
 	safe := &protocol.Exception{Type: bounded.Text(e.Type, secrets...), Module: e.Module, Args: make([]any, len(e.Args))}
 	for i, a := range e.Args {
 		raw, err := canvas.ExceptionArg(a)
@@ -111,10 +119,10 @@ func (w *Worker) showException(m *protocol.Message, e *protocol.Exception) strin
 	return text
 }
 
-// showName is the name that a task is shown under.
-func (w *Worker) showName(m *protocol.Message) string {
+// name returns the name that a task is shown under.
+func (p *presenter) name(m *protocol.Message) string {
 	if m.Shadow != "" {
-		return w.showText(m, m.Shadow)
+		return p.text(m, m.Shadow)
 	}
 	return m.Task
 }

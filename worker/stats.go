@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/internal/events"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -82,7 +83,7 @@ func (w *Worker) inspectStats(arguments) (any, error) {
 	}
 	slots := w.pool.size()
 	s := statsInfo{
-		Total: w.totals.each(), PID: os.Getpid(), Clock: fmt.Sprint(w.remote.clock.now()),
+		Total: w.totals.each(), PID: os.Getpid(), Clock: fmt.Sprint(w.remote.clock.Now()),
 		Uptime: max(int(w.now().Sub(w.born).Seconds()), 1),
 		Pool: poolInfo{
 			Implementation: "goroutines", MaxConcurrency: slots, Processes: []int{os.Getpid()}, MaxTasks: most,
@@ -153,7 +154,7 @@ func zeroIsNull(n int) any {
 func (w *Worker) inspectReport(arguments) (any, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nsoftware -> celery:%s (protocol of 5.7, a worker in Go) go:%s\n", strings.TrimSpace(w.cfg.Software+" "+w.cfg.SoftwareVersion), runtime.Version())
-	fmt.Fprintf(&b, "platform -> system:%s arch:%s\n", system(), runtime.GOARCH)
+	fmt.Fprintf(&b, "platform -> system:%s arch:%s\n", events.System(), runtime.GOARCH)
 	fmt.Fprintf(&b, "settings -> transport:%s results:%s\n\n", w.can.Describer.Info().Transport, w.can.Describer.Info().URL)
 	settings := w.settings()
 	names := make([]string, 0, len(settings))

@@ -110,7 +110,7 @@ func (w *Worker) told(r *request, err error) string {
 	if err == nil {
 		return ""
 	}
-	return w.showText(r.msg, errorText(err))
+	return w.present.text(r.msg, errorText(err))
 }
 
 // errorText is the text of an error whose methods may panic.

@@ -127,7 +127,7 @@ func (t *Task) Redact(text string) string {
 	if t.worker == nil {
 		return redact.New().Text(text)
 	}
-	return t.worker.showText(t.Message, text)
+	return t.worker.present.text(t.Message, text)
 }
 
 func (t *Task) addChildren(tuples []protocol.Raw) {

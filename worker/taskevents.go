@@ -1,147 +1,107 @@
 package worker
 
 import (
-	"strconv"
 	"time"
 
+	"github.com/evently/workers/worker/internal/events"
 	"github.com/evently/workers/worker/protocol"
 )
 
-// The events of a task, each with the fields that Celery gives it. Their names
-// are in celery.events.
-
-// members are the members of an event, as they are written for every task.
-type members struct{ buf []byte }
-
-func (m *members) name(name string) {
-	m.buf = append(m.buf, ", "...)
-	m.buf = append(protocol.AppendString(m.buf, name), ": "...)
+// taskEvents writes the events of tasks with the fields that Celery gives them. Their
+// names are in celery.events.
+type taskEvents struct {
+	*events.Dispatcher
+	present *presenter
 }
 
-// text adds a text, even of none.
-func (m *members) text(name, value string) {
-	m.name(name)
-	m.buf = protocol.AppendString(m.buf, value)
-}
-
-// textOrNull adds a text; "" is null.
-func (m *members) textOrNull(name, value string) {
-	if value == "" {
-		m.null(name)
-		return
-	}
-	m.text(name, value)
-}
-
-func (m *members) null(name string) {
-	m.name(name)
-	m.buf = append(m.buf, "null"...)
-}
-
-func (m *members) instant(name string, t time.Time) {
-	if t.IsZero() {
-		m.null(name)
-		return
-	}
-	m.text(name, protocol.FormatTime(t))
-}
-
-func (m *members) number(name string, n int) {
-	m.name(name)
-	m.buf = strconv.AppendInt(m.buf, int64(n), 10)
-}
-
-func (m *members) seconds(name string, d time.Duration) {
-	m.name(name)
-	m.buf = protocol.AppendFloat(m.buf, d.Seconds())
-}
-
-func (m *members) truth(name string, v bool) {
-	m.name(name)
-	m.buf = strconv.AppendBool(m.buf, v)
-}
-
-func (w *Worker) eventReceived(m *protocol.Message) {
-	w.events.task("task-received", func(e *members) {
-		s := w.show(m, shownInEvent)
-		e.text("uuid", m.ID)
-		e.text("name", w.showName(m))
-		e.text("args", s.argsRepr)
-		e.text("kwargs", s.kwargsRepr)
-		e.textOrNull("root_id", m.RootID)
-		e.textOrNull("parent_id", m.ParentID)
-		e.number("retries", m.Retries)
-		e.instant("eta", m.ETA)
-		e.instant("expires", m.Expires)
+// received adds the event of a message that was claimed.
+func (t taskEvents) received(m *protocol.Message) {
+	t.Record("task-received", func(e *events.Members) {
+		s := t.present.arguments(m, shownInEvent)
+		e.Text("uuid", m.ID)
+		e.Text("name", t.present.name(m))
+		e.Text("args", s.argsRepr)
+		e.Text("kwargs", s.kwargsRepr)
+		e.TextOrNull("root_id", m.RootID)
+		e.TextOrNull("parent_id", m.ParentID)
+		e.Number("retries", m.Retries)
+		e.Time("eta", m.ETA)
+		e.Time("expires", m.Expires)
 	})
 }
 
-func (w *Worker) eventStarted(m *protocol.Message) {
-	w.events.task("task-started", func(e *members) { e.text("uuid", m.ID) })
+// started adds the event of a run that begins.
+func (t taskEvents) started(m *protocol.Message) {
+	t.Record("task-started", func(e *events.Members) { e.Text("uuid", m.ID) })
 }
 
-func (w *Worker) eventSucceeded(m *protocol.Message, result protocol.Raw, runtime time.Duration) *written {
-	return w.events.write("task-succeeded", func(e *members) {
-		e.text("uuid", m.ID)
-		e.text("result", w.showResult(m, result))
-		e.seconds("runtime", runtime)
+// succeeded prepares the event of a success.
+func (t taskEvents) succeeded(m *protocol.Message, result protocol.Raw, runtime time.Duration) *events.Prepared {
+	return t.Prepare("task-succeeded", func(e *events.Members) {
+		e.Text("uuid", m.ID)
+		e.Text("result", t.present.result(m, result))
+		e.Seconds("runtime", runtime)
 	})
 }
 
-// eventFailed tells of a failure, and eventRetried of a retry.
-func (w *Worker) eventFailed(m *protocol.Message, x *protocol.Exception, traceback string) *written {
-	return w.events.write("task-failed", func(e *members) { w.exceptionMembers(e, m, x, traceback) })
+// failed prepares the event of a failure.
+func (t taskEvents) failed(m *protocol.Message, x *protocol.Exception, traceback string) *events.Prepared {
+	return t.Prepare("task-failed", func(e *events.Members) { t.exception(e, m, x, traceback) })
 }
 
-func (w *Worker) eventRetried(m *protocol.Message, x *protocol.Exception, traceback string) *written {
-	return w.events.write("task-retried", func(e *members) { w.exceptionMembers(e, m, x, traceback) })
+// retried prepares the event of a retry.
+func (t taskEvents) retried(m *protocol.Message, x *protocol.Exception, traceback string) *events.Prepared {
+	return t.Prepare("task-retried", func(e *events.Members) { t.exception(e, m, x, traceback) })
 }
 
-func (w *Worker) exceptionMembers(e *members, m *protocol.Message, x *protocol.Exception, traceback string) {
-	e.text("uuid", m.ID)
-	e.text("exception", w.showException(m, x))
+func (t taskEvents) exception(e *events.Members, m *protocol.Message, x *protocol.Exception, traceback string) {
+	e.Text("uuid", m.ID)
+	e.Text("exception", t.present.exception(m, x))
 	if traceback != "" {
-		e.text("traceback", w.showText(m, traceback))
+		e.Text("traceback", t.present.text(m, traceback))
 	}
 }
 
-func (w *Worker) eventRejected(m *protocol.Message, requeue bool) *written {
-	return w.events.write("task-rejected", func(e *members) {
-		e.text("uuid", m.ID)
-		e.truth("requeue", requeue)
+// rejected prepares the event of a rejection.
+func (t taskEvents) rejected(m *protocol.Message, requeue bool) *events.Prepared {
+	return t.Prepare("task-rejected", func(e *events.Members) {
+		e.Text("uuid", m.ID)
+		e.Bool("requeue", requeue)
 	})
 }
 
-func (w *Worker) eventRevoked(m *protocol.Message, reason string) *written {
-	return w.events.write("task-revoked", func(e *members) {
-		e.text("uuid", m.ID)
-		e.truth("terminated", reason == "terminated")
+// revoked prepares the event of a revocation.
+func (t taskEvents) revoked(m *protocol.Message, reason string) *events.Prepared {
+	return t.Prepare("task-revoked", func(e *events.Members) {
+		e.Text("uuid", m.ID)
+		e.Bool("terminated", reason == "terminated")
 		if reason == "terminated" {
-			e.number("signum", 15)
+			e.Number("signum", 15)
 		} else {
-			e.null("signum")
+			e.Null("signum")
 		}
-		e.truth("expired", reason == "expired")
+		e.Bool("expired", reason == "expired")
 	})
 }
 
-// eventEnded is the event of how a run ended, for when that is stored; nil is none.
-func (w *Worker) eventEnded(m *protocol.Message, o outcome, runtime time.Duration) *written {
+// settled prepares the event of the outcome of a run, to be added once the outcome is
+// stored. It is nil when there is none.
+func (t taskEvents) settled(m *protocol.Message, o outcome, runtime time.Duration) *events.Prepared {
 	switch {
 	case o.retry:
-		return w.eventRetried(m, o.exception, o.traceback)
+		return t.retried(m, o.exception, o.traceback)
 	case o.state == protocol.StateSuccess:
 		raw, _ := o.result.(protocol.Raw)
-		return w.eventSucceeded(m, raw, runtime)
+		return t.succeeded(m, raw, runtime)
 	case o.state == protocol.StateRevoked:
-		return w.eventRevoked(m, "terminated")
+		return t.revoked(m, "terminated")
 	case o.state == protocol.StateFailure:
 		if o.rejected() {
-			return w.eventRejected(m, false)
+			return t.rejected(m, false)
 		}
-		return w.eventFailed(m, o.exception, o.traceback)
+		return t.failed(m, o.exception, o.traceback)
 	case o.requeue:
-		return w.eventRejected(m, true)
+		return t.rejected(m, true)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/internal/events"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redact"
 )
@@ -46,9 +47,9 @@ type Worker struct {
 	memory   *memoryGuard
 
 	remote    remote
-	events    *dispatcher
+	events    taskEvents
 	commands  map[string]command
-	redactor  *redact.Redactor
+	present   *presenter
 	totals    totals
 	overrides overrides
 	queues    queueSet
@@ -100,8 +101,9 @@ func New(cfg Config) (*Worker, error) {
 		pub:     newPublisher(cfg.Publishing),
 		stopNow: make(chan struct{}),
 
-		remote: newRemote(), commands: commands(), redactor: redact.New(cfg.Redact...),
+		remote: newRemote(), commands: commands(),
 	}
+	w.present = &presenter{redactor: redact.New(cfg.Redact...), definition: w.definition}
 	w.queues.names = slices.Clone(cfg.Queues)
 	for name, d := range w.withBuiltins(cfg.Tasks) {
 		h := noting(d.Handler)
@@ -119,9 +121,14 @@ func New(cfg Config) (*Worker, error) {
 	if cfg.Autoscale.Max > 0 {
 		w.scaler = &scaler{low: cfg.Autoscale.Min, high: cfg.Autoscale.Max, status: w.load, resize: w.pool.resize}
 	}
-	w.events = newDispatcher(w)
+	w.events = taskEvents{events.New(events.Config{
+		Emit: w.can.Emitter.Emit, Log: w.log, Node: cfg.Name, Clock: &w.remote.clock, Now: w.now,
+		Status:   func() (int, int64) { return w.pool.running(), w.totals.all() },
+		Software: cfg.Software, Version: cfg.SoftwareVersion,
+		Heartbeats: !cfg.WithoutHeartbeat, TaskEvents: cfg.SendTaskEvents,
+	}), w.present}
 	w.pub.clock = &w.remote.clock
-	w.pub.show = func(m *protocol.Message) shown { return w.show(m, shownInEvent) }
+	w.pub.show = func(m *protocol.Message) shown { return w.present.arguments(m, shownInEvent) }
 	return w, nil
 }
 

@@ -1,4 +1,4 @@
-package worker
+package events
 
 import (
 	"context"
@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// heartbeatInterval is what receivers go by: a worker that was silent for twice
-	// as long is offline.
+	// heartbeatInterval is the interval that receivers expect. They take a worker that was
+	// silent for twice as long for offline.
 	heartbeatInterval = 2 * time.Second
 	// flushInterval is how long a task event waits for others to go with it.
 	flushInterval = 50 * time.Millisecond
@@ -36,8 +36,8 @@ const (
 	keptMembers = 16 << 10
 )
 
-// batch is one message with events: of tasks together, or one of the worker itself,
-// or one that came written.
+// batch is one message: events of tasks, one event of the worker, or one that was encoded
+// elsewhere.
 type batch struct {
 	key    string // routing key
 	body   []byte // of one event, or the beginning of an array of them
@@ -45,110 +45,122 @@ type batch struct {
 	ready  *broker.Emission
 }
 
-// dispatcher sends the events of a worker (celery.events.dispatcher).
-type dispatcher struct {
-	emit     func(context.Context, ...broker.Emission) error
-	log      *slog.Logger
-	node     string
-	pid      int
-	clock    *clock
-	now      func() time.Time
-	status   func() (active int, processed int64)
-	software []protocol.Field // of the worker, in every heartbeat
-	beats    bool             // heartbeats are sent
+// Config describes a Dispatcher. All fields but Heartbeats and TaskEvents are required.
+type Config struct {
+	Emit  func(context.Context, ...broker.Emission) error
+	Log   *slog.Logger
+	Node  string // node name
+	Clock *Clock
+	Now   func() time.Time
+	// Status returns the number of running tasks and of all tasks that were begun.
+	Status func() (active int, processed int64)
+	// Software and Version identify the program in heartbeats.
+	Software, Version string
+	Heartbeats        bool // send them
+	TaskEvents        bool // send the events of tasks from the start
+}
 
-	tasks atomic.Bool // task events are sent
+// Dispatcher sends the events of a worker in batches (celery.events.dispatcher).
+type Dispatcher struct {
+	cfg      Config
+	pid      int
+	software []protocol.Field // of the worker, in every heartbeat
+	tasks    atomic.Bool      // events of tasks are sent
 
 	mu      sync.Mutex
 	buffer  []batch // in the order of their clocks
-	spare   []batch // sent, to be used again
+	spare   []batch // sent, for reuse
 	held    int     // events in buffer
 	size    int     // bytes in buffer
-	urgent  bool    // one of them shall not wait
+	urgent  bool    // buffer holds an event that must not wait
 	dropped int
 	joined  bool
 	own     [64]int64     // clocks of the last heartbeats
 	beat    int           // number of heartbeats
 	wake    chan struct{} // capacity 1
 
-	spareTask sync.Pool // of *written, to be used again
-	scratch   []byte    // of flush alone
+	prepared sync.Pool // of *Prepared
+	scratch  []byte    // used by flush only
 }
 
-func newDispatcher(w *Worker) *dispatcher {
-	quoted := func(s string) protocol.Raw { b, _ := protocol.Marshal(s); return b } // a string always can be
-	d := &dispatcher{
-		emit: w.can.Emitter.Emit, log: w.log, node: w.cfg.Name, pid: os.Getpid(), clock: &w.remote.clock, now: w.now,
-		status: func() (int, int64) { return w.pool.running(), w.totals.all() },
-		beats:  !w.cfg.WithoutHeartbeat,
+// New returns a Dispatcher. Its Run must be called for anything to be sent.
+func New(cfg Config) *Dispatcher {
+	quoted := func(s string) protocol.Raw { b, _ := protocol.Marshal(s); return b } // never fails for a string
+	d := &Dispatcher{
+		cfg: cfg, pid: os.Getpid(),
 		software: []protocol.Field{
-			{Name: "sw_ident", Value: quoted(w.cfg.Software)},
-			{Name: "sw_ver", Value: quoted(w.cfg.SoftwareVersion)},
-			{Name: "sw_sys", Value: quoted(system())},
+			{Name: "sw_ident", Value: quoted(cfg.Software)},
+			{Name: "sw_ver", Value: quoted(cfg.Version)},
+			{Name: "sw_sys", Value: quoted(System())},
 		},
 		wake: make(chan struct{}, 1),
 	}
-	d.tasks.Store(w.cfg.SendTaskEvents)
+	d.tasks.Store(cfg.TaskEvents)
 	return d
 }
 
-// system is the name of the operating system as Python has it.
-func system() string {
+// EnableTasks starts sending the events of tasks. It reports whether that was a change.
+func (d *Dispatcher) EnableTasks() bool { return !d.tasks.Swap(true) }
+
+// DisableTasks stops sending the events of tasks. It reports whether that was a change.
+func (d *Dispatcher) DisableTasks() bool { return d.tasks.Swap(false) }
+
+// System returns the name of the operating system as Python has it.
+func System() string {
 	if runtime.GOOS == "darwin" {
 		return "Darwin"
 	}
 	return strings.ToUpper(runtime.GOOS[:1]) + runtime.GOOS[1:]
 }
 
-// written is an event of a task that waits to be noted.
-type written struct {
+// Prepared is an event of a task that was written and not yet added.
+type Prepared struct {
 	kind string
-	members
+	Members
 }
 
-// task notes an event of a task, if those are sent.
-func (d *dispatcher) task(kind string, write func(*members)) { d.note(d.write(kind, write)) }
+// Record adds an event of a task, if those are sent.
+func (d *Dispatcher) Record(kind string, write func(*Members)) { d.Add(d.Prepare(kind, write)) }
 
-// write writes an event that is noted later; nil when nobody wants it. What it shows
-// comes from others, and a fault of ours in showing it must not end the worker.
-func (d *dispatcher) write(kind string, write func(*members)) (e *written) {
+// Prepare writes an event of a task that Add adds later. It returns nil when those are not
+// sent. The values come from strangers, so a panic in write costs only the event.
+func (d *Dispatcher) Prepare(kind string, write func(*Members)) (e *Prepared) {
 	if !d.tasks.Load() {
 		return nil
 	}
-	e, ok := d.spareTask.Get().(*written)
+	e, ok := d.prepared.Get().(*Prepared)
 	if !ok {
-		e = &written{}
+		e = &Prepared{}
 	}
 	e.kind, e.buf = kind, e.buf[:0]
 	defer func() {
 		if v := recover(); v != nil {
-			err := fmt.Errorf("%w\n%s", &errPanic{value: v}, debug.Stack())
-			d.log.Error("event cannot be written", "event", kind, "error", err)
+			d.cfg.Log.Error("event cannot be written", "event", kind, "error", fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
 			e = nil
 		}
 	}()
-	write(&e.members)
+	write(&e.Members)
 	return e
 }
 
-// note takes an event that was written; nil is none.
-func (d *dispatcher) note(e *written) {
+// Add adds a prepared event; nil is none.
+func (d *Dispatcher) Add(e *Prepared) {
 	if e == nil {
 		return
 	}
 	d.add(&protocol.Event{Type: e.kind, Members: e.buf}, protocol.MultiRoutingKey)
 	if cap(e.buf) <= keptMembers {
-		d.spareTask.Put(e)
+		d.prepared.Put(e)
 	}
 }
 
-// worker sends an event of the worker itself, soon.
-func (d *dispatcher) worker(kind string, fields ...protocol.Field) {
+// Worker adds an event of the worker itself and has it sent at once.
+func (d *Dispatcher) Worker(kind string, fields ...protocol.Field) {
 	d.add(&protocol.Event{Type: kind, Fields: fields}, protocol.EventRoutingKey(kind))
 }
 
-// sent sends events that are written already.
-func (d *dispatcher) sent(es []broker.Emission) {
+// Forward adds events that are encoded already.
+func (d *Dispatcher) Forward(es []broker.Emission) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, e := range es {
@@ -159,9 +171,9 @@ func (d *dispatcher) sent(es []broker.Emission) {
 	}
 }
 
-// room reports whether another event can be kept; d.mu is held. The newest is
-// dropped: what is there is in the right order.
-func (d *dispatcher) room() bool {
+// room reports whether another event can be kept; d.mu must be held. Without room the
+// newest event is dropped, so that the kept ones stay in order.
+func (d *Dispatcher) room() bool {
 	if d.held < bufferEvents && d.size < bufferBytes {
 		return true
 	}
@@ -169,8 +181,9 @@ func (d *dispatcher) room() bool {
 	return false
 }
 
-// noted wakes who sends, when it is time; d.mu is held.
-func (d *dispatcher) noted(size int) {
+// noted counts an event of size bytes and wakes Run when it is time to send; d.mu must be
+// held.
+func (d *Dispatcher) noted(size int) {
 	d.held++
 	d.size += size
 	if d.urgent || d.held == 1 || d.held == batchEvents {
@@ -179,15 +192,15 @@ func (d *dispatcher) noted(size int) {
 }
 
 // add writes an event into the buffer.
-func (d *dispatcher) add(e *protocol.Event, key string) {
+func (d *Dispatcher) add(e *protocol.Event, key string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.room() {
 		return
 	}
-	// Under the lock, so that the order of the clock is that of the buffer.
-	e.Timestamp, e.Clock = d.now(), d.clock.forward()
-	e.Hostname, e.PID, e.UTCOffset = d.node, d.pid, hoursWest(e.Timestamp)
+	// The clock is read under the lock, so that it orders events as the buffer does.
+	e.Timestamp, e.Clock = d.cfg.Now(), d.cfg.Clock.Forward()
+	e.Hostname, e.PID, e.UTCOffset = d.cfg.Node, d.pid, HoursWest(e.Timestamp)
 	last := d.open(key)
 	start := last.body
 	if key == protocol.MultiRoutingKey {
@@ -199,7 +212,7 @@ func (d *dispatcher) add(e *protocol.Event, key string) {
 	}
 	body, err := protocol.AppendEvent(start, e)
 	if err != nil {
-		d.log.Error("event cannot be written", "event", e.Type, "error", err)
+		d.cfg.Log.Error("event cannot be written", "event", e.Type, "error", err)
 		return
 	}
 	size := len(body) - len(last.body)
@@ -213,8 +226,8 @@ func (d *dispatcher) add(e *protocol.Event, key string) {
 	d.noted(size)
 }
 
-// open returns the batch that an event with that key goes into; d.mu is held.
-func (d *dispatcher) open(key string) *batch {
+// open returns the batch for an event with that key; d.mu must be held.
+func (d *Dispatcher) open(key string) *batch {
 	if n := len(d.buffer); n > 0 && key == protocol.MultiRoutingKey {
 		last := &d.buffer[n-1]
 		if last.key == key && last.events < batchEvents && len(last.body) < batchBytes {
@@ -230,16 +243,16 @@ func (d *dispatcher) open(key string) *batch {
 	return &d.buffer[len(d.buffer)-1]
 }
 
-func (d *dispatcher) nudge() {
+func (d *Dispatcher) nudge() {
 	select {
 	case d.wake <- struct{}{}:
 	default:
 	}
 }
 
-// hoursWest is the zone of an event: Python divides as floor does, so that a zone
+// HoursWest returns the zone of an event: Python divides as floor does, so that a zone
 // of a half hour counts as that below.
-func hoursWest(t time.Time) int {
+func HoursWest(t time.Time) int {
 	_, east := t.Zone()
 	hours := -east / 3600
 	if -east%3600 < 0 {
@@ -248,9 +261,9 @@ func hoursWest(t time.Time) int {
 	return hours
 }
 
-// state are the fields of online, heartbeat and offline.
-func (d *dispatcher) state() []protocol.Field {
-	active, processed := d.status()
+// state returns the fields of online, heartbeat and offline events.
+func (d *Dispatcher) state() []protocol.Field {
+	active, processed := d.cfg.Status()
 	return append([]protocol.Field{
 		{Name: "freq", Value: protocol.Raw("2.0")},
 		{Name: "active", Value: strconv.AppendInt(nil, int64(active), 10)},
@@ -259,37 +272,43 @@ func (d *dispatcher) state() []protocol.Field {
 	}, d.software...)
 }
 
-// online announces the worker, when it begins to hear others and after each
-// break.
-func (d *dispatcher) online() {
+// Online announces the worker. It is called when the worker begins to hear others, and
+// after each break.
+func (d *Dispatcher) Online() {
 	d.mu.Lock()
 	d.joined = true
 	d.mu.Unlock()
-	if d.beats {
-		d.worker("worker-online", d.state()...)
+	if d.cfg.Heartbeats {
+		d.Worker("worker-online", d.state()...)
 	}
 }
 
-func (d *dispatcher) heartbeat() {
+// Heartbeat adds a heartbeat, once the worker is online.
+func (d *Dispatcher) Heartbeat() {
 	d.mu.Lock()
 	joined := d.joined
 	d.mu.Unlock()
 	if joined {
-		d.worker("worker-heartbeat", d.state()...)
+		d.Worker("worker-heartbeat", d.state()...)
 	}
 }
 
-// beaten reports whether a heartbeat of that time is one of ours.
-func (d *dispatcher) beaten(clock int64) bool {
+// Own reports whether e, which carries the node name of this worker, was sent by it. Old
+// heartbeats are not remembered.
+func (d *Dispatcher) Own(e *protocol.Event) bool {
+	if e.PID == d.pid && e.Type != "worker-heartbeat" {
+		return true
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Contains(d.own[:], clock)
+	return slices.Contains(d.own[:], e.Clock)
 }
 
-// run sends what is noted, and heartbeats, until ctx ends; then it says goodbye.
-func (d *dispatcher) run(ctx context.Context) {
+// Run sends added events and heartbeats until ctx ends. Then it sends what is left, and
+// that the worker is offline.
+func (d *Dispatcher) Run(ctx context.Context) {
 	var beat <-chan time.Time
-	if d.beats {
+	if d.cfg.Heartbeats {
 		t := time.NewTicker(heartbeatInterval)
 		defer t.Stop()
 		beat = t.C
@@ -307,7 +326,7 @@ func (d *dispatcher) run(ctx context.Context) {
 			d.goodbye(ctx)
 			return
 		case <-beat:
-			d.heartbeat()
+			d.Heartbeat()
 		case <-d.wake:
 		case <-fill:
 			d.flush(ctx)
@@ -315,22 +334,22 @@ func (d *dispatcher) run(ctx context.Context) {
 	}
 }
 
-// waiting tells whether there is something to send, now or when a batch had its
-// time to fill.
-func (d *dispatcher) waiting() (now, soon bool) {
+// waiting reports whether events must be sent now, or soon, when their batch had time to
+// fill.
+func (d *Dispatcher) waiting() (now, soon bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.urgent || d.held >= batchEvents, d.held > 0
 }
 
-// flush sends everything that is noted, in its order.
-func (d *dispatcher) flush(ctx context.Context) {
+// flush sends all added events in their order.
+func (d *Dispatcher) flush(ctx context.Context) {
 	d.mu.Lock()
 	batches, dropped := d.buffer, d.dropped
 	d.buffer, d.held, d.size, d.dropped, d.urgent = nil, 0, 0, 0, false
 	d.mu.Unlock()
 	if dropped > 0 {
-		d.log.Warn("events were dropped: more than can be sent", "events", dropped)
+		d.cfg.Log.Warn("events dropped: more than can be sent", "events", dropped)
 	}
 	var out []broker.Emission
 	buf := d.scratch[:0]
@@ -346,9 +365,9 @@ func (d *dispatcher) flush(ctx context.Context) {
 		if b.key == protocol.MultiRoutingKey {
 			b.body = append(b.body, ']')
 		}
-		whole, err := protocol.AppendEvents(buf, b.key, d.node, uuid.NewString(), b.body)
+		whole, err := protocol.AppendEvents(buf, b.key, d.cfg.Node, uuid.NewString(), b.body)
 		if err != nil {
-			d.log.Error("events cannot be written", "error", err)
+			d.cfg.Log.Error("events cannot be written", "error", err)
 			continue
 		}
 		out = append(out, broker.Emission{RoutingKey: b.key, Raw: whole[len(buf):len(whole):len(whole)]})
@@ -365,8 +384,8 @@ func (d *dispatcher) flush(ctx context.Context) {
 	}
 }
 
-// reuse keeps the memory of a few batches.
-func (d *dispatcher) reuse(batches []batch) {
+// reuse keeps the memory of a few batches for later ones.
+func (d *Dispatcher) reuse(batches []batch) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, b := range batches {
@@ -376,35 +395,34 @@ func (d *dispatcher) reuse(batches []batch) {
 	}
 }
 
-// sendPatience bounds one sending: events are worth no more, and a stop must not
-// wait for them.
+// sendPatience bounds one call of Emit, so that a stop does not wait for events.
 const sendPatience = time.Second
 
-func (d *dispatcher) send(ctx context.Context, es ...broker.Emission) {
+func (d *Dispatcher) send(ctx context.Context, es ...broker.Emission) {
 	ctx, cancel := context.WithTimeout(ctx, sendPatience)
 	defer cancel()
-	if err := d.emit(ctx, es...); err != nil {
-		d.log.Debug("events got lost", "events", len(es), "error", err)
+	if err := d.cfg.Emit(ctx, es...); err != nil {
+		d.cfg.Log.Debug("events lost", "events", len(es), "error", err)
 	}
 }
 
-// goodbyePatience is what the last events of a worker may cost it.
+// goodbyePatience bounds the sending of the last events.
 const goodbyePatience = 500 * time.Millisecond
 
 // goodbye sends what is left, and that the worker is offline.
-func (d *dispatcher) goodbye(ctx context.Context) {
+func (d *Dispatcher) goodbye(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyePatience)
 	defer cancel()
 	d.mu.Lock()
 	joined := d.joined
 	d.mu.Unlock()
-	if joined && d.beats {
-		d.worker("worker-offline", d.state()...)
+	if joined && d.cfg.Heartbeats {
+		d.Worker("worker-offline", d.state()...)
 	}
 	d.flush(ctx)
 }
 
-// loadAverage is that of the system over 1, 5 and 15 minutes; zeros where it is
+// loadAverage returns the load of the system over 1, 5 and 15 minutes; zeros where it is
 // not known.
 func loadAverage() protocol.Raw {
 	none := protocol.Raw("[0.0, 0.0, 0.0]")
