@@ -194,7 +194,11 @@ func retries(n int) int {
 
 // check is what the task health_check says about the parts; producers read it.
 func (p *parts) check(ctx context.Context) error {
-	if p.store.Ping(ctx) != nil {
+	err := p.store.Ping(ctx)
+	if fault, ok := errors.AsType[*store.AccessError](err); ok {
+		return errors.New("database: " + fault.Summary())
+	}
+	if err != nil {
 		return errors.New("database does not answer")
 	}
 	return nil

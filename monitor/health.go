@@ -67,9 +67,10 @@ type HealthConfig struct {
 	Listener net.Listener       // required; Run closes it
 	Worker   func() WorkerState // required
 
-	// Database asks the database for an answer. Every probe sees the last
-	// answer: it is asked every Every, for at most Timeout, whoever looks.
-	// Nil: there is no database.
+	// Database asks the database what the work asks. Every probe sees the last
+	// answer: it is asked every Every, for at most Timeout, whoever looks. Of its
+	// error the server shows the text of a method Summary() string alone. Nil:
+	// there is no database.
 	Database       func(ctx context.Context) error
 	Every, Timeout time.Duration // DefaultEvery, DefaultTimeout
 
@@ -211,7 +212,7 @@ func (h *Health) ask(ctx context.Context) {
 	h.mu.Unlock()
 	switch {
 	case err != nil && before.err == nil:
-		h.cfg.Logger.Warn("database does not answer", "error", err)
+		h.cfg.Logger.Warn("database does not answer lookups", "error", err)
 	case err == nil && before.err != nil:
 		h.cfg.Logger.Info("database answers again", "after", now.Sub(before.down).Round(time.Second).String())
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -158,6 +159,12 @@ func TestOnlyReading(t *testing.T) {
 	}
 }
 
+// refusal is an error with words for all.
+type refusal struct{}
+
+func (refusal) Error() string   { return canary }
+func (refusal) Summary() string { return "42501; run GRANT" }
+
 // Probes cost nothing: whoever looks, and however often, the database is asked
 // by the clock.
 func TestDatabaseIsAskedByTheClock(t *testing.T) {
@@ -199,13 +206,20 @@ func TestDatabaseIsAskedByTheClock(t *testing.T) {
 			t.Errorf("with the database down: %d %s", r.Code, r.Body)
 		}
 
+		// A fault that says in safe words what it is, is shown with them.
+		w.setDatabase(fmt.Errorf("look up %s: %w", canary, refusal{}))
+		time.Sleep(monitor.DefaultEvery)
+		if got, want := h.Report().Database.Text, "no recipient can be looked up for 31 s: 42501; run GRANT"; got != want {
+			t.Errorf("with a refusal: %q, want %q", got, want)
+		}
+
 		w.setDatabase(nil)
 		time.Sleep(monitor.DefaultEvery)
 		if got := h.Report(); got.Status != monitor.StatusHealthy || !got.Database.OK {
 			t.Errorf("with the database back: %+v", got)
 		}
-		if n := w.asked.Load(); n != 4 {
-			t.Errorf("the database was asked %d times, want 4", n)
+		if n := w.asked.Load(); n != 5 {
+			t.Errorf("the database was asked %d times, want 5", n)
 		}
 		cancel()
 		if err := <-ended; err != nil {

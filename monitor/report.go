@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -85,6 +86,12 @@ func queueState(w WorkerState, now time.Time) State {
 	return State{Text: "no answer for " + span(now.Sub(w.LastLook))}
 }
 
+// summarized is an error with words that all may read.
+type summarized interface {
+	error
+	Summary() string
+}
+
 func (h *Health) databaseState(now time.Time) State {
 	if h.cfg.Database == nil {
 		return State{OK: true, Text: "not used"}
@@ -96,7 +103,11 @@ func (h *Health) databaseState(now time.Time) State {
 	case last.at.IsZero():
 		return State{OK: true, Text: "not asked yet"}
 	case last.err != nil:
-		return State{Text: "no answer for " + span(now.Sub(last.down))}
+		down := span(now.Sub(last.down))
+		if fault, ok := errors.AsType[summarized](last.err); ok {
+			return State{Text: "no recipient can be looked up for " + down + ": " + fault.Summary()}
+		}
+		return State{Text: "no answer for " + down}
 	}
 	return State{OK: true, Text: "answered " + span(now.Sub(last.at)) + " ago"}
 }

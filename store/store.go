@@ -59,6 +59,9 @@ type Config struct {
 	MaxLifetime time.Duration // DefaultMaxLifetime, so that a failover is followed
 }
 
+// driverName is the name of PostgreSQL's driver for sqlx.
+const driverName = "postgres"
+
 // Store is a pool of connections. It is safe for concurrent use.
 type Store struct {
 	db      *sqlx.DB
@@ -100,7 +103,7 @@ func Open(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("database settings: %w", err)
 	}
 	connector.Dialer(&dialer{timeout: timeout + cancelGrace})
-	db := sqlx.NewDb(sql.OpenDB(connector), "postgres")
+	db := sqlx.NewDb(sql.OpenDB(connector), driverName)
 	maxOpen := or(cfg.MaxOpen, DefaultMaxOpen)
 	db.SetMaxOpenConns(maxOpen)
 	db.SetMaxIdleConns(or(cfg.MaxIdle, maxOpen))
@@ -109,15 +112,18 @@ func Open(cfg Config) (*Store, error) {
 	return &Store{db: db, timeout: timeout}, nil
 }
 
-// Ping asks the database for an answer, connecting if need be.
+// Ping looks up a user that does not exist, connecting if need be. It fails as
+// the lookups of users do: without an answer, or with an [AccessError].
 func (s *Store) Ping(ctx context.Context) error {
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
-	var one int
-	// Not PingContext: the driver answers it with "bad connection" whatever
-	// the reason was.
-	if err := s.db.GetContext(ctx, &one, `SELECT 1`); err != nil {
-		return fmt.Errorf("ping database: %w", cause(ctx, err))
+	const missing = -1
+	_, err := s.email(ctx, missing)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = s.rowsHidden(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("ping database: %w", err)
 	}
 	return nil
 }

@@ -58,6 +58,9 @@ func (s *Service) deliver(ctx context.Context, d delivery) (Result, error) {
 	if errors.Is(err, store.ErrNoUser) {
 		return s.result(Result{Error: errNoRecipient, UserID: d.userID}), nil
 	}
+	if fault, ok := errors.AsType[*store.AccessError](err); ok {
+		return s.free(ctx, a, errLookup+": "+fault.Words, s.lookupPause(a), err)
+	}
 	if err != nil {
 		return s.again(ctx, a, errLookup, nil, err)
 	}

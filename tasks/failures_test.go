@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/evently/workers/mail"
+	"github.com/evently/workers/store"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/protocol"
@@ -243,6 +244,35 @@ func TestLookupFailures(t *testing.T) {
 					t.Errorf("mail to %q", b.out.sent[0].To)
 				}
 			})
+		}
+	}
+}
+
+// A fault of the database's rights or schema is the fault of no mail: all wait,
+// however many attempts they have left, and nothing becomes a dead letter.
+func TestFaultsOfAccessWait(t *testing.T) {
+	fault := fmt.Errorf("look up: %w", &store.AccessError{Code: "42501", Words: "permission denied for table users", Remedy: "run GRANT", Err: errors.New("pq: 42501")})
+	for kind := range oneOfEach() {
+		if kind == "otp" || kind == "welcome" {
+			continue // the address is in the task
+		}
+		for _, n := range []int{0, 3} {
+			b := newBench(t, func(c *tasks.Config) { c.Users = directory{err: fault} })
+			task := oneOfEach()[kind]
+			task.Retries = n
+			result, err := b.run(t.Context(), task)
+			if got := verdict(result, err); got != waits {
+				t.Errorf("%s, retry %d: %s, want %s", kind, n, got, waits)
+				continue
+			}
+			checkTold(t, kind, "user lookup failed: permission denied for table users", err)
+			want := 2 * time.Minute
+			if kind == "notification" {
+				want = 15 * time.Second
+			}
+			if r, _ := errors.AsType[*worker.RetryError](err); r.Countdown < want*4/5 || r.Countdown > want*6/5 {
+				t.Errorf("%s: countdown %v, want %v, spread by a fifth", kind, r.Countdown, want)
+			}
 		}
 	}
 }

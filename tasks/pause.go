@@ -66,6 +66,17 @@ func (s *Service) configurationPause(a *attempt) time.Duration {
 // quotaPause is the pause of a mail whose sender may send no more today.
 func (s *Service) quotaPause(a *attempt) time.Duration { return a.inTime(spread(quotaWait)) }
 
+// lookupPause is the pause of a mail whose recipient cannot be looked up before
+// the rights, the schema or the login of the database are mended.
+func (s *Service) lookupPause(a *attempt) time.Duration {
+	const factor = 2
+	pause := spread(factor * s.cfg.RetryDelay)
+	if a.urgent() {
+		pause = min(pause, spread(urgentThrottleWait))
+	}
+	return a.inTime(pause)
+}
+
 // throttledPause is the pause of a mail that is put off together with all
 // others.
 func (s *Service) throttledPause(a *attempt, e *mail.SendError) time.Duration {
