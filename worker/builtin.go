@@ -1,10 +1,12 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/evently/workers/worker/broker"
@@ -77,7 +79,39 @@ func (w *Worker) canvasTask(ctx context.Context, t *Task) (any, error) {
 		return nil, err
 	}
 	t.addChildren(plan.Children)
-	return plan.Handle, nil
+	return &resultHandle{plan.Handle}, nil
+}
+
+// resultHandle is the result of a task that has published a workflow: the result tuple
+// is stored. Python stores it in the same way, but cannot send it to another task.
+type resultHandle struct{ tuple protocol.Raw }
+
+// MarshalJSON returns the result tuple.
+func (h *resultHandle) MarshalJSON() ([]byte, error) {
+	if h.tuple.IsNull() {
+		return []byte("null"), nil
+	}
+	return h.tuple, nil
+}
+
+// isArgument reports whether a plan sends the handle. The ids in it are met nowhere
+// else in arguments.
+func (h *resultHandle) isArgument(plan *canvas.Plan) bool {
+	return !h.tuple.IsNull() && slices.ContainsFunc(plan.Messages, func(out canvas.Outgoing) bool {
+		return bytes.Contains(out.Message.Args, h.tuple)
+	})
+}
+
+// encodeError is the failure of a task whose handle another task was to get.
+func (h *resultHandle) encodeError() error {
+	class := "AsyncResult"
+	if pair, err := h.tuple.Elements(); err == nil && len(pair) == 2 && !pair[1].IsNull() {
+		class = "GroupResult"
+	}
+	return &canvas.TaskError{Exception: &protocol.Exception{
+		Type: "EncodeError", Module: "kombu.exceptions",
+		Args: []any{"TypeError('Object of type " + class + " is not JSON serializable')"},
+	}}
 }
 
 // mapTask calls a task of this worker for each item, one after the other.

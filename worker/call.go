@@ -97,10 +97,18 @@ func (w *Worker) softLimit(r *request) {
 // hardLimit waits no longer. The slot is given up, and the handler counted until it
 // returns by itself.
 func (w *Worker) hardLimit(r *request) {
-	err := &Exception{Type: "TimeLimitExceeded", Module: "billiard.exceptions", Args: []any{r.hard.Seconds()}, Err: ErrTimeLimit}
+	err := &Exception{Type: "TimeLimitExceeded", Module: "billiard.exceptions", Args: []any{pythonSeconds(r.hard)}, Err: ErrTimeLimit}
 	if w.leaveBehind(r, err, ErrTimeLimit) {
 		r.log.Error("hard time limit exceeded", "limit", r.hard)
 	}
+}
+
+// pythonSeconds is a number as Python's caller has written it, mostly.
+func pythonSeconds(d time.Duration) any {
+	if d%time.Second == 0 {
+		return int64(d / time.Second)
+	}
+	return d.Seconds()
 }
 
 // terminate ends a run for good, now or when it begins; it reports whether there was

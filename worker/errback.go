@@ -44,10 +44,26 @@ func (w *Worker) callErrback(ctx context.Context, c canvas.Call) (err error) {
 	}()
 	f := &FailedTask{ID: c.TaskID, RootID: c.RootID, Args: c.Errback.Args(), Kwargs: c.Errback.Kwargs()}
 	if e := c.Exception; e != nil {
-		f.Exception = &Exception{Type: e.Type, Module: e.Module, Args: e.Args}
+		f.Exception = &Exception{Type: e.Type, Module: e.Module, Args: plainArgs(e.Args)}
 	}
 	if c.Traceback != nil {
 		f.Traceback = *c.Traceback
 	}
 	return w.definition(c.Errback.Task()).ErrorCallback(ctx, f)
+}
+
+// plainArgs returns the arguments of an exception as a handler gets values: those
+// that came from elsewhere are JSON until then.
+func plainArgs(args []any) []any {
+	plain := make([]any, len(args))
+	for i, a := range args {
+		plain[i] = a
+		if raw, ok := a.(protocol.Raw); ok {
+			var v any
+			if protocol.Unmarshal(raw, &v) == nil {
+				plain[i] = v
+			}
+		}
+	}
+	return plain
 }

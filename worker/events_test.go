@@ -137,7 +137,7 @@ func TestTaskEvents(t *testing.T) {
 			func(e event) bool { return e.Exception == "Exception('[redacted] was refused by b***@example.org')" }},
 		{"panic", nil, []string{"task-received", "task-started", "task-failed"},
 			func(e event) bool {
-				return strings.HasPrefix(e.Exception, "RuntimeError(") && strings.Contains(e.Traceback, "goroutine")
+				return strings.HasPrefix(e.Exception, "RuntimeError(") && strings.HasPrefix(e.Traceback, "Traceback (most recent call last):\n  File \"")
 			}},
 		{"retry", nil, []string{"task-received", "task-started", "task-retried", "task-received"}, func(e event) bool { return e.ETA != nil }},
 		{"reject", nil, []string{"task-received", "task-started", "task-rejected"}, func(e event) bool { return !e.Requeue }},

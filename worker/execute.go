@@ -201,7 +201,7 @@ func (w *Worker) follow(ctx context.Context, r *request, s *broker.Settlement, o
 		if err := w.replace(ctx, r, s, o.replace); err == nil {
 			return o
 		} else {
-			o = failed(failureOf(err), err)
+			o = failed(r.task, failureOf(err), err)
 		}
 	}
 	if o.retry {
@@ -209,22 +209,23 @@ func (w *Worker) follow(ctx context.Context, r *request, s *broker.Settlement, o
 		if err == nil {
 			s.Changes.Publish = append(s.Changes.Publish, *p)
 		} else {
-			o = failure(err, "")
+			o = failure(r.task, err)
 			o.deadLetter, s.DeadLetter = "retry cannot be published", "retry cannot be published"
 		}
 	}
 	if o.state == protocol.StateSuccess {
+		handle, _ := o.result.(*resultHandle)
 		raw, err := w.encodable(r, o.result)
 		if err == nil {
 			o.result = raw
-			err = w.succeed(ctx, r, s, raw)
+			err = w.succeed(ctx, r, s, raw, handle)
 		}
 		if err != nil {
 			r.log.Error("task has a result that nothing can follow", "error", err)
 			s.Changes = broker.Changes{}
-			o = failed(failureOf(err), err)
+			o = failed(r.task, failureOf(err), err)
 			if e, ok := errors.AsType[*protocol.MarshalError](err); ok {
-				o = failed(&protocol.Exception{Type: "EncodeError", Module: "kombu.exceptions", Args: []any{e.Error()}}, err)
+				o = failed(r.task, encodeError(e), err)
 			}
 		}
 	}

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -61,7 +65,7 @@ func decideSafely(t *Task, d Definition, result any, err, cause error) (o outcom
 	defer func() {
 		if v := recover(); v != nil {
 			text := fmt.Sprintf("the error of the handler, of type %T, cannot be read", err)
-			o = failed(&protocol.Exception{Type: "RuntimeError", Module: "builtins", Args: []any{text}}, errors.New(text))
+			o = failed(t, &protocol.Exception{Type: "RuntimeError", Module: "builtins", Args: []any{text}}, errors.New(text))
 		}
 	}()
 	return decide(t, d, result, err, cause)
@@ -108,14 +112,14 @@ func decide(t *Task, d Definition, result any, err, cause error) outcome {
 		return decideRetry(t, d, r)
 	}
 	if errors.Is(cause, ErrSoftTimeLimit) && (errors.Is(err, context.Canceled) || errors.Is(err, ErrSoftTimeLimit)) {
-		return failure(&Exception{Type: "SoftTimeLimitExceeded", Module: "billiard.exceptions", Args: []any{}, Err: ErrSoftTimeLimit}, "")
+		return failure(t, &Exception{Type: "SoftTimeLimitExceeded", Module: "billiard.exceptions", Args: []any{}, Err: ErrSoftTimeLimit})
 	}
 	if p, ok := errors.AsType[*errPanic](err); ok {
 		// What an error says is the answer of the handler; nobody has chosen the
 		// words of a panic to be stored.
-		return failure(&Exception{Type: "RuntimeError", Args: []any{t.Redact(p.Error())}, Err: p}, p.stack)
+		return failure(t, &Exception{Type: "RuntimeError", Args: []any{t.Redact(p.Error())}, Err: p}, stackFrames(p.stack)...)
 	}
-	return failure(err, "")
+	return failure(t, err)
 }
 
 func decideRetry(t *Task, d Definition, r *RetryError) outcome {
@@ -125,12 +129,13 @@ func decideRetry(t *Task, d Definition, r *RetryError) outcome {
 	}
 	if last && !r.Free {
 		if r.Err == nil {
-			return failure(&Exception{
+			args, kwargs := t.shownForRetry(r)
+			return failure(t, &Exception{
 				Type: "MaxRetriesExceededError", Module: "celery.exceptions",
-				Args: []any{fmt.Sprintf("Can't retry %s[%s] args:() kwargs:{}", t.Name, t.ID)},
-			}, "")
+				Args: []any{fmt.Sprintf("Can't retry %s[%s] args:%s kwargs:%s", t.Name, t.ID, args, kwargs)},
+			})
 		}
-		return failure(r.Err, "")
+		return failure(t, r.Err)
 	}
 	countdown := max(r.Countdown, 0)
 	if r.Countdown == 0 {
@@ -140,7 +145,12 @@ func decideRetry(t *Task, d Definition, r *RetryError) outcome {
 	if r.Err != nil {
 		o.exception = wire(r.Err)
 	}
-	o.traceback = fmt.Sprintf("celery.exceptions.Retry: Retry in %gs", countdown.Seconds())
+	text := "Retry in " + strconv.FormatFloat(countdown.Seconds(), 'f', -1, 64) + "s"
+	if o.exception != nil {
+		text += ": " + canvas.ReprException(o.exception)
+	}
+	o.traceback = canvas.Traceback(
+		&protocol.Exception{Type: "Retry", Module: "celery.exceptions", Args: []any{text}}, canvas.GoFrame(t.Name, ""))
 	return o
 }
 
@@ -150,15 +160,61 @@ func revokedError(reason string) *protocol.Exception {
 }
 
 // failed is the outcome of a failure that no handler has returned.
-func failed(exc *protocol.Exception, err error) outcome {
-	return outcome{state: protocol.StateFailure, exception: exc, err: err}
+func failed(t *Task, exc *protocol.Exception, err error) outcome {
+	return outcome{state: protocol.StateFailure, exception: exc, traceback: canvas.Traceback(exc, canvas.GoFrame(t.Name, "")), err: err}
 }
 
-func failure(err error, stack string) outcome {
-	e := wire(err)
-	traceback := stack
-	if traceback == "" && !errors.Is(err, ErrTimeLimit) { // no stack raised that one
-		traceback = e.Module + "." + e.Type + ": " + err.Error()
+// failure is the outcome of an error; frames are the stack of a panic.
+func failure(t *Task, err error, frames ...canvas.Frame) outcome {
+	o := outcome{state: protocol.StateFailure, exception: wire(err), err: err}
+	if errors.Is(err, ErrTimeLimit) {
+		return o // as in Celery: nothing has raised that one
 	}
-	return outcome{state: protocol.StateFailure, exception: e, traceback: traceback, err: err}
+	if len(frames) == 0 {
+		frames = []canvas.Frame{canvas.GoFrame(t.Name, moreThan(err, o.exception))}
+	}
+	o.traceback = canvas.Traceback(o.exception, frames...)
+	return o
+}
+
+// moreThan returns what an error says beyond the exception that is stored of it: one
+// that wraps an [Exception] has words around it.
+func moreThan(err error, e *protocol.Exception) string {
+	if x, ok := errors.AsType[*Exception](err); !ok || err == error(x) {
+		return ""
+	}
+	return err.Error()
+}
+
+// stackFrames reads the text of a stack, [debug.Stack], up to the panic that it tells
+// of. The arguments of the calls are left out.
+func stackFrames(stack string) []canvas.Frame {
+	lines := strings.Split(stack, "\n")
+	if i := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, "panic(") }); i >= 0 {
+		lines = lines[i+2:]
+	}
+	var frames []canvas.Frame
+	for i := 0; i+1 < len(lines); i++ {
+		place, ok := strings.CutPrefix(lines[i+1], "\t")
+		if !ok {
+			continue
+		}
+		place, _, _ = strings.Cut(place, " +0x")
+		colon := strings.LastIndexByte(place, ':')
+		if colon < 0 {
+			continue
+		}
+		line, err := strconv.Atoi(place[colon+1:])
+		if err != nil {
+			continue
+		}
+		function := strings.TrimPrefix(lines[i], "created by ")
+		if paren := strings.LastIndexByte(function, '('); paren > 0 {
+			function = function[:paren]
+		}
+		frames = append(frames, canvas.Frame{File: place[:colon], Line: line, Function: function})
+		i++
+	}
+	slices.Reverse(frames)
+	return frames
 }

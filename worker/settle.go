@@ -107,6 +107,7 @@ func (w *Worker) chordBody(ctx context.Context, t *Task, c broker.CompleteChord)
 // canvasContext is what canvas has to know when it is m that publishes.
 func (w *Worker) canvasContext(m *protocol.Message) canvas.Context {
 	c := w.pub.context(m)
+	c.ResultExtended = w.cfg.ResultExtended
 	c.Errback = func(task string) canvas.ErrbackStyle {
 		if w.definition(task).ErrorCallback != nil {
 			return canvas.ErrbackCall
@@ -116,14 +117,17 @@ func (w *Worker) canvasContext(m *protocol.Message) canvas.Context {
 	return c
 }
 
-// succeed adds what follows the success of r with result. The error is that of a
-// workflow that cannot be carried out.
-func (w *Worker) succeed(ctx context.Context, r *request, s *broker.Settlement, result protocol.Raw) error {
+// succeed adds what follows the success of r with result; handle is not nil when that
+// is a handle. The error is that of a workflow that cannot be carried out.
+func (w *Worker) succeed(ctx context.Context, r *request, s *broker.Settlement, result protocol.Raw, handle *resultHandle) error {
 	m := r.msg
 	if !m.Callbacks.IsNull() || !m.Chain.IsNull() {
 		plan, err := canvas.AfterSuccess(m, result, w.canvasContext(m))
 		if err != nil {
 			return err
+		}
+		if handle != nil && handle.isArgument(plan) {
+			return handle.encodeError()
 		}
 		if err := w.merge(ctx, s, plan); err != nil {
 			return err
@@ -155,8 +159,8 @@ func (w *Worker) fail(ctx context.Context, r *request, s *broker.Settlement, exc
 		r.log.Error("what follows the failure of the task cannot be carried out", "error", err)
 		return
 	}
+	// The result of r was stored before them, says Celery: they are no children of it.
 	w.callErrbacks(ctx, plan)
-	r.task.addChildren(plan.Children)
 }
 
 // merge adds a plan to a settlement.
@@ -220,7 +224,7 @@ func (w *Worker) deduplicate(ctx context.Context, r *request, stored *protocol.R
 		if published(stored) {
 			w.member(r, &s, protocol.StateSuccess, raw)
 		} else {
-			err = w.succeed(ctx, r, &s, raw)
+			err = w.succeed(ctx, r, &s, raw, nil)
 		}
 	}
 	if err != nil {
@@ -238,6 +242,15 @@ func (w *Worker) deduplicate(ctx context.Context, r *request, stored *protocol.R
 func published(r *protocol.Result) bool {
 	children, err := r.Children.Elements()
 	return err == nil && len(children) > 0
+}
+
+// encodeError is Celery's exception for a value that JSON has no form for.
+func encodeError(e *protocol.MarshalError) *protocol.Exception {
+	text := fmt.Sprintf("Object of type %v is not JSON serializable: %s", e.Type, e.Detail)
+	if e.Type == nil {
+		text = "Object is not JSON serializable: " + e.Detail
+	}
+	return &protocol.Exception{Type: "EncodeError", Module: "kombu.exceptions", Args: []any{"TypeError(" + pythonText(text) + ")"}}
 }
 
 // failureOf turns the fault of a workflow into the failure of the task that asked

@@ -49,6 +49,27 @@ func reprOf(r *redact.Redactor, sent string, raw, safe protocol.Raw, repr func(p
 	return repr(safe)
 }
 
+// shownForRetry returns the arguments of the attempt that a handler has asked for, as
+// Celery shows them when there is none, without their secrets.
+func (t *Task) shownForRetry(e *RetryError) (args, kwargs string) {
+	if t.Message == nil || t.worker == nil {
+		return "(...)", "{...}" // of a test of the handler alone
+	}
+	m, err := again(t.Message, e)
+	if err != nil {
+		m, e = t.Message, &RetryError{} // those have a form
+	}
+	next := *m
+	if e.Args != nil || next.ArgsRepr == "" || next.ArgsRepr == canvas.ArgsRepr(next.Args, false) {
+		next.ArgsRepr = canvas.ArgsRepr(next.Args, true)
+	}
+	if e.Kwargs != nil || next.KwargsRepr == "" {
+		next.KwargsRepr = canvas.KwargsRepr(next.Kwargs)
+	}
+	s := t.worker.present.arguments(&next, shownInEvent)
+	return s.argsRepr, s.kwargsRepr
+}
+
 func secretsOf(r *redact.Redactor, m *protocol.Message, names []string) []string {
 	return append(r.Secrets(m.Args, names), r.Secrets(m.Kwargs, nil)...)
 }

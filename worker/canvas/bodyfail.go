@@ -19,7 +19,7 @@ func (w *work) failBody(body *Signature, f *chordFailure) {
 			body.opts.set("task_id", quote(id))
 		}
 		w.callErrbacks(id, "", signatures(body.opts.get("link_error")), exc, nil)
-		w.failTask(id, exc)
+		w.failTask(id, exc, chordTraceback(exc))
 	}
 	w.failChain(signatures(body.opts.get("chain")), exc, nil)
 }
@@ -45,10 +45,16 @@ func (w *work) failGroupBody(body *Signature, f *chordFailure) {
 			}
 		}
 		w.callErrbacks(r.id, "", errbacks, exc, nil)
-		w.failTask(r.id, exc)
+		w.failTask(r.id, exc, chordTraceback(exc))
 	}
-	w.failTask(frozen.id, exc)
+	w.failTask(frozen.id, exc, nil)
 	w.plan.Revoke = append(w.plan.Revoke, w.leaves(frozen)...)
+}
+
+// chordTraceback is the traceback of a failure that the end of a header has raised.
+func chordTraceback(exc *protocol.Exception) *string {
+	text := Traceback(exc, GoFrame("celery.chord", ""))
+	return &text
 }
 
 // resultErrbacks returns the id of the result of a signature and its errbacks: of
@@ -85,12 +91,12 @@ func (w *work) leaves(r *result) []string {
 // failTask stores a failure for a task that will never run. Its children are
 // those of the running task: so a producer finds the error callbacks that were
 // published for it.
-func (w *work) failTask(id string, exc *protocol.Exception) {
+func (w *work) failTask(id string, exc *protocol.Exception, traceback *string) {
 	children := arrayRaw(slices.Concat(w.Children, w.plan.Children))
 	if w.bytes += len(children); w.bytes > w.Limits.Bytes {
 		children = nil // the failure is what somebody waits for
 	}
 	w.plan.Results = append(w.plan.Results, &protocol.Result{
-		TaskID: id, Status: protocol.StateFailure, Exception: exc, DateDone: w.Now, Children: children,
+		TaskID: id, Status: protocol.StateFailure, Exception: exc, Traceback: traceback, DateDone: w.Now, Children: children,
 	})
 }

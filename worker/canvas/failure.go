@@ -40,7 +40,7 @@ func (w *work) failChain(chain []*Signature, exc *protocol.Exception, traceback 
 		if m.ID != "" && !w.ErrorsIgnored {
 			w.plan.Results = append(w.plan.Results, &protocol.Result{
 				TaskID: m.ID, Status: protocol.StateFailure, Exception: exc, Traceback: traceback,
-				DateDone: w.Now, GroupID: m.Group, ParentID: m.ParentID,
+				DateDone: w.Now, GroupID: m.Group, ParentID: m.ParentID, Extended: w.extended(s, m),
 			})
 		}
 		if s.opts.has("chord") {
@@ -50,6 +50,20 @@ func (w *work) failChain(chain []*Signature, exc *protocol.Exception, traceback 
 			pending = append(pending, s.kw.body)
 		}
 	}
+}
+
+// extended returns what Celery stores of a task of a chain that will never run: no
+// worker has it and no queue.
+func (w *work) extended(s *Signature, m *protocol.Message) *protocol.Extended {
+	if !w.ResultExtended {
+		return nil
+	}
+	e := encoder{work: w}
+	e.keywords(s)
+	if w.bytes += len(m.Args) + len(e.buf); w.bytes > w.Limits.Bytes {
+		return nil // the failure is what the caller waits for
+	}
+	return &protocol.Extended{Name: s.task, Args: m.Args, Kwargs: e.buf, Retries: s.opts.integer("retries")}
 }
 
 func (w *work) failMember(m *protocol.Message, exc *protocol.Exception) {

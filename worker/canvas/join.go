@@ -242,17 +242,17 @@ func ReprException(e *protocol.Exception) string {
 	if e == nil {
 		return "None"
 	}
-	args := make([]string, len(e.Args))
-	for i, a := range e.Args {
-		raw, err := ExceptionArg(a)
-		if err != nil {
-			raw, _ = protocol.Marshal(fmt.Sprint(a))
-		}
-		args[i] = Repr(raw)
-	}
 	name := e.Type[strings.LastIndexByte(e.Type, '.')+1:]
-	if e.Module == "celery.exceptions" && name == "NotRegistered" && len(args) == 1 {
-		return "Task of kind " + args[0] + " never registered, please make sure it's imported."
+	if e.Module == "celery.exceptions" {
+		switch { // those that show themselves in a way of their own
+		case name == "NotRegistered" && len(e.Args) == 1:
+			return "Task of kind " + exceptionArg(e.Args[0]) + " never registered, please make sure it's imported."
+		case name == "Reject" && len(e.Args) == 2:
+			return "reject requeue=" + exceptionArg(e.Args[1]) + ": " + ExceptionText(&protocol.Exception{Args: e.Args[:1]})
+		}
 	}
-	return name + "(" + strings.Join(args, ", ") + ")"
+	return name + exceptionArgs(e, false)
 }
+
+// textOf is the text of a value that has no form in JSON.
+func textOf(a any) string { return fmt.Sprint(a) }

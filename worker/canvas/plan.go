@@ -124,7 +124,10 @@ type Context struct {
 	// ErrorsIgnored: the failure of the task itself is not stored, so that
 	// [AfterFailure] stores none for what follows it either.
 	ErrorsIgnored bool
-	Limits        Limits
+	// ResultExtended is the setting result_extended: the failures that [AfterFailure]
+	// stores for what follows have names and arguments too.
+	ResultExtended bool
+	Limits         Limits
 }
 
 // Limits bound what one plan may do. A zero field means its default.

@@ -45,9 +45,9 @@ type Result struct {
 type Extended struct {
 	Name           string
 	Args, Kwargs   Raw
-	Worker         string // node name
+	Worker         string // node name; "" is null: no worker has run it
 	Retries        int
-	Queue          string   // routing key of the delivery
+	Queue          string   // routing key of the delivery; "" is null
 	StampedHeaders []string // names of the stamps
 	Stamps         Raw      // object; each member is written as a field of its own
 }
@@ -133,11 +133,11 @@ func (w *writer) extended(x *Extended) {
 	w.text(`, "kwargs": `)
 	w.raw(x.Kwargs)
 	w.text(`, "worker": `)
-	w.str(x.Worker)
+	w.strOrNull(x.Worker)
 	w.text(`, "retries": `)
 	w.buf = strconv.AppendInt(w.buf, int64(x.Retries), 10)
 	w.text(`, "queue": `)
-	w.str(x.Queue)
+	w.strOrNull(x.Queue)
 	if x.StampedHeaders == nil {
 		return
 	}

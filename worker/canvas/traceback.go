@@ -1,0 +1,91 @@
+package canvas
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/evently/workers/worker/protocol"
+)
+
+// Frame is one call in a traceback.
+type Frame struct {
+	File     string
+	Line     int
+	Function string
+	// Text is shown in the place of the source of the line; "" shows none.
+	Text string
+}
+
+// Traceback returns the traceback of an exception in the form of Python's, which
+// tools such as tblib and Flower read: the outermost frame is the first one. The
+// last line is the exception. Without frames it names the place as Go code.
+func Traceback(e *protocol.Exception, frames ...Frame) string {
+	if len(frames) == 0 {
+		frames = []Frame{GoFrame("task", "")}
+	}
+	var b strings.Builder
+	b.WriteString("Traceback (most recent call last):\n")
+	for _, f := range frames {
+		b.WriteString("  File " + `"` + f.File + `", line ` + strconv.Itoa(f.Line) + ", in " + f.Function + "\n")
+		for line := range strings.Lines(f.Text) {
+			b.WriteString("    " + strings.TrimRight(line, "\n") + "\n")
+		}
+	}
+	if e.Module != "" && e.Module != "builtins" && e.Module != "__main__" {
+		b.WriteString(e.Module + ".")
+	}
+	b.WriteString(e.Type)
+	if text := ExceptionText(e); text != "" {
+		b.WriteString(": " + text)
+	}
+	b.WriteByte('\n')
+	return b.String()
+}
+
+// GoFrame stands for a place in Go code that no stack tells of: an error that was
+// returned has none.
+func GoFrame(function, text string) Frame {
+	return Frame{File: "<go>", Line: 1, Function: function, Text: text}
+}
+
+// ExceptionText returns what Python's str gives for an exception.
+func ExceptionText(e *protocol.Exception) string {
+	switch {
+	case e.Module == "billiard.exceptions" && (e.Type == "SoftTimeLimitExceeded" || e.Type == "TimeLimitExceeded"):
+		return e.Type + exceptionArgs(e, true)
+	case len(e.Args) == 0:
+		return ""
+	case len(e.Args) > 1:
+		return exceptionArgs(e, true)
+	case e.Type == "KeyError" || e.Type == "NotRegistered":
+		return exceptionArg(e.Args[0])
+	}
+	raw, err := ExceptionArg(e.Args[0])
+	var text string
+	if err == nil && len(raw) > 0 && raw[0] == '"' && protocol.Unmarshal(raw, &text) == nil {
+		return text
+	}
+	return exceptionArg(e.Args[0])
+}
+
+// exceptionArgs returns the arguments as Python shows them: those of a call, or as a
+// tuple, which has a comma behind a lone element.
+func exceptionArgs(e *protocol.Exception, tuple bool) string {
+	args := make([]string, len(e.Args))
+	for i, a := range e.Args {
+		args[i] = exceptionArg(a)
+	}
+	if tuple && len(args) == 1 {
+		return "(" + args[0] + ",)"
+	}
+	return "(" + strings.Join(args, ", ") + ")"
+}
+
+// exceptionArg returns an argument as Python shows it.
+func exceptionArg(a any) string {
+	raw, err := ExceptionArg(a)
+	if err != nil {
+		raw = quoteSafe(textOf(a))
+	}
+	return Repr(raw)
+}
