@@ -244,7 +244,7 @@ func ReprException(e *protocol.Exception) string {
 	}
 	name := e.Type[strings.LastIndexByte(e.Type, '.')+1:]
 	if e.Module == "celery.exceptions" {
-		switch { // those that show themselves in a way of their own
+		switch { // their own __repr__
 		case name == "NotRegistered" && len(e.Args) == 1:
 			return "Task of kind " + exceptionArg(e.Args[0]) + " never registered, please make sure it's imported."
 		case name == "Reject" && len(e.Args) == 2:

@@ -12,7 +12,7 @@ type Frame struct {
 	File     string
 	Line     int
 	Function string
-	// Text is shown in the place of the source of the line; "" shows none.
+	// Text is shown instead of the source of the line; "" shows none.
 	Text string
 }
 
