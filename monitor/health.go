@@ -88,7 +88,7 @@ type HealthConfig struct {
 //	/livez    200 while the process answers, and the worker has not ended
 //	/readyz   200 while the worker consumes, else 503
 //	/health   the same status, with a JSON report of all parts; also by part,
-//	          as in /health/queue
+//	          as in /health/queue; /health/email is /health/mail
 //	/metrics  figures for Prometheus
 //	/debug/pprof/profile, heap, allocs, goroutine, trace
 //	          profiles as net/http/pprof has them, for whom Profiles allows
@@ -97,6 +97,9 @@ type HealthConfig struct {
 // report "degraded" and not 503: the worker consumes, and the mails are retried.
 // What is known of the mail server is what the last mail met: nobody logs in for
 // a probe.
+//
+// It holds up to 128 connections. A further one replaces the oldest that has no
+// request in progress.
 type Health struct {
 	cfg     HealthConfig
 	started time.Time
@@ -142,7 +145,8 @@ func NewHealth(cfg HealthConfig) (*Health, error) {
 // Run serves until ctx ends, and then returns nil.
 func (h *Health) Run(ctx context.Context) error {
 	server := &http.Server{
-		Handler:           h.Handler(),
+		Handler:           markBusy(h.Handler()),
+		ConnContext:       withConn,
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -152,7 +156,7 @@ func (h *Health) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		if err := server.Serve(h.cfg.Listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(newBoundedListener(h.cfg.Listener, maxConns)); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve health on %s: %w", h.cfg.Listener.Addr(), err)
 		}
 		return nil

@@ -125,6 +125,10 @@ func TestAnswers(t *testing.T) {
 		{"not alive when stopped", stopped, "/livez", 503, `"stopped"`},
 
 		{"mail", running, "/health/mail", 200, `"sent a mail 700`},
+		{"mail by its other name", running, "/health/email", 200, `"sent a mail 700`},
+		{"unknown part lists the pages", running, "/health/nonsense", 404, "/health/worker"},
+		{"unknown page lists the pages", running, "/healthz", 404, "/livez"},
+		{"profiles are off", running, "/debug/pprof/heap", 404, "HEALTH_PPROF"},
 		{"unknown part", running, "/health/nonsense", 404, "not found"},
 		{"unknown page", running, "/", 404, "not found"},
 	} {

@@ -146,17 +146,31 @@ func (h *Health) Handler() http.Handler {
 	mux.HandleFunc("GET /health/{part}", func(w http.ResponseWriter, req *http.Request) {
 		r := h.Report()
 		part, ok := map[string]State{
-			"worker": r.Worker, "queue": r.Queue, "database": r.Database, "mail": r.Mail, "configuration": r.Configuration,
+			"worker": r.Worker, "queue": r.Queue, "database": r.Database, "configuration": r.Configuration,
+			"mail": r.Mail, "email": r.Mail,
 		}[req.PathValue("part")]
 		if !ok {
-			http.NotFound(w, req)
+			notFound(w, req)
 			return
 		}
 		answer(w, part.OK, part)
 	})
 	mux.Handle("GET /metrics", h.metrics())
+	mux.HandleFunc("GET /", notFound)
 	h.profiles(mux)
 	return mux
+}
+
+// notFound lists the pages that there are.
+func notFound(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, `not found; this is the health server of a worker, with these pages:
+
+/livez                 the process answers
+/readyz                the worker consumes
+/health                a report of all parts
+/health/worker         one part; also queue, database, mail (or email), configuration
+/metrics               figures for Prometheus
+/debug/pprof/heap      a profile, where HEALTH_PPROF allows; also profile, allocs, goroutine, trace`, http.StatusNotFound)
 }
 
 func answer(w http.ResponseWriter, ok bool, body any) {
