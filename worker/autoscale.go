@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/evently/workers/worker/internal/control"
 )
 
 // Autoscale bounds the number of slots between Min and Max (worker_autoscaler,
@@ -85,14 +87,14 @@ func (s *scaler) set(high, low *int) (newHigh, newLow int, err error) {
 	return h, l, nil
 }
 
-func (s *scaler) info() *autoscalerInfo {
+func (s *scaler) info() *control.AutoscalerStats {
 	if s == nil {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.status()
-	return &autoscalerInfo{Max: s.high, Min: s.low, Current: l.slots, Qty: l.running + l.waiting}
+	return &control.AutoscalerStats{Max: s.high, Min: s.low, Current: l.slots, Qty: l.running + l.waiting}
 }
 
 // step sets the number of slots to what the load asks for, and returns it.

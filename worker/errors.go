@@ -7,6 +7,7 @@ import (
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/internal/control"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -146,6 +147,9 @@ func wire(err error) *protocol.Exception {
 			module = "builtins"
 		}
 		return &protocol.Exception{Type: e.Type, Module: module, Args: e.Args}
+	}
+	if e, ok := errors.AsType[*control.Error](err); ok {
+		return &protocol.Exception{Type: e.Type, Module: "builtins", Args: []any{e.Text}}
 	}
 	if e, ok := errors.AsType[*canvas.TaskError](err); ok {
 		return e.Exception // what Python raises where such a workflow is made

@@ -1,9 +1,13 @@
 package worker
 
-import "time"
+import (
+	"time"
 
-// Resident is the size of this process.
-var Resident = resident
+	"github.com/evently/workers/worker/internal/process"
+)
+
+// Resident returns the size of this process.
+var Resident = process.Resident
 
 // NewMemoryGuard is what watches over Config.MaxMemory, with a made-up process.
 func NewMemoryGuard(most int64, size func() int64, free func(), now func() time.Time) *memoryGuard {

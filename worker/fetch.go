@@ -25,7 +25,7 @@ func (w *Worker) fetch(ctx, store context.Context) {
 				continue
 			}
 			known = true
-			w.mingle(store)
+			w.control.AskRevoked(store)
 		}
 		ds, asked, err := w.claim(ctx, store)
 		if asked == 0 && err == nil {

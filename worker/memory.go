@@ -1,13 +1,11 @@
 package worker
 
 import (
-	"bytes"
-	"os"
 	"runtime/debug"
-	"runtime/metrics"
-	"strconv"
 	"sync"
 	"time"
+
+	"github.com/evently/workers/worker/internal/process"
 )
 
 // memoryGuard tells when the process has grown beyond Config.MaxMemory.
@@ -22,7 +20,7 @@ type memoryGuard struct {
 }
 
 func newMemoryGuard(most int64, now func() time.Time) *memoryGuard {
-	return &memoryGuard{most: most, size: resident, free: debug.FreeOSMemory, now: now}
+	return &memoryGuard{most: most, size: process.Resident, free: debug.FreeOSMemory, now: now}
 }
 
 // freePause is the least time between two collections of garbage: a process that
@@ -53,22 +51,7 @@ func (w *Worker) checkMemory() {
 	if !over {
 		return
 	}
-	w.log.Warn("process has more memory than it may and stops, for a fresh one to take its place", "resident", size, "max_memory", w.cfg.MaxMemory)
+	w.log.Warn("memory limit exceeded, shutting down for restart", "resident", size, "max_memory", w.cfg.MaxMemory)
 	w.pool.enough()
 	w.recycle()
-}
-
-// resident is the number of bytes of the process in memory: as Linux tells it in
-// statm (proc(5)), elsewhere what Go's runtime has and has not given back.
-func resident() int64 {
-	if text, err := os.ReadFile("/proc/self/statm"); err == nil {
-		if fields := bytes.Fields(text); len(fields) > 1 {
-			if pages, err := strconv.ParseInt(string(fields[1]), 10, 64); err == nil {
-				return pages * int64(os.Getpagesize())
-			}
-		}
-	}
-	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
-	metrics.Read(s)
-	return int64(s[0].Value.Uint64() - s[1].Value.Uint64())
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/internal/control"
 	"github.com/evently/workers/worker/internal/events"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -39,9 +40,8 @@ type revocations struct {
 	since  string     // of the last one
 }
 
-// revokesMax bounds what is remembered, and what one worker tells another
-// (CELERY_WORKER_REVOKES_MAX). The oldest are forgotten first.
-const revokesMax = 50_000
+// revokesMax bounds the remembered revocations. The oldest are forgotten first.
+const revokesMax = control.RevokesMax
 
 // stampsMax bounds the names of stamps; each has its own values.
 const stampsMax = 100
@@ -234,7 +234,7 @@ func (w *Worker) Revoke(ctx context.Context, r Revocation, terminate bool) (term
 	if terminate {
 		terminated = w.terminateAll(r)
 	}
-	return terminated, revokeEverywhere(ctx, w.can, &w.remote.clock, r, terminate)
+	return terminated, revokeEverywhere(ctx, w.can, &w.clock, r, terminate)
 }
 
 // revokeHere does what remote control asks for: the others are asked too.
@@ -344,6 +344,6 @@ func (w *Worker) revoke(ctx context.Context, ids []string) {
 	r := Revocation{IDs: ids}
 	w.revoked.add(r)
 	_ = w.persist(ctx, "revoke tasks", func(ctx context.Context) error {
-		return revokeEverywhere(ctx, w.can, &w.remote.clock, r, false)
+		return revokeEverywhere(ctx, w.can, &w.clock, r, false)
 	})
 }

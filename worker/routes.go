@@ -5,6 +5,7 @@ import (
 	"regexp"
 
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/internal/fnmatch"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -30,7 +31,7 @@ func (r Route) check() error {
 	if r.Regexp != nil {
 		return nil
 	}
-	if _, err := glob(r.Task); err != nil || r.Task == "" {
+	if _, err := fnmatch.Compile(r.Task); err != nil || r.Task == "" {
 		return fmt.Errorf("a route has the pattern %q: want a task name, or one with * and ?", r.Task)
 	}
 	return nil
@@ -46,7 +47,7 @@ func prepare(routes []Route) []route {
 	prepared := make([]route, len(routes))
 	for i, r := range routes {
 		prepared[i].Route = r
-		if re, err := glob(r.Task); err == nil && r.Regexp == nil {
+		if re, err := fnmatch.Compile(r.Task); err == nil && r.Regexp == nil {
 			prepared[i].pattern = re
 		}
 	}

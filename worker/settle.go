@@ -250,7 +250,7 @@ func encodeError(e *protocol.MarshalError) *protocol.Exception {
 	if e.Type == nil {
 		text = "Object is not JSON serializable: " + e.Detail
 	}
-	return &protocol.Exception{Type: "EncodeError", Module: "kombu.exceptions", Args: []any{"TypeError(" + pythonText(text) + ")"}}
+	return &protocol.Exception{Type: "EncodeError", Module: "kombu.exceptions", Args: []any{"TypeError(" + canvas.ReprText(text) + ")"}}
 }
 
 // failureOf turns the fault of a workflow into the failure of the task that asked

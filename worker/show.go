@@ -122,7 +122,7 @@ func (p *presenter) result(m *protocol.Message, result protocol.Raw) string {
 // before they are quoted and cut.
 func (p *presenter) exception(m *protocol.Message, e *protocol.Exception) string {
 	if e.Type == "NotRegistered" && len(e.Args) == 1 {
-		return "NotRegistered(" + pythonText(m.Task) + ")" // as Celery has it in its event
+		return "NotRegistered(" + canvas.ReprText(m.Task) + ")" // as Celery has it in its event
 	}
 	secrets, bounded := p.secrets(m), p.redactor.Bounded(shownInEvent)
 	safe := &protocol.Exception{Type: bounded.Text(e.Type, secrets...), Module: e.Module, Args: make([]any, len(e.Args))}

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/internal/control"
 	"github.com/evently/workers/worker/internal/events"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redact"
@@ -46,9 +48,9 @@ type Worker struct {
 	recycle  context.CancelFunc // ends Run as a stop does
 	memory   *memoryGuard
 
-	remote    remote
+	clock     events.Clock // of everything that is sent
+	control   *control.Service
 	events    taskEvents
-	commands  map[string]command
 	present   *presenter
 	totals    totals
 	overrides overrides
@@ -100,8 +102,6 @@ func New(cfg Config) (*Worker, error) {
 		revoked: newRevocations(),
 		pub:     newPublisher(cfg.Publishing),
 		stopNow: make(chan struct{}),
-
-		remote: newRemote(), commands: commands(),
 	}
 	w.present = &presenter{redactor: redact.New(cfg.Redact...), definition: w.definition}
 	w.queues.names = slices.Clone(cfg.Queues)
@@ -122,12 +122,18 @@ func New(cfg Config) (*Worker, error) {
 		w.scaler = &scaler{low: cfg.Autoscale.Min, high: cfg.Autoscale.Max, status: w.load, resize: w.pool.resize}
 	}
 	w.events = taskEvents{events.New(events.Config{
-		Emit: w.can.Emitter.Emit, Log: w.log, Node: cfg.Name, Clock: &w.remote.clock, Now: w.now,
+		Emit: w.can.Emitter.Emit, Log: w.log, Node: cfg.Name, Clock: &w.clock, Now: w.now,
 		Status:   func() (int, int64) { return w.pool.running(), w.totals.all() },
 		Software: cfg.Software, Version: cfg.SoftwareVersion,
 		Heartbeats: !cfg.WithoutHeartbeat, TaskEvents: cfg.SendTaskEvents,
 	}), w.present}
-	w.pub.clock = &w.remote.clock
+	w.control = control.New(control.Config{
+		Name: cfg.Name, Mode: control.Mode(cfg.Control), Gossip: !cfg.WithoutGossip, Mingle: !cfg.WithoutMingle,
+		Node: node{w}, Events: w.events.Dispatcher, Clock: &w.clock, Remote: w.can.Remote, Decoder: w.decoder,
+		Repr: func(err error) string { return canvas.ReprException(wire(err)) },
+		Log:  w.log, Now: w.now,
+	})
+	w.pub.clock = &w.clock
 	w.pub.show = func(m *protocol.Message) shown { return w.present.arguments(m, shownInEvent) }
 	return w, nil
 }
@@ -180,7 +186,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	silent := make(chan struct{})
 	g.Go(func() error {
 		defer close(silent)
-		return w.serve(serving)
+		var remote errgroup.Group
+		remote.Go(func() error { return w.control.Run(serving) })
+		remote.Go(func() error { w.events.Run(serving); return nil })
+		return remote.Wait()
 	})
 	g.Go(func() error {
 		defer until.lease()

@@ -221,3 +221,12 @@ func hexEscape(c rune) []rune {
 	slices.Reverse(b)
 	return append([]rune{'\\', kind}, b...)
 }
+
+// ReprText returns the repr of a text.
+func ReprText(s string) string {
+	raw, err := protocol.Marshal(s)
+	if err != nil {
+		return "''"
+	}
+	return Repr(raw)
+}

@@ -1,16 +1,13 @@
 //go:build unix
 
-package worker
+package process
 
 import (
-	"os"
 	"runtime"
-	"strconv"
-	"strings"
 	"syscall"
 )
 
-// usage is what the system says of the process (getrusage).
+// usage is the resource usage of the process (getrusage).
 type usage struct {
 	UserTime      float64 `json:"utime"`
 	SystemTime    float64 `json:"stime"`
@@ -30,7 +27,8 @@ type usage struct {
 	InvoluntarySw int64   `json:"nivcsw"`
 }
 
-func resourceUsage() any {
+// Usage returns the resource usage of the process by the names of getrusage, or "N/A".
+func Usage() any {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		return "N/A"
@@ -48,24 +46,4 @@ func resourceUsage() any {
 		MessagesSent: int64(u.Msgsnd), MessagesRead: int64(u.Msgrcv), Signals: int64(u.Nsignals),
 		VoluntarySw: int64(u.Nvcsw), InvoluntarySw: int64(u.Nivcsw),
 	}
-}
-
-// residentSize is the memory of the process in bytes; where the system does not
-// tell what it is now, what it was at most.
-func residentSize() int64 {
-	if text, err := os.ReadFile("/proc/self/statm"); err == nil {
-		if f := strings.Fields(string(text)); len(f) > 1 {
-			if pages, err := strconv.ParseInt(f[1], 10, 64); err == nil {
-				return pages * int64(os.Getpagesize())
-			}
-		}
-	}
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	if runtime.GOOS == "darwin" {
-		return int64(u.Maxrss)
-	}
-	return int64(u.Maxrss) * 1024
 }

@@ -1,4 +1,4 @@
-package worker
+package control
 
 import (
 	"context"
@@ -8,6 +8,10 @@ import (
 
 	"github.com/evently/workers/worker/protocol"
 )
+
+// RevokesMax bounds the revocations that a worker remembers, and that one worker tells
+// another (CELERY_WORKER_REVOKES_MAX).
+const RevokesMax = 50_000
 
 // ackPause is how long an election is left to those that stand for it, before it is
 // acknowledged. A Python worker decides when it has counted as many answers as it
@@ -23,38 +27,38 @@ type pendingAck struct {
 
 // acknowledge answers the elections whose time has come, and returns the time until
 // the next one; 0 is for none. It is called by attend alone.
-func (w *Worker) acknowledge() (next time.Duration) {
-	for len(w.remote.acks) > 0 {
-		ack := w.remote.acks[0]
-		if wait := ack.at.Sub(w.now()); wait > 0 {
+func (s *Service) acknowledge() (next time.Duration) {
+	for len(s.acks) > 0 {
+		ack := s.acks[0]
+		if wait := ack.at.Sub(s.Now()); wait > 0 {
 			return wait
 		}
-		w.remote.acks = w.remote.acks[1:]
-		w.events.Worker("worker-elect-ack", protocol.Field{Name: "id", Value: ack.id})
+		s.acks = s.acks[1:]
+		s.Events.Worker("worker-elect-ack", protocol.Field{Name: "id", Value: ack.id})
 	}
 	return 0
 }
 
-// heard looks at the event of a worker. Python workers elect one of them for a
-// task by counting the answers of all that they know, so each call for an
-// election is acknowledged; this worker stands for none.
-func (w *Worker) heard(raw []byte) {
-	e, err := w.remoteDecoder().DecodeEvent(raw)
+// hear handles the event of a worker. Python workers elect one of them for a task by
+// counting the answers of all workers that they know. So each election is acknowledged;
+// this worker is never a candidate.
+func (s *Service) hear(raw []byte) {
+	e, err := s.decoder.DecodeEvent(raw)
 	if err != nil {
-		w.log.Debug("event of a worker cannot be read", "error", err)
+		s.Log.Debug("event of a worker cannot be read", "error", err)
 		return
 	}
-	if e.Hostname == w.cfg.Name {
-		if w.events.Own(e) {
+	if e.Hostname == s.Name {
+		if s.Events.Own(e) {
 			return
 		}
-		w.warnOfTwin(e)
+		s.warnOfTwin(e)
 	}
-	w.remote.clock.Adjust(e.Clock)
+	s.Clock.Adjust(e.Clock)
 	if e.Type == "worker-elect" {
 		var id string
-		if protocol.Unmarshal(e.Field("id"), &id) == nil && len(w.remote.acks) < backlog {
-			w.remote.acks = append(w.remote.acks, pendingAck{e.Field("id"), w.now().Add(ackPause)})
+		if protocol.Unmarshal(e.Field("id"), &id) == nil && len(s.acks) < backlog {
+			s.acks = append(s.acks, pendingAck{e.Field("id"), s.Now().Add(ackPause)})
 		}
 	}
 }
@@ -64,47 +68,47 @@ const twinInterval = time.Minute
 
 // warnOfTwin tells that another process has our node name: what is said to one of
 // them reaches both, and monitors take them for one. It is called by attend alone.
-func (w *Worker) warnOfTwin(e *protocol.Event) {
-	if e.Type != "worker-heartbeat" || w.now().Sub(w.remote.twinAt) < twinInterval {
+func (s *Service) warnOfTwin(e *protocol.Event) {
+	if e.Type != "worker-heartbeat" || s.Now().Sub(s.twinAt) < twinInterval {
 		return
 	}
-	w.remote.twinAt = w.now()
-	w.log.Warn("another worker has the same node name: give each process its own, such as name@%h", "node", e.Hostname, "pid", e.PID)
+	s.twinAt = s.Now()
+	s.Log.Warn("another worker has the same node name: give each process its own, such as name@%h", "node", e.Hostname, "pid", e.PID)
 }
 
 // minglePatience is how long a worker that starts waits for the others to tell
 // what was revoked, as in Celery.
 const minglePatience = time.Second
 
-// mingle asks the other workers what was revoked (celery.worker.consumer.mingle).
+// AskRevoked asks the other workers what was revoked (celery.worker.consumer.mingle).
 // Nobody need answer; when nobody is there it takes no time.
-func (w *Worker) mingle(ctx context.Context) {
-	if w.can.Remote == nil || w.cfg.WithoutMingle || w.cfg.Control == ControlOff {
+func (s *Service) AskRevoked(ctx context.Context) {
+	if s.Remote == nil || !s.Mingle || s.Mode == Off {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, minglePatience)
 	defer cancel()
-	arguments, err := protocol.Marshal(map[string]any{"from_node": w.cfg.Name, "revoked": map[string]any{}})
+	arguments, err := protocol.Marshal(map[string]any{"from_node": s.Name, "revoked": map[string]any{}})
 	if err != nil {
-		w.log.Error("cannot ask other workers", "error", err)
+		s.Log.Error("cannot ask other workers", "error", err)
 		return
 	}
 	request := &protocol.ControlRequest{
-		Method: "hello", Arguments: arguments, Clock: w.remote.clock.Forward(),
+		Method: "hello", Arguments: arguments, Clock: s.Clock.Forward(),
 		Ticket: uuid.NewString(), ReplyTo: protocol.ReplyTo{Exchange: "reply.celery.pidbox", RoutingKey: uuid.NewString()},
 	}
-	raw, err := protocol.EncodeControl(request, uuid.NewString(), w.now().Add(minglePatience))
+	raw, err := protocol.EncodeControl(request, uuid.NewString(), s.Now().Add(minglePatience))
 	if err != nil {
-		w.log.Error("cannot ask other workers", "error", err)
+		s.Log.Error("cannot ask other workers", "error", err)
 		return
 	}
 	var nodes []string
-	err = w.can.Remote.Ask(ctx, raw, request.ReplyTo.RoutingKey, func(raw []byte) {
-		reply, err := w.remoteDecoder().DecodeReply(raw)
-		if err != nil || reply.Ticket != request.Ticket || reply.Node == w.cfg.Name {
+	err = s.Remote.Ask(ctx, raw, request.ReplyTo.RoutingKey, func(raw []byte) {
+		reply, err := s.decoder.DecodeReply(raw)
+		if err != nil || reply.Ticket != request.Ticket || reply.Node == s.Name {
 			return
 		}
-		w.remote.clock.Adjust(reply.Clock)
+		s.Clock.Adjust(reply.Clock)
 		var told struct {
 			Revoked protocol.Raw `json:"revoked"`
 			Clock   int64        `json:"clock"`
@@ -112,15 +116,15 @@ func (w *Worker) mingle(ctx context.Context) {
 		if protocol.Unmarshal(reply.Value, &told) != nil {
 			return
 		}
-		w.remote.clock.Adjust(told.Clock)
-		w.revoked.add(Revocation{IDs: revokedIDs(told.Revoked)})
+		s.Clock.Adjust(told.Clock)
+		s.Node.LearnRevoked(revokedIDs(told.Revoked))
 		nodes = append(nodes, reply.Node)
 	})
 	if err != nil {
-		w.log.Debug("other workers could not be asked", "error", err)
+		s.Log.Debug("other workers could not be asked", "error", err)
 	}
 	if len(nodes) > 0 {
-		w.log.Info("synchronised with other workers", "nodes", nodes)
+		s.Log.Info("synchronised with other workers", "nodes", nodes)
 	}
 }
 
@@ -129,38 +133,37 @@ func (w *Worker) mingle(ctx context.Context) {
 // which means nothing here.
 func revokedIDs(raw protocol.Raw) (ids []string) {
 	if protocol.Unmarshal(raw, &ids) == nil {
-		return ids[:min(len(ids), revokesMax)]
+		return ids[:min(len(ids), RevokesMax)]
 	}
 	fields, err := raw.Fields()
 	if err != nil {
 		return nil
 	}
 	ids = ids[:0]
-	for _, f := range fields[:min(len(fields), revokesMax)] {
+	for _, f := range fields[:min(len(fields), RevokesMax)] {
 		ids = append(ids, f.Name)
 	}
 	return ids
 }
 
 // hello answers a worker that starts.
-func (w *Worker) hello(args arguments) (any, error) {
+func (s *Service) hello(args arguments) (any, error) {
 	var from string
 	if err := args.required("hello", "from_node", &from); err != nil {
 		return nil, err
 	}
-	if from == w.cfg.Name {
+	if from == s.Name {
 		return nil, nil // our own question
 	}
 	var revoked protocol.Raw
 	if err := args.optional("hello", "revoked", &revoked); err != nil {
 		return nil, err
 	}
-	if w.cfg.Control != ControlHarmless { // what a stranger calls revoked would not run
-		w.revoked.add(Revocation{IDs: revokedIDs(revoked)})
+	if s.Mode != Harmless { // what a stranger calls revoked would not run
+		s.Node.LearnRevoked(revokedIDs(revoked))
 	}
-	ids := w.revoked.list()
 	return struct {
 		Revoked []string `json:"revoked"`
 		Clock   int64    `json:"clock"`
-	}{ids[max(0, len(ids)-revokesMax):], w.remote.clock.Forward()}, nil
+	}{s.revokedIDs(), s.Clock.Forward()}, nil
 }

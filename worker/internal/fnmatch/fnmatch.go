@@ -1,4 +1,5 @@
-package worker
+// Package fnmatch compiles shell patterns as Python's fnmatch understands them.
+package fnmatch
 
 import (
 	"fmt"
@@ -6,9 +7,10 @@ import (
 	"strings"
 )
 
-// glob compiles a shell pattern as Python's fnmatch understands it: * and ? match
-// any letters, [seq] one of them and [!seq] another one; nothing is escaped.
-func glob(pattern string) (*regexp.Regexp, error) {
+// Compile returns the expression of a pattern. * matches any letters, ? one letter, [seq] a
+// letter of seq and [!seq] any other; there is no escape. The expression is anchored at
+// both ends. The error reports a range that ends before it begins.
+func Compile(pattern string) (*regexp.Regexp, error) {
 	var b strings.Builder
 	b.WriteString(`(?s)\A`)
 	rs := []rune(pattern)
@@ -47,6 +49,7 @@ func glob(pattern string) (*regexp.Regexp, error) {
 	return re, nil
 }
 
+// class returns the expression of the members of a bracket.
 func class(members []rune) string {
 	var b strings.Builder
 	b.WriteByte('[')

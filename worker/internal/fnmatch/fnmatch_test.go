@@ -1,9 +1,13 @@
-package worker
+package fnmatch_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/evently/workers/worker/internal/fnmatch"
+)
 
 // The answers are those of Python's fnmatch.fnmatchcase.
-func TestGlob(t *testing.T) {
+func TestCompile(t *testing.T) {
 	for _, tc := range []struct {
 		pattern, name string
 		want          bool
@@ -14,7 +18,7 @@ func TestGlob(t *testing.T) {
 		{"[", "[", true}, {"a[b", "a[b", true}, {"a.b", "axb", false}, {"a\\*", "a\\b", true}, {"[^a]", "^", true}, {"[^a]", "b", false}, {"[\\]x", "\\x", true},
 		{"ü*", "über", true},
 	} {
-		re, err := glob(tc.pattern)
+		re, err := fnmatch.Compile(tc.pattern)
 		if err != nil {
 			t.Errorf("%q: %v", tc.pattern, err)
 			continue
