@@ -35,8 +35,9 @@ type Redis struct {
 	// path of a socket, or "sentinel" and what Sentinel has.
 	Network, Address string
 	Sentinel         Sentinel
-	Username         string
+	Username         string // of a login with a password
 	Password         Secret
+	UserAlone        Secret // of one without: a password that lacks its colon looks like that
 	DB               int
 	UseTLS           bool
 	TLS              TLSFiles

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/evently/workers/internal/connurl"
 )
 
 // text is any text.
@@ -55,7 +57,7 @@ func (s *secretURL) Decode(value string) error {
 	if s.take(value) {
 		s.value = NewSecret(s.text)
 	}
-	s.text = redactURL(s.text)
+	s.text = connurl.Redact(s.text)
 	return nil
 }
 
@@ -377,7 +379,7 @@ func (w *webURL) Decode(value string) error {
 		return nil
 	}
 	u, err := url.Parse(w.text)
-	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" {
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" || hidesLogin(w.text) {
 		w.refuse(likeURL, "a web address", "write it as https://example.com")
 		return nil
 	}
@@ -387,18 +389,33 @@ func (w *webURL) Decode(value string) error {
 
 func (w *webURL) kind() string { return "URL" }
 
+// hidesLogin reports whether an @ behind the host makes the host and the port
+// look like the beginning of a login whose password has a / ? or #.
+func hidesLogin(text string) bool {
+	_, rest, _ := strings.Cut(text, "://")
+	i := strings.IndexAny(rest, "/?#")
+	return i >= 0 && strings.Contains(rest[:i], ":") && strings.Contains(rest[i:], "@")
+}
+
 // tokenURL is where a token is sent to: over TLS, or to this machine.
-type tokenURL struct{ setting }
+type tokenURL struct {
+	setting
+	value Secret // its query may hold a key
+}
 
 func (u *tokenURL) Decode(value string) error {
+	u.value = Secret{}
 	if !u.take(value) {
 		return nil
 	}
-	parsed, err := url.Parse(u.text)
-	if err != nil || parsed.Host == "" || parsed.User != nil ||
-		parsed.Scheme != "https" && (parsed.Scheme != "http" || !loopback(parsed.Hostname())) {
+	parsed, err := connurl.Parse(u.text)
+	if err != nil || len(parsed.Hosts) > 1 || parsed.Hosts[0].Name == "" || parsed.Login ||
+		parsed.Scheme != "https" && (parsed.Scheme != "http" || !loopback(parsed.Hosts[0].Name)) {
 		u.refuse(likeURL, "an address that a token may be sent to", "write it as https://example.com/path")
+		return nil
 	}
+	u.value = NewSecret(u.text)
+	u.text = connurl.Redact(u.text)
 	return nil
 }
 

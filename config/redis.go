@@ -1,14 +1,15 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/url"
 	"strconv"
 	"strings"
-)
 
-const redisForms = "write redis://[user]:[password]@host:6379/0, rediss:// for TLS, redis+socket:///path?virtual_host=0, or sentinel://host:26379;sentinel://host:26379/0"
+	"github.com/evently/workers/internal/connurl"
+)
 
 func (c *Config) redis(v *variables) {
 	c.Redis = Redis{
@@ -78,112 +79,60 @@ func (c *Config) redisHost(v *variables) {
 	c.Redis.UseTLS = v.RedisUseTLS.value
 }
 
-// redisURL reads the URLs that kombu knows; see "Redis" and "Configuration" in
-// Celery's chapter on brokers.
+// redisURL reads the URLs that Celery and its clients know; see "Redis" and
+// "Configuration" in Celery's chapter on brokers.
 func (c *Config) redisURL(v *variables) {
-	raw, s := v.RedisURL.value.Reveal(), &v.RedisURL.setting
-	sentinels := strings.HasPrefix(raw, "sentinel://")
+	s := &v.RedisURL.setting
+	r, err := connurl.ParseRedis(v.RedisURL.value.Reveal())
+	sentinels := err == nil && len(r.Sentinels) > 0
 	for _, other := range []*setting{&v.RedisHost.setting, &v.RedisPort.setting, &v.RedisPassword.setting, &v.RedisUseTLS.setting} {
 		// Whether there is TLS a sentinel:// URL does not say.
 		if other.given() && (other != &v.RedisUseTLS.setting || !sentinels) {
 			c.warn(other.name, "is not used, because REDIS_URL is set")
 		}
 	}
+	if err != nil {
+		s.fault(err)
+		return
+	}
+	for _, note := range r.Notes {
+		c.warn(s.name, note)
+	}
+	c.Redis.Network, c.Redis.Address = r.Network, r.Address
+	c.Redis.Username, c.Redis.Password = r.Username, NewSecret(r.Password)
+	if r.Password == "" {
+		c.Redis.Username, c.Redis.UserAlone = "", NewSecret(r.Username)
+	}
+	c.Redis.UseTLS = r.TLS
+	c.redisDB(v, r.DB)
 	if sentinels {
-		c.sentinels(v)
+		c.sentinels(v, r.Sentinels)
 		return
 	}
 	c.noSentinels(v)
-	if strings.Contains(raw, ";") {
-		s.mistake("it has more than one URL", "write one")
-		return
-	}
-	u, err := url.Parse(raw)
-	if err != nil {
-		// The error of url.Parse quotes the URL, password and all.
-		s.mistake("it cannot be read as a URL", redisForms+"; special characters of the password are written as %XX")
-		return
-	}
-	c.redisLogin(s, u.User)
-	query := u.Query()
-	switch u.Scheme {
-	case "redis", "rediss":
-		port := u.Port()
-		if port == "" {
-			port = "6379"
-		}
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			s.mistake("its port is out of range", redisForms)
-		}
-		host := u.Hostname()
-		if host == "" {
-			host = "localhost" // as kombu does
-		}
-		c.Redis.Network, c.Redis.Address = "tcp", net.JoinHostPort(host, port)
-		c.Redis.UseTLS = u.Scheme == "rediss"
-		c.redisDB(v, strings.Trim(u.Path, "/"))
-	case "redis+socket":
-		if u.Host != "" || u.Path == "" {
-			s.mistake("it has no path of a socket", "write three slashes: redis+socket:///run/redis/redis.sock?virtual_host=0")
-		}
-		c.Redis.Network, c.Redis.Address = "unix", u.Path
-		c.redisDB(v, strings.Trim(query.Get("virtual_host"), "/"))
-		query.Del("virtual_host")
-	default:
-		s.mistake("it does not begin with a scheme that is known", redisForms)
-	}
-	c.redisQuery(v, query)
+	c.redisTLSParams(v, r.TLSParams)
 }
 
-func (c *Config) redisLogin(s *setting, user *url.Userinfo) {
-	if password, _ := user.Password(); password != "" {
-		c.Redis.Username, c.Redis.Password = user.Username(), NewSecret(password)
-	} else if user.Username() != "" {
-		c.warn(s.name, "has a user but no password, so there is no login; a password alone is written redis://:password@host")
-	}
-}
-
-func (c *Config) redisDB(v *variables, text string) {
-	if text == "" {
+// redisDB takes the database of the URL, unless that names none.
+func (c *Config) redisDB(v *variables, n int) {
+	if n < 0 {
 		return // REDIS_DB
 	}
-	n, err := strconv.ParseUint(text, 10, 16)
-	if err != nil {
-		v.RedisURL.mistake("its database is not a number", redisForms)
-		return
-	}
-	if v.RedisDB.given() && v.RedisDB.value != int(n) {
+	if v.RedisDB.given() && v.RedisDB.value != n {
 		c.warn("REDIS_DB", "is not used, because REDIS_URL names a database")
 	}
-	c.Redis.DB = int(n)
+	c.Redis.DB = n
 }
 
-// redisQuery reads the parameters with which Celery's URLs describe TLS. The
-// variables win.
-func (c *Config) redisQuery(v *variables, query url.Values) {
-	for name, file := range map[string]*string{
-		"ssl_ca_certs": &c.Redis.TLS.CA, "ssl_certfile": &c.Redis.TLS.Cert, "ssl_keyfile": &c.Redis.TLS.Key,
-	} {
-		if *file == "" {
-			*file = query.Get(name)
-		}
-		query.Del(name)
+// redisTLSParams takes what the URL says of TLS. The variables win.
+func (c *Config) redisTLSParams(v *variables, t connurl.RedisTLS) {
+	c.Redis.TLS.CA = cmp.Or(c.Redis.TLS.CA, t.CA)
+	c.Redis.TLS.Cert = cmp.Or(c.Redis.TLS.Cert, t.Cert)
+	c.Redis.TLS.Key = cmp.Or(c.Redis.TLS.Key, t.Key)
+	if !v.RedisTLSSkipVerify.given() {
+		c.Redis.TLS.SkipVerify = t.SkipVerify
 	}
-	switch reqs := strings.ToLower(strings.TrimPrefix(query.Get("ssl_cert_reqs"), "CERT_")); reqs {
-	case "", "required":
-	case "none":
-		if !v.RedisTLSSkipVerify.given() {
-			c.Redis.TLS.SkipVerify = true
-		}
-	case "optional":
-		c.warn("REDIS_URL", "ssl_cert_reqs=optional is taken as required: a server always has a certificate")
-	default:
-		v.RedisURL.mistake("its ssl_cert_reqs is not known", "write required or none")
-	}
-	query.Del("ssl_cert_reqs")
-	for name := range query {
-		c.warn("REDIS_URL", fmt.Sprintf("the parameter %q is not used", name))
-	}
+	c.Redis.TLS.IgnoreHostname = t.IgnoreHostname
 }
 
 func (c *Config) redisTLS(v *variables) {
@@ -205,6 +154,8 @@ func (c *Config) redisTLS(v *variables) {
 			name = "REDIS_URL"
 		}
 		c.warn(name, "the certificate of Redis is not verified: anybody on the way can read and change the queue")
+	} else if t.IgnoreHostname {
+		c.warn("REDIS_URL", "ssl_check_hostname=false: any server with a certificate of the authorities may pass for Redis")
 	}
 	// Files that the URL names are reported where the URL is.
 	blame := func(s *setting) *setting {
@@ -225,13 +176,16 @@ func (r Redis) String() string {
 	if r.Network == "sentinel" { // whose URL is more than one
 		return r.Sentinel.url(nil, r.DB)
 	}
-	return redactURL(r.url())
+	return connurl.Redact(r.url())
 }
 
 func (r Redis) url() string {
 	u := url.URL{Scheme: "redis", Host: r.Address, Path: "/" + strconv.Itoa(r.DB)}
-	if r.Password.IsSet() {
+	switch {
+	case r.Password.IsSet():
 		u.User = url.UserPassword(r.Username, r.Password.Reveal())
+	case r.UserAlone.IsSet():
+		u.User = url.User(r.UserAlone.Reveal())
 	}
 	switch {
 	case r.Network == "sentinel":

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"net/url"
 	"strings"
 	"unicode"
 )
@@ -98,36 +97,3 @@ func Markdown() string {
 }
 
 func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
-
-// redactURL returns raw with "***" in the place of everything that may be a
-// password.
-func redactURL(raw string) string {
-	scheme, _, found := strings.Cut(raw, "://")
-	u, err := url.Parse(raw)
-	switch {
-	case raw == "":
-		return ""
-	case !found:
-		return masked // a password in the wrong place, for all we know
-	case err != nil || strings.Contains(raw, ";"):
-		return scheme + "://" + masked
-	}
-	user := u.User
-	u.User = nil
-	query := u.Query()
-	for name := range query {
-		if strings.Contains(strings.ToLower(name), "pass") {
-			query.Set(name, masked)
-			u.RawQuery = strings.ReplaceAll(query.Encode(), url.QueryEscape(masked), masked)
-		}
-	}
-	text := u.String()
-	if user == nil {
-		return text
-	}
-	credentials := masked // a lone word may be a password that lacks its colon
-	if _, ok := user.Password(); ok {
-		credentials = url.User(user.Username()).String() + ":" + masked
-	}
-	return strings.Replace(text, "://", "://"+credentials+"@", 1)
-}

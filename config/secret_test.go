@@ -90,6 +90,17 @@ func TestNoOutputHoldsASecret(t *testing.T) {
 		"broken URL":        {"REDIS_URL": "redis://u:" + canary + "%zz@h", "DATABASE_URL": "postgres://u:" + canary + "\x7f@h"},
 		"slash in password": {"REDIS_URL": "redis://:abc/" + canary + "@h", "DATABASE_URL": "postgres://u:1/" + canary + "@h/n"},
 		"port":              {"REDIS_URL": "redis://h:" + canary},
+		"number and hash":   {"REDIS_URL": "redis://:1234#" + canary + "@db/0", "DATABASE_URL": "postgres://u:1234#" + canary + "@db/n"},
+		"question mark":     {"REDIS_URL": "redis://:p@ss?" + canary + "@h/0", "DATABASE_URL": "postgres://u:p@ss?" + canary + "@h/n"},
+		"at sign":           {"REDIS_URL": "redis://:p@" + canary + "@h/0", "DATABASE_URL": "postgres://u:p@" + canary + "@h/n"},
+		"semicolon":         {"REDIS_URL": "sentinel://u:12345;" + canary + "@h:1", "REDIS_SENTINEL_MASTER": "m"},
+		"site":              {"SITE_URL": "https://u:1234#" + canary + "@h"},
+		"site, slash":       {"SITE_URL": "https://u:1234/" + canary + "@h"},
+		"Zero's query":      {"ZERO_URL": "https://h/graphql?key=" + canary},
+		"Zero, hash":        {"ZERO_URL": "https://u:1234#" + canary + "@h"},
+		"login as host":     {"DB_HOST": "u:" + canary + "@h", "REDIS_HOST": ":" + canary + "@h", "SMTP_HOST": "u:" + canary + "@h"},
+		"keywords":          {"DATABASE_URL": "host=h user=u password=" + canary},
+		"broken keywords":   {"DATABASE_URL": "host=h user=u password='" + canary},
 		"sentinel":          {"REDIS_URL": "sentinel://:" + canary + "@h;sentinel://:" + canary + "@i", "REDIS_SENTINEL_MASTER": "m", "REDIS_SENTINEL_PASSWORD": canary},
 		"sentinel, wrong":   {"REDIS_URL": "sentinel://:" + canary + "@h;redis://:" + canary + "@i"},
 		"Zero":              {"ZERO_TOKEN": canary},
@@ -110,6 +121,34 @@ func TestNoOutputHoldsASecret(t *testing.T) {
 			hidden(t, "the URL of Redis", outputs(c.Redis.URL()))
 		})
 	}
+}
+
+// No piece of a password in a URL is in any output, for any letters of the password.
+func FuzzPasswordOfAURL(f *testing.F) {
+	const alphabet = "QZJ7#/?@:;%&=+ ^|\"'[]{}<>\\,.~$!*()`_-" // no letters of our own texts
+	for _, seed := range []string{"\x03\x03\x03\x03\x04\x00\x01\x02", "\x00\x07\x01\x06\x01\x02\x00", "\x03\x03\x03\x09\x00\x01\x02\x03"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, seed []byte) {
+		var pw strings.Builder
+		for _, c := range seed {
+			pw.WriteByte(alphabet[int(c)%len(alphabet)])
+		}
+		for variable, form := range map[string]string{
+			"REDIS_URL": "redis://:%@h:6379/0", "DATABASE_URL": "postgres://u:%@h/n", "SITE_URL": "https://u:%@h",
+			"ZERO_URL": "https://u:%@h/graphql", "SMTP_HOST": "smtp://u:%@h", "REDIS_HOST": "u:%@h", "DB_HOST": "u:%@h",
+		} {
+			e := env{variable: strings.Replace(form, "%", pw.String(), 1)}
+			c, err := config.Load(e.lookup)
+			seen := fmt.Sprint(err, c.Warnings, config.Text(c.Report()), c.Redis, c.Database, c.Mail)
+			for i := 0; i+4 <= pw.Len(); i++ {
+				piece := pw.String()[i : i+4]
+				if strings.ContainsAny(piece, "QZJ7") && strings.Contains(seen, piece) {
+					t.Fatalf("%v: %q is seen in\n%s", e, piece, seen)
+				}
+			}
+		}
+	})
 }
 
 func TestReportShowsThatASecretIsSet(t *testing.T) {

@@ -1,14 +1,10 @@
 package config
 
 import (
-	"fmt"
-	"net"
 	"net/url"
 	"strconv"
 	"strings"
 )
-
-const sentinelForm = "write sentinel://host:26379;sentinel://host:26379/0, with :password@ before the first host if the master wants one"
 
 // Sentinel says who knows where the master is.
 type Sentinel struct {
@@ -18,39 +14,9 @@ type Sentinel struct {
 	Password  Secret
 }
 
-// sentinels reads the URL with which kombu describes Sentinels. Login and
-// database are those of the master, whichever of the parts has them.
-func (c *Config) sentinels(v *variables) {
-	s := &v.RedisURL.setting
-	for part := range strings.SplitSeq(v.RedisURL.value.Reveal(), ";") {
-		if !strings.Contains(part, "://") {
-			part = "sentinel://" + part
-		}
-		u, err := url.Parse(part)
-		switch {
-		case err != nil, u.Hostname() == "":
-			s.mistake("it does not name Sentinels", sentinelForm)
-			return
-		case u.Scheme != "sentinel":
-			s.mistake("its parts differ in their scheme", sentinelForm)
-			return
-		}
-		port := u.Port()
-		if port == "" {
-			port = "26379"
-		}
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			s.mistake("a port in it is out of range", sentinelForm)
-		}
-		c.Redis.Sentinel.Addresses = append(c.Redis.Sentinel.Addresses, net.JoinHostPort(u.Hostname(), port))
-		c.redisLogin(s, u.User)
-		c.redisDB(v, strings.Trim(u.Path, "/"))
-		for name := range u.Query() {
-			c.warn(s.name, fmt.Sprintf("the parameter %q is not used", name))
-		}
-	}
-	c.Redis.Network = "sentinel"
-	c.Redis.Address = strings.Join(c.Redis.Sentinel.Addresses, ",")
+// sentinels takes the Sentinels of the URL, and what else is said of them.
+func (c *Config) sentinels(v *variables, addresses []string) {
+	c.Redis.Sentinel.Addresses = addresses
 	c.Redis.UseTLS = v.RedisUseTLS.value
 	c.Redis.Sentinel.Master = v.SentinelMaster.text
 	c.Redis.Sentinel.Username = v.SentinelUsername.text

@@ -1,9 +1,12 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/evently/workers/internal/connurl"
 )
 
 // setting is what the variables of all kinds share.
@@ -42,6 +45,15 @@ func (s *setting) mistake(wrong, right string) {
 	}
 }
 
+// fault is mistake for what [connurl] has found.
+func (s *setting) fault(err error) {
+	if f, ok := errors.AsType[*connurl.Fault](err); ok {
+		s.mistake(f.Wrong, f.Right)
+	} else {
+		s.mistake("it cannot be used", "")
+	}
+}
+
 // refuse says that the text is not what the kind wants. like tells whether the
 // text was meant to be of that kind, so that it may be repeated.
 func (s *setting) refuse(like func(string) bool, what, right string) {
@@ -68,7 +80,7 @@ func (s *setting) quoted(like func(string) bool) string {
 	const most = 60
 	switch {
 	case strings.Contains(s.text, "://"):
-		return strconv.Quote(redactURL(s.text))
+		return strconv.Quote(connurl.Redact(s.text))
 	case !like(s.text):
 		return "the value"
 	case len(s.text) > most:

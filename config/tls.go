@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+
+	"github.com/evently/workers/internal/connurl"
 )
 
 // TLSFiles are the certificates of one connection.
@@ -14,6 +16,8 @@ type TLSFiles struct {
 	CA         string // PEM; "": the system's authorities
 	Cert, Key  string // PEM of a client certificate; "": none
 	SkipVerify bool   // accept any certificate
+
+	IgnoreHostname bool // accept a certificate of the authorities for any host
 }
 
 // Config reads the files. TLS 1.2 is the oldest version that is spoken.
@@ -32,6 +36,9 @@ func (t TLSFiles) Config() (*tls.Config, error) {
 			return nil, fmt.Errorf("read client certificate: %w", err)
 		}
 		c.Certificates = []tls.Certificate{pair}
+	}
+	if t.IgnoreHostname && !t.SkipVerify {
+		connurl.IgnoreHostname(c)
 	}
 	return c, nil
 }

@@ -16,7 +16,7 @@ import (
 // The defaults are the contract of the service that this one replaces, so a
 // deployment that set nothing keeps working.
 type variables struct {
-	RedisURL           secretURL `envconfig:"REDIS_URL" group:"Redis" desc:"Broker and result backend as Celery writes it: redis://, rediss://, redis+socket:// or sentinel://host:26379;sentinel://host:26379/0. Wins over REDIS_HOST, REDIS_PORT, REDIS_PASSWORD and REDIS_USE_TLS."`
+	RedisURL           secretURL `envconfig:"REDIS_URL" group:"Redis" desc:"Broker and result backend as Celery writes it: redis://, rediss://, redis+socket:// or sentinel://host:26379;sentinel://host:26379/0; valkey://, valkeys:// and unix:// too. Wins over REDIS_HOST, REDIS_PORT, REDIS_PASSWORD and REDIS_USE_TLS."`
 	RedisHost          text      `envconfig:"REDIS_HOST" group:"Redis" default:"localhost" desc:"Host of Redis."`
 	RedisPort          count     `envconfig:"REDIS_PORT" group:"Redis" default:"6379" min:"1" max:"65535" desc:"Port of Redis."`
 	RedisPassword      secret    `envconfig:"REDIS_PASSWORD" group:"Redis" desc:"Password of Redis."`
@@ -74,8 +74,8 @@ type variables struct {
 	SupportAddr   address `envconfig:"SUPPORT_ADDRESS" group:"Mail" unset:"not mentioned" desc:"Address for help, shown in the mails."`
 	LinkHosts     list    `envconfig:"LINK_HOSTS" group:"Mail" unset:"the host of SITE_URL" desc:"Hosts that a link given by a producer (booking_url) may lead to. Any other link is left out."`
 
-	DatabaseURL secretURL `envconfig:"DATABASE_URL" group:"Database" unset:"from DB_*" desc:"PostgreSQL as postgres://user:password@host:port/name. Wins over the DB_ variables."`
-	DBHost      text      `envconfig:"DB_HOST" group:"Database" default:"localhost" desc:"Host of PostgreSQL, or the folder of its socket."`
+	DatabaseURL secretURL `envconfig:"DATABASE_URL" group:"Database" unset:"from DB_*" desc:"PostgreSQL as postgres://user:password@host:port/name, with the parameters of libpq; several hosts, tried in turn, as a:5432,b:5432. Keywords such as host=db dbname=evently are read too. Wins over the DB_ variables."`
+	DBHost      text      `envconfig:"DB_HOST" group:"Database" default:"localhost" desc:"Host of PostgreSQL, or several with commas between them, tried in turn; or the folder of its socket."`
 	DBPort      count     `envconfig:"DB_PORT" group:"Database" default:"5432" min:"1" max:"65535" desc:"Port of PostgreSQL."`
 	DBName      text      `envconfig:"DB_NAME" group:"Database" default:"evently" desc:"Database."`
 	DBUser      text      `envconfig:"DB_USER" group:"Database" default:"evently" desc:"User."`

@@ -58,7 +58,7 @@ func Secrets(ctx context.Context, lookup Lookup) ([]Source, error) {
 	if len(problems) > 0 {
 		return nil, &Error{Problems: problems}
 	}
-	fields, err := fetchZero(ctx, v.ZeroURL.text, v.ZeroToken.value)
+	fields, err := fetchZero(ctx, v.ZeroURL.value.Reveal(), v.ZeroToken.value)
 	if err != nil {
 		return nil, fmt.Errorf("ZERO_TOKEN is set, but there are no secrets: %w", err)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"net"
+	"sync/atomic"
 	"time"
 )
 
@@ -39,17 +40,33 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 type conn struct {
 	net.Conn
 	timeout time.Duration
+	limit   atomic.Pointer[time.Time] // set by the driver while it logs in, with connect_timeout
+}
+
+// SetDeadline keeps the deadline of the driver, which those of reads and writes
+// would replace.
+func (c *conn) SetDeadline(t time.Time) error {
+	c.limit.Store(&t)
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *conn) deadline() time.Time {
+	t := time.Now().Add(c.timeout)
+	if limit := c.limit.Load(); limit != nil && !limit.IsZero() && limit.Before(t) {
+		return *limit
+	}
+	return t
 }
 
 func (c *conn) Read(p []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(c.timeout)); err != nil {
+	if err := c.SetReadDeadline(c.deadline()); err != nil {
 		return 0, err
 	}
 	return c.Conn.Read(p)
 }
 
 func (c *conn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
+	if err := c.SetWriteDeadline(c.deadline()); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(p)

@@ -10,13 +10,14 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
+
+	"github.com/evently/workers/internal/connurl"
 )
 
 // Defaults of [Config].
@@ -36,10 +37,12 @@ const (
 // over URL and URL over the rest. As with libpq, the PG… environment variables
 // fill in what is not given.
 type Config struct {
-	// URL is a postgres:// or postgresql:// URL, with libpq's parameters.
+	// URL is a postgres:// or postgresql:// URL, with libpq's parameters. It may
+	// list hosts, as in postgres://a:5432,b:5432/name: each connection is made to
+	// the first one that answers and suits target_session_attrs.
 	URL string
 
-	Host     string // DefaultHost; an absolute path means a unix socket in that directory
+	Host     string // DefaultHost; an absolute path means a unix socket in that directory; may be a list with commas
 	Port     int    // DefaultPort
 	Name     string // DefaultName
 	User     string // DefaultUser
@@ -98,6 +101,17 @@ func Open(cfg Config) (*Store, error) {
 	// query pass a PgBouncer in transaction mode, which may hand the second
 	// round trip of a prepared statement to another server connection.
 	pgcfg.BinaryParameters = true
+	if n := len(pgcfg.Multi); n > 0 {
+		// A host that does not answer must leave time for the others.
+		tries := n + 1
+		if pgcfg.SSLMode == pq.SSLModePrefer || pgcfg.SSLMode == pq.SSLModeAllow {
+			tries *= 2 // with TLS and without
+		}
+		share := timeout / time.Duration(tries+1)
+		if pgcfg.ConnectTimeout <= 0 || pgcfg.ConnectTimeout > share {
+			pgcfg.ConnectTimeout = share
+		}
+	}
 	connector, err := pq.NewConnectorConfig(pgcfg)
 	if err != nil {
 		return nil, fmt.Errorf("database settings: %w", err)
@@ -159,7 +173,7 @@ func (e *timeoutError) Timeout() bool { return true }
 // dsn returns the connection string for the driver.
 func (c Config) dsn() (string, error) {
 	if c.URL != "" {
-		return c.URL, checkURL(c.URL)
+		return keywords(c.URL)
 	}
 	port := or(c.Port, DefaultPort)
 	if port < 1 || port > 65535 {
@@ -180,18 +194,20 @@ func (c Config) dsn() (string, error) {
 	return strings.Join(pairs, " "), nil
 }
 
-// checkURL refuses what the driver could not read. The reason is in own words:
-// net/url quotes the text, or the part of the password that it took for a port.
-func checkURL(text string) error {
-	u, err := url.Parse(text)
+// keywords turns a URL into the form in which the driver reads lists of hosts.
+func keywords(text string) (string, error) {
+	if !strings.Contains(text, "://") {
+		return "", errors.New("database URL must begin with postgres:// or postgresql://")
+	}
+	p, err := connurl.ParsePostgres(text)
 	if err != nil {
-		return errors.New("database URL cannot be read: it must look like " +
-			"postgres://user:password@host:5432/name, with special characters of the password written as %XX")
+		return "", fmt.Errorf("database URL cannot be used: %w", err)
 	}
-	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		return errors.New("database URL must begin with postgres:// or postgresql://")
+	port := ""
+	if len(p.Hosts) > 1 {
+		port = strconv.Itoa(DefaultPort)
 	}
-	return nil
+	return p.Keywords("", port), nil
 }
 
 // quote writes a value of a key=value connection string; see "Connection

@@ -2,23 +2,29 @@ package redis
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/url"
+	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/evently/workers/internal/connurl"
 )
 
 // Config describes a Broker. Zero fields mean Celery's and kombu's defaults.
 type Config struct {
-	// URL as kombu writes it: redis://[user:password@]host[:port][/db],
+	// URL as kombu writes it: redis://[user[:password]@]host[:port][/db],
 	// rediss:// for TLS, redis+socket:///path?virtual_host=db for a socket,
 	// sentinel://host:26379;sentinel://host:26379/db for the master that these
 	// Sentinels watch. Required.
+	//
+	// valkey://, valkeys:// and unix:// are read as well, and so are the
+	// parameters db, username, password, ssl_cert_reqs, ssl_check_hostname,
+	// ssl_ca_certs, ssl_certfile and ssl_keyfile. Any other parameter has no
+	// effect and is logged.
 	URL string
 
 	// SentinelMaster is the name of that master (master_name). Required for
@@ -32,9 +38,10 @@ type Config struct {
 	// DB is the database when URL names none.
 	DB int
 
-	// TLS is used for rediss://. Default: certificates are verified against
-	// the roots of the system, TLS 1.2 or newer. With sentinel:// there is TLS,
-	// to the Sentinels and to the master, when it is set.
+	// TLS is used for rediss://, instead of the ssl_ parameters of URL. Default:
+	// certificates are verified against the roots of the system, TLS 1.2 or
+	// newer. With sentinel:// there is TLS, to the Sentinels and to the master,
+	// when it is set.
 	TLS *tls.Config
 
 	// KeyPrefix is put before every key (global_keyprefix), with nothing between.
@@ -116,8 +123,10 @@ type address struct {
 	network, host      string   // for net.Dial
 	sentinels          []string // host:port of each; then host is not used
 	tls                bool
-	username, password string
+	tlsParams          connurl.RedisTLS
+	username, password string // a user may have no password
 	db                 int
+	notes              []string // about the URL, for a warning
 }
 
 // String leaves the password out.
@@ -128,94 +137,57 @@ func (a address) String() string {
 	return fmt.Sprintf("%s/%d", a.host, a.db)
 }
 
+// parseURL reads a URL by the rules of kombu and redis-py. Its errors hold no
+// part of the URL.
 func parseURL(raw string, db int) (address, error) {
-	if strings.HasPrefix(raw, "sentinel://") {
-		return parseSentinels(raw, db)
+	r, err := connurl.ParseRedis(raw)
+	if errors.Is(err, connurl.ErrScheme) {
+		scheme, _, _ := strings.Cut(raw, "://")
+		return address{}, fmt.Errorf("redis URL has the scheme %q: %w", scheme, err)
 	}
-	u, err := url.Parse(raw)
 	if err != nil {
-		// The error of url.Parse quotes its input, password included.
-		return address{}, errors.New("redis URL is not a URL: want redis://[user:password@]host[:port][/db]; a password with special characters must be percent-encoded")
+		return address{}, fmt.Errorf("redis URL: %w", err)
 	}
-	a := address{network: "tcp", db: db}
-	path := strings.Trim(u.Path, "/")
-	switch u.Scheme {
-	case "redis", "rediss":
-		a.tls = u.Scheme == "rediss"
-		host, port := u.Hostname(), u.Port()
-		if host == "" {
-			host = "localhost"
-		}
-		if port == "" {
-			port = "6379"
-		}
-		if strings.Contains(host, ":") {
-			host = "[" + host + "]"
-		}
-		a.host = host + ":" + port
-	case "redis+socket", "socket", "unix":
-		a.network, a.host = "unix", u.Path
-		path = u.Query().Get("virtual_host")
-		if a.host == "" {
-			return address{}, errors.New("redis URL has no socket path: want redis+socket:///path/to/redis.sock")
-		}
-	default:
-		return address{}, fmt.Errorf("redis URL has the scheme %q: want redis, rediss, redis+socket or sentinel", u.Scheme)
+	a := address{
+		network: r.Network, host: r.Address, sentinels: r.Sentinels, tls: r.TLS, tlsParams: r.TLSParams,
+		username: r.Username, password: r.Password, db: db, notes: r.Notes,
 	}
-	if err := a.selectDB(path); err != nil {
-		return address{}, err
+	if len(r.Sentinels) > 0 {
+		a.network, a.host = "tcp", ""
 	}
-	a.login(u.User)
-	return a, nil
-}
-
-// parseSentinels reads sentinel://host:port;sentinel://host:port/db. Whichever
-// of them has a login or a database, it is that of the master.
-func parseSentinels(raw string, db int) (address, error) {
-	a := address{network: "tcp", db: db}
-	for part := range strings.SplitSeq(raw, ";") {
-		if !strings.Contains(part, "://") {
-			part = "sentinel://" + part
-		}
-		u, err := url.Parse(part)
-		if err != nil || u.Scheme != "sentinel" || u.Hostname() == "" {
-			return address{}, errors.New("redis URL does not name Sentinels: want sentinel://host:26379;sentinel://host:26379/0")
-		}
-		port := u.Port()
-		if port == "" {
-			port = "26379"
-		}
-		a.sentinels = append(a.sentinels, net.JoinHostPort(u.Hostname(), port))
-		if err := a.selectDB(strings.Trim(u.Path, "/")); err != nil {
-			return address{}, err
-		}
-		if u.User != nil {
-			a.login(u.User)
-		}
+	if r.DB >= 0 {
+		a.db = r.DB
 	}
 	return a, nil
 }
 
-func (a *address) selectDB(path string) error {
-	if path == "" {
-		return nil
+// tlsConfig reads the files that the parameters of a URL name.
+func tlsConfig(p connurl.RedisTLS) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: p.SkipVerify}
+	if p.CA != "" {
+		pem, err := os.ReadFile(p.CA)
+		if err != nil {
+			return nil, fmt.Errorf("read ssl_ca_certs of the redis URL: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("ssl_ca_certs of the redis URL: %s holds no certificate", p.CA)
+		}
 	}
-	n, err := strconv.Atoi(path)
-	if err != nil || n < 0 {
-		return errors.New("redis URL names a database that is no number: want redis://host:port/0")
+	if (p.Cert == "") != (p.Key == "") {
+		return nil, errors.New("redis URL names one of ssl_certfile and ssl_keyfile: want both")
 	}
-	a.db = n
-	return nil
-}
-
-func (a *address) login(user *url.Userinfo) {
-	password, ok := user.Password()
-	if !ok {
-		// redis://secret@host: kombu takes it for the user name, which without a
-		// password is of no use.
-		return
+	if p.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(p.Cert, p.Key)
+		if err != nil {
+			return nil, fmt.Errorf("read ssl_certfile and ssl_keyfile of the redis URL: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
 	}
-	a.username, a.password = user.Username(), password
+	if p.IgnoreHostname && !p.SkipVerify {
+		connurl.IgnoreHostname(c)
+	}
+	return c, nil
 }
 
 // normalise fills in defaults and reports everything that is wrong.
@@ -228,6 +200,12 @@ func (c Config) normalise() (Config, address, error) {
 	} else {
 		var err error
 		if addr, err = parseURL(c.URL, c.DB); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if addr.tls && c.TLS == nil {
+		var err error
+		if c.TLS, err = tlsConfig(addr.tlsParams); err != nil {
 			faults = append(faults, err)
 		}
 	}
@@ -281,6 +259,9 @@ func (c Config) normalise() (Config, address, error) {
 	}
 	if err := errors.Join(faults...); err != nil {
 		return c, addr, fmt.Errorf("redis broker configuration: %w", err)
+	}
+	for _, note := range addr.notes {
+		c.Logger.Warn("redis URL: " + note)
 	}
 	return c, addr, nil
 }

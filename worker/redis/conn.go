@@ -52,9 +52,29 @@ func (b *Broker) dialBy(ctx context.Context, nd netDialer) (redigo.Conn, error) 
 	if len(b.addr.sentinels) > 0 {
 		return b.dialMaster(ctx, nd)
 	}
-	c, err := redigo.DialContext(ctx, b.addr.network, b.addr.host, b.dialOptions(nd)...)
+	c, err := b.dialServer(ctx, b.addr.network, b.addr.host, nd)
 	if err != nil {
 		return nil, fmt.Errorf("connect to redis %s: %w", b.addr, err)
+	}
+	return c, nil
+}
+
+// dialServer connects to one server and logs in. Like redis-py it gives a user
+// without a password an empty one, which redigo does not.
+func (b *Broker) dialServer(ctx context.Context, network, host string, nd netDialer) (redigo.Conn, error) {
+	if b.addr.username == "" || b.addr.password != "" {
+		return redigo.DialContext(ctx, network, host, append(b.dialOptions(nd), redigo.DialDatabase(b.addr.db))...)
+	}
+	c, err := redigo.DialContext(ctx, network, host, b.dialOptions(nd)...)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = redigo.DoContext(c, ctx, "AUTH", b.addr.username, ""); err == nil && b.addr.db != 0 {
+		_, err = redigo.DoContext(c, ctx, "SELECT", b.addr.db)
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
 	}
 	return c, nil
 }
@@ -63,7 +83,6 @@ func (b *Broker) dialOptions(nd netDialer) []redigo.DialOption {
 	opts := []redigo.DialOption{
 		redigo.DialReadTimeout(commandTimeout),
 		redigo.DialWriteTimeout(commandTimeout),
-		redigo.DialDatabase(b.addr.db),
 		redigo.DialContextFunc(nd),
 	}
 	if b.addr.password != "" {

@@ -62,7 +62,7 @@ func (b *Broker) dialMaster(ctx context.Context, nd netDialer) (redigo.Conn, err
 // dialNamed connects to a server and makes sure that it is a master: Sentinels
 // name the old one for a while after it has failed.
 func (b *Broker) dialNamed(ctx context.Context, addr string, nd netDialer) (redigo.Conn, error) {
-	c, err := redigo.DialContext(ctx, "tcp", addr, b.dialOptions(nd)...)
+	c, err := b.dialServer(ctx, "tcp", addr, nd)
 	if err != nil {
 		return nil, err
 	}
