@@ -5,11 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
 	"runtime/debug"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,24 +23,11 @@ const (
 	heartbeatInterval = 2 * time.Second
 	// flushInterval is how long a task event waits for others to go with it.
 	flushInterval = 50 * time.Millisecond
-	// Bounds of one batch, and of what waits while the broker is away.
-	batchEvents  = 100
-	batchBytes   = 256 << 10
-	bufferEvents = 20_000
-	bufferBytes  = 16 << 20
-	sendEvents   = 50 // messages in one round trip
+	// sendEvents bounds the messages in one round trip.
+	sendEvents = 50
 	// keptMembers is how much memory is kept for what an event shows.
 	keptMembers = 16 << 10
 )
-
-// batch is one message: events of tasks, one event of the worker, or one that was encoded
-// elsewhere.
-type batch struct {
-	key    string // routing key
-	body   []byte // of one event, or the beginning of an array of them
-	events int
-	ready  *broker.Emission
-}
 
 // Config describes a Dispatcher. All fields but Heartbeats and TaskEvents are required.
 type Config struct {
@@ -67,17 +51,10 @@ type Dispatcher struct {
 	software []protocol.Field // of the worker, in every heartbeat
 	tasks    atomic.Bool      // events of tasks are sent
 
-	mu      sync.Mutex
-	buffer  []batch // in the order of their clocks
-	spare   []batch // sent, for reuse
-	held    int     // events in buffer
-	size    int     // bytes in buffer
-	urgent  bool    // buffer holds an event that must not wait
-	dropped int
-	joined  bool
-	own     [64]int64     // clocks of the last heartbeats
-	beat    int           // number of heartbeats
-	wake    chan struct{} // capacity 1
+	buffer buffer
+
+	mu     sync.Mutex
+	joined bool
 
 	prepared sync.Pool // of *Prepared
 	scratch  []byte    // used by flush only
@@ -93,8 +70,8 @@ func New(cfg Config) *Dispatcher {
 			{Name: "sw_ver", Value: quoted(cfg.Version)},
 			{Name: "sw_sys", Value: quoted(System())},
 		},
-		wake: make(chan struct{}, 1),
 	}
+	d.buffer.init(cfg, d.pid)
 	d.tasks.Store(cfg.TaskEvents)
 	return d
 }
@@ -104,14 +81,6 @@ func (d *Dispatcher) EnableTasks() bool { return !d.tasks.Swap(true) }
 
 // DisableTasks stops sending the events of tasks. It reports whether that was a change.
 func (d *Dispatcher) DisableTasks() bool { return d.tasks.Swap(false) }
-
-// System returns the name of the operating system as Python has it.
-func System() string {
-	if runtime.GOOS == "darwin" {
-		return "Darwin"
-	}
-	return strings.ToUpper(runtime.GOOS[:1]) + runtime.GOOS[1:]
-}
 
 // Prepared is an event of a task that was written and not yet added.
 type Prepared struct {
@@ -148,7 +117,7 @@ func (d *Dispatcher) Add(e *Prepared) {
 	if e == nil {
 		return
 	}
-	d.add(&protocol.Event{Type: e.kind, Members: e.buf}, protocol.MultiRoutingKey)
+	d.buffer.add(&protocol.Event{Type: e.kind, Members: e.buf}, protocol.MultiRoutingKey)
 	if cap(e.buf) <= keptMembers {
 		d.prepared.Put(e)
 	}
@@ -156,109 +125,7 @@ func (d *Dispatcher) Add(e *Prepared) {
 
 // Worker adds an event of the worker itself and has it sent at once.
 func (d *Dispatcher) Worker(kind string, fields ...protocol.Field) {
-	d.add(&protocol.Event{Type: kind, Fields: fields}, protocol.EventRoutingKey(kind))
-}
-
-// Forward adds events that are encoded already.
-func (d *Dispatcher) Forward(es []broker.Emission) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, e := range es {
-		if d.room() {
-			d.buffer = append(d.buffer, batch{ready: &e})
-			d.noted(len(e.Raw))
-		}
-	}
-}
-
-// room reports whether another event can be kept; d.mu must be held. Without room the
-// newest event is dropped, so that the kept ones stay in order.
-func (d *Dispatcher) room() bool {
-	if d.held < bufferEvents && d.size < bufferBytes {
-		return true
-	}
-	d.dropped++
-	return false
-}
-
-// noted counts an event of size bytes and wakes Run when it is time to send; d.mu must be
-// held.
-func (d *Dispatcher) noted(size int) {
-	d.held++
-	d.size += size
-	if d.urgent || d.held == 1 || d.held == batchEvents {
-		d.nudge()
-	}
-}
-
-// add writes an event into the buffer.
-func (d *Dispatcher) add(e *protocol.Event, key string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.room() {
-		return
-	}
-	// The clock is read under the lock, so that it orders events as the buffer does.
-	e.Timestamp, e.Clock = d.cfg.Now(), d.cfg.Clock.Forward()
-	e.Hostname, e.PID, e.UTCOffset = d.cfg.Node, d.pid, HoursWest(e.Timestamp)
-	last := d.open(key)
-	start := last.body
-	if key == protocol.MultiRoutingKey {
-		if last.events == 0 {
-			start = append(start, '[')
-		} else {
-			start = append(start, ", "...)
-		}
-	}
-	body, err := protocol.AppendEvent(start, e)
-	if err != nil {
-		d.cfg.Log.Error("event cannot be written", "event", e.Type, "error", err)
-		return
-	}
-	size := len(body) - len(last.body)
-	last.body = body
-	last.events++
-	if e.Type == "worker-heartbeat" {
-		d.own[d.beat%len(d.own)] = e.Clock
-		d.beat++
-	}
-	d.urgent = d.urgent || key != protocol.MultiRoutingKey
-	d.noted(size)
-}
-
-// open returns the batch for an event with that key; d.mu must be held.
-func (d *Dispatcher) open(key string) *batch {
-	if n := len(d.buffer); n > 0 && key == protocol.MultiRoutingKey {
-		last := &d.buffer[n-1]
-		if last.key == key && last.events < batchEvents && len(last.body) < batchBytes {
-			return last
-		}
-	}
-	next := batch{key: key}
-	if n := len(d.spare); n > 0 && key == protocol.MultiRoutingKey {
-		next.body = d.spare[n-1].body[:0]
-		d.spare = d.spare[:n-1]
-	}
-	d.buffer = append(d.buffer, next)
-	return &d.buffer[len(d.buffer)-1]
-}
-
-func (d *Dispatcher) nudge() {
-	select {
-	case d.wake <- struct{}{}:
-	default:
-	}
-}
-
-// HoursWest returns the zone of an event: Python divides as floor does, so that a zone
-// of a half hour counts as that below.
-func HoursWest(t time.Time) int {
-	_, east := t.Zone()
-	hours := -east / 3600
-	if -east%3600 < 0 {
-		hours--
-	}
-	return hours
+	d.buffer.add(&protocol.Event{Type: kind, Fields: fields}, protocol.EventRoutingKey(kind))
 }
 
 // state returns the fields of online, heartbeat and offline events.
@@ -293,15 +160,13 @@ func (d *Dispatcher) Heartbeat() {
 	}
 }
 
+// Forward adds events that are encoded already.
+func (d *Dispatcher) Forward(es []broker.Emission) { d.buffer.forward(es) }
+
 // Own reports whether e, which carries the node name of this worker, was sent by it. Old
 // heartbeats are not remembered.
 func (d *Dispatcher) Own(e *protocol.Event) bool {
-	if e.PID == d.pid && e.Type != "worker-heartbeat" {
-		return true
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Contains(d.own[:], e.Clock)
+	return e.PID == d.pid && e.Type != "worker-heartbeat" || d.buffer.beat(e.Clock)
 }
 
 // Run sends added events and heartbeats until ctx ends. Then it sends what is left, and
@@ -315,7 +180,7 @@ func (d *Dispatcher) Run(ctx context.Context) {
 	}
 	for {
 		var fill <-chan time.Time
-		switch now, soon := d.waiting(); {
+		switch now, soon := d.buffer.waiting(); {
 		case now:
 			d.flush(ctx)
 		case soon:
@@ -327,27 +192,16 @@ func (d *Dispatcher) Run(ctx context.Context) {
 			return
 		case <-beat:
 			d.Heartbeat()
-		case <-d.wake:
+		case <-d.buffer.wake:
 		case <-fill:
 			d.flush(ctx)
 		}
 	}
 }
 
-// waiting reports whether events must be sent now, or soon, when their batch had time to
-// fill.
-func (d *Dispatcher) waiting() (now, soon bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.urgent || d.held >= batchEvents, d.held > 0
-}
-
 // flush sends all added events in their order.
 func (d *Dispatcher) flush(ctx context.Context) {
-	d.mu.Lock()
-	batches, dropped := d.buffer, d.dropped
-	d.buffer, d.held, d.size, d.dropped, d.urgent = nil, 0, 0, 0, false
-	d.mu.Unlock()
+	batches, dropped := d.buffer.take()
 	if dropped > 0 {
 		d.cfg.Log.Warn("events dropped: more than can be sent", "events", dropped)
 	}
@@ -373,7 +227,7 @@ func (d *Dispatcher) flush(ctx context.Context) {
 		out = append(out, broker.Emission{RoutingKey: b.key, Raw: whole[len(buf):len(whole):len(whole)]})
 		buf = whole // which may have moved: those before keep their memory
 	}
-	d.reuse(batches)
+	d.buffer.reuse(batches)
 	for len(out) > 0 {
 		n := min(len(out), sendEvents)
 		d.send(ctx, out[:n]...)
@@ -381,17 +235,6 @@ func (d *Dispatcher) flush(ctx context.Context) {
 	}
 	if d.scratch = buf; cap(buf) > 2*batchBytes {
 		d.scratch = nil
-	}
-}
-
-// reuse keeps the memory of a few batches for later ones.
-func (d *Dispatcher) reuse(batches []batch) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, b := range batches {
-		if len(d.spare) < 4 && cap(b.body) > 0 && cap(b.body) <= batchBytes {
-			d.spare = append(d.spare, b)
-		}
 	}
 }
 
@@ -420,24 +263,4 @@ func (d *Dispatcher) goodbye(ctx context.Context) {
 		d.Worker("worker-offline", d.state()...)
 	}
 	d.flush(ctx)
-}
-
-// loadAverage returns the load of the system over 1, 5 and 15 minutes; zeros where it is
-// not known.
-func loadAverage() protocol.Raw {
-	none := protocol.Raw("[0.0, 0.0, 0.0]")
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return none
-	}
-	f := strings.Fields(string(text))
-	if len(f) < 3 {
-		return none
-	}
-	for _, n := range f[:3] {
-		if _, err := strconv.ParseFloat(n, 64); err != nil {
-			return none
-		}
-	}
-	return protocol.Raw(fmt.Sprintf("[%s, %s, %s]", f[0], f[1], f[2]))
 }
