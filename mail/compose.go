@@ -2,6 +2,7 @@ package mail
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -42,6 +43,18 @@ type Message struct {
 
 	Kind string    // for logs: "otp_verification"; no header shows it
 	Date time.Time // zero: now
+
+	// Wait, when set, is called with the wait for a free connection, if there is a
+	// wait. It returns the error of that wait. A caller that has a time limit can stop
+	// its clock meanwhile.
+	Wait func(ctx context.Context, wait func(context.Context) error) error
+
+	// BeforeFinal, when set, decides whether the mail still goes out. It is called once,
+	// when the server has the whole mail but for the last five octets, CRLF.CRLF, and
+	// those are the next write. After an error the connection is closed without them,
+	// so that the server delivers nothing; the [SendError] is then [ErrWithheld].
+	// The server waits meanwhile: ten seconds are the least that servers allow.
+	BeforeFinal func(ctx context.Context) error
 }
 
 // Composed is a finished mail: what goes over the wire, but for the dots.
@@ -50,6 +63,8 @@ type Composed struct {
 	To        Address // likewise
 	MessageID string  // with its angle brackets
 	Bytes     []byte  // CRLF line ends, 7-bit unless To needs SMTPUTF8
+
+	beforeFinal func(context.Context) error
 }
 
 // Compose builds the mail that [Sender.Send] would send, without sending it.

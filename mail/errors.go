@@ -64,6 +64,10 @@ var (
 	errUnsolicited = errors.New("reply that nobody asked for")
 )
 
+// ErrWithheld says that [Message.BeforeFinal] kept the mail back. The error of that
+// function is wrapped beside it.
+var ErrWithheld = errors.New("mail withheld before the end of data")
+
 // setupError is a fault of the configuration, found without a reply code.
 type setupError string
 
@@ -186,7 +190,7 @@ func (e *SendError) Throttled() bool {
 // for good or for now, says that the server works.
 func (e *SendError) CountsForBreaker() bool {
 	switch {
-	case e.Command == "COMPOSE", e.Command == "WAIT", errors.Is(e.Err, context.Canceled):
+	case e.Command == "COMPOSE", e.Command == "WAIT", errors.Is(e.Err, context.Canceled), errors.Is(e.Err, ErrWithheld):
 		return false
 	case !e.refused(), e.Code == 421, e.beforeMail(), e.ConfigurationFault(), e.Quota(), e.Throttled():
 		return true

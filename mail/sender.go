@@ -75,12 +75,11 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-ctx.Done():
-		return Receipt{}, &SendError{Command: "WAIT", Err: ended(ctx)}
+	c.beforeFinal = m.BeforeFinal
+	if err := s.takeSlot(ctx, m.Wait); err != nil {
+		return Receipt{}, &SendError{Command: "WAIT", Err: err}
 	}
+	defer func() { <-s.slots }()
 	_, encoded, _ := bytes.Cut(c.Bytes, []byte("\r\n\r\n"))
 	hide := join(s.cfg.loginSecrets(), hidden{
 		secrets: m.Secrets,
@@ -96,6 +95,27 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 	receipt.Duration = time.Since(start)
 	log.Debug("mail sent", "reply", receipt.Reply, "tls", receipt.TLS, "reused", receipt.Reused, "duration", receipt.Duration)
 	return receipt, nil
+}
+
+// takeSlot waits until a connection may be used. around is [Message.Wait].
+func (s *Sender) takeSlot(ctx context.Context, around func(context.Context, func(context.Context) error) error) error {
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	wait := func(ctx context.Context) error {
+		select {
+		case s.slots <- struct{}{}:
+			return nil
+		case <-ctx.Done():
+			return ended(ctx)
+		}
+	}
+	if around == nil {
+		return wait(ctx)
+	}
+	return around(ctx, wait)
 }
 
 // deliver sends c over an idle connection or a new one. Servers close idle

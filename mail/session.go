@@ -44,7 +44,11 @@ func (c *session) send(ctx context.Context, m Composed, hide hidden) (Receipt, *
 		Reused:    c.sent > 0,
 	}
 	c.sent++
+	if m.beforeFinal != nil {
+		c.wire.final = &finalWrite{ask: func() error { return m.beforeFinal(ctx) }}
+	}
 	reply, failed := c.transact(m, hide)
+	c.wire.final = nil
 	if !stop() {
 		c.broken = true // abort is running, or has run
 	}
@@ -118,6 +122,7 @@ func (c *session) body(data *smtp.DataCommand, mail []byte, hide hidden) (reply 
 		return "", c.cutOff(err, hide)
 	}
 	c.wire.write = perWrite
+	c.wire.final.start()
 	if _, err := data.Write(mail); err != nil {
 		return "", c.cutOff(err, hide)
 	}
@@ -131,6 +136,10 @@ func (c *session) body(data *smtp.DataCommand, mail []byte, hide hidden) (reply 
 		return response.StatusText, nil
 	case refused == nil && accepted != "":
 		return accepted, nil
+	case c.wire.final.withheld() != nil:
+		return "", &SendError{Command: "BODY", Err: fmt.Errorf("%w: %w", ErrWithheld, c.wire.final.withheld())}
+	case c.wire.final.expected():
+		return "", c.cutOff(err, hide) // the end of data is not out
 	case c.wire.wrote != nil:
 		// The dot is the last thing in the last write. If that failed, the server
 		// cannot have it.

@@ -31,6 +31,7 @@ type wire struct {
 	lines int           // read in this step
 	bytes int           // likewise
 	wrote error         // of the last failed write in this step
+	final *finalWrite   // asked before the end of data; nil: nothing asks
 }
 
 // newWire wraps conn. preface is read first: the greeting, when it was read
@@ -92,7 +93,35 @@ func (w *wire) readLine() error {
 	return nil
 }
 
+// Write writes p. Of a body with a [finalWrite] the end of data goes out alone.
 func (w *wire) Write(p []byte) (int, error) {
+	if !w.final.expected() {
+		return w.writeNow(p)
+	}
+	ready, end := w.final.split(p)
+	if len(ready) > 0 {
+		if _, err := w.writeNow(ready); err != nil {
+			return 0, err
+		}
+	}
+	if !end {
+		return len(p), nil
+	}
+	asked := time.Now()
+	if w.wrote = w.final.allow(); w.wrote != nil {
+		return 0, w.wrote
+	}
+	w.end = w.end.Add(time.Since(asked)) // the server's time begins now
+	if w.wrote = w.Conn.SetDeadline(w.end); w.wrote != nil {
+		return 0, w.wrote
+	}
+	if _, err := w.writeNow(endOfData); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (w *wire) writeNow(p []byte) (int, error) {
 	if w.write > 0 {
 		end := time.Now().Add(w.write)
 		if end.After(w.end) {

@@ -1,0 +1,244 @@
+package mail
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// scriptedRelay is a server that tells how much of a body it has received.
+type scriptedRelay struct {
+	net.Listener
+	running sync.WaitGroup
+
+	mu    sync.Mutex
+	body  []byte // since the last 354
+	ended bool   // the client has closed
+}
+
+func startRelay(t *testing.T) *scriptedRelay {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &scriptedRelay{Listener: l}
+	r.running.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			r.running.Go(func() { r.serve(conn) })
+		}
+	})
+	t.Cleanup(func() { l.Close(); r.running.Wait() })
+	return r
+}
+
+func (r *scriptedRelay) serve(conn net.Conn) {
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	say := func(line string) { _, _ = conn.Write([]byte(line + "\r\n")) }
+	say("220 relay")
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return
+		}
+		switch verb, _, _ := strings.Cut(strings.TrimSpace(line), " "); strings.ToUpper(verb) {
+		case "EHLO":
+			say("250 relay")
+		case "DATA":
+			say("354 go on")
+			if !r.read(in) {
+				return
+			}
+			say("250 taken")
+		case "QUIT":
+			say("221 bye")
+			return
+		default:
+			say("250 ok")
+		}
+	}
+}
+
+// read reads a body and reports whether its end has come.
+func (r *scriptedRelay) read(in *bufio.Reader) bool {
+	r.mu.Lock()
+	r.body, r.ended = nil, false
+	r.mu.Unlock()
+	for {
+		c, err := in.ReadByte()
+		r.mu.Lock()
+		if err != nil {
+			r.ended = true
+			r.mu.Unlock()
+			return false
+		}
+		r.body = append(r.body, c)
+		end := bytes.HasSuffix(r.body, endOfData)
+		r.mu.Unlock()
+		if end {
+			return true
+		}
+	}
+}
+
+func (r *scriptedRelay) received() (body []byte, ended bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return bytes.Clone(r.body), r.ended
+}
+
+// await waits until the relay has got what ok asks for.
+func (r *scriptedRelay) await(t *testing.T, what string, ok func(body []byte, ended bool) bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(r.received()); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			body, ended := r.received()
+			t.Fatalf("%s: the relay has %d octets, ended %t", what, len(body), ended)
+		}
+	}
+}
+
+func (r *scriptedRelay) sender(t *testing.T, limits Timeouts) *Sender {
+	t.Helper()
+	host, port, _ := net.SplitHostPort(r.Addr().String())
+	n, _ := strconv.Atoi(port)
+	s, err := New(Config{Host: host, Port: n, Security: Plain, FromAddress: "mail@evently.example", MaxConns: 1, Timeouts: limits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// onTheWire is a body with its dots doubled and its end.
+func onTheWire(body []byte) []byte {
+	body = bytes.ReplaceAll(append([]byte("\r\n"), body...), []byte("\r\n."), []byte("\r\n.."))[2:]
+	if !bytes.HasSuffix(body, []byte("\r\n")) {
+		body = append(body, "\r\n"...)
+	}
+	return append(body, ".\r\n"...)
+}
+
+// bodies are of every length around the buffers between here and the wire, with
+// beginnings of the end of data wherever they may be torn apart.
+func bodies() map[string][]byte {
+	all := map[string][]byte{
+		"one line": []byte("Hello\r\n"), "no end of line": []byte("Hello"), "blank": []byte("\r\n"), "dots": []byte(".\r\n..\r\n.\r\n"),
+		"a CR at the end": []byte("Hello\r"), "long": bytes.Repeat([]byte("0123456789.\r\n.\r\n"), 40_000),
+	}
+	for n := 4080; n <= 4100; n++ {
+		all["of "+strconv.Itoa(n)] = append(bytes.Repeat([]byte("x"), n-2), "\r\n"...)
+		all["dots of "+strconv.Itoa(n)] = append(bytes.Repeat([]byte("x"), n-5), "\r\n.\r\n"...)
+	}
+	return all
+}
+
+// The last word is asked for when the relay has everything but the end of data.
+func TestBeforeFinalIsTheLastWord(t *testing.T) {
+	t.Parallel()
+	for name, body := range bodies() {
+		t.Run(name, func(t *testing.T) {
+			relay := startRelay(t)
+			want, asked := onTheWire(body), 0
+			m := flood()
+			m.Bytes = body
+			m.beforeFinal = func(context.Context) error {
+				asked++
+				relay.await(t, "before the end of data", func(got []byte, _ bool) bool {
+					return bytes.Equal(got, want[:len(want)-len(endOfData)])
+				})
+				return nil
+			}
+			if body[len(body)-1] == '\r' { // the client completes that line
+				want = append(bytes.Clone(body), "\n.\r\n"...)
+			}
+			if _, failed := relay.sender(t, Timeouts{}).deliver(t.Context(), m, hidden{}); failed != nil {
+				t.Fatal(failed)
+			}
+			if got, _ := relay.received(); !bytes.Equal(got, want) || asked != 1 {
+				t.Errorf("asked %d times, the relay has %q, want %q", asked, last(got, 40), last(want, 40))
+			}
+		})
+	}
+}
+
+func last(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
+
+// A refusal there is a failure before the end of data, and no fault of the relay.
+func TestBeforeFinalRefuses(t *testing.T) {
+	t.Parallel()
+	errNo := errors.New("no")
+	relay := startRelay(t)
+	sender := relay.sender(t, Timeouts{})
+	m := Message{TaskID: "t", To: "jane@example.com", Subject: "s", Text: "Hello\n", BeforeFinal: func(context.Context) error { return errNo }}
+	_, err := sender.Send(t.Context(), m)
+	e, ok := errors.AsType[*SendError](err)
+	if !ok || e.Command != "BODY" || e.Unknown() || !e.Retryable() || !errors.Is(err, errNo) || !errors.Is(err, ErrWithheld) || e.CountsForBreaker() {
+		t.Fatalf("%#v", err)
+	}
+	relay.await(t, "after the refusal", func(_ []byte, ended bool) bool { return ended })
+	if got, _ := relay.received(); bytes.Contains(got, []byte("\r\n.")) {
+		t.Errorf("the relay got the end of data: %q", last(got, 20))
+	}
+	if s := sender.Status(); s.Fault != nil {
+		t.Errorf("the relay counts as faulty: %v", s.Fault)
+	}
+	m.BeforeFinal = nil
+	if _, err := sender.Send(t.Context(), m); err != nil {
+		t.Errorf("the next mail: %v", err)
+	}
+}
+
+// The time of the question is not the relay's.
+func TestBeforeFinalMayTakeLong(t *testing.T) {
+	t.Parallel()
+	const limit = 300 * time.Millisecond
+	relay := startRelay(t)
+	m := flood()
+	m.Bytes = []byte("Hello\r\n")
+	m.beforeFinal = func(context.Context) error {
+		time.Sleep(2 * limit) // the question itself
+		return nil
+	}
+	if _, failed := relay.sender(t, Timeouts{BodyWrite: limit, Final: limit}).deliver(t.Context(), m, hidden{}); failed != nil {
+		t.Error(failed)
+	}
+}
+
+// Only a wait is announced, and it ends with the error of its context.
+func TestWaitIsAnnounced(t *testing.T) {
+	t.Parallel()
+	relay := startRelay(t)
+	sender := relay.sender(t, Timeouts{})
+	errEnough := errors.New("enough")
+	waits := 0
+	m := Message{TaskID: "t", To: "jane@example.com", Subject: "s", Text: "Hello\n"}
+	m.Wait = func(ctx context.Context, wait func(context.Context) error) error {
+		waits++
+		ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Millisecond, errEnough)
+		defer cancel()
+		return wait(ctx)
+	}
+	busy := m
+	busy.BeforeFinal = func(ctx context.Context) error {
+		_, err := sender.Send(ctx, m)
+		if e, ok := errors.AsType[*SendError](err); !ok || e.Command != "WAIT" || !errors.Is(err, errEnough) || waits != 1 {
+			t.Errorf("beside the only connection: %v after %d waits", err, waits)
+		}
+		return nil
+	}
+	if _, err := sender.Send(t.Context(), busy); err != nil || waits != 1 {
+		t.Errorf("%v, %d waits", err, waits)
+	}
+}
