@@ -19,6 +19,9 @@ type Autoscale struct {
 	Min, Max int
 }
 
+// mostSlots bounds the number of slots of every worker.
+const mostSlots = 1 << 16
+
 const (
 	// scaleInterval is the time between two looks at the load.
 	scaleInterval = time.Second
@@ -34,6 +37,7 @@ const (
 type scaler struct {
 	mu        sync.Mutex
 	low, high int
+	most      int       // that high may be set to; 0: no bound
 	busySince time.Time // all slots are busy and something waits; zero: not so
 	window    time.Time // of scaleKeepAlive: when it began
 	peak      int       // of the requests that ran or waited since then
@@ -76,8 +80,11 @@ func (s *scaler) set(high, low *int) (newHigh, newLow int, err error) {
 			h = max(h, l)
 		}
 	}
-	if err := (Autoscale{l, h}).check(); err != nil || h == 0 || h > 1<<16 {
+	if err := (Autoscale{l, h}).check(); err != nil || h == 0 || h > mostSlots {
 		return 0, 0, fmt.Errorf("autoscale from %d to %d slots: want at least 1, and a maximum that is not below the minimum", l, h)
+	}
+	if s.most > 0 && h > s.most {
+		return 0, 0, fmt.Errorf("autoscale up to %d slots: this worker is bounded to %d", h, s.most)
 	}
 	s.high, s.low = h, l
 	now := s.status().slots

@@ -27,11 +27,9 @@ func (w *Worker) call(life lifecycle, r *request) (a handled, here bool) {
 		return handled{err: ErrRevoked, cause: ErrRevoked}, true
 	}
 	defer r.cancel(nil)
-	if r.soft > 0 {
-		defer time.AfterFunc(r.soft, func() { w.softLimit(r) }).Stop()
-	}
-	if r.hard > 0 {
-		defer time.AfterFunc(r.hard, func() { w.hardLimit(r) }).Stop()
+	if r.soft > 0 || r.hard > 0 {
+		r.clock.start(r.soft, r.hard, func() { w.softLimit(r) }, func() { w.hardLimit(r) })
+		defer r.clock.end()
 	}
 	a.result, a.err = w.handle(ctx, r)
 	if !r.leave() {

@@ -35,6 +35,11 @@ type Config struct {
 	// processors that Go uses (GOMAXPROCS).
 	Concurrency int
 
+	// MaxConcurrency bounds the number of slots, for tasks that share something of
+	// which there are that many. Concurrency and Autoscale must not exceed it, and
+	// remote control cannot. Default: no bound.
+	MaxConcurrency int
+
 	// PrefetchMultiplier times Concurrency is the number of messages held,
 	// running ones included; waiting ETA tasks do not count
 	// (worker_prefetch_multiplier). With 1 a message is claimed only when it can run
@@ -331,7 +336,7 @@ func (c Config) normalise() (Config, error) {
 		name  string
 		value int
 	}{
-		{"Concurrency", c.Concurrency},
+		{"Concurrency", c.Concurrency}, {"MaxConcurrency", c.MaxConcurrency},
 		{"ETATaskLimit", c.ETATaskLimit}, {"MaxRedeliveries", c.MaxRedeliveries}, {"MaxTasks", c.MaxTasks},
 	} {
 		if n.value < 0 {
@@ -357,6 +362,9 @@ func (c Config) normalise() (Config, error) {
 	if err := c.Autoscale.check(); err != nil {
 		fault("Autoscale is %w", err)
 	}
+	if most := max(c.Concurrency, c.Autoscale.Max); c.MaxConcurrency > 0 && most > c.MaxConcurrency {
+		fault("MaxConcurrency is %d: Concurrency and Autoscale must not exceed it, and one of them is %d", c.MaxConcurrency, most)
+	}
 	if c.Control < ControlFull || c.Control > ControlOff {
 		fault("Control is %d: want ControlFull, ControlHarmless or ControlOff", c.Control)
 	}
@@ -364,7 +372,8 @@ func (c Config) normalise() (Config, error) {
 		return c, fmt.Errorf("worker configuration: %w", err)
 	}
 
-	c.Concurrency = orDefault(c.Concurrency, processors())
+	c.MaxConcurrency = orDefault(c.MaxConcurrency, mostSlots)
+	c.Concurrency = orDefault(c.Concurrency, min(processors(), c.MaxConcurrency))
 	if c.Autoscale.Max > 0 {
 		c.Concurrency = c.Autoscale.Min
 	}

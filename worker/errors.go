@@ -19,7 +19,8 @@ var (
 	// itself, becomes FAILURE with SoftTimeLimitExceeded.
 	ErrSoftTimeLimit = errors.New("soft time limit exceeded")
 	// ErrTimeLimit: the hard time limit passed. FAILURE with TimeLimitExceeded
-	// is stored and what the handler still returns is thrown away.
+	// is stored, unless [Task.OnTimeLimit] decides otherwise. What the handler still
+	// returns is thrown away.
 	ErrTimeLimit = errors.New("time limit exceeded")
 	// ErrLost: the lease of the message ran out and another worker has it now.
 	// Nothing that cannot be taken back may be done any more.
@@ -28,6 +29,10 @@ var (
 	// here on gives the message back to its queue, to be run again.
 	ErrStopped = errors.New("worker is stopping")
 )
+
+// ErrWaited is the cause that ends the context of a wait that took too long; see
+// [Task.Wait].
+var ErrWaited = errors.New("waited too long")
 
 // ErrIgnore ends a task without a result, as celery.exceptions.Ignore does.
 var ErrIgnore = errors.New("ignore")

@@ -40,6 +40,9 @@ func (w *Worker) execute(life lifecycle, r *request) after {
 
 // conclude does what the answer of the handler asks for.
 func (w *Worker) conclude(life lifecycle, r *request, a handled) after {
+	if errors.Is(a.cause, ErrTimeLimit) {
+		a.err = r.afterTimeLimit(a.err)
+	}
 	w.checkMemory() // before its slot is another's
 	return w.finish(life, r, decideSafely(r.task, r.def.Definition, a.result, a.err, a.cause), a.runtime)
 }

@@ -276,14 +276,15 @@ func (n node) LimitTime(task string, soft, hard time.Duration) error {
 
 // Resize implements [control.Changer].
 func (n node) Resize(delta int) error {
-	const most = 1 << 16
 	if n.w.scaler != nil {
 		return control.ErrAutoscaled
 	}
 	size := n.w.pool.size()
 	switch target := size + delta; {
-	case target > most:
-		return fmt.Errorf("want a number of slots from 0 to %d", most)
+	case target > mostSlots:
+		return fmt.Errorf("want a number of slots from 0 to %d", mostSlots)
+	case target > n.w.cfg.MaxConcurrency:
+		return fmt.Errorf("the pool has %d slots, and this worker is bounded to %d", size, n.w.cfg.MaxConcurrency)
 	case target < 1:
 		return fmt.Errorf("the pool has %d slots, and one must stay", size)
 	default:

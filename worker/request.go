@@ -33,6 +33,8 @@ type attempt struct {
 
 	queued, began time.Time // to wait for a slot, and to have it; of the pool
 
+	clock runClock // of the time limits
+
 	mu         sync.Mutex
 	cancel     context.CancelCauseFunc // of the running handler
 	cause      error                   // ended before it ran
@@ -41,6 +43,8 @@ type attempt struct {
 	over       bool                    // it has returned, or is not waited for
 	started    time.Time               // of the run; zero before
 	since      time.Time               // likewise, by the clock of the worker
+
+	onTimeLimit func() error // of the handler, or nil
 }
 
 // fresh is all of a request that may run at once, in one piece.

@@ -119,7 +119,7 @@ func New(cfg Config) (*Worker, error) {
 	w.eta = newSchedule()
 	w.pool = newPool(cfg.Concurrency)
 	if cfg.Autoscale.Max > 0 {
-		w.scaler = &scaler{low: cfg.Autoscale.Min, high: cfg.Autoscale.Max, status: w.load, resize: w.pool.resize}
+		w.scaler = &scaler{low: cfg.Autoscale.Min, high: cfg.Autoscale.Max, most: cfg.MaxConcurrency, status: w.load, resize: w.pool.resize}
 	}
 	w.events = taskEvents{events.New(events.Config{
 		Emit: w.can.Emitter.Emit, Log: w.log, Node: cfg.Name, Clock: &w.clock, Now: w.now,
