@@ -66,7 +66,8 @@ type Broker struct {
 	pollMu    sync.Mutex
 	waitFault atomic.Pointer[error] // why waiting did not work, to be told once
 
-	lastBeat     atomic.Pointer[time.Time] // our own heartbeat
+	lastBeat     atomic.Pointer[time.Time] // our own heartbeat, when it was sent
+	late         chan struct{}             // capacity 1: one makes up for a late one
 	judgeAfter   atomic.Pointer[time.Time] // until then nobody is called silent
 	silentOwners atomic.Pointer[[]string]
 	siblings     map[string]identity // of other owners, as far as read; of the recovery alone
@@ -94,6 +95,7 @@ func New(cfg Config) (*Broker, error) {
 		out:      map[string]struct{}{},
 		ready:    make(chan struct{}, 1),
 		slots:    make(chan struct{}, maxConns),
+		late:     make(chan struct{}, 1),
 		siblings: map[string]identity{},
 	}
 	b.conns = b.newGeneration()
@@ -189,19 +191,6 @@ func (b *Broker) Start(ctx context.Context, d broker.Delivery, st broker.Start) 
 		}
 	}
 	return started, nil
-}
-
-// Held implements [broker.Broker].
-func (b *Broker) Held(ctx context.Context, claim string) (bool, error) {
-	var held bool
-	err := b.do(ctx, func(c redigo.Conn) (err error) {
-		held, err = redigo.Bool(c.Do("HEXISTS", b.keys.unacked, claim))
-		return err
-	})
-	if err != nil {
-		return false, fmt.Errorf("ask for the claim: %w", err)
-	}
-	return held, nil
 }
 
 // returnChunk bounds one script of Return.

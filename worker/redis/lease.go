@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -131,20 +132,87 @@ func (b *Broker) renew(ctx context.Context) error {
 	return nil
 }
 
-// beat says that we live, and learns who does not.
+// beat says that we live, and learns who does not. After a silence it also looks at
+// once what of our claims is left: others may have given us up.
 func (b *Broker) beat(ctx context.Context) error {
+	asked := time.Now()
 	silent, err := redigo.Strings(b.script(ctx, b.scripts.heartbeat, 2, b.keys.owners, b.keys.owner(b.owner),
 		b.owner, b.cfg.OwnerTimeout.Seconds(), b.keys.owner("")))
 	if err != nil {
 		return err
 	}
-	now := time.Now()
 	b.silentOwners.Store(&silent)
-	if last := b.lastBeat.Swap(&now); last != nil && now.Sub(*last) > b.cfg.OwnerTimeout/2 {
+	if b.silentTooLong() {
 		// We were away, and so may all have been.
-		b.judgeAfter.Store(new(now.Add(b.cfg.OwnerTimeout)))
+		b.judgeAfter.Store(new(time.Now().Add(b.cfg.OwnerTimeout)))
+		b.log.Warn("heartbeat is late: the process stood still, or redis did not answer", "late", elapsed(*b.lastBeat.Load()).Seconds())
+		if err := b.renew(ctx); err != nil {
+			return err
+		}
 	}
+	b.lastBeat.Store(&asked)
 	return nil
+}
+
+// silentTooLong reports whether our last heartbeat is so old that others may soon give
+// us up, or have done so.
+func (b *Broker) silentTooLong() bool {
+	last := b.lastBeat.Load()
+	return last != nil && b.tooLong(*last)
+}
+
+func (b *Broker) tooLong(since time.Time) bool { return elapsed(since) > b.cfg.OwnerTimeout/2 }
+
+// elapsed returns the time since then, by the clock that has counted more of it. The
+// monotonic clock stands still while the machine sleeps, and the wall clock may be set
+// back.
+func elapsed(then time.Time) time.Duration {
+	now := time.Now()
+	return max(now.Sub(then), now.Round(0).Sub(then.Round(0)))
+}
+
+// errStale says that no answer about a claim came in time to be of use.
+var errStale = errors.New("the answers come too late to be true")
+
+// Held implements [broker.Broker]. An answer is of use for as long as others believe
+// that we live: so a late heartbeat comes first, and an answer that took long, perhaps
+// because the process stood still, is asked for again.
+func (b *Broker) Held(ctx context.Context, claim string) (held bool, err error) {
+	const most = 3
+	for range most {
+		if err := b.catchUp(ctx); err != nil {
+			return false, fmt.Errorf("ask for the claim: %w", err)
+		}
+		asked := time.Now()
+		err = b.do(ctx, func(c redigo.Conn) (err error) {
+			held, err = redigo.Bool(redigo.DoContext(c, ctx, "HEXISTS", b.keys.unacked, claim))
+			return err
+		})
+		if err != nil {
+			return false, fmt.Errorf("ask for the claim: %w", err)
+		}
+		if !held || !b.tooLong(asked) {
+			return held, nil
+		}
+	}
+	return false, fmt.Errorf("ask for the claim: %w", errStale)
+}
+
+// catchUp makes up for a late heartbeat. One of many callers does.
+func (b *Broker) catchUp(ctx context.Context) error {
+	if !b.silentTooLong() {
+		return nil
+	}
+	select {
+	case b.late <- struct{}{}:
+		defer func() { <-b.late }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if !b.silentTooLong() {
+		return nil
+	}
+	return b.beat(ctx)
 }
 
 // leave takes us off the list of owners when nothing is left behind.

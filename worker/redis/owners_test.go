@@ -10,6 +10,7 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
+	"github.com/evently/workers/internal/testkit/proxy"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/redis"
 	"github.com/evently/workers/worker/redis/redistest"
@@ -151,5 +152,93 @@ func TestOwnerThatIsBackIsNotDismissed(t *testing.T) {
 	}
 	if count(t, c, "ZCARD", "_goworker.1.owners") != 1 || must(redigo.String(c.Do("HGET", "_goworker.1.owner."+owner, "epoch")))(t) != "1" {
 		t.Error("it is not what it was")
+	}
+}
+
+// A process that stood still looks at all that it holds before its first word on any
+// of it: whatever has become another's is given up at once, and not with the next
+// renewal of the leases.
+func TestLateHeartbeatLooksAtAllClaims(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	const n = 3
+	for range n {
+		send(t, c, "q", "t", "[]")
+	}
+	cfg := redis.Config{URL: s.URL(0), OwnerTimeout: time.Second}
+	frozen, heir := newConsumer(t, cfg), newConsumer(t, cfg)
+	ds := frozen.claim(t, n)
+	heir.run(t)
+	eventually(t, "it is given up", func() bool { return count(t, c, "LLEN", "q") == n })
+	if held, err := frozen.Held(t.Context(), ds[0].Claim); held || err != nil {
+		t.Errorf("Held = %v, %v", held, err)
+	}
+	for _, d := range ds {
+		if !frozen.hasLost(d.Claim) {
+			t.Errorf("Lost was not called for %s", d.Claim)
+		}
+	}
+}
+
+// What is held by a process that comes back in time stays so while it finishes: its
+// question tells the others that it lives.
+func TestHeldMakesUpForALateHeartbeat(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	send(t, c, "q", "t", "[]")
+	late := newConsumer(t, redis.Config{URL: s.URL(0), OwnerTimeout: time.Second})
+	d := late.claim(t, 1)[0]
+	owner, _, _ := strings.Cut(d.Claim, ":")
+	before := must(redigo.Float64(c.Do("ZSCORE", "_goworker.1.owners", owner)))(t)
+	time.Sleep(600 * time.Millisecond) // the silence itself
+	if held, err := late.Held(t.Context(), d.Claim); !held || err != nil {
+		t.Errorf("Held = %v, %v", held, err)
+	}
+	if after := must(redigo.Float64(c.Do("ZSCORE", "_goworker.1.owners", owner)))(t); after < before+0.5 {
+		t.Errorf("last heartbeat at %f, %f seconds after the one before", after, after-before)
+	}
+}
+
+// An answer that was given long before it is read, as when the process stood still
+// meanwhile, is asked for again.
+func TestHeldAsksAgainAfterALateAnswer(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	send(t, c, "q", "t", "[]")
+	between, err := proxy.New(s.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(between.Close)
+	late := newConsumer(t, redis.Config{URL: "redis://" + between.Addr() + "/0", OwnerTimeout: 2 * time.Second})
+	d := late.claim(t, 1)[0]
+	if held, err := late.Held(t.Context(), d.Claim); !held || err != nil {
+		t.Fatalf("Held = %v, %v", held, err)
+	}
+	asked := func() string {
+		_, after, _ := strings.Cut(must(redigo.String(c.Do("INFO", "commandstats")))(t), "cmdstat_hexists:calls=")
+		calls, _, _ := strings.Cut(after, ",")
+		return calls
+	}
+	before := asked()
+	if err := between.Set(proxy.FreezeAnswers); err != nil {
+		t.Fatal(err)
+	}
+	answer := make(chan bool, 1)
+	go func() {
+		held, err := late.Held(context.Background(), d.Claim)
+		if err != nil {
+			t.Error(err)
+		}
+		answer <- held
+	}()
+	eventually(t, "Redis has answered", func() bool { return asked() != before })
+	do(t, c, "HDEL", "unacked", d.Claim) // as others do after the timeout
+	time.Sleep(1200 * time.Millisecond)  // the delay itself
+	if err := between.Set(proxy.Pass); err != nil {
+		t.Fatal(err)
+	}
+	if <-answer {
+		t.Error("an old answer was taken for the truth")
 	}
 }

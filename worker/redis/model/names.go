@@ -104,7 +104,7 @@ const (
 	StepOrphan     = "giveback.lua of an orphan"   // ../claim.go, returnOrphan
 	StepStart      = "start.lua"                   // ../broker.go, Start
 	StepBegin      = "the handler begins"          // ../../execute.go, execute
-	StepHeld       = "HEXISTS unacked (Task.Held)" // ../broker.go, Held
+	StepHeld       = "HEXISTS unacked (Task.Held)" // ../lease.go, Held
 	StepWork       = "the work is done"
 	StepHeed       = "the handler gives up what is lost"                    // ../../execute.go, finish
 	StepSettle     = "settle.lua"                                           // ../settle.go, Settle; finish.lua, settle.lua and carry.lua
