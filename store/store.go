@@ -69,6 +69,7 @@ const driverName = "postgres"
 type Store struct {
 	db      *sqlx.DB
 	timeout time.Duration
+	slots   chan struct{} // one for each connection in use by Acquire; nil: no bound
 }
 
 // Open checks cfg and returns a Store. It does not connect: a database that is
@@ -123,7 +124,40 @@ func Open(cfg Config) (*Store, error) {
 	db.SetMaxIdleConns(or(cfg.MaxIdle, maxOpen))
 	db.SetConnMaxIdleTime(or(cfg.MaxIdleTime, DefaultMaxIdleTime))
 	db.SetConnMaxLifetime(or(cfg.MaxLifetime, DefaultMaxLifetime))
-	return &Store{db: db, timeout: timeout}, nil
+	return &Store{db: db, timeout: timeout, slots: make(chan struct{}, maxOpen)}, nil
+}
+
+// Acquire takes a connection of the pool for one call, which release gives back.
+// Config.QueryTimeout begins with that call: with every connection in use, a call
+// without Acquire counts the wait for one against it. around, when not nil, is called
+// with the wait, if there is one, and returns its error.
+func (s *Store) Acquire(ctx context.Context, around func(context.Context, func(context.Context) error) error) (release func(), err error) {
+	if s.slots == nil {
+		return func() {}, nil
+	}
+	release = func() { <-s.slots }
+	select {
+	case s.slots <- struct{}{}:
+		return release, nil
+	default:
+	}
+	wait := func(ctx context.Context) error {
+		select {
+		case s.slots <- struct{}{}:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("wait for a connection to the database: %w", context.Cause(ctx))
+		}
+	}
+	if around == nil {
+		err = wait(ctx)
+	} else {
+		err = around(ctx, wait)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return release, nil
 }
 
 // Ping looks up a user that does not exist, connecting if need be. It fails as

@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/evently/workers/worker"
@@ -27,7 +28,17 @@ type attempt struct {
 	task *worker.Task
 	now  time.Time // when it began
 	seen time.Time // when the first one began
+
+	stage atomic.Int32 // stageOpen, stageFinal or stageLeft
 }
+
+// Stages of an attempt, of which the handler and the hard time limit agree by one
+// atomic step.
+const (
+	stageOpen  = iota // the mail may be retried
+	stageFinal        // the end of data may be out
+	stageLeft         // the time limit has decided: it must not go out any more
+)
 
 func (s *Service) attempt(ctx context.Context, d delivery) *attempt {
 	t, ok := worker.TaskFrom(ctx)
@@ -41,6 +52,12 @@ func (s *Service) attempt(ctx context.Context, d delivery) *attempt {
 		a.seen = at
 	}
 	return a
+}
+
+// wait calls wait, which waits for a connection that other mails use. The time limits of
+// the task do not count that time.
+func (a *attempt) wait(ctx context.Context, wait func(context.Context) error) error {
+	return a.task.Wait(ctx, longestWait, wait)
 }
 
 // deadline is when the mail ceases to be of use. The zero time is never.

@@ -24,6 +24,10 @@ const (
 	errUnsure      = "delivery unsure: no answer from the mail server"
 	errSend        = "mail could not be sent"
 	errHeld        = "broker could not be asked"
+	errBusy        = "no connection to the mail server was free"
+	errBusyLookup  = "no connection to the database was free"
+	errTimeLimit   = "time limit exceeded"
+	errInternal    = "internal error"
 )
 
 // delivery is one mail to one recipient.
@@ -46,20 +50,29 @@ func (d *delivery) urgent() bool { return d.lifetime > 0 }
 
 // deliver looks up, renders and sends, in this order: nothing is rendered for
 // nobody, and no connection waits for a template.
-func (s *Service) deliver(ctx context.Context, d delivery) (Result, error) {
+func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error) {
 	a := s.attempt(ctx, d)
+	a.task.OnTimeLimit(func() error { return s.leftBehind(a) })
+	defer func() {
+		if v := recover(); v != nil {
+			r, err = s.panicked(ctx, a, v)
+		}
+	}()
 	if d.invalid != nil {
 		return s.giveUp(a, d.invalid.Error(), d.invalid)
 	}
 	if a.expired() {
 		return s.expired(a), nil
 	}
-	to, err := s.recipient(ctx, d)
+	to, err := s.recipient(ctx, a)
 	if errors.Is(err, store.ErrNoUser) {
 		return s.result(Result{Error: errNoRecipient, UserID: d.userID}), nil
 	}
 	if fault, ok := errors.AsType[*store.AccessError](err); ok {
 		return s.free(ctx, a, errLookup+": "+fault.Words, s.lookupPause(a), err)
+	}
+	if errors.Is(err, worker.ErrWaited) {
+		return s.free(ctx, a, errBusyLookup, a.inTime(spread(busyPause)), err)
 	}
 	if err != nil {
 		return s.again(ctx, a, errLookup, nil, err)
@@ -76,11 +89,6 @@ func (s *Service) deliver(ctx context.Context, d delivery) (Result, error) {
 			s.logger(a.task).WarnContext(ctx, "links of producers are left out of mails: their host is neither that of SITE_URL nor one of LINK_HOSTS", "kind", d.data.Kind())
 		})
 	}
-	if err := a.task.Held(ctx); errors.Is(err, worker.ErrLost) {
-		return Result{}, err
-	} else if err != nil {
-		return s.free(ctx, a, errHeld, s.pause(a, nil), err)
-	}
 	receipt, err := s.cfg.Mailer.Send(ctx, mail.Message{
 		To:      to,
 		Subject: body.Subject,
@@ -90,26 +98,36 @@ func (s *Service) deliver(ctx context.Context, d delivery) (Result, error) {
 		Kind:    string(d.data.Kind()),
 		Date:    a.seen,
 		Secrets: d.secrets,
+
+		Wait:        a.wait,
+		BeforeFinal: a.finish,
 	})
 	if err != nil {
 		return s.notSent(ctx, a, err)
 	}
 	s.logger(a.task).InfoContext(ctx, "mail sent", "kind", d.data.Kind(), "to", mail.MaskAddress(to),
 		"message_id", receipt.MessageID, "reply", receipt.Reply, "duration", receipt.Duration)
-	r := d.sent
+	r = d.sent
 	r.Success, r.UserID, r.Email = true, d.userID, to
 	return s.result(r), nil
 }
 
 // recipient returns the address to send to. An id that is no number belongs to
 // nobody.
-func (s *Service) recipient(ctx context.Context, d delivery) (string, error) {
-	if d.userID == nil {
-		return d.address, nil
+func (s *Service) recipient(ctx context.Context, a *attempt) (string, error) {
+	if a.userID == nil {
+		return a.address, nil
 	}
-	id, ok := integer(d.userID)
+	id, ok := integer(a.userID)
 	if !ok {
 		return "", store.ErrNoUser
+	}
+	if s.acquirer != nil {
+		release, err := s.acquirer.Acquire(ctx, a.wait)
+		if err != nil {
+			return "", err
+		}
+		defer release()
 	}
 	return s.cfg.Users.Email(ctx, id)
 }

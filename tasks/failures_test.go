@@ -278,28 +278,32 @@ func TestFaultsOfAccessWait(t *testing.T) {
 }
 
 // A run that was cut off is the engine's to judge, unless the mail has met its
-// fate already.
+// fate already. The soft time limit is a failure like others: the mail is retried, or
+// given up with an answer.
 func TestContextEnds(t *testing.T) {
 	for _, cause := range []error{worker.ErrStopped, worker.ErrLost, worker.ErrSoftTimeLimit, worker.ErrTimeLimit} {
-		ctx, cancel := context.WithCancelCause(t.Context())
-		cancel(cause)
+		cutOff, onLast, atLogin := "", "", ""
+		if cause == worker.ErrSoftTimeLimit {
+			cutOff, onLast, atLogin = retries, gives, waits
+		}
 		cut := &mail.SendError{Command: "RCPT", Err: cause}
 		for name, c := range map[string]struct {
 			task *worker.Task
 			err  error
 			want string // "" is the cause
 		}{
-			"before the mail was out":       {oneOfEach()["confirmation"], cut, ""},
-			"on the last attempt":           {last(oneOfEach()["otp"]), cut, ""},
-			"at the login":                  {oneOfEach()["otp"], &mail.SendError{Command: "AUTH", Code: 535}, ""},
+			"before the mail was out":       {oneOfEach()["confirmation"], cut, cutOff},
+			"on the last attempt":           {last(oneOfEach()["otp"]), cut, onLast},
+			"at the login":                  {oneOfEach()["otp"], &mail.SendError{Command: "AUTH", Code: 535}, atLogin},
 			"mail sent":                     {oneOfEach()["otp"], nil, "sent"},
 			"recipient refused":             {oneOfEach()["otp"], &mail.SendError{Command: "RCPT", Code: 550}, gives},
 			"after the end of data":         {oneOfEach()["confirmation"], &mail.SendError{Command: ".", Err: cause}, gives},
 			"after the end of data, an OTP": {oneOfEach()["otp"], &mail.SendError{Command: ".", Err: cause}, retries},
 		} {
 			t.Run(cause.Error()+"/"+name, func(t *testing.T) {
+				ctx, cancel := context.WithCancelCause(t.Context())
 				b := newBench(t, nil)
-				b.out.err = c.err
+				b.out.err, b.out.then = c.err, func() { cancel(cause) }
 				result, err := b.run(ctx, c.task)
 				switch c.want {
 				case "":

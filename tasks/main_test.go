@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -28,18 +29,25 @@ const stamp = "2026-11-23T20:15:04.120000"
 
 // outbox is a mailer that keeps the mails, and fails as it is told.
 type outbox struct {
-	err error
+	err  error
+	then func() // called at the end of Send; nil: nothing
 
 	mu   sync.Mutex
 	sent []mail.Message
 }
 
 func (o *outbox) Send(ctx context.Context, m mail.Message) (mail.Receipt, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	if o.then != nil {
+		defer o.then()
+	}
 	if o.err != nil {
 		return mail.Receipt{}, o.err
 	}
+	if err := m.BeforeFinal(ctx); err != nil {
+		return mail.Receipt{}, &mail.SendError{Command: "BODY", Err: fmt.Errorf("%w: %w", mail.ErrWithheld, err)}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.sent = append(o.sent, m)
 	return mail.Receipt{MessageID: "<" + m.TaskID + "@example.com>"}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/evently/workers/mail"
@@ -15,21 +16,20 @@ import (
 func (s *Service) notSent(ctx context.Context, a *attempt, err error) (Result, error) {
 	e, ok := errors.AsType[*mail.SendError](err)
 	switch {
+	case ok && !e.Unknown() && errors.Is(err, worker.ErrLost):
+		return Result{}, err // another worker sends it
+	case isUnasked(err):
+		return s.free(ctx, a, errHeld, a.inTime(spread(heldPause)), err)
+	case ok && e.Command == "WAIT" && errors.Is(err, worker.ErrWaited):
+		return s.free(ctx, a, errBusy, a.inTime(spread(busyPause)), err)
 	case !ok && errors.Is(err, mail.ErrAddress), ok && errors.Is(e.Err, mail.ErrAddress):
 		return s.giveUp(a, errNotAddress, err)
 	case !ok:
 		return s.giveUp(a, errSend, err)
 	case e.Command == "COMPOSE":
 		return s.giveUp(a, errRender, err)
-	case e.Unknown() && a.urgent() && !a.resent() && !a.task.LastAttempt():
-		// The Message-ID is made of the task id and the Date goes along, so the
-		// copy can be told as one. Only once: a server that never answers here
-		// would otherwise send a copy with every retry.
-		return Result{}, s.retry(a, errUnsure, worker.RetryError{Err: err, Countdown: s.pause(a, e), Headers: a.headers(true)})
 	case e.Unknown():
-		// A second copy of the others is worse than a late one: a person
-		// decides, from the dead letters.
-		return s.giveUp(a, errUnsure, err)
+		return s.unsure(a, e, err)
 	case e.ConfigurationFault():
 		return s.free(ctx, a, reply("mail server refuses this service", e), s.configurationPause(a), err)
 	case e.Quota():
@@ -45,12 +45,45 @@ func (s *Service) notSent(ctx context.Context, a *attempt, err error) (Result, e
 	}
 }
 
+// unsure ends an attempt whose end of data went out without an answer.
+func (s *Service) unsure(a *attempt, e *mail.SendError, err error) (Result, error) {
+	if a.urgent() && !a.resent() && !a.task.LastAttempt() {
+		// The Message-ID is made of the task id and the Date goes along, so the
+		// copy can be told as one. Only once: a server that never answers here
+		// would otherwise send a copy with every retry.
+		return Result{}, s.retry(a, errUnsure, worker.RetryError{Err: err, Countdown: s.pause(a, e), Headers: a.headers(true)})
+	}
+	// A second copy of the others is worse than a late one: a person
+	// decides, from the dead letters.
+	return s.giveUp(a, errUnsure, err)
+}
+
+// leftBehind decides about a mail whose handler has not returned by the hard time
+// limit.
+func (s *Service) leftBehind(a *attempt) error {
+	if !a.stage.CompareAndSwap(stageOpen, stageLeft) {
+		_, err := s.unsure(a, nil, worker.ErrTimeLimit)
+		return err
+	}
+	_, err := s.again(context.Background(), a, errTimeLimit, nil, worker.ErrTimeLimit)
+	return err
+}
+
+// panicked decides about a mail whose delivery has panicked. The value of the panic is
+// not shown, as it may hold anything.
+func (s *Service) panicked(ctx context.Context, a *attempt, value any) (Result, error) {
+	err := fmt.Errorf("panic of type %T", value)
+	s.logger(a.task).ErrorContext(ctx, "delivery of a mail panicked", "kind", a.data.Kind(), "error", err, "stack", string(debug.Stack()))
+	if a.stage.Load() == stageFinal {
+		return s.unsure(a, nil, err)
+	}
+	return s.again(ctx, a, errInternal, nil, err)
+}
+
 // again retries, or gives up after the last attempt. e is the reply of the
 // server, nil when there is none.
 func (s *Service) again(ctx context.Context, a *attempt, text string, e *mail.SendError, err error) (Result, error) {
-	// The attempt was cut off: what becomes of the task is the engine's
-	// business, and no fault of the mail.
-	if cause := context.Cause(ctx); cause != nil {
+	if cause := endedByEngine(ctx); cause != nil {
 		return Result{}, fmt.Errorf("%s: %w", text, cause)
 	}
 	if a.task.LastAttempt() {
@@ -65,9 +98,22 @@ func (s *Service) retry(a *attempt, text string, r worker.RetryError) error {
 	return &r
 }
 
+// endedByEngine returns why the attempt was cut off, if that is no reason for a retry:
+// the engine gives the message back, or another worker has it, or it is revoked. After
+// the soft time limit the mail is retried as after every other failure.
+func endedByEngine(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	for _, end := range []error{worker.ErrStopped, worker.ErrLost, worker.ErrRevoked, worker.ErrTimeLimit} {
+		if errors.Is(cause, end) {
+			return cause
+		}
+	}
+	return nil
+}
+
 // free retries without spending an attempt, for faults that all mails share.
 func (s *Service) free(ctx context.Context, a *attempt, text string, after time.Duration, err error) (Result, error) {
-	if cause := context.Cause(ctx); cause != nil {
+	if cause := endedByEngine(ctx); cause != nil {
 		return Result{}, fmt.Errorf("%s: %w", text, cause)
 	}
 	s.logger(a.task).ErrorContext(ctx, "mail waits for a fault that is not its own to be mended", "kind", a.data.Kind(), "error", err)

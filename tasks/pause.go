@@ -20,6 +20,15 @@ const (
 	// again. It has no hour of its own: each mail counts for a day.
 	quotaWait = 30 * time.Minute
 
+	// longestWait bounds the wait for a free connection to the relay or the database. It
+	// is far longer than a mail takes.
+	longestWait = 2 * time.Minute
+	// busyPause is the pause of a mail that has waited that long.
+	busyPause = 15 * time.Second
+	// heldPause is the pause of a mail whose fence could not be asked. Redis is back
+	// when it has taken the retry.
+	heldPause = 2 * time.Second
+
 	// urgentThrottleWait is the pause of an urgent mail that the server puts off
 	// together with all others.
 	urgentThrottleWait = 15 * time.Second

@@ -43,6 +43,12 @@ type Users interface {
 	Email(ctx context.Context, userID int64) (string, error)
 }
 
+// acquirer is what Users may have as well: a wait for a free connection that can be told
+// from the lookup. [store.Store] has it.
+type acquirer interface {
+	Acquire(ctx context.Context, around func(context.Context, func(context.Context) error) error) (release func(), err error)
+}
+
 // Mailer sends one mail. [mail.Sender] is one.
 type Mailer interface {
 	Send(ctx context.Context, m mail.Message) (mail.Receipt, error)
@@ -79,6 +85,7 @@ type Config struct {
 // Service runs the tasks. It is safe for concurrent use.
 type Service struct {
 	cfg         Config
+	acquirer    acquirer  // nil: Users has none
 	linkLeftOut sync.Once // to be told
 }
 
@@ -116,7 +123,9 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Service{cfg: cfg}, nil
+	s := &Service{cfg: cfg}
+	s.acquirer, _ = cfg.Users.(acquirer)
+	return s, nil
 }
 
 // Definitions returns the task table: every task by its long and by its short
