@@ -69,6 +69,7 @@ func (p *parts) build(cfg config.Config, log *slog.Logger) (err error) {
 		Queues:          cfg.Worker.Queues,
 		Tasks:           service.Definitions(),
 		Concurrency:     cfg.Worker.Concurrency,
+		MaxConcurrency:  cfg.Worker.MaxConcurrency,
 		Autoscale:       worker.Autoscale(cfg.Worker.Autoscale),
 		Control:         controlMode(cfg.Worker.RemoteControl),
 		SendTaskEvents:  cfg.Worker.TaskEvents,
@@ -166,8 +167,14 @@ func storeConfig(d config.Database) store.Config {
 	}
 }
 
+// unboundedConns is a number of connections that no worker has slots for.
+const unboundedConns = 1 << 16
+
 func mailConfig(cfg config.Config, log *slog.Logger) mail.Config {
 	s := cfg.SMTP
+	if cfg.Worker.MaxConcurrency == 0 {
+		s.MaxConns = unboundedConns // as many as tasks run, whatever pool_grow makes of that
+	}
 	return mail.Config{
 		Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password.Reveal(),
 		Security:  map[string]mail.Security{"starttls": mail.StartTLS, "implicit": mail.ImplicitTLS, "none": mail.Plain}[s.TLSMode],

@@ -56,7 +56,8 @@ type Worker struct {
 	Queues             []string
 	QueueOrder         string         // "round_robin", "sorted" or "priority"; "" with weights
 	QueueWeights       map[string]int // nil: none
-	Concurrency        int            // the largest, with Autoscale
+	Concurrency        int            // the largest, with Autoscale; not above MaxConcurrency
+	MaxConcurrency     int            // SMTP.MaxConns if that is set; 0: no bound
 	Autoscale          Autoscale
 	RemoteControl      string   // "full", "harmless" or "off"
 	TaskEvents         bool     // from the start

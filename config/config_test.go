@@ -137,6 +137,11 @@ func TestValues(t *testing.T) {
 		{"remote control", env{"REMOTE_CONTROL": "Harmless"}, func(c config.Config) any { return c.Worker.RemoteControl }, "harmless"},
 		{"unknown tasks", env{"UNKNOWN_TASKS": "Requeue"}, func(c config.Config) any { return c.Worker.UnknownTasks }, "requeue"},
 		{"connections follow", env{"CONCURRENCY": "12"}, func(c config.Config) any { return c.SMTP.MaxConns }, 12},
+		{"no bound by connections", env{"CONCURRENCY": "12"}, func(c config.Config) any { return c.Worker.MaxConcurrency }, 0},
+		{"tasks for connections", env{"CONCURRENCY": "12", "SMTP_MAX_CONNS": "3"}, func(c config.Config) any { return []int{c.Worker.Concurrency, c.Worker.MaxConcurrency} }, []int{3, 3}},
+		{"default tasks for connections", env{"SMTP_MAX_CONNS": "1"}, func(c config.Config) any { return []int{c.Worker.Concurrency, c.Worker.MaxConcurrency} }, []int{1, 1}},
+		{"fewer tasks than connections", env{"CONCURRENCY": "2", "SMTP_MAX_CONNS": "3"}, func(c config.Config) any { return []int{c.Worker.Concurrency, c.Worker.MaxConcurrency} }, []int{2, 3}},
+		{"autoscale for connections", env{"AUTOSCALE": "10,5", "SMTP_MAX_CONNS": "3"}, func(c config.Config) any { return c.Worker.Autoscale }, config.Autoscale{Min: 3, Max: 3}},
 		{"connections", env{"CONCURRENCY": "12", "SMTP_MAX_CONNS": "3"}, func(c config.Config) any { return c.SMTP.MaxConns }, 3},
 		{"level", env{"LOG_LEVEL": "debug"}, level, slog.LevelDebug},
 		{"level of Python", env{"LOG_LEVEL": "WARNING"}, level, slog.LevelWarn},
@@ -354,6 +359,8 @@ func TestWarnings(t *testing.T) {
 		variable string
 		text     string
 	}{
+		{env{"CONCURRENCY": "16", "SMTP_MAX_CONNS": "1"}, "CONCURRENCY", "at most 1 tasks run at once"},
+		{env{"AUTOSCALE": "16,2", "SMTP_MAX_CONNS": "1"}, "AUTOSCALE", "at most 1 tasks run at once"},
 		{env{"MONITOR_ADDR": ":5555"}, "MONITOR_ADDR", "not supported yet"},
 		{env{"REDIS_USE_TLS": "1", "REDIS_TLS_SKIP_VERIFY": "1"}, "REDIS_TLS_SKIP_VERIFY", "not verified"},
 		{env{"REDIS_URL": "rediss://h?ssl_cert_reqs=none"}, "REDIS_URL", "not verified"},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -25,10 +26,7 @@ func (c *Config) smtp(v *variables) {
 		SupportAddress: v.SupportAddr.text,
 		LinkHosts:      v.LinkHosts.value,
 	}
-	if !v.SMTPMaxConns.given() {
-		c.SMTP.MaxConns = c.Worker.Concurrency
-		v.SMTPMaxConns.inForce(strconv.Itoa(c.SMTP.MaxConns), v.Concurrency.name)
-	}
+	c.connections(v)
 	v.SMTPTLSMode.derived(c.SMTP.TLSMode, v.SMTPUseTLS.name)
 	v.SMTPHost.wantHost("smtp.example.com")
 	if v.SMTPHelloName.given() {
@@ -58,6 +56,34 @@ func (c *Config) smtp(v *variables) {
 		c.warn("SMTP_PORT", "465 is the port of implicit TLS, but the mode is STARTTLS; SMTP_TLS_MODE=implicit selects implicit TLS")
 	case c.SMTP.TLSMode == "none" && !loopback(c.SMTP.Host):
 		c.warn("SMTP_TLS_MODE", "none: mails, one-time codes among them, cross the network in clear")
+	}
+}
+
+// connections relates the number of connections to that of tasks: a mail that is taken
+// from its queue can be sent at once, and does not wait for a connection.
+func (c *Config) connections(v *variables) {
+	if !v.SMTPMaxConns.given() {
+		c.SMTP.MaxConns = c.Worker.Concurrency
+		v.SMTPMaxConns.inForce(strconv.Itoa(c.SMTP.MaxConns), v.Concurrency.name)
+		return
+	}
+	most := c.SMTP.MaxConns
+	c.Worker.MaxConcurrency = most
+	if c.Worker.Concurrency <= most {
+		return
+	}
+	wanted, scale := &v.Concurrency.setting, &c.Worker.Autoscale
+	text := strconv.Itoa(most)
+	if v.Autoscale.given() {
+		wanted = &v.Autoscale.setting
+		scale.Max, scale.Min = most, min(scale.Min, most)
+		text = fmt.Sprintf("%d,%d", scale.Max, scale.Min)
+	}
+	c.Worker.Concurrency = most
+	v.Concurrency.inForce(strconv.Itoa(most), v.SMTPMaxConns.name)
+	wanted.inForce(text, v.SMTPMaxConns.name)
+	if wanted.given() {
+		c.warn(wanted.name, fmt.Sprintf("at most %d tasks run at once, one for each connection of SMTP_MAX_CONNS: more would only wait", most))
 	}
 }
 

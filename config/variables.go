@@ -40,7 +40,7 @@ type variables struct {
 	QueueOrder         choice  `envconfig:"QUEUE_ORDER" group:"Worker" default:"round_robin" options:"round_robin,sorted,priority" desc:"Queue to take from when several have messages of the same priority: each in turn, the first in the alphabet, or the first in QUEUES; Celery's transport option queue_order_strategy."`
 	QueueWeights       weights `envconfig:"QUEUE_WEIGHTS" group:"Worker" unset:"no weights" desc:"Shares of the queues that have messages, such as critical:6,default:3,low:1; a queue that is not named has 1. In the place of QUEUE_ORDER; priorities then count within each queue only."`
 	WorkerName         text    `envconfig:"WORKER_NAME" group:"Worker" default:"email-worker@%h" desc:"Node name. %h is the host with its domain, %n without, %d the domain alone."`
-	Concurrency        count   `envconfig:"CONCURRENCY" group:"Worker" default:"4" min:"1" max:"10000" desc:"Tasks that run at once."`
+	Concurrency        count   `envconfig:"CONCURRENCY" group:"Worker" default:"4" min:"1" max:"10000" desc:"Tasks that run at once; not more than SMTP_MAX_CONNS, where that is set."`
 	Autoscale          scale   `envconfig:"AUTOSCALE" group:"Worker" desc:"Most and fewest tasks that run at once, such as 10,3; replaces CONCURRENCY. The number follows the load; Celery's --autoscale."`
 	RemoteControl      choice  `envconfig:"REMOTE_CONTROL" group:"Worker" default:"full" options:"full,harmless,off" desc:"What celery control, celery inspect and Flower may do: everything, look only, or nothing at all."`
 	TaskEvents         toggle  `envconfig:"TASK_EVENTS" group:"Worker" default:"false" desc:"Send the events of tasks from the start, as celery worker -E. Flower and celery control switch them on by themselves."`
@@ -66,7 +66,7 @@ type variables struct {
 	SMTPTLSMode   choice  `envconfig:"SMTP_TLS_MODE" group:"Mail" options:"starttls,implicit,none" unset:"from SMTP_USE_TLS" desc:"Wins over SMTP_USE_TLS. none is plain text, for a relay on the same host."`
 	SMTPTLSCAFile file    `envconfig:"SMTP_TLS_CA_FILE" group:"Mail" unset:"the system's" desc:"PEM file of the authorities to trust instead of the system's."`
 	SMTPHelloName text    `envconfig:"SMTP_HELLO_NAME" group:"Mail" unset:"the host's name" desc:"Name given in EHLO."`
-	SMTPMaxConns  count   `envconfig:"SMTP_MAX_CONNS" group:"Mail" min:"1" max:"10000" unset:"as CONCURRENCY" desc:"Connections to the mail relay."`
+	SMTPMaxConns  count   `envconfig:"SMTP_MAX_CONNS" group:"Mail" min:"1" max:"10000" unset:"as CONCURRENCY" desc:"Connections to the mail relay. At most as many tasks run at once, whatever CONCURRENCY, AUTOSCALE and remote control ask for: a mail that is taken can be sent."`
 	FromName      text    `envconfig:"FROM_NAME" group:"Mail" default:"Evently" desc:"Name of the sender. The brand in the mails is Evently in any case."`
 	FromAddress   address `envconfig:"FROM_ADDRESS" group:"Mail" default:"noreply@evently.com" desc:"Address of the sender."`
 	ReplyTo       address `envconfig:"REPLY_TO" group:"Mail" unset:"no header" desc:"Address for answers."`
