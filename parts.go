@@ -173,7 +173,7 @@ const unboundedConns = 1 << 16
 func mailConfig(cfg config.Config, log *slog.Logger) mail.Config {
 	s := cfg.SMTP
 	if cfg.Worker.MaxConcurrency == 0 {
-		s.MaxConns = unboundedConns // as many as tasks run, whatever pool_grow makes of that
+		s.MaxConns = unboundedConns // as many as tasks run, pool_grow included
 	}
 	return mail.Config{
 		Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password.Reveal(),

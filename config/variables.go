@@ -66,7 +66,7 @@ type variables struct {
 	SMTPTLSMode   choice  `envconfig:"SMTP_TLS_MODE" group:"Mail" options:"starttls,implicit,none" unset:"from SMTP_USE_TLS" desc:"Wins over SMTP_USE_TLS. none is plain text, for a relay on the same host."`
 	SMTPTLSCAFile file    `envconfig:"SMTP_TLS_CA_FILE" group:"Mail" unset:"the system's" desc:"PEM file of the authorities to trust instead of the system's."`
 	SMTPHelloName text    `envconfig:"SMTP_HELLO_NAME" group:"Mail" unset:"the host's name" desc:"Name given in EHLO."`
-	SMTPMaxConns  count   `envconfig:"SMTP_MAX_CONNS" group:"Mail" min:"1" max:"10000" unset:"as CONCURRENCY" desc:"Connections to the mail relay. At most as many tasks run at once, whatever CONCURRENCY, AUTOSCALE and remote control ask for: a mail that is taken can be sent."`
+	SMTPMaxConns  count   `envconfig:"SMTP_MAX_CONNS" group:"Mail" min:"1" max:"10000" unset:"as CONCURRENCY" desc:"Connections to the mail relay. At most as many tasks run at once, also where CONCURRENCY, AUTOSCALE or remote control ask for more: a mail that is taken can be sent."`
 	FromName      text    `envconfig:"FROM_NAME" group:"Mail" default:"Evently" desc:"Name of the sender. The brand in the mails is Evently in any case."`
 	FromAddress   address `envconfig:"FROM_ADDRESS" group:"Mail" default:"noreply@evently.com" desc:"Address of the sender."`
 	ReplyTo       address `envconfig:"REPLY_TO" group:"Mail" unset:"no header" desc:"Address for answers."`

@@ -19,8 +19,8 @@ var (
 	// itself, becomes FAILURE with SoftTimeLimitExceeded.
 	ErrSoftTimeLimit = errors.New("soft time limit exceeded")
 	// ErrTimeLimit: the hard time limit passed. FAILURE with TimeLimitExceeded
-	// is stored, unless [Task.OnTimeLimit] decides otherwise. What the handler still
-	// returns is thrown away.
+	// is stored, unless [Task.OnTimeLimit] decides otherwise. A later return of the
+	// handler is thrown away.
 	ErrTimeLimit = errors.New("time limit exceeded")
 	// ErrLost: the lease of the message ran out and another worker has it now.
 	// Nothing that cannot be taken back may be done any more.

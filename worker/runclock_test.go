@@ -11,7 +11,7 @@ import (
 	"github.com/evently/workers/worker"
 )
 
-// What a task waits for with others is no time of its own.
+// What a task waits for with others does not count against its limits.
 func TestWaitStopsTheClock(t *testing.T) {
 	const soft, hard = 150 * time.Millisecond, 300 * time.Millisecond
 	gate := make(chan struct{}, 1)
@@ -49,7 +49,7 @@ func TestWaitStopsTheClock(t *testing.T) {
 	}
 }
 
-// The clock goes on after a wait, and after the longest wait whatever becomes of it.
+// The clock goes on after a wait, and after the longest wait even if that does not return.
 func TestClockGoesOnAfterAWait(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
