@@ -35,7 +35,7 @@ func (e *AddressError) Is(target error) bool { return target == ErrAddress }
 // Address is a mailbox that may stand in an SMTP envelope and in a header
 // field without further quoting. Make one with [ParseAddress].
 type Address struct {
-	Local  string // as given, with its quotes if it has any
+	Local  string // with quotes if it has or needs any
 	Domain string // A-labels, lower case
 }
 
@@ -47,11 +47,14 @@ func (a Address) UTF8() bool { return !isASCII(a.Local) }
 
 // ParseAddress reads exactly one addr-spec and refuses all else that RFC 5322
 // would let pass: display names, angle brackets, lists, source routes, comments,
-// white space, IP literals. The local part is a dot-atom, or a quoted string of
-// the same characters with dots in any place; nothing that a careless parser
-// further down the road could read as a second address or as an SMTP parameter.
-// The domain has at least two labels; an internationalised one is converted to
-// A-labels (RFC 5891).
+// white space, IP literals. [TidyAddress] removes some of them.
+//
+// The local part is a dot-atom, or a quoted string of the same characters with dots in
+// any place; nothing that a careless parser further down the road could read as a second
+// address or as an SMTP parameter. Dots in a row or at an edge, as NTT docomo gave them
+// out, are quoted here, as RFC 5321 section 4.1.2 wants it. The domain has at least two
+// labels, and may end in a dot; an internationalised one is composed (NFC) and converted
+// to A-labels (RFC 5891), with its ideographic and full-width dots as dots.
 //
 // Its errors are of type [*AddressError].
 func ParseAddress(s string) (Address, error) {
@@ -70,7 +73,7 @@ func ParseAddress(s string) (Address, error) {
 	if at < 0 {
 		return refuse("no @")
 	}
-	local, domain := s[:at], s[at+1:]
+	local, domain := quoteDots(norm.NFC.String(s[:at])), s[at+1:]
 	if reason := checkLocal(local); reason != "" {
 		return refuse(reason)
 	}
@@ -95,7 +98,7 @@ func checkLocal(local string) string {
 	if quoted {
 		atoms = local[1 : len(local)-1]
 	}
-	if atoms == "" {
+	if strings.Trim(atoms, ".") == "" {
 		return "local part empty"
 	}
 	for _, r := range atoms {
@@ -108,10 +111,17 @@ func checkLocal(local string) string {
 	if !norm.NFKC.IsNormalString(atoms) {
 		return "local part not in normal form"
 	}
-	if !quoted && (atoms[0] == '.' || atoms[len(atoms)-1] == '.' || strings.Contains(atoms, "..")) {
-		return "dot at an edge of the local part, or two in a row"
-	}
 	return ""
+}
+
+// quoteDots puts a local part in quotes that has dots where an atom has none.
+func quoteDots(local string) string {
+	if strings.HasPrefix(local, ".") || strings.HasSuffix(local, ".") || strings.Contains(local, "..") {
+		if !strings.Contains(local, `"`) && strings.Trim(local, ".") != "" {
+			return `"` + local + `"`
+		}
+	}
+	return local
 }
 
 // isAtext is atext of RFC 5322 section 3.2.3 with the visible part of UTF-8 that
@@ -132,6 +142,8 @@ func asciiDomain(domain string) (ascii, reason string) {
 	if strings.HasPrefix(domain, "[") {
 		return "", "IP literal"
 	}
+	domain = strings.NewReplacer("\u3002", ".", "\uff0e", ".", "\uff61", ".").Replace(norm.NFC.String(domain))
+	domain = strings.TrimSuffix(domain, ".") // the root
 	// The profile maps characters to others and to nothing before it looks at
 	// them. Nobody's address is spelt with those.
 	for _, r := range domain {
