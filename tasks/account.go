@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evently/workers/mail"
 	"github.com/evently/workers/templates"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -22,37 +23,45 @@ type account struct {
 }
 
 func readAccount(d *dictionary) account {
-	a := account{}
-	// Not text(): an address that is a number is no address, and a missing one
-	// is an answer of its own.
-	if raw := d.values["email"]; shape(raw) == '"' {
-		a.email, _ = scalar(raw)
-	}
-	// Forms and spreadsheets leave spaces around addresses; none begins with one.
-	a.email = strings.TrimSpace(a.email)
+	a := account{email: d.address("email")}
 	user := d.dictionary("user_data")
-	a.username = user.text("username", "User")
-	a.fullName = user.text("full_name", a.username)
+	a.username = user.text("username", "User", "User")
+	a.fullName = user.text("full_name", a.username, a.username)
+	d.leftOut = append(d.leftOut, user.leftOut...)
 	return a
+}
+
+// address returns an address, tidied. A value that is no text is a fault.
+func (d *dictionary) address(key string) string {
+	raw, ok := d.values[key]
+	if !ok {
+		return ""
+	}
+	text, ok := scalar(raw)
+	if !ok || isNumber(raw) {
+		d.fault(key, "an address")
+	}
+	return mail.TidyAddress(text)
 }
 
 // SendOTP mails the code that proves an address.
 //
 // A missing address or code is an answer, not an error: producers expect
-// {"success": false}. The code appears in the mail and nowhere else.
+// {"success": false}. One that cannot be understood is a dead letter. The code appears in the mail and nowhere else.
 func (s *Service) SendOTP(ctx context.Context, in AccountArgs) (Result, error) {
 	d, err := readDictionary("task_data", in.TaskData)
 	if err != nil {
 		return Result{}, err
 	}
-	to, code := readAccount(d), readCode(d)
-	if to.email == "" || code == "" {
+	to, code := readAccount(d), d.code("otp")
+	if !d.has("email") || !d.has("otp") {
 		return s.result(Result{Error: errMissingData}), nil
 	}
 	return s.deliver(ctx, delivery{
 		address: to.email,
 		data:    templates.OTP{Username: to.username, FullName: to.fullName, Code: code},
-		invalid: checkCode(code),
+		invalid: d.err,
+		leftOut: d.leftOut,
 		sent:    Result{OTPSent: true},
 		secrets: []string{code},
 		// From when we first see it: the message does not say when the code was made.
@@ -60,28 +69,23 @@ func (s *Service) SendOTP(ctx context.Context, in AccountArgs) (Result, error) {
 	})
 }
 
-// readCode returns the code as it came, a number as it is written. What is
-// neither a text nor a number counts as missing, and so does a blank.
-func readCode(d *dictionary) string {
-	switch raw := d.values["otp"]; shape(raw) {
-	case 0, '{':
+// code returns a code without spaces and unseen characters around it, which its reader
+// would not type. A whole number loses its fraction; a text keeps its zeros. A code that a
+// mail cannot show as it is, is a fault: the reader would type another one.
+func (d *dictionary) code(key string) string {
+	raw, ok := d.values[key]
+	if !ok {
 		return ""
-	default:
-		code, _ := scalar(raw)
-		if strings.TrimSpace(code) == "" {
-			return ""
-		}
-		return code
 	}
-}
-
-// checkCode refuses a code that a mail could not show as it is: the reader would
-// type another one.
-func checkCode(code string) error {
-	if templates.ValidCode(code) {
-		return nil
+	text, ok := textOf(raw)
+	if isNumber(raw) && strings.HasPrefix(text, "-") {
+		ok = false
 	}
-	return &dataError{key: "otp", want: "a code of 1 to 32 printable characters"}
+	text = templates.Bare(text)
+	if !ok || !templates.ValidCode(text) {
+		d.fault(key, `a code of 1 to 32 printable characters without . : / \ @`)
+	}
+	return text
 }
 
 // SendWelcome greets a user whose address was verified. A missing address is
@@ -92,12 +96,14 @@ func (s *Service) SendWelcome(ctx context.Context, in AccountArgs) (Result, erro
 		return Result{}, err
 	}
 	to := readAccount(d)
-	if to.email == "" {
+	if !d.has("email") {
 		return s.result(Result{Error: errMissingData}), nil
 	}
 	return s.deliver(ctx, delivery{
 		address: to.email,
 		data:    templates.Welcome{Username: to.username, FullName: to.fullName, Email: to.email},
+		invalid: d.err,
+		leftOut: d.leftOut,
 		sent:    Result{WelcomeSent: true},
 	})
 }

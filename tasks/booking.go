@@ -23,9 +23,9 @@ func (s *Service) SendBookingConfirmation(ctx context.Context, in BookingArgs) (
 		return Result{}, err
 	}
 	m := templates.BookingConfirmation{
-		EventName: d.text("event_name", "Event"),
-		BookingID: d.text("booking_id", "N/A"),
-		Quantity:  d.integer("quantity", 1),
+		EventName: d.name("event_name", "Event"),
+		BookingID: d.name("booking_id", "N/A"),
+		Quantity:  d.count("quantity", 1),
 		Total:     d.money("total_price"),
 		Date:      d.date("booking_date", s.today()),
 	}
@@ -33,6 +33,7 @@ func (s *Service) SendBookingConfirmation(ctx context.Context, in BookingArgs) (
 		userID:  in.UserID,
 		data:    m,
 		invalid: d.err,
+		leftOut: d.leftOut,
 		sent:    Result{BookingID: d.echo("booking_id", `"N/A"`)},
 	})
 }
@@ -51,9 +52,9 @@ func (s *Service) SendBookingCancellation(ctx context.Context, in CancellationAr
 		return Result{}, err
 	}
 	m := templates.BookingCancellation{
-		EventName: d.text("event_name", "Event"),
-		BookingID: d.text("booking_id", "N/A"),
-		Reason:    d.text("reason", "User request"),
+		EventName: d.name("event_name", "Event"),
+		BookingID: d.name("booking_id", "N/A"),
+		Reason:    d.text("reason", "User request", "Not stated"),
 		Refund:    d.money("refund_amount"),
 		Date:      d.date("cancellation_date", ""),
 	}
@@ -61,6 +62,7 @@ func (s *Service) SendBookingCancellation(ctx context.Context, in CancellationAr
 		userID:  in.UserID,
 		data:    m,
 		invalid: d.err,
+		leftOut: d.leftOut,
 		sent:    Result{BookingID: d.echo("booking_id", `"N/A"`)},
 	})
 }

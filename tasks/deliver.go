@@ -37,6 +37,7 @@ type delivery struct {
 
 	data    templates.Mail
 	invalid error    // why data cannot be used, if it cannot
+	leftOut []string // keys whose values data does without, as they cannot be understood
 	sent    Result   // the result once the mail is sent, as far as it is the task's own
 	secrets []string // texts of data that stand in the mail and nowhere else
 
@@ -65,6 +66,9 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 		return s.expired(a), nil
 	}
 	to, err := s.recipient(ctx, a)
+	if bad, ok := errors.AsType[*dataError](err); ok {
+		return s.giveUp(a, bad.Error(), bad)
+	}
 	if errors.Is(err, store.ErrNoUser) {
 		return s.result(Result{Error: errNoRecipient, UserID: d.userID}), nil
 	}
@@ -89,6 +93,9 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 			s.logger(a.task).WarnContext(ctx, "links of producers are left out of mails: their host is neither that of SITE_URL nor one of LINK_HOSTS", "kind", d.data.Kind())
 		})
 	}
+	if len(d.leftOut) > 0 {
+		s.logger(a.task).WarnContext(ctx, "mail goes without values that cannot be read", "kind", d.data.Kind(), "keys", d.leftOut)
+	}
 	receipt, err := s.cfg.Mailer.Send(ctx, mail.Message{
 		To:      to,
 		Subject: body.Subject,
@@ -112,15 +119,18 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 	return s.result(r), nil
 }
 
-// recipient returns the address to send to. An id that is no number belongs to
-// nobody.
+// recipient returns the address to send to. No user has an id that is missing, or that is a
+// text other than a number. An id of another type is a *dataError.
 func (s *Service) recipient(ctx context.Context, a *attempt) (string, error) {
 	if a.userID == nil {
 		return a.address, nil
 	}
 	id, ok := integer(a.userID)
 	if !ok {
-		return "", store.ErrNoUser
+		if _, isText := scalar(a.userID); isText && !isNumber(a.userID) || isBlank(a.userID) {
+			return "", store.ErrNoUser
+		}
+		return "", &dataError{key: "user_id", want: "a number"}
 	}
 	if s.acquirer != nil {
 		release, err := s.acquirer.Acquire(ctx, a.wait)
@@ -129,5 +139,6 @@ func (s *Service) recipient(ctx context.Context, a *attempt) (string, error) {
 		}
 		defer release()
 	}
-	return s.cfg.Users.Email(ctx, id)
+	email, err := s.cfg.Users.Email(ctx, id)
+	return mail.TidyAddress(email), err
 }

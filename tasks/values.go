@@ -14,18 +14,19 @@ import (
 // dictionary reads one data dictionary of a producer. The rules, for all of
 // its methods:
 //
-//   - A key that is missing, or null, has the default.
-//   - Numbers may be JSON numbers or numeric strings; texts may be numbers,
-//     which are taken as they are written.
-//   - Dates, decimals and uuids may have kombu's typed form,
-//     {"__type__": "date", "__value__": "2026-01-31"}.
-//   - A value of another shape is a fault: a mail that states something that
-//     nobody said is worse than no mail. The first fault is kept in err. Dates
-//     and currencies are the exception, see there.
-//   - Keys that nobody reads are ignored.
+//   - A key that is missing, null, or a text of nothing but space has the default.
+//   - A value that can be understood is used: numbers may be texts and texts numbers,
+//     whole numbers may be written as floats, and what kombu types, such as
+//     {"__type__": "date", "__value__": "2026-01-31"}, counts as its text.
+//   - The mail says nothing about any other value. Its key is kept in leftOut, for
+//     the log.
+//   - A value that the mail cannot be made without must be readable. The first that is
+//     not is kept in err, and the message becomes a dead letter.
+//   - Other keys are ignored.
 type dictionary struct {
-	values map[string]protocol.Raw
-	err    error // *dataError
+	values  map[string]protocol.Raw
+	err     error // *dataError
+	leftOut []string
 }
 
 // dataError is a value that the mail cannot be made with. It names the key and
@@ -47,7 +48,7 @@ func readDictionary(argument string, raw protocol.Raw) (*dictionary, error) {
 	}
 	d := &dictionary{values: make(map[string]protocol.Raw, len(fields))}
 	for _, f := range fields {
-		if shape(f.Value) == 'n' {
+		if isBlank(f.Value) {
 			delete(d.values, f.Name) // the last of two equal keys counts, as in Python
 			continue
 		}
@@ -66,6 +67,12 @@ func (d *dictionary) dictionary(key string) *dictionary {
 	return inner
 }
 
+// has reports whether d has a value that is not missing.
+func (d *dictionary) has(key string) bool {
+	_, ok := d.values[key]
+	return ok
+}
+
 // echo returns a value for the result, exactly as it came.
 func (d *dictionary) echo(key, missing string) protocol.Raw {
 	if raw, ok := d.values[key]; ok {
@@ -74,13 +81,13 @@ func (d *dictionary) echo(key, missing string) protocol.Raw {
 	return protocol.Raw(missing)
 }
 
-// text returns a string.
-func (d *dictionary) text(key, missing string) string {
+// name returns a text that the mail cannot be made without.
+func (d *dictionary) name(key, missing string) string {
 	raw, ok := d.values[key]
 	if !ok {
 		return missing
 	}
-	text, ok := scalar(raw)
+	text, ok := textOf(raw)
 	if !ok {
 		d.fault(key, "a text")
 		return missing
@@ -88,23 +95,64 @@ func (d *dictionary) text(key, missing string) string {
 	return text
 }
 
-// integer returns a whole number.
-func (d *dictionary) integer(key string, missing int64) int64 {
+// text returns a text that decorates the mail, and otherwise instead of one that cannot
+// be understood.
+func (d *dictionary) text(key, missing, otherwise string) string {
+	raw, ok := d.values[key]
+	if !ok {
+		return missing
+	}
+	text, ok := textOf(raw)
+	if !ok {
+		d.leaveOut(key)
+		return otherwise
+	}
+	return text
+}
+
+// count returns a whole number, 0 for one that cannot be understood.
+func (d *dictionary) count(key string, missing int64) int64 {
 	raw, ok := d.values[key]
 	if !ok {
 		return missing
 	}
 	n, ok := integer(raw)
 	if !ok {
-		d.fault(key, "a number")
-		return missing
+		d.leaveOut(key)
+		return 0
 	}
 	return n
 }
 
-// money returns an amount, zero when missing, in the currency that d names. One
-// that does not exist is left out: the amount without it is what most producers
-// send. Texts and Decimals are exact; numbers were floats, and lose their noise.
+// minutes returns a number of minutes, rounded down, 0 for one that cannot be understood.
+// The word may stand behind it.
+func (d *dictionary) minutes(key string, missing int64) int64 {
+	raw, ok := d.values[key]
+	if !ok {
+		return missing
+	}
+	if n, ok := integer(raw); ok {
+		return n
+	}
+	text, ok := scalar(raw)
+	text = strings.ToLower(templates.Plain(text))
+	for _, word := range []string{"minutes", "minute", "mins", "min", "m"} {
+		if number, found := strings.CutSuffix(text, word); found {
+			text = strings.TrimSpace(number)
+			break
+		}
+	}
+	f, isNumber := decimal(text)
+	if !ok || !isNumber || math.Abs(f) > maxFloatInteger {
+		d.leaveOut(key)
+		return 0
+	}
+	return int64(math.Floor(f))
+}
+
+// money returns an amount, zero when missing and unknown when it cannot be understood, in
+// the currency that d names. A currency that does not exist is left out: the amount
+// without it is what most producers send.
 func (d *dictionary) money(key string) templates.Money {
 	raw, ok := d.values[key]
 	if !ok {
@@ -112,37 +160,42 @@ func (d *dictionary) money(key string) templates.Money {
 	}
 	text, ok := scalar(raw)
 	if !ok {
-		d.fault(key, "an amount")
-		return templates.Money{}
+		d.leaveOut(key)
+		return templates.UnknownMoney()
 	}
-	parse := templates.ParseMoney
-	if c := shape(raw); c != '"' && c != '{' {
-		parse = templates.ParseMoneyNumber
+	const currencyKey = "currency"
+	currency, ok := scalar(d.values[currencyKey])
+	m, err := templates.ParseMoney(text, currency)
+	switch {
+	case err == nil && (ok || d.values[currencyKey] == nil):
+		return m
+	case err == nil:
+		d.leaveOut(currencyKey)
+		return m
 	}
-	currency, _ := scalar(d.values["currency"]) // not a text: none
-	m, err := parse(text, currency)
-	if err != nil {
-		m, err = parse(text, "")
+	if m, err = templates.ParseMoney(text, ""); err != nil {
+		d.leaveOut(key)
+		return templates.UnknownMoney()
 	}
-	if err != nil {
-		d.fault(key, "an amount")
-	}
+	d.leaveOut(currencyKey)
 	return m
 }
 
-// date returns a date or a moment. One that cannot be read leaves its line out
-// of the mail, as no mail is made for the sake of its date.
+// date returns a date or a moment, neither for one that cannot be understood.
 func (d *dictionary) date(key, missing string) templates.When {
 	text := missing
-	if raw, ok := d.values[key]; ok {
+	raw, given := d.values[key]
+	if given {
 		text, _ = scalar(raw)
 	}
 	when, err := templates.ParseWhen(text)
-	if err != nil {
-		return templates.When{}
+	if err != nil && given {
+		d.leaveOut(key)
 	}
 	return when
 }
+
+func (d *dictionary) leaveOut(key string) { d.leftOut = append(d.leftOut, key) }
 
 func (d *dictionary) fault(key, want string) {
 	if d.err == nil {
@@ -150,23 +203,73 @@ func (d *dictionary) fault(key, want string) {
 	}
 }
 
+// maxFloatInteger is the largest integer up to which floats hold every one.
+const maxFloatInteger = 1 << 53
+
 // integer reads a whole number: 42, "42" or 42.0.
 func integer(raw protocol.Raw) (int64, bool) {
 	text, ok := scalar(raw)
 	if !ok {
 		return 0, false
 	}
-	text = strings.TrimSpace(text)
+	text = templates.Plain(text)
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return n, true
 	}
 	// Python writes whole floats with a fraction, and databases whole decimals.
 	// Beyond 2^53 a float is no exact id any more.
-	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+	f, ok := decimal(text)
+	if !ok || f != math.Trunc(f) || math.Abs(f) > maxFloatInteger {
 		return 0, false
 	}
 	return int64(f), true
+}
+
+// decimal reads a decimal number. ParseFloat knows words and other bases as well.
+func decimal(text string) (float64, bool) {
+	f, err := strconv.ParseFloat(text, 64)
+	return f, err == nil && strings.Trim(text, "0123456789.eE+-") == ""
+}
+
+// textOf returns the text of a value. A whole number is written without a fraction, as
+// databases and pandas make floats of ids.
+func textOf(raw protocol.Raw) (string, bool) {
+	text, ok := scalar(raw)
+	if ok && isNumber(raw) && strings.ContainsAny(text, ".eE") {
+		if n, ok := integer(raw); ok {
+			return strconv.FormatInt(n, 10), true
+		}
+	}
+	return text, ok
+}
+
+// isNumber reports whether a value is a number or a Decimal.
+func isNumber(raw protocol.Raw) bool {
+	switch c := shape(raw); c {
+	case '"':
+		return false
+	case '{':
+		var v any
+		if protocol.Unmarshal(raw, &v) != nil {
+			return false
+		}
+		_, ok := v.(protocol.Decimal)
+		return ok
+	default:
+		return c == '-' || c >= '0' && c <= '9'
+	}
+}
+
+// isBlank reports whether a value counts as missing: null, or a text with nothing in it.
+func isBlank(raw protocol.Raw) bool {
+	switch shape(raw) {
+	case 'n':
+		return true
+	case '"':
+		text, ok := scalar(raw)
+		return ok && templates.Bare(text) == ""
+	}
+	return false
 }
 
 // scalar returns the text of a string, of a number as it is written, or of

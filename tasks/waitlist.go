@@ -35,15 +35,16 @@ func (s *Service) SendWaitlistNotification(ctx context.Context, in WaitlistArgs)
 		return Result{}, err
 	}
 	m := templates.WaitlistNotification{
-		EventName:     d.text("event_name", "Event"),
-		Position:      d.integer("position", 1),
-		ExpiryMinutes: d.integer("expiry_minutes", offerMinutes),
-		BookingURL:    d.text("booking_url", ""),
+		EventName:     d.name("event_name", "Event"),
+		Position:      d.count("position", 1),
+		ExpiryMinutes: d.minutes("expiry_minutes", offerMinutes),
+		BookingURL:    d.text("booking_url", "", ""),
 	}
 	return s.deliver(ctx, delivery{
 		userID:  in.UserID,
 		data:    m,
 		invalid: d.err,
+		leftOut: d.leftOut,
 		sent:    Result{WaitlistPosition: d.echo("position", "1")},
 
 		lifetime: offerLifetime(m.ExpiryMinutes),
@@ -58,14 +59,15 @@ func (s *Service) SendWaitlistJoined(ctx context.Context, in WaitlistArgs) (Resu
 		return Result{}, err
 	}
 	m := templates.WaitlistJoined{
-		EventName: d.text("event_name", "Event"),
-		Position:  d.integer("position", 1),
+		EventName: d.name("event_name", "Event"),
+		Position:  d.count("position", 1),
 		Date:      d.date("joined_date", s.today()),
 	}
 	return s.deliver(ctx, delivery{
 		userID:  in.UserID,
 		data:    m,
 		invalid: d.err,
+		leftOut: d.leftOut,
 		sent:    Result{Position: d.echo("position", "1")},
 	})
 }
@@ -78,12 +80,13 @@ func (s *Service) SendWaitlistCancellation(ctx context.Context, in WaitlistArgs)
 		return Result{}, err
 	}
 	m := templates.WaitlistCancellation{
-		EventName: d.text("event_name", "Event"),
+		EventName: d.name("event_name", "Event"),
 		Date:      d.date("cancellation_date", s.today()),
 	}
 	return s.deliver(ctx, delivery{
 		userID:  in.UserID,
 		data:    m,
 		invalid: d.err,
+		leftOut: d.leftOut,
 	})
 }

@@ -221,3 +221,27 @@ func newTab(t *testing.T) (tab context.Context, requests <-chan string) {
 	}
 	return tab, seen
 }
+
+// What a reader selects and copies is the value that the producer sent.
+func TestCopyInChromium(t *testing.T) {
+	tab, _ := newTab(t)
+	set := newSet(t)
+	const copied = `[...document.querySelectorAll('.value, .td, .event, .code')].map(e => {
+		getSelection().selectAllChildren(e);
+		return getSelection().toString();
+	}).join('\n')`
+	for want, m := range map[string]templates.Mail{
+		"Your account\nann.lee\nann.lee@example.com":          templates.Welcome{Username: "ann.lee", Email: "ann.lee@example.com"},
+		"Node.js: https://x.example\nBK.2026.x-17\n2 tickets": templates.BookingConfirmation{EventName: "Node.js: https://x.example", BookingID: "BK.2026.x-17", Quantity: 2},
+		"048213": templates.OTP{Code: "048213"},
+	} {
+		open(t, tab, render(t, set, m).HTML)
+		got, err := chromedp.Run(tab, chromedp.Evaluate[string](copied))
+		if err != nil {
+			t.Fatalf("copy out of the mail: %v", err)
+		}
+		if got != want {
+			t.Errorf("%s: copied %q, want %q", m.Kind(), got, want)
+		}
+	}
+}

@@ -112,51 +112,6 @@ func extends(r rune) bool {
 	return r == zwj || r == zwnj || unicode.Is(unicode.M, r) || r >= 0x1f3fb && r <= 0x1f3ff
 }
 
-// unlink keeps mail programs from turning user text into a link. They find
-// bare domains, addresses and "://" by themselves, in HTML and in plain text,
-// so escaping does not help: "Ann, see evil.example" in a name would be
-// clickable in our mail. A zero width non-joiner after the dot, the at sign
-// and the colon breaks the pattern and shows nothing. (The word joiner would
-// be the purer choice, but older Outlook fonts draw it as a box.) Dots before
-// digits and spaces stay, so "v2.0", "59.90" and "St. Ives" can be copied as
-// they are.
-func unlink(s string) string {
-	if !strings.ContainsAny(s, ".@:。．｡") {
-		return s
-	}
-	runes := []rune(s)
-	var b strings.Builder
-	for i, r := range runes {
-		b.WriteRune(r)
-		if i+1 == len(runes) || runes[i+1] == ' ' {
-			continue
-		}
-		next := runes[i+1]
-		switch r {
-		case '.', '。', '．', '｡':
-			if i > 0 && runes[i-1] != ' ' && !unicode.IsDigit(next) {
-				b.WriteRune(zwnj)
-			}
-		case '@':
-			b.WriteRune(zwnj)
-		case ':':
-			if i == 0 || !unicode.IsDigit(runes[i-1]) || !unicode.IsDigit(next) { // times stay: 20:15
-				b.WriteRune(zwnj)
-			}
-		}
-	}
-	return b.String()
-}
+func eventName(s string) string { return cleanOr(s, maxEvent, "Event") }
 
-// name, event and the like are what templates see of user text.
-func shownName(fullName, username string) string {
-	return unlink(cleanOr(fullName, maxName, cleanOr(username, maxName, "there")))
-}
-
-func shownEvent(s string) string { return unlink(plainEvent(s)) }
-
-// plainEvent is for subjects: nothing turns those into links, and producers
-// know them word for word.
-func plainEvent(s string) string { return cleanOr(s, maxEvent, "Event") }
-
-func shownID(s string) string { return unlink(cleanOr(s, maxID, "N/A")) }
+func bookingID(s string) string { return cleanOr(s, maxID, "N/A") }

@@ -20,7 +20,7 @@ func Embedded() fs.FS { return embedded }
 func Clean(s string, limit int) string { return clean(s, limit) }
 
 // Unlink is unlink.
-func Unlink(s string) string { return unlink(s) }
+func Unlink(s string) string { return string(unlink(s)) }
 
 // Contrast is contrast.
 func Contrast(a, b string) (float64, error) { return contrast(a, b) }

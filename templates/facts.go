@@ -1,6 +1,7 @@
 package templates
 
 import (
+	"html/template"
 	"strconv"
 	"strings"
 )
@@ -8,23 +9,36 @@ import (
 // fact is one line of a list of facts, the same in HTML and text.
 type fact struct {
 	Label, Value string
-	Look         string // of the value in HTML
-	Shown        string // the value in HTML
+	Look         string        // of the value in HTML
+	Shown        template.HTML // the value in HTML
 }
 
-func textFact(label, value string) fact { return fact{label, value, "td", value} }
+func textFact(label, value string) fact { return fact{label, value, "td", unlink(value)} }
 
-func dateFact(label string, w When) fact { return fact{label, w.String(), "td", whole(w.String())} }
+func dateFact(label string, w When) fact {
+	return fact{label, w.String(), "td", unlink(whole(w.String()))}
+}
 
-// moneyFact shows an amount that is not broken inside, unless it is longer than
-// any that is paid.
-func moneyFact(label string, m Money) fact {
+// totalFact shows an amount that is not broken inside, unless it is longer than any that
+// is paid. A total below zero is none.
+func totalFact(label string, m Money) fact {
 	const longest = 22 // "123,456,789,012.95 EUR"
+	if m.negative {
+		m = UnknownMoney()
+	}
 	f := textFact(label, m.String())
 	if runes(f.Value) <= longest {
 		f.Look = "amount"
 	}
 	return f
+}
+
+// refundFact shows an amount that can be paid out.
+func refundFact(label string, m Money) fact {
+	if !m.payable() {
+		m = UnknownMoney()
+	}
+	return totalFact(label, m)
 }
 
 func facts(all ...fact) []fact {

@@ -2,7 +2,6 @@ package templates
 
 import (
 	"fmt"
-	"net/mail"
 	"net/url"
 	"strings"
 )
@@ -59,14 +58,4 @@ func escapeQuery(q string) string {
 		b.WriteByte(c)
 	}
 	return b.String()
-}
-
-// shownAddress shows a plain address as it is, as people copy it; it is the
-// reader's own. Anything else is text like any other.
-func shownAddress(s string) string {
-	s = clean(s, maxAddress)
-	if a, err := mail.ParseAddress(s); err == nil && a.Address == s && a.Name == "" {
-		return s
-	}
-	return unlink(s)
 }

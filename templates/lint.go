@@ -138,9 +138,8 @@ func (l *linter) preheader(doc *html.Node) {
 		return
 	}
 	shown := strings.TrimRightFunc(content(first), func(r rune) bool {
-		return unicode.IsSpace(r) || r == zwnj || r == '\u034f'
+		return unicode.IsSpace(r) || r == '\u034f'
 	})
-	shown = strings.ReplaceAll(shown, string(zwnj), "") // those of unlink
 	if n := runes(shown); n < minPreheader || n > maxPreheader {
 		l.fault("preheader: %d visible characters, want %d to %d", n, minPreheader, maxPreheader)
 	}

@@ -104,7 +104,7 @@ func TestNewFindsFaults(t *testing.T) {
 		{"unknown tone", "partials.html.tmpl", `look "dot" .Tone`, `look "dot"`, `partials\.html\.tmpl:\d+:\d+: .*no look "dot"`},
 		{"unknown template", "booking_confirmation/html.tmpl", `template "facts"`, `template "fact"`, `booking_confirmation/html\.tmpl:\d+:\d+: .*"fact"`},
 		{"unknown function", "layout.txt.tmpl", "{{.Brand}}", "{{brand}}", `layout\.txt\.tmpl:1: .*"brand"`},
-		{"unsafe place", "otp/html.tmpl", `<bdi>{{.Name}}</bdi>`, `<script>x = {{.Name}</script>`, `otp/html\.tmpl:\d+`},
+		{"unsafe place", "otp/html.tmpl", `<bdi>{{unlink .Name}}</bdi>`, `<script>x = {{.Name}</script>`, `otp/html\.tmpl:\d+`},
 		{"unclosed quote", "otp/html.tmpl", `<p dir="ltr"`, `<p dir="ltr`, `otp, sample 0|otp/html`},
 		{"fact left out of the text", "otp/text.tmpl", "{{.Code}}", "", `otp, sample 0: text part: lacks "048213"`},
 		{"long subject", "otp/subject.tmpl", "Verify", strings.Repeat("x", 57), `otp, sample 0: subject: 78 characters, at most 77`},

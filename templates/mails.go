@@ -53,14 +53,15 @@ const OTPMinutes = 10
 
 // OTP carries the code that proves an address. Code is secret and appears in the
 // bodies only, never in the subject. It is shown to the letter, as the reader has
-// to type it: neither cleaned nor kept from becoming a link. See [ValidCode].
+// to type it. See [ValidCode].
 type OTP struct{ Username, FullName, Code string }
 
 // ValidCode reports whether a code can be shown as it is: 1 to 32 characters that
 // can be seen, which are printable ASCII and the letters and digits of other
-// scripts. The first and the last are no spaces.
+// scripts. The first and the last are no spaces, and none is of ". : / \ @", which
+// links and addresses need: mail programs must not make one of the code.
 func ValidCode(code string) bool {
-	if n := runes(code); n == 0 || n > maxCode || strings.TrimSpace(code) != code {
+	if n := runes(code); n == 0 || n > maxCode || strings.TrimSpace(code) != code || strings.ContainsAny(code, `.:/\@`) {
 		return false
 	}
 	for _, r := range code {
@@ -162,10 +163,10 @@ type otpView struct {
 func (m OTP) view(p page) (view, error) {
 	// A code that had to be changed would not work: better no mail.
 	if !ValidCode(m.Code) {
-		return nil, &InvalidError{m.Kind(), "code", fmt.Sprintf("is not 1 to %d printable characters", maxCode)}
+		return nil, &InvalidError{m.Kind(), "code", fmt.Sprintf(`is not 1 to %d printable characters without . : / \ @`, maxCode)}
 	}
 	p.Tone = info
-	return &otpView{p, shownName(m.FullName, m.Username), m.Code, OTPMinutes}, nil
+	return &otpView{p, greetedName(m.FullName, m.Username), m.Code, OTPMinutes}, nil
 }
 
 type welcomeView struct {
@@ -176,40 +177,39 @@ type welcomeView struct {
 
 func (m Welcome) view(p page) (view, error) {
 	p.Tone = info
-	return &welcomeView{p, shownName(m.FullName, m.Username), facts(
-		textFact("Username", unlink(cleanOr(m.Username, maxName, "User"))),
-		textFact("Email", shownAddress(m.Email)),
+	return &welcomeView{p, greetedName(m.FullName, m.Username), facts(
+		textFact("Username", cleanOr(m.Username, maxName, "User")),
+		textFact("Email", clean(m.Email, maxAddress)),
 	)}, nil
 }
 
 type bookingView struct {
 	page
 	Event string // name of the event
-	Title string // the same for subject and preheader, not kept from becoming a link
 	Facts []fact
 
 	Refund   string // cancellation only
-	Refunded bool   // Refund is more than nothing
+	Refunded bool   // Refund is more than nothing, and can be paid
 }
 
 func (m BookingConfirmation) view(p page) (view, error) {
 	p.Tone = good
-	return &bookingView{page: p, Event: shownEvent(m.EventName), Title: plainEvent(m.EventName), Facts: facts(
-		textFact("Booking ID", shownID(m.BookingID)),
+	return &bookingView{page: p, Event: eventName(m.EventName), Facts: facts(
+		textFact("Booking ID", bookingID(m.BookingID)),
 		textFact("Quantity", count(m.Quantity, "ticket")),
-		moneyFact("Total", m.Total),
+		totalFact("Total", m.Total),
 		dateFact("Booked on", m.Date),
 	)}, nil
 }
 
 func (m BookingCancellation) view(p page) (view, error) {
 	p.Tone = bad
-	v := &bookingView{page: p, Event: shownEvent(m.EventName), Title: plainEvent(m.EventName)}
-	v.Refund, v.Refunded = m.Refund.String(), !m.Refund.IsZero()
+	v := &bookingView{page: p, Event: eventName(m.EventName)}
+	v.Refund, v.Refunded = m.Refund.String(), m.Refund.payable() && !m.Refund.IsZero()
 	v.Facts = facts(
-		textFact("Booking ID", shownID(m.BookingID)),
-		textFact("Reason", unlink(cleanOr(m.Reason, maxReason, "User request"))),
-		moneyFact("Refund", m.Refund),
+		textFact("Booking ID", bookingID(m.BookingID)),
+		textFact("Reason", cleanOr(m.Reason, maxReason, "User request")),
+		refundFact("Refund", m.Refund),
 		dateFact("Cancelled on", m.Date),
 	)
 	return v, nil
@@ -218,7 +218,6 @@ func (m BookingCancellation) view(p page) (view, error) {
 type waitlistView struct {
 	page
 	Event    string
-	Title    string
 	Position string
 	Minutes  string
 	Link     string // "" when there is none, or none that is allowed
@@ -230,18 +229,18 @@ func (m WaitlistNotification) view(p page) (view, error) {
 	p.Tone = wait
 	link := p.links.allowed(m.BookingURL)
 	p.linkLeftOut = link == "" && strings.TrimSpace(m.BookingURL) != ""
-	return &waitlistView{page: p, Event: shownEvent(m.EventName), Title: plainEvent(m.EventName),
+	return &waitlistView{page: p, Event: eventName(m.EventName),
 		Position: position(m.Position), Minutes: count(m.ExpiryMinutes, "minute"), Link: link}, nil
 }
 
 func (m WaitlistJoined) view(p page) (view, error) {
 	p.Tone = info
-	return &waitlistView{page: p, Event: shownEvent(m.EventName), Title: plainEvent(m.EventName),
+	return &waitlistView{page: p, Event: eventName(m.EventName),
 		Position: position(m.Position), Date: m.Date.String()}, nil
 }
 
 func (m WaitlistCancellation) view(p page) (view, error) {
 	p.Tone = calm
-	return &waitlistView{page: p, Event: shownEvent(m.EventName), Title: plainEvent(m.EventName),
+	return &waitlistView{page: p, Event: eventName(m.EventName),
 		Facts: facts(dateFact("Left on", m.Date))}, nil
 }

@@ -32,7 +32,7 @@ func (s *Set) render(m Mail) (Rendered, error) {
 	if err := parts.preheader.Execute(&buf, data); err != nil {
 		return Rendered{}, fmt.Errorf("render preheader: %w", err)
 	}
-	head.Preview = unlink(clean(buf.String(), maxPreheader)) // in this order: clean takes out what unlink puts in
+	head.Preview = clean(buf.String(), maxPreheader)
 
 	buf.Reset()
 	if err := parts.text.Execute(&buf, data); err != nil {

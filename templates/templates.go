@@ -182,7 +182,7 @@ func (p *parts) parse(files fs.FS, k Kind, d *dress) error {
 		"msoHead": msoHead, "msoColumn": msoColumn, "msoColumnEnd": msoColumnEnd,
 		"msoPad": msoPad, "msoPadEnd": msoPadEnd,
 		"action": newAction, "status": newStatus, "step": newStep, "filler": filler,
-		"column": column, "whole": whole, "upper": strings.ToUpper,
+		"column": column, "whole": whole, "upper": strings.ToUpper, "unlink": unlink,
 	}
 	h := html.New("").Funcs(funcs).Option("missingkey=error")
 	for _, name := range []string{"layout.html.tmpl", "partials.html.tmpl", string(k) + "/html.tmpl"} {

@@ -2,7 +2,11 @@ package templates
 
 import (
 	"errors"
+	"math"
+	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -13,30 +17,121 @@ type When struct {
 	hasTime bool
 }
 
-// ParseWhen reads what Python's date.isoformat and datetime.isoformat write: a
-// date, or a date and a time with "T" or a space between them, with or without
-// a zone. A time without a zone is taken as UTC, which is what the producers
-// mean by it. The error never repeats the input.
+// firstYear is the first that a date is believed to be in. Earlier ones are the zero of
+// a clock: 1 January 1970 in seconds, the year 1 in Go and .NET.
+const firstYear = 1971
+
+var errDate = errors.New("read date: want an ISO 8601 date or date and time")
+
+// ParseWhen reads a date, or a date and a time, as Python's isoformat, PostgreSQL, Go and
+// JavaScript write them ("2026-11-23", "2026-11-23 20:15:00.5+00", "20261123T201500Z"),
+// as HTTP and mail do ("Mon, 23 Nov 2026 20:15:00 GMT"), or as seconds, milliseconds,
+// microseconds or nanoseconds since 1970. A time without a zone is UTC, as the producers
+// mean it. The error never repeats the input.
 func ParseWhen(s string) (When, error) {
-	s = strings.TrimSpace(s)
-	if t, err := time.Parse(time.DateOnly, s); err == nil {
-		return When{t: t}, nil
+	s = Plain(s)
+	if len(s) > 100 {
+		return When{}, errDate
 	}
-	if len(s) > 10 && (s[10] == ' ' || s[10] == 't') {
-		s = s[:10] + "T" + s[11:]
+	w, err := parseISO(s)
+	if err != nil {
+		w, err = parseEpoch(s)
 	}
-	// A fraction after the seconds is accepted by time.Parse without a layout
-	// of its own.
-	for _, layout := range []string{
-		"2006-01-02T15:04:05", "2006-01-02T15:04",
-		"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04Z07:00",
-		"2006-01-02T15:04:05Z0700", "2006-01-02T15:04Z0700",
-	} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return WhenAt(t), nil
+	for _, layout := range []string{time.RFC1123, time.RFC1123Z, "Mon, 2 Jan 2006 15:04:05 MST", "Mon, 2 Jan 2006 15:04:05 -0700", time.ANSIC} {
+		if err == nil {
+			break
+		}
+		// A zone by name, other than GMT and UTC, has no offset for us.
+		var t time.Time
+		if t, err = time.Parse(layout, s); err == nil {
+			if zone, offset := t.Zone(); offset == 0 && zone != "UTC" && zone != "GMT" && zone != "" {
+				err = errDate
+			}
+			w = WhenAt(t)
 		}
 	}
-	return When{}, errors.New("read date: want an ISO 8601 date or date and time")
+	if err != nil || w.t.Year() < firstYear || w.t.Year() > 9999 {
+		return When{}, errDate
+	}
+	return w, nil
+}
+
+// isoForm is a date, a time and a zone of ISO 8601 in the extended or the basic form. Beyond
+// that it takes slashes, a zone of hours alone or with seconds, spaces, and a second name
+// of the zone as Go prints it.
+var isoForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(\d{4})([-/.]?)(\d{1,2})([-/.]?)(\d{1,2})` +
+		`(?:(?:[Tt]| +)(\d{2}):?(\d{2})(?::?(\d{2})(?:[.,](\d+))?)?` +
+		` ?([Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2}(?::?\d{2})?)?)?(?: [A-Z]{3,4})?)?$`)
+})
+
+func parseISO(s string) (When, error) {
+	m := isoForm().FindStringSubmatch(s)
+	if m == nil || m[2] != m[4] || m[2] == "" && len(m[3]+m[5]) != 4 {
+		return When{}, errDate
+	}
+	number := func(i int) int { n, _ := strconv.Atoi(m[i]); return n } // digits, or nothing
+	date := time.Date(number(1), time.Month(number(3)), number(5), 0, 0, 0, 0, time.UTC)
+	if date.Day() != number(5) || int(date.Month()) != number(3) { // the 31st of February is not the 3rd of March
+		return When{}, errDate
+	}
+	if m[6] == "" {
+		return When{t: date}, nil
+	}
+	hour, minute, second := number(6), number(7), number(8)
+	if hour > 24 || minute > 59 || second > 60 || hour == 24 && minute+second > 0 {
+		return When{}, errDate
+	}
+	offset, ok := zoneOffset(m[10])
+	if !ok {
+		return When{}, errDate
+	}
+	clock := time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute + time.Duration(second)*time.Second
+	return WhenAt(date.Add(clock - offset)), nil
+}
+
+// zoneOffset returns how far a zone is ahead of UTC.
+func zoneOffset(zone string) (time.Duration, bool) {
+	if zone == "" || zone[0] != '+' && zone[0] != '-' {
+		return 0, true
+	}
+	parts := strings.ReplaceAll(zone[1:], ":", "") + "0000"
+	hours, _ := strconv.Atoi(parts[:2]) // the form has digits only
+	minutes, _ := strconv.Atoi(parts[2:4])
+	seconds, _ := strconv.Atoi(parts[4:6])
+	offset := time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute + time.Duration(seconds)*time.Second
+	if zone[0] == '-' {
+		offset = -offset
+	}
+	return offset, hours < 24 && minutes < 60 && seconds < 60
+}
+
+// parseEpoch reads a time since 1970. The number of digits tells its unit, as all such
+// times from 2001 on have ten in seconds.
+func parseEpoch(s string) (When, error) {
+	whole, fraction, _ := strings.Cut(s, ".")
+	if !digits(whole) || !digits(fraction) {
+		f, err := strconv.ParseFloat(s, 64) // 1.763928904e+09
+		if err != nil || math.Abs(f) > 1e19 || strings.Trim(s, "0123456789.eE+") != "" {
+			return When{}, errDate
+		}
+		whole = strconv.FormatFloat(math.Trunc(f), 'f', -1, 64)
+	}
+	n, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil {
+		return When{}, errDate
+	}
+	switch len(whole) {
+	case 10:
+		return WhenAt(time.Unix(n, 0)), nil
+	case 13:
+		return WhenAt(time.UnixMilli(n)), nil
+	case 16:
+		return WhenAt(time.UnixMicro(n)), nil
+	case 19:
+		return WhenAt(time.Unix(0, n)), nil
+	}
+	return When{}, errDate
 }
 
 // WhenAt is the moment t.

@@ -1,0 +1,91 @@
+package templates
+
+import (
+	"strings"
+	"sync"
+)
+
+// unit is a currency: its code and the digits of its minor unit.
+type unit struct {
+	code   string
+	digits int
+}
+
+// currencies returns every code of ISO 4217 with the digits of its minor unit, from
+// List One as SIX published it on 2026-01-01. The digits are not those of CLDR, which
+// tell how many are usually shown: none of the Mauritian rupee, which has two. The last
+// two groups are of List Three, currencies that were withdrawn, with the digits of their
+// last years. XXX (no currency) and XTS (tests) name none and are left out.
+var currencies = sync.OnceValue(func() map[string]int {
+	groups := []struct {
+		digits int
+		codes  string
+	}{
+		{0, `BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF`},
+		{2, `AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BOV BRL BSD BTN BWP BYN BZD
+			CAD CDF CHE CHF CHW CNY COP COU CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP
+			GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK
+			LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO
+			NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS
+			SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST
+			XAD XCD XCG YER ZAR ZMW ZWG`},
+		{3, `BHD IQD JOD KWD LYD OMR TND`},
+		{4, `CLF UYW`},
+		// Metals and units of account have no minor unit.
+		{0, `XAG XAU XBA XBB XBC XBD XDR XPD XPT XSU XUA`},
+		{0, `ADP BEC BEF BEL BYB BYR ESA ESB ESP GRD ITL LUC LUF LUL MGF PTE TPE TRL`},
+		{2, `AFA ANG AOK AON AOR ARA ARP ATS AZM BAD BGL BGN BOP BRB BRC BRE BRN BRR BUK CHC CSD CSK
+			CUC CYP DDM DEM ECS ECV EEK FIM FRF GEK GHC GHP GNS GQE GWE GWP HRD HRK IEP ILP LSM LTL
+			LTT LVL LVR MLF MRO MTL MTP MXP MZE MZM NIC NLG PEI PES PLZ RHD ROL RUR SDD SDP SIT SKK
+			SLL SRG STD SUR TJR TMM UAK UGS USS UYN UYP VEB VEF VNC XEU XFO XFU YDD YUD YUM YUN ZAL
+			ZMK ZRN ZRZ ZWC ZWD ZWL ZWN ZWR`},
+	}
+	all := map[string]int{}
+	for _, g := range groups {
+		for code := range strings.FieldsSeq(g.codes) {
+			all[code] = g.digits
+		}
+	}
+	return all
+})
+
+// currencySign returns the currency that a sign stands for. Signs of several
+// currencies stay what they are.
+func currencySign(s string) (unit, bool) {
+	signs := map[string]string{
+		"€": "EUR", "£": "GBP", "₹": "INR", "₽": "RUB", "₩": "KRW", "₪": "ILS", "₫": "VND", "₦": "NGN",
+		"₱": "PHP", "฿": "THB", "₴": "UAH", "₸": "KZT", "₺": "TRY", "₼": "AZN", "₾": "GEL", "₡": "CRC",
+		"₲": "PYG", "₵": "GHS", "₮": "MNT", "₭": "LAK", "֏": "AMD", "៛": "KHR", "৳": "BDT",
+		"US$": "USD", "A$": "AUD", "AU$": "AUD", "C$": "CAD", "CA$": "CAD", "NZ$": "NZD", "HK$": "HKD",
+		"NT$": "TWD", "S$": "SGD", "R$": "BRL", "CN¥": "CNY", "JP¥": "JPY", "ZŁ": "PLN", "KČ": "CZK",
+	}
+	switch code, ok := signs[s]; {
+	case ok:
+		return unit{code, currencies()[code]}, true
+	case s == "$":
+		return unit{"$", 2}, true
+	case s == "¥":
+		return unit{"¥", 0}, true
+	}
+	return unit{}, false
+}
+
+// fits reports whether u is a sign of several currencies, of which code is one.
+func (u unit) fits(code string) bool {
+	several := map[string]string{
+		"$": `ARS AUD BBD BMD BND BRL BSD BZD CAD CLP COP CUP DOP FJD GYD HKD JMD KYD LRD MXN NAD NZD
+			SBD SGD SRD TTD TWD USD UYU XCD ZWG ZWL`,
+		"¥": "CNY JPY",
+	}
+	return len(code) == 3 && strings.Contains(several[u.code], code)
+}
+
+// readCurrency returns the currency of a code or sign, in any case and with spaces
+// around it.
+func readCurrency(s string) (unit, bool) {
+	s = strings.ToUpper(Plain(s))
+	if digits, ok := currencies()[s]; ok {
+		return unit{s, digits}, true
+	}
+	return currencySign(s)
+}
