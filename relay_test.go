@@ -51,7 +51,7 @@ func testRelay(t *testing.T, p binary) {
 
 	env := []string{"HEALTH_ADDR=" + strings.TrimPrefix(l.url, "http://")}
 	out, _, code := p.run(t, env, "health")
-	if code != 0 || !strings.Contains(out, ": degraded; ") || !strings.Contains(out, "mail no mail gets out for ") || !strings.Contains(out, "535 5.7.8 at AUTH") {
+	if code != 0 || !strings.Contains(out, ": degraded; ") || !strings.Contains(out, "mail no mail gets out for ") || !strings.Contains(out, "535 5.7.8 at AUTH: user mailer cannot log in with ***") {
 		t.Errorf("health: exit code %d, %q", code, out)
 	}
 	out, _, _ = p.run(t, env, "health", "--json")
@@ -62,7 +62,7 @@ func testRelay(t *testing.T, p binary) {
 			Text string
 		}
 	}
-	if err := json.Unmarshal([]byte(out), &report); err != nil || report.Status != "degraded" || report.Mail.OK || strings.Contains(out, "cannot log in") {
+	if err := json.Unmarshal([]byte(out), &report); err != nil || report.Status != "degraded" || report.Mail.OK || strings.Contains(out, canary) {
 		t.Errorf("health --json: %v, %s", err, out)
 	}
 

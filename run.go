@@ -176,12 +176,12 @@ func (p *parts) health(cfg config.Config, listener net.Listener, log *slog.Logge
 	})
 }
 
-// mailState leaves the words of the server out: the health port is often open to
-// all.
+// mailState gives the words of the server, which a person needs to act. They hold no
+// address, no secret and nothing of a mail: the health port is often open to all.
 func mailState(s mail.Status) monitor.MailState {
 	m := monitor.MailState{Accepted: s.Accepted, Since: s.Since, Tried: s.Tried}
 	if s.Fault != nil {
-		m.Fault = s.Fault.Summary()
+		m.Fault = s.Fault.Explain()
 	}
 	return m
 }

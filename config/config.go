@@ -88,7 +88,7 @@ type SMTP struct {
 	Password  Secret
 	TLSMode   string // "starttls", "implicit" or "none"
 	CAFile    string // "": the system's authorities
-	HelloName string // "": the name of the host
+	HelloName string // "": the name of the host, or the domain of the sender
 	MaxConns  int
 }
 

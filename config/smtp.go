@@ -31,6 +31,9 @@ func (c *Config) smtp(v *variables) {
 	v.SMTPHost.wantHost("smtp.example.com")
 	if v.SMTPHelloName.given() {
 		v.SMTPHelloName.wantHost("mail.example.com")
+		if !strings.ContainsAny(c.SMTP.HelloName, ".:") {
+			c.warn("SMTP_HELLO_NAME", "a name without a dot; many relays refuse it, or count it as a mark of spam")
+		}
 	}
 	for _, host := range v.LinkHosts.value {
 		if strings.ContainsAny(host, "/@") {

@@ -65,7 +65,7 @@ type variables struct {
 	SMTPUseTLS    text    `envconfig:"SMTP_USE_TLS" group:"Mail" default:"true" desc:"true is STARTTLS, required; anything else is implicit TLS (SMTPS)."`
 	SMTPTLSMode   choice  `envconfig:"SMTP_TLS_MODE" group:"Mail" options:"starttls,implicit,none" unset:"from SMTP_USE_TLS" desc:"Wins over SMTP_USE_TLS. none is plain text, for a relay on the same host."`
 	SMTPTLSCAFile file    `envconfig:"SMTP_TLS_CA_FILE" group:"Mail" unset:"the system's" desc:"PEM file of the authorities to trust instead of the system's."`
-	SMTPHelloName text    `envconfig:"SMTP_HELLO_NAME" group:"Mail" unset:"the host's name" desc:"Name given in EHLO."`
+	SMTPHelloName text    `envconfig:"SMTP_HELLO_NAME" group:"Mail" unset:"the host's name" desc:"Name given in EHLO. A host name without a dot is not fit: the domain of FROM_ADDRESS is used then."`
 	SMTPMaxConns  count   `envconfig:"SMTP_MAX_CONNS" group:"Mail" min:"1" max:"10000" unset:"as CONCURRENCY" desc:"Connections to the mail relay. At most as many tasks run at once, also where CONCURRENCY, AUTOSCALE or remote control ask for more: a mail that is taken can be sent."`
 	FromName      text    `envconfig:"FROM_NAME" group:"Mail" default:"Evently" desc:"Name of the sender. The brand in the mails is Evently in any case."`
 	FromAddress   address `envconfig:"FROM_ADDRESS" group:"Mail" default:"noreply@evently.com" desc:"Address of the sender."`

@@ -59,9 +59,9 @@ type Config struct {
 	ReplyTo     string // address for answers; "": none
 
 	// HelloName is what we call ourselves in EHLO. The default is the name of
-	// the host, or the address literal of the connection when that name is no
-	// use ("localhost"). localhost itself is accepted for Plain to loopback only:
-	// elsewhere it is a mark of spam.
+	// the host where that has a dot, and else the domain of FromAddress: many
+	// servers want a fully qualified name, and containers have none. localhost is
+	// accepted for Plain to loopback only: elsewhere it is a mark of spam.
 	HelloName string
 
 	MaxConns           int           // connections at one time, 0: 4
@@ -77,6 +77,8 @@ type Config struct {
 	Timeouts Timeouts
 
 	Logger *slog.Logger // nil: no logs
+
+	hostName string // of this machine, where HelloName was not given
 }
 
 // String names the server and leaves the password out, however the Config is
@@ -165,6 +167,10 @@ func (c *Config) check() (identity, []error) {
 	}
 	id, errs := c.identity()
 	faults = append(faults, errs...)
+	if c.HelloName == "" {
+		c.hostName, _ = os.Hostname()
+		c.HelloName = defaultHello(c.hostName, id.from.Domain)
+	}
 
 	for _, n := range []struct {
 		name  string
@@ -215,10 +221,7 @@ func (c *Config) login() bool { return c.Username != "" && c.Password != "" }
 // checkHello returns what is wrong with the name for EHLO, or "".
 func (c *Config) checkHello(loopback bool) string {
 	if c.HelloName == "" {
-		if name, err := os.Hostname(); err == nil && checkHelloName(name) == "" && !isLocalhost(name) {
-			c.HelloName = name
-		}
-		return "" // an address literal then, once there is a connection
+		return "" // see defaultHello
 	}
 	if reason := checkHelloName(c.HelloName); reason != "" {
 		return reason
@@ -227,6 +230,17 @@ func (c *Config) checkHello(loopback bool) string {
 		return "localhost is a mark of spam"
 	}
 	return ""
+}
+
+// defaultHello returns the name for EHLO of a host that is called host and sends
+// for domain; "" is the address literal of the connection. RFC 5321 section
+// 4.1.4 wants a fully qualified name.
+func defaultHello(host, domain string) string {
+	host = strings.TrimSuffix(host, ".")
+	if strings.Contains(host, ".") && checkHelloName(host) == "" && !isLocalhost(host) {
+		return host
+	}
+	return domain
 }
 
 // identity is the sender as it stands in every mail.

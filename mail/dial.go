@@ -39,9 +39,6 @@ func (s *Sender) connect(ctx context.Context) (*session, *SendError) {
 		return nil, because(ctx, sendError("DIAL", err))
 	}
 	c := &session{cfg: &s.cfg, raw: raw, born: time.Now(), hello: s.cfg.HelloName}
-	if c.hello == "" {
-		c.hello = addressLiteral(raw.LocalAddr())
-	}
 	stop := context.AfterFunc(ctx, c.abort)
 	failed := c.handshake(ctx, s.tls)
 	if !stop() && failed == nil {
@@ -71,19 +68,6 @@ func ended(ctx context.Context) error {
 		return cause
 	}
 	return fmt.Errorf("%w: %w", err, cause)
-}
-
-// addressLiteral is how a host without a usable name calls itself, RFC 5321
-// section 4.1.3.
-func addressLiteral(addr net.Addr) string {
-	tcp, ok := addr.(*net.TCPAddr)
-	switch {
-	case !ok:
-		return "[127.0.0.1]"
-	case tcp.IP.To4() != nil:
-		return "[" + tcp.IP.To4().String() + "]"
-	}
-	return "[IPv6:" + tcp.IP.String() + "]"
 }
 
 func (c *session) handshake(ctx context.Context, config *tls.Config) *SendError {
@@ -135,7 +119,7 @@ func (c *session) secure(ctx context.Context, config *tls.Config) (net.Conn, *Se
 			// The original holds the connection, and would hold it for ever.
 			err = errors.New(header.Msg)
 			if strings.HasPrefix(string(header.RecordHeader[:]), "220") {
-				err = setupError("the server speaks SMTP without TLS on this port: STARTTLS is meant")
+				err = setupError{"no TLS", "the server speaks SMTP without TLS on this port; select STARTTLS, or the port of implicit TLS"}
 			}
 		}
 		return nil, sendError("TLS", err)
@@ -191,7 +175,7 @@ func (c *session) startTLS(d *dialogue) *SendError {
 		offered = offered || strings.EqualFold(strings.TrimSpace(line), "STARTTLS")
 	}
 	if !offered {
-		return sendError("STARTTLS", setupError("the server offers no STARTTLS, which is required"))
+		return sendError("STARTTLS", setupError{"no STARTTLS offered", "it is required; select implicit TLS where the port has that, or another port"})
 	}
 	if _, err := d.command(c.cfg.Timeouts.Command, 220, "STARTTLS"); err != nil {
 		return sendError("STARTTLS", err)
@@ -207,7 +191,7 @@ func (c *session) startTLS(d *dialogue) *SendError {
 // login authenticates, RFC 4954.
 func (c *session) login() *SendError {
 	if c.tls == "" && !isLoopbackAddr(c.raw.RemoteAddr()) {
-		return sendError("AUTH", setupError("the password would be readable on its way"))
+		return sendError("AUTH", setupError{"no TLS", "the password would be readable on its way"})
 	}
 	var mechanism sasl.Client
 	switch {
@@ -216,7 +200,7 @@ func (c *session) login() *SendError {
 	case c.client.SupportsAuth(sasl.Login):
 		mechanism = &loginMechanism{answers: []string{c.cfg.Username, c.cfg.Password}}
 	default:
-		return sendError("AUTH", setupError("the server offers no login by PLAIN or LOGIN"))
+		return sendError("AUTH", setupError{"no login by PLAIN or LOGIN offered", "look at the port and the settings of the server"})
 	}
 	err := c.step(c.cfg.Timeouts.Command, func() error { return c.client.Auth(mechanism) })
 	if err != nil {

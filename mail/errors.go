@@ -47,11 +47,17 @@ type SendError struct {
 	// its own words. It takes most of them after five minutes.
 	Greylisted bool
 
+	// Recipients is how many different recipients the server has refused in the
+	// same words since it last took a mail, this one included. It stops at five;
+	// 0: not counted.
+	Recipients int
+
 	// Err is the cause when it was no reply: of the network, of TLS, of the
 	// context, [ErrAddress].
 	Err error
 
-	untried bool // the server was not asked: it has just refused the same to another
+	judged  verdict // from the whole text of the reply, of which Text is a part
+	untried bool    // the server was not asked: it has just refused the same to another
 }
 
 var (
@@ -69,9 +75,12 @@ var (
 var ErrWithheld = errors.New("mail withheld before the end of data")
 
 // setupError is a fault of the configuration, found without a reply code.
-type setupError string
+type setupError struct {
+	fault string // in a few words, for producers too
+	hint  string // what to change, for the operator
+}
 
-func (e setupError) Error() string        { return string(e) }
+func (e setupError) Error() string        { return e.fault + ": " + e.hint }
 func (e setupError) Is(target error) bool { return target == errSetup }
 
 func (e *SendError) Error() string {
@@ -101,18 +110,19 @@ func (e *SendError) Unwrap() error { return e.Err }
 
 // Retryable reports whether sending again is both useful and safe. A 5yz reply
 // is final (RFC 5321 section 4.2.1), but only where it refuses the recipient or
-// the message: before that it refuses us. What is unknown is never retryable;
-// whether a second copy is worse than none is for the caller to decide.
+// the message; one that does not say what it refuses is tried again, since others
+// may meet it as well. What is unknown is never retryable; whether a second copy
+// is worse than none is for the caller to decide.
 func (e *SendError) Retryable() bool {
 	switch {
 	case e.Command == "COMPOSE", e.Unknown():
 		return false
-	case !e.refused(), e.ConfigurationFault(), e.Quota():
+	case !e.refused(), e.ConfigurationFault(), e.Quota(), e.Throttled():
 		return true
 	case e.beforeMail():
 		return true
 	}
-	return e.Code < 500
+	return e.Code < 500 || e.verdict() == ofUnknown
 }
 
 // Unknown reports whether the mail may have been delivered: the end of data was
@@ -121,68 +131,50 @@ func (e *SendError) Unknown() bool { return e.Command == "." && !e.refused() }
 
 // AddressFault reports whether the recipient's address is at fault, not the
 // message and not the sender: it is no address, or the server says that there
-// is no such mailbox or domain. Policy and reputation (5.7.z) and a full
-// mailbox (5.2.2) are no faults of the address.
+// is no such mailbox or domain. Policy and reputation and a full mailbox are no
+// faults of the address.
 func (e *SendError) AddressFault() bool {
-	if errors.Is(e.Err, ErrAddress) {
-		return true
-	}
-	if e.Command != "RCPT" && e.Command != "DATA" && e.Command != "." || e.Code < 500 || e.ConfigurationFault() {
-		return false
-	}
-	switch e.EnhancedCode {
-	case [3]int{5, 1, 1}, [3]int{5, 1, 2}, [3]int{5, 1, 3}, [3]int{5, 1, 6}, [3]int{5, 1, 10}, [3]int{5, 2, 1}:
-		return true
-	case [3]int{}:
-		return e.Command == "RCPT" && (e.Code == 550 || e.Code == 551 || e.Code == 553)
-	}
-	return false
+	return errors.Is(e.Err, ErrAddress) || e.Code >= 500 && e.verdict() == ofAddress
 }
 
 // ConfigurationFault reports whether the server refuses us and not this mail: a
-// wrong password, no permission to use the sender's address, a certificate that
-// is not trusted. Every other mail would fail the same way until a person, or a
-// fresh secret, mends it, so such an error must cost no mail its attempts.
+// wrong password, no permission to use the sender's address or to relay, a host
+// name or address that it does not like, a certificate that is not trusted, or
+// the same refusal for one recipient after the other. Other mails would fail the
+// same way until a person, or a fresh secret, mends it, so such an error must
+// cost no mail its attempts.
 func (e *SendError) ConfigurationFault() bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](e.Err); ok || errors.Is(e.Err, errSetup) {
 		return true
 	}
-	if e.Code < 500 || e.Code > 599 || e.Quota() {
-		return false
-	}
-	switch e.Code {
-	case 530, 534, 535, 538: // RFC 4954 section 6
-		return true
-	}
-	switch e.Command {
-	case "EHLO", "STARTTLS", "AUTH":
-		return true
-	case "MAIL":
-		return !e.messageFault()
-	}
-	return false
+	return e.verdict() == ofAccount
 }
 
-// Quota reports whether the account has sent all that it may, for today. Gmail
-// says so with a 5yz reply that is over the next day:
+// Quota reports whether the account has sent all that it may, for today. Some
+// servers say so with a 5yz reply that is over the next day:
 // https://support.google.com/a/answer/3726730.
-func (e *SendError) Quota() bool {
-	return e.Code == 550 && e.EnhancedCode == [3]int{5, 4, 5}
-}
+func (e *SendError) Quota() bool { return e.verdict() == ofQuota }
 
 // Throttled reports whether the server puts us off for a while, whatever the
-// mail: too many logins, a service behind it that is down, a rate that is
-// exceeded. Like a fault of the configuration it must cost no mail its attempts,
-// but it is over by itself.
-func (e *SendError) Throttled() bool {
-	if e.Code < 400 || e.Code > 499 {
-		return false
+// mail: too many logins or connections, a rate that is exceeded, a service behind
+// it that is down. Like a fault of the configuration it must cost no mail its
+// attempts, but it is over by itself.
+func (e *SendError) Throttled() bool { return e.verdict() == ofRate }
+
+// verdict returns what the refusal is about. A count of recipients outweighs the
+// words.
+func (e *SendError) verdict() verdict {
+	v := e.judged
+	if v == unjudged {
+		v = judge(e.Command, e.Code, e.EnhancedCode, e.Text)
 	}
-	switch e.Command {
-	case "EHLO", "STARTTLS", "AUTH":
-		return true
+	switch {
+	case e.Recipients < sameRefusals, v == unjudged, v == ofAccount, v == ofQuota, v == ofRate:
+		return v
+	case e.Code < 500:
+		return ofRate
 	}
-	return e.Code == 454 // RFC 3207, RFC 4954; Amazon SES also at the end of data
+	return ofAccount
 }
 
 // CountsForBreaker reports whether the error says something about the server's
@@ -209,17 +201,6 @@ func (e *SendError) beforeMail() bool {
 		return true
 	}
 	return false
-}
-
-// messageFault reports whether a 5yz reply to MAIL is about this message: its
-// size (RFC 1870) or its need of SMTPUTF8 (RFC 6531), which both are announced
-// there. All else refuses the sender.
-func (e *SendError) messageFault() bool {
-	switch e.EnhancedCode {
-	case [3]int{5, 2, 3}, [3]int{5, 3, 4}, [3]int{5, 6, 7}:
-		return true
-	}
-	return e.Code == 552
 }
 
 // sendError types the failure of one command. hide holds what must not be seen
@@ -258,6 +239,10 @@ func (e *SendError) setReply(code int, enhanced [3]int, text string, hide hidden
 	}
 	if code/100 == 4 { // before cleaning, which may take a number for one of the mail's
 		e.RetryAfter, e.Greylisted = waitIn(text)
+	}
+	if !e.Greylisted {
+		// What the server quotes of the message must steer nothing.
+		e.judged = judge(e.Command, code, e.EnhancedCode, hidden{quoted: hide.quoted}.blank(flatten(text)))
 	}
 	e.Text = cleanReply(text, hide)
 }

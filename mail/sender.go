@@ -22,9 +22,10 @@ type Sender struct {
 	addr string
 	log  *slog.Logger
 
-	slots  chan struct{} // one for each connection in use
-	guard  loginGuard
-	status statusKeeper
+	slots   chan struct{} // one for each connection in use
+	guard   loginGuard
+	status  statusKeeper
+	streaks streaks
 
 	mu      sync.Mutex
 	running bool       // Run is there to look after idle connections
@@ -57,6 +58,9 @@ func New(cfg Config) (*Sender, error) {
 		slots: make(chan struct{}, cfg.MaxConns),
 		tls:   &tls.Config{ServerName: cfg.Host, RootCAs: cfg.RootCAs, MinVersion: tls.VersionTLS12},
 	}
+	if cfg.hostName != "" && cfg.HelloName == from.from.Domain {
+		s.log.Info("EHLO with the domain of the sender: the host name is not fully qualified", "host", cfg.hostName, "ehlo", cfg.HelloName)
+	}
 	if (cfg.Username == "") != (cfg.Password == "") {
 		s.log.Warn("no SMTP login: username and password are not both set")
 	}
@@ -86,6 +90,7 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 		quoted:  []string{m.Subject, m.Text, m.HTML, string(encoded)},
 	})
 	receipt, failed := s.deliver(ctx, c, hide)
+	s.count(m.To, failed)
 	s.status.note(failed, time.Now())
 	log := s.log.With("kind", m.Kind, "message_id", c.MessageID, "to", MaskAddress(m.To))
 	if failed != nil {
@@ -116,6 +121,16 @@ func (s *Sender) takeSlot(ctx context.Context, around func(context.Context, func
 		return wait(ctx)
 	}
 	return around(ctx, wait)
+}
+
+// count notes for the statistics of refusals what became of a mail.
+func (s *Sender) count(recipient string, failed *SendError) {
+	switch {
+	case failed == nil:
+		s.streaks.accepted()
+	case failed.refused() && !failed.beforeMail() && failed.Err == nil && !failed.Greylisted:
+		failed.Recipients = s.streaks.refused(recipient, streakKey(failed.Code, failed.EnhancedCode, failed.Text))
+	}
 }
 
 // deliver sends c over an idle connection or a new one. Servers close idle

@@ -1,6 +1,8 @@
 package mail
 
 import (
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -26,12 +28,51 @@ func (e *SendError) Summary() string {
 	}
 	switch c := e.EnhancedCode; {
 	case e.Code == 0:
-		return "no answer at " + at
+		return e.withoutReply() + " at " + at
 	case c == [3]int{}:
 		return fmt.Sprintf("%d at %s", e.Code, at)
 	default:
 		return fmt.Sprintf("%d %d.%d.%d at %s", e.Code, c[0], c[1], c[2], at)
 	}
+}
+
+// withoutReply names a failure without a reply code. A server that answered
+// something else did answer.
+func (e *SendError) withoutReply() string {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](e.Err); ok {
+		return "certificate not trusted"
+	}
+	if setup, ok := errors.AsType[setupError](e.Err); ok {
+		return setup.fault
+	}
+	switch {
+	case errors.Is(e.Err, errReply):
+		return "answer that is not SMTP"
+	case errors.Is(e.Err, errReplySize):
+		return "answer too long"
+	case errors.Is(e.Err, errUnsolicited):
+		return "answer before the question"
+	}
+	return "no answer"
+}
+
+// Explain adds to [SendError.Summary] what a person needs to act: the words of
+// the server, cleaned as in Text, or what is to be changed here.
+func (e *SendError) Explain() string {
+	text := e.Summary()
+	setup, isSetup := errors.AsType[setupError](e.Err)
+	switch {
+	case e.Text != "":
+		text += ": " + e.Text
+	case isSetup:
+		text += ": " + setup.hint
+	case e.Err != nil:
+		text += ": " + oneLine(e.Err.Error())
+	}
+	if e.Recipients >= sameRefusals && e.verdict() != e.judged {
+		text += fmt.Sprintf(" (the same for %d recipients in a row)", e.Recipients)
+	}
+	return text
 }
 
 // statusKeeper keeps a Status for many goroutines.
@@ -60,7 +101,13 @@ func (k *statusKeeper) note(failed *SendError, now time.Time) {
 			k.status.Since = now
 		}
 		k.status.Fault, k.status.Tried = failed, now
-	case failed.refused() && !failed.beforeMail():
+	case failed.refused() && !failed.beforeMail() && !k.refusesUs():
 		k.status = Status{Accepted: k.status.Accepted}
 	}
+}
+
+// refusesUs reports whether the last fault was a refusal of us. Only a mail that
+// is taken says that it is over: another refusal may have come first.
+func (k *statusKeeper) refusesUs() bool {
+	return k.status.Fault != nil && k.status.Fault.refused() && (k.status.Fault.ConfigurationFault() || k.status.Fault.Quota())
 }

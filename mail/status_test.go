@@ -2,6 +2,9 @@ package mail_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -76,5 +79,47 @@ func TestSummary(t *testing.T) {
 		if got := e.Summary(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	for want, e := range map[string]*mail.SendError{
+		"553 5.7.1 at RCPT: Sender address rejected":           {Command: "RCPT", Code: 553, EnhancedCode: [3]int{5, 7, 1}, Text: "Sender address rejected", Recipients: 1},
+		"550 at RCPT: no (the same for 5 recipients in a row)": {Command: "RCPT", Code: 550, Text: "no", Recipients: 5},
+		"450 at end of data":                                   {Command: ".", Code: 450},
+		"no answer at DIAL: connection refused":                {Command: "DIAL", Err: errors.New("connection\r\nrefused")},
+		"certificate not trusted at TLS: tls: failed to verify certificate: x509: certificate signed by unknown authority": {
+			Command: "TLS", Err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}},
+		},
+	} {
+		if got := e.Explain(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// A refusal of us stands until a mail is taken: another refusal may have come first.
+func TestStatusOfRefusedAccount(t *testing.T) {
+	t.Parallel()
+	var reply atomic.Value
+	reply.Store("554 5.7.1 Relay access denied")
+	server := smtptest.New(t, smtptest.Options{Script: func(s smtptest.Step) smtptest.Action {
+		if s.Command == "RCPT" {
+			return smtptest.Action{Reply: reply.Load().(string)}
+		}
+		return smtptest.Action{}
+	}})
+	sender := newSender(t, config(server))
+	for _, text := range []string{"554 5.7.1 Relay access denied", "550 5.1.1 user unknown"} {
+		reply.Store(text)
+		_, _ = sender.Send(t.Context(), message())
+		if fault := sender.Status().Fault; fault == nil || fault.Explain() != "554 5.7.1 at RCPT: Relay access denied" {
+			t.Errorf("after %q: %v", text, fault)
+		}
+	}
+	reply.Store("")
+	if _, err := sender.Send(t.Context(), message()); err != nil || sender.Status().Fault != nil {
+		t.Errorf("after a mail that was taken: %v, %+v", err, sender.Status())
 	}
 }

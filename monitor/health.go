@@ -55,9 +55,10 @@ type WorkerState struct {
 // WorkerState it must cost no I/O.
 type MailState struct {
 	Accepted time.Time // when the mail server last took a mail; zero: never
-	// Fault is what is wrong with the server, or with us in its eyes, in a few
-	// words that all may read; "" is nothing that is known. Since and Tried are
-	// the first and the last mail that met it.
+	// Fault is what is wrong with the server, or with us in its eyes, in words
+	// that all may read: reply codes, where, and what the server said, without
+	// addresses and secrets. "" is nothing that is known. Since and Tried are the
+	// first and the last mail that met it.
 	Fault        string
 	Since, Tried time.Time
 }

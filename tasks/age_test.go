@@ -181,8 +181,8 @@ func TestUnsureOnce(t *testing.T) {
 // How long mails wait, beside what TestMailFailures has.
 func TestPauses(t *testing.T) {
 	greylisted := &mail.SendError{Command: "RCPT", Code: 451, Greylisted: true}
-	asked := &mail.SendError{Command: "RCPT", Code: 421, RetryAfter: 8 * time.Minute}
-	asks := &mail.SendError{Command: "RCPT", Code: 421, RetryAfter: time.Second}
+	asked := &mail.SendError{Command: "RCPT", Code: 451, RetryAfter: 8 * time.Minute}
+	asks := &mail.SendError{Command: "RCPT", Code: 451, RetryAfter: time.Second}
 	hours := &mail.SendError{Command: "RCPT", Code: 421, RetryAfter: time.Hour}
 	plain := &mail.SendError{Command: "RCPT", Code: 451}
 	quota := &mail.SendError{Command: "RCPT", Code: 550, EnhancedCode: [3]int{5, 4, 5}}

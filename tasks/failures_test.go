@@ -70,7 +70,7 @@ func TestMailFailures(t *testing.T) {
 		},
 		"server closes": {
 			err:  &mail.SendError{Command: "MAIL", Code: 421},
-			text: "mail server did not take the mail: 421 at MAIL", verdict: passing,
+			text: "mail server puts this service off: 421 at MAIL", verdict: always(waits), pause: 2 * time.Minute, hurry: 15 * time.Second,
 		},
 		"server is down": {
 			err:  &mail.SendError{Command: "DIAL", Err: &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}},
@@ -97,6 +97,22 @@ func TestMailFailures(t *testing.T) {
 			err:  &mail.SendError{Command: ".", Code: 554, EnhancedCode: [3]int{5, 7, 1}},
 			text: "mail refused: 554 5.7.1 at end of data", verdict: always(gives),
 		},
+		"policy, in words that name no cause": {
+			err:  &mail.SendError{Command: ".", Code: 554, EnhancedCode: [3]int{5, 7, 1}, Text: "rejected by local policy"},
+			text: "mail refused: 554 5.7.1 at end of data", verdict: passing,
+		},
+		"sender refused for each recipient": {
+			err:  &mail.SendError{Command: "RCPT", Code: 553, EnhancedCode: [3]int{5, 7, 1}, Text: "Sender address rejected: not owned by user"},
+			text: "mail server refuses this service: 553 5.7.1 at RCPT", verdict: always(waits), pause: 5 * time.Minute, hurry: 5 * time.Minute,
+		},
+		"sender refused after the mail": {
+			err:  &mail.SendError{Command: ".", Code: 554, Text: "Message rejected: Email address is not verified. The following identities failed the check in region EU-WEST-1"},
+			text: "mail server refuses this service: 554 at end of data", verdict: always(waits), pause: 5 * time.Minute, hurry: 5 * time.Minute,
+		},
+		"refused for five recipients in a row": {
+			err:  &mail.SendError{Command: "RCPT", Code: 550, EnhancedCode: [3]int{5, 1, 1}, Text: "no such user", Recipients: 5},
+			text: "mail server refuses this service: 550 5.1.1 at RCPT", verdict: always(waits), pause: 5 * time.Minute, hurry: 5 * time.Minute,
+		},
 		"not an address": {
 			err:  &mail.SendError{Command: "COMPOSE", Err: &mail.AddressError{Masked: "b***", Reason: "no at sign"}},
 			text: "recipient address is not usable", verdict: always(gives),
@@ -115,7 +131,7 @@ func TestMailFailures(t *testing.T) {
 		},
 		"wrong certificate": {
 			err:  &mail.SendError{Command: "TLS", Err: &tls.CertificateVerificationError{Err: errors.New("unknown authority")}},
-			text: "mail server refuses this service: no answer at TLS", verdict: always(waits), pause: 5 * time.Minute, hurry: 5 * time.Minute,
+			text: "mail server refuses this service: certificate not trusted at TLS", verdict: always(waits), pause: 5 * time.Minute, hurry: 5 * time.Minute,
 		},
 		"no reply to the end of data": {
 			err:     &mail.SendError{Command: ".", Err: context.DeadlineExceeded},

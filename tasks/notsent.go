@@ -36,6 +36,8 @@ func (s *Service) notSent(ctx context.Context, a *attempt, err error) (Result, e
 		return s.free(ctx, a, reply("mail server takes no more mails for now", e), s.quotaPause(a), err)
 	case e.Throttled():
 		return s.free(ctx, a, reply("mail server puts this service off", e), s.throttledPause(a, e), err)
+	case e.Retryable() && e.Code >= 500:
+		return s.again(ctx, a, reply("mail refused", e), e, err)
 	case e.Retryable():
 		return s.again(ctx, a, reply("mail server did not take the mail", e), e, err)
 	case e.AddressFault():
@@ -116,7 +118,7 @@ func (s *Service) free(ctx context.Context, a *attempt, text string, after time.
 	if cause := endedByEngine(ctx); cause != nil {
 		return Result{}, fmt.Errorf("%s: %w", text, cause)
 	}
-	s.logger(a.task).ErrorContext(ctx, "mail waits for a fault that is not its own to be mended", "kind", a.data.Kind(), "error", err)
+	s.logger(a.task).ErrorContext(ctx, "mail deferred: relay or account problem", "kind", a.data.Kind(), "error", err)
 	return Result{}, &worker.RetryError{Err: &failure{text: text, err: err}, Free: true, Countdown: after, Headers: a.headers(false)}
 }
 
