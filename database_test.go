@@ -43,7 +43,7 @@ func testDatabase(t *testing.T, p binary) {
 	if code != 0 || !strings.Contains(out, ": degraded; ") || !strings.Contains(out, "permission denied for table users (42501)") || !strings.Contains(out, "GRANT SELECT ON users TO") {
 		t.Errorf("health: exit code %d, %q", code, out)
 	}
-	const waits = "mail waits"
+	const waits = "mail deferred, no retry spent"
 	last := ""
 	eventually(t, "the mail waits longer than it has retries", func() bool {
 		last = l.output()

@@ -118,7 +118,7 @@ func (s *Service) free(ctx context.Context, a *attempt, text string, after time.
 	if cause := endedByEngine(ctx); cause != nil {
 		return Result{}, fmt.Errorf("%s: %w", text, cause)
 	}
-	s.logger(a.task).ErrorContext(ctx, "mail deferred: relay or account problem", "kind", a.data.Kind(), "error", err)
+	s.logger(a.task).ErrorContext(ctx, "mail deferred, no retry spent", "kind", a.data.Kind(), "error", err)
 	return Result{}, &worker.RetryError{Err: &failure{text: text, err: err}, Free: true, Countdown: after, Headers: a.headers(false)}
 }
 
