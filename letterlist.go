@@ -8,11 +8,11 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
 
 	"golang.org/x/term"
+	"golang.org/x/text/width"
 
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/worker/broker"
@@ -26,9 +26,9 @@ type listLettersCmd struct {
 
 // Help is the long help of the command.
 func (listLettersCmd) Help() string {
-	return `Lists the newest first. On a terminal rows are cut to its width. An id may be
-shortened in the other commands, to four characters or more, while it is that of
-one dead letter.
+	return `Lists the newest first. On a terminal rows are cut to its width, and ids to what
+tells them apart. An id may be shortened in the other commands, to four
+characters or more, while it is that of one dead letter.
 
 Examples:
 
@@ -65,7 +65,7 @@ func (c listLettersCmd) Run(ctx context.Context, t terminal) error {
 		_, err = fmt.Fprintln(t.out, "There are no dead letters.")
 		return err
 	}
-	if _, err := io.WriteString(t.out, fit(table(letters), columns(t.out))); err != nil {
+	if _, err := io.WriteString(t.out, table(letters, columns(t.out))); err != nil {
 		return err
 	}
 	if len(letters) < total {
@@ -74,28 +74,83 @@ func (c listLettersCmd) Run(ctx context.Context, t terminal) error {
 	return nil
 }
 
-// table is the list for people. What is the same in all rows, or seldom asked
-// for, is left to show.
-func table(letters []broker.DeadLetter) string {
-	queues := make(map[string]bool)
-	for _, l := range letters {
-		queues[l.Queue] = true
+// table is the list for people, in lines of up to most columns; 0 is no limit.
+// What is the same in all rows, or seldom asked for, is left to show.
+func table(letters []broker.DeadLetter, most int) string {
+	ids, queues := make([]string, len(letters)), make(map[string]bool)
+	for i, l := range letters {
+		ids[i], queues[l.Queue] = l.ID, true
 	}
-	row := func(id, age, queue, task, reason string) string {
-		cells := []string{id, age, queue, task, reason}
-		if len(queues) < 2 {
-			cells = slices.Delete(cells, 2, 3)
+	if most > 0 && most < wideTerminal {
+		ids = shorten(ids)
+	}
+	rows := [][]string{{"ID", "AGE", "QUEUE", "TASK", "REASON"}}
+	for i, l := range letters {
+		task := strings.TrimPrefix(l.TaskName, tasks.Module+".")
+		rows = append(rows, []string{ids[i], age(l.At), line(l.Queue), line(task), line(l.Reason)})
+	}
+	if len(queues) < 2 {
+		for i := range rows {
+			rows[i] = slices.Delete(rows[i], 2, 3)
 		}
-		return strings.Join(cells, "\t") + "\n"
+	}
+	return layOut(rows, most)
+}
+
+// wideTerminal is the width from which whole ids are listed.
+const wideTerminal = 120
+
+// shorten cuts ids to eight characters, or as many as tell them apart.
+func shorten(ids []string) []string {
+	for n := 8; ; n += 4 {
+		short, seen, longest := make([]string, len(ids)), make(map[string]bool), 0
+		for i, id := range ids {
+			short[i], longest = id[:min(n, len(id))], max(longest, len(id))
+			seen[short[i]] = true
+		}
+		if len(seen) == len(ids) || n >= longest {
+			return short
+		}
+	}
+}
+
+// layOut writes rows with aligned columns. The last two, task and reason, and the
+// queue before them share what the others leave of most columns; the reason gets the
+// most, as it says what to do.
+func layOut(rows [][]string, most int) string {
+	const gap, mostQueue, mostTask, narrowest = 2, 40, 60, 20
+	columns := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			columns[i] = max(columns[i], cells(cell))
+		}
+	}
+	last := len(columns) - 1
+	task, queue := last-1, last-2
+	columns[task] = min(columns[task], mostTask)
+	if queue > 1 {
+		columns[queue] = min(columns[queue], mostQueue)
+	}
+	if most >= narrowest {
+		rest := most - gap*last - columns[0] - columns[1]
+		if queue > 1 {
+			columns[queue] = min(columns[queue], max(rest/5, 4))
+			rest -= columns[queue]
+		}
+		columns[task] = min(columns[task], max(rest*2/5, rest-columns[last], 4))
+		columns[last] = max(rest-columns[task], 1)
 	}
 	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprint(w, row("ID", "AGE", "QUEUE", "TASK", "REASON"))
-	for _, l := range letters {
-		task := strings.TrimPrefix(l.TaskName, tasks.Module+".")
-		fmt.Fprint(w, row(l.ID, age(l.At), line(l.Queue), line(task), line(l.Reason)))
+	for _, row := range rows {
+		for i, cell := range row {
+			cell = cut(cell, columns[i])
+			b.WriteString(cell)
+			if i < last {
+				b.WriteString(strings.Repeat(" ", columns[i]-cells(cell)+gap))
+			}
+		}
+		b.WriteByte('\n')
 	}
-	_ = w.Flush() // into memory
 	return b.String()
 }
 
@@ -108,26 +163,45 @@ func columns(f *os.File) int {
 	return width
 }
 
-// fit cuts lines that a terminal would wrap. Where there is none, whoever reads
-// gets all.
-func fit(text string, width int) string {
-	if width < 20 {
+// cells counts the columns that a text takes on a terminal.
+func cells(text string) int {
+	n := 0
+	for _, r := range text {
+		n += runeCells(r)
+	}
+	return n
+}
+
+func runeCells(r rune) int {
+	if unicode.In(r, unicode.Mn, unicode.Me) {
+		return 0
+	}
+	switch width.LookupRune(r).Kind() {
+	case width.EastAsianWide, width.EastAsianFullwidth:
+		return 2
+	}
+	return 1
+}
+
+// cut shortens a text to n columns.
+func cut(text string, n int) string {
+	if cells(text) <= n {
 		return text
 	}
 	var b strings.Builder
-	for line := range strings.Lines(text) {
-		line = strings.TrimSuffix(line, "\n")
-		if runes := []rune(line); len(runes) > width {
-			line = string(runes[:width-1]) + "…"
+	used := 1 // of the ellipsis
+	for _, r := range text {
+		if used += runeCells(r); used > n {
+			break
 		}
-		b.WriteString(line + "\n")
+		b.WriteRune(r)
 	}
-	return b.String()
+	return b.String() + "…"
 }
 
-// line makes foreign text fit for one cell on a terminal.
+// line makes foreign text fit for one line on a terminal.
 func line(text string) string {
-	const most = 120
+	const most = 500
 	text = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return unicode.ReplacementChar

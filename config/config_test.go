@@ -274,6 +274,7 @@ func TestMistakes(t *testing.T) {
 		{"sender with a name", env{"FROM_ADDRESS": "Evently <a@b.c>"}, "FROM_ADDRESS", "not a mail address", "noreply@example.com"},
 		{"sender", env{"FROM_ADDRESS": "evently"}, "FROM_ADDRESS", "not a mail address", "noreply@example.com"},
 		{"listen without a port", env{"HEALTH_ADDR": "8004"}, "HEALTH_ADDR", "not an address", ":8004"},
+		{"monitor without a port", env{"MONITOR_ADDR": "5555"}, "MONITOR_ADDR", "not an address", "127.0.0.1:5555"},
 		{"listen on a name", env{"HEALTH_ADDR": "localhost:http"}, "HEALTH_ADDR", "not an address", ":8004"},
 		{"one address for two", env{"HEALTH_ADDR": "127.0.0.1:5555"}, "MONITOR_ADDR", "same as HEALTH_ADDR", "different"},
 		{"site without TLS", env{"SITE_URL": "http://evently.example"}, "SITE_URL", "not a web address", "https://"},

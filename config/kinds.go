@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net"
@@ -352,7 +353,9 @@ func (l *listen) Decode(value string) error {
 	host, port, err := net.SplitHostPort(l.text)
 	n, numErr := strconv.ParseUint(port, 10, 16)
 	if err != nil || numErr != nil || n > 65535 || strings.ContainsAny(host, "/ ") {
-		l.refuse(likeListener, "an address to listen on", "write host:port such as 127.0.0.1:8004, :8004 for all addresses of the host, or off")
+		_, usual, _ := net.SplitHostPort(l.def)
+		usual = cmp.Or(usual, "8004")
+		l.refuse(likeListener, "an address to listen on", "write host:port such as 127.0.0.1:"+usual+", :"+usual+" for all addresses of the host, or off")
 	}
 	return nil
 }
