@@ -98,7 +98,7 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 		return Receipt{}, failed
 	}
 	receipt.Duration = time.Since(start)
-	log.Debug("mail sent", "reply", receipt.Reply, "tls", receipt.TLS, "reused", receipt.Reused, "duration", receipt.Duration)
+	log.Debug("mail sent", "reply", receipt.Reply, "tls", receipt.TLS, "reused", receipt.Reused, "duration", receipt.Duration.Seconds())
 	return receipt, nil
 }
 

@@ -75,7 +75,7 @@ func (c *session) step(limit time.Duration, exchange func() error) error {
 // late says in plain words that a deadline of ours has passed.
 func late(err error, limit time.Duration) error {
 	if isTimeout(err) {
-		return fmt.Errorf("nothing moved for %v: %w", limit, os.ErrDeadlineExceeded)
+		return fmt.Errorf("nothing moved for %g s: %w", limit.Seconds(), os.ErrDeadlineExceeded)
 	}
 	return err
 }

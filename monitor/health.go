@@ -219,6 +219,6 @@ func (h *Health) ask(ctx context.Context) {
 	case err != nil && before.err == nil:
 		h.cfg.Logger.Warn("database does not answer lookups", "error", err)
 	case err == nil && before.err != nil:
-		h.cfg.Logger.Info("database answers again", "after", now.Sub(before.down).Round(time.Second).String())
+		h.cfg.Logger.Info("database answers again", "after", now.Sub(before.down).Round(time.Second).Seconds())
 	}
 }

@@ -79,7 +79,7 @@ type Store struct {
 func Open(cfg Config) (*Store, error) {
 	timeout := cfg.QueryTimeout
 	if timeout < 0 {
-		return nil, fmt.Errorf("database query timeout is %v: it must be positive", timeout)
+		return nil, fmt.Errorf("database query timeout is %g s: it must be positive", timeout.Seconds())
 	}
 	if timeout == 0 {
 		timeout = DefaultQueryTimeout
@@ -200,7 +200,7 @@ func cause(ctx context.Context, err error) error {
 // timeoutError is a context.DeadlineExceeded that tells how long the wait was.
 type timeoutError struct{ after time.Duration }
 
-func (e *timeoutError) Error() string { return fmt.Sprintf("no answer within %v", e.after) }
+func (e *timeoutError) Error() string { return fmt.Sprintf("no answer within %g s", e.after.Seconds()) }
 func (e *timeoutError) Unwrap() error { return context.DeadlineExceeded }
 func (e *timeoutError) Timeout() bool { return true }
 

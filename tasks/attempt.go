@@ -95,6 +95,6 @@ func (a *attempt) headers(unsure bool) []protocol.Header {
 // outage there are many.
 func (s *Service) expired(a *attempt) Result {
 	s.logger(a.task).Warn("mail not sent: it came too late to be of use", "kind", a.data.Kind(), "retries", a.task.Retries,
-		"late", a.now.Sub(a.deadline()).Round(time.Second).String())
+		"late", a.now.Sub(a.deadline()).Round(time.Second).Seconds())
 	return s.result(Result{Error: errExpired, UserID: a.userID})
 }

@@ -113,7 +113,7 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 		return s.notSent(ctx, a, err)
 	}
 	s.logger(a.task).InfoContext(ctx, "mail sent", "kind", d.data.Kind(), "to", mail.MaskAddress(to),
-		"message_id", receipt.MessageID, "reply", receipt.Reply, "duration", receipt.Duration)
+		"message_id", receipt.MessageID, "reply", receipt.Reply, "duration", receipt.Duration.Seconds())
 	r = d.sent
 	r.Success, r.UserID, r.Email = true, d.userID, to
 	return s.result(r), nil

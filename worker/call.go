@@ -88,7 +88,7 @@ func (w *Worker) softLimit(r *request) {
 	}
 	r.mu.Unlock()
 	if running {
-		r.log.Warn("soft time limit exceeded", "limit", r.soft)
+		r.log.Warn("soft time limit exceeded", "limit", r.soft.Seconds())
 	}
 }
 
@@ -97,7 +97,7 @@ func (w *Worker) softLimit(r *request) {
 func (w *Worker) hardLimit(r *request) {
 	err := &Exception{Type: "TimeLimitExceeded", Module: "billiard.exceptions", Args: []any{pythonSeconds(r.hard)}, Err: ErrTimeLimit}
 	if w.leaveBehind(r, err, ErrTimeLimit) {
-		r.log.Error("hard time limit exceeded", "limit", r.hard)
+		r.log.Error("hard time limit exceeded", "limit", r.hard.Seconds())
 	}
 }
 

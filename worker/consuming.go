@@ -70,7 +70,7 @@ func (w *Worker) watch(ctx context.Context) {
 			look = rebuilt
 		}
 		if still := w.now().Sub(look); still > stallAfter && fault == "" && w.hasRoom() {
-			w.log.Error("consuming stands still, connections are rebuilt", "for", still.Round(time.Second))
+			w.log.Error("consuming stands still, connections are rebuilt", "for", still.Round(time.Second).Seconds())
 			w.broker.Reset()
 			rebuilt = w.now()
 		}

@@ -86,6 +86,9 @@ func (w *Worker) count(log *slog.Logger, r *request, o outcome, s broker.Settlem
 	case o.state == protocol.StateRetry:
 		w.counts.retried.Add(1)
 		log.Warn("task will be retried", "countdown", o.countdown.Seconds(), "error", w.told(r, o.err))
+	case o.state == protocol.StateSuccess && s.DeadLetter != "":
+		w.counts.succeeded.Add(1) // the state that the caller sees
+		log.Warn("task given up, its answer is stored")
 	case o.state == protocol.StateSuccess:
 		w.counts.succeeded.Add(1)
 		log.Info("task succeeded")

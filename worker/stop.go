@@ -40,7 +40,7 @@ const cutOff = 3 * time.Second
 func (w *Worker) stop(life lifecycle, end lifecycleEnds, began time.Time) {
 	w.state.Store(int32(StateStopping))
 	waiting := slices.Concat(w.pool.close(), w.limits.drain(), w.eta.drain())
-	w.log.Info("worker stops", "running", w.pool.unended(), "given_back", len(waiting), "grace", w.cfg.Grace)
+	w.log.Info("worker stops", "running", w.pool.unended(), "given_back", len(waiting), "grace", w.cfg.Grace.Seconds())
 
 	// Beside the tasks that run: with the broker away giving back takes its time.
 	returned := make(chan struct{})

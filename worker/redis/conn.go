@@ -129,8 +129,7 @@ func (b *Broker) do(ctx context.Context, fn func(redigo.Conn) error) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	g := b.current()
-	c, err := g.pool.GetContext(ctx)
+	g, c, err := b.conn(ctx)
 	if err != nil {
 		return err
 	}
@@ -140,6 +139,24 @@ func (b *Broker) do(ctx context.Context, fn func(redigo.Conn) error) error {
 		b.replace(g, false)
 	}
 	return err
+}
+
+// errClosed is the end of a Broker, in the place of redigo's "get on closed pool".
+var errClosed = errors.New("redis broker: it is closed")
+
+// conn takes a connection of the current generation. One that is replaced in
+// that moment has a closed pool, which says nothing about the server.
+func (b *Broker) conn(ctx context.Context) (*generation, redigo.Conn, error) {
+	for {
+		g := b.current()
+		c, err := g.pool.GetContext(ctx)
+		switch {
+		case err == nil, g.over.Err() == nil:
+			return g, c, err
+		case g == b.current():
+			return nil, nil, errClosed
+		}
+	}
 }
 
 // generation is a set of connections that lead to the same server: what is

@@ -162,6 +162,6 @@ func (b *Broker) fallBack() {
 	first := b.pollUntil.IsZero()
 	b.pollUntil = time.Now().Add(pollSpell * b.cfg.PollInterval)
 	if first {
-		b.log.Info("the server does not let us wait with BLMOVE (Redis 6.2 and newer do): queues are polled", "interval", b.cfg.PollInterval)
+		b.log.Info("the server does not let us wait with BLMOVE (Redis 6.2 and newer do): queues are polled", "interval", b.cfg.PollInterval.Seconds())
 	}
 }
