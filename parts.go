@@ -123,6 +123,7 @@ func openBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {
 		SentinelUsername:  cfg.Redis.Sentinel.Username,
 		SentinelPassword:  cfg.Redis.Sentinel.Password.Reveal(),
 		KeyPrefix:         cfg.Redis.KeyPrefix,
+		ResultKeyPrefix:   cfg.Redis.ResultKeyPrefix,
 		PrioritySteps:     cfg.Redis.PrioritySteps,
 		QueueOrder:        redis.QueueOrder(cfg.Worker.QueueOrder),
 		QueueWeights:      cfg.Worker.QueueWeights,

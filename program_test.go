@@ -43,6 +43,7 @@ func TestProgram(t *testing.T) {
 	t.Run("database", func(t *testing.T) { t.Parallel(); testDatabase(t, p) })
 	t.Run("slow connections", func(t *testing.T) { t.Parallel(); testSlowConnections(t, p) })
 	t.Run("relay", func(t *testing.T) { t.Parallel(); testRelay(t, p) })
+	t.Run("Celery settings", func(t *testing.T) { t.Parallel(); testCelerySettings(t, p) })
 	t.Run("Zero", func(t *testing.T) { t.Parallel(); testZero(t, p) })
 	t.Run("dead letters", func(t *testing.T) { t.Parallel(); testDeadLetters(t, p) })
 }

@@ -42,7 +42,8 @@ type Redis struct {
 	UseTLS           bool
 	TLS              TLSFiles
 
-	KeyPrefix         string // global_keyprefix
+	KeyPrefix         string // global_keyprefix of the broker
+	ResultKeyPrefix   string // global_keyprefix of the result backend
 	PrioritySteps     []int  // priority_steps, rising, 0 first
 	VisibilityTimeout time.Duration
 	OwnerTimeout      time.Duration

@@ -15,6 +15,7 @@ func (c *Config) redis(v *variables) {
 	c.Redis = Redis{
 		DB:                v.RedisDB.value,
 		KeyPrefix:         v.RedisKeyPrefix.text,
+		ResultKeyPrefix:   v.ResultKeyPrefix.text,
 		PrioritySteps:     v.PrioritySteps.value,
 		VisibilityTimeout: v.VisibilityTimeout.value,
 		OwnerTimeout:      v.OwnerTimeout.value,
@@ -102,6 +103,9 @@ func (c *Config) redisURL(v *variables) {
 	c.Redis.Username, c.Redis.Password = r.Username, NewSecret(r.Password)
 	if r.Password == "" {
 		c.Redis.Username, c.Redis.UserAlone = "", NewSecret(r.Username)
+	}
+	if c.Redis.UserAlone.IsSet() {
+		c.warn(s.name, "has a user but no password, so the login has an empty one; a password alone is written redis://:password@host")
 	}
 	c.Redis.UseTLS = r.TLS
 	c.redisDB(v, r.DB)

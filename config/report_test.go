@@ -30,6 +30,7 @@ func TestTable(t *testing.T) {
 	for variable, want := range map[string]string{
 		"REDIS_HOST": "localhost", "REDIS_PORT": "6379", "REDIS_PASSWORD": "", "REDIS_USE_TLS": "false", "REDIS_URL": "",
 		"REDIS_DB": "0", "REDIS_TLS_CA_FILE": "", "REDIS_TLS_CERT_FILE": "", "REDIS_TLS_KEY_FILE": "", "REDIS_TLS_SKIP_VERIFY": "false",
+		"REDIS_KEY_PREFIX": "", "REDIS_RESULT_KEY_PREFIX": "",
 		"QUEUES": "email_notifications", "CONCURRENCY": "4", "AUTOSCALE": "", "VISIBILITY_TIMEOUT": "3600", "RESULT_EXPIRES": "3600",
 		"TASK_TIME_LIMIT": "300", "TASK_SOFT_TIME_LIMIT": "240", "UNKNOWN_TASKS": "dead-letter", "SHUTDOWN_GRACE": "25",
 		"MAX_RETRIES": "3", "RETRY_DELAY": "60", "WORKER_NAME": "email-worker@%h",

@@ -29,7 +29,8 @@ type variables struct {
 	RedisTLSCertFile   file      `envconfig:"REDIS_TLS_CERT_FILE" group:"Redis" desc:"PEM file of the client certificate."`
 	RedisTLSKeyFile    file      `envconfig:"REDIS_TLS_KEY_FILE" group:"Redis" desc:"PEM file of the client certificate's key."`
 	RedisTLSSkipVerify toggle    `envconfig:"REDIS_TLS_SKIP_VERIFY" group:"Redis" default:"false" desc:"Accept any certificate. Anybody on the way can then read and change the queue."`
-	RedisKeyPrefix     text      `envconfig:"REDIS_KEY_PREFIX" group:"Redis" desc:"Prefix of every key; Celery's transport option global_keyprefix."`
+	RedisKeyPrefix     text      `envconfig:"REDIS_KEY_PREFIX" group:"Redis" desc:"Prefix of every key but those of results; global_keyprefix among Celery's broker_transport_options."`
+	ResultKeyPrefix    text      `envconfig:"REDIS_RESULT_KEY_PREFIX" group:"Redis" desc:"Prefix of the keys of results; global_keyprefix among Celery's result_backend_transport_options. As in Celery a _ follows unless it ends in : _ - or a dot, and REDIS_KEY_PREFIX does not count here."`
 	PrioritySteps      steps     `envconfig:"PRIORITY_STEPS" group:"Redis" default:"0,3,6,9" desc:"Priority steps; Celery's transport option priority_steps. Must be the same on all peers."`
 	VisibilityTimeout  seconds   `envconfig:"VISIBILITY_TIMEOUT" group:"Redis" default:"3600" min:"1" max:"604800" desc:"Time after which a message that nobody acknowledged is delivered again. Must not be longer than that of Python peers."`
 	OwnerTimeout       seconds   `envconfig:"OWNER_TIMEOUT" group:"Redis" default:"15" min:"1" max:"3600" desc:"Silence after which a worker of this kind counts as dead, or frozen, and the others deliver its messages again. Python workers go by VISIBILITY_TIMEOUT."`

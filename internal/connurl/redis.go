@@ -24,8 +24,8 @@ type Redis struct {
 	TLS                bool     // the scheme says so
 	TLSParams          RedisTLS
 	Username, Password string
-	DB                 int // -1: the URL names none
-	Notes              []string
+	DB                 int      // -1: the URL names none
+	Notes              []string // parameters without an effect, for a warning
 }
 
 // ParseRedis reads the URL of a Redis. The error is a [*Fault].
@@ -132,17 +132,8 @@ func (r *Redis) readQuery(u *URL) (err error) {
 	}
 	u.Query.Del("username")
 	u.Query.Del("password")
-	r.noteLogin()
 	r.noteUnused(u)
 	return nil
-}
-
-// noteLogin tells of a user without a password, who may be a password that lacks
-// its colon.
-func (r *Redis) noteLogin() {
-	if r.Username != "" && r.Password == "" {
-		r.Notes = append(r.Notes, "has a user but no password, so the login has an empty one; a password alone is written redis://:password@host")
-	}
 }
 
 func (r *Redis) noteUnused(u *URL) {
@@ -186,7 +177,6 @@ func parseSentinels(raw string) (*Redis, error) {
 		}
 		if u.User != "" || u.Password != "" {
 			r.Username, r.Password = u.User, u.Password
-			r.noteLogin()
 		}
 		r.noteUnused(u)
 	}

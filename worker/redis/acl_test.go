@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/broker"
@@ -21,18 +23,30 @@ import (
 	"github.com/evently/workers/worker/redis/redistest"
 )
 
-// recipe is the user of docs/operations.md: the words behind ACL SETUSER.
-func recipe(t *testing.T) (words []any) {
+// prefixes are the two settings that move keys, in the words of docs/operations.md.
+type prefixes struct{ keys, results string }
+
+// aclWorld is a server with a user of the recipe.
+type aclWorld struct {
+	prefixes
+	c     redigo.Conn // of an administrator
+	url   string      // of the user
+	queue string
+}
+
+// recipe returns the words behind ACL SETUSER in the n-th example of
+// docs/operations.md.
+func recipe(t *testing.T, n int) (words []string) {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, block, ok := strings.Cut(string(text), "```\nACL SETUSER ")
-	if !ok {
-		t.Fatal("docs/operations.md has no recipe")
+	blocks := strings.Split(string(text), "```\nACL SETUSER ")
+	if len(blocks) <= n+1 {
+		t.Fatalf("docs/operations.md has %d recipes, want more than %d", len(blocks)-1, n)
 	}
-	block, _, _ = strings.Cut(block, "```")
+	block, _, _ := strings.Cut(blocks[n+1], "```")
 	for _, w := range strings.Fields(block) {
 		if strings.HasPrefix(w, `"`) { // as redis-cli reads it
 			if w, err = strconv.Unquote(w); err != nil {
@@ -44,65 +58,145 @@ func recipe(t *testing.T) (words []any) {
 	return words
 }
 
-// The recipe of docs/operations.md is enough for all that a worker and a client
-// do, and has no right that they do not use.
-func TestRightsOfAnACLUser(t *testing.T) {
-	const queue = "email_notifications"
-	s := redistest.Start(t)
-	c := s.Conn(3) // so that it has to be selected
-	words := recipe(t)
+// apply puts prefixes where docs/operations.md says.
+func (p prefixes) apply(words []string) []string {
+	words = slices.Clone(words)
 	for i, w := range words {
-		words[i] = strings.Replace(w.(string), "&/0.", "&/3.", 1)
+		for _, mark := range []string{"~", "&"} {
+			name, ok := strings.CutPrefix(w, mark)
+			switch {
+			case !ok:
+			case strings.HasPrefix(name, "celery-task"):
+				words[i] = mark + p.resultPrefix() + name
+			default:
+				words[i] = mark + p.keys + name
+			}
+		}
 	}
-	do(t, c, "ACL", append([]any{"SETUSER"}, words...)...)
-	url := fmt.Sprintf("redis://%s:secret@%s/3", words[0], s.Addr)
-	do(t, c, "CONFIG", "RESETSTAT")
+	return words
+}
 
-	// What a worker left behind that is gone, and one of Python's.
-	raw := must(protocol.Encode(&protocol.Message{ID: "python", Task: "nothing", DeliveryTag: "python", Exchange: "named", RoutingKey: "k"}))(t)
-	do(t, c, "SADD", "_kombu.binding.named", "k\x06\x16\x06\x16"+queue)
-	do(t, c, "HSET", "unacked", "python", protocol.EncodeEntry(protocol.Entry{Raw: raw, Exchange: "named", RoutingKey: "k"}))
-	do(t, c, "ZADD", "unacked_index", 1, "python")
-	gone := "00000000-0000-0000-0000-000000000000"
-	raw = must(protocol.Encode(&protocol.Message{ID: "gone", Task: "nothing", DeliveryTag: "gone", RoutingKey: queue}))(t)
-	do(t, c, "HSET", "unacked", gone+":0000000000000000000000000001", protocol.EncodeEntry(protocol.Entry{Raw: raw, RoutingKey: queue}))
-	do(t, c, "ZADD", "unacked_index", time.Now().Unix(), gone+":0000000000000000000000000001")
-	do(t, c, "ZADD", "_goworker.1.owners", 0, gone)
+func (p prefixes) resultPrefix() string {
+	if p.results != "" && !strings.ContainsAny(p.results[len(p.results)-1:], ":_-.") {
+		return p.results + "_"
+	}
+	return p.results
+}
+
+// The example with prefixes is the one without, changed as the text says.
+func TestRecipeWithPrefixes(t *testing.T) {
+	t.Parallel()
+	got, want := recipe(t, 1), prefixes{"acme:", "team"}.apply(recipe(t, 0))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the example with prefixes (-want +got):\n%s", diff)
+	}
+}
+
+// The recipe of docs/operations.md is enough for all that a worker and a client
+// do, and has no right that they do not use, with and without prefixes.
+func TestRightsOfAnACLUser(t *testing.T) {
+	for _, p := range []prefixes{{}, {keys: "acme:"}, {results: "team"}, {"acme:", "team"}} {
+		t.Run(fmt.Sprintf("keys %q results %q", p.keys, p.results), func(t *testing.T) { testRights(t, p) })
+	}
+}
+
+func testRights(t *testing.T, p prefixes) {
+	s := redistest.Start(t)
+	words := p.apply(recipe(t, 0))
+	if p == (prefixes{"acme:", "team"}) {
+		words = recipe(t, 1)
+	}
+	setuser := []any{"SETUSER"}
+	for _, word := range words {
+		setuser = append(setuser, strings.Replace(word, "/0.", "/3.", 1))
+	}
+	w := &aclWorld{prefixes: p, c: s.Conn(3), url: fmt.Sprintf("redis://%s:secret@%s/3", words[0], s.Addr), queue: "email_notifications"}
+	c := w.c // of database 3, so that it has to be selected
+	do(t, c, "ACL", setuser...)
+	do(t, c, "CONFIG", "RESETSTAT")
+	w.leaveBehind(t)
 
 	tasks := aclTasks()
 	for _, unordered := range []bool{false, true} {
-		w, stop := runWorker(t, redis.Config{URL: url, OwnerTimeout: time.Second, ChordUnordered: unordered}, worker.Config{
-			Queues: []string{queue}, TrackStarted: true, SharedRateLimits: true, DeduplicateSuccessful: true, Tasks: tasks,
-			Publishing: worker.Publishing{DefaultQueue: queue},
+		r := redis.Config{URL: w.url, KeyPrefix: p.keys, ResultKeyPrefix: p.results, ChordUnordered: unordered, Logger: quiet()}
+		client, b := aclClient(t, r, w.queue)
+		r.OwnerTimeout = time.Second
+		running, stop := runWorker(t, r, worker.Config{
+			Queues: []string{w.queue}, TrackStarted: true, SharedRateLimits: true, DeduplicateSuccessful: true, Tasks: tasks,
+			Publishing: worker.Publishing{DefaultQueue: w.queue},
 		})
-		client, b := aclClient(t, url, queue, unordered)
-		useEverything(t, c, client, b, queue)
-		if f := w.Status().Fault; f != "" {
+		useEverything(t, w, client, b)
+		if f := running.Status().Fault; f != "" {
 			t.Errorf("fault: %s", f)
 		}
 		for _, id := range []string{"python", "gone"} {
-			eventually(t, "what was left behind is done: "+id, func() bool { return result(t, c, id).Status == "SUCCESS" })
+			eventually(t, "the message left behind is done: "+id, func() bool { return w.status(t, id) == "SUCCESS" })
 		}
 		stop()
-		if n := count(t, c, "HLEN", "unacked"); n != 0 {
+		if n := count(t, c, "HLEN", p.keys+"unacked"); n != 0 {
 			t.Errorf("%d unacknowledged, want none", n)
 		}
 	}
+	w.checkRights(t, words)
+}
 
-	for _, entry := range must(redigo.Values(c.Do("ACL", "LOG")))(t) {
+// checkRights looks for rights that were missing, or not used.
+func (w *aclWorld) checkRights(t *testing.T, words []string) {
+	t.Helper()
+	for _, entry := range must(redigo.Values(w.c.Do("ACL", "LOG")))(t) {
 		t.Errorf("denied: %s", entry)
 	}
-	stats := must(redigo.String(c.Do("INFO", "commandstats")))(t)
+	stats := must(redigo.String(w.c.Do("INFO", "commandstats")))(t)
 	elsewhere := []string{"role", "ping"} // with Sentinels, and in idle connections
-	for _, w := range words {
-		command, granted := strings.CutPrefix(w.(string), "+")
+	for _, word := range words {
+		command, granted := strings.CutPrefix(word, "+")
 		if granted && !slices.Contains(elsewhere, command) && !strings.Contains(stats, "cmdstat_"+command+":") {
-			t.Errorf("%s is never used: the recipe grants too much, or the test does too little", w)
+			t.Errorf("%s is never used: the recipe grants too much, or the test does too little", word)
 		}
 	}
 	if used := strings.Contains(stats, "cmdstat_role:"); used {
 		t.Error("ROLE is asked without Sentinels")
 	}
+	for _, key := range must(redigo.Strings(w.c.Do("KEYS", "*")))(t) {
+		prefix := w.keys
+		if strings.Contains(key, "celery-task") {
+			prefix = w.resultPrefix()
+		}
+		if !strings.HasPrefix(key, prefix) {
+			t.Errorf("the key %q lacks the prefix %q", key, prefix)
+		}
+	}
+}
+
+// leaveBehind enters messages of a worker that is gone, and of a Python worker.
+func (w *aclWorld) leaveBehind(t *testing.T) {
+	t.Helper()
+	raw := must(protocol.Encode(&protocol.Message{ID: "python", Task: "nothing", DeliveryTag: "python", Exchange: "named", RoutingKey: "k"}))(t)
+	do(t, w.c, "SADD", w.keys+"_kombu.binding.named", "k\x06\x16\x06\x16"+w.queue)
+	do(t, w.c, "HSET", w.keys+"unacked", "python", protocol.EncodeEntry(protocol.Entry{Raw: raw, Exchange: "named", RoutingKey: "k"}))
+	do(t, w.c, "ZADD", w.keys+"unacked_index", 1, "python")
+	gone := "00000000-0000-0000-0000-000000000000"
+	raw = must(protocol.Encode(&protocol.Message{ID: "gone", Task: "nothing", DeliveryTag: "gone", RoutingKey: w.queue}))(t)
+	do(t, w.c, "HSET", w.keys+"unacked", gone+":0000000000000000000000000001", protocol.EncodeEntry(protocol.Entry{Raw: raw, RoutingKey: w.queue}))
+	do(t, w.c, "ZADD", w.keys+"unacked_index", time.Now().Unix(), gone+":0000000000000000000000000001")
+	do(t, w.c, "ZADD", w.keys+"_goworker.1.owners", 0, gone)
+}
+
+// status returns the state of a task.
+func (w *aclWorld) status(t *testing.T, id string) string {
+	t.Helper()
+	b, err := redigo.Bytes(w.c.Do("GET", w.resultPrefix()+"celery-task-meta-"+id))
+	if errors.Is(err, redigo.ErrNil) {
+		return "PENDING"
+	}
+	var s stored
+	if err == nil {
+		err = json.Unmarshal(b, &s)
+	}
+	if err != nil {
+		t.Fatalf("read result: %v", err)
+	}
+	return s.Status
 }
 
 func aclTasks() map[string]worker.Definition {
@@ -134,9 +228,9 @@ func aclTasks() map[string]worker.Definition {
 	}
 }
 
-func aclClient(t *testing.T, url, queue string, unordered bool) (*worker.Client, *redis.Broker) {
+func aclClient(t *testing.T, r redis.Config, queue string) (*worker.Client, *redis.Broker) {
 	t.Helper()
-	b, err := redis.New(redis.Config{URL: url, ChordUnordered: unordered, Logger: quiet()})
+	b, err := redis.New(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +243,7 @@ func aclClient(t *testing.T, url, queue string, unordered bool) (*worker.Client,
 }
 
 // useEverything does all that leads to another command or key.
-func useEverything(t *testing.T, c redigo.Conn, client *worker.Client, b *redis.Broker, queue string) {
+func useEverything(t *testing.T, w *aclWorld, client *worker.Client, b *redis.Broker) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -181,13 +275,13 @@ func useEverything(t *testing.T, c redigo.Conn, client *worker.Client, b *redis.
 	if err := errors.Join(group.Forget(ctx), client.Revoke(ctx, "unheard of"), client.RevokeByStamps(ctx, map[string][]any{"tenant": {"acme"}})); err != nil {
 		t.Error(err)
 	}
-	if got := result(t, c, "unheard of").Status; got != "REVOKED" {
+	if got := w.status(t, "unheard of"); got != "REVOKED" {
 		t.Errorf("a revoked task is %s", got)
 	}
 
-	do(t, c, "LPUSH", queue, "garbage")
-	id := send(t, c, queue, "unknown", "[]")
-	eventually(t, "the unknown task has failed", func() bool { return result(t, c, id).Status == "FAILURE" })
+	do(t, w.c, "LPUSH", w.keys+w.queue, "garbage")
+	id := send(t, w.c, w.keys+w.queue, "unknown", "[]")
+	eventually(t, "the unknown task has failed", func() bool { return w.status(t, id) == "FAILURE" })
 	var letters []broker.DeadLetter
 	eventually(t, "two dead letters", func() bool {
 		if letters, _, err = b.DeadLetters(ctx, 0, 10); err != nil {
@@ -202,7 +296,7 @@ func useEverything(t *testing.T, c redigo.Conn, client *worker.Client, b *redis.
 	if err := b.DeleteDeadLetter(ctx, letters[1-i].ID); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "it is back among the dead letters", func() bool { return count(t, c, "HLEN", "_goworker.1.dead") == 1 })
+	eventually(t, "it is back among the dead letters", func() bool { return count(t, w.c, "HLEN", w.keys+"_goworker.1.dead") == 1 })
 	letters, _, err = b.DeadLetters(ctx, 0, 1)
 	if err == nil {
 		err = b.DeleteDeadLetter(ctx, letters[0].ID)

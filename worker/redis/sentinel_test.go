@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -105,4 +107,41 @@ func TestSentinel(t *testing.T) {
 			}
 		}
 	})
+}
+
+// With Sentinels the recipe of docs/operations.md is enough as well, and so is the
+// right that it names for the Sentinels themselves.
+func TestRightsWithSentinels(t *testing.T) {
+	master := redistest.Start(t)
+	sentinel := redistest.StartSentinels(t, 1, master)[0]
+	const right = "+sentinel|get-master-addr-by-name"
+	if text := must(os.ReadFile("../../docs/operations.md"))(t); !strings.Contains(string(text), "`-@all "+right+"`") {
+		t.Errorf("docs/operations.md does not name %s", right)
+	}
+	mc, sc := master.Conn(0), sentinel.Conn(0)
+	setuser := []any{"SETUSER"}
+	for _, word := range (prefixes{"acme:", "team"}).apply(recipe(t, 0)) {
+		setuser = append(setuser, word)
+	}
+	do(t, mc, "ACL", setuser...)
+	do(t, sc, "ACL", "SETUSER", "watcher", "on", ">secret", "-@all", right)
+	w, stop := runWorker(t, redis.Config{
+		URL: fmt.Sprintf("sentinel://evently:secret@%s/0", sentinel.Addr), SentinelMaster: "mymaster",
+		SentinelUsername: "watcher", SentinelPassword: "secret", KeyPrefix: "acme:", ResultKeyPrefix: "team",
+	}, worker.Config{Queues: []string{"email_notifications"}, Tasks: nothing()})
+	id := send(t, mc, "acme:email_notifications", "nothing", "[]")
+	eventually(t, "the task is done", func() bool {
+		n, err := redigo.Int(mc.Do("EXISTS", "team_celery-task-meta-"+id))
+		return err == nil && n == 1 && w.Status().Succeeded == 1
+	})
+	asked := regexp.MustCompile(`age=[1-9].* idle=0 .* cmd=sentinel\|get-master-addr-by-name user=watcher`)
+	eventually(t, "the Sentinel is asked again and again", func() bool {
+		return asked.MatchString(must(redigo.String(sc.Do("CLIENT", "LIST")))(t))
+	})
+	stop()
+	for name, c := range map[string]redigo.Conn{"master": mc, "sentinel": sc} {
+		for _, entry := range must(redigo.Values(c.Do("ACL", "LOG")))(t) {
+			t.Errorf("%s denied: %s", name, entry)
+		}
+	}
 }
