@@ -1,9 +1,11 @@
 package worker
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"strings"
+	"unicode"
 
 	"github.com/evently/workers/worker/protocol"
 )
@@ -35,6 +37,89 @@ func parameters(t reflect.Type) ([]parameter, error) {
 		ps = append(ps, parameter{index: i, name: name, optional: opts == "optional"})
 	}
 	return ps, nil
+}
+
+// argumentFaults tells why no arguments could ever be put into a value of type t, and
+// what to write instead.
+func argumentFaults(t reflect.Type) (faults []error) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct {
+		fault("argument type %v is a pointer: take %v", t, t.Elem())
+		return faults
+	}
+	if t.Kind() != reflect.Struct {
+		fault("argument type %v is not a struct: take one whose fields are the parameters, such as struct{ Value %v }", t, t)
+		return faults
+	}
+	names := map[string]string{}
+	shown, hidden := 0, 0
+	for i := range t.NumField() {
+		f := t.Field(i)
+		switch {
+		case f.IsExported():
+			shown++
+			faults = append(faults, parameterFaults(f, names)...)
+		case f.Name != "_":
+			hidden++
+			faults = append(faults, hiddenFaults(f)...)
+		}
+	}
+	if shown == 0 && hidden > 0 && len(faults) == 0 {
+		fault("argument type %v has no exported fields: export those that are parameters, or take struct{}", t)
+	}
+	return faults
+}
+
+// parameterFaults checks an exported field; names are the parameters before it, with
+// the names of their fields.
+func parameterFaults(f reflect.StructField, names map[string]string) (faults []error) {
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("field %s: "+format, append([]any{f.Name}, args...)...))
+	}
+	tag, ok := f.Tag.Lookup("celery")
+	if !ok && strings.Contains(string(f.Tag), "celery") {
+		fault("its tag %q is not in Go's form: write `celery:\"name\"`", string(f.Tag))
+	}
+	name, opts, _ := strings.Cut(tag, ",")
+	if name == "-" {
+		return faults
+	}
+	name = cmp.Or(name, strings.ToLower(f.Name))
+	if opts != "" && opts != "optional" {
+		fault("tag option %q is not known, only \"optional\" is", opts)
+	}
+	if strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		fault("its name %q has a space in it: no keyword argument has", name)
+	}
+	if other, twice := names[name]; twice {
+		fault("its name is %q, as that of field %s: give it another one by the tag `celery:\"other\"`", name, other)
+	}
+	names[name] = f.Name
+	for _, bad := range protocol.UnmarshalFaults(f.Type) {
+		fault("%w: take a type that JSON has, or leave it out by the tag `celery:\"-\"` (inside of a struct by `json:\"-\"`)", bad)
+	}
+	return faults
+}
+
+// hiddenFaults checks a field that is not exported: it is no parameter, and must not
+// look like one.
+func hiddenFaults(f reflect.StructField) (faults []error) {
+	if tag := f.Tag.Get("celery"); tag != "" && tag != "-" {
+		faults = append(faults, fmt.Errorf("field %s: it has the tag `celery:%q` but is not exported: begin its name with a capital letter", f.Name, tag))
+	}
+	inner := f.Type
+	if inner.Kind() == reflect.Pointer {
+		inner = inner.Elem()
+	}
+	if !f.Anonymous || inner.Kind() != reflect.Struct {
+		return faults
+	}
+	for i := range inner.NumField() {
+		if inner.Field(i).IsExported() {
+			return append(faults, fmt.Errorf("field %s: the fields of an embedded struct are no parameters: write them out", f.Name))
+		}
+	}
+	return faults
 }
 
 // bind puts positional and keyword arguments into the struct that dst points

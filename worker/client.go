@@ -30,7 +30,7 @@ type Client struct {
 // NewClient checks cfg and makes a Client. Its error names every fault.
 func NewClient(cfg ClientConfig) (*Client, error) {
 	faults := cfg.check()
-	if cfg.Backend == nil {
+	if isNil(cfg.Backend) {
 		faults = append(faults, errors.New("Backend is missing: take a Broker from worker/redis"))
 	}
 	if err := errors.Join(faults...); err != nil {

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -288,87 +287,10 @@ const (
 
 // normalise fills in defaults and reports everything that is wrong.
 func (c Config) normalise() (Config, error) {
-	var faults []error
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-
-	if c.Broker == nil {
-		fault("Broker is missing: take one from worker/redis")
-	} else if _, ok := c.Broker.(broker.Limiter); c.SharedRateLimits && !ok {
-		fault("SharedRateLimits needs a Broker that implements broker.Limiter")
-	}
-	if len(c.Tasks) == 0 {
-		fault("Tasks is empty: register at least one task")
-	}
-	for name, d := range c.Tasks {
-		if name == "" {
-			fault("Tasks has an entry without a name")
-		}
-		if _, err := ParseRate(d.RateLimit); err != nil {
-			fault("Tasks[%q].RateLimit: %w", name, err)
-		}
-		if d.Handler == nil {
-			fault("Tasks[%q] has no Handler: take worker.Func of your function", name)
-		}
-		if d.MaxRetries < UnlimitedRetries {
-			fault("Tasks[%q].MaxRetries is %d: want a count, NoRetries or UnlimitedRetries", name, d.MaxRetries)
-		}
-		if d.TimeLimit < 0 || d.SoftTimeLimit < 0 {
-			fault("Tasks[%q] has a negative time limit", name)
-		}
-		if d.TimeLimit > 0 && d.SoftTimeLimit > d.TimeLimit {
-			fault("Tasks[%q].SoftTimeLimit %v is above TimeLimit %v", name, d.SoftTimeLimit, d.TimeLimit)
-		}
-	}
 	if len(c.Queues) == 0 {
 		c.Queues = []string{"celery"}
 	}
-	seen := map[string]bool{}
-	for _, q := range c.Queues {
-		if err := checkQueue(q); err != nil {
-			fault("Queues has the name %q: %w", q, err)
-		}
-		if seen[q] {
-			fault("Queues names %q twice", q)
-		}
-		seen[q] = true
-	}
-	for _, n := range []struct {
-		name  string
-		value int
-	}{
-		{"Concurrency", c.Concurrency}, {"MaxConcurrency", c.MaxConcurrency},
-		{"ETATaskLimit", c.ETATaskLimit}, {"MaxRedeliveries", c.MaxRedeliveries}, {"MaxTasks", c.MaxTasks},
-	} {
-		if n.value < 0 {
-			fault("%s is %d: want 0 for the default, or more", n.name, n.value)
-		}
-	}
-	if c.MaxMemory < 0 {
-		fault("MaxMemory is %d: want 0 for no limit, or bytes", c.MaxMemory)
-	}
-	if c.TaskTimeLimit < 0 || c.TaskSoftTimeLimit < 0 || c.Grace < 0 {
-		fault("TaskTimeLimit, TaskSoftTimeLimit and Grace must not be negative")
-	}
-	if c.TaskTimeLimit > 0 && c.TaskSoftTimeLimit > c.TaskTimeLimit {
-		fault("TaskSoftTimeLimit %v is above TaskTimeLimit %v", c.TaskSoftTimeLimit, c.TaskTimeLimit)
-	}
-	if c.UnknownTasks < DeadLetterUnknown || c.UnknownTasks > RejectUnknown {
-		fault("UnknownTasks is %d: want DeadLetterUnknown, RequeueUnknown or RejectUnknown", c.UnknownTasks)
-	}
-	if err := (&protocol.Decoder{Accept: c.Accept}).Validate(); err != nil {
-		fault("Accept: %w", err)
-	}
-	faults = append(faults, c.Publishing.check()...)
-	if err := c.Autoscale.check(); err != nil {
-		fault("Autoscale is %w", err)
-	}
-	if most := max(c.Concurrency, c.Autoscale.Max); c.MaxConcurrency > 0 && most > c.MaxConcurrency {
-		fault("MaxConcurrency is %d: Concurrency and Autoscale must not exceed it, and one of them is %d", c.MaxConcurrency, most)
-	}
-	if c.Control < ControlFull || c.Control > ControlOff {
-		fault("Control is %d: want ControlFull, ControlHarmless or ControlOff", c.Control)
-	}
-	if err := errors.Join(faults...); err != nil {
+	if err := c.check(); err != nil {
 		return c, fmt.Errorf("worker configuration: %w", err)
 	}
 

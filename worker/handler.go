@@ -2,7 +2,10 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"reflect"
+
+	"github.com/evently/workers/worker/protocol"
 )
 
 // A Handler runs one task. Its error decides what becomes of the message: nil
@@ -37,7 +40,8 @@ type Middleware func(Handler) Handler
 // (the field keeps its zero value). Arguments that do not fit end in FAILURE
 // with TypeError and are not retried, like the wrong call of a Python function.
 //
-// For a task without arguments A is struct{}.
+// For a task without arguments A is struct{}. [New] refuses an A that no arguments
+// fit, and an R that has no form in JSON.
 func Func[A, R any](fn func(ctx context.Context, args A) (R, error)) Handler {
 	return typed[A, R](fn)
 }
@@ -51,6 +55,15 @@ func (fn typed[A, R]) Run(ctx context.Context, t *Task) (any, error) {
 		return nil, err
 	}
 	return fn(ctx, args)
+}
+
+// typeFaults tells why the function could never be called, or never return a result.
+func (fn typed[A, R]) typeFaults() []error {
+	faults := argumentFaults(reflect.TypeFor[A]())
+	for _, f := range protocol.MarshalFaults(reflect.TypeFor[R]()) {
+		faults = append(faults, fmt.Errorf("result type: %w: leave it out with the tag `json:\"-\"`, or return any", f))
+	}
+	return faults
 }
 
 // parameterNames are those of the positional arguments.

@@ -60,18 +60,6 @@ type Publishing struct {
 	CanvasLimits canvas.Limits
 }
 
-func (p Publishing) check() (faults []error) {
-	for _, r := range p.Routes {
-		if err := r.check(); err != nil {
-			faults = append(faults, err)
-		}
-	}
-	if err := p.Encoding.Validate(); err != nil {
-		faults = append(faults, fmt.Errorf("the encoding: %w", err))
-	}
-	return faults
-}
-
 // publisher makes messages of what canvas plans.
 type publisher struct {
 	cfg     Publishing

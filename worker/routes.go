@@ -28,6 +28,9 @@ func (r Route) check() error {
 	if err := r.Encoding.Validate(); err != nil {
 		return fmt.Errorf("route of %q: %w", r.Task, err)
 	}
+	if err := checkQueue(r.Queue); r.Queue != "" && err != nil {
+		return fmt.Errorf("route of %q has the queue %q: %w", r.Task, r.Queue, err)
+	}
 	if r.Regexp != nil {
 		return nil
 	}

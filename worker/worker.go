@@ -106,9 +106,9 @@ func New(cfg Config) (*Worker, error) {
 	w.present = &presenter{redactor: redact.New(cfg.Redact...), definition: w.definition}
 	w.queues.names = slices.Clone(cfg.Queues)
 	for name, d := range w.withBuiltins(cfg.Tasks) {
-		h := noting(d.Handler)
-		for _, m := range slices.Backward(cfg.Middleware) {
-			h = m(h)
+		h, err := wrap(noting(d.Handler), cfg.Middleware)
+		if err != nil {
+			return nil, fmt.Errorf("worker configuration: %w", err)
 		}
 		w.tasks[name] = &definition{Definition: d, handler: h, name: name, parameters: parameterNames(d.Handler)}
 		if every, err := ParseRate(d.RateLimit); err == nil && every > 0 && !cfg.DisableRateLimits {
@@ -136,6 +136,16 @@ func New(cfg Config) (*Worker, error) {
 	w.pub.clock = &w.clock
 	w.pub.show = func(m *protocol.Message) shown { return w.present.arguments(m, shownInEvent) }
 	return w, nil
+}
+
+// wrap puts the middleware around a handler, the first one outermost.
+func wrap(h Handler, middleware []Middleware) (Handler, error) {
+	for i, m := range slices.Backward(middleware) {
+		if h = m(h); isNil(h) {
+			return nil, fmt.Errorf("Middleware[%d] returns no Handler", i)
+		}
+	}
+	return h, nil
 }
 
 func processors() int { return runtime.GOMAXPROCS(0) }

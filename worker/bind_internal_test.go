@@ -1,0 +1,17 @@
+package worker
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// TestTagOfWrongForm has a type of its own make: go vet refuses such a tag in code.
+func TestTagOfWrongForm(t *testing.T) {
+	typ := reflect.StructOf([]reflect.StructField{{Name: "X", Type: reflect.TypeFor[int](), Tag: `celery: "x"`}})
+	err := errors.Join(argumentFaults(typ)...)
+	if err == nil || !strings.Contains(err.Error(), "field X: its tag") || !strings.Contains(err.Error(), "write `celery:\"name\"`") {
+		t.Errorf("got %v, want the tag and its right form", err)
+	}
+}

@@ -1,0 +1,187 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// faults collects what is wrong with a configuration.
+type faults []error
+
+func (fs *faults) add(format string, args ...any) { *fs = append(*fs, fmt.Errorf(format, args...)) }
+
+// check reports everything that is wrong with c, in an order that stays.
+func (c Config) check() error {
+	var fs faults
+	c.checkBroker(&fs)
+	c.checkTasks(&fs)
+	c.checkQueues(&fs)
+	c.checkNumbers(&fs)
+	c.checkWords(&fs)
+	fs = append(fs, c.Publishing.check()...)
+	for i, m := range c.Middleware {
+		if m == nil {
+			fs.add("Middleware[%d] is nil: leave it out", i)
+		}
+	}
+	return errors.Join(fs...)
+}
+
+func (c Config) checkBroker(fs *faults) {
+	if isNil(c.Broker) {
+		fs.add("Broker is missing: take one from worker/redis")
+	} else if _, ok := c.Broker.(broker.Limiter); c.SharedRateLimits && !ok {
+		fs.add("SharedRateLimits needs a Broker that implements broker.Limiter")
+	}
+}
+
+// isNil reports whether an interface has no value, or one that is a nil pointer or a
+// nil function.
+func isNil(v any) bool {
+	if v == nil {
+		return true
+	}
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.Pointer, reflect.Func:
+		return r.IsNil()
+	}
+	return false
+}
+
+func (c Config) checkTasks(fs *faults) {
+	if len(c.Tasks) == 0 {
+		fs.add("Tasks is empty: register at least one task")
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Tasks)) {
+		if name == "" {
+			fs.add("Tasks has an entry without a name")
+		}
+		c.Tasks[name].check(fs, fmt.Sprintf("Tasks[%q]", name), c.TaskTimeLimit)
+	}
+}
+
+// check reports what is wrong with the entry that where names; limit is the hard time
+// limit of tasks without their own.
+func (d Definition) check(fs *faults, where string, limit time.Duration) {
+	if isNil(d.Handler) {
+		fs.add("%s has no Handler: take worker.Func of your function", where)
+	} else if h, ok := d.Handler.(interface{ typeFaults() []error }); ok {
+		for _, err := range h.typeFaults() {
+			fs.add("%s.Handler: %w", where, err)
+		}
+	}
+	if _, err := ParseRate(d.RateLimit); err != nil {
+		fs.add("%s.RateLimit: %w", where, err)
+	}
+	if d.MaxRetries < UnlimitedRetries {
+		fs.add("%s.MaxRetries is %d: want a count, NoRetries or UnlimitedRetries", where, d.MaxRetries)
+	}
+	if d.Backoff.Base < 0 || d.Backoff.Max < 0 {
+		fs.add("%s.Backoff has a negative delay: want 0 for the default, or more", where)
+	}
+	if j := d.Backoff.Jitter; !(j >= 0 && j <= 1) {
+		fs.add("%s.Backoff.Jitter is %v: want a share from 0 to 1", where, j)
+	}
+	switch {
+	case d.TimeLimit < 0 || d.SoftTimeLimit < 0:
+		fs.add("%s has a negative time limit: want 0 for that of the worker, or more", where)
+	case d.TimeLimit > 0 && d.SoftTimeLimit > d.TimeLimit:
+		fs.add("%s.SoftTimeLimit %v is above TimeLimit %v: it would never pass", where, d.SoftTimeLimit, d.TimeLimit)
+	case d.TimeLimit == 0 && limit > 0 && d.SoftTimeLimit > limit:
+		fs.add("%s.SoftTimeLimit %v is above TaskTimeLimit %v: set %s.TimeLimit too", where, d.SoftTimeLimit, limit, where)
+	}
+}
+
+func (c Config) checkQueues(fs *faults) {
+	seen := map[string]bool{}
+	for _, q := range c.Queues {
+		if err := checkQueue(q); err != nil {
+			fs.add("Queues has the name %q: %w", q, err)
+		}
+		if seen[q] {
+			fs.add("Queues names %q twice", q)
+		}
+		seen[q] = true
+	}
+}
+
+func (c Config) checkNumbers(fs *faults) {
+	for _, n := range []struct {
+		name  string
+		value int64
+	}{
+		{"Concurrency", int64(c.Concurrency)}, {"MaxConcurrency", int64(c.MaxConcurrency)}, {"ETATaskLimit", int64(c.ETATaskLimit)},
+		{"MaxRedeliveries", int64(c.MaxRedeliveries)}, {"MaxTasks", int64(c.MaxTasks)}, {"MaxMemory", c.MaxMemory},
+		{"Limits.Size", int64(c.Limits.Size)}, {"Limits.Depth", int64(c.Limits.Depth)}, {"Limits.Elements", int64(c.Limits.Elements)},
+	} {
+		if n.value < 0 {
+			fs.add("%s is %d: want 0 for the default, or more", n.name, n.value)
+		}
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"TaskTimeLimit", c.TaskTimeLimit}, {"TaskSoftTimeLimit", c.TaskSoftTimeLimit}, {"Grace", c.Grace}} {
+		if d.value < 0 {
+			fs.add("%s is %v: want 0 for the default, or more", d.name, d.value)
+		}
+	}
+	if c.TaskTimeLimit > 0 && c.TaskSoftTimeLimit > c.TaskTimeLimit {
+		fs.add("TaskSoftTimeLimit %v is above TaskTimeLimit %v: it would never pass", c.TaskSoftTimeLimit, c.TaskTimeLimit)
+	}
+	if err := c.Autoscale.check(); err != nil {
+		fs.add("Autoscale is %w", err)
+	}
+	if most := max(c.Concurrency, c.Autoscale.Max); c.MaxConcurrency > 0 && most > c.MaxConcurrency {
+		fs.add("MaxConcurrency is %d: Concurrency and Autoscale must not exceed it, and one of them is %d", c.MaxConcurrency, most)
+	}
+}
+
+func (c Config) checkWords(fs *faults) {
+	if strings.ContainsFunc(c.Name, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		fs.add("Name is %q: want <name>@<host>, without spaces", c.Name)
+	}
+	if c.UnknownTasks < DeadLetterUnknown || c.UnknownTasks > RejectUnknown {
+		fs.add("UnknownTasks is %d: want DeadLetterUnknown, RequeueUnknown or RejectUnknown", c.UnknownTasks)
+	}
+	if c.Control < ControlFull || c.Control > ControlOff {
+		fs.add("Control is %d: want ControlFull, ControlHarmless or ControlOff", c.Control)
+	}
+	if err := (&protocol.Decoder{Accept: c.Accept}).Validate(); err != nil {
+		fs.add("Accept: %w", err)
+	}
+	for i, name := range c.Redact {
+		if !strings.ContainsFunc(name, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }) {
+			fs.add("Redact[%d] is %q: want the name of an argument", i, name)
+		}
+	}
+}
+
+// check reports everything that is wrong with p.
+func (p Publishing) check() []error {
+	var fs faults
+	for _, r := range p.Routes {
+		if err := r.check(); err != nil {
+			fs = append(fs, err)
+		}
+	}
+	if err := checkQueue(p.DefaultQueue); p.DefaultQueue != "" && err != nil {
+		fs.add("DefaultQueue is %q: %w", p.DefaultQueue, err)
+	}
+	if err := p.Encoding.Validate(); err != nil {
+		fs.add("the encoding: %w", err)
+	}
+	if l := p.CanvasLimits; min(l.Depth, l.Messages, l.Work, l.Bytes) < 0 {
+		fs.add("CanvasLimits has a negative number: want 0 for the default, or more")
+	}
+	return fs
+}
