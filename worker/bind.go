@@ -65,7 +65,7 @@ func argumentFaults(t reflect.Type) (faults []error) {
 		}
 	}
 	if shown == 0 && hidden > 0 && len(faults) == 0 {
-		fault("argument type %v has no exported fields: export those that are parameters, or take struct{}", t)
+		fault("argument type %v has no exported fields: export the parameters, or take struct{}", t)
 	}
 	return faults
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestTagOfWrongForm has a type of its own make: go vet refuses such a tag in code.
+// TestTagOfWrongForm builds its type by reflection: go vet refuses such a tag in code.
 func TestTagOfWrongForm(t *testing.T) {
 	typ := reflect.StructOf([]reflect.StructField{{Name: "X", Type: reflect.TypeFor[int](), Tag: `celery: "x"`}})
 	err := errors.Join(argumentFaults(typ)...)
