@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/evently/workers/worker/internal/backoff"
 )
 
 // stallAfter is how long consuming may stand still, with free slots, before
@@ -80,20 +82,20 @@ func (w *Worker) watch(ctx context.Context) {
 // persist repeats op until it succeeds, ctx ends, or op says that the message
 // is not ours. What was decided must reach the broker, however long it is away.
 func (w *Worker) persist(ctx context.Context, what string, op func(context.Context) error) error {
-	var b retryPause
+	var b backoff.Backoff
 	for {
 		err := op(ctx)
 		if err == nil || err == ErrLost {
-			if b.n > 0 {
+			if b.Failed() {
 				w.consuming.answered()
 			}
 			return err
 		}
 		w.consuming.refused(fmt.Errorf("%s: %w", what, err))
-		if b.report() {
+		if b.Report() {
 			w.log.Error("broker refused, will try again", "doing", what, "error", err)
 		}
-		if !b.sleep(ctx) {
+		if !b.Wait(ctx) {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/internal/backoff"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -16,7 +17,7 @@ const maxClaim = 100
 
 // fetch claims messages while there is room, until ctx ends.
 func (w *Worker) fetch(ctx, store context.Context) {
-	var pause retryPause
+	var pause backoff.Backoff
 	for known := false; ctx.Err() == nil; {
 		if !known {
 			// A worker that starts must not run what was revoked before.
@@ -34,7 +35,7 @@ func (w *Worker) fetch(ctx, store context.Context) {
 		if err == nil && len(ds) == 0 {
 			w.consuming.looked(w.now())
 			w.foreign.empty()
-			pause.reset()
+			pause.Reset()
 			err = w.await(ctx, store)
 		}
 		if err != nil && ctx.Err() == nil {
@@ -45,7 +46,7 @@ func (w *Worker) fetch(ctx, store context.Context) {
 			continue
 		}
 		w.consuming.looked(w.now())
-		pause.reset()
+		pause.Reset()
 		w.accept(store, ds)
 		w.ends.claimed()
 		w.foreign.rest(ctx)
@@ -91,12 +92,12 @@ func (w *Worker) claim(ctx, store context.Context) (ds []broker.Delivery, asked 
 }
 
 // refused notes a fault of the broker and waits a little.
-func (w *Worker) refused(ctx context.Context, pause *retryPause, err error) {
+func (w *Worker) refused(ctx context.Context, pause *backoff.Backoff, err error) {
 	w.consuming.refused(err)
-	if pause.report() {
+	if pause.Report() {
 		w.log.Error("cannot consume, will try again", "error", err)
 	}
-	pause.sleep(ctx)
+	pause.Wait(ctx)
 }
 
 // room is the number of messages that may be claimed now; when it is none, how long to

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/evently/workers/worker/internal/backoff"
 )
 
 // foreign keeps a worker from going round and round a queue of tasks that only
@@ -51,10 +53,5 @@ func (f *foreign) rest(ctx context.Context) {
 	if turn == 0 {
 		return
 	}
-	t := time.NewTimer(min(max(2*turn, shortestTurn), longestTurn))
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
+	_ = backoff.Sleep(ctx, min(max(2*turn, shortestTurn), longestTurn)) // the caller asks ctx
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/internal/backoff"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -58,7 +59,7 @@ func (w *Worker) settle(ctx context.Context, what string, t *Task, s broker.Sett
 		case failed:
 			pause, failed = failPause, false
 		}
-		if err := waitFor(ctx, pause); err != nil {
+		if err := backoff.Sleep(ctx, pause); err != nil {
 			return err // the lease tells
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
+	"github.com/evently/workers/worker/internal/backoff"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -161,7 +162,7 @@ func (l *listener) idle() bool {
 
 func (l *listener) run(ctx context.Context, done chan struct{}) {
 	defer close(done)
-	pause := 20 * time.Millisecond
+	var pause backoff.Backoff
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := l.session(ctx)
@@ -172,16 +173,10 @@ func (l *listener) run(ctx context.Context, done chan struct{}) {
 			continue
 		}
 		if time.Since(began) > time.Minute {
-			pause = 20 * time.Millisecond
+			pause.Reset()
 		}
 		l.b.log.Debug("listening for results ended, will try again", "error", err)
-		t := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-		case <-t.C:
-		}
-		t.Stop()
-		pause = min(2*pause, time.Second)
+		pause.Wait(ctx)
 	}
 }
 

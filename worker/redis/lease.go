@@ -8,6 +8,8 @@ import (
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/evently/workers/worker/internal/backoff"
 )
 
 // Run implements [broker.Broker].
@@ -41,22 +43,17 @@ func (b *Broker) Run(ctx context.Context) error {
 // every calls step at once and then in intervals, until ctx ends. Faults are
 // logged, the first of a row and then one in ten seconds, and tried again soon.
 func (b *Broker) every(ctx context.Context, interval time.Duration, what string, step func(context.Context) error) {
-	var reported time.Time
+	var faults backoff.Backoff
 	for {
 		wait := interval
 		if err := step(ctx); err != nil && ctx.Err() == nil {
-			if time.Since(reported) > 10*time.Second {
+			if faults.Report() {
 				b.log.Error("redis refused, will try again", "doing", what, "error", err)
-				reported = time.Now()
 			}
 			wait = min(interval, time.Second/2)
 		}
-		t := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			t.Stop()
+		if backoff.Sleep(ctx, wait) != nil {
 			return
-		case <-t.C:
 		}
 	}
 }
@@ -70,12 +67,7 @@ func (b *Broker) once(ctx context.Context, what string, step func(context.Contex
 			return
 		}
 		b.log.Debug("redis refused, will try again", "doing", what, "error", err)
-		t := time.NewTimer(5 * time.Second)
-		select {
-		case <-ctx.Done():
-		case <-t.C:
-		}
-		t.Stop()
+		_ = backoff.Sleep(ctx, 5*time.Second) // the loop asks ctx
 	}
 }
 

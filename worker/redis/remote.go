@@ -15,6 +15,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/internal/backoff"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -43,7 +44,8 @@ var literalPattern = strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`, "]", `
 
 // Listen implements [broker.Remote].
 func (b *Broker) Listen(ctx context.Context, l broker.Listening) error {
-	pause, refused := firstPause, false
+	var pause backoff.Backoff
+	refused := false
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := b.listen(ctx, l)
@@ -51,15 +53,15 @@ func (b *Broker) Listen(ctx context.Context, l broker.Listening) error {
 			break
 		}
 		if time.Since(began) > time.Minute {
-			pause = firstPause
+			pause.Reset()
 		}
 		if hasCode(err, "NOPERM") && !refused {
 			refused = true
-			b.log.Warn("remote control and the events of other workers are not to be had: give this user of Redis the rights of docs/operations.md", "error", err)
+			b.log.Warn("remote control unavailable: this Redis user lacks permissions (see docs/operations.md)", "error", err)
 		} else {
 			b.log.Debug("listening for remote control ended, will try again", "error", err)
 		}
-		rest(ctx, &pause)
+		pause.Wait(ctx)
 	}
 	b.unbind(l)
 	return nil

@@ -3,10 +3,11 @@ package redis
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/evently/workers/worker/internal/backoff"
 )
 
 // Wait implements [broker.Broker].
@@ -71,7 +72,7 @@ func (p *peeker) run(ctx context.Context) {
 			c.Close()
 		}
 	}()
-	pause := firstPause
+	var pause backoff.Backoff
 	for {
 		select {
 		case <-ctx.Done():
@@ -93,7 +94,7 @@ func (p *peeker) run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
-			pause = firstPause
+			pause.Reset()
 			if !found {
 				// Whoever armed us is still waiting, or will arm us again: a message
 				// may come any time.
@@ -113,31 +114,12 @@ func (p *peeker) run(ctx context.Context) {
 			// The claim that follows may work all the same, and find nothing: a
 			// server that is full answers to those who only ask. Without a pause
 			// that would be a loop.
-			if !rest(ctx, &pause) {
+			if !pause.Wait(ctx) {
 				return
 			}
 			p.b.waitFault.Store(&err)
 		}
 		p.b.signal()
-	}
-}
-
-// firstPause and lastPause bound the backoff of whoever is refused.
-const (
-	firstPause = 20 * time.Millisecond
-	lastPause  = time.Second
-)
-
-// rest waits for about *pause, which doubles, and reports whether ctx is still alive.
-func rest(ctx context.Context, pause *time.Duration) bool {
-	t := time.NewTimer(*pause/2 + rand.N(*pause/2+1))
-	defer t.Stop()
-	*pause = min(2**pause, lastPause)
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }
 
