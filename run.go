@@ -44,7 +44,8 @@ Examples:
     CONCURRENCY=16 SHUTDOWN_GRACE=60 ` + programName + ` run
 
 The variables, all optional. A variable that is empty counts as not set; times
-are seconds such as 90 or 1.5, or have a unit such as 90s, 5m or 2h.
+are seconds such as 90 or 1.5, or have a unit such as 90s, 5m or 2h. Quotes
+around a whole value, and a comment behind it, are left out with a warning.
 
 ` + config.Help()
 }

@@ -89,7 +89,7 @@ func (c *Config) checkDBHost(v *variables) {
 		case strings.Contains(host, "://"):
 			v.DBHost.mistake("it is a URL", "put URLs into DATABASE_URL, and the name of the host here")
 		case strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@"):
-		case strings.ContainsAny(host, "/ ?#"):
+		case strings.ContainsAny(host, "/ ?#\"'"):
 			v.DBHost.mistake("it is not the name of a host", right)
 		default:
 			if h, p, err := net.SplitHostPort(host); err == nil && h != "" && p != "" {

@@ -17,8 +17,20 @@ import (
 // text is any text.
 type text struct{ setting }
 
-func (t *text) Decode(value string) error { t.take(value); return nil }
-func (t *text) kind() string              { return "text" }
+func (t *text) Decode(value string) error {
+	if t.take(value) && isStray(t.text) {
+		t.remark("begins or ends with a quote or a bracket, which is kept")
+	}
+	return nil
+}
+
+func (t *text) kind() string { return "text" }
+
+// words is a text that people read, in which a # may be meant.
+type words struct{ setting }
+
+func (w *words) Decode(value string) error { w.takeAs(value, phrase); return nil }
+func (w *words) kind() string              { return "text" }
 
 // secret is a text that is never shown.
 type secret struct {
@@ -28,20 +40,18 @@ type secret struct {
 
 // Decode keeps the text as it is: a password may begin or end with a space. A
 // line break at its end is no part of it but of the file that it was made from,
-// as by echo for a Kubernetes secret, and would only ever fail the login.
+// as by echo for a Kubernetes secret, and would only ever fail the login. So are
+// quotes around the whole.
 func (s *secret) Decode(value string) error {
-	s.value, s.note = Secret{}, ""
-	kept := strings.TrimRight(value, "\r\n")
-	if kept != value {
-		s.note = "ends in a line break, which is left out; write it without, as printf and echo -n do"
-	}
-	if s.take(kept) {
+	s.value, s.wrong, s.right = Secret{}, "", ""
+	kept, notes := cleanSecret(value)
+	if strings.TrimSpace(kept) != "" {
 		s.value = NewSecret(kept)
 	}
-	if strings.ContainsAny(kept, "\r\n\x00") { // also where take saw but a space
+	if strings.ContainsAny(kept, "\r\n\x00") {
 		s.mistake("it has more than one line", "write it in one line")
 	}
-	s.text = s.value.String()
+	s.text, s.note = s.value.String(), strings.Join(notes, "; ")
 	return nil
 }
 
@@ -55,7 +65,7 @@ type secretURL struct {
 
 func (s *secretURL) Decode(value string) error {
 	s.value = Secret{}
-	if s.take(value) {
+	if s.takeAs(value, urlLike) {
 		s.value = NewSecret(s.text)
 	}
 	s.text = connurl.Redact(s.text)
@@ -198,8 +208,11 @@ func (p *presence) Decode(value string) error {
 	if p.take(value) {
 		switch strings.ToLower(p.text) {
 		case "false", "0", "no", "off":
+		case "true", "1", "yes", "on":
+			p.value = true
 		default:
 			p.value = true
+			p.remark(p.quoted(likeWord) + " turns it on, as any text but false, 0, no and off does")
 		}
 	}
 	return nil
@@ -253,9 +266,12 @@ func (l *list) Decode(value string) error {
 		return nil
 	}
 	seen := make(map[string]bool)
-	for item := range strings.SplitSeq(l.text, ",") {
-		item = strings.TrimSpace(item)
+	items, note := splitList(l.text)
+	l.remark(note)
+	for _, item := range items {
 		switch {
+		case isStray(item):
+			l.mistake("a name in it has a quote or a bracket at one end", "write names without quotes, with commas between them")
 		case item == "":
 			l.refuse(likeHost, "a list: there is nothing between two commas", "write names with commas between them")
 		case strings.ContainsAny(item, " \t\x06\x16"):
@@ -282,8 +298,10 @@ func (s *steps) Decode(value string) error {
 	if !s.take(value) {
 		return nil
 	}
-	for item := range strings.SplitSeq(s.text, ",") {
-		n, err := strconv.Atoi(strings.TrimSpace(item))
+	items, note := splitList(s.text)
+	s.remark(note)
+	for _, item := range items {
+		n, err := strconv.Atoi(item)
 		last := len(s.value) - 1
 		if err != nil || n < 0 || n > 9 || last < 0 && n != 0 || last >= 0 && n <= s.value[last] {
 			s.refuse(likeNumber, "a list of priority steps", "write rising numbers from 0 to 9 with commas between them, 0 first, such as 0,3,6,9")
@@ -307,13 +325,14 @@ func (s *scale) Decode(value string) error {
 	if !s.take(value) {
 		return nil
 	}
-	first, second, two := strings.Cut(s.text, ",")
-	most, err1 := strconv.Atoi(strings.TrimSpace(first))
+	items, note := splitList(s.text)
+	s.remark(note)
+	most, err1 := strconv.Atoi(items[0])
 	fewest, err2 := 0, error(nil) // Celery: one number is the maximum
-	if two {
-		fewest, err2 = strconv.Atoi(strings.TrimSpace(second))
+	if len(items) > 1 {
+		fewest, err2 = strconv.Atoi(items[1])
 	}
-	if err1 != nil || err2 != nil || most < 1 || most > 10000 || fewest < 0 || fewest > most {
+	if len(items) > 2 || err1 != nil || err2 != nil || most < 1 || most > 10000 || fewest < 0 || fewest > most {
 		s.refuse(likeNumber, "a range of concurrency", "write the most and the fewest tasks at once, such as 10,3")
 		return nil
 	}

@@ -18,7 +18,11 @@ func (c *Config) misspelt(environ []string, fields []field) {
 		if blank(value) || slices.Contains(known, name) {
 			continue
 		}
-		if meant := nearest(name, known); meant != "" {
+		meant := unquoteName(name) // as in "export REDIS_HOST", or behind a byte order mark
+		if !slices.Contains(known, meant) {
+			meant = nearest(name, known)
+		}
+		if meant != "" {
 			c.warn(name, "is not known; did you mean "+meant+"?")
 		}
 	}

@@ -67,7 +67,7 @@ func (c *Config) redisHost(v *variables) {
 	switch {
 	case strings.Contains(host, "://"):
 		v.RedisHost.mistake("it is a URL", "put URLs into REDIS_URL, and the name of the host here")
-	case strings.ContainsAny(host, "/@ "):
+	case strings.ContainsAny(host, "/@ \"'"):
 		v.RedisHost.mistake("it is not the name of a host", "write a name or an address, such as redis or 10.0.0.5")
 	}
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -29,14 +30,25 @@ func (s *setting) base() *setting { return s }
 
 // take keeps the text of a value and reports whether there is something to
 // parse.
-func (s *setting) take(value string) bool {
-	s.text = strings.TrimSpace(value)
+func (s *setting) take(value string) bool { return s.takeAs(value, plain) }
+
+func (s *setting) takeAs(value string, m manner) bool {
+	text, notes := clean(value, m)
+	s.text, s.note = text, readAs(notes, text)
 	s.wrong, s.right = "", ""
 	if strings.ContainsAny(s.text, "\r\n\x00") {
 		s.mistake("it has more than one line", "write it in one line")
 		return false
 	}
 	return s.text != ""
+}
+
+// remark adds to the note.
+func (s *setting) remark(text string) {
+	if s.note != "" && text != "" {
+		text = s.note + "; " + text
+	}
+	s.note = cmp.Or(text, s.note)
 }
 
 func (s *setting) mistake(wrong, right string) {

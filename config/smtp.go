@@ -101,12 +101,14 @@ func (c *Config) tlsMode(v *variables) string {
 		return "starttls"
 	case use == "1" || use == "yes" || use == "on":
 		c.warn("SMTP_USE_TLS", "only the word true selects STARTTLS; this selects implicit TLS")
+	case use != "false" && use != "0" && use != "no" && use != "off":
+		c.warn("SMTP_USE_TLS", v.SMTPUseTLS.quoted(likeWord)+" selects implicit TLS, as any word but true does; write true, false or SMTP_TLS_MODE")
 	}
 	return "implicit"
 }
 
 func (t *text) wantHost(example string) {
-	if t.text == "" || strings.ContainsAny(t.text, "/@ ") || strings.Contains(t.text, ":") && net.ParseIP(t.text) == nil {
+	if t.text == "" || strings.ContainsAny(t.text, "/@ \"'") || strings.Contains(t.text, ":") && net.ParseIP(t.text) == nil {
 		t.refuse(likeHost, "the name of a host", "write a name alone, such as "+example)
 	}
 }

@@ -68,7 +68,7 @@ type variables struct {
 	SMTPTLSCAFile file    `envconfig:"SMTP_TLS_CA_FILE" group:"Mail" unset:"the system's" desc:"PEM file of the authorities to trust instead of the system's."`
 	SMTPHelloName text    `envconfig:"SMTP_HELLO_NAME" group:"Mail" unset:"the host's name" desc:"Name given in EHLO. A host name without a dot is not fit: the domain of FROM_ADDRESS is used then."`
 	SMTPMaxConns  count   `envconfig:"SMTP_MAX_CONNS" group:"Mail" min:"1" max:"10000" unset:"as CONCURRENCY" desc:"Connections to the mail relay. At most as many tasks run at once, also where CONCURRENCY, AUTOSCALE or remote control ask for more: a mail that is taken can be sent."`
-	FromName      text    `envconfig:"FROM_NAME" group:"Mail" default:"Evently" desc:"Name of the sender. The brand in the mails is Evently in any case."`
+	FromName      words   `envconfig:"FROM_NAME" group:"Mail" default:"Evently" desc:"Name of the sender. The brand in the mails is Evently in any case."`
 	FromAddress   address `envconfig:"FROM_ADDRESS" group:"Mail" default:"noreply@evently.com" desc:"Address of the sender."`
 	ReplyTo       address `envconfig:"REPLY_TO" group:"Mail" unset:"no header" desc:"Address for answers."`
 	SiteURL       webURL  `envconfig:"SITE_URL" group:"Mail" unset:"no button" desc:"Web site that the mails link to; https."`
@@ -119,27 +119,28 @@ func (v *variables) fields() []field {
 func (v *variables) read(lookup Lookup, more []Source) error {
 	fields := v.fields()
 	sources := more
+	environ := lookup
 	if lookup == nil {
 		// No Decoder of ours returns an error: each keeps its problem, or the
 		// first one would hide all others, and envconfig would print the value.
 		if err := envconfig.Process("", v); err != nil {
 			return fmt.Errorf("read the environment: %w", err)
 		}
-		for _, f := range fields {
-			if text, _ := os.LookupEnv(f.base().name); !blank(text) {
-				f.base().source = SourceEnv // and not the default
-			}
-		}
+		environ = os.LookupEnv
 	} else {
 		sources = append([]Source{{Name: SourceEnv, Lookup: lookup}}, more...)
 	}
 	for _, f := range fields {
-		if f.base().source != "" {
+		text, _ := environ(f.base().name)
+		if lookup == nil && !blank(text) {
+			f.base().source = SourceEnv // and not the default
 			continue
 		}
+		f.base().note = ""
 		if err := ask(f, sources); err != nil {
 			return fmt.Errorf("read %s: %w", f.base().name, err)
 		}
+		f.base().remark(noteBlank(text))
 	}
 	return nil
 }
@@ -162,4 +163,20 @@ func ask(f field, sources []Source) error {
 	return f.Decode(s.def)
 }
 
-func blank(text string) bool { return strings.TrimSpace(text) == "" }
+// blank reports whether a value is none: empty, a pair of quotes with nothing in
+// it, or a comment alone.
+func blank(text string) bool {
+	if strings.TrimSpace(text) == "" {
+		return true
+	}
+	rest, _ := clean(text, plain)
+	return rest == ""
+}
+
+// noteBlank tells of a value that is none, but is not empty either.
+func noteBlank(text string) string {
+	if strings.TrimSpace(text) == "" || !blank(text) {
+		return ""
+	}
+	return "is a pair of quotes or a comment alone, and counts as not set"
+}

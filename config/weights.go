@@ -24,8 +24,9 @@ func (w *weights) Decode(value string) error {
 		return nil
 	}
 	w.value = make(map[string]int)
-	for item := range strings.SplitSeq(w.text, ",") {
-		item = strings.TrimSpace(item)
+	items, note := splitList(strings.TrimSuffix(strings.TrimPrefix(w.text, "{"), "}"))
+	w.remark(note)
+	for _, item := range items {
 		i := strings.LastIndex(item, ":")
 		n, err := strconv.Atoi(strings.TrimSpace(item[i+1:]))
 		if i < 1 || err != nil || n < 1 || n > 1000 {
@@ -33,6 +34,9 @@ func (w *weights) Decode(value string) error {
 			return nil
 		}
 		name := strings.TrimSpace(item[:i])
+		if inner, ok := unquote(name); ok { // as in JSON
+			name = inner
+		}
 		if _, twice := w.value[name]; twice {
 			w.mistake(fmt.Sprintf("%q is there twice", name), "name each queue once")
 			return nil
