@@ -21,6 +21,7 @@ type scriptedRelay struct {
 	stage   string
 	reply   string // to stage; a %d is the number of the refusal
 	refused int
+	reused  smtptest.Action // to MAIL on a connection that has carried a mail
 }
 
 func startRelay(t *testing.T) *scriptedRelay {
@@ -29,6 +30,9 @@ func startRelay(t *testing.T) *scriptedRelay {
 	r.Server = smtptest.New(t, smtptest.Options{Script: func(s smtptest.Step) smtptest.Action {
 		r.mu.Lock()
 		defer r.mu.Unlock()
+		if s.Command == "MAIL" && s.Mails > 0 && r.reused != (smtptest.Action{}) {
+			return r.reused
+		}
 		if s.Command != r.stage || r.reply == "" {
 			return smtptest.Action{}
 		}
@@ -43,6 +47,13 @@ func (r *scriptedRelay) refuse(stage, reply string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stage, r.reply, r.refused = stage, reply, 0
+}
+
+// refuseReused makes the relay do a at MAIL on connections that have carried a mail.
+func (r *scriptedRelay) refuseReused(a smtptest.Action) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reused = a
 }
 
 func (r *scriptedRelay) refusals() int {
@@ -193,5 +204,36 @@ func TestRefusalOfOneMail(t *testing.T) {
 	}
 	if dead := deadLetters(t, w.redis); len(dead) != 6 {
 		t.Errorf("%d dead letters, want 6", len(dead))
+	}
+}
+
+// What a relay says on an idle connection, and what it answers there to the next MAIL, is
+// about the connection. The next mail goes out at once.
+func TestIdleRelayConnectionCostsNoRetry(t *testing.T) {
+	t.Parallel()
+	w := startRelayWorker(t, "RETRY_DELAY=60", "CONCURRENCY=1")
+	w.arrived(w.welcome(1), 0)
+	next := func(what string) {
+		t.Helper()
+		begin, before := time.Now(), len(w.relay.Mails())
+		w.arrived(w.welcome(1), before)
+		if d := time.Since(begin); d > 10*time.Second {
+			t.Errorf("%s: the next mail took %v", what, d)
+		}
+	}
+	const timeout = "451 4.4.2 Timeout waiting for data from client."
+	w.relay.Say(timeout+"\r\n", smtptest.Close)
+	next("a last reply before MAIL")
+	w.relay.Say("221 2.0.0 bye\r\n", smtptest.Go)
+	next("a last reply before MAIL, and no close")
+	w.relay.Say("", smtptest.Reset)
+	next("a reset before MAIL")
+	w.relay.refuseReused(smtptest.Action{Reply: timeout, Then: smtptest.Close})
+	next("a last reply just after MAIL")
+	next("a last reply just after MAIL, again")
+	w.relay.refuseReused(smtptest.Action{Reply: "500 5.5.1 what"})
+	next("another one")
+	if log := w.proc.out.String(); strings.Contains(log, "will be retried") || strings.Contains(log, "no retry spent") {
+		t.Errorf("a mail was retried:\n%s", last(log, 3000))
 	}
 }

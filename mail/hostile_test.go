@@ -20,7 +20,7 @@ func TestRefusalDoesNotSpoilTheNext(t *testing.T) {
 		for _, rset := range []smtptest.Action{{}, {Reply: "500 5.5.1 what"}, {Then: smtptest.Reset}} {
 			t.Run(fmt.Sprintf("%s, RSET %+v", command, rset), func(t *testing.T) {
 				t.Parallel()
-				refuse := make(chan struct{}, 1)
+				refuse := make(chan struct{}, 2)
 				server := smtptest.New(t, smtptest.Options{Script: func(s smtptest.Step) smtptest.Action {
 					switch s.Command {
 					case command:
@@ -37,9 +37,12 @@ func TestRefusalDoesNotSpoilTheNext(t *testing.T) {
 				sender := newSender(t, config(server))
 				run(t, sender)
 				waitRunning(t, server, sender)
-				before, _ := server.Connections()
 				refuse <- struct{}{}
+				if command == "MAIL" {
+					refuse <- struct{}{} // on the reused connection it proves nothing
+				}
 				_, err := sender.Send(t.Context(), message())
+				before, _ := server.Connections()
 				if failed := sendError(t, err); failed.Command != command || failed.Code != 452 || verdict(failed) != "r" {
 					t.Fatalf("refused: %v, %q", err, verdict(failed))
 				}

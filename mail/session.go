@@ -28,6 +28,8 @@ type session struct {
 	sent   int       // mails tried
 	dirty  bool      // the last mail was refused: the transaction may still be open
 	broken bool      // of no further use
+
+	answered bool // a command of the mail that is tried has had its reply
 }
 
 // send runs one mail transaction, RFC 5321 section 3.3.
@@ -44,6 +46,7 @@ func (c *session) send(ctx context.Context, m Composed, hide hidden) (Receipt, *
 		Reused:    c.sent > 0,
 	}
 	c.sent++
+	c.answered = !receipt.Reused
 	if m.beforeFinal != nil {
 		c.wire.final = &finalWrite{ask: func() error { return m.beforeFinal(ctx) }}
 	}
@@ -54,7 +57,7 @@ func (c *session) send(ctx context.Context, m Composed, hide hidden) (Receipt, *
 	}
 	if failed != nil {
 		// After a refusal the connection is in order, unless the server said good-bye.
-		c.broken = c.broken || !failed.refused() || failed.Code == 421
+		c.broken = c.broken || !failed.refused() || closes(failed)
 		return Receipt{}, because(ctx, failed)
 	}
 	receipt.Reply = cleanReply(reply, hide)
@@ -97,10 +100,15 @@ func (c *session) transact(m Composed, hide hidden) (reply string, failed *SendE
 		// client leaves this out unless the server offers DSN (RFC 3461).
 		Return: smtp.DSNReturnHeaders,
 	}
-	err := c.step(limit, func() error { return positive(c.client.Mail(m.From.String(), opts)) })
+	accept := positive
+	if !c.answered { // only 250 is the reply to MAIL for certain; 221 and others are older
+		accept = func(err error) error { return err }
+	}
+	err := c.step(limit, func() error { return accept(c.client.Mail(m.From.String(), opts)) })
 	if err != nil {
 		return "", sendError("MAIL", err, hide)
 	}
+	c.answered = true
 	err = c.step(limit, func() error { return positive(c.client.Rcpt(m.To.String(), nil)) })
 	if err != nil {
 		return "", sendError("RCPT", err, hide)
@@ -202,7 +210,7 @@ func (c *session) reset(hide hidden) *SendError {
 		c.broken = true
 		return sendError("RSET", err, hide)
 	}
-	c.dirty = false
+	c.dirty, c.answered = false, true
 	return nil
 }
 

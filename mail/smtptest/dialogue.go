@@ -125,6 +125,7 @@ func (d *dialogue) encrypt() bool {
 		return false
 	}
 	d.conn, d.in, d.encrypted = conn, bufio.NewReader(conn), true
+	d.server.note(func() { d.server.open[d.raw] = conn })
 	return true
 }
 

@@ -96,7 +96,7 @@ type Server struct {
 	wg       sync.WaitGroup
 
 	mu       sync.Mutex
-	open     map[net.Conn]struct{}
+	open     map[net.Conn]net.Conn // to what is written to: itself, or TLS over it
 	conns    int
 	mails    []Mail
 	commands []string
@@ -116,7 +116,7 @@ func New(tb testing.TB, opts Options) *Server {
 		listener: listener,
 		tls:      opts.TLS,
 		done:     make(chan struct{}),
-		open:     make(map[net.Conn]struct{}),
+		open:     make(map[net.Conn]net.Conn),
 		changed:  make(chan struct{}),
 	}
 	if opts.STARTTLS || opts.ImplicitTLS {
@@ -173,6 +173,22 @@ func (s *Server) CloseConnections() {
 	defer s.mu.Unlock()
 	for conn := range s.open {
 		_ = conn.Close()
+	}
+}
+
+// Say writes text to all connections, which nobody asked for, and then ends them
+// if end is Close or Reset. A reply needs its CRLF here.
+func (s *Server) Say(text string, end Then) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for raw, conn := range s.open {
+		_, _ = conn.Write([]byte(text))
+		if tcp, ok := raw.(*net.TCPConn); ok && end == Reset {
+			_ = tcp.SetLinger(0)
+		}
+		if end == Close || end == Reset {
+			_ = raw.Close()
+		}
 	}
 }
 
@@ -256,7 +272,7 @@ func (s *Server) accept() {
 			}
 			s.conns++
 			n = s.conns
-			s.open[conn] = struct{}{}
+			s.open[conn] = conn
 		})
 		if stopped {
 			_ = conn.Close()

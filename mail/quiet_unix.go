@@ -1,0 +1,29 @@
+//go:build unix
+
+package mail
+
+import (
+	"net"
+	"syscall"
+)
+
+// isQuiet reports whether nothing lies in the socket to be read, not even its end.
+// It does not wait, and takes nothing out of it.
+func isQuiet(conn net.Conn) bool {
+	socket, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return false
+	}
+	quiet := false
+	err = raw.Read(func(fd uintptr) bool {
+		var octet [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), octet[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		quiet = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK || err == syscall.EINTR
+		return true
+	})
+	return err == nil && quiet
+}
