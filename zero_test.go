@@ -29,7 +29,7 @@ func testZero(t *testing.T, p binary) {
 	}))
 	t.Cleanup(fake.Close)
 	host, port, _ := strings.Cut(server.Addr, ":")
-	env := []string{"REDIS_HOST=" + host, "REDIS_PORT=" + port, "DB_HOST=127.0.0.1", "SMTP_HOST=127.0.0.1", "ZERO_URL=" + fake.URL}
+	env := []string{"REDIS_HOST=" + host, "REDIS_PORT=" + port, "DB_HOST=127.0.0.1", "SMTP_HOST=127.0.0.1", "HEALTH_ADDR=127.0.0.1:0", "ZERO_URL=" + fake.URL}
 
 	if _, errs, code := p.run(t, append(env, "ZERO_TOKEN=wrong"), "run"); code != 2 || !strings.Contains(errs, "refused by Zero") {
 		t.Errorf("run with a token that Zero refuses: exit code %d, %q", code, errs)

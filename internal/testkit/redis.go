@@ -24,8 +24,7 @@ type Redis struct {
 // "--appendonly yes", are those of its command line.
 func StartRedis(t T, args ...string) *Redis {
 	t.Helper()
-	r := &Redis{t: t, Port: FreePort(t)}
-	r.args = append([]string{"--port", r.Port, "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--loglevel", "warning"}, args...)
+	r := &Redis{t: t}
 	r.Pool = &redis.Pool{
 		MaxIdle: 4,
 		Dial: func() (redis.Conn, error) {
@@ -34,8 +33,18 @@ func StartRedis(t T, args ...string) *Redis {
 		TestOnBorrow: func(c redis.Conn, _ time.Time) error { _, err := c.Do("PING"); return err },
 	}
 	t.Cleanup(func() { r.Pool.Close() })
-	r.Start()
-	return r
+	dir := t.TempDir()
+	// A free port may be taken before the server has it.
+	for try := 1; ; try++ {
+		r.Port = FreePort(t)
+		r.args = append([]string{"--port", r.Port, "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--loglevel", "warning"}, args...)
+		if r.start() {
+			return r
+		}
+		if try == 5 {
+			t.Fatalf("redis-server has ended at its start:\n%s", r.Proc.Out.String())
+		}
+	}
 }
 
 // Addr is host:port of the server.
@@ -47,13 +56,30 @@ func (r *Redis) URL() string { return "redis://" + r.Addr() + "/0" }
 // Start runs the server, also again after its end, and waits for its answer.
 func (r *Redis) Start() {
 	r.t.Helper()
+	if !r.start() {
+		r.t.Fatalf("redis-server has ended at its start:\n%s", r.Proc.Out.String())
+	}
+}
+
+// start reports whether the server answers; false is a server that has ended.
+func (r *Redis) start() bool {
+	r.t.Helper()
 	r.Proc = Start(r.t, "redis-server", nil, "redis-server", r.args...)
+	answers := false
 	Eventually(r.t, 20*time.Second, "redis-server answers", func() bool {
 		c := r.Pool.Get()
 		defer c.Close()
 		pong, _ := redis.String(c.Do("PING"))
-		return pong == "PONG"
+		select {
+		case <-r.Proc.Done:
+			answers = false
+			return true
+		default:
+			answers = pong == "PONG"
+			return answers
+		}
 	})
+	return answers
 }
 
 // Try runs one command that may fail.

@@ -67,7 +67,7 @@ type Server struct {
 // install.
 func Postgres(tb testing.TB) *Server {
 	tb.Helper()
-	s := &Server{tb: tb, bin: programs(tb), Port: freePort(tb)}
+	s := &Server{tb: tb, bin: programs(tb)}
 	s.as = credential(tb)
 	// Not TempDir of tb: its path has the name of the test in it and so grows
 	// beyond the 107 octets that the path of a socket may have.
@@ -84,7 +84,16 @@ func Postgres(tb testing.TB) *Server {
 	}
 	s.initdb()
 	tb.Cleanup(s.Stop)
-	s.Start()
+	// A free port may be taken before the server has it.
+	for try := 1; ; try++ {
+		s.Port = freePort(tb)
+		if s.start() {
+			break
+		}
+		if try == 5 {
+			tb.Fatalf("postgres ended at its start:\n%s", s.log.String())
+		}
+	}
 	s.Exec("postgres", "CREATE DATABASE "+Database)
 	s.Exec(Database, Schema)
 	return s
@@ -137,6 +146,14 @@ func (s *Server) open(database string) *sql.DB {
 // port and with the same data, and waits until it takes queries.
 func (s *Server) Start() {
 	s.tb.Helper()
+	if !s.start() {
+		s.tb.Fatalf("postgres ended at its start:\n%s", s.log.String())
+	}
+}
+
+// start reports whether the server takes queries; false is a server that ended.
+func (s *Server) start() bool {
+	s.tb.Helper()
 	s.mu.Lock()
 	s.cmd = s.command("postgres", "-D", s.data, "-p", strconv.Itoa(s.Port), "-k", s.Dir,
 		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=40", "-c", "shared_buffers=4MB")
@@ -162,12 +179,12 @@ func (s *Server) Start() {
 	for {
 		err := db.PingContext(ctx)
 		if err == nil {
-			return
+			return true
 		}
 		select {
 		case <-tick.C:
 		case <-exited:
-			s.tb.Fatalf("postgres ended at its start:\n%s", s.log.String())
+			return false
 		case <-ctx.Done():
 			s.Stop()
 			s.tb.Fatalf("postgres takes no queries after %v: %v\n%s", startTimeout, err, s.log.String())

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -48,15 +49,25 @@ func start(t testing.TB, args func(*Server) []string) *Server {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Fatalf("redis-server is missing: install the package redis-server, or run make test, which does (%v)", err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("find a free port: %v", err)
+	s := &Server{t: t}
+	// A free port may be taken before the server has it.
+	for try := 1; ; try++ {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatalf("find a free port: %v", err)
+		}
+		s.Port = l.Addr().(*net.TCPAddr).Port
+		l.Close()
+		s.Addr = fmt.Sprintf("127.0.0.1:%d", s.Port)
+		s.args = args(s)
+		err = s.up()
+		if err == nil {
+			break
+		}
+		if try == 5 || !errors.Is(err, errEnded) {
+			t.Fatal(err)
+		}
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	s := &Server{Addr: fmt.Sprintf("127.0.0.1:%d", port), Port: port, t: t}
-	s.args = args(s)
-	s.Up()
 	t.Cleanup(s.Kill)
 	return s
 }
@@ -67,11 +78,20 @@ func (s *Server) URL(db int) string { return fmt.Sprintf("redis://%s/%d", s.Addr
 // Up starts the process and waits until it answers.
 func (s *Server) Up() {
 	s.t.Helper()
+	if err := s.up(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// errEnded is the end of a server at its start, such as by a port that is taken.
+var errEnded = errors.New("redis-server has ended")
+
+func (s *Server) up() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	cmd := exec.Command("redis-server", s.args...)
 	if err := cmd.Start(); err != nil {
-		s.t.Fatalf("start redis-server: %v", err)
+		return fmt.Errorf("start redis-server: %w", err)
 	}
 	done := make(chan struct{})
 	go func() {
@@ -79,22 +99,41 @@ func (s *Server) Up() {
 		_ = cmd.Wait() // killed on purpose
 	}()
 	s.cmd, s.done = cmd, done
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.After(time.Minute)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
 	for {
-		c, err := redigo.Dial("tcp", s.Addr, redigo.DialConnectTimeout(time.Second), redigo.DialReadTimeout(time.Second))
+		err := s.answers()
 		if err == nil {
-			_, err = c.Do("PING")
-			c.Close()
+			return nil
 		}
-		var e redigo.Error
-		if err == nil || errors.As(err, &e) && len(e) > 6 && e[:6] == "NOAUTH" {
-			return
+		select {
+		case <-tick.C:
+		case <-done:
+			s.cmd = nil
+			return fmt.Errorf("%w at its start: %w", errEnded, err)
+		case <-deadline:
+			return fmt.Errorf("redis-server does not answer: %w", err)
 		}
-		if time.Now().After(deadline) {
-			s.t.Fatalf("redis-server does not answer: %v", err)
-		}
-		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// answers asks whether the process listens on the port, and not another server
+// that was quicker. A server with a password tells nothing else.
+func (s *Server) answers() error {
+	c, err := redigo.Dial("tcp", s.Addr, redigo.DialConnectTimeout(time.Second), redigo.DialReadTimeout(time.Second))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	info, err := redigo.String(c.Do("INFO", "server"))
+	if e, ok := errors.AsType[redigo.Error](err); ok && strings.HasPrefix(string(e), "NOAUTH") {
+		return nil
+	}
+	if err == nil && !strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", s.cmd.Process.Pid)) {
+		err = errors.New("another server has the port")
+	}
+	return err
 }
 
 // StartSentinels starts n Sentinels that watch master under the name "mymaster",
