@@ -61,7 +61,8 @@ func (t *Task) Bind(args any) error {
 
 // Held asks the broker whether this worker still has the message. Call it right
 // before a step that cannot be taken back: after a pause of the process another
-// worker may be running the task. With worker/redis it takes a pause that is
+// worker may be running the task. A pause while Held asks is noticed; one between its
+// return and the step is not. With worker/redis it takes a pause that is
 // longer than OwnerTimeout, 15 seconds, where others of this kind run, and longer
 // than the visibility timeout where only Python workers do. Held returns nil when
 // the message is ours, [ErrLost] when it is not, and another error when the

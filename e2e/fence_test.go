@@ -1,0 +1,275 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/evently/workers/internal/testkit/proxy"
+	"github.com/evently/workers/mail/smtptest"
+)
+
+// relay is a mail server that holds mails up at stages of the dialogue.
+type relay struct {
+	*smtptest.Server
+	release chan struct{} // closed when nothing is held up any more
+
+	mu     sync.Mutex
+	stages []string // of the next connections, one each in turn; nil: none is held up
+	conns  map[int]string
+	held   int // connections that wait
+}
+
+func startRelay(t testing.TB, stages ...string) *relay {
+	t.Helper()
+	r := &relay{release: make(chan struct{}), stages: stages, conns: map[int]string{}}
+	r.Server = smtptest.New(t, smtptest.Options{Script: r.script})
+	t.Cleanup(r.letGo) // before the server stops
+	return r
+}
+
+func (r *relay) script(s smtptest.Step) smtptest.Action {
+	r.mu.Lock()
+	stage, known := r.conns[s.Conn]
+	if !known {
+		if len(r.stages) > 0 {
+			stage = r.stages[(s.Conn-1)%len(r.stages)]
+		}
+		r.conns[s.Conn] = stage
+	}
+	hold := stage == s.Command
+	if hold {
+		r.held++
+	}
+	r.mu.Unlock()
+	if hold {
+		<-r.release
+	}
+	return smtptest.Action{}
+}
+
+func (r *relay) holds() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held
+}
+
+// others lets the connections that come from now on pass.
+func (r *relay) others() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stages = nil
+}
+
+// letGo ends all delays.
+func (r *relay) letGo() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.release:
+	default:
+		close(r.release)
+	}
+}
+
+func (r *relay) port() string { return fmt.Sprintf("SMTP_PORT=%d", r.Port()) }
+
+// copies counts the mails of each Message-ID.
+func (r *relay) copies() map[string]int {
+	n := map[string]int{}
+	for _, m := range r.Mails() {
+		for line := range strings.Lines(string(m.Data)) {
+			if id, ok := strings.CutPrefix(line, "Message-ID: "); ok {
+				n[strings.TrimSpace(id)]++
+			}
+		}
+	}
+	return n
+}
+
+// welcome sends tasks of one mail each, by real Celery.
+func (p *platform) welcome(t testing.TB, n int) []string {
+	t.Helper()
+	return flood(t, celeryNew, p.redis, queue, n, prefix+"send_welcome_email", []any{map[string]any{"email": "ann@example.com"}}, nil)
+}
+
+// sent fails unless each task has ended with a mail within d.
+func (p *platform) sent(t testing.TB, ids []string, d time.Duration) {
+	t.Helper()
+	ended := func() (n int) {
+		for _, r := range p.redis.results(ids) {
+			if r.Final() {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, d, "all tasks have ended", func() bool { return ended() == len(ids) })
+	counts := map[string]int{}
+	for id, r := range p.redis.results(ids) {
+		var result struct{ Success bool }
+		if _ = json.Unmarshal(r.Result, &result); r.Status != "SUCCESS" || !result.Success {
+			counts[r.Status]++
+			if counts[r.Status] == 1 {
+				t.Errorf("task %s: %s %s", id, r.Status, r.Result)
+			}
+		}
+	}
+	if len(counts) > 0 {
+		t.Errorf("of %d mails without success: %v", len(ids), counts)
+	}
+	p.redis.settled(queue)
+}
+
+// Mails that wait for a connection lose no time: there are more tasks than
+// connections, and all of them together take longer than the time limits.
+func TestMailsWaitForConnections(t *testing.T) {
+	for name, c := range map[string]struct {
+		mails, slots, conns int
+		each                time.Duration
+	}{
+		"one connection":        {16, 16, 1, 300 * time.Millisecond},
+		"a thousand, for two":   {1000, 1000, 2, 10 * time.Millisecond},
+		"the default for tasks": {12, 0, 1, 300 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := startPlatform(t)
+			server := smtptest.New(t, smtptest.Options{Script: func(s smtptest.Step) smtptest.Action {
+				if s.Command == "." {
+					time.Sleep(c.each) // a slow relay
+				}
+				return smtptest.Action{}
+			}})
+			env := []string{fmt.Sprintf("SMTP_PORT=%d", server.Port()), fmt.Sprintf("SMTP_MAX_CONNS=%d", c.conns),
+				"TASK_SOFT_TIME_LIMIT=2", "TASK_TIME_LIMIT=4", "RETRY_DELAY=1"}
+			if c.slots > 0 {
+				env = append(env, fmt.Sprintf("CONCURRENCY=%d", c.slots))
+			}
+			service := p.startService(t, env...)
+			ids := p.welcome(t, c.mails)
+			most := 0
+			eventually(t, 2*time.Minute, "all mails are sent", func() bool {
+				most = max(most, p.redis.int("HLEN", "unacked"))
+				return len(server.Mails()) >= c.mails
+			})
+			p.sent(t, ids, 30*time.Second)
+			if most > c.conns {
+				t.Errorf("%d mails were taken at once for %d connections", most, c.conns)
+			}
+			if n := p.redis.int("HLEN", "_goworker.1.dead"); n != 0 {
+				t.Errorf("%d dead letters", n)
+			}
+			if c.slots > 0 && !strings.Contains(service.out.String(), fmt.Sprintf("at most %d tasks run at once", c.conns)) {
+				t.Error("the log does not tell of the bound")
+			}
+			t.Logf("%d mails, %d slots wanted, %d connections: all sent, at most %d taken at once", c.mails, c.slots, c.conns, most)
+		})
+	}
+}
+
+// freeze stops a worker for longer than OWNER_TIMEOUT while its mails are held up at
+// the stages, continues it when another worker has sent them all, and returns the
+// number of second copies.
+func freeze(t *testing.T, mails int, stages ...string) (copies int) {
+	t.Helper()
+	p := startPlatform(t)
+	r := startRelay(t, stages...)
+	env := []string{r.port(), fmt.Sprintf("CONCURRENCY=%d", mails), "OWNER_TIMEOUT=2"}
+	frozen := p.startService(t, env...)
+	ids := p.welcome(t, mails)
+	eventually(t, 30*time.Second, "all mails are on their way", func() bool { return r.holds() == mails })
+	frozen.signal(syscall.SIGSTOP)
+	defer frozen.signal(syscall.SIGCONT)
+	r.others()
+	p.startService(t, append(env, "WORKER_NAME=other@%h")...)
+	eventually(t, time.Minute, "the other worker has sent them", func() bool { return len(r.Mails()) == mails })
+	p.sent(t, ids, 30*time.Second)
+	r.letGo() // the answers wait for the worker when it goes on
+	if slices.Contains(stages, ".") {
+		eventually(t, 20*time.Second, "the relay has taken the copies", func() bool { return len(r.Mails()) > mails })
+	}
+	frozen.signal(syscall.SIGCONT)
+	eventually(t, 30*time.Second, "the worker has noticed all its losses", func() bool {
+		return strings.Count(frozen.out.String(), "no longer ours") >= mails
+	})
+	frozen.signal(syscall.SIGTERM)
+	if code := frozen.wait(30 * time.Second); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	p.sent(t, ids, time.Second)
+	if n := len(r.copies()); n != mails {
+		t.Errorf("%d different mails, want %d", n, mails)
+	}
+	for _, n := range r.copies() {
+		copies += n - 1
+	}
+	return copies
+}
+
+// A worker that is frozen before the final dots of its mails sends none of those that
+// another worker has sent meanwhile.
+func TestFrozenBeforeTheDot(t *testing.T) {
+	const mails = 9
+	n := freeze(t, mails, "CONNECT", "MAIL", "DATA")
+	t.Logf("frozen before the dot: %d mails, %d second copies", mails, n)
+	if n != 0 {
+		t.Errorf("%d of %d mails went out twice", n, mails)
+	}
+}
+
+// A worker that is frozen between the final dot and the answer is the one case of a
+// second copy, with the Message-ID of the first.
+func TestFrozenAfterTheDot(t *testing.T) {
+	const mails = 8
+	n := freeze(t, mails, "DATA", ".")
+	t.Logf("frozen, half of them after the dot: %d mails, %d second copies", mails, n)
+	if n != mails/2 {
+		t.Errorf("%d second copies of %d mails, want those %d whose dot was out", n, mails, mails/2)
+	}
+}
+
+// Redis is cut off while the final dot waits for its word: a short cut costs the mail
+// nothing, and a long one no attempt.
+func TestRedisIsCutBeforeTheDot(t *testing.T) {
+	for name, outage := range map[string]time.Duration{"short": 2 * time.Second, "long": 11 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := startPlatform(t)
+			between, err := proxy.New(p.redis.addr())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(between.Close)
+			r := startRelay(t, "DATA")
+			service := p.startService(t, r.port(), "REDIS_URL=redis://"+between.Addr()+"/0", "CONCURRENCY=4")
+			ids := p.welcome(t, 4)
+			eventually(t, 30*time.Second, "all mails are on their way", func() bool { return r.holds() == 4 })
+			r.others()
+			if err := between.Set(proxy.Refuse); err != nil {
+				t.Fatal(err)
+			}
+			r.letGo()
+			pause(t, outage) // the outage itself
+			if n := len(r.Mails()); n != 0 {
+				t.Errorf("%d mails were finished without a word of Redis", n)
+			}
+			if err := between.Set(proxy.Pass); err != nil {
+				t.Fatal(err)
+			}
+			begin := time.Now()
+			p.sent(t, ids, 20*time.Second)
+			t.Logf("Redis cut for %s: sent %s after it is back", outage, time.Since(begin).Round(time.Millisecond))
+			if n := len(r.Mails()); n != 4 {
+				t.Errorf("%d mails", n)
+			}
+			if waited := strings.Contains(service.out.String(), "broker could not be asked"); waited && name == "short" {
+				t.Error("a short cut ended the attempt")
+			}
+		})
+	}
+}
