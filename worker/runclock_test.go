@@ -91,7 +91,7 @@ func TestOnTimeLimit(t *testing.T) {
 			return nil, nil
 		})}
 	}
-	b := start(t, worker.Config{Concurrency: 4, Tasks: map[string]worker.Definition{
+	b := start(t, worker.Config{Concurrency: 8, Tasks: map[string]worker.Definition{
 		"retry":   stuck(func() error { return &worker.RetryError{Err: worker.ErrTimeLimit, Countdown: -1} }),
 		"give up": stuck(func() error { return worker.GiveUp("an answer", "it hung") }),
 		"nil":     stuck(func() error { return nil }),
