@@ -14,8 +14,8 @@ import (
 	"github.com/evently/workers/mail/smtptest"
 )
 
-// relay is a mail server that holds mails up at stages of the dialogue.
-type relay struct {
+// holdingRelay is a mail server that holds mails up at stages of the dialogue.
+type holdingRelay struct {
 	*smtptest.Server
 	release chan struct{} // closed when nothing is held up any more
 
@@ -25,15 +25,15 @@ type relay struct {
 	held   int // connections that wait
 }
 
-func startRelay(t testing.TB, stages ...string) *relay {
+func startHoldingRelay(t testing.TB, stages ...string) *holdingRelay {
 	t.Helper()
-	r := &relay{release: make(chan struct{}), stages: stages, conns: map[int]string{}}
+	r := &holdingRelay{release: make(chan struct{}), stages: stages, conns: map[int]string{}}
 	r.Server = smtptest.New(t, smtptest.Options{Script: r.script})
 	t.Cleanup(r.letGo) // before the server stops
 	return r
 }
 
-func (r *relay) script(s smtptest.Step) smtptest.Action {
+func (r *holdingRelay) script(s smtptest.Step) smtptest.Action {
 	r.mu.Lock()
 	stage, known := r.conns[s.Conn]
 	if !known {
@@ -53,21 +53,21 @@ func (r *relay) script(s smtptest.Step) smtptest.Action {
 	return smtptest.Action{}
 }
 
-func (r *relay) holds() int {
+func (r *holdingRelay) holds() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.held
 }
 
 // others lets the connections that come from now on pass.
-func (r *relay) others() {
+func (r *holdingRelay) others() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stages = nil
 }
 
 // letGo ends all delays.
-func (r *relay) letGo() {
+func (r *holdingRelay) letGo() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	select {
@@ -77,10 +77,10 @@ func (r *relay) letGo() {
 	}
 }
 
-func (r *relay) port() string { return fmt.Sprintf("SMTP_PORT=%d", r.Port()) }
+func (r *holdingRelay) port() string { return fmt.Sprintf("SMTP_PORT=%d", r.Port()) }
 
 // copies counts the mails of each Message-ID.
-func (r *relay) copies() map[string]int {
+func (r *holdingRelay) copies() map[string]int {
 	n := map[string]int{}
 	for _, m := range r.Mails() {
 		for line := range strings.Lines(string(m.Data)) {
@@ -178,7 +178,7 @@ func TestMailsWaitForConnections(t *testing.T) {
 func freeze(t *testing.T, mails int, stages ...string) (copies int) {
 	t.Helper()
 	p := startPlatform(t)
-	r := startRelay(t, stages...)
+	r := startHoldingRelay(t, stages...)
 	env := []string{r.port(), fmt.Sprintf("CONCURRENCY=%d", mails), "OWNER_TIMEOUT=2"}
 	frozen := p.startService(t, env...)
 	ids := p.welcome(t, mails)
@@ -211,7 +211,7 @@ func freeze(t *testing.T, mails int, stages ...string) (copies int) {
 	return copies
 }
 
-// A worker that is frozen before the final dots of its mails sends none of those that
+// A worker that is frozen before the final dots of its mails sends no mail that
 // another worker has sent meanwhile.
 func TestFrozenBeforeTheDot(t *testing.T) {
 	const mails = 9
@@ -245,7 +245,7 @@ func TestRedisIsCutBeforeTheDot(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(between.Close)
-			r := startRelay(t, "DATA")
+			r := startHoldingRelay(t, "DATA")
 			service := p.startService(t, r.port(), "REDIS_URL=redis://"+between.Addr()+"/0", "CONCURRENCY=4")
 			ids := p.welcome(t, 4)
 			eventually(t, 30*time.Second, "all mails are on their way", func() bool { return r.holds() == 4 })

@@ -136,7 +136,7 @@ func TestLimitsLoseNoMail(t *testing.T) {
 }
 
 // A delivery that hangs and goes on after the hard limit must not finish the mail: its
-// retry does. What hangs after the final dot may have been delivered.
+// retry does. A mail that hangs after its final dot may have been delivered.
 func TestHardLimitAndTheDot(t *testing.T) {
 	for name, c := range map[string]struct {
 		finished bool // the final dot was out
