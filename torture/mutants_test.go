@@ -56,12 +56,15 @@ var mutants = []struct {
 		name: "popped first and entered as unacknowledged afterwards, as kombu does", row: "R6", fault: "every task done",
 		patches: []harness.Patch{{
 			File: "worker/redis/scripts/claim.lua",
-			Old: `  redis.call('ZADD', KEYS[2], unpack(index))
-  redis.call('HSET', KEYS[1], unpack(hash))`,
+			Old:  `  redis.call('ZADD', KEYS[2], unpack(index))`,
+		}, {
+			File: "worker/redis/scripts/claim.lua",
+			Old:  `    redis.call('HSET', KEYS[1], unpack(hash))`,
 		}, {
 			File: "worker/redis/scripts/claimseen.lua",
 			Old: `  redis.call('ZADD', KEYS[2], unpack(index))
-  redis.call('HSET', KEYS[1], unpack(hash))`,
+  local entered = redis.pcall('HSET', KEYS[1], unpack(hash))`,
+			New: `  local entered`,
 		}, {
 			File: "worker/redis/claim.go",
 			Old: `	ds, verdicts, err := b.claimAhead(ctx, max)

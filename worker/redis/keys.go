@@ -8,6 +8,7 @@ type keys struct {
 	unacked, index, mutex string // Celery's
 	dead, deadMeta        string // hashes by id
 	deadIndex             string // ids by time
+	spare                 string // letters while one of these keys holds something else
 	owners                string // owners by their last heartbeat
 	revoked, stamps       string // revoked ids and stamps by the time of their revocation
 }
@@ -23,6 +24,7 @@ func newKeys(prefix, results string) keys {
 		prefix: prefix, results: results,
 		unacked: prefix + "unacked", index: prefix + "unacked_index", mutex: prefix + "unacked_mutex",
 		dead: own + "dead", deadMeta: own + "dead.meta", deadIndex: own + "dead.index",
+		spare:   own + "dead.spare",
 		owners:  own + "owners",
 		revoked: own + "revoked", stamps: own + "revoked.stamps",
 	}

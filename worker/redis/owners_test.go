@@ -3,7 +3,6 @@ package redis_test
 import (
 	"context"
 	"errors"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -143,9 +142,8 @@ func TestOwnerThatIsBackIsNotDismissed(t *testing.T) {
 	w.claim(t, 1)
 	owner := must(redigo.Strings(c.Do("ZRANGE", "_goworker.1.owners", 0, 0)))(t)[0]
 	for _, script := range []string{"fence", "dismiss"} {
-		lib, src := must(os.ReadFile("scripts/lib.lua"))(t), must(os.ReadFile("scripts/"+script+".lua"))(t)
 		keysAndArgs := []any{2, "_goworker.1.owners", "_goworker.1.owner." + owner, owner, 15, "1"}
-		n, err := redigo.Int(c.Do("EVAL", append([]any{string(lib) + string(src)}, keysAndArgs...)...))
+		n, err := redigo.Int(c.Do("EVAL", append([]any{must(redis.ScriptText(script))(t)}, keysAndArgs...)...))
 		if n != 0 || err != nil {
 			t.Errorf("%s of one that is alive: %d, %v", script, n, err)
 		}

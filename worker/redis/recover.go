@@ -133,16 +133,24 @@ func (b *Broker) restore(ctx context.Context, owner string, es []expired) (int, 
 			args = append(args, l)
 		}
 	}
-	counts, err := redigo.Ints(b.script(ctx, b.scripts.restore, len(keys), append(keys, args...)...))
-	if err != nil || len(counts) != 2 {
+	reply, err := redigo.Values(b.script(ctx, b.scripts.restore, len(keys), append(keys, args...)...))
+	var back, dead int
+	var barrier string
+	if err == nil {
+		_, err = redigo.Scan(reply, &back, &dead, &barrier)
+	}
+	if err != nil {
 		return 0, fmt.Errorf("give back messages: %w", err)
 	}
-	for range counts[1] {
+	if barrier != "" {
+		b.log.Error("a message cannot be given back: its queue cannot be written", "error", barrier)
+	}
+	for range dead {
 		if b.session.DeadLettered != nil {
 			b.session.DeadLettered("", "not restorable")
 		}
 	}
-	return counts[0] + counts[1], nil
+	return back + dead, nil
 }
 
 // entries returns what is in the books of the unacknowledged, nil for nothing.

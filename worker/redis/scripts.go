@@ -3,6 +3,7 @@ package redis
 import (
 	"embed"
 	"fmt"
+	"strings"
 	"sync"
 
 	redigo "github.com/gomodule/redigo/redis"
@@ -14,31 +15,55 @@ var scriptFiles embed.FS
 // scripts are the steps that must happen as one. They are files of their own
 // so that they can be read, and tried with redis-cli, as what they are.
 type scripts struct {
-	claim, claimSeen, start, starts, settle, finish, carry, giveBack, renew, restore, heartbeat, fence, dismiss, revive, unlock, take, revoke, reply, letters script
+	claim, claimSeen, start, starts, settle, finish, carry, giveBack, renew, restore, heartbeat, fence, dismiss, revive, unlock, take, revoke, reply, letters, spare script
 }
 
 // script is put together when it is called first: of many a worker never needs one.
 type script func() *redigo.Script
 
-func loadScripts() (*scripts, error) {
-	lib, err := scriptFiles.ReadFile("scripts/lib.lua")
-	if err != nil {
-		return nil, fmt.Errorf("read embedded script: %w", err)
+// libraries are the files that stand in front of a script: Redis makes their functions
+// anew at every call.
+func libraries(name string) []string {
+	switch name {
+	case "claimseen", "finish", "starts", "letters", "reply", "revive", "unlock":
+		return []string{"lib"}
+	case "claim", "spare":
+		return []string{"lib", "undo"}
 	}
-	s := &scripts{}
-	for name, dst := range map[string]*script{
+	return []string{"lib", "undo", "steps"}
+}
+
+// scriptText returns a script with its libraries.
+func scriptText(name string) (string, error) {
+	var text strings.Builder
+	for _, file := range append(libraries(name), name) {
+		src, err := scriptFiles.ReadFile("scripts/" + file + ".lua")
+		if err != nil {
+			return "", fmt.Errorf("read embedded script: %w", err)
+		}
+		text.Write(src)
+	}
+	return text.String(), nil
+}
+
+// byName returns the scripts by the names of their files.
+func (s *scripts) byName() map[string]*script {
+	return map[string]*script{
 		"claim": &s.claim, "claimseen": &s.claimSeen, "start": &s.start, "starts": &s.starts, "settle": &s.settle, "finish": &s.finish, "carry": &s.carry,
 		"reply": &s.reply, "letters": &s.letters, "take": &s.take, "revoke": &s.revoke, "giveback": &s.giveBack,
 		"renew": &s.renew, "restore": &s.restore, "heartbeat": &s.heartbeat,
-		"fence": &s.fence, "dismiss": &s.dismiss, "revive": &s.revive, "unlock": &s.unlock,
-	} {
-		src, err := scriptFiles.ReadFile("scripts/" + name + ".lua")
+		"fence": &s.fence, "spare": &s.spare, "dismiss": &s.dismiss, "revive": &s.revive, "unlock": &s.unlock,
+	}
+}
+
+func loadScripts() (*scripts, error) {
+	s := &scripts{}
+	for name, dst := range s.byName() {
+		text, err := scriptText(name)
 		if err != nil {
-			return nil, fmt.Errorf("read embedded script: %w", err)
+			return nil, err
 		}
-		*dst = sync.OnceValue(func() *redigo.Script {
-			return redigo.NewScript(-1, string(lib)+string(src)) // the number of keys comes with the call
-		})
+		*dst = sync.OnceValue(func() *redigo.Script { return redigo.NewScript(-1, text) }) // the number of keys comes with the call
 	}
 	return s, nil
 }

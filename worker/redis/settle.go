@@ -113,10 +113,10 @@ func (b *Broker) settleSimple(ctx context.Context, s *broker.Settlement) error {
 		publication, publishList = p.Raw, b.listKey(p.Queue, p.Priority)
 	}
 	e := b.ending(s)
-	n, err := b.scriptInt(ctx, b.scripts.settle, 9,
-		b.keys.unacked, b.keys.index, b.orNone(f.key), b.orNone(publishList), b.orNone(e.requeueList),
+	n, err := b.scriptInt(ctx, b.scripts.settle, 8,
+		b.keys.unacked, b.keys.index, b.orNone(f.key), b.orNone(e.requeueList),
 		b.keys.dead, b.keys.deadMeta, b.keys.deadIndex, b.orNone(e.crashes),
-		f.claim, f.value, b.resultExpires(), f.success, publication, e.requeue,
+		f.claim, f.value, b.resultExpires(), f.success, publishList, publication, e.requeue,
 		e.deadRaw, e.deadMeta, e.deadID, b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds()))
 	if err != nil {
 		return fmt.Errorf("settle a delivery: %w", err)

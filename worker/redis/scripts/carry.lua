@@ -41,6 +41,27 @@ if not held then
   return {0}
 end
 
+-- A step that was carried out and whose answer got lost only looks at its chords again.
+local step = tonumber(ARGV[3])
+local before = redis.pcall('GET', KEYS[6])
+if failed(before) then
+  if not unusable(before) then
+    raise(before)
+  end
+  before = false
+end
+local again = before and (tonumber(before) or -1) >= step
+
+-- chord_fault notes the error of one chord. Keys of another type, as when peers differ
+-- in result_chord_ordered, break their own chord and nothing else.
+local faults = {}
+local function chord_fault(base, err)
+  if not unusable(err) then
+    raise(err)
+  end
+  faults[base] = true
+end
+
 -- id of an entry in JSON, such as [1, "id", "SUCCESS", 3]
 local function entry_id(entry)
   return string.match(entry, '^%[%s*1%s*,%s*(".-")%s*,%s*"%u+"')
@@ -74,7 +95,23 @@ local function counted(base, score, entry, id)
   return false
 end
 
-local function expire(base, expires)
+local function count(base, score, entry, id, expires)
+  if over(base, redelivered) then
+    return
+  end
+  local mark = id .. ':' .. score
+  if not counted(base, score, entry, id) then
+    if ordered then
+      redis.call('ZADD', base .. '.j', score, entry)
+      did('ZREM', base .. '.j', entry)
+    else
+      redis.call('RPUSH', base .. '.j', entry)
+      did('LTRIM', base .. '.j', 0, -2)
+    end
+  end
+  if redis.call('SADD', base .. '.d', mark) == 1 then
+    did('SREM', base .. '.d', mark)
+  end
   if expires > 0 then
     for _, suffix in ipairs({'.j', '.t', '.s', '.d'}) do
       redis.call('EXPIRE', base .. suffix, expires)
@@ -82,26 +119,23 @@ local function expire(base, expires)
   end
 end
 
-local function count(base, score, entry, id, expires)
-  if over(base, redelivered) then
-    return
-  end
-  if not counted(base, score, entry, id) then
-    if ordered then
-      redis.call('ZADD', base .. '.j', score, entry)
-    else
-      redis.call('RPUSH', base .. '.j', entry)
+-- owner_of returns who completes a chord, false for none.
+local function owner_of(base)
+  local owner = redis.pcall('GET', base .. '.c')
+  if failed(owner) then
+    if not unusable(owner) then
+      raise(owner)
     end
+    return false
   end
-  redis.call('SADD', base .. '.d', id .. ':' .. score)
-  expire(base, expires)
+  return owner
 end
 
 -- completion returns the state of a chord for the member that was counted last:
 -- nil, "busy", or "complete" with the entries of all members, each once.
 local function completion(base)
   local size = tonumber(redis.call('GET', base .. '.s') or '')
-  local owner = redis.call('GET', base .. '.c')
+  local owner = owner_of(base)
   if not size or owner == 'done' then
     return nil
   end
@@ -136,132 +170,175 @@ local function completion(base)
   return 'complete', distinct
 end
 
--- First pass: find the operations, and which members have failed before.
+-- First pass: find the operations, those that are none of ours, and which members have
+-- failed before.
 local width = {own = 4, store = 3, set = 3, size = 3, join = 3, push = 2, bury = 2, member = 6, body = 3}
 width['end'] = 0
-local i = first
-local failed = {}
+local places, left_out, bodies = {}, {}, {}
+local i, skip = first, false
 while ARGV[i] do
-  if ARGV[i] == 'member' and ARGV[i + 6] ~= '' then
-    local status = string.match(redis.call('GETRANGE', ARGV[i + 6], 0, 63), '^%s*{%s*"status"%s*:%s*"(%u+)"')
-    failed[i] = status == 'FAILURE' or status == 'REVOKED'
-  end
-  i = i + 1 + width[ARGV[i]]
-end
-
--- Second pass: carry them out. A step that was carried out and whose answer got
--- lost only looks at its chords again.
-local step = tonumber(ARGV[3])
-local again = redis.call('GET', KEYS[6])
-again = again and tonumber(again) >= step
-local grave = {KEYS[3], KEYS[4], KEYS[5], tonumber(ARGV[11]), tonumber(ARGV[12])}
-local pushes = 0
-local touched, order, faults = {}, {}, {}
-local skip = false
-local number = 0
-i = first
-while ARGV[i] do
-  local op, a, b, c, d, e = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
-  if op == 'member' then
-    number = number + 1
-  end
-  if op == 'body' then
-    local owner = redis.call('GET', a .. '.c')
-    skip = not again and (redis.call('EXISTS', a .. '.s') == 0 or (owner and owner ~= token))
-    if not again and not skip then
-      if b == '1' then
-        redis.call('DEL', a .. '.s')
-      else
-        redis.call('DEL', a .. '.j', a .. '.t', a .. '.s', a .. '.d')
-        redis.call('SET', a .. '.c', 'done', 'EX', c)
-      end
+  local op, base = ARGV[i], ARGV[i + 1]
+  if op == 'member' and ARGV[i + 6] ~= '' then
+    local head = redis.pcall('GETRANGE', ARGV[i + 6], 0, 63)
+    local status = not failed(head) and string.match(head, '^%s*{%s*"status"%s*:%s*"(%u+)"')
+    left_out[i] = status == 'FAILURE' or status == 'REVOKED'
+  elseif op == 'body' and not again then
+    local owner = owner_of(base)
+    skip = redis.call('EXISTS', base .. '.s') == 0 or owner and owner ~= token
+    if not skip then
+      bodies[#bodies + 1] = i
     end
   elseif op == 'end' then
     skip = false
-  elseif op == 'member' and not skip and not failed[i] then
-    -- Keys of another type, as when peers differ in result_chord_ordered, break
-    -- their own chord and nothing else.
-    local ok, err = true, nil
-    if not again then
-      ok, err = pcall(count, a, b, c, d, tonumber(e))
-    end
-    if not touched[a] then
-      order[#order + 1] = a
-    end
-    touched[a] = number
-    if not ok then
-      faults[a] = err
-    end
-  elseif not skip and not again then
-    if op == 'own' or op == 'store' then
-      store(a, b, c)
-    elseif op == 'set' then
-      if tonumber(c) > 0 then
-        redis.call('SETEX', a, c, b)
-      else
-        redis.call('SET', a, b)
-      end
-    elseif op == 'size' then
-      redis.call('DEL', a .. '.c')
-      if tonumber(c) > 0 then
-        redis.call('SETEX', a .. '.s', c, b)
-      else
-        redis.call('SET', a .. '.s', b)
-      end
-    elseif op == 'join' then
-      redis.call('INCRBY', a .. '.t', b)
-      if tonumber(c) > 0 then
-        redis.call('EXPIRE', a .. '.t', c)
-      end
-    elseif op == 'push' then
-      pushes = pushes + 1
-      push(a, b, grave, token .. '.' .. step .. '.' .. pushes)
-    elseif op == 'bury' then
-      pushes = pushes + 1
-      bury(grave[1], grave[2], grave[3], token .. '.' .. step .. '.' .. pushes, a, b, grave[4], grave[5])
-    end
   end
+  left_out[i] = left_out[i] or skip
+  places[#places + 1] = i
   i = i + 1 + width[op]
 end
 
-local chords, broken = {}, {}
-for _, base in ipairs(order) do
-  local ok, state, members = pcall(completion, base)
-  if not ok or faults[base] then
-    broken[#broken + 1] = base
-  elseif state then
-    chords[#chords + 1] = {base, touched[base], state, redis.call('GET', base) or '', members or {}}
-  end
+local ends = ARGV[4] == '1'
+if ends and claim ~= '' then
+  ready(unacked, KEYS[2], claim)
 end
-if #chords > 0 then
-  redis.call('SETEX', KEYS[6], 86400, step)
-  return {2, chords, broken}
-end
-if ARGV[4] ~= '1' then
-  return {1, {}, broken}
-end
-if claim == '' and again then
-  return {1, {}, broken}
+-- The same for the keys of chords that have their bodies.
+for _, at in ipairs(bodies) do
+  local base = ARGV[at + 1]
+  redis.call('SET', base .. '.c', token, 'EX', claim_life)
+  redis.call('DEL', base .. '?')
 end
 
-if ARGV[7] ~= '' then
-  push(KEYS[8], ARGV[7], grave, token .. '.back')
-end
-if ARGV[8] ~= '' then
-  bury(KEYS[3], KEYS[4], KEYS[5], ARGV[10], ARGV[8], ARGV[9], tonumber(ARGV[11]), tonumber(ARGV[12]))
-end
-if claim ~= '' then
-  redis.call('ZREM', KEYS[2], claim)
-  redis.call('HDEL', unacked, claim)
-  redis.call('DEL', KEYS[6])
-else
-  -- There is no claim whose end could tell that all of this was done.
-  redis.call('SETEX', KEYS[6], 86400, 1000000)
-end
-if KEYS[7] ~= unacked then
-  redis.call('DEL', KEYS[7])
-  if ARGV[7] ~= '' then
-    uncount(KEYS[7], claim, true)
+local grave = grave_of(KEYS[3], KEYS[4], KEYS[5], ARGV[11], ARGV[12])
+local pushes, number = 0, 0
+local touched, order, sized = {}, {}, {}
+
+-- enter carries out an operation that can be taken back, or may be carried out twice.
+local function enter(op, a, b, c, d, e)
+  if op == 'set' then
+    set(a, b, c)
+  elseif op == 'size' then
+    sized[a] = true
+    set(a .. '.s', b, c)
+    redis.call('DEL', a .. '.c')
+  elseif op == 'join' then
+    local joined = redis.pcall('INCRBY', a .. '.t', b)
+    if failed(joined) then
+      chord_fault(a, joined)
+      return
+    end
+    if joined == tonumber(b) then
+      did('DEL', a .. '.t')
+    else
+      did('INCRBY', a .. '.t', -b)
+    end
+    if tonumber(c) > 0 then
+      redis.call('EXPIRE', a .. '.t', c)
+    end
+  elseif op == 'member' then
+    local ok, err = pcall(count, a, b, c, d, tonumber(e))
+    if not ok then
+      chord_fault(a, err)
+    end
+  elseif op == 'push' then
+    pushes = pushes + 1
+    push(a, b, grave, token .. '.' .. step .. '.' .. pushes)
+  elseif op == 'bury' then
+    pushes = pushes + 1
+    bury(grave, token .. '.' .. step .. '.' .. pushes, a, b)
   end
 end
-return {1, {}, broken}
+
+local chords, broken = {}, {}
+
+-- complete finds the chords that this step completes, or waits for.
+local function complete()
+  for _, base in ipairs(order) do
+    local ok, state, members, saved = pcall(function()
+      local state, members = completion(base)
+      return state, members, state and redis.call('GET', base) or ''
+    end)
+    if not ok then
+      chord_fault(base, state)
+    end
+    if faults[base] then
+      broken[#broken + 1] = base
+    elseif state then
+      chords[#chords + 1] = {base, touched[base], state, saved, members or {}}
+    end
+  end
+end
+
+-- mark keeps the step from being carried out twice.
+local function mark(n)
+  redis.call('SET', KEYS[6], n, 'EX', 86400)
+  if before then
+    did('SET', KEYS[6], before, 'EX', 86400)
+  else
+    did('DEL', KEYS[6])
+  end
+end
+
+-- Second pass: carry them out. Results come last, as what was announced cannot be taken
+-- back.
+local ok, err = pcall(function()
+  for _, at in ipairs(places) do
+    if not again and not left_out[at] then
+      enter(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5])
+    end
+    if ARGV[at] == 'member' then
+      number = number + 1
+      local base = ARGV[at + 1]
+      if not left_out[at] then
+        if not touched[base] then
+          order[#order + 1] = base
+        end
+        touched[base] = number
+      end
+    end
+  end
+  complete()
+  ends = ends and #chords == 0
+  if ends and not (claim == '' and again) then
+    if ARGV[8] ~= '' then
+      bury(grave, ARGV[10], ARGV[8], ARGV[9])
+    end
+    if ARGV[7] ~= '' then
+      push(KEYS[8], ARGV[7], grave, token .. '.back')
+    end
+  end
+  if #chords > 0 then
+    mark(step)
+  elseif ends and claim == '' then
+    mark(1000000) -- there is no claim whose end could tell that all of this was done
+  end
+  for _, at in ipairs(places) do
+    if not again and not left_out[at] and (ARGV[at] == 'own' or ARGV[at] == 'store') then
+      store(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+    end
+  end
+end)
+if not ok then
+  undo(err)
+end
+
+-- Nothing of the rest can fail, or matters when it does.
+for _, at in ipairs(bodies) do
+  local base, body_failed, life = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  if body_failed == '1' then
+    redis.call('DEL', base .. '.s')
+  elseif sized[base] then -- the chord begins anew
+    redis.call('DEL', base .. '.j', base .. '.t', base .. '.d')
+  else
+    redis.call('DEL', base .. '.j', base .. '.t', base .. '.s', base .. '.d')
+    redis.call('SET', base .. '.c', 'done', 'EX', life)
+  end
+end
+if ends and claim ~= '' then
+  redis.call('ZREM', KEYS[2], claim)
+  redis.call('HDEL', unacked, claim)
+  redis.pcall('DEL', KEYS[6])
+end
+if ends and KEYS[7] ~= unacked and not (claim == '' and again) then
+  forget(KEYS[7], ARGV[7] ~= '' and claim)
+end
+prune(grave)
+return {#chords > 0 and 2 or 1, chords, broken}

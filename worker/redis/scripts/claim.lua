@@ -12,8 +12,7 @@
 -- marks for the next claim.
 --
 -- What is unsure stays where it is: the caller looks at it with a complete parser
--- and comes back with the reasons. Nothing is removed before all that can fail
--- has been done, since Redis takes nothing back of a script that fails.
+-- and comes back with the reasons.
 
 -- A claim that was given up for lost must not run when it arrives after all.
 if redis.call('HGET', KEYS[3], 'epoch') ~= ARGV[1] then
@@ -276,19 +275,30 @@ while left > 0 and budget > 0 do
   end
 end
 
+-- In this order: an entry of the index alone is cleaned up by every recovery. A step
+-- that fails takes those before it back.
+local grave = grave_of(KEYS[4], KEYS[5], KEYS[6], ARGV[7], ARGV[8])
 if #hash > 0 then
-  -- In this order: an entry of the index alone is cleaned up by every recovery.
   redis.call('ZADD', KEYS[2], unpack(index))
-  redis.call('HSET', KEYS[1], unpack(hash))
 end
-for _, b in ipairs(buried) do
-  bury(KEYS[4], KEYS[5], KEYS[6], b[1], b[2], b[3], tonumber(ARGV[7]), tonumber(ARGV[8]))
-end
-for i = 1, lists do
-  if taken[i] and taken[i] > 0 then
-    redis.call('LTRIM', KEYS[6 + i], 0, -1 - taken[i])
+local ok, err = pcall(function()
+  if #hash > 0 then
+    redis.call('HSET', KEYS[1], unpack(hash))
   end
+  for _, b in ipairs(buried) do
+    bury(grave, b[1], b[2], b[3])
+  end
+  for i = 1, lists do
+    if taken[i] and taken[i] > 0 then
+      redis.call('LTRIM', KEYS[6 + i], 0, -1 - taken[i])
+    end
+  end
+end)
+if not ok then
+  unenter(KEYS[1], KEYS[2], hash)
+  undo(err)
 end
+prune(grave)
 for at, q in ipairs(line) do
   marks[q] = at
 end

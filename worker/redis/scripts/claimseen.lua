@@ -34,9 +34,16 @@ while gone + count < n and same(ARGV[5 + gone + count], there[last - count]) do
   index[2 * count - 1], index[2 * count] = due, claim
 end
 if count > 0 then
-  -- In this order: an entry of the index alone is cleaned up by every recovery.
+  -- In this order: an entry of the index alone is cleaned up by every recovery. A step
+  -- that fails takes those before it back.
   redis.call('ZADD', KEYS[2], unpack(index))
-  redis.call('HSET', KEYS[1], unpack(hash))
-  redis.call('LTRIM', KEYS[4], 0, -1 - count)
+  local entered = redis.pcall('HSET', KEYS[1], unpack(hash))
+  if not failed(entered) then
+    entered = redis.pcall('LTRIM', KEYS[4], 0, -1 - count)
+  end
+  if failed(entered) then
+    unenter(KEYS[1], KEYS[2], hash)
+    raise(entered)
+  end
 end
 return {gone, count}

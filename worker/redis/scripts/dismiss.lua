@@ -6,8 +6,8 @@
 if beats(KEYS[1], ARGV[1], ARGV[2]) then
   return 0
 end
-redis.call('ZREM', KEYS[1], ARGV[1])
 if ARGV[3] == '1' then
   redis.call('DEL', KEYS[2])
 end
+redis.call('ZREM', KEYS[1], ARGV[1])
 return 1

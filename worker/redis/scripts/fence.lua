@@ -7,7 +7,13 @@ if not redis.call('ZSCORE', KEYS[1], ARGV[1]) or beats(KEYS[1], ARGV[1], ARGV[2]
   return 0
 end
 -- Only where it is: what is made anew would never expire.
-if redis.call('EXISTS', KEYS[2]) == 1 then
-  redis.call('HINCRBY', KEYS[2], 'epoch', 1)
+-- Where it is something else, no claim of the owner is carried out anyway.
+local epoch = redis.pcall('HGET', KEYS[2], 'epoch')
+if failed(epoch) then
+  if not unusable(epoch) then
+    raise(epoch)
+  end
+elseif tonumber(epoch or '') then
+  redis.call('HSET', KEYS[2], 'epoch', tonumber(epoch) + 1)
 end
 return 1

@@ -18,19 +18,28 @@ for i = 1, n do
   end
 end
 -- Nothing is acknowledged before all is stored: Redis takes nothing back of a script
--- that fails.
-local all = redis.call('HDEL', KEYS[1], unpack(claims)) == n
+-- that fails. To store a result again is harmless.
+local all = redis.call('ZREM', KEYS[2], unpack(claims)) == n
+local ended
 if all then
-  redis.call('ZREM', KEYS[2], unpack(claims))
+  ended = redis.pcall('HDEL', KEYS[1], unpack(claims))
 end
 for i = 1, n do
   held[i] = lost[i] and 0 or 1
-  if not all then
-    -- Both books have the same claims.
-    held[i] = math.min(held[i], redis.call('ZREM', KEYS[2], claims[i]))
+  if not all and not failed(ended) then
+    ended = redis.pcall('HDEL', KEYS[1], claims[i])
+    held[i] = failed(ended) or math.min(held[i], ended)
   end
   if unheard[i] and held[i] == 1 then
     held[i] = 2
   end
+end
+if failed(ended) then -- as the first one: all are still unacknowledged
+  for i = 1, n do
+    if not lost[i] then
+      redis.pcall('ZADD', KEYS[2], lease(), claims[i])
+    end
+  end
+  raise(ended)
 end
 return held

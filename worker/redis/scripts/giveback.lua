@@ -6,20 +6,27 @@
 --       first delivery
 -- A clean return is no crash: see start.lua for the count.
 local n = 0
+local unacked, index = KEYS[1], KEYS[2]
+local grave = grave_of(KEYS[3], KEYS[4], KEYS[5], ARGV[1], ARGV[2])
+ready(unacked, index, ARGV[3])
 for i = 1, (#ARGV - 2) / 4 do
   local claim, raw, meta, first = ARGV[4 * i - 1], ARGV[4 * i], ARGV[4 * i + 1], ARGV[4 * i + 2]
   local list, crashes = KEYS[4 + 2 * i], KEYS[5 + 2 * i]
-  if redis.call('HEXISTS', KEYS[1], claim) == 1 then
+  if redis.call('HEXISTS', unacked, claim) == 1 then
     local pushed = redis.pcall('RPUSH', list, raw)
-    if type(pushed) == 'table' then
-      bury(KEYS[3], KEYS[4], KEYS[5], claim, raw, meta, tonumber(ARGV[1]), tonumber(ARGV[2]))
+    if failed(pushed) then
+      if not barred(pushed) then
+        raise(pushed)
+      end
+      bury(grave, claim, raw, meta)
     end
-    redis.call('ZREM', KEYS[2], claim)
-    redis.call('HDEL', KEYS[1], claim)
-    if crashes ~= KEYS[1] then
-      uncount(crashes, claim, first == '1')
+    redis.call('ZREM', index, claim)
+    redis.call('HDEL', unacked, claim)
+    if crashes ~= unacked then
+      pcall(uncount, crashes, claim, first == '1')
     end
     n = n + 1
   end
 end
+prune(grave)
 return n

@@ -7,7 +7,13 @@
 -- what we hold. A newer epoch is that of a registration that is not done yet, or of
 -- a peer that has given the owner up.
 local due = lease()
-local epoch = redis.call('HGET', KEYS[3], 'epoch')
+local epoch = redis.pcall('HGET', KEYS[3], 'epoch')
+if failed(epoch) then
+  if not unusable(epoch) then
+    raise(epoch)
+  end
+  epoch = false
+end
 local scores, gone = {}, {}
 for i = 2, #ARGV do
   if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 1 then
@@ -17,7 +23,8 @@ for i = 2, #ARGV do
     gone[#gone + 1] = ARGV[i]
   end
 end
+-- Also where the index has lost them, as when a person has removed a key of another type.
 if #scores > 0 then
-  redis.call('ZADD', KEYS[2], 'XX', unpack(scores))
+  redis.call('ZADD', KEYS[2], unpack(scores))
 end
-return {epoch and tonumber(epoch) >= tonumber(ARGV[1]) and 1 or 0, gone}
+return {epoch and (tonumber(epoch) or 0) >= tonumber(ARGV[1]) and 1 or 0, gone}

@@ -13,7 +13,7 @@ if ARGV[4] == '1' then
   if ARGV[6] ~= '' then
     local base = ARGV[6]
     if over(base, true)
-      or redis.call('SISMEMBER', base .. '.d', ARGV[8] .. ':' .. ARGV[7]) == 1 then
+      or redis.pcall('SISMEMBER', base .. '.d', ARGV[8] .. ':' .. ARGV[7]) == 1 then
       counted = '1'
     else
       -- Of another type it has nothing to say: ipairs finds nothing in an error.
@@ -27,11 +27,12 @@ if ARGV[4] == '1' then
   if ARGV[5] == '1' and succeeded(KEYS[2]) then
     success = redis.call('GET', KEYS[2])
   end
-  if counted == '' and success == '' then
-    crashed = recount(KEYS[3], ARGV[1])
-  end
 end
-if ARGV[2] ~= '' and counted == '' and success == '' then
+local runs = counted == '' and success == ''
+if ARGV[2] ~= '' and runs then
   store(KEYS[2], ARGV[2], ARGV[3])
+end
+if ARGV[4] == '1' and runs then
+  crashed = recount(KEYS[3], ARGV[1])
 end
 return {crashed, counted, success}

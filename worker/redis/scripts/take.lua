@@ -5,7 +5,12 @@
 -- key is the time of the next token; there is never more than one in stock.
 local t = redis.call('TIME')
 local at = t[1] * 1000000 + t[2]
-local free = tonumber(redis.call('GET', KEYS[1]) or '0')
+local free = redis.pcall('GET', KEYS[1])
+if failed(free) and not unusable(free) then
+  raise(free)
+end
+-- What is no time is none, and is replaced.
+free = tonumber(type(free) == 'string' and free or '0') or 0
 if free > at then
   return free - at
 end

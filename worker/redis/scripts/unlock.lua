@@ -1,6 +1,6 @@
 -- Gives up the lock around a recovery scan if it is still ours.
 -- KEYS: lock  ARGV: token
-if redis.call('GET', KEYS[1]) == ARGV[1] then
+if redis.pcall('GET', KEYS[1]) == ARGV[1] then
   return redis.call('DEL', KEYS[1])
 end
 return 0

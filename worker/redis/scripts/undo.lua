@@ -1,0 +1,128 @@
+-- Functions of scripts that do more than one thing: what they have done is taken back when
+-- a later step fails. They come behind those of lib.lua.
+
+local function now()
+  local t = redis.call('TIME')
+  return string.format('%d.%06d', t[1], t[2])
+end
+
+-- unusable tells whether an error is the fault of what a key holds, and not of the
+-- server or of the rights of its user. Every other command and key may work.
+local function unusable(reply)
+  local text = type(reply) == 'table' and reply.err or reply
+  return string.find(text, 'WRONGTYPE', 1, true) ~= nil or string.find(text, 'not an integer', 1, true) ~= nil
+end
+
+-- barred tells whether a list takes no message because of its key: of its type, or of
+-- the patterns of keys that the user may write.
+local function barred(reply)
+  return unusable(reply) or string.find(reply.err, 'of the keys', 1, true) ~= nil
+end
+
+-- Redis takes nothing back of a script that fails. done are the commands that take back
+-- what a script has done so far.
+local done = {}
+
+local function did(...)
+  done[#done + 1] = {...}
+end
+
+-- undo takes back what a script has done, the last step first, and ends it with an error.
+local function undo(err)
+  for i = #done, 1, -1 do
+    redis.pcall(unpack(done[i]))
+  end
+  raise(err)
+end
+
+-- letter is the id of the dead letter that a claim becomes. Claims begin with
+-- the id of their worker, which is long and the same for many; this one is for
+-- people to read and to type. A claim that is settled twice is one letter.
+local function letter(claim)
+  return string.sub(redis.sha1hex(claim), 1, 12)
+end
+
+-- A grave is where dead letters are: {raws, metas, index, how many at most, seconds that
+-- they live}. While one of these keys holds something else, the list raws.spare takes them:
+-- the broker moves them when a person has mended that.
+local function grave_of(raws, metas, index, max, age)
+  return {raws, metas, index, tonumber(max), tonumber(age), buried = 0}
+end
+
+-- keep enters a dead letter, or returns the error and has changed nothing. prune comes
+-- after it.
+local function keep(grave, id, raw, meta)
+  local raws, metas, index = grave[1], grave[2], grave[3]
+  -- In this order: a letter that nothing leads to is never left.
+  local kept = redis.pcall('ZADD', index, now(), id)
+  local indexed = kept == 1
+  if not failed(kept) then
+    kept = redis.pcall('HSET', metas, id, meta)
+  end
+  if not failed(kept) then
+    kept = redis.pcall('HSET', raws, id, raw)
+  end
+  if failed(kept) then
+    if indexed then
+      redis.pcall('ZREM', index, id)
+      redis.pcall('HDEL', metas, id)
+    end
+    return kept
+  end
+  if indexed then
+    did('ZREM', index, id)
+    did('HDEL', metas, id)
+    did('HDEL', raws, id)
+  end
+  grave.buried = grave.buried + 1
+end
+
+-- bury puts the message of a claim into the dead letters.
+local function bury(grave, claim, raw, meta)
+  local id = letter(claim)
+  local fault = keep(grave, id, raw, meta)
+  if fault then
+    if not unusable(fault) then
+      raise(fault)
+    end
+    redis.call('LPUSH', grave[1] .. '.spare', id .. '\n' .. meta .. '\n' .. raw)
+    did('LTRIM', grave[1] .. '.spare', 1, -1)
+  end
+end
+
+-- prune drops the dead letters that are too many or too old. It comes last, and costs
+-- nothing but that when it fails.
+local function prune(grave)
+  if grave.buried == 0 then
+    return
+  end
+  local raws, metas, index, max, age = unpack(grave)
+  pcall(function()
+    for _, key in ipairs({raws, metas, index}) do
+      redis.call('EXPIRE', key, age)
+    end
+    local drop = redis.call('ZRANGEBYSCORE', index, '-inf', '(' .. (now() - age))
+    if #drop == 0 and redis.call('ZCARD', index) > max then
+      drop = redis.call('ZRANGE', index, 0, redis.call('ZCARD', index) - max - 1)
+    end
+    for _, old in ipairs(drop) do
+      redis.call('HDEL', raws, old)
+      redis.call('HDEL', metas, old)
+      redis.call('ZREM', index, old)
+    end
+  end)
+end
+
+-- push puts a message to the end of a list, or into the dead letters when the key
+-- does not take it.
+local function push(list, message, grave, id)
+  local pushed = redis.pcall('LPUSH', list, message)
+  if failed(pushed) then
+    if not barred(pushed) then
+      raise(pushed)
+    end
+    bury(grave, id, message, cjson.encode({queue = list, reason = 'queue cannot be written', at = now()}))
+    return
+  end
+  did('LTRIM', list, 1, -1)
+end
