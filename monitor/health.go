@@ -45,6 +45,7 @@ type WorkerState struct {
 	State     string // "new", "running", "stopping" or "stopped"
 	Consuming bool   // running, and the queue answers
 	LastLook  time.Time
+	Faults    []string // of the queue, that only a person can mend, each a sentence
 
 	Concurrency, Running, Waiting                              int
 	MinConcurrency, MaxConcurrency                             int // of autoscaling; without it both are Concurrency

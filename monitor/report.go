@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -25,6 +26,7 @@ type Report struct {
 
 	Worker        State `json:"worker"`
 	Queue         State `json:"queue"`
+	Keys          State `json:"keys"`
 	Database      State `json:"database"`
 	Mail          State `json:"mail"`
 	Configuration State `json:"configuration"`
@@ -56,6 +58,7 @@ func (h *Health) Report() Report {
 		UptimeSeconds: int64(now.Sub(h.started).Seconds()),
 		Worker:        State{OK: w.State == "running", Text: w.State},
 		Queue:         queueState(w, now),
+		Keys:          keysState(w),
 		Database:      h.databaseState(now),
 		Mail:          h.mailState(now),
 		Configuration: h.cfg.Configuration,
@@ -68,12 +71,20 @@ func (h *Health) Report() Report {
 	switch {
 	case !w.Consuming:
 		r.Status = StatusUnhealthy
-	case !r.Database.OK || !r.Mail.OK || !r.Configuration.OK:
+	case !r.Keys.OK || !r.Database.OK || !r.Mail.OK || !r.Configuration.OK:
 		r.Status = StatusDegraded
 	default:
 		r.Status = StatusHealthy
 	}
 	return r
+}
+
+// keysState tells of keys in the way. The worker consumes what they do not concern.
+func keysState(w WorkerState) State {
+	if len(w.Faults) > 0 {
+		return State{Text: strings.Join(w.Faults, "; ")}
+	}
+	return State{OK: true, Text: "no key has a wrong type"}
 }
 
 func queueState(w WorkerState, now time.Time) State {
@@ -146,7 +157,7 @@ func (h *Health) Handler() http.Handler {
 	mux.HandleFunc("GET /health/{part}", func(w http.ResponseWriter, req *http.Request) {
 		r := h.Report()
 		part, ok := map[string]State{
-			"worker": r.Worker, "queue": r.Queue, "database": r.Database, "configuration": r.Configuration,
+			"worker": r.Worker, "queue": r.Queue, "keys": r.Keys, "database": r.Database, "configuration": r.Configuration,
 			"mail": r.Mail, "email": r.Mail,
 		}[req.PathValue("part")]
 		if !ok {

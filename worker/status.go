@@ -40,6 +40,7 @@ type Status struct {
 	Consuming   bool      // running, and the broker answered within the last seconds
 	LastLook    time.Time // into the queues, completed
 	Fault       string    // why consuming does not work; "" when it does
+	Faults      []string  // of the broker, that only a person can mend, each a sentence
 	Concurrency int
 	Autoscale   Autoscale // bounds of Concurrency; without autoscaling both are Concurrency
 	Running     int       // handlers at work
@@ -66,6 +67,9 @@ func (w *Worker) Status() Status {
 		Received: w.counts.received.Load(), Succeeded: w.counts.succeeded.Load(), Failed: w.counts.failed.Load(),
 		Retried: w.counts.retried.Load(), Revoked: w.counts.revoked.Load(),
 		DeadLettered: w.counts.deadLettered.Load(), Lost: w.counts.lost.Load(),
+	}
+	if w.can.Faulter != nil {
+		s.Faults = w.can.Faulter.Faults()
 	}
 	s.Autoscale = Autoscale{Min: s.Concurrency, Max: s.Concurrency}
 	if scale := w.scaler.info(); scale != nil {

@@ -15,10 +15,17 @@ var ErrLost = errors.New("message is no longer held by this worker")
 const SetAsideHeader = "dead_letter_at"
 
 // RouteError reports a message that no queue would receive: none is bound to its
-// exchange under its routing key. Celery drops such messages.
-type RouteError struct{ Exchange, RoutingKey string }
+// exchange under its routing key, or Queue is not the name of a queue. Celery drops such
+// messages, or writes them into keys that are something else.
+type RouteError struct {
+	Exchange, RoutingKey string
+	Queue, Fault         string // and why Queue is no queue
+}
 
 func (e *RouteError) Error() string {
+	if e.Queue != "" {
+		return fmt.Sprintf("%q is not the name of a queue: %s", e.Queue, e.Fault)
+	}
 	return fmt.Sprintf("no queue is bound to the exchange %q under the routing key %q", e.Exchange, e.RoutingKey)
 }
 

@@ -90,6 +90,13 @@ type Describer interface {
 	Info() Info
 }
 
+// Faulter tells of faults that only a person can mend, and that do not stop the worker.
+type Faulter interface {
+	// Faults returns one sentence for each fault: what is wrong, what does not work, and
+	// how to mend it. It does no I/O.
+	Faults() []string
+}
+
 // Limiter holds rate limits that all workers share. Config.SharedRateLimits needs it.
 type Limiter interface {
 	// Take takes one token of a limit and returns 0, or takes none and returns the
@@ -130,6 +137,7 @@ type Capabilities struct {
 	QueueSet  QueueSet
 	Depther   Depther
 	Describer Describer
+	Faulter   Faulter
 	Limiter   Limiter
 	Batcher   Batcher
 	Pipeliner Pipeliner
@@ -144,6 +152,7 @@ func CapabilitiesOf(b any) (c Capabilities) {
 	c.QueueSet, _ = b.(QueueSet)
 	c.Depther, _ = b.(Depther)
 	c.Describer, _ = b.(Describer)
+	c.Faulter, _ = b.(Faulter)
 	c.Limiter, _ = b.(Limiter)
 	c.Batcher, _ = b.(Batcher)
 	c.Pipeliner, _ = b.(Pipeliner)

@@ -73,6 +73,9 @@ type Broker struct {
 	siblings     map[string]identity // of other owners, as far as read; of the recovery alone
 
 	listener *listener // for results
+
+	faultsMu  sync.Mutex
+	keyFaults []string // keys of another type
 }
 
 var _ broker.Broker = (*Broker)(nil)
@@ -116,6 +119,11 @@ func (b *Broker) Close() error {
 func (b *Broker) Consume(s broker.Session) error {
 	if err := b.cfg.checkWeights(s.Queues); err != nil {
 		return fmt.Errorf("redis broker: %w", err)
+	}
+	for _, q := range s.Queues {
+		if fault := b.queueFault(q); fault != "" {
+			return fmt.Errorf("redis broker: %q is not the name of a queue: %s", q, fault)
+		}
 	}
 	if b.taken.Swap(true) {
 		return errors.New("redis broker: it serves a worker already, or has served one: make a Broker of its own for each worker")

@@ -105,7 +105,7 @@ func (b *Broker) destinations(ctx context.Context, p broker.Publication) ([]stri
 	queues := []string{p.Queue}
 	if p.Queue == "" {
 		var err error
-		if queues, err = b.bound(ctx, p.Exchange, p.RoutingKey); err != nil {
+		if queues, err = b.bound(ctx, p.Exchange, p.RoutingKey); err != nil && !wrongType(err) {
 			return nil, err
 		}
 		if len(queues) == 0 {
@@ -115,6 +115,9 @@ func (b *Broker) destinations(ctx context.Context, p broker.Publication) ([]stri
 	}
 	lists := make([]string, len(queues))
 	for i, q := range queues {
+		if fault := b.queueFault(q); fault != "" {
+			return nil, &broker.RouteError{Queue: q, Fault: fault}
+		}
 		lists[i] = b.listKey(q, p.Priority)
 	}
 	return lists, nil
@@ -181,11 +184,13 @@ func (b *Broker) settled(ctx context.Context, rows []chordRow, parts []canvas.Ch
 
 // simple reports whether settle.lua can do it, which most tasks need no more
 // than.
-func simple(s *broker.Settlement) bool {
+func (b *Broker) simple(s *broker.Settlement) bool {
 	c := &s.Changes
 	if s.Delivery.Claim == "" && (len(c.Publish) > 0 || s.DeadLetter != "") {
 		return false // no claim keeps it from happening twice
 	}
 	return s.Step == 0 && len(s.Bodies) == 0 && len(c.Sizes)+len(c.Groups)+len(c.Joins)+len(c.Results)+len(c.Members) == 0 &&
-		len(c.Publish) <= 1 && !slices.ContainsFunc(c.Publish, func(p broker.Publication) bool { return p.Queue == "" })
+		len(c.Publish) <= 1 && !slices.ContainsFunc(c.Publish, func(p broker.Publication) bool {
+		return p.Queue == "" || b.queueFault(p.Queue) != ""
+	})
 }

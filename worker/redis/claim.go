@@ -50,11 +50,7 @@ func (b *Broker) Claim(ctx context.Context, max int) ([]broker.Delivery, error) 
 		case len(c.deliveries) > 0 || len(c.dead) > 0:
 			return c.deliveries, nil
 		case len(c.unsure) == 0 || judged:
-			if len(c.broken) > 0 {
-				v := c.broken[0]
-				return nil, fmt.Errorf("claim messages: %s: %s", b.lists[v.list-1].key, v.text)
-			}
-			return nil, nil
+			return nil, b.allBroken(c.broken)
 		}
 		// Nothing but what the script was not sure about: look, and come back at
 		// once. Who was quicker meanwhile may have it.
@@ -226,6 +222,16 @@ func (b *Broker) reportBroken(broken []verdict) {
 	}
 }
 
+// allBroken is an error when no list can be read. One of several costs its own messages
+// alone, and Faults tells of it.
+func (b *Broker) allBroken(broken []verdict) error {
+	if len(broken) < len(b.lists) {
+		return nil
+	}
+	v := broken[0]
+	return fmt.Errorf("claim messages: %s: %s", b.lists[v.list-1].key, v.text)
+}
+
 // claimDigits is the width of the number in a claim; the scripts say why.
 const claimDigits = 28
 
@@ -283,19 +289,21 @@ func (b *Broker) enrol(ctx context.Context, epoch int64) error {
 		return err
 	}
 	return b.do(ctx, func(c redigo.Conn) error {
-		if _, err := c.Do("HSET", b.keys.owner(b.owner), "epoch", epoch, "identity", info, "node", b.session.Node,
-			"timeout", b.cfg.OwnerTimeout.Seconds()); err != nil {
-			return err
-		}
-		if _, err := c.Do("EXPIRE", b.keys.owner(b.owner), 86400); err != nil {
-			return err
-		}
-		for _, q := range b.session.Queues {
-			if err := b.bindQueue(c, q); err != nil {
-				return err
+		key := b.keys.owner(b.owner)
+		fields := []any{key, "epoch", epoch, "identity", info, "node", b.session.Node, "timeout", b.cfg.OwnerTimeout.Seconds()}
+		_, err := c.Do("HSET", fields...)
+		if wrongType(err) { // the key is of this process alone
+			if _, err = c.Do("DEL", key); err == nil {
+				_, err = c.Do("HSET", fields...)
 			}
 		}
-		return nil
+		if err != nil {
+			return err
+		}
+		if _, err := c.Do("EXPIRE", key, 86400); err != nil {
+			return err
+		}
+		return b.bindQueues(c, b.session.Queues)
 	})
 }
 

@@ -184,6 +184,9 @@ func (b *Broker) RetryDeadLetter(ctx context.Context, id string) error {
 	if queue == "" {
 		queue = m.RoutingKey
 	}
+	if fault := b.queueFault(queue); fault != "" {
+		return fmt.Errorf("dead letter %s cannot go back: %w", id, &broker.RouteError{Queue: queue, Fault: fault})
+	}
 	none := 0
 	raw, err := protocol.EncodeRetry(m, protocol.RetryOptions{
 		DeliveryTag: uuid.NewString(), Origin: m.Origin, Queue: queue, Retries: &none, Headers: setAside(m, l.At),

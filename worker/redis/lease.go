@@ -21,6 +21,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	loops.Go(func() { b.once(ctx, "look at the server", b.advise) })
 	loops.Go(func() { b.announce(ctx) })
+	loops.Go(func() { b.every(ctx, keyCheckInterval, "look at the types of keys", b.checkKeys) })
 	loops.Go(func() { b.every(ctx, b.renewInterval(), "renew leases", b.renew) })
 	loops.Go(func() { b.every(ctx, b.cfg.OwnerTimeout/5, "keep up the heartbeat", b.beat) })
 	// Apart from the heartbeat: giving back what a dead worker held takes its time,
@@ -130,6 +131,9 @@ func (b *Broker) beat(ctx context.Context) error {
 	asked := time.Now()
 	silent, err := redigo.Strings(b.script(ctx, b.scripts.heartbeat, 2, b.keys.owners, b.keys.owner(b.owner),
 		b.owner, b.cfg.OwnerTimeout.Seconds(), b.keys.owner("")))
+	if wrongType(err) {
+		silent, err = nil, nil // nobody can read there who is silent
+	}
 	if err != nil {
 		return err
 	}

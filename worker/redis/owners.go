@@ -86,8 +86,8 @@ func (b *Broker) provenDead(ctx context.Context) ([]string, error) {
 			id, ok := b.siblings[owner]
 			if !ok {
 				text, err := redigo.String(c.Do("HGET", b.keys.owner(owner), "identity"))
-				if err == redigo.ErrNil {
-					continue
+				if err == redigo.ErrNil || wrongType(err) {
+					continue // only its silence will tell
 				}
 				if err != nil {
 					return err
@@ -181,7 +181,7 @@ func (b *Broker) lockRecovery(ctx context.Context, owner, condition string) (loc
 		}
 		return err
 	})
-	return locked, err
+	return locked || err == nil && b.notALock(ctx, b.keys.recovery(owner)), err
 }
 
 // claimsOf returns what owner holds, the newest first.

@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
 	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/evently/workers/internal/queuename"
 )
 
 // peekers are those of all lists. They run from Run on, or from when their queue
@@ -95,11 +98,11 @@ func (b *Broker) setQueues(queues []string) {
 
 // AddQueue implements [broker.QueueSet].
 func (b *Broker) AddQueue(ctx context.Context, queue string) (bool, error) {
-	if b.ownKey(queue) {
-		return false, fmt.Errorf("add queue %s: the key of that name is no queue", queue)
+	if fault := b.queueFault(queue); fault != "" {
+		return false, fmt.Errorf("add queue %q: it is not the name of a queue: %s", queue, fault)
 	}
 	// Bound first: with an error here nothing has changed.
-	if err := b.do(ctx, func(c redigo.Conn) error { return b.bindQueue(c, queue) }); err != nil {
+	if err := b.do(ctx, func(c redigo.Conn) error { return b.bindQueues(c, []string{queue}) }); err != nil {
 		return false, fmt.Errorf("add queue %s: %w", queue, err)
 	}
 	b.claiming.Lock()
@@ -115,24 +118,61 @@ func (b *Broker) AddQueue(ctx context.Context, queue string) (bool, error) {
 	return true, nil
 }
 
-// ownKey reports whether a queue of that name would be a key that is something else.
-func (b *Broker) ownKey(queue string) bool {
-	key := b.cfg.KeyPrefix + queue
-	if key == b.keys.unacked || key == b.keys.index || key == b.keys.mutex {
-		return true
+// queueFault returns why queue is not the name of a queue, or "". Its list would have the
+// key of something else.
+func (b *Broker) queueFault(queue string) string {
+	if fault := queuename.Fault(queue); fault != "" {
+		return fault
 	}
-	for _, prefix := range []string{"_kombu.binding.", "_goworker.", "celery-task-meta-", "celery-taskset-meta-"} {
-		if strings.HasPrefix(queue, prefix) {
-			return true
+	key := b.cfg.KeyPrefix + queue
+	for _, prefix := range []string{b.keys.result(""), b.keys.chordBase("")} {
+		if strings.HasPrefix(key, prefix) {
+			return "keys that begin with " + prefix + " are those of results"
 		}
 	}
-	return false
+	if _, step, ok := cutLast(queue, b.cfg.Separator); ok {
+		if n, err := strconv.Atoi(step); err == nil && slices.Contains(b.cfg.PrioritySteps, n) {
+			return "it contains the separator of priorities"
+		}
+	}
+	return ""
 }
 
-// bindQueue enters a queue into the routing table of its exchange.
-func (b *Broker) bindQueue(c redigo.Conn, queue string) error {
-	_, err := c.Do("SADD", b.keys.binding(queue), queue+b.cfg.Separator+b.cfg.Separator+queue)
-	return err
+// cutLast cuts text around the last separator.
+func cutLast(text, separator string) (before, after string, ok bool) {
+	i := strings.LastIndex(text, separator)
+	if i < 0 {
+		return text, "", false
+	}
+	return text[:i], text[i+len(separator):], true
+}
+
+// bindQueues enters queues into the routing tables of their exchanges, a thousand in a
+// round trip. A table of another type costs the routing alone.
+func (b *Broker) bindQueues(c redigo.Conn, queues []string) error {
+	for chunk := range slices.Chunk(queues, 1000) {
+		for _, q := range chunk {
+			if err := c.Send("SADD", b.keys.binding(q), q+b.cfg.Separator+b.cfg.Separator+q); err != nil {
+				return err
+			}
+		}
+		if err := c.Flush(); err != nil {
+			return err
+		}
+		var fault error
+		for range chunk {
+			if _, err := c.Receive(); err != nil && !wrongType(err) {
+				fault = err
+			}
+			if c.Err() != nil {
+				return fault
+			}
+		}
+		if fault != nil {
+			return fault
+		}
+	}
+	return nil
 }
 
 // CancelQueue implements [broker.QueueSet]. What was claimed from the queue stays

@@ -34,7 +34,7 @@ func (b *Broker) recoverExpired(ctx context.Context) error {
 		}
 		return err
 	})
-	if err == nil && !locked {
+	if err == nil && !locked && !b.notALock(ctx, b.keys.mutex) {
 		return nil
 	}
 	// With an error the lock may be ours all the same, when it was the answer that
@@ -59,6 +59,15 @@ func (b *Broker) recoverExpired(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// notALock reports whether the key of a lock holds something else. The step that gives a
+// message back looks at its claim: a lock only saves work.
+func (b *Broker) notALock(ctx context.Context, key string) bool {
+	return wrongType(b.do(ctx, func(c redigo.Conn) error {
+		_, err := c.Do("GET", key)
+		return err
+	}))
 }
 
 // unlock ends the lock of a recovery. It expires by itself, but until then nobody
@@ -113,11 +122,15 @@ func (b *Broker) restore(ctx context.Context, owner string, es []expired) (int, 
 	}
 	keys := []any{b.keys.unacked, b.keys.index, b.keys.owners, b.keys.dead, b.keys.deadMeta, b.keys.deadIndex}
 	args := []any{owner, b.cfg.OwnerTimeout.Seconds(), b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds())}
+	none := len(args)
 	for i, e := range es {
 		var raw []byte
 		var lists []string
 		if entries[i] != nil {
-			if raw, lists, err = b.destination(ctx, entries[i]); err != nil {
+			if raw, lists, err = b.destination(ctx, entries[i]); wrongType(err) {
+				continue // until its exchange can be read
+			}
+			if err != nil {
 				return 0, err
 			}
 		}
@@ -132,6 +145,9 @@ func (b *Broker) restore(ctx context.Context, owner string, es []expired) (int, 
 		for _, l := range lists {
 			args = append(args, l)
 		}
+	}
+	if len(args) == none {
+		return 0, nil
 	}
 	reply, err := redigo.Values(b.script(ctx, b.scripts.restore, len(keys), append(keys, args...)...))
 	var back, dead int
@@ -192,7 +208,7 @@ func (b *Broker) destination(ctx context.Context, entry []byte) (raw []byte, lis
 		}
 	}
 	for _, q := range queues {
-		if q != "" {
+		if q != "" && b.queueFault(q) == "" {
 			lists = append(lists, b.listKey(q, env.Priority))
 		}
 	}

@@ -141,6 +141,9 @@ func (b *Broker) bind(ctx context.Context, l broker.Listening) error {
 	}
 	return b.do(ctx, func(c redigo.Conn) error {
 		_, err := c.Do("SADD", b.keys.binding(controlExchange), b.controlBinding(l.Node))
+		if wrongType(err) {
+			return nil
+		}
 		return err
 	})
 }

@@ -45,7 +45,7 @@ func (b *Broker) ending(s *broker.Settlement) ending {
 
 // Settle implements [broker.Broker].
 func (b *Broker) Settle(ctx context.Context, s broker.Settlement) (broker.Settled, error) {
-	if simple(&s) {
+	if b.simple(&s) {
 		return broker.Settled{}, b.settleSimple(ctx, &s)
 	}
 	var o operations

@@ -103,6 +103,15 @@ func (p *peeker) run(ctx context.Context) {
 			}
 		case notToBeHad(err):
 			p.b.fallBack()
+		case wrongType(err):
+			// The queue costs its own messages alone: claims pass it over.
+			t := time.NewTimer(waitTime)
+			select {
+			case <-ctx.Done():
+			case <-t.C:
+			}
+			t.Stop()
+			continue
 		default:
 			if c != nil && c.Err() != nil {
 				c.Close()

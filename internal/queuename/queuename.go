@@ -1,0 +1,29 @@
+// Package queuename knows the names that no queue may have, because kombu, Celery and
+// this worker keep something else under the key of that name.
+package queuename
+
+import "strings"
+
+// Separator stands between the name of a queue and a priority step in the key of a list,
+// unless kombu's option sep is set.
+const Separator = "\x06\x16"
+
+// Prefixes begin the names of keys that are no queues.
+var Prefixes = []string{"_kombu.binding.", "_goworker.", "celery-task-meta-", "celery-taskset-meta-"}
+
+// Fault returns why name is not the name of a queue, or "".
+func Fault(name string) string {
+	switch name {
+	case "unacked", "unacked_index", "unacked_mutex":
+		return "kombu keeps unacknowledged messages under that key"
+	}
+	for _, prefix := range Prefixes {
+		if strings.HasPrefix(name, prefix) {
+			return "names that begin with " + prefix + " are keys of workers and results"
+		}
+	}
+	if strings.Contains(name, Separator) {
+		return "it contains the separator of priorities"
+	}
+	return ""
+}
