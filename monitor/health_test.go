@@ -331,6 +331,7 @@ func TestRun(t *testing.T) {
 	want := monitor.Report{
 		Status: monitor.StatusHealthy, Service: "email_workers", Node: "w@h",
 		Worker: monitor.State{OK: true, Text: "running"}, Queue: monitor.State{OK: true, Text: "consuming"},
+		Keys: monitor.State{OK: true, Text: "no key has a wrong type"},
 		Mail:          monitor.State{OK: true, Text: "no mail sent yet"},
 		Configuration: monitor.State{OK: true, Text: "valid"},
 		Tasks:         monitor.Tasks{Concurrency: 4, Running: 2, Waiting: 1, Received: 9, Succeeded: 5, Failed: 1, Retried: 2, DeadLetters: 3},
@@ -397,3 +398,22 @@ func (l *pipeListener) Close() error {
 }
 
 func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
+
+// A key in the way degrades the worker, which consumes, and the report says how to mend it.
+func TestKeysInTheWay(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	w := monitor.WorkerState{State: "running", Consuming: true, Faults: []string{"the key unacked_mutex is no string"}}
+	h, err := monitor.NewHealth(monitor.HealthConfig{
+		Listener: listener, Worker: func() monitor.WorkerState { return w }, Configuration: monitor.State{OK: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := h.Report(); r.Status != monitor.StatusDegraded || r.Keys.OK || r.Keys.Text != w.Faults[0] || !r.Queue.OK {
+		t.Errorf("report is %s, keys %+v, queue %+v", r.Status, r.Keys, r.Queue)
+	}
+}

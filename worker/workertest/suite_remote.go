@@ -181,3 +181,9 @@ func testInfo(t *testing.T, f Fixture) {
 		t.Errorf("Info = %+v, want a transport and a URL", info)
 	}
 }
+
+func testFaults(t *testing.T, f Fixture) {
+	if faults := f.can.Faulter.Faults(); len(faults) > 0 {
+		t.Errorf("Faults of a new broker: %q", faults)
+	}
+}
