@@ -331,7 +331,7 @@ func TestRun(t *testing.T) {
 	want := monitor.Report{
 		Status: monitor.StatusHealthy, Service: "email_workers", Node: "w@h",
 		Worker: monitor.State{OK: true, Text: "running"}, Queue: monitor.State{OK: true, Text: "consuming"},
-		Keys: monitor.State{OK: true, Text: "no key has a wrong type"},
+		Keys:          monitor.State{OK: true, Text: "no key has a wrong type"},
 		Mail:          monitor.State{OK: true, Text: "no mail sent yet"},
 		Configuration: monitor.State{OK: true, Text: "valid"},
 		Tasks:         monitor.Tasks{Concurrency: 4, Running: 2, Waiting: 1, Received: 9, Succeeded: 5, Failed: 1, Retried: 2, DeadLetters: 3},
