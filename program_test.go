@@ -45,6 +45,7 @@ func TestProgram(t *testing.T) {
 	t.Run("relay", func(t *testing.T) { t.Parallel(); testRelay(t, p) })
 	t.Run("Celery settings", func(t *testing.T) { t.Parallel(); testCelerySettings(t, p) })
 	t.Run("Zero", func(t *testing.T) { t.Parallel(); testZero(t, p) })
+	t.Run("Zero unavailable", func(t *testing.T) { t.Parallel(); testZeroUnavailable(t, p) })
 	t.Run("dead letters", func(t *testing.T) { t.Parallel(); testDeadLetters(t, p) })
 }
 

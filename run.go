@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os/signal"
 	"syscall"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -53,13 +51,14 @@ around a whole value, and a comment behind it, are left out with a warning.
 // Run reads the configuration, builds the parts and runs them.
 func (runCmd) Run(ctx context.Context, t terminal) error {
 	ignoreLostOutput()
-	cfg, err := awaitConfig(ctx, t)
-	if errors.Is(err, context.Canceled) {
-		return nil // told to stop before it could begin
+	cfg, early, err := awaitConfig(ctx, t)
+	if errors.Is(err, errStopped) {
+		return nil
 	}
 	if err != nil {
 		return err
 	}
+	defer early.close()
 	log := newLogger(t.err, cfg.Service)
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration: " + w.String())
@@ -70,7 +69,7 @@ func (runCmd) Run(ctx context.Context, t terminal) error {
 	}
 	defer p.close()
 	defer gcfloor.Keep(gcfloor.Usual)()
-	listener, err := listen(ctx, cfg.Service.HealthAddr)
+	listener, err := early.handOver(ctx, cfg.Service.HealthAddr)
 	if err != nil {
 		return err
 	}
@@ -78,31 +77,6 @@ func (runCmd) Run(ctx context.Context, t terminal) error {
 		"smtp", net.JoinHostPort(cfg.SMTP.Host, fmt.Sprint(cfg.SMTP.Port)), "smtp_tls", cfg.SMTP.TLSMode)
 	return p.serve(ctx, cfg, listener, log)
 }
-
-// awaitConfig reads the configuration. While Zero does not answer it waits, as
-// for every other part that is down: a process that ends and is started again
-// helps nobody.
-func awaitConfig(ctx context.Context, t terminal) (config.Config, error) {
-	ctx, stop := signal.NotifyContext(ctx, stopSignals()...)
-	defer stop()
-	for {
-		cfg, err := loadConfig(ctx)
-		_, mistake := errors.AsType[*config.Error](err)
-		if err == nil || mistake || errors.Is(err, config.ErrZeroRefused) || ctx.Err() != nil {
-			return cfg, err
-		}
-		newLogger(t.err, config.Service{}).Error("no configuration yet, will try again", "error", err)
-		pause := time.NewTimer(zeroPause)
-		select {
-		case <-ctx.Done():
-		case <-pause.C:
-		}
-		pause.Stop()
-	}
-}
-
-// zeroPause is the time between two questions to a Zero that does not answer.
-const zeroPause = 2 * time.Second
 
 // serve runs the worker until a signal, and what it needs a little longer: mails
 // go out, and probes want an answer, while the worker drains.

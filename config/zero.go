@@ -9,6 +9,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -19,6 +22,25 @@ const SourceZero = "zero"
 // ErrZeroRefused: Zero answered that it gives no secrets for this token. Asking
 // again is of no use.
 var ErrZeroRefused = errors.New("the token is refused by Zero")
+
+// ZeroError says that Zero gave no secrets for a reason other than the token.
+// Asking again may help.
+type ZeroError struct {
+	Summary string        // for everybody, such as "HTTP status 429"
+	Wait    time.Duration // that Zero asked for before the next question; 0: none
+	Err     error         // the cause, if there is one; nil: Summary says it all
+}
+
+// Error returns the cause, without the address and the token.
+func (e *ZeroError) Error() string {
+	if e.Err != nil {
+		return e.Summary + ": " + e.Err.Error()
+	}
+	return e.Summary
+}
+
+// Unwrap returns the cause.
+func (e *ZeroError) Unwrap() error { return e.Err }
 
 // The names under which the platform keeps its secrets, and how long one
 // question may take.
@@ -38,8 +60,8 @@ const zeroQuery = `query Secrets($token: String!, $pick: [String!], $callerName:
 // Load.
 //
 // The error is an [*Error] for a mistake in the environment, [ErrZeroRefused],
-// or a fault of the network, after which asking again may help. It never holds
-// the token or a secret.
+// or a [*ZeroError], after which asking again may help. It never holds the token
+// or a secret.
 func Secrets(ctx context.Context, lookup Lookup) ([]Source, error) {
 	var v variables
 	if err := v.read(lookup, nil); err != nil {
@@ -98,36 +120,60 @@ func fetchZero(ctx context.Context, address string, token Secret) (map[string]st
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // without the address, which the environment tells
 		}
-		return nil, err
+		return nil, &ZeroError{Summary: "no answer", Err: err}
 	}
 	defer resp.Body.Close()
 	return readZero(resp)
 }
 
+// zeroAnswer is what Zero answers.
+type zeroAnswer struct {
+	Data struct {
+		Secrets []struct {
+			Name   string
+			Fields []struct{ Name, Value string }
+		}
+	}
+	Errors []zeroFault
+}
+
+// zeroFault is an error of GraphQL.
+type zeroFault struct {
+	Message    string
+	Extensions struct{ Code string }
+}
+
 // readZero reads an answer. GraphQL servers tell of errors with the status 200
 // or with another one, and proxies in between with pages of their own.
 func readZero(resp *http.Response) (map[string]string, error) {
-	var answer struct {
-		Data struct {
-			Secrets []struct {
-				Name   string
-				Fields []struct{ Name, Value string }
-			}
-		}
-		Errors []struct{ Message string }
+	status := fmt.Sprintf("HTTP status %d", resp.StatusCode)
+	if resp.StatusCode >= http.StatusInternalServerError || slices.Contains(zeroLater, resp.StatusCode) {
+		return nil, &ZeroError{Summary: status, Wait: retryAfter(resp.Header.Get("Retry-After"), time.Now())}
 	}
+	var answer zeroAnswer
 	err := json.NewDecoder(io.LimitReader(resp.Body, zeroMaxSize)).Decode(&answer)
 	switch {
+	case resp.StatusCode == http.StatusUnauthorized:
+		return nil, ErrZeroRefused
 	case err != nil:
-		return nil, fmt.Errorf("the answer, HTTP status %d, is not understood", resp.StatusCode)
-	case len(answer.Errors) > 0 && resp.StatusCode < http.StatusInternalServerError:
+		return nil, &ZeroError{Summary: status + ", and an answer that is not understood"}
+	case len(answer.Errors) > 0 && slices.ContainsFunc(answer.Errors, func(f zeroFault) bool { return !f.refuses(resp.StatusCode) }):
+		return nil, &ZeroError{Summary: status + ", and an error that does not concern the token"}
+	case len(answer.Errors) > 0:
 		// Not the message: whoever wrote it may have repeated the token.
 		return nil, ErrZeroRefused
-	case resp.StatusCode != http.StatusOK || len(answer.Errors) > 0:
-		return nil, fmt.Errorf("HTTP status %d", resp.StatusCode)
+	case resp.StatusCode != http.StatusOK:
+		return nil, &ZeroError{Summary: status}
+	case answer.Data.Secrets == nil:
+		return nil, &ZeroError{Summary: status + ", and an answer without secrets"}
 	}
+	return answer.fields()
+}
+
+// fields returns the secrets of the platform by their names.
+func (a zeroAnswer) fields() (map[string]string, error) {
 	fields := map[string]string{}
-	for _, secret := range answer.Data.Secrets {
+	for _, secret := range a.Data.Secrets {
 		if secret.Name != zeroPick {
 			continue
 		}
@@ -139,4 +185,56 @@ func readZero(resp *http.Response) (map[string]string, error) {
 		return nil, fmt.Errorf("%w: it gives access to no secret named %q", ErrZeroRefused, zeroPick)
 	}
 	return fields, nil
+}
+
+// zeroLater are the client errors of HTTP that pass.
+var zeroLater = []int{http.StatusRequestTimeout, http.StatusConflict, http.StatusLocked, http.StatusTooEarly, http.StatusTooManyRequests}
+
+// The words of codes and messages. Those of a fault of the server come first: it
+// may name the token that it could not look up.
+var (
+	zeroServerWords = []string{
+		"internal", "unexpected", "something went wrong", "timeout", "timed out", "unavailable", "rate limit", "rate_limit", "ratelimit",
+		"limit exceeded", "limit_exceeded", "too many", "too_many", "throttl", "try again", "later", "temporar", "overload", "upstream", "database",
+		"connect", "network", "maintenance", "server error", "server_error", "busy", "capacity", "quota",
+	}
+	zeroTokenWords = []string{
+		"token", "unauthori", "unauthenticated", "authenticat", "forbidden", "permission", "denied", "access", "expired", "revoked",
+		"credential", "not found", "not_found", "no such", "invalid",
+	}
+)
+
+// refuses reports whether a fault is about the token. A message that says neither
+// goes by the status: with 200 the server may have failed.
+func (f zeroFault) refuses(status int) bool {
+	for _, text := range []string{f.Extensions.Code, f.Message} {
+		has := func(word string) bool { return strings.Contains(strings.ToLower(text), word) }
+		switch {
+		case slices.ContainsFunc(zeroServerWords, has):
+			return false
+		case slices.ContainsFunc(zeroTokenWords, has):
+			return true
+		}
+	}
+	return status >= http.StatusBadRequest
+}
+
+// retryAfter reads the header of that name: seconds, or a time.
+func retryAfter(text string, now time.Time) time.Duration {
+	if n, err := strconv.Atoi(text); err == nil && n > 0 {
+		return time.Duration(n) * time.Second
+	}
+	if at, err := http.ParseTime(text); err == nil && at.After(now) {
+		return at.Sub(now)
+	}
+	return 0
+}
+
+// AsksZero reports whether [Secrets] asks Zero.
+func AsksZero(lookup Lookup) bool {
+	if lookup == nil {
+		lookup = os.LookupEnv
+	}
+	token, _ := lookup("ZERO_TOKEN")
+	return !blank(token)
 }

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -99,7 +100,26 @@ func TestZeroRefuses(t *testing.T) {
 		"a page":           {200, `<html>`, false},
 		"a page and 502":   {502, `<html>`, false},
 		"a redirect":       {302, ``, false},
-		"null":             {200, `{"data": null}`, true},
+		"null":             {200, `{"data": null}`, false},
+		"no list":          {200, `{"data": {"secrets": null}}`, false},
+		"a word":           {200, `"ok"`, false},
+		"internal":         {200, `{"errors": [{"message": "Internal server error"}]}`, false},
+		"internal code":    {200, `{"errors": [{"message": "oops", "extensions": {"code": "INTERNAL_SERVER_ERROR"}}]}`, false},
+		"internal, token":  {200, `{"errors": [{"message": "internal error while looking up token ` + canary + `"}]}`, false},
+		"unknown message":  {200, `{"errors": [{"message": "oops"}]}`, false},
+		"timeout":          {200, `{"errors": [{"message": "Query timed out"}], "data": null}`, false},
+		"rate by GraphQL":  {200, `{"errors": [{"message": "Rate limit exceeded for token"}]}`, false},
+		"two errors":       {200, `{"errors": [{"message": "invalid token"}, {"message": "Internal server error"}]}`, false},
+		"429":              {429, `{"errors": [{"message": "invalid token"}]}`, false},
+		"429 by a page":    {429, `<html>`, false},
+		"503 by GraphQL":   {503, `{"errors": [{"message": "invalid token"}]}`, false},
+		"408":              {408, ``, false},
+		"404":              {404, `{"message": "no route"}`, false},
+		"403 by a page":    {403, `<html>`, false},
+		"401 by a page":    {401, `<html>`, true},
+		"invalid token":    {200, `{"errors": [{"message": "Invalid token"}]}`, true},
+		"code":             {200, `{"errors": [{"message": "internal: no session", "extensions": {"code": "UNAUTHENTICATED"}}]}`, true},
+		"forbidden":        {403, `{"errors": [{"message": "Forbidden"}]}`, true},
 		"an endless value": {200, `{"data": "` + strings.Repeat("x", 2<<20) + `"}`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -108,6 +128,10 @@ func TestZeroRefuses(t *testing.T) {
 			sources, err := config.Secrets(t.Context(), env{"ZERO_TOKEN": canary, "ZERO_URL": url}.lookup)
 			if err == nil || sources != nil {
 				t.Fatalf("sources %v, error %v", sources, err)
+			}
+			fault, later := errors.AsType[*config.ZeroError](err)
+			if later && (fault.Summary == "" || later == test.refused) {
+				t.Errorf("ZeroError %+v", fault)
 			}
 			if errors.Is(err, config.ErrZeroRefused) != test.refused {
 				t.Errorf("refused for good: %v, want %v: %v", !test.refused, test.refused, err)
@@ -133,5 +157,21 @@ func TestZeroURL(t *testing.T) {
 	_, err := config.Secrets(t.Context(), env{"ZERO_TOKEN": canary, "ZERO_URL": "http://zero.example/graphql"}.lookup)
 	if e, ok := errors.AsType[*config.Error](err); !ok || e.Problems[0].Variable != "ZERO_URL" {
 		t.Errorf("a token over plain HTTP: %v, want a mistake of ZERO_URL", err)
+	}
+}
+
+// A pause that Zero asks for is handed on.
+func TestZeroAsksToWait(t *testing.T) {
+	t.Parallel()
+	for header, want := range map[string]time.Duration{"7": 7 * time.Second, "": 0, "soon": 0, "-1": 0} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", header)
+			w.WriteHeader(http.StatusTooManyRequests)
+		}))
+		_, err := config.Secrets(t.Context(), env{"ZERO_TOKEN": canary, "ZERO_URL": s.URL}.lookup)
+		s.Close()
+		if fault, ok := errors.AsType[*config.ZeroError](err); !ok || fault.Wait != want || fault.Summary != "HTTP status 429" {
+			t.Errorf("Retry-After %q: %v, want a pause of %v", header, err, want)
+		}
 	}
 }

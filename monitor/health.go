@@ -42,7 +42,8 @@ type State struct {
 // it is asked for with every probe.
 type WorkerState struct {
 	Node      string
-	State     string // "new", "running", "stopping" or "stopped"
+	State     string // "waiting", "new", "running", "stopping" or "stopped"
+	Waits     string // for what it waits before it can begin, in words that all may read; "": for nothing
 	Consuming bool   // running, and the queue answers
 	LastLook  time.Time
 	Faults    []string // of the queue, that only a person can mend, each a sentence
@@ -88,7 +89,7 @@ type HealthConfig struct {
 // Health serves the health of a worker by HTTP:
 //
 //	/livez    200 while the process answers, and the worker has not ended
-//	/readyz   200 while the worker consumes, else 503
+//	/readyz   200 while the worker consumes, else 503 with the reason
 //	/health   the same status, with a JSON report of all parts; also by part,
 //	          as in /health/queue; /health/email is /health/mail
 //	/metrics  figures for Prometheus

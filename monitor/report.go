@@ -68,6 +68,11 @@ func (h *Health) Report() Report {
 			Revoked: w.Revoked, DeadLetters: w.DeadLetters,
 		},
 	}
+	if w.Waits != "" {
+		r.Database = State{OK: true, Text: "not asked yet"}
+		r.Mail = State{OK: true, Text: "no mail sent yet"}
+		r.Configuration = State{Text: w.Waits}
+	}
 	switch {
 	case !w.Consuming:
 		r.Status = StatusUnhealthy
@@ -91,6 +96,8 @@ func queueState(w WorkerState, now time.Time) State {
 	switch {
 	case w.Consuming:
 		return State{OK: true, Text: "consuming"}
+	case w.Waits != "":
+		return State{Text: "not consuming: " + w.Waits}
 	case w.State != "running":
 		return State{Text: "not consuming: the worker is " + w.State}
 	}
