@@ -262,45 +262,67 @@ func (r *Redactor) value(dst []byte, raw protocol.Raw, depth int, secrets []stri
 	return append(dst, `"`+Mark+`"`...)
 }
 
-// Secrets returns the texts and numbers that Value and Args would hide by their
-// names, as far as they are long enough to be told apart from other text: for
-// [Redactor.Text] to find them where they have no name.
-func (r *Redactor) Secrets(raw protocol.Raw, names []string) (secrets []string) {
-	var walk func(raw protocol.Raw, hidden bool, depth int)
-	walk = func(raw protocol.Raw, hidden bool, depth int) {
-		s := strings.TrimSpace(string(raw))
-		if s == "" || depth > deepest {
-			return
-		}
-		switch s[0] {
-		case '{':
-			fields, _ := raw.Fields()
-			signature := isSignature(fields)
-			for _, f := range fields {
-				if signature && f.Name == "args" {
-					secrets = append(secrets, r.Unnamed().Secrets(f.Value, nil)...)
-					continue
-				}
-				walk(f.Value, hidden || r.Secret(f.Name) || depth == 0 && r.exposed(f.Value), depth+1)
-			}
-		case '[':
-			items, _ := raw.Elements()
-			for i, item := range items {
-				walk(item, hidden || depth == 0 && i < len(names) && r.Secret(names[i]) || r.exposed(item), depth+1)
-			}
-		case '"':
-			if hidden && protocol.Unmarshal(raw, &s) == nil && len(s) >= shortest {
-				secrets = append(secrets, s)
-			}
-		case 't', 'f', 'n':
-		default:
-			if hidden && len(s) >= shortest {
-				secrets = append(secrets, s)
-			}
-		}
+// Secrets returns the texts and numbers that Value and Args would hide by their names,
+// unless they are too short to be told apart from other text. [Redactor.Text] finds them
+// where they have no name.
+func (r *Redactor) Secrets(raw protocol.Raw, names []string) []string {
+	c := collector{r: r, names: names}
+	c.walk(raw, false, 0)
+	return c.secrets
+}
+
+// collector gathers the secrets of one value.
+type collector struct {
+	r       *Redactor
+	names   []string // of the elements at the top
+	secrets []string
+}
+
+// walk gathers the secrets of raw. hidden reports that a name above hides all of it.
+func (c *collector) walk(raw protocol.Raw, hidden bool, depth int) {
+	s := strings.TrimSpace(string(raw))
+	if s == "" || depth > deepest {
+		return
 	}
-	walk(raw, false, 0)
-	return secrets
+	switch s[0] {
+	case '{':
+		c.object(raw, hidden, depth)
+	case '[':
+		c.array(raw, hidden, depth)
+	case '"':
+		if protocol.Unmarshal(raw, &s) == nil {
+			c.add(s, hidden)
+		}
+	case 't', 'f', 'n':
+	default:
+		c.add(s, hidden)
+	}
+}
+
+func (c *collector) object(raw protocol.Raw, hidden bool, depth int) {
+	fields, _ := raw.Fields()
+	signature := isSignature(fields)
+	for _, f := range fields {
+		if signature && f.Name == "args" {
+			c.secrets = append(c.secrets, c.r.Unnamed().Secrets(f.Value, nil)...)
+			continue
+		}
+		c.walk(f.Value, hidden || c.r.Secret(f.Name) || depth == 0 && c.r.exposed(f.Value), depth+1)
+	}
+}
+
+func (c *collector) array(raw protocol.Raw, hidden bool, depth int) {
+	items, _ := raw.Elements()
+	for i, item := range items {
+		named := depth == 0 && i < len(c.names) && c.r.Secret(c.names[i])
+		c.walk(item, hidden || named || c.r.exposed(item), depth+1)
+	}
+}
+
+func (c *collector) add(s string, hidden bool) {
+	if hidden && len(s) >= shortest {
+		c.secrets = append(c.secrets, s)
+	}
 }
 
 // shortest is the length below which a secret is not looked for in other texts:
