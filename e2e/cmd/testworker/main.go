@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
 	"strings"
@@ -46,6 +47,7 @@ func run() error {
 	deadMax := flag.Int("dead-max", 0, "dead letters that are kept; 0: the library's default")
 	vitals := flag.Bool("vitals", false, "note the number of goroutines once a second")
 	control := flag.String("control", "full", "what remote control may do: full, harmless, off")
+	extended := flag.Bool("extended", false, "store names and arguments with results")
 	debug := flag.Bool("debug", false, "log everything")
 	flag.Parse()
 
@@ -79,26 +81,16 @@ func run() error {
 	if *autoscale > 0 {
 		scale = worker.Autoscale{Min: 1, Max: *autoscale}
 	}
+	tasks := notes.flowTasks()
+	maps.Copy(tasks, notes.tasks())
+	queues := strings.Split(*queue, ",")
 	w, err := worker.New(worker.Config{
 		Autoscale: scale,
-		Broker:    broker, Name: *name, Queues: strings.Split(*queue, ","),
+		Broker:    broker, Name: *name, Queues: queues,
 		Concurrency: *concurrency, PrefetchMultiplier: *prefetch, Grace: *grace,
 		MaxRedeliveries: *redeliveries, UnknownTasks: policy, TrackStarted: true, SendTaskEvents: *events, Logger: log,
 		TaskTimeLimit: *limit, Control: mode,
-		Tasks: map[string]worker.Definition{
-			"e2e.work":   {Handler: worker.Func(notes.work)},
-			"e2e.add":    {Handler: worker.Func(notes.add)},
-			"e2e.sum":    {Handler: worker.Func(notes.sum)},
-			"e2e.crash":  {Handler: worker.Func(notes.crash)},
-			"e2e.mail":   {Handler: worker.Func(notes.mail)},
-			"e2e.fail":   {Handler: worker.Func(fail)},
-			"e2e.panic":  {Handler: worker.Func(panics)},
-			"e2e.goexit": {Handler: worker.Func(goexit)},
-			"e2e.stuck":  {Handler: worker.Func(stuck)},
-			"e2e.secret": {Handler: worker.Func(notes.secret), Backoff: worker.Backoff{Base: 100 * time.Millisecond}},
-			"e2e.codes":  {Handler: worker.Func(notes.secret), ArgumentsAreSecret: true},
-			"e2e.retry":  {Handler: worker.Func(notes.retry), Backoff: worker.Backoff{Base: 100 * time.Millisecond}},
-		},
+		Tasks: tasks, ResultExtended: *extended, Publishing: worker.Publishing{DefaultQueue: queues[0]},
 	})
 	if err != nil {
 		return err
@@ -124,6 +116,24 @@ func run() error {
 	defer close(stopped)
 	defer stop()
 	return w.Run(ctx)
+}
+
+// tasks are those of testdata/peer.py, and some that only this worker has.
+func (n *notes) tasks() map[string]worker.Definition {
+	return map[string]worker.Definition{
+		"e2e.work":   {Handler: worker.Func(n.work)},
+		"e2e.add":    {Handler: worker.Func(n.add)},
+		"e2e.sum":    {Handler: worker.Func(n.sum)},
+		"e2e.crash":  {Handler: worker.Func(n.crash)},
+		"e2e.mail":   {Handler: worker.Func(n.mail)},
+		"e2e.fail":   {Handler: worker.Func(fail)},
+		"e2e.panic":  {Handler: worker.Func(panics)},
+		"e2e.goexit": {Handler: worker.Func(goexit)},
+		"e2e.stuck":  {Handler: worker.Func(stuck)},
+		"e2e.secret": {Handler: worker.Func(n.secret), Backoff: worker.Backoff{Base: 100 * time.Millisecond}},
+		"e2e.codes":  {Handler: worker.Func(n.secret), ArgumentsAreSecret: true},
+		"e2e.retry":  {Handler: worker.Func(n.retry), Backoff: worker.Backoff{Base: 100 * time.Millisecond}},
+	}
 }
 
 // notes writes down which tasks ran, over connections of its own: straight to

@@ -1,0 +1,53 @@
+package e2e_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// difference is one that testdata/flows.py has found, or its last line.
+type difference struct {
+	Flow, ID, Field string
+	Celery, Ours    json.RawMessage
+
+	Results, Compared, Callbacks int
+}
+
+// TestResultsAsCelery sends the same workflows, which fail in many ways, to a worker
+// of the newest Celery and to ours, and compares all that both have stored of them.
+func TestResultsAsCelery(t *testing.T) {
+	t.Parallel()
+	random := 40
+	if long() {
+		random = 1000
+	}
+	chance := seeded(t)
+	r := startRedis(t)
+	theirs, ours := r.url(), strings.TrimSuffix(r.url(), "/0")+"/1"
+	peer := start(t, "theirs", pythonEnv(), python(t, celeryNew), "testdata/flows.py", "worker", theirs)
+	start(t, "ours", []string{"NOTES_URL=" + ours}, bin.testworker,
+		"-redis", ours, "-queue", queue, "-name", "ours@%h", "-concurrency", "1", "-extended")
+	eventually(t, time.Minute, "the Python worker is ready", func() bool { return strings.Contains(peer.out.String(), "ready.") })
+
+	out := runPython(t, celeryNew, nil, "testdata/flows.py", "compare", theirs, ours, strconv.Itoa(chance.IntN(10_000)), strconv.Itoa(random))
+	var last difference
+	lines := bufio.NewScanner(strings.NewReader(out))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		last = difference{}
+		if err := json.Unmarshal(lines.Bytes(), &last); err != nil {
+			t.Fatalf("flows.py printed %q: %v", lines.Text(), err)
+		}
+		if last.Field != "" {
+			t.Errorf("%s: %s of %s: Celery has %s, we have %s", last.Flow, last.Field, last.ID, clip(string(last.Celery), 600), clip(string(last.Ours), 600))
+		}
+	}
+	t.Logf("%d results by Celery, %d of them compared; %d calls of error callbacks", last.Results, last.Compared, last.Callbacks)
+	if last.Compared < 500 || last.Callbacks == 0 {
+		t.Error("that is too little to prove anything")
+	}
+}
