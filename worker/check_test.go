@@ -62,7 +62,7 @@ func TestNewChecksHandlers(t *testing.T) {
 			A int `celery:"x"`
 			B int `celery:"x"`
 		}, any](), []string{`field B: its name is "x", as that of field A`}},
-		"two of one small name": {takes[struct{ ID, Id int }, any](), []string{`field Id: its name is "id", as that of field ID`}},
+		"two of one small name": {takes[struct{ AB, Ab int }, any](), []string{`field Ab: its name is "ab", as that of field AB`}},
 		"tag and name": {takes[struct {
 			X int
 			Y int `celery:"x,optional"`

@@ -29,11 +29,11 @@ type Client struct {
 
 // NewClient checks cfg and makes a Client. Its error names every fault.
 func NewClient(cfg ClientConfig) (*Client, error) {
-	faults := cfg.check()
+	var fs faults = cfg.check()
 	if isNil(cfg.Backend) {
-		faults = append(faults, errors.New("Backend is missing: take a Broker from worker/redis"))
+		fs.add("Backend is missing: take a Broker from worker/redis")
 	}
-	if err := errors.Join(faults...); err != nil {
+	if err := errors.Join(fs...); err != nil {
 		return nil, fmt.Errorf("client configuration: %w", err)
 	}
 	return &Client{backend: cfg.Backend, can: capabilities(cfg.Backend), pub: newPublisher(cfg.Publishing)}, nil

@@ -108,7 +108,7 @@ func New(cfg Config) (*Worker, error) {
 	for name, d := range w.withBuiltins(cfg.Tasks) {
 		h, err := wrap(noting(d.Handler), cfg.Middleware)
 		if err != nil {
-			return nil, fmt.Errorf("worker configuration: %w", err)
+			return nil, err
 		}
 		w.tasks[name] = &definition{Definition: d, handler: h, name: name, parameters: parameterNames(d.Handler)}
 		if every, err := ParseRate(d.RateLimit); err == nil && every > 0 && !cfg.DisableRateLimits {
@@ -142,7 +142,7 @@ func New(cfg Config) (*Worker, error) {
 func wrap(h Handler, middleware []Middleware) (Handler, error) {
 	for i, m := range slices.Backward(middleware) {
 		if h = m(h); isNil(h) {
-			return nil, fmt.Errorf("Middleware[%d] returns no Handler", i)
+			return nil, fmt.Errorf("worker configuration: Middleware[%d] returns no Handler", i)
 		}
 	}
 	return h, nil
