@@ -62,6 +62,7 @@ type Broker struct {
 
 	peekers   peekers
 	ready     chan struct{} // a message may be waiting
+	pause     atomic.Int64  // between two looks into many empty lists; 0: they are waited for
 	pollUntil time.Time     // until then the server cannot block without taking
 	pollMu    sync.Mutex
 	waitFault atomic.Pointer[error] // why waiting did not work, to be told once

@@ -35,6 +35,14 @@ func (b *Broker) Claim(ctx context.Context, max int) ([]broker.Delivery, error) 
 			return nil, fmt.Errorf("register as owner of claims: %w", err)
 		}
 	}
+	if many(b.lists) {
+		return b.claimOfMany(ctx, func() ([]broker.Delivery, error) { return b.claimNow(ctx, max) })
+	}
+	return b.claimNow(ctx, max)
+}
+
+// claimNow claims from the lists; b.claiming is held.
+func (b *Broker) claimNow(ctx context.Context, max int) ([]broker.Delivery, error) {
 	ds, verdicts, err := b.claimAhead(ctx, max)
 	if err != nil || len(ds) > 0 {
 		return ds, err

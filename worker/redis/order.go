@@ -102,11 +102,5 @@ func (ch *choice) took(queue string) {
 	if ch.way != "turns" {
 		return
 	}
-	q := slices.Index(ch.queues, queue)
-	for i, at := range ch.marks {
-		if at > ch.marks[q] {
-			ch.marks[i]--
-		}
-	}
-	ch.marks[q] = len(ch.marks)
+	ch.last(slices.Index(ch.queues, queue))
 }

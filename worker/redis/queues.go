@@ -86,14 +86,25 @@ func (b *Broker) consumed() []list {
 func (b *Broker) setQueues(queues []string) {
 	b.session.Queues = queues
 	b.choice = b.cfg.choiceOf(queues)
+	b.lists, b.ahead = b.listsOf(b.choice.queues), ahead{list: -1}
+	if many(b.lists) {
+		b.pause.Store(int64(b.manyPause(len(b.lists))))
+		b.peekers.set(b, nil)
+		return
+	}
+	b.pause.Store(0)
+	b.peekers.set(b, b.lists)
+}
+
+// listsOf returns the lists of queues, by step and then by queue.
+func (b *Broker) listsOf(queues []string) []list {
 	lists := make([]list, 0, len(queues)*len(b.cfg.PrioritySteps))
 	for _, step := range b.cfg.PrioritySteps {
-		for _, q := range b.choice.queues {
+		for _, q := range queues {
 			lists = append(lists, list{queue: q, key: b.listKey(q, step)})
 		}
 	}
-	b.lists, b.ahead = lists, ahead{list: -1}
-	b.peekers.set(b, lists)
+	return lists
 }
 
 // AddQueue implements [broker.QueueSet].

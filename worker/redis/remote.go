@@ -304,22 +304,21 @@ func (b *Broker) Depth(ctx context.Context) (int, error) {
 	depth := 0
 	lists := b.consumed()
 	err := b.do(ctx, func(c redigo.Conn) error {
-		for _, l := range lists {
-			if err := c.Send("LLEN", l.key); err != nil {
+		depth = 0
+		for chunk := range slices.Chunk(lists, manyLists) {
+			for _, l := range chunk {
+				if err := c.Send("LLEN", l.key); err != nil {
+					return err
+				}
+			}
+			replies, err := redigo.Values(c.Do(""))
+			if err != nil {
 				return err
 			}
-		}
-		if len(lists) == 0 {
-			return nil
-		}
-		replies, err := redigo.Values(c.Do(""))
-		if err != nil {
-			return err
-		}
-		depth = 0
-		for _, r := range replies {
-			if n, err := redigo.Int(r, nil); err == nil { // a key of another type has no depth
-				depth += n
+			for _, r := range replies {
+				if n, err := redigo.Int(r, nil); err == nil { // a key of another type has no depth
+					depth += n
+				}
 			}
 		}
 		return nil

@@ -16,7 +16,9 @@ func (b *Broker) Wait(ctx context.Context) error {
 	polling := time.Now().Before(b.pollUntil)
 	b.pollMu.Unlock()
 	wait := waitTime
-	if polling {
+	if pause := time.Duration(b.pause.Load()); pause > 0 {
+		wait = pause
+	} else if polling {
 		wait = b.cfg.PollInterval
 	} else {
 		b.peekers.arm()
