@@ -219,6 +219,7 @@ func (c *Config) worker(v *variables) {
 		MaxDepth:           v.MessageMaxDepth.value,
 		MaxElements:        v.MessageMaxElements.value,
 	}
+	v.Queues.queueNames()
 	c.queueWeights(v)
 	hard, soft := &v.TaskTimeLimit, &v.TaskSoftTimeLimit
 	if hard.value > 0 && soft.value > hard.value {

@@ -254,6 +254,10 @@ func TestMistakes(t *testing.T) {
 		{"level", env{"LOG_LEVEL": "loud"}, "LOG_LEVEL", `"loud"`, "debug, info, warn or error"},
 		{"empty item", env{"QUEUES": "a,,b"}, "QUEUES", "between two commas", "commas"},
 		{"item twice", env{"QUEUES": "a,b,a"}, "QUEUES", `"a" is there twice`, "once"},
+		{"key of kombu", env{"QUEUES": "a,unacked"}, "QUEUES", `"unacked" is not the name of a queue`, "producers"},
+		{"routing table", env{"QUEUES": "_kombu.binding.a"}, "QUEUES", "not the name of a queue", "producers"},
+		{"key of ours", env{"QUEUES": "_goworker.1.dead"}, "QUEUES", "not the name of a queue", "producers"},
+		{"result", env{"QUEUES": "celery-task-meta-1"}, "QUEUES", "not the name of a queue", "producers"},
 		{"spaces for commas", env{"QUEUES": "a b"}, "QUEUES", "list of names", "commas"},
 		{"steps without 0", env{"PRIORITY_STEPS": "3,6"}, "PRIORITY_STEPS", "priority steps", "0 first"},
 		{"too little memory", env{"MAX_MEMORY": "12000"}, "MAX_MEMORY", "out of range", "16777216"}, // Celery counts KiB

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/evently/workers/internal/queuename"
 )
 
 // weights are queues with their weights, as name:weight,name:weight.
@@ -64,4 +66,13 @@ func (c *Config) queueWeights(v *variables) {
 	}
 	c.Worker.QueueOrder = ""
 	v.QueueOrder.inForce("by weight", w.name)
+}
+
+// queueNames finds names of keys that are no queues.
+func (l *list) queueNames() {
+	for _, name := range l.value {
+		if fault := queuename.Fault(name); fault != "" {
+			l.mistake(fmt.Sprintf("%q is not the name of a queue: %s", name, fault), "name queues that producers send to")
+		}
+	}
 }
