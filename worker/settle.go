@@ -84,7 +84,7 @@ func (w *Worker) chordBody(ctx context.Context, t *Task, c broker.CompleteChord)
 	cc.Children = t.published()
 	plan, err := canvas.ChordBody(m, c.Joined, cc)
 	if err == nil {
-		if body.Changes, err = w.pub.changes(ctx, plan); err == nil {
+		if body.Changes, err = w.changesAfter(ctx, plan); err == nil {
 			body.Failed = plan.BodyFailed
 			t.addChildren(plan.Children)
 			w.callErrbacks(ctx, plan)
@@ -94,7 +94,7 @@ func (w *Worker) chordBody(ctx context.Context, t *Task, c broker.CompleteChord)
 	w.log.Error("body of a chord cannot be published", "group_id", body.GroupID, "error", err)
 	body.Failed = true
 	if plan, err = canvas.ChordError(m, "Callback error: "+canvas.ReprException(wire(err)), cc); err == nil {
-		if body.Changes, err = w.pub.changes(ctx, plan); err == nil {
+		if body.Changes, err = w.changesAfter(ctx, plan); err == nil {
 			t.addChildren(plan.Children)
 			w.callErrbacks(ctx, plan)
 			return body, plan.Revoke
@@ -166,13 +166,11 @@ func (w *Worker) fail(ctx context.Context, r *request, s *broker.Settlement, exc
 
 // merge adds a plan to a settlement.
 func (w *Worker) merge(ctx context.Context, s *broker.Settlement, plan *canvas.Plan) error {
-	c, err := w.pub.changes(ctx, plan)
+	c, err := w.changesAfter(ctx, plan)
 	if err != nil {
 		return err
 	}
-	t := &s.Changes
-	t.Sizes, t.Groups, t.Joins = append(t.Sizes, c.Sizes...), append(t.Groups, c.Groups...), append(t.Joins, c.Joins...)
-	t.Results, t.Members, t.Publish = append(t.Results, c.Results...), append(t.Members, c.Members...), append(t.Publish, c.Publish...)
+	add(&s.Changes, c)
 	return nil
 }
 

@@ -97,6 +97,13 @@ type Faulter interface {
 	Faults() []string
 }
 
+// Namer knows the names that no queue can have. A task whose callback names one is not
+// published there: it fails.
+type Namer interface {
+	// QueueFault returns why queue is not the name of a queue, or "". It does no I/O.
+	QueueFault(queue string) string
+}
+
 // Limiter holds rate limits that all workers share. Config.SharedRateLimits needs it.
 type Limiter interface {
 	// Take takes one token of a limit and returns 0, or takes none and returns the
@@ -138,6 +145,7 @@ type Capabilities struct {
 	Depther   Depther
 	Describer Describer
 	Faulter   Faulter
+	Namer     Namer
 	Limiter   Limiter
 	Batcher   Batcher
 	Pipeliner Pipeliner
@@ -153,6 +161,7 @@ func CapabilitiesOf(b any) (c Capabilities) {
 	c.Depther, _ = b.(Depther)
 	c.Describer, _ = b.(Describer)
 	c.Faulter, _ = b.(Faulter)
+	c.Namer, _ = b.(Namer)
 	c.Limiter, _ = b.(Limiter)
 	c.Batcher, _ = b.(Batcher)
 	c.Pipeliner, _ = b.(Pipeliner)

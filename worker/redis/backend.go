@@ -23,6 +23,11 @@ const (
 // Publish implements [broker.Backend]. What is more than one script should do
 // is done in several, the messages last.
 func (b *Broker) Publish(ctx context.Context, c broker.Changes) error {
+	for _, p := range c.Publish {
+		if fault := b.QueueFault(p.Queue); fault != "" {
+			return fmt.Errorf("publish: %w", &broker.RouteError{Queue: p.Queue, Fault: fault})
+		}
+	}
 	messages := c.Publish
 	for first := true; first || len(messages) > 0; first = false {
 		n, size := 0, 0

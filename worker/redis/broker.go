@@ -122,7 +122,7 @@ func (b *Broker) Consume(s broker.Session) error {
 		return fmt.Errorf("redis broker: %w", err)
 	}
 	for _, q := range s.Queues {
-		if fault := b.queueFault(q); fault != "" {
+		if fault := b.QueueFault(q); fault != "" {
 			return fmt.Errorf("redis broker: %q is not the name of a queue: %s", q, fault)
 		}
 	}

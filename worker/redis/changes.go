@@ -115,7 +115,7 @@ func (b *Broker) destinations(ctx context.Context, p broker.Publication) ([]stri
 	}
 	lists := make([]string, len(queues))
 	for i, q := range queues {
-		if fault := b.queueFault(q); fault != "" {
+		if fault := b.QueueFault(q); fault != "" {
 			return nil, &broker.RouteError{Queue: q, Fault: fault}
 		}
 		lists[i] = b.listKey(q, p.Priority)
@@ -191,6 +191,6 @@ func (b *Broker) simple(s *broker.Settlement) bool {
 	}
 	return s.Step == 0 && len(s.Bodies) == 0 && len(c.Sizes)+len(c.Groups)+len(c.Joins)+len(c.Results)+len(c.Members) == 0 &&
 		len(c.Publish) <= 1 && !slices.ContainsFunc(c.Publish, func(p broker.Publication) bool {
-		return p.Queue == "" || b.queueFault(p.Queue) != ""
+		return p.Queue == "" || b.QueueFault(p.Queue) != ""
 	})
 }

@@ -184,7 +184,7 @@ func (b *Broker) RetryDeadLetter(ctx context.Context, id string) error {
 	if queue == "" {
 		queue = m.RoutingKey
 	}
-	if fault := b.queueFault(queue); fault != "" {
+	if fault := b.QueueFault(queue); fault != "" {
 		return fmt.Errorf("dead letter %s cannot go back: %w", id, &broker.RouteError{Queue: queue, Fault: fault})
 	}
 	none := 0

@@ -109,7 +109,7 @@ func (b *Broker) listsOf(queues []string) []list {
 
 // AddQueue implements [broker.QueueSet].
 func (b *Broker) AddQueue(ctx context.Context, queue string) (bool, error) {
-	if fault := b.queueFault(queue); fault != "" {
+	if fault := b.QueueFault(queue); fault != "" {
 		return false, fmt.Errorf("add queue %q: it is not the name of a queue: %s", queue, fault)
 	}
 	// Bound first: with an error here nothing has changed.
@@ -129,9 +129,9 @@ func (b *Broker) AddQueue(ctx context.Context, queue string) (bool, error) {
 	return true, nil
 }
 
-// queueFault returns why queue is not the name of a queue, or "". Its list would have the
-// key of something else.
-func (b *Broker) queueFault(queue string) string {
+// QueueFault implements [broker.Namer]: the list of such a queue would have the key of
+// something else.
+func (b *Broker) QueueFault(queue string) string {
 	if fault := queuename.Fault(queue); fault != "" {
 		return fault
 	}

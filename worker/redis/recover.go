@@ -208,7 +208,7 @@ func (b *Broker) destination(ctx context.Context, entry []byte) (raw []byte, lis
 		}
 	}
 	for _, q := range queues {
-		if q != "" && b.queueFault(q) == "" {
+		if q != "" && b.QueueFault(q) == "" {
 			lists = append(lists, b.listKey(q, env.Priority))
 		}
 	}

@@ -78,6 +78,7 @@ func parts() map[string]part {
 		"QueuesChange":                   {testQueueSet, func(c broker.Capabilities) bool { return c.QueueSet != nil }},
 		"DepthCountsWaiting":             {testDepth, func(c broker.Capabilities) bool { return c.Depther != nil }},
 		"NothingIsWrongAtFirst":          {testFaults, func(c broker.Capabilities) bool { return c.Faulter != nil }},
+		"QueuesHaveTheirNames":           {testQueueFault, func(c broker.Capabilities) bool { return c.Namer != nil }},
 		"InfoNamesTheTransport":          {testInfo, func(c broker.Capabilities) bool { return c.Describer != nil }},
 		"RemoteControlIsAnswered":        {testRemote, func(c broker.Capabilities) bool { return c.Remote != nil }},
 		"EventsReachListeners":           {testEmit, func(c broker.Capabilities) bool { return c.Remote != nil && c.Emitter != nil }},

@@ -187,3 +187,9 @@ func testFaults(t *testing.T, f Fixture) {
 		t.Errorf("Faults of a new broker: %q", faults)
 	}
 }
+
+func testQueueFault(t *testing.T, f Fixture) {
+	if fault := f.can.Namer.QueueFault("email_notifications"); fault != "" {
+		t.Errorf("email_notifications is no queue: %s", fault)
+	}
+}
