@@ -102,7 +102,7 @@ func TestEndOfDataNotWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, failed := sender.open(t.Context())
+	c, failed := sender.open(t.Context(), hidden{})
 	if failed != nil {
 		t.Fatal(failed)
 	}

@@ -24,7 +24,7 @@ func (s *Sender) deliver(ctx context.Context, c Composed, hide hidden) (Receipt,
 		}
 		s.log.Debug("idle connection was ended by the server", "error", failed)
 	}
-	fresh, failed := s.open(ctx)
+	fresh, failed := s.open(ctx, hide)
 	if failed != nil {
 		return Receipt{}, failed
 	}

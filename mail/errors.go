@@ -56,8 +56,10 @@ type SendError struct {
 	// context, [ErrAddress].
 	Err error
 
-	judged  verdict // from the whole text of the reply, of which Text is a part
-	untried bool    // the server was not asked: it has just refused the same to another
+	judged verdict // from the whole text of the reply, of which Text is a part
+
+	untriedLogin bool // the server has closed before the other mechanism of login could be tried
+	untried      bool // the server was not asked: it has just refused the same to another
 }
 
 var (

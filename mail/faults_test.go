@@ -205,7 +205,11 @@ func TestBreakdowns(t *testing.T) {
 				if command != "." && len(server.Mails()) != 0 {
 					t.Error("a mail was delivered")
 				}
-				if accepted, _ := server.Connections(); accepted != 1 {
+				most := 1
+				if command == "CONNECT" && name == "freeze" {
+					most = 2 // a silent server is asked whether it waits for TLS
+				}
+				if accepted, _ := server.Connections(); accepted > most {
 					t.Errorf("%d connections for one mail", accepted)
 				}
 				if len(err.Error()) > 1000 || strings.ContainsAny(err.Error(), "\x00\r\n") {

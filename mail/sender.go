@@ -26,6 +26,9 @@ type Sender struct {
 	guard   loginGuard
 	status  statusKeeper
 	streaks streaks
+	prober  prober
+
+	mechanisms mechanismKeeper
 
 	mu      sync.Mutex
 	running bool       // Run is there to look after idle connections

@@ -204,7 +204,7 @@ func (c *session) fits(m Composed) *SendError {
 func (c *session) reset(hide hidden) *SendError {
 	err := c.step(c.cfg.Timeouts.Command, c.client.Reset)
 	if err == nil { // the client forgets its EHLO at a reset
-		err = c.step(c.cfg.Timeouts.Command, func() error { return c.client.Hello(c.hello) })
+		_, err = c.sayHello()
 	}
 	if err != nil {
 		c.broken = true

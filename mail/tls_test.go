@@ -87,7 +87,7 @@ func TestBadServersGetNothing(t *testing.T) {
 			opts:     smtptest.Options{ImplicitTLS: true, TLS: withCert(authority.Issue(t, hour, "mail.example.org"))},
 			command:  "TLS", verdict: "rcb",
 		},
-		{name: "TLS 1.1 at most", opts: smtptest.Options{STARTTLS: true, TLS: old}, command: "TLS", verdict: "rb"},
+		{name: "TLS 1.1 at most", opts: smtptest.Options{STARTTLS: true, TLS: old}, command: "TLS", verdict: "rcb"},
 		{name: "no TLS at all where it is implicit", implicit: true, command: "TLS", verdict: "rcb"},
 		{
 			name:    "AUTH gone after TLS",

@@ -24,14 +24,15 @@ const (
 // time, so that it knows of a reply that came before its command.
 type wire struct {
 	net.Conn
-	in    *bufio.Reader
-	rest  []byte        // of the line that is being handed out
-	end   time.Time     // of the step
-	write time.Duration // limit of one write; 0: the step's
-	lines int           // read in this step
-	bytes int           // likewise
-	wrote error         // of the last failed write in this step
-	final *finalWrite   // asked before the end of data; nil: nothing asks
+	in     *bufio.Reader
+	rest   []byte        // of the line that is being handed out
+	end    time.Time     // of the step
+	write  time.Duration // limit of one write; 0: the step's
+	lines  int           // read in this step
+	bytes  int           // likewise
+	wrote  error         // of the last failed write in this step
+	offers *offers       // told of each line of an EHLO reply; nil: nothing is
+	final  *finalWrite   // asked before the end of data; nil: nothing asks
 }
 
 // newWire wraps conn. preface is read first: the greeting, when it was read
@@ -84,6 +85,9 @@ func (w *wire) readLine() error {
 	}
 	w.lines++
 	w.bytes += len(line)
+	if w.offers != nil {
+		w.offers.note(line)
+	}
 	w.rest = line
 	// A code without text is a whole reply (RFC 5321 section 4.2), but net/textproto
 	// wants the space. Such a 250 for a mail must not be mistaken for nonsense.

@@ -137,8 +137,14 @@ func (d *dialogue) auth(line string) bool {
 	}
 	var user, password string
 	ok := false
+	step := "AUTH " + strings.ToUpper(fields[1]) // without what follows
 	switch strings.ToUpper(fields[1]) {
 	case "PLAIN":
+		if len(fields) == 2 { // RFC 4954 section 4: it comes after an empty challenge
+			answer, sent := d.prompt("")
+			fields = append(fields, base64.StdEncoding.EncodeToString([]byte(answer)))
+			ok = sent
+		}
 		if len(fields) == 3 {
 			decoded, _ := base64.StdEncoding.DecodeString(fields[2])
 			if parts := strings.Split(string(decoded), "\x00"); len(parts) == 3 {
@@ -152,9 +158,9 @@ func (d *dialogue) auth(line string) bool {
 		}
 	}
 	if !ok || user != opts.Username || password != opts.Password {
-		return d.answer("AUTH", "AUTH", "535 5.7.8 wrong user name or password")
+		return d.answer("AUTH", step, "535 5.7.8 wrong user name or password")
 	}
-	return d.answerIf("AUTH", "AUTH", "235 2.7.0 welcome", func() { d.login = user })
+	return d.answerIf("AUTH", step, "235 2.7.0 welcome", func() { d.login = user })
 }
 
 func (d *dialogue) prompt(text string) (string, bool) {

@@ -51,7 +51,7 @@ type Options struct {
 type Step struct {
 	Conn    int    // number of the connection, from 1
 	Command string // "CONNECT", "TLS", a command's verb, "BODY" (after 354) or "." (after the end of data)
-	Line    string // the whole command
+	Line    string // the whole command; of AUTH the mechanism alone
 	Mails   int    // mails accepted on this connection
 }
 

@@ -1,0 +1,140 @@
+package mail
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"net/textproto"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-smtp"
+)
+
+// handshake brings a new connection to the point where it is ready for MAIL.
+type handshake struct {
+	*session
+	sender *Sender
+	hide   hidden
+}
+
+// fail types the failure of one step.
+func (h *handshake) fail(command string, err error) *SendError {
+	return sendError(command, err, h.hide)
+}
+
+func (h *handshake) run(ctx context.Context) *SendError {
+	conn := h.raw
+	if h.cfg.Security == ImplicitTLS {
+		secured, failed := h.secure(ctx)
+		if failed != nil {
+			return failed
+		}
+		conn = secured
+	}
+	greeting, failed := h.greet(ctx, conn)
+	if failed != nil {
+		return failed
+	}
+	if h.cfg.Security == StartTLS {
+		if failed := h.startTLS(greeting); failed != nil {
+			return failed
+		}
+		secured, failed := h.secure(ctx)
+		if failed != nil {
+			return failed
+		}
+		conn = secured
+	}
+	// go-smtp would say EHLO localhost before STARTTLS and cannot tell a failed
+	// greeting from a failed EHLO, so it comes in here, with a stand-in for the
+	// greeting that was read already.
+	h.wire = newWire(conn, "220 ready\r\n")
+	h.client = smtp.NewClient(h.wire)
+	offered, err := h.sayHello()
+	if err != nil {
+		return h.fail("EHLO", err)
+	}
+	if h.cfg.login() {
+		return h.login(offered.mechanisms)
+	}
+	return nil
+}
+
+// dialogue speaks SMTP beside the client.
+type dialogue struct {
+	wire *wire
+	text *textproto.Reader
+}
+
+func newDialogue(w *wire) *dialogue {
+	return &dialogue{wire: w, text: textproto.NewReader(bufio.NewReader(w))}
+}
+
+// greet reads the greeting.
+func (h *handshake) greet(ctx context.Context, conn net.Conn) (*dialogue, *SendError) {
+	w := newWire(conn, "")
+	d := newDialogue(w)
+	err := w.begin(h.cfg.Timeouts.Greeting)
+	if err == nil {
+		err = h.awaitGreeting(ctx, w)
+	}
+	if err == nil {
+		_, _, err = d.text.ReadResponse(220)
+	}
+	if err == nil && w.pending() {
+		err = errUnsolicited
+	}
+	if err != nil {
+		return nil, h.fail("GREETING", late(err, h.cfg.Timeouts.Greeting))
+	}
+	return d, nil
+}
+
+// ask sends a line and returns the reply.
+func (d *dialogue) ask(limit time.Duration, line string) (code int, text string, err error) {
+	if err := d.wire.begin(limit); err != nil {
+		return 0, "", err
+	}
+	if _, err := d.wire.Write([]byte(line + "\r\n")); err != nil {
+		return 0, "", late(err, limit)
+	}
+	code, text, err = d.text.ReadResponse(0)
+	return code, text, late(err, limit)
+}
+
+// command is ask for a command that has one good reply.
+func (d *dialogue) command(limit time.Duration, expect int, line string) (string, error) {
+	code, text, err := d.ask(limit, line)
+	if err == nil && code != expect {
+		err = &textproto.Error{Code: code, Msg: text}
+	}
+	return text, err
+}
+
+// startTLS brings the server to the point where the TLS handshake begins, or
+// fails: there is no way on in plain text.
+func (h *handshake) startTLS(d *dialogue) *SendError {
+	text, err := d.command(h.cfg.Timeouts.Command, 250, "EHLO "+h.hello)
+	if err != nil {
+		return h.fail("EHLO", err)
+	}
+	offered := false
+	for line := range strings.SplitSeq(text, "\n") {
+		offered = offered || strings.EqualFold(strings.TrimSpace(line), "STARTTLS")
+	}
+	if !offered {
+		return h.fail("STARTTLS", setupError{
+			"no STARTTLS offered", "it is required; use the port and the mode of implicit TLS, or another server",
+		})
+	}
+	if _, err := d.command(h.cfg.Timeouts.Command, 220, "STARTTLS"); err != nil {
+		return h.fail("STARTTLS", err)
+	}
+	if d.wire.pending() {
+		// Whatever came in plain text after the reply was put there by somebody
+		// who wants it to be read as if it had come encrypted.
+		return h.fail("STARTTLS", errUnsolicited)
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package mail
+
+import (
+	"encoding/base64"
+	"net"
+	"net/textproto"
+	"slices"
+	"sync"
+)
+
+// Mechanisms of RFC 4616 and of draft-murchison-sasl-login.
+const (
+	plain      = "PLAIN"
+	loginWords = "LOGIN"
+)
+
+// maxCommandLine is the length of a command line with its CRLF, RFC 5321 section
+// 4.5.3.1.4.
+const maxCommandLine = 512
+
+var errChallenge = setupError{"login not understood", "the server asks for more than user and password"}
+
+// login authenticates, RFC 4954. A server may refuse one mechanism that it offers
+// and take the other, with the code of a wrong password, so the other is tried as
+// well: once, since each refusal brings an account nearer to being locked.
+func (h *handshake) login(offered []string) *SendError {
+	if h.tls == "" && !isLoopbackAddr(h.raw.RemoteAddr()) {
+		return h.fail("AUTH", setupError{"no TLS", "the password would be readable on its way"})
+	}
+	try, done := h.sender.mechanisms.choose(offered)
+	defer done()
+	if len(try) == 0 {
+		return h.fail("AUTH", setupError{"no login by PLAIN or LOGIN offered", "look at the port and at the settings of the server"})
+	}
+	var refusal *SendError
+	for i, name := range try {
+		err := h.authenticate(name)
+		if err == nil {
+			h.sender.mechanisms.accepted(name)
+			return nil
+		}
+		failed := h.fail("AUTH", err)
+		if refusal != nil && !failed.refused() {
+			refusal.untriedLogin = true // the server has closed after the first
+			break
+		}
+		refusal = failed
+		if failed.Code < 500 && !failed.ConfigurationFault() {
+			break // nothing was said of the mechanism or the password
+		}
+		h.sender.mechanisms.refused(name, offered, i+1 == len(try))
+	}
+	return refusal
+}
+
+// authenticate runs one mechanism. It does not use the client's Auth, which sends
+// a line after a refusal.
+func (h *handshake) authenticate(name string) error {
+	answers := [][]byte{[]byte(h.cfg.Username), []byte(h.cfg.Password)}
+	if name == plain {
+		answers = [][]byte{[]byte("\x00" + h.cfg.Username + "\x00" + h.cfg.Password)}
+	}
+	d, limit := newDialogue(h.wire), h.cfg.Timeouts.Command
+	command := "AUTH " + name
+	if name == plain {
+		initial := base64.StdEncoding.EncodeToString(answers[0])
+		if len(command)+len(" ")+len(initial)+len("\r\n") <= maxCommandLine {
+			command += " " + initial
+		}
+	}
+	code, text, err := d.ask(limit, command)
+	for err == nil && code == 334 {
+		// The prompts are answered by their order: their words differ between servers.
+		if len(answers) == 0 {
+			_, _, _ = d.ask(limit, "*") // gives up, RFC 4954 section 4
+			return errChallenge
+		}
+		code, text, err = d.ask(limit, base64.StdEncoding.EncodeToString(answers[0]))
+		answers = answers[1:]
+	}
+	if err == nil && code/100 != 2 {
+		err = &textproto.Error{Code: code, Msg: text}
+	}
+	return err
+}
+
+// mechanismKeeper remembers which mechanism of login the server takes.
+type mechanismKeeper struct {
+	mu      sync.Mutex
+	first   string // to be tried first; "": PLAIN
+	decided bool   // one was taken, or both were refused: no second try
+	trying  bool   // a login may try both: the others try one
+}
+
+// choose returns the mechanisms to try, in this order. done must be called when
+// they were tried.
+func (k *mechanismKeeper) choose(offered []string) (try []string, done func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, name := range []string{k.first, plain, loginWords} {
+		if slices.Contains(offered, name) && !slices.Contains(try, name) {
+			try = append(try, name)
+		}
+	}
+	if len(try) < 2 {
+		return try, func() {}
+	}
+	if k.decided || k.trying {
+		return try[:1], func() {}
+	}
+	k.trying = true
+	return try, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.trying = false
+	}
+}
+
+func (k *mechanismKeeper) accepted(name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.first, k.decided = name, true
+}
+
+// refused notes a refusal; last: no other mechanism is left to be tried. The next
+// login then begins with the other one, so that they take turns until the
+// password is mended.
+func (k *mechanismKeeper) refused(name string, offered []string, last bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	other := plain
+	if name == plain {
+		other = loginWords
+	}
+	if slices.Contains(offered, other) {
+		k.first, k.decided = other, last || k.decided
+	}
+}
+
+func isLoopbackAddr(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}

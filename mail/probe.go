@@ -1,0 +1,126 @@
+package mail
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// silence is how long a server may be silent before it is asked whether it
+	// waits for something else than we do. Servers that make strangers wait for
+	// their greeting do so for about five seconds.
+	silence = 6 * time.Second
+
+	probeLimit = 5 * time.Second
+	probePause = 10 * time.Minute // after a probe that has found nothing
+)
+
+// awaitGreeting waits for the first octets of the greeting, within the deadline of
+// the step. A server that waits for a TLS handshake, or for a request by HTTP,
+// sends nothing: what is wrong is found out over a second connection, long before
+// the deadline.
+func (h *handshake) awaitGreeting(ctx context.Context, w *wire) error {
+	quiet := min(silence, h.cfg.Timeouts.Greeting/2)
+	if err := w.Conn.SetReadDeadline(time.Now().Add(quiet)); err != nil {
+		return err
+	}
+	_, err := w.in.Peek(1)
+	if isTimeout(err) {
+		if err := h.sender.probe(ctx, w.end); err != nil {
+			return err
+		}
+		if err := w.Conn.SetReadDeadline(w.end); err != nil {
+			return err
+		}
+		_, err = w.in.Peek(1)
+	}
+	if err != nil {
+		return err
+	}
+	if err := w.Conn.SetReadDeadline(w.end); err != nil {
+		return err
+	}
+	return notSMTP(w.in)
+}
+
+// notSMTP knows the greetings of other services by what was received.
+func notSMTP(in *bufio.Reader) error {
+	begin, err := in.Peek(min(in.Buffered(), 8))
+	if err != nil {
+		return err
+	}
+	text := string(begin)
+	switch {
+	case isWebServer(begin):
+		return errWebServer
+	case len(begin) >= 3 && (begin[0] == 0x15 || begin[0] == 0x16) && begin[1] == 3: // an alert, or a handshake
+		return errTLSAtOnce
+	}
+	for _, other := range []string{"SSH-", "+OK", "-ERR", "* OK", "* BYE", "* PREAUTH", "RFB "} {
+		if strings.HasPrefix(text, other) {
+			return errNotSMTP
+		}
+	}
+	return nil
+}
+
+// prober asks at most once in probePause what a silent server waits for.
+type prober struct {
+	mu   sync.Mutex
+	last time.Time // when a probe has found nothing
+}
+
+// probe begins a TLS handshake over a connection of its own, and returns what that
+// shows to be wrong by end; nil is nothing. No more than the handshake is sent.
+func (s *Sender) probe(ctx context.Context, end time.Time) error {
+	s.prober.mu.Lock()
+	recent := time.Since(s.prober.last) < probePause
+	s.prober.mu.Unlock()
+	if recent {
+		return nil
+	}
+	ctx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	err := s.askTLS(ctx)
+	if err == nil {
+		s.prober.mu.Lock()
+		s.prober.last = time.Now()
+		s.prober.mu.Unlock()
+	}
+	return err
+}
+
+// askTLS is the handshake of a probe.
+func (s *Sender) askTLS(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeLimit)
+	defer cancel()
+	var dialer net.Dialer
+	raw, err := dialer.DialContext(ctx, "tcp", s.addr)
+	if err != nil {
+		return nil // the server is silent, and that is all that is known
+	}
+	defer raw.Close()
+	protocols := []string{"h2", "http/1.1"} // only a web server chooses one
+	conn := tls.Client(raw, &tls.Config{
+		ServerName: s.cfg.Host, MinVersion: tls.VersionTLS10, NextProtos: protocols,
+		InsecureSkipVerify: true, // nothing is sent over it, and nothing believed
+	})
+	err = conn.HandshakeContext(ctx)
+	header, isPlain := errors.AsType[tls.RecordHeaderError](err)
+	switch {
+	case err == nil && slices.Contains(protocols, conn.ConnectionState().NegotiatedProtocol):
+		return errWebServer
+	case err == nil && s.cfg.Security != ImplicitTLS:
+		return errTLSAtOnce
+	case isPlain && isWebServer(header.RecordHeader[:]):
+		return errWebServer
+	}
+	return nil
+}
