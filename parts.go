@@ -181,7 +181,7 @@ func mailConfig(cfg config.Config, log *slog.Logger) mail.Config {
 		Security:  map[string]mail.Security{"starttls": mail.StartTLS, "implicit": mail.ImplicitTLS, "none": mail.Plain}[s.TLSMode],
 		TLSCAFile: s.CAFile,
 		FromName:  cfg.Mail.FromName, FromAddress: cfg.Mail.FromAddress, ReplyTo: cfg.Mail.ReplyTo,
-		HelloName: s.HelloName, MaxConns: s.MaxConns,
+		HelloName: s.HelloName, MaxConns: s.MaxConns, Secrets: cfg.Passwords(),
 		Logger: log,
 	}
 }

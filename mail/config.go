@@ -45,8 +45,8 @@ type Config struct {
 	Host string // name of the submission server; certificates are checked against it
 	Port int    // 0: 587 with StartTLS, 465 with ImplicitTLS, 25 with Plain
 
-	// Username and Password log in (RFC 4954) when both are set: by PLAIN, or
-	// LOGIN where the server lacks that.
+	// Username and Password log in (RFC 4954) when both are set: by PLAIN, or by
+	// LOGIN where the server lacks PLAIN or refuses it.
 	Username string
 	Password string
 
@@ -68,6 +68,12 @@ type Config struct {
 	MaxMessagesPerConn int           // mails on one connection, 0: 100
 	MaxAge             time.Duration // age at which a connection is not used again, 0: 5 min
 	IdleTimeout        time.Duration // until an unused connection is closed, 0: 30 s
+
+	// Secrets are texts that no error and no log may show, beside Password: those
+	// of the process, such as the passwords of other servers. The server of mails
+	// chooses the words that are logged. Texts of less than four characters are
+	// left out.
+	Secrets []string
 
 	// LoginPause is how long after a refused login no other is tried, 0: 10 s.
 	// It doubles with each refusal, up to a minute. Mails fail meanwhile with the

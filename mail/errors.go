@@ -226,7 +226,7 @@ func sendError(command string, err error, hide ...hidden) *SendError {
 	case errors.Is(err, io.EOF):
 		e.Err = fmt.Errorf("connection closed by the server: %w", io.ErrUnexpectedEOF)
 	default:
-		e.Err = err
+		e.Err = all.clean(err)
 	}
 	return e
 }

@@ -2,8 +2,6 @@ package mail
 
 import (
 	"encoding/base64"
-	"html"
-	"net/url"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -21,11 +19,17 @@ type hidden struct {
 	secrets []string // of the message
 	login   []string // password, in the forms in which it is sent
 	quoted  []string // the message itself
+	process []veil   // secrets of this process that the server was not told
+	past    *history // other mails; nil: none
 }
 
 func join(all ...hidden) hidden {
 	var h hidden
 	for _, one := range all {
+		h.process = append(h.process, one.process...)
+		if one.past != nil {
+			h.past = one.past
+		}
 		h.secrets = append(h.secrets, one.secrets...)
 		h.login = append(h.login, one.login...)
 		h.quoted = append(h.quoted, one.quoted...)
@@ -58,6 +62,10 @@ func (h hidden) blank(text string) string {
 	for _, message := range h.quoted {
 		text = blankQuoted(text, message)
 	}
+	text = blankVeils(text, h.process)
+	if h.past != nil {
+		text = h.past.blank(text)
+	}
 	return text
 }
 
@@ -69,42 +77,60 @@ func blankSecret(text, secret string, piece int) string {
 	if secret == "" || text == "" {
 		return text
 	}
-	runes := []rune(text)
-	hide := make([]bool, len(runes))
-	for _, form := range []string{
-		secret, html.EscapeString(secret), url.QueryEscape(secret), url.PathEscape(secret), base64.StdEncoding.EncodeToString([]byte(secret)),
-	} {
-		markAll(hide, runes, nil, []rune(form))
+	m := newMarks(text)
+	m.mark(secret)
+	for _, form := range escaped(secret) {
+		m.mark(form)
 	}
 	for _, part := range strings.FieldsFunc(secret, notWord) {
-		if word := []rune(part); len(word) >= piece {
-			markAll(hide, runes, nil, word)
+		if utf8.RuneCountInString(part) >= piece {
+			m.mark(part)
 		}
 	}
 	// 4829 13 may come back as 482913, or as 48-29-13.
-	var words []rune
-	var places []int
-	for i, r := range runes {
-		if !notWord(r) {
-			words, places = append(words, r), append(places, i)
+	if core := letters(secret); utf8.RuneCountInString(core) >= piece {
+		m.markCore(core)
+	}
+	return m.blanked()
+}
+
+// marks are the characters of a text that must not be seen.
+type marks struct {
+	text   string
+	runes  []rune
+	hide   []bool
+	words  []rune // letters and digits; nil: not made yet
+	places []int  // of words in runes
+}
+
+func newMarks(text string) *marks {
+	runes := []rune(text)
+	return &marks{text: text, runes: runes, hide: make([]bool, len(runes))}
+}
+
+// mark marks every place of part.
+func (m *marks) mark(part string) { markAll(m.hide, m.runes, nil, []rune(part)) }
+
+// markCore marks every place of letters and digits, whatever stands between them.
+func (m *marks) markCore(core string) {
+	if m.words == nil {
+		for i, r := range m.runes {
+			if !notWord(r) {
+				m.words, m.places = append(m.words, r), append(m.places, i)
+			}
 		}
 	}
-	core := strings.Map(func(r rune) rune {
-		if notWord(r) {
-			return -1
-		}
-		return r
-	}, secret)
-	if len([]rune(core)) >= piece {
-		markAll(hide, words, places, []rune(core))
-	}
-	bytes := make([]bool, 0, len(text))
-	for i, r := range runes {
+	markAll(m.hide, m.words, m.places, []rune(core))
+}
+
+func (m *marks) blanked() string {
+	bytes := make([]bool, 0, len(m.text))
+	for i, r := range m.runes {
 		for range utf8.RuneLen(r) {
-			bytes = append(bytes, hide[i])
+			bytes = append(bytes, m.hide[i])
 		}
 	}
-	return blanked(text, bytes)
+	return blanked(m.text, bytes)
 }
 
 // markAll marks every place of part in text, from its first to its last
@@ -146,8 +172,11 @@ func blankQuoted(text, message string) string {
 	if len(message) < maxQuoted {
 		text = strings.ReplaceAll(text, message, hiddenText)
 	}
-	hide := make([]bool, len(text))
+	var hide []bool // nil: nothing is marked
 	mark := func(from, to int) {
+		if hide == nil {
+			hide = make([]bool, len(text))
+		}
 		for i := from; i < to; i++ {
 			hide[i] = true
 		}
@@ -167,6 +196,9 @@ func blankQuoted(text, message string) string {
 			mark(i, end)
 		}
 		i = max(end, i+1)
+	}
+	if hide == nil {
+		return text
 	}
 	return strings.ToValidUTF8(blanked(text, hide), "")
 }

@@ -27,6 +27,8 @@ type Sender struct {
 	status  statusKeeper
 	streaks streaks
 	prober  prober
+	past    history
+	secrets hidden // that of the process
 
 	mechanisms mechanismKeeper
 
@@ -61,6 +63,12 @@ func New(cfg Config) (*Sender, error) {
 		slots: make(chan struct{}, cfg.MaxConns),
 		tls:   &tls.Config{ServerName: cfg.Host, RootCAs: cfg.RootCAs, MinVersion: tls.VersionTLS12},
 	}
+	s.secrets = join(cfg.loginSecrets(), hidden{past: &s.past})
+	for _, secret := range cfg.Secrets {
+		if v, ok := newVeil(secret); ok {
+			s.secrets.process = append(s.secrets.process, v)
+		}
+	}
 	if cfg.hostName != "" && cfg.HelloName == from.from.Domain {
 		s.log.Info("EHLO with the domain of the sender: the host name is not fully qualified", "host", cfg.hostName, "ehlo", cfg.HelloName)
 	}
@@ -88,7 +96,8 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 	}
 	defer func() { <-s.slots }()
 	_, encoded, _ := bytes.Cut(c.Bytes, []byte("\r\n\r\n"))
-	hide := join(s.cfg.loginSecrets(), hidden{
+	s.past.add(m)
+	hide := join(s.secrets, hidden{
 		secrets: m.Secrets,
 		quoted:  []string{m.Subject, m.Text, m.HTML, string(encoded)},
 	})

@@ -1,0 +1,44 @@
+package config_test
+
+import (
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/evently/workers/config"
+)
+
+func TestPasswords(t *testing.T) {
+	env := map[string]string{
+		"REDIS_URL": "redis://:redis-canary@db:6379/0", "DATABASE_URL": "postgres://u:data%40base-canary@db/n", "DB_PASSWORD": "db-canary",
+		"SMTP_USERNAME": "u", "SMTP_PASSWORD": "smtp-canary", "ZERO_TOKEN": "zero-canary",
+	}
+	cfg, err := config.Load(func(name string) (string, bool) { v, ok := env[name]; return v, ok })
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := cfg.Passwords()
+	for _, want := range []string{"redis-canary", "data@base-canary", "data%40base-canary", "db-canary", "smtp-canary", "zero-canary"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("%s is missing", want)
+		}
+	}
+	// A Secret that is new must be in the list: there are this many today.
+	if n := secrets(reflect.TypeFor[config.Config]()); n != 6 {
+		t.Errorf("Config has %d secrets; Passwords knows 6", n)
+	}
+}
+
+// secrets counts the fields of type Secret.
+func secrets(of reflect.Type) (n int) {
+	for i := range of.NumField() {
+		switch f := of.Field(i).Type; {
+		case !of.Field(i).IsExported():
+		case f == reflect.TypeFor[config.Secret]():
+			n++
+		case f.Kind() == reflect.Struct:
+			n += secrets(f)
+		}
+	}
+	return n
+}
