@@ -160,7 +160,7 @@ func (w *Worker) autoscale(ctx context.Context) {
 		l := w.load()
 		// With short tasks there is always a slot that waits for its next one, so a
 		// look at what runs just now says little.
-		l.running = w.pool.peakRunning()
+		l.running = w.pool.PeakRunning()
 		depth, err := w.can.Depther.Depth(ctx)
 		if err != nil {
 			w.log.Debug("cannot ask for the depth of the queues", "error", err)
@@ -173,9 +173,9 @@ func (w *Worker) autoscale(ctx context.Context) {
 }
 
 func (w *Worker) load() load {
-	l := load{slots: w.pool.size(), running: w.pool.running()}
-	l.waiting = w.pool.waiting()
-	if since := w.pool.oldest(); !since.IsZero() {
+	l := load{slots: w.pool.Size(), running: w.pool.Running()}
+	l.waiting = w.pool.Waiting()
+	if since := w.pool.WaitingSince(); !since.IsZero() {
 		l.oldest = w.now().Sub(since)
 	}
 	return l

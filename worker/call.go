@@ -4,6 +4,8 @@ import (
 	"context"
 	"runtime/debug"
 	"time"
+
+	"github.com/evently/workers/worker/internal/pool"
 )
 
 // handled is what has become of a handler.
@@ -123,7 +125,7 @@ func (w *Worker) terminate(r *request) bool {
 // when the stop is over. Their messages stay claimed until the leases end with the
 // process: while a handler may still be at work nobody else must begin.
 func (w *Worker) abandonAll() {
-	active, _ := w.pool.split()
+	active, _ := w.pool.Items()
 	for _, r := range active {
 		w.leaveBehind(r, errAbandoned, ErrStopped)
 	}
@@ -138,7 +140,8 @@ func (w *Worker) leaveBehind(r *request, err, cause error) bool {
 	}
 	w.calls.end()
 	r.cancel(cause)
-	w.pool.instead(r, handled{err: err, cause: cause, runtime: w.now().Sub(r.since)})
+	a := handled{err: err, cause: cause, runtime: w.now().Sub(r.since)}
+	w.pool.ReplaceGoroutine(r, func() pool.Result { return w.conclude(w.life, r, a) })
 	return true
 }
 

@@ -60,11 +60,16 @@ func (c *consuming) state() (look time.Time, fault string) {
 func (w *Worker) watch(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	rebuilt := w.now()
+	rebuilt, exhausted := w.now(), w.pool.Exhausted()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-exhausted:
+			exhausted = nil
+			w.log.Info("task limit reached, shutting down", "tasks", w.cfg.MaxTasks)
+			w.recycle()
+			continue
 		case <-tick.C:
 		}
 		look, fault := w.consuming.state()

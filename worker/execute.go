@@ -12,20 +12,21 @@ import (
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/internal/pool"
 	"github.com/evently/workers/worker/protocol"
 )
 
 // execute sees one request through, from its start to what is stored of it.
-func (w *Worker) execute(life lifecycle, r *request) after {
+func (w *Worker) execute(life lifecycle, r *request) pool.Result {
 	if !w.held.has(r) {
-		return runEnded // lost while it waited for a slot
+		return pool.Skipped // lost while it waited for a slot
 	}
 	if reason := w.withdrawn(r); reason != "" {
 		w.revokeRequest(life.store, r, reason)
-		return runEnded
+		return pool.Skipped
 	}
 	if !w.start(life, r) {
-		return runEnded
+		return pool.Skipped
 	}
 	r.limit(w)
 	r.log.Debug("task started")
@@ -33,13 +34,13 @@ func (w *Worker) execute(life lifecycle, r *request) after {
 	w.events.started(r.msg)
 	a, here := w.call(life, r)
 	if !here {
-		return runReplaced
+		return pool.Replaced
 	}
 	return w.conclude(life, r, a)
 }
 
 // conclude does what the answer of the handler asks for.
-func (w *Worker) conclude(life lifecycle, r *request, a handled) after {
+func (w *Worker) conclude(life lifecycle, r *request, a handled) pool.Result {
 	if errors.Is(a.cause, ErrTimeLimit) {
 		a.err = r.afterTimeLimit(a.err)
 	}
@@ -145,10 +146,10 @@ func (w *Worker) failUnrun(ctx context.Context, r *request, exc *protocol.Except
 }
 
 // finish carries out the decision.
-func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Duration) after {
+func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Duration) pool.Result {
 	early := r.delivery.Claim == ""
 	if !early && !o.abandoned && !w.held.remove(r) && o.state != protocol.StateSuccess {
-		return runEnded // another worker has the message, and the last word
+		return pool.Ended // another worker has the message, and the last word
 	}
 	log := r.log
 	if o.state != protocol.StateSuccess || log.Enabled(life.store, slog.LevelInfo) {
@@ -156,21 +157,21 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 	}
 	switch {
 	case o.abandoned:
-		return runEnded
+		return pool.Ended
 	case early && (o.giveBack || o.drop || o.requeue):
 		log.Warn("task did not end, and its message was acknowledged before it began: it is lost", "error", w.told(r, o.err))
-		return runEnded
+		return pool.Ended
 	case o.giveBack:
 		log.Info("task cut short by the stop, given back")
 		w.cutShort.add(r.delivery)
-		return runEnded
+		return pool.Ended
 	case o.drop:
 		// The handler says that the message is lost, and it is not.
 		log.Warn("task gave up its message, which is still ours: given back")
 		_ = w.persist(life.store, "give back a message", func(ctx context.Context) error {
 			return w.broker.Return(ctx, []broker.Delivery{r.delivery})
 		})
-		return runEnded
+		return pool.Ended
 	}
 	s := broker.Settlement{Delivery: r.delivery, DeadLetter: w.present.text(r.msg, o.deadLetter), Tracked: r.tracked}
 	if o.requeue {
@@ -183,18 +184,18 @@ func (w *Worker) finish(life lifecycle, r *request, o outcome, runtime time.Dura
 	e := end{r: r, settlement: s, event: w.events.settled(r.msg, o, runtime)} // written now: what follows it may begin at once
 	// One that was delivered before has crashes to forget.
 	if s.Plain() && !r.msg.Redelivered {
-		if w.pool.leave(r) {
-			w.ends.add(e)
-			return runEnding
+		if w.pool.Detach(r) {
+			w.ends.Add(e)
+			return pool.Settling
 		}
-		if err, ok := w.ends.await(life.store, e); ok {
+		if err, ok := w.settleTogether(life.store, e); ok {
 			w.settled(e, err)
-			return runEnded
+			return pool.Ended
 		}
 	}
-	w.pool.release(r)
+	w.pool.Yield(r)
 	w.settled(e, w.settle(ctx, "settle a task", r.task, s))
-	return runEnded
+	return pool.Ended
 }
 
 // follow adds to a settlement the result and all that follows the outcome. What

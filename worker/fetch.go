@@ -8,6 +8,7 @@ import (
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/internal/backoff"
+	"github.com/evently/workers/worker/internal/pool"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -48,7 +49,7 @@ func (w *Worker) fetch(ctx, store context.Context) {
 		w.consuming.looked(w.now())
 		pause.Reset()
 		w.accept(store, ds)
-		w.ends.claimed()
+		w.ends.ClaimDone()
 		w.foreign.rest(ctx)
 	}
 }
@@ -62,32 +63,32 @@ func (w *Worker) claim(ctx, store context.Context) (ds []broker.Delivery, asked 
 	if room > 0 {
 		asked = min(room, maxClaim)
 		ds, err = w.broker.Claim(store, asked)
-		w.pool.found(len(ds) == asked)
+		w.pool.NoteClaim(len(ds) == asked)
 		return ds, asked, err
 	}
 	w.consuming.full(w.now())
 	if free, ends := w.turnover(); ends > 0 {
-		ds, asked, err = w.can.Pipeliner.ClaimAfter(store, free, ends, w.ends.ready)
+		ds, asked, err = w.can.Pipeliner.ClaimAfter(store, free, ends, w.ends.ClaimReady)
 		if len(ds) == 0 {
-			w.ends.claimed()
+			w.ends.ClaimDone()
 		}
 		switch {
 		case asked > 0:
-			w.pool.found(len(ds) == asked)
+			w.pool.NoteClaim(len(ds) == asked)
 			if len(ds) == 0 && err == nil {
 				asked = 0 // the next Claim looks further
 			}
 			return ds, asked, err
-		case err != nil || patience <= shortRun:
+		case err != nil || patience <= pool.ShortRun:
 			return nil, 0, err
 		}
 	}
 	select {
 	case <-ctx.Done():
-	case <-w.pool.changed:
+	case <-w.pool.Changed():
 	case <-time.After(patience): // an ETA task may have been lost or run
 	}
-	w.relieve(store)
+	w.returnExcess(store)
 	return nil, 0, nil
 }
 
@@ -104,9 +105,9 @@ func (w *Worker) refused(ctx context.Context, pause *backoff.Backoff, err error)
 // wait for a change at most.
 func (w *Worker) room() (n int, patience time.Duration) {
 	if w.blocked() {
-		return 0, inVain
+		return 0, pool.StaleAfter
 	}
-	return w.pool.room(w.cfg.prefetch, w.limits.len())
+	return w.pool.Room(w.limits.len())
 }
 
 // turnover is how much may be claimed now, and how much more when runs have ended that
@@ -115,12 +116,12 @@ func (w *Worker) turnover() (free, ends int) {
 	if w.can.Pipeliner == nil || w.blocked() {
 		return 0, 0
 	}
-	free, ends, ok := w.pool.turnover(w.cfg.prefetch, w.limits.len())
+	free, ends, ok := w.pool.Turnover(w.limits.len())
 	if !ok {
 		return 0, 0
 	}
-	if ends += w.ends.claims(ends); free+ends <= 0 {
-		w.ends.claimed()
+	if ends += w.ends.ClaimComes(ends); free+ends <= 0 {
+		w.ends.ClaimDone()
 		return 0, 0
 	}
 	return min(free, maxClaim), min(ends, maxClaim)
@@ -128,7 +129,7 @@ func (w *Worker) turnover() (free, ends int) {
 
 // hasRoom reports whether something may be claimed now.
 func (w *Worker) hasRoom() bool {
-	return !w.blocked() && w.pool.hasRoom(w.cfg.prefetch, w.limits.len())
+	return !w.blocked() && w.pool.HasRoom(w.limits.len())
 }
 
 // blocked reports whether nothing may be claimed whatever the pool has room for.
@@ -138,7 +139,7 @@ func (w *Worker) blocked() bool {
 
 // deaf reports whether so many handlers go on after their hard time limit that it
 // is no limit any more: as many as there are slots.
-func (w *Worker) deaf() bool { return w.aborted.Load() >= int64(max(w.pool.size(), 4)) }
+func (w *Worker) deaf() bool { return w.aborted.Load() >= int64(max(w.pool.Size(), 4)) }
 
 // accept takes claimed messages in: decodes them, and sorts out what cannot or
 // need not run.
@@ -240,7 +241,7 @@ func (w *Worker) run(store context.Context, rs []*request) {
 		}
 		ready = append(ready, r)
 	}
-	if len(ready) > 0 && !w.pool.add(ready...) {
+	if len(ready) > 0 && !w.pool.Add(ready...) {
 		w.giveBack(store, ready)
 	}
 }

@@ -52,6 +52,6 @@ func (w *Worker) checkMemory() {
 		return
 	}
 	w.log.Warn("memory limit exceeded, shutting down for restart", "resident", size, "max_memory", w.cfg.MaxMemory)
-	w.pool.enough()
+	w.pool.StopBeginning()
 	w.recycle()
 }

@@ -49,13 +49,13 @@ func (n node) requests(rs []*request, most int, deadline time.Time) (shown []con
 
 // Active implements [control.Inspector].
 func (n node) Active(most int, deadline time.Time) []control.Request {
-	active, _ := n.w.pool.split()
+	active, _ := n.w.pool.Items()
 	return n.requests(active, most, deadline)
 }
 
 // Reserved implements [control.Inspector].
 func (n node) Reserved(most int, deadline time.Time) []control.Request {
-	_, waiting := n.w.pool.split()
+	_, waiting := n.w.pool.Items()
 	return n.requests(append(waiting, n.w.limits.requests()...), most, deadline)
 }
 
@@ -95,7 +95,7 @@ func (n node) Find(ids []string) map[string]control.Found {
 		}
 	}
 	look("reserved", n.w.limits.requests())
-	active, waiting := n.w.pool.split()
+	active, waiting := n.w.pool.Items()
 	look("reserved", waiting)
 	look("active", active)
 	return found
@@ -178,10 +178,10 @@ func (n node) Stats() control.Stats {
 		Total: w.totals.each(), PID: os.Getpid(), Clock: fmt.Sprint(w.clock.Now()),
 		Uptime: max(int(w.now().Sub(w.born).Seconds()), 1),
 		Pool: control.PoolStats{
-			Implementation: "goroutines", MaxConcurrency: w.pool.size(), Processes: []int{os.Getpid()}, MaxTasks: most,
+			Implementation: "goroutines", MaxConcurrency: w.pool.Size(), Processes: []int{os.Getpid()}, MaxTasks: most,
 			Timeouts: [2]float64{w.cfg.TaskSoftTimeLimit.Seconds(), w.cfg.TaskTimeLimit.Seconds()},
 			Writes:   control.PoolWrites{Total: w.totals.all(), Strategy: "first come, first served"},
-			Running:  w.pool.running(), Aborted: w.aborted.Load(),
+			Running:  w.pool.Running(), Aborted: w.aborted.Load(),
 		},
 		Broker: stats, PrefetchCount: w.prefetchCount(), Rusage: process.Usage(),
 		Software:   strings.TrimSpace(w.cfg.Software + " " + w.cfg.SoftwareVersion),
@@ -279,7 +279,7 @@ func (n node) Resize(delta int) error {
 	if n.w.scaler != nil {
 		return control.ErrAutoscaled
 	}
-	size := n.w.pool.size()
+	size := n.w.pool.Size()
 	switch target := size + delta; {
 	case target > mostSlots:
 		return fmt.Errorf("want a number of slots from 0 to %d", mostSlots)
@@ -288,7 +288,7 @@ func (n node) Resize(delta int) error {
 	case target < 1:
 		return fmt.Errorf("the pool has %d slots, and one must stay", size)
 	default:
-		n.w.pool.resize(target)
+		n.w.pool.Resize(target)
 		n.w.log.Info("pool resized by remote control", "slots", target)
 		return nil
 	}

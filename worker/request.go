@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/internal/pool"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -19,6 +20,8 @@ type request struct {
 
 // attempt is what there is of a request that may run.
 type attempt struct {
+	pool.Slot
+
 	msg  *protocol.Message
 	task *Task
 	def  *definition
@@ -28,10 +31,7 @@ type attempt struct {
 	ignoreResult bool
 	storeErrors  bool // even if results are ignored
 	acksEarly    bool
-	lastChance   bool // a further crash would be one too many
 	tracked      bool // STARTED is stored
-
-	queued, began time.Time // to wait for a slot, and to have it; of the pool
 
 	clock runClock // of the time limits
 
@@ -45,6 +45,12 @@ type attempt struct {
 	since      time.Time               // likewise, by the clock of the worker
 
 	onTimeLimit func() error // of the handler, or nil
+}
+
+// Run implements [pool.Item].
+func (r *request) Run() pool.Result {
+	w := r.task.worker
+	return w.execute(w.life, r)
 }
 
 // fresh is all of a request that may run at once, in one piece.
@@ -97,7 +103,7 @@ func (r *request) use(def *definition, w *Worker) {
 	r.acksEarly = def.AcksEarly || w.cfg.AcksEarly
 	r.ignoreResult = def.IgnoreResult || w.cfg.IgnoreResult
 	r.storeErrors = def.StoreErrorsEvenIfIgnored || w.cfg.StoreErrorsEvenIfIgnored
-	r.lastChance = r.delivery.Crashes >= w.cfg.MaxRedeliveries-1 && r.delivery.Crashes > 0
+	r.LastChance = r.delivery.Crashes >= w.cfg.MaxRedeliveries-1 && r.delivery.Crashes > 0
 	// Most producers send the header with every message, as false unless it was
 	// asked for.
 	if h := r.msg.IgnoreResult; h != nil && (*h || w.cfg.IgnoreResultAsSent) {

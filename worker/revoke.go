@@ -291,7 +291,8 @@ func revokeEverywhere(ctx context.Context, can broker.Capabilities, c *events.Cl
 func (w *Worker) terminateAll(r Revocation) (ids []string) {
 	match := newRevocations()
 	match.add(r)
-	for _, q := range w.pool.requests() {
+	active, waiting := w.pool.Items()
+	for _, q := range slices.Concat(waiting, active) {
 		if match.covers(q.msg) && w.terminate(q) {
 			ids = append(ids, q.msg.ID)
 		}

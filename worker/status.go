@@ -63,7 +63,7 @@ func (w *Worker) Status() Status {
 	}
 	s := Status{
 		Node: w.cfg.Name, State: State(w.state.Load()), LastLook: look, Fault: fault,
-		Concurrency: w.pool.size(), Running: w.pool.running(), Scheduled: w.eta.len(), Aborted: int(w.aborted.Load()),
+		Concurrency: w.pool.Size(), Running: w.pool.Running(), Scheduled: w.eta.len(), Aborted: int(w.aborted.Load()),
 		Received: w.counts.received.Load(), Succeeded: w.counts.succeeded.Load(), Failed: w.counts.failed.Load(),
 		Retried: w.counts.retried.Load(), Revoked: w.counts.revoked.Load(),
 		DeadLettered: w.counts.deadLettered.Load(), Lost: w.counts.lost.Load(),
@@ -75,7 +75,7 @@ func (w *Worker) Status() Status {
 	if scale := w.scaler.info(); scale != nil {
 		s.Autoscale = Autoscale{Min: scale.Min, Max: scale.Max}
 	}
-	s.Reserved = w.pool.waiting() + w.limits.len()
+	s.Reserved = w.pool.Waiting() + w.limits.len()
 	s.Consuming = s.State == StateRunning && s.Fault == "" && w.now().Sub(look) < 2*stallAfter
 	return s
 }

@@ -39,8 +39,8 @@ const cutOff = 3 * time.Second
 // period began with the stop.
 func (w *Worker) stop(life lifecycle, end lifecycleEnds, began time.Time) {
 	w.state.Store(int32(StateStopping))
-	waiting := slices.Concat(w.pool.close(), w.limits.drain(), w.eta.drain())
-	w.log.Info("worker stops", "running", w.pool.unended(), "given_back", len(waiting), "grace", w.cfg.Grace.Seconds())
+	waiting := slices.Concat(w.pool.Close(), w.limits.drain(), w.eta.drain())
+	w.log.Info("worker stops", "running", w.pool.Unsettled(), "given_back", len(waiting), "grace", w.cfg.Grace.Seconds())
 
 	// Beside the tasks that run: with the broker away giving back takes its time.
 	returned := make(chan struct{})
@@ -48,7 +48,7 @@ func (w *Worker) stop(life lifecycle, end lifecycleEnds, began time.Time) {
 		defer close(returned)
 		w.giveBack(life.store, waiting)
 		select {
-		case <-w.pool.drained():
+		case <-w.pool.Drained():
 		case <-life.store.Done():
 		}
 		// After what had not begun, as it was claimed before; and all at once, as
@@ -66,7 +66,9 @@ func (w *Worker) stop(life lifecycle, end lifecycleEnds, began time.Time) {
 	end.store()
 	w.abandonAll()
 	<-returned
-	w.pool.wg.Wait()
+	w.pool.Wait()
+	w.ends.Wait()
+	w.settling.Wait()
 	end.work(nil)
 }
 
@@ -77,7 +79,7 @@ func (w *Worker) awaitHandlers() {
 	select {
 	case <-w.calls.idle():
 	case <-patience.C:
-		w.log.Error("tasks ignore the end of their context and are left behind", "running", w.pool.unended())
+		w.log.Error("tasks ignore the end of their context and are left behind", "running", w.pool.Unsettled())
 	}
 }
 
@@ -173,7 +175,7 @@ func (w *Worker) drain(grace time.Duration) bool {
 	t := time.NewTimer(max(grace, 0))
 	defer t.Stop()
 	select {
-	case <-w.pool.drained():
+	case <-w.pool.Drained():
 		return true
 	case <-t.C:
 	case <-w.stopNow:

@@ -14,8 +14,10 @@ import (
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/internal/batch"
 	"github.com/evently/workers/worker/internal/control"
 	"github.com/evently/workers/worker/internal/events"
+	"github.com/evently/workers/worker/internal/pool"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redact"
 )
@@ -33,11 +35,11 @@ type Worker struct {
 	decoder protocol.Decoder
 	now     func() time.Time
 
-	pool    *pool        // what runs, and what waits for a slot
-	eta     *schedule    // what waits for its ETA
-	limits  *limiter     // what waits for its rate limit
-	held    *holdings    // all of it
-	revoked *revocations // what must not run
+	pool    *pool.Pool[*request] // what runs, and what waits for a slot
+	eta     *schedule            // what waits for its ETA
+	limits  *limiter             // what waits for its rate limit
+	held    *holdings            // all of it
+	revoked *revocations         // what must not run
 
 	// cutShort are the messages whose runs the end of the grace period has cut.
 	cutShort deliveries
@@ -61,7 +63,9 @@ type Worker struct {
 	consuming consuming
 	foreign   foreign
 	state     atomic.Int32
-	ends      ends
+	ends      *batch.Batcher[end]
+	settling  sync.WaitGroup
+	life      lifecycle
 	aborted   atomic.Int64 // handlers that run on though nobody waits for them
 
 	counts counters
@@ -117,13 +121,14 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w.memory = newMemoryGuard(cfg.MaxMemory, w.now)
 	w.eta = newSchedule()
-	w.pool = newPool(cfg.Concurrency)
+	w.pool = pool.New[*request](pool.Config{Slots: cfg.Concurrency, MaxItems: cfg.MaxTasks, Prefetch: cfg.prefetch()})
+	w.ends = batch.New(batch.Config[end]{Send: w.settleEnds, Expects: w.pool.ExpectsEnds})
 	if cfg.Autoscale.Max > 0 {
-		w.scaler = &scaler{low: cfg.Autoscale.Min, high: cfg.Autoscale.Max, most: cfg.MaxConcurrency, status: w.load, resize: w.pool.resize}
+		w.scaler = &scaler{low: cfg.Autoscale.Min, high: cfg.Autoscale.Max, most: cfg.MaxConcurrency, status: w.load, resize: w.pool.Resize}
 	}
 	w.events = taskEvents{events.New(events.Config{
 		Emit: w.can.Emitter.Emit, Log: w.log, Node: cfg.Name, Clock: &w.clock, Now: w.now,
-		Status:   func() (int, int64) { return w.pool.running(), w.totals.all() },
+		Status:   func() (int, int64) { return w.pool.Running(), w.totals.all() },
 		Software: cfg.Software, Version: cfg.SoftwareVersion,
 		Heartbeats: !cfg.WithoutHeartbeat, TaskEvents: cfg.SendTaskEvents,
 	}), w.present}
@@ -179,14 +184,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer w.recycle()
 	life, until := newLifecycle(ctx)
 	defer until.lease()
-	w.pool.most, w.pool.used = w.cfg.MaxTasks, func() {
-		w.log.Info("worker has begun as many tasks as it may", "tasks", w.cfg.MaxTasks)
-		w.recycle()
-	}
-	w.ends.wg, w.ends.expects = &w.pool.wg, w.pool.short
-	w.ends.settle = func(batch []end) { w.settleEnds(life.store, batch) }
-	w.pool.run = func(r *request) after { return w.execute(life, r) }
-	w.pool.resume = func(r *request, a handled) after { return w.conclude(life, r, a) }
+	w.life = life
 
 	var g errgroup.Group
 	g.Go(func() error { return w.broker.Run(life.lease) })

@@ -37,8 +37,8 @@ var failpoints = []failpoint{
 		"	failpoint(\"after STARTED\")\n	r.log.Debug(\"task started\")\n", false),
 	at("work done", "worker/call.go", "	a.result, a.err = w.handle(ctx, r)\n",
 		"	a.result, a.err = w.handle(ctx, r)\n	failpoint(\"work done\")\n", true),
-	at("before the end is stored", "worker/ends.go", "	for i, err := range w.broker.SettleAll(ctx, settlements) {\n		e := batch[i]\n",
-		"	failpoint(\"before the end is stored\")\n	for i, err := range w.broker.SettleAll(ctx, settlements) {\n		e := batch[i]\n		if err == nil {\n			failpoint(\"after the end is stored\")\n		}\n", true),
+	at("before the end is stored", "worker/settleall.go", "	for i, err := range w.can.Batcher.SettleAll(ctx, settlements) {\n		e := batch[i]\n",
+		"	failpoint(\"before the end is stored\")\n	for i, err := range w.can.Batcher.SettleAll(ctx, settlements) {\n		e := batch[i]\n		if err == nil {\n			failpoint(\"after the end is stored\")\n		}\n", true),
 	{name: "after the end is stored"}, // in the patch above
 }
 

@@ -1,4 +1,4 @@
-package worker
+package pool
 
 import (
 	"math"
@@ -35,24 +35,23 @@ func TestPace(t *testing.T) {
 
 func TestPrefetch(t *testing.T) {
 	for name, tc := range map[string]struct {
-		cfg               Config
+		prefetch          Prefetch
 		slots, long, each int
 		most, refill      int
 	}{
-		"unknown pace":  {Config{}, 8, 0, 1, 8, 4},
-		"one slot":      {Config{}, 1, 0, 1, 1, 1},
-		"short tasks":   {Config{}, 8, 0, 100, 800, 400},
-		"some are long": {Config{}, 8, 6, 100, 206, 103},
-		"all are long":  {Config{}, 8, 8, 100, 8, 4},
-		"fewer slots":   {Config{}, 2, 5, 100, 2, 1},
-		"many slots":    {Config{}, 200, 0, 100, 1000, 500},
-		"even more":     {Config{}, 2000, 0, 100, 2000, 1000},
-		"multiplier":    {Config{PrefetchMultiplier: 4}, 8, 8, 100, 32, 1},
-		"one each":      {Config{PrefetchMultiplier: 1}, 8, 0, 100, 8, 1},
-		"no bound":      {Config{PrefetchMultiplier: -1}, 8, 0, 1, math.MaxInt32, 1},
-		"none":          {Config{DisablePrefetch: true, PrefetchMultiplier: 4}, 8, 0, 100, 8, 1},
+		"unknown pace":  {0, 8, 0, 1, 8, 4},
+		"one slot":      {0, 1, 0, 1, 1, 1},
+		"short tasks":   {0, 8, 0, 100, 800, 400},
+		"some are long": {0, 8, 6, 100, 206, 103},
+		"all are long":  {0, 8, 8, 100, 8, 4},
+		"fewer slots":   {0, 2, 5, 100, 2, 1},
+		"many slots":    {0, 200, 0, 100, 1000, 500},
+		"even more":     {0, 2000, 0, 100, 2000, 1000},
+		"multiplier":    {4, 8, 8, 100, 32, 1},
+		"one each":      {1, 8, 0, 100, 8, 1},
+		"no bound":      {-1, 8, 0, 1, math.MaxInt32, 1},
 	} {
-		if most, refill := tc.cfg.prefetch(tc.slots, tc.long, tc.each); most != tc.most || refill != tc.refill {
+		if most, refill := tc.prefetch.limits(tc.slots, tc.long, tc.each); most != tc.most || refill != tc.refill {
 			t.Errorf("%s: %d held at most, %d claimed at least; want %d, %d", name, most, refill, tc.most, tc.refill)
 		}
 	}
