@@ -1,6 +1,7 @@
 package batch_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,16 +52,17 @@ func TestRoundTripWaitsForExpected(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				expected := true
+				var expected atomic.Bool
+				expected.Store(true)
 				var sizes []int
 				b := batch.New(batch.Config[int]{
-					Expects: func() bool { return expected },
+					Expects: expected.Load,
 					Send:    func(es []int) { sizes = append(sizes, len(es)) },
 				})
 				b.Add(0)
 				if tc.comes > 0 {
 					time.Sleep(tc.comes)
-					expected = false
+					expected.Store(false)
 					b.Add(1)
 				}
 				b.Wait()
