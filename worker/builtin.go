@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -196,18 +195,27 @@ func (w *Worker) chordUnlock(ctx context.Context, t *Task) (any, error) {
 	if err != nil {
 		return nil, Retry(err)
 	}
+	ready := true
 	for i, r := range results {
-		if r == nil || r.Status != protocol.StateSuccess && r.Status != protocol.StateFailure && r.Status != protocol.StateRevoked {
-			again := &RetryError{Countdown: unlockInterval}
-			if in.Interval != nil && *in.Interval > 0 {
-				again.Countdown = time.Duration(*in.Interval * float64(time.Second))
-			}
-			if in.Retries != nil && t.Retries >= *in.Retries {
-				return nil, fmt.Errorf("chord %s is not complete after %d looks", in.Group, t.Retries)
-			}
-			return nil, again
-		}
+		ready = ready && r != nil && slices.Contains(finalStates[:], r.Status)
 		joined.Results[ids[i]] = r
+	}
+	switch {
+	case ready:
+		joined.Members = failedMember(in.Group, ids, results)
+	case in.Retries != nil && t.Retries >= *in.Retries:
+		args, kwargs := t.shownForRetry(&RetryError{})
+		t.Logger.Error("chord is not complete, its body fails", "group_id", in.Group, "looks", t.Retries)
+		joined.Failure = "chord_unlock could not be retried: " + canvas.ReprException(wire(maxRetriesExceeded(t, args, kwargs)))
+	default:
+		again := &RetryError{Countdown: unlockInterval}
+		if in.Interval != nil && *in.Interval > 0 {
+			again.Countdown = time.Duration(*in.Interval * float64(time.Second))
+		}
+		return nil, again
+	}
+	if len(joined.Members) > 0 {
+		joined.Saved = nil
 	}
 	m := *t.Message
 	m.Chord = in.Callback
@@ -217,4 +225,26 @@ func (w *Worker) chordUnlock(ctx context.Context, t *Task) (any, error) {
 	}
 	w.revoke(ctx, revoke)
 	return nil, nil
+}
+
+// finalStates are those in which a task is over.
+var finalStates = [...]string{protocol.StateSuccess, protocol.StateFailure, protocol.StateRevoked}
+
+// failedMember returns the entry of the first task that has failed, as the end of a
+// chord has it that counts.
+func failedMember(group string, ids []string, results []*protocol.Result) []protocol.Raw {
+	for i, r := range results {
+		if r.Status == protocol.StateSuccess || r.Exception == nil {
+			continue
+		}
+		raw, err := canvas.ExceptionRaw(r.Exception)
+		if err != nil {
+			continue
+		}
+		member := &protocol.Message{ID: ids[i], Group: group, Chord: protocol.Raw("{}")}
+		if entry, ok := canvas.Member(member, r.Status, raw); ok {
+			return []protocol.Raw{entry.JSON}
+		}
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,4 +45,23 @@ func TestBuiltinTasks(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.eventually(t, "the body has run", func() bool { return b.status("body") == "SUCCESS" })
+}
+
+// TestChordUnlockFails: the body fails as Celery fails it, when a member has failed and
+// when the header is not complete after the last look.
+func TestChordUnlockFails(t *testing.T) {
+	b := start(t, worker.Config{Tasks: arithmetic(), Publishing: worker.Publishing{DefaultQueue: "q"}})
+	handle := func(id string) []any { return []any{[]any{id, nil}, nil} }
+	unlock := func(body string, more ...any) *canvas.Signature {
+		return named(body+" unlock", canvas.New("celery.chord_unlock", "group", named(body, canvas.New("sum"))).Kwarg("result", more))
+	}
+	b.failed(t, named("member", canvas.New("fail")), "member")
+	got := b.failed(t, unlock("body", handle("member")), "body")
+	if want := "Dependency member raised ValueError('no')"; got.Exception.Type != "ChordError" || got.Exception.Args[0] != want {
+		t.Errorf("failed with %+v, want %s", got.Exception, want)
+	}
+	got = b.failed(t, unlock("late", handle("nowhere")).Kwarg("max_retries", 0), "late")
+	if want := "chord_unlock could not be retried: MaxRetriesExceededError("; got.Exception.Type != "ChordError" || !strings.HasPrefix(got.Exception.Args[0].(string), want) {
+		t.Errorf("failed with %+v, want %s", got.Exception, want)
+	}
 }

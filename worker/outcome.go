@@ -130,10 +130,7 @@ func decideRetry(t *Task, d Definition, r *RetryError) outcome {
 	if last && !r.Free {
 		if r.Err == nil {
 			args, kwargs := t.shownForRetry(r)
-			return failure(t, &Exception{
-				Type: "MaxRetriesExceededError", Module: "celery.exceptions",
-				Args: []any{fmt.Sprintf("Can't retry %s[%s] args:%s kwargs:%s", t.Name, t.ID, args, kwargs)},
-			})
+			return failure(t, maxRetriesExceeded(t, args, kwargs))
 		}
 		return failure(t, r.Err)
 	}
@@ -152,6 +149,13 @@ func decideRetry(t *Task, d Definition, r *RetryError) outcome {
 	o.traceback = canvas.Traceback(
 		&protocol.Exception{Type: "Retry", Module: "celery.exceptions", Args: []any{text}}, canvas.GoFrame(t.Name, ""))
 	return o
+}
+
+// maxRetriesExceeded is what is stored for a task that asks for one attempt too many,
+// without a cause.
+func maxRetriesExceeded(t *Task, args, kwargs string) *Exception {
+	text := fmt.Sprintf("Can't retry %s[%s] args:%s kwargs:%s", t.Name, t.ID, args, kwargs)
+	return &Exception{Type: "MaxRetriesExceededError", Module: "celery.exceptions", Args: []any{text}}
 }
 
 // revokedError is what is stored for a task that was revoked, or has expired.

@@ -33,6 +33,8 @@ type Joined struct {
 	// by the ids of [SavedIDs], take the place of Members.
 	Saved   protocol.Raw
 	Results map[string]*protocol.Result
+	// Failure, when it is set, is the text of the ChordError that the body fails with.
+	Failure string
 }
 
 // ChordBody says what follows the last member of a chord: m is that member,
@@ -82,6 +84,9 @@ func (f *chordFailure) exception() *protocol.Exception {
 }
 
 func (w *work) join(j Joined) ([]protocol.Raw, *chordFailure) {
+	if j.Failure != "" {
+		return nil, &chordFailure{text: j.Failure}
+	}
 	if !j.Saved.IsNull() {
 		tree := w.savedTree(j.Saved)
 		values := make([]protocol.Raw, len(tree.members))
