@@ -8,7 +8,7 @@ RUN go mod download
 COPY . .
 ARG TARGETOS TARGETARCH VERSION=unknown
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /evently-workers .
+    go build -trimpath -ldflags "-s -w -X github.com/evently/workers/app.linked=$VERSION" -o /evently-workers .
 
 # Static: certificate authorities, time zones, /tmp and a user, but no shell, no
 # package manager and no libc. "nonroot" is uid 65532.

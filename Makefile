@@ -25,7 +25,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build ./evently-workers, static, as the image has it
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o evently-workers .
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X github.com/evently/workers/app.linked=$(VERSION)' -o evently-workers .
 
 .PHONY: test
 test: setup lint vuln allocs unit e2e torture-short selection ## everything: install what is missing, lint, all tests with the race detector

@@ -1,0 +1,141 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/evently/workers/config"
+	"github.com/evently/workers/mail"
+	"github.com/evently/workers/store"
+	"github.com/evently/workers/tasks"
+	"github.com/evently/workers/templates"
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redis"
+)
+
+// App holds the parts of a running worker.
+type App struct {
+	mails  *mails
+	broker *redis.Broker
+	store  *store.Store
+	sender *mail.Sender
+	worker *worker.Worker
+}
+
+// New builds the parts from the configuration. Nothing connects yet, and the mails may not
+// be prepared. The error is a [UsageError]. The caller must call Close.
+func New(cfg config.Config, log *slog.Logger) (*App, error) {
+	a := new(App)
+	if err := a.build(cfg, log); err != nil {
+		a.Close()
+		return nil, &UsageError{Err: err} // parts check values, they do not connect
+	}
+	return a, nil
+}
+
+func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
+	if err := checkParts(cfg, nil); err != nil {
+		return err
+	}
+	a.mails = prepareMails(func() (*templates.Set, error) { return templates.New(templateOptions(cfg)) })
+	if a.store, err = store.Open(storeConfig(cfg.Database)); err != nil {
+		return databaseError(cfg.Database, err)
+	}
+	sender, err := mailConfig(cfg, log)
+	if err != nil {
+		return err
+	}
+	if a.sender, err = mail.New(sender); err != nil {
+		return fmt.Errorf("prepare the mail relay: %w", err)
+	}
+	service, err := tasks.New(tasks.Config{
+		Users: a.store, Mailer: a.sender, Templates: a.mails,
+		MaxRetries: retries(cfg.Worker.MaxRetries),
+		RetryDelay: cfg.Worker.RetryDelay,
+		Check:      a.check,
+		Logger:     log,
+	})
+	if err != nil {
+		return err
+	}
+	if a.broker, err = OpenBroker(cfg, log); err != nil {
+		return err
+	}
+	control, err := controlMode(cfg.Worker.RemoteControl)
+	if err != nil {
+		return err
+	}
+	unknown, err := unknownTasks(cfg.Worker.UnknownTasks)
+	if err != nil {
+		return err
+	}
+	a.worker, err = worker.New(worker.Config{
+		Broker:          a.broker,
+		Name:            cfg.Worker.Name,
+		Queues:          cfg.Worker.Queues,
+		Tasks:           service.Definitions(),
+		Concurrency:     cfg.Worker.Concurrency,
+		MaxConcurrency:  cfg.Worker.MaxConcurrency,
+		Autoscale:       worker.Autoscale(cfg.Worker.Autoscale),
+		Control:         control,
+		SendTaskEvents:  cfg.Worker.TaskEvents,
+		Redact:          cfg.Worker.Redact,
+		Software:        Name,
+		SoftwareVersion: Version(),
+		Publishing:      publishing(cfg),
+		// A mail whose SUCCESS is stored is not sent again, whoever lost its
+		// acknowledgement.
+		DeduplicateSuccessful: true,
+		PrefetchMultiplier:    cfg.Worker.PrefetchMultiplier,
+		TrackStarted:          true, // as the Python worker did
+		TaskTimeLimit:         cfg.Worker.TaskTimeLimit,
+		TaskSoftTimeLimit:     cfg.Worker.TaskSoftTimeLimit,
+		UnknownTasks:          unknown,
+		MaxRedeliveries:       cfg.Worker.MaxRedeliveries,
+		MaxMemory:             int64(cfg.Worker.MaxMemory),
+		Grace:                 cfg.Worker.ShutdownGrace,
+		Limits: protocol.Limits{
+			Size: cfg.Worker.MaxBytes, Depth: cfg.Worker.MaxDepth, Elements: cfg.Worker.MaxElements,
+		},
+		Logger: log,
+	})
+	return err
+}
+
+// Check reports whether a worker could start with cfg. It connects to nothing.
+func Check(cfg config.Config) error {
+	a, err := New(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	a.Close() // it waits for the mails
+	return a.mails.err
+}
+
+// check answers the task health_check. Producers read its error.
+func (a *App) check(ctx context.Context) error {
+	err := a.store.Ping(ctx)
+	if fault, ok := errors.AsType[*store.AccessError](err); ok {
+		return errors.New("database: " + fault.Summary())
+	}
+	if err != nil {
+		return errors.New("database does not answer")
+	}
+	return nil
+}
+
+// Close drops the connections. The broker closes its own when it ran.
+func (a *App) Close() {
+	if a.mails != nil {
+		<-a.mails.prepared
+	}
+	if a.store != nil {
+		_ = a.store.Close()
+	}
+	if a.broker != nil {
+		_ = a.broker.Close()
+	}
+}

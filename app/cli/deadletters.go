@@ -1,0 +1,236 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/evently/workers/app"
+	"github.com/evently/workers/worker/redis"
+)
+
+// deadLettersCmd is for messages that were set aside.
+type deadLettersCmd struct {
+	List   listLettersCmd   `cmd:"" help:"List them, the newest first."`
+	Show   showLetterCmd    `cmd:"" help:"Show one, without the values of its arguments."`
+	Retry  retryLettersCmd  `cmd:"" help:"Put them back into their queues, as new messages."`
+	Delete deleteLettersCmd `cmd:"" help:"Remove them for good."`
+}
+
+// Help is the long help of the command.
+func (deadLettersCmd) Help() string {
+	return `A message becomes a dead letter when nothing more can be done with it: it cannot
+be read, its task is not known, its mail was refused, or its retries are used up.
+DEAD_LETTERS_MAX of them are kept.
+
+Examples:
+
+    ` + programName + ` dead-letters list
+    ` + programName + ` dead-letters show <id>
+    ` + programName + ` dead-letters retry <id> <id>
+    ` + programName + ` dead-letters delete --all`
+}
+
+// letterBox opens the dead letters of the Redis that is configured.
+func letterBox(ctx context.Context) (*redis.Broker, error) {
+	cfg, err := app.LoadConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b, err := app.OpenBroker(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, &app.UsageError{Err: err}
+	}
+	return b, nil
+}
+
+type showLetterCmd struct {
+	ID   string `arg:"" help:"Id of the dead letter, or its beginning."`
+	Raw  bool   `help:"Print the exact bytes of the message instead. They may hold codes and addresses." xor:"form"`
+	JSON bool   `name:"json" help:"Print JSON." xor:"form"`
+}
+
+// Help is the long help of the command.
+func (showLetterCmd) Help() string {
+	return `Shows where the message came from, why it was set aside, and the shape of its
+arguments: names and types, no values.
+
+Examples:
+
+    ` + programName + ` dead-letters show <id>
+    ` + programName + ` dead-letters show --raw <id> > message.json`
+}
+
+// Run prints the dead letter.
+func (c showLetterCmd) Run(ctx context.Context, t terminal) error {
+	b, err := letterBox(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	id, err := b.DeadLetterID(ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	l, err := b.DeadLetter(ctx, id)
+	if err != nil {
+		return err
+	}
+	if c.Raw {
+		_, err := t.out.Write(l.Raw)
+		return err
+	}
+	view := describe(l)
+	if c.JSON {
+		return printJSON(t.out, view)
+	}
+	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "id\t%s\n", l.ID)
+	fmt.Fprintf(w, "reason\t%s\n", line(l.Reason))
+	fmt.Fprintf(w, "queue\t%s\n", line(l.Queue))
+	fmt.Fprintf(w, "task\t%s\n", line(l.TaskName))
+	fmt.Fprintf(w, "task id\t%s\n", line(l.TaskID))
+	fmt.Fprintf(w, "set aside\t%s (%s ago)\n", l.At.Format(time.RFC3339), age(l.At))
+	fmt.Fprintf(w, "size\t%d bytes\n", l.Size)
+	if view.Unreadable != "" {
+		fmt.Fprintf(w, "message\t%s\n", line(view.Unreadable))
+	} else {
+		fmt.Fprintf(w, "origin\t%s\n", line(view.Origin))
+		fmt.Fprintf(w, "retries\t%d\n", view.Retries)
+		fmt.Fprintf(w, "args\t%s\n", view.Args)
+		fmt.Fprintf(w, "kwargs\t%s\n", view.Kwargs)
+	}
+	return w.Flush()
+}
+
+// chosen are the dead letters that a command is for.
+type chosen struct {
+	IDs []string `arg:"" optional:"" name:"id" help:"Ids of dead letters, or their beginnings."`
+	All bool     `help:"All of them."`
+	Yes bool     `help:"Do not ask before doing it to all."`
+}
+
+// Validate checks the flags.
+func (c chosen) Validate() error {
+	if c.All == (len(c.IDs) > 0) {
+		return errors.New("name the ids of dead letters, or --all")
+	}
+	return nil
+}
+
+// each calls do for all that are chosen, whatever becomes of the others, and
+// tells what was done.
+func (c chosen) each(ctx context.Context, t terminal, verb, done string, do func(*redis.Broker, string) error) error {
+	b, err := letterBox(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	ids := c.IDs
+	if c.All {
+		if ids, err = allLetters(ctx, b); err != nil {
+			return err
+		}
+		if err := c.confirm(t, verb, len(ids)); err != nil {
+			return err
+		}
+	}
+	failed := 0
+	for _, id := range ids {
+		id, err := b.DeadLetterID(ctx, id)
+		if err == nil {
+			err = do(b, id)
+		}
+		if err != nil {
+			failed++
+			fmt.Fprintln(t.err, err)
+			if ctx.Err() != nil {
+				break
+			}
+		}
+	}
+	fmt.Fprintf(t.out, "%s: %d\n", done, len(ids)-failed)
+	if failed > 0 {
+		return errSilent
+	}
+	return nil
+}
+
+// allLetters returns the ids of all dead letters as they are now: those that
+// come back while the command works are left alone.
+func allLetters(ctx context.Context, b *redis.Broker) ([]string, error) {
+	const page = 500
+	var ids []string
+	for {
+		letters, total, err := b.DeadLetters(ctx, len(ids), page)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range letters {
+			ids = append(ids, l.ID)
+		}
+		if len(letters) == 0 || len(ids) >= total {
+			return ids, nil
+		}
+	}
+}
+
+// confirm asks whether it shall be all of them.
+func (c chosen) confirm(t terminal, verb string, n int) error {
+	if c.Yes || n == 0 {
+		return nil
+	}
+	if !t.interactive() {
+		return &app.UsageError{Err: fmt.Errorf("%s all %d dead letters: there is no terminal to ask on; say --yes", verb, n)}
+	}
+	fmt.Fprintf(t.err, "%s all %d dead letters? [y/N] ", verb, n)
+	answer, _ := bufio.NewReader(t.in).ReadString('\n')
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	}
+	return errors.New("nothing was done")
+}
+
+type retryLettersCmd struct{ chosen }
+
+// Help is the long help of the command.
+func (retryLettersCmd) Help() string {
+	return `The message goes back into its queue with its retries unspent, and the result of
+its last run is deleted. What cannot be read by any worker is refused. A mail
+that was sent before may be sent again.
+
+Examples:
+
+    ` + programName + ` dead-letters retry <id>
+    ` + programName + ` dead-letters retry --all --yes`
+}
+
+// Run retries.
+func (c retryLettersCmd) Run(ctx context.Context, t terminal) error {
+	return c.each(ctx, t, "Retry", "back in their queues", func(b *redis.Broker, id string) error {
+		return b.RetryDeadLetter(ctx, id)
+	})
+}
+
+type deleteLettersCmd struct{ chosen }
+
+// Help is the long help of the command.
+func (deleteLettersCmd) Help() string {
+	return `Examples:
+
+    ` + programName + ` dead-letters delete <id> <id>
+    ` + programName + ` dead-letters delete --all`
+}
+
+// Run deletes.
+func (c deleteLettersCmd) Run(ctx context.Context, t terminal) error {
+	return c.each(ctx, t, "Delete", "deleted", func(b *redis.Broker, id string) error {
+		return b.DeleteDeadLetter(ctx, id)
+	})
+}

@@ -1,0 +1,48 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"os/signal"
+
+	"github.com/evently/workers/app"
+	"github.com/evently/workers/config"
+	"github.com/evently/workers/dev"
+)
+
+// devCmd is the service on embedded parts.
+type devCmd struct {
+	Open    bool `help:"Open the page in the browser."`
+	Verbose bool `short:"v" help:"Log what the worker does."`
+}
+
+// Help is the long help of the command.
+func (devCmd) Help() string {
+	return `Starts everything in one process, on this machine's loopback address and in
+memory: a Redis that Python Celery clients can use, a users table, an SMTP
+server that catches every mail, the worker, and a page that shows the mails and
+sends each of the tasks. Ports taken by others are stepped over. No variable of
+the environment is used.
+
+Examples:
+
+    ` + programName + ` dev
+    ` + programName + ` dev --open`
+}
+
+// Run runs until SIGTERM, SIGINT or SIGHUP; a second one ends the process.
+func (c devCmd) Run(ctx context.Context, t terminal) error {
+	app.IgnoreLostOutput()
+	ctx, stop := signal.NotifyContext(ctx, app.StopSignals()...)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	level := slog.LevelWarn
+	if c.Verbose {
+		level = slog.LevelDebug
+	}
+	return dev.Run(ctx, dev.Options{
+		Out:    t.out,
+		Open:   c.Open,
+		Logger: app.NewLogger(t.err, config.Service{LogLevel: level, LogFormat: "text"}),
+	})
+}

@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/evently/workers/config"
+	"github.com/evently/workers/monitor"
+)
+
+// healthCmd asks the health server.
+type healthCmd struct {
+	Addr    string        `help:"Where the health server listens, as host:port. The default is HEALTH_ADDR of the environment." placeholder:"ADDR"`
+	Timeout time.Duration `default:"3s" help:"Time to wait for the answer."`
+	JSON    bool          `name:"json" help:"Print the whole report."`
+}
+
+// Help is the long help of the command.
+func (healthCmd) Help() string {
+	return `Asks the worker on this machine whether it consumes. The exit code is 0 when it
+does and 1 when it does not, or does not answer: what a HEALTHCHECK or an exec
+probe wants. It needs no shell and no other program. When HEALTH_ADDR is off
+there is nobody to ask, and the exit code is 0.
+
+Examples:
+
+    ` + programName + ` health
+    ` + programName + ` health --addr 10.0.0.7:8004 --json
+    HEALTHCHECK CMD ["/` + programName + `", "health"]`
+}
+
+// Run asks and prints.
+func (c healthCmd) Run(ctx context.Context, t terminal) error {
+	addr := c.Addr
+	if addr == "" {
+		var err error
+		if addr, err = config.HealthAddr(nil); err != nil {
+			// Not a wrong usage of this command: the worker is not up.
+			return fmt.Errorf("no worker can run here: %v", err)
+		}
+	}
+	if addr == "" {
+		// Not a failure: a container whose health server is off would never be well.
+		_, err := fmt.Fprintln(t.out, "not known: HEALTH_ADDR is off, so there is no health server to ask")
+		return err
+	}
+	report, err := askHealth(ctx, dialable(addr), c.Timeout)
+	if err != nil {
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err // the method and the path are no news
+		}
+		return fmt.Errorf("no answer from %s: %w", dialable(addr), err)
+	}
+	if c.JSON {
+		err = printJSON(t.out, report)
+	} else {
+		_, err = fmt.Fprintf(t.out, "%s: %s; worker %s; queue %s; database %s; mail %s\n",
+			report.Node, report.Status, report.Worker.Text, report.Queue.Text, report.Database.Text, report.Mail.Text)
+	}
+	if err == nil && report.Status == monitor.StatusUnhealthy {
+		return errSilent
+	}
+	return err
+}
+
+// dialable turns an address to listen on into one to connect to.
+func dialable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	switch host {
+	case "", "0.0.0.0":
+		host = "127.0.0.1"
+	case "::":
+		host = "::1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func askHealth(ctx context.Context, addr string, timeout time.Duration) (monitor.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/health", nil)
+	if err != nil {
+		return monitor.Report{}, err
+	}
+	// Not the default transport: a proxy has no business between us.
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return monitor.Report{}, err
+	}
+	defer resp.Body.Close()
+	const most = 64 << 10
+	var report monitor.Report
+	if err := json.NewDecoder(io.LimitReader(resp.Body, most)).Decode(&report); err != nil || report.Status == "" {
+		return monitor.Report{}, fmt.Errorf("this is not a health server of ours: HTTP status %s", resp.Status)
+	}
+	return report, nil
+}

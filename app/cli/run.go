@@ -1,0 +1,42 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/evently/workers/app"
+	"github.com/evently/workers/config"
+)
+
+// runCmd is the worker.
+type runCmd struct{}
+
+// Help is the long help of the command.
+func (runCmd) Help() string {
+	return `Consumes until SIGTERM, SIGINT or SIGHUP, which a terminal that closes sends.
+Then it takes nothing more, finishes what is running for up to SHUTDOWN_GRACE,
+gives back the rest to the front of its queue and exits with 0. A second SIGTERM
+or SIGINT ends the grace period at once, a third one the process; SIGQUIT leaves
+no grace from the start. SIGHUP does not restart the worker, and does nothing
+under nohup. SIGUSR1 logs the stacks of all goroutines.
+
+Redis, PostgreSQL and the mail relay may be down at the start and at any time
+after; HEALTH_ADDR and the log say so. Without Redis the worker waits. Without
+PostgreSQL or the relay it goes on to take tasks: their mails are retried, and
+become dead letters when MAX_RETRIES are used up. A relay that refuses the
+login, or puts all mails off, uses up no retries.
+A wrong configuration is told as a whole, and the exit code is 2.
+
+Examples:
+
+    REDIS_HOST=redis SMTP_HOST=smtp.example.com ` + programName + `
+    CONCURRENCY=16 SHUTDOWN_GRACE=60 ` + programName + ` run
+
+The variables, all optional. A variable that is empty counts as not set; times
+are seconds such as 90 or 1.5, or have a unit such as 90s, 5m or 2h. Quotes
+around a whole value, and a comment behind it, are left out with a warning.
+
+` + config.Help()
+}
+
+// Run runs the worker until a signal stops it.
+func (runCmd) Run(ctx context.Context, t terminal) error { return app.Run(ctx, t.err) }

@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"strings"
+	"unicode"
+
+	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// letterView is what may be shown of a dead letter: no value of an argument.
+type letterView struct {
+	broker.DeadLetter
+	Unreadable string `json:"unreadable,omitempty"` // why it cannot be read
+	Origin     string `json:"origin,omitempty"`
+	Retries    int    `json:"retries"`
+	Args       string `json:"args,omitempty"` // shape
+	Kwargs     string `json:"kwargs,omitempty"`
+}
+
+// describe reads what may be shown. The limits are wide: those of the worker
+// may be why the message is here.
+func describe(l broker.DeadLetter) letterView {
+	v := letterView{DeadLetter: l}
+	decoder := protocol.Decoder{
+		Limits: protocol.Limits{Size: 2 * max(len(l.Raw), protocol.DefaultSize)},
+		Accept: protocol.Serializers(),
+	}
+	m, err := decoder.Decode(l.Raw)
+	if err != nil {
+		v.Unreadable = err.Error()
+		return v
+	}
+	v.Origin, v.Retries = m.Origin, m.Retries
+	v.Args, v.Kwargs = shape(m.Args, 0), shape(m.Kwargs, 0)
+	return v
+}
+
+// shape describes a value by its types, as in [{"email": string}].
+func shape(r protocol.Raw, depth int) string {
+	const deepest, most = 4, 20
+	text := strings.TrimSpace(string(r))
+	if text == "" {
+		return "nothing"
+	}
+	var parts []string
+	switch text[0] {
+	case '[':
+		elements, err := r.Elements()
+		if err != nil || depth == deepest && len(elements) > 0 {
+			return "[…]"
+		}
+		for i, e := range elements {
+			if i == most {
+				parts = append(parts, "…")
+				break
+			}
+			parts = append(parts, shape(e, depth+1))
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	case '{':
+		fields, err := r.Fields()
+		if err != nil || depth == deepest && len(fields) > 0 {
+			return "{…}"
+		}
+		for i, f := range fields {
+			if i == most {
+				parts = append(parts, "…")
+				break
+			}
+			parts = append(parts, fieldName(f.Name)+": "+shape(f.Value, depth+1))
+		}
+		return "{" + strings.Join(parts, ", ") + "}"
+	case '"':
+		return "string"
+	case 't', 'f':
+		return "boolean"
+	case 'n':
+		return "null"
+	}
+	return "number"
+}
+
+// fieldName shows names such as a program has. Anything else may be data that
+// somebody put in the place of a name.
+func fieldName(name string) string {
+	const most = 40
+	if name == "" || len(name) > most || unicode.IsDigit(rune(name[0])) {
+		return "(name)"
+	}
+	for _, r := range name {
+		if r != '_' && (r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r)) {
+			return "(name)"
+		}
+	}
+	return `"` + name + `"`
+}

@@ -1,0 +1,93 @@
+package app
+
+import (
+	"context"
+	"errors"
+
+	"github.com/evently/workers/config"
+	"github.com/evently/workers/mail"
+	"github.com/evently/workers/templates"
+)
+
+// UsageError reports a fault of the command line or of the configuration: trying again
+// will not help.
+type UsageError struct {
+	Err  error
+	Hint string // remedy, or ""
+}
+
+func (e *UsageError) Error() string {
+	if e.Hint == "" {
+		return e.Err.Error()
+	}
+	return e.Err.Error() + "\n" + e.Hint
+}
+
+func (e *UsageError) Unwrap() error { return e.Err }
+
+// LoadConfig reads the configuration, with the secrets from Zero. The error lists every
+// mistake, also those that only the parts know.
+func LoadConfig(ctx context.Context) (config.Config, error) {
+	sources, err := config.Secrets(ctx, nil)
+	if err != nil {
+		return config.Config{}, err
+	}
+	cfg, err := config.Load(nil, sources...)
+	return cfg, checkParts(cfg, err)
+}
+
+// The parts check their own configuration and name its fields. Operators know the
+// variables.
+
+// mailVariables names the variables of the fields of mail.Config.
+var mailVariables = map[string]string{
+	"Host": "SMTP_HOST", "Port": "SMTP_PORT", "Username": "SMTP_USERNAME", "Password": "SMTP_PASSWORD",
+	"Security": "SMTP_TLS_MODE", "TLSCAFile": "SMTP_TLS_CA_FILE", "HelloName": "SMTP_HELLO_NAME", "MaxConns": "SMTP_MAX_CONNS",
+	"FromName": "FROM_NAME", "FromAddress": "FROM_ADDRESS", "ReplyTo": "REPLY_TO",
+}
+
+// templateVariables names the variables of the fields of templates.Options.
+var templateVariables = map[string]string{
+	"SiteURL": "SITE_URL", "SupportAddress": "SUPPORT_ADDRESS", "LinkHosts": "LINK_HOSTS",
+}
+
+// checkParts adds to err, the error of reading cfg, what the parts would refuse. They are
+// asked even after other mistakes, so that all are reported at once.
+func checkParts(cfg config.Config, err error) error {
+	if mistakes, ok := errors.AsType[*config.Error](err); ok {
+		cfg = mistakes.Read()
+	} else if err != nil {
+		return err // nothing was read
+	}
+	sender, _ := mailConfig(cfg, nil) // an unknown word is reported by package config
+	return config.Add(err, append(
+		problems(sender.Check()),
+		problems(templateOptions(cfg).Check())...)...)
+}
+
+// problems translates the faults that parts found. It returns nil for an error of another
+// kind.
+func problems(err error) []config.Problem {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []config.Problem
+		for _, e := range joined.Unwrap() {
+			all = append(all, problems(e)...)
+		}
+		return all
+	}
+	if e, ok := errors.AsType[*mail.ConfigError](err); ok {
+		return []config.Problem{problem(mailVariables, "mail.Config.", e.Field, e.Reason, e.Want)}
+	}
+	if e, ok := errors.AsType[*templates.OptionError](err); ok {
+		return []config.Problem{problem(templateVariables, "templates.Options.", e.Field, e.Reason, e.Want)}
+	}
+	return nil
+}
+
+func problem(variables map[string]string, owner, field, reason, want string) config.Problem {
+	name, ok := variables[field]
+	if !ok {
+		name = owner + field // nothing that a variable could have spoilt
+	}
+	return config.Problem{Variable: name, Wrong: reason, Right: "write " + want}
+}

@@ -1,0 +1,101 @@
+package app
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/evently/workers/config"
+	"github.com/evently/workers/mail"
+	"github.com/evently/workers/store"
+	"github.com/evently/workers/templates"
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/redis"
+)
+
+// publishing sends callbacks of our tasks where the producers would.
+func publishing(cfg config.Config) worker.Publishing {
+	return worker.Publishing{
+		Routes:       []worker.Route{{Task: "email_workers.tasks.*", Queue: "email_notifications"}},
+		DefaultQueue: cfg.Worker.Queues[0],
+	}
+}
+
+// OpenBroker returns the broker of the configuration. It dials when it is used.
+func OpenBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {
+	r := redis.Config{
+		URL:               cfg.Redis.URL().Reveal(),
+		DB:                cfg.Redis.DB,
+		SentinelMaster:    cfg.Redis.Sentinel.Master,
+		SentinelUsername:  cfg.Redis.Sentinel.Username,
+		SentinelPassword:  cfg.Redis.Sentinel.Password.Reveal(),
+		KeyPrefix:         cfg.Redis.KeyPrefix,
+		ResultKeyPrefix:   cfg.Redis.ResultKeyPrefix,
+		PrioritySteps:     cfg.Redis.PrioritySteps,
+		QueueOrder:        redis.QueueOrder(cfg.Worker.QueueOrder),
+		QueueWeights:      cfg.Worker.QueueWeights,
+		VisibilityTimeout: cfg.Redis.VisibilityTimeout,
+		OwnerTimeout:      cfg.Redis.OwnerTimeout,
+		ResultExpires:     cfg.Redis.ResultExpires,
+		MaxMessageSize:    cfg.Worker.MaxBytes,
+		DeadLettersMax:    cfg.Redis.DeadLettersMax,
+		Logger:            log,
+	}
+	if cfg.Redis.UseTLS {
+		var err error
+		if r.TLS, err = cfg.Redis.TLS.Config(); err != nil {
+			return nil, fmt.Errorf("redis: %w", err)
+		}
+	}
+	return redis.New(r)
+}
+
+// templateOptions leaves the brand alone: producers and readers know the subjects,
+// independent of the sender's name.
+func templateOptions(cfg config.Config) templates.Options {
+	return templates.Options{
+		SiteURL:        cfg.Mail.SiteURL,
+		SupportAddress: cfg.Mail.SupportAddress,
+		LinkHosts:      cfg.Mail.LinkHosts,
+	}
+}
+
+// databaseError names the variable of the database's settings.
+func databaseError(d config.Database, err error) error {
+	if d.URL.IsSet() {
+		return config.Add(nil, config.Problem{Variable: "DATABASE_URL", Wrong: err.Error()})
+	}
+	return config.Add(nil, config.Problem{Variable: "DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD or DB_SSLMODE", Wrong: err.Error()})
+}
+
+func storeConfig(d config.Database) store.Config {
+	return store.Config{
+		URL: d.URL.Reveal(), Host: d.Host, Port: d.Port, Name: d.Name,
+		User: d.User, Password: d.Password.Reveal(), SSLMode: d.SSLMode,
+	}
+}
+
+// unboundedConns is a number of connections beyond the slots of any worker.
+const unboundedConns = 1 << 16
+
+func mailConfig(cfg config.Config, log *slog.Logger) (mail.Config, error) {
+	s := cfg.SMTP
+	if cfg.Worker.MaxConcurrency == 0 {
+		s.MaxConns = unboundedConns // as many as tasks run, pool_grow included
+	}
+	security, err := smtpSecurity(s.TLSMode)
+	return mail.Config{
+		Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password.Reveal(),
+		Security: security, TLSCAFile: s.CAFile,
+		FromName: cfg.Mail.FromName, FromAddress: cfg.Mail.FromAddress, ReplyTo: cfg.Mail.ReplyTo,
+		HelloName: s.HelloName, MaxConns: s.MaxConns, Secrets: cfg.Passwords(),
+		Logger: log,
+	}, err
+}
+
+// retries translates a number of retries into the library's, where 0 is the default.
+func retries(n int) int {
+	if n == 0 {
+		return worker.NoRetries
+	}
+	return n
+}

@@ -1,0 +1,142 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/evently/workers/config"
+	"github.com/evently/workers/mail"
+	"github.com/evently/workers/monitor"
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/gcfloor"
+)
+
+// Run reads the configuration, builds the parts and runs them until a signal. It logs to
+// output.
+func Run(ctx context.Context, output *os.File) error {
+	IgnoreLostOutput()
+	cfg, early, err := awaitConfig(ctx, output)
+	if errors.Is(err, errStopped) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer early.close()
+	log := NewLogger(output, cfg.Service)
+	for _, w := range cfg.Warnings {
+		log.Warn("configuration: " + w.String())
+	}
+	a, err := New(cfg, log)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	defer gcfloor.Keep(gcfloor.Usual)()
+	listener, err := early.handOver(ctx, cfg.Service.HealthAddr)
+	if err != nil {
+		return err
+	}
+	log.Info("starting", "version", Version(), "redis", cfg.Redis.String(),
+		"smtp", net.JoinHostPort(cfg.SMTP.Host, fmt.Sprint(cfg.SMTP.Port)), "smtp_tls", cfg.SMTP.TLSMode)
+	return a.serve(ctx, cfg, listener, log)
+}
+
+// serve runs the worker until a signal. The mail sender and the health server run a little
+// longer, because the worker needs them while it drains.
+func (a *App) serve(ctx context.Context, cfg config.Config, listener net.Listener, log *slog.Logger) error {
+	ctx, stop := a.stopOnSignal(ctx, log)
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	outlive, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+
+	var g errgroup.Group
+	if listener != nil {
+		health, err := a.health(cfg, listener, log)
+		if err != nil {
+			listener.Close()
+			return err
+		}
+		log.Info("health server listens", "addr", listener.Addr().String())
+		g.Go(func() error {
+			defer cancel() // no work without health checks
+			return health.Run(outlive)
+		})
+	}
+	g.Go(func() error {
+		err := a.mails.wait(ctx)
+		if err != nil {
+			cancel()
+		}
+		return err
+	})
+	g.Go(func() error { return a.sender.Run(outlive) })
+	g.Go(func() error {
+		defer end()
+		return a.worker.Run(ctx)
+	})
+	return g.Wait()
+}
+
+// listen opens the port of the health server before anything else begins, so that a port
+// conflict is reported at startup. It returns nil when the health server is off.
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	if addr == "" {
+		return nil, nil
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("HEALTH_ADDR: another process listens on %s; stop it, or choose another address", addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("HEALTH_ADDR: listen on %s: %w", addr, err)
+	}
+	return l, nil
+}
+
+// health returns the health server.
+func (a *App) health(cfg config.Config, listener net.Listener, log *slog.Logger) (*monitor.Health, error) {
+	state := monitor.State{OK: true, Text: "valid"}
+	if n := len(cfg.Warnings); n > 0 {
+		state.Text = fmt.Sprintf("valid, with warnings: %d", n)
+	}
+	return monitor.NewHealth(monitor.HealthConfig{
+		Listener:      listener,
+		Worker:        func() monitor.WorkerState { return workerState(a.worker.Status()) },
+		Database:      a.store.Ping,
+		Mail:          func() monitor.MailState { return mailState(a.sender.Status()) },
+		Profiles:      monitor.Profiles(cfg.Service.HealthPprof),
+		Configuration: state,
+		Logger:        log,
+	})
+}
+
+// mailState returns the state with the words of the server, which an operator needs to
+// act. They hold no address, no secret and nothing of a mail: the health port is often
+// open to all.
+func mailState(s mail.Status) monitor.MailState {
+	m := monitor.MailState{Accepted: s.Accepted, Since: s.Since, Tried: s.Tried}
+	if s.Fault != nil {
+		m.Fault = s.Fault.Explain()
+	}
+	return m
+}
+
+func workerState(s worker.Status) monitor.WorkerState {
+	return monitor.WorkerState{
+		Node: s.Node, State: s.State.String(), Consuming: s.Consuming, LastLook: s.LastLook, Faults: s.Faults,
+		Concurrency: s.Concurrency, MinConcurrency: s.Autoscale.Min, MaxConcurrency: s.Autoscale.Max, Running: s.Running, Waiting: s.Reserved + s.Scheduled,
+		Received: s.Received, Succeeded: s.Succeeded, Failed: s.Failed, Retried: s.Retried,
+		Revoked: s.Revoked, DeadLetters: s.DeadLettered,
+	}
+}

@@ -1,0 +1,94 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/pprof"
+	"strings"
+	"syscall"
+)
+
+// StopSignals returns the signals that stop the worker. SIGHUP is one of them
+// unless the process began with it ignored, as nohup does: such a worker outlives
+// its terminal.
+func StopSignals() []os.Signal {
+	signals := []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
+}
+
+// IgnoreLostOutput keeps a log that has no reader from ending or freezing the
+// process: SIGPIPE is for a pipe without one, SIGTTOU for a terminal that a
+// process in the background must not write to. The lines are lost, the work goes
+// on, as with Celery.
+func IgnoreLostOutput() { signal.Ignore(syscall.SIGPIPE, syscall.SIGTTOU) }
+
+// stopper turns signals into the steps of a stop.
+type stopper struct {
+	log     *slog.Logger
+	stop    func() // begins a warm stop
+	stopNow func() // ends the grace period
+}
+
+// stopOnSignal returns a context that ends with the first signal to stop. The
+// second ends the grace period, and SIGQUIT does so as the first; for the third
+// the handling is the system's. SIGHUP counts as neither, since a terminal that
+// closes sends it by the shell and by the kernel, and a session manager may send
+// SIGTERM after it.
+func (a *App) stopOnSignal(ctx context.Context, log *slog.Logger) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, append(StopSignals(), syscall.SIGUSR1)...)
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer signal.Stop(signals)
+		s := stopper{log: log, stop: cancel, stopNow: a.worker.StopNow}
+		s.run(signals, done)
+	}()
+	return ctx, func() {
+		close(done)
+		<-ended
+		cancel()
+	}
+}
+
+// run handles signals until done is closed.
+func (s *stopper) run(signals <-chan os.Signal, done <-chan struct{}) {
+	stopping, asked := false, false // asked: by a signal that counts
+	for {
+		var got os.Signal
+		select {
+		case got = <-signals:
+		case <-done:
+			return
+		}
+		switch {
+		case got == syscall.SIGUSR1:
+			logStacks(s.log)
+			continue
+		case got == syscall.SIGQUIT || asked && got != syscall.SIGHUP:
+			s.log.Warn("stopping at once", "signal", got.String())
+			signal.Reset(syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
+			s.stop()
+			s.stopNow()
+		case !stopping:
+			s.log.Info("stopping: finishing what runs, giving back the rest", "signal", got.String())
+			s.stop()
+		}
+		stopping, asked = true, asked || got != syscall.SIGHUP
+	}
+}
+
+// logStacks logs the stacks of all goroutines, without arguments and in one
+// entry. Celery's worker prints those of its threads at this signal.
+func logStacks(log *slog.Logger) {
+	var b strings.Builder
+	const groupEqual = 1
+	_ = pprof.Lookup("goroutine").WriteTo(&b, groupEqual) // into memory
+	log.Info("stacks of all goroutines", "stacks", b.String())
+}
