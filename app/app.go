@@ -40,7 +40,7 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 	if err := checkParts(cfg, nil); err != nil {
 		return err
 	}
-	a.mails = prepareMails(func() (*templates.Set, error) { return templates.New(templateOptions(cfg)) })
+	a.mails = prepareMails(func() (*templates.Set, error) { return tasks.NewTemplates(templateOptions(cfg)) })
 	if a.store, err = store.Open(storeConfig(cfg.Database)); err != nil {
 		return databaseError(cfg.Database, err)
 	}

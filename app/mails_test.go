@@ -69,7 +69,7 @@ func TestMailsWaitForTheirTemplates(t *testing.T) {
 	begin := make(chan struct{})
 	m := prepareMails(func() (*templates.Set, error) {
 		<-begin
-		return templates.New(templates.Options{})
+		return tasks.NewTemplates(templates.Options{})
 	})
 	short, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -78,7 +78,7 @@ func TestMailsWaitForTheirTemplates(t *testing.T) {
 	}
 	subject := make(chan string)
 	go func() {
-		r, err := m.Render(templates.Welcome{Username: "Ann"})
+		r, err := m.Render(tasks.Welcome{Username: "Ann"})
 		if err != nil {
 			t.Error(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/store"
+	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/redis"
@@ -15,7 +16,7 @@ import (
 // publishing sends callbacks of our tasks where the producers would.
 func publishing(cfg config.Config) worker.Publishing {
 	return worker.Publishing{
-		Routes:       []worker.Route{{Task: "email_workers.tasks.*", Queue: "email_notifications"}},
+		Routes:       []worker.Route{{Task: tasks.Module + ".*", Queue: tasks.Queue}},
 		DefaultQueue: cfg.Worker.Queues[0],
 	}
 }

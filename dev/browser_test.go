@@ -35,6 +35,18 @@ const narrow = `(() => {
 	return found.join(', ');
 })()`
 
+// chooseEach tells which fields are shown wrongly after the choice of a task.
+const chooseEach = `(() => {
+	const wrong = [], all = [...document.querySelectorAll('[name=task]')];
+	for (const radio of all) {
+		radio.checked = true;
+		const shown = [...document.querySelectorAll('.fields[data-task]')].filter(f => f.checkVisibility()).map(f => f.dataset.task);
+		if (shown.join() !== radio.value) wrong.push(radio.value + ' shows the fields of ' + shown.join());
+	}
+	all[0].checked = true;
+	return all.length < 2 ? 'only ' + all.length + ' tasks' : wrong.join(', ');
+})()`
+
 // run does one step. A step that hangs is a fault of the page.
 func run[T any](t *testing.T, tab context.Context, what string, a chromedp.Action[T]) T {
 	t.Helper()
@@ -80,7 +92,7 @@ func TestPageInChromium(t *testing.T) {
 	item := chromedp.CSS("#list .item")
 	run(t, tab, "wait for the mail", chromedp.WaitVisible(item))
 	run(t, tab, "wait for the notice", chromedp.WaitVisible(chromedp.CSS(".toast.good a[href^='/mails/']")))
-	if who := run(t, tab, "read the list", chromedp.TextContent(chromedp.CSS("#list .who"))); who != "ada@evently.test" {
+	if who := run(t, tab, "read the list", chromedp.TextContent(chromedp.CSS("#list .who"))); who != "ann.keller@example.com" {
 		t.Errorf("the mail in the list is for %q", who)
 	}
 	run(t, tab, "open the mail", chromedp.Click(item))
@@ -102,6 +114,12 @@ func TestPageInChromium(t *testing.T) {
 	run(t, tab, "open the task", chromedp.Click(chromedp.CSS(".facts a[href^='/tasks/']")))
 	if result := run(t, tab, "read the result", chromedp.Text(chromedp.CSS("#result"))); !strings.Contains(result, `"otp_sent": true`) {
 		t.Errorf("the result is %s", result)
+	}
+
+	// The form shows the fields of the chosen task, and of no other.
+	run(t, tab, "open the form", chromedp.Navigate(r.Page+"/send"))
+	if wrong := run(t, tab, "choose each task", chromedp.Evaluate[string](chooseEach)); wrong != "" {
+		t.Error(wrong)
 	}
 
 	// No width at which something is cut off, in either colour scheme.

@@ -6,39 +6,39 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/evently/workers/tasks"
 )
 
-// queue is where the producers send the tasks, and module the Python module
-// that their names begin with.
+// queue is where the producers send the tasks, and module the beginning of the long names
+// of the tasks.
 const (
-	queue  = "email_notifications"
-	module = "email_workers.tasks."
+	queue  = tasks.Queue
+	module = tasks.Module + "."
 )
 
-// Form describes one task to the page: what to ask for, and how the answers
-// become the arguments that a Python producer would pass.
+// user is the input that chooses a user of the database. Only forms have it.
+const user tasks.Input = "user"
+
+// Form describes one task to the page: its inputs, and how their values become the
+// arguments that a Python producer would pass.
 type Form struct {
 	Task   string // short name
 	Title  string
-	Sends  string // what it does, one sentence
+	About  string // one sentence: what the task does
 	Fields []Field
 	params []string // Python parameters, in order
 }
 
-// Field is one input. Param is the parameter that it belongs to and Key the
-// key inside of it, with a dot for a nested dictionary; without a Key the value
-// is the parameter.
+// Field is one input. Param is the parameter that it belongs to. Without a Key the value
+// is the parameter, otherwise it belongs to the dictionary in the parameter.
 type Field struct {
-	Param, Key string
-	Label      string
-	Hint       string
-	Kind       string // "text", "email", "number", "date", "url" or "user"
-	Value      string // what the form is filled with
-	Wide       bool
+	tasks.Field
+	Param string
+	Value string // what the form is filled with
 }
 
 // Name is the name of the input: unique among all forms, as all of them are in
@@ -48,89 +48,39 @@ func (f Field) Name(task string) string { return task + "." + f.Param + "." + f.
 // forms returns the forms of all tasks, filled with values that make sense at
 // that moment.
 func forms(now time.Time) []Form {
-	const data, booking, waitlist = "task_data", "booking_data", "waitlist_data"
-	person := func(param string) []Field {
-		return []Field{
-			{Param: param, Key: "email", Label: "E-mail", Kind: "email", Value: "ada@evently.test", Wide: true},
-			{Param: param, Key: "user_data.username", Label: "Username", Kind: "text", Value: "ada"},
-			{Param: param, Key: "user_data.full_name", Label: "Full name", Kind: "text", Value: "Ada Lovelace"},
+	var all []Form
+	for _, m := range tasks.Mails() {
+		f := Form{Task: m.Name, Title: m.Title, About: m.About, params: m.Params}
+		if m.ToUser() {
+			f.Fields = append(f.Fields, Field{
+				Field: tasks.Field{Label: "User", Input: user, Wide: true}, Param: m.Params[0], Value: "1",
+			})
+		}
+		for _, field := range m.Fields {
+			f.Fields = append(f.Fields, Field{Field: field, Param: m.Params[len(m.Params)-1], Value: initial(field, now)})
+		}
+		all = append(all, f)
+	}
+	return append(all, Form{
+		Task: tasks.NameHealthCheck, Title: "Health check",
+		About: "Asks the worker how it is. Sends no mail and takes no arguments.",
+	})
+}
+
+// initial returns the value that a form is filled with: the sample of the field, but a new
+// code, a date of today and a link that the mails of the development mode show.
+func initial(f tasks.Field, now time.Time) string {
+	switch f.Input {
+	case tasks.Code:
+		return newCode()
+	case tasks.Date:
+		return now.Format(time.DateOnly)
+	case tasks.URL:
+		if u, err := url.Parse(f.Sample); err == nil {
+			return siteURL + u.RequestURI()
 		}
 	}
-	user := Field{Param: "user_id", Label: "User", Kind: "user", Value: "1", Wide: true}
-	event := func(param string) Field {
-		return Field{Param: param, Key: "event_name", Label: "Event", Kind: "text", Value: "Jazz at the Observatory", Wide: true}
-	}
-	today := now.Format(time.DateOnly)
-	// The e-mail address shares its row with the code.
-	otp := slices.Insert(person(data), 1, Field{Param: data, Key: "otp", Label: "Code", Kind: "text", Value: newCode()})
-	otp[0].Wide = false
-	return []Form{
-		{
-			Task: "send_otp_verification_email", Title: "Verification code",
-			Sends:  "Mails a one-time code to the address in the task.",
-			params: []string{data}, Fields: otp,
-		}, {
-			Task: "send_welcome_email", Title: "Welcome",
-			Sends:  "Greets a new user at the address in the task.",
-			params: []string{data}, Fields: person(data),
-		}, {
-			Task: "send_booking_confirmation", Title: "Booking confirmed",
-			Sends:  "Confirms a booking to a user of the database.",
-			params: []string{"user_id", booking},
-			Fields: []Field{
-				user, event(booking),
-				{Param: booking, Key: "booking_id", Label: "Booking", Kind: "text", Value: "BK-2041"},
-				{Param: booking, Key: "quantity", Label: "Tickets", Kind: "number", Value: "2"},
-				{Param: booking, Key: "total_price", Label: "Total price", Kind: "number", Value: "89.5"},
-				{Param: booking, Key: "currency", Label: "Currency", Kind: "text", Value: "EUR"},
-				{Param: booking, Key: "booking_date", Label: "Booked on", Kind: "date", Value: today, Wide: true},
-			},
-		}, {
-			Task: "send_booking_cancellation", Title: "Booking cancelled",
-			Sends:  "Tells a user that a booking was cancelled and what is refunded.",
-			params: []string{"user_id", "cancellation_data"},
-			Fields: []Field{
-				user, event("cancellation_data"),
-				{Param: "cancellation_data", Key: "booking_id", Label: "Booking", Kind: "text", Value: "BK-2041"},
-				{Param: "cancellation_data", Key: "refund_amount", Label: "Refund", Kind: "number", Value: "89.5"},
-				{Param: "cancellation_data", Key: "reason", Label: "Reason", Kind: "text", Value: "User request"},
-				{Param: "cancellation_data", Key: "cancellation_date", Label: "Cancelled on", Kind: "date", Value: today},
-			},
-		}, {
-			Task: "send_waitlist_notification", Title: "Waitlist: a spot is free",
-			Sends:  "Offers a spot to the next user of a waitlist.",
-			params: []string{"user_id", waitlist},
-			Fields: []Field{
-				user, event(waitlist),
-				{Param: waitlist, Key: "position", Label: "Position", Kind: "number", Value: "1"},
-				{Param: waitlist, Key: "expiry_minutes", Label: "Minutes left", Kind: "number", Value: "30"},
-				{Param: waitlist, Key: "waitlist_id", Label: "Waitlist entry", Kind: "text", Value: "WL-318", Wide: true},
-				{Param: waitlist, Key: "booking_url", Label: "Booking link", Kind: "url", Hint: "optional", Value: siteURL + "/waitlist/WL-318", Wide: true},
-			},
-		}, {
-			Task: "send_waitlist_joined", Title: "Waitlist: joined",
-			Sends:  "Confirms a place on a waitlist.",
-			params: []string{"user_id", waitlist},
-			Fields: []Field{
-				user, event(waitlist),
-				{Param: waitlist, Key: "position", Label: "Position", Kind: "number", Value: "4"},
-				{Param: waitlist, Key: "joined_date", Label: "Joined on", Kind: "date", Value: today},
-				{Param: waitlist, Key: "waitlist_id", Label: "Waitlist entry", Kind: "text", Value: "WL-318", Wide: true},
-			},
-		}, {
-			Task: "send_waitlist_cancellation", Title: "Waitlist: left",
-			Sends:  "Confirms that a user is off a waitlist.",
-			params: []string{"user_id", waitlist},
-			Fields: []Field{
-				user, event(waitlist),
-				{Param: waitlist, Key: "cancellation_date", Label: "Cancelled on", Kind: "date", Value: today},
-				{Param: waitlist, Key: "waitlist_id", Label: "Waitlist entry", Kind: "text", Value: "WL-318"},
-			},
-		}, {
-			Task: "health_check", Title: "Health check",
-			Sends: "Asks the worker how it is. Sends no mail and takes no arguments.",
-		},
-	}
+	return f.Sample
 }
 
 // newCode returns six digits. They only fill a form: nothing is guarded by them.
@@ -182,9 +132,10 @@ func order(in url.Values, now time.Time) (Order, error) {
 		}
 	}
 	for _, f := range form.Fields {
-		if f.Kind == "user" {
+		switch f.Input {
+		case user:
 			o.About = "user " + in.Get(f.Name(form.Task))
-		} else if f.Kind == "email" {
+		case tasks.Email:
 			o.About = in.Get(f.Name(form.Task))
 		}
 	}
@@ -205,47 +156,30 @@ func formOf(task string, now time.Time) (Form, bool) {
 func (f Form) arguments(in url.Values) object {
 	var all object
 	for _, param := range f.params {
-		dict := object{}
-		var plain any
-		isDict := false
+		var value any = object{}
 		for _, field := range f.Fields {
 			if field.Param != param {
 				continue
 			}
-			value := field.value(in.Get(field.Name(f.Task)))
-			if field.Key == "" {
-				plain = value
-				continue
-			}
-			isDict = true
-			if value != nil {
-				dict = dict.with(strings.Split(field.Key, "."), value)
+			given := field.argument(in.Get(field.Name(f.Task)))
+			switch dict, ok := value.(object); {
+			case field.Key == "":
+				value = given
+			case ok && (given != nil || field.Input == tasks.Null):
+				value = dict.with(strings.Split(field.Key, "."), given)
 			}
 		}
-		if !isDict {
-			all = append(all, member{param, plain})
-			continue
-		}
-		if param == "task_data" {
-			dict = append(dict, member{"timestamp", nil}) // as the producers do
-		}
-		all = append(all, member{param, dict})
+		all = append(all, member{param, value})
 	}
 	return all
 }
 
-// value returns what a producer would have in its dictionary: a number where
-// one is meant and given, a string otherwise, nil for nothing.
-func (f Field) value(s string) any {
-	if s == "" {
-		return nil
+// argument returns the value that a producer would send for a text of the form.
+func (f Field) argument(text string) any {
+	if f.Input == user {
+		return tasks.Field{Input: tasks.Number}.Value(text)
 	}
-	if n := strings.TrimSpace(s); f.Kind == "number" || f.Kind == "user" {
-		if json.Valid([]byte(n)) && strings.Trim(n, "0123456789.-+eE") == "" {
-			return json.Number(n)
-		}
-	}
-	return s
+	return f.Field.Value(text)
 }
 
 // object is a JSON object that keeps the order of its members, as a Python

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,21 +31,51 @@ func filled(t *testing.T, task string) url.Values {
 	return in
 }
 
-func TestEveryTaskHasAForm(t *testing.T) {
-	want := []string{
-		tasks.NameOTP, tasks.NameWelcome, tasks.NameBookingConfirmation, tasks.NameBookingCancellation,
-		tasks.NameWaitlistNotification, tasks.NameWaitlistJoined, tasks.NameWaitlistCancellation, tasks.NameHealthCheck,
+// Each task has a form. The form makes the arguments of the example of its mail, and the page
+// shows its fields when its radio button, which is directly before them, is checked.
+func TestEveryMailHasAForm(t *testing.T) {
+	s, server, _ := newSite(t)
+	_, page := ask(t, "GET", server.URL+"/send", nil)
+	for _, m := range tasks.Mails() {
+		t.Run(m.Name, func(t *testing.T) {
+			in := filled(t, m.Name)
+			for _, f := range m.Fields {
+				in.Set(m.Name+"."+m.Params[len(m.Params)-1]+"."+f.Key, f.Sample)
+			}
+			o, err := order(in, s.now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := []any{m.Example()}
+			if m.ToUser() {
+				want = []any{1, m.Example()}
+			}
+			if diff := cmp.Diff(jsonOf(t, want), jsonOf(t, o.Args)); diff != "" || o.Task != tasks.Module+"."+m.Name || o.Title != m.Title {
+				t.Errorf("sends %s, %q; arguments (-example +form):\n%s", o.Task, o.Title, diff)
+			}
+			radio := regexp.MustCompile(`<label><input type="radio" name="task" value="` + m.Name + `"[^>]*><span>[^<]*</span></label>\s*<fieldset class="fields" data-task="` + m.Name + `">`)
+			if !radio.MatchString(page) {
+				t.Error("its fields do not follow its radio button")
+			}
+		})
 	}
-	var got []string
-	for _, f := range forms(time.Now()) {
-		got = append(got, f.Task)
+	_, sheet := ask(t, "GET", server.URL+"/assets/app.css", nil)
+	if !strings.Contains(sheet, ".picker > label:has(:checked) + .fields { display: grid; }") || strings.Contains(sheet, "send_") {
+		t.Error("the style sheet shows the fields of a task by another rule than that of all tasks")
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("forms (-want +got):\n%s", diff)
+	if all := forms(s.now()); len(all) != len(tasks.Mails())+1 || all[len(all)-1].Task != tasks.NameHealthCheck {
+		t.Errorf("%d forms of %d mails and the health check", len(all), len(tasks.Mails()))
 	}
-	if module != tasks.Module+"." {
-		t.Errorf("names begin with %q, want %q", module, tasks.Module+".")
+}
+
+// jsonOf returns v as JSON makes it, without the order of keys.
+func jsonOf(t *testing.T, v any) any {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return decoded(t, string(raw))
 }
 
 // What the form sends must be what real Celery sends.
@@ -87,11 +119,11 @@ func TestFormSendsAGenuineMessage(t *testing.T) {
 	if got.ID != id || got.Task != "email_workers.tasks.send_otp_verification_email" || got.CorrelationID != id || got.RootID != id {
 		t.Errorf("id %s task %s correlation %s root %s; want id %s everywhere", got.ID, got.Task, got.CorrelationID, got.RootID, id)
 	}
-	want := `[{"email":"ada@evently.test","otp":"012345","user_data":{"username":"ada","full_name":"Jürgen \"Jo\" O'Neil 🎉"},"timestamp":null}]`
+	want := `[{"email":"ann.keller@example.com","otp":"012345","user_data":{"username":"ann","full_name":"Jürgen \"Jo\" O'Neil 🎉"},"timestamp":null}]`
 	if diff := cmp.Diff(decoded(t, want), decoded(t, string(got.Args))); diff != "" {
 		t.Errorf("args (-want +got):\n%s", diff)
 	}
-	wantRepr := `[{'email': 'ada@evently.test', 'otp': '012345', 'user_data': {'username': 'ada', 'full_name': 'Jürgen "Jo" O\'Neil 🎉'}, 'timestamp': None}]`
+	wantRepr := `[{'email': 'ann.keller@example.com', 'otp': '012345', 'user_data': {'username': 'ann', 'full_name': 'Jürgen "Jo" O\'Neil 🎉'}, 'timestamp': None}]`
 	if got.ArgsRepr != wantRepr {
 		t.Errorf("argsrepr is %s\nwant %s", got.ArgsRepr, wantRepr)
 	}
@@ -117,7 +149,7 @@ func TestFormOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"user_id":1,"booking_data":{"event_name":"Jazz at the Observatory","booking_id":"BK-2041","quantity":"many","total_price":89.5,"booking_date":"` +
+	want := `{"user_id":1,"booking_data":{"event_name":"Nordic Jazz Night","booking_id":"BK-2026-004217","quantity":"many","total_price":59.9,"booking_date":"` +
 		time.Now().Format(time.DateOnly) + `"}}`
 	if string(kwargs) != want {
 		t.Errorf("kwargs %s\nwant   %s", kwargs, want)

@@ -3,6 +3,8 @@ package dev
 import (
 	"fmt"
 	"io"
+
+	"github.com/evently/workers/tasks"
 )
 
 // Addresses is where the parts of a running development mode listen.
@@ -20,16 +22,16 @@ func snippet(a Addresses) string {
 redis = "%s"
 app = Celery(broker=redis, backend=redis)
 result = app.send_task(
-    "email_workers.tasks.send_otp_verification_email",
+    "%s",
     args=[{
         "email": "ada@evently.test",
         "otp": "482913",
         "user_data": {"username": "ada", "full_name": "Ada Lovelace"},
     }],
-    queue="email_notifications",
+    queue="%s",
 )
 print(result.get(timeout=10))
-`, a.Redis)
+`, a.Redis, module+tasks.NameOTP, queue)
 }
 
 // banner writes what is running and how to try it.

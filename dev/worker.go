@@ -34,7 +34,7 @@ type parts struct {
 // startWorker runs the real worker, configured as in production but for waiting
 // times that a person in front of the page would not want to wait.
 func startWorker(ctx context.Context, p parts) error {
-	set, err := templates.New(templates.Options{SiteURL: siteURL, SupportAddress: "help@evently.test"})
+	set, err := tasks.NewTemplates(templates.Options{SiteURL: siteURL, SupportAddress: "help@evently.test"})
 	if err != nil {
 		return fmt.Errorf("prepare the mails: %w", err)
 	}

@@ -5,15 +5,17 @@ import (
 	"fmt"
 	"html"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/evently/workers/tasks"
 )
 
-// taskCase is one of the eight tasks, as a producer calls it and as its mail
-// must look.
+// taskCase is one task, as a producer calls it and as its mail must look.
 type taskCase struct {
 	name   string
 	params []string // keyword names
@@ -22,6 +24,9 @@ type taskCase struct {
 	// The mail; no subject means no mail.
 	subject string
 	says    []string // regular expressions, for both parts
+	// sample says that the call has the samples of the table: the result may have other
+	// keys as well, and the mail another subject.
+	sample bool
 }
 
 // recipient is whom one call is about; each has an address of its own, so that
@@ -123,6 +128,50 @@ var taskCases = []taskCase{
 	},
 }
 
+// allCases returns the cases of all tasks: those above, and for each other mail of the
+// table the call of its example.
+func allCases() []taskCase {
+	all := slices.Clone(taskCases)
+	for _, m := range tasks.Mails() {
+		if !slices.ContainsFunc(taskCases, func(c taskCase) bool { return c.name == m.Name }) {
+			all = append(all, exampleCase(m))
+		}
+	}
+	return all
+}
+
+func exampleCase(m tasks.MailTask) taskCase {
+	return taskCase{
+		name: m.Name, params: m.Params, subject: m.Title, sample: true,
+		args: func(to recipient) []any {
+			data := m.Example()
+			for _, f := range m.Fields {
+				switch f.Input {
+				case tasks.Email:
+					data[f.Key] = to.email
+				case tasks.Code:
+					data[f.Key] = to.otp
+				}
+			}
+			if m.ToUser() {
+				return []any{to.id, data}
+			}
+			return []any{data}
+		},
+		result: func(to recipient) map[string]any { return map[string]any{"success": true, "email": to.email} },
+	}
+}
+
+// Each mail of the table can be sent by its example.
+func TestExampleCases(t *testing.T) {
+	for _, m := range tasks.Mails() {
+		c := exampleCase(m)
+		if args := c.args(recipient{id: 1, email: "a@mail.example", otp: "1"}); len(args) != len(c.params) {
+			t.Errorf("%s: %d arguments for the parameters %q", m.Name, len(args), c.params)
+		}
+	}
+}
+
 // ways are the ways to send a task; each task is sent in each of them.
 var ways = []struct {
 	name, via string
@@ -157,7 +206,7 @@ func TestProducers(t *testing.T) {
 			var calls []call
 			recipients := map[string]recipient{}
 			for i, way := range ways {
-				for j, task := range taskCases {
+				for j, task := range allCases() {
 					id := 1000*(v+1) + 20*i + j
 					label := way.name + "/" + task.name
 					to := recipient{id: id, email: fmt.Sprintf("user%d@mail.example", id), otp: fmt.Sprintf("0%d", 7300000+id)}
@@ -181,7 +230,7 @@ func TestProducers(t *testing.T) {
 			begin := time.Now()
 			answers := produce(t, celery, p.redis.url(), calls)
 			for _, way := range ways {
-				for _, task := range taskCases {
+				for _, task := range allCases() {
 					label := way.name + "/" + task.name
 					t.Run(label, func(t *testing.T) {
 						to, got := recipients[label], answers[label]
@@ -197,7 +246,11 @@ func TestProducers(t *testing.T) {
 						if got.State != "SUCCESS" {
 							t.Fatalf("state %s, %s(%q)", got.State, got.Error, got.Message)
 						}
-						checkResult(t, got.Value, task.result(to), begin.Add(way.notBefore))
+						value := got.Value
+						if task.sample {
+							value = onlyKeys(t, value, task.result(to))
+						}
+						checkResult(t, value, task.result(to), begin.Add(way.notBefore))
 						checkMail(t, p.sink, task, to)
 					})
 				}
@@ -274,6 +327,25 @@ func TestProducersOdd(t *testing.T) {
 	p.redis.settled(queue)
 }
 
+// onlyKeys returns a dictionary without the keys that want and the time stamp do not name.
+func onlyKeys(t *testing.T, got json.RawMessage, want map[string]any) json.RawMessage {
+	t.Helper()
+	var value map[string]json.RawMessage
+	if err := json.Unmarshal(got, &value); err != nil {
+		t.Fatalf("result %s: %v", got, err)
+	}
+	for key := range value {
+		if _, ok := want[key]; !ok && key != "timestamp" {
+			delete(value, key)
+		}
+	}
+	raw, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
 // checkResult compares a dictionary with keys, values and types; the timestamp
 // must be that of a naive Python datetime in UTC, not before begin.
 func checkResult(t *testing.T, got json.RawMessage, want map[string]any, begin time.Time) {
@@ -324,7 +396,7 @@ func checkMail(t *testing.T, s *sink, task taskCase, to recipient) {
 		t.Errorf("envelope from %q to %q", l.from, l.to)
 	}
 	got := l.read(t)
-	if got.subject != task.subject {
+	if got.subject != task.subject && !task.sample {
 		t.Errorf("subject %q, want %q", got.subject, task.subject)
 	}
 	if got.from != `"Evently" <noreply@evently.com>` && got.from != `Evently <noreply@evently.com>` {
@@ -355,6 +427,7 @@ func checkMail(t *testing.T, s *sink, task taskCase, to recipient) {
 // visible is what a reader sees of HTML, roughly: without head, tags and
 // comments, entities resolved.
 func visible(source string) string {
+	source = regexp.MustCompile(`</?span[^>]*>`).ReplaceAllString(source, "") // inline: no space in words
 	for _, hidden := range []string{`(?s)<head.*?</head>`, `(?s)<!--.*?-->`, `(?s)<[^>]*>`} {
 		source = regexp.MustCompile(hidden).ReplaceAllString(source, " ")
 	}

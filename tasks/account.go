@@ -1,7 +1,7 @@
 package tasks
 
 import (
-	"context"
+	"cmp"
 	"strings"
 	"time"
 
@@ -10,13 +10,119 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
+// Names of the mail tasks of the auth service.
+const (
+	NameOTP     = "send_otp_verification_email"
+	NameWelcome = "send_welcome_email"
+)
+
 // AccountArgs are the arguments of the mails of the auth service, which knows
-// the address and sends it along.
+// the address and sends it in the data.
 type AccountArgs struct {
 	TaskData protocol.Raw `celery:"task_data"`
 }
 
-// account is the task_data of both mails.
+// otpMinutes is how long a code is valid after it was made, in minutes.
+const otpMinutes = 10
+
+// OTP carries the code that proves an address. Code is secret and appears in the
+// bodies only, never in the subject. It is shown to the letter, as the reader has
+// to type it. See [templates.ValidCode].
+type OTP struct{ Username, FullName, Code string }
+
+// Kind implements [templates.Mail].
+func (OTP) Kind() templates.Kind { return "otp" }
+
+type otpView struct {
+	templates.Page
+	Name, Code string
+	Minutes    int
+}
+
+// View implements [templates.Mail].
+func (m OTP) View(p templates.Page) (templates.View, error) {
+	// A code that had to be changed would not work: better no mail.
+	if !templates.ValidCode(m.Code) {
+		return nil, &templates.InvalidError{Kind: m.Kind(), Field: "code", Reason: "is not " + validCode}
+	}
+	p.Tone = templates.Info
+	return &otpView{p, templates.GreetedName(m.FullName, m.Username), m.Code, otpMinutes}, nil
+}
+
+func otp() MailTask {
+	return taskOf[AccountArgs](MailTask{
+		Name:  NameOTP,
+		Title: "Verification code",
+		About: "Mails a one-time code to the address in the task.",
+		Fields: []Field{
+			{Key: "email", Label: "E-mail", Input: Email, Sample: "ann.keller@example.com", Required: true, Wide: true},
+			{Key: "otp", Label: "Code", Input: Code, Sample: "048213", Required: true, Wide: true},
+			{Key: "user_data.username", Label: "Username", Sample: "ann"},
+			{Key: "user_data.full_name", Label: "Full name", Sample: "Ann Keller"},
+			{Key: "timestamp", Input: Null, Unused: true},
+		},
+		// A code that a caller sends in a wrong form is a code all the same.
+		SecretArguments: true,
+		read: func(d *dictionary) delivery {
+			to, code := readAccount(d), d.code("otp")
+			return delivery{
+				address: to.email,
+				data:    OTP{Username: to.username, FullName: to.fullName, Code: code},
+				sent:    Result{OTPSent: true},
+				secrets: []string{code},
+				// Counted from when a worker first sees the message, which does not say when
+				// the code was made.
+				lifetime: otpMinutes * time.Minute,
+			}
+		},
+	})
+}
+
+// Welcome greets a user whose address was verified.
+type Welcome struct{ Username, FullName, Email string }
+
+// Kind implements [templates.Mail].
+func (Welcome) Kind() templates.Kind { return "welcome" }
+
+type welcomeView struct {
+	templates.Page
+	Name  string
+	Facts []templates.Fact
+}
+
+// View implements [templates.Mail].
+func (m Welcome) View(p templates.Page) (templates.View, error) {
+	const maxAddress = 254
+	p.Tone = templates.Info
+	return &welcomeView{p, templates.GreetedName(m.FullName, m.Username), templates.Facts(
+		templates.TextFact("Username", cmp.Or(templates.Clean(m.Username, templates.MaxName), "User")),
+		templates.TextFact("Email", templates.Clean(m.Email, maxAddress)),
+	)}, nil
+}
+
+func welcome() MailTask {
+	return taskOf[AccountArgs](MailTask{
+		Name:  NameWelcome,
+		Title: "Welcome",
+		About: "Greets a new user at the address in the task.",
+		Fields: []Field{
+			{Key: "email", Label: "E-mail", Input: Email, Sample: "ann.keller@example.com", Required: true, Wide: true},
+			{Key: "user_data.username", Label: "Username", Sample: "ann"},
+			{Key: "user_data.full_name", Label: "Full name", Sample: "Ann Keller"},
+			{Key: "timestamp", Input: Null, Unused: true},
+		},
+		read: func(d *dictionary) delivery {
+			to := readAccount(d)
+			return delivery{
+				address: to.email,
+				data:    Welcome{Username: to.username, FullName: to.fullName, Email: to.email},
+				sent:    Result{WelcomeSent: true},
+			}
+		},
+	})
+}
+
+// account is the data that both mails have.
 type account struct {
 	email              string // "" when there is none
 	username, fullName string
@@ -33,7 +139,7 @@ func readAccount(d *dictionary) account {
 
 // address returns an address, tidied. A value that is no text is a fault.
 func (d *dictionary) address(key string) string {
-	raw, ok := d.values[key]
+	raw, ok := d.get(key)
 	if !ok {
 		return ""
 	}
@@ -44,36 +150,13 @@ func (d *dictionary) address(key string) string {
 	return mail.TidyAddress(text)
 }
 
-// SendOTP mails the code that proves an address.
-//
-// A missing address or code is an answer, not an error: producers expect
-// {"success": false}. One that cannot be understood is a dead letter. The code appears in the mail and nowhere else.
-func (s *Service) SendOTP(ctx context.Context, in AccountArgs) (Result, error) {
-	d, err := readDictionary("task_data", in.TaskData)
-	if err != nil {
-		return Result{}, err
-	}
-	to, code := readAccount(d), d.code("otp")
-	if !d.has("email") || !d.has("otp") {
-		return s.result(Result{Error: errMissingData}), nil
-	}
-	return s.deliver(ctx, delivery{
-		address: to.email,
-		data:    templates.OTP{Username: to.username, FullName: to.fullName, Code: code},
-		invalid: d.err,
-		leftOut: d.leftOut,
-		sent:    Result{OTPSent: true},
-		secrets: []string{code},
-		// From when we first see it: the message does not say when the code was made.
-		lifetime: templates.OTPMinutes * time.Minute,
-	})
-}
+const validCode = `1 to 32 printable characters without . : / \ @`
 
 // code returns a code without spaces and unseen characters around it, which its reader
 // would not type. A whole number loses its fraction; a text keeps its zeros. A code that a
 // mail cannot show as it is, is a fault: the reader would type another one.
 func (d *dictionary) code(key string) string {
-	raw, ok := d.values[key]
+	raw, ok := d.get(key)
 	if !ok {
 		return ""
 	}
@@ -83,27 +166,7 @@ func (d *dictionary) code(key string) string {
 	}
 	text = templates.Bare(text)
 	if !ok || !templates.ValidCode(text) {
-		d.fault(key, `a code of 1 to 32 printable characters without . : / \ @`)
+		d.fault(key, "a code of "+validCode)
 	}
 	return text
-}
-
-// SendWelcome greets a user whose address was verified. A missing address is
-// an answer, as with [Service.SendOTP].
-func (s *Service) SendWelcome(ctx context.Context, in AccountArgs) (Result, error) {
-	d, err := readDictionary("task_data", in.TaskData)
-	if err != nil {
-		return Result{}, err
-	}
-	to := readAccount(d)
-	if !d.has("email") {
-		return s.result(Result{Error: errMissingData}), nil
-	}
-	return s.deliver(ctx, delivery{
-		address: to.email,
-		data:    templates.Welcome{Username: to.username, FullName: to.fullName, Email: to.email},
-		invalid: d.err,
-		leftOut: d.leftOut,
-		sent:    Result{WelcomeSent: true},
-	})
 }

@@ -1,10 +1,16 @@
 package tasks
 
 import (
-	"context"
+	"cmp"
 
 	"github.com/evently/workers/templates"
 	"github.com/evently/workers/worker/protocol"
+)
+
+// Names of the mail tasks about bookings.
+const (
+	NameBookingConfirmation = "send_booking_confirmation"
+	NameBookingCancellation = "send_booking_cancellation"
 )
 
 // BookingArgs are the arguments of send_booking_confirmation.
@@ -13,28 +19,54 @@ type BookingArgs struct {
 	Booking protocol.Raw `celery:"booking_data"`
 }
 
-// SendBookingConfirmation mails the confirmation of one booking.
-//
-// An unknown or inactive user is an answer, not an error: producers expect
-// {"success": false}. A database fault is retried; an address is never guessed.
-func (s *Service) SendBookingConfirmation(ctx context.Context, in BookingArgs) (Result, error) {
-	d, err := readDictionary("booking_data", in.Booking)
-	if err != nil {
-		return Result{}, err
-	}
-	m := templates.BookingConfirmation{
-		EventName: d.name("event_name", "Event"),
-		BookingID: d.name("booking_id", "N/A"),
-		Quantity:  d.count("quantity", 1),
-		Total:     d.money("total_price"),
-		Date:      d.date("booking_date", s.today()),
-	}
-	return s.deliver(ctx, delivery{
-		userID:  in.UserID,
-		data:    m,
-		invalid: d.err,
-		leftOut: d.leftOut,
-		sent:    Result{BookingID: d.echo("booking_id", `"N/A"`)},
+// BookingConfirmation confirms tickets. A zero Date and a Quantity below one leave
+// their lines out; so do dates, positions and minutes in all other mails.
+type BookingConfirmation struct {
+	EventName, BookingID string
+	Quantity             int64
+	Total                templates.Money
+	Date                 templates.When // of the booking, not of the event
+}
+
+// Kind implements [templates.Mail].
+func (BookingConfirmation) Kind() templates.Kind { return "booking_confirmation" }
+
+// View implements [templates.Mail].
+func (m BookingConfirmation) View(p templates.Page) (templates.View, error) {
+	p.Tone = templates.Good
+	return &eventView{p, templates.EventName(m.EventName), templates.Facts(
+		templates.TextFact("Booking ID", templates.BookingID(m.BookingID)),
+		templates.TextFact("Quantity", templates.Count(m.Quantity, "ticket")),
+		templates.TotalFact("Total", m.Total),
+		templates.DateFact("Booked on", m.Date),
+	)}, nil
+}
+
+func bookingConfirmation() MailTask {
+	return taskOf[BookingArgs](MailTask{
+		Name:  NameBookingConfirmation,
+		Title: "Booking confirmed",
+		About: "Confirms a booking to a user of the database.",
+		Fields: []Field{
+			{Key: "event_name", Label: "Event", Sample: "Nordic Jazz Night", Wide: true},
+			{Key: "booking_id", Label: "Booking", Sample: "BK-2026-004217"},
+			{Key: "quantity", Label: "Tickets", Input: Number, Sample: "2"},
+			{Key: "total_price", Label: "Total price", Input: Number, Sample: "59.9"},
+			{Key: "currency", Label: "Currency", Sample: "EUR"},
+			{Key: "booking_date", Label: "Booked on", Input: Date, Sample: "2026-11-23T20:15:04Z", Wide: true},
+		},
+		read: func(d *dictionary) delivery {
+			return delivery{
+				data: BookingConfirmation{
+					EventName: d.name("event_name", "Event"),
+					BookingID: d.name("booking_id", "N/A"),
+					Quantity:  d.count("quantity", 1),
+					Total:     d.money("total_price"),
+					Date:      d.date("booking_date", d.today),
+				},
+				sent: Result{BookingID: d.echo("booking_id", `"N/A"`)},
+			}
+		},
 	})
 }
 
@@ -44,25 +76,62 @@ type CancellationArgs struct {
 	Cancellation protocol.Raw `celery:"cancellation_data"`
 }
 
-// SendBookingCancellation mails that a booking ended and what is paid back.
-// Its errors are those of [Service.SendBookingConfirmation].
-func (s *Service) SendBookingCancellation(ctx context.Context, in CancellationArgs) (Result, error) {
-	d, err := readDictionary("cancellation_data", in.Cancellation)
-	if err != nil {
-		return Result{}, err
-	}
-	m := templates.BookingCancellation{
-		EventName: d.name("event_name", "Event"),
-		BookingID: d.name("booking_id", "N/A"),
-		Reason:    d.text("reason", "User request", "Not stated"),
-		Refund:    d.money("refund_amount"),
-		Date:      d.date("cancellation_date", ""),
-	}
-	return s.deliver(ctx, delivery{
-		userID:  in.UserID,
-		data:    m,
-		invalid: d.err,
-		leftOut: d.leftOut,
-		sent:    Result{BookingID: d.echo("booking_id", `"N/A"`)},
+// BookingCancellation tells that a booking ended and which amount is paid back.
+type BookingCancellation struct {
+	EventName, BookingID, Reason string
+	Refund                       templates.Money
+	Date                         templates.When
+}
+
+// Kind implements [templates.Mail].
+func (BookingCancellation) Kind() templates.Kind { return "booking_cancellation" }
+
+type cancellationView struct {
+	eventView
+	Refund   string
+	Refunded bool // Refund is more than nothing, and can be paid
+}
+
+// View implements [templates.Mail].
+func (m BookingCancellation) View(p templates.Page) (templates.View, error) {
+	const maxReason = 400
+	p.Tone = templates.Bad
+	return &cancellationView{
+		eventView: eventView{p, templates.EventName(m.EventName), templates.Facts(
+			templates.TextFact("Booking ID", templates.BookingID(m.BookingID)),
+			templates.TextFact("Reason", cmp.Or(templates.Clean(m.Reason, maxReason), "User request")),
+			templates.RefundFact("Refund", m.Refund),
+			templates.DateFact("Cancelled on", m.Date),
+		)},
+		Refund:   m.Refund.String(),
+		Refunded: m.Refund.Payable() && !m.Refund.IsZero(),
+	}, nil
+}
+
+func bookingCancellation() MailTask {
+	return taskOf[CancellationArgs](MailTask{
+		Name:  NameBookingCancellation,
+		Title: "Booking cancelled",
+		About: "Tells a user that a booking was cancelled and which amount is refunded.",
+		Fields: []Field{
+			{Key: "event_name", Label: "Event", Sample: "Nordic Jazz Night", Wide: true},
+			{Key: "booking_id", Label: "Booking", Sample: "BK-2026-004217"},
+			{Key: "reason", Label: "Reason", Sample: "Event was rescheduled"},
+			{Key: "refund_amount", Label: "Refund", Input: Number, Sample: "59.9"},
+			{Key: "currency", Label: "Currency", Sample: "EUR"},
+			{Key: "cancellation_date", Label: "Cancelled on", Input: Date, Sample: "2026-11-23T20:15:04Z", Wide: true},
+		},
+		read: func(d *dictionary) delivery {
+			return delivery{
+				data: BookingCancellation{
+					EventName: d.name("event_name", "Event"),
+					BookingID: d.name("booking_id", "N/A"),
+					Reason:    d.text("reason", "User request", "Not stated"),
+					Refund:    d.money("refund_amount"),
+					Date:      d.date("cancellation_date", ""),
+				},
+				sent: Result{BookingID: d.echo("booking_id", `"N/A"`)},
+			}
+		},
 	})
 }

@@ -22,11 +22,11 @@ func FuzzArguments(f *testing.F) {
 	}
 	b := newBench(f, nil)
 	f.Fuzz(func(t *testing.T, data string) {
-		for _, m := range []*worker.Task{
-			task(tasks.NameOTP, `[`+data+`]`, `{}`),
-			task(tasks.NameBookingConfirmation, `[42, `+data+`]`, `{}`),
-			task(tasks.NameWaitlistNotification, `[42, `+data+`]`, `{}`),
-		} {
+		for _, of := range tasks.Mails() {
+			m := task(of.Name, `[`+data+`]`, `{}`)
+			if of.ToUser() {
+				m = task(of.Name, `[42, `+data+`]`, `{}`)
+			}
 			b.out.sent = nil
 			result, err := b.run(t.Context(), m)
 			if g, ok := errors.AsType[*worker.GiveUpError](err); ok {

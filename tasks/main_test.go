@@ -76,7 +76,7 @@ type bench struct {
 }
 
 // realTemplates makes the set once: it checks itself, which takes a moment.
-var realTemplates = sync.OnceValues(func() (*templates.Set, error) { return templates.New(templates.Options{}) })
+var realTemplates = sync.OnceValues(func() (*templates.Set, error) { return tasks.NewTemplates(templates.Options{}) })
 
 func newBench(tb testing.TB, change func(*tasks.Config)) bench {
 	tb.Helper()

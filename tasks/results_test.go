@@ -250,8 +250,8 @@ func checkCall(t *testing.T, c call, task *worker.Task) {
 func TestDefinitions(t *testing.T) {
 	b := newBench(t, nil)
 	table := b.Definitions()
-	if len(table) != 16 {
-		t.Errorf("%d names, want 16", len(table))
+	if want := 2 * (len(tasks.Mails()) + 1); len(table) != want {
+		t.Errorf("%d names, want %d", len(table), want)
 	}
 	for name, d := range table {
 		if d.MaxRetries != 3 || d.Backoff.Base != tasks.DefaultRetryDelay {

@@ -14,21 +14,15 @@ import (
 	"github.com/evently/workers/worker"
 )
 
-// Names of the tasks, without the module that the producers put before them.
-const (
-	NameOTP                  = "send_otp_verification_email"
-	NameWelcome              = "send_welcome_email"
-	NameBookingConfirmation  = "send_booking_confirmation"
-	NameBookingCancellation  = "send_booking_cancellation"
-	NameWaitlistNotification = "send_waitlist_notification"
-	NameWaitlistJoined       = "send_waitlist_joined"
-	NameWaitlistCancellation = "send_waitlist_cancellation"
-	NameHealthCheck          = "health_check"
-)
+// NameHealthCheck is the name of the one task that sends no mail, without [Module].
+const NameHealthCheck = "health_check"
 
 // Module is the Python module of the tasks; the long name of a task is
 // Module + "." + its name.
 const Module = "email_workers.tasks"
+
+// Queue is the queue to which the producers send the tasks.
+const Queue = "email_notifications"
 
 // Defaults of [Config].
 const (
@@ -131,28 +125,21 @@ func New(cfg Config) (*Service, error) {
 // Definitions returns the task table: every task by its long and by its short
 // name, as producers use both.
 func (s *Service) Definitions() map[string]worker.Definition {
-	handlers := map[string]worker.Handler{
-		NameOTP:                  worker.Func(s.SendOTP),
-		NameWelcome:              worker.Func(s.SendWelcome),
-		NameBookingConfirmation:  worker.Func(s.SendBookingConfirmation),
-		NameBookingCancellation:  worker.Func(s.SendBookingCancellation),
-		NameWaitlistNotification: worker.Func(s.SendWaitlistNotification),
-		NameWaitlistJoined:       worker.Func(s.SendWaitlistJoined),
-		NameWaitlistCancellation: worker.Func(s.SendWaitlistCancellation),
-		NameHealthCheck:          worker.Func(s.HealthCheck),
-	}
-	table := make(map[string]worker.Definition, 2*len(handlers))
-	for name, h := range handlers {
+	table := map[string]worker.Definition{}
+	add := func(name string, h worker.Handler, secret bool) {
 		d := worker.Definition{
-			Handler:    h,
-			MaxRetries: s.cfg.MaxRetries,
-			Backoff:    s.backoff(),
-			// A code that a caller sends in a wrong form is a code all the same.
-			ArgumentsAreSecret: name == NameOTP,
+			Handler:            h,
+			MaxRetries:         s.cfg.MaxRetries,
+			Backoff:            s.backoff(),
+			ArgumentsAreSecret: secret,
 		}
 		table[name] = d
 		table[Module+"."+name] = d
 	}
+	for _, m := range Mails() {
+		add(m.Name, m.handler(s), m.SecretArguments)
+	}
+	add(NameHealthCheck, worker.Func(s.HealthCheck), false)
 	return table
 }
 

@@ -25,8 +25,12 @@ import (
 //   - Other keys are ignored.
 type dictionary struct {
 	values  map[string]protocol.Raw
-	err     error // *dataError
+	today   string // default of dates
+	err     error  // *dataError
 	leftOut []string
+
+	read map[string]bool // keys that were read, with those of dictionaries around them; nil: not recorded
+	path string          // keys of the dictionaries around this one, with dots
 }
 
 // dataError is a value that the mail cannot be made with. It names the key and
@@ -57,13 +61,14 @@ func readDictionary(argument string, raw protocol.Raw) (*dictionary, error) {
 	return d, nil
 }
 
-// dictionary returns a dictionary inside d. Anything else counts as missing:
+// dictionary returns a dictionary inside d. Any other value counts as missing:
 // it is only asked for what decorates a mail.
 func (d *dictionary) dictionary(key string) *dictionary {
 	inner, err := readDictionary(key, d.values[key])
 	if err != nil {
-		return &dictionary{}
+		inner = &dictionary{}
 	}
+	inner.read, inner.path = d.read, d.path+key+"."
 	return inner
 }
 
@@ -73,9 +78,18 @@ func (d *dictionary) has(key string) bool {
 	return ok
 }
 
+// get returns a value that is not missing.
+func (d *dictionary) get(key string) (protocol.Raw, bool) {
+	if d.read != nil {
+		d.read[d.path+key] = true
+	}
+	raw, ok := d.values[key]
+	return raw, ok
+}
+
 // echo returns a value for the result, exactly as it came.
 func (d *dictionary) echo(key, missing string) protocol.Raw {
-	if raw, ok := d.values[key]; ok {
+	if raw, ok := d.get(key); ok {
 		return raw
 	}
 	return protocol.Raw(missing)
@@ -83,7 +97,7 @@ func (d *dictionary) echo(key, missing string) protocol.Raw {
 
 // name returns a text that the mail cannot be made without.
 func (d *dictionary) name(key, missing string) string {
-	raw, ok := d.values[key]
+	raw, ok := d.get(key)
 	if !ok {
 		return missing
 	}
@@ -98,7 +112,7 @@ func (d *dictionary) name(key, missing string) string {
 // text returns a text that decorates the mail, and otherwise instead of one that cannot
 // be understood.
 func (d *dictionary) text(key, missing, otherwise string) string {
-	raw, ok := d.values[key]
+	raw, ok := d.get(key)
 	if !ok {
 		return missing
 	}
@@ -112,7 +126,7 @@ func (d *dictionary) text(key, missing, otherwise string) string {
 
 // count returns a whole number, 0 for one that cannot be understood.
 func (d *dictionary) count(key string, missing int64) int64 {
-	raw, ok := d.values[key]
+	raw, ok := d.get(key)
 	if !ok {
 		return missing
 	}
@@ -127,7 +141,7 @@ func (d *dictionary) count(key string, missing int64) int64 {
 // minutes returns a number of minutes, rounded down, 0 for one that cannot be understood.
 // The word may stand behind it.
 func (d *dictionary) minutes(key string, missing int64) int64 {
-	raw, ok := d.values[key]
+	raw, ok := d.get(key)
 	if !ok {
 		return missing
 	}
@@ -154,7 +168,7 @@ func (d *dictionary) minutes(key string, missing int64) int64 {
 // the currency that d names. A currency that does not exist is left out: the amount
 // without it is what most producers send.
 func (d *dictionary) money(key string) templates.Money {
-	raw, ok := d.values[key]
+	raw, ok := d.get(key)
 	if !ok {
 		raw = protocol.Raw("0")
 	}
@@ -164,10 +178,11 @@ func (d *dictionary) money(key string) templates.Money {
 		return templates.UnknownMoney()
 	}
 	const currencyKey = "currency"
-	currency, ok := scalar(d.values[currencyKey])
+	rawCurrency, given := d.get(currencyKey)
+	currency, ok := scalar(rawCurrency)
 	m, err := templates.ParseMoney(text, currency)
 	switch {
-	case err == nil && (ok || d.values[currencyKey] == nil):
+	case err == nil && (ok || !given):
 		return m
 	case err == nil:
 		d.leaveOut(currencyKey)
@@ -184,7 +199,7 @@ func (d *dictionary) money(key string) templates.Money {
 // date returns a date or a moment, neither for one that cannot be understood.
 func (d *dictionary) date(key, missing string) templates.When {
 	text := missing
-	raw, given := d.values[key]
+	raw, given := d.get(key)
 	if given {
 		text, _ = scalar(raw)
 	}

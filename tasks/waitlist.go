@@ -1,11 +1,17 @@
 package tasks
 
 import (
-	"context"
 	"time"
 
 	"github.com/evently/workers/templates"
 	"github.com/evently/workers/worker/protocol"
+)
+
+// Names of the mail tasks about waitlists.
+const (
+	NameWaitlistJoined       = "send_waitlist_joined"
+	NameWaitlistNotification = "send_waitlist_notification"
+	NameWaitlistCancellation = "send_waitlist_cancellation"
 )
 
 // WaitlistArgs are the arguments of the three waitlist mails.
@@ -14,11 +20,109 @@ type WaitlistArgs struct {
 	Waitlist protocol.Raw `celery:"waitlist_data"`
 }
 
-// offerMinutes is how long an offer stands when nobody says.
+// WaitlistJoined confirms a place in line.
+type WaitlistJoined struct {
+	EventName string
+	Position  int64
+	Date      templates.When
+}
+
+// Kind implements [templates.Mail].
+func (WaitlistJoined) Kind() templates.Kind { return "waitlist_joined" }
+
+type placeView struct {
+	templates.Page
+	Event, Position, Date string
+}
+
+// View implements [templates.Mail].
+func (m WaitlistJoined) View(p templates.Page) (templates.View, error) {
+	p.Tone = templates.Info
+	return &placeView{p, templates.EventName(m.EventName), templates.Position(m.Position), m.Date.String()}, nil
+}
+
+func waitlistJoined() MailTask {
+	return taskOf[WaitlistArgs](MailTask{
+		Name:  NameWaitlistJoined,
+		Title: "Waitlist: joined",
+		About: "Confirms a place on a waitlist.",
+		Fields: []Field{
+			{Key: "event_name", Label: "Event", Sample: "Nordic Jazz Night", Wide: true},
+			{Key: "position", Label: "Position", Input: Number, Sample: "3"},
+			{Key: "joined_date", Label: "Joined on", Input: Date, Sample: "2026-11-23"},
+			{Key: "waitlist_id", Label: "Waitlist entry", Sample: "WL-318", Unused: true, Wide: true},
+		},
+		read: func(d *dictionary) delivery {
+			return delivery{
+				data: WaitlistJoined{
+					EventName: d.name("event_name", "Event"),
+					Position:  d.count("position", 1),
+					Date:      d.date("joined_date", d.today),
+				},
+				sent: Result{Position: d.echo("position", "1")},
+			}
+		},
+	})
+}
+
+// WaitlistNotification offers a spot for a short time. BookingURL is shown only
+// if it is https and its host is allowed by [templates.Options].
+type WaitlistNotification struct {
+	EventName               string
+	Position, ExpiryMinutes int64
+	BookingURL              string
+}
+
+// Kind implements [templates.Mail].
+func (WaitlistNotification) Kind() templates.Kind { return "waitlist_notification" }
+
+type offerView struct {
+	templates.Page
+	Event, Position, Minutes string
+	Link                     string // "" when there is none, or none that is allowed
+}
+
+// View implements [templates.Mail].
+func (m WaitlistNotification) View(p templates.Page) (templates.View, error) {
+	p.Tone = templates.Wait
+	link := p.Link(m.BookingURL)
+	return &offerView{p, templates.EventName(m.EventName),
+		templates.Position(m.Position), templates.Count(m.ExpiryMinutes, "minute"), link}, nil
+}
+
+// offerMinutes is how long an offer stands if the producer does not say.
 const offerMinutes = 30
 
-// offerLifetime is how long a mail with an offer is of use. A number below one
-// says nothing, and the mail does not repeat it.
+func waitlistNotification() MailTask {
+	return taskOf[WaitlistArgs](MailTask{
+		Name:  NameWaitlistNotification,
+		Title: "Waitlist: a spot is free",
+		About: "Offers a spot to the next user of a waitlist.",
+		Fields: []Field{
+			{Key: "event_name", Label: "Event", Sample: "Nordic Jazz Night", Wide: true},
+			{Key: "position", Label: "Position", Input: Number, Sample: "1"},
+			{Key: "expiry_minutes", Label: "Minutes left", Input: Number, Sample: "30"},
+			{Key: "waitlist_id", Label: "Waitlist entry", Sample: "WL-318", Unused: true, Wide: true},
+			{Key: "booking_url", Label: "Booking link", Hint: "optional", Input: URL, Sample: "https://evently.com/book/4217?spot=c1f0", Wide: true},
+		},
+		read: func(d *dictionary) delivery {
+			m := WaitlistNotification{
+				EventName:     d.name("event_name", "Event"),
+				Position:      d.count("position", 1),
+				ExpiryMinutes: d.minutes("expiry_minutes", offerMinutes),
+				BookingURL:    d.text("booking_url", "", ""),
+			}
+			return delivery{
+				data:     m,
+				sent:     Result{WaitlistPosition: d.echo("position", "1")},
+				lifetime: offerLifetime(m.ExpiryMinutes),
+			}
+		},
+	})
+}
+
+// offerLifetime returns how long a mail with an offer is of use. A number below one is
+// taken for no number, and the mail does not show it.
 func offerLifetime(minutes int64) time.Duration {
 	const most = 366 * 24 * 60 // keeps the product from running over
 	if minutes < 1 {
@@ -27,66 +131,36 @@ func offerLifetime(minutes int64) time.Duration {
 	return time.Duration(min(minutes, most)) * time.Minute
 }
 
-// SendWaitlistNotification offers a spot for a short time. Its errors are those
-// of [Service.SendBookingConfirmation].
-func (s *Service) SendWaitlistNotification(ctx context.Context, in WaitlistArgs) (Result, error) {
-	d, err := readDictionary("waitlist_data", in.Waitlist)
-	if err != nil {
-		return Result{}, err
-	}
-	m := templates.WaitlistNotification{
-		EventName:     d.name("event_name", "Event"),
-		Position:      d.count("position", 1),
-		ExpiryMinutes: d.minutes("expiry_minutes", offerMinutes),
-		BookingURL:    d.text("booking_url", "", ""),
-	}
-	return s.deliver(ctx, delivery{
-		userID:  in.UserID,
-		data:    m,
-		invalid: d.err,
-		leftOut: d.leftOut,
-		sent:    Result{WaitlistPosition: d.echo("position", "1")},
-
-		lifetime: offerLifetime(m.ExpiryMinutes),
-	})
+// WaitlistCancellation confirms that the user left the line.
+type WaitlistCancellation struct {
+	EventName string
+	Date      templates.When
 }
 
-// SendWaitlistJoined confirms a place in line. Its errors are those of
-// [Service.SendBookingConfirmation].
-func (s *Service) SendWaitlistJoined(ctx context.Context, in WaitlistArgs) (Result, error) {
-	d, err := readDictionary("waitlist_data", in.Waitlist)
-	if err != nil {
-		return Result{}, err
-	}
-	m := templates.WaitlistJoined{
-		EventName: d.name("event_name", "Event"),
-		Position:  d.count("position", 1),
-		Date:      d.date("joined_date", s.today()),
-	}
-	return s.deliver(ctx, delivery{
-		userID:  in.UserID,
-		data:    m,
-		invalid: d.err,
-		leftOut: d.leftOut,
-		sent:    Result{Position: d.echo("position", "1")},
-	})
+// Kind implements [templates.Mail].
+func (WaitlistCancellation) Kind() templates.Kind { return "waitlist_cancellation" }
+
+// View implements [templates.Mail].
+func (m WaitlistCancellation) View(p templates.Page) (templates.View, error) {
+	p.Tone = templates.Calm
+	return &eventView{p, templates.EventName(m.EventName), templates.Facts(templates.DateFact("Left on", m.Date))}, nil
 }
 
-// SendWaitlistCancellation confirms that a user left the line. Its errors are
-// those of [Service.SendBookingConfirmation].
-func (s *Service) SendWaitlistCancellation(ctx context.Context, in WaitlistArgs) (Result, error) {
-	d, err := readDictionary("waitlist_data", in.Waitlist)
-	if err != nil {
-		return Result{}, err
-	}
-	m := templates.WaitlistCancellation{
-		EventName: d.name("event_name", "Event"),
-		Date:      d.date("cancellation_date", s.today()),
-	}
-	return s.deliver(ctx, delivery{
-		userID:  in.UserID,
-		data:    m,
-		invalid: d.err,
-		leftOut: d.leftOut,
+func waitlistCancellation() MailTask {
+	return taskOf[WaitlistArgs](MailTask{
+		Name:  NameWaitlistCancellation,
+		Title: "Waitlist: left",
+		About: "Confirms that a user is off a waitlist.",
+		Fields: []Field{
+			{Key: "event_name", Label: "Event", Sample: "Nordic Jazz Night", Wide: true},
+			{Key: "cancellation_date", Label: "Left on", Input: Date, Sample: "2026-11-23"},
+			{Key: "waitlist_id", Label: "Waitlist entry", Sample: "WL-318", Unused: true},
+		},
+		read: func(d *dictionary) delivery {
+			return delivery{data: WaitlistCancellation{
+				EventName: d.name("event_name", "Event"),
+				Date:      d.date("cancellation_date", d.today),
+			}}
+		},
 	})
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/evently/workers/internal/testkit/browser"
+	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
 )
 
@@ -77,11 +78,11 @@ func TestInChromium(t *testing.T) {
 	tab, requests := newTab(t)
 	set := newSet(t)
 	t.Run("inspection", func(t *testing.T) {
-		inspectSpoiled(t, tab, requests, render(t, set, templates.Samples(templates.KindOTP)[0]).HTML)
+		inspectSpoiled(t, tab, requests, render(t, set, samples("otp")[0]).HTML)
 	})
-	for _, kind := range templates.Kinds() {
+	for _, kind := range kinds() {
 		t.Run(string(kind), func(t *testing.T) {
-			for i, sample := range templates.Samples(kind) {
+			for i, sample := range samples(kind) {
 				open(t, tab, render(t, set, sample).HTML)
 				for _, scheme := range []string{"light", "dark"} {
 					for _, width := range []int64{320, 360, 700} {
@@ -231,9 +232,9 @@ func TestCopyInChromium(t *testing.T) {
 		return getSelection().toString();
 	}).join('\n')`
 	for want, m := range map[string]templates.Mail{
-		"Your account\nann.lee\nann.lee@example.com":          templates.Welcome{Username: "ann.lee", Email: "ann.lee@example.com"},
-		"Node.js: https://x.example\nBK.2026.x-17\n2 tickets": templates.BookingConfirmation{EventName: "Node.js: https://x.example", BookingID: "BK.2026.x-17", Quantity: 2},
-		"048213": templates.OTP{Code: "048213"},
+		"Your account\nann.lee\nann.lee@example.com":          tasks.Welcome{Username: "ann.lee", Email: "ann.lee@example.com"},
+		"Node.js: https://x.example\nBK.2026.x-17\n2 tickets": tasks.BookingConfirmation{EventName: "Node.js: https://x.example", BookingID: "BK.2026.x-17", Quantity: 2},
+		"048213": tasks.OTP{Code: "048213"},
 	} {
 		open(t, tab, render(t, set, m).HTML)
 		got, err := chromedp.Run(tab, chromedp.Evaluate[string](copied))

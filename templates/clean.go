@@ -1,6 +1,7 @@
 package templates
 
 import (
+	"cmp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -10,10 +11,9 @@ import (
 // name from becoming a mail of its own: anybody may register a stranger's
 // address under a "name" that is an advertisement.
 const (
-	maxName    = 60
+	MaxName    = 60
 	maxEvent   = 120
 	maxID      = 64
-	maxReason  = 400
 	maxAddress = 254
 	maxCode    = 32
 	maxSubject = 140
@@ -25,12 +25,12 @@ const (
 	zwj  = '\u200d' // zero width joiner
 )
 
-// clean makes one line of harmless text: CR, LF and every other space become
+// Clean makes one line of harmless text: CR, LF and every other space become
 // one space; control characters, invisible format characters (zero width, bidi
 // marks, overrides and isolates, tags, fillers) and invalid UTF-8 vanish; then
 // it is cut at limit runes. Joiners survive between two characters outside
 // ASCII, where Persian, Indic scripts and emoji families need them.
-func clean(s string, limit int) string {
+func Clean(s string, limit int) string {
 	// Input is bounded first, so that megabytes of a name cost nothing.
 	if most := limit * 64; len(s) > most {
 		s = s[:most]
@@ -73,14 +73,6 @@ func clean(s string, limit int) string {
 	return strings.TrimSpace(cut(out, limit))
 }
 
-// cleanOr is clean with a default for text of which nothing is left.
-func cleanOr(s string, limit int, otherwise string) string {
-	if s = clean(s, limit); s == "" {
-		return otherwise
-	}
-	return s
-}
-
 // invisible reports whether r shows nothing, or changes how its neighbours
 // show, and so could hide or reorder text.
 func invisible(r rune) bool {
@@ -112,6 +104,8 @@ func extends(r rune) bool {
 	return r == zwj || r == zwnj || unicode.Is(unicode.M, r) || r >= 0x1f3fb && r <= 0x1f3ff
 }
 
-func eventName(s string) string { return cleanOr(s, maxEvent, "Event") }
+// EventName returns the name of an event, cleaned; "Event" without one.
+func EventName(s string) string { return cmp.Or(Clean(s, maxEvent), "Event") }
 
-func bookingID(s string) string { return cleanOr(s, maxID, "N/A") }
+// BookingID returns the id of a booking, cleaned; "N/A" without one.
+func BookingID(s string) string { return cmp.Or(Clean(s, maxID), "N/A") }

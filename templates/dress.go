@@ -19,9 +19,9 @@ func newDress() (*dress, error) {
 	d := &dress{attrs: map[string]template.HTMLAttr{}}
 	used := map[string]bool{}
 	for name, l := range looks() {
-		tones := []tone{""}
+		tones := []Tone{""}
 		if strings.Contains(l.fg+l.bg+l.border, "@") {
-			tones = []tone{good, bad, wait, info, calm}
+			tones = []Tone{Good, Bad, Wait, Info, Calm}
 		}
 		for _, t := range tones {
 			attr, err := l.attributes(name, t, colours, used)
@@ -37,7 +37,7 @@ func newDress() (*dress, error) {
 
 // attributes writes a look inline, with a class for each token so that the
 // dark sheets can reach it; it notes those classes in used.
-func (l look) attributes(name string, t tone, colours map[string]shade, used map[string]bool) (template.HTMLAttr, error) {
+func (l look) attributes(name string, t Tone, colours map[string]shade, used map[string]bool) (template.HTMLAttr, error) {
 	classes, css := []string{name}, []string{}
 	if l.css != "" {
 		css = append(css, l.css)
@@ -98,7 +98,7 @@ func darkSheets(colours map[string]shade, used map[string]bool) (dark, outlook t
 // look is the template function: attributes of a named look, in a tone where
 // the look depends on one. It only ever returns what newDress made, so its
 // arguments cannot reach a mail.
-func (d *dress) look(name string, tones ...tone) (template.HTMLAttr, error) {
+func (d *dress) look(name string, tones ...Tone) (template.HTMLAttr, error) {
 	key := name
 	for _, t := range tones {
 		key += " " + string(t)

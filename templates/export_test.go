@@ -1,23 +1,17 @@
 package templates
 
-import (
-	"io/fs"
-	"math"
-)
+import "io/fs"
 
 // What the tests in package templates_test need of the inside.
 
 // Lint is lint.
 func Lint(r Rendered) error { return lint(r) }
 
-// NewFrom is New with the templates of another file system, and with all samples.
-func NewFrom(files fs.FS, o Options) (*Set, error) { return newSet(files, o, math.MaxInt) }
+// NewFrom is New with the templates of another file system.
+func NewFrom(files fs.FS, o Options, samples []Mail) (*Set, error) { return newSet(files, o, samples) }
 
 // Embedded returns the templates of this package.
 func Embedded() fs.FS { return embedded }
-
-// Clean is clean.
-func Clean(s string, limit int) string { return clean(s, limit) }
 
 // Unlink is unlink.
 func Unlink(s string) string { return string(unlink(s)) }

@@ -6,42 +6,45 @@ import (
 	"strings"
 )
 
-// fact is one line of a list of facts, the same in HTML and text.
-type fact struct {
+// Fact is one line of a list of facts, the same in HTML and text.
+type Fact struct {
 	Label, Value string
 	Look         string        // of the value in HTML
 	Shown        template.HTML // the value in HTML
 }
 
-func textFact(label, value string) fact { return fact{label, value, "td", unlink(value)} }
+// TextFact shows text. A fact without a value is left out by [Facts].
+func TextFact(label, value string) Fact { return Fact{label, value, "td", unlink(value)} }
 
-func dateFact(label string, w When) fact {
-	return fact{label, w.String(), "td", unlink(whole(w.String()))}
+// DateFact shows a date or a moment; none is the zero When.
+func DateFact(label string, w When) Fact {
+	return Fact{label, w.String(), "td", unlink(whole(w.String()))}
 }
 
-// totalFact shows an amount that is not broken inside, unless it is longer than any that
+// TotalFact shows an amount that is not broken inside, unless it is longer than any that
 // is paid. A total below zero is none.
-func totalFact(label string, m Money) fact {
+func TotalFact(label string, m Money) Fact {
 	const longest = 22 // "123,456,789,012.95 EUR"
 	if m.negative {
 		m = UnknownMoney()
 	}
-	f := textFact(label, m.String())
+	f := TextFact(label, m.String())
 	if runes(f.Value) <= longest {
 		f.Look = "amount"
 	}
 	return f
 }
 
-// refundFact shows an amount that can be paid out.
-func refundFact(label string, m Money) fact {
-	if !m.payable() {
+// RefundFact shows an amount that can be paid out.
+func RefundFact(label string, m Money) Fact {
+	if !m.Payable() {
 		m = UnknownMoney()
 	}
-	return totalFact(label, m)
+	return TotalFact(label, m)
 }
 
-func facts(all ...fact) []fact {
+// Facts returns the facts that have a value.
+func Facts(all ...Fact) []Fact {
 	out := all[:0]
 	for _, f := range all {
 		if f.Value != "" {
@@ -65,17 +68,17 @@ func whole(s string) string {
 	return strings.Join(words, "")
 }
 
-// position is a place in line, "" for one that is none: a mail that leaves a
-// line out is better than one that says -3.
-func position(n int64) string {
+// Position returns a place in line, "" below one: a mail that leaves a line out is
+// better than one that says -3.
+func Position(n int64) string {
 	if n < 1 {
 		return ""
 	}
 	return strconv.FormatInt(n, 10)
 }
 
-// count is a number of things, "" for less than one.
-func count(n int64, noun string) string {
+// Count returns a number of things, "" below one.
+func Count(n int64, noun string) string {
 	if n < 1 {
 		return ""
 	}

@@ -3,6 +3,7 @@ package templates_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/html"
 
+	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
 )
 
@@ -35,34 +37,28 @@ func hostile() []string {
 	}
 }
 
-// mailOf fills every text field of a kind with s. The numbers and dates are
-// those of benign mails, so that two mails of a kind differ in text alone.
+// mailOf fills every text field of a kind with s, and fields of links with url. Numbers
+// and dates stay, so that two mails of a kind differ in text alone.
 func mailOf(kind templates.Kind, s, url string) templates.Mail {
-	date, _ := templates.ParseWhen("2026-11-23")
-	price, _ := templates.ParseMoney("59.90", "EUR")
-	switch kind {
-	case templates.KindOTP:
-		return templates.OTP{Username: s, FullName: s, Code: "048213"}
-	case templates.KindWelcome:
-		// The address would vanish with its line; a mail went to it, so it is
-		// never empty.
-		return templates.Welcome{Username: s, FullName: s, Email: "x" + s}
-	case templates.KindBookingConfirmation:
-		return templates.BookingConfirmation{EventName: s, BookingID: s, Quantity: 2, Total: price, Date: date}
-	case templates.KindBookingCancellation:
-		return templates.BookingCancellation{EventName: s, BookingID: s, Reason: s, Refund: price, Date: date}
-	case templates.KindWaitlistNotification:
-		return templates.WaitlistNotification{EventName: s, Position: 1, ExpiryMinutes: 30, BookingURL: url}
-	case templates.KindWaitlistJoined:
-		return templates.WaitlistJoined{EventName: s, Position: 1, Date: date}
-	default:
-		return templates.WaitlistCancellation{EventName: s, Date: date}
-	}
+	return changed(samples(kind)[0], func(field reflect.Value) {
+		if field.Kind() != reflect.String {
+			return
+		}
+		switch sample := field.String(); {
+		case strings.HasPrefix(sample, "https://"):
+			field.SetString(url)
+		case strings.Contains(sample, "@"):
+			// An empty address would vanish with its line; a mail goes to one that is not.
+			field.SetString("x" + s)
+		case !isCode(sample):
+			field.SetString(s)
+		}
+	})
 }
 
 func TestHostileText(t *testing.T) {
 	set := newSet(t)
-	for _, kind := range templates.Kinds() {
+	for _, kind := range kinds() {
 		for i, s := range hostile() {
 			checkHarmless(t, set, kind, s, s)
 			if t.Failed() {
@@ -79,7 +75,7 @@ func FuzzUserText(f *testing.F) {
 	f.Add("Jazz", "https://evently.com/book?a=1&b=<x>\"'\x01ü#f")
 	set := newSet(f)
 	f.Fuzz(func(t *testing.T, s, url string) {
-		for _, kind := range templates.Kinds() {
+		for _, kind := range kinds() {
 			checkHarmless(t, set, kind, s, url)
 		}
 	})
@@ -94,7 +90,7 @@ func checkHarmless(t *testing.T, set *templates.Set, kind templates.Kind, s, url
 	var shown string // the booking URL, where the mail has it
 	got := structure(t, r.HTML)
 	for _, line := range got {
-		if _, href, ok := strings.Cut(line, "href=https://evently.com/"); ok && kind == templates.KindWaitlistNotification {
+		if _, href, ok := strings.Cut(line, "href=https://evently.com/"); ok && kind == "waitlist_notification" {
 			shown = "https://evently.com/" + href
 			shown, _, _ = strings.Cut(shown, " ")
 		}
@@ -200,10 +196,10 @@ func TestCopiedText(t *testing.T) {
 		"ann.lee", "ann.lee@example.com", "a.b.c", "BK.2026.x-17", "https://tickets.example.com/17", "tel:5551234", "www.example.com", "x@y", "Node.js: v2.0", "<b.c>", "a&b.c",
 	} {
 		for _, m := range []templates.Mail{
-			templates.Welcome{Username: value, Email: value},
-			templates.BookingConfirmation{EventName: value, BookingID: value},
-			templates.BookingCancellation{EventName: value, BookingID: value, Reason: value},
-			templates.WaitlistNotification{EventName: value}, templates.WaitlistJoined{EventName: value}, templates.WaitlistCancellation{EventName: value},
+			tasks.Welcome{Username: value, Email: value},
+			tasks.BookingConfirmation{EventName: value, BookingID: value},
+			tasks.BookingCancellation{EventName: value, BookingID: value, Reason: value},
+			tasks.WaitlistNotification{EventName: value}, tasks.WaitlistJoined{EventName: value}, tasks.WaitlistCancellation{EventName: value},
 		} {
 			r := render(t, set, m)
 			if !strings.Contains(r.Text, value) {
@@ -222,8 +218,8 @@ func TestCopiedText(t *testing.T) {
 // No mail brings a character along that cannot be seen, where a reader could copy it.
 func TestNothingUnseenIsAdded(t *testing.T) {
 	set := newSet(t)
-	for _, kind := range templates.Kinds() {
-		for i, m := range []templates.Mail{templates.Samples(kind)[0], templates.Samples(kind)[1], mailOf(kind, "ann.lee@example.com: https://x.example", "")} {
+	for _, kind := range kinds() {
+		for i, m := range []templates.Mail{samples(kind)[0], samples(kind)[1], mailOf(kind, "ann.lee@example.com: https://x.example", "")} {
 			r := render(t, set, m)
 			for part, text := range map[string]string{"subject": r.Subject, "text": r.Text, "HTML": words(t, r.HTML)} {
 				if at := strings.IndexFunc(text, unseen); at >= 0 {
@@ -253,8 +249,8 @@ func TestGreeting(t *testing.T) {
 		{"", "", "there"},
 	} {
 		for _, m := range []templates.Mail{
-			templates.OTP{FullName: test.fullName, Username: test.username, Code: "1"},
-			templates.Welcome{FullName: test.fullName, Username: test.username},
+			tasks.OTP{FullName: test.fullName, Username: test.username, Code: "1"},
+			tasks.Welcome{FullName: test.fullName, Username: test.username},
 		} {
 			if r := render(t, set, m); !strings.Contains(r.Text, "Hi "+test.want+",\n") || !strings.Contains(words(t, r.HTML), "Hi "+test.want+",") {
 				t.Errorf("%s: %q, %q is not greeted as %q:\n%s", m.Kind(), test.fullName, test.username, test.want, r.Text)
@@ -265,7 +261,7 @@ func TestGreeting(t *testing.T) {
 
 func TestCodeStaysInside(t *testing.T) {
 	const code = "907341"
-	r := render(t, newSet(t), templates.OTP{Username: "ann", Code: code})
+	r := render(t, newSet(t), tasks.OTP{Username: "ann", Code: code})
 	if r.Subject != "Verify Your Email - Evently" {
 		t.Errorf("subject %q", r.Subject)
 	}
@@ -285,7 +281,7 @@ func TestCodeIsShownToTheLetter(t *testing.T) {
 		"١٢٣", "ÄÖ-7", "日本7",
 		"!\"#$%&'()*+,-;<=>?[]^_`{|}", "~" + strings.Repeat("W", 31),
 	} {
-		r := render(t, set, templates.OTP{Username: "ann", Code: code})
+		r := render(t, set, tasks.OTP{Username: "ann", Code: code})
 		if !strings.Contains(r.Text, "\n\n"+code+"\n\n") {
 			t.Errorf("the text shows %q otherwise:\n%s", code, r.Text)
 		}
@@ -311,7 +307,7 @@ func TestInvalidCode(t *testing.T) {
 	set := newSet(t)
 	for _, code := range []string{"", " ", " \r\n", "\u200b", strings.Repeat("7", 33), " 777", "777 ", "777\n", "77\t7", "77\x007", "77\u200c7", "77\u202e7", "7\u03017", "77\u30007", "7\ufffd7", "7\xff7", "👍7", "7\u31647", "7\u115f7",
 		"https://evil.example", "evil.example", "www.evil.example/777", "a@b.co", "tel:5551234", "//evil", `\\evil`, "evil。example", "evil．example", "1.2.3.4"} {
-		_, err := set.Render(templates.OTP{Username: "ann", Code: code})
+		_, err := set.Render(tasks.OTP{Username: "ann", Code: code})
 		invalid, ok := errors.AsType[*templates.InvalidError](err)
 		if !ok || invalid.Field != "code" {
 			t.Errorf("a code of %d bytes: %v; want an InvalidError of the code", len(code), err)

@@ -13,7 +13,7 @@ import (
 
 // TestLintSees breaks a good mail in one place at a time.
 func TestLintSees(t *testing.T) {
-	good := render(t, newSet(t), templates.Samples(templates.KindWaitlistNotification)[0])
+	good := render(t, newSet(t), samples("waitlist_notification")[0])
 	if err := templates.Lint(good); err != nil {
 		t.Fatalf("a good mail: %v", err)
 	}
@@ -119,7 +119,7 @@ func TestNewFindsFaults(t *testing.T) {
 				t.Fatalf("%s has no %q to spoil", test.file, test.old)
 			}
 			files[test.file] = &fstest.MapFile{Data: []byte(strings.Replace(string(f.Data), test.old, test.new, 1))}
-			_, err := templates.NewFrom(files, options())
+			_, err := templates.NewFrom(files, options(), allSamples())
 			if err == nil || !regexp.MustCompile(test.want).MatchString(err.Error()) {
 				t.Errorf("New says %v; want %s", err, test.want)
 			}
@@ -129,7 +129,7 @@ func TestNewFindsFaults(t *testing.T) {
 		t.Parallel()
 		files := copied(t)
 		delete(files, "otp/subject.tmpl")
-		if _, err := templates.NewFrom(files, options()); err == nil || !strings.Contains(err.Error(), "otp/subject.tmpl") {
+		if _, err := templates.NewFrom(files, options(), allSamples()); err == nil || !strings.Contains(err.Error(), "otp/subject.tmpl") {
 			t.Errorf("New says %v; want the missing file", err)
 		}
 	})

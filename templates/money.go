@@ -22,9 +22,9 @@ func UnknownMoney() Money { return Money{unknown: true} }
 // IsZero reports whether the amount is zero in any currency.
 func (m Money) IsZero() bool { return !m.unknown && m.whole == "" && m.fraction == "" }
 
-// payable reports whether an amount can be paid out: it is known, not negative, and
+// Payable reports whether an amount can be paid out: it is known, not negative, and
 // zero or at least one minor unit.
-func (m Money) payable() bool {
+func (m Money) Payable() bool {
 	if m.unknown || m.negative {
 		return false
 	}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/text/currency"
 
+	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
 )
 
@@ -312,7 +313,7 @@ func TestRefundsThatCannotBePaid(t *testing.T) {
 		{money(t, "0.5", "JPY"), "", ""},
 		{templates.UnknownMoney(), "", ""},
 	} {
-		r := render(t, set, templates.BookingCancellation{EventName: "Jazz", Refund: test.refund})
+		r := render(t, set, tasks.BookingCancellation{EventName: "Jazz", Refund: test.refund})
 		for part, text := range map[string]string{"text": strings.Join(strings.Fields(r.Text), " "), "HTML": words(t, r.HTML)} {
 			if test.sentence == "" {
 				test.sentence = "Where a refund is due, it will arrive"
@@ -329,7 +330,7 @@ func TestRefundsThatCannotBePaid(t *testing.T) {
 		}
 	}
 	for total, line := range map[string]string{"-5": "", "0": "0.00", "0.001": "0.001", "5": "5.00"} {
-		text := render(t, set, templates.BookingConfirmation{EventName: "Jazz", Total: money(t, total, "")}).Text
+		text := render(t, set, tasks.BookingConfirmation{EventName: "Jazz", Total: money(t, total, "")}).Text
 		if (line == "") == strings.Contains(text, "Total") || !strings.Contains(text, line) {
 			t.Errorf("total %s: want the line %q:\n%s", total, line, text)
 		}

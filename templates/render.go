@@ -17,7 +17,7 @@ func (s *Set) render(m Mail) (Rendered, error) {
 	if !ok {
 		return Rendered{}, fmt.Errorf("render: no templates for %q", m.Kind())
 	}
-	data, err := m.view(s.page)
+	data, err := m.View(s.page)
 	if err != nil {
 		return Rendered{}, err
 	}
@@ -26,13 +26,13 @@ func (s *Set) render(m Mail) (Rendered, error) {
 		return Rendered{}, fmt.Errorf("render subject: %w", err)
 	}
 	head := data.head()
-	head.Subject = clean(buf.String(), maxSubject)
+	head.Subject = Clean(buf.String(), maxSubject)
 
 	buf.Reset()
 	if err := parts.preheader.Execute(&buf, data); err != nil {
 		return Rendered{}, fmt.Errorf("render preheader: %w", err)
 	}
-	head.Preview = clean(buf.String(), maxPreheader)
+	head.Preview = Clean(buf.String(), maxPreheader)
 
 	buf.Reset()
 	if err := parts.text.Execute(&buf, data); err != nil {
@@ -72,11 +72,11 @@ func newAction(label, url string) action { return action{label, url} }
 
 // status is the line over the headline.
 type status struct {
-	Tone  tone
+	Tone  Tone
 	Label string
 }
 
-func newStatus(t tone, label string) status { return status{t, label} }
+func newStatus(t Tone, label string) status { return status{t, label} }
 
 // step is one line of "what to do next".
 type step struct{ Label, Text string }

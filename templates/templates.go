@@ -1,9 +1,11 @@
-// Package templates writes the seven mails of Evently: subject, text and HTML,
-// from typed data. Everything is parsed, executed with samples and linted in
-// New, so that a mistake in a template stops the start and not a mail.
+// Package templates writes the mails of Evently: subject, text and HTML, from typed
+// data. The templates of each mail are a folder here; its data is a [Mail]. [New] parses
+// the templates, executes them with samples and lints the results, so that a mistake in a
+// template stops the start and not a mail.
 package templates
 
 import (
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -34,7 +36,7 @@ type Options struct {
 
 // Set is the parsed templates of all kinds. It is safe for concurrent use.
 type Set struct {
-	page  page
+	page  Page
 	mails map[Kind]*parts
 }
 
@@ -50,16 +52,11 @@ type Rendered struct {
 	LinkLeftOut bool
 }
 
-// New parses all templates and checks a mail of each with o. The error lists every
-// fault with file and line.
-func New(o Options) (*Set, error) {
-	// The templates are those that the tests have tried with every sample; what is new
-	// is o, and a worker that starts has no time for more.
-	return newSet(embedded, o, 1)
-}
+// New parses the templates of the mails in samples, and renders and lints each sample
+// with o. The error lists every fault with file and line.
+func New(o Options, samples []Mail) (*Set, error) { return newSet(embedded, o, samples) }
 
-// newSet makes a set that has rendered the first samples of each mail.
-func newSet(files fs.FS, o Options, samples int) (*Set, error) {
+func newSet(files fs.FS, o Options, samples []Mail) (*Set, error) {
 	p, err := newPage(o)
 	if err != nil {
 		return nil, err
@@ -69,22 +66,28 @@ func newSet(files fs.FS, o Options, samples int) (*Set, error) {
 		return nil, fmt.Errorf("dress the mails: %w", err)
 	}
 	s := &Set{page: p, mails: map[Kind]*parts{}}
-	for _, k := range Kinds() {
-		s.mails[k] = new(parts)
+	var kinds []Kind
+	ofKind := map[Kind][]Mail{}
+	for _, m := range samples {
+		k := m.Kind()
+		if s.mails[k] == nil {
+			s.mails[k] = new(parts)
+			kinds = append(kinds, k)
+		}
+		ofKind[k] = append(ofKind[k], m)
 	}
-	if err := each(func(k Kind) error { return s.mails[k].parse(files, k, d) }); err != nil {
+	if err := each(kinds, func(k Kind) error { return s.mails[k].parse(files, k, d) }); err != nil {
 		return nil, err
 	}
 	// A wrong field name passes the parser and fails only here.
-	if err := each(func(k Kind) error { return s.tryKind(k, samples) }); err != nil {
+	if err := each(kinds, func(k Kind) error { return s.try(k, ofKind[k]) }); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// each does something for all kinds side by side, and returns all errors.
-func each(do func(Kind) error) error {
-	kinds := Kinds()
+// each calls do for all kinds concurrently, and returns all errors.
+func each(kinds []Kind, do func(Kind) error) error {
 	faults := make([]error, len(kinds))
 	var all sync.WaitGroup
 	for i, k := range kinds {
@@ -94,16 +97,15 @@ func each(do func(Kind) error) error {
 	return errors.Join(faults...)
 }
 
-// tryKind renders and lints the first samples of a mail, and returns what is wrong with
-// the first that has a fault.
-func (s *Set) tryKind(k Kind, samples int) error {
-	all := Samples(k)
-	for i, m := range all[:min(samples, len(all))] {
+// try renders and lints the samples of a mail, and returns the faults of the first sample
+// that has any.
+func (s *Set) try(k Kind, samples []Mail) error {
+	for i, m := range samples {
 		r, err := s.Render(m)
 		if err == nil {
 			err = lint(r)
 		}
-		// Long names make long subjects; ours alone must not.
+		// A long name of an event may make a subject long; our own words must not.
 		if n := runes(r.Subject); err == nil && i == 0 && n > wholeSubject {
 			err = fmt.Errorf("subject: %d characters, at most %d are shown whole", n, wholeSubject)
 		}
@@ -130,8 +132,8 @@ func (o Options) Check() error {
 	return err
 }
 
-func newPage(o Options) (page, error) {
-	p := page{Brand: cleanOr(o.Brand, maxName, "Evently"), links: linkPolicy{}}
+func newPage(o Options) (Page, error) {
+	p := Page{Brand: cmp.Or(Clean(o.Brand, MaxName), "Evently"), links: linkPolicy{}}
 	first, _ := utf8.DecodeRuneInString(p.Brand)
 	p.Initial = strings.ToUpper(string(first))
 	var faults []error

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/html"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
 )
 
@@ -28,7 +29,7 @@ func options() templates.Options {
 
 func newSet(t testing.TB) *templates.Set {
 	t.Helper()
-	s, err := templates.NewFrom(templates.Embedded(), options())
+	s, err := templates.NewFrom(templates.Embedded(), options(), allSamples())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,10 +47,10 @@ func render(t testing.TB, s *templates.Set, m templates.Mail) templates.Rendered
 
 func TestGolden(t *testing.T) {
 	set := newSet(t)
-	for _, kind := range templates.Kinds() {
+	for _, kind := range kinds() {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			r := render(t, set, templates.Samples(kind)[0])
+			r := render(t, set, samples(kind)[0])
 			golden(t, string(kind)+".subject", r.Subject+"\n")
 			golden(t, string(kind)+".txt", r.Text)
 			golden(t, string(kind)+".html", r.HTML)
@@ -78,15 +79,15 @@ func golden(t *testing.T, name, got string) {
 func TestSays(t *testing.T) {
 	set := newSet(t)
 	for kind, want := range map[templates.Kind][]string{
-		templates.KindOTP:                  {"Ann Keller", "048213", "10 minutes", "Never share this code", "If you did not register, you can safely ignore this email"},
-		templates.KindWelcome:              {"Ann Keller", "ann.keller@example.com", "Username", "What to do next", "https://evently.com"},
-		templates.KindBookingConfirmation:  {"Nordic Jazz Night", "BK-2026-004217", "2 tickets", "59.90 EUR", "23 November 2026, 20:15 UTC"},
-		templates.KindBookingCancellation:  {"Nordic Jazz Night", "BK-2026-004217", "Event was rescheduled", "refund of 59.90 EUR", "3–5 business days", "23 November 2026, 20:15 UTC"},
-		templates.KindWaitlistNotification: {"Nordic Jazz Night", "Position", "30 minutes", "Complete your booking in time", "the next person in line gets the spot", "https://evently.com/book/4217?spot=c1f0"},
-		templates.KindWaitlistJoined:       {"Nordic Jazz Night", "Position", "3", "23 November 2026"},
-		templates.KindWaitlistCancellation: {"Nordic Jazz Night", "23 November 2026", "You can join the waitlist again"},
+		"otp":                   {"Ann Keller", "048213", "10 minutes", "Never share this code", "If you did not register, you can safely ignore this email"},
+		"welcome":               {"Ann Keller", "ann.keller@example.com", "Username", "What to do next", "https://evently.com"},
+		"booking_confirmation":  {"Nordic Jazz Night", "BK-2026-004217", "2 tickets", "59.90 EUR", "23 November 2026, 20:15 UTC"},
+		"booking_cancellation":  {"Nordic Jazz Night", "BK-2026-004217", "Event was rescheduled", "refund of 59.90 EUR", "3–5 business days", "23 November 2026, 20:15 UTC"},
+		"waitlist_notification": {"Nordic Jazz Night", "Position", "30 minutes", "Complete your booking in time", "the next person in line gets the spot", "https://evently.com/book/4217?spot=c1f0"},
+		"waitlist_joined":       {"Nordic Jazz Night", "Position", "3", "23 November 2026"},
+		"waitlist_cancellation": {"Nordic Jazz Night", "23 November 2026", "You can join the waitlist again"},
 	} {
-		r := render(t, set, templates.Samples(kind)[0])
+		r := render(t, set, samples(kind)[0])
 		for _, w := range want {
 			if !strings.Contains(words(t, r.HTML), w) {
 				t.Errorf("%s: the HTML does not say %q", kind, w)
@@ -126,13 +127,13 @@ func TestSubjects(t *testing.T) {
 		mail templates.Mail
 		want string
 	}{
-		{templates.OTP{Code: "1"}, "Verify Your Email - Evently"},
-		{templates.Welcome{}, "Welcome to Evently!"},
-		{templates.BookingConfirmation{EventName: "Jazz & Friends <3 v2.0.io"}, "Booking Confirmation - Jazz & Friends <3 v2.0.io"},
-		{templates.BookingCancellation{EventName: "Jazz\r\nBcc: x@y"}, "Booking Cancelled - Jazz Bcc: x@y"},
-		{templates.WaitlistNotification{}, "Waitlist Spot Available - Event"},
-		{templates.WaitlistJoined{EventName: "Jazz"}, "Added to Waitlist - Jazz"},
-		{templates.WaitlistCancellation{EventName: strings.Repeat("x", 200)}, "Removed from Waitlist - " + strings.Repeat("x", 115) + "…"},
+		{tasks.OTP{Code: "1"}, "Verify Your Email - Evently"},
+		{tasks.Welcome{}, "Welcome to Evently!"},
+		{tasks.BookingConfirmation{EventName: "Jazz & Friends <3 v2.0.io"}, "Booking Confirmation - Jazz & Friends <3 v2.0.io"},
+		{tasks.BookingCancellation{EventName: "Jazz\r\nBcc: x@y"}, "Booking Cancelled - Jazz Bcc: x@y"},
+		{tasks.WaitlistNotification{}, "Waitlist Spot Available - Event"},
+		{tasks.WaitlistJoined{EventName: "Jazz"}, "Added to Waitlist - Jazz"},
+		{tasks.WaitlistCancellation{EventName: strings.Repeat("x", 200)}, "Removed from Waitlist - " + strings.Repeat("x", 115) + "…"},
 	} {
 		if got := render(t, set, test.mail).Subject; got != test.want {
 			t.Errorf("%s: %q, want %q", test.mail.Kind(), got, test.want)
@@ -143,7 +144,7 @@ func TestSubjects(t *testing.T) {
 func TestLinks(t *testing.T) {
 	o := options()
 	o.LinkHosts = []string{"tickets.example.com", "Local.Example:8443"}
-	set, err := templates.NewFrom(templates.Embedded(), o)
+	set, err := templates.NewFrom(templates.Embedded(), o, allSamples())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +173,7 @@ func TestLinks(t *testing.T) {
 		"https://evently.com/\r\nBcc: x":                   "",
 		"https://evently.com/" + strings.Repeat("x", 3000): "",
 	} {
-		r := render(t, set, templates.WaitlistNotification{EventName: "Jazz", Position: 1, ExpiryMinutes: 30, BookingURL: in})
+		r := render(t, set, tasks.WaitlistNotification{EventName: "Jazz", Position: 1, ExpiryMinutes: 30, BookingURL: in})
 		got := ""
 		if _, rest, ok := strings.Cut(r.Text, "Complete your booking:\n"); ok {
 			got, _, _ = strings.Cut(rest, "\n")
@@ -194,7 +195,7 @@ func TestLinks(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	_, err := templates.New(templates.Options{
+	_, err := tasks.NewTemplates(templates.Options{
 		SiteURL: "http://evently.com", SupportAddress: "help", LinkHosts: []string{"https://x.example", "a b", "", "ok.example", "ok.example/path"},
 	})
 	if err == nil {
@@ -217,8 +218,7 @@ func TestOptions(t *testing.T) {
 		{SiteURL: "https://evently.com/" + strings.Repeat("x", 2000)}, {SupportAddress: "jörg@x.de"}, {SupportAddress: "o'brien@x.de"},
 		{SupportAddress: `"a b"@x.de`}, {SupportAddress: "a%b@x.de"}, {LinkHosts: []string{"a_b.example?x"}}, {LinkHosts: []string{"a:b:c"}},
 	} {
-		// With all samples, of which New takes one.
-		_, err := templates.NewFrom(templates.Embedded(), o)
+		_, err := templates.NewFrom(templates.Embedded(), o, allSamples())
 		if check := o.Check(); (check == nil) != (err == nil) {
 			t.Errorf("%+v: Check says %v, New says %v", o, check, err)
 		}
@@ -227,12 +227,12 @@ func TestOptions(t *testing.T) {
 		}
 	}
 
-	bare, err := templates.NewFrom(templates.Embedded(), templates.Options{Brand: "Örtli <Co>"})
+	bare, err := templates.NewFrom(templates.Embedded(), templates.Options{Brand: "Örtli <Co>"}, allSamples())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range templates.Kinds() {
-		r := render(t, bare, templates.Samples(kind)[0])
+	for _, kind := range kinds() {
+		r := render(t, bare, samples(kind)[0])
 		if strings.Contains(r.HTML, "<a ") || strings.Contains(r.Text, "Questions?") || strings.Contains(r.Text, "https://") {
 			t.Errorf("%s: links to nowhere:\n%s", kind, r.Text)
 		}
@@ -251,11 +251,11 @@ func TestImpossibleNumbersAreLeftOut(t *testing.T) {
 			lacks []string
 			has   string
 		}{
-			{templates.BookingConfirmation{EventName: "Jazz", Quantity: n}, []string{"Quantity", "ticket"}, "Jazz"},
-			{templates.WaitlistNotification{EventName: "Jazz", Position: n, ExpiryMinutes: 30}, []string{"Position"}, "It is yours for the next 30 minutes"},
-			{templates.WaitlistNotification{EventName: "Jazz", Position: 2, ExpiryMinutes: n}, []string{"minute", "Time left"}, "It is yours for a short time only"},
-			{templates.WaitlistNotification{EventName: "Jazz", Position: n, ExpiryMinutes: n}, []string{"minute", "Time left", "Position"}, "Jazz"},
-			{templates.WaitlistJoined{EventName: "Jazz", Position: n}, []string{"Position", "position"}, "Jazz"},
+			{tasks.BookingConfirmation{EventName: "Jazz", Quantity: n}, []string{"Quantity", "ticket"}, "Jazz"},
+			{tasks.WaitlistNotification{EventName: "Jazz", Position: n, ExpiryMinutes: 30}, []string{"Position"}, "It is yours for the next 30 minutes"},
+			{tasks.WaitlistNotification{EventName: "Jazz", Position: 2, ExpiryMinutes: n}, []string{"minute", "Time left"}, "It is yours for a short time only"},
+			{tasks.WaitlistNotification{EventName: "Jazz", Position: n, ExpiryMinutes: n}, []string{"minute", "Time left", "Position"}, "Jazz"},
+			{tasks.WaitlistJoined{EventName: "Jazz", Position: n}, []string{"Position", "position"}, "Jazz"},
 		} {
 			r := render(t, set, test.mail)
 			for part, text := range map[string]string{"text": r.Text, "HTML": bodyText(t, r.HTML)} {
@@ -276,8 +276,8 @@ func TestImpossibleNumbersAreLeftOut(t *testing.T) {
 // A greeting ends its line, and English begins the next with a capital.
 func TestTextAfterTheGreeting(t *testing.T) {
 	set := newSet(t)
-	for _, kind := range []templates.Kind{templates.KindOTP, templates.KindWelcome} {
-		_, after, _ := strings.Cut(render(t, set, templates.Samples(kind)[0]).Text, "Hi Ann Keller,\n\n")
+	for _, kind := range []templates.Kind{"otp", "welcome"} {
+		_, after, _ := strings.Cut(render(t, set, samples(kind)[0]).Text, "Hi Ann Keller,\n\n")
 		if first, _ := utf8.DecodeRuneInString(after); !unicode.IsUpper(first) {
 			t.Errorf("%s goes on with %.20q", kind, after)
 		}
@@ -287,10 +287,10 @@ func TestTextAfterTheGreeting(t *testing.T) {
 func TestDateLeftOut(t *testing.T) {
 	set := newSet(t)
 	for kind, label := range map[templates.Kind]string{
-		templates.KindBookingConfirmation: "Booked on", templates.KindBookingCancellation: "Cancelled on",
-		templates.KindWaitlistJoined: "Joined on", templates.KindWaitlistCancellation: "Left on",
+		"booking_confirmation": "Booked on", "booking_cancellation": "Cancelled on",
+		"waitlist_joined": "Joined on", "waitlist_cancellation": "Left on",
 	} {
-		with, without := render(t, set, templates.Samples(kind)[0]), render(t, set, templates.Samples(kind)[1])
+		with, without := render(t, set, samples(kind)[0]), render(t, set, samples(kind)[1])
 		if !strings.Contains(with.Text, label) || !strings.Contains(with.HTML, label) {
 			t.Errorf("%s: no %q", kind, label)
 		}
@@ -304,11 +304,11 @@ func TestConcurrentRender(t *testing.T) {
 	set := newSet(t)
 	var g errgroup.Group
 	for i := range 8 {
-		kind := templates.Kinds()[i%len(templates.Kinds())]
-		want := render(t, set, templates.Samples(kind)[0])
+		kind := kinds()[i%len(kinds())]
+		want := render(t, set, samples(kind)[0])
 		g.Go(func() error {
 			for range 20 {
-				got, err := set.Render(templates.Samples(kind)[0])
+				got, err := set.Render(samples(kind)[0])
 				if err != nil {
 					return err
 				}
@@ -326,9 +326,9 @@ func TestConcurrentRender(t *testing.T) {
 
 func BenchmarkRender(b *testing.B) {
 	set := newSet(b)
-	for _, kind := range templates.Kinds() {
+	for _, kind := range kinds() {
 		b.Run(string(kind), func(b *testing.B) {
-			m := templates.Samples(kind)[0]
+			m := samples(kind)[0]
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := set.Render(m); err != nil {
@@ -341,7 +341,7 @@ func BenchmarkRender(b *testing.B) {
 
 func BenchmarkNew(b *testing.B) {
 	for b.Loop() {
-		if _, err := templates.New(options()); err != nil {
+		if _, err := tasks.NewTemplates(options()); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -33,15 +33,16 @@ func palette() map[string]shade {
 	}
 }
 
-// A tone is the status that a mail announces; it picks three of the tokens.
-type tone string
+// Tone is the status that a mail announces. It picks the colours of the head.
+type Tone string
 
+// The tones.
 const (
-	good tone = "good" // something worked out
-	bad  tone = "bad"  // something is called off
-	wait tone = "wait" // the clock is running
-	info tone = "info" // an answer to what the reader did
-	calm tone = "calm" // for the record
+	Good Tone = "good" // something worked out
+	Bad  Tone = "bad"  // something is called off
+	Wait Tone = "wait" // the clock is running
+	Info Tone = "info" // an answer to an action of the reader
+	Calm Tone = "calm" // for the record
 )
 
 // minContrast is what WCAG 2.2 asks of text (success criterion 1.4.3).

@@ -54,11 +54,11 @@ var link = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)\p{L}:/|\bwww\.|\S\.\p{L}{2,}[/:?#]`)
 })
 
-// greetedName returns the name that a mail greets its reader by. A name with a link in it
+// GreetedName returns the name that a mail greets its reader by. A name with a link in it
 // is passed over: anybody may register the address of a stranger, and the text part has
 // no way to show a name that could not be clicked.
-func greetedName(fullName, username string) string {
-	for _, name := range []string{clean(fullName, maxName), clean(username, maxName)} {
+func GreetedName(fullName, username string) string {
+	for _, name := range []string{Clean(fullName, MaxName), Clean(username, MaxName)} {
 		if name != "" && !link().MatchString(name) {
 			return name
 		}

@@ -20,14 +20,10 @@ from celery import Celery
 
 PREFIX = "email_workers.tasks."
 QUEUE = "email_notifications"
-TASKS = [
-    "send_otp_verification_email", "send_welcome_email", "send_booking_confirmation", "send_booking_cancellation",
-    "send_waitlist_notification", "send_waitlist_joined", "send_waitlist_cancellation", "health_check",
-]
 
 
-def application(url):
-    """The application of the platform's services, with its settings."""
+def application(url, names):
+    """The application of the platform's services, with its settings and tasks."""
     app = Celery("email_workers", broker=url, backend=url)
     app.conf.update(
         task_serializer="json", accept_content=["json"], result_serializer="json",
@@ -36,8 +32,8 @@ def application(url):
         worker_prefetch_multiplier=1, task_time_limit=300, task_soft_time_limit=240,
         task_routes={PREFIX + "*": {"queue": QUEUE}},
     )
-    for name in TASKS:
-        app.task(stub(), name=PREFIX + name)
+    for name in names:
+        app.task(stub(), name=name)
     return app
 
 
@@ -64,7 +60,7 @@ def send(app, call):
 
 def main():
     plan = json.load(sys.stdin)
-    app = application(plan["broker"])
+    app = application(plan["broker"], {call["task"] for call in plan["calls"] if call["via"] != "send_task"})
     sent = [(call, send(app, call)) for call in plan["calls"]]
     for call, result in sent:
         answer = {"label": call["label"], "id": result.id}

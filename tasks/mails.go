@@ -1,0 +1,205 @@
+package tasks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/evently/workers/templates"
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// Mails returns the table of all mail tasks, in the order in which a user meets them. The
+// task names of a worker, the checks of the templates, the forms of the development mode
+// and the tests of each mail follow from it. docs/adding-a-mail.md tells how to add one.
+func Mails() []MailTask {
+	return []MailTask{
+		otp(),
+		welcome(),
+		bookingConfirmation(),
+		bookingCancellation(),
+		waitlistJoined(),
+		waitlistNotification(),
+		waitlistCancellation(),
+	}
+}
+
+// MailTask describes one task that sends a mail.
+type MailTask struct {
+	Name   string   // without Module
+	Title  string   // for people, such as "Welcome"
+	About  string   // one sentence: what the task sends to whom
+	Params []string // Python parameters; the last one is the dictionary with the data
+	Fields []Field  // keys of that dictionary
+
+	// SecretArguments says that the arguments have a secret in them even if they are not
+	// of the form that Fields describe.
+	SecretArguments bool
+
+	// read makes the mail of the data. It leaves the recipient empty if that is a user.
+	read    func(d *dictionary) delivery
+	handler func(*Service) worker.Handler
+}
+
+// Field is one key of the data of a mail task.
+type Field struct {
+	Key      string // with a dot for a nested dictionary, such as "user_data.username"
+	Label    string
+	Hint     string // "optional", for example
+	Input    Input
+	Sample   string // an ordinary value: forms are filled with it, and golden mails show it
+	Required bool   // without it the task answers that data is missing
+	Unused   bool   // producers send it, the mail does not need it
+	Wide     bool   // takes a whole row of a form
+}
+
+// Input is the kind of value that people type for a [Field].
+type Input string
+
+// The inputs.
+const (
+	Text   Input = ""
+	Email  Input = "email"
+	Code   Input = "code"
+	Number Input = "number"
+	Date   Input = "date"
+	URL    Input = "url"
+	Null   Input = "null" // no input: producers send null
+)
+
+// taskOf completes m, the task whose arguments are A: a struct of one or two
+// [protocol.Raw], the data last, and before it the id of the user who gets the mail.
+func taskOf[A any](m MailTask) MailTask {
+	t := reflect.TypeFor[A]()
+	for i := range t.NumField() {
+		m.Params = append(m.Params, t.Field(i).Tag.Get("celery"))
+	}
+	m.handler = func(s *Service) worker.Handler {
+		return worker.Func(func(ctx context.Context, in A) (Result, error) {
+			v := reflect.ValueOf(in)
+			values := make([]protocol.Raw, v.NumField())
+			for i := range values {
+				values[i] = v.Field(i).Interface().(protocol.Raw)
+			}
+			return s.send(ctx, m, values)
+		})
+	}
+	return m
+}
+
+// ToUser reports whether the recipient is a user whose address is in the database. The
+// address is in the data otherwise.
+func (m MailTask) ToUser() bool { return len(m.Params) > 1 }
+
+// send sends the mail that the values of m.Params describe.
+//
+// Data that is missing and an unknown or inactive user are answers, not errors: producers
+// expect {"success": false}. Data that cannot be understood is a dead letter. A database
+// fault is retried; an address is never guessed.
+func (s *Service) send(ctx context.Context, m MailTask, values []protocol.Raw) (Result, error) {
+	last := len(values) - 1
+	d, err := readDictionary(m.Params[last], values[last])
+	if err != nil {
+		return Result{}, err
+	}
+	for _, f := range m.Fields {
+		if f.Required && !d.has(f.Key) {
+			return s.result(Result{Error: errMissingData}), nil
+		}
+	}
+	d.today = s.today()
+	mail := m.read(d)
+	mail.invalid, mail.leftOut = d.err, d.leftOut
+	if m.ToUser() {
+		mail.userID = values[0]
+	}
+	return s.deliver(ctx, mail)
+}
+
+// Example returns the data of an ordinary mail: the samples of all fields, with nested
+// dictionaries where the keys have dots.
+func (m MailTask) Example() map[string]any {
+	example := map[string]any{}
+	for _, f := range m.Fields {
+		into, path := example, strings.Split(f.Key, ".")
+		for _, key := range path[:len(path)-1] {
+			inner, ok := into[key].(map[string]any)
+			if !ok {
+				inner = map[string]any{}
+				into[key] = inner
+			}
+			into = inner
+		}
+		into[path[len(path)-1]] = f.Value(f.Sample)
+	}
+	return example
+}
+
+// Value returns what producers send for a text that a person typed: a number where one is
+// meant and given, nil for nothing, the text otherwise.
+func (f Field) Value(typed string) any {
+	if typed == "" || f.Input == Null {
+		return nil
+	}
+	if n := strings.TrimSpace(typed); f.Input == Number && json.Valid([]byte(n)) && strings.Trim(n, "0123456789.-+eE") == "" {
+		return json.Number(n)
+	}
+	return typed
+}
+
+// Sample returns the mail of [MailTask.Example]. The error tells where the table is wrong.
+func (m MailTask) Sample() (templates.Mail, error) {
+	raw, err := json.Marshal(m.Example())
+	if err != nil {
+		return nil, fmt.Errorf("%s: encode the samples: %w", m.Name, err)
+	}
+	d, err := readDictionary(m.Params[len(m.Params)-1], raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: read the samples: %w", m.Name, err)
+	}
+	d.read = map[string]bool{}
+	mail := m.read(d)
+	faults := []error{d.err}
+	for _, key := range d.leftOut {
+		faults = append(faults, fmt.Errorf("the sample of %s cannot be read", key))
+	}
+	for _, f := range m.Fields {
+		if d.read[f.Key] == f.Unused {
+			faults = append(faults, fmt.Errorf("field %s: read is %t and Unused is %t", f.Key, d.read[f.Key], f.Unused))
+		}
+		delete(d.read, f.Key)
+	}
+	for _, key := range slices.Sorted(maps.Keys(d.read)) {
+		faults = append(faults, fmt.Errorf("key %s is read and has no field", key))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Name, err)
+	}
+	return mail.data, nil
+}
+
+// NewTemplates returns the templates of all mails, checked with their samples.
+func NewTemplates(o templates.Options) (*templates.Set, error) {
+	var samples []templates.Mail
+	for _, m := range Mails() {
+		sample, err := m.Sample()
+		if err != nil {
+			return nil, err
+		}
+		samples = append(samples, sample)
+	}
+	return templates.New(o, samples)
+}
+
+// eventView is the view of a mail about an event: its name and a list of facts.
+type eventView struct {
+	templates.Page
+	Event string
+	Facts []templates.Fact
+}
