@@ -32,7 +32,7 @@ func (s *Sender) connect(ctx context.Context, hide hidden) (*session, *SendError
 	dialer := net.Dialer{Timeout: s.cfg.Timeouts.Dial}
 	raw, err := dialer.DialContext(ctx, "tcp", s.addr)
 	if err != nil {
-		return nil, because(ctx, sendError("DIAL", err, hide))
+		return nil, because(ctx, sendError("DIAL", dialFault(err), hide))
 	}
 	c := &session{cfg: &s.cfg, raw: raw, born: time.Now(), hello: s.cfg.HelloName}
 	stop := context.AfterFunc(ctx, c.abort)
@@ -65,4 +65,12 @@ func ended(ctx context.Context) error {
 		return cause
 	}
 	return fmt.Errorf("%w: %w", err, cause)
+}
+
+// dialFault says that a host is unknown, which is no fault of the network.
+func dialFault(err error) error {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
+		return setupError{"no such host", "look at the name of the server, and at the name service"}
+	}
+	return err
 }

@@ -242,9 +242,7 @@ func (e *SendError) setReply(code int, enhanced [3]int, text string, hide hidden
 	if code/100 == 4 { // before cleaning, which may take a number for one of the mail's
 		e.RetryAfter, e.Greylisted = waitIn(text)
 	}
-	if !e.Greylisted {
-		// What the server quotes of the message must steer nothing.
-		e.judged = judge(e.Command, code, e.EnhancedCode, hidden{quoted: hide.quoted}.blank(flatten(text)))
-	}
+	// Parts of the message that the server quotes must steer nothing.
+	e.judged = judge(e.Command, code, e.EnhancedCode, hidden{quoted: hide.quoted}.blank(flatten(text)))
 	e.Text = cleanReply(text, hide)
 }

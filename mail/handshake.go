@@ -132,8 +132,8 @@ func (h *handshake) startTLS(d *dialogue) *SendError {
 		return h.fail("STARTTLS", err)
 	}
 	if d.wire.pending() {
-		// Whatever came in plain text after the reply was put there by somebody
-		// who wants it to be read as if it had come encrypted.
+		// Plain text after the reply is not the server's: it is meant to be read as
+		// if it had come encrypted.
 		return h.fail("STARTTLS", errUnsolicited)
 	}
 	return nil

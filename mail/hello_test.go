@@ -3,6 +3,7 @@ package mail
 import (
 	"bytes"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 )
@@ -39,5 +40,18 @@ func TestHelloNameIsTold(t *testing.T) {
 	told := strings.Contains(log.String(), "ehlo=xn--bcher-kva.example")
 	if fallback := s.cfg.HelloName == "xn--bcher-kva.example"; told != fallback || !fallback && !strings.Contains(s.cfg.HelloName, ".") {
 		t.Errorf("EHLO %q, log %q", s.cfg.HelloName, &log)
+	}
+}
+
+// A name that does not exist stays wrong; a name service that does not answer is over by
+// itself.
+func TestUnknownHost(t *testing.T) {
+	t.Parallel()
+	for _, notFound := range []bool{true, false} {
+		err := &net.OpError{Op: "dial", Err: &net.DNSError{Err: "x", Name: "smtp.exmaple.com", IsNotFound: notFound, IsTemporary: !notFound}}
+		failed := sendError("DIAL", dialFault(err))
+		if failed.ConfigurationFault() != notFound || (failed.Summary() == "no such host at DIAL") != notFound {
+			t.Errorf("not found %v: %s", notFound, failed.Explain())
+		}
 	}
 }

@@ -111,7 +111,8 @@ func newMarks(text string) *marks {
 // mark marks every place of part.
 func (m *marks) mark(part string) { markAll(m.hide, m.runes, nil, []rune(part)) }
 
-// markCore marks every place of letters and digits, whatever stands between them.
+// markCore marks every place of core, with anything but letters and digits between its
+// characters.
 func (m *marks) markCore(core string) {
 	if m.words == nil {
 		for i, r := range m.runes {

@@ -13,7 +13,7 @@ import (
 
 // A server that has had enough of an idle connection says so before the next
 // command. That is no answer to the command: the next mail goes out at once, over
-// one new connection, and the old one is never used again.
+// one new connection, and the old one is not reused.
 func TestIdleConnectionThatTheServerEnds(t *testing.T) {
 	t.Parallel()
 	for name, said := range map[string]struct {
@@ -67,7 +67,7 @@ func TestIdleConnectionThatTheServerEnds(t *testing.T) {
 }
 
 // The same when it comes just after we have looked, so that it is read as the
-// answer to the first command; and whatever comes in its place.
+// answer to the first command.
 func TestAnswerThatIsOlderThanTheCommand(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []smtptest.Action{
@@ -109,7 +109,7 @@ func TestAnswerThatIsOlderThanTheCommand(t *testing.T) {
 			var last []int
 			for _, m := range server.Mails() {
 				if i := slices.Index(last, m.Conn); i >= 0 && i != len(last)-1 {
-					t.Error("a connection that had failed was used again")
+					t.Error("a connection that had failed was reused")
 				}
 				if len(last) == 0 || last[len(last)-1] != m.Conn {
 					last = append(last, m.Conn)

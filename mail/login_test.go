@@ -42,9 +42,9 @@ func TestRefusedLoginIsNotRepeated(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// Those that had begun before the first refusal came, and one by the other mechanism.
+	// The logins that had begun before the first refusal came, and one by the other mechanism.
 	if n := logins.Load(); n > 5 {
-		t.Errorf("%d logins for 100 mails, want no more than the connections and one", n)
+		t.Errorf("%d logins for 100 mails, want at most the connections and one", n)
 	}
 	tried := sender.Status().Tried
 	if _, err := sender.Send(t.Context(), message()); err == nil {
@@ -84,7 +84,7 @@ func TestLoginAfterRefusedPlain(t *testing.T) {
 			cfg := config(server)
 			cfg.Username, cfg.Password = "evently", canaryPassword
 			sender := newSender(t, cfg)
-			for range 3 { // each over a connection of its own
+			for range 3 { // each over another connection
 				if _, err := sender.Send(t.Context(), message()); err != nil {
 					t.Fatal(err)
 				}

@@ -71,14 +71,14 @@ func notSMTP(in *bufio.Reader) error {
 	return nil
 }
 
-// prober asks at most once in probePause what a silent server waits for.
+// prober bounds how often a silent server is asked.
 type prober struct {
 	mu   sync.Mutex
-	last time.Time // when a probe has found nothing
+	last time.Time // of the last probe without a finding
 }
 
-// probe begins a TLS handshake over a connection of its own, and returns what that
-// shows to be wrong by end; nil is nothing. No more than the handshake is sent.
+// probe begins a TLS handshake over a second connection, and returns the fault that
+// this shows by end, or nil. Nothing but the handshake is sent.
 func (s *Sender) probe(ctx context.Context, end time.Time) error {
 	s.prober.mu.Lock()
 	recent := time.Since(s.prober.last) < probePause

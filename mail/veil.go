@@ -24,7 +24,7 @@ const (
 // replies hold none of them, and that is found out quickly.
 type veil struct {
 	forms []string // in small letters
-	core  string   // its letters and digits, whatever stands between them; "": not looked for
+	core  string   // its letters and digits, with anything between them; "": not looked for
 }
 
 func newVeil(secret string) (v veil, ok bool) {
@@ -105,7 +105,7 @@ type history struct {
 	mu         sync.RWMutex
 	secrets    []veil   // the newest come last, here and below
 	recipients []string // in small letters
-	texts      []string
+	texts      []string // subjects and bodies
 }
 
 // add remembers a mail.

@@ -38,8 +38,8 @@ type rule struct {
 // failed: no such user" is about the sender. What a rule of one recipient
 // refuses comes before both.
 var rules = []rule{
-	{verdict: ofAccount, codes: "523 524 525 530 534 535 538"}, // RFC 4954 section 6, RFC 5248
-	{verdict: ofMail, words: []string{"greylist", "grey list", "graylist", "gray list"}},
+	{verdict: ofAccount, codes: "523 524 525 530 534 535 538"},                              // RFC 4954 section 6, RFC 5248
+	{verdict: ofUnknown, words: []string{"greylist", "grey list", "graylist", "gray list"}}, // with 5yz as well: it wants us to come again
 
 	// The sender, in words that no other subject has.
 	{verdict: ofAccount, words: []string{
@@ -155,7 +155,7 @@ var rules = []rule{
 // is about us, but for what it announces of the message: its size (RFC 1870) and
 // its need of SMTPUTF8 (RFC 6531).
 var beforeRules = []rule{
-	{verdict: ofMail, words: []string{"greylist", "grey list", "graylist", "gray list"}},
+	{verdict: ofUnknown, words: []string{"greylist", "grey list", "graylist", "gray list"}}, // with 5yz as well: it wants us to come again
 	{verdict: ofMail, status: "5.2.3 5.3.4 5.6.7"},
 }
 

@@ -63,6 +63,8 @@ var realReplies = []struct{ stage, reply, outcome string }{
 	{"RCPT", "450 4.1.2 <jane.roe@example.com>: Recipient address rejected: Domain not found", "later"},
 	{"RCPT", "450 4.2.0 <jane.roe@example.com>: Recipient address rejected: Greylisted, see http://postgrey.schweikert.ch/help/example.com.html", "later"},
 	{"RCPT", "451 4.7.1 Greylisting in action, sender, IP and HELO must come back in 00:04:59", "later"},
+	{"RCPT", "550 5.7.1 Greylisted, please try again in 5 minutes", "unclear"},
+	{"MAIL", "451 4.7.1 Greylisting in action", "later"},
 	{"RCPT", "452 4.3.1 Insufficient system storage", "later"},
 	{"RCPT", "451 4.3.0 <jane.roe@example.com>: Temporary lookup failure", "later"},
 	{"RCPT", "554 5.7.1 <jane.roe@example.com>: Recipient address rejected: Access denied", "unclear"},

@@ -176,8 +176,8 @@ func (s *Server) CloseConnections() {
 	}
 }
 
-// Say writes text to all connections, which nobody asked for, and then ends them
-// if end is Close or Reset. A reply needs its CRLF here.
+// Say writes text to all connections, without a command, and then ends them if end is
+// Close or Reset. A reply needs its CRLF here.
 func (s *Server) Say(text string, end Then) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
