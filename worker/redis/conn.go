@@ -59,17 +59,23 @@ func (b *Broker) dialBy(ctx context.Context, nd netDialer) (redigo.Conn, error) 
 	return c, nil
 }
 
-// dialServer connects to one server and logs in. Like redis-py it gives a user
-// without a password an empty one, which redigo does not.
+// dialServer connects to one server and logs in as redis-py does: a user without a
+// password has an empty one, and a server before Redis 6 gets the password alone.
 func (b *Broker) dialServer(ctx context.Context, network, host string, nd netDialer) (redigo.Conn, error) {
-	if b.addr.username == "" || b.addr.password != "" {
-		return redigo.DialContext(ctx, network, host, append(b.dialOptions(nd), redigo.DialDatabase(b.addr.db))...)
+	opts := b.dialOptions(nd)
+	if b.addr.username == "" {
+		opts = append(opts, redigo.DialPassword(b.addr.password), redigo.DialDatabase(b.addr.db))
+		return redigo.DialContext(ctx, network, host, opts...)
 	}
-	c, err := redigo.DialContext(ctx, network, host, b.dialOptions(nd)...)
+	c, err := redigo.DialContext(ctx, network, host, opts...)
 	if err != nil {
 		return nil, err
 	}
-	if _, err = redigo.DoContext(c, ctx, "AUTH", b.addr.username, ""); err == nil && b.addr.db != 0 {
+	_, err = redigo.DoContext(c, ctx, "AUTH", b.addr.username, b.addr.password)
+	if refused, ok := errors.AsType[redigo.Error](err); ok && strings.Contains(string(refused), "wrong number of arguments") {
+		_, err = redigo.DoContext(c, ctx, "AUTH", b.addr.password)
+	}
+	if err == nil && b.addr.db != 0 {
 		_, err = redigo.DoContext(c, ctx, "SELECT", b.addr.db)
 	}
 	if err != nil {
@@ -80,15 +86,11 @@ func (b *Broker) dialServer(ctx context.Context, network, host string, nd netDia
 }
 
 func (b *Broker) dialOptions(nd netDialer) []redigo.DialOption {
-	opts := []redigo.DialOption{
+	return []redigo.DialOption{
 		redigo.DialReadTimeout(commandTimeout),
 		redigo.DialWriteTimeout(commandTimeout),
 		redigo.DialContextFunc(nd),
 	}
-	if b.addr.password != "" {
-		opts = append(opts, redigo.DialUsername(b.addr.username), redigo.DialPassword(b.addr.password))
-	}
-	return opts
 }
 
 // netDial does the TLS handshake itself, under the deadline of the dial.

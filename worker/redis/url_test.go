@@ -158,3 +158,46 @@ func tlsProxy(t *testing.T, to string, cert tls.Certificate) (addr string) {
 	}()
 	return l.Addr().String()
 }
+
+// A server before Redis 6 knows no users: it gets the password of one alone.
+func TestLoginOfAUserBeforeRedis6(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	logins := make(chan string, 8)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		buffer := make([]byte, 4096)
+		for {
+			n, err := c.Read(buffer)
+			if err != nil {
+				return
+			}
+			words := strings.Fields(string(buffer[:n]))
+			reply := "-ERR not known here\r\n"
+			switch {
+			case words[2] == "AUTH" && words[0] == "*3":
+				reply = "-ERR wrong number of arguments for 'auth' command\r\n"
+			case words[2] == "AUTH":
+				logins <- words[4]
+				reply = "+OK\r\n"
+			}
+			if _, err := io.WriteString(c, reply); err != nil {
+				return
+			}
+		}
+	}()
+	if err := tryURL(t, "redis://h:secret@"+l.Addr().String()); err == nil || !strings.Contains(err.Error(), "not known here") {
+		t.Errorf("error %v, want one of a command after the login", err)
+	}
+	if len(logins) == 0 || <-logins != "secret" {
+		t.Error("the password alone was not tried")
+	}
+}
