@@ -111,16 +111,18 @@ var rules = []rule{
 	// Us, in words that outweigh those about a mail.
 	{verdict: ofAccount, words: []string{
 		"authenticat", "unauthenticated", "auth ", "login", "log in", "logged in", "starttls", "encryption required",
-		"tls required", "relay", "rcpthosts", "retransmission denied",
+		"tls ", "secure connection", "relay", "rcpthosts", "retransmission denied",
 		"helo", "ehlo", "fully qualified", "client host", "hostname", "host name", "reverse dns", "rdns", "ptr", "reverse lookup",
 		"your ip", "your host", "sending ip", "this ip", "ip address", "client ip", "unauthorized ip", "dynamic ip",
 		"blacklist", "black list", "blocklist", "block list", "blocked using", "denylist", "dnsbl", "rbl", "rhsbl", "spamhaus", "spamcop",
 		"sorbs", "barracuda", "uceprotect", "reputation", "spf", "dkim",
-		"your account", "this account is not", "sending suspended", "sending paused", "sending is", "sending has", "sending disabled",
+		"your account", "your access", "sending account", "this account is not",
+		"sending suspended", "sending paused", "sending is", "sending has", "sending disabled",
 		"outgoing", "outbound", "compromised", "sandbox subdomain", "sandbox domain", "account is under review", "account under review",
 		"not verified", "unverified domain", "identities failed", "sender signature", "sender identity", "verify your",
 		"allowed to send", "authorized to send", "authorised to send", "permitted to send", "send as", "sendasdenied", "on behalf of",
-		"not authorized", "not authorised", "no permission", "mail from", "header from", "header address", "envelope from", "from header", "from domain", "the from ", "this from ", "sending address",
+		"not authorized", "not authorised", "no permission", "mail from", "header from", "header address", "envelope from",
+		"from header", "from domain", "the from ", "this from ", "sending address",
 		"pending approval", "not activated", "not yet activated", "account activation", "activate your",
 	}},
 
@@ -129,6 +131,8 @@ var rules = []rule{
 		"spam", "virus", "malware", "infected", "phish", "attachment", "content", "unsolicited", "likely suspicious", "scam", "bulk",
 		"message looks like", "security issue", "forbidden word", "prohibited word", "bad word", "header missing", "missing header",
 	}},
+	{verdict: ofQuota, status: "x.7.*", words: []string{"quota"}},
+	{verdict: ofAccount, status: "x.7.*", words: []string{"suspend", "account is locked", "account locked", "account is blocked", "account blocked"}},
 	{verdict: ofUnknown, words: []string{"dmarc", "policy", "suspend", "account is locked", "account locked", "administrative"}},
 
 	// Us, in words that may be in other texts as well.
@@ -136,6 +140,8 @@ var rules = []rule{
 		"sender", "blocked", "banned", "listed", "complaint", "your server", "your network", "your domain", "your mail server", "your isp",
 		"messages from", "connections from", "connection refused", "not accepted from", "sending domain", "unauthori", "permission",
 	}},
+
+	{verdict: ofUnknown, words: []string{"denied", "not allowed", "not permitted", "prohibit", "forbidden", "disallow"}},
 
 	// The address, in words that may be in other texts as well.
 	{verdict: ofAddress, words: []string{
@@ -146,7 +152,7 @@ var rules = []rule{
 		"bad destination", "undeliverable address",
 	}},
 	{verdict: ofUnknown, words: []string{
-		"denied", "not allowed", "not permitted", "not accepted", "prohibit", "forbidden", "disallow", "refused by", "service", "server", "system",
+		"not accepted", "refused by", "quota", "limit", "service", "server", "system",
 		"try again", "later", "configuration", "internal", "error", "failed", "failure", "problem",
 	}},
 }
@@ -159,8 +165,8 @@ var beforeRules = []rule{
 	{verdict: ofMail, status: "5.2.3 5.3.4 5.6.7"},
 }
 
-// judge returns what a refusal is about. The table of replies in the tests shows
-// each rule at work.
+// judge returns what a refusal is about. The tests have a table of what it makes of
+// real replies.
 func judge(command string, code int, status [3]int, text string) verdict {
 	if code < 400 || code > 599 {
 		return unjudged
