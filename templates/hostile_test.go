@@ -86,7 +86,11 @@ func FuzzUserText(f *testing.F) {
 func checkHarmless(t *testing.T, set *templates.Set, kind templates.Kind, s, url string) {
 	t.Helper()
 	r := render(t, set, mailOf(kind, s, url))
-	benign := render(t, set, mailOf(kind, "Jazz", ""))
+	name := "Jazz"
+	if templates.Clean(s, 10) == "" {
+		name = "" // its line may be left out
+	}
+	benign := render(t, set, mailOf(kind, name, ""))
 	var shown string // the booking URL, where the mail has it
 	got := structure(t, r.HTML)
 	for _, line := range got {
@@ -99,7 +103,7 @@ func checkHarmless(t *testing.T, set *templates.Set, kind templates.Kind, s, url
 		shown = "https://evently.com" // the bare host
 	}
 	if shown != "" {
-		benign = render(t, set, mailOf(kind, "Jazz", shown))
+		benign = render(t, set, mailOf(kind, name, shown))
 	}
 	if diff := cmp.Diff(structure(t, benign.HTML), got); diff != "" {
 		t.Errorf("%s: text became markup (-benign +got):\n%s", kind, diff)
