@@ -86,7 +86,7 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 		Software:        Name,
 		SoftwareVersion: Version(),
 		Publishing:      publishing(cfg),
-		// A mail whose SUCCESS is stored is not sent again, whoever lost its
+		// A mail whose SUCCESS is stored is not sent again after a lost
 		// acknowledgement.
 		DeduplicateSuccessful: true,
 		PrefetchMultiplier:    cfg.Worker.PrefetchMultiplier,

@@ -26,7 +26,7 @@ func (e *UsageError) Error() string {
 func (e *UsageError) Unwrap() error { return e.Err }
 
 // LoadConfig reads the configuration, with the secrets from Zero. The error lists every
-// mistake, also those that only the parts know.
+// mistake, including the ones that only the parts know.
 func LoadConfig(ctx context.Context) (config.Config, error) {
 	sources, err := config.Secrets(ctx, nil)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// What the workers are given are messages, of the size that the table says.
+// The templates are messages of the size that the table states.
 func TestTemplates(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{0, 1 << 10, 64 << 10, 1 << 20} {

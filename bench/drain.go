@@ -76,7 +76,7 @@ func (b *bench) drain(ctx context.Context, w contender, l load) (figures, error)
 		"Redis calls/task":  float64(after.commands-before.commands) / tasks,
 		"RSS MiB":           float64(d.rss) / (1 << 20),
 		"PSS MiB":           float64(d.usage.pss) / (1 << 20),
-		"MB/s":              0, // for those who know the size
+		"MB/s":              0, // for messages of a known size
 		"unaccounted tasks": 0,
 	}
 	d.fleet.stop()

@@ -8,7 +8,7 @@
 //
 // The parts are drain (throughput and what it costs), latency, idle (start and
 // idle), sizes (large messages) and growth (longer queues, more tasks at once, more
-// processes). What each figure is:
+// processes). The figures:
 //
 //	tasks/s            while the worker is warm: from 2 % of the queue until it is empty, or the window is over
 //	CPU s/10k          seconds of all processes of the worker for 10,000 tasks

@@ -71,7 +71,7 @@ func (w workers) service() contender {
 	}
 }
 
-// inDrain are those that empty a queue.
+// inDrain returns the contenders that empty a queue.
 func (w workers) inDrain() []contender {
 	return []contender{
 		w.celery(base, "service"),
@@ -80,7 +80,7 @@ func (w workers) inDrain() []contender {
 		w.us("ours, prefetch 1", 8, "-prefetch", "1"),
 		w.us("ours, events on", 8, "-E"),
 		w.us("ours, STARTED stored", 8, "-track"),
-		// It asks for one message in a tenth of a second, whoever waits: with 8 at once it does 80 a second.
+		// It asks for one message in a tenth of a second: with 8 at once it does 80 a second.
 		{name: "gocelery, 500 at once", argv: []string{w.gocelery, "-redis", w.redis, "-queue", queue, "-c", "500"}, n: 40_000, old: true},
 	}
 }

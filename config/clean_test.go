@@ -12,7 +12,7 @@ import (
 	"github.com/evently/workers/config"
 )
 
-// What env files leave around a value is taken off, and a warning says so.
+// Quotes, comments and line ends of env files are removed from values, with a warning.
 func TestEnvFiles(t *testing.T) {
 	t.Parallel()
 	queues := func(c config.Config) any { return c.Worker.Queues }

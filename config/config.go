@@ -252,7 +252,7 @@ func (c *Config) service(v *variables) {
 		c.warn("MONITOR_ADDR", "is not supported yet: nothing listens there")
 	}
 	if host, _, _ := net.SplitHostPort(c.Service.HealthAddr); c.Service.HealthPprof == "all" && c.Service.HealthAddr != "" && !loopback(host) {
-		c.warn("HEALTH_PPROF", "whoever reaches HEALTH_ADDR may record profiles")
+		c.warn("HEALTH_PPROF", "every client that reaches HEALTH_ADDR may record profiles")
 	}
 	if a := c.Service.HealthAddr; a != "" && a == c.Service.MonitorAddr {
 		v.MonitorAddr.mistake("it is the same as HEALTH_ADDR", "write two different addresses")

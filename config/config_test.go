@@ -95,7 +95,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// What compose files make of a variable that nobody set is no value.
+// Compose files pass an unset variable as an empty one, which is no value.
 func TestEmptyIsNotSet(t *testing.T) {
 	t.Parallel()
 	e := env{}
@@ -385,7 +385,7 @@ func TestWarnings(t *testing.T) {
 		{env{"SMTP_USE_TLS": "false"}, "SMTP_PORT", "587 is the port of STARTTLS"},
 		{env{"SMTP_PORT": "465"}, "SMTP_PORT", "465 is the port of implicit TLS"},
 		{env{"SMTP_TLS_MODE": "none"}, "SMTP_TLS_MODE", "in clear"},
-		{env{"HEALTH_PPROF": "all"}, "HEALTH_PPROF", "whoever reaches"},
+		{env{"HEALTH_PPROF": "all"}, "HEALTH_PPROF", "every client that reaches"},
 	} {
 		c := load(t, test.env)
 		if len(c.Warnings) != 1 || c.Warnings[0].Variable != test.variable || !strings.Contains(c.Warnings[0].Text, test.text) {

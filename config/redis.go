@@ -175,7 +175,7 @@ func (c *Config) redisTLS(v *variables) {
 // password is in it.
 func (r Redis) URL() Secret { return NewSecret(r.url()) }
 
-// String returns the address with "***" in the place of the password.
+// String returns the address with "***" instead of the password.
 func (r Redis) String() string {
 	if r.Network == "sentinel" { // whose URL is more than one
 		return r.Sentinel.url(nil, r.DB)

@@ -167,7 +167,7 @@ func TestReportShowsThatASecretIsSet(t *testing.T) {
 	}
 }
 
-// What echo puts behind a password is no part of it, and a space may be one.
+// The line end that echo adds is no part of a password, and a space may be one.
 func TestSecretEndsInNoLineBreak(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{

@@ -72,7 +72,7 @@ func (s *setting) refuse(like func(string) bool, what, right string) {
 	s.mistake(fmt.Sprintf("%s is not %s", s.quoted(like), what), right)
 }
 
-// inForce notes what the report shows in the place of the text.
+// inForce sets what the report shows instead of the text.
 func (s *setting) inForce(value, source string) { s.shown, s.shownSource = value, source }
 
 // derived notes a value that comes from elsewhere, unless one was given.
@@ -82,7 +82,7 @@ func (s *setting) derived(value, source string) {
 	}
 }
 
-// given reports whether somebody set the variable.
+// given reports whether the variable was set.
 func (s *setting) given() bool { return s.source != "" && s.source != SourceDefault }
 
 // quoted is the text for an error. People paste URLs with passwords, or the
@@ -101,7 +101,7 @@ func (s *setting) quoted(like func(string) bool) string {
 	return strconv.Quote(s.text)
 }
 
-// What a text must look like to be repeated.
+// Forms of texts that errors may repeat.
 
 // likeNumber: a number, or several, and perhaps a unit.
 func likeNumber(text string) bool {

@@ -32,14 +32,14 @@ type variables struct {
 	RedisKeyPrefix     text      `envconfig:"REDIS_KEY_PREFIX" group:"Redis" desc:"Prefix of every key but those of results; global_keyprefix among Celery's broker_transport_options."`
 	ResultKeyPrefix    text      `envconfig:"REDIS_RESULT_KEY_PREFIX" group:"Redis" desc:"Prefix of the keys of results; global_keyprefix among Celery's result_backend_transport_options. As in Celery a _ follows unless it ends in : _ - or a dot, and REDIS_KEY_PREFIX does not count here."`
 	PrioritySteps      steps     `envconfig:"PRIORITY_STEPS" group:"Redis" default:"0,3,6,9" desc:"Priority steps; Celery's transport option priority_steps. Must be the same on all peers."`
-	VisibilityTimeout  seconds   `envconfig:"VISIBILITY_TIMEOUT" group:"Redis" default:"3600" min:"1" max:"604800" desc:"Time after which a message that nobody acknowledged is delivered again. Must not be longer than that of Python peers."`
+	VisibilityTimeout  seconds   `envconfig:"VISIBILITY_TIMEOUT" group:"Redis" default:"3600" min:"1" max:"604800" desc:"Time after which an unacknowledged message is delivered again. Must not be longer than that of Python peers."`
 	OwnerTimeout       seconds   `envconfig:"OWNER_TIMEOUT" group:"Redis" default:"15" min:"1" max:"3600" desc:"Silence after which a worker of this kind counts as dead, or frozen, and the others deliver its messages again. Python workers go by VISIBILITY_TIMEOUT."`
 	ResultExpires      seconds   `envconfig:"RESULT_EXPIRES" group:"Redis" default:"3600" min:"1" max:"31536000" desc:"Time that results are kept."`
 	DeadLettersMax     count     `envconfig:"DEAD_LETTERS_MAX" group:"Redis" default:"10000" min:"1" max:"10000000" desc:"Dead letters that are kept; the oldest go first."`
 
 	Queues             list    `envconfig:"QUEUES" group:"Worker" default:"email_notifications" desc:"Queues to consume."`
 	QueueOrder         choice  `envconfig:"QUEUE_ORDER" group:"Worker" default:"round_robin" options:"round_robin,sorted,priority" desc:"Queue to take from when several have messages of the same priority: each in turn, the first in the alphabet, or the first in QUEUES; Celery's transport option queue_order_strategy."`
-	QueueWeights       weights `envconfig:"QUEUE_WEIGHTS" group:"Worker" unset:"no weights" desc:"Shares of the queues that have messages, such as critical:6,default:3,low:1; a queue that is not named has 1. In the place of QUEUE_ORDER; priorities then count within each queue only."`
+	QueueWeights       weights `envconfig:"QUEUE_WEIGHTS" group:"Worker" unset:"no weights" desc:"Shares of the queues that have messages, such as critical:6,default:3,low:1; a queue that is not named has 1. Overrides QUEUE_ORDER; priorities then apply within each queue only."`
 	WorkerName         text    `envconfig:"WORKER_NAME" group:"Worker" default:"email-worker@%h" desc:"Node name. %h is the host with its domain, %n without, %d the domain alone."`
 	Concurrency        count   `envconfig:"CONCURRENCY" group:"Worker" default:"4" min:"1" max:"10000" desc:"Tasks that run at once; not more than SMTP_MAX_CONNS, where that is set."`
 	Autoscale          scale   `envconfig:"AUTOSCALE" group:"Worker" desc:"Most and fewest tasks that run at once, such as 10,3; replaces CONCURRENCY. The number follows the load; Celery's --autoscale."`
@@ -84,7 +84,7 @@ type variables struct {
 	DBSSLMode   choice    `envconfig:"DB_SSLMODE" group:"Database" default:"prefer" options:"disable,allow,prefer,require,verify-ca,verify-full" desc:"TLS to PostgreSQL, with the words of libpq."`
 
 	HealthAddr  listen   `envconfig:"HEALTH_ADDR" group:"Service" default:":8004" desc:"Where the health server listens; off is nowhere."`
-	HealthPprof choice   `envconfig:"HEALTH_PPROF" group:"Service" default:"off" options:"off,local,all" desc:"Who may fetch CPU and heap profiles from the health server, below /debug/pprof/: nobody, who connects from the machine itself, or whoever reaches the port."`
+	HealthPprof choice   `envconfig:"HEALTH_PPROF" group:"Service" default:"off" options:"off,local,all" desc:"Clients that may fetch CPU and heap profiles from the health server, below /debug/pprof/: none (off), loopback only (local), or all."`
 	MonitorAddr listen   `envconfig:"MONITOR_ADDR" group:"Service" default:"127.0.0.1:5555" desc:"Where the monitor listens. Not supported yet: nothing listens there."`
 	LogLevel    choice   `envconfig:"LOG_LEVEL" group:"Service" default:"info" options:"debug,info,warn,error" desc:"Lowest level that is logged."`
 	LogFormat   choice   `envconfig:"LOG_FORMAT" group:"Service" options:"json,text" unset:"json, but text on a terminal" desc:"Form of the log."`
@@ -145,9 +145,8 @@ func (v *variables) read(lookup Lookup, more []Source) error {
 	return nil
 }
 
-// ask takes the value of f from the first source that has one, else from its
-// default. An empty value counts as none: that is what compose files make of a
-// variable that nobody set.
+// ask takes the value of f from the first source that has one, else from its default. An
+// empty value counts as none, because compose files pass unset variables so.
 func ask(f field, sources []Source) error {
 	s := f.base()
 	for _, source := range sources {

@@ -160,7 +160,7 @@ func readZero(resp *http.Response) (map[string]string, error) {
 	case len(answer.Errors) > 0 && slices.ContainsFunc(answer.Errors, func(f zeroFault) bool { return !f.refuses(resp.StatusCode) }):
 		return nil, &ZeroError{Summary: status + ", and an error that does not concern the token"}
 	case len(answer.Errors) > 0:
-		// Not the message: whoever wrote it may have repeated the token.
+		// Without the message: it may repeat the token.
 		return nil, ErrZeroRefused
 	case resp.StatusCode != http.StatusOK:
 		return nil, &ZeroError{Summary: status}

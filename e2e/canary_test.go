@@ -38,9 +38,9 @@ var canaries = map[string]string{
 	"password of the database":                 "db-xkcd-936",
 }
 
-// TestCanary takes secrets on every way through the service, while real Celery
-// and a real Flower look on, and then looks for them wherever somebody might read:
-// logs, events, answers, pages, what is stored, what the commands print.
+// TestCanary sends secrets on every way through the service, beside real Celery and a real
+// Flower. Then it looks for them in logs, events, answers, pages, stored values and the
+// output of commands.
 func TestCanary(t *testing.T) {
 	t.Parallel()
 	p := startPlatform(t)

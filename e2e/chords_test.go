@@ -21,7 +21,7 @@ type sentChord struct {
 	sum     int // of the numbers of its members, which is the result of the body
 }
 
-// sendChords starts a producer of chords. What it returns waits for its end.
+// sendChords starts a producer of chords, and returns a function that waits for its end.
 func sendChords(t testing.TB, r *redisServer, chords, members int, seconds string) (sent func() []sentChord) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "chords")
@@ -186,7 +186,7 @@ func checkSums(r *redisServer, chords []sentChord) {
 
 // nowhereChords lists members, and bodies of chords that have ended, that are
 // neither waiting nor claimed nor done. A chord has ended when its size is gone:
-// before that whoever publishes the body still holds a member. Celery 5.7 has
+// before that the worker that publishes the body still holds a member. Celery 5.7 has
 // another hole: a worker that dies with a claim on a chord leaves a member that any
 // Python worker acknowledges without publishing the body, as long as the claim lives.
 // Its claims are the hexadecimal digits of a UUID.

@@ -93,7 +93,7 @@ func TestCrafted(t *testing.T) {
 		}
 	}
 	t.Logf("reasons: %v", reasons)
-	// The exact bytes are kept, for whoever has to find out who sends them.
+	// The exact bytes are kept, so that an operator can find their sender.
 	kept := strings.Builder{}
 	for _, key := range p.redis.strings("KEYS", "_goworker.*dead*") {
 		kept.WriteString(p.redis.dump(key))

@@ -36,7 +36,7 @@ func TestETA(t *testing.T) {
 	t.Logf("ETA %s, visibility timeout %s: the last result %s after the last ETA; %s",
 		eta, visibility, time.Since(sent.Add(eta)).Round(time.Millisecond), c)
 	r.settled(queue)
-	// Long enough for a second run by whoever thinks that the first is lost.
+	// Long enough for a second run by a worker that takes the first for lost.
 	pause(t, visibility+time.Second)
 	if c := countResults(r, ids); c.twice != 0 {
 		t.Errorf("%s; each must run once", c)

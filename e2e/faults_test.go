@@ -135,7 +135,7 @@ func TestRefused(t *testing.T) {
 }
 
 // TestFrozen freezes connections without a word, as a pulled cable or a
-// forgetful firewall does: first those that are open, then all of them.
+// forgetful firewall does: first the open ones, then all.
 func TestFrozen(t *testing.T) {
 	f := startFaulty(t)
 	raw, ids := f.prepare(2)

@@ -180,7 +180,7 @@ func TestRefusalOfTheAccountLosesNoMail(t *testing.T) {
 	}
 }
 
-// What is about one mail or one recipient ends it at once, and the others go on.
+// A refusal of one mail or one recipient ends that mail at once, and the others go on.
 func TestRefusalOfOneMail(t *testing.T) {
 	t.Parallel()
 	w := startRelayWorker(t)
@@ -207,8 +207,8 @@ func TestRefusalOfOneMail(t *testing.T) {
 	}
 }
 
-// What a relay says on an idle connection, and what it answers there to the next MAIL, is
-// about the connection. The next mail goes out at once.
+// A reply on an idle connection, or to the first MAIL after it, is about the connection. The
+// next mail goes out at once.
 func TestIdleRelayConnectionCostsNoRetry(t *testing.T) {
 	t.Parallel()
 	w := startRelayWorker(t, "RETRY_DELAY=60", "CONCURRENCY=1")

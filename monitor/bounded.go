@@ -50,7 +50,7 @@ func (l *boundedListener) Close() error {
 	return l.Listener.Close()
 }
 
-// admit adds a connection, in the place of another when there are too many.
+// admit adds a connection, and drops another one when there are too many.
 func (l *boundedListener) admit(c net.Conn) net.Conn {
 	for {
 		surplus, wait := l.surplus()

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Times of the server. Answers are small and made from memory; whoever needs
-// longer than this is not a probe.
+// Times of the server. Answers are small and made from memory; a client that needs longer
+// is no probe.
 const (
 	readTimeout  = 5 * time.Second
 	writeTimeout = 5 * time.Second
@@ -71,7 +71,7 @@ type HealthConfig struct {
 	Worker   func() WorkerState // required
 
 	// Database asks the database what the work asks. Every probe sees the last
-	// answer: it is asked every Every, for at most Timeout, whoever looks. Of its
+	// answer: it is asked every Every, for at most Timeout, however many look. Of its
 	// error the server shows the text of a method Summary() string alone. Nil:
 	// there is no database.
 	Database       func(ctx context.Context) error
@@ -80,7 +80,7 @@ type HealthConfig struct {
 	// Mail is what the mails of late have met; nil: no mails are sent.
 	Mail func() MailState
 
-	Profiles      Profiles         // who may fetch profiles; default: nobody
+	Profiles      Profiles         // who may fetch profiles; default: none
 	Configuration State            // as it was at the start
 	Now           func() time.Time // default: time.Now
 	Logger        *slog.Logger     // default: slog.Default()
@@ -98,8 +98,7 @@ type HealthConfig struct {
 //
 // A database that does not answer, or a mail server that takes no mails, makes the
 // report "degraded" and not 503: the worker consumes, and the mails are retried.
-// What is known of the mail server is what the last mail met: nobody logs in for
-// a probe.
+// The state of the mail server is that of the last mail: no probe logs in.
 //
 // It holds up to 128 connections. A further one replaces the oldest that has no
 // request in progress.

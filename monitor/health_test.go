@@ -169,8 +169,7 @@ type refusal struct{}
 func (refusal) Error() string   { return canary }
 func (refusal) Summary() string { return "42501; run GRANT" }
 
-// Probes cost nothing: whoever looks, and however often, the database is asked
-// by the clock.
+// Probes cost nothing: however often they come, the database is asked by the clock.
 func TestDatabaseIsAskedByTheClock(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -378,7 +377,7 @@ func TestNewHealthChecks(t *testing.T) {
 	}
 }
 
-// pipeListener is a listener that nobody connects to, for tests inside of a
+// pipeListener is a listener without clients, for tests inside of a
 // bubble of synctest, where sockets would not be noticed.
 type pipeListener struct {
 	closed chan struct{}

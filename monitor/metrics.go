@@ -37,7 +37,7 @@ func newCollector(h *Health) *collector {
 	gauge("last_look_timestamp_seconds", "Unix time of the last completed look into the queues; 0: none yet.", func(w WorkerState, _ MailState) float64 { return seconds(w.LastLook) })
 	gauge("slots", "Tasks that may run at once.", func(w WorkerState, _ MailState) float64 { return float64(w.Concurrency) })
 	gauge("slots_min", "Lower bound of the slots that autoscaling may set; without autoscaling, the slots.", func(w WorkerState, _ MailState) float64 { return float64(w.MinConcurrency) })
-	gauge("slots_max", "Upper bound, likewise.", func(w WorkerState, _ MailState) float64 { return float64(w.MaxConcurrency) })
+	gauge("slots_max", "Most slots that autoscaling allows.", func(w WorkerState, _ MailState) float64 { return float64(w.MaxConcurrency) })
 	gauge("tasks_running", "Tasks that run now.", func(w WorkerState, _ MailState) float64 { return float64(w.Running) })
 	gauge("tasks_waiting", "Tasks that were taken from the queues and wait for a slot or for their time.", func(w WorkerState, _ MailState) float64 { return float64(w.Waiting) })
 

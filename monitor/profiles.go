@@ -19,9 +19,9 @@ type Profiles string
 
 // Values of [Profiles]; the zero value is ProfilesOff.
 const (
-	ProfilesOff   Profiles = "off"   // nobody: there are no such pages
-	ProfilesLocal Profiles = "local" // who connects from this machine, by a loopback address
-	ProfilesAll   Profiles = "all"   // whoever reaches the port
+	ProfilesOff   Profiles = "off"   // none: there are no such pages
+	ProfilesLocal Profiles = "local" // clients on this machine, by a loopback address
+	ProfilesAll   Profiles = "all"   // every client that reaches the port
 )
 
 func (p Profiles) valid() bool {
@@ -71,7 +71,7 @@ func record(usual time.Duration, start func(io.Writer) error, stop func()) http.
 			d = time.Duration(s * float64(time.Second))
 		}
 		if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d + writeTimeout)); err != nil {
-			http.Error(w, "the connection lets nobody wait for so long", http.StatusInternalServerError)
+			http.Error(w, "the connection does not allow so long a wait", http.StatusInternalServerError)
 			return
 		}
 		w.Header().Set("Content-Type", "application/octet-stream")
@@ -94,7 +94,7 @@ func record(usual time.Duration, start func(io.Writer) error, stop func()) http.
 func (h *Health) mayProfile(page http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if h.cfg.Profiles == ProfilesLocal && !fromHere(req) {
-			http.Error(w, "profiles are for those who connect from the machine itself", http.StatusForbidden)
+			http.Error(w, "profiles are for clients on the machine itself", http.StatusForbidden)
 			return
 		}
 		if text := req.FormValue("seconds"); text != "" {
@@ -108,8 +108,8 @@ func (h *Health) mayProfile(page http.Handler) http.Handler {
 	})
 }
 
-// fromHere reports whether a request comes from this machine. What a proxy on it
-// hands on looks the same.
+// fromHere reports whether a request comes from this machine. Requests that a proxy on it
+// forwards look the same.
 func fromHere(req *http.Request) bool {
 	from, err := netip.ParseAddrPort(req.RemoteAddr)
 	return err == nil && from.Addr().Unmap().IsLoopback()

@@ -41,7 +41,7 @@ func TestWhoMayProfile(t *testing.T) {
 		for _, name := range []string{"heap", "allocs", "goroutine"} {
 			req := httptest.NewRequest(http.MethodGet, "/debug/pprof/"+name, nil)
 			req.RemoteAddr = test.from
-			// Nobody is believed who only says where he comes from.
+			// A header alone proves nothing about the origin.
 			req.Header.Set("X-Forwarded-For", "127.0.0.1")
 			r := httptest.NewRecorder()
 			h.ServeHTTP(r, req)

@@ -200,5 +200,5 @@ func answer(w http.ResponseWriter, ok bool, body any) {
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
-	_ = e.Encode(body) // a reader that went away is nobody's fault
+	_ = e.Encode(body) // a reader that left is no fault
 }

@@ -44,7 +44,7 @@ func (e *AccessError) Summary() string {
 	return text + "; " + e.Remedy
 }
 
-// What to do about a fault.
+// Remedies of faults.
 const (
 	remedyGrant     = "run GRANT SELECT ON users TO the user of DB_USER or DATABASE_URL, and GRANT USAGE on the schema of the table"
 	remedyConnect   = "run GRANT CONNECT ON DATABASE for the user of DB_USER or DATABASE_URL"

@@ -93,9 +93,8 @@ func TestFaultsOfAccess(t *testing.T) {
 	}
 }
 
-// What is over by itself, and what says something about one lookup alone, is no
-// fault of access: a policy that lets rows through, a table without rows, a
-// time-out.
+// A fault that passes by itself, or that concerns one lookup alone, is no fault of access:
+// a policy that lets rows through, a table without rows, a time-out.
 func TestNoFaultOfAccess(t *testing.T) {
 	t.Parallel()
 	server := storetest.Postgres(t)

@@ -71,7 +71,7 @@ func (s *Store) rowsHidden(ctx context.Context) error {
 }
 
 // beyondColumn reports whether the id does not fit the column, a 32-bit
-// integer, so that nobody can have it.
+// integer, so that no user can have it.
 func beyondColumn(err error) bool {
 	e, ok := errors.AsType[*pq.Error](err)
 	return ok && e.Code == pqerror.NumericValueOutOfRange

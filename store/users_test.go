@@ -205,7 +205,7 @@ func TestPostgres(t *testing.T) {
 		if err := mustFailSoftly(t, frozen); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Email = %v; want DeadlineExceeded", err)
 		}
-		// The connection is not used again.
+		// The connection is not reused.
 		if got, err := frozen.Email(t.Context(), 1); err != nil {
 			t.Errorf("Email afterwards = %q, %v", got, err)
 		}

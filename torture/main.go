@@ -5,7 +5,7 @@
 //	go run ./torture                         the long form of all rows
 //	go run ./torture -short -rows R1,R6      some rows, quickly
 //	go run ./torture -seed 7                 with the chance of an earlier run
-//	go run ./torture -worker 'command …'     another worker in the place of ours
+//	go run ./torture -worker 'command …'     another worker instead of ours
 //	go run ./torture -document docs/reliability.md
 package main
 
@@ -49,7 +49,7 @@ func run(ctx context.Context) (faults int, err error) {
 	document := flag.String("document", "", "`file` whose generated part the table replaces")
 	soak := flag.Duration("soak", 20*time.Minute, "`length` of the soak")
 	plot := flag.String("plot", "", "`file` that the soak is drawn into, as SVG")
-	command := flag.String("worker", "", "`command` of a worker to run in the place of ours, with {url}, {queue}, {name}, {concurrency}, {prefetch}, {visibility}, {grace}")
+	command := flag.String("worker", "", "`command` of a worker to run instead of ours, with {url}, {queue}, {name}, {concurrency}, {prefetch}, {visibility}, {grace}")
 	flag.Parse()
 
 	chosen, err := choose(*only)

@@ -161,8 +161,8 @@ func (c chosen) each(ctx context.Context, t terminal, verb, done string, do func
 	return nil
 }
 
-// allLetters returns the ids of all dead letters as they are now: those that
-// come back while the command works are left alone.
+// allLetters returns the ids of all dead letters as they are now. Letters that come back
+// while the command works are left alone.
 func allLetters(ctx context.Context, b *redis.Broker) ([]string, error) {
 	const page = 500
 	var ids []string
@@ -180,7 +180,7 @@ func allLetters(ctx context.Context, b *redis.Broker) ([]string, error) {
 	}
 }
 
-// confirm asks whether it shall be all of them.
+// confirm asks whether to do it to all of them.
 func (c chosen) confirm(t terminal, verb string, n int) error {
 	if c.Yes || n == 0 {
 		return nil
@@ -202,7 +202,7 @@ type retryLettersCmd struct{ chosen }
 // Help is the long help of the command.
 func (retryLettersCmd) Help() string {
 	return `The message goes back into its queue with its retries unspent, and the result of
-its last run is deleted. What cannot be read by any worker is refused. A mail
+its last run is deleted. A message that no worker can read is refused. A mail
 that was sent before may be sent again.
 
 Examples:

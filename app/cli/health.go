@@ -27,7 +27,7 @@ func (healthCmd) Help() string {
 	return `Asks the worker on this machine whether it consumes. The exit code is 0 when it
 does and 1 when it does not, or does not answer: what a HEALTHCHECK or an exec
 probe wants. It needs no shell and no other program. When HEALTH_ADDR is off
-there is nobody to ask, and the exit code is 0.
+there is no server to ask, and the exit code is 0.
 
 Examples:
 

@@ -74,8 +74,8 @@ func (c listLettersCmd) Run(ctx context.Context, t terminal) error {
 	return nil
 }
 
-// table is the list for people, in lines of up to most columns; 0 is no limit.
-// What is the same in all rows, or seldom asked for, is left to show.
+// table returns the list for people, in lines of up to most columns; 0 is no limit. It
+// leaves out what is the same in all rows, or seldom asked for.
 func table(letters []broker.DeadLetter, most int) string {
 	ids, queues := make([]string, len(letters)), make(map[string]bool)
 	for i, l := range letters {

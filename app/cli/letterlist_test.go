@@ -22,8 +22,8 @@ func hostileLetters() []broker.DeadLetter {
 	}
 }
 
-// Whatever one sender chose for a name, the reasons of all can be read, and no
-// row is wider than the terminal.
+// A long name of one sender leaves the reasons of all readable, and no row is wider than
+// the terminal.
 func TestTableOfHostileLetters(t *testing.T) {
 	for _, several := range []bool{false, true} {
 		letters := hostileLetters()

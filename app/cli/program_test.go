@@ -312,7 +312,7 @@ func eventually(t *testing.T, what string, ok func() bool, last *string) {
 	}
 }
 
-// freeAddr returns an address of this machine that nobody listens on.
+// freeAddr returns an address of this machine without a listener.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -81,8 +81,7 @@ func shape(r protocol.Raw, depth int) string {
 	return "number"
 }
 
-// fieldName shows names such as a program has. Anything else may be data that
-// somebody put in the place of a name.
+// fieldName shows names as programs have them. Any other name may be data.
 func fieldName(name string) string {
 	const most = 40
 	if name == "" || len(name) > most || unicode.IsDigit(rune(name[0])) {

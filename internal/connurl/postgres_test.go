@@ -65,7 +65,7 @@ func TestParsePostgres(t *testing.T) {
 	}
 }
 
-// What hosts and other drivers put there is left out with a note.
+// Parameters of hosts and other drivers are left out with a note.
 func TestPostgresNotes(t *testing.T) {
 	t.Parallel()
 	for _, parameter := range []string{

@@ -152,7 +152,7 @@ func Pause(t T, d time.Duration) {
 	}
 }
 
-// stopped ends a test whose context has ended: somebody has interrupted it.
+// stopped ends a test whose context has ended, because it was interrupted.
 func stopped(t T) {
 	t.Helper()
 	if t.Context().Err() != nil {

@@ -161,7 +161,7 @@ func (r *Redis) Dump(key string) string {
 	}
 }
 
-// FreePort finds a TCP port of loopback that nobody listens on.
+// FreePort returns a TCP port of loopback without a listener.
 func FreePort(t T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

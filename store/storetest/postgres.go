@@ -24,7 +24,7 @@ import (
 	_ "github.com/lib/pq" // the driver behind sql.Open
 )
 
-// What the cluster is made with.
+// Superuser and Password are the login of the cluster.
 const (
 	Superuser = "evently"
 	Password  = "s3cret' \\pw/#?%" // all that a careless DSN trips over

@@ -124,7 +124,7 @@ func (s *Stage) DeadLetters() map[string]int {
 func (s *Stage) deadIDs() map[string]bool {
 	ids := map[string]bool{}
 	for raw := range s.DeadLetters() {
-		// What is set aside need not be a message; the ids of those that are count.
+		// A dead letter need not be a message; the ids of real messages count.
 		if _, after, ok := strings.Cut(raw, `"id": "`); ok {
 			id, _, _ := strings.Cut(after, `"`)
 			ids[id] = true
@@ -182,7 +182,7 @@ func (s *Stage) Settled(d time.Duration) {
 	s.Want(testkit.Poll(d, func() bool { return left() == 0 }), "queue, unacked and unacked_index empty, have %d entries", left())
 }
 
-// Begun returns how often each task has begun, of those that note it.
+// Begun returns how often each task has begun, for tasks that note it.
 func (s *Stage) Begun() map[string]int { return s.Notes.IntMap("HGETALL", "e2e:begun") }
 
 // Sent returns how often each task took the step that cannot be taken back.

@@ -13,7 +13,7 @@ import (
 // Task is what is sent; the zero value is a task that returns its number at once.
 type Task struct {
 	Name     string    // default: e2e.work
-	Seconds  float64   // first argument of those that have one
+	Seconds  float64   // first argument of tasks that have one
 	Args     []any     // all arguments, instead of seconds and number
 	ETA      time.Time // zero: at once
 	Priority int

@@ -20,7 +20,7 @@ type Patch struct {
 }
 
 // Overlay writes the patched copies into dir and returns the flags of "go build"
-// that put them in the place of the files.
+// that build them instead of the files.
 func Overlay(t testkit.T, dir string, patches ...Patch) []string {
 	t.Helper()
 	texts := map[string]string{}
@@ -66,7 +66,7 @@ func Overlay(t testkit.T, dir string, patches ...Patch) []string {
 // it: clones of continuous integration often have the newest one only.
 func HasCommit(t testkit.T, commit string) string {
 	t.Helper()
-	// Below a folder that is no clone git would find that of somebody else.
+	// Below a folder that is no clone, git would find another one.
 	if _, err := os.Stat(filepath.Join(Root(t), ".git")); err != nil {
 		return fmt.Sprintf("commit %s is built for this, and %s is no git clone: run it in one that has its history", commit, Root(t))
 	}

@@ -18,7 +18,7 @@ type Outcome struct {
 // Passed reports whether the mark was reached.
 func (o *Outcome) Passed() bool { return len(o.Faults) == 0 }
 
-// cell is the outcome as the table has it; a nil one was not to be had.
+// cell is the outcome as the table has it; a nil one is unavailable.
 func (o *Outcome) cell() string {
 	switch {
 	case o == nil:

@@ -130,8 +130,8 @@ var frozen = harness.Row{
 		if !r.Kind.IsCelery() {
 			after = nil
 			for range harness.Size(r, 1, 10) {
-				// Commands are carried out and nobody hears of it: first a claim, which
-				// has messages that nobody knows of, then whatever comes.
+				// Commands are carried out and their replies lost: first a claim, whose
+				// messages no worker knows of, then all others.
 				s.Proxy().StickAt("EVALSHA", "\r\n"+harness.Queue+"\r\n")
 				s.Send(20, harness.Task{Seconds: 0.02})
 				s.Want(testkit.Poll(10*time.Second, s.Proxy().Sticks), "a claim within 10s of 20 tasks")

@@ -41,8 +41,8 @@ var full = harness.Row{
 				s.Fatalf("the worker has ended")
 			}
 		}
-		// Killed when it has done its work and cannot store it: whoever acknowledges
-		// first and stores afterwards loses it here.
+		// Killed when it has done its work and cannot store it: a worker that
+		// acknowledges before it stores loses it here.
 		for range harness.Size(r, 1, 3) {
 			ids := s.Send(4, harness.Task{Name: "e2e.stuck", Seconds: 0.7}) // which notes nothing
 			testkit.Eventually(s, 10*time.Second, "a task runs", func() bool {

@@ -25,8 +25,8 @@ var killed = harness.Row{
 		s := harness.NewStage(r)
 		s.NoteAside()
 		kills := harness.Size(r, 10, 200)
-		// What lies between an end and its storing is longer on a busy machine; six
-		// tasks may lie there when a worker is killed.
+		// The time between an end and its storing is longer on a busy machine; six
+		// tasks may be there when a worker is killed.
 		extra := harness.Size(r, 6*kills, kills)
 		least := harness.Size(r, 0, 20_000) // tasks, however slow the machine is
 		low, high, visibility := 300*time.Millisecond, 900*time.Millisecond, 5*time.Second

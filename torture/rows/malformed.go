@@ -106,7 +106,7 @@ var malformed = harness.Row{
 }
 
 // malformedOneByOne gives the recorded messages one at a time, each followed by a
-// good one, and counts those that end the worker.
+// good one, and counts the ones that end the worker.
 func malformedOneByOne(r *harness.Run) {
 	s := harness.NewStage(r)
 	seeds := crafted(r)

@@ -32,7 +32,7 @@ var recovery = harness.Row{
 		for _, how := range []string{"killed", "frozen", "alone"} {
 			s := harness.NewStage(r)
 			if how == "frozen" {
-				// After a start of Redis all have been silent, so nobody is called dead
+				// After a start of Redis all workers were silent, so none counts as dead
 				// for twice the time: that must be over.
 				testkit.Eventually(s, 3*owner, "Redis is up for long enough", func() bool { return uptime(s) > 2*owner })
 			}

@@ -43,7 +43,7 @@ var serverErrors = []string{
 	"NOREPLICAS Not enough good replicas to write.",
 	"TRYAGAIN Multiple keys request during rehashing of slot",
 	"EXECABORT Transaction discarded because of previous errors.",
-	"ERR something that nobody has thought of",
+	"ERR something unheard of",
 }
 
 // refusable are the commands, and scripts by phrases of theirs.
@@ -58,7 +58,7 @@ var refusable = []string{
 	"KEYS: owners",
 }
 
-// injected has a proxy answer in the place of the server.
+// injected has a proxy answer instead of the server.
 func injected(r *harness.Run) {
 	s := harness.NewStage(r)
 	in, err := injector.New(s.Redis.Addr())
@@ -142,7 +142,7 @@ func realRefusals(r *harness.Run) {
 			func() {
 				testkit.Poll(5*time.Second, func() bool { return s.Redis.Waiting(harness.Queue) == 0 })
 				s.Redis.Do("SET", harness.Queue, "no list")
-				// What waits for the list does not look at another type.
+				// Clients that wait for the list do not look at another type.
 				s.Redis.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 			},
 			func() { s.Redis.Do("DEL", harness.Queue) }},

@@ -100,16 +100,16 @@ func (k *keeper) send(n int) (ids []string) {
 		k.answers[id], ids = ways[way], append(ids, id)
 	}
 	if k.Kind.IsCelery() {
-		return ids // it loses those that follow
+		return ids // it loses the following ones
 	}
-	// What stands in a wrong place has no name that tells: e2e.codes says that
+	// A secret in a wrong place has no telling name: e2e.codes declares that
 	// nothing of its arguments may be seen.
 	code, user := k.secret()
 	ids = append(ids, k.Send(1, harness.Task{Name: "e2e.codes", Args: []any{"return", map[string]any{"code": code}, user, code, 1}})...)
 	code, user = k.secret()
 	ids = append(ids, k.Send(1, harness.Task{Name: "e2e.codes", Args: []any{code, []any{user["password"]}, user["token"]}})...)
 	code, user = k.secret()
-	k.Send(1, harness.Task{Name: "somebody.elses.login", Args: []any{map[string]any{"otp": code, "user": user}}})
+	k.Send(1, harness.Task{Name: "another.service.login", Args: []any{map[string]any{"otp": code, "user": user}}})
 	code, _ = k.secret()
 	k.Redis.Do("LPUSH", harness.Queue, fmt.Sprintf(`{"body": {"otp": %q, "n": %d}, "headers": `, code, n))
 	return ids

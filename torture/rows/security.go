@@ -50,7 +50,7 @@ var sizes = harness.Row{
 	},
 }
 
-// hostileMessages are those that an attacker would send who may write to Redis.
+// hostileMessages returns messages of an attacker who may write to Redis.
 func hostileMessages(r *harness.Run) []seed {
 	r.Helper()
 	with := func(change func(raw string) string) string {
@@ -144,7 +144,7 @@ var forged = harness.Row{
 // harmless is S13.
 var harmless = harness.Row{
 	ID:   "S13",
-	Goal: "destructive remote control from whoever may publish, with control limited to looking on",
+	Goal: "destructive remote control from any publisher, with control limited to inspection",
 	Mark: "shutdown, cancel_consumer, pool_shrink, rate_limit and revoke change nothing, ping is answered",
 	Run: func(r *harness.Run) {
 		s := harness.NewStage(r)
@@ -171,8 +171,8 @@ var harmless = harness.Row{
 		}
 		id, raw := s.Message(0, harness.Task{})
 		command("revoke", map[string]any{"task_id": id}, "")
-		// What was published before is seen before what is queued now only with luck;
-		// an answer tells that all of it was.
+		// Published requests need not be seen before queued messages; an answer proves
+		// that all of them were.
 		s.Redis.Do("SADD", "_kombu.binding.reply.celery.pidbox", "asker\x06\x16\x06\x16asker.reply.celery.pidbox")
 		command("ping", map[string]any{}, "asker")
 		answered := testkit.Poll(10*time.Second, func() bool { return s.Redis.Int("LLEN", "asker.reply.celery.pidbox") > 0 })

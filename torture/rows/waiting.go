@@ -44,7 +44,7 @@ var etas = harness.Row{
 			workers[0] = s.Start(options("left"))
 		}
 		a := s.Await(ids, wait+30*time.Second)
-		testkit.Pause(s, visibility+time.Second) // for whoever thinks that the first run is lost
+		testkit.Pause(s, visibility+time.Second) // for a worker that takes the first run for lost
 		a = s.Account(ids)
 		at := s.Redis.IntMap("HGETALL", "e2e:at")
 		early, late := time.Duration(math.MaxInt64), time.Duration(0)
@@ -119,7 +119,7 @@ var longTasks = harness.Row{
 		s.Await(ids, time.Duration(seconds*float64(time.Second))+harness.Size(r, 5*time.Second, time.Minute))
 		testkit.Pause(s, visibility+time.Second)
 		if r.Kind.IsCelery() {
-			// What it has delivered again runs as long as the first.
+			// Redelivered runs take as long as the first.
 			testkit.Pause(s, time.Duration(seconds*float64(time.Second)))
 		}
 		a := s.Account(ids)

@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "write the documents anew")
 const (
 	compatibility = "../../docs/compatibility.md"
 	conformance   = "../../docs/conformance.md"
-	// What stands between these lines in a document is generated.
+	// The text between these lines in a document is generated.
 	beginMark = "<!-- generated from worker/conformance/harness: make documents -->"
 	endMark   = "<!-- end of the generated part -->"
 )
@@ -137,7 +137,7 @@ func readTests(t *testing.T) (tests []suiteTest) {
 	return tests
 }
 
-// proves reports whether a test is among those that a feature names.
+// proves reports whether a feature names a test.
 func (f feature) proves(t suiteTest) bool {
 	if t.tier == "X" {
 		return false

@@ -1,6 +1,6 @@
 // Command conformance is a worker with the tasks of Celery's own integration
 // suite (t/integration in a source distribution of Celery). The suite runs as the
-// producer, in Python, with this program in the place of its worker; see
+// producer, in Python, with this program instead of its worker; see
 // "make conformance".
 package main
 

@@ -3,7 +3,7 @@
 // Go collects when the heap has doubled, and at 4 MiB at the earliest. A worker that
 // keeps 2 MiB alive and makes 100 MB of garbage a second collects dozens of times a
 // second, which is a fifth of its CPU time. A floor of 8 MiB halves that for 4 MiB more
-// of memory. A large heap is collected as ever: it shall not grow beyond its double.
+// of memory. A large heap is collected as ever, so that it does not grow beyond its double.
 //
 // It is for functions main: the garbage collector belongs to the process, not to a
 // library.
@@ -27,7 +27,7 @@ const (
 
 // Keep makes bytes the size of the heap at which garbage is collected at the earliest,
 // until stop is called. Where GOGC is set, or the program has set another percentage, it
-// does nothing: then somebody has decided. GOMEMLIMIT holds as ever.
+// does nothing: the choice was made. GOMEMLIMIT holds as ever.
 func Keep(bytes int64) (stop func()) {
 	if os.Getenv("GOGC") != "" || bytes <= minimum {
 		return func() {}

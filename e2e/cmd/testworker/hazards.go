@@ -95,7 +95,7 @@ func goexit(context.Context, workArgs) (any, error) {
 	return nil, nil
 }
 
-// stuck listens to nobody: neither to a time limit nor to a stop.
+// stuck ignores its context: time limits and stops.
 func stuck(_ context.Context, in workArgs) (int, error) {
 	<-time.After(time.Duration(in.Seconds * float64(time.Second)))
 	return in.Number, nil

@@ -12,8 +12,7 @@ import (
 )
 
 // Open starts a browser of its own and returns its tab, which lives for at most that
-// long and until the test ends. Without Chromium the test fails: a page that nobody
-// has laid out is not tested.
+// long and until the test ends. Without Chromium the test fails.
 func Open(t testing.TB, limit time.Duration) (tab context.Context) {
 	t.Helper()
 	var path string

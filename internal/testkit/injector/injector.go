@@ -1,5 +1,5 @@
 // Package injector is a proxy in front of a Redis server that understands what
-// passes, and can answer chosen commands with an error in the place of the server.
+// passes, and can answer chosen commands with an error instead of the server.
 package injector
 
 import (

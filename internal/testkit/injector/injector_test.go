@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// What waits for the server that the test has started.
+	// Every goroutine that waits for the server must have ended.
 	goleak.VerifyTestMain(m)
 }
 

@@ -24,8 +24,8 @@ const (
 	// Freeze keeps connections open, accepts new ones, and moves no byte: what a
 	// peer sees of a cable that was pulled. Bytes go on when the mode changes.
 	Freeze
-	// FreezeAnswers moves what clients send and nothing that comes back: commands
-	// are carried out, and nobody hears of it.
+	// FreezeAnswers forwards requests and no replies: commands are carried out, and
+	// the clients do not learn of it.
 	FreezeAnswers
 	// FreezeRequests is the other way round.
 	FreezeRequests
@@ -134,7 +134,7 @@ func (p *Proxy) Stick() int {
 }
 
 // StickAt lets the next request that has all words pass, and freezes its connection
-// for good: it is carried out, and nobody hears of it. [Proxy.Sticks] tells whether
+// for good: it is carried out, and its reply is never delivered. [Proxy.Sticks] tells whether
 // it has come.
 func (p *Proxy) StickAt(words ...string) {
 	p.mu.Lock()
