@@ -194,9 +194,10 @@ func isLabel(s string) bool {
 
 // MaskAddress makes an address, or what was meant as one, fit for logs, errors
 // and pages: j***@example.com. The text that it returns has no white space, no
-// control characters, and at most 64 characters of the domain.
+// control characters, and at most 64 characters of the domain. Of a local part of
+// one or two letters nothing is left: ***@example.com.
 func MaskAddress(s string) string {
-	const hidden = "***"
+	const hidden, few = "***", 2
 	at := strings.LastIndexByte(s, '@')
 	if at < 0 {
 		return hidden
@@ -212,7 +213,7 @@ func MaskAddress(s string) string {
 	if domain == "" || utf8.RuneCountInString(domain) > 64 {
 		domain = hidden
 	}
-	if first == utf8.RuneError || !unicode.IsLetter(first) && !unicode.IsDigit(first) {
+	if utf8.RuneCountInString(s[:at]) <= few || first == utf8.RuneError || !unicode.IsLetter(first) && !unicode.IsDigit(first) {
 		return hidden + "@" + domain
 	}
 	return string(first) + hidden + "@" + domain

@@ -130,7 +130,11 @@ func TestMaskAddress(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"jane.roe@example.com":            "j***@example.com",
-		"j@example.com":                   "j***@example.com",
+		"j@example.com":                   "***@example.com",
+		"jo@example.com":                  "***@example.com",
+		"joe@example.com":                 "j***@example.com",
+		"ab@x":                            "***@x",
+		"öß@example.com":                  "***@example.com",
 		"jörg@bücher.example":             "j***@bücher.example",
 		"örg@example.com":                 "ö***@example.com",
 		"a@b@example.com":                 "a***@example.com",

@@ -33,7 +33,7 @@ func TestValues(t *testing.T) {
 		`{"otp": 123456, "token": null, "has_code": true, "code": ""}`:  `{"otp": "[redacted]", "token": null, "has_code": true, "code": ""}`,
 		`{"codes": [1, 2], "secret": {"a": 1}}`:                         `{"codes": "[redacted]", "secret": "[redacted]"}`,
 		`"your code: 123456"`:                                           `"your code: [redacted]"`,
-		`{"a@example.org": 1}`:                                          `{"a***@example.org": 1}`,
+		`{"a@example.org": 1}`:                                          `{"***@example.org": 1}`,
 		`NaN`:                                                           `NaN`,
 		`{"broken`:                                                      `"[redacted]"`,
 		``:                                                              `"[redacted]"`,
@@ -89,11 +89,13 @@ func TestText(t *testing.T) {
 		"token: None":                               "token: None",
 		"mail to bob@mail.example.org bounced":      "mail to b***@mail.example.org bounced",
 		"redis://:pw@host:6379/0 and x://u:p@h/":    "redis://:[redacted]@host:6379/0 and x://u:[redacted]@h/",
-		"worker@host is no address":                 "worker@host is no address",
+		"worker@host may be an address":             "w***@host may be an address",
+		"to ab@x and a@[1.2.3.4]":                   "to ***@x and ***@[1.2.3.4]",
+		"redis://:p@ss?w/rd@host:6379/0, a":         "redis://:[redacted]@host:6379/0, a",
 		"ValueError(\"secret: 'a b'\")":             "ValueError(\"secret: '[redacted]'\")",
 		"the otp 991122 was wrong":                  "the otp [redacted] was wrong",
 		"expected 991122, got 991123 for 991122":    "expected [redacted], got 991123 for [redacted]",
-		"\u00fcmit@ex\u00e4mple.com and a@b.c, d@e": "\u00fc***@ex\u00e4mple.com and a***@b.c, d@e",
+		"\u00fcmit@ex\u00e4mple.com and a@b.c, d@e": "\u00fc***@ex\u00e4mple.com and ***@b.c, ***@e",
 	} {
 		if got := r.Text(text, "991122"); got != want {
 			t.Errorf("%q became %q, want %q", text, got, want)

@@ -19,8 +19,9 @@ import (
 var (
 	hexUUID = lazy(`^[0-9a-f]{32}$`)
 	// address is an e-mail address, credentials the password in a URL.
-	address     = lazy(`([\pL\pN._%+'\-]+)@([\pL\pN\-]+(?:\.[\pL\pN\-]+)+)`)
-	credentials = lazy(`([A-Za-z][A-Za-z0-9+.\-]*://[^\s/:@]*):[^\s/@]+@`)
+	// Both begin early and end late: a host may have no dot, a password an @.
+	address     = lazy(`([\pL\pN._%+'\-]+)@([\pL\pN\-]+(?:\.[\pL\pN\-]+)*|\[[0-9A-Za-z:.]+\])`)
+	credentials = lazy(`([A-Za-z][A-Za-z0-9+.\-]*://[^\s/:@]*):[^\s"'<>]+@`)
 )
 
 func lazy(expression string) func() *regexp.Regexp {
@@ -186,10 +187,15 @@ func (r *Redactor) text(s string, secrets []string) string {
 	return s
 }
 
-// maskAddress keeps the first letter of the local part, and the domain: enough to
-// recognise one's own, and no more.
+// maskAddress keeps the domain and the first letter of the local part, enough to
+// recognise one's own. A local part of one or two letters is hidden, as its first
+// letter would be half of it.
 func maskAddress(a string) string {
+	const few = 2
 	local, domain, _ := strings.Cut(a, "@")
+	if utf8.RuneCountInString(local) <= few {
+		return "***@" + domain
+	}
 	first, _ := utf8.DecodeRuneInString(local)
 	return string(first) + "***@" + domain
 }
