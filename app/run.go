@@ -99,7 +99,10 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 		return nil, fmt.Errorf("HEALTH_ADDR: another process listens on %s; stop it, or choose another address", addr)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("HEALTH_ADDR: listen on %s: %w", addr, err)
+		if e, ok := errors.AsType[*os.SyscallError](err); ok {
+			err = e.Err // the rest repeats the address
+		}
+		return nil, fmt.Errorf("HEALTH_ADDR: cannot listen on %s: %w", addr, err)
 	}
 	return l, nil
 }

@@ -218,7 +218,7 @@ func (w *Worker) syncRevoked(ctx context.Context) error {
 	defer w.revoked.asking.Unlock()
 	r, next, err := w.can.Revoker.Revoked(ctx, w.revoked.since)
 	if err != nil {
-		return fmt.Errorf("read what was revoked: %w", err)
+		return err // it says what was asked
 	}
 	w.revoked.add(r)
 	w.revoked.since = next

@@ -120,6 +120,7 @@ func testDeadLetters(t *testing.T, p binary) {
 	}
 	server.Kill()
 	_, errs, code = p.run(t, env, "dead-letters", "list")
+	checkChain(t, errs)
 	if code != 1 || !regexp.MustCompile(`(?i)redis`).MatchString(errs) {
 		t.Errorf("list without Redis: exit code %d, %q", code, errs)
 	}

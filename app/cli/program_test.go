@@ -355,9 +355,11 @@ func testStop(t *testing.T, p binary) {
 		t.Error("a secret is in the log")
 	}
 	for line := range strings.Lines(log) {
-		if !json.Valid([]byte(line)) {
+		var entry struct{ Error string }
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
 			t.Errorf("not JSON: %s", line)
 		}
+		checkChain(t, entry.Error)
 	}
 	for _, want := range []string{"MONITOR_ADDR: is not supported yet", "worker starts", "worker stopped"} {
 		if !strings.Contains(log, want) {
@@ -367,6 +369,23 @@ func testStop(t *testing.T, p binary) {
 	out, errs, code = p.run(t, env, "health")
 	if code != 1 || out != "" || !strings.Contains(errs, "no answer from 127.0.0.1:") {
 		t.Errorf("health after the stop: exit code %d, stdout %q, stderr %q", code, out, errs)
+	}
+}
+
+// checkChain looks for a part of an error that is said twice.
+func checkChain(t *testing.T, text string) {
+	t.Helper()
+	seen := make(map[string]bool)
+	for part := range strings.SplitSeq(strings.TrimSpace(text), ": ") {
+		if seen[part] {
+			t.Errorf("an error says %q twice: %s", part, text)
+		}
+		seen[part] = true
+	}
+	for _, verb := range []string{"dial tcp", "listen tcp", "connect: "} {
+		if strings.Contains(text, verb) && strings.Contains(text, "redis") {
+			t.Errorf("an error about Redis says %q besides: %s", verb, text)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -54,9 +55,21 @@ func (b *Broker) dialBy(ctx context.Context, nd netDialer) (redigo.Conn, error) 
 	}
 	c, err := b.dialServer(ctx, b.addr.network, b.addr.host, nd)
 	if err != nil {
-		return nil, fmt.Errorf("connect to redis %s: %w", b.addr, err)
+		return nil, fmt.Errorf("connect to redis %s: %w", b.addr, dialCause(err))
 	}
 	return c, nil
+}
+
+// dialCause returns what the system said to a dial, without the address and the
+// verbs that an error about a connection has anyway.
+func dialCause(err error) error {
+	if e, ok := err.(*net.OpError); ok && e.Op == "dial" {
+		err = e.Err
+	}
+	if e, ok := err.(*os.SyscallError); ok {
+		err = e.Err
+	}
+	return err
 }
 
 // dialServer connects to one server and logs in as redis-py does: a user without a

@@ -51,7 +51,7 @@ func (b *Broker) dialMaster(ctx context.Context, nd netDialer) (redigo.Conn, err
 				return c, nil
 			}
 		}
-		faults = append(faults, fmt.Errorf("sentinel %s: %w", sentinel, err))
+		faults = append(faults, fmt.Errorf("sentinel %s: %w", sentinel, dialCause(err)))
 		if ctx.Err() != nil {
 			break
 		}
@@ -124,7 +124,7 @@ func (b *Broker) follow(ctx context.Context) error {
 		c, err := b.dialSentinel(ctx, asking.host)
 		if err != nil {
 			b.deferSentinel(asking.host)
-			return fmt.Errorf("sentinel %s: %w", asking.host, err)
+			return fmt.Errorf("sentinel %s: %w", asking.host, dialCause(err))
 		}
 		asking.conn = c
 	}
@@ -132,7 +132,7 @@ func (b *Broker) follow(ctx context.Context) error {
 	if err != nil {
 		b.unfollow()
 		b.deferSentinel(asking.host)
-		return fmt.Errorf("sentinel %s: %w", asking.host, err)
+		return fmt.Errorf("sentinel %s: %w", asking.host, dialCause(err))
 	}
 	b.masters.mu.Lock()
 	used := b.masters.used
