@@ -78,7 +78,7 @@ func accessError(err error) *AccessError {
 // serverFault sorts what PostgreSQL, or a pooler before it, answers.
 func serverFault(e *pq.Error) *AccessError {
 	text, remedy := statementFault(e)
-	if e.Severity == pq.Efatal || e.Severity == pq.Epanic || e.Code.Class() == pqerror.ClassConnectionException {
+	if e.Severity == pqerror.SeverityFatal || e.Severity == pqerror.SeverityPanic || e.Code.Class() == pqerror.ClassConnectionException {
 		text, remedy = sessionFault(e.Code)
 	}
 	if text == "" {
