@@ -199,6 +199,10 @@ func scenes() map[string]scene {
 			script: "spare", keys: keys(graves, []any{deadRaws + ".spare"}), before: [][]any{{"RPUSH", deadRaws + ".spare", "x\n{}\ncorpse", "stray"}},
 			args: []any{10, 1000, 10}, markers: map[string]int{"corpse": 1, "stray": 1, "spare": 0},
 		},
+		"reindex": {
+			script: "reindex", keys: books, before: [][]any{{"HSET", "unacked", "c", "raw of c", "d", "raw of d"}, {"ZADD", "unacked_index", 1, "c"}},
+			markers: map[string]int{"=c": 2, "=d": 2},
+		},
 		"reply":   {script: "reply", keys: []any{"x.reply.celery.pidbox"}, args: []any{"answer", 60}, markers: map[string]int{"answer": 1}},
 		"take":    {script: "take", keys: []any{"_goworker.1.limit.t"}, args: []any{1000}},
 		"unlock":  {script: "unlock", keys: []any{"unacked_mutex"}, before: [][]any{{"SET", "unacked_mutex", "me"}}, args: []any{"me"}},

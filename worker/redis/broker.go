@@ -76,7 +76,8 @@ type Broker struct {
 	listener *listener // for results
 
 	faultsMu  sync.Mutex
-	keyFaults []string // keys of another type
+	keyFaults []string    // keys of another type
+	noReindex atomic.Bool // the rights are missing
 }
 
 var _ broker.Broker = (*Broker)(nil)

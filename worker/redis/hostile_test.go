@@ -104,6 +104,20 @@ func TestKeysOfAnotherTypeLoseNothing(t *testing.T) {
 	}
 }
 
+// What a crashed worker held comes back although the index was lost meanwhile.
+func TestLostIndexIsMade(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	id := send(t, c, "q", "nothing", "[]")
+	gone := newConsumer(t, redis.Config{URL: s.URL(0)})
+	d := gone.claim(t, 1)[0]
+	owner, _, _ := strings.Cut(d.Claim, ":")
+	do(t, c, "HSET", "_goworker.1.owner."+owner, "identity", `{"boot": "elsewhere", "pid": 1}`)
+	do(t, c, "DEL", "unacked_index")
+	runWorker(t, redis.Config{URL: s.URL(0), OwnerTimeout: time.Second}, worker.Config{Tasks: nothing()})
+	eventually(t, "the message is delivered again", func() bool { return result(t, c, id).Status == "SUCCESS" })
+}
+
 // One queue that cannot be read does not stop the others.
 func TestBrokenQueueIsPassedOver(t *testing.T) {
 	s := redistest.Start(t)

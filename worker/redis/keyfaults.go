@@ -23,6 +23,12 @@ func wrongType(err error) bool {
 	return errors.As(err, &e) && strings.Contains(string(e), "WRONGTYPE")
 }
 
+// forbidden reports whether the user may not run a command of a script.
+func forbidden(err error) bool {
+	var e redigo.Error
+	return errors.As(err, &e) && (strings.Contains(string(e), "can't run this command") || strings.HasPrefix(string(e), "NOPERM"))
+}
+
 // keyCheck is a key, the type that it must have, and what does not work while it has
 // another one. The command reads something of that type.
 type keyCheck struct {
@@ -103,7 +109,31 @@ func (b *Broker) checkKeys(ctx context.Context) error {
 		return fmt.Errorf("look at the types of keys: %w", err)
 	}
 	b.noteKeyFaults(faults)
+	if err := b.reindex(ctx); err != nil {
+		return err
+	}
 	return b.moveSpare(ctx)
+}
+
+// reindex enters unacknowledged messages that the index has lost.
+func (b *Broker) reindex(ctx context.Context) error {
+	if b.noReindex.Load() {
+		return nil
+	}
+	n, err := b.scriptInt(ctx, b.scripts.reindex, 2, b.keys.unacked, b.keys.index)
+	switch {
+	case wrongType(err):
+		return nil // it is among the faults
+	case forbidden(err):
+		b.noReindex.Store(true)
+		b.log.Debug("unacknowledged messages that the index has lost cannot be found: give this user of Redis the rights of docs/operations.md", "error", err)
+		return nil
+	case err != nil:
+		return fmt.Errorf("look for unacknowledged messages without an index: %w", err)
+	case n > 0:
+		b.log.Warn("unacknowledged messages were missing in their index", "key", b.keys.index, "messages", n)
+	}
+	return nil
 }
 
 // keyFault is what a person reads of a key of another type.

@@ -118,6 +118,9 @@ func (b *Broker) recoverOwner(ctx context.Context, owner string, proven bool) er
 	if fenced, err := b.fence(ctx, owner); err != nil || !fenced {
 		return err
 	}
+	if err := b.reindex(ctx); err != nil {
+		return err
+	}
 	claims, err := b.claimsOf(ctx, owner)
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ var scriptFiles embed.FS
 // scripts are the steps that must happen as one. They are files of their own
 // so that they can be read, and tried with redis-cli, as what they are.
 type scripts struct {
-	claim, claimSeen, start, starts, settle, finish, carry, giveBack, renew, restore, heartbeat, fence, dismiss, revive, unlock, take, revoke, reply, letters, spare script
+	claim, claimSeen, start, starts, settle, finish, carry, giveBack, renew, restore, heartbeat, fence, dismiss, revive, unlock, take, revoke, reply, letters, spare, reindex script
 }
 
 // script is put together when it is called first: of many a worker never needs one.
@@ -25,7 +25,7 @@ type script func() *redigo.Script
 // anew at every call.
 func libraries(name string) []string {
 	switch name {
-	case "claimseen", "finish", "starts", "letters", "reply", "revive", "unlock":
+	case "claimseen", "finish", "starts", "letters", "reply", "revive", "unlock", "reindex":
 		return []string{"lib"}
 	case "claim", "spare":
 		return []string{"lib", "undo"}
@@ -52,7 +52,7 @@ func (s *scripts) byName() map[string]*script {
 		"claim": &s.claim, "claimseen": &s.claimSeen, "start": &s.start, "starts": &s.starts, "settle": &s.settle, "finish": &s.finish, "carry": &s.carry,
 		"reply": &s.reply, "letters": &s.letters, "take": &s.take, "revoke": &s.revoke, "giveback": &s.giveBack,
 		"renew": &s.renew, "restore": &s.restore, "heartbeat": &s.heartbeat,
-		"fence": &s.fence, "spare": &s.spare, "dismiss": &s.dismiss, "revive": &s.revive, "unlock": &s.unlock,
+		"fence": &s.fence, "spare": &s.spare, "reindex": &s.reindex, "dismiss": &s.dismiss, "revive": &s.revive, "unlock": &s.unlock,
 	}
 }
 
