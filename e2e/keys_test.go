@@ -84,8 +84,8 @@ func TestRetriesWhileTheirEndCannotBeWritten(t *testing.T) {
 	}
 }
 
-// One message whose callback names a key stops no worker; nor does a key that somebody has
-// made otherwise: mails go out, and the health says what to do.
+// One message whose callback names a key stops no worker; nor does a key of another
+// type: mails go out, and the health says what to do.
 func TestKeysAsQueues(t *testing.T) {
 	t.Parallel()
 	w := startRelayWorker(t, "CONCURRENCY=4")

@@ -132,7 +132,7 @@ func (b *Broker) beat(ctx context.Context) error {
 	silent, err := redigo.Strings(b.script(ctx, b.scripts.heartbeat, 2, b.keys.owners, b.keys.owner(b.owner),
 		b.owner, b.cfg.OwnerTimeout.Seconds(), b.keys.owner("")))
 	if wrongType(err) {
-		silent, err = nil, nil // nobody can read there who is silent
+		silent, err = nil, nil // it tells of no silent owner
 	}
 	if err != nil {
 		return err

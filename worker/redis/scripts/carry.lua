@@ -170,7 +170,7 @@ local function completion(base)
   return 'complete', distinct
 end
 
--- First pass: find the operations, those that are none of ours, and which members have
+-- First pass: find the operations, the ones that are not ours, and which members have
 -- failed before.
 local width = {own = 4, store = 3, set = 3, size = 3, join = 3, push = 2, bury = 2, member = 6, body = 3}
 width['end'] = 0
