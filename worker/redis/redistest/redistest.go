@@ -130,6 +130,9 @@ func (s *Server) answers() error {
 	if e, ok := errors.AsType[redigo.Error](err); ok && strings.HasPrefix(string(e), "NOAUTH") {
 		return nil
 	}
+	if err == nil { // INFO is answered while the data is read
+		_, err = c.Do("PING")
+	}
 	if err == nil && !strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", s.cmd.Process.Pid)) {
 		err = errors.New("another server has the port")
 	}
