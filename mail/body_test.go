@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evently/workers/mail/internal/redact"
 	"github.com/evently/workers/mail/smtptest"
 )
 
@@ -40,7 +41,7 @@ func deliverFlood(t *testing.T, action smtptest.Action, limits Timeouts) *SendEr
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
 	defer cancel()
-	_, err = sender.deliver(ctx, flood(), hidden{})
+	_, err = sender.deliver(ctx, flood(), redact.Secrets{})
 	failed, ok := errors.AsType[*SendError](err)
 	if !ok {
 		t.Fatalf("error %v, want a *SendError", err)
@@ -102,7 +103,7 @@ func TestEndOfDataNotWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, failed := sender.open(t.Context(), hidden{})
+	c, failed := sender.open(t.Context(), redact.Secrets{})
 	if failed != nil {
 		t.Fatal(failed)
 	}
@@ -110,7 +111,7 @@ func TestEndOfDataNotWritten(t *testing.T) {
 	c.wire.Conn = failing{c.raw}
 	m := flood()
 	m.Bytes = m.Bytes[:800]
-	_, failed = c.send(t.Context(), m, hidden{})
+	_, failed = c.send(t.Context(), m, redact.Secrets{})
 	if failed == nil || failed.Command != "BODY" || !failed.Retryable() || failed.Unknown() {
 		t.Errorf("%v", failed)
 	}

@@ -3,6 +3,8 @@ package mail
 import (
 	"context"
 	"time"
+
+	"github.com/evently/workers/mail/internal/redact"
 )
 
 // deliver sends c over an idle connection or a new one. Servers end idle
@@ -10,7 +12,7 @@ import (
 // taken for the answer to our first command. So a failure of that command proves
 // nothing, and the mail gets one new connection; never two, or a server that
 // always hangs up there would be flooded.
-func (s *Sender) deliver(ctx context.Context, c Composed, hide hidden) (Receipt, *SendError) {
+func (s *Sender) deliver(ctx context.Context, c Composed, hide redact.Secrets) (Receipt, *SendError) {
 	if old := s.takeLive(hide); old != nil {
 		receipt, failed := old.send(ctx, c, hide)
 		again := failed != nil && ctx.Err() == nil && old.isStale(failed)
@@ -38,7 +40,7 @@ func (s *Sender) deliver(ctx context.Context, c Composed, hide hidden) (Receipt,
 
 // takeLive returns an idle connection on which nothing was received since its
 // last mail, or nil. It closes all others that it finds.
-func (s *Sender) takeLive(hide hidden) *session {
+func (s *Sender) takeLive(hide redact.Secrets) *session {
 	for {
 		c, expired := s.takeIdle()
 		quitAll(expired) // before another is dialled: MaxConns may be the server's limit

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"github.com/evently/workers/mail/internal/redact"
 )
 
 // open makes a connection that is ready for MAIL, unless the login is refused at
 // the moment. hide holds what must not be seen in the server's words.
-func (s *Sender) open(ctx context.Context, hide hidden) (*session, *SendError) {
+func (s *Sender) open(ctx context.Context, hide redact.Secrets) (*session, *SendError) {
 	if !s.cfg.login() {
 		return s.connect(ctx, hide)
 	}
@@ -28,7 +30,7 @@ func (s *Sender) open(ctx context.Context, hide hidden) (*session, *SendError) {
 
 // connect makes a connection that is greeted, encrypted as configured and logged
 // in. It dials once.
-func (s *Sender) connect(ctx context.Context, hide hidden) (*session, *SendError) {
+func (s *Sender) connect(ctx context.Context, hide redact.Secrets) (*session, *SendError) {
 	dialer := net.Dialer{Timeout: s.cfg.Timeouts.Dial}
 	raw, err := dialer.DialContext(ctx, "tcp", s.addr)
 	if err != nil {

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
+
+	"github.com/evently/workers/mail/internal/redact"
+	"github.com/evently/workers/mail/internal/verdict"
 )
 
 // SendError is the failure of one mail. It never holds the content of the
@@ -56,7 +59,7 @@ type SendError struct {
 	// context, [ErrAddress].
 	Err error
 
-	judged verdict // from the whole text of the reply, of which Text is a part
+	judged verdict.Verdict // of the whole reply, of which Text is a part
 
 	untriedLogin bool // the server has closed before the other mechanism of login could be tried
 	untried      bool // the server was not asked: it has just refused the same to another
@@ -124,7 +127,7 @@ func (e *SendError) Retryable() bool {
 	case e.beforeMail():
 		return true
 	}
-	return e.Code < 500 || e.verdict() == ofUnknown
+	return e.Code < 500 || e.subject() == verdict.Unclear
 }
 
 // Unknown reports whether the mail may have been delivered: the end of data was
@@ -136,7 +139,7 @@ func (e *SendError) Unknown() bool { return e.Command == "." && !e.refused() }
 // is no such mailbox or domain. Policy and reputation and a full mailbox are no
 // faults of the address.
 func (e *SendError) AddressFault() bool {
-	return errors.Is(e.Err, ErrAddress) || e.Code >= 500 && e.verdict() == ofAddress
+	return errors.Is(e.Err, ErrAddress) || e.Code >= 500 && e.subject() == verdict.Address
 }
 
 // ConfigurationFault reports whether the server refuses us and not this mail: a
@@ -149,34 +152,33 @@ func (e *SendError) ConfigurationFault() bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](e.Err); ok || errors.Is(e.Err, errSetup) {
 		return true
 	}
-	return e.verdict() == ofAccount
+	return e.subject() == verdict.Account
 }
 
 // Quota reports whether the account has sent all that it may, for today. Some
 // servers say so with a 5yz reply that is over the next day:
 // https://support.google.com/a/answer/3726730.
-func (e *SendError) Quota() bool { return e.verdict() == ofQuota }
+func (e *SendError) Quota() bool { return e.subject() == verdict.Quota }
 
 // Throttled reports whether the server puts us off for a while, whatever the
 // mail: too many logins or connections, a rate that is exceeded, a service behind
 // it that is down. Like a fault of the configuration it must cost no mail its
 // attempts, but it is over by itself.
-func (e *SendError) Throttled() bool { return e.verdict() == ofRate }
+func (e *SendError) Throttled() bool { return e.subject() == verdict.Rate }
 
-// verdict returns what the refusal is about. A count of recipients outweighs the
-// words.
-func (e *SendError) verdict() verdict {
+// subject returns the subject of the refusal. The count of recipients outweighs the words.
+func (e *SendError) subject() verdict.Verdict {
 	v := e.judged
-	if v == unjudged {
-		v = judge(e.Command, e.Code, e.EnhancedCode, e.Text)
+	if v == verdict.None {
+		v = verdict.Judge(e.Command, e.Code, e.EnhancedCode, e.Text)
 	}
 	switch {
-	case e.Recipients < sameRefusals, v == unjudged, v == ofAccount, v == ofQuota, v == ofRate:
+	case e.Recipients < verdict.SameRefusals, v == verdict.None, v == verdict.Account, v == verdict.Quota, v == verdict.Rate:
 		return v
 	case e.Code < 500:
-		return ofRate
+		return verdict.Rate
 	}
-	return ofAccount
+	return verdict.Account
 }
 
 // CountsForBreaker reports whether the error says something about the server's
@@ -207,9 +209,9 @@ func (e *SendError) beforeMail() bool {
 
 // sendError types the failure of one command. hide holds what must not be seen
 // in the server's words.
-func sendError(command string, err error, hide ...hidden) *SendError {
+func sendError(command string, err error, hide ...redact.Secrets) *SendError {
 	e := &SendError{Command: command}
-	all := join(hide...)
+	all := redact.Join(hide...)
 	if reply, ok := errors.AsType[*smtp.SMTPError](err); ok {
 		e.setReply(reply.Code, reply.EnhancedCode, reply.Message, all)
 		return e
@@ -226,12 +228,12 @@ func sendError(command string, err error, hide ...hidden) *SendError {
 	case errors.Is(err, io.EOF):
 		e.Err = fmt.Errorf("connection closed by the server: %w", io.ErrUnexpectedEOF)
 	default:
-		e.Err = all.clean(err)
+		e.Err = all.Error(err)
 	}
 	return e
 }
 
-func (e *SendError) setReply(code int, enhanced [3]int, text string, hide hidden) {
+func (e *SendError) setReply(code int, enhanced [3]int, text string, hide redact.Secrets) {
 	e.Code, e.EnhancedCode = code, enhanced
 	if enhanced == [3]int{} {
 		e.EnhancedCode, text = cutEnhanced(code, text)
@@ -240,9 +242,9 @@ func (e *SendError) setReply(code int, enhanced [3]int, text string, hide hidden
 		e.EnhancedCode = [3]int{} // RFC 2034 section 4: the classes must agree
 	}
 	if code/100 == 4 { // before cleaning, which may take a number for one of the mail's
-		e.RetryAfter, e.Greylisted = waitIn(text)
+		e.RetryAfter, e.Greylisted = verdict.Delay(text)
 	}
 	// Parts of the message that the server quotes must steer nothing.
-	e.judged = judge(e.Command, code, e.EnhancedCode, hidden{quoted: hide.quoted}.blank(flatten(text)))
+	e.judged = verdict.Judge(e.Command, code, e.EnhancedCode, redact.Secrets{Quoted: hide.Quoted}.Text(flatten(text)))
 	e.Text = cleanReply(text, hide)
 }

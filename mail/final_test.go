@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/evently/workers/mail/internal/redact"
 )
 
 // scriptedRelay is a server that tells how much of a body it has received.
@@ -163,7 +165,7 @@ func TestBeforeFinalIsTheLastWord(t *testing.T) {
 			if body[len(body)-1] == '\r' { // the client completes that line
 				want = append(bytes.Clone(body), "\n.\r\n"...)
 			}
-			if _, failed := relay.sender(t, Timeouts{}).deliver(t.Context(), m, hidden{}); failed != nil {
+			if _, failed := relay.sender(t, Timeouts{}).deliver(t.Context(), m, redact.Secrets{}); failed != nil {
 				t.Fatal(failed)
 			}
 			if got, _ := relay.received(); !bytes.Equal(got, want) || asked != 1 {
@@ -211,7 +213,7 @@ func TestBeforeFinalMayTakeLong(t *testing.T) {
 		time.Sleep(2 * limit) // the question itself
 		return nil
 	}
-	if _, failed := relay.sender(t, Timeouts{BodyWrite: limit, Final: limit}).deliver(t.Context(), m, hidden{}); failed != nil {
+	if _, failed := relay.sender(t, Timeouts{BodyWrite: limit, Final: limit}).deliver(t.Context(), m, redact.Secrets{}); failed != nil {
 		t.Error(failed)
 	}
 }

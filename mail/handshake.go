@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
+
+	"github.com/evently/workers/mail/internal/redact"
 )
 
 // handshake brings a new connection to the point where it is ready for MAIL.
 type handshake struct {
 	*session
 	sender *Sender
-	hide   hidden
+	hide   redact.Secrets
 }
 
 // fail types the failure of one step.

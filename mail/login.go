@@ -6,6 +6,8 @@ import (
 	"net/textproto"
 	"slices"
 	"sync"
+
+	"github.com/evently/workers/mail/internal/redact"
 )
 
 // Mechanisms of RFC 4616 and of draft-murchison-sasl-login.
@@ -82,6 +84,19 @@ func (h *handshake) authenticate(name string) error {
 		err = &textproto.Error{Code: code, Msg: text}
 	}
 	return err
+}
+
+// loginSecrets returns the forms in which the server may repeat the password.
+func (c *Config) loginSecrets() redact.Secrets {
+	if c.Password == "" {
+		return redact.Secrets{}
+	}
+	encode := base64.StdEncoding.EncodeToString
+	return redact.Secrets{Login: []string{
+		c.Password,
+		encode([]byte(c.Password)),
+		encode([]byte("\x00" + c.Username + "\x00" + c.Password)),
+	}}
 }
 
 // mechanismKeeper remembers which mechanism of login the server takes.

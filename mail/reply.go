@@ -5,11 +5,12 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/evently/workers/mail/internal/redact"
 )
 
 const (
 	maxReplyText = 300 // characters of a server's words that we keep
-	hiddenText   = "***"
 )
 
 // cutEnhanced takes a status of RFC 3463 off the front of a reply's text.
@@ -38,10 +39,10 @@ func cutEnhanced(code int, text string) (enhanced [3]int, rest string) {
 
 // cleanReply makes a server's words fit for logs and pages: one short line, no
 // addresses, and nothing of what is hidden: some servers quote what they refuse.
-func cleanReply(text string, h hidden) string {
+func cleanReply(text string, h redact.Secrets) string {
 	// Hidden before it is shortened: the beginning of a code, cut off, would be
 	// found nowhere.
-	return shorten(maskAddresses(h.blank(flatten(text))))
+	return shorten(maskAddresses(h.Text(flatten(text))))
 }
 
 // oneLine replaces control characters and invalid UTF-8, collapses white space
@@ -91,7 +92,7 @@ func maskAddresses(text string) string {
 		}
 		head, address, tail := word[:start], word[start:end], word[end:]
 		if strings.Contains(head, "@") {
-			head = hiddenText
+			head = redact.Mask
 		}
 		words[i] = head + MaskAddress(address) + tail
 	}

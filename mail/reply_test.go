@@ -3,7 +3,10 @@ package mail
 import (
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
+
+	"github.com/evently/workers/mail/internal/redact"
 )
 
 func TestCleanReply(t *testing.T) {
@@ -23,14 +26,14 @@ func TestCleanReply(t *testing.T) {
 		"no code 482914 in it":                                   "no code 482914 in it",
 		"https://support.google.com/mail/?p=BadCredentials u1-2": "https://support.google.com/mail/?p=BadCredentials u1-2",
 	} {
-		if got := cleanReply(in, hidden{quoted: []string{body, ""}}); got != want {
+		if got := cleanReply(in, redact.Secrets{Quoted: []string{body, ""}}); got != want {
 			t.Errorf("cleanReply(%q) = %q, want %q", in, got, want)
 		}
 	}
-	if got := cleanReply("wrong: hunter2!", hidden{login: []string{"hunter2!"}}); got != "wrong: ***" {
+	if got := cleanReply("wrong: hunter2!", redact.Secrets{Login: []string{"hunter2!"}}); got != "wrong: ***" {
 		t.Errorf("short secret: %q", got)
 	}
-	if got := cleanReply(strings.Repeat("ü", 1200), hidden{}); utf8.RuneCountInString(got) != maxReplyText+1 || !strings.HasSuffix(got, "ü…") {
+	if got := cleanReply(strings.Repeat("ü", 1200), redact.Secrets{}); utf8.RuneCountInString(got) != maxReplyText+1 || !strings.HasSuffix(got, "ü…") {
 		t.Errorf("%d characters", utf8.RuneCountInString(got))
 	}
 }
@@ -82,14 +85,29 @@ func TestSecretsAreBlanked(t *testing.T) {
 		{"482913", "nothing of it", "nothing of it"},
 		{"", "nothing hidden", "nothing hidden"},
 	} {
-		if got := cleanReply(tt.in, hidden{secrets: []string{tt.secret}}); got != tt.want {
+		if got := cleanReply(tt.in, redact.Secrets{Mail: []string{tt.secret}}); got != tt.want {
 			t.Errorf("%q in %.60q: %q, want %q", tt.secret, tt.in, got, tt.want)
 		}
 	}
 	// The words of a password may be those of the server; the password is not.
-	login := hidden{login: []string{" correct is-it horse\n"}}
+	login := redact.Secrets{Login: []string{" correct is-it horse\n"}}
 	if got := cleanReply("it is: correct is-it horse, Horse", login); got != "it is: ***, ***" {
 		t.Errorf("password: %q", got)
+	}
+}
+
+func TestDelayInReply(t *testing.T) {
+	t.Parallel()
+	// A final reply asks for no delay.
+	e := &SendError{}
+	e.setReply(550, [3]int{5, 7, 1}, "greylisted, try again in 5 minutes", redact.Secrets{})
+	if e.RetryAfter != 0 || e.Greylisted {
+		t.Errorf("a final reply: %+v", e)
+	}
+	// A secret may be part of the delay.
+	e.setReply(421, [3]int{4, 7, 0}, "try again in 4821 seconds", redact.Secrets{Mail: []string{"4821"}})
+	if e.RetryAfter != time.Hour || e.Text != "try again in *** seconds" {
+		t.Errorf("a time like a code: %v, %q", e.RetryAfter, e.Text)
 	}
 }
 
@@ -101,18 +119,18 @@ func FuzzCleanReply(f *testing.F) {
 	f.Add(strings.Repeat("x", 500), strings.Repeat("x", 17), "x")
 	f.Add("A\u0130b \xff\u212a k", "", "k\u0130")
 	f.Fuzz(func(t *testing.T, text, message, secret string) {
-		got := cleanReply(text, hidden{quoted: []string{message}})
+		got := cleanReply(text, redact.Secrets{Quoted: []string{message}})
 		if !utf8.ValidString(got) || strings.ContainsAny(got, "\r\n\x00") || len(got) > 8*maxReplyText {
 			t.Errorf("%q", got)
 		}
-		for i := 0; i+maxQuoted <= len(got); i++ {
-			part := got[i : i+maxQuoted]
+		for i := 0; i+redact.MaxQuoted <= len(got); i++ {
+			part := got[i : i+redact.MaxQuoted]
 			// What the masking itself writes may happen to be in the message.
 			if strings.Contains(message, part) && !strings.Contains(part, "*") {
 				t.Errorf("%q of the message in %q", part, got)
 			}
 		}
-		got = cleanReply(text, hidden{secrets: []string{secret}})
+		got = cleanReply(text, redact.Secrets{Mail: []string{secret}})
 		if secret = strings.TrimSpace(secret); secret != "" && utf8.ValidString(secret) && !strings.ContainsAny(secret, "*…") && strings.Contains(got, secret) {
 			t.Errorf("the secret %q is in %q", secret, got)
 		}

@@ -11,6 +11,9 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/evently/workers/mail/internal/redact"
+	"github.com/evently/workers/mail/internal/verdict"
 )
 
 // Sender sends mails over a small pool of connections to one server. Its
@@ -25,10 +28,10 @@ type Sender struct {
 	slots   chan struct{} // one for each connection in use
 	guard   loginGuard
 	status  statusKeeper
-	streaks streaks
+	streaks verdict.Streaks
 	prober  prober
-	past    history
-	secrets hidden // that of the process
+	past    redact.History
+	secrets redact.Secrets // of the process
 
 	mechanisms mechanismKeeper
 
@@ -63,10 +66,10 @@ func New(cfg Config) (*Sender, error) {
 		slots: make(chan struct{}, cfg.MaxConns),
 		tls:   &tls.Config{ServerName: cfg.Host, RootCAs: cfg.RootCAs, MinVersion: tls.VersionTLS12},
 	}
-	s.secrets = join(cfg.loginSecrets(), hidden{past: &s.past})
+	s.secrets = redact.Join(cfg.loginSecrets(), redact.Secrets{Past: &s.past})
 	for _, secret := range cfg.Secrets {
-		if v, ok := newVeil(secret); ok {
-			s.secrets.process = append(s.secrets.process, v)
+		if v, ok := redact.NewSecret(secret); ok {
+			s.secrets.Process = append(s.secrets.Process, v)
 		}
 	}
 	if cfg.hostName != "" && cfg.HelloName == from.from.Domain {
@@ -96,10 +99,10 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 	}
 	defer func() { <-s.slots }()
 	_, encoded, _ := bytes.Cut(c.Bytes, []byte("\r\n\r\n"))
-	s.past.add(m)
-	hide := join(s.secrets, hidden{
-		secrets: m.Secrets,
-		quoted:  []string{m.Subject, m.Text, m.HTML, string(encoded)},
+	s.past.Add(m.Secrets, m.To, m.Subject, m.Text)
+	hide := redact.Join(s.secrets, redact.Secrets{
+		Mail:   m.Secrets,
+		Quoted: []string{m.Subject, m.Text, m.HTML, string(encoded)},
 	})
 	receipt, failed := s.deliver(ctx, c, hide)
 	s.count(m.To, failed)
@@ -139,8 +142,8 @@ func (s *Sender) takeSlot(ctx context.Context, around func(context.Context, func
 func (s *Sender) count(recipient string, failed *SendError) {
 	switch {
 	case failed == nil:
-		s.streaks.accepted()
+		s.streaks.Accepted()
 	case failed.refused() && !failed.beforeMail() && failed.Err == nil && !failed.Greylisted:
-		failed.Recipients = s.streaks.refused(recipient, streakKey(failed.Code, failed.EnhancedCode, failed.Text))
+		failed.Recipients = s.streaks.Refused(recipient, failed.Code, failed.EnhancedCode, failed.Text)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
+
+	"github.com/evently/workers/mail/internal/redact"
 )
 
 // session is one connection to the server. One goroutine uses it at a time;
@@ -33,7 +35,7 @@ type session struct {
 }
 
 // send runs one mail transaction, RFC 5321 section 3.3.
-func (c *session) send(ctx context.Context, m Composed, hide hidden) (Receipt, *SendError) {
+func (c *session) send(ctx context.Context, m Composed, hide redact.Secrets) (Receipt, *SendError) {
 	if ctx.Err() != nil {
 		return Receipt{}, &SendError{Command: "WAIT", Err: ended(ctx)}
 	}
@@ -83,7 +85,7 @@ func late(err error, limit time.Duration) error {
 	return err
 }
 
-func (c *session) transact(m Composed, hide hidden) (reply string, failed *SendError) {
+func (c *session) transact(m Composed, hide redact.Secrets) (reply string, failed *SendError) {
 	if c.dirty {
 		if failed := c.reset(hide); failed != nil {
 			return "", failed
@@ -124,7 +126,7 @@ func (c *session) transact(m Composed, hide hidden) (reply string, failed *SendE
 // body writes the mail and reads the reply that decides about it. The finished
 // bytes go out whole or without the final dot: a server must never take half a
 // mail for a mail.
-func (c *session) body(data *smtp.DataCommand, mail []byte, hide hidden) (reply string, failed *SendError) {
+func (c *session) body(data *smtp.DataCommand, mail []byte, hide redact.Secrets) (reply string, failed *SendError) {
 	perWrite := c.cfg.Timeouts.BodyWrite
 	if err := c.wire.begin(10 * perWrite); err != nil {
 		return "", c.cutOff(err, hide)
@@ -158,7 +160,7 @@ func (c *session) body(data *smtp.DataCommand, mail []byte, hide hidden) (reply 
 
 // cutOff types a failure before the end of data was out. A server that closes in
 // the middle has often said why before.
-func (c *session) cutOff(err error, hide hidden) *SendError {
+func (c *session) cutOff(err error, hide redact.Secrets) *SendError {
 	if !isTimeout(err) && !errors.Is(err, net.ErrClosed) {
 		if c.wire.Conn.SetReadDeadline(time.Now().Add(c.cfg.Timeouts.Quit)) == nil {
 			_, _, replied := textproto.NewReader(bufio.NewReader(c.wire)).ReadResponse(250)
@@ -201,7 +203,7 @@ func (c *session) fits(m Composed) *SendError {
 // reset ends the transaction that a refusal left open. Only then: a RSET after
 // each mail would be a round trip for nothing, and its failure after an accepted
 // mail no failure of that mail.
-func (c *session) reset(hide hidden) *SendError {
+func (c *session) reset(hide redact.Secrets) *SendError {
 	err := c.step(c.cfg.Timeouts.Command, c.client.Reset)
 	if err == nil { // the client forgets its EHLO at a reset
 		_, err = c.sayHello()

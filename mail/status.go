@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/evently/workers/mail/internal/verdict"
 )
 
 // Status is what a [Sender] knows of its server from the mails that it has sent.
@@ -69,7 +71,7 @@ func (e *SendError) Explain() string {
 	case e.Err != nil:
 		text += ": " + oneLine(e.Err.Error())
 	}
-	if e.Recipients >= sameRefusals && e.verdict() != e.judged {
+	if e.Recipients >= verdict.SameRefusals && e.subject() != e.judged {
 		text += fmt.Sprintf(" (the same for %d recipients in a row)", e.Recipients)
 	}
 	return text

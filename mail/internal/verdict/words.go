@@ -1,4 +1,4 @@
-package mail
+package verdict
 
 import (
 	"regexp"
@@ -10,18 +10,18 @@ import (
 var (
 	webAddress  = regexp.MustCompile(`(?i)\b(?:https?|ftp)://\S+`)
 	mailAddress = regexp.MustCompile(`[^\s<>()\[\]"',;:=]+@[^\s<>()\[\]"',;:=]+`)
-	// A name with a dot in it. Exchange writes its own reasons in that form, as in
+	// A name with a dot in it. Exchange writes reasons in that form, such as
 	// RESOLVER.ADR.RecipNotFound.
 	dotted       = regexp.MustCompile(`[\pL\pN_-]+(?:\.[\pL\pN_-]+)+`)
 	exchangeWord = regexp.MustCompile(`^(?:RESOLVER|STOREDRV|SMTPSEND|ROUTING|AGENTGENERATEDERROR|QUEUE|RCPT)\.`)
-	// A status that is not the first word, as qmail has it: (#5.1.1).
+	// A status that is not the first word, as qmail writes it: (#5.1.1).
 	statusInText = regexp.MustCompile(`(?:^|[\s(\[#])([45])\.(\d{1,3})\.(\d{1,3})(?:[\s)\],;:-]|$)`)
 )
 
-// wordsOf returns text in the form that rules look at: small letters, a space
-// before each word, an address as "@", no apostrophes and nothing of what names a
-// host or a page. A recipient called blacklist@relay.example must steer nothing.
-func wordsOf(text string) string {
+// normalize returns text in the form that rules compare: lower case, a space before and
+// after each word, "@" for an address, and no apostrophes, host names or URLs. So a recipient
+// called blacklist@relay.example cannot influence a verdict.
+func normalize(text string) string {
 	text = webAddress.ReplaceAllString(text, " ")
 	text = mailAddress.ReplaceAllString(text, " @ ")
 	text = dotted.ReplaceAllStringFunc(text, func(name string) string {
@@ -45,14 +45,14 @@ func wordsOf(text string) string {
 	return " " + strings.Join(strings.Fields(text), " ") + " "
 }
 
-// isSentenceEnd reports whether rest, which follows a dot without a space, begins
-// a sentence: it is one word with a capital first.
+// isSentenceEnd reports whether rest, which follows a dot without a space, begins a
+// sentence. It does if it is one word that begins with a capital letter.
 func isSentenceEnd(rest string) bool {
 	return rest != "" && unicode.IsUpper([]rune(rest)[0]) && !strings.Contains(rest, ".") && strings.ToUpper(rest) != rest
 }
 
-// statusIn finds an enhanced code that is not where RFC 2034 has it. The zero
-// value is none of the class of code.
+// statusIn returns an enhanced code that is not at the place of RFC 2034. It returns the
+// zero value if text holds none of the class of code.
 func statusIn(code int, text string) (status [3]int) {
 	m := statusInText.FindStringSubmatch(text)
 	if m == nil {

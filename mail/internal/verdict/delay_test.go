@@ -1,11 +1,13 @@
-package mail
+package verdict_test
 
 import (
 	"testing"
 	"time"
+
+	"github.com/evently/workers/mail/internal/verdict"
 )
 
-func TestWaitIn(t *testing.T) {
+func TestDelay(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]struct {
 		after      time.Duration
@@ -26,19 +28,8 @@ func TestWaitIn(t *testing.T) {
 		"4.7.0 25 messages in 1 session":                          {0, false},
 		"":                                                        {0, false},
 	} {
-		if after, greylisted := waitIn(text); after != want.after || greylisted != want.greylisted {
+		if after, greylisted := verdict.Delay(text); after != want.after || greylisted != want.greylisted {
 			t.Errorf("%q: %v, greylisted %v; want %v, %v", text, after, greylisted, want.after, want.greylisted)
 		}
-	}
-	// A reply that is final asks for nothing.
-	e := &SendError{}
-	e.setReply(550, [3]int{5, 7, 1}, "greylisted, try again in 5 minutes", hidden{})
-	if e.RetryAfter != 0 || e.Greylisted {
-		t.Errorf("a final reply: %+v", e)
-	}
-	// What is hidden may be part of the time.
-	e.setReply(421, [3]int{4, 7, 0}, "try again in 4821 seconds", hidden{secrets: []string{"4821"}})
-	if e.RetryAfter != time.Hour || e.Text != "try again in *** seconds" {
-		t.Errorf("a time like a code: %v, %q", e.RetryAfter, e.Text)
 	}
 }

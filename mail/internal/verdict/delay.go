@@ -1,4 +1,4 @@
-package mail
+package verdict
 
 import (
 	"regexp"
@@ -7,20 +7,19 @@ import (
 	"time"
 )
 
-// maxRetryAfter bounds what a server may ask for.
-const maxRetryAfter = time.Hour
+// maxDelay bounds the delay that a server may ask for.
+const maxDelay = time.Hour
 
 var (
-	// "come back in 00:04:59", as milter-greylist says
+	// "come back in 00:04:59", as milter-greylist writes
 	clockWait = regexp.MustCompile(`(?i)\b(?:in|after|for)\s+(\d{1,2}):([0-5]\d):([0-5]\d)\b`)
 	// "try again in 5 minutes", "wait 300 seconds", "Greylisted for 5 minutes"
 	spokenWait = regexp.MustCompile(`(?i)\b(?:in|after|for|wait)\s+(?:about\s+|at\s+least\s+|another\s+)?(\d{1,6})\s*(sec|min|hour)`)
 )
 
-// waitIn finds in the words of a 4yz reply how long to wait, and whether they
-// speak of greylisting. That is not what the words of a reply are for, but there
-// are no codes for it.
-func waitIn(text string) (after time.Duration, greylisted bool) {
+// Delay returns the delay that the text of a 4yz reply asks for, 0 if it names none, and
+// whether the reply is greylisting. SMTP has no codes for either.
+func Delay(text string) (after time.Duration, greylisted bool) {
 	plain := strings.NewReplacer("-", "", "gray", "grey").Replace(strings.ToLower(text))
 	greylisted = strings.Contains(plain, "greylist") || strings.Contains(plain, "grey list")
 	if m := clockWait.FindStringSubmatch(text); m != nil {
@@ -29,10 +28,10 @@ func waitIn(text string) (after time.Duration, greylisted bool) {
 		unit := map[string]time.Duration{"sec": time.Second, "min": time.Minute, "hour": time.Hour}[strings.ToLower(m[2])]
 		after = number(m[1]) * unit
 	}
-	return min(after, maxRetryAfter), greylisted
+	return min(after, maxDelay), greylisted
 }
 
-// number reads digits as a factor.
+// number returns digits as a factor.
 func number(digits string) time.Duration {
 	n, _ := strconv.Atoi(digits) // at most six digits
 	return time.Duration(n)
