@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 	"unicode/utf8"
@@ -118,10 +120,10 @@ func FuzzDecodeAsEncodingJSON(f *testing.F) {
 			sameHeaders(t, headers, m)
 		}
 		if triple, ok := body.([]any); ok && len(triple) == 3 {
-			sameValue(t, "args", triple[0], m.Args)
-			sameValue(t, "kwargs", triple[1], m.Kwargs)
+			sameOrNothing(t, "args", triple[0], m.Args)
+			sameOrNothing(t, "kwargs", triple[1], m.Kwargs)
 			for name, got := range map[string]protocol.Raw{"callbacks": m.Callbacks, "errbacks": m.Errbacks, "chain": m.Chain, "chord": m.Chord} {
-				sameValue(t, name, memberOf(triple[2], name), got)
+				sameOrNothing(t, name, memberOf(triple[2], name), got)
 			}
 		}
 	})
@@ -149,6 +151,17 @@ func sameHeaders(t *testing.T, want any, m *protocol.Message) {
 	for name, v := range wanted {
 		sameValue(t, "header "+name, v, m.Header(name))
 	}
+}
+
+// sameOrNothing compares a value with the text that was kept of it. An empty value may
+// be kept as another empty value.
+func sameOrNothing(t *testing.T, what string, want any, got protocol.Raw) {
+	t.Helper()
+	nothing := []string{"", "null", "[]", "{}"}
+	if slices.Contains([]string{"<nil>", "[]", "map[]", "", "0", "false"}, fmt.Sprint(want)) && slices.Contains(nothing, string(got)) {
+		return
+	}
+	sameValue(t, what, want, got)
 }
 
 // sameValue compares a value with the text that was kept of it.

@@ -36,8 +36,8 @@ func TestDecodeRefusesBodies(t *testing.T) {
 		{"empty", yaml, "", protocol.ReasonBadBody},
 		{"a text", yaml, "hello", protocol.ReasonBadBody},
 		{"two elements", yaml, "- []\n- {}\n", protocol.ReasonBadBody},
-		{"args a mapping", yaml, "- {}\n- {}\n- {}\n", protocol.ReasonBadArgs},
-		{"kwargs a sequence", yaml, "- []\n- []\n- {}\n", protocol.ReasonBadKwargs},
+		{"args a mapping", yaml, "- {a: 1}\n- {}\n- {}\n", protocol.ReasonBadArgs},
+		{"kwargs a sequence", yaml, "- []\n- [a]\n- {}\n", protocol.ReasonBadKwargs},
 		{"deep", yaml, in(strings.Repeat("[", 100) + strings.Repeat("]", 100)), protocol.ReasonTooDeep},
 		{"deep without end", yaml, strings.Repeat("[", 700_000), protocol.ReasonTooDeep},
 		{"deep in blocks", yaml, strings.Repeat("- ", 100_000) + "a", protocol.ReasonTooDeep},
@@ -69,18 +69,18 @@ func TestDecodeRefusesBodies(t *testing.T) {
 		{"many", msgpack, "\x93\xdd\x00\x02\x00\x00" + strings.Repeat("\xc0", 0x20000) + "\x80\x80", protocol.ReasonTooManyElements},
 		{"text that grows", msgpack, "\x93\x91\xdb\x00\x09\x27\xc0" + strings.Repeat("\u00e9", 300_000) + "\x80\x80", protocol.ReasonTooLarge},
 	} {
-		m, err := everyDefault.Decode([]byte(bodyOf(tt.contentType, tt.body)))
+		m, err := everySmall.Decode([]byte(bodyOf(tt.contentType, tt.body)))
 		if e, ok := errors.AsType[*protocol.DecodeError](err); !ok || e.Reason != tt.want || m != nil {
 			t.Errorf("%s, %s: %v, want %s", tt.contentType, tt.name, err, tt.want)
 		}
 	}
 }
 
-// everyDefault accepts all serializers within the default limits, everything
-// more than that.
+// everySmall accepts all serializers within small limits, everything more than that.
 var (
-	everyDefault = protocol.Decoder{Accept: []string{"json", "yaml", "msgpack"}}
-	everything   = protocol.Decoder{Accept: []string{"json", "yaml", "msgpack"}, Limits: protocol.Limits{Size: 4 << 20}}
+	everySmall  = protocol.Decoder{Accept: []string{"json", "yaml", "msgpack"}, Limits: smallLimits}
+	smallLimits = protocol.Limits{Size: 1 << 20, Depth: 64, Elements: 10_000}
+	everything  = protocol.Decoder{Accept: []string{"json", "yaml", "msgpack"}, Limits: protocol.Limits{Size: 4 << 20}}
 )
 
 // laughs is a document of some hundred bytes that stands for ten to the power of
@@ -102,7 +102,7 @@ func longLaughs() string {
 // Bodies that unpack to too much are refused before they do: at the price of a
 // few limits, however they are written.
 func TestDecodeBombsAreCheap(t *testing.T) {
-	const size = protocol.DefaultSize
+	const size = 1 << 20
 	for name, raw := range map[string]string{
 		"laughs":              bodyOf(typeYAML, laughs(9, "*")),
 		"long laughs":         bodyOf(typeYAML, longLaughs()),
@@ -120,7 +120,7 @@ func TestDecodeBombsAreCheap(t *testing.T) {
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		_, err := everyDefault.Decode([]byte(raw))
+		_, err := everySmall.Decode([]byte(raw))
 		runtime.ReadMemStats(&after)
 		if err == nil {
 			t.Errorf("%s: accepted", name)
@@ -158,7 +158,7 @@ func TestDecodeErrorsOfBodiesHoldNoContent(t *testing.T) {
 	} {
 		for i := range body {
 			for _, spoilt := range []string{body[:i], body[:i] + "\xff" + body[i:], body[:i] + "'" + body[i:]} {
-				_, err := everyDefault.Decode([]byte(bodyOf(contentType, spoilt)))
+				_, err := everySmall.Decode([]byte(bodyOf(contentType, spoilt)))
 				if err != nil && strings.Contains(err.Error(), secret) {
 					t.Fatalf("the error tells the secret: %v", err)
 				}

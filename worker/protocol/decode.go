@@ -2,9 +2,9 @@ package protocol
 
 import "bytes"
 
-// maxName bounds ids and task names: they become parts of Redis keys, metric
-// labels and log lines.
-const maxName = 255
+// maxName bounds ids and task names, in bytes. Celery has no such bound, and producers
+// choose ids: it is far above what anyone means, and keeps an id from being the message.
+const maxName = 64 << 10
 
 // Decode reads one element of a Celery queue whose body is JSON, as
 // [Decoder.Decode] does.
@@ -131,12 +131,19 @@ func readTriple(s *scanner, m *Message) error {
 	if n != 3 {
 		return refuse(ReasonBadBody, "body of %d elements, expected args, kwargs and embed", n)
 	}
-	return checkArguments(args, kwargs)
+	return m.checkArguments(args, kwargs)
 }
 
-// checkArguments refuses what cannot be passed to a function. Python would
-// iterate over an object given as args; nobody means that.
-func checkArguments(args, kwargs kind) error {
+// checkArguments refuses what cannot be passed to a function. Producers in other
+// languages write no arguments as null, or as the other empty container: PHP has one
+// type for both. Python would iterate over an object given as args, which is never meant.
+func (m *Message) checkArguments(args, kwargs kind) error {
+	if args == kindNull || args == kindObject && emptyContainer(m.Args) {
+		m.Args, args = Raw("[]"), kindArray
+	}
+	if kwargs == kindNull || kwargs == kindArray && emptyContainer(m.Kwargs) {
+		m.Kwargs, kwargs = Raw("{}"), kindObject
+	}
 	if args != kindArray {
 		return refuse(ReasonBadArgs, "args are %v, expected array", args)
 	}
@@ -152,8 +159,8 @@ func readEmbed(s *scanner, m *Message) error {
 		return err
 	}
 	if !ok {
-		_, k, err := s.value()
-		if err == nil && k != kindNull {
+		v, k, err := s.value()
+		if err == nil && !isFalse(v) {
 			err = refuse(ReasonBadBody, "embed is %v, expected object", k)
 		}
 		return err
@@ -171,7 +178,7 @@ func readEmbed(s *scanner, m *Message) error {
 		if err != nil {
 			return err
 		}
-		if k == kindNull {
+		if k != kindArray && isFalse(v) {
 			v = nil
 		}
 		switch string(bare(key)) {
@@ -214,7 +221,7 @@ func (f *fields) readProtocol1(s *scanner, m *Message) error {
 			return err
 		}
 		given := v
-		if k == kindNull {
+		if k != kindArray && isFalse(v) {
 			given = nil
 		}
 		switch name := bare(key); string(name) {
@@ -239,50 +246,68 @@ func (f *fields) readProtocol1(s *scanner, m *Message) error {
 	if taskset != nil && headers.group == nil { // the name that group had before Celery 3.1
 		f.group = taskset
 	}
-	return checkArguments(args, kwargs)
+	return m.checkArguments(args, kwargs)
 }
 
 // fill checks the values and puts them into the message.
 func (f *fields) fill(m *Message) error {
-	if f.task.IsNull() {
-		return &DecodeError{Reason: ReasonNoTask}
+	err := f.fillNames(m)
+	if err != nil {
+		return err
 	}
-	if f.id.IsNull() {
-		return &DecodeError{Reason: ReasonNoID}
-	}
+	f.fillIDs(m)
 	var ok bool
-	if m.Task, ok = name(f.task); !ok {
-		return refuse(ReasonBadTask, "task name must be text of 1 to %d bytes", maxName)
-	}
-	if m.ID, ok = name(f.id); !ok {
-		return refuse(ReasonBadID, "id must be text of 1 to %d bytes", maxName)
-	}
-	for _, id := range []struct {
-		name string
-		from Raw
-		to   *string
-	}{
-		{"root_id", f.rootID, &m.RootID},
-		{"parent_id", f.parentID, &m.ParentID},
-		{"group", f.group, &m.Group},
-	} {
-		if id.from.IsNull() {
-			continue
-		}
-		if bytes.Equal(id.from, f.id) { // as the root of itself
-			*id.to = m.ID
-			continue
-		}
-		if *id.to, ok = name(id.from); !ok {
-			return refuse(ReasonBadID, "%s must be text of 1 to %d bytes", id.name, maxName)
-		}
-	}
 	if m.ETA, ok = when(f.eta); !ok {
 		return &DecodeError{Reason: ReasonBadETA, Err: errTime}
 	}
 	if m.Expires, ok = when(f.expires); !ok {
 		return &DecodeError{Reason: ReasonBadExpires, Err: errTime}
 	}
+	f.fillRest(m)
+	return nil
+}
+
+// fillNames takes what a message cannot be without.
+func (f *fields) fillNames(m *Message) error {
+	if f.task.IsNull() {
+		return &DecodeError{Reason: ReasonNoTask}
+	}
+	var ok bool
+	if m.Task, ok = name(f.task); !ok {
+		return refuse(ReasonBadTask, "task name must be text of 1 to %d bytes", maxName)
+	}
+	if f.id.IsNull() {
+		return &DecodeError{Reason: ReasonNoID}
+	}
+	if m.ID, ok = name(f.id); !ok {
+		return refuse(ReasonBadID, "id must be text of 1 to %d bytes, or a whole number", maxName)
+	}
+	return nil
+}
+
+// fillIDs takes the relations of the task. As in Python they decide nothing of the task
+// itself: what is no id is none.
+func (f *fields) fillIDs(m *Message) {
+	for _, id := range []struct {
+		from Raw
+		to   *string
+	}{
+		{f.rootID, &m.RootID},
+		{f.parentID, &m.ParentID},
+		{f.group, &m.Group},
+	} {
+		switch {
+		case id.from.IsNull():
+		case bytes.Equal(id.from, f.id): // as the root of itself
+			*id.to = m.ID
+		default:
+			*id.to, _ = name(id.from)
+		}
+	}
+}
+
+// fillRest takes what has a meaning without, too.
+func (f *fields) fillRest(m *Message) {
 	m.Lang, m.Shadow, m.Origin = text(f.lang), text(f.shadow), text(f.origin)
 	m.ArgsRepr, m.KwargsRepr = text(f.argsrepr), text(f.kwargsrepr)
 	m.Retries = max(wholeNumber(f.retries), 0)
@@ -302,5 +327,4 @@ func (f *fields) fill(m *Message) error {
 	if len(f.stamps) > 0 && f.stamps[0] == '{' {
 		m.Stamps = bytes.Clone(f.stamps)
 	}
-	return nil
 }

@@ -188,16 +188,19 @@ func (e *envelope) check(m *Message) error {
 	if err := e.sound(); err != nil {
 		return err
 	}
-	if m.DeliveryTag = tag(e.deliveryTag); m.DeliveryTag == "" {
-		return &DecodeError{Reason: ReasonNoDeliveryTag}
-	}
+	e.fill(m)
+	return nil
+}
+
+// fill copies what needs no check.
+func (e *envelope) fill(m *Message) {
+	m.DeliveryTag = tag(e.deliveryTag)
 	m.Exchange, m.RoutingKey = text(e.exchange), text(e.routingKey)
 	m.Redelivered, _ = boolean(e.redelivered)
 	m.CorrelationID, m.ReplyTo = text(e.correlationID), text(e.replyTo)
 	m.Priority, m.Expiration = wholeNumber(e.priority), text(e.expiration)
 	m.ContentType, m.ContentEncoding = text(e.contentType), text(e.contentEncoding)
 	m.Properties = e.others
-	return nil
 }
 
 // tag returns a delivery tag: a string, or a number from foreign producers.
@@ -217,18 +220,36 @@ func (e *envelope) unpack(m *Message, lim Limits) ([]byte, error) {
 		return nil, refuse(ReasonBadBody, "body is no string")
 	}
 	body := bare(e.body) // of which the caller may have the memory
-	encoding := strings.ToLower(text(e.bodyEncoding))
-	switch {
-	case encoding == "base64":
-		var err error
-		if body, err = decodeBase64(body); err != nil {
-			return nil, err
-		}
-		return e.decompress(m, body, lim)
-	case !e.bodyEncoding.IsNull() && encoding != "utf-8" && string(e.bodyEncoding) != `""`:
-		return nil, refuse(ReasonBodyEncoding, "expected base64, utf-8 or null")
+	packed, err := e.isBase64(body)
+	if err != nil {
+		return nil, err
 	}
-	return e.decompress(m, bytes.Clone(body), lim)
+	if !packed {
+		return e.decompress(m, bytes.Clone(body), lim)
+	}
+	if body, err = decodeBase64(body); err != nil {
+		return nil, err
+	}
+	return e.decompress(m, body, lim)
+}
+
+// isBase64 tells how the body is written. Of what is not compressed JSON the body itself
+// tells more than the property, which some producers leave out and some never change:
+// neither bracket that a body begins with is a letter of base64.
+func (e *envelope) isBase64(body []byte) (bool, error) {
+	switch encoding := strings.ToLower(text(e.bodyEncoding)); {
+	case encoding == "base64":
+		return !beginsAsJSON(body), nil
+	case encoding == "utf-8", encoding == "utf8", e.bodyEncoding.IsNull(), string(e.bodyEncoding) == `""`:
+		json := strings.HasSuffix(contentType(text(e.contentType)), "/json")
+		return json && e.known.compression.IsNull() && len(body) > 0 && !beginsAsJSON(body), nil
+	}
+	return false, refuse(ReasonBodyEncoding, "expected base64, utf-8 or null")
+}
+
+func beginsAsJSON(body []byte) bool {
+	body = bytes.TrimLeft(body, " \t\r\n")
+	return len(body) > 0 && (body[0] == '[' || body[0] == '{')
 }
 
 // decodeBase64 skips, like Python's b64decode, what is not in the alphabet, but
@@ -268,11 +289,22 @@ func (e *envelope) decompress(m *Message, body []byte, lim Limits) ([]byte, erro
 	return decompressBy(method, body, lim)
 }
 
+// What a workflow repeats packs well: its bodies have a fiftieth of their size. Beyond
+// maxRatio it is a bomb, unless it is small.
+const (
+	maxRatio  = 100
+	smallBomb = 1 << 20
+)
+
+// unpacked is how many bytes may come of so many.
+func unpacked(packed, most int) int { return min(most, max(maxRatio*packed, smallBomb)) }
+
 func decompressBy(method compression.Method, body []byte, lim Limits) ([]byte, error) {
-	out, err := method.Decompress(body, lim.Size)
+	limit := unpacked(len(body), lim.Size)
+	out, err := method.Decompress(body, limit)
 	switch {
 	case errors.Is(err, compression.ErrTooLarge):
-		return nil, refuse(ReasonTooLarge, "unpacked body has more than %d bytes", lim.Size)
+		return nil, refuse(ReasonTooLarge, "unpacked body has more than %d bytes", limit)
 	case err != nil:
 		return nil, refuse(ReasonCompression, "%s: %w", method, err)
 	}

@@ -14,8 +14,8 @@ type Message struct {
 	// the mixture of both that Celery accepts, take precedence over it.
 	Protocol int
 
-	ID       string // task id, 1 to 255 bytes without control characters
-	Task     string // task name, 1 to 255 bytes without control characters
+	ID       string // task id: any text of 1 to 65,536 bytes, as the producer chose it
+	Task     string // task name: any text of 1 to 65,536 bytes
 	Shadow   string // name to show instead of Task
 	RootID   string // first task of the tree
 	ParentID string // task that published this one
@@ -68,6 +68,12 @@ type Message struct {
 	// Properties are those that neither Celery nor kombu defines, such as app_id:
 	// options of apply_async that nobody else has a use for.
 	Properties []Field
+}
+
+// Size is how many bytes the arguments and signatures have, which is nearly all of a
+// message that is large.
+func (m *Message) Size() int {
+	return len(m.Args) + len(m.Kwargs) + len(m.Callbacks) + len(m.Errbacks) + len(m.Chain) + len(m.Chord)
 }
 
 // Header is one header of the envelope.

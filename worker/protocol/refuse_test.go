@@ -23,7 +23,7 @@ func TestDecodeCrafted(t *testing.T) {
 		"bad-expires":          protocol.ReasonBadExpires,
 		"body-dict-args":       protocol.ReasonBadArgs, // Python passes the keys; nobody means that
 		"body-embed-null":      accepted,
-		"body-kwargs-list":     protocol.ReasonBadKwargs,
+		"body-kwargs-list":     accepted, // it is empty, which is how PHP writes no arguments
 		"body-not-json":        protocol.ReasonBadBody,
 		"body-truncated":       protocol.ReasonBadBody,
 		"body-two-elements":    protocol.ReasonBadBody,
@@ -111,7 +111,7 @@ func deflated(body string) string {
 }
 
 func TestDecodeReason(t *testing.T) {
-	long := strings.Repeat("x", 256)
+	long := strings.Repeat("x", 64<<10+1)
 	properties := func(info, encoding, tag string) string {
 		return `{"delivery_info": ` + info + `, "body_encoding": ` + encoding + `, "delivery_tag": ` + tag + `}`
 	}
@@ -147,20 +147,27 @@ func TestDecodeReason(t *testing.T) {
 
 		{"headers list", parts{headers: "[]"}, protocol.ReasonNoHeaders},
 		{"task null", parts{headers: `{"task": null, "id": "i"}`}, protocol.ReasonNoTask},
-		{"task number", parts{headers: `{"task": 1, "id": "i"}`}, protocol.ReasonBadTask},
+		{"task number", parts{headers: `{"task": 1, "id": "i"}`}, ""},
+		{"task true", parts{headers: `{"task": true, "id": "i"}`}, protocol.ReasonBadTask},
 		{"task too long", parts{headers: `{"task": "` + long + `", "id": "i"}`}, protocol.ReasonBadTask},
 		{"id null", parts{headers: `{"task": "t", "id": null}`}, protocol.ReasonNoID},
 		{"id empty", parts{headers: `{"task": "t", "id": ""}`}, protocol.ReasonBadID},
-		{"id number", parts{headers: `{"task": "t", "id": 7}`}, protocol.ReasonBadID},
-		{"id of 255 bytes", parts{headers: `{"task": "t", "id": "` + long[1:] + `"}`}, ""},
+		{"id number", parts{headers: `{"task": "t", "id": 7}`}, ""},
+		{"id with a fraction", parts{headers: `{"task": "t", "id": 7.5}`}, protocol.ReasonBadID},
+		{"id negative", parts{headers: `{"task": "t", "id": -7}`}, protocol.ReasonBadID},
+		{"id true", parts{headers: `{"task": "t", "id": true}`}, protocol.ReasonBadID},
+		{"id list", parts{headers: `{"task": "t", "id": ["i"]}`}, protocol.ReasonBadID},
+		{"id as long as can be", parts{headers: `{"task": "t", "id": "` + long[1:] + `"}`}, ""},
 		{"id too long", parts{headers: `{"task": "t", "id": "` + long + `"}`}, protocol.ReasonBadID},
-		{"id with newline", parts{headers: `{"task": "t", "id": "a\nb"}`}, protocol.ReasonBadID},
+		{"id with newline", parts{headers: `{"task": "t", "id": "a\nb"}`}, ""},
 		{"id with unpaired surrogate", parts{headers: `{"task": "t", "id": "\udc00"}`}, protocol.ReasonBadID},
 		{"id in other letters", parts{headers: `{"task": "t", "id": "\u00e9\ud83d\ude00"}`}, ""},
-		{"root id number", parts{headers: header(`"root_id": 1`)}, protocol.ReasonBadID},
-		{"group with control character", parts{headers: header(`"group": "\u0000"`)}, protocol.ReasonBadID},
+		{"root id number", parts{headers: header(`"root_id": 1`)}, ""},
+		{"root id list", parts{headers: header(`"root_id": []`)}, ""},
+		{"group with control character", parts{headers: header(`"group": "\u0000"`)}, ""},
 		{"eta number", parts{headers: header(`"eta": 12`)}, protocol.ReasonBadETA},
-		{"eta empty", parts{headers: header(`"eta": ""`)}, protocol.ReasonBadETA},
+		{"eta empty", parts{headers: header(`"eta": ""`)}, ""},
+		{"expires false", parts{headers: header(`"expires": false`)}, ""},
 		{"eta typed", parts{headers: header(`"eta": {"__type__": "datetime", "__value__": "2026-01-31T20:00:00"}`)}, ""},
 		{"expires object", parts{headers: header(`"expires": {}`)}, protocol.ReasonBadExpires},
 
@@ -171,18 +178,30 @@ func TestDecodeReason(t *testing.T) {
 		{"body scalar", parts{body: quoted64(`7`)}, protocol.ReasonBadBody},
 		{"body of four", parts{body: quoted64(`[[], {}, {}, 1]`)}, protocol.ReasonBadBody},
 		{"text behind the body", parts{body: quoted64(`[[], {}, {}] 1`)}, protocol.ReasonBadBody},
-		{"args null", parts{body: quoted64(`[null, {}, {}]`)}, protocol.ReasonBadArgs},
-		{"kwargs null", parts{body: quoted64(`[[], null, {}]`)}, protocol.ReasonBadKwargs},
-		{"embed list", parts{body: quoted64(`[[], {}, []]`)}, protocol.ReasonBadBody},
+		{"args null", parts{body: quoted64(`[null, {}, {}]`)}, ""},
+		{"args empty object", parts{body: quoted64(`[{ }, {}, {}]`)}, ""},
+		{"args object", parts{body: quoted64(`[{"a": 1}, {}, {}]`)}, protocol.ReasonBadArgs},
+		{"args text", parts{body: quoted64(`["ab", {}, {}]`)}, protocol.ReasonBadArgs},
+		{"kwargs null", parts{body: quoted64(`[[], null, {}]`)}, ""},
+		{"kwargs empty list", parts{body: quoted64(`[[], [ ], {}]`)}, ""},
+		{"kwargs list", parts{body: quoted64(`[[], [1], {}]`)}, protocol.ReasonBadKwargs},
+		{"embed empty list", parts{body: quoted64(`[[], {}, []]`)}, ""},
+		{"embed list", parts{body: quoted64(`[[], {}, [1]]`)}, protocol.ReasonBadBody},
+		{"embed of nothings", parts{body: quoted64(`[[], {}, {"callbacks": {}, "errbacks": "", "chain": false, "chord": []}]`)}, ""},
 		{"NaN and the rest", parts{body: quoted64(`[[NaN, Infinity, -Infinity], {}, null]`)}, ""},
 		{"base64 with line ends", parts{body: `"W1sxXSwg\r\ne30sIHt9XQ=="`}, ""},
 		{"base64 with rubbish", parts{body: `"W1sxXSwg-e30s IHt9XQ=="`}, ""},
 		{"base64 without padding", parts{body: `"W1sxXSwge30sIHt9XQ"`}, protocol.ReasonBadBase64},
 		{"unknown body encoding", parts{properties: properties(info, `"rot13"`, `"d"`)}, protocol.ReasonBodyEncoding},
 		{"plain text, null", parts{body: `"[[1], {}, {}]"`, properties: properties(info, `null`, `"d"`)}, ""},
+		{"plain text that says base64", parts{body: `" [[1], {}, {}]"`, properties: properties(info, `"base64"`, `"d"`)}, ""},
+		{"base64 that says nothing", parts{properties: properties(info, `null`, `"d"`)}, ""},
+		{"base64 that says utf-8", parts{properties: properties(info, `"utf8"`, `"d"`)}, ""},
 		{"plain text, utf-8", parts{body: `"[[1], {}, {}]"`, properties: properties(info, `"utf-8"`, `"d"`)}, ""},
 
 		{"content type missing", parts{rest: `"x": 1`}, protocol.ReasonContentType},
+		{"content type with charset", parts{rest: `"content-type": "Application/JSON; charset=\"UTF-8\""`}, ""},
+		{"content type with another charset", parts{rest: `"content-type": "application/json; charset=utf-16"`}, protocol.ReasonContentType},
 		{"content type text", parts{rest: `"content-type": "application/text"`}, protocol.ReasonContentType},
 		{"content type data", parts{rest: `"content-type": "application/data"`}, protocol.ReasonContentType},
 		{"zlib", parts{headers: header(`"compression": "zlib"`), body: quoted64(deflated(`[[], {}, {}]`))}, ""},
@@ -194,7 +213,8 @@ func TestDecodeReason(t *testing.T) {
 		{"protocol 1 without task", parts{headers: `{}`, body: quoted64(`{"id": "i"}`)}, protocol.ReasonNoTask},
 		{"protocol 1 without id", parts{headers: `null`, body: quoted64(`{"task": "t"}`)}, protocol.ReasonNoID},
 		{"protocol 1, least", parts{headers: `null`, body: quoted64(`{"task": "t", "id": "i"}`)}, ""},
-		{"protocol 1, bad kwargs", parts{headers: `{}`, body: quoted64(`{"task": "t", "id": "i", "kwargs": []}`)}, protocol.ReasonBadKwargs},
+		{"protocol 1, bad kwargs", parts{headers: `{}`, body: quoted64(`{"task": "t", "id": "i", "kwargs": [1]}`)}, protocol.ReasonBadKwargs},
+		{"protocol 1, nothings", parts{headers: `{}`, body: quoted64(`{"task": "t", "id": "i", "args": null, "kwargs": [], "eta": "", "chord": {}}`)}, ""},
 		{"protocol 1, bad eta", parts{headers: `{}`, body: quoted64(`{"task": "t", "id": "i", "eta": "soon"}`)}, protocol.ReasonBadETA},
 	}
 	for _, tt := range tests {
@@ -222,7 +242,7 @@ func TestDecodeLimits(t *testing.T) {
 	}{
 		{"size kept", args("1"), protocol.Limits{Size: size}, ""},
 		{"size broken", args("1"), protocol.Limits{Size: size - 1}, protocol.ReasonTooLarge},
-		{"size of default", args(strings.Repeat("1,", 1<<20) + "1"), protocol.Limits{}, protocol.ReasonTooLarge},
+		{"size of default", args(strings.Repeat("1,", 8<<20) + "1"), protocol.Limits{}, protocol.ReasonTooLarge},
 		{"bomb", bomb, protocol.Limits{}, protocol.ReasonTooLarge},
 		{"unpacked size kept", packed, protocol.Limits{Size: len(unpacked)}, ""},
 		{"unpacked size broken", packed, protocol.Limits{Size: len(unpacked) - 1}, protocol.ReasonTooLarge},
@@ -234,7 +254,7 @@ func TestDecodeLimits(t *testing.T) {
 		{"elements just broken", args("1, 1"), protocol.Limits{Elements: 12}, protocol.ReasonTooManyElements},
 		{"elements broken in the body", args(strings.Repeat("1, ", 14) + "1"), protocol.Limits{Elements: 14}, protocol.ReasonTooManyElements},
 		{"elements broken in the envelope", parts{headers: header(`"x": [1, 1, 1]`)}.String(), protocol.Limits{Elements: 14}, protocol.ReasonTooManyElements},
-		{"elements of default", args(strings.Repeat("1,", 10_000) + "1"), protocol.Limits{}, protocol.ReasonTooManyElements},
+		{"elements of default", args(strings.Repeat("1,", 5<<20) + "1"), protocol.Limits{}, ""},
 		{"digits kept", args(strings.Repeat("9", 4300)), protocol.Limits{}, ""},
 		{"digits broken", args(strings.Repeat("9", 4301)), protocol.Limits{}, protocol.ReasonTooLarge},
 	}

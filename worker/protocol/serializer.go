@@ -96,6 +96,27 @@ func accepted(names []string) []string {
 	return types
 }
 
+// contentType returns the type without its parameters, "" when it is none. Producers send
+// the content type, never the name; some add the charset that JSON has anyway.
+func contentType(text string) string {
+	text, parameters, _ := strings.Cut(strings.ToLower(text), ";")
+	if !strings.Contains(text, "/") {
+		return ""
+	}
+	switch parameters = strings.Map(withoutQuotes, parameters); parameters {
+	case "", "charset=utf-8", "charset=utf8", "charset=us-ascii":
+		return strings.TrimSpace(text)
+	}
+	return ""
+}
+
+func withoutQuotes(r rune) rune {
+	if r == ' ' || r == '\t' || r == '"' {
+		return -1
+	}
+	return r
+}
+
 // Decode reads one element of a Celery queue. It accepts what a Python worker
 // runs, with the exceptions that the constants of [Reason] name, and refuses
 // everything else. A failure is always a *[DecodeError].
@@ -145,15 +166,13 @@ func (d *Decoder) open(e *envelope, raw []byte, lim Limits) (m *Message, body []
 	if err := e.check(m); err != nil {
 		return nil, nil, err
 	}
-	// Producers send the content type, never the name.
-	if !strings.Contains(m.ContentType, "/") {
-		m.ContentType = ""
-	}
+	m.ContentType = contentType(m.ContentType)
 	s, err := d.accepts(m.ContentType)
 	if err != nil {
 		return nil, nil, err
 	}
 	if body, err = e.unpack(m, lim); err == nil && s.unpack != nil {
+		lim.Size = unpacked(len(body), lim.Size) // by aliases, a few bytes stand for any number
 		body, err = s.unpack(body, lim)
 	}
 	return m, body, err

@@ -36,8 +36,13 @@ func texts(r Raw) []string {
 	return list
 }
 
-// name returns a string that is fit to be a part of a key, a label or a line.
+// name returns an id or the name of a task: any text but an empty one, as in Python, and
+// one with an unpaired surrogate, which has no form in a key. A whole number stands for
+// its digits.
 func name(r Raw) (string, bool) {
+	if len(r) > 0 && len(r) < 20 && ('1' <= r[0] && r[0] <= '9' || string(r) == "0") && !bytes.ContainsAny(r, ".eE") {
+		return string(r), true
+	}
 	if !isText(r) {
 		return "", false
 	}
@@ -48,18 +53,25 @@ func name(r Raw) (string, bool) {
 	if !exact || len(b) == 0 || len(b) > maxName {
 		return "", false
 	}
-	for _, c := range b {
-		if c < ' ' || c == 0x7f {
-			return "", false
-		}
-	}
 	return string(b), true
 }
 
-// when reads a time; null and absent give the zero time. kombu 5.3 and later
-// may send it as a typed object.
+// emptyContainer reports whether an array or object has nothing in it.
+func emptyContainer(r Raw) bool { return len(r) >= 2 && len(bytes.TrimSpace(r[1:len(r)-1])) == 0 }
+
+// isFalse reports whether a value is false in Python, as what stands for none is.
+func isFalse(r Raw) bool {
+	switch string(r) {
+	case "", "null", "false", "0", `""`:
+		return true
+	}
+	return (r[0] == '[' || r[0] == '{') && emptyContainer(r)
+}
+
+// when reads a time; null and absent give the zero time, and so do "" and false, by which
+// some producers mean none. kombu 5.3 and later may send it as a typed object.
 func when(r Raw) (time.Time, bool) {
-	if r.IsNull() {
+	if r.IsNull() || string(r) == `""` || string(r) == "false" {
 		return time.Time{}, true
 	}
 	if typ, value, ok := r.typed(); ok && typ == "datetime" {
