@@ -303,6 +303,8 @@ func (c Config) normalise() (Config, error) {
 	c.MaxRedeliveries = orDefault(c.MaxRedeliveries, 3)
 	c.Grace = orDefault(c.Grace, 25*time.Second)
 	c.Limits.Size = orDefault(c.Limits.Size, protocol.DefaultSize)
+	c.Limits.Depth = orDefault(c.Limits.Depth, protocol.DefaultDepth)
+	c.Limits.Elements = orDefault(c.Limits.Elements, max(protocol.DefaultElements, c.Limits.Size))
 	if c.Name == "" {
 		c.Name = "celery@%h"
 	}

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -134,7 +133,7 @@ func (w *Worker) hasRoom() bool {
 
 // blocked reports whether nothing may be claimed whatever the pool has room for.
 func (w *Worker) blocked() bool {
-	return w.cfg.ETATaskLimit > 0 && w.eta.len() >= w.cfg.ETATaskLimit || w.deaf()
+	return w.cfg.ETATaskLimit > 0 && w.eta.len() >= w.cfg.ETATaskLimit || w.deaf() || w.held.heavy()
 }
 
 // deaf reports whether so many handlers go on after their hard time limit that it
@@ -149,6 +148,10 @@ func (w *Worker) accept(store context.Context, ds []broker.Delivery) {
 		w.counts.received.Add(1)
 		m := d.Message
 		if m == nil {
+			if w.held.heavy() {
+				w.postpone(d)
+				continue
+			}
 			var err error
 			if m, err = w.decoder.Decode(d.Raw); err != nil {
 				w.setAside(store, d, err)
@@ -179,16 +182,6 @@ func (w *Worker) accept(store context.Context, ds []broker.Delivery) {
 	}
 	ready = slices.DeleteFunc(ready, w.limits.hold)
 	w.run(store, ready)
-}
-
-// setAside moves an undecodable message to the dead letters.
-func (w *Worker) setAside(ctx context.Context, d broker.Delivery, err error) {
-	reason := "undecodable"
-	if de, ok := errors.AsType[*protocol.DecodeError](err); ok {
-		reason = string(de.Reason)
-	}
-	w.deadLettered(d.Queue, reason)
-	_ = w.settle(ctx, "set a message aside", nil, broker.Settlement{Delivery: d, DeadLetter: reason})
 }
 
 // unknown applies the policy for task names that are not registered.
@@ -246,11 +239,26 @@ func (w *Worker) run(store context.Context, rs []*request) {
 	}
 }
 
-// open decodes what waited for its ETA; then comes the rate limit.
+// heavyPause is the time after which a message is looked at again that had to wait for
+// memory.
+const heavyPause = 50 * time.Millisecond
+
+// postpone keeps a message as it came: what others stand for takes too much memory.
+func (w *Worker) postpone(d broker.Delivery) {
+	r := &request{delivery: d}
+	w.held.add(r)
+	w.eta.add(r, w.now().Add(heavyPause))
+}
+
+// open decodes what waited for its ETA, or for memory; then comes the rate limit.
 func (w *Worker) open(store context.Context, rs []*request) []*request {
 	return slices.DeleteFunc(rs, func(r *request) bool {
+		if w.held.heavy() {
+			w.eta.add(r, w.now().Add(heavyPause))
+			return true
+		}
 		m, err := w.decoder.Decode(r.delivery.Raw)
-		if err != nil { // it was decoded before
+		if err != nil {
 			if w.held.remove(r) {
 				w.setAside(store, r.delivery, err)
 			}

@@ -1,7 +1,9 @@
 package worker
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -67,6 +69,8 @@ type publisher struct {
 	origin  string // header "origin" of what this process publishes
 	replyTo string
 	now     func() time.Time
+
+	reads *protocol.Decoder // of the worker; nil: a client reads no messages
 
 	clock *events.Clock                 // of the events
 	show  func(*protocol.Message) shown // arguments, as others may see them
@@ -139,7 +143,11 @@ func (p *publisher) publication(ctx context.Context, out canvas.Outgoing) (broke
 	if err := p.prepare(ctx, m); err != nil {
 		return broker.Publication{}, err
 	}
-	raw, err := protocol.EncodeAs(m, orEncoding(encoding, p.cfg.Encoding))
+	encoding = orEncoding(encoding, p.cfg.Encoding)
+	raw, err := protocol.EncodeAs(m, encoding)
+	if err == nil {
+		err = p.readable(m, encoding, raw)
+	}
 	if err != nil {
 		return broker.Publication{}, fmt.Errorf("publish %s: %w", m.Task, err)
 	}
@@ -150,6 +158,39 @@ func (p *publisher) publication(ctx context.Context, out canvas.Outgoing) (broke
 		}
 	}
 	return pub, nil
+}
+
+// readable refuses to publish a message of a serializer that this worker reads, and that
+// it could not read for its size or depth. The caller of the task would be told later, and
+// by other workers never.
+func (p *publisher) readable(m *protocol.Message, encoding protocol.EncodeOptions, raw []byte) error {
+	if p.reads == nil || encoding.Serializer != "" && encoding.Serializer != "json" || p.small(m, raw) {
+		return nil
+	}
+	_, err := p.reads.Decode(raw)
+	e, ok := errors.AsType[*protocol.DecodeError](err)
+	if !ok {
+		return nil
+	}
+	switch e.Reason {
+	case protocol.ReasonTooLarge, protocol.ReasonTooDeep, protocol.ReasonTooManyElements:
+		return fmt.Errorf("this worker could not read its message of %d bytes: %w; raise the limits of messages, or pass less", len(raw), err)
+	}
+	return nil
+}
+
+// small reports whether no limit can be exceeded, without a look at the values. Each of
+// these has a byte at least, each level a bracket.
+func (p *publisher) small(m *protocol.Message, raw []byte) bool {
+	lim := p.reads.Limits
+	if m.Size() > lim.Size/4 || len(raw) > lim.Size || len(raw) > lim.Elements {
+		return false
+	}
+	brackets := 0
+	for _, r := range []protocol.Raw{m.Args, m.Kwargs, m.Callbacks, m.Errbacks, m.Chain, m.Chord, m.Stamps} {
+		brackets += bytes.Count(r, []byte("[")) + bytes.Count(r, []byte("{"))
+	}
+	return brackets+4 < lim.Depth
 }
 
 // sentEvent is the event task-sent of a publication.

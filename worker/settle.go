@@ -154,7 +154,11 @@ func (w *Worker) fail(ctx context.Context, r *request, s *broker.Settlement, exc
 	}
 	plan, err := canvas.AfterFailure(m, exc, tb, c)
 	if err == nil {
-		err = w.merge(ctx, s, plan)
+		if err = w.merge(ctx, s, plan); err != nil {
+			r.log.Error("error callbacks of the task cannot be published", "error", err)
+			plan.Messages = nil // the rest tells who waits for the chain
+			err = w.merge(ctx, s, plan)
+		}
 	}
 	if err != nil {
 		r.log.Error("what follows the failure of the task cannot be carried out", "error", err)

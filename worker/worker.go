@@ -108,6 +108,7 @@ func New(cfg Config) (*Worker, error) {
 		stopNow: make(chan struct{}),
 	}
 	w.present = &presenter{redactor: redact.New(cfg.Redact...), definition: w.definition}
+	w.pub.reads = &w.decoder
 	w.queues.names = slices.Clone(cfg.Queues)
 	for name, d := range w.withBuiltins(cfg.Tasks) {
 		h, err := wrap(noting(d.Handler), cfg.Middleware)
@@ -171,6 +172,10 @@ func (w *Worker) Run(ctx context.Context) error {
 		Node: w.cfg.Name, Queues: w.cfg.Queues, Decoder: w.decoder,
 		Lost:         w.lost,
 		DeadLettered: w.deadLettered,
+		Refused: func(ctx context.Context, d broker.Delivery) {
+			w.counts.received.Add(1)
+			w.refuse(ctx, d, d.Refused.Reason)
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("worker %s: %w", w.cfg.Name, err)

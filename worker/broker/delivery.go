@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"context"
+
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -16,19 +18,33 @@ type Session struct {
 	// DeadLettered is called for each message that Claim, or the recovery of messages
 	// of crashed workers, moved to the dead letters.
 	DeadLettered func(queue, reason string)
+	// Refused is called by Claim, after DeadLettered, for a message that it moved to the
+	// dead letters, with ctx of Claim. The worker answers what waits for the task and
+	// settles the delivery, which has no claim. nil: nothing is answered.
+	Refused func(ctx context.Context, d Delivery)
 }
 
 // Delivery is one claimed message.
 type Delivery struct {
 	Claim string // id of this claim, unique; "" once it was acknowledged
 	Queue string // queue of the message
-	Raw   []byte // bytes of the message, as they were in the queue
+	// Raw holds the bytes of the message, as they were in the queue, or with the parts
+	// that its producer has left out. Of one that was refused it may be the end.
+	Raw []byte
 	// Message is the message as Session.Decoder reads it, where the Broker had to read
 	// it anyway; else nil.
 	Message *protocol.Message
 	// Crashes is the number of earlier deliveries that were not settled, as far as
 	// they were counted.
 	Crashes int
+	// Refused is set in a call of Session.Refused.
+	Refused *Refusal
+}
+
+// Refusal describes why a message was moved to the dead letters.
+type Refusal struct {
+	Reason string // a protocol.Reason
+	Letter string // name of the dead letter, unique
 }
 
 // Start describes a run that begins.

@@ -1,6 +1,7 @@
 package canvas
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 
@@ -17,6 +18,9 @@ type MemberEntry struct {
 	// JSON is [1, id, state, result]. The same member with the same result is
 	// the same text, so that one that ran twice is recorded once.
 	JSON protocol.Raw
+	// Size is how many members the chord has, as far as its signature says so. Celery
+	// before 5.1 writes it there and nowhere else; 0: its producer has stored it.
+	Size int
 }
 
 // Member returns the entry of m in the chord that it belongs to, for its final
@@ -26,7 +30,7 @@ func Member(m *protocol.Message, state string, result protocol.Raw) (entry Membe
 	if m.Chord.IsNull() || m.Group == "" || m.ID == "" {
 		return MemberEntry{}, false
 	}
-	entry = MemberEntry{GroupID: m.Group, TaskID: m.ID, Score: "+inf"}
+	entry = MemberEntry{GroupID: m.Group, TaskID: m.ID, Score: "+inf", Size: chordSize(m.Chord)}
 	if m.GroupIndex != nil {
 		entry.Score = strconv.Itoa(*m.GroupIndex)
 	}
@@ -35,6 +39,36 @@ func Member(m *protocol.Message, state string, result protocol.Raw) (entry Membe
 	}
 	entry.JSON = arrayRaw([]protocol.Raw{protocol.Raw("1"), quoteSafe(m.ID), quoteSafe(state), result})
 	return entry, true
+}
+
+// chordSize returns the size of a chord in the signature of its body, 0 when there is
+// none, or null as producers since Celery 5.1 write it.
+func chordSize(body protocol.Raw) int {
+	if !sized(body) { // a body may hold a workflow of megabytes
+		return 0
+	}
+	var s struct {
+		Size int `json:"chord_size"`
+	}
+	if err := protocol.Unmarshal(body, &s); err != nil {
+		return 0
+	}
+	return max(s.Size, 0)
+}
+
+// sized reports whether any signature in a text has a chord size that is a number.
+func sized(text []byte) bool {
+	const name = `"chord_size":`
+	for {
+		i := bytes.Index(text, []byte(name))
+		if i < 0 {
+			return false
+		}
+		text = bytes.TrimLeft(text[i+len(name):], " ")
+		if len(text) > 0 && '1' <= text[0] && text[0] <= '9' {
+			return true
+		}
+	}
 }
 
 // quoteSafe is quote outside of work that may abort.

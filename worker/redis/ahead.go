@@ -22,6 +22,8 @@ const (
 	// aheadBytes bounds the messages that are looked at before they are claimed: they
 	// come over the network twice.
 	aheadBytes = 2 << 20
+	// aheadUnpacked bounds their bodies, unpacked.
+	aheadUnpacked = 8 << 20
 	// entriesKept bounds the memory for entries that is used again, in bytes.
 	entriesKept = 512 << 10
 	// aheadLife is how long it is likely that nobody else has taken them.
@@ -106,7 +108,7 @@ func (b *Broker) claimAhead(ctx context.Context, max int) (ds []broker.Delivery,
 	}
 	a.list = -1
 	for _, s := range good {
-		verdicts = append(verdicts, s.raw, "")
+		verdicts = append(verdicts, s.raw, "", "")
 	}
 	return nil, verdicts, nil
 }
@@ -131,9 +133,9 @@ func freshOnes(messages []seen) []seen {
 
 // good returns the first messages as far as they are good.
 func (b *Broker) good(raws [][]byte) []seen {
-	good := make([]seen, 0, len(raws))
+	good, size := make([]seen, 0, len(raws)), 0
 	for _, raw := range raws {
-		if len(raw) > b.cfg.MaxMessageSize {
+		if len(raw) > b.cfg.MaxMessageSize || size > aheadUnpacked {
 			break
 		}
 		m, restorable := b.session.Decoder.DecodeRestorable(raw)
@@ -141,6 +143,9 @@ func (b *Broker) good(raws [][]byte) []seen {
 			break
 		}
 		good = append(good, seen{raw, m})
+		if m != nil {
+			size += m.Size()
+		}
 	}
 	return good
 }

@@ -47,7 +47,8 @@ type Broker struct {
 	registered bool         // the owner and its epoch are in Redis
 	suspect    bool         // an earlier claim may have been carried out unseen
 	number     int64
-	brokenAt   time.Time // a list that cannot be read was told of
+	brokenAt   time.Time         // a list that cannot be read was told of
+	refused    []broker.Delivery // what the claim in progress has moved to the dead letters
 	ahead      ahead
 	rivals     rivals
 	shapes     shapes

@@ -80,6 +80,9 @@ func (b *Broker) changes(ctx context.Context, o *operations, c broker.Changes, b
 		if p.UnlessFailed {
 			unless = b.keys.result(p.Entry.TaskID)
 		}
+		if p.Entry.Size > 0 {
+			o.add("sized", b.keys.chordBase(p.Entry.GroupID), p.Entry.Size, expires)
+		}
 		o.add("member", b.keys.chordBase(p.Entry.GroupID), p.Entry.Score, []byte(p.Entry.JSON), p.Entry.TaskID, expires, unless)
 		o.parts = append(o.parts, p)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
+	"github.com/google/uuid"
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
@@ -22,23 +23,37 @@ const claimBytes = 8 << 20
 
 // Claim implements [broker.Broker].
 func (b *Broker) Claim(ctx context.Context, max int) ([]broker.Delivery, error) {
+	ds, refused, err := b.claimNext(ctx, max)
+	if b.session.Refused != nil {
+		for _, d := range refused {
+			b.session.Refused(ctx, d)
+		}
+	}
+	return ds, err
+}
+
+// claimNext returns the claimed messages, and the ones that have become dead letters.
+func (b *Broker) claimNext(ctx context.Context, max int) (ds, refused []broker.Delivery, err error) {
 	b.claiming.Lock()
 	defer b.claiming.Unlock()
 	if b.session.Node == "" {
-		return nil, errNotConsuming
+		return nil, nil, errNotConsuming
 	}
 	if len(b.lists) == 0 {
-		return nil, nil // the last queue was cancelled
+		return nil, nil, nil // the last queue was cancelled
 	}
 	if !b.registered || b.suspect {
 		if err := b.register(ctx); err != nil {
-			return nil, fmt.Errorf("register as owner of claims: %w", err)
+			return nil, nil, fmt.Errorf("register as owner of claims: %w", err)
 		}
 	}
+	defer func() { refused, b.refused = b.refused, nil }()
 	if many(b.lists) {
-		return b.claimOfMany(ctx, func() ([]broker.Delivery, error) { return b.claimNow(ctx, max) })
+		ds, err = b.claimOfMany(ctx, func() ([]broker.Delivery, error) { return b.claimNow(ctx, max) })
+	} else {
+		ds, err = b.claimNow(ctx, max)
 	}
-	return b.claimNow(ctx, max)
+	return ds, nil, err
 }
 
 // claimNow claims from the lists; b.claiming is held.
@@ -54,6 +69,7 @@ func (b *Broker) claimNow(ctx context.Context, max int) ([]broker.Delivery, erro
 		}
 		b.reportBroken(c.broken)
 		b.reportDead(c.dead)
+		b.refused = append(b.refused, c.refused...)
 		switch {
 		case len(c.deliveries) > 0 || len(c.dead) > 0:
 			return c.deliveries, nil
@@ -69,11 +85,19 @@ func (b *Broker) claimNow(ctx context.Context, max int) ([]broker.Delivery, erro
 // claimed is the answer of claim.lua.
 type claimed struct {
 	deliveries []broker.Delivery
-	lists      []int     // that they come from, from 1
-	dead       []verdict // reasons of dead letters
-	unsure     [][]byte
+	lists      []int             // that they come from, from 1
+	dead       []verdict         // reasons of dead letters
+	refused    []broker.Delivery // the dead letters, to be answered
+	unsure     []unsure
 	broken     []verdict // errors of lists
 	marks      []int     // of the queues, for the next claim
+}
+
+// unsure is a message that the script is not sure about, and its list, by its number
+// from 1.
+type unsure struct {
+	list int
+	raw  []byte
 }
 
 // verdict is what the script says of a list, by its number from 1.
@@ -162,20 +186,30 @@ func readClaimed(reply []any, lists []list) (c claimed, err error) {
 	for _, row := range rows[1] {
 		var claim string
 		var v verdict
-		scan(row, &claim, &v.list, &v.text)
+		var raw []byte
+		scan(row, &claim, &v.list, &v.text, &raw)
+		if v.list < 1 || v.list > len(lists) {
+			return c, errNotUnderstood
+		}
 		c.dead = append(c.dead, v)
+		c.refused = append(c.refused, broker.Delivery{
+			Queue: lists[v.list-1].queue, Raw: raw, Refused: &broker.Refusal{Reason: v.text, Letter: claim},
+		})
 	}
 	for _, row := range rows[2] {
-		raw, e := redigo.Bytes(row, nil)
-		err = errors.Join(err, e)
-		c.unsure = append(c.unsure, raw)
+		var u unsure
+		scan(row, &u.list, &u.raw)
+		if u.list < 1 || u.list > len(lists) {
+			return c, errNotUnderstood
+		}
+		c.unsure = append(c.unsure, u)
 	}
 	for _, row := range rows[3] {
 		var v verdict
 		scan(row, &v.list, &v.text)
 		c.broken = append(c.broken, v)
 	}
-	for _, v := range slices.Concat(c.dead, c.broken) {
+	for _, v := range c.broken {
 		if v.list < 1 || v.list > len(lists) {
 			return c, errNotUnderstood
 		}
@@ -185,21 +219,42 @@ func readClaimed(reply []any, lists []list) (c claimed, err error) {
 
 // judge looks with a complete parser at what the script was not sure about, and
 // returns each message with the reason for the dead letters, or "" when a Python
-// worker could put it back: then the engine says what else is wrong with it.
-func (b *Broker) judge(raws [][]byte) []any {
+// worker could put it back: then the engine says what else is wrong with it. The third
+// of each is the message with the parts that its producer has left out, "" when it
+// lacks none: it can be run, and is entered in a form that a Python worker can put back.
+func (b *Broker) judge(all []unsure) []any {
 	decoder := b.session.Decoder
 	decoder.Limits.Size = b.cfg.MaxMessageSize
-	verdicts := make([]any, 0, 2*len(raws))
-	for _, raw := range raws {
-		err := protocol.Restorable(raw)
+	verdicts := make([]any, 0, 3*len(all))
+	for _, u := range all {
+		var whole []byte
+		err := protocol.Restorable(u.raw)
 		if err != nil {
-			if _, more := decoder.Decode(raw); more != nil {
+			whole = b.completed(&decoder, u)
+		}
+		if whole != nil {
+			err = nil
+		} else if err != nil {
+			if _, more := decoder.Decode(u.raw); more != nil {
 				err = more // of the two the one that tells more
 			}
 		}
-		verdicts = append(verdicts, raw, reasonOf(err))
+		verdicts = append(verdicts, u.raw, reasonOf(err), whole)
 	}
 	return verdicts
+}
+
+// completed returns a message with what it lacks, nil when it cannot be run with that
+// either.
+func (b *Broker) completed(decoder *protocol.Decoder, u unsure) []byte {
+	whole, err := protocol.Complete(u.raw, b.lists[u.list-1].queue, uuid.NewString())
+	if err == nil {
+		_, err = decoder.Decode(whole)
+	}
+	if err != nil {
+		return nil
+	}
+	return whole
 }
 
 func reasonOf(err error) string {

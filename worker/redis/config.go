@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/internal/connurl"
+	"github.com/evently/workers/worker/protocol"
 )
 
 // Config describes a Broker. Zero fields mean Celery's and kombu's defaults.
@@ -91,7 +92,7 @@ type Config struct {
 	OwnerTimeout time.Duration
 
 	// MaxMessageSize in bytes; a larger message goes to the dead letters
-	// unparsed. Default: 1 MiB.
+	// unparsed. Default: that of [protocol.Limits], 16 MiB.
 	MaxMessageSize int
 
 	// DeadLettersMax bounds the number of dead letters, DeadLettersAge their
@@ -249,7 +250,7 @@ func (c Config) normalise() (Config, address, error) {
 		fault("MaxMessageSize and DeadLettersMax must not be negative")
 	}
 	if c.MaxMessageSize == 0 {
-		c.MaxMessageSize = 1 << 20
+		c.MaxMessageSize = protocol.DefaultSize
 	}
 	if c.DeadLettersMax == 0 {
 		c.DeadLettersMax = 10_000

@@ -71,7 +71,11 @@ func (b *Broker) Settle(ctx context.Context, s broker.Settlement) (broker.Settle
 	e, claim := b.ending(&s), s.Delivery.Claim
 	env, _ := protocol.ParseEnvelope(s.Delivery.Raw)
 	token := claim
-	if token == "" { // acknowledged before: named by the message
+	switch {
+	case token != "":
+	case s.Delivery.Refused != nil:
+		token = s.Delivery.Refused.Letter
+	default: // acknowledged before: named by the message
 		token = env.DeliveryTag
 	}
 	redelivered := "0"

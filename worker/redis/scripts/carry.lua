@@ -13,6 +13,7 @@
 --   store key value expires         another result
 --   set key value expires           without announcing it
 --   size base value expires         of a chord; begins a new run of it
+--   sized base value expires        of a chord whose size is in its messages
 --   join base n expires             further members
 --   push list message
 --   bury message meta               a message that has nowhere to go
@@ -172,7 +173,7 @@ end
 
 -- First pass: find the operations, the ones that are not ours, and which members have
 -- failed before.
-local width = {own = 4, store = 3, set = 3, size = 3, join = 3, push = 2, bury = 2, member = 6, body = 3}
+local width = {own = 4, store = 3, set = 3, size = 3, sized = 3, join = 3, push = 2, bury = 2, member = 6, body = 3}
 width['end'] = 0
 local places, left_out, bodies = {}, {}, {}
 local i, skip = first, false
@@ -219,6 +220,13 @@ local function enter(op, a, b, c, d, e)
     sized[a] = true
     set(a .. '.s', b, c)
     redis.call('DEL', a .. '.c')
+  elseif op == 'sized' then
+    -- The members say it, where Celery since 5.1 stores it. A member that comes when the
+    -- chord is over does not begin it anew.
+    local fresh = redis.pcall('EXISTS', a .. '.s', a .. '.c') == 0
+    if fresh then
+      set(a .. '.s', b, c)
+    end
   elseif op == 'join' then
     local joined = redis.pcall('INCRBY', a .. '.t', b)
     if failed(joined) then

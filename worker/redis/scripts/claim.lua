@@ -6,10 +6,11 @@
 --       "turns", "order" or "weights", number of queues, for each queue: name,
 --       weight, mark (place in the line; with weights the credit); then the number of
 --       shapes, and the pattern of each; then for each message that was looked at
---       before: message, reason ("" when it is fine)
+--       before: message, reason ("" when it is fine), the message with what it lacks
+--       ("" when it lacks nothing)
 -- Returns the claimed {claim, list number, raw, crashes}, the dead {claim, list number,
--- reason}, the unsure raws, the lists that cannot be read {number, error}, and the
--- marks for the next claim.
+-- reason, raw or its end}, the unsure {list number, raw}, the lists that cannot be read {number, error},
+-- and the marks for the next claim.
 --
 -- What is unsure stays where it is: the caller looks at it with a complete parser
 -- and comes back with the reasons.
@@ -29,11 +30,21 @@ if redis.call('EXISTS', unpack(KEYS, 7)) == 0 then -- nearly every look of an id
   end
   return {{}, {}, {}, {}, marks}
 end
-local reasons = {}
+local reasons, completed = {}, {}
 local shapes = 12 + 3 * queues -- of ARGV, behind their number
 local known = tonumber(ARGV[shapes])
-for i = shapes + known + 1, #ARGV, 2 do
+for i = shapes + known + 1, #ARGV, 3 do
   reasons[ARGV[i]] = ARGV[i + 1]
+  completed[ARGV[i]] = ARGV[i + 2] ~= '' and ARGV[i + 2] or nil
+end
+
+-- told is what the caller hears of a dead message, so that it can answer: all of it, or
+-- the end of one that is very large. Every known producer writes the body first.
+local function told(raw)
+  if #raw > 4 * max_bytes then
+    return string.sub(raw, -65536)
+  end
+  return raw
 end
 
 -- Beyond that many bytes a message is left to the complete parser of the caller:
@@ -250,7 +261,7 @@ while left > 0 and budget > 0 do
   if not reason then
     -- Those behind it may be as odd.
     repeat
-      unsure[#unsure + 1] = raw
+      unsure[#unsure + 1] = {i, raw}
       budget = budget - #raw
       n = n + 1
       raw = redis.call('LINDEX', key, -1 - n)
@@ -265,8 +276,9 @@ while left > 0 and budget > 0 do
   budget = budget - #raw
   if reason ~= '' then
     buried[#buried + 1] = {claim, raw, cjson.encode({queue = queue, reason = reason, at = t})}
-    dead[#dead + 1] = {claim, i, reason}
+    dead[#dead + 1] = {claim, i, reason, told(raw)}
   else
+    raw = completed[raw] or raw
     hash[#hash + 1] = claim
     hash[#hash + 1] = entry(raw, queue)
     index[#index + 1] = due
