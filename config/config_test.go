@@ -72,7 +72,7 @@ func TestDefaults(t *testing.T) {
 			Name: "email-worker@" + host, Queues: []string{"email_notifications"}, QueueOrder: "round_robin",
 			Concurrency: 4, RemoteControl: "full", PrefetchMultiplier: 1, TaskTimeLimit: 300 * time.Second, TaskSoftTimeLimit: 240 * time.Second,
 			MaxRetries: 3, RetryDelay: time.Minute, MaxRedeliveries: 3, UnknownTasks: "dead-letter",
-			ShutdownGrace: 25 * time.Second, MaxBytes: 1 << 20, MaxDepth: 64, MaxElements: 10000,
+			ShutdownGrace: 25 * time.Second, MaxBytes: 16 << 20, MaxDepth: 500, MaxElements: 16 << 20,
 		},
 		SMTP:     config.SMTP{Host: "smtp.gmail.com", Port: 587, TLSMode: "starttls", MaxConns: 4},
 		Mail:     config.Mail{FromName: "Evently", FromAddress: "noreply@evently.com"},

@@ -55,9 +55,9 @@ type variables struct {
 	UnknownTasks       choice  `envconfig:"UNKNOWN_TASKS" group:"Worker" default:"dead-letter" options:"dead-letter,requeue,reject" desc:"What to do with a task that is not ours: keep it as a dead letter, leave it to a Python worker on the same queue, or drop it as Celery does."`
 	ShutdownGrace      seconds `envconfig:"SHUTDOWN_GRACE" group:"Worker" default:"25" min:"0.1" max:"86400" desc:"Time from SIGTERM to giving back what is unfinished."`
 	MaxMemory          size    `envconfig:"MAX_MEMORY" group:"Worker" min:"16777216" max:"1099511627776" unset:"no limit" desc:"Memory of the process, such as 512MiB, beyond which it stops after a task and ends with 0, for a supervisor to start it afresh; Celery's worker_max_memory_per_child."`
-	MessageMaxBytes    size    `envconfig:"MESSAGE_MAX_BYTES" group:"Worker" default:"1048576" min:"1024" max:"536870912" desc:"Largest message that is read; larger ones become dead letters."`
-	MessageMaxDepth    count   `envconfig:"MESSAGE_MAX_DEPTH" group:"Worker" default:"64" min:"8" max:"1000" desc:"Deepest nesting of a message."`
-	MessageMaxElements count   `envconfig:"MESSAGE_MAX_ELEMENTS" group:"Worker" default:"10000" min:"100" max:"10000000" desc:"Most values in a message."`
+	MessageMaxBytes    size    `envconfig:"MESSAGE_MAX_BYTES" group:"Worker" default:"16777216" min:"1024" max:"536870912" desc:"Largest message that is read; the task of a larger one fails, and it becomes a dead letter."`
+	MessageMaxDepth    count   `envconfig:"MESSAGE_MAX_DEPTH" group:"Worker" default:"500" min:"8" max:"1000" desc:"Deepest nesting of a message."`
+	MessageMaxElements count   `envconfig:"MESSAGE_MAX_ELEMENTS" group:"Worker" default:"16777216" min:"100" max:"536870912" desc:"Most values in a message. As many as the default fit into no message: the bytes decide."`
 
 	SMTPHost      text    `envconfig:"SMTP_HOST" group:"Mail" default:"smtp.gmail.com" desc:"Host of the mail relay."`
 	SMTPPort      count   `envconfig:"SMTP_PORT" group:"Mail" default:"587" min:"1" max:"65535" desc:"Port of the mail relay."`

@@ -19,6 +19,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis"
 )
 
@@ -48,6 +49,7 @@ func run() error {
 	vitals := flag.Bool("vitals", false, "note the number of goroutines once a second")
 	control := flag.String("control", "full", "what remote control may do: full, harmless, off")
 	extended := flag.Bool("extended", false, "store names and arguments with results")
+	maxBytes := flag.Int("max-bytes", protocol.DefaultSize, "largest message that is read")
 	debug := flag.Bool("debug", false, "log everything")
 	flag.Parse()
 
@@ -70,7 +72,7 @@ func run() error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	broker, err := redis.New(redis.Config{
 		URL: *url, VisibilityTimeout: *visibility, OwnerTimeout: *owner, ResultExpires: time.Hour, Logger: log,
-		SentinelMaster: *master, DeadLettersMax: *deadMax,
+		SentinelMaster: *master, DeadLettersMax: *deadMax, MaxMessageSize: *maxBytes,
 	})
 	if err != nil {
 		return err
@@ -89,7 +91,7 @@ func run() error {
 		Broker:    broker, Name: *name, Queues: queues,
 		Concurrency: *concurrency, PrefetchMultiplier: *prefetch, Grace: *grace,
 		MaxRedeliveries: *redeliveries, UnknownTasks: policy, TrackStarted: true, SendTaskEvents: *events, Logger: log,
-		TaskTimeLimit: *limit, Control: mode,
+		TaskTimeLimit: *limit, Control: mode, Limits: protocol.Limits{Size: *maxBytes},
 		Tasks: tasks, ResultExtended: *extended, Publishing: worker.Publishing{DefaultQueue: queues[0]},
 	})
 	if err != nil {
