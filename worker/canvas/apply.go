@@ -11,8 +11,8 @@ import (
 // immutable. The ids of the running task in c are its parent and root.
 func Apply(s *Signature, args []protocol.Raw, kwargs protocol.Raw, c Context) (plan *Plan, err error) {
 	defer recovered(&err)
-	w := newWork(c)
-	s = w.input(s)
+	p := newPublisher(c)
+	s = input(p.budget, s)
 	var fields []protocol.Field
 	if !kwargs.IsNull() {
 		if fields, err = kwargs.Fields(); err != nil {
@@ -20,59 +20,47 @@ func Apply(s *Signature, args []protocol.Raw, kwargs protocol.Raw, c Context) (p
 		}
 		fields = overlay(nil, fields)
 	}
-	return w.done(w.apply(w.signature(s), args, fields, &options{})), nil
-}
-
-// input returns a copy of a signature of the caller that may be changed.
-func (w *work) input(s *Signature) *Signature {
-	switch {
-	case s == nil:
-		abort(&SignatureError{"", "nil"})
-	case s.err != nil:
-		abort(s.err)
-	}
-	w.measure(s)
-	return w.snapshot(s)
+	return p.done(p.apply(p.copier.signature(s), args, fields, &options{})), nil
 }
 
 // done returns the plan with the handle of what was applied last.
-func (w *work) done(r *result) *Plan {
+func (p *publisher) done(r *result) *Plan {
 	if r != nil {
-		w.plan.Handle = w.tuple(nil, r)
+		p.plan.Handle = appendTuple(p.budget, nil, r)
 	}
-	return &w.plan
+	return &p.plan
 }
 
 // apply publishes a signature of any type. more are the options of this call.
-func (w *work) apply(s *Signature, args []protocol.Raw, kwargs []protocol.Field, more *options) *result {
-	w.enter()
-	defer w.leave()
+func (p *publisher) apply(s *Signature, args []protocol.Raw, kwargs []protocol.Field, more *options) *result {
+	p.enter()
+	defer p.leave()
 	if s.err != nil {
 		abort(s.err)
 	}
 	switch s.kind {
 	case kindChain:
-		return w.applyChain(s, args, kwargs, more)
+		return p.applyChain(s, args, kwargs, more)
 	case kindGroup:
-		return w.applyGroup(s, args, kwargs, more)
+		return p.applyGroup(s, args, kwargs, more)
 	case kindChord:
-		return w.applyChord(s, args, kwargs, more)
+		return p.applyChord(s, args, kwargs, more)
 	case kindChunks:
-		return w.applyGroup(w.chunksGroup(s), args, kwargs, more)
+		return p.applyGroup(chunksGroup(s), args, kwargs, more)
 	case kindMap:
-		_, _, _, o := w.merge(s, nil, nil, more.known())
-		return w.send(s.task, nil, true, s.kw.fields, o, w.innerTask(s))
+		_, _, _, o := p.copier.merge(s, nil, nil, more.known())
+		return p.send(s.task, nil, true, s.kw.fields, o, innerTask(s))
 	}
 	more = more.known()
 	margs, tuple, kw, o := s.args, s.tuple, s.kw, s.opts
 	if len(args) > 0 || len(kwargs) > 0 || len(more.entries) > 0 {
-		margs, tuple, kw, o = w.merge(s, args, kwargs, more)
+		margs, tuple, kw, o = p.copier.merge(s, args, kwargs, more)
 	}
-	return w.send(s.task, margs, tuple, kw.fields, o, s.task)
+	return p.send(s.task, margs, tuple, kw.fields, o, s.task)
 }
 
 // innerTask returns the name of the task that a map runs: it is routed by that.
-func (w *work) innerTask(s *Signature) string {
+func innerTask(s *Signature) string {
 	for _, f := range s.kw.fields {
 		if f.Name == "task" {
 			if inner, err := Parse(f.Value); err == nil {
@@ -84,7 +72,7 @@ func (w *work) innerTask(s *Signature) string {
 }
 
 // chunksGroup makes the group that chunks stand for.
-func (w *work) chunksGroup(s *Signature) *Signature {
+func chunksGroup(s *Signature) *Signature {
 	g, err := chunked(fieldsRaw(s.kw.fields))
 	if err != nil {
 		abort(err)
@@ -99,14 +87,14 @@ type member struct {
 }
 
 // applyGroup publishes each task of a group.
-func (w *work) applyGroup(s *Signature, args []protocol.Raw, kwargs []protocol.Field, more *options) *result {
+func (p *publisher) applyGroup(s *Signature, args []protocol.Raw, kwargs []protocol.Field, more *options) *result {
 	if more.given("link") || more.given("link_error") {
 		abort(builtinError("TypeError", "Cannot add link to group: use a chord"))
 	}
 	more = more.without("link", "link_error")
 	trail := !isFalse(more.take("add_to_parent"))
 	if len(s.kw.tasks.items) == 0 {
-		return w.freeze(s, frozen{})
+		return p.freezer.freeze(s, frozen{})
 	}
 	o := s.opts.copy()
 	for _, e := range more.entries {
@@ -117,10 +105,10 @@ func (w *work) applyGroup(s *Signature, args []protocol.Raw, kwargs []protocol.F
 	gid := o.text("task_id")
 	o.take("task_id")
 	if gid == "" {
-		gid = w.newID()
+		gid = p.ids.next()
 	}
 	o.set("group_id", quote(gid))
-	members := w.members(s, nil, gid, o.text("root_id"))
+	members := p.members(s, nil, gid, o.text("root_id"))
 	chord := o.take("chord")
 	o.take("add_to_parent")
 	o.take("group_index")
@@ -132,16 +120,16 @@ func (w *work) applyGroup(s *Signature, args []protocol.Raw, kwargs []protocol.F
 		if isNull(body) {
 			body = m.sig.opts.get("chord")
 		}
-		size += w.completions(m.sig)
+		size += completions(p.budget, m.sig)
 		if !isNull(body) && i == len(members)-1 {
-			w.plan.Sizes = append(w.plan.Sizes, GroupSize{gid, size})
+			p.plan.Sizes = append(p.plan.Sizes, GroupSize{gid, size})
 		}
 		call := o.copy()
 		if body == nil {
 			body = null
 		}
 		call.set("chord", body)
-		w.apply(m.sig, args, kwargs, call)
+		p.apply(m.sig, args, kwargs, call)
 		group.members = append(group.members, m.res)
 	}
 	// A chain that is the only member and ends in a group is that group.
@@ -149,27 +137,27 @@ func (w *work) applyGroup(s *Signature, args []protocol.Raw, kwargs []protocol.F
 		group = group.members[0]
 	}
 	if trail {
-		w.child(group)
+		p.child(group)
 	}
 	return group
 }
 
 // members returns frozen copies of the tasks of a group and of the groups in it.
-func (w *work) members(s *Signature, all []member, gid, root string) []member {
-	w.enter()
-	defer w.leave()
+func (p *publisher) members(s *Signature, all []member, gid, root string) []member {
+	p.enter()
+	defer p.leave()
 	for i, t := range s.kw.tasks.items {
 		if t.mapping {
-			t = w.fromMapping(t)
+			t = p.copier.fromMapping(t)
 		} else {
-			t = w.clone(t)
+			t = p.copier.clone(t)
 		}
 		switch {
 		case t.kind == kindGroup:
-			all = w.members(t, all, gid, root)
+			all = p.members(t, all, gid, root)
 		case t.emptyChain():
 		default:
-			all = append(all, member{t, w.freeze(t, frozen{groupID: gid, root: root, groupIndex: index(i)})})
+			all = append(all, member{t, p.freezer.freeze(t, frozen{groupID: gid, root: root, groupIndex: index(i)})})
 		}
 	}
 	return all
@@ -177,28 +165,28 @@ func (w *work) members(s *Signature, all []member, gid, root string) []member {
 
 // completions counts the completions that a chord waits for: each task of a
 // group, the last step of a chain, the body of a chord.
-func (w *work) completions(s *Signature) int {
+func completions(b *budget, s *Signature) int {
 	if s == nil {
 		return 0
 	}
-	w.enter()
-	defer w.leave()
+	b.enter()
+	defer b.leave()
 	switch s.kind {
 	case kindGroup:
 		n := 0
 		for _, t := range s.kw.tasks.items {
-			n += w.completions(t)
+			n += completions(b, t)
 		}
 		return n
 	case kindChain:
 		for _, t := range slices.Backward(s.kw.tasks.items) {
-			if n := w.completions(t); n > 0 {
+			if n := completions(b, t); n > 0 {
 				return n
 			}
 		}
 		return 0
 	case kindChord:
-		return w.completions(s.kw.body)
+		return completions(b, s.kw.body)
 	}
 	return 1
 }

@@ -158,7 +158,7 @@ func (s *Signature) Set(o Options) *Signature {
 	s.setSignatures("link_error", o.LinkError)
 	s.setSignatures("chain", o.Chain)
 	if o.Chord != nil {
-		s.build(func(w *work) { s.opts.set("chord", w.checked(o.Chord)) })
+		s.build(func(c *composer) { s.opts.set("chord", checked(c.budget, o.Chord)) })
 	}
 	return s
 }
@@ -175,10 +175,10 @@ func (s *Signature) setSignatures(name string, all []*Signature) {
 	if all == nil {
 		return
 	}
-	s.build(func(w *work) {
+	s.build(func(c *composer) {
 		l := &list{}
 		for _, t := range all {
-			l.items = append(l.items, w.checked(t))
+			l.items = append(l.items, checked(c.budget, t))
 		}
 		s.opts.set(name, l)
 	})

@@ -16,8 +16,8 @@ func Builtin(m *protocol.Message, c Context) (plan *Plan, ok bool, err error) {
 		if err != nil {
 			return nil, true, err
 		}
-		w := newWork(running(m, c))
-		return w.done(w.applyGroup(g, nil, nil, &options{})), true, nil
+		p := newPublisher(running(m, c))
+		return p.done(p.applyGroup(g, nil, nil, &options{})), true, nil
 	case "celery.chord":
 		plan, err := builtinChord(m, c)
 		return plan, true, err
@@ -30,45 +30,45 @@ func Builtin(m *protocol.Message, c Context) (plan *Plan, ok bool, err error) {
 
 func builtinChord(m *protocol.Message, c Context) (plan *Plan, err error) {
 	defer recovered(&err)
-	w := newWork(running(m, c))
+	p := newPublisher(running(m, c))
 	kwargs := members(m.Kwargs)
-	p := parser{w}
+	read := parser{p.budget}
 	header := &list{}
 	if elements, err := kwargs["header"].Elements(); err == nil {
 		for _, e := range elements {
-			header.items = append(header.items, w.signature(p.signature("header", e)))
+			header.items = append(header.items, p.copier.signature(read.signature("header", e)))
 		}
 	} else {
-		h := w.signature(p.signature("header", kwargs["header"]))
+		h := p.copier.signature(read.signature("header", kwargs["header"]))
 		header.items = []*Signature{h}
 		if h.kind == kindGroup {
 			header = h.kw.tasks
 		}
 	}
-	body := w.signature(p.signature("body", kwargs["body"]))
+	body := p.copier.signature(read.signature("body", kwargs["body"]))
 	group := newGroup(header)
-	args := p.elements("partial_args", kwargs["partial_args"])
+	args := read.elements("partial_args", kwargs["partial_args"])
 	var more []protocol.Field
 	if raw := kwargs["kwargs"]; !raw.IsNull() {
-		more = p.fields("kwargs", raw)
+		more = read.fields("kwargs", raw)
 	}
-	s := w.newChord(group, body)
-	return w.done(w.runChord(s, group, body, args, more, "", &options{}, &options{})), nil
+	s := p.copier.newChord(group, body)
+	return p.done(p.runChord(s, group, body, args, more, "", &options{}, &options{})), nil
 }
 
 func builtinGroup(m *protocol.Message, c Context) (plan *Plan, err error) {
 	defer recovered(&err)
-	w := newWork(running(m, c))
+	p := newPublisher(running(m, c))
 	kwargs := members(m.Kwargs)
-	p := parser{w}
-	group := p.text("group_id", kwargs["group_id"])
-	args := p.elements("partial_args", kwargs["partial_args"])
-	for _, e := range p.elements("tasks", kwargs["tasks"]) {
-		s := w.cloneWith(w.signature(p.signature("tasks", e)), args, nil, nil)
-		w.apply(s, nil, nil, &options{[]option{{"group_id", textOrNull(group)}, {"add_to_parent", protocol.Raw("false")}}})
+	read := parser{p.budget}
+	group := read.text("group_id", kwargs["group_id"])
+	args := read.elements("partial_args", kwargs["partial_args"])
+	for _, e := range read.elements("tasks", kwargs["tasks"]) {
+		s := p.copier.cloneWith(p.copier.signature(read.signature("tasks", e)), args, nil, nil)
+		p.apply(s, nil, nil, &options{[]option{{"group_id", textOrNull(group)}, {"add_to_parent", protocol.Raw("false")}}})
 	}
-	w.plan.Handle = kwargs["result"]
-	return &w.plan, nil
+	p.plan.Handle = kwargs["result"]
+	return &p.plan, nil
 }
 
 func members(raw protocol.Raw) map[string]protocol.Raw {

@@ -9,7 +9,7 @@ import (
 // applyChord publishes the header of a chord, each member with the body, or the
 // body at once when the header is empty. more are options of this call, which
 // may be null and are then given to the body as null.
-func (w *work) applyChord(s *Signature, args []protocol.Raw, kwargs []protocol.Field, more *options) *result {
+func (p *publisher) applyChord(s *Signature, args []protocol.Raw, kwargs []protocol.Field, more *options) *result {
 	more = more.copy()
 	taskID := more.take("task_id")
 	if len(args) > 0 && !s.immutable {
@@ -20,7 +20,7 @@ func (w *work) applyChord(s *Signature, args []protocol.Raw, kwargs []protocol.F
 	if s.kw.body == nil {
 		abort(&SignatureError{"kwargs.body", "missing"})
 	}
-	kwargs = overlay(w.chordKwargs(s), kwargs)
+	kwargs = overlay(chordKwargs(s), kwargs)
 	delay := &options{}
 	for _, name := range []string{"countdown", "eta"} {
 		if more.given(name) {
@@ -33,15 +33,15 @@ func (w *work) applyChord(s *Signature, args []protocol.Raw, kwargs []protocol.F
 			callbacks.set(name, more.take(name))
 		}
 	}
-	body := w.cloneWith(s.kw.body, nil, nil, more.without("parent_id"))
+	body := p.copier.cloneWith(s.kw.body, nil, nil, more.without("parent_id"))
 	var header *Signature
 	if s.kw.header != nil {
-		header = w.clone(s.kw.header)
+		header = p.copier.clone(s.kw.header)
 	} else {
 		header = newGroup(&list{slices.Clone(s.kw.tasks.items)})
 		id := s.opts.text("task_id")
 		if id == "" {
-			id = w.newID()
+			id = p.ids.next()
 		}
 		header.opts.set("task_id", quote(id))
 	}
@@ -57,11 +57,11 @@ func (w *work) applyChord(s *Signature, args []protocol.Raw, kwargs []protocol.F
 	if !isNull(taskID) {
 		id = (&options{[]option{{"task_id", taskID}}}).text("task_id")
 	}
-	return w.runChord(s, header, body, args, kwargs, id, o, delay)
+	return p.runChord(s, header, body, args, kwargs, id, o, delay)
 }
 
 // chordKwargs are the keyword arguments for the members of the header.
-func (w *work) chordKwargs(s *Signature) []protocol.Field {
+func chordKwargs(s *Signature) []protocol.Field {
 	for _, f := range s.kw.fields {
 		if f.Name == "kwargs" && !f.Value.IsNull() {
 			fields, err := f.Value.Fields()
@@ -74,12 +74,12 @@ func (w *work) chordKwargs(s *Signature) []protocol.Field {
 	return nil
 }
 
-func (w *work) runChord(s, header, body *Signature, args []protocol.Raw, kwargs []protocol.Field, id string, o, delay *options) *result {
+func (p *publisher) runChord(s, header, body *Signature, args []protocol.Raw, kwargs []protocol.Field, id string, o, delay *options) *result {
 	// Options of the fallback for backends that cannot count.
 	o = o.without("interval", "countdown", "max_retries", "eager", "app")
 	gid := header.opts.text("task_id")
 	if gid == "" {
-		gid = w.newID()
+		gid = p.ids.next()
 	}
 	root := body.opts.text("root_id")
 	o = s.opts.with(o)
@@ -90,32 +90,32 @@ func (w *work) runChord(s, header, body *Signature, args []protocol.Raw, kwargs 
 	}
 	if len(o.entries) > 0 {
 		o.take("task_id")
-		body = w.addCallbacks(body, o)
+		body = p.addCallbacks(body, o)
 		body.opts.update(o.without("parent_id"))
 	}
 	if body.kind == kindChain {
-		w.unrollChords(body)
+		p.freezer.unrollChords(body)
 	}
 	if id == "" {
-		id = w.newID()
+		id = p.ids.next()
 	}
-	res := w.freeze(body, frozen{id: id, groupID: gid, root: root})
-	w.stripHeaderLinks(body)
+	res := p.freezer.freeze(body, frozen{id: id, groupID: gid, root: root})
+	stripHeaderLinks(p.budget, body)
 	o.take("chain")
 	o.take("chord")
 	header.opts.set("task_id", quote(gid))
-	_, results := w.freezeGroup(header, frozen{groupID: gid, chord: body, root: root})
+	_, results := p.freezer.freezeGroup(header, frozen{groupID: gid, chord: body, root: root})
 	group := &result{id: gid, group: true, members: results}
 	if len(header.kw.tasks.items) > 0 {
 		if slices.ContainsFunc(results, func(r *result) bool { return r.group }) {
-			value := append(protocol.Raw(`{"result": `), w.tuple(nil, group)...)
-			w.plan.Groups = append(w.plan.Groups, SavedGroup{gid, append(value, '}')})
+			value := append(protocol.Raw(`{"result": `), appendTuple(p.budget, nil, group)...)
+			p.plan.Groups = append(p.plan.Groups, SavedGroup{gid, append(value, '}')})
 		}
 		o.set("task_id", quote(gid))
 		o.update(delay)
-		group = w.applyGroup(header, args, kwargs, o)
+		group = p.applyGroup(header, args, kwargs, o)
 	} else {
-		w.apply(body, []protocol.Raw{protocol.Raw("[]")}, nil, &options{})
+		p.apply(body, []protocol.Raw{protocol.Raw("[]")}, nil, &options{})
 	}
 	res.parent = group
 	return res
@@ -123,24 +123,24 @@ func (w *work) runChord(s, header, body *Signature, args []protocol.Raw, kwargs 
 
 // addCallbacks moves the options link and link_error to the body, as they must
 // not reach the header. The body is copied if there are any.
-func (w *work) addCallbacks(body *Signature, o *options) *Signature {
+func (p *publisher) addCallbacks(body *Signature, o *options) *Signature {
 	callbacks, errbacks := signatures(o.take("link")), signatures(o.take("link_error"))
 	if len(callbacks) > 0 || len(errbacks) > 0 {
-		body = w.cloneWithMembers(body)
+		body = p.copier.cloneWithMembers(body)
 	}
 	for _, c := range callbacks {
-		c = w.cloneWithMembers(c)
+		c = p.copier.cloneWithMembers(c)
 		if body.emptyGroup() {
-			w.appendTo(body.opts, "link", c)
+			p.linker.appendTo(body.opts, "link", c)
 		} else {
-			w.link(body, c)
+			p.linker.link(body, c)
 		}
 	}
 	for _, e := range errbacks {
 		if body.kind == kindGroup {
-			w.linkErrorToBody(body, w.signature(e), true)
+			p.linker.linkErrorToBody(body, p.copier.signature(e), true)
 		} else {
-			w.appendTo(body.opts, "link_error", e)
+			p.linker.appendTo(body.opts, "link_error", e)
 		}
 	}
 	return body

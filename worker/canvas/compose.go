@@ -10,17 +10,17 @@ import (
 // chord becomes part of its body, and empty groups are left out. So the result
 // may be a group or a chord.
 func Chain(tasks ...*Signature) *Signature {
-	return compose(tasks, (*work).fold)
+	return compose(tasks, (*composer).fold)
 }
 
 // Group composes signatures that run in parallel.
 func Group(tasks ...*Signature) *Signature {
-	return compose(tasks, func(w *work, tasks []*Signature) *Signature {
+	return compose(tasks, func(c *composer, tasks []*Signature) *Signature {
 		if len(tasks) == 1 {
 			if tasks[0].kind == kindGroup {
 				return newGroup(tasks[0].kw.tasks)
 			}
-			return newGroup(&list{[]*Signature{w.clone(tasks[0])}})
+			return newGroup(&list{[]*Signature{c.linker.copier.clone(tasks[0])}})
 		}
 		return newGroup(&list{tasks})
 	})
@@ -34,23 +34,23 @@ func Chord(header []*Signature, body *Signature) *Signature {
 	if body != nil {
 		all = append(slices.Clone(header), body)
 	}
-	return compose(all, func(w *work, all []*Signature) *Signature {
+	return compose(all, func(c *composer, all []*Signature) *Signature {
 		tasks := make([]*Signature, len(header))
 		for i, t := range all[:len(header)] {
-			tasks[i] = w.clone(t)
+			tasks[i] = c.linker.copier.clone(t)
 		}
-		c := w.newChord(newGroup(&list{}), nil)
-		c.kw.tasks = &list{tasks}
+		chord := c.linker.copier.newChord(newGroup(&list{}), nil)
+		chord.kw.tasks = &list{tasks}
 		if body != nil {
-			c.kw.body = all[len(header)]
+			chord.kw.body = all[len(header)]
 		}
-		return c
+		return chord
 	})
 }
 
 // compose builds a signature of parts, which it hands over as signatures in a
 // slice of their own; a fault of a part becomes that of the whole.
-func compose(parts []*Signature, build func(*work, []*Signature) *Signature) (s *Signature) {
+func compose(parts []*Signature, build func(*composer, []*Signature) *Signature) (s *Signature) {
 	failed := &Signature{task: "celery.chain", kw: &keywords{}, opts: &options{}}
 	for _, p := range parts {
 		if p == nil {
@@ -62,11 +62,11 @@ func compose(parts []*Signature, build func(*work, []*Signature) *Signature) (s 
 			return failed
 		}
 	}
-	failed.build(func(w *work) {
+	failed.build(func(c *composer) {
 		for _, p := range parts {
-			w.measure(p)
+			measure(c.budget, p)
 		}
-		s = build(w, w.signatures(parts))
+		s = build(c, c.linker.copier.signatures(parts))
 	})
 	if failed.err != nil {
 		return failed
@@ -74,61 +74,44 @@ func compose(parts []*Signature, build func(*work, []*Signature) *Signature) (s 
 	return s
 }
 
-// measure walks a signature so that what nests without end, or too much, is
-// refused before it is copied.
-func (w *work) measure(s *Signature) {
-	if s == nil {
-		return
-	}
-	w.enter()
-	defer w.leave()
-	each := func(l *list) {
-		if l != nil {
-			for _, t := range l.items {
-				w.measure(t)
-			}
-		}
-	}
-	each(s.kw.tasks)
-	w.measure(s.kw.header)
-	w.measure(s.kw.body)
-	for _, e := range s.opts.entries {
-		switch v := e.val.(type) {
-		case *Signature:
-			w.measure(v)
-		case *list:
-			each(v)
-		}
-	}
+// composer joins signatures like the operator | of Celery.
+type composer struct {
+	*budget
+	linker *linker
 }
+
+func newComposer(l *linker) *composer { return &composer{budget: l.budget, linker: l} }
+
+// newBuilder returns a composer for the functions that build signatures.
+func newBuilder() *composer { return newComposer(newLinker(newCopier(newBudget(Limits{})), false)) }
 
 // fold joins signatures in one pass over a list of steps; what cannot be a
 // chain any more is joined by then.
-func (w *work) fold(tasks []*Signature) *Signature {
+func (cm *composer) fold(tasks []*Signature) *Signature {
 	var steps []*Signature
 	for i, t := range tasks {
 		var other *Signature
-		if steps, other = w.addStep(steps, t, i < len(tasks)-1); other != nil {
+		if steps, other = cm.addStep(steps, t, i < len(tasks)-1); other != nil {
 			for _, rest := range tasks[i+1:] {
-				other = w.then(other, rest)
+				other = cm.then(other, rest)
 			}
 			return other
 		}
 	}
 	for i := range max(len(steps)-1, 0) {
-		steps[i] = w.clone(steps[i])
+		steps[i] = cm.linker.copier.clone(steps[i])
 	}
 	return newChain(steps)
 }
 
 // addStep adds a signature to the steps of a chain. When the result is no chain
 // it is returned instead.
-func (w *work) addStep(steps []*Signature, t *Signature, clone bool) ([]*Signature, *Signature) {
-	w.enter()
-	defer w.leave()
+func (cm *composer) addStep(steps []*Signature, t *Signature, clone bool) ([]*Signature, *Signature) {
+	cm.enter()
+	defer cm.leave()
 	own := func() *Signature {
 		if clone {
-			return w.clone(t)
+			return cm.linker.copier.clone(t)
 		}
 		return t
 	}
@@ -136,7 +119,7 @@ func (w *work) addStep(steps []*Signature, t *Signature, clone bool) ([]*Signatu
 		return steps, nil
 	}
 	if u := unroll(t); u != t {
-		return w.addStep(steps, u, clone)
+		return cm.addStep(steps, u, clone)
 	}
 	var last *Signature
 	if len(steps) > 0 {
@@ -144,12 +127,12 @@ func (w *work) addStep(steps []*Signature, t *Signature, clone bool) ([]*Signatu
 	}
 	switch {
 	case t.kind == kindChain:
-		inner := w.unchain(t)
+		inner := cm.linker.unchain(t)
 		for i, s := range inner {
 			var other *Signature
-			if steps, other = w.addStep(steps, s, clone || i < len(inner)-1); other != nil {
+			if steps, other = cm.addStep(steps, s, clone || i < len(inner)-1); other != nil {
 				for _, rest := range inner[i+1:] {
-					other = w.then(other, rest)
+					other = cm.then(other, rest)
 				}
 				return nil, other
 			}
@@ -158,106 +141,106 @@ func (w *work) addStep(steps []*Signature, t *Signature, clone bool) ([]*Signatu
 	case t.kind == kindGroup && last == nil:
 		return nil, t
 	case last != nil && last.kind == kindChord && t.kind != kindChord:
-		last.kw.body = w.then(last.kw.body, t)
+		last.kw.body = cm.then(last.kw.body, t)
 		return steps, nil
 	case last != nil && last.kind == kindGroup && t.kind != kindGroup:
-		steps[len(steps)-1] = w.newChord(last, own())
+		steps[len(steps)-1] = cm.linker.copier.newChord(last, own())
 		return steps, nil
 	}
 	return append(steps, own()), nil
 }
 
 // then is the operator | of signatures.
-func (w *work) then(s, next *Signature) *Signature {
-	w.enter()
-	defer w.leave()
+func (cm *composer) then(s, next *Signature) *Signature {
+	cm.enter()
+	defer cm.leave()
 	if s == nil || next == nil {
 		abort(&SignatureError{"kwargs.body", "missing"})
 	}
 	switch s.kind {
 	case kindChain:
-		return w.chainThen(s, next)
+		return cm.chainThen(s, next)
 	case kindGroup:
 		if next.emptyGroup() {
 			return s
 		}
-		return w.newChord(s, w.signature(next))
+		return cm.linker.copier.newChord(s, cm.linker.copier.signature(next))
 	case kindChord:
 		one := next.kind == kindGroup && len(next.kw.tasks.items) == 1
 		if one || next.kind != kindGroup && next.kind != kindChain {
-			c := w.clone(s)
-			c.kw.body = w.then(c.kw.body, unroll(next))
+			c := cm.linker.copier.clone(s)
+			c.kw.body = cm.then(c.kw.body, unroll(next))
 			return c
 		}
 	}
 	if next.kind == kindChain {
-		return newChain(append([]*Signature{s}, w.unchain(next)...))
+		return newChain(append([]*Signature{s}, cm.linker.unchain(next)...))
 	}
 	return newChain([]*Signature{s, unroll(next)})
 }
 
-func (w *work) chainThen(s, next *Signature) *Signature {
+func (cm *composer) chainThen(s, next *Signature) *Signature {
 	switch next.kind {
 	case kindGroup:
 		if next.emptyGroup() {
 			return s
 		}
 		if u := unroll(next); u != next {
-			return w.then(s, u)
+			return cm.then(s, u)
 		}
-		tasks := w.unchain(s)
+		tasks := cm.linker.unchain(s)
 		if len(tasks) == 0 {
 			return next
 		}
 		if last := tasks[len(tasks)-1]; last.kind == kindChord {
-			last.kw.body = w.then(last.kw.body, next)
+			last.kw.body = cm.then(last.kw.body, next)
 			return newChain(tasks)
 		}
 		return newChain(append(tasks, next))
 	case kindChain:
-		for _, t := range w.unchain(next) {
-			s = w.then(s, t)
+		for _, t := range cm.linker.unchain(next) {
+			s = cm.then(s, t)
 		}
 		return s
 	}
 	if n := len(s.kw.tasks.items); n > 0 {
 		switch last := s.kw.tasks.items[n-1]; {
 		case last.kind == kindGroup:
-			c := w.clone(s)
+			c := cm.linker.copier.clone(s)
 			tasks := c.kw.tasks.items
-			tasks[n-1] = w.newChord(tasks[n-1], next)
+			tasks[n-1] = cm.linker.copier.newChord(tasks[n-1], next)
 			if n > 1 && tasks[n-2].kind == kindChord {
 				// Two chords in a row: the second belongs into the first one's body.
-				tasks[n-2].kw.body = w.then(tasks[n-2].kw.body, tasks[n-1])
+				tasks[n-2].kw.body = cm.then(tasks[n-2].kw.body, tasks[n-1])
 				c.kw.tasks.items = tasks[:n-1]
 			}
 			return c
 		case last.kind == kindChord && next.kind != kindChord:
-			c := w.clone(s)
+			c := cm.linker.copier.clone(s)
 			last := c.kw.tasks.items[n-1]
-			last.kw.body = w.then(last.kw.body, next)
+			last.kw.body = cm.then(last.kw.body, next)
 			return c
 		}
 	}
-	return newChain(append(w.unchain(s), next))
+	return newChain(append(cm.linker.unchain(s), next))
 }
 
 // unchain returns clones of the tasks of a chain, the last with the callbacks
 // of the chain and all of them with its errbacks.
-func (w *work) unchain(s *Signature) []*Signature {
+func (l *linker) unchain(s *Signature) []*Signature {
 	tasks := make([]*Signature, len(s.kw.tasks.items))
 	for i, t := range s.kw.tasks.items {
-		tasks[i] = w.clone(t)
+		tasks[i] = l.copier.clone(t)
 	}
 	for _, c := range signatures(s.opts.get("link")) {
 		if len(tasks) == 0 {
 			abort(indexError())
 		}
-		w.link(tasks[len(tasks)-1], c)
+		l.link(tasks[len(tasks)-1], c)
 	}
 	for _, e := range signatures(s.opts.get("link_error")) {
 		for _, t := range tasks {
-			w.linkError(t, e)
+			l.linkError(t, e)
 		}
 	}
 	return tasks

@@ -8,47 +8,53 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
+// copier makes signatures of mappings and copies signatures, with as much sharing as in
+// Celery.
+type copier struct{ *budget }
+
+func newCopier(b *budget) *copier { return &copier{b} }
+
 // signature makes a signature of a mapping, and returns a signature as it is
 // (maybe_signature). Options of a plain task stay shared with the mapping.
-func (w *work) signature(s *Signature) *Signature {
+func (cp *copier) signature(s *Signature) *Signature {
 	if s == nil || !s.mapping {
 		return s
 	}
-	return w.fromMapping(s)
+	return cp.fromMapping(s)
 }
 
 // copyOf is signature, but a signature is cloned (canvas.signature).
-func (w *work) copyOf(s *Signature) *Signature {
+func (cp *copier) copyOf(s *Signature) *Signature {
 	if s == nil || !s.mapping {
-		return w.clone(s)
+		return cp.clone(s)
 	}
-	return w.fromMapping(s)
+	return cp.fromMapping(s)
 }
 
 // fromMapping makes a signature of a mapping (from_dict of its type). What
 // chains and groups have beside their tasks and options is lost.
-func (w *work) fromMapping(d *Signature) *Signature {
-	w.step()
+func (cp *copier) fromMapping(d *Signature) *Signature {
+	cp.step()
 	switch d.kind {
 	case kindChain:
-		s := newChain(w.signatures(d.kw.tasks.items))
+		s := newChain(cp.signatures(d.kw.tasks.items))
 		s.opts, s.err = d.opts.copy(), d.err
 		return s
 	case kindGroup:
 		// The mapping gets the new list too, so that what freezing does to the
 		// group shows in what still refers to the mapping.
-		d.kw.tasks = &list{w.signatures(d.kw.tasks.items)}
+		d.kw.tasks = &list{cp.signatures(d.kw.tasks.items)}
 		s := newGroup(d.kw.tasks)
 		s.opts, s.err = d.opts.copy(), d.err
 		return s
 	case kindChord:
-		kw := &keywords{fields: d.kw.fields, body: w.signature(d.kw.body)}
+		kw := &keywords{fields: d.kw.fields, body: cp.signature(d.kw.body)}
 		if d.kw.header != nil {
-			kw.tasks = w.headerList(d.kw.header)
+			kw.tasks = cp.headerList(d.kw.header)
 		} else {
 			tasks := make([]*Signature, len(d.kw.tasks.items))
 			for i, t := range d.kw.tasks.items {
-				tasks[i] = w.copyOf(t)
+				tasks[i] = cp.copyOf(t)
 			}
 			kw.tasks = &list{tasks}
 		}
@@ -61,10 +67,10 @@ func (w *work) fromMapping(d *Signature) *Signature {
 	return &s
 }
 
-func (w *work) signatures(tasks []*Signature) []*Signature {
+func (cp *copier) signatures(tasks []*Signature) []*Signature {
 	out := make([]*Signature, len(tasks))
 	for i, t := range tasks {
-		out[i] = w.signature(t)
+		out[i] = cp.signature(t)
 	}
 	return out
 }
@@ -73,7 +79,7 @@ func (w *work) signatures(tasks []*Signature) []*Signature {
 // options. Arguments come first, unless the signature is immutable. Group id
 // and stamps of the signature itself are kept: to change them would stall a
 // chord, or lose a stamp.
-func (w *work) merge(s *Signature, args []protocol.Raw, kwargs []protocol.Field, more *options) ([]protocol.Raw, bool, *keywords, *options) {
+func (cp *copier) merge(s *Signature, args []protocol.Raw, kwargs []protocol.Field, more *options) ([]protocol.Raw, bool, *keywords, *options) {
 	opts := s.opts
 	if more != nil {
 		kept := append([]string{"group_id", "stamped_headers"}, s.opts.names("stamped_headers")...)
@@ -102,45 +108,45 @@ func (w *work) merge(s *Signature, args []protocol.Raw, kwargs []protocol.Field,
 // clone copies a signature like Signature.clone: options are copied in depth,
 // the tasks of a chain and the body of a chord are cloned, but the tasks of a
 // group stay the same.
-func (w *work) clone(s *Signature) *Signature { return w.cloneWith(s, nil, nil, nil) }
+func (cp *copier) clone(s *Signature) *Signature { return cp.cloneWith(s, nil, nil, nil) }
 
-func (w *work) cloneWith(s *Signature, args []protocol.Raw, kwargs []protocol.Field, more *options) *Signature {
+func (cp *copier) cloneWith(s *Signature, args []protocol.Raw, kwargs []protocol.Field, more *options) *Signature {
 	if s == nil {
 		return nil
 	}
 	if s.mapping {
-		s = w.fromMapping(s)
+		s = cp.fromMapping(s)
 	}
 	margs, kw, opts := s.args, s.kw, s.opts
 	if len(args) > 0 || len(kwargs) > 0 || (more != nil && len(more.entries) > 0) {
 		if more == nil {
 			more = &options{}
 		}
-		margs, _, kw, opts = w.merge(s, args, kwargs, more)
+		margs, _, kw, opts = cp.merge(s, args, kwargs, more)
 	}
 	d := &Signature{
 		task: s.task, args: margs, tuple: true, kw: kw.copy(), kind: s.kind, subtask: s.subtask,
-		opts: w.deepOptions(opts, seen{}), immutable: s.immutable, mapping: true, err: s.err,
+		opts: cp.deepOptions(opts, seen{}), immutable: s.immutable, mapping: true, err: s.err,
 	}
 	if d.kind == kindMap || d.kind == kindChunks {
 		d.kind = kindTask // the dict does not tell that it was more
 	}
-	c := w.fromMapping(d)
+	c := cp.fromMapping(d)
 	switch c.kind {
 	case kindChain:
 		for i, t := range c.kw.tasks.items {
-			c.kw.tasks.items[i] = w.clone(t)
+			c.kw.tasks.items[i] = cp.clone(t)
 		}
 	case kindChord:
-		c.kw.body = w.clone(c.kw.body)
+		c.kw.body = cp.clone(c.kw.body)
 	}
 	return c
 }
 
 // cloneWithMembers clones a signature and all of it that link changes: the
 // tasks of a group, the body of a chord.
-func (w *work) cloneWithMembers(s *Signature) *Signature {
-	s = w.copyOf(s)
+func (cp *copier) cloneWithMembers(s *Signature) *Signature {
+	s = cp.copyOf(s)
 	if s == nil {
 		return nil
 	}
@@ -148,11 +154,11 @@ func (w *work) cloneWithMembers(s *Signature) *Signature {
 	case kindGroup:
 		tasks := make([]*Signature, len(s.kw.tasks.items))
 		for i, t := range s.kw.tasks.items {
-			tasks[i] = w.cloneWithMembers(t)
+			tasks[i] = cp.cloneWithMembers(t)
 		}
 		s.kw.tasks = &list{tasks}
 	case kindChord:
-		s.kw.body = w.cloneWithMembers(s.kw.body)
+		s.kw.body = cp.cloneWithMembers(s.kw.body)
 	}
 	return s
 }
@@ -161,25 +167,25 @@ func (w *work) cloneWithMembers(s *Signature) *Signature {
 // original is shared in the copy.
 type seen map[any]value
 
-func (w *work) deepOptions(o *options, memo seen) *options {
+func (cp *copier) deepOptions(o *options, memo seen) *options {
 	c := &options{make([]option, len(o.entries))}
 	for i, e := range o.entries {
-		c.entries[i] = option{e.name, w.deepValue(e.val, memo)}
+		c.entries[i] = option{e.name, cp.deepValue(e.val, memo)}
 	}
 	return c
 }
 
-func (w *work) deepValue(v value, memo seen) value {
+func (cp *copier) deepValue(v value, memo seen) value {
 	switch v := v.(type) {
 	case *Signature:
-		return w.deepSignature(v, memo)
+		return cp.deepSignature(v, memo)
 	case *list:
-		return w.deepList(v, memo)
+		return cp.deepList(v, memo)
 	}
 	return v
 }
 
-func (w *work) deepList(l *list, memo seen) *list {
+func (cp *copier) deepList(l *list, memo seen) *list {
 	if l == nil {
 		return nil
 	}
@@ -189,31 +195,31 @@ func (w *work) deepList(l *list, memo seen) *list {
 	c := &list{make([]*Signature, len(l.items))}
 	memo[l] = c
 	for i, s := range l.items {
-		c.items[i] = w.deepSignature(s, memo)
+		c.items[i] = cp.deepSignature(s, memo)
 	}
 	return c
 }
 
 // deepSignature copies a signature into a mapping. Its keyword arguments stay
 // shared, as they may be large; those of a mapping are copied.
-func (w *work) deepSignature(s *Signature, memo seen) *Signature {
+func (cp *copier) deepSignature(s *Signature, memo seen) *Signature {
 	if s == nil {
 		return nil
 	}
 	if c, ok := memo[s]; ok {
 		return c.(*Signature)
 	}
-	w.enter()
-	defer w.leave()
+	cp.enter()
+	defer cp.leave()
 	c := *s
 	memo[s] = &c
 	c.mapping = true
-	c.opts = w.deepOptions(s.opts, memo)
+	c.opts = cp.deepOptions(s.opts, memo)
 	if s.mapping {
 		c.kw = s.kw.copy()
-		c.kw.tasks = w.deepList(s.kw.tasks, memo)
-		c.kw.header = w.deepSignature(s.kw.header, memo)
-		c.kw.body = w.deepSignature(s.kw.body, memo)
+		c.kw.tasks = cp.deepList(s.kw.tasks, memo)
+		c.kw.header = cp.deepSignature(s.kw.header, memo)
+		c.kw.body = cp.deepSignature(s.kw.body, memo)
 	}
 	if c.kind == kindMap || c.kind == kindChunks {
 		c.kind = kindTask
@@ -221,82 +227,54 @@ func (w *work) deepSignature(s *Signature, memo seen) *Signature {
 	return &c
 }
 
-// snapshot copies a signature with all that it refers to.
-func (w *work) snapshot(s *Signature) *Signature {
-	if s == nil {
-		return nil
-	}
-	w.enter()
-	defer w.leave()
-	all := func(l *list) *list {
-		if l == nil {
-			return nil
-		}
-		c := &list{make([]*Signature, len(l.items))}
-		for i, t := range l.items {
-			c.items[i] = w.snapshot(t)
-		}
-		return c
-	}
-	c := *s
-	c.kw = &keywords{fields: s.kw.fields, tasks: all(s.kw.tasks), header: w.snapshot(s.kw.header), body: w.snapshot(s.kw.body)}
-	c.opts = s.opts.copy()
-	for i, e := range c.opts.entries {
-		switch v := e.val.(type) {
-		case *Signature:
-			c.opts.entries[i].val = w.snapshot(v)
-		case *list:
-			c.opts.entries[i].val = all(v)
-		}
-	}
-	return &c
-}
+// comparer compares signatures as Python compares dicts.
+type comparer struct{ *budget }
 
 // equal compares signatures as Python compares dicts. Errbacks that are there
 // already are not added again.
-func (w *work) equal(a, b *Signature) bool {
+func (c comparer) equal(a, b *Signature) bool {
 	if a == b {
 		return true
 	}
 	if a == nil || b == nil {
 		return false
 	}
-	w.enter()
-	defer w.leave()
+	c.enter()
+	defer c.leave()
 	return a.task == b.task && a.subtask == b.subtask && a.immutable == b.immutable &&
 		a.tuple == b.tuple && slices.EqualFunc(a.args, b.args, sameJSON) &&
 		sameFields(a.kw.fields, b.kw.fields) && sameFields(a.extra, b.extra) &&
-		w.sameList(a.kw.tasks, b.kw.tasks) && w.equal(a.kw.header, b.kw.header) && w.equal(a.kw.body, b.kw.body) &&
-		w.sameOptions(a.opts, b.opts)
+		c.sameList(a.kw.tasks, b.kw.tasks) && c.equal(a.kw.header, b.kw.header) && c.equal(a.kw.body, b.kw.body) &&
+		c.sameOptions(a.opts, b.opts)
 }
 
-func (w *work) sameList(a, b *list) bool {
+func (c comparer) sameList(a, b *list) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return slices.EqualFunc(a.items, b.items, w.equal)
+	return slices.EqualFunc(a.items, b.items, c.equal)
 }
 
-func (w *work) sameOptions(a, b *options) bool {
+func (c comparer) sameOptions(a, b *options) bool {
 	if len(a.entries) != len(b.entries) {
 		return false
 	}
 	for _, e := range a.entries {
-		if !b.has(e.name) || !w.sameValue(e.val, b.get(e.name)) {
+		if !b.has(e.name) || !c.sameValue(e.val, b.get(e.name)) {
 			return false
 		}
 	}
 	return true
 }
 
-func (w *work) sameValue(a, b value) bool {
+func (c comparer) sameValue(a, b value) bool {
 	switch a := a.(type) {
 	case *Signature:
 		b, ok := b.(*Signature)
-		return ok && w.equal(a, b)
+		return ok && c.equal(a, b)
 	case *list:
 		b, ok := b.(*list)
-		return ok && w.sameList(a, b)
+		return ok && c.sameList(a, b)
 	case protocol.Raw:
 		b, ok := b.(protocol.Raw)
 		return ok && sameJSON(a, b)

@@ -9,40 +9,40 @@ import (
 // *[LimitError].
 func (s *Signature) Raw() (raw protocol.Raw, err error) {
 	defer recovered(&err)
-	return building().encode(s), nil
+	return encode(newBudget(Limits{}), s), nil
 }
 
 // MarshalJSON is [Signature.Raw], so that a signature can be an argument.
 func (s *Signature) MarshalJSON() ([]byte, error) { return s.Raw() }
 
 // encode returns the JSON of a signature.
-func (w *work) encode(s *Signature) protocol.Raw {
-	e := encoder{work: w}
+func encode(b *budget, s *Signature) protocol.Raw {
+	e := encoder{budget: b}
 	e.signature(s)
 	return e.buf
 }
 
 // encodeValue returns the JSON of the value of an option; of none, nil.
-func (w *work) encodeValue(v value) protocol.Raw {
+func encodeValue(b *budget, v value) protocol.Raw {
 	if isNull(v) {
 		return nil
 	}
-	e := encoder{work: w}
+	e := encoder{budget: b}
 	e.value(v)
 	return e.buf
 }
 
 // encodeList returns the JSON of one signature or several as an array.
-func (w *work) encodeList(v value) protocol.Raw {
+func encodeList(b *budget, v value) protocol.Raw {
 	if s, ok := v.(*Signature); ok && s != nil {
 		v = &list{[]*Signature{s}}
 	}
-	return w.encodeValue(v)
+	return encodeValue(b, v)
 }
 
 // encoder writes with the separators of Python's json.dumps.
 type encoder struct {
-	*work
+	*budget
 	buf protocol.Raw
 }
 
@@ -53,8 +53,8 @@ func (e *encoder) raw(r protocol.Raw) {
 		r = null
 	}
 	e.buf = append(e.buf, r...)
-	if len(e.buf) > e.Limits.Bytes {
-		abort(&LimitError{"bytes", e.Limits.Bytes})
+	if len(e.buf) > e.limits.Bytes {
+		abort(&LimitError{"bytes", e.limits.Bytes})
 	}
 }
 

@@ -16,39 +16,39 @@ type result struct {
 	members []*result
 }
 
-// tuple appends the result tuple, [[id, parent], members]. Parents are as many
+// appendTuple appends the result tuple, [[id, parent], members]. Parents are as many
 // as a chain has steps, so they are no recursion.
-func (w *work) tuple(b protocol.Raw, r *result) protocol.Raw {
-	w.enter()
-	defer w.leave()
+func appendTuple(b *budget, dst protocol.Raw, r *result) protocol.Raw {
+	b.enter()
+	defer b.leave()
 	var line []*result
 	for ; r != nil; r = r.parent {
-		w.step()
+		b.step()
 		line = append(line, r)
-		b = append(b, "[["...)
-		b = append(b, textOrNull(r.id)...)
-		b = append(b, ", "...)
+		dst = append(dst, "[["...)
+		dst = append(dst, textOrNull(r.id)...)
+		dst = append(dst, ", "...)
 	}
-	b = append(b, null...)
+	dst = append(dst, null...)
 	for _, r := range slices.Backward(line) {
-		b = append(b, "], "...)
+		dst = append(dst, "], "...)
 		if !r.group {
-			b = append(append(b, null...), ']')
+			dst = append(append(dst, null...), ']')
 			continue
 		}
-		b = append(b, '[')
+		dst = append(dst, '[')
 		for i, m := range r.members {
 			if i > 0 {
-				b = append(b, ", "...)
+				dst = append(dst, ", "...)
 			}
-			b = w.tuple(b, m)
+			dst = appendTuple(b, dst, m)
 		}
-		b = append(b, "]]"...)
+		dst = append(dst, "]]"...)
 	}
-	if len(b) > w.Limits.Bytes {
-		abort(&LimitError{"bytes", w.Limits.Bytes})
+	if len(dst) > b.limits.Bytes {
+		abort(&LimitError{"bytes", b.limits.Bytes})
 	}
-	return b
+	return dst
 }
 
 // frozen are the options that freezing gives to a signature.
@@ -62,78 +62,91 @@ type frozen struct {
 
 func index(i int) protocol.Raw { return strconv.AppendInt(nil, int64(i), 10) }
 
+// freezer gives signatures their final ids.
+type freezer struct {
+	*budget
+	ids     idSource
+	replyTo string
+	copier  *copier
+	linker  *linker
+}
+
+func newFreezer(l *linker, ids idSource, replyTo string) *freezer {
+	return &freezer{budget: l.budget, ids: ids, replyTo: replyTo, copier: l.copier, linker: l}
+}
+
 // freeze gives a signature its final id and makes it a member of a group and a
 // chord. What has an id keeps it.
-func (w *work) freeze(s *Signature, f frozen) *result {
-	w.enter()
-	defer w.leave()
+func (f *freezer) freeze(s *Signature, as frozen) *result {
+	f.enter()
+	defer f.leave()
 	switch s.kind {
 	case kindChain:
-		_, results := w.prepare(s, s.kw.tasks.items, s.args, nil, preparation{frozen: f})
+		_, results := f.prepare(s, s.kw.tasks.items, s.args, nil, preparation{frozen: as})
 		if len(results) == 0 {
 			abort(indexError())
 		}
 		return results[0]
 	case kindGroup:
-		gid, members := w.freezeGroup(s, f)
+		gid, members := f.freezeGroup(s, as)
 		return &result{id: gid, group: true, members: members}
 	case kindChord:
-		return w.freezeChord(s, f)
+		return f.freezeChord(s, as)
 	}
 	o := s.opts
 	id := o.text("task_id")
 	if id == "" {
-		if id = f.id; id == "" {
-			id = w.newID()
+		if id = as.id; id == "" {
+			id = f.ids.next()
 		}
 		o.set("task_id", quote(id))
 	}
-	if f.root != "" {
-		o.set("root_id", quote(f.root))
+	if as.root != "" {
+		o.set("root_id", quote(as.root))
 	}
-	if f.parent != "" {
-		o.set("parent_id", quote(f.parent))
+	if as.parent != "" {
+		o.set("parent_id", quote(as.parent))
 	}
 	if !o.has("reply_to") {
-		o.set("reply_to", quote(w.ReplyTo))
+		o.set("reply_to", quote(f.replyTo))
 	}
-	if f.groupID != "" && !o.has("group_id") {
-		o.set("group_id", quote(f.groupID))
+	if as.groupID != "" && !o.has("group_id") {
+		o.set("group_id", quote(as.groupID))
 	}
-	if w.bodyGiven(f.chord) {
-		o.set("chord", f.chord)
+	if bodyGiven(as.chord) {
+		o.set("chord", as.chord)
 	}
-	if f.groupIndex != nil {
-		o.set("group_index", f.groupIndex)
+	if as.groupIndex != nil {
+		o.set("group_index", as.groupIndex)
 	}
 	return &result{id: id}
 }
 
 // freezeGroup freezes the tasks of a group, in place. Groups inside of it are
 // dissolved; as they are put back in front one by one, their order is reversed.
-func (w *work) freezeGroup(s *Signature, f frozen) (gid string, results []*result) {
+func (f *freezer) freezeGroup(s *Signature, as frozen) (gid string, results []*result) {
 	o := s.opts
 	if gid = o.text("task_id"); gid == "" {
-		gid = w.newID()
+		gid = f.ids.next()
 		o.set("task_id", quote(gid))
 	}
-	if f.groupID != "" {
-		o.set("group_id", quote(f.groupID))
+	if as.groupID != "" {
+		o.set("group_id", quote(as.groupID))
 	}
-	if w.bodyGiven(f.chord) {
-		o.set("chord", f.chord)
+	if bodyGiven(as.chord) {
+		o.set("chord", as.chord)
 	}
-	if f.groupIndex != nil {
-		o.set("group_index", f.groupIndex)
+	if as.groupIndex != nil {
+		o.set("group_index", as.groupIndex)
 	}
-	o.setDefault("root_id", textOrNull(f.root))
-	o.setDefault("parent_id", textOrNull(f.parent))
-	inner := frozen{groupID: f.groupID, chord: f.chord, root: o.text("root_id"), parent: o.text("parent_id")}
+	o.setDefault("root_id", textOrNull(as.root))
+	o.setDefault("parent_id", textOrNull(as.parent))
+	inner := frozen{groupID: as.groupID, chord: as.chord, root: o.text("root_id"), parent: o.text("parent_id")}
 	stack := slices.Clone(s.kw.tasks.items)
 	slices.Reverse(stack) // its end is the front of the queue
 	var tasks []*Signature
 	for len(stack) > 0 {
-		t := w.clone(w.signature(stack[len(stack)-1]))
+		t := f.copier.clone(f.copier.signature(stack[len(stack)-1]))
 		stack = stack[:len(stack)-1]
 		switch {
 		case t.kind == kindGroup:
@@ -141,7 +154,7 @@ func (w *work) freezeGroup(s *Signature, f frozen) (gid string, results []*resul
 		case t.emptyChain():
 		default:
 			inner.groupIndex = index(len(tasks))
-			results = append(results, w.freeze(t, inner))
+			results = append(results, f.freeze(t, inner))
 			tasks = append(tasks, t)
 		}
 	}
@@ -149,16 +162,16 @@ func (w *work) freezeGroup(s *Signature, f frozen) (gid string, results []*resul
 	return gid, results
 }
 
-func (w *work) freezeChord(s *Signature, f frozen) *result {
+func (f *freezer) freezeChord(s *Signature, as frozen) *result {
 	if s.kw.header == nil {
 		s.kw.header, s.kw.tasks = newGroup(s.kw.tasks), nil
 	}
-	header := w.freeze(s.kw.header, frozen{chord: chordOf(s.kw.body), root: f.root, parent: f.parent})
+	header := f.freeze(s.kw.header, frozen{chord: chordOf(s.kw.body), root: as.root, parent: as.parent})
 	s.opts.set("task_id", quote(header.id))
 	if s.kw.body == nil {
 		abort(&SignatureError{"kwargs.body", "missing"})
 	}
-	body := w.freeze(s.kw.body, frozen{id: f.id, groupID: f.groupID, groupIndex: f.groupIndex, chord: f.chord, root: f.root})
+	body := f.freeze(s.kw.body, frozen{id: as.id, groupID: as.groupID, groupIndex: as.groupIndex, chord: as.chord, root: as.root})
 	met := map[string]bool{}
 	for node := body; ; node = node.parent {
 		if met[node.id] {
@@ -173,7 +186,7 @@ func (w *work) freezeChord(s *Signature, f frozen) *result {
 }
 
 // bodyGiven reports whether there is a body, which an empty group is not.
-func (w *work) bodyGiven(v value) bool {
+func bodyGiven(v value) bool {
 	s, ok := v.(*Signature)
 	return ok && s.present()
 }
@@ -188,44 +201,44 @@ func chordOf(s *Signature) value {
 
 // stripHeaderLinks takes the bodies out of the headers of chords that are still
 // to run: the chord holds its body anyway, and puts it back when it runs.
-func (w *work) stripHeaderLinks(s *Signature) {
+func stripHeaderLinks(b *budget, s *Signature) {
 	if s == nil {
 		return
 	}
-	w.enter()
-	defer w.leave()
+	b.enter()
+	defer b.leave()
 	switch s.kind {
 	case kindChord:
 		if s.kw.header != nil {
-			w.clearChord(s.kw.header)
-			w.stripHeaderLinks(s.kw.header)
+			clearChord(b, s.kw.header)
+			stripHeaderLinks(b, s.kw.header)
 		}
-		w.stripHeaderLinks(s.kw.body)
+		stripHeaderLinks(b, s.kw.body)
 	case kindGroup, kindChain:
 		for _, t := range s.kw.tasks.items {
-			w.stripHeaderLinks(t)
+			stripHeaderLinks(b, t)
 		}
 	}
 }
 
 // clearChord removes the body from the tasks that end a signature.
-func (w *work) clearChord(s *Signature) {
+func clearChord(b *budget, s *Signature) {
 	if s == nil {
 		return
 	}
-	w.enter()
-	defer w.leave()
+	b.enter()
+	defer b.leave()
 	s.opts.take("chord")
 	switch s.kind {
 	case kindGroup:
 		for _, t := range s.kw.tasks.items {
-			w.clearChord(t)
+			clearChord(b, t)
 		}
 	case kindChain:
 		if n := len(s.kw.tasks.items); n > 0 {
-			w.clearChord(s.kw.tasks.items[n-1])
+			clearChord(b, s.kw.tasks.items[n-1])
 		}
 	case kindChord:
-		w.clearChord(s.kw.body)
+		clearChord(b, s.kw.body)
 	}
 }

@@ -2,7 +2,7 @@ package canvas
 
 import (
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/evently/workers/worker/protocol"
 )
@@ -11,7 +11,7 @@ import (
 // with a saved structure, see [SavedGroup] and [ChordBody].
 func SavedIDs(saved protocol.Raw) (ids []string, err error) {
 	defer recovered(&err)
-	tree := building().savedTree(saved)
+	tree := savedTree(newBudget(Limits{}), saved)
 	var walk func(r *result)
 	walk = func(r *result) {
 		if !r.group {
@@ -46,31 +46,31 @@ type Joined struct {
 // Plan.BodyFailed only the size is.
 func ChordBody(m *protocol.Message, joined Joined, c Context) (plan *Plan, err error) {
 	defer recovered(&err)
-	w := newWork(running(m, c))
-	bodies := w.mappings("chord", m.Chord)
+	f := newFailures(newPublisher(running(m, c)))
+	bodies := mappings(f.budget, "chord", m.Chord)
 	if len(bodies) != 1 {
 		abort(&SignatureError{"chord", "missing"})
 	}
-	body := w.signature(bodies[0])
-	values, failure := w.join(joined)
+	body := f.copier.signature(bodies[0])
+	values, failure := joinChord(f.budget, joined)
 	if failure != nil {
-		w.failBody(body, failure)
-		return &w.plan, nil
+		f.failBody(body, failure)
+		return &f.plan, nil
 	}
-	return w.done(w.apply(body, []protocol.Raw{arrayRaw(values)}, nil, &options{})), nil
+	return f.done(f.apply(body, []protocol.Raw{arrayRaw(values)}, nil, &options{})), nil
 }
 
 // ChordError says what follows when a chord cannot be joined or its body cannot
 // be published: the body fails with that text, see [ChordBody].
 func ChordError(m *protocol.Message, text string, c Context) (plan *Plan, err error) {
 	defer recovered(&err)
-	w := newWork(running(m, c))
-	bodies := w.mappings("chord", m.Chord)
+	f := newFailures(newPublisher(running(m, c)))
+	bodies := mappings(f.budget, "chord", m.Chord)
 	if len(bodies) != 1 {
 		abort(&SignatureError{"chord", "missing"})
 	}
-	w.failBody(w.signature(bodies[0]), &chordFailure{text: text})
-	return &w.plan, nil
+	f.failBody(f.copier.signature(bodies[0]), &chordFailure{text: text})
+	return &f.plan, nil
 }
 
 // chordFailure is why a body cannot run; cause is the failure of a member.
@@ -83,15 +83,15 @@ func (f *chordFailure) exception() *protocol.Exception {
 	return &protocol.Exception{Type: "ChordError", Module: "celery.exceptions", Args: []any{f.text}}
 }
 
-func (w *work) join(j Joined) ([]protocol.Raw, *chordFailure) {
+func joinChord(b *budget, j Joined) ([]protocol.Raw, *chordFailure) {
 	if j.Failure != "" {
 		return nil, &chordFailure{text: j.Failure}
 	}
 	if !j.Saved.IsNull() {
-		tree := w.savedTree(j.Saved)
+		tree := savedTree(b, j.Saved)
 		values := make([]protocol.Raw, len(tree.members))
 		for i, m := range tree.members {
-			v, f := w.joinSaved(m, j.Results)
+			v, f := joinSaved(b, m, j.Results)
 			if f != nil {
 				return nil, f
 			}
@@ -119,13 +119,13 @@ func (w *work) join(j Joined) ([]protocol.Raw, *chordFailure) {
 }
 
 // joinSaved returns the value of one element of a saved structure.
-func (w *work) joinSaved(r *result, results map[string]*protocol.Result) (protocol.Raw, *chordFailure) {
-	w.enter()
-	defer w.leave()
+func joinSaved(b *budget, r *result, results map[string]*protocol.Result) (protocol.Raw, *chordFailure) {
+	b.enter()
+	defer b.leave()
 	if r.group {
 		values := make([]protocol.Raw, len(r.members))
 		for i, m := range r.members {
-			v, f := w.joinSaved(m, results)
+			v, f := joinSaved(b, m, results)
 			if f != nil {
 				return nil, f
 			}
@@ -151,12 +151,12 @@ func (w *work) joinSaved(r *result, results map[string]*protocol.Result) (protoc
 	return raw, nil
 }
 
-func (w *work) savedTree(saved protocol.Raw) *result {
+func savedTree(b *budget, saved protocol.Raw) *result {
 	fields, err := saved.Fields()
 	if err == nil {
 		for _, f := range fields {
 			if f.Name == "result" {
-				return w.parseTuple(f.Value)
+				return parseTuple(b, f.Value)
 			}
 		}
 	}
@@ -164,9 +164,9 @@ func (w *work) savedTree(saved protocol.Raw) *result {
 	return nil
 }
 
-func (w *work) parseTuple(raw protocol.Raw) *result {
-	w.enter()
-	defer w.leave()
+func parseTuple(b *budget, raw protocol.Raw) *result {
+	b.enter()
+	defer b.leave()
 	bad := &SignatureError{"result", "not a result tuple"}
 	pair, err := raw.Elements()
 	if err != nil || len(pair) != 2 {
@@ -192,72 +192,102 @@ func (w *work) parseTuple(raw protocol.Raw) *result {
 		abort(bad)
 	}
 	for _, m := range members {
-		r.members = append(r.members, w.parseTuple(m))
+		r.members = append(r.members, parseTuple(b, m))
 	}
 	return r
 }
 
-// exceptionOf reads an exception as it is stored.
-func exceptionOf(raw protocol.Raw) *protocol.Exception {
-	if raw.IsNull() {
-		return nil
+// failBody fails the body of a chord and all that follows it in its chain.
+func (f *failures) failBody(body *Signature, why *chordFailure) {
+	f.plan.BodyFailed = true
+	exc := why.exception()
+	if body.kind == kindGroup {
+		f.failGroupBody(body, why)
+	} else {
+		id := body.opts.text("task_id")
+		if id == "" {
+			id = f.ids.next()
+			body.opts.set("task_id", quote(id))
+		}
+		f.callErrbacks(id, "", signatures(body.opts.get("link_error")), exc, nil)
+		f.failTask(id, exc, chordTraceback(exc))
 	}
-	fields, err := raw.Fields()
-	if err != nil {
-		return nil
+	f.failChain(signatures(body.opts.get("chain")), exc, nil)
+}
+
+// failGroupBody fails every task of a group with the failure of the member
+// itself, and sees to it that none of them runs.
+func (f *failures) failGroupBody(body *Signature, why *chordFailure) {
+	exc := why.cause
+	if exc == nil {
+		exc = why.exception()
 	}
-	e := &protocol.Exception{}
-	for _, f := range fields {
-		switch f.Name {
-		case "exc_type":
-			if protocol.Unmarshal(f.Value, &e.Type) != nil {
-				return nil
-			}
-		case "exc_module":
-			if !f.Value.IsNull() && protocol.Unmarshal(f.Value, &e.Module) != nil {
-				return nil
-			}
-		case "exc_message":
-			args, err := f.Value.Elements()
-			if err != nil {
-				args = []protocol.Raw{f.Value}
-			}
-			for _, a := range args {
-				e.Args = append(e.Args, a)
+	frozen := f.freezer.freeze(body, frozen{})
+	own := map[string][]*Signature{}
+	for _, t := range body.kw.tasks.items {
+		id, errbacks := f.resultErrbacks(t)
+		own[id] = errbacks
+	}
+	for _, r := range frozen.members {
+		var errbacks []*Signature
+		for _, e := range slices.Concat(own[r.id], signatures(body.opts.get("link_error"))) {
+			if !slices.ContainsFunc(errbacks, func(o *Signature) bool { return f.linker.comparer.equal(o, e) }) {
+				errbacks = append(errbacks, e)
 			}
 		}
+		f.callErrbacks(r.id, "", errbacks, exc, nil)
+		f.failTask(r.id, exc, chordTraceback(exc))
 	}
-	return e
+	f.failTask(frozen.id, exc, nil)
+	f.plan.Revoke = append(f.plan.Revoke, leaves(frozen)...)
 }
 
-// ExceptionArg returns an argument of an exception as JSON: one that is an error is
-// its text. The error says that it has no form in JSON.
-func ExceptionArg(a any) (protocol.Raw, error) {
-	switch a := a.(type) {
-	case protocol.Raw:
-		return a, nil
-	case error:
-		return protocol.Marshal(a.Error())
-	}
-	return protocol.Marshal(a)
+// chordTraceback is the traceback of a failure that the end of a header has raised.
+func chordTraceback(exc *protocol.Exception) *string {
+	text := Traceback(exc, GoFrame("celery.chord", ""))
+	return &text
 }
 
-// ReprException returns an exception as Python shows it: ValueError('no').
-func ReprException(e *protocol.Exception) string {
-	if e == nil {
-		return "None"
+// resultErrbacks returns the id of the result of a signature and its errbacks: of
+// a chord also those of its body, of a group also those of its tasks.
+func (f *failures) resultErrbacks(s *Signature) (id string, errbacks []*Signature) {
+	f.enter()
+	defer f.leave()
+	s = f.copier.signature(s)
+	for s.kind == kindChord && s.kw.body != nil {
+		errbacks = append(errbacks, signatures(s.opts.get("link_error"))...)
+		s = f.copier.signature(s.kw.body)
 	}
-	name := e.Type[strings.LastIndexByte(e.Type, '.')+1:]
-	if e.Module == "celery.exceptions" {
-		switch { // their own __repr__
-		case name == "NotRegistered" && len(e.Args) == 1:
-			return "Task of kind " + exceptionArg(e.Args[0]) + " never registered, please make sure it's imported."
-		case name == "Reject" && len(e.Args) == 2:
-			return "reject requeue=" + exceptionArg(e.Args[1]) + ": " + ExceptionText(&protocol.Exception{Args: e.Args[:1]})
+	errbacks = append(errbacks, signatures(s.opts.get("link_error"))...)
+	if s.kind == kindGroup {
+		for _, t := range s.kw.tasks.items {
+			_, more := f.resultErrbacks(t)
+			errbacks = append(errbacks, more...)
 		}
 	}
-	return name + exceptionArgs(e, false)
+	return s.opts.text("task_id"), errbacks
 }
 
-// textOf is the text of a value that has no form in JSON.
-func textOf(a any) string { return fmt.Sprint(a) }
+func leaves(r *result) []string {
+	if !r.group {
+		return []string{r.id}
+	}
+	var ids []string
+	for _, m := range r.members {
+		ids = append(ids, leaves(m)...)
+	}
+	return ids
+}
+
+// failTask stores a failure for a task that will never run. Its children are
+// those of the running task: so a producer finds the error callbacks that were
+// published for it.
+func (f *failures) failTask(id string, exc *protocol.Exception, traceback *string) {
+	children := arrayRaw(slices.Concat(f.Children, f.plan.Children))
+	if f.bytes += len(children); f.bytes > f.limits.Bytes {
+		children = nil // the failure is what somebody waits for
+	}
+	f.plan.Results = append(f.plan.Results, &protocol.Result{
+		TaskID: id, Status: protocol.StateFailure, Exception: exc, Traceback: traceback, DateDone: f.Now, Children: children,
+	})
+}

@@ -16,7 +16,7 @@ import (
 // and holds nothing of the content.
 func Parse(raw protocol.Raw) (s *Signature, err error) {
 	defer recovered(&err)
-	p := parser{building()}
+	p := parser{newBudget(Limits{})}
 	return p.signature("", raw), nil
 }
 
@@ -24,14 +24,14 @@ func Parse(raw protocol.Raw) (s *Signature, err error) {
 // Null and an absent one are an empty list, and one signature is a list of one.
 func ParseList(raw protocol.Raw) (all []*Signature, err error) {
 	defer recovered(&err)
-	p := parser{building()}
+	p := parser{newBudget(Limits{})}
 	if raw.IsNull() {
 		return nil, nil
 	}
 	return signatures(p.signatures("", raw)), nil
 }
 
-type parser struct{ *work }
+type parser struct{ *budget }
 
 func (p *parser) fail(path, detail string) { abort(&SignatureError{path, detail}) }
 
@@ -39,7 +39,7 @@ func (p *parser) fail(path, detail string) { abort(&SignatureError{path, detail}
 // the reader of JSON.
 func (p *parser) mismatch(path, detail string, err error) {
 	if refused, ok := errors.AsType[*protocol.DecodeError](err); ok && refused.Reason == protocol.ReasonTooDeep {
-		abort(&LimitError{"depth", p.Limits.Depth})
+		abort(&LimitError{"depth", p.limits.Depth})
 	}
 	p.fail(path, detail)
 }

@@ -148,43 +148,38 @@ func (l Limits) orDefault() Limits {
 	return Limits{or(l.Depth, 100), or(l.Messages, 50_000), or(l.Work, 2_000_000), or(l.Bytes, 64<<20)}
 }
 
-// work carries out one call of an exported function.
-type work struct {
-	Context
-	plan  Plan
-	depth int
-	steps int
-	bytes int
+// budget counts what one call of an exported function has used of its limits.
+type budget struct {
+	limits Limits
+	depth  int
+	steps  int
+	bytes  int // of bodies and children, see [Limits]
 }
 
-func newWork(c Context) *work {
-	c.Limits = c.Limits.orDefault()
-	return &work{Context: c}
-}
+func newBudget(l Limits) *budget { return &budget{limits: l.orDefault()} }
 
-// building is the work of the functions that compose signatures; there is no
-// message to publish, and no id to give.
-func building() *work { return newWork(Context{}) }
-
-func (w *work) step() {
-	if w.steps++; w.steps > w.Limits.Work {
-		abort(&LimitError{"work", w.Limits.Work})
+func (b *budget) step() {
+	if b.steps++; b.steps > b.limits.Work {
+		abort(&LimitError{"work", b.limits.Work})
 	}
 }
 
 // enter and leave surround every recursion into a signature.
-func (w *work) enter() {
-	w.step()
-	if w.depth++; w.depth > w.Limits.Depth {
-		abort(&LimitError{"depth", w.Limits.Depth})
+func (b *budget) enter() {
+	b.step()
+	if b.depth++; b.depth > b.limits.Depth {
+		abort(&LimitError{"depth", b.limits.Depth})
 	}
 }
 
-func (w *work) leave() { w.depth-- }
+func (b *budget) leave() { b.depth-- }
 
-func (w *work) newID() string {
-	if w.NewID == nil {
+// idSource returns a new id at every call, see Context.NewID.
+type idSource func() string
+
+func (f idSource) next() string {
+	if f == nil {
 		abort(errNoIDs)
 	}
-	return w.NewID()
+	return f()
 }

@@ -1,22 +1,21 @@
 package canvas
 
 import (
-	"math"
+	"cmp"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/evently/workers/worker/protocol"
 )
 
 // send adds the message of one task to the plan.
-func (w *work) send(task string, args []protocol.Raw, tuple bool, kwargs []protocol.Field, o *options, route string) *result {
-	w.step()
-	if len(w.plan.Messages) >= w.Limits.Messages {
-		abort(&LimitError{"messages", w.Limits.Messages})
+func (p *publisher) send(task string, args []protocol.Raw, tuple bool, kwargs []protocol.Field, o *options, route string) *result {
+	p.step()
+	if len(p.plan.Messages) >= p.limits.Messages {
+		abort(&LimitError{"messages", p.limits.Messages})
 	}
 	m := &protocol.Message{
-		Protocol: 2, Task: task, Lang: "py", DeliveryTag: w.newID(), Origin: w.Origin, ReplyTo: w.ReplyTo,
+		Protocol: 2, Task: task, Lang: "py", DeliveryTag: p.ids.next(), Origin: p.Origin, ReplyTo: p.ReplyTo,
 		ContentType: "application/json", ContentEncoding: "utf-8",
 		Args: arrayRaw(args), Kwargs: fieldsRaw(kwargs),
 		ArgsRepr: reprArgs(args, tuple), KwargsRepr: reprKwargs(kwargs),
@@ -26,53 +25,39 @@ func (w *work) send(task string, args []protocol.Raw, tuple bool, kwargs []proto
 		out.RouteName = v
 	}
 	if m.ID = o.text("task_id"); m.ID == "" {
-		m.ID = w.newID()
+		m.ID = p.ids.next()
 	}
 	m.CorrelationID = m.ID
-	w.headers(m, o)
-	w.embed(m, o)
-	w.delivery(&out, o)
+	p.addHeaders(m, o)
+	p.addSignatures(m, o)
+	setDestination(&out, o)
 	for _, e := range o.entries {
 		if raw, ok := e.val.(protocol.Raw); ok && !defined(e.name) && !slices.Contains(m.StampedHeaders, e.name) {
 			out.Properties = append(out.Properties, protocol.Field{Name: e.name, Value: raw})
 		}
 	}
-	w.bytes += len(m.Args) + len(m.Kwargs) + len(m.Callbacks) + len(m.Errbacks) + len(m.Chain) + len(m.Chord)
-	if w.bytes > w.Limits.Bytes {
-		abort(&LimitError{"bytes", w.Limits.Bytes})
+	p.bytes += len(m.Args) + len(m.Kwargs) + len(m.Callbacks) + len(m.Errbacks) + len(m.Chain) + len(m.Chord)
+	if p.bytes > p.limits.Bytes {
+		abort(&LimitError{"bytes", p.limits.Bytes})
 	}
-	w.plan.Messages = append(w.plan.Messages, out)
+	p.plan.Messages = append(p.plan.Messages, out)
 	r := &result{id: m.ID}
 	if !isFalse(o.get("add_to_parent")) {
-		w.child(r)
+		p.child(r)
 	}
 	return r
 }
 
 // child adds to what the running task has published.
-func (w *work) child(r *result) {
-	if w.ParentID != "" {
-		w.plan.Children = append(w.plan.Children, w.tuple(nil, r))
+func (p *publisher) child(r *result) {
+	if p.ParentID != "" {
+		p.plan.Children = append(p.plan.Children, appendTuple(p.budget, nil, r))
 	}
 }
 
-func (w *work) headers(m *protocol.Message, o *options) {
-	m.RootID, m.ParentID = o.text("root_id"), o.text("parent_id")
-	m.Priority = o.integer("priority")
-	if m.RootID == "" || m.ParentID == "" {
-		if m.RootID == "" {
-			m.RootID = w.root()
-		}
-		if m.ParentID == "" {
-			m.ParentID = w.ParentID
-		}
-		if w.Priority != nil && !o.has("priority") {
-			m.Priority = *w.Priority
-		}
-	}
-	if m.RootID == "" {
-		m.RootID = m.ID
-	}
+// addHeaders sets what travels in the headers of a message, from its options.
+func (p *publisher) addHeaders(m *protocol.Message, o *options) {
+	p.setLineage(m, o)
 	m.Group = o.text("group_id")
 	if o.given("group_index") {
 		i := o.integer("group_index")
@@ -83,68 +68,92 @@ func (w *work) headers(m *protocol.Message, o *options) {
 	m.ReplacedTaskNesting = o.integer("replaced_task_nesting")
 	m.HardTimeLimit, m.SoftTimeLimit = o.duration("time_limit"), o.duration("soft_time_limit")
 	m.IgnoreResult = o.flag("ignore_result")
-	if v := o.text("reply_to"); v != "" {
-		m.ReplyTo = v
+	m.ReplyTo = cmp.Or(o.text("reply_to"), m.ReplyTo)
+	m.Origin = cmp.Or(o.text("origin"), m.Origin)
+	if o.given("argsrepr") {
+		m.ArgsRepr = o.text("argsrepr")
 	}
-	if v := o.text("origin"); v != "" {
-		m.Origin = v
+	if o.given("kwargsrepr") {
+		m.KwargsRepr = o.text("kwargsrepr")
 	}
-	for _, e := range []struct {
-		option string
-		repr   *string
-	}{{"argsrepr", &m.ArgsRepr}, {"kwargsrepr", &m.KwargsRepr}} {
-		if o.given(e.option) {
-			*e.repr = o.text(e.option)
-		}
+	p.setTimes(m, o)
+	m.Headers = customHeaders(o)
+	m.StampedHeaders = o.names("stamped_headers")
+	m.Stamps = stampsOf(m.StampedHeaders, o)
+}
+
+// setLineage sets root and parent. A message without one of them gets it, and the
+// priority, from the running task.
+func (p *publisher) setLineage(m *protocol.Message, o *options) {
+	root, parent := o.text("root_id"), o.text("parent_id")
+	m.Priority = o.integer("priority")
+	if (root == "" || parent == "") && p.Priority != nil && !o.has("priority") {
+		m.Priority = *p.Priority
 	}
+	m.RootID = cmp.Or(root, p.root(), m.ID)
+	m.ParentID = cmp.Or(parent, p.ParentID)
+}
+
+// setTimes sets when a message is due and when it expires.
+func (p *publisher) setTimes(m *protocol.Message, o *options) {
 	if d := o.duration("countdown"); d != 0 {
-		m.ETA = w.Now.Add(d)
+		m.ETA = p.Now.Add(d)
 	} else {
 		m.ETA = o.time("eta")
 	}
 	if raw, ok := o.get("expires").(protocol.Raw); ok && !raw.IsNull() {
 		if c := raw[0]; c == '-' || c >= '0' && c <= '9' {
-			m.Expires = w.Now.Add(o.duration("expires"))
+			m.Expires = p.Now.Add(o.duration("expires"))
 		} else {
 			m.Expires = o.time("expires")
 		}
-		m.Expiration = strconv.FormatInt(max(m.Expires.Sub(w.Now).Milliseconds(), 0), 10)
+		m.Expiration = strconv.FormatInt(max(m.Expires.Sub(p.Now).Milliseconds(), 0), 10)
 	}
-	if raw, ok := o.get("headers").(protocol.Raw); ok && !raw.IsNull() {
-		fields, err := raw.Fields()
-		if err != nil {
-			abort(&OptionError{"headers", "not an object"})
-		}
-		for _, f := range overlay(nil, fields) {
-			m.Headers = append(m.Headers, protocol.Header(f))
-		}
+}
+
+// customHeaders returns the option headers.
+func customHeaders(o *options) (headers []protocol.Header) {
+	raw, ok := o.get("headers").(protocol.Raw)
+	if !ok || raw.IsNull() {
+		return nil
 	}
-	m.StampedHeaders = o.names("stamped_headers")
+	fields, err := raw.Fields()
+	if err != nil {
+		abort(&OptionError{"headers", "not an object"})
+	}
+	for _, f := range overlay(nil, fields) {
+		headers = append(headers, protocol.Header(f))
+	}
+	return headers
+}
+
+// stampsOf returns an object of the stamps of these names.
+func stampsOf(names []string, o *options) protocol.Raw {
 	var stamps []protocol.Field
-	for _, name := range m.StampedHeaders {
+	for _, name := range names {
 		if raw, ok := o.get(name).(protocol.Raw); ok {
 			stamps = overlay(stamps, []protocol.Field{{Name: name, Value: raw}})
 		}
 	}
-	m.Stamps = fieldsRaw(stamps)
+	return fieldsRaw(stamps)
 }
 
-// root is what the running task gives as the root of what it publishes.
-func (w *work) root() string {
-	if w.RootID != "" {
-		return w.RootID
+// root returns the root that the running task gives to what it publishes.
+func (p *publisher) root() string {
+	if p.RootID != "" {
+		return p.RootID
 	}
-	return w.ParentID
+	return p.ParentID
 }
 
-func (w *work) embed(m *protocol.Message, o *options) {
-	m.Callbacks = w.encodeList(o.get("link"))
-	m.Errbacks = w.encodeList(o.get("link_error"))
-	m.Chain = w.encodeList(o.get("chain"))
-	m.Chord = w.encodeValue(o.get("chord"))
+func (p *publisher) addSignatures(m *protocol.Message, o *options) {
+	m.Callbacks = encodeList(p.budget, o.get("link"))
+	m.Errbacks = encodeList(p.budget, o.get("link_error"))
+	m.Chain = encodeList(p.budget, o.get("chain"))
+	m.Chord = encodeValue(p.budget, o.get("chord"))
 }
 
-func (w *work) delivery(out *Outgoing, o *options) {
+func setDestination(out *Outgoing, o *options) {
 	out.Queue, out.Exchange, out.RoutingKey = o.text("queue"), o.text("exchange"), o.text("routing_key")
 	out.Serializer, out.Compression = o.text("serializer"), o.text("compression")
 	switch {
@@ -172,58 +181,21 @@ func defined(option string) bool {
 	return false
 }
 
-// integer returns a whole number, 0 when the option is absent or null.
-func (o *options) integer(name string) int {
-	v := o.get(name)
-	if isNull(v) {
-		return 0
-	}
-	var n int
-	if raw, ok := v.(protocol.Raw); !ok || protocol.Unmarshal(raw, &n) != nil {
-		abort(&OptionError{name, "not a whole number"})
-	}
-	return n
+// publisher makes the plan of one call of an exported function.
+type publisher struct {
+	Context
+	*budget
+	ids     idSource
+	copier  *copier
+	linker  *linker
+	freezer *freezer
+	plan    Plan
 }
 
-// duration returns an option in seconds, 0 when it is absent or null.
-func (o *options) duration(name string) time.Duration {
-	v := o.get(name)
-	if isNull(v) {
-		return 0
-	}
-	var n float64
-	if raw, ok := v.(protocol.Raw); !ok || protocol.Unmarshal(raw, &n) != nil {
-		abort(&OptionError{name, "not a number of seconds"})
-	}
-	const most = math.MaxInt64 / float64(time.Second) / 2
-	if math.IsNaN(n) || math.Abs(n) > most {
-		abort(&OptionError{name, "out of range"})
-	}
-	return time.Duration(n * float64(time.Second))
-}
-
-// time returns a time of ISO 8601, also as kombu's typed object; zero when the
-// option is absent or null.
-func (o *options) time(name string) time.Time {
-	v := o.get(name)
-	var t time.Time
-	if isNull(v) {
-		return t
-	}
-	if raw, ok := v.(protocol.Raw); !ok || protocol.Unmarshal(raw, &t) != nil {
-		abort(&OptionError{name, "not a time of ISO 8601"})
-	}
-	return t
-}
-
-func (o *options) flag(name string) *bool {
-	v := o.get(name)
-	if isNull(v) {
-		return nil
-	}
-	var b bool
-	if raw, ok := v.(protocol.Raw); !ok || protocol.Unmarshal(raw, &b) != nil {
-		abort(&OptionError{name, "not true or false"})
-	}
-	return &b
+func newPublisher(c Context) *publisher {
+	b := newBudget(c.Limits)
+	copier := newCopier(b)
+	linker := newLinker(copier, c.ErrbacksOnHeader)
+	freezer := newFreezer(linker, c.NewID, c.ReplyTo)
+	return &publisher{Context: c, budget: b, ids: c.NewID, copier: copier, linker: linker, freezer: freezer}
 }

@@ -18,16 +18,26 @@ func Replace(m *protocol.Message, s *Signature, c Context) (*Plan, error) {
 // the stamps are put on it when it is complete, as an own on_replace does.
 func ReplaceStamped(m *protocol.Message, s *Signature, stamper Stamper, c Context) (plan *Plan, err error) {
 	defer recovered(&err)
-	w := newWork(running(m, c))
-	s = w.replacement(m, w.input(s))
+	r := newReplacer(newPublisher(running(m, c)))
+	s = r.replacement(m, input(r.budget, s))
 	if stamper != nil {
-		w.stamp(s, stamper, stampSet{})
+		newStampVisitor(r.copier, stamper).visit(s, stampSet{})
 	}
-	return w.done(w.apply(s, nil, nil, &options{})), nil
+	return r.done(r.apply(s, nil, nil, &options{})), nil
 }
 
-func (w *work) replacement(m *protocol.Message, s *Signature) *Signature {
-	s = w.signature(s)
+// replacer publishes what a task is replaced by.
+type replacer struct {
+	*publisher
+	composer *composer
+}
+
+func newReplacer(p *publisher) *replacer {
+	return &replacer{publisher: p, composer: newComposer(p.linker)}
+}
+
+func (r *replacer) replacement(m *protocol.Message, s *Signature) *Signature {
+	s = r.copier.signature(s)
 	if s.opts.has("chord") {
 		abort(improperlyConfigured("A signature replacing a task must not be part of a chord"))
 	}
@@ -35,30 +45,30 @@ func (w *work) replacement(m *protocol.Message, s *Signature) *Signature {
 		abort(improperlyConfigured("Cannot replace with an empty chain"))
 	}
 	if s.kind == kindGroup {
-		s = w.then(s, accumulate())
+		s = r.composer.then(s, accumulate())
 	}
 	if s.kind == kindChain {
 		last := &s.kw.tasks.items[len(s.kw.tasks.items)-1]
-		if *last = w.signature(*last); (*last).kind == kindGroup {
-			*last = w.then(*last, accumulate())
+		if *last = r.copier.signature(*last); (*last).kind == kindGroup {
+			*last = r.composer.then(*last, accumulate())
 		}
 	}
-	for _, callback := range w.mappings("callbacks", m.Callbacks) {
-		w.link(s, callback)
+	for _, callback := range mappings(r.budget, "callbacks", m.Callbacks) {
+		r.linker.link(s, callback)
 	}
-	for _, errback := range w.mappings("errbacks", m.Errbacks) {
-		w.linkError(s, errback)
+	for _, errback := range mappings(r.budget, "errbacks", m.Errbacks) {
+		r.linker.linkError(s, errback)
 	}
 	if s.kind == kindChain && s.opts.has("link") {
 		// Callbacks of a chain are due after its last task, also if more follows.
 		last := s.kw.tasks.items[len(s.kw.tasks.items)-1]
-		w.extend(last.opts, "link", signatures(s.opts.take("link")))
+		last.opts.extend("link", signatures(s.opts.take("link")))
 	}
-	w.freeze(s, frozen{id: m.ID})
+	r.freezer.freeze(s, frozen{id: m.ID})
 	nesting := index(m.ReplacedTaskNesting + 1)
 	chord := value(null)
 	if !m.Chord.IsNull() {
-		chord = w.mappings("chord", m.Chord)[0]
+		chord = mappings(r.budget, "chord", m.Chord)[0]
 	}
 	groupIndex := null
 	if m.GroupIndex != nil {
@@ -73,10 +83,10 @@ func (w *work) replacement(m *protocol.Message, s *Signature) *Signature {
 			t.opts.set("replaced_task_nesting", nesting)
 		}
 	}
-	rest := w.parse("chain", m.Chain)
+	rest := r.parse("chain", m.Chain)
 	for i := len(rest) - 1; i >= 0; i-- {
 		rest[i].opts.set("replaced_task_nesting", nesting)
-		s = w.then(s, rest[i])
+		s = r.composer.then(s, rest[i])
 	}
 	return s
 }
@@ -92,8 +102,8 @@ func accumulate() *Signature {
 // member. The error is a *[TaskError] when it belongs to none.
 func AddToChord(m *protocol.Message, s *Signature, c Context) (plan *Plan, err error) {
 	defer recovered(&err)
-	w := newWork(running(m, c))
-	s = w.signature(w.input(s))
+	p := newPublisher(running(m, c))
+	s = p.copier.signature(input(p.budget, s))
 	if m.Chord.IsNull() {
 		abort(builtinError("ValueError", "Current task is not member of any chord"))
 	}
@@ -103,9 +113,9 @@ func AddToChord(m *protocol.Message, s *Signature, c Context) (plan *Plan, err e
 	}
 	s.opts.update(&options{[]option{
 		{"group_id", textOrNull(m.Group)}, {"group_index", groupIndex},
-		{"chord", w.mappings("chord", m.Chord)[0]}, {"root_id", textOrNull(m.RootID)},
+		{"chord", mappings(p.budget, "chord", m.Chord)[0]}, {"root_id", textOrNull(m.RootID)},
 	}})
-	w.freeze(s, frozen{})
-	w.plan.Joins = append(w.plan.Joins, GroupJoin{m.Group, 1})
-	return w.done(w.apply(s, nil, nil, &options{})), nil
+	p.freezer.freeze(s, frozen{})
+	p.plan.Joins = append(p.plan.Joins, GroupJoin{m.Group, 1})
+	return p.done(p.apply(s, nil, nil, &options{})), nil
 }

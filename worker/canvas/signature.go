@@ -130,18 +130,100 @@ func newGroup(tasks *list) *Signature {
 
 // newChord makes a chord; the header is a list, taken over, or a signature, of
 // which a copy is made.
-func (w *work) newChord(header, body *Signature) *Signature {
+func (cp *copier) newChord(header, body *Signature) *Signature {
 	return newCanvas(kindChord, "celery.chord", "chord", &keywords{
 		fields: []protocol.Field{{Name: "kwargs", Value: protocol.Raw("{}")}},
-		tasks:  w.headerList(header), body: body,
+		tasks:  cp.headerList(header), body: body,
 	})
 }
 
 // headerList returns the members of what is given as the header of a chord.
-func (w *work) headerList(header *Signature) *list {
-	h := w.copyOf(header)
+func (cp *copier) headerList(header *Signature) *list {
+	h := cp.copyOf(header)
 	if h.kind == kindGroup || h.kind == kindChain {
 		return h.kw.tasks
 	}
 	return &list{[]*Signature{h}}
+}
+
+// measure walks a signature so that what nests without end, or too much, is
+// refused before it is copied.
+func measure(b *budget, s *Signature) {
+	if s == nil {
+		return
+	}
+	b.enter()
+	defer b.leave()
+	each := func(l *list) {
+		if l != nil {
+			for _, t := range l.items {
+				measure(b, t)
+			}
+		}
+	}
+	each(s.kw.tasks)
+	measure(b, s.kw.header)
+	measure(b, s.kw.body)
+	for _, e := range s.opts.entries {
+		switch v := e.val.(type) {
+		case *Signature:
+			measure(b, v)
+		case *list:
+			each(v)
+		}
+	}
+}
+
+// checked returns a copy of a signature that the caller may go on to change.
+func checked(b *budget, s *Signature) *Signature {
+	if s == nil {
+		abort(&SignatureError{"", "nil"})
+	}
+	if s.err != nil {
+		abort(s.err)
+	}
+	return snapshot(b, s)
+}
+
+// input returns a copy of a signature of the caller that may be changed.
+func input(b *budget, s *Signature) *Signature {
+	switch {
+	case s == nil:
+		abort(&SignatureError{"", "nil"})
+	case s.err != nil:
+		abort(s.err)
+	}
+	measure(b, s)
+	return snapshot(b, s)
+}
+
+// snapshot copies a signature with all that it refers to.
+func snapshot(b *budget, s *Signature) *Signature {
+	if s == nil {
+		return nil
+	}
+	b.enter()
+	defer b.leave()
+	all := func(l *list) *list {
+		if l == nil {
+			return nil
+		}
+		c := &list{make([]*Signature, len(l.items))}
+		for i, t := range l.items {
+			c.items[i] = snapshot(b, t)
+		}
+		return c
+	}
+	c := *s
+	c.kw = &keywords{fields: s.kw.fields, tasks: all(s.kw.tasks), header: snapshot(b, s.kw.header), body: snapshot(b, s.kw.body)}
+	c.opts = s.opts.copy()
+	for i, e := range c.opts.entries {
+		switch v := e.val.(type) {
+		case *Signature:
+			c.opts.entries[i].val = snapshot(b, v)
+		case *list:
+			c.opts.entries[i].val = all(v)
+		}
+	}
+	return &c
 }

@@ -22,8 +22,8 @@ func (s *Signature) Stamp(name string, v any) *Signature {
 		s.keep(err)
 		return s
 	}
-	s.build(func(w *work) {
-		w.stamp(s, nil, stampSet{fields: []protocol.Field{{Name: name, Value: raw}}})
+	s.build(func(c *composer) {
+		newStampVisitor(c.linker.copier, nil).visit(s, stampSet{fields: []protocol.Field{{Name: name, Value: raw}}})
 	})
 	return s
 }
@@ -31,7 +31,7 @@ func (s *Signature) Stamp(name string, v any) *Signature {
 // StampWith lets stamper choose the stamps of every task of the signature,
 // including the bodies of chords, callbacks and errbacks.
 func (s *Signature) StampWith(stamper Stamper) *Signature {
-	s.build(func(w *work) { w.stamp(s, stamper, stampSet{}) })
+	s.build(func(c *composer) { newStampVisitor(c.linker.copier, stamper).visit(s, stampSet{}) })
 	return s
 }
 
@@ -102,39 +102,50 @@ func joined(first, second protocol.Raw) protocol.Raw {
 	return arrayRaw(a)
 }
 
-func (w *work) stamp(s *Signature, stamper Stamper, st stampSet) {
+// stampVisitor puts stamps on a signature and what hangs on it.
+type stampVisitor struct {
+	*budget
+	copier  *copier
+	stamper Stamper // nil: only the stamps that are given
+}
+
+func newStampVisitor(c *copier, stamper Stamper) *stampVisitor {
+	return &stampVisitor{budget: c.budget, copier: c, stamper: stamper}
+}
+
+func (v *stampVisitor) visit(s *Signature, st stampSet) {
 	if s == nil {
 		return
 	}
-	w.enter()
-	defer w.leave()
+	v.enter()
+	defer v.leave()
 	switch s.kind {
 	case kindChain, kindGroup:
 		st = st.collect(nil, s.opts)
-		w.stampLinks(s, stamper, st)
+		v.visitLinks(s, st)
 		for i, t := range s.kw.tasks.items {
-			t = w.signature(t)
+			t = v.copier.signature(t)
 			if s.kind == kindGroup {
 				s.kw.tasks.items[i] = t
 			}
-			w.stamp(t, stamper, st)
+			v.visit(t, st)
 		}
 	case kindChord:
 		tasks := s.headerTasks()
-		if stamper != nil && s.kw.header == nil {
+		if v.stamper != nil && s.kw.header == nil {
 			s.kw.header, s.kw.tasks = newGroup(s.kw.tasks), nil
 		}
 		st = st.collect(nil, s.opts)
-		w.stampLinks(s, stamper, st)
+		v.visitLinks(s, st)
 		for _, t := range tasks {
-			w.stamp(w.signature(t), stamper, st)
+			v.visit(v.copier.signature(t), st)
 		}
-		if stamper != nil {
-			w.stamp(w.signature(s.kw.body), stamper, st.collect(nil, s.opts))
+		if v.stamper != nil {
+			v.visit(v.copier.signature(s.kw.body), st.collect(nil, s.opts))
 		}
 	default:
-		w.stampLinks(s, stamper, st)
-		st = st.collect(w.chosen(s, stamper), s.opts)
+		v.visitLinks(s, st)
+		st = st.collect(v.chosen(s), s.opts)
 		for _, f := range st.fields {
 			s.opts.set(f.Name, f.Value)
 		}
@@ -142,24 +153,24 @@ func (w *work) stamp(s *Signature, stamper Stamper, st stampSet) {
 	}
 }
 
-func (w *work) stampLinks(s *Signature, stamper Stamper, st stampSet) {
+func (v *stampVisitor) visitLinks(s *Signature, st stampSet) {
 	for _, option := range []string{"link", "link_error"} {
 		links := st
 		for _, l := range signatures(s.opts.get(option)) {
 			links = links.collect(nil, nil)
-			w.stamp(w.signature(l), stamper, links)
+			v.visit(v.copier.signature(l), links)
 		}
 	}
 }
 
 // chosen returns what the stamper gives to a signature, sorted by name.
-func (w *work) chosen(s *Signature, stamper Stamper) []protocol.Field {
-	if stamper == nil {
+func (v *stampVisitor) chosen(s *Signature) []protocol.Field {
+	if v.stamper == nil {
 		return nil
 	}
 	var fields []protocol.Field
-	for name, v := range stamper(s) {
-		raw, err := protocol.Marshal(v)
+	for name, value := range v.stamper(s) {
+		raw, err := protocol.Marshal(value)
 		if err != nil {
 			abort(err)
 		}

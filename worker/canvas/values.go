@@ -1,7 +1,9 @@
 package canvas
 
 import (
+	"math"
 	"slices"
+	"time"
 
 	"github.com/evently/workers/worker/protocol"
 )
@@ -49,12 +51,11 @@ func (o *options) set(name string, v value) {
 	o.entries = append(o.entries, option{name, v})
 }
 
-func (o *options) setDefault(name string, v value) value {
-	if i := o.index(name); i >= 0 {
-		return o.entries[i].val
+// setDefault sets an option that is absent.
+func (o *options) setDefault(name string, v value) {
+	if !o.has(name) {
+		o.set(name, v)
 	}
-	o.set(name, v)
-	return v
 }
 
 // take removes an option and returns its value.
@@ -199,4 +200,80 @@ func overlay(base, over []protocol.Field) []protocol.Field {
 		}
 	}
 	return merged
+}
+
+// integer returns a whole number, 0 when the option is absent or null.
+func (o *options) integer(name string) int {
+	v := o.get(name)
+	if isNull(v) {
+		return 0
+	}
+	var n int
+	if raw, ok := v.(protocol.Raw); !ok || protocol.Unmarshal(raw, &n) != nil {
+		abort(&OptionError{name, "not a whole number"})
+	}
+	return n
+}
+
+// duration returns an option in seconds, 0 when it is absent or null.
+func (o *options) duration(name string) time.Duration {
+	v := o.get(name)
+	if isNull(v) {
+		return 0
+	}
+	var n float64
+	if raw, ok := v.(protocol.Raw); !ok || protocol.Unmarshal(raw, &n) != nil {
+		abort(&OptionError{name, "not a number of seconds"})
+	}
+	const most = math.MaxInt64 / float64(time.Second) / 2
+	if math.IsNaN(n) || math.Abs(n) > most {
+		abort(&OptionError{name, "out of range"})
+	}
+	return time.Duration(n * float64(time.Second))
+}
+
+// time returns a time of ISO 8601, also as kombu's typed object; zero when the
+// option is absent or null.
+func (o *options) time(name string) time.Time {
+	v := o.get(name)
+	var t time.Time
+	if isNull(v) {
+		return t
+	}
+	if raw, ok := v.(protocol.Raw); !ok || protocol.Unmarshal(raw, &t) != nil {
+		abort(&OptionError{name, "not a time of ISO 8601"})
+	}
+	return t
+}
+
+func (o *options) flag(name string) *bool {
+	v := o.get(name)
+	if isNull(v) {
+		return nil
+	}
+	var b bool
+	if raw, ok := v.(protocol.Raw); !ok || protocol.Unmarshal(raw, &b) != nil {
+		abort(&OptionError{name, "not true or false"})
+	}
+	return &b
+}
+
+// list returns an option as a list that can be added to.
+func (o *options) list(name string) *list {
+	switch v := o.get(name).(type) {
+	case *list:
+		return v
+	case *Signature:
+		l := &list{[]*Signature{v}}
+		o.set(name, l)
+		return l
+	}
+	l := &list{}
+	o.set(name, l)
+	return l
+}
+
+func (o *options) extend(name string, more []*Signature) {
+	l := o.list(name)
+	l.items = append(l.items, more...)
 }

@@ -1,6 +1,7 @@
 package canvas
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -89,3 +90,68 @@ func exceptionArg(a any) string {
 	}
 	return Repr(raw)
 }
+
+// exceptionOf reads an exception as it is stored.
+func exceptionOf(raw protocol.Raw) *protocol.Exception {
+	if raw.IsNull() {
+		return nil
+	}
+	fields, err := raw.Fields()
+	if err != nil {
+		return nil
+	}
+	e := &protocol.Exception{}
+	for _, f := range fields {
+		switch f.Name {
+		case "exc_type":
+			if protocol.Unmarshal(f.Value, &e.Type) != nil {
+				return nil
+			}
+		case "exc_module":
+			if !f.Value.IsNull() && protocol.Unmarshal(f.Value, &e.Module) != nil {
+				return nil
+			}
+		case "exc_message":
+			args, err := f.Value.Elements()
+			if err != nil {
+				args = []protocol.Raw{f.Value}
+			}
+			for _, a := range args {
+				e.Args = append(e.Args, a)
+			}
+		}
+	}
+	return e
+}
+
+// ExceptionArg returns an argument of an exception as JSON: one that is an error is
+// its text. The error says that it has no form in JSON.
+func ExceptionArg(a any) (protocol.Raw, error) {
+	switch a := a.(type) {
+	case protocol.Raw:
+		return a, nil
+	case error:
+		return protocol.Marshal(a.Error())
+	}
+	return protocol.Marshal(a)
+}
+
+// ReprException returns an exception as Python shows it: ValueError('no').
+func ReprException(e *protocol.Exception) string {
+	if e == nil {
+		return "None"
+	}
+	name := e.Type[strings.LastIndexByte(e.Type, '.')+1:]
+	if e.Module == "celery.exceptions" {
+		switch { // their own __repr__
+		case name == "NotRegistered" && len(e.Args) == 1:
+			return "Task of kind " + exceptionArg(e.Args[0]) + " never registered, please make sure it's imported."
+		case name == "Reject" && len(e.Args) == 2:
+			return "reject requeue=" + exceptionArg(e.Args[1]) + ": " + ExceptionText(&protocol.Exception{Args: e.Args[:1]})
+		}
+	}
+	return name + exceptionArgs(e, false)
+}
+
+// textOf is the text of a value that has no form in JSON.
+func textOf(a any) string { return fmt.Sprint(a) }
