@@ -27,10 +27,13 @@ var rules = []rule{
 	{verdict: Account, codes: "523 524 525 530 534 535 538"},                              // RFC 4954 section 6, RFC 5248
 	{verdict: Unclear, words: []string{"greylist", "grey list", "graylist", "gray list"}}, // even with 5yz, the server expects another try
 
+	{verdict: Address, words: []string{"recipient address rejected need fully", "recipient address rejected undeliverable", "could not deliver mail to"}},
+	{verdict: Account, words: []string{"relaying", "relay not permitted", "relay access denied", "relay denied"}},
+	{verdict: Rate, words: []string{"proxy session", "primary target ip"}}, // Exchange, about its own machines
 	// The sender, in words that no other subject has.
 	{verdict: Account, words: []string{
 		"sender address", "sender verif", "sender domain", "domain of sender", "sender rejected", "sender denied",
-		"invalid sender", "from address", "not owned by", "return path",
+		"invalid sender", "from address", "not owned by", "return path", "sender policy", "spf perm", "permanently deferred",
 	}},
 
 	// The address, by its code.
@@ -45,7 +48,9 @@ var rules = []rule{
 		"send to this", "sending to this", "deliver to this", "allowed to send to", "authorized to send to", "authorised to send to",
 		"permitted to send to", "permission to send to",
 		"recipient blocked", "recipient is blocked", "mailbox blocked", "mailbox is blocked", "user is blocked",
+		"suppression list", "suppressed", "recipient thread limit",
 	}},
+	{verdict: Mail, status: "x.2.1", words: []string{"this mailbox", "this recipient", "recipient rate"}},
 
 	// Size, format and route of this mail.
 	{verdict: Mail, status: "x.2.3 x.3.4 x.4.4 x.4.310 x.4.312 x.6.*"},
@@ -60,7 +65,7 @@ var rules = []rule{
 	{verdict: Mail, codes: "552", words: []string{"quota"}},
 	{verdict: Mail, words: []string{
 		"mailbox full", "mailbox quota", "mailbox exceed", "exceeds quota", "mailbox size", "is full", "inbox full",
-		"over quota", "overquota", "user quota", "disk quota", "storage", "exceeded its quota", "user has exceeded",
+		"over quota", "overquota", "over its quota", "over their quota", "user quota", "disk quota", "storage", "exceeded its quota", "user has exceeded",
 	}},
 
 	// Quota and rate of the account.
@@ -68,14 +73,15 @@ var rules = []rule{
 	{verdict: Quota, words: []string{
 		"daily", "per day", "hourly", "per hour", "24 hour", "24hour", "sending limit", "sending quota", "send limit", "send quota",
 		"message quota", "messages quota", "email quota", "mail quota", "quota exceeded", "quota fulfilled", "quota reached", "exceeded your",
-		"exceeded the max", "exceeds the max", "exceeded max", "messaging limit", "message limit", "email limit", "relay limit", "plan limit",
+		"exceeded the max", "exceeds the max", "exceeded max", "you have exceeded", "youve exceeded", "you have reached", "youve reached",
+		"messages allowed", "messaging limit", "message limit", "email limit", "relay limit", "plan limit",
 		"account limit", "monthly", "per month", "credits", "not enough credit", "limit reached", "limit exceeded", "limits exceeded",
 		"recipient limit", "recipients limit", "outbound limit", "submission limit", "max emails", "max defers",
 	}},
 	{verdict: Rate, status: "x.5.3 x.7.28 4.7.500-799"},
 	{verdict: Rate, words: []string{
 		"rate limit", "ratelimit", "sending rate", "rate exceeded", "unusual rate", "message rate", "connection rate", "receiving rate",
-		"too many", "too much mail", "too much traffic", "too fast", "too frequent", "slow down", "throttl", "frequency", "concurrent",
+		"too many", "overlimit", "over limit", "too much mail", "too much traffic", "too fast", "too frequent", "slow down", "throttl", "frequency", "concurrent",
 		"connection limit", "thread limit", "unusual sending", "unusual activity", "unusual traffic", "suspicious activity",
 		"unexpected volume", "high volume", "mail volume", "user complaints", "resources temporarily",
 	}},
@@ -89,33 +95,41 @@ var rules = []rule{
 		"user unknown", "unknown user", "no such user", "no such recipient", "no such mailbox", "no such address", "recipient unknown",
 		"unknown recipient", "invalid recipient", "recipient not found", "user not found", "mailbox not found", "recipnotfound",
 		"recipientnotfound", "no valid recipients", "unrouteable address", "unroutable address", "no mailbox here", "unknown local part",
+		"no such account", "no such person", "nonexist", "non exist",
 		"illegal alias", "inactive recipient", "marked as inactive", "unknown mailbox", "no mailbox by", "no account by",
 	}},
+	{verdict: Mail, words: []string{"permanent failure for one or more recipients"}}, // Barracuda, for content too
 
 	{verdict: Unclear, words: []string{"delivery not authorized", "delivery not authorised"}}, // the name of x.7.1 in RFC 3463
 
 	// The account, in words that outweigh words about a mail.
 	{verdict: Account, words: []string{
-		"authenticat", "unauthenticated", "auth ", "login", "log in", "logged in", "starttls", "encryption required",
+		"authenticat", "unauthenticated", "auth ", "login", "log in", "logged in", "starttls", "encryption required", "encryption is required", "encryption needed",
 		"tls ", "secure connection", "relay", "rcpthosts", "retransmission denied",
 		"helo", "ehlo", "fully qualified", "client host", "hostname", "host name", "reverse dns", "rdns", "ptr", "reverse lookup",
 		"your ip", "your host", "sending ip", "this ip", "ip address", "client ip", "unauthorized ip", "dynamic ip",
 		"blacklist", "black list", "blocklist", "block list", "blocked using", "denylist", "dnsbl", "rbl", "rhsbl", "spamhaus", "spamcop",
 		"sorbs", "barracuda", "uceprotect", "reputation", "spf", "dkim",
 		"your account", "your access", "sending account", "this account is not",
-		"sending suspended", "sending paused", "sending is", "sending has", "sending disabled",
+		"sending suspended", "sending paused", "sending is", "sending has", "sending disabled", "sending blocked", "blocked from sending",
 		"outgoing", "outbound", "compromised", "sandbox subdomain", "sandbox domain", "account is under review", "account under review",
 		"not verified", "unverified domain", "identities failed", "sender signature", "sender identity", "verify your",
 		"allowed to send", "authorized to send", "authorised to send", "permitted to send", "send as", "sendasdenied", "on behalf of",
 		"not authorized", "not authorised", "no permission", "mail from", "header from", "header address", "envelope from",
 		"from header", "from domain", "the from ", "this from ", "sending address",
 		"pending approval", "not activated", "not yet activated", "account activation", "activate your",
+		"your credentials", "invalid credentials", "credentials invalid", "authorization failed", "authorisation failed",
+		"configuration set", "identity is", "domain is disabled", "testing emails", "test emails", "verify a domain",
+		"subscription has", "subscription is", "your subscription", "payment required", "payment method", "past due", "billing",
+		"insufficient funds", "free account", "free plan", "free trial", "trial account",
+		"account blocked", "account suspended", "account has been blocked", "account has been suspended",
 	}},
 
 	// This mail, by its content.
 	{verdict: Mail, words: []string{
 		"spam", "virus", "malware", "infected", "phish", "attachment", "content", "unsolicited", "likely suspicious", "scam", "bulk",
 		"message looks like", "security issue", "forbidden word", "prohibited word", "bad word", "header missing", "missing header",
+		"5322 compliant", "2822 compliant", "missing a valid", "header are not accepted",
 	}},
 	{verdict: Quota, status: "x.7.*", words: []string{"quota"}},
 	{verdict: Account, status: "x.7.*", words: []string{"suspend", "account is locked", "account locked", "account is blocked", "account blocked"}},
@@ -123,7 +137,7 @@ var rules = []rule{
 
 	// The account, in ambiguous words.
 	{verdict: Account, words: []string{
-		"sender", "blocked", "banned", "listed", "complaint", "your server", "your network", "your domain", "your mail server", "your isp",
+		"sender", "blocked", "banned", "high risk", "listed", "complaint", "your server", "your network", "your domain", "your mail server", "your isp",
 		"messages from", "connections from", "connection refused", "not accepted from", "sending domain", "unauthori", "permission",
 	}},
 

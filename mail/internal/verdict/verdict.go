@@ -46,7 +46,7 @@ func Judge(command string, code int, status [3]int, text string) Verdict {
 		return r.verdictOfMAIL()
 	}
 	v := r.first(rules)
-	if v == None {
+	if v == None || v == Unclear && r.code < 500 {
 		v = r.byCodes()
 	}
 	return r.ofClass(v)
