@@ -11,6 +11,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/evently/workers/internal/loopback"
 )
 
 // Config is the whole configuration, checked. Printing it shows no secret.
@@ -251,7 +253,7 @@ func (c *Config) service(v *variables) {
 	if v.MonitorAddr.given() && c.Service.MonitorAddr != "" {
 		c.warn("MONITOR_ADDR", "is not supported yet: nothing listens there")
 	}
-	if host, _, _ := net.SplitHostPort(c.Service.HealthAddr); c.Service.HealthPprof == "all" && c.Service.HealthAddr != "" && !loopback(host) {
+	if host, _, _ := net.SplitHostPort(c.Service.HealthAddr); c.Service.HealthPprof == "all" && c.Service.HealthAddr != "" && !loopback.Is(host) {
 		c.warn("HEALTH_PPROF", "every client that reaches HEALTH_ADDR may record profiles")
 	}
 	if a := c.Service.HealthAddr; a != "" && a == c.Service.MonitorAddr {

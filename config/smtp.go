@@ -5,6 +5,8 @@ import (
 	"net"
 	"strconv"
 	"strings"
+
+	"github.com/evently/workers/internal/loopback"
 )
 
 func (c *Config) smtp(v *variables) {
@@ -44,7 +46,7 @@ func (c *Config) smtp(v *variables) {
 
 	login := c.SMTP.Username != "" && c.SMTP.Password.IsSet()
 	switch {
-	case login && c.SMTP.TLSMode == "none" && !loopback(c.SMTP.Host):
+	case login && c.SMTP.TLSMode == "none" && !loopback.Is(c.SMTP.Host):
 		v.SMTPTLSMode.mistake("none would send the password in clear",
 			"write starttls or implicit, or leave SMTP_USERNAME and SMTP_PASSWORD unset")
 	case c.SMTP.Username != "" && !login:
@@ -57,7 +59,7 @@ func (c *Config) smtp(v *variables) {
 		c.warn("SMTP_PORT", "587 is the port of STARTTLS, but the mode is implicit TLS; SMTP_USE_TLS=true selects STARTTLS")
 	case c.SMTP.Port == 465 && c.SMTP.TLSMode == "starttls":
 		c.warn("SMTP_PORT", "465 is the port of implicit TLS, but the mode is STARTTLS; SMTP_TLS_MODE=implicit selects implicit TLS")
-	case c.SMTP.TLSMode == "none" && !loopback(c.SMTP.Host):
+	case c.SMTP.TLSMode == "none" && !loopback.Is(c.SMTP.Host):
 		c.warn("SMTP_TLS_MODE", "none: mails, one-time codes among them, cross the network in clear")
 	}
 }
@@ -111,10 +113,4 @@ func (t *text) wantHost(example string) {
 	if t.text == "" || strings.ContainsAny(t.text, "/@ \"'") || strings.Contains(t.text, ":") && net.ParseIP(t.text) == nil {
 		t.refuse(likeHost, "the name of a host", "write a name alone, such as "+example)
 	}
-}
-
-// loopback reports whether host is this machine for certain.
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }

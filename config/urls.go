@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/evently/workers/internal/connurl"
+	"github.com/evently/workers/internal/loopback"
 )
 
 // secretURL is a URL that may have a password in it.
@@ -67,7 +68,7 @@ func (u *tokenURL) Decode(value string) error {
 	}
 	parsed, err := connurl.Parse(u.text)
 	if err != nil || len(parsed.Hosts) > 1 || parsed.Hosts[0].Name == "" || parsed.Login ||
-		parsed.Scheme != "https" && (parsed.Scheme != "http" || !loopback(parsed.Hosts[0].Name)) {
+		parsed.Scheme != "https" && (parsed.Scheme != "http" || !loopback.Is(parsed.Hosts[0].Name)) {
 		u.refuse(likeURL, "an address that a token may be sent to", "write it as https://example.com/path")
 		return nil
 	}

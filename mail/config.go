@@ -1,16 +1,18 @@
 package mail
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/evently/workers/internal/loopback"
 )
 
 // Security is how the connection to the server is protected.
@@ -132,52 +134,61 @@ func (c Config) Check() error {
 	return errors.Join(faults...)
 }
 
-// check fills in the defaults and returns the parsed identities and every
-// fault there is.
+// check fills in the defaults. It returns the parsed identity and all faults.
 func (c *Config) check() (identity, []error) {
-	var faults []error
-	fault := func(field, want, reason string, args ...any) {
-		faults = append(faults, &ConfigError{Field: field, Reason: fmt.Sprintf(reason, args...), Want: want})
+	faults := &configFaults{}
+	c.checkServer(faults)
+	c.checkLogin(faults)
+	c.checkHello(faults)
+	c.readRoots(faults)
+	id := c.identity(faults)
+	if c.HelloName == "" {
+		c.hostName, _ = os.Hostname()
+		c.HelloName = defaultHello(c.hostName, id.from.Domain)
 	}
+	c.fillNumbers(faults)
+	c.fillDurations(faults)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return id, faults.all
+}
+
+// configFaults collects the faults of a [Config].
+type configFaults struct{ all []error }
+
+func (f *configFaults) add(field, want, reason string, args ...any) {
+	f.all = append(f.all, &ConfigError{Field: field, Reason: fmt.Sprintf(reason, args...), Want: want})
+}
+
+func (c *Config) checkServer(faults *configFaults) {
 	if c.Security < StartTLS || c.Security > Plain {
-		fault("Security", "StartTLS, ImplicitTLS or Plain", "%v is unknown", c.Security)
+		faults.add("Security", "StartTLS, ImplicitTLS or Plain", "%v is unknown", c.Security)
 	}
 	if reason := checkHost(c.Host); reason != "" {
-		fault("Host", "the name or IP address of the SMTP server", "%s", reason)
+		faults.add("Host", "the name or IP address of the SMTP server", "%s", reason)
 	}
 	if c.Port == 0 {
 		c.Port = map[Security]int{StartTLS: 587, ImplicitTLS: 465, Plain: 25}[c.Security]
 	}
 	if c.Port < 0 || c.Port > 65535 {
-		fault("Port", "1 to 65535", "%d is no port", c.Port)
+		faults.add("Port", "1 to 65535", "%d is no port", c.Port)
 	}
-	loopback := c.Security == Plain && isLoopback(c.Host)
-	if c.login() && c.Security == Plain && !loopback {
-		fault("Security", "TLS, or no username and password", "the password would be readable on its way to %s", c.Host)
+}
+
+func (c *Config) checkLogin(faults *configFaults) {
+	if c.login() && c.Security == Plain && !isLoopback(c.Host) {
+		faults.add("Security", "TLS, or no username and password", "the password would be readable on its way to %s", c.Host)
 	}
 	if strings.ContainsRune(c.Username, 0) {
-		fault("Username", "text", "a NUL in it cannot be sent")
+		faults.add("Username", "text", "a NUL in it cannot be sent")
 	}
 	if strings.ContainsRune(c.Password, 0) {
-		fault("Password", "text", "a NUL in it cannot be sent")
+		faults.add("Password", "text", "a NUL in it cannot be sent")
 	}
-	if reason := c.checkHello(loopback); reason != "" {
-		fault("HelloName", "the name of this host, or nothing", "%s", reason)
-	}
-	if c.TLSCAFile != "" {
-		pool, err := readRoots(c.TLSCAFile)
-		if err != nil {
-			faults = append(faults, &ConfigError{Field: "TLSCAFile", Reason: err.Error(), Want: "a PEM file of certificates", Err: err})
-		}
-		c.RootCAs = pool
-	}
-	id, errs := c.identity()
-	faults = append(faults, errs...)
-	if c.HelloName == "" {
-		c.hostName, _ = os.Hostname()
-		c.HelloName = defaultHello(c.hostName, id.from.Domain)
-	}
+}
 
+func (c *Config) fillNumbers(faults *configFaults) {
 	for _, n := range []struct {
 		name  string
 		value *int
@@ -187,12 +198,13 @@ func (c *Config) check() (identity, []error) {
 		{"MaxMessagesPerConn", &c.MaxMessagesPerConn, 100},
 	} {
 		if *n.value < 0 {
-			fault(n.name, fmt.Sprintf("1 or more, or 0 for %d", n.def), "%d is negative", *n.value)
+			faults.add(n.name, fmt.Sprintf("1 or more, or 0 for %d", n.def), "%d is negative", *n.value)
 		}
-		if *n.value == 0 {
-			*n.value = n.def
-		}
+		*n.value = cmp.Or(*n.value, n.def)
 	}
+}
+
+func (c *Config) fillDurations(faults *configFaults) {
 	for _, d := range []struct {
 		name  string
 		value *time.Duration
@@ -210,32 +222,24 @@ func (c *Config) check() (identity, []error) {
 		{"Timeouts.Quit", &c.Timeouts.Quit, 2 * time.Second},
 	} {
 		if *d.value < 0 {
-			fault(d.name, fmt.Sprintf("more than 0, or 0 for %v", d.def), "%v is negative", *d.value)
+			faults.add(d.name, fmt.Sprintf("more than 0, or 0 for %v", d.def), "%v is negative", *d.value)
 		}
-		if *d.value == 0 {
-			*d.value = d.def
-		}
+		*d.value = cmp.Or(*d.value, d.def)
 	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	return id, faults
 }
 
 func (c *Config) login() bool { return c.Username != "" && c.Password != "" }
 
-// checkHello returns what is wrong with the name for EHLO, or "".
-func (c *Config) checkHello(loopback bool) string {
+func (c *Config) checkHello(faults *configFaults) {
+	const want = "the name of this host, or nothing"
 	if c.HelloName == "" {
-		return "" // see defaultHello
+		return // see defaultHello
 	}
 	if reason := checkHelloName(c.HelloName); reason != "" {
-		return reason
+		faults.add("HelloName", want, "%s", reason)
+	} else if isLocalhost(c.HelloName) && !(c.Security == Plain && isLoopback(c.Host)) {
+		faults.add("HelloName", want, "localhost is a mark of spam")
 	}
-	if isLocalhost(c.HelloName) && !loopback {
-		return "localhost is a mark of spam"
-	}
-	return ""
 }
 
 // defaultHello returns the name for EHLO of a host that is called host and sends
@@ -256,10 +260,10 @@ type identity struct {
 	replyTo string
 }
 
-func (c *Config) identity() (id identity, faults []error) {
+func (c *Config) identity(faults *configFaults) (id identity) {
 	id.name = c.FromName
 	if reason := checkHeaderText(c.FromName); reason != "" {
-		faults = append(faults, &ConfigError{Field: "FromName", Reason: reason, Want: "plain text of one line"})
+		faults.add("FromName", "plain text of one line", "%s", reason)
 	}
 	address := func(field, text, whyASCII string) Address {
 		a, err := ParseAddress(text)
@@ -270,26 +274,29 @@ func (c *Config) identity() (id identity, faults []error) {
 		case err == nil && !a.UTF8():
 			return a
 		}
-		faults = append(faults, &ConfigError{Field: field, Reason: reason, Want: "an address like mail@example.com", Err: err})
+		faults.all = append(faults.all, &ConfigError{Field: field, Reason: reason, Want: "an address like mail@example.com", Err: err})
 		return Address{}
 	}
 	id.from = address("FromAddress", c.FromAddress, "many servers could send no bounce to it")
 	if c.ReplyTo != "" {
 		id.replyTo = address("ReplyTo", c.ReplyTo, "it would make every mail need SMTPUTF8").String()
 	}
-	return id, faults
+	return id
 }
 
-func readRoots(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
+// readRoots replaces RootCAs by the certificates of TLSCAFile, if that is set.
+func (c *Config) readRoots(faults *configFaults) {
+	if c.TLSCAFile == "" {
+		return
+	}
+	pem, err := os.ReadFile(c.TLSCAFile)
+	c.RootCAs = x509.NewCertPool()
+	if err == nil && !c.RootCAs.AppendCertsFromPEM(pem) {
+		err = fmt.Errorf("there is no certificate in %s", c.TLSCAFile)
+	}
 	if err != nil {
-		return nil, err
+		faults.all = append(faults.all, &ConfigError{Field: "TLSCAFile", Reason: err.Error(), Want: "a PEM file of certificates", Err: err})
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("there is no certificate in %s", file)
-	}
-	return pool, nil
 }
 
 func checkHost(host string) string {
@@ -330,9 +337,5 @@ func isLocalhost(name string) bool {
 
 // isLoopback reports whether host can only be this machine.
 func isLoopback(host string) bool {
-	if isLocalhost(host) {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+	return isLocalhost(host) || loopback.Is(host)
 }
