@@ -18,10 +18,10 @@ const (
 	maxAddress   = 254
 )
 
-// ErrAddress is what every [*AddressError] is, in the sense of [errors.Is].
+// ErrAddress matches every [*AddressError] by [errors.Is].
 var ErrAddress = errors.New("not a usable e-mail address")
 
-// AddressError tells why [ParseAddress] refused an address.
+// AddressError is the refusal of an address by [ParseAddress].
 type AddressError struct {
 	Masked string // the address as [MaskAddress] shows it
 	Reason string
@@ -32,31 +32,33 @@ func (e *AddressError) Error() string { return "address " + e.Masked + ": " + e.
 // Is reports whether target is [ErrAddress].
 func (e *AddressError) Is(target error) bool { return target == ErrAddress }
 
-// Address is a mailbox that may stand in an SMTP envelope and in a header
-// field without further quoting. Make one with [ParseAddress].
+// Address is a mailbox that needs no further quoting in an SMTP envelope or a header field.
+// [ParseAddress] makes one.
 type Address struct {
-	Local  string // with quotes if it has or needs any
+	Local  string // with its quotes, if any
 	Domain string // A-labels, lower case
 }
 
 func (a Address) String() string { return a.Local + "@" + a.Domain }
 
-// UTF8 reports whether the address needs a server that offers SMTPUTF8
-// (RFC 6531). A domain never does: it was converted to A-labels.
+// UTF8 reports whether the address needs a server with SMTPUTF8 (RFC 6531). Only the local
+// part can need it, because the domain consists of A-labels.
 func (a Address) UTF8() bool { return !isASCII(a.Local) }
 
-// ParseAddress reads exactly one addr-spec and refuses all else that RFC 5322
-// would let pass: display names, angle brackets, lists, source routes, comments,
-// white space, IP literals. [TidyAddress] removes some of them.
+// ParseAddress parses exactly one addr-spec. It refuses everything else that RFC 5322 allows:
+// display names, angle brackets, lists, source routes, comments, white space, IP literals.
+// [TidyAddress] removes some of them.
 //
-// The local part is a dot-atom, or a quoted string of the same characters with dots in
-// any place; nothing that a careless parser further down the road could read as a second
-// address or as an SMTP parameter. Dots in a row or at an edge, as NTT docomo gave them
-// out, are quoted here, as RFC 5321 section 4.1.2 wants it. The domain has at least two
-// labels, and may end in a dot; an internationalised one is composed (NFC) and converted
-// to A-labels (RFC 5891), with its ideographic and full-width dots as dots.
+// The local part is a dot-atom, or a quoted string of the same characters with dots at any
+// place. A lenient parser cannot read it as a second address or as an SMTP parameter. Two
+// dots in a row or a dot at an edge, as in old addresses of NTT docomo, are quoted by the
+// rules of RFC 5321 section 4.1.2.
 //
-// Its errors are of type [*AddressError].
+// The domain has at least two labels and may end in a dot. An internationalised domain is
+// composed (NFC) and converted to A-labels (RFC 5891); ideographic and full-width dots are
+// dots.
+//
+// All errors are of type [*AddressError].
 func ParseAddress(s string) (Address, error) {
 	refuse := func(reason string) (Address, error) {
 		return Address{}, &AddressError{Masked: MaskAddress(s), Reason: reason}
@@ -88,7 +90,7 @@ func ParseAddress(s string) (Address, error) {
 	return a, nil
 }
 
-// checkLocal returns what is wrong with a local part, or "".
+// checkLocal returns the reason why a local part is refused, or "".
 func checkLocal(local string) string {
 	if len(local) > maxLocalPart {
 		return "local part longer than 64 octets"
@@ -106,15 +108,15 @@ func checkLocal(local string) string {
 			return "character in the local part that is not allowed"
 		}
 	}
-	// Compatibility forms (a full-width @, say) become specials in the hands of
-	// whoever normalises; RFC 6530 section 10.1 advises against them.
+	// Software that normalises turns compatibility forms, such as a full-width @, into
+	// special characters. RFC 6530 section 10.1 advises against them.
 	if !norm.NFKC.IsNormalString(atoms) {
 		return "local part not in normal form"
 	}
 	return ""
 }
 
-// quoteDots puts a local part in quotes that has dots where an atom has none.
+// quoteDots quotes a local part with dots at places where a dot-atom has none.
 func quoteDots(local string) string {
 	if strings.HasPrefix(local, ".") || strings.HasSuffix(local, ".") || strings.Contains(local, "..") {
 		if !strings.Contains(local, `"`) && strings.Trim(local, ".") != "" {
@@ -124,8 +126,8 @@ func quoteDots(local string) string {
 	return local
 }
 
-// isAtext is atext of RFC 5322 section 3.2.3 with the visible part of UTF-8 that
-// RFC 6531 section 3.3 adds.
+// isAtext reports whether r is atext of RFC 5322 section 3.2.3, or a visible character of
+// UTF-8, which RFC 6531 section 3.3 adds.
 func isAtext(r rune) bool {
 	switch {
 	case r >= utf8.RuneSelf:
@@ -136,16 +138,15 @@ func isAtext(r rune) bool {
 	return strings.ContainsRune("!#$%&'*+-/=?^_`{|}~", r)
 }
 
-// asciiDomain converts a domain to lower-case A-labels, or says what is wrong
-// with it.
+// asciiDomain returns a domain as lower-case A-labels, or the reason why it is refused.
 func asciiDomain(domain string) (ascii, reason string) {
 	if strings.HasPrefix(domain, "[") {
 		return "", "IP literal"
 	}
 	domain = strings.NewReplacer("\u3002", ".", "\uff0e", ".", "\uff61", ".").Replace(norm.NFC.String(domain))
 	domain = strings.TrimSuffix(domain, ".") // the root
-	// The profile maps characters to others and to nothing before it looks at
-	// them. Nobody's address is spelt with those.
+	// The profile replaces or removes some characters before it checks the rest. No
+	// mailbox has such characters in its domain.
 	for _, r := range domain {
 		if r >= utf8.RuneSelf && !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) {
 			return "", "character in the domain that is not allowed"
@@ -158,8 +159,8 @@ func asciiDomain(domain string) (ascii, reason string) {
 	if err != nil {
 		return "", "not a domain name"
 	}
-	// The profile leaves checks out that differ between its versions; the
-	// grammar of RFC 5321 section 4.1.2 is short enough to be sure of.
+	// The checks of the profile differ between its versions. The grammar of RFC 5321
+	// section 4.1.2 is checked here.
 	labels := strings.Split(ascii, ".")
 	if len(labels) < 2 {
 		return "", "domain of one label"
@@ -192,10 +193,10 @@ func isLabel(s string) bool {
 	return true
 }
 
-// MaskAddress makes an address, or what was meant as one, fit for logs, errors
-// and pages: j***@example.com. The text that it returns has no white space, no
-// control characters, and at most 64 characters of the domain. Of a local part of
-// one or two letters nothing is left: ***@example.com.
+// MaskAddress returns an address, valid or not, in a form for logs, errors and pages:
+// j***@example.com. The result has no white space, no control characters, and at most 64
+// characters of the domain. It shows nothing of a local part of one or two characters:
+// ***@example.com.
 func MaskAddress(s string) string {
 	const hidden, few = "***", 2
 	at := strings.LastIndexByte(s, '@')

@@ -86,7 +86,7 @@ func TestParseAddressRefuses(t *testing.T) {
 	}
 }
 
-// What we accept, net/mail understands as the same single address.
+// net/mail parses every accepted address as the same single address.
 func FuzzParseAddress(f *testing.F) {
 	for _, in := range hostileAddresses() {
 		f.Add(in)

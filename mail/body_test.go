@@ -72,7 +72,7 @@ func TestRefusalDuringBody(t *testing.T) {
 	}
 }
 
-// Nothing of the kind is seen as the end of data, so nobody gets half a mail.
+// A server does not take a cut connection for the end of data, so no half mail is delivered.
 func TestConnectionCutDuringBody(t *testing.T) {
 	t.Parallel()
 	for _, then := range []smtptest.Then{smtptest.Close, smtptest.Reset} {

@@ -26,49 +26,48 @@ const (
 
 // Message is one mail to one recipient.
 type Message struct {
-	To      string // one address as [ParseAddress] takes it
+	To      string // one address, as [ParseAddress] accepts it
 	Subject string // one line; control characters are refused
 	Text    string // text/plain part, never empty
 	HTML    string // text/html part; "": the mail is plain text
 
-	// TaskID identifies the mail. Message-ID, X-Entity-Ref-ID and the MIME
-	// boundary derive from it: a mail that is sent again, with the same Date, is
-	// the same to the last byte, so that receivers can tell a copy.
+	// TaskID identifies the mail. Message-ID, X-Entity-Ref-ID and the MIME boundary
+	// derive from it. A mail that is sent again with the same Date is identical to the
+	// last byte, so receivers can recognise the copy.
 	TaskID string
 
-	// Secrets are texts of the mail, such as a code, of which no trace may stay
-	// in what is kept of the server's words: no matter how short they are, how the
-	// server writes them, and what else is blanked with them.
+	// Secrets are texts of the mail, such as a code, that are removed from the words of
+	// the server before those are kept: in every form in which the server repeats them, however
+	// short they are, and even if other words are removed with them.
 	Secrets []string
 
 	Kind string    // for logs: "otp_verification"; no header shows it
 	Date time.Time // zero: now
 
-	// Wait, when set, is called with the wait for a free connection, if there is a
-	// wait. It returns the error of that wait. A caller that has a time limit can stop
-	// its clock meanwhile.
+	// Wait, if set, is called when the mail must wait for a free connection. It must call
+	// wait and return its error. A caller with a time limit can stop its clock meanwhile.
 	Wait func(ctx context.Context, wait func(context.Context) error) error
 
-	// BeforeFinal, when set, decides whether the mail still goes out. It is called once,
-	// when the server has the whole mail but for the last five octets, CRLF.CRLF, and
-	// those are the next write. After an error the connection is closed without them,
-	// so that the server delivers nothing; the [SendError] is then [ErrWithheld].
-	// The server waits meanwhile: ten seconds are the least that servers allow.
+	// BeforeFinal, if set, decides whether the mail is still sent. It is called once,
+	// when the server has the whole mail except the last five octets, CRLF.CRLF, and
+	// those are the next write. After an error the connection is closed without them, so
+	// the server delivers nothing, and the [SendError] matches [ErrWithheld]. The server
+	// waits meanwhile; all servers allow at least ten seconds.
 	BeforeFinal func(ctx context.Context) error
 }
 
-// Composed is a finished mail: what goes over the wire, but for the dots.
+// Composed is a finished mail as it is sent, except for the doubled dots.
 type Composed struct {
-	From      Address // of the envelope, and the same in the header
-	To        Address // likewise
+	From      Address // of the envelope and of the header
+	To        Address // of the envelope and of the header
 	MessageID string  // with its angle brackets
 	Bytes     []byte  // CRLF line ends, 7-bit unless To needs SMTPUTF8
 
 	beforeFinal func(context.Context) error
 }
 
-// Compose builds the mail that [Sender.Send] would send, without sending it.
-// Its errors are of type [*SendError] with the command "COMPOSE".
+// Compose builds the mail that [Sender.Send] would send, without sending it. All errors are of
+// type [*SendError] with the command "COMPOSE".
 func (s *Sender) Compose(m Message) (Composed, error) {
 	c, err := compose(s.from, m)
 	if err != nil {
@@ -102,14 +101,14 @@ func compose(id identity, m Message) (Composed, error) {
 	g.SetHeader("Message-ID", c.MessageID)
 	g.SetHeader("Subject", headerText(m.Subject))
 	g.SetHeader("Auto-Submitted", "auto-generated")           // RFC 3834 section 5
-	g.SetHeader("X-Auto-Response-Suppress", "OOF, AutoReply") // [MS-OXCMAIL]; not NDR, which would be our bounces
-	g.SetHeader("X-Entity-Ref-ID", ref)                       // keeps Gmail from folding mails of one kind into a thread
+	g.SetHeader("X-Auto-Response-Suppress", "OOF, AutoReply") // [MS-OXCMAIL]; without NDR, which would suppress bounces
+	g.SetHeader("X-Entity-Ref-ID", ref)                       // prevents Gmail from grouping mails of one kind in a thread
 	g.SetBody("text/plain", lines(m.Text))
 	if m.HTML != "" {
 		g.AddAlternative("text/html", lines(m.HTML)) // the last part is the preferred one, RFC 2046 section 5.1.4
 	}
-	// Into memory: gomail swallows errors of the writer in the header, and a
-	// fault half way must never become half a mail.
+	// The mail is written to memory first. gomail drops errors of the writer in the
+	// header, and an error must never leave half a mail on the wire.
 	var raw bytes.Buffer
 	raw.Grow(2048 + 2*(len(m.Text)+len(m.HTML)))
 	if _, err := g.WriteTo(&raw); err != nil {
@@ -119,7 +118,7 @@ func compose(id identity, m Message) (Composed, error) {
 	return c, err
 }
 
-// check refuses what would not make a proper mail. Its errors never quote.
+// check refuses a message that makes no valid mail. Its errors never quote the message.
 func (m *Message) check() error {
 	if m.TaskID == "" {
 		return errors.New("no task id")
@@ -144,7 +143,7 @@ func (m *Message) check() error {
 
 var errTooBig = fmt.Errorf("mail larger than %d octets", maxMessage)
 
-// checkHeaderText returns what is wrong with text for a header field, or "".
+// checkHeaderText returns the reason why text is refused for a header field, or "".
 func checkHeaderText(s string) string {
 	switch {
 	case len(s) > maxHeaderText:
@@ -153,7 +152,7 @@ func checkHeaderText(s string) string {
 		return "not valid UTF-8"
 	}
 	for _, r := range s {
-		// U+2028 and U+2029 end lines in the eyes of some.
+		// Some software treats U+2028 and U+2029 as line ends.
 		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
 			return "control character"
 		}
@@ -161,10 +160,9 @@ func checkHeaderText(s string) string {
 	return ""
 }
 
-// headerText encodes text for a header field (RFC 2047). gomail would do it for
-// text outside of ASCII, on lines that are too long, but not for text that must
-// not stand there as it is: what looks like an encoded word already, so that the
-// reader would decode it, and words too long to fold.
+// headerText encodes text for a header field (RFC 2047). gomail encodes text outside of ASCII,
+// on lines that are too long. It does not encode text that looks like an encoded word, which
+// the reader would decode, nor words that are too long to fold.
 func headerText(s string) string {
 	const room = foldAt - len("Subject: ")
 	plain := isASCII(s) && !strings.Contains(s, "=?")
@@ -187,8 +185,8 @@ func headerText(s string) string {
 	return strings.Join(words, " ")
 }
 
-// refID derives a public identifier from a task id, which itself may hold any
-// characters and is nobody's business.
+// refID derives a public identifier from a task id. The task id itself stays private, and it
+// may contain any characters.
 func refID(taskID string) string {
 	sum := sha256.Sum256([]byte("mail " + taskID))
 	return hex.EncodeToString(sum[:16])
@@ -203,9 +201,8 @@ func fieldOrder() []string {
 	}
 }
 
-// finalise brings gomail's output, with its random order of fields and random
-// boundary, into the one form that it has for a task id, and checks what RFC
-// 5322 asks of every line.
+// finalise replaces the random order of fields and the random boundary in gomail's output by
+// those of the task id, and checks that every line conforms to RFC 5322.
 func finalise(raw []byte, boundary string) ([]byte, error) {
 	head, body, ok := bytes.Cut(raw, []byte("\r\n\r\n"))
 	if !ok {
@@ -220,8 +217,8 @@ func finalise(raw []byte, boundary string) ([]byte, error) {
 		return nil, fmt.Errorf("compose: content type: %w", err)
 	}
 	if old := params["boundary"]; old != "" {
-		// No quoted-printable text has "=_" in it, so the new one, unlike the old
-		// one, cannot stand in a part even by design.
+		// No quoted-printable text contains "=_", so no part can contain the new
+		// boundary, not even on purpose.
 		fields["Content-Type"] = contentType + `; boundary="` + boundary + `"`
 		body = bytes.ReplaceAll(body, []byte("--"+old), []byte("--"+boundary))
 	}
@@ -244,8 +241,7 @@ func finalise(raw []byte, boundary string) ([]byte, error) {
 	return out.Bytes(), checkLines(out.Bytes())
 }
 
-// parseFields reads an unfolded or folded header into a map. Each field may
-// stand there once.
+// parseFields parses a folded or unfolded header. Each field may appear once.
 func parseFields(head string) (map[string]string, error) {
 	fields := make(map[string]string)
 	var name string
@@ -263,14 +259,14 @@ func parseFields(head string) (map[string]string, error) {
 			name = "MIME-Version"
 		}
 		if _, twice := fields[name]; twice {
-			return nil, errors.New("compose: header field stands twice")
+			return nil, errors.New("compose: header field appears twice")
 		}
 		fields[name] = strings.TrimPrefix(value, " ")
 	}
 	return fields, nil
 }
 
-// writeField folds at single spaces, never so that a line is all white space.
+// writeField writes a field, folded at single spaces. No line consists of white space alone.
 func writeField(out *bytes.Buffer, name, value string) {
 	out.WriteString(name)
 	out.WriteString(": ")
@@ -292,15 +288,15 @@ func writeField(out *bytes.Buffer, name, value string) {
 	out.WriteString("\r\n")
 }
 
-// lines returns a text with LF alone at the ends of its lines: the encoder takes an LF
-// somewhere behind a bare CR for the second half of it, and drops it.
+// lines returns a text with LF as its only line end. The encoder drops an LF that follows a
+// bare CR, even at a distance.
 func lines(text string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
 }
 
-// checkLines holds the finished mail to RFC 5321 section 2.3.8: CR and LF stand
-// together or not at all. A server that took a bare one for a line end could
-// see a second mail in the first.
+// checkLines checks the finished mail against RFC 5321 section 2.3.8: CR and LF appear only
+// together. A server that accepts a bare one as a line end could read a second mail inside
+// the first.
 func checkLines(mail []byte) error {
 	if len(mail) > maxMessage {
 		return errTooBig

@@ -260,8 +260,8 @@ func newlines(s string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\r", "\n")
 }
 
-// Whatever the fields hold: either the mail is refused, or it has exactly the
-// header that it should have, and the parts say what was put in.
+// Either the mail is refused, or it has exactly the expected header fields, and its parts
+// contain the given texts.
 func FuzzCompose(f *testing.F) {
 	f.Add(recipient, "subject", "text", "<p>html</p>", "id")
 	f.Add(recipient+"\r\nBcc: x@example.com", "a\r\nBcc: x@example.com", "\r\n.\r\nMAIL FROM:<x@y.example>\r\n", "", "id")

@@ -15,17 +15,17 @@ import (
 	"github.com/evently/workers/internal/loopback"
 )
 
-// Security is how the connection to the server is protected.
+// Security is the protection of the connection to the server.
 type Security int
 
 const (
-	// StartTLS upgrades a plain connection by STARTTLS (RFC 3207), usually on
-	// port 587. It is required: a server that does not offer it gets no mail.
+	// StartTLS upgrades a plain connection by STARTTLS (RFC 3207), usually on port 587.
+	// A server that does not offer STARTTLS gets no mail.
 	StartTLS Security = iota
 	// ImplicitTLS begins with the TLS handshake (RFC 8314), usually on port 465.
 	ImplicitTLS
-	// Plain sends everything readable to whoever is on the way: for relays on
-	// the same machine or network. Passwords are sent to loopback addresses only.
+	// Plain sends mails without encryption, for relays on the same machine or network.
+	// Passwords are sent to loopback addresses only.
 	Plain
 )
 
@@ -41,94 +41,90 @@ func (s Security) String() string {
 	return fmt.Sprintf("Security(%d)", int(s))
 }
 
-// Config is all that a [Sender] needs to know. Host and FromAddress have no
-// default, all else has.
+// Config is the configuration of a [Sender]. Host and FromAddress are required.
 type Config struct {
 	Host string // name of the submission server; certificates are checked against it
 	Port int    // 0: 587 with StartTLS, 465 with ImplicitTLS, 25 with Plain
 
-	// Username and Password log in (RFC 4954) when both are set: by PLAIN, or by
-	// LOGIN where the server lacks PLAIN or refuses it.
+	// Username and Password are for the login (RFC 4954), if both are set. It uses PLAIN,
+	// or LOGIN if the server lacks PLAIN or refuses it.
 	Username string
 	Password string
 
 	Security  Security
-	TLSCAFile string         // PEM file with the only authorities to trust; "": RootCAs
-	RootCAs   *x509.CertPool // nil: those of the system
+	TLSCAFile string         // PEM file of the trusted authorities; "": RootCAs
+	RootCAs   *x509.CertPool // nil: the authorities of the system
 
 	FromName    string // display name, may be empty
-	FromAddress string // sender in header and envelope; its domain is that of the Message-IDs
-	ReplyTo     string // address for answers; "": none
+	FromAddress string // sender in header and envelope; Message-IDs have its domain
+	ReplyTo     string // address for replies; "": none
 
-	// HelloName is what we call ourselves in EHLO. The default is the name of
-	// the host where that has a dot, and else the domain of FromAddress: many
-	// servers want a fully qualified name, and containers have none. localhost is
-	// accepted for Plain to loopback only: elsewhere it is a mark of spam.
+	// HelloName is the name of this host in EHLO. The default is the host name if it
+	// contains a dot, and else the domain of FromAddress: many servers require a fully
+	// qualified name, and containers have none. localhost is accepted for Plain to
+	// loopback only, because it is a mark of spam elsewhere.
 	HelloName string
 
-	MaxConns           int           // connections at one time, 0: 4
+	MaxConns           int           // connections at a time, 0: 4
 	MaxMessagesPerConn int           // mails on one connection, 0: 100
-	MaxAge             time.Duration // age at which a connection is not used again, 0: 5 min
-	IdleTimeout        time.Duration // until an unused connection is closed, 0: 30 s
+	MaxAge             time.Duration // age from which a connection is not reused, 0: 5 min
+	IdleTimeout        time.Duration // time until an unused connection is closed, 0: 30 s
 
-	// Secrets are texts that no error and no log may show, beside Password: those
-	// of the process, such as the passwords of other servers. The server of mails
-	// chooses the words that are logged. Texts of less than four characters are
-	// left out.
+	// Secrets are further texts besides Password that no error and no log may show, such
+	// as the passwords of other servers. They are removed from the words of the server,
+	// which are logged. Texts of less than four characters are ignored.
 	Secrets []string
 
-	// LoginPause is how long after a refused login no other is tried, 0: 10 s.
-	// It doubles with each refusal, up to a minute. Mails fail meanwhile with the
-	// refusal.
+	// LoginPause is the pause after a refused login, 0: 10 s. It doubles with each
+	// refusal, up to a minute. During the pause mails fail with the same refusal.
 	LoginPause time.Duration
 
 	Timeouts Timeouts
 
 	Logger *slog.Logger // nil: no logs
 
-	hostName string // of this machine, where HelloName was not given
+	hostName string // of this machine, if HelloName was empty
 }
 
-// String names the server and leaves the password out, however the Config is
-// printed.
+// String returns the server without the password. It is used by all ways of printing a
+// Config.
 func (c Config) String() string { return fmt.Sprintf("%s:%d (%v)", c.Host, c.Port, c.Security) }
 
-// GoString is [Config.String].
+// GoString returns [Config.String].
 func (c Config) GoString() string { return c.String() }
 
-// LogValue is [Config.String].
+// LogValue returns [Config.String].
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// Timeouts bound the steps of a delivery. 0 means the default; there is no way
-// to wait without end. The context given to [Sender.Send] bounds the whole.
+// Timeouts limits the steps of a delivery. 0 means the default; no step can wait forever. The
+// context of [Sender.Send] limits the whole delivery.
 //
-// RFC 5321 section 4.5.3.2 asks for minutes everywhere. That is advice for
-// relays that speak to unknown hosts over night; a submission server which takes
-// as long as that is out of order, and a task is waiting. Only Final is
-// generous, since giving up there leaves open what became of the mail.
+// RFC 5321 section 4.5.3.2 recommends minutes for every step. That suits relays that speak to
+// unknown hosts. A submission server that is so slow is out of order, and a task is waiting.
+// Only Final is long, because giving up there leaves unknown whether the mail was delivered.
 type Timeouts struct {
 	Dial      time.Duration // name resolution and TCP, 10 s
 	TLS       time.Duration // handshake, 10 s
 	Greeting  time.Duration // until the server's first reply, 30 s
 	Command   time.Duration // from a command to the end of its reply, 30 s
-	BodyWrite time.Duration // until the server takes the next bytes, 30 s; the body as a whole ten times that
+	BodyWrite time.Duration // until the server accepts the next bytes, 30 s; ten times that for the whole body
 	Final     time.Duration // from the end of data to its reply, 120 s
-	Quit      time.Duration // politeness at the end, 2 s
+	Quit      time.Duration // for QUIT at the end, 2 s
 }
 
 // ConfigError is one fault of a [Config].
 type ConfigError struct {
-	Field  string // as in "FromAddress" and "Timeouts.Dial"
-	Reason string // what is wrong; never the password
-	Want   string // what would be right
-	Err    error  // the cause, if it was another error
+	Field  string // such as "FromAddress" or "Timeouts.Dial"
+	Reason string // the fault; never the password
+	Want   string // a correct value
+	Err    error  // the cause, if any
 }
 
 func (e *ConfigError) Error() string { return e.Field + ": " + e.Reason + "; want " + e.Want }
 func (e *ConfigError) Unwrap() error { return e.Err }
 
-// Check returns every fault that [New] would refuse c for, each of them a
-// [*ConfigError] below [errors.Join].
+// Check returns all faults for which [New] refuses c. Each is a [*ConfigError], joined by
+// [errors.Join].
 func (c Config) Check() error {
 	_, faults := c.check()
 	return errors.Join(faults...)
@@ -242,9 +238,8 @@ func (c *Config) checkHello(faults *configFaults) {
 	}
 }
 
-// defaultHello returns the name for EHLO of a host that is called host and sends
-// for domain; "" is the address literal of the connection. RFC 5321 section
-// 4.1.4 wants a fully qualified name.
+// defaultHello returns the name for EHLO: host if it is fully qualified, as RFC 5321 section
+// 4.1.4 requires, and else domain.
 func defaultHello(host, domain string) string {
 	host = strings.TrimSuffix(host, ".")
 	if strings.Contains(host, ".") && checkHelloName(host) == "" && !isLocalhost(host) {
@@ -253,7 +248,7 @@ func defaultHello(host, domain string) string {
 	return domain
 }
 
-// identity is the sender as it stands in every mail.
+// identity is the sender of every mail.
 type identity struct {
 	name    string
 	from    Address
@@ -309,8 +304,8 @@ func checkHost(host string) string {
 	return checkHelloName(host)
 }
 
-// checkHelloName returns what is wrong with a host name. Underscores pass:
-// container platforms use them.
+// checkHelloName returns the fault of a host name, or "". It accepts underscores, which
+// container platforms use.
 func checkHelloName(name string) string {
 	if strings.HasPrefix(name, "[") && strings.HasSuffix(name, "]") {
 		ip := strings.TrimPrefix(name[1:len(name)-1], "IPv6:")
@@ -335,7 +330,7 @@ func isLocalhost(name string) bool {
 	return name == "localhost" || strings.HasPrefix(name, "localhost.") || strings.HasSuffix(name, ".localhost")
 }
 
-// isLoopback reports whether host can only be this machine.
+// isLoopback reports whether host is this machine by its name or address.
 func isLoopback(host string) bool {
 	return isLocalhost(host) || loopback.Is(host)
 }

@@ -7,11 +7,10 @@ import (
 	"github.com/evently/workers/mail/internal/redact"
 )
 
-// deliver sends c over an idle connection or a new one. Servers end idle
-// connections as they like, with or without a last reply, and that reply may be
-// taken for the answer to our first command. So a failure of that command proves
-// nothing, and the mail gets one new connection; never two, or a server that
-// always hangs up there would be flooded.
+// deliver sends c over an idle connection or a new one. Servers close idle connections at any
+// time, with or without a last reply, which looks like the reply to the next command. So a
+// failure of that command proves nothing, and the mail gets one new connection. It never gets
+// two, because that would flood a server that always hangs up there.
 func (s *Sender) deliver(ctx context.Context, c Composed, hide redact.Secrets) (Receipt, *SendError) {
 	if old := s.takeLive(hide); old != nil {
 		receipt, failed := old.send(ctx, c, hide)
@@ -24,7 +23,7 @@ func (s *Sender) deliver(ctx context.Context, c Composed, hide redact.Secrets) (
 		if !again {
 			return Receipt{}, failed
 		}
-		s.log.Debug("idle connection was ended by the server", "error", failed)
+		s.log.Debug("idle connection closed by the server", "error", failed)
 	}
 	fresh, failed := s.open(ctx, hide)
 	if failed != nil {
@@ -38,12 +37,12 @@ func (s *Sender) deliver(ctx context.Context, c Composed, hide redact.Secrets) (
 	return receipt, nil
 }
 
-// takeLive returns an idle connection on which nothing was received since its
-// last mail, or nil. It closes all others that it finds.
+// takeLive returns an idle connection on which nothing was received since its last mail, or
+// nil. It closes the other connections that it finds.
 func (s *Sender) takeLive(hide redact.Secrets) *session {
 	for {
 		c, expired := s.takeIdle()
-		quitAll(expired) // before another is dialled: MaxConns may be the server's limit
+		quitAll(expired) // before dialling, because MaxConns may be the limit of the server
 		if c == nil {
 			return nil
 		}
@@ -51,14 +50,13 @@ func (s *Sender) takeLive(hide redact.Secrets) *session {
 		if err == nil {
 			return c
 		}
-		s.log.Debug("idle connection was ended by the server", "error", sendError("MAIL", err, hide))
+		s.log.Debug("idle connection closed by the server", "error", sendError("MAIL", err, hide))
 		c.abort()
 	}
 }
 
-// idleFault returns what has happened to a connection that was not used for a
-// while: the server has closed it, or has said what no command asked for, such as
-// 421 or "451 4.4.2 Timeout waiting for data from client".
+// idleFault returns an error if the server closed the idle connection, or if it sent an
+// unsolicited reply, such as 421 or "451 4.4.2 Timeout waiting for data from client".
 func (c *session) idleFault() error {
 	if c.wire.pending() {
 		return errUnsolicited
@@ -69,7 +67,7 @@ func (c *session) idleFault() error {
 	if isQuiet(c.raw) {
 		return nil
 	}
-	// Something is there. Below TLS it need not be a reply: servers send tickets.
+	// Octets arrived. Below TLS they may be session tickets instead of a reply.
 	const enough = 20 * time.Millisecond
 	if err := c.raw.SetReadDeadline(time.Now().Add(enough)); err != nil {
 		return err
@@ -84,24 +82,24 @@ func (c *session) idleFault() error {
 	}
 }
 
-// isStale reports whether failed may be the fault of the connection alone. c was
-// used before, and failed is that of the mail it has just tried.
+// isStale reports whether the idle connection alone may have caused the failure of the first
+// mail on it after the pause.
 func (c *session) isStale(failed *SendError) bool {
 	if failed.refused() && failed.Err != nil {
-		return false // our own verdict, without a word to the server
+		return false // refused here, without a command to the server
 	}
 	switch failed.Command {
 	case "RSET", "MAIL":
 		return !c.answered || !failed.refused()
 	case "RCPT", "DATA":
-		// A reply that makes no sense here, or the end of the connection: the answer
-		// to MAIL may have been one that was older than MAIL. To hang is another thing.
+		// After a malformed reply, or the end of the connection, the reply to MAIL may
+		// have been an older one. A timeout does not suggest that.
 		return !failed.refused() && !isTimeout(failed.Err)
 	}
 	return false
 }
 
-// closes reports whether the server ends the connection with this reply.
+// closes reports whether the server closes the connection with this reply.
 func closes(failed *SendError) bool {
 	return failed.Code == 421 || failed.EnhancedCode[1] == 4 && failed.EnhancedCode[2] == 2
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/evently/workers/mail/internal/redact"
 )
 
-// open makes a connection that is ready for MAIL, unless the login is refused at
-// the moment. hide holds what must not be seen in the server's words.
+// open returns a new connection that is ready for MAIL. It fails at once during the pause
+// after a refused login. hide holds the secrets to remove from the server's words.
 func (s *Sender) open(ctx context.Context, hide redact.Secrets) (*session, *SendError) {
 	if !s.cfg.login() {
 		return s.connect(ctx, hide)
@@ -28,13 +28,12 @@ func (s *Sender) open(ctx context.Context, hide redact.Secrets) (*session, *Send
 	return c, failed
 }
 
-// connect makes a connection that is greeted, encrypted as configured and logged
-// in. It dials once.
+// connect dials once and returns a connection that is encrypted as configured and logged in.
 func (s *Sender) connect(ctx context.Context, hide redact.Secrets) (*session, *SendError) {
 	dialer := net.Dialer{Timeout: s.cfg.Timeouts.Dial}
 	raw, err := dialer.DialContext(ctx, "tcp", s.addr)
 	if err != nil {
-		return nil, because(ctx, sendError("DIAL", dialFault(err), hide))
+		return nil, withContextCause(ctx, sendError("DIAL", dialFault(err), hide))
 	}
 	c := &session{cfg: &s.cfg, raw: raw, born: time.Now(), hello: s.cfg.HelloName}
 	stop := context.AfterFunc(ctx, c.abort)
@@ -45,22 +44,22 @@ func (s *Sender) connect(ctx context.Context, hide redact.Secrets) (*session, *S
 	}
 	if failed != nil {
 		c.abort()
-		return nil, because(ctx, failed)
+		return nil, withContextCause(ctx, failed)
 	}
 	s.log.Debug("connected to SMTP server", "peer", raw.RemoteAddr().String(), "tls", c.tls)
 	return c, nil
 }
 
-// because names the end of ctx as the cause of a failure that it brought about.
-func because(ctx context.Context, failed *SendError) *SendError {
+// withContextCause returns failed with the end of ctx as its cause, if ctx ended first.
+func withContextCause(ctx context.Context, failed *SendError) *SendError {
 	if failed.Code == 0 && ctx.Err() != nil {
 		failed.Err = ended(ctx)
 	}
 	return failed
 }
 
-// ended is the error of a context with its cause: who cancels with a cause of
-// his own still cancels, and that is no fault of the server.
+// ended returns the error of a context with its cause. It matches context.Canceled even if the
+// context was cancelled with another cause, because that is no fault of the server.
 func ended(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if errors.Is(cause, err) {
@@ -69,7 +68,8 @@ func ended(ctx context.Context) error {
 	return fmt.Errorf("%w: %w", err, cause)
 }
 
-// dialFault says that a host is unknown, which is no fault of the network.
+// dialFault returns an unknown host as a fault of the configuration, and other errors as they
+// are.
 func dialFault(err error) error {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
 		return setupError{"no such host", "look at the name of the server, and at the name service"}

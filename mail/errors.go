@@ -16,73 +16,71 @@ import (
 	"github.com/evently/workers/mail/internal/verdict"
 )
 
-// SendError is the failure of one mail. It never holds the content of the
-// message, a password or a whole recipient: errors end in logs, results and
-// pages.
+// SendError is the failure of one mail. It never contains the content of the message, a
+// password or a whole recipient, because errors end in logs, results and pages.
 //
-// Its methods derive everything from the exported fields, so that callers can
-// make values of their own in tests.
+// Its methods derive everything from the exported fields, so tests of callers can make their
+// own values.
 type SendError struct {
-	// Command is where the mail failed, in the words of RFC 5321 as far as it
-	// has any: "COMPOSE" (nothing was sent), "WAIT" (no connection was free in
-	// time), "DIAL", "TLS", "GREETING", "EHLO", "STARTTLS", "AUTH", "MAIL",
-	// "RCPT", "DATA", "BODY" (before the end of data was out) or "." (after).
+	// Command is the step that failed, named by RFC 5321 where possible: "COMPOSE"
+	// (nothing was sent), "WAIT" (no connection was free in time), "DIAL", "TLS",
+	// "GREETING", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BODY" (before the
+	// end of data was sent), "." (after it) or "RSET".
 	Command string
 
-	// Code is the reply code, RFC 5321 section 4.2; 0: no reply was read. Where
-	// this side refuses what the server would have to (a message above its
-	// SIZE, an address that needs the SMTPUTF8 it lacks), it is the code that
-	// stands for it.
+	// Code is the reply code of RFC 5321 section 4.2; 0: no reply was read. For a mail
+	// that is refused here, because the server would refuse it (a message above its SIZE,
+	// an address that needs SMTPUTF8), it is the code that the server would send.
 	Code int
 
-	// EnhancedCode is the status of RFC 3463, zero when the reply had none.
+	// EnhancedCode is the status code of RFC 3463, zero if the reply had none.
 	EnhancedCode [3]int
 
-	// Text is what the server said: one line of at most 300 characters,
-	// addresses masked, and what it repeated of the message taken out.
+	// Text is the text of the reply: one line of at most 300 characters, with addresses
+	// masked and without repeated parts of the message.
 	Text string
 
-	// RetryAfter is how long the server asks to wait, as far as its words can be
-	// read so; 0: it does not say. At most an hour.
+	// RetryAfter is the delay that the text of the reply asks for, at most an hour; 0:
+	// none.
 	RetryAfter time.Duration
 
-	// Greylisted: the server defers mails of strangers until they come again, by
-	// its own words. It takes most of them after five minutes.
+	// Greylisted is true if the reply is greylisting: the server defers mails of unknown
+	// senders and accepts most of them after five minutes.
 	Greylisted bool
 
-	// Recipients is how many different recipients the server has refused in the
-	// same words since it last took a mail, this one included. It stops at five;
+	// Recipients is the number of different recipients that the server refused in the
+	// same words since it last accepted a mail, including this one. It counts up to five;
 	// 0: not counted.
 	Recipients int
 
-	// Err is the cause when it was no reply: of the network, of TLS, of the
-	// context, [ErrAddress].
+	// Err is the cause of a failure without a reply: an error of the network, of TLS or
+	// of the context, or [ErrAddress].
 	Err error
 
 	judged verdict.Verdict // of the whole reply, of which Text is a part
 
-	untriedLogin bool // the server has closed before the other mechanism of login could be tried
-	untried      bool // the server was not asked: it has just refused the same to another
+	untriedLogin bool // the server closed the connection before the second login mechanism
+	untried      bool // a repeated refusal: the server was not asked for this mail
 }
 
 var (
-	// errSetup marks faults that stay until somebody changes the configuration
-	// here or at the server.
+	// errSetup marks faults that last until a person changes the configuration here or
+	// at the server.
 	errSetup = errors.New("configuration")
 
-	errReply       = errors.New("reply that is not SMTP")
+	errReply       = errors.New("not an SMTP reply")
 	errReplySize   = errors.New("reply too long")
-	errUnsolicited = errors.New("reply that nobody asked for")
+	errUnsolicited = errors.New("unsolicited reply")
 )
 
-// ErrWithheld says that [Message.BeforeFinal] kept the mail back. The error of that
-// function is wrapped beside it.
+// ErrWithheld is the error of a mail that [Message.BeforeFinal] withheld. The [SendError]
+// wraps the error of that function, too.
 var ErrWithheld = errors.New("mail withheld before the end of data")
 
 // setupError is a fault of the configuration, found without a reply code.
 type setupError struct {
-	fault string // in a few words, for producers too
-	hint  string // what to change, for the operator
+	fault string // in a few words, which producers see
+	hint  string // the change to make, which operators see
 }
 
 func (e setupError) Error() string        { return e.fault + ": " + e.hint }
@@ -113,11 +111,10 @@ func (e *SendError) Error() string {
 
 func (e *SendError) Unwrap() error { return e.Err }
 
-// Retryable reports whether sending again is both useful and safe. A 5yz reply
-// is final (RFC 5321 section 4.2.1), but only where it refuses the recipient or
-// the message; one that does not say what it refuses is tried again, since others
-// may meet it as well. What is unknown is never retryable; whether a second copy
-// is worse than none is for the caller to decide.
+// Retryable reports whether sending again is useful and safe. A 5yz reply is final (RFC 5321
+// section 4.2.1) if it refuses the recipient or the message. One that does not say what it
+// refuses is retryable, because it may concern other mails as well. An [SendError.Unknown]
+// outcome is never retryable: the caller must decide whether a second copy is worse than none.
 func (e *SendError) Retryable() bool {
 	switch {
 	case e.Command == "COMPOSE", e.Unknown():
@@ -130,24 +127,22 @@ func (e *SendError) Retryable() bool {
 	return e.Code < 500 || e.subject() == verdict.Unclear
 }
 
-// Unknown reports whether the mail may have been delivered: the end of data was
-// sent, and no reply that makes sense came back. RFC 1047 is about this moment.
+// Unknown reports whether the mail may have been delivered: the end of data was sent, and no
+// valid reply came back. RFC 1047 describes this case.
 func (e *SendError) Unknown() bool { return e.Command == "." && !e.refused() }
 
-// AddressFault reports whether the recipient's address is at fault, not the
-// message and not the sender: it is no address, or the server says that there
-// is no such mailbox or domain. Policy and reputation and a full mailbox are no
-// faults of the address.
+// AddressFault reports whether the address of the recipient is the cause: it is no address, or
+// the server says that the mailbox or the domain does not exist. Policy, reputation and a full
+// mailbox are no faults of the address.
 func (e *SendError) AddressFault() bool {
 	return errors.Is(e.Err, ErrAddress) || e.Code >= 500 && e.subject() == verdict.Address
 }
 
-// ConfigurationFault reports whether the server refuses us and not this mail: a
-// wrong password, no permission to use the sender's address or to relay, a host
-// name or address that it does not like, a certificate that is not trusted, or
-// the same refusal for one recipient after the other. Other mails would fail the
-// same way until a person, or a fresh secret, mends it, so such an error must
-// cost no mail its attempts.
+// ConfigurationFault reports whether the server refuses this sender instead of this mail: a
+// wrong password, a sender address or relaying that it does not allow, a host name or IP
+// address that it rejects, an untrusted certificate, or the same refusal for several
+// recipients in a row. All mails fail until a person or a new secret corrects it, so the error
+// must not count as an attempt.
 func (e *SendError) ConfigurationFault() bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](e.Err); ok || errors.Is(e.Err, errSetup) {
 		return true
@@ -155,15 +150,14 @@ func (e *SendError) ConfigurationFault() bool {
 	return e.subject() == verdict.Account
 }
 
-// Quota reports whether the account has sent all that it may, for today. Some
-// servers say so with a 5yz reply that is over the next day:
+// Quota reports whether the account has used up its quota for now. Some servers send a 5yz
+// reply that ends the next day:
 // https://support.google.com/a/answer/3726730.
 func (e *SendError) Quota() bool { return e.subject() == verdict.Quota }
 
-// Throttled reports whether the server puts us off for a while, whatever the
-// mail: too many logins or connections, a rate that is exceeded, a service behind
-// it that is down. Like a fault of the configuration it must cost no mail its
-// attempts, but it is over by itself.
+// Throttled reports whether the server defers all mails for a while: too many logins or
+// connections, an exceeded rate, a backend that is down. Like a fault of the configuration it
+// must not count as an attempt, but it ends without intervention.
 func (e *SendError) Throttled() bool { return e.subject() == verdict.Rate }
 
 // subject returns the subject of the refusal. The count of recipients outweighs the words.
@@ -181,9 +175,9 @@ func (e *SendError) subject() verdict.Verdict {
 	return verdict.Account
 }
 
-// CountsForBreaker reports whether the error says something about the server's
-// health, so that a circuit breaker should count it. A mail that was refused,
-// for good or for now, says that the server works.
+// CountsForBreaker reports whether the error concerns the health of the server, so that a
+// circuit breaker must count it. A refused mail, permanently or temporarily, proves that the
+// server works.
 func (e *SendError) CountsForBreaker() bool {
 	switch {
 	case e.Command == "COMPOSE", e.Command == "WAIT", errors.Is(e.Err, context.Canceled), errors.Is(e.Err, ErrWithheld):
@@ -194,11 +188,11 @@ func (e *SendError) CountsForBreaker() bool {
 	return false
 }
 
-// refused reports whether there is a negative reply. A code outside of 4yz and
-// 5yz where it makes no sense is a server that lost its place: no answer.
+// refused reports whether there is a negative reply. Another code than 4yz and 5yz comes from a
+// server that is out of step, and is no reply to this command.
 func (e *SendError) refused() bool { return e.Code >= 400 && e.Code <= 599 }
 
-// beforeMail reports whether the server had not been told of the mail yet.
+// beforeMail reports whether the failure came before the first command about the mail.
 func (e *SendError) beforeMail() bool {
 	switch e.Command {
 	case "WAIT", "DIAL", "TLS", "GREETING", "EHLO", "STARTTLS", "AUTH", "RSET":
@@ -207,8 +201,8 @@ func (e *SendError) beforeMail() bool {
 	return false
 }
 
-// sendError types the failure of one command. hide holds what must not be seen
-// in the server's words.
+// sendError returns the failure of one command. hide holds the secrets to remove from the
+// server's words.
 func sendError(command string, err error, hide ...redact.Secrets) *SendError {
 	e := &SendError{Command: command}
 	all := redact.Join(hide...)
@@ -241,10 +235,10 @@ func (e *SendError) setReply(code int, enhanced [3]int, text string, hide redact
 	if class := e.EnhancedCode[0]; class != code/100 {
 		e.EnhancedCode = [3]int{} // RFC 2034 section 4: the classes must agree
 	}
-	if code/100 == 4 { // before cleaning, which may take a number for one of the mail's
+	if code/100 == 4 { // before cleaning, which may remove a number that is also in the mail
 		e.RetryAfter, e.Greylisted = verdict.Delay(text)
 	}
-	// Parts of the message that the server quotes must steer nothing.
+	// Parts of the message that the server quotes must not influence the verdict.
 	e.judged = verdict.Judge(e.Command, code, e.EnhancedCode, redact.Secrets{Quoted: hide.Quoted}.Text(flatten(text)))
 	e.Text = cleanReply(text, hide)
 }

@@ -236,7 +236,7 @@ func shorten(t *mail.Timeouts, command string) {
 	}
 }
 
-// What the server says after 250 cannot take the 250 back.
+// A fault after the 250 does not undo it.
 func TestAcceptedIsAccepted(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

@@ -2,31 +2,31 @@ package mail
 
 import "bytes"
 
-// endOfData is the end of a mail, RFC 5321 section 4.1.1.4. A body does not contain it,
-// as the dots that begin its lines are doubled.
+// endOfData ends a mail, RFC 5321 section 4.1.1.4. A body cannot contain it, because dots at
+// the beginning of its lines are doubled.
 var endOfData = []byte("\r\n.\r\n")
 
-// finalWrite keeps the end of data back until ask allows it. The methods of a nil
-// finalWrite may be called.
+// finalWrite withholds the end of data until ask allows it. The methods of a nil finalWrite
+// may be called.
 type finalWrite struct {
 	ask func() error
 
-	started bool   // the body goes out
-	kept    []byte // may be the beginning of the end of data
-	refusal error  // of ask
+	started bool   // the body is being written
+	kept    []byte // the possible beginning of the end of data
+	refusal error  // the error of ask
 }
 
-// start says that what is written from now on is a body.
+// start marks the beginning of the body.
 func (f *finalWrite) start() {
 	if f != nil {
 		f.started = true
 	}
 }
 
-// expected reports whether the end of data is still to come.
+// expected reports whether the end of data was not written yet.
 func (f *finalWrite) expected() bool { return f != nil && f.started }
 
-// withheld returns the refusal, or nil.
+// withheld returns the error of ask, or nil.
 func (f *finalWrite) withheld() error {
 	if f == nil {
 		return nil
@@ -34,8 +34,8 @@ func (f *finalWrite) withheld() error {
 	return f.refusal
 }
 
-// split returns what may go out now of what is kept and of p. end reports that all
-// that is left is the end of data.
+// split appends p to the kept octets and returns the octets that may be written now. end reports
+// that only the end of data is left.
 func (f *finalWrite) split(p []byte) (ready []byte, end bool) {
 	if len(f.kept) > 0 {
 		p = append(f.kept, p...)
@@ -47,7 +47,7 @@ func (f *finalWrite) split(p []byte) (ready []byte, end bool) {
 	return p[:n], len(f.kept) == len(endOfData)
 }
 
-// allow asks. Nothing is kept back after that.
+// allow calls ask. No octets are withheld after that.
 func (f *finalWrite) allow() error {
 	f.started = false
 	f.refusal = f.ask()

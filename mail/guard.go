@@ -5,23 +5,23 @@ import (
 	"time"
 )
 
-// maxLoginPause bounds the pause between two tries of a login that is refused.
+// maxLoginPause limits the pause between two attempts of a refused login.
 const maxLoginPause = time.Minute
 
-// loginGuard stands before the login. Every mail that waits would try a wrong
-// password anew, and enough of that gets an account locked. So after a refusal
-// all others are told the same without a word to the server, for a pause that
-// doubles with each refusal; then one may try.
+// loginGuard limits the attempts of a refused login. Each mail would try a wrong password
+// again, and enough attempts lock an account. So after a refusal all logins fail with the same
+// refusal, without asking the server, for a pause that doubles with each refusal. After the
+// pause one login may try.
 type loginGuard struct {
 	mu      sync.Mutex
-	refusal *SendError    // the last one; nil: the login is in order, for all we know
-	pause   time.Duration // after it
+	refusal *SendError    // the last one; nil: no refusal is known
+	pause   time.Duration // after the last refusal
 	until   time.Time     // end of the pause
-	probing bool          // somebody tries
+	probing bool          // a login is being tried after the pause
 }
 
-// enter returns the refusal that stands, or nil: then there is to be a login,
-// and a call of leave with what came of it. probe tells that it is the one try.
+// enter returns the last refusal if no login may be tried now. If it returns nil, the caller
+// must log in and call leave. probe is true for the one attempt after a pause.
 func (g *loginGuard) enter(now time.Time) (refusal *SendError, probe bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -37,7 +37,7 @@ func (g *loginGuard) enter(now time.Time) (refusal *SendError, probe bool) {
 	return nil, true
 }
 
-// leave notes the end of an attempt to connect; first is the pause after a first
+// leave records the outcome of an attempt to connect. first is the pause after a first
 // refusal.
 func (g *loginGuard) leave(probe bool, failed *SendError, first time.Duration, now time.Time) {
 	g.mu.Lock()
@@ -53,7 +53,7 @@ func (g *loginGuard) leave(probe bool, failed *SendError, first time.Duration, n
 		return
 	case g.refusal == nil:
 		g.pause = first
-	case probe: // not those that had begun before the first refusal came
+	case probe: // attempts that began before the first refusal do not lengthen the pause
 		g.pause = min(2*g.pause, max(first, maxLoginPause))
 	}
 	refusal := *failed

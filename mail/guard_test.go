@@ -42,7 +42,7 @@ func TestLoginGuard(t *testing.T) {
 	leave(time.Second, false, refused) // began before, and doubles nothing
 	expect(2*time.Second, 535, false)
 	expect(11*time.Second, 0, true)
-	expect(12*time.Second, 535, false) // somebody tries
+	expect(12*time.Second, 535, false) // another login is being tried
 	leave(12*time.Second, true, throttled)
 	expect(31*time.Second, 454, false) // the pause has doubled
 	expect(32*time.Second, 0, true)

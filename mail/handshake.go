@@ -13,14 +13,14 @@ import (
 	"github.com/evently/workers/mail/internal/redact"
 )
 
-// handshake brings a new connection to the point where it is ready for MAIL.
+// handshake prepares a new connection for MAIL: TLS, greeting, EHLO and login.
 type handshake struct {
 	*session
 	sender *Sender
 	hide   redact.Secrets
 }
 
-// fail types the failure of one step.
+// fail returns the failure of one step.
 func (h *handshake) fail(command string, err error) *SendError {
 	return sendError(command, err, h.hide)
 }
@@ -48,9 +48,9 @@ func (h *handshake) run(ctx context.Context) *SendError {
 		}
 		conn = secured
 	}
-	// go-smtp would say EHLO localhost before STARTTLS and cannot tell a failed
-	// greeting from a failed EHLO, so it comes in here, with a stand-in for the
-	// greeting that was read already.
+	// go-smtp would send EHLO localhost before STARTTLS, and does not distinguish a failed
+	// greeting from a failed EHLO. So it begins here, with a substitute for the greeting
+	// that was already read.
 	h.wire = newWire(conn, "220 ready\r\n")
 	h.client = smtp.NewClient(h.wire)
 	offered, err := h.sayHello()
@@ -63,7 +63,7 @@ func (h *handshake) run(ctx context.Context) *SendError {
 	return nil
 }
 
-// dialogue speaks SMTP beside the client.
+// dialogue sends commands and reads replies without the client.
 type dialogue struct {
 	wire *wire
 	text *textproto.Reader
@@ -105,7 +105,7 @@ func (d *dialogue) ask(limit time.Duration, line string) (code int, text string,
 	return code, text, late(err, limit)
 }
 
-// command is ask for a command that has one good reply.
+// command sends a line and returns an error for any reply code but expect.
 func (d *dialogue) command(limit time.Duration, expect int, line string) (string, error) {
 	code, text, err := d.ask(limit, line)
 	if err == nil && code != expect {
@@ -114,8 +114,8 @@ func (d *dialogue) command(limit time.Duration, expect int, line string) (string
 	return text, err
 }
 
-// startTLS brings the server to the point where the TLS handshake begins, or
-// fails: there is no way on in plain text.
+// startTLS sends STARTTLS, after which the TLS handshake begins. It fails if the server does
+// not offer it, because mails are never sent in plain text instead.
 func (h *handshake) startTLS(d *dialogue) *SendError {
 	text, err := d.command(h.cfg.Timeouts.Command, 250, "EHLO "+h.hello)
 	if err != nil {
@@ -134,8 +134,8 @@ func (h *handshake) startTLS(d *dialogue) *SendError {
 		return h.fail("STARTTLS", err)
 	}
 	if d.wire.pending() {
-		// Plain text after the reply is not the server's: it is meant to be read as
-		// if it had come encrypted.
+		// Plain text after the reply is an injection, made to be read as if it had
+		// come encrypted.
 		return h.fail("STARTTLS", errUnsolicited)
 	}
 	return nil

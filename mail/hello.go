@@ -6,14 +6,13 @@ import (
 	"strings"
 )
 
-// offers are the extensions of an EHLO reply that go-smtp does not read as
-// servers write them.
+// offers holds the extensions of an EHLO reply that go-smtp does not parse in all forms.
 type offers struct {
 	lines      int
-	mechanisms []string // of AUTH, in capitals
+	mechanisms []string // of AUTH, in upper case
 }
 
-// sayHello says EHLO and returns what the server offers.
+// sayHello sends EHLO and returns the offers of the server.
 func (c *session) sayHello() (*offers, error) {
 	o := &offers{}
 	c.wire.offers = o
@@ -22,8 +21,8 @@ func (c *session) sayHello() (*offers, error) {
 	return o, err
 }
 
-// note reads one line of the reply. It writes the keyword in capitals in place:
-// keywords are of any case (RFC 5321 section 4.1.1.1), but go-smtp knows one.
+// note parses one line of the reply. It converts the keyword to upper case in place: keywords
+// may have any case (RFC 5321 section 4.1.1.1), but go-smtp accepts only one.
 func (o *offers) note(line []byte) {
 	o.lines++
 	if o.lines == 1 || len(line) < 4 || !bytes.HasPrefix(line, []byte("250")) {
@@ -38,7 +37,7 @@ func (o *offers) note(line []byte) {
 	if string(rest[:end]) != "AUTH" {
 		return
 	}
-	// AUTH=LOGIN is from before RFC 2554, and still sent beside the other form.
+	// AUTH=LOGIN is older than RFC 2554, and servers still send it beside the new form.
 	for _, name := range strings.Fields(strings.ReplaceAll(string(rest[end:]), "=", " ")) {
 		if name = strings.ToUpper(name); !slices.Contains(o.mechanisms, name) {
 			o.mechanisms = append(o.mechanisms, name)

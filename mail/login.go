@@ -16,15 +16,14 @@ const (
 	loginWords = "LOGIN"
 )
 
-// maxCommandLine is the length of a command line with its CRLF, RFC 5321 section
-// 4.5.3.1.4.
+// maxCommandLine is the longest command line with its CRLF, RFC 5321 section 4.5.3.1.4.
 const maxCommandLine = 512
 
 var errChallenge = setupError{"login not understood", "the server asks for more than user and password"}
 
-// login authenticates, RFC 4954. A server may refuse one mechanism that it offers
-// and take the other, with the code of a wrong password, so the other is tried as
-// well: once, since each refusal brings an account nearer to being locked.
+// login authenticates, RFC 4954. A server may refuse one offered mechanism with the code of a
+// wrong password and accept the other one. So the other one is tried as well, but only once:
+// several refusals lock an account.
 func (h *handshake) login(offered []string) *SendError {
 	if h.tls == "" && !isLoopbackAddr(h.raw.RemoteAddr()) {
 		return h.fail("AUTH", setupError{"no TLS", "the password would be readable on its way"})
@@ -43,20 +42,20 @@ func (h *handshake) login(offered []string) *SendError {
 		}
 		failed := h.fail("AUTH", err)
 		if refusal != nil && !failed.refused() {
-			refusal.untriedLogin = true // the server has closed after the first
+			refusal.untriedLogin = true // the server closed the connection after the first
 			break
 		}
 		refusal = failed
 		if failed.Code < 500 && !failed.ConfigurationFault() {
-			break // nothing was said of the mechanism or the password
+			break // the reply concerns neither the mechanism nor the password
 		}
 		h.sender.mechanisms.refused(name, offered, i+1 == len(try))
 	}
 	return refusal
 }
 
-// authenticate runs one mechanism. It does not use the client's Auth, which sends
-// a line after a refusal.
+// authenticate runs one mechanism. It does not use Auth of the client, which sends another
+// line after a refusal.
 func (h *handshake) authenticate(name string) error {
 	answers := [][]byte{[]byte(h.cfg.Username), []byte(h.cfg.Password)}
 	if name == plain {
@@ -72,9 +71,9 @@ func (h *handshake) authenticate(name string) error {
 	}
 	code, text, err := d.ask(limit, command)
 	for err == nil && code == 334 {
-		// The prompts are answered by their order: their words differ between servers.
+		// Prompts are answered by their order, because their words differ between servers.
 		if len(answers) == 0 {
-			_, _, _ = d.ask(limit, "*") // gives up, RFC 4954 section 4
+			_, _, _ = d.ask(limit, "*") // cancels, RFC 4954 section 4
 			return errChallenge
 		}
 		code, text, err = d.ask(limit, base64.StdEncoding.EncodeToString(answers[0]))
@@ -99,16 +98,15 @@ func (c *Config) loginSecrets() redact.Secrets {
 	}}
 }
 
-// mechanismKeeper remembers which mechanism of login the server takes.
+// mechanismKeeper records which login mechanism the server accepts.
 type mechanismKeeper struct {
 	mu      sync.Mutex
-	first   string // to be tried first; "": PLAIN
-	decided bool   // one was taken, or both were refused: no second try
-	trying  bool   // a login may try both: the others try one
+	first   string // tried first; "": PLAIN
+	decided bool   // one was accepted, or both were refused: no second attempt
+	trying  bool   // a login is trying both: other logins try one
 }
 
-// choose returns the mechanisms to try, in this order. done must be called when
-// they were tried.
+// choose returns the mechanisms to try, in order. The caller must call done after the attempt.
 func (k *mechanismKeeper) choose(offered []string) (try []string, done func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -131,15 +129,15 @@ func (k *mechanismKeeper) choose(offered []string) (try []string, done func()) {
 	}
 }
 
+// accepted records the mechanism of a successful login.
 func (k *mechanismKeeper) accepted(name string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.first, k.decided = name, true
 }
 
-// refused notes a refusal; last: no other mechanism is left to be tried. The next
-// login then begins with the other one, so that they take turns until the
-// password is mended.
+// refused records a refusal. last means that no other mechanism is left. The next login begins
+// with the other mechanism, so that they alternate until the password is correct.
 func (k *mechanismKeeper) refused(name string, offered []string, last bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -8,22 +8,21 @@ import (
 	"time"
 )
 
-// Run keeps connections open between mails, for the next one to use, and closes
-// those that are idle or old, until ctx ends. It then closes all that are idle,
-// politely, and returns nil.
+// Run keeps connections open between mails and closes idle and old ones, until ctx ends. Then
+// it closes all idle connections with QUIT and returns nil.
 //
-// Sending works without Run, before and after it too: each mail then has a
-// connection of its own.
+// Sending also works without Run, before it and after it. Each mail then has a separate
+// connection.
 func (s *Sender) Run(ctx context.Context) error {
 	s.mu.Lock()
 	if s.running {
 		s.mu.Unlock()
-		return errors.New("mail: Sender.Run is running already")
+		return errors.New("mail: Sender.Run is already running")
 	}
 	s.running = true
 	s.mu.Unlock()
 
-	// Often enough that a connection outlives its time by a quarter at most.
+	// So often that a connection exceeds its time by at most a quarter.
 	tick := time.NewTicker(max(min(s.cfg.IdleTimeout, s.cfg.MaxAge)/4, time.Millisecond))
 	defer tick.Stop()
 	for {
@@ -42,8 +41,8 @@ func (s *Sender) Run(ctx context.Context) error {
 	}
 }
 
-// takeIdle returns the connection that was used last, or nil. The others get
-// the chance to grow old. What has grown too old already is in expired.
+// takeIdle returns the connection that was used last, or nil, so that unneeded ones expire.
+// expired holds the connections that the caller must close.
 func (s *Sender) takeIdle() (c *session, expired []*session) {
 	expired = s.takeExpired()
 	s.mu.Lock()
@@ -72,8 +71,8 @@ func (s *Sender) expired(c *session, now time.Time) bool {
 	return c.sent >= s.cfg.MaxMessagesPerConn || now.Sub(c.born) >= s.cfg.MaxAge || now.Sub(c.used) >= s.cfg.IdleTimeout
 }
 
-// release ends the use of c for one mail. Without Run nobody would look after an
-// idle connection, so it is closed here.
+// release ends the use of c for one mail. It closes c if Run, which closes idle connections,
+// is not running.
 func (s *Sender) release(c *session, failed *SendError) {
 	if c.broken {
 		c.abort()

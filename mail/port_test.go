@@ -44,7 +44,7 @@ func TestWrongPort(t *testing.T) {
 		{"implicit TLS to a plain port", smtp(smtptest.Options{}), mail.ImplicitTLS, "no TLS at this port at TLS: it speaks SMTP without TLS; use STARTTLS"},
 		{"implicit TLS to the port of STARTTLS", smtp(smtptest.Options{STARTTLS: true}), mail.ImplicitTLS, "use STARTTLS"},
 		{"implicit TLS to a server that is full", smtp(smtptest.Options{Script: at("CONNECT", smtptest.Action{Reply: "421 4.3.2 full"})}), mail.ImplicitTLS, "use STARTTLS"},
-		{"STARTTLS to the port of implicit TLS", smtp(smtptest.Options{ImplicitTLS: true, TLS: &tls.Config{Certificates: []tls.Certificate{cert}}}), mail.StartTLS, "TLS at once at this port at GREETING: it waits for a TLS handshake; use implicit TLS"},
+		{"STARTTLS to the port of implicit TLS", smtp(smtptest.Options{ImplicitTLS: true, TLS: &tls.Config{Certificates: []tls.Certificate{cert}}}), mail.StartTLS, "implicit TLS at this port at GREETING: it waits for a TLS handshake; use implicit TLS"},
 		{"plain text to the port of implicit TLS", smtp(smtptest.Options{ImplicitTLS: true, TLS: &tls.Config{Certificates: []tls.Certificate{cert}}}), mail.Plain, "use implicit TLS"},
 		{"STARTTLS that is not offered", smtp(smtptest.Options{}), mail.StartTLS, "no STARTTLS offered at STARTTLS: it is required"},
 		{"STARTTLS that a firewall has struck out", smtp(smtptest.Options{Script: at("EHLO", smtptest.Action{Reply: "250-smtptest\r\n250 XXXXXXXA"})}), mail.StartTLS, "no STARTTLS offered"},
@@ -59,7 +59,7 @@ func TestWrongPort(t *testing.T) {
 		{"POP3", says(t, "+OK ready\r\n"), mail.Plain, "no SMTP at this port at GREETING"},
 		{"IMAP", says(t, "* OK ready\r\n"), mail.StartTLS, "no SMTP at this port at GREETING"},
 		{"SSH, implicit TLS", says(t, "SSH-2.0-OpenSSH_9.2\r\n"), mail.ImplicitTLS, "no TLS at this port at TLS"},
-		{"an alert of TLS", says(t, "\x15\x03\x01\x00\x02\x02\x46"), mail.StartTLS, "TLS at once at this port at GREETING"},
+		{"an alert of TLS", says(t, "\x15\x03\x01\x00\x02\x02\x46"), mail.StartTLS, "implicit TLS at this port at GREETING"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -133,8 +133,8 @@ func TestSlowGreeting(t *testing.T) {
 func TestSummaryOfNonsense(t *testing.T) {
 	t.Parallel()
 	for reply, want := range map[string]string{
-		"250 ok\r\n250 2.1.5 and more":     "answer before the question",
-		"nonsense":                         "answer that is not SMTP",
+		"250 ok\r\n250 2.1.5 and more":     "unsolicited answer",
+		"nonsense":                         "not an SMTP answer",
 		"250-" + strings.Repeat("x", 5000): "answer too long",
 		strings.Repeat("250-more\r\n", 500) + "250 that is enough": "answer too long",
 	} {

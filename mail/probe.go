@@ -13,19 +13,17 @@ import (
 )
 
 const (
-	// silence is how long a server may be silent before it is asked whether it
-	// waits for something else than we do. Servers that make strangers wait for
-	// their greeting do so for about five seconds.
+	// silence is the time without a greeting after which the server is probed for TLS and
+	// HTTP. Servers that delay their greeting on purpose wait for about five seconds.
 	silence = 6 * time.Second
 
 	probeLimit = 5 * time.Second
-	probePause = 10 * time.Minute // after a probe that has found nothing
+	probePause = 10 * time.Minute // after a probe without a finding
 )
 
-// awaitGreeting waits for the first octets of the greeting, within the deadline of
-// the step. A server that waits for a TLS handshake, or for a request by HTTP,
-// sends nothing: what is wrong is found out over a second connection, long before
-// the deadline.
+// awaitGreeting waits for the first octets of the greeting, within the deadline of the step. A
+// server that waits for a TLS handshake or an HTTP request sends nothing. A second connection
+// detects that long before the deadline.
 func (h *handshake) awaitGreeting(ctx context.Context, w *wire) error {
 	quiet := min(silence, h.cfg.Timeouts.Greeting/2)
 	if err := w.Conn.SetReadDeadline(time.Now().Add(quiet)); err != nil {
@@ -50,7 +48,7 @@ func (h *handshake) awaitGreeting(ctx context.Context, w *wire) error {
 	return notSMTP(w.in)
 }
 
-// notSMTP knows the greetings of other services by what was received.
+// notSMTP returns an error if the received octets are the greeting of another protocol.
 func notSMTP(in *bufio.Reader) error {
 	begin, err := in.Peek(min(in.Buffered(), 8))
 	if err != nil {
@@ -71,14 +69,14 @@ func notSMTP(in *bufio.Reader) error {
 	return nil
 }
 
-// prober bounds how often a silent server is asked.
+// prober limits how often a silent server is probed.
 type prober struct {
 	mu   sync.Mutex
 	last time.Time // of the last probe without a finding
 }
 
-// probe begins a TLS handshake over a second connection, and returns the fault that
-// this shows by end, or nil. Nothing but the handshake is sent.
+// probe starts a TLS handshake over a second connection. It returns the fault that this shows
+// before end, or nil. It sends nothing but the handshake.
 func (s *Sender) probe(ctx context.Context, end time.Time) error {
 	s.prober.mu.Lock()
 	recent := time.Since(s.prober.last) < probePause
@@ -97,20 +95,20 @@ func (s *Sender) probe(ctx context.Context, end time.Time) error {
 	return err
 }
 
-// askTLS is the handshake of a probe.
+// askTLS runs the handshake of a probe.
 func (s *Sender) askTLS(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
 	var dialer net.Dialer
 	raw, err := dialer.DialContext(ctx, "tcp", s.addr)
 	if err != nil {
-		return nil // the server is silent, and that is all that is known
+		return nil // only the silence of the server is known
 	}
 	defer raw.Close()
 	protocols := []string{"h2", "http/1.1"} // only a web server chooses one
 	conn := tls.Client(raw, &tls.Config{
 		ServerName: s.cfg.Host, MinVersion: tls.VersionTLS10, NextProtos: protocols,
-		InsecureSkipVerify: true, // nothing is sent over it, and nothing believed
+		InsecureSkipVerify: true, // no data is sent, and no answer is trusted
 	})
 	err = conn.HandshakeContext(ctx)
 	header, isPlain := errors.AsType[tls.RecordHeaderError](err)

@@ -4,5 +4,5 @@ package mail
 
 import "net"
 
-// isQuiet knows nothing: the caller has to read.
+// isQuiet returns false, because the answer is unknown here. The caller must read.
 func isQuiet(net.Conn) bool { return false }

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// isQuiet reports whether nothing lies in the socket to be read, not even its end.
-// It does not wait, and takes nothing out of it.
+// isQuiet reports whether the socket is open and has nothing to read. It neither waits nor
+// consumes octets.
 func isQuiet(conn net.Conn) bool {
 	socket, ok := conn.(syscall.Conn)
 	if !ok {

@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	maxReplyText = 300 // characters of a server's words that we keep
+	maxReplyText = 300 // characters of a reply that are kept
 )
 
-// cutEnhanced takes a status of RFC 3463 off the front of a reply's text.
+// cutEnhanced returns the status code of RFC 3463 at the beginning of a reply, and the rest.
 func cutEnhanced(code int, text string) (enhanced [3]int, rest string) {
 	first, rest, _ := strings.Cut(text, " ")
 	first, more, lines := strings.Cut(first, "\n")
@@ -37,11 +37,11 @@ func cutEnhanced(code int, text string) (enhanced [3]int, rest string) {
 	return enhanced, rest
 }
 
-// cleanReply makes a server's words fit for logs and pages: one short line, no
-// addresses, and nothing of what is hidden: some servers quote what they refuse.
+// cleanReply returns a reply in a form for logs and pages: one short line, with addresses and
+// secrets masked. Some servers quote the mail that they refuse.
 func cleanReply(text string, h redact.Secrets) string {
-	// Hidden before it is shortened: the beginning of a code, cut off, would be
-	// found nowhere.
+	// Secrets are masked before the text is cut, because half a secret would not be
+	// found.
 	return shorten(maskAddresses(h.Text(flatten(text))))
 }
 
@@ -52,7 +52,7 @@ func oneLine(s string) string { return shorten(flatten(s)) }
 func flatten(s string) string {
 	if most := 8 * maxReplyText; len(s) > most {
 		s = s[:most]
-		s = s[:strings.LastIndexAny(s, " \t\r\n")+1] // no half word
+		s = s[:strings.LastIndexAny(s, " \t\r\n")+1] // whole words only
 	}
 	s = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsGraphic(r) {
@@ -74,7 +74,7 @@ func isAlnum(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
-// maskAddresses applies MaskAddress to whatever looks like an address.
+// maskAddresses applies [MaskAddress] to each word that looks like an address.
 func maskAddresses(text string) string {
 	if !strings.Contains(text, "@") {
 		return text

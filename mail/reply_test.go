@@ -63,7 +63,7 @@ func TestCutEnhanced(t *testing.T) {
 	}
 }
 
-// A code is short, and a server writes it as it likes.
+// Codes are short, and servers repeat them in many forms.
 func TestSecretsAreBlanked(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ secret, in, want string }{
@@ -89,7 +89,7 @@ func TestSecretsAreBlanked(t *testing.T) {
 			t.Errorf("%q in %.60q: %q, want %q", tt.secret, tt.in, got, tt.want)
 		}
 	}
-	// The words of a password may be those of the server; the password is not.
+	// The words of a password may be words of the server, but the password is removed.
 	login := redact.Secrets{Login: []string{" correct is-it horse\n"}}
 	if got := cleanReply("it is: correct is-it horse, Horse", login); got != "it is: ***, ***" {
 		t.Errorf("password: %q", got)
@@ -111,8 +111,7 @@ func TestDelayInReply(t *testing.T) {
 	}
 }
 
-// Nothing of the message that is worth a name gets through, and nothing at all
-// of a secret, whatever the server makes of it.
+// A clean reply contains no long part of the message and no part of a secret.
 func FuzzCleanReply(f *testing.F) {
 	f.Add("554 spam: 482913", "your code is 482913", "482913")
 	f.Add("<a@b@c>", "\xff", "a@")
@@ -125,7 +124,7 @@ func FuzzCleanReply(f *testing.F) {
 		}
 		for i := 0; i+redact.MaxQuoted <= len(got); i++ {
 			part := got[i : i+redact.MaxQuoted]
-			// What the masking itself writes may happen to be in the message.
+			// The mask may be part of the message.
 			if strings.Contains(message, part) && !strings.Contains(part, "*") {
 				t.Errorf("%q of the message in %q", part, got)
 			}

@@ -16,8 +16,8 @@ import (
 	"github.com/evently/workers/mail/internal/verdict"
 )
 
-// Sender sends mails over a small pool of connections to one server. Its
-// methods may be called by many goroutines.
+// Sender sends mails over a small pool of connections to one server. Its methods may be called
+// by several goroutines.
 type Sender struct {
 	cfg  Config
 	from identity
@@ -36,23 +36,23 @@ type Sender struct {
 	mechanisms mechanismKeeper
 
 	mu      sync.Mutex
-	running bool       // Run is there to look after idle connections
+	running bool       // Run is running and closes idle connections
 	idle    []*session // the last one was used last
 }
 
-// Receipt is the server's acceptance of a mail.
+// Receipt describes a mail that the server accepted.
 type Receipt struct {
 	MessageID string        // with its angle brackets
-	Reply     string        // final words of the server, often with its queue id; cleaned like [SendError.Text]
+	Reply     string        // final reply of the server, often with its queue id; cleaned like [SendError.Text]
 	TLS       string        // version and cipher suite, "" without TLS
 	Peer      string        // address of the server
 	Size      int           // octets of the mail
-	Reused    bool          // the connection had carried a mail before
-	Duration  time.Duration // all of Send
+	Reused    bool          // the connection carried an earlier mail
+	Duration  time.Duration // of the call of Send
 }
 
-// New checks cfg and makes a Sender; it opens no connection. The error names
-// every fault of cfg, see [Config.Check].
+// New returns a Sender without opening a connection. The error names every fault of cfg, see
+// [Config.Check].
 func New(cfg Config) (*Sender, error) {
 	from, faults := cfg.check()
 	if len(faults) > 0 {
@@ -73,20 +73,20 @@ func New(cfg Config) (*Sender, error) {
 		}
 	}
 	if cfg.hostName != "" && cfg.HelloName == from.from.Domain {
-		s.log.Info("EHLO with the domain of the sender: the host name is not fully qualified", "host", cfg.hostName, "ehlo", cfg.HelloName)
+		s.log.Info("host name is not fully qualified, EHLO uses the domain of the sender", "host", cfg.hostName, "ehlo", cfg.HelloName)
 	}
 	if (cfg.Username == "") != (cfg.Password == "") {
-		s.log.Warn("no SMTP login: username and password are not both set")
+		s.log.Warn("SMTP login disabled: username and password are not both set")
 	}
 	return s, nil
 }
 
-// Send composes m and hands it to the server. A nil error means that the server
-// took the responsibility for the mail (RFC 5321 section 6.1), whatever happens
-// to the connection afterwards. All other errors are of type [*SendError].
+// Send composes m and sends it. A nil error means that the server accepted the responsibility
+// for the mail (RFC 5321 section 6.1), even if the connection fails afterwards. All errors are
+// of type [*SendError].
 //
-// When ctx ends the connection is closed at once, at any stage; after the end
-// of data the error is then one of those that are [SendError.Unknown].
+// When ctx ends, the connection is closed at once, at any stage. After the end of data the
+// error is then [SendError.Unknown].
 func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 	start := time.Now()
 	c, err := s.Compose(m)
@@ -117,7 +117,7 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 	return receipt, nil
 }
 
-// takeSlot waits until a connection may be used. around is [Message.Wait].
+// takeSlot waits until a connection may be used. around is [Message.Wait] or nil.
 func (s *Sender) takeSlot(ctx context.Context, around func(context.Context, func(context.Context) error) error) error {
 	select {
 	case s.slots <- struct{}{}:
@@ -138,7 +138,7 @@ func (s *Sender) takeSlot(ctx context.Context, around func(context.Context, func
 	return around(ctx, wait)
 }
 
-// count notes for the statistics of refusals what became of a mail.
+// count records the outcome of a mail in the count of refusals.
 func (s *Sender) count(recipient string, failed *SendError) {
 	switch {
 	case failed == nil:

@@ -15,8 +15,8 @@ import (
 	"github.com/evently/workers/mail/internal/redact"
 )
 
-// session is one connection to the server. One goroutine uses it at a time;
-// only abort may be called by another.
+// session is one connection to the server. One goroutine uses it at a time; another one may
+// only call abort.
 type session struct {
 	cfg    *Config
 	raw    net.Conn
@@ -28,10 +28,10 @@ type session struct {
 	born   time.Time
 	used   time.Time // end of the last mail
 	sent   int       // mails tried
-	dirty  bool      // the last mail was refused: the transaction may still be open
-	broken bool      // of no further use
+	dirty  bool      // the last mail was refused, so the transaction may be open
+	broken bool      // must not be reused
 
-	answered bool // a command of the mail that is tried has had its reply
+	answered bool // a command of the current mail got its reply
 }
 
 // send runs one mail transaction, RFC 5321 section 3.3.
@@ -55,21 +55,21 @@ func (c *session) send(ctx context.Context, m Composed, hide redact.Secrets) (Re
 	reply, failed := c.transact(m, hide)
 	c.wire.final = nil
 	if !stop() {
-		c.broken = true // abort is running, or has run
+		c.broken = true // abort was called
 	}
 	if failed != nil {
-		// After a refusal the connection is in order, unless the server said good-bye.
+		// After a refusal the connection can be reused, unless the server closes it.
 		c.broken = c.broken || !failed.refused() || closes(failed)
-		return Receipt{}, because(ctx, failed)
+		return Receipt{}, withContextCause(ctx, failed)
 	}
 	receipt.Reply = cleanReply(reply, hide)
 	return receipt, nil
 }
 
-// isTimeout reports whether err is the passing of a deadline of ours.
+// isTimeout reports whether err is the end of a deadline of this package.
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
-// step runs one exchange with the client under limit.
+// step runs one exchange of the client within limit.
 func (c *session) step(limit time.Duration, exchange func() error) error {
 	if err := c.wire.begin(limit); err != nil {
 		return err
@@ -77,10 +77,10 @@ func (c *session) step(limit time.Duration, exchange func() error) error {
 	return late(exchange(), limit)
 }
 
-// late says in plain words that a deadline of ours has passed.
+// late returns a plain text for the end of a deadline, and other errors as they are.
 func late(err error, limit time.Duration) error {
 	if isTimeout(err) {
-		return fmt.Errorf("nothing moved for %g s: %w", limit.Seconds(), os.ErrDeadlineExceeded)
+		return fmt.Errorf("no progress for %g s: %w", limit.Seconds(), os.ErrDeadlineExceeded)
 	}
 	return err
 }
@@ -98,12 +98,12 @@ func (c *session) transact(m Composed, hide redact.Secrets) (reply string, faile
 	opts := &smtp.MailOptions{
 		Size: int64(len(m.Bytes)),
 		UTF8: m.To.UTF8(),
-		// Should it bounce, the body with its codes need not travel back. The
-		// client leaves this out unless the server offers DSN (RFC 3461).
+		// A bounce must not repeat the body with its codes. The client omits this
+		// unless the server offers DSN (RFC 3461).
 		Return: smtp.DSNReturnHeaders,
 	}
 	accept := positive
-	if !c.answered { // only 250 is the reply to MAIL for certain; 221 and others are older
+	if !c.answered { // 250 is certainly the reply to MAIL; 221 and others are older ones
 		accept = func(err error) error { return err }
 	}
 	err := c.step(limit, func() error { return accept(c.client.Mail(m.From.String(), opts)) })
@@ -123,9 +123,8 @@ func (c *session) transact(m Composed, hide redact.Secrets) (reply string, faile
 	return c.body(data, m.Bytes, hide)
 }
 
-// body writes the mail and reads the reply that decides about it. The finished
-// bytes go out whole or without the final dot: a server must never take half a
-// mail for a mail.
+// body writes the mail and reads the final reply. It sends the final dot only after the whole
+// mail, so that a server never accepts half a mail.
 func (c *session) body(data *smtp.DataCommand, mail []byte, hide redact.Secrets) (reply string, failed *SendError) {
 	perWrite := c.cfg.Timeouts.BodyWrite
 	if err := c.wire.begin(10 * perWrite); err != nil {
@@ -149,17 +148,17 @@ func (c *session) body(data *smtp.DataCommand, mail []byte, hide redact.Secrets)
 	case c.wire.final.withheld() != nil:
 		return "", &SendError{Command: "BODY", Err: fmt.Errorf("%w: %w", ErrWithheld, c.wire.final.withheld())}
 	case c.wire.final.expected():
-		return "", c.cutOff(err, hide) // the end of data is not out
+		return "", c.cutOff(err, hide) // the end of data was not sent
 	case c.wire.wrote != nil:
-		// The dot is the last thing in the last write. If that failed, the server
-		// cannot have it.
+		// The last write ends with the dot. If it failed, the server cannot have the
+		// dot.
 		return "", c.cutOff(c.wire.wrote, hide)
 	}
 	return "", sendError(".", late(err, c.cfg.Timeouts.Final), hide)
 }
 
-// cutOff types a failure before the end of data was out. A server that closes in
-// the middle has often said why before.
+// cutOff returns the failure of a body without its end of data. A server that closes the
+// connection then has often sent the reason before.
 func (c *session) cutOff(err error, hide redact.Secrets) *SendError {
 	if !isTimeout(err) && !errors.Is(err, net.ErrClosed) {
 		if c.wire.Conn.SetReadDeadline(time.Now().Add(c.cfg.Timeouts.Quit)) == nil {
@@ -173,8 +172,8 @@ func (c *session) cutOff(err error, hide redact.Secrets) *SendError {
 	return sendError("BODY", late(err, c.cfg.Timeouts.BodyWrite), hide)
 }
 
-// positive accepts every 2yz reply: the first digit is what counts, RFC 5321
-// section 4.3.2, and the client insists on the other two.
+// positive turns every 2yz reply into success, because only the first digit counts (RFC 5321
+// section 4.3.2). The client compares all three digits.
 func positive(err error) error {
 	if _, refused := acceptance(err); refused != nil {
 		return refused
@@ -182,6 +181,8 @@ func positive(err error) error {
 	return nil
 }
 
+// acceptance returns the text of a 2yz reply that the client reported as an error. It returns
+// other errors as they are.
 func acceptance(err error) (text string, refused error) {
 	if reply, ok := errors.AsType[*smtp.SMTPError](err); ok && reply.Code/100 == 2 {
 		return reply.Message + " ", nil
@@ -189,7 +190,7 @@ func acceptance(err error) (text string, refused error) {
 	return "", err
 }
 
-// fits refuses what the server has said that it will refuse.
+// fits refuses a mail that exceeds what the server announced in its EHLO reply.
 func (c *session) fits(m Composed) *SendError {
 	if limit, ok := c.client.MaxMessageSize(); ok && limit > 0 && len(m.Bytes) > limit {
 		return &SendError{Command: "MAIL", Code: 552, EnhancedCode: [3]int{5, 3, 4}, Err: errors.New("mail larger than the server allows")}
@@ -200,9 +201,8 @@ func (c *session) fits(m Composed) *SendError {
 	return nil
 }
 
-// reset ends the transaction that a refusal left open. Only then: a RSET after
-// each mail would be a round trip for nothing, and its failure after an accepted
-// mail no failure of that mail.
+// reset ends the transaction that a refusal left open. After an accepted mail a RSET would
+// cost a round trip, and its failure would be no failure of that mail.
 func (c *session) reset(hide redact.Secrets) *SendError {
 	err := c.step(c.cfg.Timeouts.Command, c.client.Reset)
 	if err == nil { // the client forgets its EHLO at a reset
@@ -216,14 +216,14 @@ func (c *session) reset(hide redact.Secrets) *SendError {
 	return nil
 }
 
-// quit closes politely, as far as that is quick.
+// quit sends QUIT within a short timeout and closes the connection.
 func (c *session) quit() {
 	if err := c.wire.begin(c.cfg.Timeouts.Quit); err == nil {
-		_ = c.client.Quit() // the mails are with the server; it matters to nobody
+		_ = c.client.Quit() // its outcome does not matter: the server has the mails
 	}
 	c.abort()
 }
 
-// abort closes at once. It wakes up whoever waits for the connection, which
-// closing the TLS layer might not do.
+// abort closes the raw connection at once. Unlike closing the TLS layer, this wakes every
+// goroutine that waits for the connection.
 func (c *session) abort() { _ = c.raw.Close() }

@@ -10,19 +10,19 @@ import (
 	"github.com/evently/workers/mail/internal/verdict"
 )
 
-// Status is what a [Sender] knows of its server from the mails that it has sent.
+// Status describes the server by the outcomes of the mails that a [Sender] sent.
 type Status struct {
-	Accepted time.Time  // when the server last took a mail; zero: never
-	Fault    *SendError // what is wrong with the server, or with us in its eyes; nil: nothing that we know of
-	Since    time.Time  // the first mail in a row that failed by a fault
-	Tried    time.Time  // the last one that the server was asked to take
+	Accepted time.Time  // when the server last accepted a mail; zero: never
+	Fault    *SendError // the last fault of the server or the configuration; nil: none is known
+	Since    time.Time  // when the first mail of this row of faults failed
+	Tried    time.Time  // when the last mail of the row failed
 }
 
-// Status returns what is known now, without asking the server.
+// Status returns the current status without asking the server.
 func (s *Sender) Status() Status { return s.status.get() }
 
-// Summary says in a few words where the mail failed, and with which codes: none
-// of the server's own words, nothing of the mail.
+// Summary returns the step that failed and the codes, without words of the server and without
+// parts of the mail.
 func (e *SendError) Summary() string {
 	at := e.Command
 	if at == "." {
@@ -38,8 +38,8 @@ func (e *SendError) Summary() string {
 	}
 }
 
-// withoutReply names a failure without a reply code. A server that answered
-// something else did answer.
+// withoutReply returns the words for a failure without a reply code. They distinguish a
+// malformed reply from no reply.
 func (e *SendError) withoutReply() string {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](e.Err); ok {
 		return "certificate not trusted"
@@ -49,17 +49,17 @@ func (e *SendError) withoutReply() string {
 	}
 	switch {
 	case errors.Is(e.Err, errReply):
-		return "answer that is not SMTP"
+		return "not an SMTP answer"
 	case errors.Is(e.Err, errReplySize):
 		return "answer too long"
 	case errors.Is(e.Err, errUnsolicited):
-		return "answer before the question"
+		return "unsolicited answer"
 	}
 	return "no answer"
 }
 
-// Explain adds to [SendError.Summary] what a person needs to act: the words of
-// the server, cleaned as in Text, or what is to be changed here.
+// Explain returns [SendError.Summary] and the information that an operator needs: the words of
+// the server, cleaned as in Text, or the change to make here.
 func (e *SendError) Explain() string {
 	text := e.Summary()
 	setup, isSetup := errors.AsType[setupError](e.Err)
@@ -77,7 +77,7 @@ func (e *SendError) Explain() string {
 	return text
 }
 
-// statusKeeper keeps a Status for many goroutines.
+// statusKeeper holds a Status. Its methods may be called by several goroutines.
 type statusKeeper struct {
 	mu     sync.Mutex
 	status Status
@@ -89,8 +89,8 @@ func (k *statusKeeper) get() Status {
 	return k.status
 }
 
-// note takes the outcome of one mail; nil is its acceptance. What a mail was
-// refused for by itself says that the server works.
+// note records the outcome of one mail; nil means that it was accepted. A refusal that concerns
+// only the mail proves that the server works.
 func (k *statusKeeper) note(failed *SendError, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -108,8 +108,8 @@ func (k *statusKeeper) note(failed *SendError, now time.Time) {
 	}
 }
 
-// refusesUs reports whether the last fault was a refusal of us. Only a mail that
-// is taken says that it is over: another refusal may have come first.
+// refusesUs reports whether the last fault was a refusal of this sender. Only an accepted mail
+// ends it, because the server may check other things first.
 func (k *statusKeeper) refusesUs() bool {
 	return k.status.Fault != nil && k.status.Fault.refused() && (k.status.Fault.ConfigurationFault() || k.status.Fault.Quota())
 }

@@ -6,15 +6,15 @@ import (
 	"unicode/utf8"
 )
 
-// TidyAddress removes the characters that people paste with an address, and turns
-// full-width characters into ASCII. It removes
+// TidyAddress removes characters that people paste with an address, and converts full-width
+// characters to ASCII. It removes
 //
-//   - spaces around it, and format characters that cannot be seen, such as a byte order
-//     mark, but for joiners between characters of scripts that need them;
+//   - spaces around it, and invisible format characters, such as a byte order mark, except
+//     joiners between characters of scripts that need them;
 //   - "mailto:" before it, and the parameters of such a link;
 //   - angle brackets, and one display name before them.
 //
-// It keeps all else, which [ParseAddress] refuses.
+// It keeps everything else, which [ParseAddress] refuses.
 func TidyAddress(s string) string {
 	if len(s) > 16*maxAddress || !utf8.ValidString(s) {
 		return s
@@ -34,7 +34,7 @@ func TidyAddress(s string) string {
 	return s
 }
 
-// seen returns s without format characters, in ASCII where it is full-width.
+// seen returns s without invisible format characters, and with full-width characters as ASCII.
 func seen(s string) string {
 	var b strings.Builder
 	var last rune
@@ -58,8 +58,8 @@ func seen(s string) string {
 	return b.String()
 }
 
-// bracketed returns what stands in the angle brackets at the end of s. A name before them
-// may be quoted; it holds nothing that could be a second address.
+// bracketed returns the text in the angle brackets at the end of s. The name before them may be
+// quoted, and must contain nothing that could be a second address.
 func bracketed(s string) (inner string, ok bool) {
 	before, inner, ok := strings.Cut(s, "<")
 	inner, end := strings.CutSuffix(inner, ">")

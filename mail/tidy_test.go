@@ -52,7 +52,7 @@ func TestTidyAddress(t *testing.T) {
 	}
 }
 
-// What is tidy stays as it is, and an address is never made into another.
+// A tidy address is unchanged, and an address never becomes another one.
 func FuzzTidyAddress(f *testing.F) {
 	for _, in := range hostileAddresses() {
 		f.Add(in)

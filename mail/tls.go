@@ -24,25 +24,25 @@ func (h *handshake) secure(ctx context.Context) (net.Conn, *SendError) {
 	return conn, nil
 }
 
-// Faults of port and mode that stay until the configuration is mended.
+// Faults of port and mode, which last until the configuration is changed.
 var (
 	errWebServer = setupError{"web server at this port", "it speaks HTTP; set the host and the port of the mail server"}
 	errNoTLS     = setupError{"no TLS at this port", "it speaks SMTP without TLS; use STARTTLS, or the port of implicit TLS (465)"}
-	errTLSAtOnce = setupError{"TLS at once at this port", "it waits for a TLS handshake; use implicit TLS, or the port of STARTTLS (587)"}
-	errNotTLS    = setupError{"no TLS at this port", "its answer to the handshake is no TLS; look at host and port"}
-	errNotSMTP   = setupError{"no SMTP at this port", "another service answers; look at host and port"}
-	errOldTLS    = setupError{"no TLS 1.2 or newer", "the server offers older versions alone and must be updated"}
+	errTLSAtOnce = setupError{"implicit TLS at this port", "it waits for a TLS handshake; use implicit TLS, or the port of STARTTLS (587)"}
+	errNotTLS    = setupError{"no TLS at this port", "its answer to the handshake is not TLS; check host and port"}
+	errNotSMTP   = setupError{"no SMTP at this port", "another service answers; check host and port"}
+	errOldTLS    = setupError{"no TLS 1.2 or newer", "the server offers only older versions and must be updated"}
 )
 
-// tlsFault says what is wrong with the server, or with our configuration, when the
-// TLS handshake fails for a reason that will be the same the next time.
+// tlsFault returns the fault of the server or the configuration if the TLS handshake failed for
+// a permanent reason. It returns other errors as they are.
 func (c *Config) tlsFault(err error) error {
 	if header, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		// The original holds the connection, and would hold it for ever.
+		// The original error would keep a reference to the connection.
 		switch begin := header.RecordHeader[:]; {
 		case isWebServer(begin):
 			return errWebServer
-		case c.Security != ImplicitTLS: // it has spoken SMTP before
+		case c.Security != ImplicitTLS: // the server spoke SMTP before
 			return errors.New(header.Msg)
 		case isReply(begin):
 			return errNoTLS
@@ -61,8 +61,8 @@ func (c *Config) tlsFault(err error) error {
 	return err
 }
 
-// isPassing reports whether an alert may be another one the next time. crypto/tls
-// has no type for alerts.
+// isPassing reports whether an alert is temporary. crypto/tls has no type for alerts, so its
+// text is compared.
 func isPassing(alert string) bool {
 	for _, words := range []string{"internal error", "user canceled", "close notify", "bad record MAC", "unexpected message", "decode error", "decryption failed"} {
 		if strings.Contains(alert, words) {
@@ -72,7 +72,7 @@ func isPassing(alert string) bool {
 	return false
 }
 
-// isReply reports whether begin may be the beginning of an SMTP reply.
+// isReply reports whether begin looks like the beginning of an SMTP reply.
 func isReply(begin []byte) bool {
 	if len(begin) < 4 || begin[3] != ' ' && begin[3] != '-' {
 		return false

@@ -279,7 +279,7 @@ func TestRealReplies(t *testing.T) {
 	}
 }
 
-// What a message says must not decide what becomes of it.
+// Quoted words of a message must not decide the verdict over it.
 func TestQuotedMessageSteersNothing(t *testing.T) {
 	t.Parallel()
 	m := message()

@@ -10,33 +10,31 @@ import (
 	"time"
 )
 
-// Limits for one reply. RFC 5321 section 4.5.3.1.5 has 512 octets for a line;
-// real servers write more, none writes this much.
+// Limits for one reply. RFC 5321 section 4.5.3.1.5 limits a line to 512 octets. Real servers
+// write more, but none writes this much.
 const (
 	maxReplyLine  = 2000
 	maxReplyLines = 100
 	maxReplyBytes = 32 << 10
 )
 
-// wire is the connection as the SMTP client sees it. It owns the deadlines: the
-// client sets and clears some of its own, and has none at all while it writes
-// the body, so what the client sets is ignored. And it hands out one line at a
-// time, so that it knows of a reply that came before its command.
+// wire is the connection as the SMTP client sees it. It owns the deadlines and ignores those of
+// the client, which sets none while it writes the body. It returns one line at a time, so
+// that it detects a reply that came before its command.
 type wire struct {
 	net.Conn
 	in     *bufio.Reader
-	rest   []byte        // of the line that is being handed out
+	rest   []byte        // unread rest of the current line
 	end    time.Time     // of the step
-	write  time.Duration // limit of one write; 0: the step's
-	lines  int           // read in this step
-	bytes  int           // likewise
+	write  time.Duration // limit of one write; 0: the limit of the step
+	lines  int           // lines read in this step
+	bytes  int           // octets read in this step
 	wrote  error         // of the last failed write in this step
-	offers *offers       // told of each line of an EHLO reply; nil: nothing is
-	final  *finalWrite   // asked before the end of data; nil: nothing asks
+	offers *offers       // parses each line of an EHLO reply; nil: no line is parsed
+	final  *finalWrite   // asked before the end of data; nil: none
 }
 
-// newWire wraps conn. preface is read first: the greeting, when it was read
-// before the client came into being.
+// newWire wraps conn. preface is read first. It replaces a greeting that was already read.
 func newWire(conn net.Conn, preface string) *wire {
 	var in io.Reader = conn
 	if preface != "" {
@@ -45,9 +43,9 @@ func newWire(conn net.Conn, preface string) *wire {
 	return &wire{Conn: conn, in: bufio.NewReader(in)}
 }
 
-// begin starts a step that must be over after limit. It refuses to when
-// something is there to read: an answer to nothing. From a server that lost its
-// place, or from somebody on the way, it would be taken for the next reply.
+// begin starts a step that must end within limit. It fails if there is something to read: an
+// unsolicited reply, sent by a server that is out of step or by an attacker, would be taken
+// for the next reply.
 func (w *wire) begin(limit time.Duration) error {
 	w.end, w.write = time.Now().Add(limit), 0
 	w.bytes, w.lines, w.wrote = 0, 0, nil
@@ -57,10 +55,10 @@ func (w *wire) begin(limit time.Duration) error {
 	return w.Conn.SetDeadline(w.end)
 }
 
-// pending reports whether something was received that nobody asked for yet.
+// pending reports whether unread octets were received.
 func (w *wire) pending() bool { return w.in.Buffered()+len(w.rest) > 0 }
 
-// Read hands out one line of a reply, or the rest of it.
+// Read returns one line of a reply, or the rest of a line.
 func (w *wire) Read(p []byte) (int, error) {
 	if len(w.rest) == 0 {
 		if err := w.readLine(); err != nil {
@@ -89,15 +87,15 @@ func (w *wire) readLine() error {
 		w.offers.note(line)
 	}
 	w.rest = line
-	// A code without text is a whole reply (RFC 5321 section 4.2), but net/textproto
-	// wants the space. Such a 250 for a mail must not be mistaken for nonsense.
+	// A code without text is a valid reply (RFC 5321 section 4.2), but net/textproto
+	// requires a space. A bare 250 for a mail must not count as malformed.
 	if code := bytes.TrimRight(line, "\r\n"); len(code) == 3 {
 		w.rest = append(bytes.Clone(code), " \r\n"...)
 	}
 	return nil
 }
 
-// Write writes p. Of a body with a [finalWrite] the end of data goes out alone.
+// Write writes p. With a [finalWrite] it writes the end of data of a body separately.
 func (w *wire) Write(p []byte) (int, error) {
 	if !w.final.expected() {
 		return w.writeNow(p)
@@ -115,7 +113,7 @@ func (w *wire) Write(p []byte) (int, error) {
 	if w.wrote = w.final.allow(); w.wrote != nil {
 		return 0, w.wrote
 	}
-	w.end = w.end.Add(time.Since(asked)) // the server's time begins now
+	w.end = w.end.Add(time.Since(asked)) // the time of the question is not the server's
 	if w.wrote = w.Conn.SetDeadline(w.end); w.wrote != nil {
 		return 0, w.wrote
 	}

@@ -11,21 +11,31 @@ import (
 	"github.com/evently/workers/worker"
 )
 
-// notSent decides what becomes of a mail that the server did not take, or not
-// for certain.
+// notSent decides the outcome of a mail that the server did not accept, or not for certain.
 func (s *Service) notSent(ctx context.Context, a *attempt, err error) (Result, error) {
-	e, ok := errors.AsType[*mail.SendError](err)
+	if e, ok := errors.AsType[*mail.SendError](err); ok {
+		return s.sendFailed(ctx, a, e, err)
+	}
 	switch {
-	case ok && !e.Unknown() && errors.Is(err, worker.ErrLost):
+	case isUnasked(err):
+		return s.free(ctx, a, errHeld, a.inTime(spread(heldPause)), err)
+	case errors.Is(err, mail.ErrAddress):
+		return s.giveUp(a, errNotAddress, err)
+	}
+	return s.giveUp(a, errSend, err)
+}
+
+// sendFailed decides the outcome of a mail by the error of its delivery.
+func (s *Service) sendFailed(ctx context.Context, a *attempt, e *mail.SendError, err error) (Result, error) {
+	switch {
+	case !e.Unknown() && errors.Is(err, worker.ErrLost):
 		return Result{}, err // another worker sends it
 	case isUnasked(err):
 		return s.free(ctx, a, errHeld, a.inTime(spread(heldPause)), err)
-	case ok && e.Command == "WAIT" && errors.Is(err, worker.ErrWaited):
+	case e.Command == "WAIT" && errors.Is(err, worker.ErrWaited):
 		return s.free(ctx, a, errBusy, a.inTime(spread(busyPause)), err)
-	case !ok && errors.Is(err, mail.ErrAddress), ok && errors.Is(e.Err, mail.ErrAddress):
+	case errors.Is(e.Err, mail.ErrAddress):
 		return s.giveUp(a, errNotAddress, err)
-	case !ok:
-		return s.giveUp(a, errSend, err)
 	case e.Command == "COMPOSE":
 		return s.giveUp(a, errRender, err)
 	case e.Unknown():

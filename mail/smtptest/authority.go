@@ -16,13 +16,13 @@ import (
 	"time"
 )
 
-// Authority is a certificate authority that lives for one test.
+// Authority is a certificate authority for one test.
 type Authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
-// NewAuthority makes an authority that nobody trusts yet.
+// NewAuthority returns a new authority, which no client trusts yet.
 func NewAuthority(tb testing.TB) *Authority {
 	tb.Helper()
 	key := newKey(tb)
@@ -46,15 +46,14 @@ func NewAuthority(tb testing.TB) *Authority {
 	return &Authority{cert: cert, key: key}
 }
 
-// Roots returns a pool of this authority alone.
+// Roots returns a pool with only this authority.
 func (a *Authority) Roots() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
 	return pool
 }
 
-// File writes the authority's certificate into a PEM file that is gone after
-// the test.
+// File writes the certificate of the authority to a PEM file, which is removed after the test.
 func (a *Authority) File(tb testing.TB) string {
 	tb.Helper()
 	file := filepath.Join(tb.TempDir(), "ca.pem")
@@ -65,8 +64,8 @@ func (a *Authority) File(tb testing.TB) string {
 	return file
 }
 
-// Issue makes a server certificate for the given names and IP addresses, valid
-// from an hour ago until notAfter.
+// Issue returns a server certificate for these names and IP addresses. It is valid from two
+// hours ago until notAfter.
 func (a *Authority) Issue(tb testing.TB, notAfter time.Time, hosts ...string) tls.Certificate {
 	tb.Helper()
 	key := newKey(tb)

@@ -23,7 +23,7 @@ type dialogue struct {
 	encrypted bool
 	hello     string
 	login     string
-	mail      *Mail // transaction
+	mail      *Mail // open transaction
 	accepted  int
 }
 
@@ -54,7 +54,7 @@ func (d *dialogue) run() {
 	}
 }
 
-// command answers one command; false ends the connection.
+// command answers one command. It returns false to close the connection.
 func (d *dialogue) command(verb, line string) bool {
 	switch verb {
 	case "EHLO", "HELO":
@@ -137,10 +137,10 @@ func (d *dialogue) auth(line string) bool {
 	}
 	var user, password string
 	ok := false
-	step := "AUTH " + strings.ToUpper(fields[1]) // without what follows
+	step := "AUTH " + strings.ToUpper(fields[1]) // without the credentials
 	switch strings.ToUpper(fields[1]) {
 	case "PLAIN":
-		if len(fields) == 2 { // RFC 4954 section 4: it comes after an empty challenge
+		if len(fields) == 2 { // RFC 4954 section 4: the credentials follow an empty challenge
 			answer, sent := d.prompt("")
 			fields = append(fields, base64.StdEncoding.EncodeToString([]byte(answer)))
 			ok = sent
@@ -209,16 +209,16 @@ func (d *dialogue) data(line string) bool {
 	d.mail = nil
 	action := d.ask(".", "")
 	if action.Reply == "" && action.Then != Freeze || strings.HasPrefix(action.Reply, "2") {
-		// What happens after the end of data does not undo the acceptance.
+		// A failure after the end of data does not undo the acceptance.
 		d.accepted++
 		d.server.note(func() { d.server.mails = append(d.server.mails, mail) })
 	}
 	return d.act(action, fmt.Sprintf("250 2.0.0 Ok: queued as Q%d", d.accepted))
 }
 
-// readData reads up to the end of data, which it includes.
+// readData reads up to and including the end of data.
 func readData(in *bufio.Reader, lenient bool) ([]byte, error) {
-	raw := []byte("\r\n") // the end of data may come at once
+	raw := []byte("\r\n") // the end of data may be the first line
 	for {
 		c, err := in.ReadByte()
 		if err != nil {
@@ -235,7 +235,7 @@ func readData(in *bufio.Reader, lenient bool) ([]byte, error) {
 	}
 }
 
-// unstuff takes away the end of data and the doubled dots.
+// unstuff removes the end of data and the doubled dots.
 func unstuff(raw []byte) []byte {
 	lines := bytes.SplitAfter(raw, []byte("\n"))
 	var out []byte
@@ -262,12 +262,12 @@ func (d *dialogue) ask(command, line string) Action {
 	return d.server.opts.Script(Step{Conn: d.number, Command: command, Line: line, Mails: d.accepted})
 }
 
-// answer asks the script and acts; friendly is the reply when it has none.
+// answer performs the action of the script. friendly is the reply if the action has none.
 func (d *dialogue) answer(command, line, friendly string) bool {
 	return d.act(d.ask(command, line), friendly)
 }
 
-// answerIf does what done does if the reply is not a refusal.
+// answerIf performs the action of the script, and calls done before if it is no refusal.
 func (d *dialogue) answerIf(command, line, friendly string, done func()) bool {
 	action := d.ask(command, line)
 	if action.Reply == "" || slices.Contains([]byte("23"), action.Reply[0]) {
@@ -302,7 +302,7 @@ func (d *dialogue) act(a Action, friendly string) bool {
 	return true
 }
 
-// trickle never ends by itself.
+// trickle writes reply in single octets, over and over, until the server stops.
 func (d *dialogue) trickle(reply string) bool {
 	if reply == "" {
 		reply = "250-" + strings.Repeat("drip ", 50) + "\r\n"

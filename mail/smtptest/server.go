@@ -1,12 +1,12 @@
-// Package smtptest is an SMTP server for tests: it catches mails, and misbehaves
-// on demand at any point of the dialogue.
+// Package smtptest provides an SMTP server for tests. It records mails, and misbehaves on
+// demand at any step of the dialogue.
 //
 //	server := smtptest.New(t, smtptest.Options{})
 //	... send to server.Host(), server.Port() ...
 //	mails := server.WaitMails(1)
 //
-// It is written on net directly, as a proper server library could not be made to
-// break the protocol.
+// It uses package net directly, because a server library cannot be made to break the
+// protocol.
 package smtptest
 
 import (
@@ -21,8 +21,7 @@ import (
 	"time"
 )
 
-// Options are what the server offers and does. The zero value is a friendly
-// server without TLS and login.
+// Options configures a server. The zero value is a well-behaved server without TLS and login.
 type Options struct {
 	STARTTLS    bool // offer STARTTLS
 	ImplicitTLS bool // begin with the handshake
@@ -31,23 +30,23 @@ type Options struct {
 	// 127.0.0.1, ::1 and localhost.
 	TLS *tls.Config
 
-	// Username and Password make the server offer AUTH, after TLS if it has any,
-	// and want it before MAIL.
+	// Username and Password make the server offer AUTH, after TLS if it has TLS, and
+	// require it before MAIL.
 	Username, Password string
 	Mechanisms         []string // offered; nil: PLAIN and LOGIN
 
 	Extensions []string // more lines of the EHLO reply: "SIZE 1000", "SMTPUTF8"
 
-	// LenientEnd makes the server take LF.LF and LF.CRLF for the end of data,
-	// as those do that let mails be smuggled.
+	// LenientEnd makes the server accept LF.LF and LF.CRLF as the end of data, like
+	// servers that are open to SMTP smuggling.
 	LenientEnd bool
 
-	// Script is asked at every step what to do; the zero Action is the friendly
-	// answer. It is called by one goroutine for each connection.
+	// Script is called at every step and returns the action; the zero Action is the
+	// normal reply. Each connection calls it from one goroutine.
 	Script func(Step) Action
 }
 
-// Step is a moment of the dialogue.
+// Step is one step of the dialogue.
 type Step struct {
 	Conn    int    // number of the connection, from 1
 	Command string // "CONNECT", "TLS", a command's verb, "BODY" (after 354) or "." (after the end of data)
@@ -55,29 +54,29 @@ type Step struct {
 	Mails   int    // mails accepted on this connection
 }
 
-// Action is what the server does at a step.
+// Action is the behaviour of the server at a step.
 type Action struct {
-	Reply string // instead of the friendly one; lines are parted by CRLF, the last has none
-	Then  Then   // after the reply; for "BODY", instead of reading
+	Reply string // instead of the normal one; CRLF separates lines, and the last line has none
+	Then  Then   // after the reply; for "BODY" instead of reading
 }
 
-// Then is what follows a reply.
+// Then is the behaviour after a reply.
 type Then int
 
 const (
-	Go      Then = iota // on with the dialogue
-	Close               // FIN, after the reply if the Action has one, else instead of it
-	Reset               // RST, likewise
+	Go      Then = iota // continue the dialogue
+	Close               // FIN after the reply of the Action, or instead of the normal reply
+	Reset               // RST after the reply of the Action, or instead of the normal reply
 	Freeze              // no reply, no more reading, the connection stays open
-	Trickle             // the reply comes in single octets, 20 ms apart, without end
+	Trickle             // the reply is sent in single octets, 20 ms apart, without end
 )
 
-// Mail is what the server accepted.
+// Mail is a mail that the server accepted.
 type Mail struct {
 	From, To string   // envelope, without angle brackets
 	Params   []string // of MAIL
 	Data     []byte   // message, dots unstuffed
-	Raw      []byte   // as it came over the wire, with the end of data
+	Raw      []byte   // as received, with the end of data
 	Hello    string   // name in EHLO
 	Login    string   // user name, "" without AUTH
 	TLS      bool
@@ -96,11 +95,11 @@ type Server struct {
 	wg       sync.WaitGroup
 
 	mu       sync.Mutex
-	open     map[net.Conn]net.Conn // to what is written to: itself, or TLS over it
+	open     map[net.Conn]net.Conn // raw connections, with the TLS connection over each or itself
 	conns    int
 	mails    []Mail
 	commands []string
-	changed  chan struct{} // closed and renewed at every mail, command and connection
+	changed  chan struct{} // closed and replaced at every mail, command and connection
 }
 
 // New starts a server on a free port of 127.0.0.1.
@@ -140,8 +139,7 @@ func (s *Server) Port() int { return s.listener.Addr().(*net.TCPAddr).Port }
 // Addr returns host and port.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// Roots returns the authority that signed the server's certificate, or nil
-// without TLS.
+// Roots returns a pool with the authority of the server's certificate, or nil without TLS.
 func (s *Server) Roots() *x509.CertPool {
 	if s.Authority == nil {
 		return nil
@@ -149,7 +147,7 @@ func (s *Server) Roots() *x509.CertPool {
 	return s.Authority.Roots()
 }
 
-// Stop closes everything and waits for the server's goroutines. Later calls do
+// Stop closes all connections and waits for the goroutines of the server. Later calls do
 // nothing.
 func (s *Server) Stop() {
 	s.mu.Lock()
@@ -166,8 +164,8 @@ func (s *Server) Stop() {
 	s.wg.Wait()
 }
 
-// CloseConnections closes all connections, as a server that restarts does, but
-// goes on to accept new ones.
+// CloseConnections closes all connections, like a server that restarts, and continues to accept
+// new ones.
 func (s *Server) CloseConnections() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,8 +174,8 @@ func (s *Server) CloseConnections() {
 	}
 }
 
-// Say writes text to all connections, without a command, and then ends them if end is
-// Close or Reset. A reply needs its CRLF here.
+// Say writes text to all connections, without a command, and then closes them if end is Close
+// or Reset. The text must include its CRLF.
 func (s *Server) Say(text string, end Then) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,39 +190,38 @@ func (s *Server) Say(text string, end Then) {
 	}
 }
 
-// Mails returns the mails accepted so far.
+// Mails returns the mails that were accepted so far.
 func (s *Server) Mails() []Mail {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.mails)
 }
 
-// Commands returns the commands of all connections, in the order of arrival.
-// What follows AUTH is not there.
+// Commands returns the commands of all connections in the order of arrival. Of AUTH it returns
+// only the mechanism.
 func (s *Server) Commands() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.commands)
 }
 
-// Connections returns how many connections were accepted, and how many of them
-// are open.
+// Connections returns the numbers of accepted and of open connections.
 func (s *Server) Connections() (accepted, open int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.conns, len(s.open)
 }
 
-// WaitMails waits until n mails were accepted and returns them; it fails the
-// test after ten seconds.
+// WaitMails waits until n mails were accepted and returns all mails. It fails the test after
+// ten seconds.
 func (s *Server) WaitMails(n int) []Mail {
 	s.tb.Helper()
 	s.Wait("mails", func() bool { return len(s.Mails()) >= n })
 	return s.Mails()
 }
 
-// Wait waits for a condition on the server; it fails the test after ten
-// seconds. what completes "still waiting for".
+// Wait waits for a condition on the server. It fails the test after ten seconds with "still
+// waiting for" and what.
 func (s *Server) Wait(what string, met func() bool) {
 	s.tb.Helper()
 	limit := time.After(10 * time.Second)
@@ -243,7 +240,7 @@ func (s *Server) Wait(what string, met func() bool) {
 	}
 }
 
-// note changes the record under the lock and tells those who wait.
+// note changes the record under the lock and wakes the waiting goroutines.
 func (s *Server) note(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -287,7 +284,7 @@ func (s *Server) accept() {
 	}
 }
 
-// Text returns the data with CRLF as LF, for easier reading in tests.
+// Text returns the data with LF instead of CRLF, for tests.
 func (m Mail) Text() string {
 	return string(bytes.ReplaceAll(m.Data, []byte("\r\n"), []byte("\n")))
 }
