@@ -19,8 +19,8 @@ import (
 
 var screenshots = flag.String("screenshots", os.Getenv("DEV_SCREENSHOTS"), "write a PNG of every page to this folder (default $DEV_SCREENSHOTS)")
 
-// narrow tells of a form field that cannot show what is in it, and of a word in a
-// table that breaks though a line has room for it.
+// narrow returns form fields that cannot show their text, and words in a table that break
+// though a line has room for them.
 const narrow = `(() => {
 	const found = [];
 	for (const e of document.querySelectorAll('.drawer[open] .fields[data-task] input')) {
@@ -35,7 +35,7 @@ const narrow = `(() => {
 	return found.join(', ');
 })()`
 
-// chooseEach tells which fields are shown wrongly after the choice of a task.
+// chooseEach returns the tasks whose choice shows other fields than theirs.
 const chooseEach = `(() => {
 	const wrong = [], all = [...document.querySelectorAll('[name=task]')];
 	for (const radio of all) {
@@ -47,7 +47,7 @@ const chooseEach = `(() => {
 	return all.length < 2 ? 'only ' + all.length + ' tasks' : wrong.join(', ');
 })()`
 
-// run does one step. A step that hangs is a fault of the page.
+// run does one step. A step that fails or hangs is a fault of the page.
 func run[T any](t *testing.T, tab context.Context, what string, a chromedp.Action[T]) T {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(tab, 30*time.Second)
@@ -59,7 +59,7 @@ func run[T any](t *testing.T, tab context.Context, what string, a chromedp.Actio
 	return v
 }
 
-// resize makes the window a phone or a desk.
+// resize sets the size of the window and the colour scheme.
 func resize(t *testing.T, tab context.Context, width, height int64, scheme string) {
 	t.Helper()
 	_, err := chromedp.Call(tab, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
@@ -122,7 +122,7 @@ func TestPageInChromium(t *testing.T) {
 		t.Error(wrong)
 	}
 
-	// No width at which something is cut off, in either colour scheme.
+	// Nothing is cut off, at no width and in neither colour scheme.
 	id := strings.TrimPrefix(run(t, tab, "where are we", chromedp.Location()), r.Page)
 	for _, path := range []string{"/", "/connect", "/mails/1", "/tasks", id, "/send", "/mails/404"} {
 		for _, width := range []int64{320, 360, 700, 761, 1280} {
@@ -147,7 +147,7 @@ func TestPageInChromium(t *testing.T) {
 	}
 }
 
-// A mail that attacks the page gets nowhere, in the frame and out of it.
+// A mail cannot attack the page, inside of the frame and outside of it.
 func TestHostileMailInChromium(t *testing.T) {
 	r := start(t, dev.Options{})
 	sendMail(t, r.SMTP, "Subject: attack\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<html><head><title>before</title></head><body>"+

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// catcher is an SMTP server that takes every mail for everybody and keeps it.
-// Nothing leaves the machine.
+// catcher is an SMTP server that accepts mail to any address and keeps it. No mail leaves
+// the machine.
 type catcher struct {
 	inbox  *Inbox
 	logger *slog.Logger
@@ -35,7 +35,7 @@ func (c *catcher) serve(ctx context.Context, l net.Listener) error {
 	s.WriteTimeout = time.Minute
 	s.EnableSMTPUTF8 = true
 	s.EnableDSN = true
-	s.ErrorLog = log.New(io.Discard, "", 0) // its lines may hold what the client sent
+	s.ErrorLog = log.New(io.Discard, "", 0) // its lines may have text of the client in them
 
 	conns := &connections{Listener: l}
 	g, gctx := errgroup.WithContext(ctx)
@@ -48,8 +48,8 @@ func (c *catcher) serve(ctx context.Context, l net.Listener) error {
 	g.Go(func() error {
 		<-gctx.Done()
 		conns.closeAll()
-		// Only Shutdown waits for the sessions. Without their connections they
-		// end at once; the limit is for a fault that we do not foresee.
+		// Only Shutdown waits for the sessions. Without their connections they end
+		// immediately; the limit is for unknown faults.
 		wait, cancel := context.WithTimeout(context.WithoutCancel(gctx), 5*time.Second)
 		defer cancel()
 		if err := s.Shutdown(wait); ignoreClosed(err) != nil {
@@ -60,8 +60,8 @@ func (c *catcher) serve(ctx context.Context, l net.Listener) error {
 	return g.Wait()
 }
 
-// connections is a listener that can close what it accepted: smtp.Server can
-// either close its connections or wait for them, not both.
+// connections is a listener that can close the connections that it accepted: smtp.Server
+// can either close its connections or wait for them, not both.
 type connections struct {
 	net.Listener
 
@@ -98,7 +98,7 @@ func (l *connections) closeAll() {
 	}
 }
 
-// connection forgets itself when it is closed.
+// connection removes itself from its listener when it is closed.
 type connection struct {
 	net.Conn
 	of *connections

@@ -1,11 +1,10 @@
-// Package dev is the whole service on embedded parts, for a machine on which
-// nothing is installed: a Redis that Celery producers can use, a users table, a
-// mail server that catches everything, the worker, and a page to read the mails
-// and to send tasks.
+// Package dev runs the whole service on embedded parts, for a machine on which nothing is
+// installed: a Redis that Celery producers can use, a users table, a mail server that
+// catches all mails, the worker, and a page to read the mails and to send tasks.
 //
-// Everything listens on the loopback address only and lives in memory: when it
-// ends nothing is left. The page shows mails and one-time codes to whoever can
-// reach this machine's loopback address; it is for development.
+// All parts listen on the loopback address only and keep their data in memory. The page
+// shows mails and one-time codes to every program that can reach the loopback address of
+// this machine; it is for development.
 package dev
 
 import (
@@ -21,21 +20,21 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Preferred ports. When one is taken, the next free one is used.
+// Preferred ports. If one is in use, the next free one is taken.
 const (
 	DefaultRedisPort = 6379
 	DefaultSMTPPort  = 1025
 	DefaultHTTPPort  = 8025
 )
 
-// Options are the wishes of who starts it. The zero value is fine.
+// Options are the options of [Run]. The zero value has the defaults.
 type Options struct {
-	// Out gets the banner: where to look, and a Python program to copy. nil:
-	// nobody does.
+	// Out gets the banner: the addresses, and a Python program to copy. Without it no
+	// banner is written.
 	Out io.Writer
 
-	// Logger gets what happens; never a code or the content of a mail. nil:
-	// no logs.
+	// Logger gets the logs, which never have a code or the content of a mail in them.
+	// nil: no logs.
 	Logger *slog.Logger
 
 	// Open opens the page in the browser of the desktop.
@@ -44,16 +43,16 @@ type Options struct {
 	// Preferred ports. 0: the defaults; negative: any free port.
 	RedisPort, SMTPPort, HTTPPort int
 
-	// Ready is called when everything listens. nil: nobody is told.
+	// Ready is called when all parts listen. It may be nil.
 	Ready func(Addresses)
 }
 
-// Run starts everything and blocks until ctx ends or a part fails. It returns
-// when all that it started has ended: nil after an orderly stop.
+// Run starts all parts and blocks until ctx ends or a part fails. It returns when all parts
+// have ended: nil after an orderly stop.
 func Run(ctx context.Context, o Options) error { return run(ctx, o, startWorker) }
 
-// work runs a worker on the embedded parts until ctx ends. It returns when the
-// tasks that it runs have come to their end.
+// work runs a worker on the embedded parts until ctx ends. It returns when its running
+// tasks have ended.
 type work func(ctx context.Context, p parts) error
 
 func run(ctx context.Context, o Options, worker work) (err error) {
@@ -98,8 +97,7 @@ func run(ctx context.Context, o Options, worker work) (err error) {
 	}
 	catcher := &catcher{inbox: inbox, logger: o.Logger, now: now}
 
-	// The worker comes first and ends first: while it drains, its Redis and its
-	// mail server must be there.
+	// The worker ends first: while it drains, it needs its Redis and its mail server.
 	below, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
 	g, gctx := errgroup.WithContext(ctx)
@@ -122,7 +120,7 @@ func run(ctx context.Context, o Options, worker work) (err error) {
 	return nil
 }
 
-// announce tells whoever wants to know that everything listens.
+// announce writes the banner, opens the browser and calls Ready.
 func (o Options) announce(a Addresses) {
 	if o.Out != nil {
 		if err := banner(o.Out, a); err != nil {
@@ -139,8 +137,8 @@ func (o Options) announce(a Addresses) {
 	}
 }
 
-// browse asks the desktop to show a page. It does not wait for the browser,
-// which belongs to the user and stays.
+// browse asks the desktop to show a page. It does not wait for the browser, which stays
+// open.
 func browse(url string) error {
 	opener := []string{"xdg-open"}
 	switch runtime.GOOS {

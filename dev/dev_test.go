@@ -109,8 +109,8 @@ func post(t *testing.T, page string, form url.Values) string {
 	return answer.ID
 }
 
-// All eight tasks go from the form through Redis and the real worker to the
-// inbox, and their results come back.
+// Tasks go from the form through Redis and the real worker to the inbox, and their results
+// come back.
 func TestFormToMailAndResult(t *testing.T) {
 	r := start(t, dev.Options{})
 	done := regexp.MustCompile(`<h1>[^<]* <span class="chip (good|wait)">SUCCESS`)
@@ -192,7 +192,7 @@ func TestTwoDevelopmentModesSideBySide(t *testing.T) {
 }
 
 // A page that is open, with its event stream, and a client that is connected
-// to Redis must not hold up the stop; goleak then looks for what was left.
+// to Redis must not delay the stop; goleak then looks for leaked goroutines.
 func TestStopWithEverythingInUse(t *testing.T) {
 	r := start(t, dev.Options{})
 	response, err := http.Get(r.Page + "/events")

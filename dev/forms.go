@@ -45,8 +45,7 @@ type Field struct {
 // one <form>.
 func (f Field) Name(task string) string { return task + "." + f.Param + "." + f.Key }
 
-// forms returns the forms of all tasks, filled with values that make sense at
-// that moment.
+// forms returns the forms of all tasks, filled with values that make sense at now.
 func forms(now time.Time) []Form {
 	var all []Form
 	for _, m := range tasks.Mails() {
@@ -83,7 +82,7 @@ func initial(f tasks.Field, now time.Time) string {
 	return f.Sample
 }
 
-// newCode returns six digits. They only fill a form: nothing is guarded by them.
+// newCode returns six digits. They fill a form and protect nothing.
 func newCode() string { return fmt.Sprintf("%06d", rand.IntN(1_000_000)) }
 
 // Order is a task to be sent, made of the form.
@@ -151,8 +150,8 @@ func formOf(task string, now time.Time) (Form, bool) {
 	return Form{}, false
 }
 
-// arguments returns the parameters with their values. An input that was left
-// empty leaves its key out: that is how to see the defaults.
+// arguments returns the parameters with their values. An empty input leaves its key out, so
+// that the mail shows the default.
 func (f Form) arguments(in url.Values) object {
 	var all object
 	for _, param := range f.params {
@@ -191,7 +190,7 @@ type member struct {
 	Value any
 }
 
-// with returns o with the value at the path, making objects on its way.
+// with returns o with the value at the path. It adds the objects on the path.
 func (o object) with(path []string, value any) object {
 	if len(path) == 1 {
 		return append(o, member{path[0], value})

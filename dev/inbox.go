@@ -4,11 +4,11 @@ import (
 	"sync"
 )
 
-// Limits of the inbox; the oldest mails make room.
+// Limits of the inbox. The oldest mails are removed first.
 const (
 	maxMails     = 500
 	maxMailBytes = 25 << 20 // of one mail
-	maxInbox     = 64 << 20 // of all together
+	maxInbox     = 64 << 20 // of all mails
 )
 
 // Inbox keeps the caught mails in memory, the newest first. It is safe for
@@ -72,7 +72,7 @@ func (b *Inbox) find(match func(*Mail) bool) *Mail {
 	return nil
 }
 
-// clear forgets all mails. Numbers are not used again.
+// clear removes all mails. Their numbers are not reused.
 func (b *Inbox) clear() {
 	b.mu.Lock()
 	b.mails, b.size = nil, 0
@@ -80,8 +80,8 @@ func (b *Inbox) clear() {
 	b.changed.beat()
 }
 
-// pulse tells any number of waiters that something changed. It carries no
-// news: who hears it looks for himself, so nobody can fall behind.
+// pulse tells any number of waiters that something changed. It does not tell what: each
+// waiter reads the current state, so that none falls behind.
 type pulse struct {
 	mu sync.Mutex
 	ch chan struct{}
@@ -89,8 +89,8 @@ type pulse struct {
 
 func newPulse() *pulse { return &pulse{ch: make(chan struct{})} }
 
-// next returns a channel that is closed at the next change. Take it before
-// looking, or a change in between goes unseen.
+// next returns a channel that is closed at the next change. Callers take it before they
+// read the state, so that they miss no change in between.
 func (p *pulse) next() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()

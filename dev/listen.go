@@ -7,21 +7,20 @@ import (
 	"strconv"
 )
 
-// loopback is the only address that anything of package dev listens on: the
-// embedded parts ask nobody for a password.
+// loopback is the only address that package dev listens on, because the embedded parts ask
+// for no password.
 const loopback = "127.0.0.1"
 
 // steps is how many ports are tried, the preferred one included, before the
 // system may choose one.
 const steps = 20
 
-// bind calls listen with the preferred port of the loopback address. When
-// another program has that port the next ones follow, and at last any free one,
-// so that the second `dev` on a machine starts like the first. A preferred port
-// that is negative means any free one.
+// bind calls listen with the preferred port of the loopback address. If that port is in
+// use, it tries the next ones and at last any free one, so that the second `dev` on a
+// machine starts like the first. A negative port means any free one.
 //
-// What the system says about a port in use differs between systems, so every
-// refusal makes bind go on; the error is that of the last try.
+// Operating systems have different errors for a port in use, so bind continues after every
+// error. It returns the error of the last try.
 func bind(preferred int, listen func(address string) error) error {
 	var ports []int
 	if preferred > 0 {
@@ -39,7 +38,7 @@ func bind(preferred int, listen func(address string) error) error {
 	return fmt.Errorf("listen on port %d or one after it: %w", max(preferred, 0), err)
 }
 
-// bindTCP is bind for everything that takes a listener.
+// bindTCP returns a TCP listener that bind has opened.
 func bindTCP(preferred int) (net.Listener, error) {
 	var l net.Listener
 	err := bind(preferred, func(address string) (err error) {

@@ -32,8 +32,8 @@ type Mail struct {
 // Header is one field of a message header.
 type Header struct{ Name, Value string }
 
-// readMail takes a message apart. It never fails: a page that shows mails to
-// find their faults must show the faulty ones too. Raw is always whole.
+// readMail parses a message. It never fails, because the page must show faulty mails, too.
+// Raw always is the whole message.
 func readMail(raw []byte) *Mail {
 	m := &Mail{Raw: raw}
 	entity, err := message.Read(bytes.NewReader(raw))
@@ -108,8 +108,7 @@ func (m *Mail) note(err error) {
 	}
 }
 
-// text returns a header field with its encoded words decoded as far as they
-// can be.
+// text returns a header field. Encoded words that can be decoded are decoded.
 func text(h mail.Header, name string) string {
 	if s, err := h.Text(name); err == nil {
 		return s
@@ -137,11 +136,11 @@ func addresses(h mail.Header, name string) string {
 	return strings.Join(shown, ", ")
 }
 
-// preview is the first line or two of the text for the list.
+// preview returns the first words of the text for the list.
 func (m *Mail) preview() string {
 	const runes = 120
 	words := strings.Join(strings.Fields(m.Text), " ")
-	// Many mails begin with the name of who sends them; that is no news.
+	// Many mails begin with the name of their sender, which the list shows already.
 	if name, _, ok := strings.Cut(m.From, " <"); ok {
 		words = strings.TrimSpace(strings.TrimPrefix(words, name))
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// producer sends tasks the way a Python process with Celery does, so that what
-// works from the form works from Python.
+// producer sends tasks as a Python process with Celery does, so that a task that works from
+// the form works from Python.
 type producer struct {
 	pool    *redis.Pool
 	log     *tasklog
@@ -56,8 +56,8 @@ func (p *producer) send(ctx context.Context, o Order) (id string, err error) {
 	return m.ID, nil
 }
 
-// Between the parts of a binding, and between a queue and a priority step
-// (kombu's Redis transport).
+// sep is between the parts of a binding, and between a queue and a priority step, in
+// kombu's Redis transport.
 const sep = "\x06\x16"
 
 func (p *producer) publish(ctx context.Context, m *protocol.Message, raw []byte) error {
@@ -102,8 +102,7 @@ func (p *producer) message(o Order) (*protocol.Message, error) {
 	}, nil
 }
 
-// repr writes v as Python's repr does, which is what Celery puts into argsrepr
-// and kwargsrepr.
+// repr writes v as Python's repr does. Celery puts this text into argsrepr and kwargsrepr.
 func repr(v any) string {
 	switch v := v.(type) {
 	case nil:

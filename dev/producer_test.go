@@ -78,7 +78,7 @@ func jsonOf(t *testing.T, v any) any {
 	return decoded(t, string(raw))
 }
 
-// What the form sends must be what real Celery sends.
+// The form sends the message that real Celery sends.
 func TestFormSendsAGenuineMessage(t *testing.T) {
 	m, err := startRedis(-1)
 	if err != nil {
@@ -193,7 +193,7 @@ func TestFormRefusesNonsense(t *testing.T) {
 	}
 }
 
-// recordedOTP returns what Celery 5.6 itself has put into the queue.
+// recordedOTP returns a message that Celery 5.6 has put into the queue.
 func recordedOTP(t *testing.T) string {
 	t.Helper()
 	f, err := os.Open("../worker/protocol/testdata/celery-5.6.2/produced.jsonl")

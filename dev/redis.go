@@ -9,13 +9,12 @@ import (
 )
 
 // startRedis starts the embedded Redis on the preferred port or one after it.
-// Close it with its Close.
+// The caller closes it.
 func startRedis(preferred int) (*miniredis.Miniredis, error) {
 	var m *miniredis.Miniredis
 	err := bind(preferred, func(address string) error {
 		m = miniredis.NewMiniRedis()
-		// Results, leases and locks are meant to run out; without this, time
-		// stands still for them.
+		// Results, leases and locks expire. Without this, time stands still for them.
 		m.ClockTTL(true)
 		return m.StartAddr(address)
 	})
@@ -26,9 +25,9 @@ func startRedis(preferred int) (*miniredis.Miniredis, error) {
 	return m, nil
 }
 
-// answer fills in the commands that clients send when they connect and that
-// miniredis does not know. redis-py sends CLIENT SETINFO,
-// monitors such as Flower and redis-cli read CONFIG GET.
+// answer adds the commands that clients send when they connect and that miniredis does not
+// know. redis-py sends CLIENT SETINFO; monitors such as Flower and redis-cli read CONFIG
+// GET.
 func answer(c *server.Peer, cmd string, args ...string) bool {
 	if len(args) == 0 {
 		return false

@@ -23,9 +23,9 @@ var assets embed.FS
 
 // Policies of the two kinds of documents (Content Security Policy level 3).
 //
-// The page runs its own script and nothing else. A mail runs none at all and
-// loads nothing: it is shown as an origin of its own by the sandbox directive,
-// even when somebody opens its address outside of the frame.
+// The page runs its own script only. A mail runs no script and loads nothing: the sandbox
+// directive makes it a separate origin, even if a person opens its address outside of the
+// frame.
 const (
 	pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 		"frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -91,7 +91,7 @@ func (s *site) serve(ctx context.Context, l net.Listener) error {
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      15 * time.Second, // the event stream sets its own
 		IdleTimeout:       time.Minute,
-		// The requests end with us: an event stream would never do by itself.
+		// The requests end with the server: an event stream does not end by itself.
 		BaseContext: func(net.Listener) context.Context { return gctx },
 		ErrorLog:    slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
@@ -114,9 +114,9 @@ func (s *site) serve(ctx context.Context, l net.Listener) error {
 	return g.Wait()
 }
 
-// onlyLocal refuses requests for other hosts. A foreign web site can point a
-// name of its own at 127.0.0.1 and is then, to the browser, the same origin as
-// this page (DNS rebinding); but it cannot choose the Host field.
+// onlyLocal refuses requests for other hosts. A foreign web site can point its name at
+// 127.0.0.1 and is then the same origin as this page for the browser (DNS rebinding). But
+// it cannot choose the Host field.
 func onlyLocal(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
@@ -145,7 +145,7 @@ func secure(next http.Handler) http.Handler {
 	})
 }
 
-// page answers all documents that a person opens.
+// page answers requests for all documents that a person opens.
 func (s *site) page(w http.ResponseWriter, r *http.Request) {
 	v := s.view(r)
 	status := http.StatusOK
@@ -189,8 +189,8 @@ func (s *site) mailHTML(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, linksOutside(m.HTML))
 }
 
-// linksOutside makes the links of a mail open in a window of their own: inside
-// of the frame the policy of the page stops them.
+// linksOutside makes the links of a mail open in another window, because the policy of the
+// page stops them in the frame.
 func linksOutside(html string) string {
 	const base = `<base target="_blank">`
 	head := strings.Index(strings.ToLower(html), "<head>")
@@ -214,8 +214,8 @@ func (s *site) mailSource(w http.ResponseWriter, r *http.Request) {
 	w.Write(m.Raw)
 }
 
-// postTask sends the task of the form. To the script of the page it answers in
-// JSON, to a browser without script with the page of the task.
+// postTask sends the task of the form. It answers the script of the page in JSON, and a
+// browser without script with the page of the task.
 func (s *site) postTask(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
 	if err := r.ParseForm(); err != nil {
@@ -245,7 +245,7 @@ func (s *site) postTask(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// postClear forgets the mails or the tasks.
+// postClear removes the mails or the tasks.
 func (s *site) postClear(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 1<<10)
 	if r.PostFormValue("what") == "tasks" {
@@ -257,8 +257,8 @@ func (s *site) postClear(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
-// events tells the page that it is out of date (Server-Sent Events, WHATWG HTML
-// section 9.2). It carries no content; the page reads itself anew.
+// events tells the page that it is out of date (Server-Sent Events, WHATWG HTML section
+// 9.2). An event has no content; the page reads itself again.
 func (s *site) events(w http.ResponseWriter, r *http.Request) {
 	const quiet = 20 * time.Second
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -288,10 +288,10 @@ func (s *site) events(w http.ResponseWriter, r *http.Request) {
 func answerJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(v) // the reader is gone if this fails
+	json.NewEncoder(w).Encode(v) // it fails if the client is gone
 }
 
-// sentence makes a sentence of an error text.
+// sentence returns the text of an error as a sentence.
 func sentence(err error) string {
 	text := err.Error()
 	return strings.ToUpper(text[:1]) + text[1:] + "."

@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// newSite returns a page without anything behind it; what it sends goes to the
-// channel.
+// newSite returns a page without other parts. The tasks that it sends go to the channel.
 func newSite(t *testing.T) (*site, *httptest.Server, chan Order) {
 	t.Helper()
 	changed := newPulse()
@@ -227,7 +226,7 @@ func TestEventStreamTellsOfChanges(t *testing.T) {
 		}
 		t.Fatalf("the stream ended: %v", lines.Err())
 	}
-	next() // at once: whoever reconnects may have missed something
+	next() // immediately: a client that reconnects may have missed a change
 	for range 3 {
 		s.inbox.add(&Mail{})
 		next()

@@ -7,15 +7,15 @@ import (
 	"github.com/evently/workers/tasks"
 )
 
-// Addresses is where the parts of a running development mode listen.
+// Addresses has the addresses of a running development mode.
 type Addresses struct {
 	Redis string // redis:// URL, broker and result backend
 	SMTP  string // host:port of the catcher
 	Page  string // http:// URL
 }
 
-// snippet returns a Python program that sends one task and waits for its
-// result. It runs as it is with Celery 5.2 and later.
+// snippet returns a Python program that sends one task and waits for its result. It runs
+// unchanged with Celery 5.2 and later.
 func snippet(a Addresses) string {
 	return fmt.Sprintf(`from celery import Celery
 
@@ -34,9 +34,9 @@ print(result.get(timeout=10))
 `, a.Redis, module+tasks.NameOTP, queue)
 }
 
-// banner writes what is running and how to try it.
+// banner writes the addresses and a program to try them.
 func banner(w io.Writer, a Addresses) error {
-	// The program stands at the margin, so that it runs as it is copied.
+	// The program is not indented, so that it runs when it is copied.
 	_, err := fmt.Fprintf(w, `
   Evently Workers, development mode
 

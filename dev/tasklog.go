@@ -14,14 +14,14 @@ import (
 	"github.com/gomodule/redigo/redis"
 )
 
-// maxEntries is how many tasks are remembered; the oldest make room.
+// maxEntries is how many tasks are kept. The oldest are removed first.
 const maxEntries = 300
 
 // metaPrefix begins the key of a result, and the channel that announces it
 // (Celery's Redis backend).
 const metaPrefix = "celery-task-meta-"
 
-// Entry is one task as the page shows it.
+// Entry is the state of one task for the page.
 type Entry struct {
 	ID      string
 	Task    string // name in the message; "" until a worker has begun it
@@ -33,7 +33,7 @@ type Entry struct {
 	State   string    // Celery's: PENDING, STARTED, RETRY, SUCCESS, FAILURE, REVOKED
 	Done    time.Time // zero: not done
 	Retries int
-	// MessageID is that of the mail that the task sent, "" as long as there is none.
+	// MessageID is the Message-ID of the mail that the task sent, "" before that.
 	MessageID string
 	Result    json.RawMessage // "result" of the stored meta
 	Meta      json.RawMessage // all of celery-task-meta-<id>
@@ -51,8 +51,8 @@ func (e Entry) Refused() bool {
 	return (answer.Success != nil && !*answer.Success) || answer.Status == "unhealthy"
 }
 
-// tasklog remembers the tasks of this run, whoever sent them. It is safe for
-// concurrent use.
+// tasklog keeps the tasks of this run, from the form and from other producers. It is safe
+// for concurrent use.
 type tasklog struct {
 	changed *pulse
 	now     func() time.Time
@@ -70,7 +70,7 @@ func newTasklog(changed *pulse, now func() time.Time) *tasklog {
 	return l
 }
 
-// update changes the entry of a task, a new one if need be.
+// update changes the entry of a task. It adds the entry if there is none.
 func (l *tasklog) update(id string, change func(*Entry)) {
 	l.mu.Lock()
 	var e *Entry
@@ -98,14 +98,15 @@ func (l *tasklog) update(id string, change func(*Entry)) {
 	l.changed.beat()
 }
 
-// sent notes a task of the form, before it is sent: the answer may be quick.
+// sent adds a task of the form. It is called before the task is sent, because the answer
+// may be quick.
 func (l *tasklog) sent(id string, o Order) {
 	l.update(id, func(e *Entry) {
 		e.Task, e.About, e.ETA, e.ByForm = o.Task, o.About, o.ETA, true
 	})
 }
 
-// forget takes a task back that could not be sent.
+// forget removes a task that could not be sent.
 func (l *tasklog) forget(id string) {
 	l.mu.Lock()
 	for i, e := range l.entries {
@@ -118,8 +119,8 @@ func (l *tasklog) forget(id string) {
 	l.changed.beat()
 }
 
-// began notes that the worker runs a task. It is how the names of tasks become
-// known that others sent: a result does not tell them.
+// began notes that the worker runs a task. The name of a task that another producer sent
+// is known from here only, because a result does not have it.
 func (l *tasklog) began(id, name string, retries int) {
 	l.update(id, func(e *Entry) { e.Task, e.Retries = name, retries })
 }
@@ -129,7 +130,7 @@ func (l *tasklog) mailed(id, messageID string) {
 	l.update(id, func(e *Entry) { e.MessageID = messageID })
 }
 
-// stored notes what the result backend has.
+// stored notes the result that the backend has.
 func (l *tasklog) stored(id string, meta []byte) error {
 	var m struct {
 		Status string          `json:"status"`
@@ -179,7 +180,7 @@ func (l *tasklog) sender(messageID string) (Entry, bool) {
 	return Entry{}, false
 }
 
-// clear forgets all tasks.
+// clear removes all tasks.
 func (l *tasklog) clear() {
 	l.mu.Lock()
 	l.entries = nil
@@ -197,7 +198,7 @@ func (l *tasklog) watch(ctx context.Context, address string, pool *redis.Pool, l
 		if err == nil {
 			continue
 		}
-		logger.Warn("results are not followed for a moment", "error", err)
+		logger.Warn("results not followed, subscribing again", "error", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):
@@ -205,9 +206,8 @@ func (l *tasklog) watch(ctx context.Context, address string, pool *redis.Pool, l
 	}
 }
 
-// follow subscribes to all results and reads each one that is announced. As for
-// any Celery client the announcement only says that there is something to
-// read; what counts is the key.
+// follow subscribes to all results and reads each one that is announced. An announcement
+// says that there is a result; the key has it, as for all Celery clients.
 func (l *tasklog) follow(ctx context.Context, address string, pool *redis.Pool, logger *slog.Logger) error {
 	dialer := net.Dialer{Timeout: callTimeout}
 	nc, err := dialer.DialContext(ctx, "tcp", address)
@@ -225,7 +225,7 @@ func (l *tasklog) follow(ctx context.Context, address string, pool *redis.Pool, 
 	for {
 		switch msg := sub.ReceiveWithTimeout(idle).(type) {
 		case redis.Subscription:
-			// What was announced while nobody listened.
+			// Results that were announced before the subscription.
 			for _, e := range l.all() {
 				if e.Done.IsZero() {
 					l.read(ctx, pool, logger, e.ID)
@@ -235,7 +235,7 @@ func (l *tasklog) follow(ctx context.Context, address string, pool *redis.Pool, 
 			l.read(ctx, pool, logger, strings.TrimPrefix(msg.Channel, metaPrefix))
 		case error:
 			if nerr, ok := errors.AsType[net.Error](msg); ok && nerr.Timeout() {
-				return nil // a quiet time; the caller subscribes anew
+				return nil // no result for a while; the caller subscribes again
 			}
 			return fmt.Errorf("receive results: %w", msg)
 		}
@@ -257,10 +257,10 @@ func (l *tasklog) read(ctx context.Context, pool *redis.Pool, logger *slog.Logge
 
 const (
 	callTimeout = 5 * time.Second // of one call to the embedded Redis
-	idle        = time.Minute     // without any result, until we subscribe anew
+	idle        = time.Minute     // without any result, before we subscribe again
 )
 
-// newPool returns connections to the embedded Redis, all calls with deadlines.
+// newPool returns a pool of connections to the embedded Redis. All calls have deadlines.
 func newPool(address string) *redis.Pool {
 	return &redis.Pool{
 		MaxIdle:     2,

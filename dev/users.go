@@ -9,7 +9,7 @@ import (
 	_ "modernc.org/sqlite" // driver "sqlite"
 )
 
-// User is a row of the embedded users table, as the page offers it.
+// User is a row of the embedded users table for the page.
 type User struct {
 	ID       int64
 	Email    string
@@ -18,8 +18,8 @@ type User struct {
 	Active   bool
 }
 
-// seed is who lives in the embedded database: the ordinary, the inactive, and
-// those whose names break layouts and encodings.
+// seed returns the users of the embedded database: ordinary ones, an inactive one, and
+// users whose names break layouts and encodings.
 func seed() []User {
 	return []User{
 		{1, "ada@evently.test", "ada", "Ada Lovelace", true},
@@ -31,7 +31,7 @@ func seed() []User {
 	}
 }
 
-// usersSchema is the auth service's table in SQLite's words: it has neither
+// usersSchema is the table of the auth service in the dialect of SQLite, which has neither
 // enum nor timestamptz.
 const usersSchema = `
 CREATE TABLE users (
@@ -55,7 +55,7 @@ func openUsers(ctx context.Context, now time.Time, users []User) (db *sqlx.DB, e
 	if err != nil {
 		return nil, fmt.Errorf("open the embedded database: %w", err)
 	}
-	// Every connection to ":memory:" is a database of its own.
+	// Every connection to ":memory:" opens another database.
 	db.SetMaxOpenConns(1)
 	db.SetConnMaxIdleTime(0)
 	db.SetConnMaxLifetime(0)
@@ -75,7 +75,7 @@ func fillUsers(ctx context.Context, db *sqlx.DB, now time.Time, users []User) er
 		if i == 0 {
 			role = "ADMIN"
 		}
-		// "!" is no hash of any password: nobody can log in with it.
+		// "!" is not the hash of any password, so the user cannot log in.
 		_, err := db.ExecContext(ctx, `INSERT INTO users
 			(id, email, username, hashed_password, full_name, is_active, is_verified, role, created_at, updated_at)
 			VALUES ($1, $2, $3, '!', $4, $5, true, $6, $7, $7)`,

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// view is what the page shows.
+// view is the data of the page.
 type view struct {
 	Title   string
 	Tab     string // list on the left: "mails" or "tasks"
 	Pane    string // on the right: "connect", "mail", "task" or "missing"
-	Chosen  bool   // the pane was asked for: on a phone it covers the list
+	Chosen  bool   // a mail or a task is open: on a phone it covers the list
 	Missing string
 
 	Mails    []*Mail
@@ -35,10 +35,10 @@ type view struct {
 	Error   string
 	Forms   []Form
 	Picked  string     // task of the form
-	Posted  url.Values // what was sent and refused
+	Posted  url.Values // the form that was refused
 }
 
-// view finds out what a request wants to see.
+// view returns the data for the page of a request.
 func (s *site) view(r *http.Request) view {
 	v := view{
 		Title: "Inbox", Tab: "mails", Pane: "connect",
@@ -86,7 +86,7 @@ func (s *site) view(r *http.Request) view {
 	return v
 }
 
-// fill puts what was posted back into the form.
+// fill puts the posted values back into the form.
 func (v *view) fill(in url.Values) {
 	v.Posted = in
 	for i := range v.Forms {
@@ -102,7 +102,7 @@ func (v *view) fill(in url.Values) {
 	}
 }
 
-// viewFuncs is what the templates may call.
+// viewFuncs returns the functions of the templates.
 func viewFuncs() template.FuncMap {
 	return template.FuncMap{
 		"clock":   func(t time.Time) string { return t.Local().Format("15:04:05") },
@@ -121,7 +121,7 @@ func viewFuncs() template.FuncMap {
 	}
 }
 
-// pretty indents JSON; what is not JSON stays as it is.
+// pretty indents JSON. It returns other text unchanged.
 func pretty(raw json.RawMessage) string {
 	var b bytes.Buffer
 	if json.Indent(&b, raw, "", "  ") != nil {
@@ -138,7 +138,7 @@ func took(e *Entry) string {
 	return d.Round(time.Millisecond).String()
 }
 
-// label is the state of a task in a word, and the tone of its colour.
+// label is a word for the state of a task, and the tone of its colour.
 type label struct{ Word, Tone string }
 
 func chip(e Entry) label {
@@ -157,8 +157,8 @@ func chip(e Entry) label {
 	return label{e.State, "calm"}
 }
 
-// about says whom a task concerns; of tasks that others sent only the answer
-// tells it.
+// about returns the recipient of a task. For a task of another producer it is known from
+// the result only.
 func about(e Entry) string {
 	if e.About != "" {
 		return e.About
@@ -187,7 +187,7 @@ func remote(m *Mail) bool {
 	return false
 }
 
-// source is the raw message for the page; of a very long one its beginning.
+// source returns the raw message for the page, or the beginning of a very long one.
 func source(m *Mail) string {
 	const limit = 256 << 10
 	raw := m.Raw

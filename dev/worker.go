@@ -18,11 +18,11 @@ import (
 	"github.com/evently/workers/worker/redis"
 )
 
-// siteURL is where the mails of the development mode lead. The domain "test"
-// never belongs to anybody (RFC 6761).
+// siteURL is the web site that the mails of the development mode link to. The domain "test"
+// is reserved (RFC 6761).
 const siteURL = "https://evently.test"
 
-// parts is what a worker needs of the embedded parts.
+// parts are the embedded parts that a worker needs.
 type parts struct {
 	users    *sqlx.DB
 	redisURL string
@@ -31,8 +31,8 @@ type parts struct {
 	logger   *slog.Logger
 }
 
-// startWorker runs the real worker, configured as in production but for waiting
-// times that a person in front of the page would not want to wait.
+// startWorker runs the real worker, configured as in production. Only the retry delay is
+// short, because a person in front of the page waits for it.
 func startWorker(ctx context.Context, p parts) error {
 	set, err := tasks.NewTemplates(templates.Options{SiteURL: siteURL, SupportAddress: "help@evently.test"})
 	if err != nil {
@@ -99,7 +99,7 @@ func (p parts) observe(next worker.Handler) worker.Handler {
 	})
 }
 
-// mailer tells the page which mail is of which task: nothing in a mail says it.
+// mailer tells the page which task sent which mail, because a mail does not say it.
 type mailer struct {
 	*mail.Sender
 	log *tasklog

@@ -25,9 +25,9 @@ type AccountArgs struct {
 // otpMinutes is how long a code is valid after it was made, in minutes.
 const otpMinutes = 10
 
-// OTP carries the code that proves an address. Code is secret and appears in the
-// bodies only, never in the subject. It is shown to the letter, as the reader has
-// to type it. See [templates.ValidCode].
+// OTP has the code that proves an address. Code is secret and appears in the bodies only,
+// never in the subject. The mail shows it unchanged, because the reader must type it. See
+// [templates.ValidCode].
 type OTP struct{ Username, FullName, Code string }
 
 // Kind implements [templates.Mail].
@@ -61,7 +61,7 @@ func otp() MailTask {
 			{Key: "user_data.full_name", Label: "Full name", Sample: "Ann Keller"},
 			{Key: "timestamp", Input: Null, Unused: true},
 		},
-		// A code that a caller sends in a wrong form is a code all the same.
+		// A code that a caller sends in a wrong form is secret as well.
 		SecretArguments: true,
 		read: func(d *dictionary) delivery {
 			to, code := readAccount(d), d.code("otp")
@@ -137,7 +137,7 @@ func readAccount(d *dictionary) account {
 	return a
 }
 
-// address returns an address, tidied. A value that is no text is a fault.
+// address returns an address, tidied. A value that is not a text is a fault.
 func (d *dictionary) address(key string) string {
 	raw, ok := d.get(key)
 	if !ok {
@@ -152,9 +152,9 @@ func (d *dictionary) address(key string) string {
 
 const validCode = `1 to 32 printable characters without . : / \ @`
 
-// code returns a code without spaces and unseen characters around it, which its reader
+// code returns a code without spaces and invisible characters around it, which its reader
 // would not type. A whole number loses its fraction; a text keeps its zeros. A code that a
-// mail cannot show as it is, is a fault: the reader would type another one.
+// mail cannot show unchanged is a fault, because the reader would type another one.
 func (d *dictionary) code(key string) string {
 	raw, ok := d.get(key)
 	if !ok {

@@ -32,8 +32,7 @@ func setAside(ago time.Duration) protocol.Header {
 	return worker.TimeHeader(worker.SetAsideHeader, now.Add(-ago))
 }
 
-// A code that is not valid any more, and an offer that has passed on, are worse
-// than no mail.
+// An expired code and an expired offer are worse than no mail.
 func TestExpiredMailsAreNotSent(t *testing.T) {
 	otp := func() *worker.Task {
 		return task(tasks.NameOTP, `[{"email": "bob@example.com", "otp": "042917"}]`, `{}`)
@@ -77,8 +76,8 @@ func TestExpiredMailsAreNotSent(t *testing.T) {
 				if r.Success || r.Error != "expired" || r.Timestamp != stamp || len(b.out.sent) != 0 {
 					t.Errorf("%d mails, result %+v", len(b.out.sent), r)
 				}
-				if !strings.Contains(b.logs.String(), "too late to be of use") {
-					t.Errorf("the log does not tell:\n%s", b.logs)
+				if !strings.Contains(b.logs.String(), "mail expired, not sent") {
+					t.Errorf("the log does not say so:\n%s", b.logs)
 				}
 				return
 			}
@@ -143,13 +142,13 @@ func headers(m *protocol.Message) string {
 	return "[" + strings.Join(all, " ") + "]"
 }
 
-// When nobody knows whether a code has arrived it is sent once more, however
-// many attempts there were before, and the copy is the same to the last byte.
+// If it is unknown whether a code has arrived, it is sent a second time, however many
+// attempts there were before. The copy has the same bytes.
 func TestUnsureOnce(t *testing.T) {
 	clock := now
 	server, parts := realParts(t, &logBuffer{}, smtptest.Options{Script: func(s smtptest.Step) smtptest.Action {
 		if s.Command == "." {
-			return smtptest.Action{Then: smtptest.Close} // the mail is taken, and nobody told
+			return smtptest.Action{Then: smtptest.Close} // the mail is accepted without a reply
 		}
 		return smtptest.Action{}
 	}})
@@ -178,7 +177,7 @@ func TestUnsureOnce(t *testing.T) {
 	}
 }
 
-// How long mails wait, beside what TestMailFailures has.
+// Pauses of mails, in addition to those in TestMailFailures.
 func TestPauses(t *testing.T) {
 	greylisted := &mail.SendError{Command: "RCPT", Code: 451, Greylisted: true}
 	asked := &mail.SendError{Command: "RCPT", Code: 451, RetryAfter: 8 * time.Minute}
@@ -238,7 +237,7 @@ func TestPauses(t *testing.T) {
 			}
 		})
 	}
-	// The retries of what the database or the broker could not answer are as urgent.
+	// Retries after a fault of the database or the broker are as urgent.
 	b := newBench(t, func(cfg *tasks.Config) { cfg.Users = directory{err: errors.New("down")} })
 	_, err := b.run(t.Context(), oneOfEach()["notification"])
 	if r, ok := errors.AsType[*worker.RetryError](err); !ok || r.Countdown < 4*second || r.Countdown > 6*second {

@@ -9,20 +9,19 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Headers that our retries add to the message. A message of a producer says
-// nothing of its age, and a crash or an outage may lie between two attempts. The
-// values are times, and nothing else.
+// Headers that our retries add to the message, because a message of a producer does
+// not tell its age and there may be a crash or an outage between two attempts. The values
+// are times.
 const (
-	// firstSeenHeader is when a worker first had the message in its hands. It is
-	// the Date of the mail, too, as copies of one mail are told by Message-ID and
-	// Date.
+	// firstSeenHeader is when a worker first claimed the message. It is also the Date
+	// of the mail: Message-ID and Date show that two mails are copies.
 	firstSeenHeader = "evently_first_seen"
-	// unsureHeader is when the mail was sent without an answer, and so may have
-	// arrived.
+	// unsureHeader is when the mail was sent and the server did not answer. The mail
+	// may have arrived.
 	unsureHeader = "evently_unsure"
 )
 
-// attempt is one run of the delivery of one mail.
+// attempt is one attempt to deliver one mail.
 type attempt struct {
 	delivery
 	task *worker.Task
@@ -32,12 +31,12 @@ type attempt struct {
 	stage atomic.Int32 // stageOpen, stageFinal or stageLeft
 }
 
-// Stages of an attempt, of which the handler and the hard time limit agree by one
-// atomic step.
+// Stages of an attempt. The handler and the hard time limit change the stage atomically,
+// so that one of them decides.
 const (
 	stageOpen  = iota // the mail may be retried
-	stageFinal        // the end of data may be out
-	stageLeft         // the time limit has decided: it must not go out any more
+	stageFinal        // the end of data may have been sent
+	stageLeft         // the time limit has decided: the mail must not be sent
 )
 
 func (s *Service) attempt(ctx context.Context, d delivery) *attempt {
@@ -47,38 +46,38 @@ func (s *Service) attempt(ctx context.Context, d delivery) *attempt {
 	}
 	a := &attempt{delivery: d, task: t, now: s.cfg.Now()}
 	a.seen = a.now
-	// Clocks differ a little; a header from tomorrow is no time that anybody saw.
+	// Clocks differ a little. A time in the future by more than a day is wrong.
 	if at := t.HeaderTime(firstSeenHeader); !at.IsZero() && at.Before(a.now.Add(24*time.Hour)) {
 		a.seen = at
 	}
 	return a
 }
 
-// wait calls wait, which waits for a connection that other mails use. The time limits of
-// the task do not count that time.
+// wait calls wait, which waits for a connection that other mails use. This time does not
+// count for the time limits of the task.
 func (a *attempt) wait(ctx context.Context, wait func(context.Context) error) error {
 	return a.task.Wait(ctx, longestWait, wait)
 }
 
-// deadline is when the mail ceases to be of use. The zero time is never.
+// deadline returns the end of the lifetime of the mail, the zero time for none.
 func (a *attempt) deadline() time.Time {
 	if !a.urgent() {
 		return time.Time{}
 	}
 	from := a.seen
 	if at := a.task.SetAside(); !at.IsZero() && at.Before(from) {
-		from = at // it was given up before there was a retry to say so
+		from = at // it became a dead letter before a retry could add firstSeenHeader
 	}
 	return from.Add(a.lifetime)
 }
 
 func (a *attempt) expired() bool { return a.urgent() && a.now.After(a.deadline()) }
 
-// resent reports whether this already is the second copy of a mail that may have
+// resent reports whether this attempt sends the second copy of a mail that may have
 // arrived.
 func (a *attempt) resent() bool { return !a.task.HeaderTime(unsureHeader).IsZero() }
 
-// headers returns what the next attempt has to know.
+// headers returns the headers of the next attempt.
 func (a *attempt) headers(unsure bool) []protocol.Header {
 	var headers []protocol.Header
 	if a.task.HeaderTime(firstSeenHeader).IsZero() {
@@ -90,11 +89,10 @@ func (a *attempt) headers(unsure bool) []protocol.Header {
 	return headers
 }
 
-// expired is the answer for a mail that nobody has a use for any more. It goes
-// to no dead letters: a person could do nothing for it either, and after an
-// outage there are many.
+// expired returns the answer for a mail that is too old to be of use. The message does not
+// become a dead letter: a person could not help either, and after an outage there are many.
 func (s *Service) expired(a *attempt) Result {
-	s.logger(a.task).Warn("mail not sent: it came too late to be of use", "kind", a.data.Kind(), "retries", a.task.Retries,
+	s.logger(a.task).Warn("mail expired, not sent", "kind", a.data.Kind(), "retries", a.task.Retries,
 		"late", a.now.Sub(a.deadline()).Round(time.Second).Seconds())
 	return s.result(Result{Error: errExpired, UserID: a.userID})
 }

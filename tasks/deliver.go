@@ -12,8 +12,8 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Error texts of results. Producers may compare the first two; they are those
-// of the Python service.
+// Error texts of results. The first two are the texts of the Python service, and producers
+// may compare them.
 const (
 	errMissingData = "Missing required data"
 	errNoRecipient = "User email not found"
@@ -32,25 +32,25 @@ const (
 
 // delivery is one mail to one recipient.
 type delivery struct {
-	address string       // recipient; "" means that of the user
-	userID  protocol.Raw // nil when the address is given
+	address string       // recipient; "" for the address of the user
+	userID  protocol.Raw // nil if address is set
 
 	data    templates.Mail
-	invalid error    // why data cannot be used, if it cannot
-	leftOut []string // keys whose values data does without, as they cannot be understood
-	sent    Result   // the result once the mail is sent, as far as it is the task's own
-	secrets []string // texts of data that stand in the mail and nowhere else
+	invalid error    // why no mail can be made of data; nil if it can
+	leftOut []string // keys whose values are unreadable and not in data
+	sent    Result   // fields of the result that only this task has, once the mail is sent
+	secrets []string // texts of data that must appear in the mail only
 
-	// lifetime is how long the mail is of use, 0 for ever. Mails that have one are
-	// urgent: they are retried sooner, not sent when they are too old, and sent
-	// once more when it is not known whether they arrived.
+	// lifetime is how long the mail is of use; 0 is no limit. A mail with a lifetime is
+	// urgent: it is retried sooner, not sent after its lifetime, and sent a second time
+	// if it is unknown whether it arrived.
 	lifetime time.Duration
 }
 
 func (d *delivery) urgent() bool { return d.lifetime > 0 }
 
-// deliver looks up, renders and sends, in this order: nothing is rendered for
-// nobody, and no connection waits for a template.
+// deliver looks up the recipient, renders the mail and sends it, in this order: no mail is
+// rendered without a recipient, and no connection waits for a template.
 func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error) {
 	a := s.attempt(ctx, d)
 	a.task.OnTimeLimit(func() error { return s.leftBehind(a) })
@@ -90,11 +90,11 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 	}
 	if body.LinkLeftOut {
 		s.linkLeftOut.Do(func() {
-			s.logger(a.task).WarnContext(ctx, "links of producers are left out of mails: their host is neither that of SITE_URL nor one of LINK_HOSTS", "kind", d.data.Kind())
+			s.logger(a.task).WarnContext(ctx, "link left out of mail: its host is not in SITE_URL or LINK_HOSTS; logged once", "kind", d.data.Kind())
 		})
 	}
 	if len(d.leftOut) > 0 {
-		s.logger(a.task).WarnContext(ctx, "mail goes without values that cannot be read", "kind", d.data.Kind(), "keys", d.leftOut)
+		s.logger(a.task).WarnContext(ctx, "values left out of mail: unreadable", "kind", d.data.Kind(), "keys", d.leftOut)
 	}
 	receipt, err := s.cfg.Mailer.Send(ctx, mail.Message{
 		To:      to,
@@ -119,8 +119,8 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 	return s.result(r), nil
 }
 
-// recipient returns the address to send to. No user has an id that is missing, or that is a
-// text other than a number. An id of another type is a *dataError.
+// recipient returns the address to send to. For an id that is missing, or a text that is no
+// number, it returns store.ErrNoUser. For an id of another type it returns a *dataError.
 func (s *Service) recipient(ctx context.Context, a *attempt) (string, error) {
 	if a.userID == nil {
 		return a.address, nil

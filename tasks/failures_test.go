@@ -22,7 +22,7 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// What a failed attempt can lead to.
+// Outcomes of a failed attempt.
 const (
 	retries = "retry"
 	waits   = "retry that costs no attempt"
@@ -179,7 +179,7 @@ func TestMailFailures(t *testing.T) {
 	}
 }
 
-// verdict names what the engine makes of a handler's return.
+// verdict names the outcome that the engine derives from a handler's return.
 func verdict(result any, err error) string {
 	if r, ok := errors.AsType[*worker.RetryError](err); ok {
 		if r.Free {
@@ -193,7 +193,7 @@ func verdict(result any, err error) string {
 	return fmt.Sprintf("result %v, error %v", result, err)
 }
 
-// checkTold checks what the producer is told.
+// checkTold checks the answer to the producer.
 func checkTold(t *testing.T, kind, text string, err error) {
 	t.Helper()
 	if g, ok := errors.AsType[*worker.GiveUpError](err); ok {
@@ -232,7 +232,7 @@ func TestNoRetries(t *testing.T) {
 	}
 }
 
-// A database that does not answer is asked again; an address is never made up.
+// A database that does not answer is asked again; an address is never guessed.
 func TestLookupFailures(t *testing.T) {
 	down := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	for kind := range oneOfEach() {
@@ -264,8 +264,8 @@ func TestLookupFailures(t *testing.T) {
 	}
 }
 
-// A fault of the database's rights or schema is the fault of no mail: all wait,
-// however many attempts they have left, and nothing becomes a dead letter.
+// A fault of the database's rights or schema concerns all mails: all wait, however many
+// attempts they have left, and no message becomes a dead letter.
 func TestFaultsOfAccessWait(t *testing.T) {
 	fault := fmt.Errorf("look up: %w", &store.AccessError{Code: "42501", Words: "permission denied for table users", Remedy: "run GRANT", Err: errors.New("pq: 42501")})
 	for kind := range oneOfEach() {
@@ -293,9 +293,9 @@ func TestFaultsOfAccessWait(t *testing.T) {
 	}
 }
 
-// A run that was cut off is the engine's to judge, unless the mail has met its
-// fate already. The soft time limit is a failure like others: the mail is retried, or
-// given up with an answer.
+// The engine settles a run that it has ended, unless the outcome of the mail is known
+// before. The soft time limit is a failure like others: the mail is retried, or given up
+// with an answer.
 func TestContextEnds(t *testing.T) {
 	for _, cause := range []error{worker.ErrStopped, worker.ErrLost, worker.ErrSoftTimeLimit, worker.ErrTimeLimit} {
 		cutOff, onLast, atLogin := "", "", ""
@@ -353,7 +353,7 @@ func last(t *worker.Task) *worker.Task {
 	return t
 }
 
-// Spaces around an address are no part of it.
+// Spaces around an address do not belong to it.
 func TestAddressesAreTrimmed(t *testing.T) {
 	for _, name := range []string{tasks.NameOTP, tasks.NameWelcome} {
 		b := newBench(t, nil)

@@ -9,17 +9,17 @@ import (
 )
 
 const (
-	// heldPatience bounds the questions whether the message is still ours. The relay
-	// waits meanwhile with an unfinished mail: ten seconds are the least that Postfix
-	// waits, when it is under stress.
+	// heldPatience is how long the broker is asked whether this worker still holds the
+	// message. The relay waits for the end of the mail in the meantime, Postfix under
+	// stress for ten seconds.
 	heldPatience = 8 * time.Second
-	// heldAgain and heldAgainMost are the pauses between two questions, the first and
-	// the longest.
+	// heldAgain and heldAgainMost are the first and the longest pause between two
+	// questions.
 	heldAgain, heldAgainMost = 50 * time.Millisecond, time.Second
 )
 
-// finish returns nil when the end of the mail may go out, and is called directly before
-// that. After an error nothing is delivered.
+// finish returns nil if the end of the mail may be sent. It is called directly before that.
+// After an error the mail is not delivered.
 func (a *attempt) finish(ctx context.Context) error {
 	err := a.held(ctx)
 	if err != nil {
@@ -34,8 +34,8 @@ func (a *attempt) finish(ctx context.Context) error {
 	return nil
 }
 
-// held asks the broker whether the message is still ours, again and again when it does
-// not answer: a connection that was cut must not cost a mail its attempt.
+// held asks the broker whether this worker still holds the message. It repeats the question
+// while the broker does not answer, because a lost connection must not cost an attempt.
 func (a *attempt) held(ctx context.Context) error {
 	var fault error
 	err := a.task.Wait(ctx, heldPatience, func(ctx context.Context) error {
@@ -58,7 +58,7 @@ func (a *attempt) held(ctx context.Context) error {
 	return err
 }
 
-// unaskedError says that the broker did not answer whether the message is still ours.
+// unaskedError says that the broker did not answer whether this worker holds the message.
 type unaskedError struct{ err error }
 
 func (e *unaskedError) Error() string { return "ask for the claim: " + e.err.Error() }

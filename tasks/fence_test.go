@@ -33,7 +33,7 @@ func limited(table map[string]worker.Definition, soft, hard time.Duration) map[s
 	return table
 }
 
-// cutBroker does not answer the first questions whether a message is still ours.
+// cutBroker does not answer the first questions whether the worker holds a message.
 type cutBroker struct {
 	*workertest.Broker
 	faults atomic.Int32 // that are left
@@ -46,8 +46,8 @@ func (b *cutBroker) Held(ctx context.Context, claim string) (bool, error) {
 	return b.Broker.Held(ctx, claim)
 }
 
-// A connection to Redis that is cut at the wrong moment costs a mail neither its
-// attempt nor a minute.
+// A connection to Redis that is lost at the wrong moment costs a mail neither an attempt
+// nor a minute.
 func TestFenceIsAskedAgain(t *testing.T) {
 	b, cut := newBench(t, nil), &cutBroker{Broker: workertest.NewBroker()}
 	cut.faults.Store(3)
@@ -85,9 +85,9 @@ func TestFenceIsAskedAgain(t *testing.T) {
 	}
 }
 
-// Whichever limit ends a mail before its final dot, and whether the delivery heeds it
-// or not: it is retried, and after the last attempt the producer has an answer and a
-// person the message.
+// A mail that a time limit ends before its final dot is retried, whether the delivery
+// returns or not. After the last attempt the producer has an answer and the message is a
+// dead letter.
 func TestLimitsLoseNoMail(t *testing.T) {
 	heeds := func(ctx context.Context, _ mail.Message) error {
 		<-ctx.Done()
@@ -135,7 +135,7 @@ func TestLimitsLoseNoMail(t *testing.T) {
 	}
 }
 
-// A delivery that hangs and goes on after the hard limit must not finish the mail: its
+// A delivery that hangs and continues after the hard limit must not finish the mail: its
 // retry does. A mail that hangs after its final dot may have been delivered.
 func TestHardLimitAndTheDot(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -190,7 +190,7 @@ func (busyUsers) Acquire(ctx context.Context, around func(context.Context, func(
 	return nil, around(ctx, func(context.Context) error { return fmt.Errorf("wait: %w", worker.ErrWaited) })
 }
 
-// A mail that has waited too long for what others use goes back as it was.
+// A mail that has waited too long for a connection in use is deferred, and no retry counts.
 func TestWaitedTooLong(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*tasks.Config)

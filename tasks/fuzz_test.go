@@ -10,8 +10,8 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Whatever a producer puts into the dictionary, the task ends in one of the
-// three ways that producers know, with a result that can be read.
+// For any dictionary of a producer, the task ends in one of the three ways that producers
+// know, with a readable result.
 func FuzzArguments(f *testing.F) {
 	for _, c := range calls() {
 		f.Add(c.args[len(c.args)-1])

@@ -4,9 +4,8 @@ import (
 	"context"
 )
 
-// HealthCheck answers that a worker takes tasks from the queue, and what
-// Config.Check says about the parts that it needs. It never fails: being
-// unhealthy is its answer.
+// HealthCheck returns the answer of Config.Check, and shows that a worker takes tasks from
+// the queue. It never fails: "unhealthy" is an answer, not an error.
 func (s *Service) HealthCheck(ctx context.Context, _ struct{}) (Health, error) {
 	h := Health{
 		Status:  "healthy",

@@ -7,7 +7,7 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Sample finds what does not agree in an entry of the table.
+// Sample finds the contradictions in an entry of the table.
 func TestSampleFindsFaults(t *testing.T) {
 	type args struct {
 		UserID protocol.Raw `celery:"user_id"`

@@ -54,13 +54,13 @@ func TestEveryMailIsSent(t *testing.T) {
 			}
 		})
 	}
-	if strings.Contains(logs.String(), "cannot be read") {
-		t.Errorf("a sample cannot be read:\n%s", logs)
+	if strings.Contains(logs.String(), "unreadable") {
+		t.Errorf("a sample is unreadable:\n%s", logs)
 	}
 }
 
-// No value of any key keeps a mail from its three ends: it is sent, or the producer is told
-// that data is missing, or there is a dead letter that names the key.
+// For each value of each key there is one of three outcomes: the mail is sent, or the
+// producer is told that data is missing, or there is a dead letter that names the key.
 func TestEveryMailTakesEveryValue(t *testing.T) {
 	for _, m := range tasks.Mails() {
 		t.Run(m.Name, func(t *testing.T) {
@@ -85,8 +85,7 @@ func TestEveryMailTakesEveryValue(t *testing.T) {
 	}
 }
 
-// A value that is no secret may be logged by mistake; codes and the values of secret
-// arguments are in the mail and nowhere else.
+// Codes are in the mail only. A task with a code has secret arguments.
 func TestEveryMailKeepsItsSecrets(t *testing.T) {
 	const secret = "7Q4-SECRET-9"
 	for _, m := range tasks.Mails() {
@@ -120,7 +119,7 @@ func TestEveryMailKeepsItsSecrets(t *testing.T) {
 	}
 }
 
-// The table has one entry for each name, title and folder, and all that people read.
+// Names, titles, sentences and folders of the table are complete and unique.
 func TestEveryMailIsDescribed(t *testing.T) {
 	seen := map[string]bool{}
 	once := func(m tasks.MailTask, what, text string) {

@@ -27,7 +27,7 @@ var now = time.Date(2026, time.November, 23, 20, 15, 4, 120_000_999, time.UTC)
 
 const stamp = "2026-11-23T20:15:04.120000"
 
-// outbox is a mailer that keeps the mails, and fails as it is told.
+// outbox is a mailer that keeps the mails, or fails with err.
 type outbox struct {
 	err  error
 	then func() // called at the end of Send; nil: nothing
@@ -68,7 +68,7 @@ func (d directory) Email(ctx context.Context, id int64) (string, error) {
 	return "", store.ErrNoUser
 }
 
-// bench is a Service on fakes and the real templates, and what came of it.
+// bench is a Service on fakes and the real templates, with its mails and logs.
 type bench struct {
 	*tasks.Service
 	out  *outbox
@@ -101,8 +101,8 @@ func newBench(tb testing.TB, change func(*tasks.Config)) bench {
 	return b
 }
 
-// task is the first attempt of a task, as the engine would make it of a message
-// with these arguments.
+// task returns the first attempt of a task, as the engine would make it of a message with
+// these arguments.
 func task(name, args, kwargs string) *worker.Task {
 	return &worker.Task{
 		ID:         "0b7b8fb4-5a0e-4d57-9fe4-3b4bd7c1a001",

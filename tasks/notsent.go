@@ -57,21 +57,20 @@ func (s *Service) sendFailed(ctx context.Context, a *attempt, e *mail.SendError,
 	}
 }
 
-// unsure ends an attempt whose end of data went out without an answer.
+// unsure settles an attempt that sent the end of data and got no answer.
 func (s *Service) unsure(a *attempt, e *mail.SendError, err error) (Result, error) {
 	if a.urgent() && !a.resent() && !a.task.LastAttempt() {
-		// The Message-ID is made of the task id and the Date goes along, so the
-		// copy can be told as one. Only once: a server that never answers here
-		// would otherwise send a copy with every retry.
+		// The copy has the same Message-ID and Date, so that mail programs recognise
+		// it. There is one copy: otherwise a server that never answers here would
+		// deliver one with every retry.
 		return Result{}, s.retry(a, errUnsure, worker.RetryError{Err: err, Countdown: s.pause(a, e), Headers: a.headers(true)})
 	}
-	// A second copy of the others is worse than a late one: a person
-	// decides, from the dead letters.
+	// A second copy of another mail is worse than a late mail: a person decides
+	// about the dead letter.
 	return s.giveUp(a, errUnsure, err)
 }
 
-// leftBehind decides about a mail whose handler has not returned by the hard time
-// limit.
+// leftBehind settles an attempt whose handler has not returned by the hard time limit.
 func (s *Service) leftBehind(a *attempt) error {
 	if !a.stage.CompareAndSwap(stageOpen, stageLeft) {
 		_, err := s.unsure(a, nil, worker.ErrTimeLimit)
@@ -81,19 +80,19 @@ func (s *Service) leftBehind(a *attempt) error {
 	return err
 }
 
-// panicked decides about a mail whose delivery has panicked. The value of the panic is
-// not shown, as it may hold anything.
+// panicked settles an attempt that has panicked. The value of the panic is not logged,
+// because it may have a secret in it.
 func (s *Service) panicked(ctx context.Context, a *attempt, value any) (Result, error) {
 	err := fmt.Errorf("panic of type %T", value)
-	s.logger(a.task).ErrorContext(ctx, "delivery of a mail panicked", "kind", a.data.Kind(), "error", err, "stack", string(debug.Stack()))
+	s.logger(a.task).ErrorContext(ctx, "mail delivery panicked", "kind", a.data.Kind(), "error", err, "stack", string(debug.Stack()))
 	if a.stage.Load() == stageFinal {
 		return s.unsure(a, nil, err)
 	}
 	return s.again(ctx, a, errInternal, nil, err)
 }
 
-// again retries, or gives up after the last attempt. e is the reply of the
-// server, nil when there is none.
+// again retries the mail, or gives up after the last attempt. e is the reply of the mail
+// server, nil without one.
 func (s *Service) again(ctx context.Context, a *attempt, text string, e *mail.SendError, err error) (Result, error) {
 	if cause := endedByEngine(ctx); cause != nil {
 		return Result{}, fmt.Errorf("%s: %w", text, cause)
@@ -110,9 +109,9 @@ func (s *Service) retry(a *attempt, text string, r worker.RetryError) error {
 	return &r
 }
 
-// endedByEngine returns why the attempt was cut off, if that is no reason for a retry:
-// the engine gives the message back, or another worker has it, or it is revoked. After
-// the soft time limit the mail is retried as after every other failure.
+// endedByEngine returns why the engine ended the attempt, if that is no reason for a retry:
+// the message is requeued, held by another worker, or revoked. After the soft time limit
+// the mail is retried as after any other failure.
 func endedByEngine(ctx context.Context) error {
 	cause := context.Cause(ctx)
 	for _, end := range []error{worker.ErrStopped, worker.ErrLost, worker.ErrRevoked, worker.ErrTimeLimit} {
@@ -123,7 +122,7 @@ func endedByEngine(ctx context.Context) error {
 	return nil
 }
 
-// free retries without spending an attempt, for faults that all mails share.
+// free retries the mail without counting a retry, for faults that all mails share.
 func (s *Service) free(ctx context.Context, a *attempt, text string, after time.Duration, err error) (Result, error) {
 	if cause := endedByEngine(ctx); cause != nil {
 		return Result{}, fmt.Errorf("%s: %w", text, cause)
@@ -132,18 +131,18 @@ func (s *Service) free(ctx context.Context, a *attempt, text string, after time.
 	return Result{}, &worker.RetryError{Err: &failure{text: text, err: err}, Free: true, Countdown: after, Headers: a.headers(false)}
 }
 
-// giveUp ends the task with an answer and leaves the message to a person.
+// giveUp ends the task with an answer. The message becomes a dead letter.
 func (s *Service) giveUp(a *attempt, text string, err error) (Result, error) {
 	s.logger(a.task).Error("mail given up", "kind", a.data.Kind(), "retries", a.task.Retries, "reason", text, "error", err)
 	return Result{}, worker.GiveUp(s.result(Result{Error: text, UserID: a.userID}), text)
 }
 
-// reply adds what producers may know of the server's answer: its codes and the
-// command, none of its words.
+// reply adds the codes and the command of the server's answer, which producers may see,
+// but not its words.
 func reply(text string, e *mail.SendError) string { return text + ": " + e.Summary() }
 
-// failure is the error of an attempt as the producer sees it in the state
-// RETRY. The cause is for logs, where Unwrap finds it.
+// failure is the error of an attempt as the producer sees it in the state RETRY. Unwrap
+// returns the cause, which is for logs.
 type failure struct {
 	text string
 	err  error

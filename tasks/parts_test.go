@@ -26,7 +26,7 @@ import (
 
 const patience = 30 * time.Second
 
-// logBuffer takes what all goroutines log.
+// logBuffer keeps the logs of all goroutines.
 type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -90,8 +90,7 @@ func users(t *testing.T) *store.Store {
 	return s
 }
 
-// engine runs one call in a real worker, and returns the broker for a look at
-// what it stored.
+// engine runs one call in a real worker on b, which keeps what is stored.
 func engine(t *testing.T, table map[string]worker.Definition, logs *logBuffer, b *workertest.Broker, m *protocol.Message) {
 	t.Helper()
 	m.DeliveryTag, m.RoutingKey = m.ID, "mails"
@@ -134,7 +133,7 @@ func rawArgs(args []string) []any {
 	return out
 }
 
-// From the message to the mail server and to the stored result, nothing faked.
+// The path from the message to the mail server and to the stored result has no fakes.
 func TestRealParts(t *testing.T) {
 	logs := &logBuffer{}
 	server, parts := realParts(t, logs, smtptest.Options{})
@@ -182,7 +181,7 @@ func scripted(command string, a smtptest.Action) smtptest.Options {
 	}}
 }
 
-// What the mail server does, and what is stored of it.
+// Answers of the mail server, and the results stored after them.
 func TestRealFailures(t *testing.T) {
 	greylisted := smtptest.Action{Reply: "451 4.7.1 come back later"}
 	for name, c := range map[string]struct {
@@ -231,7 +230,7 @@ func TestRealFailures(t *testing.T) {
 	}
 }
 
-// A copy of an OTP that may have arrived can be told as one.
+// A copy of an OTP mail that may have arrived has its Message-ID and Date.
 func TestSecondCopyHasTheSameMessageID(t *testing.T) {
 	var ids []string
 	for attempt := range 2 {
@@ -262,7 +261,7 @@ func (r thief) Render(m templates.Mail) (templates.Rendered, error) {
 	return r.Renderer.Render(m)
 }
 
-// When another worker has the message by now, it sends the mail.
+// If another worker holds the message by now, that worker sends the mail.
 func TestNothingIsSentForALostMessage(t *testing.T) {
 	broker, logs := workertest.NewBroker(), &logBuffer{}
 	b := newBench(t, func(c *tasks.Config) { c.Templates = thief{c.Templates, broker} })
@@ -277,8 +276,8 @@ func TestNothingIsSentForALostMessage(t *testing.T) {
 	}
 }
 
-// The code of an OTP mail is in the mail, and in nothing else that leaves the
-// service, whatever happens and however the mail server writes what it repeats.
+// The code of an OTP mail is in the mail and in nothing else that leaves the service, also
+// after failures and if the mail server repeats it in another form.
 func TestCodeIsInTheMailOnly(t *testing.T) {
 	for code, forms := range map[string][]string{
 		"K4N4R13":  {"K4N4R13", "k4n4r13"},
@@ -352,7 +351,7 @@ func testCodeIsInTheMailOnly(t *testing.T, code, form string) {
 	}
 }
 
-// Arguments of a wrong shape that have the code in them.
+// Arguments of a wrong form with the code in them.
 func TestCodeIsNotInErrors(t *testing.T) {
 	const code = "K4N4R13"
 	for _, args := range []string{

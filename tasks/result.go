@@ -6,13 +6,13 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Result is the dictionary that a producer's AsyncResult.get() returns. What a
-// task does not speak of is left out; the order of the fields is that of the
-// keys. Raw values are the producer's own, in the form that they came with.
+// Result is the dictionary that a producer's AsyncResult.get() returns. Keys that do not
+// concern a task are left out. The fields have the order of the keys. Raw values are copies
+// of the producer's values.
 type Result struct {
 	Success bool `json:"success"`
-	// Error says in a few words why Success is false. It is made for the
-	// producer: no address, no text of a mail server, no secret.
+	// Error says in a few words why Success is false. It is for the producer, without
+	// addresses, texts of a mail server, or secrets.
 	Error            string       `json:"error,omitempty"`
 	UserID           protocol.Raw `json:"user_id,omitempty"`
 	Email            string       `json:"email,omitempty"`
@@ -33,9 +33,9 @@ type Health struct {
 	Error        string `json:"error,omitempty"` // why unhealthy
 }
 
-// timestamp writes t as Python's datetime.isoformat() does for a UTC time
-// without zone; datetime.fromisoformat before Python 3.11 refuses a "Z". Six
-// digits always: Python drops them when they are all zero, but reads both.
+// timestamp writes t as Python's datetime.isoformat() does for a UTC time without zone,
+// because datetime.fromisoformat before Python 3.11 refuses a "Z". It always writes six
+// digits: Python drops them if they are all zero, but reads both forms.
 func timestamp(t time.Time) string {
 	return t.UTC().Format("2006-01-02T15:04:05.000000")
 }

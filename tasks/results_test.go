@@ -15,7 +15,7 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// call is one call of a task with what the producer and the recipient get.
+// call is one call of a task, with the result for the producer and the mail.
 type call struct {
 	task   string
 	names  []string // keyword names
@@ -298,7 +298,7 @@ func TestWrongCalls(t *testing.T) {
 	}
 }
 
-// The messages are what real Celery wrote; see testdata/README.md.
+// Real Celery wrote the messages; see testdata/README.md.
 func TestRecorded(t *testing.T) {
 	results := map[string]string{ // "" means TypeError
 		"args-otp":        `"success":true,"email":"user@example.com","otp_sent":true`,

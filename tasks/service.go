@@ -1,5 +1,6 @@
-// Package tasks has the tasks of Evently's mail worker: typed arguments in,
-// the producers' result dictionaries out, one file per family of mails.
+// Package tasks has the tasks of Evently's mail worker: typed arguments in, the producers'
+// result dictionaries out. [Mails] is the table of the mails; each family of mails has a
+// file.
 package tasks
 
 import (
@@ -37,8 +38,8 @@ type Users interface {
 	Email(ctx context.Context, userID int64) (string, error)
 }
 
-// acquirer is what Users may have as well: a wait for a free connection that can be told
-// from the lookup. [store.Store] has it.
+// acquirer is an optional interface of [Users]: it waits for a free connection before the
+// lookup, so that the wait does not count as one. [store.Store] implements it.
 type acquirer interface {
 	Acquire(ctx context.Context, around func(context.Context, func(context.Context) error) error) (release func(), err error)
 }
@@ -48,43 +49,42 @@ type Mailer interface {
 	Send(ctx context.Context, m mail.Message) (mail.Receipt, error)
 }
 
-// Renderer makes mails of data. [templates.Set] is one. An error is the fault of the
-// data, and the task ends with it, unless it is a [worker.RejectError].
+// Renderer makes mails of data. [templates.Set] is one. Its errors are faults of the data
+// and end the task, except for a [worker.RejectError].
 type Renderer interface {
 	Render(m templates.Mail) (templates.Rendered, error)
 }
 
-// Config is what the tasks need.
+// Config is the configuration of a [Service].
 type Config struct {
 	Users     Users    // required
 	Mailer    Mailer   // required
 	Templates Renderer // required
 
-	// MaxRetries and RetryDelay are the retries of one mail and the delay before
-	// the first; it doubles each time, up to MaxRetryDelay, and is spread by
-	// 20 % to both sides. Codes and waitlist offers wait no longer than 5, 15 and
-	// 45 seconds. Zero: the defaults; worker.NoRetries for none.
+	// MaxRetries is the number of retries of one mail, and RetryDelay the delay before
+	// the first. The delay doubles each time, up to MaxRetryDelay, and is spread by 20 %
+	// to both sides. Codes and waitlist offers wait at most 5, 15 and 45 seconds. Zero
+	// is the default, worker.NoRetries none.
 	MaxRetries    int
 	RetryDelay    time.Duration
 	MaxRetryDelay time.Duration // default: 10 minutes, as Celery's retry_backoff_max
 
-	// Check is asked by health_check; nil means always healthy. The text of its
-	// error goes to the producer: it must not hold secrets.
+	// Check is called by health_check; nil is always healthy. Producers see the text of
+	// its error, which must not have secrets in it.
 	Check func(ctx context.Context) error
 
 	Now    func() time.Time // default: time.Now
-	Logger *slog.Logger     // for what runs outside of a worker; default: slog.Default()
+	Logger *slog.Logger     // for tasks that run outside of a worker; default: slog.Default()
 }
 
 // Service runs the tasks. It is safe for concurrent use.
 type Service struct {
 	cfg         Config
 	acquirer    acquirer  // nil: Users has none
-	linkLeftOut sync.Once // to be told
+	linkLeftOut sync.Once // logs a link that is left out
 }
 
-// New checks cfg and returns a Service. The error names everything that is
-// missing.
+// New checks cfg and returns a Service. The error names all faults.
 func New(cfg Config) (*Service, error) {
 	var faults []error
 	if cfg.Users == nil {
@@ -122,8 +122,8 @@ func New(cfg Config) (*Service, error) {
 	return s, nil
 }
 
-// Definitions returns the task table: every task by its long and by its short
-// name, as producers use both.
+// Definitions returns all tasks by their long and by their short names, as producers use
+// both.
 func (s *Service) Definitions() map[string]worker.Definition {
 	table := map[string]worker.Definition{}
 	add := func(name string, h worker.Handler, secret bool) {
@@ -143,14 +143,13 @@ func (s *Service) Definitions() map[string]worker.Definition {
 	return table
 }
 
-// jitter spreads retries, so that what failed together does not come back
-// together.
+// jitter is the share by which pauses are spread.
 const jitter = 0.2
 
-// today is the default of the dates, as the producers' clocks would have it.
+// today returns the default of dates: the day in UTC, which producers use.
 func (s *Service) today() string { return s.cfg.Now().UTC().Format(time.DateOnly) }
 
-// result completes r with the time.
+// result returns r with the time.
 func (s *Service) result(r Result) Result {
 	r.Timestamp = timestamp(s.cfg.Now())
 	return r

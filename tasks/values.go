@@ -11,17 +11,16 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// dictionary reads one data dictionary of a producer. The rules, for all of
-// its methods:
+// dictionary reads one data dictionary of a producer. All of its methods follow these
+// rules:
 //
-//   - A key that is missing, null, or a text of nothing but space has the default.
-//   - A value that can be understood is used: numbers may be texts and texts numbers,
-//     whole numbers may be written as floats, and what kombu types, such as
+//   - A key that is missing, null, or a text of spaces has the default.
+//   - A readable value is used: numbers may be texts and texts numbers, whole numbers may
+//     be written as floats, and a typed value of kombu, such as
 //     {"__type__": "date", "__value__": "2026-01-31"}, counts as its text.
-//   - The mail says nothing about any other value. Its key is kept in leftOut, for
-//     the log.
-//   - A value that the mail cannot be made without must be readable. The first that is
-//     not is kept in err, and the message becomes a dead letter.
+//   - An unreadable value is left out of the mail. Its key is kept in leftOut, for the log.
+//   - A value that the mail cannot be made without must be readable. The first unreadable
+//     one is kept in err, and the message becomes a dead letter.
 //   - Other keys are ignored.
 type dictionary struct {
 	values  map[string]protocol.Raw
@@ -33,15 +32,14 @@ type dictionary struct {
 	path string          // keys of the dictionaries around this one, with dots
 }
 
-// dataError is a value that the mail cannot be made with. It names the key and
-// never shows the value.
+// dataError says that no mail can be made with the value of a key. It never shows the
+// value.
 type dataError struct{ key, want string }
 
 func (e *dataError) Error() string { return e.key + " is not " + e.want }
 
-// readDictionary reads an argument that must be an object. The error is a
-// TypeError: Python would raise one, or its cousin AttributeError, at the
-// first access.
+// readDictionary reads an argument that must be an object. The error is a TypeError, as
+// Python would raise one, or an AttributeError, at the first access.
 func readDictionary(argument string, raw protocol.Raw) (*dictionary, error) {
 	if shape(raw) != '{' {
 		return nil, worker.TypeError("%s must be a dictionary", argument)
@@ -61,8 +59,8 @@ func readDictionary(argument string, raw protocol.Raw) (*dictionary, error) {
 	return d, nil
 }
 
-// dictionary returns a dictionary inside d. Any other value counts as missing:
-// it is only asked for what decorates a mail.
+// dictionary returns a dictionary inside d. Any other value counts as missing, because no
+// mail needs one.
 func (d *dictionary) dictionary(key string) *dictionary {
 	inner, err := readDictionary(key, d.values[key])
 	if err != nil {
@@ -87,7 +85,7 @@ func (d *dictionary) get(key string) (protocol.Raw, bool) {
 	return raw, ok
 }
 
-// echo returns a value for the result, exactly as it came.
+// echo returns an unchanged copy of a value for the result.
 func (d *dictionary) echo(key, missing string) protocol.Raw {
 	if raw, ok := d.get(key); ok {
 		return raw
@@ -95,7 +93,7 @@ func (d *dictionary) echo(key, missing string) protocol.Raw {
 	return protocol.Raw(missing)
 }
 
-// name returns a text that the mail cannot be made without.
+// name returns a text. The mail cannot be made without it.
 func (d *dictionary) name(key, missing string) string {
 	raw, ok := d.get(key)
 	if !ok {
@@ -109,8 +107,7 @@ func (d *dictionary) name(key, missing string) string {
 	return text
 }
 
-// text returns a text that decorates the mail, and otherwise instead of one that cannot
-// be understood.
+// text returns a text, or otherwise for an unreadable one. The mail does not need it.
 func (d *dictionary) text(key, missing, otherwise string) string {
 	raw, ok := d.get(key)
 	if !ok {
@@ -124,7 +121,7 @@ func (d *dictionary) text(key, missing, otherwise string) string {
 	return text
 }
 
-// count returns a whole number, 0 for one that cannot be understood.
+// count returns a whole number, 0 for an unreadable one.
 func (d *dictionary) count(key string, missing int64) int64 {
 	raw, ok := d.get(key)
 	if !ok {
@@ -138,8 +135,8 @@ func (d *dictionary) count(key string, missing int64) int64 {
 	return n
 }
 
-// minutes returns a number of minutes, rounded down, 0 for one that cannot be understood.
-// The word may stand behind it.
+// minutes returns a number of minutes, rounded down, 0 for an unreadable one. The word
+// "minutes" may follow the number.
 func (d *dictionary) minutes(key string, missing int64) int64 {
 	raw, ok := d.get(key)
 	if !ok {
@@ -164,9 +161,9 @@ func (d *dictionary) minutes(key string, missing int64) int64 {
 	return int64(math.Floor(f))
 }
 
-// money returns an amount, zero when missing and unknown when it cannot be understood, in
-// the currency that d names. A currency that does not exist is left out: the amount
-// without it is what most producers send.
+// money returns an amount in the currency that d names: zero if it is missing, unknown if
+// it is unreadable. A currency that does not exist is left out, as most producers send
+// amounts without a currency.
 func (d *dictionary) money(key string) templates.Money {
 	raw, ok := d.get(key)
 	if !ok {
@@ -196,7 +193,7 @@ func (d *dictionary) money(key string) templates.Money {
 	return m
 }
 
-// date returns a date or a moment, neither for one that cannot be understood.
+// date returns a date or a moment, the zero When for an unreadable one.
 func (d *dictionary) date(key, missing string) templates.When {
 	text := missing
 	raw, given := d.get(key)
@@ -218,7 +215,7 @@ func (d *dictionary) fault(key, want string) {
 	}
 }
 
-// maxFloatInteger is the largest integer up to which floats hold every one.
+// maxFloatInteger is 2^53. Floats hold every integer up to it.
 const maxFloatInteger = 1 << 53
 
 // integer reads a whole number: 42, "42" or 42.0.
@@ -231,8 +228,8 @@ func integer(raw protocol.Raw) (int64, bool) {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return n, true
 	}
-	// Python writes whole floats with a fraction, and databases whole decimals.
-	// Beyond 2^53 a float is no exact id any more.
+	// Python writes whole floats with a fraction, and databases whole decimals. Above
+	// 2^53 a float is not an exact id.
 	f, ok := decimal(text)
 	if !ok || f != math.Trunc(f) || math.Abs(f) > maxFloatInteger {
 		return 0, false
@@ -240,13 +237,13 @@ func integer(raw protocol.Raw) (int64, bool) {
 	return int64(f), true
 }
 
-// decimal reads a decimal number. ParseFloat knows words and other bases as well.
+// decimal reads a decimal number. It refuses words and other bases, which ParseFloat takes.
 func decimal(text string) (float64, bool) {
 	f, err := strconv.ParseFloat(text, 64)
 	return f, err == nil && strings.Trim(text, "0123456789.eE+-") == ""
 }
 
-// textOf returns the text of a value. A whole number is written without a fraction, as
+// textOf returns the text of a value. It writes a whole number without a fraction, because
 // databases and pandas make floats of ids.
 func textOf(raw protocol.Raw) (string, bool) {
 	text, ok := scalar(raw)
@@ -275,7 +272,7 @@ func isNumber(raw protocol.Raw) bool {
 	}
 }
 
-// isBlank reports whether a value counts as missing: null, or a text with nothing in it.
+// isBlank reports whether a value counts as missing: null, or a text of spaces.
 func isBlank(raw protocol.Raw) bool {
 	switch shape(raw) {
 	case 'n':
@@ -287,8 +284,8 @@ func isBlank(raw protocol.Raw) bool {
 	return false
 }
 
-// scalar returns the text of a string, of a number as it is written, or of
-// what kombu types. ok is false for everything else, booleans included.
+// scalar returns the text of a string, of a number as it is written, or of a typed value of
+// kombu. ok is false for all other values, such as booleans.
 func scalar(raw protocol.Raw) (text string, ok bool) {
 	switch c := shape(raw); {
 	case c == '"', c == '{': // Unmarshal knows kombu's types, and refuses other objects
@@ -301,8 +298,7 @@ func scalar(raw protocol.Raw) (text string, ok bool) {
 	return "", false
 }
 
-// shape returns the first character of a JSON value, which tells its kind; 0
-// when there is none.
+// shape returns the first character of a JSON value, which tells its kind; 0 without one.
 func shape(raw protocol.Raw) byte {
 	for _, c := range raw {
 		switch c {

@@ -12,8 +12,8 @@ import (
 	"github.com/evently/workers/worker/workertest"
 )
 
-// given runs one task with one dictionary, and returns what the mail says, or what the
-// producer and the dead letter were told.
+// given runs one task with one dictionary, and returns its mails, its result and the reason
+// of its dead letter.
 func given(t *testing.T, name, data string) (b bench, result string, dead string) {
 	t.Helper()
 	b = newBench(t, nil)
@@ -46,8 +46,8 @@ func rawList(t *testing.T, args string) []any {
 }
 
 // Every key of every task, with values that are missing, of another type, or written in
-// another way. A mail says "says" and nothing of "lacks"; without a mail there is an
-// answer, or a dead letter that names the key.
+// another way. A mail has the text "says" and does not have "lacks"; without a mail there
+// is an answer, or a dead letter that names the key.
 func TestEveryKey(t *testing.T) {
 	const (
 		decimal = `{"__type__": "decimal", "__value__": "`
@@ -190,7 +190,7 @@ func TestEveryKey(t *testing.T) {
 	}
 }
 
-// The result has the values with the type that they came with.
+// The result has the values of the producer with their types.
 func TestEcho(t *testing.T) {
 	for value, want := range map[string]string{
 		`17`: `17`, `17.0`: `17.0`, `"17 "`: `"17 "`, `""`: `"N/A"`, `null`: `"N/A"`,
@@ -249,8 +249,7 @@ func TestLeftOutIsLogged(t *testing.T) {
 	}
 }
 
-// Addresses of the user table and of producers reach a real server in the form that the
-// RFC has for them.
+// Addresses of the user table and of producers reach a real server in the form of the RFC.
 func TestAddressesOnTheWire(t *testing.T) {
 	server, parts := realParts(t, &logBuffer{}, smtptest.Options{})
 	b := newBench(t, parts)

@@ -79,7 +79,7 @@ func (WaitlistNotification) Kind() templates.Kind { return "waitlist_notificatio
 type offerView struct {
 	templates.Page
 	Event, Position, Minutes string
-	Link                     string // "" when there is none, or none that is allowed
+	Link                     string // "" without one, or if its host is not allowed
 }
 
 // View implements [templates.Mail].
@@ -124,7 +124,7 @@ func waitlistNotification() MailTask {
 // offerLifetime returns how long a mail with an offer is of use. A number below one is
 // taken for no number, and the mail does not show it.
 func offerLifetime(minutes int64) time.Duration {
-	const most = 366 * 24 * 60 // keeps the product from running over
+	const most = 366 * 24 * 60 // the product does not overflow
 	if minutes < 1 {
 		minutes = offerMinutes
 	}

@@ -23,7 +23,7 @@ import (
 
 var screenshots = flag.String("screenshots", os.Getenv("MAIL_SCREENSHOTS"), "write a PNG of every mail to this folder (default $MAIL_SCREENSHOTS)")
 
-// inspect runs inside the page. It answers with complaints, one a line.
+// inspect runs inside the page. It returns complaints, one a line.
 const inspect = `(() => {
 	const complaints = [];
 	if (window.innerWidth !== WIDTH) complaints.push('the window is ' + window.innerWidth + ' px wide');
@@ -72,8 +72,8 @@ const inspect = `(() => {
 	return complaints.join('\n');
 })()`
 
-// TestInChromium lays every mail out in a real browser, as wide as small
-// phones, phones and a reading pane, in both colour schemes.
+// TestInChromium opens every mail in a real browser with the width of small phones, phones
+// and a reading pane, in both colour schemes.
 func TestInChromium(t *testing.T) {
 	tab, requests := newTab(t)
 	set := newSet(t)
@@ -142,7 +142,7 @@ func open(t *testing.T, tab context.Context, html string) {
 	}
 }
 
-// look answers with what is wrong with the open page in a window.
+// look returns the faults of the open page in a window.
 func look(t *testing.T, tab context.Context, scheme string, width int64) string {
 	t.Helper()
 	if err := emulate(tab, scheme, width); err != nil {
@@ -156,7 +156,7 @@ func look(t *testing.T, tab context.Context, scheme string, width int64) string 
 	return complaints
 }
 
-// drain empties the channel, but for the pages that we open ourselves.
+// drain empties the channel and returns all URLs but those of our own pages.
 func drain(requests <-chan string) []string {
 	var urls []string
 	for len(requests) > 0 {
@@ -167,8 +167,8 @@ func drain(requests <-chan string) []string {
 	return urls
 }
 
-// emulate sets the window. It is never a "mobile" one: those zoom out until all
-// of a page fits, and nothing would ever scroll.
+// emulate sets the window. It is never a "mobile" one, because a mobile window zooms out
+// until the page fits, and would never scroll.
 func emulate(tab context.Context, scheme string, width int64) error {
 	_, err := chromedp.Call(tab, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
 		Width: width, Height: 800, DeviceScaleFactor: 1,
@@ -201,7 +201,7 @@ func screenshot(t *testing.T, tab context.Context, name string) {
 	}
 }
 
-// newTab opens a browser that tells what it asks for.
+// newTab opens a browser and returns a channel of its requests.
 func newTab(t *testing.T) (tab context.Context, requests <-chan string) {
 	t.Helper()
 	tab = browser.Open(t, 5*time.Minute)
@@ -223,7 +223,7 @@ func newTab(t *testing.T) (tab context.Context, requests <-chan string) {
 	return tab, seen
 }
 
-// What a reader selects and copies is the value that the producer sent.
+// A reader who selects and copies a value gets the value that the producer sent.
 func TestCopyInChromium(t *testing.T) {
 	tab, _ := newTab(t)
 	set := newSet(t)

@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of user text, in runes. They are generous for honest data and keep a
-// name from becoming a mail of its own: anybody may register a stranger's
-// address under a "name" that is an advertisement.
+// Limits of user text, in runes. They are generous for honest data. But a name must not be
+// as long as a mail: an attacker can register the address of a stranger with an
+// advertisement as a name.
 const (
 	MaxName    = 60
 	maxEvent   = 120
@@ -25,13 +25,13 @@ const (
 	zwj  = '\u200d' // zero width joiner
 )
 
-// Clean makes one line of harmless text: CR, LF and every other space become
-// one space; control characters, invisible format characters (zero width, bidi
-// marks, overrides and isolates, tags, fillers) and invalid UTF-8 vanish; then
-// it is cut at limit runes. Joiners survive between two characters outside
-// ASCII, where Persian, Indic scripts and emoji families need them.
+// Clean returns s as one line of harmless text of at most limit runes. Spaces of all kinds,
+// CR and LF become one space. Control characters, invisible format characters (zero width,
+// bidi marks, overrides and isolates, tags, fillers) and invalid UTF-8 are removed. Joiners
+// stay between two characters outside ASCII, because Persian, Indic scripts and emoji
+// families need them.
 func Clean(s string, limit int) string {
-	// Input is bounded first, so that megabytes of a name cost nothing.
+	// The input is cut first, so that a name of megabytes costs nothing.
 	if most := limit * 64; len(s) > most {
 		s = s[:most]
 	}
@@ -73,8 +73,8 @@ func Clean(s string, limit int) string {
 	return strings.TrimSpace(cut(out, limit))
 }
 
-// invisible reports whether r shows nothing, or changes how its neighbours
-// show, and so could hide or reorder text.
+// invisible reports whether r shows nothing, or changes its neighbours, and so could hide
+// or reorder text.
 func invisible(r rune) bool {
 	switch r {
 	case '\u115f', '\u1160', '\u3164', '\uffa0', '\u2800', utf8.RuneError: // fillers, blank braille
@@ -87,8 +87,8 @@ func invisible(r rune) bool {
 		r >= '\ufdd0' && r <= '\ufdef'
 }
 
-// cut shortens to limit runes, the last of them an ellipsis. It does not part
-// an accent, a skin tone or an emoji sequence from its base.
+// cut shortens a text to limit runes, the last of them an ellipsis. It does not separate an
+// accent, a skin tone or an emoji sequence from its base.
 func cut(runes []rune, limit int) string {
 	if len(runes) <= limit {
 		return string(runes)
@@ -104,8 +104,8 @@ func extends(r rune) bool {
 	return r == zwj || r == zwnj || unicode.Is(unicode.M, r) || r >= 0x1f3fb && r <= 0x1f3ff
 }
 
-// EventName returns the name of an event, cleaned; "Event" without one.
+// EventName returns the name of an event, cleaned, or "Event".
 func EventName(s string) string { return cmp.Or(Clean(s, maxEvent), "Event") }
 
-// BookingID returns the id of a booking, cleaned; "N/A" without one.
+// BookingID returns the id of a booking, cleaned, or "N/A".
 func BookingID(s string) string { return cmp.Or(Clean(s, maxID), "N/A") }

@@ -11,11 +11,11 @@ type unit struct {
 	digits int
 }
 
-// currencies returns every code of ISO 4217 with the digits of its minor unit, from
-// List One as SIX published it on 2026-01-01. The digits are not those of CLDR, which
-// tell how many are usually shown: none of the Mauritian rupee, which has two. The last
-// two groups are of List Three, currencies that were withdrawn, with the digits of their
-// last years. XXX (no currency) and XTS (tests) name none and are left out.
+// currencies returns every code of ISO 4217 with the digits of its minor unit, from List
+// One of SIX of 2026-01-01. The digits of CLDR differ: they are the digits that are usually
+// shown, none for the Mauritian rupee, which has two. The last two groups are withdrawn
+// currencies of List Three, with the digits of their last years. XXX (no currency) and XTS
+// (tests) are left out.
 var currencies = sync.OnceValue(func() map[string]int {
 	groups := []struct {
 		digits int
@@ -49,8 +49,8 @@ var currencies = sync.OnceValue(func() map[string]int {
 	return all
 })
 
-// currencySign returns the currency that a sign stands for. Signs of several
-// currencies stay what they are.
+// currencySign returns the currency of a sign. It returns a sign of several currencies
+// unchanged.
 func currencySign(s string) (unit, bool) {
 	signs := map[string]string{
 		"€": "EUR", "£": "GBP", "₹": "INR", "₽": "RUB", "₩": "KRW", "₪": "ILS", "₫": "VND", "₦": "NGN",
@@ -70,7 +70,7 @@ func currencySign(s string) (unit, bool) {
 	return unit{}, false
 }
 
-// fits reports whether u is a sign of several currencies, of which code is one.
+// fits reports whether u is a sign of several currencies and code is one of them.
 func (u unit) fits(code string) bool {
 	several := map[string]string{
 		"$": `ARS AUD BBD BMD BND BRL BSD BZD CAD CLP COP CUP DOP FJD GYD HKD JMD KYD LRD MXN NAD NZD

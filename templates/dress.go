@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// dress holds the looks as attributes, and the style sheets that darken them.
+// dress has the looks as attributes, and the style sheets of the dark scheme.
 type dress struct {
 	attrs         map[string]template.HTMLAttr
 	dark, outlook template.CSS
@@ -35,8 +35,8 @@ func newDress() (*dress, error) {
 	return d, nil
 }
 
-// attributes writes a look inline, with a class for each token so that the
-// dark sheets can reach it; it notes those classes in used.
+// attributes returns a look as inline styles, with a class for each token that the dark
+// sheets select. It adds these classes to used.
 func (l look) attributes(name string, t Tone, colours map[string]shade, used map[string]bool) (template.HTMLAttr, error) {
 	classes, css := []string{name}, []string{}
 	if l.css != "" {
@@ -63,7 +63,7 @@ func (l look) attributes(name string, t Tone, colours map[string]shade, used map
 	return template.HTMLAttr(attrs), nil
 }
 
-// property is what a class with the prefix colours.
+// property returns the CSS property that a class with the prefix sets.
 func property(prefix string) string {
 	switch prefix {
 	case "c":
@@ -75,10 +75,9 @@ func property(prefix string) string {
 	}
 }
 
-// darkSheets writes the rules of the dark scheme, once for clients that know
-// the media query and once for Outlook's apps, which mark what they inverted
-// with attributes of their own. They are two sheets, as some clients drop a
-// whole sheet for one selector that they do not know.
+// darkSheets returns the rules of the dark scheme, once for clients that know the media
+// query and once for Outlook's apps, which mark inverted elements with attributes. There
+// are two sheets because some clients drop a whole sheet for one unknown selector.
 func darkSheets(colours map[string]shade, used map[string]bool) (dark, outlook template.CSS) {
 	var media, marked strings.Builder
 	for _, class := range slices.Sorted(maps.Keys(used)) {
@@ -95,9 +94,9 @@ func darkSheets(colours map[string]shade, used map[string]bool) (dark, outlook t
 	return template.CSS("@media (prefers-color-scheme:dark){" + media.String() + "}"), template.CSS(marked.String())
 }
 
-// look is the template function: attributes of a named look, in a tone where
-// the look depends on one. It only ever returns what newDress made, so its
-// arguments cannot reach a mail.
+// look is the template function: it returns the attributes of a named look, in a tone if
+// the look depends on one. All attributes are made by newDress, so the arguments cannot
+// reach a mail.
 func (d *dress) look(name string, tones ...Tone) (template.HTMLAttr, error) {
 	key := name
 	for _, t := range tones {

@@ -2,7 +2,7 @@ package templates
 
 import "io/fs"
 
-// What the tests in package templates_test need of the inside.
+// Names for the tests in package templates_test.
 
 // Lint is lint.
 func Lint(r Rendered) error { return lint(r) }

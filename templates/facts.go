@@ -13,16 +13,17 @@ type Fact struct {
 	Shown        template.HTML // the value in HTML
 }
 
-// TextFact shows text. A fact without a value is left out by [Facts].
+// TextFact returns a fact with a text, which must be cleaned. [Facts] leaves out a fact
+// without a value.
 func TextFact(label, value string) Fact { return Fact{label, value, "td", unlink(value)} }
 
-// DateFact shows a date or a moment; none is the zero When.
+// DateFact returns a fact with a date or a moment. It has no value for the zero When.
 func DateFact(label string, w When) Fact {
 	return Fact{label, w.String(), "td", unlink(whole(w.String()))}
 }
 
-// TotalFact shows an amount that is not broken inside, unless it is longer than any that
-// is paid. A total below zero is none.
+// TotalFact returns a fact with an amount. Only a very long amount may break into lines. A
+// total below zero is no value.
 func TotalFact(label string, m Money) Fact {
 	const longest = 22 // "123,456,789,012.95 EUR"
 	if m.negative {
@@ -35,7 +36,8 @@ func TotalFact(label string, m Money) Fact {
 	return f
 }
 
-// RefundFact shows an amount that can be paid out.
+// RefundFact returns a fact with an amount that can be paid out. Other amounts are no
+// value.
 func RefundFact(label string, m Money) Fact {
 	if !m.Payable() {
 		m = UnknownMoney()
@@ -54,8 +56,8 @@ func Facts(all ...Fact) []Fact {
 	return out
 }
 
-// whole keeps a number on one line with its noun, a day with its month and a time
-// with its zone: 23 November / 2026, / 20:15 UTC.
+// whole keeps a number and its noun on one line, a day and its month, a time and its zone:
+// 23 November / 2026, / 20:15 UTC.
 func whole(s string) string {
 	words := strings.Split(s, " ")
 	for i := range words[:len(words)-1] {
@@ -68,7 +70,7 @@ func whole(s string) string {
 	return strings.Join(words, "")
 }
 
-// Position returns a place in line, "" below one: a mail that leaves a line out is
+// Position returns a place in line. It returns "" below one: a mail without the line is
 // better than one that says -3.
 func Position(n int64) string {
 	if n < 1 {
@@ -77,7 +79,7 @@ func Position(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// Count returns a number of things, "" below one.
+// Count returns a number with its noun, or "" below one.
 func Count(n int64, noun string) string {
 	if n < 1 {
 		return ""

@@ -16,7 +16,7 @@ import (
 	"github.com/evently/workers/templates"
 )
 
-// hostile is what people put where a name belongs.
+// hostile returns texts that attackers register as a name.
 func hostile() []string {
 	return []string{
 		"", " ", "\x00",
@@ -48,7 +48,7 @@ func mailOf(kind templates.Kind, s, url string) templates.Mail {
 		case strings.HasPrefix(sample, "https://"):
 			field.SetString(url)
 		case strings.Contains(sample, "@"):
-			// An empty address would vanish with its line; a mail goes to one that is not.
+			// The line of an empty address would be left out; no mail has an empty one.
 			field.SetString("x" + s)
 		case !isCode(sample):
 			field.SetString(s)
@@ -81,8 +81,8 @@ func FuzzUserText(f *testing.F) {
 	})
 }
 
-// checkHarmless compares a mail with the same mail of benign text: text may
-// differ, elements, attributes, targets and lines may not.
+// checkHarmless compares a mail with the same mail of benign text. The text may differ;
+// elements, attributes, targets and lines may not.
 func checkHarmless(t *testing.T, set *templates.Set, kind templates.Kind, s, url string) {
 	t.Helper()
 	r := render(t, set, mailOf(kind, s, url))
@@ -130,12 +130,12 @@ func checkHarmless(t *testing.T, set *templates.Set, kind templates.Kind, s, url
 	}
 }
 
-// autolink is what mail programs take for an address by themselves.
+// autolink matches text that mail programs make a link of.
 var autolink = regexp.MustCompile(`(?i)(\p{L}:/|\bwww\.\S|[^\s.]\.\p{L}|\S@\S|\b(javascript|data|mailto|tel):\S)`)
 
-// bodyText returns the text of a page, the hidden preheader included, without
-// that of our own links. The title is shown as it is. A space stands between two
-// elements, as mail programs look for links in one at a time.
+// bodyText returns the text of a page with the hidden preheader, without the title and our
+// own links. There is a space between two elements, because mail programs look for links
+// in one element at a time.
 func bodyText(t *testing.T, page string) string {
 	t.Helper()
 	doc, err := html.Parse(strings.NewReader(page))
@@ -193,7 +193,7 @@ func structure(t *testing.T, page string) []string {
 	return lines
 }
 
-// What is copied out of a mail is what the producer sent, to the letter.
+// Text that is copied out of a mail has every character that the producer sent.
 func TestCopiedText(t *testing.T) {
 	set := newSet(t)
 	for _, value := range []string{
@@ -219,7 +219,7 @@ func TestCopiedText(t *testing.T) {
 	}
 }
 
-// No mail brings a character along that cannot be seen, where a reader could copy it.
+// No mail adds an invisible character where a reader could copy it.
 func TestNothingUnseenIsAdded(t *testing.T) {
 	set := newSet(t)
 	for _, kind := range kinds() {
@@ -234,12 +234,12 @@ func TestNothingUnseenIsAdded(t *testing.T) {
 	}
 }
 
-// unseen is what shows nothing, but for line ends and the filler of the hidden preheader.
+// unseen reports whether a character is invisible. Line ends are not.
 func unseen(r rune) bool {
 	return r != '\n' && unicode.In(r, unicode.Cc, unicode.Cf)
 }
 
-// A name with a link in it greets no stranger.
+// No mail greets its reader by a name with a link in it.
 func TestGreeting(t *testing.T) {
 	set := newSet(t)
 	for _, test := range []struct{ fullName, username, want string }{
@@ -277,7 +277,7 @@ func TestCodeStaysInside(t *testing.T) {
 	}
 }
 
-// A code is shown to the letter: what the reader types is compared with it.
+// A code is shown unchanged, because the reader types it.
 func TestCodeIsShownToTheLetter(t *testing.T) {
 	set := newSet(t)
 	for _, code := range []string{

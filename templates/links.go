@@ -8,11 +8,11 @@ import (
 
 const maxURL = 2000
 
-// linkPolicy holds the hosts that a link out of task data may lead to.
+// linkPolicy has the hosts that a link of task data may lead to.
 type linkPolicy map[string]bool
 
-// allowed returns the URL in plain ASCII, or "" when it is not https, names a
-// user, or leads to a host that is not listed.
+// allowed returns the URL in ASCII, or "" if it is not https, names a user, or leads to a
+// host that is not listed.
 func (p linkPolicy) allowed(raw string) string {
 	if raw == "" {
 		return ""
@@ -24,8 +24,8 @@ func (p linkPolicy) allowed(raw string) string {
 	return u.String()
 }
 
-// httpsURL parses an absolute https URL and normalises it, so that the text
-// shown and the target are one and hold no spaces, quotes or foreign letters.
+// httpsURL parses an absolute https URL and normalises it, so that the shown text and the
+// target are equal and have no spaces, quotes or letters outside ASCII.
 func httpsURL(raw string) (*url.URL, error) {
 	if len(raw) > maxURL {
 		return nil, fmt.Errorf("longer than %d bytes", maxURL)
@@ -45,8 +45,8 @@ func httpsURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// escapeQuery escapes the bytes that RFC 3986 does not allow in a query;
-// url.URL passes them through.
+// escapeQuery escapes the bytes that RFC 3986 does not allow in a query, because url.URL
+// does not.
 func escapeQuery(q string) string {
 	var b strings.Builder
 	for i := range len(q) {

@@ -11,16 +11,16 @@ import (
 	"golang.org/x/net/html/atom"
 )
 
-// maxHTML is the most that a mail may weigh, in bytes. Gmail cuts off at
-// 102 kB, and forwarding adds to it.
+// maxHTML is the largest HTML of a mail, in bytes. Gmail cuts off at 102 kB, and forwarding
+// adds to it.
 const maxHTML = 60_000
 
-// wholeSubject is how many characters of a subject fit into one line, which RFC
-// 5322 section 2.1.1 wants to be of 78 at most, and most lists of mails show.
+// wholeSubject is how many characters of a subject fit into a line of at most 78, as RFC
+// 5322 section 2.1.1 recommends. Most lists of mails show as many.
 const wholeSubject = 77
 
-// lint checks one rendered sample against what mail programs and their readers
-// need. It lists every fault.
+// lint checks one rendered sample for mail programs and their readers. It returns all
+// faults.
 func lint(r Rendered) error {
 	l := &linter{rendered: r, colours: palette(), links: map[string]bool{}, text: fold(r.Text)}
 	l.plain()
@@ -43,7 +43,7 @@ func lint(r Rendered) error {
 type linter struct {
 	rendered Rendered
 	colours  map[string]shade
-	links    map[string]bool // what stands on the links
+	links    map[string]bool // texts of the links
 	text     string          // the text part on one line
 	faults   []error
 }
@@ -52,7 +52,7 @@ func (l *linter) fault(format string, args ...any) {
 	l.faults = append(l.faults, fmt.Errorf(format, args...))
 }
 
-// plain checks what needs no parsing of the HTML.
+// plain checks the subject, the text part and the size of the HTML.
 func (l *linter) plain() {
 	s := l.rendered.Subject
 	if s == "" || strings.IndexFunc(s, unicode.IsControl) >= 0 || runes(s) > maxSubject {
@@ -71,8 +71,8 @@ func (l *linter) plain() {
 	}
 }
 
-// markup looks for what the parser would hide: traces of html/template, and
-// conditional comments that lost their partner.
+// markup looks for faults that the parser would hide: traces of html/template, and
+// conditional comments without an end.
 func (l *linter) markup() {
 	h := l.rendered.HTML
 	for _, trace := range []string{"ZgotmplZ", "<no value>", "&lt;no value&gt;", "%!s(", "%!d(", "%!v("} {
@@ -145,8 +145,8 @@ func (l *linter) preheader(doc *html.Node) {
 	}
 }
 
-// ground is what an element inherits: the tokens of its text and background,
-// and the target of the link that it is in.
+// ground has the inherited properties of an element: the tokens of its text and background,
+// and the target of the link around it.
 type ground struct{ fg, bg, href string }
 
 func (l *linter) walk(n *html.Node, g ground) {
@@ -204,7 +204,7 @@ func (l *linter) element(n *html.Node) {
 	}
 }
 
-// link checks the target, and that readers without links can copy it.
+// link checks the target, and that readers can copy it from the text.
 func (l *linter) link(n *html.Node) {
 	u, err := url.Parse(attr(n, "href"))
 	switch {

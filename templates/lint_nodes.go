@@ -21,7 +21,7 @@ func carries(n *html.Node) bool {
 	return false
 }
 
-// describes reports whether every row of a table names what its data is.
+// describes reports whether every row of a table has a header for its data.
 func describes(table *html.Node) bool {
 	rows, named := 0, 0
 	for n := range table.Descendants() {
@@ -68,5 +68,5 @@ func content(n *html.Node) string {
 	return b.String()
 }
 
-// fold puts text on one line with single spaces, as a reader takes it in.
+// fold returns text on one line with single spaces.
 func fold(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -93,8 +93,7 @@ func TestContrast(t *testing.T) {
 	}
 }
 
-// TestNewFindsFaults spoils one template at a time: New must name the file and
-// the line.
+// TestNewFindsFaults spoils one template at a time. New must name the file and the line.
 func TestNewFindsFaults(t *testing.T) {
 	tests := []struct{ name, file, old, new, want string }{
 		{"syntax", "otp/html.tmpl", "{{.Minutes}}", "{{.Minutes", `otp/html\.tmpl:\d+: `},

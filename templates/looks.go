@@ -7,14 +7,14 @@ const (
 	mono = "ui-monospace,SFMono-Regular,Menlo,Consolas,Liberation Mono,monospace"
 )
 
-// look is the dress of one part of a mail: text, background and border token,
-// and further declarations. "@" in a token stands for the tone.
+// look is the style of one part of a mail: text, background and border token, and further
+// declarations. "@" in a token means the tone.
 type look struct{ fg, bg, border, css string }
 
 // breaks lets long words wrap instead of widening the mail.
 const breaks = "overflow-wrap:anywhere;word-break:break-word"
 
-// looks returns the dress of every part of every mail.
+// looks returns the style of every part of every mail.
 func looks() map[string]look {
 	return map[string]look{
 		// The frame.
@@ -61,14 +61,14 @@ func looks() map[string]look {
 		"number":  {fg: "ink", css: "margin:2px 0 0;letter-spacing:-.02em;" + breaks + ";" + font(700, 22, 30)},
 		"dated":   {fg: "ink", css: "margin:5px 0 0;" + breaks + ";" + font(600, 16, 24)},
 
-		// The code. Its letters are set apart by CSS alone: spaces between the
-		// digits would be copied, and would hide the code from autofill. Spaces
-		// that it has itself are all shown, and copied.
+		// The code. Only CSS sets its letters apart, because spaces between the digits
+		// would be copied and would hide the code from autofill. Spaces of the code are
+		// shown and copied.
 		"codebox":  {bg: "panel", border: "line", css: "padding:22px 12px;border-width:1px;border-style:solid;border-radius:12px;text-align:center"},
 		"code":     {fg: "ink", css: "margin:8px 0;letter-spacing:.2em;text-indent:.2em;white-space:pre-wrap;overflow-wrap:anywhere;word-break:break-all;-webkit-user-select:all;user-select:all;" + fontOf(700, 38, 46, mono)},
 		"codenote": {fg: "text", css: "margin:0;" + font(400, 14, 22)},
 
-		// What to do.
+		// Steps and buttons.
 		"stepcell":   {css: "width:44px;padding:6px 0;vertical-align:top"},
 		"step":       {fg: "info", bg: "info-tint", css: "width:28px;height:28px;border-radius:14px;text-align:center;" + font(600, 14, 28)},
 		"steptext":   {fg: "text", css: "padding:7px 0 6px;vertical-align:top;" + font(400, 16, 26)},
@@ -81,7 +81,7 @@ func looks() map[string]look {
 
 func font(weight, size, line int) string { return fontOf(weight, size, line, sans) }
 
-// fontOf writes long hand, as Word drops parts of the short hand.
+// fontOf writes separate properties, because Word drops parts of the shorthand.
 func fontOf(weight, size, line int, family string) string {
 	return fmt.Sprintf("font-weight:%d;font-size:%dpx;line-height:%dpx;font-family:%s", weight, size, line, family)
 }

@@ -48,8 +48,7 @@ func (p *Page) Link(raw string) string {
 	return link
 }
 
-// InvalidError is data from which no mail can be made. It never holds the
-// value.
+// InvalidError says that no mail can be made of the data. It never has the value in it.
 type InvalidError struct {
 	Kind   Kind
 	Field  string
@@ -60,10 +59,10 @@ func (e *InvalidError) Error() string {
 	return fmt.Sprintf("%s: %s %s", e.Kind, e.Field, e.Reason)
 }
 
-// ValidCode reports whether a code can be shown as it is: 1 to 32 characters that
-// can be seen, which are printable ASCII and the letters and digits of other
-// scripts. The first and the last are no spaces, and none is of ". : / \ @", which
-// links and addresses need: mail programs must not make one of the code.
+// ValidCode reports whether a mail can show a code unchanged: 1 to 32 visible characters,
+// which are printable ASCII and the letters and digits of other scripts. The first and the
+// last are not spaces. None is one of ". : / \ @", which links and addresses need, so that
+// mail programs do not make a link of the code.
 func ValidCode(code string) bool {
 	if n := runes(code); n == 0 || n > maxCode || strings.TrimSpace(code) != code || strings.ContainsAny(code, `.:/\@`) {
 		return false

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// Money is an exact decimal amount, with or without a currency. The zero value is an
-// amount of zero without currency. It is never a float: 59.9 prints as "59.90", 0.1
-// plus nothing stays 0.1. [ParseMoney] makes one.
+// Money is an exact decimal amount, with or without a currency. The zero value is an amount
+// of zero without currency. It is never a float: 59.9 prints as "59.90", and 0.1 stays 0.1.
+// [ParseMoney] returns one.
 type Money struct {
 	unknown  bool // see UnknownMoney
 	negative bool

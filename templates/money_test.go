@@ -122,7 +122,7 @@ func TestMoneyRefused(t *testing.T) {
 	}
 }
 
-// What binary floats make of amounts, as Python writes it.
+// Amounts with the noise of binary floats, as Python writes them.
 func TestMoneyWithoutNoise(t *testing.T) {
 	for _, test := range []struct{ number, code, want string }{
 		{"59.699999999999996", "EUR", "59.70 EUR"}, // 19.9*3
@@ -154,7 +154,7 @@ func TestMoneyWithoutNoise(t *testing.T) {
 		{"59.7000000000000028421709430404007434844970703125", "EUR", "59.70 EUR"}, // Decimal(59.7)
 		{"33.33333333333333333333333333", "EUR", "33.33 EUR"},                     // Decimal(100)/3
 
-		// What was meant stays.
+		// Digits that the producer meant stay.
 		{"59.9", "EUR", "59.90 EUR"},
 		{"0.125", "EUR", "0.125 EUR"},
 		{"0.005", "EUR", "0.005 EUR"},
@@ -273,13 +273,13 @@ func FuzzParseMoney(f *testing.F) {
 		if len(text) > 80 || strings.ContainsFunc(text, forbidden) {
 			t.Errorf("ParseMoney(%q, %q) is %q", amount, code, text)
 		}
-		// What we print is read as what we have printed.
+		// A printed amount is read as the same amount.
 		if again, err := templates.ParseMoney(text, ""); err != nil || again.String() != text {
 			if number, _, _ := strings.Cut(text, " "); strings.Count(number, ",") != 1 || strings.Contains(number, ".") {
 				t.Errorf("ParseMoney(%q, %q) is %q, again %q, %v", amount, code, text, again, err)
 			}
 		}
-		// Numbers are never more than half a minor unit, or a millionth, from what they say.
+		// An amount differs from its number by at most half a minor unit, or a millionth.
 		plain, ok := new(big.Float).SetString(strings.TrimSpace(amount))
 		_, fraction, _ := strings.Cut(strings.Split(text, " ")[0], ".")
 		shown, ok2 := new(big.Float).SetString(strings.ReplaceAll(strings.Split(text, " ")[0], ",", ""))
@@ -293,7 +293,7 @@ func FuzzParseMoney(f *testing.F) {
 	})
 }
 
-// Nothing is promised that cannot be paid.
+// No mail promises an amount that cannot be paid.
 func TestRefundsThatCannotBePaid(t *testing.T) {
 	set := newSet(t)
 	for _, test := range []struct {

@@ -2,9 +2,9 @@ package templates
 
 import "html/template"
 
-// html/template deletes HTML comments, and Outlook for Windows is steered by
-// conditional comments. These functions write them. They take no parameters,
-// so nothing of a task can come in by them.
+// These functions write the conditional comments that Outlook for Windows needs, because
+// html/template deletes HTML comments. They have no parameters, so data of a task cannot
+// get into the comments.
 
 func msoHead() template.HTML {
 	return `<!--[if mso]><noscript><xml><o:OfficeDocumentSettings><o:AllowPNG/><o:PixelsPerInch>96</o:PixelsPerInch></o:OfficeDocumentSettings></xml></noscript>` +

@@ -10,14 +10,14 @@ const (
 	sureDigits = 15
 	// meantDigits are the significant digits that a sum of many floats keeps.
 	meantDigits = 13
-	// quotientDigits are the significant digits of a quotient that a float cuts off.
+	// quotientDigits are the significant digits at which a float cuts off a quotient.
 	quotientDigits = 16
-	// noiseDecimals is how far zeros, or nines, must reach behind the point for the
-	// amount to be less than a millionth off.
+	// noiseDecimals is the number of zeros, or nines, behind the point that make an
+	// amount differ by less than a millionth.
 	noiseDecimals = 6
 )
 
-// withoutNoise drops the digits that binary floats have left in an amount, and no others.
+// withoutNoise removes the digits that binary floats add to an amount, and no others.
 // Python says that three tickets of 19.9 cost 59.699999999999996, and sends it as a
 // number, a text or a Decimal. The noise is
 //

@@ -24,8 +24,8 @@ var errAmount = errors.New("read amount: not a decimal number")
 //
 // A comma before three digits, as in "1,250", has two meanings. It sets thousands apart
 // where the currency has fewer decimals; without a currency the amount is refused.
-// Currencies that do not exist, and two that differ, are refused as well. Noise of
-// binary floats is taken away. The error never repeats the input.
+// Currencies that do not exist, and two that differ, are refused as well. Noise of binary
+// floats is removed. The error never repeats the input.
 func ParseMoney(amount, currency string) (Money, error) {
 	var u unit
 	if Plain(currency) != "" {
@@ -60,8 +60,8 @@ func ParseMoney(amount, currency string) (Money, error) {
 	return m, nil
 }
 
-// cutCurrency parts an amount into its sign, its number and the currency on one of
-// its sides.
+// cutCurrency splits an amount into its sign, its number and the currency before or after
+// it.
 func cutCurrency(s string) (negative bool, number, currency string, ok bool) {
 	inCurrency := func(r rune) bool { return unicode.IsLetter(r) || unicode.Is(unicode.Sc, r) }
 	signed := false
@@ -87,8 +87,8 @@ func cutCurrency(s string) (negative bool, number, currency string, ok bool) {
 	return negative, strings.TrimSpace(number), before + after, number != "" && (before == "" || after == "")
 }
 
-// sameCurrency returns the currency that a text names, when it does not contradict
-// another, which may be none. A sign of several currencies contradicts no code.
+// sameCurrency returns the currency that a text names, if it does not contradict another
+// one, which may be empty. A sign of several currencies does not contradict their codes.
 func sameCurrency(text string, other unit) (unit, bool) {
 	own, ok := readCurrency(text)
 	switch {
@@ -140,8 +140,8 @@ func (m *Money) shift(whole, fraction string, exponent int) error {
 	return nil
 }
 
-// cutDecimals parts a number at its decimal point or comma and takes the separators of
-// thousands away.
+// cutDecimals splits a number at its decimal point or comma and removes the separators of
+// thousands.
 func (m *Money) cutDecimals(s string) (whole, fraction string, ok bool) {
 	commas, points := strings.Count(s, ","), strings.Count(s, ".")
 	decimal := ""
@@ -171,8 +171,8 @@ func (m *Money) cutDecimals(s string) (whole, fraction string, ok bool) {
 	return whole, fraction, ok
 }
 
-// ungroup takes away what sets thousands apart. The last group has three digits, and
-// those before it three, or two as in India.
+// ungroup removes the separators of thousands. The last group has three digits, and the
+// groups before it have three, or two as in India.
 func ungroup(s string) (string, bool) {
 	i := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
 	if i < 0 {

@@ -6,9 +6,8 @@ import (
 )
 
 // Bare returns s without the characters that a copy from a web page or a spreadsheet adds:
-// spaces and control characters around it, and format characters that cannot be seen,
-// such as a byte order mark. Spaces of all widths become plain ones. Control characters
-// inside stay.
+// spaces and control characters around it, and invisible format characters, such as a byte
+// order mark. Spaces of all widths become plain spaces. Control characters inside stay.
 func Bare(s string) string {
 	s = strings.Map(func(r rune) rune {
 		switch {

@@ -47,8 +47,7 @@ func (s *Set) render(m Mail) (Rendered, error) {
 	return Rendered{Subject: head.Subject, Text: text, HTML: buf.String(), LinkLeftOut: head.linkLeftOut}, nil
 }
 
-// tidy trims the lines, allows one empty line at a time and ends with one line
-// end.
+// tidy trims the lines, keeps one of several empty lines, and adds one line end at the end.
 func tidy(s string) string {
 	var b strings.Builder
 	empty := true // at the top too
@@ -65,7 +64,7 @@ func tidy(s string) string {
 
 func runes(s string) int { return utf8.RuneCountInString(s) }
 
-// action is a button: what it says and where it leads.
+// action is a button: its label and its target.
 type action struct{ Label, URL string }
 
 func newAction(label, url string) action { return action{label, url} }
@@ -83,7 +82,7 @@ type step struct{ Label, Text string }
 
 func newStep(label, text string) step { return step{label, text} }
 
-// filler is how often the invisible filler is repeated.
+// filler returns how often the invisible filler is repeated.
 func filler() int { return 60 }
 
 // column pads the label of a fact, so that the values of the text part line up.

@@ -21,16 +21,17 @@ import (
 //go:embed *.tmpl */*.tmpl
 var embedded embed.FS
 
-// Options are the facts about the service that the mails mention.
+// Options are the facts about the service that the mails show.
 type Options struct {
 	// Brand is the name of the service; default "Evently".
 	Brand string
-	// SiteURL is where "what to do next" leads; https. Empty: no such button.
+	// SiteURL is the https URL of the web site that buttons lead to. Empty: no such
+	// button.
 	SiteURL string
-	// SupportAddress is where readers get help. Empty: the line is left out.
+	// SupportAddress is the address for help. Empty: the line is left out.
 	SupportAddress string
-	// LinkHosts are the hosts, with a port unless it is 443, to which links out
-	// of task data may lead. The host of SiteURL is always one of them.
+	// LinkHosts are the hosts, with a port unless it is 443, that links of task data may
+	// lead to. The host of SiteURL is always one of them.
 	LinkHosts []string
 }
 
@@ -48,7 +49,7 @@ type parts struct {
 // Rendered is a finished mail. The subject is one line; Text has LF line ends.
 type Rendered struct {
 	Subject, Text, HTML string
-	// LinkLeftOut: the data has a link that Options do not allow.
+	// LinkLeftOut says that the data has a link that Options do not allow.
 	LinkLeftOut bool
 }
 
@@ -105,7 +106,7 @@ func (s *Set) try(k Kind, samples []Mail) error {
 		if err == nil {
 			err = lint(r)
 		}
-		// A long name of an event may make a subject long; our own words must not.
+		// A long name of an event may make a subject long. Our own words must not.
 		if n := runes(r.Subject); err == nil && i == 0 && n > wholeSubject {
 			err = fmt.Errorf("subject: %d characters, at most %d are shown whole", n, wholeSubject)
 		}
@@ -125,8 +126,8 @@ type OptionError struct {
 
 func (e *OptionError) Error() string { return e.Field + ": " + e.Reason + "; want " + e.Want }
 
-// Check returns every fault that [New] would refuse o for, each of them an
-// [*OptionError] below [errors.Join].
+// Check returns all faults for which [New] would refuse o, each of them an [*OptionError]
+// below [errors.Join].
 func (o Options) Check() error {
 	_, err := newPage(o)
 	return err
@@ -163,9 +164,9 @@ func newPage(o Options) (Page, error) {
 	return p, errors.Join(faults...)
 }
 
-// checkSupport returns what is wrong with an address that readers click on, or
-// "". It is stricter than the RFCs: the characters are those that stay what they
-// are in every link and every mail program.
+// checkSupport returns the fault of an address that readers click on, or "". It is stricter
+// than the RFCs: it takes only characters that every link and every mail program leaves
+// unchanged.
 func checkSupport(address string) string {
 	a, err := mail.ParseAddress(address)
 	switch {
@@ -177,7 +178,7 @@ func checkSupport(address string) string {
 	return ""
 }
 
-// parse makes the parts of a kind.
+// parse parses the templates of a kind.
 func (p *parts) parse(files fs.FS, k Kind, d *dress) error {
 	funcs := map[string]any{
 		"look": d.look, "darkSheet": func() html.CSS { return d.dark }, "outlookSheet": func() html.CSS { return d.outlook },
@@ -213,8 +214,8 @@ func (p *parts) parse(files fs.FS, k Kind, d *dress) error {
 	return nil
 }
 
-// Render writes a mail. Errors are *InvalidError when the data is at fault.
-// They never hold the data.
+// Render returns a mail. The error is an *InvalidError if the data is wrong. It never has
+// the data in it.
 func (s *Set) Render(m Mail) (Rendered, error) {
 	if m == nil {
 		return Rendered{}, errors.New("render: no mail given")

@@ -75,7 +75,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// TestSays holds every mail to what it must tell, in both parts.
+// TestSays looks for the text that each mail must have, in both parts.
 func TestSays(t *testing.T) {
 	set := newSet(t)
 	for kind, want := range map[templates.Kind][]string{
@@ -105,7 +105,7 @@ func TestSays(t *testing.T) {
 	}
 }
 
-// words is the text of a page, on one line.
+// words returns the text of a page on one line.
 func words(t *testing.T, page string) string {
 	t.Helper()
 	doc, err := html.Parse(strings.NewReader(page))
@@ -210,7 +210,7 @@ func TestOptions(t *testing.T) {
 		t.Errorf("the error blames a good host: %v", err)
 	}
 
-	// What Check lets pass is no fault of the lint later on.
+	// The lint accepts all options that Check accepts.
 	for _, o := range []templates.Options{
 		{SiteURL: "https://evently.com/a+b/it's?x=1&y=<2>#z"}, {SiteURL: "https://EVENTLY.com:443"}, {SiteURL: "https://[::1]:8443/"},
 		{SiteURL: "https://evently.com/" + strings.Repeat("x", 1900)}, {SiteURL: "https://evently.com/ü ö"}, {SiteURL: "https://bücher.example"},
@@ -242,7 +242,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// Numbers that cannot be are left out; the rest of the mail is true.
+// Impossible numbers are left out; the rest of the mail is true.
 func TestImpossibleNumbersAreLeftOut(t *testing.T) {
 	set := newSet(t)
 	for _, n := range []int64{0, -1, -3, math.MinInt64} {
@@ -273,7 +273,7 @@ func TestImpossibleNumbersAreLeftOut(t *testing.T) {
 	}
 }
 
-// A greeting ends its line, and English begins the next with a capital.
+// A greeting ends its line, and the next line begins with a capital.
 func TestTextAfterTheGreeting(t *testing.T) {
 	set := newSet(t)
 	for _, kind := range []templates.Kind{"otp", "welcome"} {

@@ -9,8 +9,8 @@ import (
 // shade is one colour of the theme, in both colour schemes.
 type shade struct{ light, dark string }
 
-// palette returns the colour tokens. Text tokens are checked against the
-// backgrounds on which the mails put them, in both schemes, by the lint.
+// palette returns the colour tokens. The lint checks the contrast of each text token with
+// its backgrounds, in both schemes.
 func palette() map[string]shade {
 	return map[string]shade{
 		"page":  {"#f3f4f8", "#0c0e13"},
@@ -45,11 +45,11 @@ const (
 	Calm Tone = "calm" // for the record
 )
 
-// minContrast is what WCAG 2.2 asks of text (success criterion 1.4.3).
+// minContrast is the contrast of text that WCAG 2.2 requires (success criterion 1.4.3).
 const minContrast = 4.5
 
-// contrast is the ratio of two colours written "#rrggbb", as WCAG 2.2 defines
-// it: 1 for equal ones, 21 for black on white.
+// contrast returns the contrast ratio of WCAG 2.2 of two colours, which are written
+// "#rrggbb": 1 for equal ones, 21 for black on white.
 func contrast(a, b string) (float64, error) {
 	la, err := luminance(a)
 	if err != nil {

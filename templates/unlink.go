@@ -8,12 +8,12 @@ import (
 	"unicode"
 )
 
-// unlink returns user text as HTML that mail programs make no links of. They find bare
-// domains, addresses and "://" by themselves, so escaping does not help: "Ann, see
-// evil.example" in a name would be clickable in our mail. An element around the dot, the
-// at sign and the colon breaks the pattern and is not copied, unlike a character of no
-// width: a username that was copied with one is that of no user. Dots before digits and
-// spaces stay, as in "v2.0", "59.90" and "St. Ives".
+// unlink returns user text as HTML of which mail programs make no links. They look for bare
+// domains, addresses and "://", so escaping does not help: "Ann, see evil.example" in a
+// name would be a link in our mail. An element around the dot, the at sign and the colon
+// breaks the pattern. Unlike a character of no width it is not copied: no user has a
+// username with such a character. Dots before digits and spaces stay, as in "v2.0", "59.90"
+// and "St. Ives".
 func unlink(s string) template.HTML {
 	if !strings.ContainsAny(s, ".@:。．｡") {
 		return template.HTML(template.HTMLEscapeString(s))
@@ -49,14 +49,14 @@ func breaksLink(runes []rune, i int) bool {
 	return false
 }
 
-// link matches what no name has: a scheme, www, or a domain with a path.
+// link matches text that is not in a name: a scheme, www, or a domain with a path.
 var link = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)\p{L}:/|\bwww\.|\S\.\p{L}{2,}[/:?#]`)
 })
 
-// GreetedName returns the name that a mail greets its reader by. A name with a link in it
-// is passed over: anybody may register the address of a stranger, and the text part has
-// no way to show a name that could not be clicked.
+// GreetedName returns the name by which a mail greets its reader, or "there". It does not
+// take a name with a link in it: an attacker can register the address of a stranger, and
+// the text part cannot show such a name without a link.
 func GreetedName(fullName, username string) string {
 	for _, name := range []string{Clean(fullName, MaxName), Clean(username, MaxName)} {
 		if name != "" && !link().MatchString(name) {

@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// When is a calendar date, or a moment. The zero value is neither and leaves
-// its line out of a mail.
+// When is a calendar date, or a moment. A mail leaves out the line of the zero value, which
+// is neither.
 type When struct {
 	t       time.Time
 	hasTime bool
 }
 
-// firstYear is the first that a date is believed to be in. Earlier ones are the zero of
-// a clock: 1 January 1970 in seconds, the year 1 in Go and .NET.
+// firstYear is the first year of a valid date. Earlier dates are the zero of a clock:
+// 1 January 1970 in seconds, the year 1 in Go and .NET.
 const firstYear = 1971
 
 var errDate = errors.New("read date: want an ISO 8601 date or date and time")
@@ -41,7 +41,7 @@ func ParseWhen(s string) (When, error) {
 		if err == nil {
 			break
 		}
-		// A zone by name, other than GMT and UTC, has no offset for us.
+		// The offset of a named zone other than GMT and UTC is unknown.
 		var t time.Time
 		if t, err = time.Parse(layout, s); err == nil {
 			if zone, offset := t.Zone(); offset == 0 && zone != "UTC" && zone != "GMT" && zone != "" {
@@ -56,9 +56,9 @@ func ParseWhen(s string) (When, error) {
 	return w, nil
 }
 
-// isoForm is a date, a time and a zone of ISO 8601 in the extended or the basic form. Beyond
-// that it takes slashes, a zone of hours alone or with seconds, spaces, and a second name
-// of the zone as Go prints it.
+// isoForm matches a date, a time and a zone of ISO 8601 in the extended or the basic form.
+// It also takes slashes, a zone of hours only or with seconds, spaces, and a second name of
+// the zone as Go prints it.
 var isoForm = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^(\d{4})([-/.]?)(\d{1,2})([-/.]?)(\d{1,2})` +
 		`(?:(?:[Tt]| +)(\d{2}):?(\d{2})(?::?(\d{2})(?:[.,](\d+))?)?` +
@@ -106,8 +106,8 @@ func zoneOffset(zone string) (time.Duration, bool) {
 	return offset, hours < 24 && minutes < 60 && seconds < 60
 }
 
-// parseEpoch reads a time since 1970. The number of digits tells its unit, as all such
-// times from 2001 on have ten in seconds.
+// parseEpoch reads a time since 1970. The number of digits tells its unit, because all times
+// from 2001 on have ten digits in seconds.
 func parseEpoch(s string) (When, error) {
 	whole, fraction, _ := strings.Cut(s, ".")
 	if !digits(whole) || !digits(fraction) {
@@ -134,10 +134,10 @@ func parseEpoch(s string) (When, error) {
 	return When{}, errDate
 }
 
-// WhenAt is the moment t.
+// WhenAt returns the moment t.
 func WhenAt(t time.Time) When { return When{t: t.UTC(), hasTime: true} }
 
-// WhenOn is the calendar date that t has in its own location.
+// WhenOn returns the calendar date of t in the location of t.
 func WhenOn(t time.Time) When {
 	y, m, d := t.Date()
 	return When{t: time.Date(y, m, d, 0, 0, 0, 0, time.UTC)}
@@ -146,9 +146,9 @@ func WhenOn(t time.Time) When {
 // IsZero reports whether w is neither a date nor a moment.
 func (w When) IsZero() bool { return w.t.IsZero() && !w.hasTime }
 
-// String prints "23 November 2026" for a date, "23 November 2026, 20:15 UTC"
-// for a moment and "" for the zero value. The month is a word, as 03/04 means
-// two different days in two countries.
+// String returns "23 November 2026" for a date, "23 November 2026, 20:15 UTC" for a moment
+// and "" for the zero value. The month is a word, because 03/04 means two different days in
+// two countries.
 func (w When) String() string {
 	switch {
 	case w.IsZero():

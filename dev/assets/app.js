@@ -65,7 +65,7 @@
         dress();
       }
       await follow();
-    } catch { /* the server is away; the event stream tells when it is back */ }
+    } catch { /* the server is unavailable; the event stream tells when it is back */ }
     refreshing = false;
     if (again) { again = false; refresh(); }
   }
