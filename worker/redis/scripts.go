@@ -25,12 +25,20 @@ type script func() *redigo.Script
 // anew at every call.
 func libraries(name string) []string {
 	switch name {
-	case "claimseen", "finish", "starts", "letters", "reply", "revive", "unlock", "reindex":
+	case "finish", "starts", "letters", "reply", "revive", "unlock", "reindex":
 		return []string{"lib"}
-	case "claim", "spare":
-		return []string{"lib", "undo"}
+	case "claimseen":
+		return []string{"lib", "claims"}
+	case "claim":
+		return []string{"lib", "claims", "undo"}
+	case "settle", "carry", "start", "giveback":
+		return []string{"lib", "undo", "steps"}
+	case "restore":
+		return []string{"lib", "undo", "steps", "owners"}
+	case "fence", "dismiss":
+		return []string{"lib", "undo", "owners"}
 	}
-	return []string{"lib", "undo", "steps"}
+	return []string{"lib", "undo"}
 }
 
 // scriptText returns a script with its libraries.

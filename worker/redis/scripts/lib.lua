@@ -1,19 +1,11 @@
 -- Functions of all scripts, in front of each. Redis makes them anew at every call: other
--- scripts have more of them, from undo.lua and steps.lua.
+-- scripts have more of them, from other files.
 
 -- lease is the score of a claim that is taken or renewed now: the beginning of the
 -- next second. Redis keeps small sets as text, and writes and reads whole numbers there
 -- much faster; a lease lasts up to a second longer for it.
 local function lease()
   return string.format('%d', redis.call('TIME')[1] + 1)
-end
-
--- numbered is the number of a claim as it stands in its name. The width makes the name
--- longer than 64 bytes: a sorted set of shorter ones, as long as it is small, Redis keeps
--- as a list that it reads from the beginning for each of them, which took an eighth of
--- all its time.
-local function numbered(number)
-  return string.format('%028d', number)
 end
 
 -- failed tells whether a reply of redis.pcall is an error.
@@ -27,15 +19,6 @@ local function raise(reply)
     error(reply.err, 0) -- before Redis 7 an error is a text
   end
   error(reply)
-end
-
--- unenter takes claims off the unacked set, in a script that fails after it has entered
--- them. hash is what HSET has got.
-local function unenter(unacked, index, hash)
-  for i = 1, #hash, 2 do
-    redis.pcall('HDEL', unacked, hash[i])
-    redis.pcall('ZREM', index, hash[i])
-  end
 end
 
 -- succeeded tells whether the result under key is SUCCESS; nil when the key holds

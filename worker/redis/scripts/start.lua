@@ -5,6 +5,26 @@
 --       id, beginning of an entry of the chord
 -- Returns {earlier runs that did not end, "1" if the chord has counted the task,
 -- SUCCESS or ""}; the first is -1000 when the claim is not ours any more.
+
+-- recount counts a run, once for each claim. A key that holds something else counts none.
+local function recount(key, claim)
+  local count = redis.pcall('HMGET', key, 'n', 'claim')
+  if failed(count) then
+    if unusable(count) then
+      return 0
+    end
+    raise(count)
+  end
+  local n = tonumber(count[1] or '0') or 0
+  if count[2] == claim then
+    return n
+  end
+  redis.call('EXPIRE', key, count_life) -- of an earlier count; and it fails before the count does
+  redis.call('HSET', key, 'n', n + 1, 'claim', claim)
+  redis.call('EXPIRE', key, count_life)
+  return n + 1
+end
+
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
   return {-1000, '', ''}
 end

@@ -1,5 +1,4 @@
--- Functions of scripts that begin, end or give back deliveries. They come behind those of
--- undo.lua.
+-- Functions of scripts that end or give back deliveries. They come behind those of undo.lua.
 
 -- ready makes sure that a claim can end, before the first step that cannot be taken back.
 -- Both commands change nothing.
@@ -8,35 +7,30 @@ local function ready(unacked, index, claim)
   redis.call('HDEL', unacked, claim .. '?')
 end
 
--- beats tells whether an owner has said in time that it lives.
-local function beats(owners, owner, timeout)
-  local seen = redis.call('ZSCORE', owners, owner)
-  return seen and tonumber(seen) > now() - tonumber(timeout)
+-- barred tells whether a list takes no message because of its key: of its type, or of
+-- the patterns of keys that the user may write.
+local function barred(reply)
+  return unusable(reply) or string.find(reply.err, 'of the keys', 1, true) ~= nil
+end
+
+-- push puts a message to the end of a list, or into the dead letters when the key
+-- does not take it.
+local function push(list, message, grave, id)
+  local pushed = redis.pcall('LPUSH', list, message)
+  if failed(pushed) then
+    if not barred(pushed) then
+      raise(pushed)
+    end
+    bury(grave, id, message, cjson.encode({queue = list, reason = 'queue cannot be written', at = now()}))
+    return
+  end
+  did('LTRIM', list, 1, -1)
 end
 
 -- The count of runs that did not end is a hash: n, and the claim that was counted
 -- last. Only a message that says redelivered is counted, when it begins to run;
 -- so the first count stands for the first delivery, whether that ran or waited.
 local count_life = 604800
-
--- recount counts a run, once for each claim. A key that holds something else counts none.
-local function recount(key, claim)
-  local count = redis.pcall('HMGET', key, 'n', 'claim')
-  if failed(count) then
-    if unusable(count) then
-      return 0
-    end
-    raise(count)
-  end
-  local n = tonumber(count[1] or '0') or 0
-  if count[2] == claim then
-    return n
-  end
-  redis.call('EXPIRE', key, count_life) -- of an earlier count; and it fails before the count does
-  redis.call('HSET', key, 'n', n + 1, 'claim', claim)
-  redis.call('EXPIRE', key, count_life)
-  return n + 1
-end
 
 -- uncount takes back what a delivery that ended on purpose counts; first tells
 -- that no delivery before it has ended otherwise.

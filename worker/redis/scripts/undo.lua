@@ -13,12 +13,6 @@ local function unusable(reply)
   return string.find(text, 'WRONGTYPE', 1, true) ~= nil or string.find(text, 'not an integer', 1, true) ~= nil
 end
 
--- barred tells whether a list takes no message because of its key: of its type, or of
--- the patterns of keys that the user may write.
-local function barred(reply)
-  return unusable(reply) or string.find(reply.err, 'of the keys', 1, true) ~= nil
-end
-
 -- Redis takes nothing back of a script that fails. done are the commands that take back
 -- what a script has done so far.
 local done = {}
@@ -33,13 +27,6 @@ local function undo(err)
     redis.pcall(unpack(done[i]))
   end
   raise(err)
-end
-
--- letter is the id of the dead letter that a claim becomes. Claims begin with
--- the id of their worker, which is long and the same for many; this one is for
--- people to read and to type. A claim that is settled twice is one letter.
-local function letter(claim)
-  return string.sub(redis.sha1hex(claim), 1, 12)
 end
 
 -- A grave is where dead letters are: {raws, metas, index, how many at most, seconds that
@@ -79,7 +66,9 @@ end
 
 -- bury puts the message of a claim into the dead letters.
 local function bury(grave, claim, raw, meta)
-  local id = letter(claim)
+  -- Claims begin with the id of their worker, which is long and the same for many; the id of
+  -- a letter is for people to read and to type. A claim that is settled twice is one letter.
+  local id = string.sub(redis.sha1hex(claim), 1, 12)
   local fault = keep(grave, id, raw, meta)
   if fault then
     if not unusable(fault) then
@@ -111,18 +100,4 @@ local function prune(grave)
       redis.call('ZREM', index, old)
     end
   end)
-end
-
--- push puts a message to the end of a list, or into the dead letters when the key
--- does not take it.
-local function push(list, message, grave, id)
-  local pushed = redis.pcall('LPUSH', list, message)
-  if failed(pushed) then
-    if not barred(pushed) then
-      raise(pushed)
-    end
-    bury(grave, id, message, cjson.encode({queue = list, reason = 'queue cannot be written', at = now()}))
-    return
-  end
-  did('LTRIM', list, 1, -1)
 end
