@@ -1,3 +1,5 @@
+// Package app wires the program: it builds the parts of the service from the
+// configuration, and runs them until a signal.
 package app
 
 import (
