@@ -2,10 +2,14 @@ package protocol
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"strconv"
+	"time"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/evently/workers/worker/protocol/internal/isotime"
 )
 
 var null = []byte("null")
@@ -133,4 +137,36 @@ func appendFloat(dst []byte, f float64, bits int) []byte {
 		}
 	}
 	return append(dst, ".0"...)
+}
+
+var errTime = errors.New("not an ISO 8601 time")
+
+// FormatTime writes t as Python's datetime.isoformat does for an aware time in
+// UTC: 2026-11-23T20:28:41.188338+00:00, without a fraction when it is zero.
+// Nanoseconds are cut off.
+func FormatTime(t time.Time) string {
+	return string(appendTime(make([]byte, 0, 32), t))
+}
+
+func appendTime(dst []byte, t time.Time) []byte {
+	t = t.UTC().Truncate(time.Microsecond)
+	if t.Nanosecond() == 0 {
+		return t.AppendFormat(dst, "2006-01-02T15:04:05+00:00")
+	}
+	return t.AppendFormat(dst, "2006-01-02T15:04:05.000000+00:00")
+}
+
+// ParseTime reads a time of ISO 8601 as dateutil.parser.isoparse, which Celery
+// uses, does: basic or extended form, a calendar, ordinal or week date, T or a
+// space before the time, a fraction of the second behind a point or a comma,
+// and Z or an offset of hours and minutes. Parts may be left out from the end
+// on, but there is no time of day without a whole date. Without an offset the
+// time is UTC; otherwise the offset is kept as the location.
+//
+// Digits beyond nanoseconds are cut off. The error never holds the text.
+func ParseTime(s string) (time.Time, error) {
+	if t, ok := isotime.Parse(s); ok {
+		return t, nil
+	}
+	return time.Time{}, errTime
 }

@@ -221,18 +221,8 @@ func DecodeResult(b []byte) (*Result, error) {
 		case "worker": // only there when the result is extended
 			r.Extended = &x
 			x.Worker = text(f.Value)
-		case "name":
-			x.Name = text(f.Value)
-		case "args":
-			x.Args = f.Value
-		case "kwargs":
-			x.Kwargs = f.Value
-		case "retries":
-			x.Retries = wholeNumber(f.Value)
-		case "queue":
-			x.Queue = text(f.Value)
-		case "stamped_headers":
-			x.StampedHeaders = texts(f.Value)
+		default:
+			x.set(f)
 		}
 	}
 	if r.Status == "" {
@@ -244,6 +234,24 @@ func DecodeResult(b []byte) (*Result, error) {
 		r.Exception = exceptionOf(r.Result)
 	}
 	return r, nil
+}
+
+// set takes a field of the setting result_extended, and ignores any other.
+func (x *Extended) set(f Field) {
+	switch f.Name {
+	case "name":
+		x.Name = text(f.Value)
+	case "args":
+		x.Args = f.Value
+	case "kwargs":
+		x.Kwargs = f.Value
+	case "retries":
+		x.Retries = wholeNumber(f.Value)
+	case "queue":
+		x.Queue = text(f.Value)
+	case "stamped_headers":
+		x.StampedHeaders = texts(f.Value)
+	}
 }
 
 // stampsOf gathers the fields that stamps have become.

@@ -1,6 +1,10 @@
 package protocol
 
-import "encoding/base64"
+import (
+	"encoding/base64"
+	"strconv"
+	"unicode/utf8"
+)
 
 // sink takes the values of a JSON text in another format.
 type sink interface {
@@ -121,4 +125,144 @@ func unquoteValue(r Raw) string {
 		return unquote(r)
 	}
 	return ""
+}
+
+// rawBuilder writes, while a body of another format is read, the text that
+// kombu's JSON serializer would have written of the same values. It holds the
+// text to the limits as it grows: a body that is too large is not read to its
+// end.
+type rawBuilder struct {
+	buf   []byte
+	lim   Limits
+	depth int
+	count int // values, as scanner.count
+}
+
+// add counts n values that are about to be written.
+func (b *rawBuilder) add(n int) error {
+	if b.count += n; b.count > b.lim.Elements {
+		return refuse(ReasonTooManyElements, "limit %d", b.lim.Elements)
+	}
+	return b.fits(0)
+}
+
+// fits refuses text that is too large, or would be by n more bytes.
+func (b *rawBuilder) fits(n int) error {
+	if len(b.buf)+n > b.lim.Size {
+		return refuse(ReasonTooLarge, "body has more than %d bytes as JSON", b.lim.Size)
+	}
+	return nil
+}
+
+func (b *rawBuilder) open(bracket byte) error {
+	if err := b.add(1); err != nil {
+		return err
+	}
+	if b.depth++; b.depth > b.lim.Depth {
+		return refuse(ReasonTooDeep, "limit %d", b.lim.Depth)
+	}
+	b.buf = append(b.buf, bracket)
+	return nil
+}
+
+func (b *rawBuilder) close(bracket byte) {
+	b.depth--
+	b.buf = append(b.buf, bracket)
+}
+
+// word appends a number, null, true or false.
+func (b *rawBuilder) word(text string) error {
+	if err := b.add(1); err != nil {
+		return err
+	}
+	b.buf = append(b.buf, text...)
+	return nil
+}
+
+func (b *rawBuilder) text(s string) error {
+	if err := b.add(1); err != nil {
+		return err
+	}
+	return b.quoted(s)
+}
+
+// quoted appends a string that is no value of its own: a key.
+func (b *rawBuilder) quoted(s string) error {
+	// What does not fit must not be allocated first: escaped it may be six times
+	// as long.
+	if err := b.fits(quotedLen(s)); err != nil {
+		return err
+	}
+	b.buf = appendQuotedSurrogates(b.buf, s)
+	return nil
+}
+
+// quotedLen is the length that a text has in quotes.
+func quotedLen(s string) int {
+	n := 2
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"', c == '\\', c == '\n', c == '\r', c == '\t', c == '\f', c == '\b':
+			n += 2
+		case c < ' ', c == 0x7f, c >= 0xc0 && c < 0xf0:
+			n += 6
+		case c < 0x80:
+			n++
+		case c >= 0xf0: // two surrogates
+			n += 12
+		}
+	}
+	return n
+}
+
+// typed appends an object of kombu around a text.
+func (b *rawBuilder) typed(typ, value string) error {
+	if err := b.add(3); err != nil {
+		return err
+	}
+	if err := b.fits(quotedLen(value)); err != nil {
+		return err
+	}
+	b.buf = append(b.buf, `{"__type__": "`...)
+	b.buf = append(b.buf, typ...)
+	b.buf = append(b.buf, `", "__value__": `...)
+	b.buf = append(appendQuoted(b.buf, value), '}')
+	return nil
+}
+
+func (b *rawBuilder) bytes(data []byte) error {
+	if utf8.Valid(data) {
+		return b.typed("bytes", string(data))
+	}
+	if err := b.fits(len(data)); err != nil {
+		return err
+	}
+	return b.typed("base64", base64.StdEncoding.EncodeToString(data))
+}
+
+// appendQuotedSurrogates is appendQuoted for text that may hold surrogates,
+// encoded as if they were characters, as other formats let Python have them.
+func appendQuotedSurrogates(dst []byte, s string) []byte {
+	start := 0
+	dst = append(dst, '"')
+	for i := 0; i+2 < len(s); i++ {
+		if s[i] == 0xed && s[i+1] >= 0xa0 {
+			dst = appendText(dst, s[start:i])
+			dst = appendEscaped(dst, rune(0xd000)|rune(s[i+1]&0x3f)<<6|rune(s[i+2]&0x3f))
+			start, i = i+3, i+2
+		}
+	}
+	return append(appendText(dst, s[start:]), '"')
+}
+
+// keyed turns the text of a scalar into that of a key, as json.dumps does: a
+// string stays what it is, a word is quoted. False: nothing else can be a key.
+func keyed(scalar []byte) ([]byte, bool) {
+	switch scalar[0] {
+	case '"':
+		return scalar, true
+	case '{', '[':
+		return nil, false
+	}
+	return []byte(strconv.Quote(string(scalar))), true
 }

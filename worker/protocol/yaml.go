@@ -142,10 +142,19 @@ func (y *yamlReader) alias(name string) error {
 }
 
 func (y *yamlReader) sequence(e yaml.Event) error {
-	if e.Tag != "" && e.Tag != yamlTag+"seq" {
+	return y.collection(e, "seq", '[', y.node)
+}
+
+func (y *yamlReader) mapping(e yaml.Event) error {
+	return y.collection(e, "map", '{', y.member)
+}
+
+// collection reads the elements of the collection that e has started.
+func (y *yamlReader) collection(e yaml.Event, tag string, opening byte, element func(yaml.Event) error) error {
+	if e.Tag != "" && e.Tag != yamlTag+tag {
 		return badYAML(errTag)
 	}
-	if err := y.open('['); err != nil {
+	if err := y.open(opening); err != nil {
 		return err
 	}
 	for first := true; ; first = false {
@@ -154,48 +163,29 @@ func (y *yamlReader) sequence(e yaml.Event) error {
 			return err
 		}
 		if e.Kind == yaml.Close {
-			y.close(']')
+			y.close(opening + 2) // ']' is '[' + 2, '}' is '{' + 2
 			return nil
 		}
 		if !first {
 			y.buf = append(y.buf, ", "...)
 		}
-		if err := y.node(e); err != nil {
+		if err := element(e); err != nil {
 			return err
 		}
 	}
 }
 
-func (y *yamlReader) mapping(e yaml.Event) error {
-	if e.Tag != "" && e.Tag != yamlTag+"map" {
-		return badYAML(errTag)
-	}
-	if err := y.open('{'); err != nil {
+// member reads a key and its value.
+func (y *yamlReader) member(e yaml.Event) error {
+	if err := y.key(e); err != nil {
 		return err
 	}
-	for first := true; ; first = false {
-		e, err := y.next()
-		if err != nil {
-			return err
-		}
-		if e.Kind == yaml.Close {
-			y.close('}')
-			return nil
-		}
-		if !first {
-			y.buf = append(y.buf, ", "...)
-		}
-		if err := y.key(e); err != nil {
-			return err
-		}
-		y.buf = append(y.buf, ": "...)
-		if e, err = y.next(); err != nil {
-			return err
-		}
-		if err := y.node(e); err != nil {
-			return err
-		}
+	y.buf = append(y.buf, ": "...)
+	e, err := y.next()
+	if err != nil {
+		return err
 	}
+	return y.node(e)
 }
 
 // key reads a node and makes it a key. Keys are no elements of their own.
@@ -231,7 +221,7 @@ func (y *yamlReader) scalar(e yaml.Event) error {
 	if tag == "" {
 		tag = yamlTag + "str"
 		if e.Plain {
-			tag = yamlTag + plainType(value)
+			tag = yamlTag + yaml.PlainType(value)
 		}
 	}
 	name, ok := strings.CutPrefix(tag, yamlTag)
@@ -244,22 +234,22 @@ func (y *yamlReader) scalar(e yaml.Event) error {
 	case "null":
 		return y.word("null")
 	case "bool":
-		if b, ok := yamlBool(value); ok {
+		if b, ok := yaml.Bool(value); ok {
 			return y.word(b)
 		}
 	case "int":
 		if len(value) > maxDigits {
 			return refuse(ReasonTooLarge, "integer of %d digits, limit %d", len(value), maxDigits)
 		}
-		if n, ok := yamlInt(value); ok {
+		if n, ok := yaml.Int(value); ok && len(strings.TrimPrefix(n, "-")) <= maxDigits {
 			return y.word(n)
 		}
 	case "float":
-		if f, ok := yamlFloat(value); ok {
+		if f, ok := yaml.Float(value); ok {
 			return y.word(string(appendFloat(nil, f, 64)))
 		}
 	case "timestamp":
-		if typ, text, ok := yamlTimestamp(value); ok {
+		if typ, text, ok := yaml.Timestamp(value); ok {
 			return y.typed(typ, text)
 		}
 	case "binary":

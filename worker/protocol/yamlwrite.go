@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/evently/workers/worker/protocol/internal/yaml"
 )
 
 // packYAML writes a JSON text as YAML 1.1 that yaml.safe_load reads as the same
@@ -105,7 +107,7 @@ func (w *yamlWriter) typed(typ, value string) error {
 	if typ != "datetime" && typ != "date" {
 		return errYAMLTyped
 	}
-	as, text, ok := yamlTimestamp(value)
+	as, text, ok := yaml.Timestamp(value)
 	if !ok || as != typ || typ == "date" && text != value { // 2026-1-1 would become 2026-01-01
 		return errYAMLTime
 	}

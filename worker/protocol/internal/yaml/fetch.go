@@ -114,15 +114,25 @@ func (s *scanner) fetchClose(kind tokenKind) {
 	s.forward(1)
 }
 
+// startBlock starts a collection outside of brackets when the column is deeper than the
+// collection around it. It fails with problem where a line may not begin one.
+func (s *scanner) startBlock(kind tokenKind, problem string) bool {
+	if s.flow > 0 {
+		return true
+	}
+	if !s.allowKey {
+		s.fail(problem)
+		return false
+	}
+	if s.deeper(s.column) {
+		s.push(kind)
+	}
+	return true
+}
+
 func (s *scanner) fetchEntry() {
-	if s.flow == 0 {
-		if !s.allowKey {
-			s.fail("sequence entry where none is allowed")
-			return
-		}
-		if s.deeper(s.column) {
-			s.push(blockSequenceStart)
-		}
+	if !s.startBlock(blockSequenceStart, "sequence entry where none is allowed") {
+		return
 	}
 	s.allowKey = true
 	s.dropKey()
@@ -131,14 +141,8 @@ func (s *scanner) fetchEntry() {
 }
 
 func (s *scanner) fetchKey() {
-	if s.flow == 0 {
-		if !s.allowKey {
-			s.fail("key where none is allowed")
-			return
-		}
-		if s.deeper(s.column) {
-			s.push(blockMappingStart)
-		}
+	if !s.startBlock(blockMappingStart, "key where none is allowed") {
+		return
 	}
 	s.allowKey = s.flow == 0
 	s.dropKey()
@@ -157,14 +161,8 @@ func (s *scanner) fetchValue() {
 		}
 		s.allowKey = false
 	} else {
-		if s.flow == 0 {
-			if !s.allowKey {
-				s.fail("value where none is allowed")
-				return
-			}
-			if s.deeper(s.column) {
-				s.push(blockMappingStart)
-			}
+		if !s.startBlock(blockMappingStart, "value where none is allowed") {
+			return
 		}
 		s.allowKey = s.flow == 0
 		s.dropKey()

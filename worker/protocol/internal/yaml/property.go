@@ -173,13 +173,3 @@ func (s *scanner) directive() {
 	s.lineBreak()
 	s.tokens = append(s.tokens, t)
 }
-
-func (s *scanner) digits() []byte {
-	n := 0
-	for c := s.at(n); '0' <= c && c <= '9'; c = s.at(n) {
-		n++
-	}
-	text := s.data[s.pos : s.pos+n]
-	s.forward(n)
-	return text
-}

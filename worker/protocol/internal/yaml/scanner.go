@@ -1,7 +1,5 @@
 package yaml
 
-import "unicode/utf8"
-
 type tokenKind byte
 
 const (
@@ -46,10 +44,7 @@ type simpleKey struct {
 
 // scanner cuts the text into tokens.
 type scanner struct {
-	data []byte
-	pos  int // in bytes
-
-	index, line, column int // of pos, in characters, from 0 on
+	cursor
 
 	err      error
 	done     bool
@@ -67,79 +62,6 @@ func (s *scanner) fail(problem string) {
 		s.err = &SyntaxError{s.line + 1, problem}
 	}
 	s.done = true
-}
-
-// at returns the byte n behind the next one, 0 at the end: the text has none.
-func (s *scanner) at(n int) byte {
-	if s.pos+n < len(s.data) {
-		return s.data[s.pos+n]
-	}
-	return 0
-}
-
-// breakAt returns the length of the line break n bytes from here, 0 if there is
-// none. Besides \n, \r\n and \r there are U+0085, U+2028 and U+2029.
-func (s *scanner) breakAt(n int) int {
-	switch s.at(n) {
-	case '\n':
-		return 1
-	case '\r':
-		if s.at(n+1) == '\n' {
-			return 2
-		}
-		return 1
-	case 0xc2:
-		if s.at(n+1) == 0x85 {
-			return 2
-		}
-	case 0xe2:
-		if c := s.at(n + 2); s.at(n+1) == 0x80 && (c == 0xa8 || c == 0xa9) {
-			return 3
-		}
-	}
-	return 0
-}
-
-// blankAt reports whether a space, a tab, a line break or the end is there.
-func (s *scanner) blankAt(n int) bool {
-	c := s.at(n)
-	return c == ' ' || c == '\t' || c == 0 || s.breakAt(n) > 0
-}
-
-// endAt reports whether the line ends there.
-func (s *scanner) endAt(n int) bool { return s.at(n) == 0 || s.breakAt(n) > 0 }
-
-// forward moves over n bytes of one line.
-func (s *scanner) forward(n int) {
-	for end := s.pos + n; s.pos < end; {
-		_, size := utf8.DecodeRune(s.data[s.pos:])
-		if s.data[s.pos] != 0xef || string(s.data[s.pos:s.pos+size]) != "\ufeff" {
-			s.column++
-		}
-		s.index++
-		s.pos += size
-	}
-}
-
-// lineBreak moves over a line break and returns what stands for it in a scalar:
-// \n for all but U+2028 and U+2029, "" if there is none.
-func (s *scanner) lineBreak() string {
-	n := s.breakAt(0)
-	if n == 0 {
-		return ""
-	}
-	text := "\n"
-	if n == 3 {
-		text = string(s.data[s.pos : s.pos+3])
-	}
-	s.pos += n
-	s.index++
-	if n == 2 && s.data[s.pos-1] == '\n' { // \r\n are two characters
-		s.index++
-	}
-	s.line++
-	s.column = 0
-	return text
 }
 
 // peek returns the next token, get takes it.
@@ -201,23 +123,6 @@ func (s *scanner) toNextToken() {
 			s.allowKey = true
 		}
 	}
-}
-
-func (s *scanner) toLineEnd() {
-	n := 0
-	for !s.endAt(n) {
-		n++
-	}
-	s.forward(n)
-}
-
-// documentMark reports whether a mark stands alone at the start of the line.
-func (s *scanner) documentMark(mark string) bool {
-	return s.column == 0 && s.markAhead(mark)
-}
-
-func (s *scanner) markAhead(mark string) bool {
-	return len(s.data)-s.pos >= 3 && string(s.data[s.pos:s.pos+3]) == mark && s.blankAt(3)
 }
 
 // staleKeys forgets where keys cannot have begun any more.

@@ -70,7 +70,7 @@ func NewReader(data []byte) (*Reader, error) {
 		}
 		i += size
 	}
-	r := &Reader{parser{scanner: scanner{data: data, indent: -1, allowKey: true}}}
+	r := &Reader{parser{scanner: scanner{cursor: cursor{data: data}, indent: -1, allowKey: true}}}
 	r.state = (*parser).document
 	return r, nil
 }

@@ -1,32 +1,33 @@
-package protocol
+package yaml
 
 import (
 	"math"
 	"math/big"
+	"strconv"
 	"strings"
 )
 
-// plainType returns the type that a scalar without quotes and tag has, by the
+// PlainType returns the type that a scalar without quotes and tag has, by the
 // rules of YAML 1.1 as PyYAML has them (resolver.py).
-func plainType(s string) string {
+func PlainType(s string) string {
 	if s == "" {
 		return "null"
 	}
 	switch c := s[0]; {
 	case '0' <= c && c <= '9':
 		switch {
-		case isYAMLFloat(s):
+		case isFloat(s):
 			return "float"
-		case isYAMLInt(s):
+		case isInt(s):
 			return "int"
-		case isYAMLTimestamp(s):
+		case isTimestamp(s):
 			return "timestamp"
 		}
 	case c == '-' || c == '+' || c == '.':
 		switch {
-		case isYAMLFloat(s):
+		case isFloat(s):
 			return "float"
-		case isYAMLInt(s):
+		case isInt(s):
 			return "int"
 		}
 	case s == "<<":
@@ -44,7 +45,8 @@ func plainType(s string) string {
 	return "str"
 }
 
-func yamlBool(s string) (word string, ok bool) {
+// Bool returns a bool in the form of JSON.
+func Bool(s string) (word string, ok bool) {
 	switch strings.ToLower(s) {
 	case "yes", "true", "on":
 		return "true", true
@@ -87,7 +89,7 @@ func sixties(s string) (rest string, ok bool) {
 	return s, ok
 }
 
-func isYAMLInt(s string) bool {
+func isInt(s string) bool {
 	s, _ = cutSign(s)
 	if s == "" {
 		return false
@@ -119,9 +121,9 @@ func isYAMLInt(s string) bool {
 	return ok && rest == ""
 }
 
-// yamlInt returns a whole number in the form of JSON.
-func yamlInt(s string) (string, bool) {
-	if !isYAMLInt(s) {
+// Int returns a whole number of any length in the form of JSON.
+func Int(s string) (string, bool) {
+	if !isInt(s) {
 		return "", false
 	}
 	s, negative := cutSign(strings.ReplaceAll(s, "_", ""))
@@ -152,11 +154,10 @@ func yamlInt(s string) (string, bool) {
 	if negative {
 		n.Neg(n)
 	}
-	text := n.String()
-	return text, len(strings.TrimPrefix(text, "-")) <= maxDigits
+	return n.String(), true
 }
 
-func isYAMLFloat(s string) bool {
+func isFloat(s string) bool {
 	switch strings.TrimPrefix(strings.TrimPrefix(s, "-"), "+") {
 	case ".inf", ".Inf", ".INF":
 		return s[0] == '.' || s[1] == '.'
@@ -193,9 +194,9 @@ func isExponent(s string) bool {
 		strings.Trim(s[2:], "0123456789") == ""
 }
 
-// yamlFloat returns the value of what is a float, or with its tag a whole number.
-func yamlFloat(s string) (float64, bool) {
-	if !isYAMLFloat(s) && !(isYAMLInt(s) && strings.Trim(s, "+-0123456789_") == "") {
+// Float returns the value of a float, or of the whole number that has the tag !!float.
+func Float(s string) (float64, bool) {
+	if !isFloat(s) && !(isInt(s) && strings.Trim(s, "+-0123456789_") == "") {
 		return 0, false
 	}
 	s, negative := cutSign(strings.ToLower(strings.ReplaceAll(s, "_", "")))
@@ -209,17 +210,23 @@ func yamlFloat(s string) (float64, bool) {
 		base := 1.0
 		parts := strings.Split(s, ":")
 		for i := range parts {
-			f += float(Raw(parts[len(parts)-1-i])) * base
+			f += parseFloat(parts[len(parts)-1-i]) * base
 			base *= 60
 		}
 		if math.IsInf(base, 0) { // where Python gives up
 			return 0, false
 		}
 	default:
-		f = float(Raw(s))
+		f = parseFloat(s)
 	}
 	if negative {
 		f = -f
 	}
 	return f, true
+}
+
+// parseFloat reads digits as Python's float() does: a number that is too large is infinite.
+func parseFloat(digits string) float64 {
+	f, _ := strconv.ParseFloat(digits, 64) // the syntax was checked before
+	return f
 }
