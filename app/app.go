@@ -91,7 +91,7 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 		// A mail whose SUCCESS is stored is not sent again after a lost
 		// acknowledgement.
 		DeduplicateSuccessful: true,
-		PrefetchMultiplier:    cfg.Worker.PrefetchMultiplier,
+		PrefetchMultiplier:    worker.Prefetch(cfg.Worker.PrefetchMultiplier),
 		TrackStarted:          true, // as the Python worker did
 		TaskTimeLimit:         cfg.Worker.TaskTimeLimit,
 		TaskSoftTimeLimit:     cfg.Worker.TaskSoftTimeLimit,

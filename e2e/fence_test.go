@@ -195,7 +195,7 @@ func freeze(t *testing.T, mails int, stages ...string) (copies int) {
 	}
 	frozen.signal(syscall.SIGCONT)
 	eventually(t, 30*time.Second, "the worker has noticed all its losses", func() bool {
-		return strings.Count(frozen.out.String(), "no longer ours") >= mails
+		return strings.Count(frozen.out.String(), "message lost") >= mails
 	})
 	frozen.signal(syscall.SIGTERM)
 	if code := frozen.wait(30 * time.Second); code != 0 {

@@ -48,8 +48,8 @@ var mutants = []struct {
 	}, {
 		name: "texts are shown as they are", row: "S9", fault: "no secret anywhere",
 		patches: []harness.Patch{{
-			File: "worker/show.go",
-			Old:  `	return w.redactor.Text(text, w.secrets(m)...)`,
+			File: "worker/internal/present/present.go",
+			Old:  `	return p.redactor.Text(text, p.secrets(m)...)`,
 			New:  `	return text`,
 		}},
 	}, {

@@ -13,26 +13,26 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// withBuiltins adds the tasks that every Celery worker has, unless tasks has its
-// own of that name.
-func (w *Worker) withBuiltins(tasks map[string]Definition) map[string]Definition {
+// withBuiltins adds the tasks that every Celery worker has, unless tasks has its own of
+// that name.
+func withBuiltins(tasks map[string]Definition) map[string]Definition {
 	all := map[string]Definition{
 		"celery.accumulate":      {Handler: HandlerFunc(accumulate)},
 		"celery.backend_cleanup": {Handler: HandlerFunc(backendCleanup)},
 		"celery.chain":           {Handler: HandlerFunc(chainTask)},
-		"celery.chord":           {Handler: HandlerFunc(w.canvasTask)},
-		"celery.chord_unlock":    {Handler: HandlerFunc(w.chordUnlock), MaxRetries: UnlimitedRetries, IgnoreResult: true},
-		"celery.chunks":          {Handler: HandlerFunc(w.canvasTask)},
-		"celery.group":           {Handler: HandlerFunc(w.canvasTask)},
-		"celery.map":             {Handler: HandlerFunc(w.mapTask)},
-		"celery.starmap":         {Handler: HandlerFunc(w.mapTask)},
+		"celery.chord":           {Handler: HandlerFunc(canvasTask)},
+		"celery.chord_unlock":    {Handler: HandlerFunc(chordUnlock), MaxRetries: UnlimitedRetries, IgnoreResult: true},
+		"celery.chunks":          {Handler: HandlerFunc(canvasTask)},
+		"celery.group":           {Handler: HandlerFunc(canvasTask)},
+		"celery.map":             {Handler: HandlerFunc(mapTask)},
+		"celery.starmap":         {Handler: HandlerFunc(mapTask)},
 	}
 	maps.Copy(all, tasks)
 	return all
 }
 
-// accumulate returns its arguments, or one of them: what a task is replaced by
-// that is replaced by a group.
+// accumulate returns its arguments, or one of them. A task that is replaced by a group is
+// replaced by this one.
 func accumulate(_ context.Context, t *Task) (any, error) {
 	var in struct {
 		Index *int `json:"index"`
@@ -54,21 +54,21 @@ func accumulate(_ context.Context, t *Task) (any, error) {
 	return args[i], nil
 }
 
-// backendCleanup has nothing to do: Redis expires results by itself.
+// backendCleanup does nothing, because Redis expires results by itself.
 func backendCleanup(context.Context, *Task) (any, error) { return nil, nil }
 
 func chainTask(context.Context, *Task) (any, error) {
 	return nil, &Exception{Type: "NotImplementedError", Args: []any{"chain is not a real task"}}
 }
 
-// canvasTask publishes what celery.group, celery.chord and celery.chunks stand
-// for, and returns its result tuple.
-func (w *Worker) canvasTask(ctx context.Context, t *Task) (any, error) {
-	plan, _, err := canvas.Builtin(t.Message, w.canvasContext(t.Message))
+// canvasTask publishes the workflow of celery.group, celery.chord or celery.chunks, and
+// returns its result tuple.
+func canvasTask(ctx context.Context, t *Task) (any, error) {
+	plan, _, err := canvas.Builtin(t.Message, t.workflow.context(t.Message))
 	if err == nil {
 		var changes broker.Changes
-		if changes, err = w.pub.changes(ctx, plan); err == nil {
-			err = w.publish(ctx, changes)
+		if changes, err = t.workflow.pub.changes(ctx, plan); err == nil {
+			err = t.workflow.publish(ctx, changes)
 		}
 	}
 	if e, ok := errors.AsType[*canvas.TaskError](err); ok {
@@ -81,8 +81,8 @@ func (w *Worker) canvasTask(ctx context.Context, t *Task) (any, error) {
 	return &resultHandle{plan.Handle}, nil
 }
 
-// resultHandle is the result of a task that has published a workflow: the result tuple
-// is stored. Python stores it in the same way, but cannot send it to another task.
+// resultHandle is the result of a task that has published a workflow: its result tuple.
+// Python stores it in the same way, but cannot send it to another task.
 type resultHandle struct{ tuple protocol.Raw }
 
 // MarshalJSON returns the result tuple.
@@ -93,15 +93,15 @@ func (h *resultHandle) MarshalJSON() ([]byte, error) {
 	return h.tuple, nil
 }
 
-// isArgument reports whether a plan sends the handle. The ids in it are met nowhere
-// else in arguments.
+// isArgument reports whether a plan sends the handle. Its ids occur nowhere else in
+// arguments.
 func (h *resultHandle) isArgument(plan *canvas.Plan) bool {
 	return !h.tuple.IsNull() && slices.ContainsFunc(plan.Messages, func(out canvas.Outgoing) bool {
 		return bytes.Contains(out.Message.Args, h.tuple)
 	})
 }
 
-// encodeError is the failure of a task whose handle another task was to get.
+// encodeError returns the failure of a task whose handle another task was to get.
 func (h *resultHandle) encodeError() error {
 	class := "AsyncResult"
 	if pair, err := h.tuple.Elements(); err == nil && len(pair) == 2 && !pair[1].IsNull() {
@@ -114,7 +114,7 @@ func (h *resultHandle) encodeError() error {
 }
 
 // mapTask calls a task of this worker for each item, one after the other.
-func (w *Worker) mapTask(ctx context.Context, t *Task) (any, error) {
+func mapTask(ctx context.Context, t *Task) (any, error) {
 	var in struct {
 		Task protocol.Raw   `json:"task"`
 		It   []protocol.Raw `json:"it"`
@@ -126,7 +126,7 @@ func (w *Worker) mapTask(ctx context.Context, t *Task) (any, error) {
 	if err != nil {
 		return nil, TypeError("%s() argument 'task' is no signature", t.Name)
 	}
-	d, ok := w.tasks[s.Task()]
+	d, ok := t.workflow.tasks.lookup(s.Task())
 	if !ok {
 		return nil, &Exception{Type: "NotRegistered", Module: "celery.exceptions", Args: []any{s.Task()}}
 	}
@@ -151,7 +151,7 @@ func (w *Worker) mapTask(ctx context.Context, t *Task) (any, error) {
 	return results, nil
 }
 
-// inner is the task that a handler sees which is called from within another.
+// inner returns the task for a handler that is called from within another.
 func (t *Task) inner(d *definition, args protocol.Raw) *Task {
 	m := *t.Message
 	m.Task, m.Args, m.Kwargs = d.name, args, protocol.Raw("{}")
@@ -159,17 +159,16 @@ func (t *Task) inner(d *definition, args protocol.Raw) *Task {
 		ID: t.ID, Name: d.name, RootID: t.RootID, ParentID: t.ParentID, CorrelationID: t.CorrelationID,
 		Queue: t.Queue, Retries: t.Retries, MaxRetries: t.MaxRetries, Redelivered: t.Redelivered,
 		TimeLimit: t.TimeLimit, SoftTimeLimit: t.SoftTimeLimit,
-		Message: &m, Logger: t.Logger, worker: t.worker, request: t.request, claim: t.claim,
+		Message: &m, Logger: t.Logger, workflow: t.workflow, request: t.request, claim: t.claim,
 	}
 }
 
 // unlockInterval is result_chord_retry_interval.
 const unlockInterval = time.Second
 
-// chordUnlock is the chord of backends that cannot count: producers with such a
-// setting send it. It looks for the results of the header, again and again, and
-// then publishes the body.
-func (w *Worker) chordUnlock(ctx context.Context, t *Task) (any, error) {
+// chordUnlock completes chords of producers whose backend cannot count. It looks for the
+// results of the header, again and again, and then publishes the body.
+func chordUnlock(ctx context.Context, t *Task) (any, error) {
 	var in struct {
 		Group    string         `celery:"group_id"`
 		Callback protocol.Raw   `celery:"callback"`
@@ -191,7 +190,7 @@ func (w *Worker) chordUnlock(ctx context.Context, t *Task) (any, error) {
 	if err != nil {
 		return nil, TypeError("celery.chord_unlock() argument 'result' is no list of results")
 	}
-	results, err := w.can.Backend.Results(ctx, ids)
+	results, err := t.workflow.backend.Results(ctx, ids)
 	if err != nil {
 		return nil, Retry(err)
 	}
@@ -219,19 +218,19 @@ func (w *Worker) chordUnlock(ctx context.Context, t *Task) (any, error) {
 	}
 	m := *t.Message
 	m.Chord = in.Callback
-	body, revoke := w.chordBody(ctx, t, broker.CompleteChord{Part: canvas.ChordPart{Message: &m, Entry: canvas.MemberEntry{GroupID: in.Group}}, Joined: joined})
-	if err := w.publish(ctx, body.Changes); err != nil {
+	body, revoke := t.workflow.chordBody(ctx, t, broker.CompleteChord{Part: canvas.ChordPart{Message: &m, Entry: canvas.MemberEntry{GroupID: in.Group}}, Joined: joined})
+	if err := t.workflow.publish(ctx, body.Changes); err != nil {
 		return nil, Retry(err)
 	}
-	w.revoke(ctx, revoke)
+	t.workflow.revoke(ctx, revoke)
 	return nil, nil
 }
 
-// finalStates are those in which a task is over.
+// finalStates are the states in which a task is over.
 var finalStates = [...]string{protocol.StateSuccess, protocol.StateFailure, protocol.StateRevoked}
 
-// failedMember returns the entry of the first task that has failed, as the end of a
-// chord has it that counts.
+// failedMember returns the entry of the first task that has failed, in the form that a
+// counting chord keeps.
 func failedMember(group string, ids []string, results []*protocol.Result) []protocol.Raw {
 	for i, r := range results {
 		if r.Status == protocol.StateSuccess || r.Exception == nil {

@@ -11,6 +11,8 @@ import (
 	"unicode"
 
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/internal/fnmatch"
+	"github.com/evently/workers/worker/internal/ratelimit"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -79,10 +81,10 @@ func (d Definition) check(fs *faults, where string, limit time.Duration) {
 			fs.add("%s.Handler: %w", where, err)
 		}
 	}
-	if _, err := ParseRate(d.RateLimit); err != nil {
+	if _, err := ratelimit.Parse(d.RateLimit); err != nil {
 		fs.add("%s.RateLimit: %w", where, err)
 	}
-	if d.MaxRetries < UnlimitedRetries {
+	if d.MaxRetries < NoRetries {
 		fs.add("%s.MaxRetries is %d: want a count, NoRetries or UnlimitedRetries", where, d.MaxRetries)
 	}
 	if d.Backoff.Base < 0 || d.Backoff.Max < 0 {
@@ -141,6 +143,9 @@ func (c Config) checkNumbers(fs *faults) {
 	if err := c.Autoscale.check(); err != nil {
 		fs.add("Autoscale is %w", err)
 	}
+	if c.PrefetchMultiplier < PrefetchUnlimited {
+		fs.add("PrefetchMultiplier is %d: want a number of messages, PrefetchAdaptive or PrefetchUnlimited", c.PrefetchMultiplier)
+	}
 	if most := max(c.Concurrency, c.Autoscale.Max); c.MaxConcurrency > 0 && most > c.MaxConcurrency {
 		fs.add("MaxConcurrency is %d: Concurrency and Autoscale must not exceed it, and one of them is %d", c.MaxConcurrency, most)
 	}
@@ -184,4 +189,28 @@ func (p Publishing) check() []error {
 		fs.add("CanvasLimits has a negative number: want 0 for the default, or more")
 	}
 	return fs
+}
+
+func (r Route) check() error {
+	if err := r.Encoding.Validate(); err != nil {
+		return fmt.Errorf("route of %q: %w", r.Task, err)
+	}
+	if err := checkQueue(r.Queue); r.Queue != "" && err != nil {
+		return fmt.Errorf("route of %q has the queue %q: %w", r.Task, r.Queue, err)
+	}
+	if r.Regexp != nil {
+		return nil
+	}
+	if _, err := fnmatch.Compile(r.Task); err != nil || r.Task == "" {
+		return fmt.Errorf("a route has the pattern %q: want a task name, or one with * and ?", r.Task)
+	}
+	return nil
+}
+
+// checkQueue reports a fault of the name of a queue.
+func checkQueue(name string) error {
+	if name == "" || strings.ContainsFunc(name, func(c rune) bool { return c < ' ' }) {
+		return errors.New("want the name of a queue, without control characters")
+	}
+	return nil
 }

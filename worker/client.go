@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/internal/events"
+	"github.com/evently/workers/worker/internal/fallback"
+	"github.com/evently/workers/worker/internal/revoked"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -22,9 +26,10 @@ type ClientConfig struct {
 // results. It may be used by many goroutines. Inside of a handler use
 // [Task.Send], so that the tasks know their parent.
 type Client struct {
-	backend broker.Backend
-	can     broker.Capabilities // optional interfaces of backend
-	pub     *publisher
+	backend  broker.Backend
+	emitter  broker.Emitter
+	pub      *publisher
+	exchange *revoked.Exchange
 }
 
 // NewClient checks cfg and makes a Client. Its error names every fault.
@@ -36,7 +41,12 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if err := errors.Join(fs...); err != nil {
 		return nil, fmt.Errorf("client configuration: %w", err)
 	}
-	return &Client{backend: cfg.Backend, can: capabilities(cfg.Backend), pub: newPublisher(cfg.Publishing)}, nil
+	can, clock := fallback.Capabilities(cfg.Backend), &events.Clock{}
+	return &Client{
+		backend: cfg.Backend, emitter: can.Emitter,
+		pub:      newPublisher(publisherConfig{Publishing: cfg.Publishing, clock: clock, show: hideUsual()}),
+		exchange: revoked.NewExchange(can, clock, slog.Default()),
+	}, nil
 }
 
 // Send publishes a signature, as its apply_async does in Python: a task, or a
@@ -57,8 +67,8 @@ func (c *Client) Send(ctx context.Context, s *canvas.Signature) (*AsyncResult, e
 	if err := c.backend.Publish(ctx, changes); err != nil {
 		return nil, fmt.Errorf("send: %w", err)
 	}
-	if es := sent(changes.Publish); len(es) > 0 {
-		_ = c.can.Emitter.Emit(ctx, es...) // the task is on its way, told or not
+	if es := sentEvents(changes.Publish); len(es) > 0 {
+		_ = c.emitter.Emit(ctx, es...) // the task is on its way, told or not
 	}
 	return c.handle(plan.Handle)
 }
@@ -82,13 +92,13 @@ func (c *Client) Group(ctx context.Context, id string) (*AsyncResult, error) {
 
 // Revoke keeps tasks from running, in all workers. One that runs already goes on.
 func (c *Client) Revoke(ctx context.Context, ids ...string) error {
-	return revokeEverywhere(ctx, c.can, c.pub.clock, Revocation{IDs: ids}, false)
+	return c.exchange.Publish(ctx, Revocation{IDs: ids}, false)
 }
 
 // Terminate keeps tasks from running, and ends those that run: a worker of this
 // kind ends their contexts, a Python worker the process.
 func (c *Client) Terminate(ctx context.Context, ids ...string) error {
-	return revokeEverywhere(ctx, c.can, c.pub.clock, Revocation{IDs: ids}, true)
+	return c.exchange.Publish(ctx, Revocation{IDs: ids}, true)
 }
 
 // RevokeByStamps keeps all tasks from running that carry one of the values under
@@ -104,7 +114,7 @@ func (c *Client) RevokeByStamps(ctx context.Context, stamps map[string][]any) er
 			r.Stamps[name] = append(r.Stamps[name], raw)
 		}
 	}
-	return revokeEverywhere(ctx, c.can, c.pub.clock, r, false)
+	return c.exchange.Publish(ctx, r, false)
 }
 
 func (c *Client) handle(tuple protocol.Raw) (*AsyncResult, error) {

@@ -1,20 +1,26 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"os"
+	"reflect"
+	"runtime"
 	"strings"
 	"time"
 
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/internal/pool"
+	"github.com/evently/workers/worker/internal/scale"
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Config describes a Worker. The zero value of a field means Celery's default,
-// with two exceptions, so that nothing is lost: AcksEarly and UnknownTasks.
+// Config describes a Worker. The zero value of a field means Celery's default, except for
+// these fields, whose zero value loses no message and bounds what one can do: AcksEarly,
+// UnknownTasks, MaxRedeliveries, Limits, Grace and PrefetchMultiplier. The comment of each
+// tells the default.
 type Config struct {
 	// Broker brings the messages. Required. It serves one worker and one Run.
 	Broker broker.Broker
@@ -39,21 +45,11 @@ type Config struct {
 	// remote control cannot. Default: no bound.
 	MaxConcurrency int
 
-	// PrefetchMultiplier times Concurrency is the number of messages held,
-	// running ones included; waiting ETA tasks do not count
-	// (worker_prefetch_multiplier). With 1 a message is claimed only when it can run
-	// at once; with a negative number, for which Celery has 0, there is no bound.
-	//
-	// Default, 0: as many as are done within 50 milliseconds at the recent pace, one
-	// for each slot at least and 1,000 in all at most. Tasks that take no time are
-	// claimed a hundred at a time. Of those that take longer none is held but for what
-	// was claimed before they proved to be long: that goes back to its queue after
-	// 200 milliseconds.
-	PrefetchMultiplier int
-
-	// DisablePrefetch claims a message only when it can run at once
-	// (worker_disable_prefetch), whatever PrefetchMultiplier says.
-	DisablePrefetch bool
+	// PrefetchMultiplier times Concurrency is the number of messages held, running ones
+	// included; waiting ETA tasks do not count (worker_prefetch_multiplier). With 1 a
+	// message is claimed only when it can run at once (worker_disable_prefetch). Default:
+	// PrefetchAdaptive.
+	PrefetchMultiplier Prefetch
 
 	// ETATaskLimit bounds the tasks with an ETA or countdown that are held in
 	// memory until they are due (worker_eta_task_limit). While it is reached
@@ -172,8 +168,9 @@ type Config struct {
 	// load its code anew. Default: the command is refused.
 	PoolRestart func(context.Context) error
 
-	// Software and SoftwareVersion are what the worker calls itself in heartbeats.
-	// Default: the name of this library.
+	// Software and SoftwareVersion are the name and the version of the program in
+	// heartbeats and answers to remote control. Default: the import path of this library,
+	// without a version.
 	Software, SoftwareVersion string
 
 	// Middleware wraps every handler, the first one outermost.
@@ -181,92 +178,6 @@ type Config struct {
 
 	// Logger gets what happens. Default: slog.Default().
 	Logger *slog.Logger
-}
-
-// Definition is one entry of the task table.
-type Definition struct {
-	// Handler runs the task. Required.
-	Handler Handler
-
-	// MaxRetries bounds [Retry]. Default: 3, as Celery's max_retries. See
-	// NoRetries and UnlimitedRetries.
-	MaxRetries int
-
-	// Backoff is the delay before a retry. Default: 180 seconds, always, as
-	// Celery's default_retry_delay.
-	Backoff Backoff
-
-	// TimeLimit and SoftTimeLimit bound a run; a message may bring its own.
-	// Default: those of the worker.
-	TimeLimit, SoftTimeLimit time.Duration
-
-	// RateLimit bounds how often the task is run by this worker, such as "10/m";
-	// see [ParseRate]. Default: no limit.
-	RateLimit string
-
-	// ErrorCallback is called, in the place of Handler, when the task is the error
-	// callback of another that fails in this worker.
-	ErrorCallback ErrorCallback
-
-	// ArgumentsAreSecret hides more of the arguments than Config.Redact tells, where
-	// the task is shown: all texts and numbers that have no name in an object. It is
-	// for tasks whose argument is a secret even when a caller sends it in a wrong form.
-	ArgumentsAreSecret bool
-
-	// These switch on for this task what the fields of Config of the same name
-	// switch on for all.
-	AcksEarly, IgnoreResult, TrackStarted, StoreErrorsEvenIfIgnored, RejectOnFailure, RequeueOnTimeout bool
-}
-
-// Values of Definition.MaxRetries that are no numbers.
-const (
-	NoRetries        = -1
-	UnlimitedRetries = -2
-)
-
-// maxRetries in the sense of Task.MaxRetries: negative means no limit.
-func (d Definition) maxRetries() int {
-	switch {
-	case d.MaxRetries == 0:
-		return 3
-	case d.MaxRetries == NoRetries:
-		return 0
-	default:
-		return d.MaxRetries
-	}
-}
-
-// Backoff is an exponential backoff: Base, 2·Base, 4·Base … up to Max.
-type Backoff struct {
-	Base time.Duration // delay before the first retry; default 180 s, constant
-	Max  time.Duration // default 600 s, as Celery's retry_backoff_max
-	// Jitter spreads each delay evenly by this share to both sides, so that
-	// what failed together does not come back together: 0.2 means ±20 %.
-	Jitter float64
-}
-
-// Delay returns the time to wait before retry number n, where the first is 0.
-func (b Backoff) Delay(n int) time.Duration {
-	if b.Base <= 0 {
-		return 180 * time.Second
-	}
-	limit := b.Max
-	if limit <= 0 {
-		limit = 600 * time.Second
-	}
-	d := b.Base
-	for range n {
-		if d >= limit/2 {
-			d = limit
-			break
-		}
-		d *= 2
-	}
-	d = min(d, max(limit, b.Base))
-	if b.Jitter > 0 {
-		d += time.Duration(float64(d) * b.Jitter * (2*rand.Float64() - 1))
-	}
-	return max(d, 0)
 }
 
 // UnknownTaskPolicy says what becomes of a message whose task name is not in
@@ -285,7 +196,25 @@ const (
 	RejectUnknown
 )
 
-// normalise fills in defaults and reports everything that is wrong.
+// Prefetch is the number of messages that a worker holds for each slot, running ones
+// included.
+type Prefetch int
+
+const (
+	// PrefetchAdaptive holds as many messages as are done within 50 milliseconds at the
+	// recent pace: one for each slot at least, and 1,000 in all at most. Short tasks are
+	// claimed a hundred at a time. Of longer tasks no message waits, except for those that
+	// were claimed before the tasks proved to be long: these go back to their queue after
+	// 200 milliseconds.
+	PrefetchAdaptive Prefetch = 0
+	// PrefetchUnlimited holds messages without a bound. Celery writes 0 for that.
+	PrefetchUnlimited Prefetch = -1
+)
+
+// prefetch returns the prefetch of the pool.
+func (c *Config) prefetch() pool.Prefetch { return pool.Prefetch(c.PrefetchMultiplier) }
+
+// normalise fills in defaults and reports all faults.
 func (c Config) normalise() (Config, error) {
 	if len(c.Queues) == 0 {
 		c.Queues = []string{"celery"}
@@ -293,34 +222,23 @@ func (c Config) normalise() (Config, error) {
 	if err := c.check(); err != nil {
 		return c, fmt.Errorf("worker configuration: %w", err)
 	}
-
-	c.MaxConcurrency = orDefault(c.MaxConcurrency, mostSlots)
-	c.Concurrency = orDefault(c.Concurrency, min(processors(), c.MaxConcurrency))
+	c.Name = nodeName(cmp.Or(c.Name, "celery@%h"))
+	c.Software = cmp.Or(c.Software, reflect.TypeFor[Worker]().PkgPath())
+	c.Logger = cmp.Or(c.Logger, slog.Default())
+	c.MaxConcurrency = cmp.Or(c.MaxConcurrency, scale.MostSlots)
+	c.Concurrency = cmp.Or(c.Concurrency, min(processors(), c.MaxConcurrency))
 	if c.Autoscale.Max > 0 {
 		c.Concurrency = c.Autoscale.Min
 	}
-	c.Software = or(c.Software, "evently-workers")
-	c.MaxRedeliveries = orDefault(c.MaxRedeliveries, 3)
-	c.Grace = orDefault(c.Grace, 25*time.Second)
-	c.Limits.Size = orDefault(c.Limits.Size, protocol.DefaultSize)
-	c.Limits.Depth = orDefault(c.Limits.Depth, protocol.DefaultDepth)
-	c.Limits.Elements = orDefault(c.Limits.Elements, max(protocol.DefaultElements, c.Limits.Size))
-	if c.Name == "" {
-		c.Name = "celery@%h"
-	}
-	c.Name = nodeName(c.Name)
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
+	c.MaxRedeliveries = cmp.Or(c.MaxRedeliveries, 3)
+	c.Grace = cmp.Or(c.Grace, 25*time.Second)
+	c.Limits.Size = cmp.Or(c.Limits.Size, protocol.DefaultSize)
+	c.Limits.Depth = cmp.Or(c.Limits.Depth, protocol.DefaultDepth)
+	c.Limits.Elements = cmp.Or(c.Limits.Elements, max(protocol.DefaultElements, c.Limits.Size))
 	return c, nil
 }
 
-func orDefault[T int | time.Duration](v, d T) T {
-	if v == 0 {
-		return d
-	}
-	return v
-}
+func processors() int { return runtime.GOMAXPROCS(0) }
 
 // nodeName expands the abbreviations of Celery's --hostname option.
 func nodeName(pattern string) string {

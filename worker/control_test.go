@@ -276,7 +276,7 @@ func TestStats(t *testing.T) {
 	}
 	if s.Total["t"] != 1 || s.PID != os.Getpid() || s.Clock == "" || s.Uptime < 1 || s.Pool.MaxConcurrency != 3 || len(s.Pool.Processes) != 1 ||
 		s.Pool.MaxTasks != "N/A" || s.Pool.Timeouts[1] != 60 || s.Broker.Transport != "memory" || s.PrefetchCount != 6 || s.Rusage == nil ||
-		s.Autoscaler != nil || s.Software != "evently-workers 1.2" {
+		s.Autoscaler != nil || s.Software != "github.com/evently/workers/worker 1.2" {
 		t.Errorf("stats are %s", text)
 	}
 	for method, part := range map[string]string{

@@ -13,20 +13,23 @@ import (
 
 // Causes that end the context of a handler; ask with [context.Cause].
 var (
-	// ErrSoftTimeLimit: the soft time limit passed. What the handler returns
-	// decides, as without a limit: a result is SUCCESS, [Retry] a retry. Only an
-	// error that comes of the context, context.Canceled or ErrSoftTimeLimit
-	// itself, becomes FAILURE with SoftTimeLimitExceeded.
+	// ErrSoftTimeLimit is the cause when the soft time limit passed. The return of the
+	// handler decides, as without a limit: a result is SUCCESS, [Retry] a retry. Only an
+	// error of the context, context.Canceled or ErrSoftTimeLimit itself, becomes FAILURE
+	// with SoftTimeLimitExceeded.
 	ErrSoftTimeLimit = errors.New("soft time limit exceeded")
-	// ErrTimeLimit: the hard time limit passed. FAILURE with TimeLimitExceeded
-	// is stored, unless [Task.OnTimeLimit] decides otherwise. A later return of the
-	// handler is thrown away.
+	// ErrTimeLimit is the cause when the hard time limit passed. FAILURE with
+	// TimeLimitExceeded is stored, unless [Task.OnTimeLimit] decides otherwise. A later
+	// return of the handler is ignored.
 	ErrTimeLimit = errors.New("time limit exceeded")
-	// ErrLost: the lease of the message ran out and another worker has it now.
-	// Nothing that cannot be taken back may be done any more.
+	// ErrRevoked is the cause when the task was revoked and terminated. REVOKED is stored
+	// at once. A later return of the handler is ignored.
+	ErrRevoked = errors.New("task was revoked and terminated")
+	// ErrLost is the cause when the lease of the message ran out and another worker holds
+	// it now. The handler must take no step that cannot be taken back.
 	ErrLost = broker.ErrLost
-	// ErrStopped: the grace period of a stop is over. An error returned from
-	// here on gives the message back to its queue, to be run again.
+	// ErrStopped is the cause when the grace period of a stop is over. An error that the
+	// handler returns from then on gives the message back to its queue, to be run again.
 	ErrStopped = errors.New("worker is stopping")
 )
 
@@ -99,6 +102,19 @@ func Reject(reason string) error { return &RejectError{Reason: reason} }
 // Requeue puts the message to the end of its queue, as
 // celery.exceptions.Reject(requeue=True) does. No result is stored.
 func Requeue(reason string) error { return &RejectError{Reason: reason, Requeue: true} }
+
+// ReplaceError asks for another task instead of this one. Make one with [Replace].
+type ReplaceError struct {
+	Signature *canvas.Signature
+	// Stamper, when not nil, stamps the replacement (on_replace).
+	Stamper canvas.Stamper
+}
+
+func (e *ReplaceError) Error() string { return "replaced by another task" }
+
+// Replace ends a task without a result and runs a signature instead, under the same id
+// (Task.replace): with its callbacks, in its chord, and before the rest of its chain.
+func Replace(s *canvas.Signature) error { return &ReplaceError{Signature: s} }
 
 // GiveUpError ends a task with a result that the caller can read, and sets the
 // message aside in the dead letters for a person. Make one with [GiveUp].

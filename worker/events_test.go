@@ -211,7 +211,7 @@ func TestWorkerEvents(t *testing.T) {
 	b.eventually(t, "it runs", func() bool { return b.w.Status().Running == 1 })
 	beats := func() (n int) {
 		for _, e := range b.events(t) {
-			if e.Type == "worker-heartbeat" && e.Active == 1 && e.Processed == 1 && e.Freq == 2 && len(e.Loadavg) == 3 && e.SwIdent == "evently-workers" {
+			if e.Type == "worker-heartbeat" && e.Active == 1 && e.Processed == 1 && e.Freq == 2 && len(e.Loadavg) == 3 && e.SwIdent == "github.com/evently/workers/worker" {
 				n++
 			}
 		}

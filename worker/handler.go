@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 
+	"github.com/evently/workers/worker/internal/bind"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -14,12 +16,13 @@ import (
 // exceptions Retry, Reject and Ignore of celery.exceptions do; any other error,
 // or a panic, stores FAILURE.
 //
-// ctx ends at the soft time limit, when the message is no longer ours, and when
-// the grace period of a stop is over; [context.Cause] tells which:
-// [ErrSoftTimeLimit], [ErrTimeLimit], [ErrLost] or [ErrStopped].
+// ctx ends at a time limit, when the task is revoked and terminated, when another worker
+// holds the message, and when the grace period of a stop is over. [context.Cause] tells
+// which: [ErrSoftTimeLimit], [ErrTimeLimit], [ErrRevoked], [ErrLost] or [ErrStopped]. The
+// context of [Task.Wait] also ends with [ErrWaited].
 //
-// The result must be encodable as JSON. The goroutine is used again: what a handler
-// leaves on it, such as a locked thread, the next task finds there.
+// The result must be encodable as JSON. Goroutines are reused: the next task finds what a
+// handler leaves on its goroutine, such as a locked thread.
 type Handler interface {
 	Run(ctx context.Context, t *Task) (result any, err error)
 }
@@ -59,28 +62,15 @@ func (fn typed[A, R]) Run(ctx context.Context, t *Task) (any, error) {
 
 // typeFaults tells why the function could never be called, or never return a result.
 func (fn typed[A, R]) typeFaults() []error {
-	faults := argumentFaults(reflect.TypeFor[A]())
+	faults := bind.Faults(reflect.TypeFor[A]())
 	for _, f := range protocol.MarshalFaults(reflect.TypeFor[R]()) {
 		faults = append(faults, fmt.Errorf("result type: %w: leave it out with the tag `json:\"-\"`, or return any", f))
 	}
 	return faults
 }
 
-// parameterNames are those of the positional arguments.
-func (fn typed[A, R]) parameterNames() (names []string) {
-	t := reflect.TypeFor[A]()
-	if t.Kind() != reflect.Struct {
-		return nil
-	}
-	ps, err := parameters(t)
-	if err != nil {
-		return nil
-	}
-	for _, p := range ps {
-		names = append(names, p.name)
-	}
-	return names
-}
+// parameterNames returns the names of the positional arguments.
+func (fn typed[A, R]) parameterNames() []string { return bind.Names(reflect.TypeFor[A]()) }
 
 // parameterNames returns the names of the positional arguments of a handler, nil
 // when only the handler knows them.
@@ -103,4 +93,14 @@ func TaskFrom(ctx context.Context) (t *Task, ok bool) {
 // engine and package workertest call it; a handler has no need to.
 func NewContext(ctx context.Context, t *Task) context.Context {
 	return context.WithValue(ctx, taskKey{}, t)
+}
+
+// wrap puts the middleware around a handler, the first one outermost.
+func wrap(h Handler, middleware []Middleware) (Handler, error) {
+	for i, m := range slices.Backward(middleware) {
+		if h = m(h); isNil(h) {
+			return nil, fmt.Errorf("Middleware[%d] returns no Handler", i)
+		}
+	}
+	return h, nil
 }

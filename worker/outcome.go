@@ -10,26 +10,35 @@ import (
 	"time"
 
 	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/internal/present"
 	"github.com/evently/workers/worker/protocol"
 )
 
-// outcome is what a run of a handler leads to.
+// disposition is what becomes of a message after its run.
+type disposition int
+
+const (
+	acknowledge  disposition = iota // removed, with all that the outcome says
+	requeue                         // put to the end of its queue
+	giveBack                        // put to the front of its queue: a stop cut the run short
+	disclaim                        // held by another worker, the handler reports
+	leaveClaimed                    // still claimed: the handler runs on
+)
+
+// outcome is the decision about a run of a handler.
 type outcome struct {
-	state      string              // protocol state to store; "" stores nothing
-	result     any                 // for SUCCESS
-	exception  *protocol.Exception // for RETRY and FAILURE
-	traceback  string
-	retry      bool
-	free       bool          // the retry does not count
-	countdown  time.Duration // of the retry
-	again      *RetryError   // what is new in the retry
-	requeue    bool          // to the end of the queue
-	giveBack   bool          // to the front of the queue: a stop cut the run short
-	drop       bool          // the message is another worker's now, says the handler
-	abandoned  bool          // the handler still runs
-	replace    *ReplaceError // by another task
-	deadLetter string        // reason
-	err        error         // for the log
+	disposition disposition
+	state       string              // protocol state to store; "" stores nothing
+	result      any                 // for SUCCESS
+	exception   *protocol.Exception // for RETRY and FAILURE
+	traceback   string
+	retry       bool
+	free        bool          // the retry does not count
+	countdown   time.Duration // of the retry
+	again       *RetryError   // changes of the retry
+	replace     *ReplaceError // by another task
+	deadLetter  string        // reason
+	err         error         // for the log
 }
 
 // rejected reports whether the handler refused the message for good.
@@ -81,9 +90,9 @@ func decide(t *Task, d Definition, result any, err, cause error) outcome {
 		// and the broker stores a SUCCESS in any case.
 		return outcome{state: protocol.StateSuccess, result: result}
 	case errors.Is(err, errAbandoned):
-		return outcome{abandoned: true, err: err}
+		return outcome{disposition: leaveClaimed, err: err}
 	case errors.Is(err, ErrLost), errors.Is(cause, ErrLost):
-		return outcome{drop: true, err: ErrLost}
+		return outcome{disposition: disclaim, err: ErrLost}
 	}
 	if errors.Is(cause, ErrRevoked) {
 		return outcome{state: protocol.StateRevoked, exception: revokedError("terminated"), err: ErrRevoked}
@@ -96,7 +105,7 @@ func decide(t *Task, d Definition, result any, err, cause error) outcome {
 	}
 	if r, ok := errors.AsType[*RejectError](err); ok {
 		if r.Requeue {
-			return outcome{requeue: true, err: err}
+			return outcome{disposition: requeue, err: err}
 		}
 		return outcome{state: protocol.StateFailure, deadLetter: "rejected: " + r.Reason, err: err,
 			exception: &protocol.Exception{Type: "Reject", Module: "celery.exceptions", Args: []any{r.Reason, false}}}
@@ -106,7 +115,7 @@ func decide(t *Task, d Definition, result any, err, cause error) outcome {
 	}
 	// The handler was cut off by a stop, not by its own fault: that costs no retry.
 	if errors.Is(cause, ErrStopped) {
-		return outcome{giveBack: true, err: ErrStopped}
+		return outcome{disposition: giveBack, err: ErrStopped}
 	}
 	if r, ok := errors.AsType[*RetryError](err); ok {
 		return decideRetry(t, d, r)
@@ -221,4 +230,66 @@ func stackFrames(stack string) []canvas.Frame {
 	}
 	slices.Reverse(frames)
 	return frames
+}
+
+// States of [StateAfter] that are no states of results: celery.states has them
+// for what is in none.
+const (
+	StateRejected = "REJECTED"
+	StateIgnored  = "IGNORED"
+)
+
+// StateAfter tells a Middleware what an error of its Handler leads to, in the
+// words of Celery's signal task_postrun: "SUCCESS", "RETRY", "FAILURE", "REVOKED",
+// [StateRejected] after [Reject] and [Requeue], [StateIgnored] after [ErrIgnore]
+// and [Replace]. It is "" when the message goes back to its queue, or is another
+// worker's now. ctx is the one that the Handler ran in.
+//
+// What happens after the handler is not known yet: a result that has no form in
+// JSON is a FAILURE in the end, and so is a retry that cannot be published.
+func StateAfter(ctx context.Context, t *Task, err error) (state string) {
+	defer func() {
+		if recover() != nil { // a method of err
+			state = protocol.StateFailure
+		}
+	}()
+	cause := context.Cause(ctx)
+	switch { // what is decided while the handler still runs
+	case errors.Is(cause, ErrTimeLimit):
+		return protocol.StateFailure
+	case errors.Is(cause, ErrRevoked):
+		return protocol.StateRevoked
+	}
+	o := decide(t, Definition{}, nil, err, cause)
+	_, rejected := errors.AsType[*RejectError](err)
+	switch {
+	case o.disposition == disclaim, o.disposition == giveBack:
+		return ""
+	case o.disposition == requeue, rejected && o.state == protocol.StateFailure:
+		return StateRejected
+	case o.state != "":
+		return o.state
+	}
+	return StateIgnored
+}
+
+// shownForRetry returns the arguments of the attempt that a handler has asked for, as
+// Celery shows them when there is none, without their secrets.
+func (t *Task) shownForRetry(e *RetryError) (args, kwargs string) {
+	if t.Message == nil || t.workflow == nil {
+		return "(...)", "{...}" // of a test of the handler alone
+	}
+	m, err := again(t.Message, e)
+	if err != nil {
+		m, e = t.Message, &RetryError{} // those have a form
+	}
+	next := *m
+	if e.Args != nil || next.ArgsRepr == "" || next.ArgsRepr == canvas.ArgsRepr(next.Args, false) {
+		next.ArgsRepr = canvas.ArgsRepr(next.Args, true)
+	}
+	if e.Kwargs != nil || next.KwargsRepr == "" {
+		next.KwargsRepr = canvas.KwargsRepr(next.Kwargs)
+	}
+	s := t.workflow.present.Arguments(&next, present.InEvent)
+	return s.ArgsRepr, s.KwargsRepr
 }

@@ -24,8 +24,8 @@ func (p *publisher) prepare(ctx context.Context, m *protocol.Message) (err error
 	return nil
 }
 
-// prepareRetry does so for another attempt, which has the headers of the last
-// one: a trace too.
+// prepareRetry completes the headers of another attempt. It has the headers of the last
+// one, with the trace.
 func (p *publisher) prepareRetry(ctx context.Context, m *protocol.Message, o protocol.RetryOptions) error {
 	if p.cfg.BeforePublish == nil {
 		return nil
@@ -40,17 +40,16 @@ func (p *publisher) prepareRetry(ctx context.Context, m *protocol.Message, o pro
 	return err
 }
 
-// traceHeaders are those of the W3C recommendation Trace Context. The sizes bound
-// what is passed on: a traceparent of today has 55 bytes, and 512 of a tracestate
-// have to be kept. One message may publish many thousands.
+// traceHeaders are the headers of the W3C recommendation Trace Context. The sizes bound the
+// headers that are passed on, because one message may publish many thousands. A
+// traceparent has 55 bytes today, and 512 bytes of a tracestate must be kept.
 var traceHeaders = []struct {
 	name string
 	most int
 }{{"traceparent", 128}, {"tracestate", 1024}}
 
-// passTrace lets a message belong to the trace of the task that publishes it: one
-// worker that knows nothing of traces does not cut them. What has a trace of its
-// own keeps it.
+// passTrace lets a message belong to the trace of the task that publishes it, so that a
+// worker without tracing does not cut traces. A message that has a trace keeps it.
 func passTrace(from, to *protocol.Message) {
 	if !to.Header(traceHeaders[0].name).IsNull() {
 		return
@@ -67,9 +66,9 @@ func passTrace(from, to *protocol.Message) {
 	}
 }
 
-// noting remembers the context that a handler runs in, with all that the
+// recordContext records the context that a handler runs in, with all values that the
 // middleware has put into it.
-func noting(h Handler) Handler {
+func recordContext(h Handler) Handler {
 	return HandlerFunc(func(ctx context.Context, t *Task) (any, error) {
 		t.mu.Lock()
 		t.ran = ctx
@@ -78,8 +77,8 @@ func noting(h Handler) Handler {
 	})
 }
 
-// after returns ctx with the values that were in force where the handler of r ran.
-// When it did not run there is the task alone.
+// after returns ctx with the values of the context that the handler of r ran in. If it did
+// not run, ctx carries the task alone.
 func (r *request) after(ctx context.Context) context.Context {
 	r.task.mu.Lock()
 	ran := r.task.ran
@@ -90,14 +89,13 @@ func (r *request) after(ctx context.Context) context.Context {
 	return afterRun{ctx, context.WithoutCancel(ran)}
 }
 
-// afterRun ends as one context does and has the values of another.
+// afterRun is a context that ends with one context and has the values of another.
 type afterRun struct {
 	context.Context
 	values context.Context
 }
 
-// Value returns what the context of the run has; what it has not may be the
-// other's, such as what belongs to its end.
+// Value returns the value of the context of the run, or else of the context that ends it.
 func (c afterRun) Value(key any) any {
 	if v := c.values.Value(key); v != nil {
 		return v

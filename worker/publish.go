@@ -2,10 +2,12 @@ package worker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,6 +15,8 @@ import (
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/internal/events"
+	"github.com/evently/workers/worker/internal/fnmatch"
+	"github.com/evently/workers/worker/internal/present"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redact"
 )
@@ -62,33 +66,56 @@ type Publishing struct {
 	CanvasLimits canvas.Limits
 }
 
-// publisher makes messages of what canvas plans.
+// Route says where the messages of some tasks go (task_routes). What is set in
+// the options of a signature takes precedence.
+type Route struct {
+	// Task is a task name, or a pattern of names with * and ? and [...], as in
+	// "feeds.tasks.*".
+	Task string
+	// Regexp, when not nil, matches names instead of Task, at their beginning.
+	Regexp *regexp.Regexp
+
+	// Queue, or an exchange and a routing key.
+	Queue, Exchange, RoutingKey string
+	Priority                    *int
+	Encoding                    protocol.EncodeOptions
+}
+
+// RouteError reports a message that no queue would receive.
+type RouteError = broker.RouteError
+
+// publisherConfig describes a publisher.
+type publisherConfig struct {
+	Publishing
+	reads *protocol.Decoder                         // of the worker; nil: a client reads no messages
+	clock *events.Clock                             // of the events
+	show  func(*protocol.Message) present.Arguments // arguments, as others may see them
+}
+
+// publisher makes messages out of the plans of canvas.
 type publisher struct {
-	cfg     Publishing
+	cfg     publisherConfig
 	routes  []route
 	origin  string // header "origin" of what this process publishes
 	replyTo string
 	now     func() time.Time
-
-	reads *protocol.Decoder // of the worker; nil: a client reads no messages
-
-	clock *events.Clock                 // of the events
-	show  func(*protocol.Message) shown // arguments, as others may see them
 }
 
-func newPublisher(cfg Publishing) *publisher {
-	if cfg.DefaultQueue == "" {
-		cfg.DefaultQueue = "celery"
-	}
-	redactor := redact.New()
+func newPublisher(cfg publisherConfig) *publisher {
+	cfg.DefaultQueue = cmp.Or(cfg.DefaultQueue, "celery")
 	return &publisher{
 		cfg: cfg, routes: prepare(cfg.Routes), origin: fmt.Sprintf("gen%d@%s", os.Getpid(), nodeName("%h")),
-		replyTo: uuid.NewString(), now: time.Now, clock: &events.Clock{},
-		show: func(m *protocol.Message) shown { return show(redactor.Bounded(shownInEvent), m, nil) },
+		replyTo: uuid.NewString(), now: time.Now,
 	}
 }
 
-// context is what canvas needs to know; m is the running task, or nil.
+// hideUsual shows the arguments of tasks whose definitions are not known, in events.
+func hideUsual() func(*protocol.Message) present.Arguments {
+	redactor := redact.New().Bounded(present.InEvent)
+	return func(m *protocol.Message) present.Arguments { return present.Hide(redactor, m, nil) }
+}
+
+// context returns what canvas has to know; m is the running task, or nil.
 func (p *publisher) context(m *protocol.Message) canvas.Context {
 	c := canvas.Context{
 		NewID: uuid.NewString, Now: p.now(), Origin: p.origin, ReplyTo: p.replyTo,
@@ -103,7 +130,7 @@ func (p *publisher) context(m *protocol.Message) canvas.Context {
 	return c
 }
 
-// changes turns a plan into what a broker carries out.
+// changes turns a plan into changes for a broker.
 func (p *publisher) changes(ctx context.Context, plan *canvas.Plan) (broker.Changes, error) {
 	c := broker.Changes{
 		Sizes: plan.Sizes, Groups: plan.Groups, Joins: plan.Joins, Results: plan.Results, Members: plan.ChordParts,
@@ -134,7 +161,7 @@ func (p *publisher) publication(ctx context.Context, out canvas.Outgoing) (broke
 	}
 	if pub.Queue == "" && pub.Exchange == "" {
 		// A routing key alone names a queue in Celery's usual topology.
-		pub.Queue = or(pub.RoutingKey, p.cfg.DefaultQueue)
+		pub.Queue = cmp.Or(pub.RoutingKey, p.cfg.DefaultQueue)
 	}
 	if pub.Queue != "" {
 		pub.Exchange, pub.RoutingKey = "", pub.Queue
@@ -164,10 +191,10 @@ func (p *publisher) publication(ctx context.Context, out canvas.Outgoing) (broke
 // it could not read for its size or depth. The caller of the task would be told later, and
 // by other workers never.
 func (p *publisher) readable(m *protocol.Message, encoding protocol.EncodeOptions, raw []byte) error {
-	if p.reads == nil || encoding.Serializer != "" && encoding.Serializer != "json" || p.small(m, raw) {
+	if p.cfg.reads == nil || encoding.Serializer != "" && encoding.Serializer != "json" || p.small(m, raw) {
 		return nil
 	}
-	_, err := p.reads.Decode(raw)
+	_, err := p.cfg.reads.Decode(raw)
 	e, ok := errors.AsType[*protocol.DecodeError](err)
 	if !ok {
 		return nil
@@ -182,7 +209,7 @@ func (p *publisher) readable(m *protocol.Message, encoding protocol.EncodeOption
 // small reports whether no limit can be exceeded, without a look at the values. Each of
 // these has a byte at least, each level a bracket.
 func (p *publisher) small(m *protocol.Message, raw []byte) bool {
-	lim := p.reads.Limits
+	lim := p.cfg.reads.Limits
 	if m.Size() > lim.Size/4 || len(raw) > lim.Size || len(raw) > lim.Elements {
 		return false
 	}
@@ -193,17 +220,17 @@ func (p *publisher) small(m *protocol.Message, raw []byte) bool {
 	return brackets+4 < lim.Depth
 }
 
-// sentEvent is the event task-sent of a publication.
+// sentEvent returns the event task-sent of a publication.
 func (p *publisher) sentEvent(m *protocol.Message, pub broker.Publication) (*broker.Emission, error) {
-	s := p.show(m)
+	s := p.cfg.show(m)
 	now := p.now()
 	var e events.Members
 	e.Text("uuid", m.ID)
-	e.TextOrNull("root_id", or(m.RootID, m.ID))
+	e.TextOrNull("root_id", cmp.Or(m.RootID, m.ID))
 	e.TextOrNull("parent_id", m.ParentID)
 	e.Text("name", m.Task)
-	e.Text("args", s.argsRepr)
-	e.Text("kwargs", s.kwargsRepr)
+	e.Text("args", s.ArgsRepr)
+	e.Text("kwargs", s.KwargsRepr)
 	e.Number("retries", m.Retries)
 	e.Time("eta", m.ETA)
 	e.Time("expires", m.Expires)
@@ -211,7 +238,7 @@ func (p *publisher) sentEvent(m *protocol.Message, pub broker.Publication) (*bro
 	e.Text("exchange", pub.Exchange)
 	e.Text("routing_key", pub.RoutingKey)
 	body, err := protocol.AppendEvent(nil, &protocol.Event{
-		Type: "task-sent", Hostname: p.origin, UTCOffset: events.HoursWest(now), PID: os.Getpid(), Clock: p.clock.Forward(), Timestamp: now,
+		Type: "task-sent", Hostname: p.origin, UTCOffset: events.HoursWest(now), PID: os.Getpid(), Clock: p.cfg.clock.Forward(), Timestamp: now,
 		Members: e.Bytes(),
 	})
 	if err != nil {
@@ -225,8 +252,8 @@ func (p *publisher) sentEvent(m *protocol.Message, pub broker.Publication) (*bro
 	return &broker.Emission{RoutingKey: key, Raw: raw}, nil
 }
 
-// sent returns the events of publications.
-func sent(ps []broker.Publication) (es []broker.Emission) {
+// sentEvents returns the events task-sent of publications.
+func sentEvents(ps []broker.Publication) (es []broker.Emission) {
 	for _, p := range ps {
 		if p.Sent != nil {
 			es = append(es, *p.Sent)
@@ -244,16 +271,34 @@ func (p *publisher) route(task string) (Route, bool) {
 	return Route{}, false
 }
 
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
-}
-
 func orEncoding(o, otherwise protocol.EncodeOptions) protocol.EncodeOptions {
 	return protocol.EncodeOptions{
-		Serializer:  or(o.Serializer, otherwise.Serializer),
-		Compression: or(o.Compression, otherwise.Compression),
+		Serializer:  cmp.Or(o.Serializer, otherwise.Serializer),
+		Compression: cmp.Or(o.Compression, otherwise.Compression),
 	}
+}
+
+// route is a Route that is ready for use.
+type route struct {
+	Route
+	pattern *regexp.Regexp // of the whole name; nil: only Task itself
+}
+
+func prepare(routes []Route) []route {
+	prepared := make([]route, len(routes))
+	for i, r := range routes {
+		prepared[i].Route = r
+		if re, err := fnmatch.Compile(r.Task); err == nil && r.Regexp == nil {
+			prepared[i].pattern = re
+		}
+	}
+	return prepared
+}
+
+func (r route) matches(task string) bool {
+	if r.Regexp != nil {
+		at := r.Regexp.FindStringIndex(task)
+		return at != nil && at[0] == 0
+	}
+	return r.Task == task || r.pattern != nil && r.pattern.MatchString(task)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/internal/process"
 	"github.com/evently/workers/worker/workertest"
 )
 
@@ -69,7 +70,7 @@ func TestMaxMemory(t *testing.T) {
 	const chunk = 32 << 20
 	debug.FreeOSMemory() // what other tests have left is not ours
 	left, log := runOut(t, worker.Config{
-		MaxMemory: worker.Resident() + 2*chunk + chunk/2,
+		MaxMemory: process.Resident() + 2*chunk + chunk/2,
 		Tasks: one(func(context.Context) (any, error) {
 			leak := make([]byte, chunk)
 			for i := range leak {
@@ -101,43 +102,9 @@ func TestMaxMemoryBeginsNothingMore(t *testing.T) {
 	}
 }
 
-func TestMaxMemoryCountsNoGarbage(t *testing.T) {
-	var size, frees int64
-	now := time.Now()
-	g := worker.NewMemoryGuard(100, func() int64 { return size }, func() { frees++; size -= 50 }, func() time.Time { return now })
-	for _, step := range []struct {
-		size  int64
-		after time.Duration
-		over  bool
-		frees int64
-	}{
-		{100, 0, false, 0},
-		{120, time.Minute, false, 1},          // 70 is left
-		{120, time.Second / 2, false, 1},      // too soon to collect again
-		{150, time.Second, false, 2},          // 100 is left
-		{151, time.Second, true, 3},           // 101 is left
-		{1 << 40, time.Millisecond, false, 3}, // too soon: the next task will tell
-		{1 << 40, 2 * time.Second, true, 4},
-	} {
-		size, now = step.size, now.Add(step.after)
-		if _, over := g.Over(); over != step.over || frees != step.frees {
-			t.Errorf("with %d after %v: %v after %d collections, want %v after %d", step.size, step.after, over, frees, step.over, step.frees)
-		}
-	}
-	if got := worker.Resident(); got < 1<<20 || got > 1<<40 {
-		t.Errorf("this process has %d bytes", got)
-	}
-}
-
 func TestMaxMemoryIsNotNegative(t *testing.T) {
 	_, err := worker.New(worker.Config{Broker: workertest.NewBroker(), Tasks: one(nil), MaxMemory: -1})
 	if err == nil || !strings.Contains(err.Error(), "MaxMemory") {
 		t.Errorf("a negative MaxMemory: %v", err)
-	}
-}
-
-func BenchmarkResident(b *testing.B) {
-	for b.Loop() {
-		worker.Resident()
 	}
 }

@@ -3,54 +3,197 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/evently/workers/worker/broker"
-	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/internal/backoff"
+	"github.com/evently/workers/worker/internal/batch"
+	"github.com/evently/workers/worker/internal/events"
+	"github.com/evently/workers/worker/internal/link"
+	"github.com/evently/workers/worker/internal/pool"
+	"github.com/evently/workers/worker/internal/taskevents"
 	"github.com/evently/workers/worker/protocol"
 )
 
-// busyPause is the time between two looks at a chord that another worker is
-// about to complete.
-const busyPause = 500 * time.Millisecond
+const (
+	// busyPause is the time between two looks at a chord that another worker is about to
+	// complete.
+	busyPause = 500 * time.Millisecond
+	// failPause is the time between the failure of a member and the failure of the body
+	// of its chord. A Python caller looks at the members first and, a few round trips
+	// later, at the body. If both failed in between, it would get a ChordError instead of
+	// the cause.
+	failPause = 50 * time.Millisecond
+)
 
-// failPause is the time between the failure of a member and that of the body of
-// its chord. Whoever waits for a chord in Python looks at its members first and,
-// a few round trips later, at its body. Were both to fail in between, it would be
-// told of a ChordError instead of the cause.
-const failPause = 50 * time.Millisecond
+// settler tells the broker what became of messages.
+type settler struct {
+	env
+	broker   broker.Broker
+	batcher  broker.Batcher
+	link     *link.Link
+	pool     *pool.Pool[*request]
+	held     *holdings
+	plan     *planner
+	workflow *workflow
+	events   taskevents.Writer
+	counts   *counters
 
-// settle ends a delivery, and carries out what follows the chords that it
-// completes. t is its task, nil when the message cannot be one.
-func (w *Worker) settle(ctx context.Context, what string, t *Task, s broker.Settlement) error {
+	store    context.Context // ends when the broker is told nothing more
+	batch    *batch.Batcher[settlement]
+	retrying sync.WaitGroup // settlements that a round trip refused
+	cutShort deliveries     // messages whose runs the end of the grace period has cut
+}
+
+// settlement is a run that only has to be settled.
+type settlement struct {
+	r     *request
+	s     broker.Settlement
+	event *events.Prepared // nil: none
+	done  chan error       // capacity 1: receives the answer; nil: no goroutine waits for it
+}
+
+// settleRun settles the outcome of a run: decide → plan → settle.
+func (s *settler) settleRun(r *request, o outcome, runtime time.Duration) pool.Result {
+	if o.disposition == leaveClaimed {
+		return pool.Ended
+	}
+	early := r.delivery.Claim == ""
+	if !early && !s.held.remove(r) && o.state != protocol.StateSuccess {
+		return pool.Ended // another worker has the message, and the last word
+	}
+	log := r.log
+	if o.state != protocol.StateSuccess || log.Enabled(s.store, slog.LevelInfo) {
+		log = log.With("runtime", runtime.Seconds())
+	}
+	if early && o.disposition != acknowledge {
+		log.Warn("task lost: it did not end, and its message was acknowledged before it began", "error", s.errorText(r, o.err))
+		return pool.Ended
+	}
+	switch o.disposition {
+	case giveBack:
+		log.Info("task cut short by the stop, given back")
+		s.cutShort.add(r.delivery)
+		return pool.Ended
+	case disclaim:
+		// The handler reports that the message is lost, and it is not.
+		log.Warn("task gave up a message that is still held, given back")
+		s.returnDeliveries(s.store, []broker.Delivery{r.delivery})
+		return pool.Ended
+	}
+	ctx := r.after(s.store)
+	planned, o := s.plan.plan(ctx, r, o)
+	s.count(log, r, o, planned)
+	// The event is written now: what follows the task may begin at once.
+	return s.settlePlanned(ctx, settlement{r: r, s: planned, event: outcomeEvent(s.events, r.msg, o, runtime)})
+}
+
+// settlePlanned settles a run together with others if it can, so that its slot is free
+// meanwhile.
+func (s *settler) settlePlanned(ctx context.Context, e settlement) pool.Result {
+	// A message that was delivered before has crashes to forget.
+	if e.s.Plain() && !e.r.msg.Redelivered {
+		if s.pool.Detach(e.r) {
+			s.batch.Add(e)
+			return pool.Settling
+		}
+		if err, ok := s.settleTogether(e); ok {
+			s.settled(e, err)
+			return pool.Ended
+		}
+	}
+	s.pool.Yield(e.r)
+	s.settled(e, s.settle(ctx, "settle a task", e.r.task, e.s))
+	return pool.Ended
+}
+
+// settleTogether adds a settlement to a batch and waits for the answer. ok is false for an
+// answer that leaves open what became of it, and when the broker is told nothing more.
+func (s *settler) settleTogether(e settlement) (err error, ok bool) {
+	e.done = make(chan error, 1)
+	s.batch.Add(e)
+	select {
+	case err = <-e.done:
+		return err, err == nil || errors.Is(err, ErrLost)
+	case <-s.store.Done():
+		return s.store.Err(), false
+	}
+}
+
+// send settles a batch. A settlement that is refused is tried again by itself.
+func (s *settler) send(entries []settlement) {
+	settlements := make([]broker.Settlement, len(entries))
+	for i := range entries {
+		settlements[i] = entries[i].s
+	}
+	settled := 0
+	for i, err := range s.batcher.SettleAll(s.store, settlements) {
+		e := entries[i]
+		if e.done != nil {
+			e.done <- err
+			continue
+		}
+		if err != nil && !errors.Is(err, ErrLost) {
+			s.retrying.Go(func() {
+				s.settled(e, s.settle(e.r.after(s.store), "settle a task", e.r.task, e.s))
+				s.pool.Settled(1)
+			})
+			continue
+		}
+		s.settled(e, err)
+		settled++
+	}
+	s.pool.Settled(settled)
+}
+
+// wait waits until all batches are settled. No task may run any more.
+func (s *settler) wait() {
+	s.batch.Wait()
+	s.retrying.Wait()
+}
+
+// settled notes the answer to a settlement.
+func (s *settler) settled(e settlement, err error) {
+	switch {
+	case errors.Is(err, ErrLost):
+		s.counts.lost.Add(1)
+		e.r.log.Warn("message was lost when its task ended: its lease had run out")
+	case err == nil:
+		s.events.Add(e.event)
+	}
+}
+
+// settle settles a delivery, and carries out what follows the chords that it completes. t
+// is its task, nil when the message cannot be one.
+func (s *settler) settle(ctx context.Context, what string, t *Task, planned broker.Settlement) error {
 	var revoke []string
-	defer func() { w.revoke(ctx, revoke) }()
-	failed := s.Result != nil && (s.Result.Status == protocol.StateFailure || s.Result.Status == protocol.StateRevoked)
+	defer func() { s.workflow.revoke(ctx, revoke) }()
+	failed := planned.Result != nil && (planned.Result.Status == protocol.StateFailure || planned.Result.Status == protocol.StateRevoked)
 	for {
 		var done broker.Settled
-		err := w.persist(ctx, what, func(ctx context.Context) (err error) {
-			done, err = w.broker.Settle(ctx, s)
+		err := s.link.Persist(ctx, what, func(ctx context.Context) (err error) {
+			done, err = s.broker.Settle(ctx, planned)
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		w.events.Forward(sent(s.Changes.Publish))
-		for _, body := range s.Bodies {
-			w.events.Forward(sent(body.Changes.Publish))
+		s.events.Forward(sentEvents(planned.Changes.Publish))
+		for _, body := range planned.Bodies {
+			s.events.Forward(sentEvents(body.Changes.Publish))
 		}
 		if done.Done() {
 			return nil
 		}
-		// The result and what follows it are stored; what is left is the chord.
-		s.Step++
-		s.Result, s.Changes = nil, broker.Changes{Members: done.Busy}
-		s.Bodies = s.Bodies[:0]
+		// The result and its consequences are stored. Only the chord is left.
+		planned.Step++
+		planned.Result, planned.Changes = nil, broker.Changes{Members: done.Busy}
+		planned.Bodies = planned.Bodies[:0]
 		for _, c := range done.Complete {
-			body, ids := w.chordBody(ctx, t, c)
-			s.Bodies, revoke = append(s.Bodies, body), append(revoke, ids...)
+			body, ids := s.workflow.chordBody(ctx, t, c)
+			planned.Bodies, revoke = append(planned.Bodies, body), append(revoke, ids...)
 		}
 		var pause time.Duration
 		switch {
@@ -60,207 +203,181 @@ func (w *Worker) settle(ctx context.Context, what string, t *Task, s broker.Sett
 			pause, failed = failPause, false
 		}
 		if err := backoff.Sleep(ctx, pause); err != nil {
-			return err // the lease tells
+			return err // the lease runs out
 		}
 	}
 }
 
-// publish carries out changes that do not end a delivery.
-func (w *Worker) publish(ctx context.Context, c broker.Changes) error {
-	if err := w.can.Backend.Publish(ctx, c); err != nil {
-		return err
-	}
-	w.events.Forward(sent(c.Publish))
-	return nil
-}
-
-// chordBody works out what follows a complete chord, and which tasks must not
-// run any more then; t is the task that runs. What cannot be worked out fails the
-// body: somebody waits for it.
-func (w *Worker) chordBody(ctx context.Context, t *Task, c broker.CompleteChord) (body broker.ChordBody, revoke []string) {
-	m := c.Part.Message
-	body.GroupID = c.Part.Entry.GroupID
-	cc := w.canvasContext(m)
-	cc.Children = t.published()
-	plan, err := canvas.ChordBody(m, c.Joined, cc)
-	if err == nil {
-		if body.Changes, err = w.changesAfter(ctx, plan); err == nil {
-			body.Failed = plan.BodyFailed
-			t.addChildren(plan.Children)
-			w.callErrbacks(ctx, plan)
-			return body, plan.Revoke
-		}
-	}
-	w.log.Error("body of a chord cannot be published", "group_id", body.GroupID, "error", err)
-	body.Failed = true
-	if plan, err = canvas.ChordError(m, "Callback error: "+canvas.ReprException(wire(err)), cc); err == nil {
-		if body.Changes, err = w.changesAfter(ctx, plan); err == nil {
-			t.addChildren(plan.Children)
-			w.callErrbacks(ctx, plan)
-			return body, plan.Revoke
-		}
-	}
-	w.log.Error("body of a chord cannot even fail", "group_id", body.GroupID, "error", err)
-	body.Changes = broker.Changes{}
-	return body, nil
-}
-
-// canvasContext is what canvas has to know when it is m that publishes.
-func (w *Worker) canvasContext(m *protocol.Message) canvas.Context {
-	c := w.pub.context(m)
-	c.ResultExtended = w.cfg.ResultExtended
-	c.Errback = func(task string) canvas.ErrbackStyle {
-		if w.definition(task).ErrorCallback != nil {
-			return canvas.ErrbackCall
-		}
-		return canvas.ErrbackMessage
-	}
-	return c
-}
-
-// succeed adds what follows the success of r with result; handle is not nil when that
-// is a handle. The error is that of a workflow that cannot be carried out.
-func (w *Worker) succeed(ctx context.Context, r *request, s *broker.Settlement, result protocol.Raw, handle *resultHandle) error {
-	m := r.msg
-	if !m.Callbacks.IsNull() || !m.Chain.IsNull() {
-		plan, err := canvas.AfterSuccess(m, result, w.canvasContext(m))
-		if err != nil {
-			return err
-		}
-		if handle != nil && handle.isArgument(plan) {
-			return handle.encodeError()
-		}
-		if err := w.merge(ctx, s, plan); err != nil {
-			return err
-		}
-		r.task.addChildren(plan.Children)
-	}
-	w.member(r, s, protocol.StateSuccess, result)
-	return nil
-}
-
-// fail adds what follows a failure of r.
-func (w *Worker) fail(ctx context.Context, r *request, s *broker.Settlement, exc *protocol.Exception, traceback string) {
-	m := r.msg
-	w.memberFailed(r, s, protocol.StateFailure, exc)
-	if m.Chain.IsNull() && m.Errbacks.IsNull() {
-		return
-	}
-	c := w.canvasContext(m)
-	c.ErrorsIgnored = r.ignoreResult && !r.storeErrors
-	var tb *string
-	if traceback != "" {
-		tb = &traceback
-	}
-	plan, err := canvas.AfterFailure(m, exc, tb, c)
-	if err == nil {
-		if err = w.merge(ctx, s, plan); err != nil {
-			r.log.Error("error callbacks of the task cannot be published", "error", err)
-			plan.Messages = nil // the rest tells who waits for the chain
-			err = w.merge(ctx, s, plan)
-		}
-	}
-	if err != nil {
-		r.log.Error("what follows the failure of the task cannot be carried out", "error", err)
-		return
-	}
-	// The result of r was stored before them, says Celery: they are no children of it.
-	w.callErrbacks(ctx, plan)
-}
-
-// merge adds a plan to a settlement.
-func (w *Worker) merge(ctx context.Context, s *broker.Settlement, plan *canvas.Plan) error {
-	c, err := w.changesAfter(ctx, plan)
-	if err != nil {
-		return err
-	}
-	add(&s.Changes, c)
-	return nil
-}
-
-// member counts r in the chord that it belongs to.
-func (w *Worker) member(r *request, s *broker.Settlement, state string, result protocol.Raw) {
-	if entry, ok := canvas.Member(r.msg, state, result); ok {
-		// Before those that never ran: as it is done in Celery.
-		s.Changes.Members = append([]canvas.ChordPart{{Message: r.msg, Entry: entry}}, s.Changes.Members...)
-	}
-}
-
-func (w *Worker) memberFailed(r *request, s *broker.Settlement, state string, exc *protocol.Exception) {
-	if r.msg.Chord.IsNull() {
-		return
-	}
-	raw, err := canvas.ExceptionRaw(exc)
-	if err != nil {
-		r.log.Error("exception has no form in a chord", "error", err)
-		raw = protocol.Raw(`{"exc_type": "Exception", "exc_message": [], "exc_module": "builtins"}`)
-	}
-	w.member(r, s, state, raw)
-}
-
-// resume ends a delivery whose earlier run got as far as the chord, but not to
-// its acknowledgement: only the chord is left.
-func (w *Worker) resume(ctx context.Context, r *request) {
-	if !w.held.remove(r) {
-		return
-	}
+// failUnrun settles a message that is not run as a failure, with all consequences of one.
+func (s *settler) failUnrun(ctx context.Context, r *request, exc *protocol.Exception, deadLetter string) {
 	ctx = r.after(ctx)
-	r.log.Info("task had ended before, its chord goes on")
-	s := broker.Settlement{Delivery: r.delivery}
+	if s.settle(ctx, "fail a task that did not run", r.task, s.plan.planUnrun(ctx, r, exc, deadLetter)) == nil {
+		s.events.Add(s.events.Failed(r.msg, exc, ""))
+	}
+}
+
+// poisoned settles a message whose runs keep killing the process.
+func (s *settler) poisoned(r *request, crashed int) {
+	if !s.held.remove(r) {
+		return
+	}
+	s.counts.deadLettered.Add(1)
+	r.log.Error("task crashed the worker too often, message set aside in the dead letters", "runs", crashed)
+	exc := &protocol.Exception{Type: "WorkerLostError", Module: "billiard.exceptions",
+		Args: []any{"Worker exited prematurely, every time the task ran."}}
+	s.failUnrun(s.store, r, exc, "poison: runs that never ended")
+}
+
+// revoke settles a message without running it, as REVOKED.
+func (s *settler) revoke(ctx context.Context, r *request, reason string) {
+	if !s.held.remove(r) {
+		return
+	}
+	s.counts.revoked.Add(1)
+	r.log.Info("task revoked", "reason", reason)
+	if s.settle(r.after(ctx), "revoke a task", r.task, s.plan.planRevoked(r, revokedError(reason))) == nil {
+		s.events.Add(s.events.Revoked(r.msg, reason))
+	}
+}
+
+// completeChord settles a delivery whose earlier run was counted in its chord, but not
+// acknowledged. Only the chord is left.
+func (s *settler) completeChord(r *request) {
+	if !s.held.remove(r) {
+		return
+	}
+	r.log.Info("task had ended before, its chord continues")
+	planned := broker.Settlement{Delivery: r.delivery}
 	// State and result do not matter: the chord has them.
-	w.member(r, &s, protocol.StateSuccess, protocol.Raw("null"))
-	_ = w.settle(ctx, "end a chord", r.task, s)
+	addMember(r, &planned, protocol.StateSuccess, protocol.Raw("null"))
+	_ = s.settle(r.after(s.store), "complete a chord", r.task, planned)
 }
 
-// deduplicate ends a delivery whose earlier run has stored a SUCCESS
-// (worker_deduplicate_successful_tasks). Callbacks and chain were published
-// before it, unless nothing was: then they are published now.
-func (w *Worker) deduplicate(ctx context.Context, r *request, stored *protocol.Result) {
-	if !w.held.remove(r) {
+// deduplicate settles a delivery whose earlier run has stored a SUCCESS
+// (worker_deduplicate_successful_tasks).
+func (s *settler) deduplicate(r *request, stored *protocol.Result) {
+	if !s.held.remove(r) {
 		return
 	}
-	ctx = r.after(ctx)
 	r.log.Info("task had succeeded before, it does not run again")
-	s := broker.Settlement{Delivery: r.delivery}
-	raw, err := valueOf(stored)
-	if err == nil {
-		if published(stored) {
-			w.member(r, &s, protocol.StateSuccess, raw)
-		} else {
-			err = w.succeed(ctx, r, &s, raw, nil)
+	ctx := r.after(s.store)
+	planned, raw := s.plan.planSucceeded(ctx, r, stored)
+	if s.settle(ctx, "settle a task that had succeeded", r.task, planned) == nil && planned.DeadLetter == "" {
+		s.events.Add(s.events.Succeeded(r.msg, raw, 0))
+	}
+}
+
+// giveBack returns messages to the front of their queues in their old order.
+func (s *settler) giveBack(ctx context.Context, rs []*request) {
+	ds := make([]broker.Delivery, 0, len(rs))
+	for _, r := range rs {
+		if s.held.remove(r) {
+			ds = append(ds, r.delivery)
 		}
 	}
-	if err != nil {
-		r.log.Error("what follows the task cannot be carried out", "error", err)
-		s.Changes = broker.Changes{}
-		s.DeadLetter = "what follows the task cannot be carried out"
+	s.returnDeliveries(ctx, ds)
+}
+
+// returnCutShort gives back the messages whose runs the end of the grace period has cut,
+// all at once, because handlers end in any order.
+func (s *settler) returnCutShort() { s.returnDeliveries(s.store, s.cutShort.take()) }
+
+// returnDeliveries gives messages back. If the broker is unavailable until the end of the
+// stop, their leases run out.
+func (s *settler) returnDeliveries(ctx context.Context, ds []broker.Delivery) {
+	if len(ds) == 0 {
+		return
 	}
-	if w.settle(ctx, "end a task that had succeeded", r.task, s) == nil && s.DeadLetter == "" {
-		w.events.Add(w.events.succeeded(r.msg, raw, 0))
+	_ = s.link.Persist(ctx, "give back messages", func(ctx context.Context) error { return s.broker.Return(ctx, ds) })
+}
+
+// count counts and logs how a task ended.
+func (s *settler) count(log *slog.Logger, r *request, o outcome, planned broker.Settlement) {
+	if planned.DeadLetter != "" {
+		s.counts.deadLettered.Add(1)
+		log = log.With("dead_letter", planned.DeadLetter)
+	}
+	switch {
+	case o.state == protocol.StateRetry:
+		s.counts.retried.Add(1)
+		log.Warn("task will be retried", "countdown", o.countdown.Seconds(), "error", s.errorText(r, o.err))
+	case o.state == protocol.StateSuccess && planned.DeadLetter != "":
+		s.counts.succeeded.Add(1) // the state that the caller sees
+		log.Warn("task given up, its answer is stored")
+	case o.state == protocol.StateSuccess:
+		s.counts.succeeded.Add(1)
+		log.Info("task succeeded")
+	case o.state == protocol.StateRevoked:
+		s.counts.revoked.Add(1)
+		log.Warn("task terminated")
+	case o.replace != nil:
+		log.Info("task replaced by another")
+	case o.state == protocol.StateFailure:
+		s.counts.failed.Add(1)
+		log.Error("task failed", "error", s.errorText(r, o.err))
+	case o.disposition == requeue:
+		log.Warn("task requeued", "error", s.errorText(r, o.err))
+	default:
+		log.Info("task ended")
 	}
 }
 
-// published reports whether a result has children: what was linked to the task
-// is among them.
-func published(r *protocol.Result) bool {
-	children, err := r.Children.Elements()
-	return err == nil && len(children) > 0
+// errorText returns the text of an error of a handler, without secrets of the arguments.
+func (s *settler) errorText(r *request, err error) string {
+	if err == nil {
+		return ""
+	}
+	return s.workflow.present.Text(r.msg, errorText(err))
 }
 
-// encodeError is Celery's exception for a value that JSON has no form for.
-func encodeError(e *protocol.MarshalError) *protocol.Exception {
-	text := fmt.Sprintf("Object of type %v is not JSON serializable: %s", e.Type, e.Detail)
-	if e.Type == nil {
-		text = "Object is not JSON serializable: " + e.Detail
-	}
-	return &protocol.Exception{Type: "EncodeError", Module: "kombu.exceptions", Args: []any{"TypeError(" + canvas.ReprText(text) + ")"}}
+// errorText returns the text of an error whose methods may panic.
+func errorText(err error) (text string) {
+	defer func() {
+		if recover() != nil {
+			text = "the error cannot be read"
+		}
+	}()
+	return err.Error()
 }
 
-// failureOf turns the fault of a workflow into the failure of the task that asked
-// for it.
-func failureOf(err error) *protocol.Exception {
-	if e, ok := errors.AsType[*canvas.TaskError](err); ok {
-		return e.Exception
+// outcomeEvent prepares the event of the outcome of a run, to be sent once the outcome is
+// stored. It is nil when there is none.
+func outcomeEvent(w taskevents.Writer, m *protocol.Message, o outcome, runtime time.Duration) *events.Prepared {
+	switch {
+	case o.retry:
+		return w.Retried(m, o.exception, o.traceback)
+	case o.state == protocol.StateSuccess:
+		raw, _ := o.result.(protocol.Raw)
+		return w.Succeeded(m, raw, runtime)
+	case o.state == protocol.StateRevoked:
+		return w.Revoked(m, "terminated")
+	case o.state == protocol.StateFailure:
+		if o.rejected() {
+			return w.Rejected(m, false)
+		}
+		return w.Failed(m, o.exception, o.traceback)
+	case o.disposition == requeue:
+		return w.Rejected(m, true)
 	}
-	return &protocol.Exception{Type: "ValueError", Module: "builtins", Args: []any{fmt.Sprintf("cannot publish what follows the task: %v", err)}}
+	return nil
+}
+
+// deliveries collects messages from many goroutines.
+type deliveries struct {
+	mu  sync.Mutex
+	all []broker.Delivery
+}
+
+func (d *deliveries) add(one broker.Delivery) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.all = append(d.all, one)
+}
+
+func (d *deliveries) take() []broker.Delivery {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := d.all
+	d.all = nil
+	return all
 }

@@ -1,22 +1,23 @@
 package worker
 
 import (
-	"log/slog"
+	"maps"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/evently/workers/worker/broker"
-	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/internal/control"
+	"github.com/evently/workers/worker/internal/scale"
 )
 
-// State is where a Worker is in its life.
+// State is the stage of the life of a Worker.
 type State int32
 
 const (
 	StateNew      State = iota // Run was not called yet
 	StateRunning               // consuming, or trying to
 	StateStopping              // claims nothing more, running tasks finish
-	StateStopped               // Run is about to return or has
+	StateStopped               // Run is about to return or has returned
 )
 
 // String returns the state in lower case.
@@ -51,81 +52,111 @@ type Status struct {
 	Received, Succeeded, Failed, Retried, Revoked, DeadLettered, Lost int64 // since the start
 }
 
-type counters struct {
-	received, succeeded, failed, retried, revoked, deadLettered, lost atomic.Int64
-}
-
 // Status returns what the worker is doing. It costs no I/O.
 func (w *Worker) Status() Status {
-	look, fault := w.consuming.state()
-	if fault == "" && w.deaf() {
+	look, fault := w.link.State()
+	if fault == "" && deaf(w.calls, w.pool) {
 		fault = "too many handlers go on after their hard time limit: nothing more is claimed until they end"
 	}
 	s := Status{
 		Node: w.cfg.Name, State: State(w.state.Load()), LastLook: look, Fault: fault,
-		Concurrency: w.pool.Size(), Running: w.pool.Running(), Scheduled: w.eta.len(), Aborted: int(w.aborted.Load()),
-		Received: w.counts.received.Load(), Succeeded: w.counts.succeeded.Load(), Failed: w.counts.failed.Load(),
-		Retried: w.counts.retried.Load(), Revoked: w.counts.revoked.Load(),
-		DeadLettered: w.counts.deadLettered.Load(), Lost: w.counts.lost.Load(),
+		Concurrency: w.pool.Size(), Running: w.pool.Running(), Scheduled: w.schedule.Len(), Aborted: int(w.calls.leftBehind()),
+		Reserved: w.pool.Waiting() + w.limits.Len(),
 	}
+	w.counts.into(&s)
 	if w.can.Faulter != nil {
 		s.Faults = w.can.Faulter.Faults()
 	}
 	s.Autoscale = Autoscale{Min: s.Concurrency, Max: s.Concurrency}
-	if scale := w.scaler.info(); scale != nil {
-		s.Autoscale = Autoscale{Min: scale.Min, Max: scale.Max}
+	if w.scaler != nil {
+		bounds := w.scaler.Info()
+		s.Autoscale = Autoscale{Min: bounds.Min, Max: bounds.Max}
 	}
-	s.Reserved = w.pool.Waiting() + w.limits.len()
 	s.Consuming = s.State == StateRunning && s.Fault == "" && w.now().Sub(look) < 2*stallAfter
 	return s
 }
 
-// count notes and logs how a task ended.
-func (w *Worker) count(log *slog.Logger, r *request, o outcome, s broker.Settlement) {
-	if s.DeadLetter != "" {
-		w.counts.deadLettered.Add(1)
-		log = log.With("dead_letter", s.DeadLetter)
-	}
-	switch {
-	case o.state == protocol.StateRetry:
-		w.counts.retried.Add(1)
-		log.Warn("task will be retried", "countdown", o.countdown.Seconds(), "error", w.told(r, o.err))
-	case o.state == protocol.StateSuccess && s.DeadLetter != "":
-		w.counts.succeeded.Add(1) // the state that the caller sees
-		log.Warn("task given up, its answer is stored")
-	case o.state == protocol.StateSuccess:
-		w.counts.succeeded.Add(1)
-		log.Info("task succeeded")
-	case o.state == protocol.StateRevoked:
-		w.counts.revoked.Add(1)
-		log.Warn("task terminated")
-	case o.replace != nil:
-		log.Info("task replaced by another")
-	case o.state == protocol.StateFailure:
-		w.counts.failed.Add(1)
-		log.Error("task failed", "error", w.told(r, o.err))
-	case o.requeue:
-		log.Warn("task requeued", "error", w.told(r, o.err))
-	default:
-		log.Info("task ended")
-	}
+// counters count messages and runs since the start.
+type counters struct {
+	received, succeeded, failed, retried, revoked, deadLettered, lost atomic.Int64
+
+	mu   sync.Mutex
+	born time.Time        // start of Run
+	runs map[string]int64 // by task
+	sum  int64            // of runs
 }
 
-// told is the text of an error of a handler, without the secrets that it may have
-// got from the arguments.
-func (w *Worker) told(r *request, err error) string {
-	if err == nil {
-		return ""
-	}
-	return w.present.text(r.msg, errorText(err))
+func newCounters() *counters { return &counters{runs: map[string]int64{}} }
+
+// into copies the counters.
+func (c *counters) into(s *Status) {
+	s.Received, s.Succeeded, s.Failed, s.Retried = c.received.Load(), c.succeeded.Load(), c.failed.Load(), c.retried.Load()
+	s.Revoked, s.DeadLettered, s.Lost = c.revoked.Load(), c.deadLettered.Load(), c.lost.Load()
 }
 
-// errorText is the text of an error whose methods may panic.
-func errorText(err error) (text string) {
-	defer func() {
-		if recover() != nil {
-			text = "the error cannot be read"
-		}
-	}()
-	return err.Error()
+// begin notes the start of Run.
+func (c *counters) begin(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.born = now
 }
+
+// uptime returns the time since the start of Run.
+func (c *counters) uptime(now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return now.Sub(c.born)
+}
+
+// started counts a run of a task.
+func (c *counters) started(task string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.runs[task]++
+	c.sum++
+}
+
+// total returns the number of runs.
+func (c *counters) total() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sum
+}
+
+// byTask returns the number of runs of each task.
+func (c *counters) byTask() map[string]int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.runs)
+}
+
+// Autoscale bounds the number of slots between Min and Max (worker_autoscaler,
+// --autoscale). The number follows the load: it grows while all slots are busy and messages
+// wait, in the queues or for a slot, and shrinks to the number that was used recently. It
+// never cuts off a running task.
+type Autoscale struct {
+	// Min and Max are numbers of slots, 1 ≤ Min ≤ Max. With Max 0 there is no scaling, and
+	// Config.Concurrency holds.
+	Min, Max int
+}
+
+func (a Autoscale) check() error {
+	if a == (Autoscale{}) {
+		return nil
+	}
+	return scale.Check(a.Min, a.Max)
+}
+
+// ControlMode selects the commands of remote control (pidbox) that are carried out.
+type ControlMode int
+
+const (
+	// ControlFull carries out all commands, as Celery does (worker_enable_remote_control).
+	ControlFull = ControlMode(control.Full)
+	// ControlHarmless answers the inspect commands and commands that change only what is
+	// shown, such as enable_events. All others are refused with an error that says so.
+	ControlHarmless = ControlMode(control.Harmless)
+	// ControlOff listens to no requests. Flower and "celery inspect" do not see the
+	// worker then.
+	ControlOff = ControlMode(control.Off)
+)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/internal/bind"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redact"
 )
@@ -40,9 +41,9 @@ type Task struct {
 	// the task with its message.
 	Logger *slog.Logger
 
-	worker  *Worker  // nil outside of one
-	request *request // likewise
-	claim   string   // "" once it was acknowledged
+	workflow *workflow // of the worker; nil outside of one
+	request  *request  // nil outside of a worker
+	claim    string    // "" once it was acknowledged
 
 	mu       sync.Mutex
 	children []protocol.Raw  // result tuples of what the task has published
@@ -56,7 +57,11 @@ func (t *Task) LastAttempt() bool { return t.MaxRetries >= 0 && t.Retries >= t.M
 // Bind decodes the arguments into the struct that args points to; see [Func].
 // Its errors are TypeErrors that name the parameter, never its value.
 func (t *Task) Bind(args any) error {
-	return bind(t.Name, t.Message.Args, t.Message.Kwargs, args)
+	err := bind.Arguments(t.Name, t.Message.Args, t.Message.Kwargs, args)
+	if e, ok := errors.AsType[*bind.TypeError](err); ok {
+		return &Exception{Type: "TypeError", Args: []any{e.Text}, Err: e.Err}
+	}
+	return err
 }
 
 // Held asks the broker whether this worker still has the message. Call it right
@@ -71,17 +76,7 @@ func (t *Task) Held(ctx context.Context) error {
 	if t.request == nil || t.request.acksEarly {
 		return nil
 	}
-	if !t.worker.held.has(t.request) {
-		return ErrLost
-	}
-	ok, err := t.worker.broker.Held(ctx, t.request.delivery.Claim)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return ErrLost
-	}
-	return nil
+	return t.request.exec.holds(ctx, t.request)
 }
 
 // errNoWorker is what a Task that no worker made cannot do.
@@ -100,35 +95,35 @@ func (t *Task) AddToChord(ctx context.Context, s *canvas.Signature) (*AsyncResul
 }
 
 func (t *Task) publish(ctx context.Context, what string, plan func(canvas.Context) (*canvas.Plan, error)) (*AsyncResult, error) {
-	if t.worker == nil {
+	if t.workflow == nil {
 		return nil, fmt.Errorf("%s: %w", what, errNoWorker)
 	}
-	p, err := plan(t.worker.canvasContext(t.Message))
+	p, err := plan(t.workflow.context(t.Message))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	if _, ok := TaskFrom(ctx); !ok {
 		ctx = NewContext(ctx, t)
 	}
-	changes, err := t.worker.pub.changes(ctx, p)
+	changes, err := t.workflow.pub.changes(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.worker.publish(ctx, changes); err != nil {
+	if err := t.workflow.publish(ctx, changes); err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	t.addChildren(p.Children)
-	return parseHandle(t.worker.can.Backend, p.Handle)
+	return parseHandle(t.workflow.backend, p.Handle)
 }
 
 // Redact returns a text, such as that of an error, as it may be shown to others: in
 // a log, a trace, a metric. The secrets of the arguments are hidden in it, and what
 // looks like one; see Config.Redact.
 func (t *Task) Redact(text string) string {
-	if t.worker == nil {
+	if t.workflow == nil {
 		return redact.New().Text(text)
 	}
-	return t.worker.present.text(t.Message, text)
+	return t.workflow.present.Text(t.Message, text)
 }
 
 func (t *Task) addChildren(tuples []protocol.Raw) {
@@ -165,14 +160,82 @@ func (t *Task) childrenRaw() protocol.Raw {
 // it (Task.update_state); meta must be encodable as JSON. It returns [ErrLost]
 // when the message is not ours any more.
 func (t *Task) UpdateState(ctx context.Context, state string, meta any) error {
-	if t.worker == nil {
+	if t.workflow == nil {
 		return fmt.Errorf("update the state: %w", errNoWorker)
 	}
-	r := t.worker.result(t, state)
+	r := t.workflow.result(t, state)
 	r.Result = meta
 	r.Children = t.childrenRaw()
-	if err := t.worker.can.Backend.Publish(ctx, broker.Changes{Claim: t.claim, Results: []*protocol.Result{r}}); err != nil {
+	if err := t.workflow.backend.Publish(ctx, broker.Changes{Claim: t.claim, Results: []*protocol.Result{r}}); err != nil {
 		return fmt.Errorf("update the state: %w", err)
 	}
 	return nil
+}
+
+// Wait calls wait, which waits for something that the task shares with others, such
+// as a connection of a pool, and returns its error. That time does not count against
+// the time limits of the task. The context of wait ends after most, with [ErrWaited]
+// as its cause. Then the clock goes on, even if wait does not return.
+//
+// A handler whose wait took too long has nothing to blame its task for: it returns a
+// free [RetryError], which spends no attempt.
+func (t *Task) Wait(ctx context.Context, most time.Duration, wait func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, most, ErrWaited)
+	defer cancel()
+	if t.request == nil {
+		return wait(ctx)
+	}
+	clock := &t.request.clock
+	clock.Pause()
+	resume := sync.OnceFunc(clock.Resume)
+	defer resume()
+	defer context.AfterFunc(ctx, resume)()
+	return wait(ctx)
+}
+
+// OnTimeLimit sets the function that decides about the task when its handler has not
+// returned by the hard time limit. The error of decide counts as that of the handler,
+// so that [Retry] and [GiveUp] do what they do there. With nil, or without a function,
+// the task ends in FAILURE with TimeLimitExceeded.
+//
+// decide runs beside the handler, whose context has ended and whose result is thrown
+// away. They must agree which of them acts: a handler that goes on must not take a step
+// that cannot be taken back after decide has asked for a retry.
+func (t *Task) OnTimeLimit(decide func() error) {
+	if t.request == nil {
+		return
+	}
+	t.request.state.setTimeLimit(decide)
+}
+
+// SetAsideHeader is the header of a message that came back from the dead
+// letters: when it was set aside for the first time, as ISO 8601 text. The
+// message itself says nothing of its age, and by then it may be weeks old.
+const SetAsideHeader = broker.SetAsideHeader
+
+// SetAside returns when the message was set aside in the dead letters, which it
+// has come back from. Zero: it never was.
+func (t *Task) SetAside() time.Time { return t.HeaderTime(SetAsideHeader) }
+
+// HeaderTime returns the moment in a header of the message, see
+// [RetryError.Headers] and [TimeHeader]. It is zero when there is no such
+// header, or none that is a time: anybody can write headers.
+func (t *Task) HeaderTime(name string) time.Time {
+	if t.Message == nil {
+		return time.Time{}
+	}
+	var text string
+	if protocol.Unmarshal(t.Message.Header(name), &text) != nil {
+		return time.Time{}
+	}
+	at, err := protocol.ParseTime(text)
+	if err != nil {
+		return time.Time{}
+	}
+	return at
+}
+
+// TimeHeader makes a header of a moment, to the microsecond.
+func TimeHeader(name string, at time.Time) protocol.Header {
+	return protocol.TimeHeader(name, at)
 }

@@ -3,9 +3,6 @@ package worker
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,74 +14,51 @@ import (
 	"github.com/evently/workers/worker/internal/batch"
 	"github.com/evently/workers/worker/internal/control"
 	"github.com/evently/workers/worker/internal/events"
+	"github.com/evently/workers/worker/internal/fallback"
+	"github.com/evently/workers/worker/internal/link"
 	"github.com/evently/workers/worker/internal/pool"
+	"github.com/evently/workers/worker/internal/present"
+	"github.com/evently/workers/worker/internal/process"
+	"github.com/evently/workers/worker/internal/ratelimit"
+	"github.com/evently/workers/worker/internal/revoked"
+	"github.com/evently/workers/worker/internal/scale"
+	"github.com/evently/workers/worker/internal/schedule"
+	"github.com/evently/workers/worker/internal/taskevents"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redact"
 )
 
-// Worker consumes task messages and runs the registered handlers. Make one
-// with New.
+// Worker consumes task messages and runs the registered handlers. Make one with New.
+//
+// A Worker is the wiring of its parts. The path of a message is: consumer (consume.go,
+// accept.go) → reader (request.go) → pool → executor (execute.go, call.go) → decide
+// (outcome.go) → planner (plan.go) → settler (settle.go).
 type Worker struct {
-	cfg    Config
-	log    *slog.Logger
-	broker broker.Broker
-	can    broker.Capabilities // optional interfaces of broker
-	pub    *publisher
-	tasks  map[string]*definition
+	env
+	broker   broker.Broker
+	can      broker.Capabilities // optional interfaces of broker
+	decoder  protocol.Decoder
+	tasks    *taskTable
+	pool     *pool.Pool[*request]
+	schedule *schedule.Schedule[*request] // requests that wait for their ETA
+	limits   *ratelimit.Limiter[*request] // requests that wait for their rate limit
+	held     *holdings
+	revoked  *revoked.Set
+	exchange *revoked.Exchange
+	link     *link.Link
+	events   taskevents.Writer
+	control  *control.Service
+	workflow *workflow
+	scaler   *scale.Scaler // nil: none
+	calls    *calls
+	counts   *counters
 
-	decoder protocol.Decoder
-	now     func() time.Time
-
-	pool    *pool.Pool[*request] // what runs, and what waits for a slot
-	eta     *schedule            // what waits for its ETA
-	limits  *limiter             // what waits for its rate limit
-	held    *holdings            // all of it
-	revoked *revocations         // what must not run
-
-	// cutShort are the messages whose runs the end of the grace period has cut.
-	cutShort deliveries
-	stopNow  chan struct{}
-	calls    calls
-	once     sync.Once
 	begun    atomic.Bool
-	recycle  context.CancelFunc // ends Run as a stop does
-	memory   *memoryGuard
-
-	clock     events.Clock // of everything that is sent
-	control   *control.Service
-	events    taskEvents
-	present   *presenter
-	totals    totals
-	overrides overrides
-	queues    queueSet
-	scaler    *scaler   // nil: none
-	born      time.Time // when Run began
-
-	consuming consuming
-	foreign   foreign
-	state     atomic.Int32
-	ends      *batch.Batcher[end]
-	settling  sync.WaitGroup
-	life      lifecycle
-	aborted   atomic.Int64 // handlers that run on though nobody waits for them
-
-	counts counters
-}
-
-// definition is a Definition with everything decided that New can decide.
-type definition struct {
-	Definition
-	handler    Handler // with all middleware
-	name       string
-	parameters []string // names of the positional arguments, as far as known
-}
-
-// definition returns that of a task; one of a task that is not registered is empty.
-func (w *Worker) definition(task string) *definition {
-	if d, ok := w.tasks[task]; ok {
-		return d
-	}
-	return &definition{}
+	state    atomic.Int32
+	stopOnce sync.Once
+	stopNow  chan struct{}
+	recycled context.Context    // ends when the worker is to stop by itself
+	recycle  context.CancelFunc // ends recycled
 }
 
 // New checks cfg and makes a Worker of it. Its error names every fault.
@@ -93,125 +67,146 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	definitions, err := define(cfg)
+	if err != nil {
+		return nil, err
+	}
 	w := &Worker{
-		cfg:     cfg,
-		log:     cfg.Logger,
-		broker:  cfg.Broker,
-		can:     capabilities(cfg.Broker),
-		decoder: protocol.Decoder{Limits: cfg.Limits, Accept: cfg.Accept},
-		tasks:   make(map[string]*definition, len(cfg.Tasks)),
-		now:     time.Now,
-		held:    newHoldings(),
-		limits:  newLimiter(),
-		revoked: newRevocations(),
-		pub:     newPublisher(cfg.Publishing),
-		stopNow: make(chan struct{}),
+		env: env{
+			cfg: &cfg,
+			log: cfg.Logger,
+			now: time.Now,
+		},
+		broker:   cfg.Broker,
+		can:      fallback.Capabilities(cfg.Broker),
+		decoder:  protocol.Decoder{Limits: cfg.Limits, Accept: cfg.Accept},
+		tasks:    newTaskTable(definitions),
+		pool:     pool.New[*request](pool.Config{Slots: cfg.Concurrency, MaxItems: cfg.MaxTasks, Prefetch: cfg.prefetch()}),
+		schedule: schedule.New[*request](),
+		held:     newHoldings(),
+		revoked:  revoked.NewSet(),
+		link:     link.New(cfg.Logger),
+		calls:    &calls{},
+		counts:   newCounters(),
+		stopNow:  make(chan struct{}),
 	}
-	w.present = &presenter{redactor: redact.New(cfg.Redact...), definition: w.definition}
-	w.pub.reads = &w.decoder
-	w.queues.names = slices.Clone(cfg.Queues)
-	for name, d := range w.withBuiltins(cfg.Tasks) {
-		h, err := wrap(noting(d.Handler), cfg.Middleware)
-		if err != nil {
-			return nil, err
-		}
-		w.tasks[name] = &definition{Definition: d, handler: h, name: name, parameters: parameterNames(d.Handler)}
-		if every, err := ParseRate(d.RateLimit); err == nil && every > 0 && !cfg.DisableRateLimits {
-			w.limits.set(name, d.RateLimit, every)
-		}
-	}
-	w.memory = newMemoryGuard(cfg.MaxMemory, w.now)
-	w.eta = newSchedule()
-	w.pool = pool.New[*request](pool.Config{Slots: cfg.Concurrency, MaxItems: cfg.MaxTasks, Prefetch: cfg.prefetch()})
-	w.ends = batch.New(batch.Config[end]{Send: w.settleEnds, Expects: w.pool.ExpectsEnds})
-	if cfg.Autoscale.Max > 0 {
-		w.scaler = &scaler{low: cfg.Autoscale.Min, high: cfg.Autoscale.Max, most: cfg.MaxConcurrency, status: w.load, resize: w.pool.Resize}
-	}
-	w.events = taskEvents{events.New(events.Config{
-		Emit: w.can.Emitter.Emit, Log: w.log, Node: cfg.Name, Clock: &w.clock, Now: w.now,
-		Status:   func() (int, int64) { return w.pool.Running(), w.totals.all() },
-		Software: cfg.Software, Version: cfg.SoftwareVersion,
-		Heartbeats: !cfg.WithoutHeartbeat, TaskEvents: cfg.SendTaskEvents,
-	}), w.present}
-	w.control = control.New(control.Config{
-		Name: cfg.Name, Mode: control.Mode(cfg.Control), Gossip: !cfg.WithoutGossip, Mingle: !cfg.WithoutMingle,
-		Node: node{w}, Events: w.events.Dispatcher, Clock: &w.clock, Remote: w.can.Remote, Decoder: w.decoder,
-		Repr: func(err error) string { return canvas.ReprException(wire(err)) },
-		Log:  w.log, Now: w.now,
-	})
-	w.pub.clock = &w.clock
-	w.pub.show = func(m *protocol.Message) shown { return w.present.arguments(m, shownInEvent) }
+	w.recycled, w.recycle = context.WithCancel(context.Background())
+	w.limits = w.newLimiter()
+	w.scaler = w.newScaler()
+	w.connect()
 	return w, nil
 }
 
-// wrap puts the middleware around a handler, the first one outermost.
-func wrap(h Handler, middleware []Middleware) (Handler, error) {
-	for i, m := range slices.Backward(middleware) {
-		if h = m(h); isNil(h) {
-			return nil, fmt.Errorf("worker configuration: Middleware[%d] returns no Handler", i)
+// define makes the task table of cfg and Celery's own tasks.
+func define(cfg Config) (map[string]*definition, error) {
+	definitions := map[string]*definition{}
+	for name, d := range withBuiltins(cfg.Tasks) {
+		h, err := wrap(recordContext(d.Handler), cfg.Middleware)
+		if err != nil {
+			return nil, fmt.Errorf("worker configuration: %w", err)
 		}
+		definitions[name] = &definition{Definition: d, handler: h, name: name, parameters: parameterNames(d.Handler)}
 	}
-	return h, nil
+	return definitions, nil
 }
 
-func processors() int { return runtime.GOMAXPROCS(0) }
+// newLimiter makes the rate limits of the definitions.
+func (w *Worker) newLimiter() *ratelimit.Limiter[*request] {
+	cfg := ratelimit.Config{Log: w.log, Now: w.now}
+	if w.cfg.SharedRateLimits {
+		cfg.Shared = w.can.Limiter
+	}
+	l := ratelimit.New[*request](cfg)
+	for name, d := range w.tasks.definitions {
+		if every, err := ratelimit.Parse(d.RateLimit); err == nil && every > 0 && !w.cfg.DisableRateLimits {
+			l.Set(name, d.RateLimit, every)
+		}
+	}
+	return l
+}
 
-// Run consumes until ctx ends, then stops warmly: it claims nothing more, gives
-// back at once what has not begun, and waits up to Config.Grace for the running
-// tasks. What is not done by then has its context ended with ErrStopped, and
-// goes back to the front of its queue when it returns an error. Run returns nil
-// after such a stop. A Worker runs once.
+// newScaler makes the autoscaler, nil without one.
+func (w *Worker) newScaler() *scale.Scaler {
+	bounds := w.cfg.Autoscale
+	if bounds.Max == 0 {
+		return nil
+	}
+	return scale.New(scale.Config{
+		Min: bounds.Min, Max: bounds.Max, Bound: w.cfg.MaxConcurrency,
+		Pool: w.pool, Depth: w.can.Depther.Depth, Log: w.log, Now: w.now,
+	})
+}
+
+// connect makes the parts that tell others of the worker, and listen to them.
+func (w *Worker) connect() {
+	clock := &events.Clock{} // of everything that is sent
+	presenter := present.New(redact.New(w.cfg.Redact...), func(task string) present.Rules {
+		d := w.tasks.get(task)
+		return present.Rules{Parameters: d.parameters, Secret: d.ArgumentsAreSecret}
+	})
+	w.exchange = revoked.NewExchange(w.can, clock, w.log)
+	w.events = taskevents.New(events.New(events.Config{
+		Emit: w.can.Emitter.Emit, Log: w.log, Node: w.cfg.Name, Clock: clock, Now: w.now,
+		Status:   func() (int, int64) { return w.pool.Running(), w.counts.total() },
+		Software: w.cfg.Software, Version: w.cfg.SoftwareVersion,
+		Heartbeats: !w.cfg.WithoutHeartbeat, TaskEvents: w.cfg.SendTaskEvents,
+	}), presenter)
+	w.workflow = &workflow{
+		env: w.env,
+		pub: newPublisher(publisherConfig{
+			Publishing: w.cfg.Publishing, reads: &w.decoder, clock: clock,
+			show: func(m *protocol.Message) present.Arguments { return presenter.Arguments(m, present.InEvent) },
+		}),
+		backend: w.can.Backend, namer: w.can.Namer, link: w.link, events: w.events, present: presenter,
+		tasks: w.tasks, revoked: w.revoked, exchange: w.exchange,
+	}
+	w.control = control.New(control.Config{
+		Name: w.cfg.Name, Mode: control.Mode(w.cfg.Control), Gossip: !w.cfg.WithoutGossip, Mingle: !w.cfg.WithoutMingle,
+		Node: w.newNode(presenter, clock), Events: w.events.Dispatcher, Clock: clock, Remote: w.can.Remote, Decoder: w.decoder,
+		Repr: func(err error) string { return canvas.ReprException(wire(err)) },
+		Log:  w.log, Now: w.now,
+	})
+}
+
+// Run consumes until ctx ends, then stops warmly: it claims nothing more, gives back
+// messages that have not begun, and waits up to Config.Grace for the running tasks. Then
+// their contexts end with ErrStopped, and a task that returns an error goes back to the
+// front of its queue. Run returns nil after such a stop. A Worker runs once.
 //
-// Faults of the broker never end Run: it waits, with a backoff of up to one
-// second, and says so in Status and in the log.
+// Faults of the broker never end Run. It tries again, with a backoff of up to one second,
+// and reports the fault in Status and in the log.
 func (w *Worker) Run(ctx context.Context) error {
 	if w.begun.Swap(true) {
 		return fmt.Errorf("worker %s: Run was called twice; make a new Worker", w.cfg.Name)
 	}
-	err := w.broker.Consume(broker.Session{
-		Node: w.cfg.Name, Queues: w.cfg.Queues, Decoder: w.decoder,
-		Lost:         w.lost,
-		DeadLettered: w.deadLettered,
-		Refused: func(ctx context.Context, d broker.Delivery) {
-			w.counts.received.Add(1)
-			w.refuse(ctx, d, d.Refused.Reason)
-		},
-	})
-	if err != nil {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(w.recycled, cancel)()
+	stages := newStages(ctx)
+	defer stages.endLease()
+	consumer, drainer := w.assemble(stages)
+	if err := consumer.register(); err != nil {
 		return fmt.Errorf("worker %s: %w", w.cfg.Name, err)
 	}
-	w.log.Info("worker starts", "node", w.cfg.Name, "queues", w.cfg.Queues, "concurrency", w.cfg.Concurrency, "tasks", len(w.tasks))
-	w.born = w.now()
-	w.consuming.looked(w.born)
+	w.log.Info("worker starts", "node", w.cfg.Name, "queues", w.cfg.Queues, "concurrency", w.cfg.Concurrency, "tasks", len(w.tasks.definitions))
+	w.counts.begin(w.now())
+	w.link.Looked(w.now())
 	w.state.Store(int32(StateRunning))
 
-	ctx, w.recycle = context.WithCancel(ctx)
-	defer w.recycle()
-	life, until := newLifecycle(ctx)
-	defer until.lease()
-	w.life = life
-
-	var g errgroup.Group
-	g.Go(func() error { return w.broker.Run(life.lease) })
-	g.Go(func() error { w.watch(ctx); return nil })
-	// Until the last task has ended, and before the connections do.
-	serving, silence := context.WithCancel(life.lease)
-	silent := make(chan struct{})
-	g.Go(func() error {
-		defer close(silent)
-		var remote errgroup.Group
-		remote.Go(func() error { return w.control.Run(serving) })
-		remote.Go(func() error { w.events.Run(serving); return nil })
-		return remote.Wait()
-	})
-	g.Go(func() error {
-		defer until.lease()
-		w.stop(life, until, w.consume(ctx, life, until))
-		silence()
-		<-silent
+	var parts errgroup.Group
+	speech := w.speak(stages.lease, &parts)
+	parts.Go(func() error { return w.broker.Run(stages.lease) })
+	parts.Go(func() error { consumer.watch(ctx); return nil })
+	parts.Go(func() error { w.limitTasks(ctx); return nil })
+	parts.Go(func() error { w.autoscale(ctx); return nil })
+	parts.Go(func() error {
+		defer stages.endLease()
+		stopped := consumer.run(ctx)
+		drainer.drain(stopped)
+		speech.end()
 		return nil
 	})
-	err = g.Wait()
+	err := parts.Wait()
 	w.state.Store(int32(StateStopped))
 	if err != nil {
 		return fmt.Errorf("worker %s: %w", w.cfg.Name, err)
@@ -220,97 +215,100 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
-// consume claims messages and brings them to the pool, until ctx ends; it returns
-// when that was.
-func (w *Worker) consume(ctx context.Context, life lifecycle, end lifecycleEnds) (stopped time.Time) {
-	var loops sync.WaitGroup
-	loops.Go(func() { w.fetch(ctx, life.accept) })
-	loops.Go(func() { w.releaseDue(ctx, life.accept) })
-	loops.Go(func() { w.releaseLimited(ctx, life.accept) })
-	loops.Go(func() { w.learnRevoked(ctx) })
+// assemble makes the parts of one Run, from the last one on the path of a message to the
+// first.
+func (w *Worker) assemble(stages *stages) (*consumer, *drainer) {
+	settler := newSettler(w, stages)
+	executor := &executor{
+		env: w.env, broker: w.broker, link: w.link, pool: w.pool, held: w.held, tasks: w.tasks, revoked: w.revoked,
+		settler: settler, events: w.events, counts: w.counts, calls: w.calls,
+		memory: process.NewGuard(w.cfg.MaxMemory, w.now), recycle: w.recycle, stages: stages,
+	}
+	consumer := &consumer{
+		env: w.env, broker: w.broker, pipeliner: w.can.Pipeliner, link: w.link,
+		pool: w.pool, schedule: w.schedule, limits: w.limits, held: w.held,
+		reader: &reader{env: w.env, decoder: &w.decoder, tasks: w.tasks, held: w.held, exec: executor, workflow: w.workflow},
+		batch:  settler.batch, settler: settler, revoked: w.revoked, exchange: w.exchange, control: w.control,
+		events: w.events, counts: w.counts, calls: w.calls, stages: stages, stopNow: w.stopNow,
+	}
+	drainer := &drainer{
+		env: w.env, broker: w.broker, pool: w.pool, schedule: w.schedule, limits: w.limits,
+		settler: settler, executor: executor, calls: w.calls, stages: stages, stopNow: w.stopNow, state: &w.state,
+	}
+	return consumer, drainer
+}
+
+func newSettler(w *Worker, stages *stages) *settler {
+	s := &settler{
+		env: w.env, broker: w.broker, batcher: w.can.Batcher, link: w.link, pool: w.pool, held: w.held,
+		plan:     &planner{env: w.env, workflow: w.workflow, decoder: &w.decoder},
+		workflow: w.workflow, events: w.events, counts: w.counts, store: stages.store,
+	}
+	s.batch = batch.New(batch.Config[settlement]{Send: s.send, Expects: w.pool.ExpectsEnds})
+	return s
+}
+
+// limitTasks stops the worker when Config.MaxTasks have begun.
+func (w *Worker) limitTasks(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-w.pool.Exhausted():
+		w.log.Info("task limit reached, shutting down", "max_tasks", w.cfg.MaxTasks)
+		w.recycle()
+	}
+}
+
+// autoscale follows the load until ctx ends.
+func (w *Worker) autoscale(ctx context.Context) {
 	if w.scaler != nil {
-		loops.Go(func() { w.autoscale(ctx) })
+		w.scaler.Run(ctx)
 	}
-	ended := make(chan struct{})
-	var cut sync.WaitGroup
-	cut.Go(func() {
-		// What was claimed and is sorted out shall reach the broker, but not if
-		// that is away: the leases tell.
-		<-ctx.Done()
-		stopped = time.Now()
-		patience := time.NewTimer(acceptPatience)
-		defer patience.Stop()
-		select {
-		case <-ended:
-			return
-		case <-patience.C:
-		case <-w.stopNow:
-			w.broker.Reset()
-		}
-		end.accept()
+}
+
+// speech is the time in which a worker sends events and answers remote control: from its
+// start until its last task has ended.
+type speech struct {
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+// speak starts to send events and to answer remote control.
+func (w *Worker) speak(ctx context.Context, parts *errgroup.Group) speech {
+	ctx, cancel := context.WithCancel(ctx)
+	s := speech{cancel: cancel, ended: make(chan struct{})}
+	parts.Go(func() error {
+		defer close(s.ended)
+		var remote errgroup.Group
+		remote.Go(func() error { return w.control.Run(ctx) })
+		remote.Go(func() error { w.events.Run(ctx); return nil })
+		return remote.Wait()
 	})
-	loops.Wait()
-	close(ended)
-	cut.Wait()
-	end.accept()
-	return stopped
+	return s
 }
 
-// acceptPatience is what a stop leaves for messages that were claimed already.
-const acceptPatience = time.Second
-
-// StopNow ends the grace period of a stop: the second SIGTERM of an impatient
-// operator. Contexts of running tasks end at once. It may be called at any time.
-func (w *Worker) StopNow() { w.once.Do(func() { close(w.stopNow) }) }
-
-// giveBack returns messages to the front of their queues in their old order.
-func (w *Worker) giveBack(ctx context.Context, rs []*request) {
-	ds := make([]broker.Delivery, 0, len(rs))
-	for _, r := range rs {
-		if w.held.remove(r) {
-			ds = append(ds, r.delivery)
-		}
-	}
-	w.giveBackDeliveries(ctx, ds)
+// end says goodbye, while there still are connections.
+func (s speech) end() {
+	s.cancel()
+	<-s.ended
 }
 
-func (w *Worker) giveBackDeliveries(ctx context.Context, ds []broker.Delivery) {
-	if len(ds) == 0 {
-		return
-	}
-	// With the broker away to the end of the stop the leases run out by themselves.
-	_ = w.persist(ctx, "give back messages", func(ctx context.Context) error { return w.broker.Return(ctx, ds) })
+// StopNow ends the grace period of a stop, as a second SIGTERM does. Contexts of running
+// tasks end at once. It may be called at any time.
+func (w *Worker) StopNow() { w.stopOnce.Do(func() { close(w.stopNow) }) }
+
+// Revocation names tasks that must not run any more.
+type Revocation = broker.Revocation
+
+// Revoke keeps tasks from running, in this worker and in all others. With terminate it ends
+// running tasks: in this worker their contexts, with [ErrRevoked]. It returns the ids of
+// the tasks that ran here. The error is about the other workers: here the tasks are
+// revoked in any case.
+func (w *Worker) Revoke(ctx context.Context, r Revocation, terminate bool) (terminated []string, err error) {
+	terminated = w.where().revoke(w.revoked, r, terminate)
+	return terminated, w.exchange.Publish(ctx, r, terminate)
 }
 
-// lost hears from the broker that a claim is another worker's now.
-func (w *Worker) lost(claim string) {
-	r, a := w.held.lose(claim)
-	if r == nil {
-		return
-	}
-	w.counts.lost.Add(1)
-	if a == nil {
-		w.log.Warn("a message that waits is no longer ours: its lease ran out", "queue", r.delivery.Queue)
-		return
-	}
-	a.log.Warn("message is no longer ours: its lease ran out")
-	a.end(ErrLost)
-}
-
-func (w *Worker) deadLettered(queue, reason string) {
-	w.counts.deadLettered.Add(1)
-	w.log.Error("message set aside in the dead letters", "queue", queue, "reason", reason)
-}
-
-// result begins the stored form of the state of a task.
-func (w *Worker) result(t *Task, state string) *protocol.Result {
-	m := t.Message
-	r := &protocol.Result{Status: state, TaskID: m.ID, ParentID: m.ParentID, GroupID: m.Group}
-	if w.cfg.ResultExtended {
-		r.Extended = &protocol.Extended{
-			Name: m.Task, Args: m.Args, Kwargs: m.Kwargs, Worker: w.cfg.Name, Retries: m.Retries, Queue: t.Queue,
-			StampedHeaders: m.StampedHeaders, Stamps: m.Stamps,
-		}
-	}
-	return r
+// where returns the places at which requests wait and run.
+func (w *Worker) where() whereabouts {
+	return whereabouts{pool: w.pool, schedule: w.schedule, limits: w.limits}
 }

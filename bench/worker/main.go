@@ -94,7 +94,7 @@ func run() error {
 	}
 	w, err := worker.New(worker.Config{
 		TrackStarted: *track, TaskTimeLimit: hard, TaskSoftTimeLimit: soft,
-		Broker: broker, Queues: []string{*queue}, Concurrency: *concurrency, PrefetchMultiplier: *prefetch, SendTaskEvents: *events, Logger: log,
+		Broker: broker, Queues: []string{*queue}, Concurrency: *concurrency, PrefetchMultiplier: worker.Prefetch(*prefetch), SendTaskEvents: *events, Logger: log,
 		Tasks: map[string]worker.Definition{
 			"bench.noop": {Handler: noop}, "bench.noop_ignored": {Handler: noop, IgnoreResult: true},
 			"bench.json": {Handler: book}, "bench.json_ignored": {Handler: book, IgnoreResult: true},

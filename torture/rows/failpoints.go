@@ -23,22 +23,22 @@ func at(name, file, place, code string, twice bool) failpoint {
 
 // failpoints are built into a worker of patched copies; the product has none.
 var failpoints = []failpoint{
-	at("waiting", "worker/fetch.go", "			err = w.await(ctx, store)\n",
-		"			err = w.await(ctx, store)\n			failpoint(\"waiting\")\n", false),
+	at("waiting", "worker/consume.go", "			err = c.await(ctx)\n",
+		"			err = c.await(ctx)\n			failpoint(\"waiting\")\n", false),
 	at("claimed unseen", "worker/redis/claim.go", "	c, err := readClaimed(reply, b.lists)\n",
 		"	c, err := readClaimed(reply, b.lists)\n	if len(c.deliveries) > 0 {\n		failpoint(\"claimed unseen\")\n	}\n", false),
-	at("claimed", "worker/fetch.go", "		w.accept(store, ds)\n",
-		"		failpoint(\"claimed\")\n		w.accept(store, ds)\n", false),
-	at("decoded", "worker/fetch.go", "		r.use(def, w)\n		w.held.add(r)\n",
-		"		failpoint(\"decoded\")\n		r.use(def, w)\n		w.held.add(r)\n", false),
-	at("before STARTED", "worker/execute.go", "	if !w.start(life, r) {\n",
-		"	failpoint(\"before STARTED\")\n	if !w.start(life, r) {\n", false),
+	at("claimed", "worker/consume.go", "		c.accept(ds)\n",
+		"		failpoint(\"claimed\")\n		c.accept(ds)\n", false),
+	at("decoded", "worker/accept.go", "		r := c.reader.request(d, m)\n		c.held.add(r)\n",
+		"		r := c.reader.request(d, m)\n		failpoint(\"decoded\")\n		c.held.add(r)\n", false),
+	at("before STARTED", "worker/execute.go", "	if !e.start(r) {\n",
+		"	failpoint(\"before STARTED\")\n	if !e.start(r) {\n", false),
 	at("after STARTED", "worker/execute.go", "	r.log.Debug(\"task started\")\n",
 		"	failpoint(\"after STARTED\")\n	r.log.Debug(\"task started\")\n", false),
-	at("work done", "worker/call.go", "	a.result, a.err = w.handle(ctx, r)\n",
-		"	a.result, a.err = w.handle(ctx, r)\n	failpoint(\"work done\")\n", true),
-	at("before the end is stored", "worker/settleall.go", "	for i, err := range w.can.Batcher.SettleAll(ctx, settlements) {\n		e := batch[i]\n",
-		"	failpoint(\"before the end is stored\")\n	for i, err := range w.can.Batcher.SettleAll(ctx, settlements) {\n		e := batch[i]\n		if err == nil {\n			failpoint(\"after the end is stored\")\n		}\n", true),
+	at("work done", "worker/call.go", "	a.result, a.err = e.handle(ctx, r)\n",
+		"	a.result, a.err = e.handle(ctx, r)\n	failpoint(\"work done\")\n", true),
+	at("before the end is stored", "worker/settle.go", "	for i, err := range s.batcher.SettleAll(s.store, settlements) {\n		e := entries[i]\n",
+		"	failpoint(\"before the end is stored\")\n	for i, err := range s.batcher.SettleAll(s.store, settlements) {\n		e := entries[i]\n		if err == nil {\n			failpoint(\"after the end is stored\")\n		}\n", true),
 	{name: "after the end is stored"}, // in the patch above
 }
 

@@ -89,10 +89,10 @@ func run() error {
 	w, err := worker.New(worker.Config{
 		Autoscale: scale,
 		Broker:    broker, Name: *name, Queues: queues,
-		Concurrency: *concurrency, PrefetchMultiplier: *prefetch, Grace: *grace,
+		Concurrency: *concurrency, PrefetchMultiplier: worker.Prefetch(*prefetch), Grace: *grace,
 		MaxRedeliveries: *redeliveries, UnknownTasks: policy, TrackStarted: true, SendTaskEvents: *events, Logger: log,
 		TaskTimeLimit: *limit, Control: mode, Limits: protocol.Limits{Size: *maxBytes},
-		Tasks: tasks, ResultExtended: *extended, Publishing: worker.Publishing{DefaultQueue: queues[0]},
+		Tasks: tasks, ResultExtended: *extended, Software: "evently-workers", Publishing: worker.Publishing{DefaultQueue: queues[0]},
 	})
 	if err != nil {
 		return err
