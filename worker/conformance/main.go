@@ -44,10 +44,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	side, err := newSide(fmt.Sprintf("redis://%s:%s/0", os.Getenv("REDIS_HOST"), os.Getenv("REDIS_PORT")))
-	if err != nil {
-		return err
-	}
+	side := newSide(fmt.Sprintf("redis://%s:%s/0", os.Getenv("REDIS_HOST"), os.Getenv("REDIS_PORT")))
 	defer side.Close()
 
 	tasks := map[string]worker.Definition{

@@ -15,13 +15,13 @@ import (
 // side is the connection over which tasks leave traces for the tests to find.
 type side struct{ redigo.Pool }
 
-func newSide(url string) (*side, error) {
+func newSide(url string) *side {
 	return &side{redigo.Pool{
 		MaxIdle: 2,
 		DialContext: func(ctx context.Context) (redigo.Conn, error) {
 			return redigo.DialURLContext(ctx, url, redigo.DialReadTimeout(5*time.Second), redigo.DialWriteTimeout(5*time.Second))
 		},
-	}}, nil
+	}}
 }
 
 func (s *side) do(ctx context.Context, command string, args ...any) error {

@@ -16,13 +16,13 @@ import (
 type Broker struct {
 	mu       sync.Mutex
 	session  broker.Session
-	lists    map[string][][]*entry // by queue, then by step; the first element is consumed next
+	lists    queues
 	claimed  map[string]*entry
 	results  map[string]*protocol.Result
 	history  []protocol.Result
 	dead     []broker.DeadLetter
 	crashes  map[string]int
-	chords   map[string]*chord
+	chords   chords
 	groups   map[string]protocol.Raw
 	steps    map[string]int // of the settlements of a claim
 	revoked  broker.Revocation
@@ -40,13 +40,40 @@ type entry struct {
 	raw   []byte
 }
 
+// queues holds the messages by queue, then by step of their priority. The first element
+// is consumed next.
+type queues map[string][][]*entry
+
+func (q queues) push(queue string, priority int, raw []byte, front bool) {
+	if q[queue] == nil {
+		q[queue] = make([][]*entry, steps)
+	}
+	l := &q[queue][step(priority)]
+	e := &entry{queue: queue, raw: raw}
+	if front {
+		*l = slices.Insert(*l, 0, e)
+	} else {
+		*l = append(*l, e)
+	}
+}
+
+// depth returns the number of messages in the named queues.
+func (q queues) depth(names []string) (n int) {
+	for _, name := range names {
+		for _, l := range q[name] {
+			n += len(l)
+		}
+	}
+	return n
+}
+
 var _ broker.Broker = (*Broker)(nil)
 
 // NewBroker makes an empty Broker.
 func NewBroker() *Broker {
 	return &Broker{
-		lists: map[string][][]*entry{}, claimed: map[string]*entry{}, results: map[string]*protocol.Result{},
-		crashes: map[string]int{}, chords: map[string]*chord{}, groups: map[string]protocol.Raw{},
+		lists: queues{}, claimed: map[string]*entry{}, results: map[string]*protocol.Result{},
+		crashes: map[string]int{}, chords: chords{}, groups: map[string]protocol.Raw{},
 		steps: map[string]int{}, limits: map[string]time.Time{}, changed: make(chan struct{}),
 	}
 }
@@ -62,16 +89,7 @@ func (b *Broker) wake() {
 }
 
 func (b *Broker) push(queue string, priority int, raw []byte, front bool) {
-	if b.lists[queue] == nil {
-		b.lists[queue] = make([][]*entry, steps)
-	}
-	l := &b.lists[queue][step(priority)]
-	e := &entry{queue: queue, raw: raw}
-	if front {
-		*l = slices.Insert(*l, 0, e)
-	} else {
-		*l = append(*l, e)
-	}
+	b.lists.push(queue, priority, raw, front)
 	b.wake()
 }
 
@@ -92,8 +110,8 @@ func (b *Broker) Run(ctx context.Context) error {
 // Wait implements [broker.Broker].
 func (b *Broker) Wait(ctx context.Context) error {
 	changed := b.Changed()
-	if b.waiting() {
-		return nil
+	if n, err := b.Depth(ctx); n > 0 || err != nil {
+		return err
 	}
 	t := time.NewTimer(time.Second)
 	defer t.Stop()
@@ -103,19 +121,6 @@ func (b *Broker) Wait(ctx context.Context) error {
 	case <-t.C:
 	}
 	return nil
-}
-
-func (b *Broker) waiting() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, q := range b.session.Queues {
-		for _, l := range b.lists[q] {
-			if len(l) > 0 {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // ClaimAfter implements [broker.Pipeliner].

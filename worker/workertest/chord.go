@@ -24,13 +24,28 @@ type chord struct {
 // under the same ids, whose size comes later; so do those that follow it.
 func (c *chord) over(redelivered bool) bool { return c.done && redelivered && len(c.entries) == 0 }
 
-func (b *Broker) chord(group string) *chord {
-	c := b.chords[group]
+// chords holds the chords by the ids of their groups.
+type chords map[string]*chord
+
+// of returns a chord, a new one if there is none.
+func (all chords) of(group string) *chord {
+	c := all[group]
 	if c == nil {
 		c = &chord{seen: map[string]bool{}}
-		b.chords[group] = c
+		all[group] = c
 	}
 	return c
+}
+
+// count records a member that has ended, once.
+func (all chords) count(e canvas.MemberEntry, redelivered bool) {
+	c := all.of(e.GroupID)
+	if c.over(redelivered) || c.seen[e.TaskID+":"+e.Score] {
+		return
+	}
+	c.seen[e.TaskID+":"+e.Score] = true
+	c.entries = append(c.entries, e)
+	slices.SortStableFunc(c.entries, func(a, b canvas.MemberEntry) int { return cmp.Compare(score(a), score(b)) })
 }
 
 // again reports whether the step was carried out before.
@@ -49,7 +64,7 @@ func (b *Broker) carry(s broker.Settlement) broker.Settled {
 		parts = s.Changes.Members
 	}
 	for _, body := range s.Bodies {
-		c := b.chord(body.GroupID)
+		c := b.chords.of(body.GroupID)
 		if !c.known {
 			continue // somebody was quicker
 		}
@@ -62,7 +77,7 @@ func (b *Broker) carry(s broker.Settlement) broker.Settled {
 	var settled broker.Settled
 	named := map[string]bool{}
 	for _, p := range slices.Backward(parts) {
-		c := b.chord(p.Entry.GroupID)
+		c := b.chords.of(p.Entry.GroupID)
 		if named[p.Entry.GroupID] || !c.known || len(c.entries) < c.size+c.more {
 			continue
 		}
@@ -99,21 +114,21 @@ func (b *Broker) apply(c broker.Changes, redelivered bool) (parts []canvas.Chord
 		failed[i] = p.UnlessFailed && r != nil && (r.Status == protocol.StateFailure || r.Status == protocol.StateRevoked)
 	}
 	for _, s := range c.Sizes {
-		c := b.chord(s.GroupID)
+		c := b.chords.of(s.GroupID)
 		c.size, c.known, c.done = s.Size, true, false
 	}
 	for _, g := range c.Groups {
 		b.groups[g.GroupID] = g.Value
 	}
 	for _, j := range c.Joins {
-		b.chord(j.GroupID).more += j.Members
+		b.chords.of(j.GroupID).more += j.Members
 	}
 	for _, r := range c.Results {
 		b.store(r)
 	}
 	for i, p := range c.Members {
 		if !failed[i] {
-			b.count(p.Entry, redelivered)
+			b.chords.count(p.Entry, redelivered)
 			parts = append(parts, p)
 		}
 	}
@@ -124,16 +139,6 @@ func (b *Broker) apply(c broker.Changes, redelivered bool) (parts []canvas.Chord
 		}
 	}
 	return parts
-}
-
-func (b *Broker) count(e canvas.MemberEntry, redelivered bool) {
-	c := b.chord(e.GroupID)
-	if c.over(redelivered) || c.seen[e.TaskID+":"+e.Score] {
-		return
-	}
-	c.seen[e.TaskID+":"+e.Score] = true
-	c.entries = append(c.entries, e)
-	slices.SortStableFunc(c.entries, func(a, b canvas.MemberEntry) int { return cmp.Compare(score(a), score(b)) })
 }
 
 func score(e canvas.MemberEntry) float64 {

@@ -108,12 +108,13 @@ func (b *Broker) Broadcast(_ context.Context, request []byte) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.remote.requests = append(b.remote.requests, request)
-	b.broadcast(request)
+	b.remote.broadcast(request)
 	return nil
 }
 
-func (b *Broker) broadcast(request []byte) (receivers int) {
-	for _, l := range b.remote.listeners {
+// broadcast gives a request to all listeners for requests and returns their number.
+func (r *remote) broadcast(request []byte) (receivers int) {
+	for _, l := range r.listeners {
 		if l.Request != nil {
 			l.tell(func() { l.Request(request) })
 			receivers++
@@ -125,7 +126,7 @@ func (b *Broker) broadcast(request []byte) (receivers int) {
 // Ask implements [broker.Remote].
 func (b *Broker) Ask(ctx context.Context, request []byte, routingKey string, receive func(raw []byte)) error {
 	b.mu.Lock()
-	n := b.broadcast(request)
+	n := b.remote.broadcast(request)
 	b.mu.Unlock()
 	for got := 0; got < n; {
 		changed := b.Changed()
@@ -170,13 +171,7 @@ func (b *Broker) CancelQueue(_ context.Context, queue string) (bool, error) {
 func (b *Broker) Depth(context.Context) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := 0
-	for _, q := range b.session.Queues {
-		for _, l := range b.lists[q] {
-			n += len(l)
-		}
-	}
-	return n, nil
+	return b.lists.depth(b.session.Queues), nil
 }
 
 // Info implements [broker.Describer].

@@ -90,7 +90,7 @@ func Run(t testing.TB, tasks map[string]worker.Definition, c Call) Outcome {
 	if err := <-done; err != nil {
 		t.Errorf("run the worker: %v", err)
 	}
-	return b.outcome(t, c.ID)
+	return outcomeOf(t, b, c.ID)
 }
 
 func (c Call) encode() ([]byte, error) {
@@ -114,7 +114,8 @@ func (c Call) encode() ([]byte, error) {
 	})
 }
 
-func (b *Broker) outcome(t testing.TB, id string) Outcome {
+// outcomeOf returns the outcome of the task with that id.
+func outcomeOf(t testing.TB, b *Broker, id string) Outcome {
 	t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -72,11 +72,11 @@ func (h *header) end(d broker.Delivery, i int, result string) broker.Settled {
 }
 
 // body settles a delivery with the body of the chord.
-func (h *header) body(d broker.Delivery, step int, failed bool) (broker.Settled, error) {
+func (h *header) body(d broker.Delivery, failed bool) (broker.Settled, error) {
 	h.t.Helper()
 	_, raw := message(h.t)
 	return h.f.Broker.Settle(context.Background(), broker.Settlement{
-		Delivery: d, Step: step,
+		Delivery: d, Step: 1,
 		Bodies: []broker.ChordBody{{GroupID: h.group, Failed: failed, Changes: broker.Changes{
 			Publish: []broker.Publication{{Queue: "bodies", Raw: raw}},
 		}}},
@@ -119,7 +119,7 @@ func testChord(t *testing.T, f Fixture) {
 	if held, err := f.Broker.Held(context.Background(), ds[1].Claim); !held || err != nil {
 		t.Errorf("the last member is not held until the body is published: %v, %v", held, err)
 	}
-	if s, err := h.body(ds[1], 1, false); err != nil || !s.Done() {
+	if s, err := h.body(ds[1], false); err != nil || !s.Done() {
 		t.Errorf("body: %+v, %v", s, err)
 	}
 	h.bodies(1)
@@ -171,14 +171,14 @@ func testChordCrash(t *testing.T, f Fixture) {
 	if err != nil || !s.Counted {
 		t.Errorf("Start = %+v, %v: a member that was counted must not run again", s, err)
 	}
-	if s, err := h.body(d, 1, false); !errors.Is(err, broker.ErrLost) {
+	if s, err := h.body(d, false); !errors.Is(err, broker.ErrLost) {
 		t.Errorf("body of the lost claim: %+v, %v, want ErrLost", s, err)
 	}
 	h.bodies(0)
 	if s := h.end(again, 0, "2"); len(s.Complete) != 1 {
 		t.Fatalf("Settle after the crash: %+v, want a complete chord", s)
 	}
-	if s, err := h.body(again, 1, false); err != nil || !s.Done() {
+	if s, err := h.body(again, false); err != nil || !s.Done() {
 		t.Errorf("body: %+v, %v", s, err)
 	}
 	h.bodies(1)
@@ -203,7 +203,7 @@ func testChordAgain(t *testing.T, f Fixture) {
 		if s := h.end(ds[2], 2, "2"); len(s.Complete) != 1 || len(results(s.Complete[0])) != 3 {
 			t.Fatalf("last member: %+v, want a complete chord of three", s)
 		}
-		if s, err := h.body(ds[2], 1, false); err != nil || !s.Done() {
+		if s, err := h.body(ds[2], false); err != nil || !s.Done() {
 			t.Errorf("body: %+v, %v", s, err)
 		}
 	}
@@ -229,7 +229,7 @@ func testChordBodyFails(t *testing.T, f Fixture) {
 	h := newHeader(t, f, 1)
 	d := claim(t, f, 1)[0]
 	h.end(d, 0, "1")
-	if s, err := h.body(d, 1, true); err != nil || !s.Done() {
+	if s, err := h.body(d, true); err != nil || !s.Done() {
 		t.Errorf("failed body: %+v, %v", s, err)
 	}
 	f.Push("a", 0, d.Raw)
