@@ -12,7 +12,8 @@ import (
 //   - spaces around it, and invisible format characters, such as a byte order mark, except
 //     joiners between characters of scripts that need them;
 //   - "mailto:" before it, and the parameters of such a link;
-//   - angle brackets, and one display name before them.
+//   - angle brackets, and one display name before them;
+//   - quotes around it, and a separator of lists behind it.
 //
 // It keeps everything else, which [ParseAddress] refuses.
 func TidyAddress(s string) string {
@@ -20,6 +21,12 @@ func TidyAddress(s string) string {
 		return s
 	}
 	s = strings.TrimSpace(seen(s))
+	if one := strings.TrimRight(s, ";, "); !strings.ContainsAny(one, "<>:;,") {
+		s = one
+	}
+	if n := len(s); n > 2 && (s[0] == '\'' || s[0] == '"') && s[n-1] == s[0] {
+		s = strings.TrimSpace(s[1 : n-1])
+	}
 	if inner, ok := bracketed(s); ok {
 		s = strings.TrimSpace(inner)
 	}

@@ -29,6 +29,12 @@ func TestTidyAddress(t *testing.T) {
 		"用户@例え.jp":                                     "用户@例え.jp",
 		"jane@ن\u200cن.example":                        "jane@ن\u200cن.example", // a joiner of its script
 		"a..b@docomo.ne.jp":                            "a..b@docomo.ne.jp",
+		"jane@example.com;":                            "jane@example.com",
+		"jane@example.com, ":                           "jane@example.com",
+		`"jane@example.com"`:                           "jane@example.com",
+		"'jane@example.com'":                           "jane@example.com",
+		`"a..b"@docomo.ne.jp`:                          `"a..b"@docomo.ne.jp`,
+		"'jane@example.com":                            "'jane@example.com",
 
 		// For ParseAddress to refuse.
 		"":                                              "",

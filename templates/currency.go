@@ -59,15 +59,29 @@ func currencySign(s string) (unit, bool) {
 		"US$": "USD", "A$": "AUD", "AU$": "AUD", "C$": "CAD", "CA$": "CAD", "NZ$": "NZD", "HK$": "HKD",
 		"NT$": "TWD", "S$": "SGD", "R$": "BRL", "CN¥": "CNY", "JP¥": "JPY", "ZŁ": "PLN", "KČ": "CZK",
 	}
-	switch code, ok := signs[s]; {
-	case ok:
+	if code, ok := signs[s]; ok {
 		return unit{code, currencies()[code]}, true
-	case s == "$":
+	}
+	switch s {
+	case "$":
 		return unit{"$", 2}, true
-	case s == "¥":
+	case "¥":
 		return unit{"¥", 0}, true
+	case "KR":
+		return unit{"kr", 2}, true
+	case "RS", "₨":
+		return unit{"Rs", 2}, true
+	case "FR", "SFR":
+		return unit{"Fr", 2}, true
 	}
 	return unit{}, false
+}
+
+// isAbbreviation reports whether s is the name of a currency that is often written with a
+// dot behind it: Rs. 500.
+func isAbbreviation(s string) bool {
+	s = strings.ToUpper(s)
+	return s == "KR" || s == "RS" || s == "FR" || s == "SFR"
 }
 
 // fits reports whether u is a sign of several currencies and code is one of them.
@@ -75,7 +89,10 @@ func (u unit) fits(code string) bool {
 	several := map[string]string{
 		"$": `ARS AUD BBD BMD BND BRL BSD BZD CAD CLP COP CUP DOP FJD GYD HKD JMD KYD LRD MXN NAD NZD
 			SBD SGD SRD TTD TWD USD UYU XCD ZWG ZWL`,
-		"¥": "CNY JPY",
+		"¥":  "CNY JPY",
+		"kr": "DKK EEK ISK NOK SEK",
+		"Rs": "INR LKR MUR NPR PKR SCR",
+		"Fr": "BIF CDF CHF DJF FRF GNF KMF RWF XAF XOF XPF",
 	}
 	return len(code) == 3 && strings.Contains(several[u.code], code)
 }

@@ -80,10 +80,18 @@ func cutCurrency(s string) (negative bool, number, currency string, ok bool) {
 	sign()
 	number = strings.TrimLeftFunc(s, inCurrency)
 	before := s[:len(s)-len(number)]
+	if isAbbreviation(before) {
+		number = strings.TrimPrefix(number, ".")
+	}
 	s = strings.TrimSpace(number)
 	sign()
-	number = strings.TrimRightFunc(s, inCurrency)
-	after := s[len(number):]
+	dotless := strings.TrimSuffix(s, ".")
+	number = strings.TrimRightFunc(dotless, inCurrency)
+	after := dotless[len(number):]
+	if !isAbbreviation(after) {
+		number = strings.TrimRightFunc(s, inCurrency)
+		after = s[len(number):]
+	}
 	return negative, strings.TrimSpace(number), before + after, number != "" && (before == "" || after == "")
 }
 

@@ -25,9 +25,9 @@ var errDate = errors.New("read date: want an ISO 8601 date or date and time")
 
 // ParseWhen reads a date, or a date and a time, as Python's isoformat, PostgreSQL, Go and
 // JavaScript write them ("2026-11-23", "2026-11-23 20:15:00.5+00", "20261123T201500Z"),
-// as HTTP and mail do ("Mon, 23 Nov 2026 20:15:00 GMT"), or as seconds, milliseconds,
-// microseconds or nanoseconds since 1970. A time without a zone is UTC, as the producers
-// mean it. The error never repeats the input.
+// as HTTP and mail do ("Mon, 23 Nov 2026 20:15:00 GMT"), with the month as an English word
+// ("23 November 2026"), or as seconds, milliseconds, microseconds or nanoseconds since 1970.
+// A time without a zone is UTC, as the producers mean it. The error never repeats the input.
 func ParseWhen(s string) (When, error) {
 	s = Plain(s)
 	if len(s) > 100 {
@@ -37,18 +37,8 @@ func ParseWhen(s string) (When, error) {
 	if err != nil {
 		w, err = parseEpoch(s)
 	}
-	for _, layout := range []string{time.RFC1123, time.RFC1123Z, "Mon, 2 Jan 2006 15:04:05 MST", "Mon, 2 Jan 2006 15:04:05 -0700", time.ANSIC} {
-		if err == nil {
-			break
-		}
-		// The offset of a named zone other than GMT and UTC is unknown.
-		var t time.Time
-		if t, err = time.Parse(layout, s); err == nil {
-			if zone, offset := t.Zone(); offset == 0 && zone != "UTC" && zone != "GMT" && zone != "" {
-				err = errDate
-			}
-			w = WhenAt(t)
-		}
+	if err != nil {
+		w, err = parseWords(s)
 	}
 	if err != nil || w.t.Year() < firstYear || w.t.Year() > 9999 {
 		return When{}, errDate
@@ -57,12 +47,13 @@ func ParseWhen(s string) (When, error) {
 }
 
 // isoForm matches a date, a time and a zone of ISO 8601 in the extended or the basic form.
-// It also takes slashes, a zone of hours only or with seconds, spaces, and a second name of
-// the zone as Go prints it.
+// It also takes slashes, a time of hours only, a zone of hours only or with seconds, spaces,
+// and after an offset the name of the zone as Go and Java print it. The offset of a zone that
+// has only a name is unknown.
 var isoForm = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^(\d{4})([-/.]?)(\d{1,2})([-/.]?)(\d{1,2})` +
-		`(?:(?:[Tt]| +)(\d{2}):?(\d{2})(?::?(\d{2})(?:[.,](\d+))?)?` +
-		` ?([Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2}(?::?\d{2})?)?)?(?: [A-Z]{3,4})?)?$`)
+		`(?:(?:[Tt]| +)(\d{2})(?::?(\d{2})(?::?(\d{2})(?:[.,](\d+))?)?)?` +
+		`(?: ?([Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2}(?::?\d{2})?)?)(?: [A-Z]{3,4}|\[[\w/+-]+\])?)?)?$`)
 })
 
 func parseISO(s string) (When, error) {
@@ -104,6 +95,31 @@ func zoneOffset(zone string) (time.Duration, bool) {
 		offset = -offset
 	}
 	return offset, hours < 24 && minutes < 60 && seconds < 60
+}
+
+// parseWords reads a date, or a date and a time, whose month is an English word.
+func parseWords(s string) (When, error) {
+	for _, layout := range []string{"2 January 2006", "2 Jan 2006", "January 2, 2006", "Jan 2, 2006"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return WhenOn(t), nil
+		}
+	}
+	s, _, _ = strings.Cut(s, " (") // JavaScript adds the name of the zone
+	for _, layout := range []string{
+		time.RFC1123, time.RFC1123Z, "Mon, 2 Jan 2006 15:04:05 MST", "Mon, 2 Jan 2006 15:04:05 -0700", time.ANSIC,
+		"Mon Jan 2 2006 15:04:05 GMT-0700", "2 January 2006, 15:04 MST",
+	} {
+		t, err := time.Parse(layout, s)
+		if err != nil {
+			continue
+		}
+		// The offset of a named zone other than GMT and UTC is unknown.
+		if zone, offset := t.Zone(); offset == 0 && zone != "UTC" && zone != "GMT" && zone != "" {
+			return When{}, errDate
+		}
+		return WhenAt(t), nil
+	}
+	return When{}, errDate
 }
 
 // parseEpoch reads a time since 1970. The number of digits tells its unit, because all times
