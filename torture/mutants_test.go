@@ -21,28 +21,28 @@ var mutants = []struct {
 	{
 		name: "leases are not renewed", row: "R11", fault: "each task to run once",
 		patches: []harness.Patch{{
-			File: "worker/redis/lease.go",
-			Old:  `	loops.Go(func() { b.every(ctx, b.renewInterval(), "renew leases", b.renew) })`,
+			File: "worker/redis/broker.go",
+			Old:  `	loops.Go(func() { b.every(ctx, b.leases.renewInterval(), "renew leases", b.leases.renew) })`,
 		}},
 	}, {
 		name: "acknowledged before the result is stored", row: "R32", fault: "every task done",
 		patches: []harness.Patch{{
 			File: "worker/redis/finish.go",
-			Old: `	var ended any
+			Old: `	var reply any
 `,
-			New: `	_ = b.do(ctx, func(c redigo.Conn) error {
+			New: `	_ = se.do(ctx, func(c redigo.Conn) error {
 		for i := range fs {
-			_, err := c.Do("ZREM", b.keys.index, fs[i].claim)
+			_, err := c.Do("ZREM", se.keys.index, fs[i].claim)
 			if err != nil {
 				return err
 			}
-			if _, err = c.Do("HDEL", b.keys.unacked, fs[i].claim); err != nil {
+			if _, err = c.Do("HDEL", se.keys.unacked, fs[i].claim); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	var ended any
+	var reply any
 `,
 		}},
 	}, {
@@ -55,41 +55,41 @@ var mutants = []struct {
 	}, {
 		name: "popped first and entered as unacknowledged afterwards, as kombu does", row: "R6", fault: "every task done",
 		patches: []harness.Patch{{
-			File: "worker/redis/scripts/claim.lua",
+			File: "worker/redis/internal/scripts/claim.lua",
 			Old:  `  redis.call('ZADD', KEYS[2], unpack(index))`,
 		}, {
-			File: "worker/redis/scripts/claim.lua",
+			File: "worker/redis/internal/scripts/claim.lua",
 			Old:  `    redis.call('HSET', KEYS[1], unpack(hash))`,
 		}, {
-			File: "worker/redis/scripts/claimseen.lua",
+			File: "worker/redis/internal/scripts/claimseen.lua",
 			Old: `  redis.call('ZADD', KEYS[2], unpack(index))
   local entered = redis.pcall('HSET', KEYS[1], unpack(hash))`,
 			New: `  local entered`,
 		}, {
 			File: "worker/redis/claim.go",
-			Old: `	ds, verdicts, err := b.claimAhead(ctx, max)
+			Old: `	ds, verdicts, err := cl.claimAhead(ctx, max)
 	if err != nil || len(ds) > 0 {
 		return ds, err
 	}`,
-			New: `	ds, verdicts, err := b.claimAhead(ctx, max)
+			New: `	ds, verdicts, err := cl.claimAhead(ctx, max)
 	if err != nil || len(ds) > 0 {
-		return ds, errors.Join(err, b.enter(ctx, ds))
+		return ds, errors.Join(err, cl.enter(ctx, ds))
 	}`,
 		}, {
 			File: "worker/redis/claim.go",
 			Old:  `			return c.deliveries, nil`,
-			New:  `			return c.deliveries, b.enter(ctx, c.deliveries)`,
+			New:  `			return c.deliveries, cl.enter(ctx, c.deliveries)`,
 		}, {
 			File: "worker/redis/claim.go",
-			Old:  `// claimed is the answer of claim.lua.`,
-			New: `func (b *Broker) enter(ctx context.Context, ds []broker.Delivery) error {
+			Old:  `// claimed is the reply of claim.lua.`,
+			New: `func (cl *claimer) enter(ctx context.Context, ds []broker.Delivery) error {
 	for _, d := range ds {
 		entry := append(append([]byte("["), d.Raw...), ` + "`,\"\",\"`" + `+d.Queue+` + "`\"]`" + `...)
-		if err := b.do(ctx, func(conn redigo.Conn) error {
-			if _, err := conn.Do("ZADD", b.keys.index, time.Now().Unix(), d.Claim); err != nil {
+		if err := cl.do(ctx, func(conn redigo.Conn) error {
+			if _, err := conn.Do("ZADD", cl.keys.index, time.Now().Unix(), d.Claim); err != nil {
 				return err
 			}
-			_, err := conn.Do("HSET", b.keys.unacked, d.Claim, entry)
+			_, err := conn.Do("HSET", cl.keys.unacked, d.Claim, entry)
 			return err
 		}); err != nil {
 			return err
@@ -98,7 +98,7 @@ var mutants = []struct {
 	return nil
 }
 
-// claimed is the answer of claim.lua.`,
+// claimed is the reply of claim.lua.`,
 		}},
 	},
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/app"
-	"github.com/evently/workers/worker/redis"
+	"github.com/evently/workers/monitor"
 )
 
 // deadLettersCmd is for messages that were set aside.
@@ -36,17 +36,17 @@ Examples:
     ` + programName + ` dead-letters delete --all`
 }
 
-// letterBox opens the dead letters of the Redis that is configured.
-func letterBox(ctx context.Context) (*redis.Broker, error) {
+// openLetters opens the dead letters of the configured Redis. closing must be called.
+func openLetters(ctx context.Context) (letters monitor.Letters, closing func() error, err error) {
 	cfg, err := app.LoadConfig(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	b, err := app.OpenBroker(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return nil, &app.UsageError{Err: err}
+		return nil, nil, &app.UsageError{Err: err}
 	}
-	return b, nil
+	return b.Letters(), b.Close, nil
 }
 
 type showLetterCmd struct {
@@ -68,16 +68,16 @@ Examples:
 
 // Run prints the dead letter.
 func (c showLetterCmd) Run(ctx context.Context, t terminal) error {
-	b, err := letterBox(ctx)
+	letters, closing, err := openLetters(ctx)
 	if err != nil {
 		return err
 	}
-	defer b.Close()
-	id, err := b.DeadLetterID(ctx, c.ID)
+	defer closing()
+	id, err := letters.Find(ctx, c.ID)
 	if err != nil {
 		return err
 	}
-	l, err := b.DeadLetter(ctx, id)
+	l, err := letters.Get(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -125,15 +125,15 @@ func (c chosen) Validate() error {
 
 // each calls do for all that are chosen, whatever becomes of the others, and
 // tells what was done.
-func (c chosen) each(ctx context.Context, t terminal, verb, done string, do func(*redis.Broker, string) error) error {
-	b, err := letterBox(ctx)
+func (c chosen) each(ctx context.Context, t terminal, verb, done string, do func(monitor.Letters, string) error) error {
+	letters, closing, err := openLetters(ctx)
 	if err != nil {
 		return err
 	}
-	defer b.Close()
+	defer closing()
 	ids := c.IDs
 	if c.All {
-		if ids, err = allLetters(ctx, b); err != nil {
+		if ids, err = allLetters(ctx, letters); err != nil {
 			return err
 		}
 		if err := c.confirm(t, verb, len(ids)); err != nil {
@@ -142,9 +142,9 @@ func (c chosen) each(ctx context.Context, t terminal, verb, done string, do func
 	}
 	failed := 0
 	for _, id := range ids {
-		id, err := b.DeadLetterID(ctx, id)
+		id, err := letters.Find(ctx, id)
 		if err == nil {
-			err = do(b, id)
+			err = do(letters, id)
 		}
 		if err != nil {
 			failed++
@@ -163,18 +163,18 @@ func (c chosen) each(ctx context.Context, t terminal, verb, done string, do func
 
 // allLetters returns the ids of all dead letters as they are now. Letters that come back
 // while the command works are left alone.
-func allLetters(ctx context.Context, b *redis.Broker) ([]string, error) {
+func allLetters(ctx context.Context, letters monitor.Letters) ([]string, error) {
 	const page = 500
 	var ids []string
 	for {
-		letters, total, err := b.DeadLetters(ctx, len(ids), page)
+		found, total, err := letters.List(ctx, len(ids), page)
 		if err != nil {
 			return nil, err
 		}
-		for _, l := range letters {
+		for _, l := range found {
 			ids = append(ids, l.ID)
 		}
-		if len(letters) == 0 || len(ids) >= total {
+		if len(found) == 0 || len(ids) >= total {
 			return ids, nil
 		}
 	}
@@ -213,8 +213,8 @@ Examples:
 
 // Run retries.
 func (c retryLettersCmd) Run(ctx context.Context, t terminal) error {
-	return c.each(ctx, t, "Retry", "back in their queues", func(b *redis.Broker, id string) error {
-		return b.RetryDeadLetter(ctx, id)
+	return c.each(ctx, t, "Retry", "back in their queues", func(letters monitor.Letters, id string) error {
+		return letters.Retry(ctx, id)
 	})
 }
 
@@ -230,7 +230,7 @@ func (deleteLettersCmd) Help() string {
 
 // Run deletes.
 func (c deleteLettersCmd) Run(ctx context.Context, t terminal) error {
-	return c.each(ctx, t, "Delete", "deleted", func(b *redis.Broker, id string) error {
-		return b.DeleteDeadLetter(ctx, id)
+	return c.each(ctx, t, "Delete", "deleted", func(letters monitor.Letters, id string) error {
+		return letters.Delete(ctx, id)
 	})
 }

@@ -46,12 +46,12 @@ func (c listLettersCmd) Validate() error {
 
 // Run prints the list.
 func (c listLettersCmd) Run(ctx context.Context, t terminal) error {
-	b, err := letterBox(ctx)
+	box, closing, err := openLetters(ctx)
 	if err != nil {
 		return err
 	}
-	defer b.Close()
-	letters, total, err := b.DeadLetters(ctx, c.Offset, c.Limit)
+	defer closing()
+	letters, total, err := box.List(ctx, c.Offset, c.Limit)
 	if err != nil {
 		return err
 	}

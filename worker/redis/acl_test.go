@@ -284,22 +284,22 @@ func useEverything(t *testing.T, w *aclWorld, client *worker.Client, b *redis.Br
 	eventually(t, "the unknown task has failed", func() bool { return w.status(t, id) == "FAILURE" })
 	var letters []broker.DeadLetter
 	eventually(t, "two dead letters", func() bool {
-		if letters, _, err = b.DeadLetters(ctx, 0, 10); err != nil {
+		if letters, _, err = b.Letters().List(ctx, 0, 10); err != nil {
 			t.Fatal(err)
 		}
 		return len(letters) == 2
 	})
 	i := slices.IndexFunc(letters, func(l broker.DeadLetter) bool { return l.TaskID == id })
-	if err := b.RetryDeadLetter(ctx, letters[i].ID); err != nil {
+	if err := b.Letters().Retry(ctx, letters[i].ID); err != nil {
 		t.Error(err)
 	}
-	if err := b.DeleteDeadLetter(ctx, letters[1-i].ID); err != nil {
+	if err := b.Letters().Delete(ctx, letters[1-i].ID); err != nil {
 		t.Error(err)
 	}
 	eventually(t, "it is back among the dead letters", func() bool { return count(t, w.c, "HLEN", w.keys+"_goworker.1.dead") == 1 })
-	letters, _, err = b.DeadLetters(ctx, 0, 1)
+	letters, _, err = b.Letters().List(ctx, 0, 1)
 	if err == nil {
-		err = b.DeleteDeadLetter(ctx, letters[0].ID)
+		err = b.Letters().Delete(ctx, letters[0].ID)
 	}
 	if err != nil {
 		t.Error(err)

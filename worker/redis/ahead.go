@@ -11,57 +11,64 @@ import (
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redis/internal/conn"
+	"github.com/evently/workers/worker/redis/internal/order"
 )
 
-// Most backlogs are long rows of good messages in one list. Such a row is read first,
-// looked at here with a complete parser, and then claimed by a script that has nothing
-// to do but to make sure that it is still the same: scripts hold up everybody, and one
-// that reads messages takes ten times as long.
+// Most backlogs are long runs of readable messages in one list. The claimer reads the head
+// of such a list, decodes it with the complete parser, and claims it by claimseen.lua. That
+// script only checks that the messages are still the same. A script blocks all clients, and
+// one that parses messages takes ten times as long.
 
 const (
-	// aheadBytes bounds the messages that are looked at before they are claimed: they
-	// come over the network twice.
-	aheadBytes = 2 << 20
-	// aheadUnpacked bounds their bodies, unpacked.
-	aheadUnpacked = 8 << 20
-	// entriesKept bounds the memory for entries that is used again, in bytes.
+	// lookBytes bounds the messages that are read before they are claimed. They cross the
+	// network twice.
+	lookBytes = 2 << 20
+	// lookUnpacked bounds their unpacked bodies.
+	lookUnpacked = 8 << 20
+	// entriesKept bounds the reused memory for entries, in bytes.
 	entriesKept = 512 << 10
-	// aheadLife is how long it is likely that nobody else has taken them.
-	aheadLife = 100 * time.Millisecond
+	// lookLife is how long other workers have probably not taken them.
+	lookLife = 100 * time.Millisecond
 )
 
-// ahead is where the next claim will probably find its messages, and these as far as
-// they came along with the last claim.
+// ahead caches the head of the list that filled the last claim.
 type ahead struct {
 	list  int // number of the list; -1: none
 	size  int // bytes of a large message there, as far as known
 	raws  [][]byte
-	seen  []seen    // raws as far as they are good; nil: not looked at yet
-	at    time.Time // when they were read
-	more  bool      // there may be more behind them
-	alone bool      // nobody has taken messages of the last look before us
+	seen  []seen    // the decoded prefix of raws; nil: not decoded yet
+	at    time.Time // when raws were read
+	more  bool      // more messages may follow
+	alone bool      // no other worker took messages of the last look
 }
 
-// rivals are other workers that were quicker: what one looks at they have taken by the
-// time that it is claimed.
+// seen is a decoded message. msg is nil when it is no task.
+type seen struct {
+	raw []byte
+	msg *protocol.Message
+}
+
+// rivals counts looks in vain: other workers had taken all messages before the claim.
 type rivals struct {
-	left, last int // claims to be made without a look, and how many these were
+	left, last int // claims to make without a look, and their number last time
 }
 
-// rivalsMost bounds them, since the rivals may be gone.
+// rivalsMost bounds these claims, because the other workers may have stopped.
 const rivalsMost = 64
 
-// met notes that all that was looked at is gone: now twice as many claims go without.
-func (r *rivals) met() {
+// beaten notes that all messages of a look were taken. The number of claims without a look
+// doubles.
+func (r *rivals) beaten() {
 	r.last = min(max(2*r.last, 4), rivalsMost)
 	r.left = r.last
 }
 
-// none notes that nothing was gone.
-func (r *rivals) none() { *r = rivals{} }
+// reset notes that no message of a look was taken.
+func (r *rivals) reset() { *r = rivals{} }
 
-// near reports whether the next claim goes without a look.
-func (r *rivals) near() bool {
+// skip reports whether the next claim goes without a look.
+func (r *rivals) skip() bool {
 	if r.left == 0 {
 		return false
 	}
@@ -69,20 +76,19 @@ func (r *rivals) near() bool {
 	return true
 }
 
-// claimAhead claims up to max messages of the list that the last claim was filled
-// from. When it claims none, claim.lua has to, and the verdicts are what it can be
-// told of the messages.
-func (b *Broker) claimAhead(ctx context.Context, max int) (ds []broker.Delivery, verdicts []any, err error) {
-	a := &b.ahead
+// claimAhead claims up to max messages of the list that filled the last claim. When it
+// claims none, claim.lua must; verdicts are the messages that it need not judge.
+func (cl *claimer) claimAhead(ctx context.Context, max int) (ds []broker.Delivery, verdicts []any, err error) {
+	a := &cl.ahead
 	if a.list < 0 {
 		return nil, nil, nil
 	}
-	list := b.lists[a.list]
+	list := cl.lists[a.list]
 	max = min(max, mostOf(a.size))
-	raws, good := a.raws, a.seen
+	raws, decoded := a.raws, a.seen
 	a.raws, a.seen = nil, nil
-	if len(raws) == 0 || len(raws) < max && a.more || time.Since(a.at) > aheadLife {
-		err := b.do(ctx, func(c redigo.Conn) (err error) {
+	if len(raws) == 0 || len(raws) < max && a.more || time.Since(a.at) > lookLife {
+		err := cl.do(ctx, func(c redigo.Conn) (err error) {
 			raws, err = redigo.ByteSlices(redigo.DoContext(c, ctx, "LRANGE", list.key, -max, -1))
 			return err
 		})
@@ -90,15 +96,15 @@ func (b *Broker) claimAhead(ctx context.Context, max int) (ds []broker.Delivery,
 			a.list = -1
 			return nil, nil, fmt.Errorf("look at messages: %w", err)
 		}
-		slices.Reverse(raws) // the last one is the next
-		good = nil
+		slices.Reverse(raws) // the last one is next
+		decoded = nil
 	}
-	if good == nil {
-		good = b.good(within(raws[:min(max, len(raws))], aheadBytes))
+	if decoded == nil {
+		decoded = cl.decodePrefix(withinBytes(raws[:min(max, len(raws))], lookBytes))
 	}
-	good = good[:min(max, len(good))]
-	if fresh := freshOnes(good); len(fresh) > 0 {
-		if ds, err = b.claimSeen(ctx, list, fresh, max); err != nil {
+	decoded = decoded[:min(max, len(decoded))]
+	if fresh := firstDeliveries(decoded); len(fresh) > 0 {
+		if ds, err = cl.claimSeen(ctx, list, fresh, max); err != nil {
 			a.list = -1
 			return nil, nil, fmt.Errorf("claim messages: %w", err)
 		}
@@ -107,121 +113,154 @@ func (b *Broker) claimAhead(ctx context.Context, max int) (ds []broker.Delivery,
 		return ds, nil, nil
 	}
 	a.list = -1
-	for _, s := range good {
+	for _, s := range decoded {
 		verdicts = append(verdicts, s.raw, "", "")
 	}
 	return nil, verdicts, nil
 }
 
-// seen is a message that was looked at; msg is nil when it is no task.
-type seen struct {
-	raw []byte
-	msg *protocol.Message
-}
+// mostOf returns how many messages of a size are read together, at least one.
+func mostOf(size int) int { return max(1, lookBytes/max(size, 1)) }
 
-// mostOf is how many messages of a size are looked at together, one at least.
-func mostOf(size int) int { return max(1, aheadBytes/max(size, 1)) }
-
-// freshOnes returns the first messages as far as they were not delivered before. Of
-// others claim.lua tells how often.
-func freshOnes(messages []seen) []seen {
+// firstDeliveries returns the messages before the first one that was delivered before. Of
+// such a message claim.lua returns how often.
+func firstDeliveries(messages []seen) []seen {
 	if i := slices.IndexFunc(messages, func(s seen) bool { return deliveredBefore(s.raw, s.msg) }); i >= 0 {
 		return messages[:i]
 	}
 	return messages
 }
 
-// good returns the first messages as far as they are good.
-func (b *Broker) good(raws [][]byte) []seen {
-	good, size := make([]seen, 0, len(raws)), 0
+// decodePrefix decodes messages up to the first one that cannot be restored.
+func (cl *claimer) decodePrefix(raws [][]byte) []seen {
+	decoded, size := make([]seen, 0, len(raws)), 0
+	decoder := cl.consumer.decoder()
 	for _, raw := range raws {
-		if len(raw) > b.cfg.MaxMessageSize || size > aheadUnpacked {
+		if len(raw) > cl.cfg.MaxMessageSize || size > lookUnpacked {
 			break
 		}
-		m, restorable := b.session.Decoder.DecodeRestorable(raw)
+		m, restorable := decoder.DecodeRestorable(raw)
 		if !restorable {
 			break
 		}
-		good = append(good, seen{raw, m})
+		decoded = append(decoded, seen{raw, m})
 		if m != nil {
 			size += m.Size()
 		}
 	}
-	return good
+	return decoded
 }
 
-// claimSeen claims messages of a list as long as they are still next there, and looks
-// at the max that follow, for the next claim.
-func (b *Broker) claimSeen(ctx context.Context, l list, messages []seen, max int) ([]broker.Delivery, error) {
-	c := b.seenCall(l, messages, max)
-	reply, next, err := b.scriptAndLook(ctx, b.scripts.claimSeen(), c)
-	return b.seenClaimed(l, messages, c.look, reply, next, err)
+// claimSeen claims messages of a list while they are still the next ones. It also reads the
+// max messages that follow, for the next claim.
+func (cl *claimer) claimSeen(ctx context.Context, l list, messages []seen, max int) ([]broker.Delivery, error) {
+	call := cl.seenCall(l, messages, max)
+	var reply any
+	var next [][]byte
+	err := cl.do(ctx, func(c redigo.Conn) (err error) {
+		script := cl.scripts.ClaimSeen()
+		if err := errors.Join(call.send(c, script, call.entries), c.Flush()); err != nil {
+			return err
+		}
+		if reply, next, err = call.receive(c); conn.HasCode(err, "NOSCRIPT") {
+			next = nil
+			reply, err = script.Do(c, call.first(call.entries)...)
+		}
+		return err
+	})
+	return cl.readSeen(l, messages, call.look, reply, next, err)
 }
 
 // seenCall is a call of claimseen.lua, and the look that follows it.
 type seenCall struct {
-	keys, args []any // the last of args are entries
+	keys, args []any // args end with the entries
 	entries    int
 	list       string
-	look       int // how many of those that are next then
+	look       int // number of messages to read
 }
 
-func (b *Broker) seenCall(l list, messages []seen, look int) seenCall {
+// seenCall returns the call that claims messages, with keys and arguments in the order of
+// the header of claimseen.lua.
+func (cl *claimer) seenCall(l list, messages []seen, look int) seenCall {
 	c := seenCall{entries: len(messages), list: l.key, look: look}
-	c.keys = append([]any{b.keys.unacked, b.keys.index, b.keys.owner(b.owner), l.key}, b.before(b.ahead.list)...)
-	c.args = b.asEntries([]any{b.epoch.Load(), b.claimPrefix(), b.number}, l.queue, messages)
-	if !b.ahead.alone {
+	c.keys = append([]any{cl.keys.unacked, cl.keys.index, cl.keys.owner(cl.consumer.id), l.key}, cl.before(cl.ahead.list)...)
+	c.args = cl.appendEntries([]any{cl.consumer.epoch.Load(), cl.consumer.claimPrefix(), cl.number}, l.queue, messages)
+	if !cl.ahead.alone {
 		c.look = 0
 	}
 	return c
 }
 
-// first is what the script takes of the call for the first n messages.
+// first returns the arguments of the script for the first n messages.
 func (c *seenCall) first(n int) []any {
 	return slices.Concat([]any{len(c.keys)}, c.keys, c.args[:len(c.args)-c.entries+n])
 }
 
-// seenClaimed takes the answer to a seenCall for messages in.
-func (b *Broker) seenClaimed(l list, messages []seen, look int, reply any, next [][]byte, err error) ([]broker.Delivery, error) {
-	if cap(b.entered) > entriesKept {
-		b.entered = nil
+// send calls the script for the first n messages, and looks.
+func (c *seenCall) send(rc redigo.Conn, s *redigo.Script, n int) error {
+	err := s.SendHash(rc, c.first(n)...)
+	if c.look > 0 {
+		err = errors.Join(err, rc.Send("LRANGE", c.list, -c.look, -1))
 	}
-	first := b.number
-	b.number += int64(len(messages)) // whatever comes back: a name is never given twice
+	return err
+}
+
+// receive receives the replies to send. A look that fails is no fault; next is then nil.
+func (c *seenCall) receive(rc redigo.Conn) (reply any, next [][]byte, err error) {
+	reply, err = rc.Receive()
+	if c.look == 0 || rc.Err() != nil {
+		return reply, nil, err
+	}
+	if seen, blind := redigo.ByteSlices(rc.Receive()); blind == nil {
+		next = seen
+		slices.Reverse(next) // the last one is next
+	}
+	return reply, next, err
+}
+
+// readSeen reads the reply to a seenCall for messages.
+func (cl *claimer) readSeen(l list, messages []seen, look int, reply any, next [][]byte, err error) ([]broker.Delivery, error) {
+	if cap(cl.entries) > entriesKept {
+		cl.entries = nil
+	}
+	first := cl.number
+	cl.number += int64(len(messages)) // whatever the reply is: a claim is never used twice
 	counts, err := redigo.Ints(reply, err)
 	if err != nil {
-		b.claimFailed(err)
+		cl.noteFailure(err)
 		return nil, err
 	}
 	if len(counts) != 2 || counts[0] < 0 || counts[1] > 0 && counts[0]+counts[1] > len(messages) {
-		b.suspect = true
+		cl.suspect = true
 		return nil, errors.Join(errNotUnderstood, fmt.Errorf("%v of %d messages", counts, len(messages)))
 	}
 	gone, n := counts[0], min(counts[1], len(messages))
 	switch {
 	case n == 0:
-		b.rivals.met()
+		cl.rivals.beaten()
 	case n > 0 && gone == 0:
-		b.rivals.none()
+		cl.rivals.reset()
 	}
 	if n <= 0 {
 		return nil, nil
 	}
 	ds := make([]broker.Delivery, n)
 	for i := range ds {
-		ds[i] = broker.Delivery{Claim: b.claimName(first + int64(i)), Queue: l.queue, Raw: messages[gone+i].raw, Message: messages[gone+i].msg}
+		ds[i] = broker.Delivery{
+			Claim: cl.consumer.claimName(first + int64(i)), Queue: l.queue, Raw: messages[gone+i].raw, Message: messages[gone+i].msg,
+		}
 	}
-	b.choice.took(l.queue)
-	b.holds(ds)
-	b.ahead.more = len(next) == look
-	b.ahead.size, b.ahead.raws, b.ahead.seen, b.ahead.at, b.ahead.alone = largest(ds), within(next, aheadBytes), nil, time.Now(), gone == 0
+	cl.choice.Took(l.queue)
+	cl.held.add(ds)
+	cl.ahead.more = len(next) == look
+	cl.ahead.size, cl.ahead.raws, cl.ahead.seen, cl.ahead.at, cl.ahead.alone = largest(ds), withinBytes(next, lookBytes), nil, time.Now(), gone == 0
 	if next != nil && len(next) == 0 {
-		b.ahead.list = -1 // the backlog is over
+		cl.ahead.list = -1 // the backlog is over
 	}
 	return ds, nil
 }
 
-// largest is the size of the largest message, in bytes.
+// largest returns the size of the largest message, in bytes.
 func largest(ds []broker.Delivery) (size int) {
 	for _, d := range ds {
 		size = max(size, len(d.Raw))
@@ -229,9 +268,9 @@ func largest(ds []broker.Delivery) (size int) {
 	return size
 }
 
-// within returns the first messages that have so many bytes together, without the
-// memory of the others.
-func within(raws [][]byte, bytes int) [][]byte {
+// withinBytes returns the first messages that have so many bytes together. It does not keep
+// the memory of the others.
+func withinBytes(raws [][]byte, bytes int) [][]byte {
 	for i, raw := range raws {
 		if bytes -= len(raw); bytes < 0 {
 			return slices.Clone(raws[:i])
@@ -240,82 +279,44 @@ func within(raws [][]byte, bytes int) [][]byte {
 	return raws
 }
 
-// scriptAndLook makes a call and looks at the messages that are next then, in one round
-// trip.
-func (b *Broker) scriptAndLook(ctx context.Context, s *redigo.Script, call seenCall) (reply any, next [][]byte, err error) {
-	err = b.do(ctx, func(c redigo.Conn) (err error) {
-		if err := errors.Join(call.send(c, s, call.entries), c.Flush()); err != nil {
-			return err
-		}
-		if reply, next, err = call.receive(c); hasCode(err, "NOSCRIPT") {
-			next = nil
-			reply, err = s.Do(c, call.first(call.entries)...)
-		}
-		return err
-	})
-	return reply, next, err
-}
-
-// send calls the script for the first n messages, and looks.
-func (c *seenCall) send(conn redigo.Conn, s *redigo.Script, n int) error {
-	err := s.SendHash(conn, c.first(n)...)
-	if c.look > 0 {
-		err = errors.Join(err, conn.Send("LRANGE", c.list, -c.look, -1))
-	}
-	return err
-}
-
-// receive takes the answers to send. What cannot be seen is no fault; next is nil then.
-func (c *seenCall) receive(conn redigo.Conn) (reply any, next [][]byte, err error) {
-	reply, err = conn.Receive()
-	if c.look == 0 || conn.Err() != nil {
-		return reply, nil, err
-	}
-	if seen, blind := redigo.ByteSlices(conn.Receive()); blind == nil {
-		next = seen
-		slices.Reverse(next) // the last one is the next
-	}
-	return reply, next, err
-}
-
-// before returns the keys of the lists that something may have to be taken from
-// before or between the messages of list number i: those of earlier steps, and in the
-// same one those of other queues, or of earlier queues where these have an order.
-// Queues with weights take turns whatever their steps.
-func (b *Broker) before(i int) (keys []any) {
-	for j, l := range b.lists {
-		step, own := j/len(b.choice.queues), i/len(b.choice.queues)
-		other := l.queue != b.lists[i].queue
-		if b.choice.way == "order" {
+// before returns the keys of the lists that may have a message to be taken before or
+// between the messages of list number i. These are the lists of earlier steps. They are
+// also the lists of other queues in the same step, or of earlier queues where queues have
+// an order. With weights, queues take turns in every step.
+func (cl *claimer) before(i int) (keys []any) {
+	queues := len(cl.choice.Queues())
+	for j, l := range cl.lists {
+		step, own := j/queues, i/queues
+		other := l.queue != cl.lists[i].queue
+		if cl.choice.Way() == order.Fixed {
 			other = other && j < i
 		}
-		if step < own || other && (step == own || b.choice.way == "weights") {
+		if step < own || other && (step == own || cl.choice.Way() == order.Weights) {
 			keys = append(keys, l.key)
 		}
 	}
 	return keys
 }
 
-// asEntries appends to args how many bytes an entry of unacked has beside its message, and
-// then the entries of messages, in memory that the next claim uses again. The exchange is
-// always the anonymous one, so that they go back to where they came from.
-func (b *Broker) asEntries(args []any, queue string, messages []seen) []any {
-	b.entered = protocol.AppendEntry(b.entered[:0], protocol.Entry{RoutingKey: queue})
-	beside := len(b.entered)
+// appendEntries appends to args the number of bytes that an entry of unacked has beside its
+// message, then the entries of messages, in reused memory. The exchange is always the
+// anonymous one, so that messages go back to their queue.
+func (cl *claimer) appendEntries(args []any, queue string, messages []seen) []any {
+	cl.entries = protocol.AppendEntry(cl.entries[:0], protocol.Entry{RoutingKey: queue})
+	beside := len(cl.entries)
 	args = append(args, beside)
-	b.entered = b.entered[:0]
+	cl.entries = cl.entries[:0]
 	for _, m := range messages {
-		n := len(b.entered)
-		b.entered = protocol.AppendEntry(b.entered, protocol.Entry{Raw: m.raw, RoutingKey: queue})
-		args = append(args, b.entered[n:])
+		n := len(cl.entries)
+		cl.entries = protocol.AppendEntry(cl.entries, protocol.Entry{Raw: m.raw, RoutingKey: queue})
+		args = append(args, cl.entries[n:])
 	}
 	return args
 }
 
-// expect remembers the list that a claim was filled from, as the next one will
-// probably be.
-func (b *Broker) expect(c claimed, max int) {
-	b.ahead = ahead{list: -1}
+// expect remembers the list that filled a claim, because it will probably fill the next.
+func (cl *claimer) expect(c claimed, max int) {
+	cl.ahead = ahead{list: -1}
 	bytes := 0
 	for i, d := range c.deliveries {
 		if bytes += len(d.Raw); c.lists[i] != c.lists[0] {
@@ -323,7 +324,7 @@ func (b *Broker) expect(c claimed, max int) {
 		}
 	}
 	size := largest(c.deliveries)
-	if n := len(c.deliveries); n > 0 && (n == max || bytes >= claimBytes) && size <= aheadBytes && !b.rivals.near() {
-		b.ahead = ahead{list: c.lists[0] - 1, size: size, alone: true}
+	if n := len(c.deliveries); n > 0 && (n == max || bytes >= claimBytes) && size <= lookBytes && !cl.rivals.skip() {
+		cl.ahead = ahead{list: c.lists[0] - 1, size: size, alone: true}
 	}
 }

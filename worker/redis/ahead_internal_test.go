@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 
@@ -16,19 +15,20 @@ func TestRivals(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := list{key: "q", queue: "q"}
-	b.lists = []list{l}
+	b.claimer.lists = []list{l}
+	b.claimer.choice = b.server.cfg.choice([]string{"q"})
 	messages := []seen{{raw: []byte("a")}, {raw: []byte("b")}}
 	// claims is how many claims are made without a look, until one looks again.
 	claims := func() (n int) {
 		for full := (claimed{deliveries: []broker.Delivery{{Raw: []byte("a")}}, lists: []int{1}}); ; n++ {
-			if b.expect(full, 1); b.ahead.list == 0 {
+			if b.claimer.expect(full, 1); b.claimer.ahead.list == 0 {
 				return n
 			}
 		}
 	}
 	answer := func(gone, claimed int) {
 		t.Helper()
-		if _, err := b.seenClaimed(l, messages, 0, []any{int64(gone), int64(claimed)}, nil, nil); err != nil {
+		if _, err := b.claimer.readSeen(l, messages, 0, []any{int64(gone), int64(claimed)}, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -53,33 +53,5 @@ func TestRivals(t *testing.T) {
 	answer(2, 0)
 	if n := claims(); n != 4 {
 		t.Errorf("%d claims without a look, want 4 again", n)
-	}
-}
-
-// The shapes are those learned last, of messages that Python could put back.
-func TestLearn(t *testing.T) {
-	var s shapes
-	message := func(header, tag string) []broker.Delivery {
-		return []broker.Delivery{{Raw: []byte("none")}, {Raw: fmt.Appendf(nil, `{"body": "W10=", "headers": {"%s": "x"}, "properties": {%s"delivery_info": {"exchange": "", "routing_key": "q"}}}`, header, tag)}}
-	}
-	const tag = `"delivery_tag": "d", `
-	s.learn(nil)
-	s.learn(message("h", "")) // not restorable
-	if len(s) != 0 {
-		t.Fatalf("learned %q", s)
-	}
-	var want shapes
-	for i := range 2 * shapesKept {
-		ds := message(fmt.Sprint("h", i), tag)
-		s.learn(ds)
-		s.learn(ds)
-		pattern, _ := shapeOf(ds[1].Raw)
-		want = append(shapes{pattern}, want...)
-	}
-	if !slices.Equal(s, want[:shapesKept]) {
-		t.Errorf("shapes %q, want the last ones of %q", s, want)
-	}
-	if args := s.args(); len(args) != 1+shapesKept || args[0] != shapesKept || args[1] != want[0] {
-		t.Errorf("args are %v", args)
 	}
 }

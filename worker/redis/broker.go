@@ -5,122 +5,82 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
-	"slices"
-	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	redigo "github.com/gomodule/redigo/redis"
-	"github.com/google/uuid"
-
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/internal/backoff"
 	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redis/internal/conn"
 )
 
-// Broker is a connection to one Redis database, as broker and result backend.
-// Make one with New. It consumes for one worker, and that once, as its claims
-// are known by its own id: each worker needs a Broker of its own. Any number of
-// Clients may publish through it.
+// Broker is a connection to one Redis database, as broker and result backend. Make one
+// with New. It consumes for one worker, once, because its claims are known by its own id:
+// each worker needs a Broker of its own. Any number of Clients may publish through it.
 type Broker struct {
-	cfg     Config
-	addr    address
-	log     *slog.Logger
-	scripts *scripts
-	keys    keys
-	owner   string // id of this broker among the owners of claims
-
-	connsMu sync.Mutex
-	conns   *generation
-	open    openConns
-	slots   chan struct{} // one for each connection of the pool
-	masters masters       // what the Sentinels say, if there are any
-
-	taken   atomic.Bool // a worker consumes with it, or has
-	session broker.Session
-	lists   []list // what is consumed, by step and then by queue
-	choice  choice // between the queues
-
-	claiming   sync.Mutex   // one claim at a time
-	epoch      atomic.Int64 // of the owner; a claim of an older one is refused
-	registered bool         // the owner and its epoch are in Redis
-	suspect    bool         // an earlier claim may have been carried out unseen
-	number     int64
-	brokenAt   time.Time         // a list that cannot be read was told of
-	refused    []broker.Delivery // what the claim in progress has moved to the dead letters
-	ahead      ahead
-	rivals     rivals
-	shapes     shapes
-	entered    []byte // of the messages of a claim; memory that is used again
-
-	starts    company[starting, int]
-	rides     rides // claims that go along with deliveries that end
-	announcer *announcer
-
-	outMu sync.Mutex
-	out   map[string]struct{} // claims that we answer for
-
-	peekers   peekers
-	ready     chan struct{} // a message may be waiting
-	pause     atomic.Int64  // between two looks into many empty lists; 0: they are waited for
-	pollUntil time.Time     // until then the server cannot block without taking
-	pollMu    sync.Mutex
-	waitFault atomic.Pointer[error] // why waiting did not work, to be told once
-
-	lastBeat     atomic.Pointer[time.Time] // our own heartbeat, when it was sent
-	late         chan struct{}             // capacity 1: one makes up for a late one
-	judgeAfter   atomic.Pointer[time.Time] // until then nobody is called silent
-	silentOwners atomic.Pointer[[]string]
-	siblings     map[string]identity // of other owners, as far as read; of the recovery alone
-
-	listener *listener // for results
-
-	faultsMu  sync.Mutex
-	keyFaults []string    // keys of another type
-	noReindex atomic.Bool // the rights are missing
+	server      *server
+	consumer    *consumer
+	claimer     *claimer
+	settler     *settler
+	leases      *leases
+	recovery    *recovery
+	waiter      *waiter
+	results     *results
+	control     *control
+	revocations *revocations
+	checks      *checks
+	letters     *Letters
 }
 
-var _ broker.Broker = (*Broker)(nil)
+var (
+	_ broker.Broker    = (*Broker)(nil)
+	_ broker.Backend   = (*Broker)(nil)
+	_ broker.Revoker   = (*Broker)(nil)
+	_ broker.Emitter   = (*Broker)(nil)
+	_ broker.Remote    = (*Broker)(nil)
+	_ broker.QueueSet  = (*Broker)(nil)
+	_ broker.Depther   = (*Broker)(nil)
+	_ broker.Describer = (*Broker)(nil)
+	_ broker.Faulter   = (*Broker)(nil)
+	_ broker.Namer     = (*Broker)(nil)
+	_ broker.Limiter   = (*Broker)(nil)
+	_ broker.Pipeliner = (*Broker)(nil)
+)
 
-// New checks cfg and makes a Broker, for one worker and one run of it. It does
-// not dial: a server that is away is waited for.
+// New checks cfg and returns a Broker, for one worker and one run of it. It does not dial:
+// an unavailable server is waited for.
 func New(cfg Config) (*Broker, error) {
 	cfg, addr, err := cfg.normalise()
 	if err != nil {
 		return nil, err
 	}
-	s, err := loadScripts()
+	s, err := newServer(cfg, addr)
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{
-		cfg: cfg, addr: addr, log: cfg.Logger, scripts: s,
-		keys:     newKeys(cfg.KeyPrefix, cfg.ResultKeyPrefix),
-		owner:    uuid.NewString(),
-		out:      map[string]struct{}{},
-		ready:    make(chan struct{}, 1),
-		slots:    make(chan struct{}, maxConns),
-		late:     make(chan struct{}, 1),
-		siblings: map[string]identity{},
-	}
-	b.conns = b.newGeneration()
-	b.listener = newListener(b)
-	b.announcer = newAnnouncer()
-	b.starts.carry, b.starts.size = b.beginAll, func(s starting) int { return len(s.value) }
-	return b, nil
+	c, held, p, w := newConsumer(), newHoldings(), &pipeline{}, newWaiter(s)
+	leases := newLeases(s, c, held)
+	indexer := &indexer{server: s}
+	recovery := newRecovery(s, c, held, leases, indexer)
+	claimer := newClaimer(s, c, held, leases, recovery, p, w)
+	results := newResults(s)
+	return &Broker{
+		server: s, consumer: c, claimer: claimer, settler: newSettler(s, held, results, p), leases: leases, recovery: recovery,
+		waiter: w, results: results, control: &control{s}, revocations: &revocations{s}, checks: newChecks(s, indexer, claimer.consumed),
+		letters: &Letters{s},
+	}, nil
 }
 
-// Close drops all connections and waits for what listens for results. Only a
-// Broker that Run was never called on needs it.
+// Close drops all connections and waits for the goroutine that listens for results. Only a
+// Broker without a Run needs it.
 func (b *Broker) Close() error {
-	b.listener.close()
-	return b.current().close()
+	b.results.listener.Close()
+	return b.server.conns.Close()
 }
 
 // Consume implements [broker.Broker]. The second call is an error.
 func (b *Broker) Consume(s broker.Session) error {
-	if err := b.cfg.checkWeights(s.Queues); err != nil {
+	if err := b.server.cfg.checkWeights(s.Queues); err != nil {
 		return fmt.Errorf("redis broker: %w", err)
 	}
 	for _, q := range s.Queues {
@@ -128,164 +88,218 @@ func (b *Broker) Consume(s broker.Session) error {
 			return fmt.Errorf("redis broker: %q is not the name of a queue: %s", q, fault)
 		}
 	}
-	if b.taken.Swap(true) {
+	if !b.consumer.take(s) {
 		return errors.New("redis broker: it serves a worker already, or has served one: make a Broker of its own for each worker")
 	}
-	b.claiming.Lock()
-	defer b.claiming.Unlock()
-	b.session = s
-	b.setQueues(slices.Clone(s.Queues))
+	b.claimer.consume(s.Queues)
 	return nil
 }
 
-// list is one Redis list of a queue.
-type list struct{ queue, key string }
+// Run implements [broker.Broker].
+func (b *Broker) Run(ctx context.Context) error {
+	var loops sync.WaitGroup
+	b.waiter.peekers.start(ctx)
+	if b.server.conns.HasSentinels() {
+		loops.Go(func() { b.every(ctx, conn.FollowInterval, "ask the Sentinels", b.server.conns.FollowMaster) })
+	}
+	loops.Go(func() { b.once(ctx, "look at the server", b.checks.advise) })
+	loops.Go(func() { b.settler.announcer.Run(ctx) })
+	loops.Go(func() { b.every(ctx, keyCheckInterval, "look at the types of keys", b.checks.checkKeys) })
+	loops.Go(func() { b.every(ctx, b.leases.renewInterval(), "renew leases", b.leases.renew) })
+	heartbeat := b.server.cfg.OwnerTimeout / 5
+	loops.Go(func() { b.every(ctx, heartbeat, "keep up the heartbeat", b.leases.beat) })
+	// Not in the loop of the heartbeat: a recovery takes long, and a worker without a
+	// heartbeat counts as dead itself.
+	loops.Go(func() { b.every(ctx, heartbeat, "recover from dead workers", b.recovery.recoverOwners) })
+	loops.Go(func() { b.every(ctx, b.recovery.interval(), "recover expired messages", b.recovery.recoverExpired) })
+	done := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		defer close(done)
+		b.Reset() // commands that wait for a reply need not
+	})
+	loops.Wait()
+	b.waiter.peekers.wait()
+	<-done // Reset must not cut the following commands
+	b.server.conns.Unfollow()
+	if !b.claimer.inDoubt() {
+		b.leases.leave()
+	}
+	return b.Close()
+}
 
-// listKey names the list of a queue for a priority, as kombu does: the largest
-// step that is not above it, and no suffix for the first.
-func (b *Broker) listKey(queue string, priority int) string {
-	step := 0
-	for _, s := range b.cfg.PrioritySteps {
-		if s <= priority {
-			step = s
+// every calls step at once and then in intervals, until ctx ends. It logs the first fault of
+// a row, then one in ten seconds, and tries again soon.
+func (b *Broker) every(ctx context.Context, interval time.Duration, doing string, step func(context.Context) error) {
+	var faults backoff.Backoff
+	for {
+		wait := interval
+		if err := step(ctx); err != nil && ctx.Err() == nil {
+			if faults.Report() {
+				b.log().Error("redis refused, will try again", "doing", doing, "error", err)
+			}
+			wait = min(interval, time.Second/2)
+		}
+		if backoff.Sleep(ctx, wait) != nil {
+			return
 		}
 	}
-	if step == 0 {
-		return b.cfg.KeyPrefix + queue
+}
+
+// once calls step until it succeeds or ctx ends. The other loops report faults of the server.
+func (b *Broker) once(ctx context.Context, doing string, step func(context.Context) error) {
+	for ctx.Err() == nil {
+		err := step(ctx)
+		if err == nil {
+			return
+		}
+		b.log().Debug("redis refused, will try again", "doing", doing, "error", err)
+		_ = backoff.Sleep(ctx, 5*time.Second) // the loop checks ctx
 	}
-	return b.cfg.KeyPrefix + queue + b.cfg.Separator + strconv.Itoa(step)
+}
+
+func (b *Broker) log() *slog.Logger { return b.server.log }
+
+// Wait implements [broker.Broker].
+func (b *Broker) Wait(ctx context.Context) error { return b.waiter.wait(ctx) }
+
+// Claim implements [broker.Broker].
+func (b *Broker) Claim(ctx context.Context, max int) ([]broker.Delivery, error) {
+	return b.claimer.claim(ctx, max)
+}
+
+// ClaimAfter implements [broker.Pipeliner].
+func (b *Broker) ClaimAfter(ctx context.Context, max, ends int, ready func()) (ds []broker.Delivery, asked int, err error) {
+	return b.claimer.claimAfter(ctx, max, ends, ready)
 }
 
 // Start implements [broker.Broker].
 func (b *Broker) Start(ctx context.Context, d broker.Delivery, st broker.Start) (broker.Started, error) {
-	var started broker.Started
-	var value []byte
-	if st.Result != nil {
-		var err error
-		if value, err = protocol.EncodeResult(st.Result); err != nil {
-			return started, fmt.Errorf("encode state %s: %w", st.Result.Status, err)
-		}
-		if !deliveredBefore(d.Raw, d.Message) {
-			return started, b.begin(ctx, starting{claim: d.Claim, key: b.keys.result(st.Result.TaskID), value: value})
-		}
-	}
-	env, envErr := protocol.ParseEnvelope(d.Raw)
-	look, stored, crashes := "0", "0", b.keys.unacked
-	var base, score, id, entry string
-	if envErr == nil && env.Redelivered {
-		look, crashes = "1", b.keys.crashes(env.ID)
-		if st.Stored {
-			stored = "1"
-		}
-		if m := st.Member; m != nil {
-			base, score, id, entry = b.keys.chordBase(m.GroupID), m.Score, m.TaskID, string(m.JSON)
-		}
-	}
-	reply, err := redigo.Values(b.script(ctx, b.scripts.start, 3, b.keys.unacked, b.keys.result(env.ID), crashes,
-		d.Claim, value, b.resultExpires(), look, stored, base, score, id, entry))
-	var counted, success string
-	if err == nil {
-		_, err = redigo.Scan(reply, &started.Crashed, &counted, &success)
-	}
-	if err != nil {
-		return started, fmt.Errorf("start a task: %w", err)
-	}
-	const notHeld = -1000
-	if started.Crashed == notHeld {
-		b.forget(d.Claim)
-		return started, broker.ErrLost
-	}
-	started.Counted = counted == "1"
-	if success != "" {
-		if started.Success, err = protocol.DecodeResult([]byte(success)); err != nil {
-			return started, fmt.Errorf("read the result of an earlier run: %w", err)
-		}
-	}
-	return started, nil
+	return b.settler.start(ctx, d, st)
 }
 
-// returnChunk bounds one script of Return.
-const returnChunk = 250
+// Held implements [broker.Broker].
+func (b *Broker) Held(ctx context.Context, claim string) (bool, error) {
+	return b.leases.isHeld(ctx, claim)
+}
+
+// Settle implements [broker.Broker].
+func (b *Broker) Settle(ctx context.Context, s broker.Settlement) (broker.Settled, error) {
+	return b.settler.settle(ctx, s)
+}
+
+// SettleAll implements [broker.Batcher].
+func (b *Broker) SettleAll(ctx context.Context, ss []broker.Settlement) []error {
+	return b.settler.settleAll(ctx, ss)
+}
 
 // Return implements [broker.Broker].
 func (b *Broker) Return(ctx context.Context, ds []broker.Delivery) error {
-	ds = newestFirst(ds)
-	for len(ds) > 0 {
-		chunk := ds[:min(returnChunk, len(ds))]
-		ds = ds[len(chunk):]
-		rs := make([]returned, len(chunk))
-		for i, d := range chunk {
-			r := returned{claim: d.Claim, raw: d.Raw, queue: d.Queue}
-			if env, err := protocol.ParseEnvelope(d.Raw); err == nil {
-				r.priority, r.crashes, r.first = env.Priority, b.keys.crashes(env.ID), !env.Redelivered
-				if raw, err := protocol.MarkRedelivered(d.Raw); err == nil {
-					r.raw = raw
-				}
-			}
-			rs[i] = r
-		}
-		if _, err := b.giveBack(ctx, rs); err != nil {
-			return err
-		}
-		for _, d := range chunk {
-			b.forget(d.Claim)
-		}
-	}
-	return nil
+	return b.recovery.giveBackAll(ctx, ds)
 }
 
-// returned is one message on its way back to the front of its list.
-type returned struct {
-	claim, queue string
-	priority     int
-	raw          []byte
-	crashes      string // key of the count of its crashes, "" for none
-	first        bool   // it had not been delivered before
+// Reset implements [broker.Broker].
+func (b *Broker) Reset() { b.server.conns.Reset() }
+
+// AddQueue implements [broker.QueueSet].
+func (b *Broker) AddQueue(ctx context.Context, queue string) (bool, error) {
+	return b.claimer.addQueue(ctx, queue)
 }
 
-func (b *Broker) giveBack(ctx context.Context, rs []returned) (int, error) {
-	keys := []any{b.keys.unacked, b.keys.index, b.keys.dead, b.keys.deadMeta, b.keys.deadIndex}
-	args := []any{b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds())}
-	for _, r := range rs {
-		first := "0"
-		if r.first {
-			first = "1"
-		}
-		keys = append(keys, b.listKey(r.queue, r.priority), b.orNone(r.crashes))
-		args = append(args, r.claim, r.raw, meta(r.queue, "queue cannot be written"), first)
+// CancelQueue implements [broker.QueueSet]. Messages that were claimed from the queue stay
+// claimed and run.
+func (b *Broker) CancelQueue(_ context.Context, queue string) (bool, error) {
+	return b.claimer.cancelQueue(queue), nil
+}
+
+// QueueFault implements [broker.Namer].
+func (b *Broker) QueueFault(queue string) string { return b.server.queueFault(queue) }
+
+// Depths returns the number of waiting messages in each consumed queue.
+func (b *Broker) Depths(ctx context.Context) (map[string]int, error) { return b.claimer.depths(ctx) }
+
+// Depth implements [broker.Depther].
+func (b *Broker) Depth(ctx context.Context) (sum int, err error) {
+	depths, err := b.claimer.depths(ctx)
+	for _, n := range depths {
+		sum += n
 	}
-	n, err := b.scriptInt(ctx, b.scripts.giveBack, len(keys), append(keys, args...)...)
+	return sum, err
+}
+
+// Publish implements [broker.Backend]. Changes that are too many for one script go in
+// several, the messages last.
+func (b *Broker) Publish(ctx context.Context, c broker.Changes) error {
+	return b.settler.publish(ctx, c)
+}
+
+// Results implements [broker.Backend].
+func (b *Broker) Results(ctx context.Context, ids []string) ([]*protocol.Result, error) {
+	return b.results.read(ctx, ids)
+}
+
+// Await implements [broker.Backend].
+func (b *Broker) Await(ctx context.Context, id string) (*protocol.Result, error) {
+	return b.results.await(ctx, id)
+}
+
+// Forget implements [broker.Backend].
+func (b *Broker) Forget(ctx context.Context, ids []string) error { return b.results.forget(ctx, ids) }
+
+// Group implements [broker.Backend].
+func (b *Broker) Group(ctx context.Context, id string) (protocol.Raw, error) {
+	return b.results.group(ctx, id)
+}
+
+// Take implements [broker.Limiter].
+func (b *Broker) Take(ctx context.Context, limit string, every time.Duration) (time.Duration, error) {
+	n, err := b.server.scriptInt(ctx, b.server.scripts.Take, 1, b.server.keys.limit(limit), every.Microseconds())
 	if err != nil {
-		return 0, fmt.Errorf("give back messages: %w", err)
+		return 0, fmt.Errorf("take from the rate limit of %s: %w", limit, err)
 	}
-	return n, nil
+	return time.Duration(n) * time.Microsecond, nil
 }
 
-// orNone stands in for a key that a script has no use for: an empty one would
-// need a permission of its own.
-func (b *Broker) orNone(key string) string {
-	if key == "" {
-		return b.keys.unacked
-	}
-	return key
+// Revoke implements [broker.Revoker].
+func (b *Broker) Revoke(ctx context.Context, r broker.Revocation) error {
+	return b.revocations.revoke(ctx, r)
 }
 
-// forget takes a claim off the list of what is renewed; it reports whether it
-// was on it.
-func (b *Broker) forget(claim string) bool {
-	b.outMu.Lock()
-	defer b.outMu.Unlock()
-	_, ok := b.out[claim]
-	delete(b.out, claim)
-	return ok
+// Revoked implements [broker.Revoker].
+func (b *Broker) Revoked(ctx context.Context, since string) (r broker.Revocation, next string, err error) {
+	return b.revocations.since(ctx, since)
 }
 
-// resultExpires is in whole seconds, 0 for never.
-func (b *Broker) resultExpires() int {
-	if b.cfg.ResultExpires < 0 {
-		return 0
-	}
-	return max(1, int(math.Round(b.cfg.ResultExpires.Seconds())))
+// Listen implements [broker.Remote].
+func (b *Broker) Listen(ctx context.Context, l broker.Listening) error {
+	return b.control.listen(ctx, l)
 }
 
-var errNotConsuming = errors.New("redis broker: Consume was not called")
+// Reply implements [broker.Remote].
+func (b *Broker) Reply(ctx context.Context, to protocol.ReplyTo, raw []byte) error {
+	return b.control.reply(ctx, to, raw)
+}
+
+// Ask implements [broker.Remote].
+func (b *Broker) Ask(ctx context.Context, request []byte, routingKey string, receive func(raw []byte)) error {
+	return b.control.ask(ctx, request, routingKey, receive)
+}
+
+// Broadcast implements [broker.Remote].
+func (b *Broker) Broadcast(ctx context.Context, request []byte) error {
+	_, err := b.control.broadcast(ctx, request)
+	return err
+}
+
+// Emit implements [broker.Emitter].
+func (b *Broker) Emit(ctx context.Context, es ...broker.Emission) error {
+	return b.control.emit(ctx, es...)
+}
+
+// Info implements [broker.Describer].
+func (b *Broker) Info() broker.Info { return b.server.info() }
+
+// Faults implements [broker.Faulter].
+func (b *Broker) Faults() []string { return b.checks.found() }
+
+// Letters returns the dead letters.
+func (b *Broker) Letters() *Letters { return b.letters }

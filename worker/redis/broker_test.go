@@ -55,7 +55,7 @@ func fixture(t *testing.T, c redigo.Conn, cfg redis.Config) workertest.Fixture {
 			return ""
 		},
 		DeadLetters: func() (reasons []string) {
-			letters, _, err := b.DeadLetters(context.Background(), 0, 100)
+			letters, _, err := b.Letters().List(context.Background(), 0, 100)
 			if err != nil {
 				t.Errorf("DeadLetters: %v", err)
 			}

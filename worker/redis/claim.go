@@ -1,13 +1,11 @@
 package redis
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
+	"sync"
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
@@ -15,77 +13,110 @@ import (
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redis/internal/conn"
+	"github.com/evently/workers/worker/redis/internal/order"
+	"github.com/evently/workers/worker/redis/internal/shape"
 )
 
-// claimBytes bounds what one claim brings into memory; the message that
-// reaches it still comes along.
+// claimBytes bounds the messages that one claim brings into memory. The message that
+// reaches it is still claimed.
 const claimBytes = 8 << 20
 
-// Claim implements [broker.Broker].
-func (b *Broker) Claim(ctx context.Context, max int) ([]broker.Delivery, error) {
-	ds, refused, err := b.claimNext(ctx, max)
-	if b.session.Refused != nil {
-		for _, d := range refused {
-			b.session.Refused(ctx, d)
-		}
+// claimer claims messages of the consumed queues, one claim at a time.
+type claimer struct {
+	*server
+	consumer *consumer
+	held     *holdings
+	leases   *leases
+	recovery *recovery
+	pipeline *pipeline
+	waiter   *waiter
+
+	mu         sync.Mutex
+	consuming  bool     // Consume was called
+	queues     []string // consumed now
+	lists      []list   // of the queues, sorted by step, then in the order of choice
+	choice     order.Choice
+	registered bool              // the owner and its epoch are in Redis
+	suspect    bool              // Redis may have carried out an earlier claim whose reply got lost
+	number     int64             // of the next claim
+	brokenAt   time.Time         // of the last report of unreadable lists
+	refused    []broker.Delivery // messages that the current claim moved to the dead letters
+	ahead      ahead
+	rivals     rivals
+	shapes     shape.Shapes
+	entries    []byte // of the messages of a claim; reused
+}
+
+func newClaimer(s *server, c *consumer, held *holdings, l *leases, r *recovery, p *pipeline, w *waiter) *claimer {
+	return &claimer{server: s, consumer: c, held: held, leases: l, recovery: r, pipeline: p, waiter: w}
+}
+
+// claim moves up to max messages to the unacked set.
+func (cl *claimer) claim(ctx context.Context, max int) ([]broker.Delivery, error) {
+	ds, refused, err := cl.claimNext(ctx, max)
+	for _, d := range refused {
+		cl.consumer.refused(ctx, d)
 	}
 	return ds, err
 }
 
 // claimNext returns the claimed messages, and the ones that have become dead letters.
-func (b *Broker) claimNext(ctx context.Context, max int) (ds, refused []broker.Delivery, err error) {
-	b.claiming.Lock()
-	defer b.claiming.Unlock()
-	if b.session.Node == "" {
+func (cl *claimer) claimNext(ctx context.Context, max int) (ds, refused []broker.Delivery, err error) {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if !cl.consuming {
 		return nil, nil, errNotConsuming
 	}
-	if len(b.lists) == 0 {
+	if len(cl.lists) == 0 {
 		return nil, nil, nil // the last queue was cancelled
 	}
-	if !b.registered || b.suspect {
-		if err := b.register(ctx); err != nil {
+	if !cl.registered || cl.suspect {
+		if err := cl.register(ctx); err != nil {
 			return nil, nil, fmt.Errorf("register as owner of claims: %w", err)
 		}
 	}
-	defer func() { refused, b.refused = b.refused, nil }()
-	if many(b.lists) {
-		ds, err = b.claimOfMany(ctx, func() ([]broker.Delivery, error) { return b.claimNow(ctx, max) })
+	defer func() { refused, cl.refused = cl.refused, nil }()
+	if many(cl.lists) {
+		ds, err = cl.claimOfMany(ctx, max)
 	} else {
-		ds, err = b.claimNow(ctx, max)
+		ds, err = cl.claimNow(ctx, max)
 	}
 	return ds, nil, err
 }
 
-// claimNow claims from the lists; b.claiming is held.
-func (b *Broker) claimNow(ctx context.Context, max int) ([]broker.Delivery, error) {
-	ds, verdicts, err := b.claimAhead(ctx, max)
+// claimNow claims from cl.lists. cl.mu must be held.
+func (cl *claimer) claimNow(ctx context.Context, max int) ([]broker.Delivery, error) {
+	ds, verdicts, err := cl.claimAhead(ctx, max)
 	if err != nil || len(ds) > 0 {
 		return ds, err
 	}
 	for judged := false; ; judged = true {
-		c, err := b.claim(ctx, max, verdicts)
+		c, err := cl.claimUnread(ctx, max, verdicts)
 		if err != nil {
 			return nil, fmt.Errorf("claim messages: %w", err)
 		}
-		b.reportBroken(c.broken)
-		b.reportDead(c.dead)
-		b.refused = append(b.refused, c.refused...)
+		cl.reportBroken(c.broken)
+		for _, v := range c.dead {
+			cl.consumer.deadLettered(cl.lists[v.list-1].queue, v.text)
+		}
+		cl.refused = append(cl.refused, c.refused...)
 		switch {
 		case len(c.deliveries) > 0 || len(c.dead) > 0:
 			return c.deliveries, nil
 		case len(c.unsure) == 0 || judged:
-			return nil, b.allBroken(c.broken)
+			return nil, cl.allBroken(c.broken)
 		}
-		// Nothing but what the script was not sure about: look, and come back at
-		// once. Who was quicker meanwhile may have it.
-		verdicts = b.judge(c.unsure)
+		// The script was unsure about all messages. Judge them and claim again at once.
+		// Another worker may have claimed them meanwhile.
+		verdicts = cl.judge(c.unsure)
 	}
 }
 
-// claimed is the answer of claim.lua.
+// claimed is the reply of claim.lua.
 type claimed struct {
 	deliveries []broker.Delivery
-	lists      []int             // that they come from, from 1
+	lists      []int             // of the deliveries, from 1
 	dead       []verdict         // reasons of dead letters
 	refused    []broker.Delivery // the dead letters, to be answered
 	unsure     []unsure
@@ -93,66 +124,64 @@ type claimed struct {
 	marks      []int     // of the queues, for the next claim
 }
 
-// unsure is a message that the script is not sure about, and its list, by its number
-// from 1.
+// unsure is a message that the script could not judge, and its list, by its number from 1.
 type unsure struct {
 	list int
 	raw  []byte
 }
 
-// verdict is what the script says of a list, by its number from 1.
+// verdict is a text of the script about a list, by its number from 1.
 type verdict struct {
 	list int
 	text string
 }
 
-func (b *Broker) claim(ctx context.Context, max int, verdicts []any) (claimed, error) {
-	keys := []any{b.keys.unacked, b.keys.index, b.keys.owner(b.owner), b.keys.dead, b.keys.deadMeta, b.keys.deadIndex}
-	args := []any{b.epoch.Load(), b.claimPrefix(), b.number, max, b.cfg.MaxMessageSize, claimBytes,
-		b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds()), b.keys.crashesPrefix()}
-	for _, l := range b.lists {
-		keys = append(keys, l.key)
-	}
-	args = slices.Concat(args, b.choice.args(), b.shapes.args(), verdicts)
-	b.number += int64(max) // whatever comes back: a name is never given twice
-	reply, err := redigo.Values(b.script(ctx, b.scripts.claim, len(keys), append(keys, args...)...))
+// claimUnread runs claim.lua, which reads the messages. verdicts are those of judge.
+func (cl *claimer) claimUnread(ctx context.Context, max int, verdicts []any) (claimed, error) {
+	keys, args := cl.claimCall(max, verdicts)
+	cl.number += int64(max) // whatever the reply is: a claim is never used twice
+	reply, err := redigo.Values(cl.script(ctx, cl.scripts.Claim, len(keys), append(keys, args...)...))
 	if err != nil {
-		b.claimFailed(err)
+		cl.noteFailure(err)
 		return claimed{}, err
 	}
-	c, err := readClaimed(reply, b.lists)
-	if err == nil && len(c.marks) != len(b.choice.queues) {
+	c, err := readClaimed(reply, cl.lists)
+	if err == nil && !cl.choice.Set(c.marks) {
 		err = errNotUnderstood
 	}
 	if err != nil {
-		b.suspect = true
+		cl.suspect = true
 		return claimed{}, err
 	}
-	b.choice.marks = c.marks
-	b.shapes.learn(c.deliveries)
-	b.expect(c, max)
-	b.holds(c.deliveries)
+	if n := len(c.deliveries); n > 0 {
+		cl.shapes.Learn(c.deliveries[n-1].Raw)
+	}
+	cl.expect(c, max)
+	cl.held.add(c.deliveries)
 	return c, nil
 }
 
-// claimFailed notes a claim without an answer.
-func (b *Broker) claimFailed(err error) {
-	if hasCode(err, "STALECLAIM") {
-		b.registered = false // Redis lost what it knew of us
+// claimCall returns the keys and arguments of claim.lua, in the order of its header.
+func (cl *claimer) claimCall(max int, verdicts []any) (keys, args []any) {
+	keys = []any{cl.keys.unacked, cl.keys.index, cl.keys.owner(cl.consumer.id), cl.keys.dead, cl.keys.deadMeta, cl.keys.deadIndex}
+	for _, l := range cl.lists {
+		keys = append(keys, l.key)
+	}
+	args = []any{cl.consumer.epoch.Load(), cl.consumer.claimPrefix(), cl.number, max, cl.cfg.MaxMessageSize, claimBytes,
+		cl.cfg.DeadLettersMax, cl.deadLettersAge(), cl.keys.crashesPrefix()}
+	return keys, slices.Concat(args, cl.choice.Args(), cl.shapes.Args(), verdicts)
+}
+
+// noteFailure notes a claim without a reply.
+func (cl *claimer) noteFailure(err error) {
+	if conn.HasCode(err, "STALECLAIM") {
+		cl.registered = false // Redis has lost the owner
 	} else {
-		b.suspect = true // it may have been carried out
+		cl.suspect = true // Redis may have carried it out
 	}
 }
 
-// holds notes what is in our hands.
-func (b *Broker) holds(ds []broker.Delivery) {
-	b.outMu.Lock()
-	defer b.outMu.Unlock()
-	for _, d := range ds {
-		b.out[d.Claim] = struct{}{}
-	}
-}
-
+// readClaimed reads the reply of claim.lua.
 func readClaimed(reply []any, lists []list) (c claimed, err error) {
 	if len(reply) != 5 {
 		return c, errNotUnderstood
@@ -207,36 +236,34 @@ func readClaimed(reply []any, lists []list) (c claimed, err error) {
 	for _, row := range rows[3] {
 		var v verdict
 		scan(row, &v.list, &v.text)
-		c.broken = append(c.broken, v)
-	}
-	for _, v := range c.broken {
 		if v.list < 1 || v.list > len(lists) {
 			return c, errNotUnderstood
 		}
+		c.broken = append(c.broken, v)
 	}
 	return c, err
 }
 
-// judge looks with a complete parser at what the script was not sure about, and
-// returns each message with the reason for the dead letters, or "" when a Python
-// worker could put it back: then the engine says what else is wrong with it. The third
-// of each is the message with the parts that its producer has left out, "" when it
-// lacks none: it can be run, and is entered in a form that a Python worker can put back.
-func (b *Broker) judge(all []unsure) []any {
-	decoder := b.session.Decoder
-	decoder.Limits.Size = b.cfg.MaxMessageSize
+// judge parses messages that the script could not judge. It returns each message with its
+// reason for the dead letters, and with a completed message. The reason is "" for a message
+// that a Python worker could put back; other faults of it are for the engine. The completed
+// message has the parts that its producer has left out, or is "" when none is missing. It is
+// entered instead of the message, so that a Python worker could put it back.
+func (cl *claimer) judge(all []unsure) []any {
+	decoder := cl.consumer.decoder()
+	decoder.Limits.Size = cl.cfg.MaxMessageSize
 	verdicts := make([]any, 0, 3*len(all))
 	for _, u := range all {
 		var whole []byte
 		err := protocol.Restorable(u.raw)
 		if err != nil {
-			whole = b.completed(&decoder, u)
+			whole = cl.completed(&decoder, u)
 		}
 		if whole != nil {
 			err = nil
 		} else if err != nil {
 			if _, more := decoder.Decode(u.raw); more != nil {
-				err = more // of the two the one that tells more
+				err = more // the more precise error
 			}
 		}
 		verdicts = append(verdicts, u.raw, reasonOf(err), whole)
@@ -244,10 +271,9 @@ func (b *Broker) judge(all []unsure) []any {
 	return verdicts
 }
 
-// completed returns a message with what it lacks, nil when it cannot be run with that
-// either.
-func (b *Broker) completed(decoder *protocol.Decoder, u unsure) []byte {
-	whole, err := protocol.Complete(u.raw, b.lists[u.list-1].queue, uuid.NewString())
+// completed returns a message with its missing parts, nil when it could not run even so.
+func (cl *claimer) completed(decoder *protocol.Decoder, u unsure) []byte {
+	whole, err := protocol.Complete(u.raw, cl.lists[u.list-1].queue, uuid.NewString())
 	if err == nil {
 		_, err = decoder.Decode(whole)
 	}
@@ -264,150 +290,23 @@ func reasonOf(err error) string {
 	return ""
 }
 
-func (b *Broker) reportDead(dead []verdict) {
-	if b.session.DeadLettered == nil {
+// reportBroken logs unreadable lists, such as keys of another type, once in ten seconds.
+func (cl *claimer) reportBroken(broken []verdict) {
+	if len(broken) == 0 || time.Since(cl.brokenAt) < 10*time.Second {
 		return
 	}
-	for _, v := range dead {
-		b.session.DeadLettered(b.lists[v.list-1].queue, v.text)
-	}
-}
-
-// reportBroken tells of lists that cannot be read, such as a key of another type,
-// once in ten seconds. The others go on.
-func (b *Broker) reportBroken(broken []verdict) {
-	if len(broken) == 0 || time.Since(b.brokenAt) < 10*time.Second {
-		return
-	}
-	b.brokenAt = time.Now()
+	cl.brokenAt = time.Now()
 	for _, v := range broken {
-		b.log.Error("a queue cannot be read and is passed over", "key", b.lists[v.list-1].key, "error", v.text)
+		cl.log.Error("queue skipped: its list cannot be read", "key", cl.lists[v.list-1].key, "error", v.text)
 	}
 }
 
-// allBroken is an error when no list can be read. One of several costs its own messages
-// alone, and Faults tells of it.
-func (b *Broker) allBroken(broken []verdict) error {
-	if len(broken) < len(b.lists) {
+// allBroken returns an error when no list can be read. One of several lists only costs its
+// own messages, and Faults reports it.
+func (cl *claimer) allBroken(broken []verdict) error {
+	if len(broken) < len(cl.lists) {
 		return nil
 	}
 	v := broken[0]
-	return fmt.Errorf("claim messages: %s: %s", b.lists[v.list-1].key, v.text)
-}
-
-// claimDigits is the width of the number in a claim; the scripts say why.
-const claimDigits = 28
-
-// claimPrefix begins the claims of this owner. What follows is a number of
-// fixed width, so that their order is that of the text.
-func (b *Broker) claimPrefix() string { return b.owner + ":" }
-
-func (b *Broker) claimName(number int64) string {
-	name := append(append(make([]byte, 0, 80), b.owner...), ':')
-	digits := strconv.AppendInt(make([]byte, 0, 20), number, 10)
-	for range claimDigits - len(digits) {
-		name = append(name, '0')
-	}
-	return string(append(name, digits...))
-}
-
-// ownerOf returns the owner of a claim; ok is false for one of Python's.
-func ownerOf(claim string) (owner string, ok bool) {
-	owner, number, ok := strings.Cut(claim, ":")
-	return owner, ok && len(owner) == 36 && len(number) >= 12 // as many as there were once
-}
-
-func newestFirst(ds []broker.Delivery) []broker.Delivery {
-	ds = slices.Clone(ds)
-	slices.SortFunc(ds, func(a, b broker.Delivery) int { return cmp.Compare(b.Claim, a.Claim) })
-	return ds
-}
-
-// register makes this broker known as the owner of claims, under a new epoch.
-// A claim script of an older epoch that is still on its way, in a connection
-// that hangs, refuses to run from here on; what such scripts have taken unseen
-// goes back into its queue.
-func (b *Broker) register(ctx context.Context) error {
-	next := b.epoch.Load() + 1
-	if err := b.enrol(ctx, next); err != nil {
-		return err
-	}
-	if err := b.beat(ctx); err != nil {
-		return err
-	}
-	if b.suspect {
-		if err := b.returnOrphans(ctx); err != nil {
-			return err
-		}
-	}
-	b.epoch.Store(next)
-	b.registered, b.suspect = true, false
-	return nil
-}
-
-// enrol tells Redis of this owner and of its epoch.
-func (b *Broker) enrol(ctx context.Context, epoch int64) error {
-	info, err := thisProcess().encode()
-	if err != nil {
-		return err
-	}
-	return b.do(ctx, func(c redigo.Conn) error {
-		key := b.keys.owner(b.owner)
-		fields := []any{key, "epoch", epoch, "identity", info, "node", b.session.Node, "timeout", b.cfg.OwnerTimeout.Seconds()}
-		_, err := c.Do("HSET", fields...)
-		if wrongType(err) { // the key is of this process alone
-			if _, err = c.Do("DEL", key); err == nil {
-				_, err = c.Do("HSET", fields...)
-			}
-		}
-		if err != nil {
-			return err
-		}
-		if _, err := c.Do("EXPIRE", key, 86400); err != nil {
-			return err
-		}
-		return b.bindQueues(c, b.session.Queues)
-	})
-}
-
-// returnOrphans gives back what claims have taken whose answers got lost.
-func (b *Broker) returnOrphans(ctx context.Context) error {
-	orphans, err := b.claimsOf(ctx, b.owner)
-	if err != nil {
-		return err
-	}
-	b.outMu.Lock()
-	orphans = slices.DeleteFunc(orphans, func(claim string) bool { _, ok := b.out[claim]; return ok })
-	b.outMu.Unlock()
-	if len(orphans) == 0 {
-		return nil
-	}
-	back := 0
-	for _, claim := range orphans {
-		n, err := b.returnOrphan(ctx, claim)
-		if err != nil {
-			return err
-		}
-		back += n
-	}
-	b.log.Warn("messages of a claim that got lost on its way went back to their queues", "messages", back)
-	return nil
-}
-
-// returnOrphan gives back a message that nobody has seen, as it was.
-func (b *Broker) returnOrphan(ctx context.Context, claim string) (int, error) {
-	entries, err := b.entries(ctx, []string{claim})
-	if err != nil || entries[0] == nil {
-		return 0, err
-	}
-	e, err := protocol.ParseEntry(entries[0])
-	if err == nil {
-		var env protocol.Envelope
-		if env, err = protocol.ParseEnvelope(e.Raw); err == nil {
-			return b.giveBack(ctx, []returned{{claim: claim, raw: e.Raw, queue: e.RoutingKey, priority: env.Priority}})
-		}
-	}
-	// It was entered, so it should have been readable. A person has to look.
-	_, err = b.restore(ctx, "", []expired{{claim: claim}})
-	return 0, err
+	return fmt.Errorf("claim messages: %s: %s", cl.lists[v.list-1].key, v.text)
 }

@@ -1,18 +1,17 @@
 package redis
 
 import (
+	"cmp"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/evently/workers/internal/connurl"
 	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redis/internal/order"
 )
 
 // Config describes a Broker. Zero fields mean Celery's and kombu's defaults.
@@ -20,7 +19,7 @@ type Config struct {
 	// URL as kombu writes it: redis://[user[:password]@]host[:port][/db],
 	// rediss:// for TLS, redis+socket:///path?virtual_host=db for a socket,
 	// sentinel://host:26379;sentinel://host:26379/db for the master that these
-	// Sentinels watch. Required.
+	// Sentinels watch. Required, unless Address is set.
 	//
 	// valkey://, valkeys:// and unix:// are read as well, and so are the
 	// parameters db, username, password, ssl_cert_reqs, ssl_check_hostname,
@@ -38,6 +37,10 @@ type Config struct {
 
 	// DB is the database when URL names none.
 	DB int
+
+	// Address is the address of the server for callers that have no URL. It is used when
+	// URL is empty.
+	Address Address
 
 	// TLS is used for rediss://, instead of the ssl_ parameters of URL. Default:
 	// certificates are verified against the roots of the system, TLS 1.2 or
@@ -109,113 +112,42 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Times of the connections. A command answers in microseconds; whoever takes
-// seconds is gone, or will be asked again.
+// Times of waiting for messages.
 const (
-	dialTimeout    = 3 * time.Second
-	commandTimeout = 3 * time.Second
-	blockTime      = 5 * time.Second // of one wait for messages in a list
-	waitTime       = 4 * time.Second // of one for messages in any; then a claim shows that all is well
-	blockMargin    = time.Second
+	blockTime   = 5 * time.Second // of one BLMOVE on one list
+	blockMargin = time.Second
+	waitTime    = 4 * time.Second // of one Wait; the claim that follows tests the connection
 )
 
-// address is a parsed URL.
-type address struct {
-	network, host      string   // for net.Dial
-	sentinels          []string // host:port of each; then host is not used
-	tls                bool
-	tlsParams          connurl.RedisTLS
-	username, password string // a user may have no password
-	db                 int
-	notes              []string // about the URL, for a warning
-}
-
-// String leaves the password out.
-func (a address) String() string {
-	if len(a.sentinels) > 0 {
-		return fmt.Sprintf("master of %s/%d", strings.Join(a.sentinels, ","), a.db)
-	}
-	return fmt.Sprintf("%s/%d", a.host, a.db)
-}
-
-// parseURL reads a URL by the rules of kombu and redis-py. Its errors hold no
-// part of the URL.
-func parseURL(raw string, db int) (address, error) {
-	r, err := connurl.ParseRedis(raw)
-	if errors.Is(err, connurl.ErrScheme) {
-		scheme, _, _ := strings.Cut(raw, "://")
-		return address{}, fmt.Errorf("redis URL has the scheme %q: %w", scheme, err)
-	}
-	if err != nil {
-		return address{}, fmt.Errorf("redis URL: %w", err)
-	}
-	a := address{
-		network: r.Network, host: r.Address, sentinels: r.Sentinels, tls: r.TLS, tlsParams: r.TLSParams,
-		username: r.Username, password: r.Password, db: db, notes: r.Notes,
-	}
-	if len(r.Sentinels) > 0 {
-		a.network, a.host = "tcp", ""
-	}
-	if r.DB >= 0 {
-		a.db = r.DB
-	}
-	return a, nil
-}
-
-// tlsConfig reads the files that the parameters of a URL name.
-func tlsConfig(p connurl.RedisTLS) (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: p.SkipVerify}
-	if p.CA != "" {
-		pem, err := os.ReadFile(p.CA)
-		if err != nil {
-			return nil, fmt.Errorf("read ssl_ca_certs of the redis URL: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ssl_ca_certs of the redis URL: %s holds no certificate", p.CA)
-		}
-	}
-	if (p.Cert == "") != (p.Key == "") {
-		return nil, errors.New("redis URL names one of ssl_certfile and ssl_keyfile: want both")
-	}
-	if p.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(p.Cert, p.Key)
-		if err != nil {
-			return nil, fmt.Errorf("read ssl_certfile and ssl_keyfile of the redis URL: %w", err)
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	if p.IgnoreHostname && !p.SkipVerify {
-		connurl.IgnoreHostname(c)
-	}
-	return c, nil
-}
-
-// normalise fills in defaults and reports everything that is wrong.
-func (c Config) normalise() (Config, address, error) {
+// normalise fills in defaults and reports all faults at once.
+func (c Config) normalise() (Config, Address, error) {
 	var faults []error
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	var addr address
-	if c.URL == "" {
-		fault("URL is missing: want redis://host:port/db")
-	} else {
-		var err error
-		if addr, err = parseURL(c.URL, c.DB); err != nil {
-			faults = append(faults, err)
-		}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
 	}
-	if addr.tls && c.TLS == nil {
-		var err error
-		if c.TLS, err = tlsConfig(addr.tlsParams); err != nil {
-			faults = append(faults, err)
-		}
+	addr, notes, err := c.address()
+	if err != nil {
+		faults = append(faults, err)
 	}
-	if len(addr.sentinels) > 0 {
-		addr.tls = c.TLS != nil
+	if len(addr.Sentinels) > 0 {
+		addr.TLS = c.TLS != nil
 		if c.SentinelMaster == "" {
-			fault("SentinelMaster is missing: want the name of the master that the Sentinels of the URL watch, such as mymaster")
+			faults = append(faults, errors.New("SentinelMaster is missing: want the name of the master that the Sentinels of the URL watch, such as mymaster"))
 		}
 	}
+	faults = append(faults, c.fillIn()...)
+	if err := errors.Join(faults...); err != nil {
+		return c, addr, fmt.Errorf("redis broker configuration: %w", err)
+	}
+	for _, note := range notes {
+		c.Logger.Warn("redis URL: " + note)
+	}
+	return c, addr, nil
+}
+
+// fillIn fills in defaults and returns the faults of what does not concern the address.
+func (c *Config) fillIn() (faults []error) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if len(c.PrioritySteps) == 0 {
 		c.PrioritySteps = []int{0, 3, 6, 9}
 	}
@@ -225,7 +157,6 @@ func (c Config) normalise() (Config, address, error) {
 	if c.Separator == "" {
 		c.Separator = "\x06\x16"
 	}
-	faults = append(faults, c.checkOrder()...)
 	for _, d := range []struct {
 		name       string
 		value      *time.Duration
@@ -255,14 +186,96 @@ func (c Config) normalise() (Config, address, error) {
 	if c.DeadLettersMax == 0 {
 		c.DeadLettersMax = 10_000
 	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
+	return append(faults, c.checkOrder()...)
+}
+
+// address returns the address of the server, with notes about the URL for a warning. It
+// completes c.TLS.
+func (c *Config) address() (a Address, notes []string, err error) {
+	if c.URL == "" {
+		if c.Address.Host == "" && len(c.Address.Sentinels) == 0 {
+			return a, nil, errors.New("URL is missing: want redis://host:port/db")
+		}
+		a = c.Address
+		a.Network = cmp.Or(a.Network, "tcp")
+		if a.TLS && c.TLS == nil {
+			c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		return a, nil, nil
 	}
-	if err := errors.Join(faults...); err != nil {
-		return c, addr, fmt.Errorf("redis broker configuration: %w", err)
+	a, parsed, err := parseURL(c.URL, c.DB)
+	if err != nil {
+		return a, nil, err
 	}
-	for _, note := range addr.notes {
-		c.Logger.Warn("redis URL: " + note)
+	if a.TLS && c.TLS == nil {
+		c.TLS, err = tlsConfig(parsed.TLSParams)
 	}
-	return c, addr, nil
+	return a, parsed.Notes, err
+}
+
+// QueueOrder selects the queue that gives the next message, of several queues with
+// messages. The values are kombu's names (queue_order_strategy). Priorities precede every
+// order: while one queue has a message of an earlier step, no queue gives one of a later
+// step. Messages that a worker has claimed already run before messages that it claims
+// later (see PrefetchMultiplier of worker.Config).
+type QueueOrder string
+
+const (
+	// RoundRobin takes from the queues in turn: the queue that gave a message goes to the
+	// end of the line.
+	RoundRobin QueueOrder = "round_robin"
+	// SortedQueues takes from the queue whose name comes first in the alphabet, as
+	// long as it has messages.
+	SortedQueues QueueOrder = "sorted"
+	// DeclaredOrder takes from the first queue of worker.Config.Queues, as long as
+	// it has messages, then from the second.
+	DeclaredOrder QueueOrder = "priority"
+)
+
+// maxWeight bounds a weight: a round of all weights must not take for ever.
+const maxWeight = 1000
+
+// checkOrder returns the faults of QueueOrder and QueueWeights.
+func (c Config) checkOrder() (faults []error) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	switch c.QueueOrder {
+	case "", RoundRobin, SortedQueues, DeclaredOrder:
+	default:
+		fault("QueueOrder is %q: want %q, %q or %q", c.QueueOrder, RoundRobin, SortedQueues, DeclaredOrder)
+	}
+	if c.QueueOrder != "" && len(c.QueueWeights) > 0 {
+		fault("QueueOrder and QueueWeights are both set: want one of them")
+	}
+	for _, q := range slices.Sorted(maps.Keys(c.QueueWeights)) {
+		if w := c.QueueWeights[q]; w < 1 || w > maxWeight {
+			fault("QueueWeights[%q] is %d: want 1 to %d", q, w, maxWeight)
+		}
+	}
+	return faults
+}
+
+// checkWeights returns an error for a weight of a queue that is not consumed, which is
+// probably misspelt.
+func (c Config) checkWeights(queues []string) error {
+	for _, q := range slices.Sorted(maps.Keys(c.QueueWeights)) {
+		if !slices.Contains(queues, q) {
+			return fmt.Errorf("QueueWeights has the queue %q, which is not consumed: want names out of %q", q, queues)
+		}
+	}
+	return nil
+}
+
+// choice returns the start of the choice between queues.
+func (c Config) choice(queues []string) order.Choice {
+	queues = slices.Clone(queues)
+	switch {
+	case len(c.QueueWeights) > 0:
+		return order.New(order.Weights, queues, c.QueueWeights)
+	case c.QueueOrder == SortedQueues:
+		slices.Sort(queues)
+		return order.New(order.Fixed, queues, nil)
+	case c.QueueOrder == DeclaredOrder:
+		return order.New(order.Fixed, queues, nil)
+	}
+	return order.New(order.Turns, queues, nil)
 }

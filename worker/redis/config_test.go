@@ -1,8 +1,6 @@
 package redis
 
 import (
-	"os"
-	"os/exec"
 	"reflect"
 	"strings"
 	"testing"
@@ -10,30 +8,30 @@ import (
 )
 
 func TestParseURL(t *testing.T) {
-	for raw, want := range map[string]address{
-		"redis://":                   {network: "tcp", host: "localhost:6379", db: 5},
-		"redis://h":                  {network: "tcp", host: "h:6379", db: 5},
-		"redis://h:1/":               {network: "tcp", host: "h:1", db: 5},
-		"redis://h:1/0":              {network: "tcp", host: "h:1", db: 0},
-		"redis://:p%40ss@h:1/2":      {network: "tcp", host: "h:1", db: 2, password: "p@ss"},
-		"redis://user:pass@h":        {network: "tcp", host: "h:6379", db: 5, username: "user", password: "pass"},
-		"rediss://[::1]:1/3":         {network: "tcp", host: "[::1]:1", tls: true, db: 3},
-		"redis+socket:///run/r.sock": {network: "unix", host: "/run/r.sock", db: 5},
-		"redis+socket:///run/r.sock?virtual_host=7": {network: "unix", host: "/run/r.sock", db: 7},
-		"sentinel://a;sentinel://b:1/3":             {network: "tcp", sentinels: []string{"a:26379", "b:1"}, db: 3},
-		"sentinel://:secret@[::1]:1;b:2":            {network: "tcp", sentinels: []string{"[::1]:1", "b:2"}, db: 5, password: "secret"},
+	for raw, want := range map[string]Address{
+		"redis://":                   {Network: "tcp", Host: "localhost:6379", DB: 5},
+		"redis://h":                  {Network: "tcp", Host: "h:6379", DB: 5},
+		"redis://h:1/":               {Network: "tcp", Host: "h:1", DB: 5},
+		"redis://h:1/0":              {Network: "tcp", Host: "h:1", DB: 0},
+		"redis://:p%40ss@h:1/2":      {Network: "tcp", Host: "h:1", DB: 2, Password: "p@ss"},
+		"redis://user:pass@h":        {Network: "tcp", Host: "h:6379", DB: 5, Username: "user", Password: "pass"},
+		"rediss://[::1]:1/3":         {Network: "tcp", Host: "[::1]:1", TLS: true, DB: 3},
+		"redis+socket:///run/r.sock": {Network: "unix", Host: "/run/r.sock", DB: 5},
+		"redis+socket:///run/r.sock?virtual_host=7": {Network: "unix", Host: "/run/r.sock", DB: 7},
+		"sentinel://a;sentinel://b:1/3":             {Network: "tcp", Sentinels: []string{"a:26379", "b:1"}, DB: 3},
+		"sentinel://:secret@[::1]:1;b:2":            {Network: "tcp", Sentinels: []string{"[::1]:1", "b:2"}, DB: 5, Password: "secret"},
 	} {
-		got, err := parseURL(raw, 5)
+		got, _, err := parseURL(raw, 5)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("parseURL(%q) = %+v, %v; want %+v", raw, got, err, want)
 		}
 	}
 	for _, raw := range []string{"amqp://h", "redis://h/db", "redis://h/-1", "redis+socket://", "sentinel://", "sentinel://h;redis://i", "sentinel://h/x", "sentinel://h;;i", "redis://:secret-493817@h:port/0", "://"} {
-		_, err := parseURL(raw, 0)
+		_, _, err := parseURL(raw, 0)
 		if err == nil {
 			t.Errorf("parseURL(%q) succeeded", raw)
 		} else if strings.Contains(err.Error(), "493817") {
-			t.Errorf("the error tells the password: %v", err)
+			t.Errorf("the error tells the Password: %v", err)
 		}
 	}
 }
@@ -50,53 +48,6 @@ func TestConfigReportsEveryFault(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error does not mention %s: %v", want, err)
 		}
-	}
-}
-
-func TestDeathIsProven(t *testing.T) {
-	self := thisProcess()
-	if self.Boot == "" {
-		t.Fatal("this system does not tell processes apart")
-	}
-	if self.dead(self) {
-		t.Error("this process is taken for dead")
-	}
-	other := self
-	other.Start = "1" // the number was given to another process since
-	if !self.dead(other) {
-		t.Error("a process whose number another has now is taken for alive")
-	}
-	elsewhere := other
-	elsewhere.Boot = "another machine"
-	if self.dead(elsewhere) {
-		t.Error("a process of another machine is taken for dead without proof")
-	}
-
-	cmd := exec.Command("sleep", "60")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	start, _, ok := processStat(cmd.Process.Pid)
-	if !ok {
-		t.Fatal("no entry of the child")
-	}
-	child := self
-	child.PID, child.Start = cmd.Process.Pid, start
-	if self.dead(child) {
-		t.Error("a running child is taken for dead")
-	}
-	if err := cmd.Process.Signal(os.Kill); err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(10 * time.Second); !self.dead(child); { // a zombie: nobody waited for it yet
-		if time.Now().After(deadline) {
-			t.Fatal("a killed child is taken for alive")
-		}
-		time.Sleep(time.Millisecond)
-	}
-	_ = cmd.Wait()
-	if !self.dead(child) {
-		t.Error("a child that was waited for is taken for alive")
 	}
 }
 

@@ -44,7 +44,7 @@ func TestRetriedDeadLetterHasANewResult(t *testing.T) {
 		t.Helper()
 		var letters []broker.DeadLetter
 		eventually(t, "one dead letter", func() bool {
-			if letters, _, err = b.DeadLetters(t.Context(), 0, 10); err != nil {
+			if letters, _, err = b.Letters().List(t.Context(), 0, 10); err != nil {
 				t.Fatal(err)
 			}
 			return len(letters) == 1
@@ -57,12 +57,12 @@ func TestRetriedDeadLetterHasANewResult(t *testing.T) {
 	if got := result(t, c, id); got.Status != "SUCCESS" || string(got.Result) != `"no"` {
 		t.Fatalf("the task that was given up is %s with %s", got.Status, got.Result)
 	}
-	if err := b.RetryDeadLetter(t.Context(), first.ID); err != nil {
+	if err := b.Letters().Retry(t.Context(), first.ID); err != nil {
 		t.Fatal(err)
 	}
 	second := letter()
 	mended.Store(true)
-	if err := b.RetryDeadLetter(t.Context(), second.ID); err != nil {
+	if err := b.Letters().Retry(t.Context(), second.ID); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the third run", func() bool { return len(setAside) == 3 })
@@ -80,7 +80,7 @@ func TestRetriedDeadLetterHasANewResult(t *testing.T) {
 			t.Errorf("set aside at %v, the run was told %v", first.At, at)
 		}
 	}
-	if err := b.RetryDeadLetter(t.Context(), second.ID); !errors.Is(err, redis.ErrNoDeadLetter) {
+	if err := b.Letters().Retry(t.Context(), second.ID); !errors.Is(err, redis.ErrNoDeadLetter) {
 		t.Errorf("retried twice: %v", err)
 	}
 }
@@ -132,7 +132,7 @@ func TestDeadLetterIDsMayBeShortened(t *testing.T) {
 		"abcd": "abcd", // is an id itself
 		"abc":  "", "ef0": "", "xxxx": "", "": "", "ef01234567890": "",
 	} {
-		got, err := b.DeadLetterID(t.Context(), prefix)
+		got, err := b.Letters().Find(t.Context(), prefix)
 		if got != want || (want == "") != errors.Is(err, redis.ErrNoDeadLetter) {
 			t.Errorf("%q is %q, %v; want %q", prefix, got, err, want)
 		}
@@ -140,7 +140,7 @@ func TestDeadLetterIDsMayBeShortened(t *testing.T) {
 	if _, err := c.Do("HDEL", "_goworker.1.dead", "abcd"); err != nil {
 		t.Fatal(err)
 	}
-	if id, err := b.DeadLetterID(t.Context(), "abcd"); err == nil || errors.Is(err, redis.ErrNoDeadLetter) {
+	if id, err := b.Letters().Find(t.Context(), "abcd"); err == nil || errors.Is(err, redis.ErrNoDeadLetter) {
 		t.Errorf("the beginning of two is %q, %v", id, err)
 	}
 }
@@ -166,7 +166,7 @@ func TestListWhileDeadLettersCome(t *testing.T) {
 	}()
 	defer func() { <-sent }()
 	eventually(t, "all are dead letters", func() bool {
-		letters, total, err := b.DeadLetters(t.Context(), 0, 2*all)
+		letters, total, err := b.Letters().List(t.Context(), 0, 2*all)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +175,7 @@ func TestListWhileDeadLettersCome(t *testing.T) {
 		}
 		return total == all
 	})
-	if page, total, err := b.DeadLetters(t.Context(), all-10, 100); err != nil || len(page) != 10 || total != all {
+	if page, total, err := b.Letters().List(t.Context(), all-10, 100); err != nil || len(page) != 10 || total != all {
 		t.Errorf("the last page has %d of %d: %v", len(page), total, err)
 	}
 }

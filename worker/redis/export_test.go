@@ -1,15 +1,15 @@
 package redis
 
 import (
-	"maps"
-	"slices"
+	"github.com/evently/workers/worker/redis/internal/scripts"
+	"github.com/evently/workers/worker/redis/internal/shape"
 )
 
-// ShapeOf is shapeOf for the tests of claim.lua.
-var ShapeOf = shapeOf
+// ShapeOf is shape.Of for the tests of claim.lua.
+var ShapeOf = shape.Of
 
-// ScriptText is scriptText for tests that call a script.
-var ScriptText = scriptText
+// ScriptText is scripts.Text for tests that call a script.
+var ScriptText = scripts.Text
 
-// ScriptNames are the names of all scripts.
-func ScriptNames() []string { return slices.Sorted(maps.Keys(new(scripts).byName())) }
+// ScriptNames returns the names of all scripts.
+func ScriptNames() []string { return scripts.Names() }

@@ -19,7 +19,7 @@ import (
 // without a look of the complete parser, when it is told of shapes.
 func fineness(t testing.TB) func(t testing.TB, shapes []string, raws ...string) []int {
 	t.Helper()
-	src, err := os.ReadFile("scripts/claim.lua")
+	src, err := os.ReadFile("internal/scripts/claim.lua")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,33 +11,33 @@ import (
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redis/internal/pubsub"
 )
 
-// finishing is a delivery of which nothing is left but to store a result and to
-// acknowledge it.
-type finishing struct {
+// Bounds of one round trip, because a script blocks all other clients.
+const (
+	batchMost  = 64
+	batchBytes = 256 << 10
+)
+
+// plain is a settlement that consists of a result, if any, and the acknowledgement.
+type plain struct {
 	claim, key string // key of the result; "" for none
 	value      []byte
 	success    string // "1" for a SUCCESS, else "0"
-	tracked    bool   // a result is probably there
+	tracked    bool   // a result is probably stored
 	follows    bool   // another task
 }
 
-// Answers of finish.lua.
+// Replies of finish.lua.
 const (
 	finishLost = iota
 	finishHeld
-	finishUnheard // and nobody was there to hear of the result
+	finishUnheard // held, and no client listened for the result
 )
 
-// bare reports whether nothing follows a delivery but its result and its
-// acknowledgement. A message that was delivered before has crashes to forget.
-func bare(s *broker.Settlement) bool {
-	return s.Plain() && !deliveredBefore(s.Delivery.Raw, s.Delivery.Message)
-}
-
-// deliveredBefore reports whether a message may say that it was delivered before; m is
-// nil when it was not read.
+// deliveredBefore reports whether a message may be marked as redelivered. m is nil when it
+// was not decoded.
 func deliveredBefore(raw []byte, m *protocol.Message) bool {
 	if m != nil {
 		return m.Redelivered
@@ -45,22 +45,22 @@ func deliveredBefore(raw []byte, m *protocol.Message) bool {
 	return bytes.Contains(raw, []byte("redelivered"))
 }
 
-// finishing returns what there is to store and to acknowledge.
-func (b *Broker) finishing(s *broker.Settlement) (f finishing, err error) {
-	f = finishing{claim: s.Delivery.Claim, success: "0", tracked: s.Tracked}
+// plain returns the result and the acknowledgement of a settlement.
+func (se *settler) plain(s *broker.Settlement) (f plain, err error) {
+	f = plain{claim: s.Delivery.Claim, success: "0", tracked: s.Tracked}
 	if r := s.Result; r != nil {
-		f.key, f.follows = b.keys.result(r.TaskID), r.ParentID != ""
-		f.value, f.success, err = encoded(r)
+		f.key, f.follows = se.keys.result(r.TaskID), r.ParentID != ""
+		f.value, f.success, err = encode(r)
 	}
 	return f, err
 }
 
-// SettleAll implements [broker.Batcher].
-func (b *Broker) SettleAll(ctx context.Context, ss []broker.Settlement) []error {
+// settleAll settles deliveries in few round trips. It returns one error, or nil, for each.
+func (se *settler) settleAll(ctx context.Context, ss []broker.Settlement) []error {
 	errs := make([]error, len(ss))
-	fs, places, size := make([]finishing, 0, len(ss)), make([]int, 0, len(ss)), 0
-	finish := func() {
-		for i, err := range b.finishAll(ctx, fs, true) {
+	fs, places, size := make([]plain, 0, len(ss)), make([]int, 0, len(ss)), 0
+	flush := func() {
+		for i, err := range se.finish(ctx, fs, true) {
 			errs[places[i]] = err
 		}
 		fs, places, size = fs[:0], places[:0], 0
@@ -70,37 +70,65 @@ func (b *Broker) SettleAll(ctx context.Context, ss []broker.Settlement) []error 
 		if errs[i] = ctx.Err(); errs[i] != nil {
 			continue
 		}
-		if !bare(s) {
-			_, errs[i] = b.Settle(ctx, *s)
+		if se.wayOf(s) != byFinish {
+			_, errs[i] = se.settle(ctx, *s)
 			continue
 		}
-		f, err := b.finishing(s)
+		f, err := se.plain(s)
 		if err != nil {
 			errs[i] = err
 			continue
 		}
 		fs, places, size = append(fs, f), append(places, i), size+len(f.value)
-		if size > togetherBytes || len(fs) == togetherMost {
-			finish()
+		if size > batchBytes || len(fs) == batchMost {
+			flush()
 		}
 	}
-	finish()
+	flush()
 	return errs
 }
 
-// finishAll is one round trip; there is an error, or nil, for each. Where each of them
-// makes room for a message it may take a claim along.
-func (b *Broker) finishAll(ctx context.Context, fs []finishing, room bool) []error {
+// finish runs finish.lua, in one round trip. It returns one error, or nil, for each. With
+// room, each settlement makes room for a message, so that a claim may go along.
+func (se *settler) finish(ctx context.Context, fs []plain, room bool) []error {
 	if len(fs) == 0 {
 		return nil
 	}
-	args := make([]any, 0, 4*len(fs)+3)
-	args = append(args, b.keys.unacked, b.keys.index)
-	for i := range fs {
-		args = append(args, b.orNone(fs[i].key))
+	keys, args := se.finishCall(fs)
+	var claim *pipelinedClaim
+	if room {
+		claim = se.pipeline.take(len(fs))
 	}
-	keys := len(args)
-	args = append(args, b.resultExpires())
+	var reply any
+	var err error
+	if claim != nil {
+		reply, err = se.finishWith(ctx, claim, keys, args)
+	} else {
+		reply, err = se.script(ctx, se.scripts.Finish, keys, args...)
+	}
+	se.pipeline.prove(err == nil)
+	replies, err := repliesTo(len(fs), reply, err)
+	errs := make([]error, len(fs))
+	for i := range fs {
+		if err != nil {
+			errs[i] = fmt.Errorf("settle a delivery: %w", err)
+		} else {
+			errs[i] = se.finished(&fs[i], replies[i])
+		}
+	}
+	return errs
+}
+
+// finishCall returns the arguments of finish.lua, of which the first keys are keys, in the
+// order of its header.
+func (se *settler) finishCall(fs []plain) (keys int, args []any) {
+	args = make([]any, 0, 4*len(fs)+3)
+	args = append(args, se.keys.unacked, se.keys.index)
+	for i := range fs {
+		args = append(args, se.orNone(fs[i].key))
+	}
+	keys = len(args)
+	args = append(args, se.resultExpires())
 	for i := range fs {
 		f := &fs[i]
 		kind := f.success
@@ -109,83 +137,27 @@ func (b *Broker) finishAll(ctx context.Context, fs []finishing, room bool) []err
 		}
 		args = append(args, f.claim, f.value, kind)
 	}
-	var r *ride
-	if room {
-		r = b.rides.take(len(fs))
-	}
-	var ended any
-	var err error
-	if r != nil {
-		ended, err = b.finishWith(ctx, r, keys, args)
-	} else {
-		ended, err = b.script(ctx, b.scripts.finish, keys, args...)
-	}
-	b.rides.prove(err == nil)
-	answers, err := answersTo(len(fs), ended, err)
-	errs := make([]error, len(fs))
-	for i := range fs {
-		if err != nil {
-			errs[i] = fmt.Errorf("settle a delivery: %w", err)
-		} else {
-			errs[i] = b.finished(&fs[i], answers[i])
-		}
-	}
-	return errs
+	return keys, args
 }
 
-// finished notes what finish.lua has answered.
-func (b *Broker) finished(f *finishing, answer int) error {
-	b.forget(f.claim)
-	if answer == finishLost {
+// finished notes the reply of finish.lua to one settlement.
+func (se *settler) finished(f *plain, reply int) error {
+	se.held.remove(f.claim)
+	if reply == finishLost {
 		return broker.ErrLost
 	}
-	// Where it follows another task, nobody may have subscribed to its result yet.
-	if answer == finishUnheard && f.follows {
-		b.announcer.add(unheard{key: f.key, value: f.value, since: time.Now()})
+	// A client that waits for a task that follows another one may not have subscribed yet.
+	if reply == finishUnheard && f.follows {
+		se.announcer.Add(pubsub.Unheard{Key: f.key, Value: f.value, Since: time.Now()})
 	}
 	return nil
 }
 
-// starting is a delivery that begins to run for the first time, and its STARTED.
-type starting struct {
-	claim, key string
-	value      []byte
-}
-
-// begin stores a STARTED in company.
-func (b *Broker) begin(ctx context.Context, s starting) error {
-	held, err := b.starts.do(ctx, s)
-	if err != nil {
-		return fmt.Errorf("start a task: %w", err)
+// repliesTo reads the reply of a script that has one for each of n.
+func repliesTo(n int, reply any, err error) ([]int, error) {
+	replies, err := redigo.Ints(reply, err)
+	if err == nil && len(replies) != n {
+		err = errors.Join(errNotUnderstood, fmt.Errorf("%d answers to %d", len(replies), n))
 	}
-	if held == 0 {
-		b.forget(s.claim)
-		return broker.ErrLost
-	}
-	return nil
-}
-
-// beginAll is the round trip of those that begin together.
-func (b *Broker) beginAll(ss []starting) ([]int, error) {
-	args := make([]any, 0, 3*len(ss)+2)
-	args = append(args, b.keys.unacked)
-	for _, s := range ss {
-		args = append(args, s.key)
-	}
-	keys := len(args)
-	args = append(args, b.resultExpires())
-	for _, s := range ss {
-		args = append(args, s.claim, s.value)
-	}
-	held, err := b.script(context.Background(), b.scripts.starts, keys, args...) // which has its deadline
-	return answersTo(len(ss), held, err)
-}
-
-// answersTo reads the reply of a script that has an answer for each of n.
-func answersTo(n int, reply any, err error) ([]int, error) {
-	answers, err := redigo.Ints(reply, err)
-	if err == nil && len(answers) != n {
-		err = errors.Join(errNotUnderstood, fmt.Errorf("%d answers to %d", len(answers), n))
-	}
-	return answers, err
+	return replies, err
 }

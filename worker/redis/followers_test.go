@@ -83,11 +83,11 @@ func TestRestoredIntoNoKey(t *testing.T) {
 	do(t, c, "ZADD", "unacked_index", 1, "d")
 	newConsumer(t, redis.Config{URL: s.URL(0)}).run(t)
 	eventually(t, "the message is a dead letter", func() bool { return count(t, c, "HLEN", "_goworker.1.dead") == 1 })
-	letters, _, err := backend(t, s).DeadLetters(t.Context(), 0, 10)
+	letters, _, err := backend(t, s).Letters().List(t.Context(), 0, 10)
 	if err != nil || len(letters) != 1 {
 		t.Fatalf("%d letters, %v", len(letters), err)
 	}
-	if err := backend(t, s).RetryDeadLetter(t.Context(), letters[0].ID); err == nil || !strings.Contains(err.Error(), "not the name of a queue") {
+	if err := backend(t, s).Letters().Retry(t.Context(), letters[0].ID); err == nil || !strings.Contains(err.Error(), "not the name of a queue") {
 		t.Errorf("retried: %v", err)
 	}
 }

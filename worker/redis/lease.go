@@ -4,103 +4,50 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
 
-	"github.com/evently/workers/worker/internal/backoff"
+	"github.com/evently/workers/worker/redis/internal/conn"
 )
 
-// Run implements [broker.Broker].
-func (b *Broker) Run(ctx context.Context) error {
-	var loops sync.WaitGroup
-	b.peekers.start(ctx)
-	if len(b.addr.sentinels) > 0 {
-		loops.Go(func() { b.every(ctx, followInterval, "ask the Sentinels", b.follow) })
-	}
-	loops.Go(func() { b.once(ctx, "look at the server", b.advise) })
-	loops.Go(func() { b.announce(ctx) })
-	loops.Go(func() { b.every(ctx, keyCheckInterval, "look at the types of keys", b.checkKeys) })
-	loops.Go(func() { b.every(ctx, b.renewInterval(), "renew leases", b.renew) })
-	loops.Go(func() { b.every(ctx, b.cfg.OwnerTimeout/5, "keep up the heartbeat", b.beat) })
-	// Apart from the heartbeat: giving back what a dead worker held takes its time,
-	// and whoever is silent meanwhile counts as dead himself.
-	loops.Go(func() { b.every(ctx, b.cfg.OwnerTimeout/5, "recover from dead workers", b.recoverOwners) })
-	loops.Go(func() { b.every(ctx, b.recoverInterval(), "recover expired messages", b.recoverExpired) })
-	done := make(chan struct{})
-	context.AfterFunc(ctx, func() {
-		defer close(done)
-		b.Reset() // what waits for an answer need not
-	})
-	loops.Wait()
-	b.peekers.loops.Wait()
-	<-done // it must not cut what comes now
-	b.unfollow()
-	b.leave()
-	return b.Close()
+// leases keeps the claims of this worker: it renews their leases and sends the heartbeat.
+type leases struct {
+	*server
+	consumer *consumer
+	held     *holdings
+
+	lastBeat     atomic.Pointer[time.Time] // when the last heartbeat was sent
+	late         chan struct{}             // capacity 1: one caller makes up for a late heartbeat
+	judgeAfter   atomic.Pointer[time.Time] // until then no owner counts as silent
+	silentOwners atomic.Pointer[[]string]
 }
 
-// every calls step at once and then in intervals, until ctx ends. Faults are
-// logged, the first of a row and then one in ten seconds, and tried again soon.
-func (b *Broker) every(ctx context.Context, interval time.Duration, what string, step func(context.Context) error) {
-	var faults backoff.Backoff
-	for {
-		wait := interval
-		if err := step(ctx); err != nil && ctx.Err() == nil {
-			if faults.Report() {
-				b.log.Error("redis refused, will try again", "doing", what, "error", err)
-			}
-			wait = min(interval, time.Second/2)
-		}
-		if backoff.Sleep(ctx, wait) != nil {
-			return
-		}
-	}
+func newLeases(s *server, c *consumer, held *holdings) *leases {
+	return &leases{server: s, consumer: c, held: held, late: make(chan struct{}, 1)}
 }
 
-// once calls step until it succeeds or ctx ends. That it does not work yet is
-// what the other loops report.
-func (b *Broker) once(ctx context.Context, what string, step func(context.Context) error) {
-	for ctx.Err() == nil {
-		err := step(ctx)
-		if err == nil {
-			return
-		}
-		b.log.Debug("redis refused, will try again", "doing", what, "error", err)
-		_ = backoff.Sleep(ctx, 5*time.Second) // the loop asks ctx
-	}
-}
-
-// renewInterval leaves room for several attempts within a lease, and for a
-// scan of a peer that began before a renewal.
-func (b *Broker) renewInterval() time.Duration {
-	return min(max(b.cfg.VisibilityTimeout/5, 200*time.Millisecond), 30*time.Second)
-}
-
-func (b *Broker) recoverInterval() time.Duration {
-	return min(max(b.cfg.VisibilityTimeout/5, time.Second), 30*time.Second)
+// renewInterval leaves room for several attempts within a lease, and for a scan of a peer
+// that began before a renewal.
+func (l *leases) renewInterval() time.Duration {
+	return min(max(l.cfg.VisibilityTimeout/5, 200*time.Millisecond), 30*time.Second)
 }
 
 // renewChunk bounds one renewal script.
 const renewChunk = 500
 
-// renew renews the leases of all claims that we answer for.
-func (b *Broker) renew(ctx context.Context) error {
-	b.outMu.Lock()
-	claims := make([]string, 0, len(b.out))
-	for claim := range b.out {
-		claims = append(claims, claim)
-	}
-	b.outMu.Unlock()
+// renew renews the leases of all claims that are held.
+func (l *leases) renew(ctx context.Context) error {
+	claims := l.held.all()
 	for len(claims) > 0 {
 		chunk := claims[:min(renewChunk, len(claims))]
 		claims = claims[len(chunk):]
-		args := []any{b.keys.unacked, b.keys.index, b.keys.owner(b.owner), b.epoch.Load()}
+		args := []any{l.keys.unacked, l.keys.index, l.keys.owner(l.consumer.id), l.consumer.epoch.Load()}
 		for _, claim := range chunk {
 			args = append(args, claim)
 		}
-		reply, err := redigo.Values(b.script(ctx, b.scripts.renew, 3, args...))
+		reply, err := redigo.Values(l.script(ctx, l.scripts.Renew, 3, args...))
 		var known bool
 		var gone []string
 		if err == nil {
@@ -110,54 +57,54 @@ func (b *Broker) renew(ctx context.Context) error {
 			return fmt.Errorf("renew leases: %w", err)
 		}
 		if !known && len(gone) > 0 {
-			// The data of the server is gone, or an older one is back. What runs
-			// here may end; nobody else has it.
-			b.log.Warn("redis does not know this worker any more: it has lost data")
+			// The server has lost its data, or an older state of it is back. Running tasks
+			// may end; no other worker has them.
+			l.log.Warn("redis has lost data: it does not know this worker any more")
 			continue
 		}
 		for _, claim := range gone {
-			// What was settled while the script ran is gone by our own doing.
-			if b.forget(claim) && b.session.Lost != nil {
-				b.session.Lost(claim)
+			// Claims that were settled while the script ran are not lost.
+			if l.held.remove(claim) {
+				l.consumer.lost(claim)
 			}
 		}
 	}
 	return nil
 }
 
-// beat says that we live, and learns who does not. After a silence it also looks at
-// once what of our claims is left: others may have given us up.
-func (b *Broker) beat(ctx context.Context) error {
+// beat sends the heartbeat, and learns which owners are silent. After a silence of its own
+// it also renews the leases at once, because other workers may have reclaimed messages.
+func (l *leases) beat(ctx context.Context) error {
 	asked := time.Now()
-	silent, err := redigo.Strings(b.script(ctx, b.scripts.heartbeat, 2, b.keys.owners, b.keys.owner(b.owner),
-		b.owner, b.cfg.OwnerTimeout.Seconds(), b.keys.owner("")))
-	if wrongType(err) {
-		silent, err = nil, nil // it tells of no silent owner
+	silent, err := redigo.Strings(l.script(ctx, l.scripts.Heartbeat, 2, l.keys.owners, l.keys.owner(l.consumer.id),
+		l.consumer.id, l.cfg.OwnerTimeout.Seconds(), l.keys.owner("")))
+	if conn.IsWrongType(err) {
+		silent, err = nil, nil // no worker can read there which owners are silent
 	}
 	if err != nil {
 		return err
 	}
-	b.silentOwners.Store(&silent)
-	if b.silentTooLong() {
-		// We were away, and so may all have been.
-		b.judgeAfter.Store(new(time.Now().Add(b.cfg.OwnerTimeout)))
-		b.log.Warn("heartbeat is late: the process stood still, or redis did not answer", "late", elapsed(*b.lastBeat.Load()).Seconds())
-		if err := b.renew(ctx); err != nil {
+	l.silentOwners.Store(&silent)
+	if l.silentTooLong() {
+		// All workers may have been silent, if the server was unavailable.
+		l.judgeAfter.Store(new(time.Now().Add(l.cfg.OwnerTimeout)))
+		l.log.Warn("heartbeat late: the process stood still, or redis did not answer", "late", elapsed(*l.lastBeat.Load()).Seconds())
+		if err := l.renew(ctx); err != nil {
 			return err
 		}
 	}
-	b.lastBeat.Store(&asked)
+	l.lastBeat.Store(&asked)
 	return nil
 }
 
-// silentTooLong reports whether our last heartbeat is so old that others may soon give
-// us up, or have done so.
-func (b *Broker) silentTooLong() bool {
-	last := b.lastBeat.Load()
-	return last != nil && b.tooLong(*last)
+// silentTooLong reports whether the last heartbeat is so old that other workers may soon
+// reclaim our messages, or have done so.
+func (l *leases) silentTooLong() bool {
+	last := l.lastBeat.Load()
+	return last != nil && l.tooLong(*last)
 }
 
-func (b *Broker) tooLong(since time.Time) bool { return elapsed(since) > b.cfg.OwnerTimeout/2 }
+func (l *leases) tooLong(since time.Time) bool { return elapsed(since) > l.cfg.OwnerTimeout/2 }
 
 // elapsed returns the time since then, by the clock that has counted more of it. The
 // monotonic clock stands still while the machine sleeps, and the wall clock may be set
@@ -167,74 +114,82 @@ func elapsed(then time.Time) time.Duration {
 	return max(now.Sub(then), now.Round(0).Sub(then.Round(0)))
 }
 
-// errStale says that no answer about a claim came in time to be of use.
 var errStale = errors.New("the answers come too late to be true")
 
-// Held implements [broker.Broker]. An answer is of use for as long as others believe
-// that we live: so a late heartbeat comes first, and an answer that took long, perhaps
-// because the process stood still, is asked for again.
-func (b *Broker) Held(ctx context.Context, claim string) (held bool, err error) {
+// isHeld reports whether this worker still holds a claim. The reply is true only while
+// other workers believe that this one lives. A late heartbeat is therefore sent first, and
+// a reply that took long, perhaps because the process stood still, is discarded.
+func (l *leases) isHeld(ctx context.Context, claim string) (held bool, err error) {
 	const most = 3
 	for range most {
-		if err := b.catchUp(ctx); err != nil {
+		if err := l.catchUp(ctx); err != nil {
 			return false, fmt.Errorf("ask for the claim: %w", err)
 		}
 		asked := time.Now()
-		err = b.do(ctx, func(c redigo.Conn) (err error) {
-			held, err = redigo.Bool(redigo.DoContext(c, ctx, "HEXISTS", b.keys.unacked, claim))
+		err = l.do(ctx, func(c redigo.Conn) (err error) {
+			held, err = redigo.Bool(redigo.DoContext(c, ctx, "HEXISTS", l.keys.unacked, claim))
 			return err
 		})
 		if err != nil {
 			return false, fmt.Errorf("ask for the claim: %w", err)
 		}
-		if !held || !b.tooLong(asked) {
+		if !held || !l.tooLong(asked) {
 			return held, nil
 		}
 	}
 	return false, fmt.Errorf("ask for the claim: %w", errStale)
 }
 
-// catchUp makes up for a late heartbeat. One of many callers does.
-func (b *Broker) catchUp(ctx context.Context) error {
-	if !b.silentTooLong() {
+// catchUp sends a late heartbeat. Of many callers only one does.
+func (l *leases) catchUp(ctx context.Context) error {
+	if !l.silentTooLong() {
 		return nil
 	}
 	select {
-	case b.late <- struct{}{}:
-		defer func() { <-b.late }()
+	case l.late <- struct{}{}:
+		defer func() { <-l.late }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if !b.silentTooLong() {
+	if !l.silentTooLong() {
 		return nil
 	}
-	return b.beat(ctx)
+	return l.beat(ctx)
 }
 
-// leave takes us off the list of owners when nothing is left behind.
-func (b *Broker) leave() {
-	b.outMu.Lock()
-	left := len(b.out)
-	b.outMu.Unlock()
-	b.claiming.Lock()
-	suspect := b.suspect
-	b.claiming.Unlock()
-	if left > 0 || suspect {
-		return // others take over when the heartbeat has run out
+// silent returns the owners whose heartbeat has stopped. After a silence of all workers it
+// returns none for a while. When the server was unavailable, the first worker that is back
+// would otherwise reclaim the messages of all others.
+func (l *leases) silent() []string {
+	owners := l.silentOwners.Load()
+	if owners == nil {
+		return nil
+	}
+	if at := l.judgeAfter.Load(); at != nil && time.Now().Before(*at) {
+		return nil
+	}
+	return *owners
+}
+
+// leaveTimeout bounds leave, because nothing depends on it.
+const leaveTimeout = time.Second
+
+// leave removes this worker from the owners, unless it still holds claims: other workers
+// reclaim them when the heartbeat has expired.
+func (l *leases) leave() {
+	if !l.held.empty() {
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	err := b.do(ctx, func(c redigo.Conn) error {
-		if _, err := c.Do("ZREM", b.keys.owners, b.owner); err != nil {
+	err := l.do(ctx, func(c redigo.Conn) error {
+		if _, err := c.Do("ZREM", l.keys.owners, l.consumer.id); err != nil {
 			return err
 		}
-		_, err := c.Do("DEL", b.keys.owner(b.owner))
+		_, err := c.Do("DEL", l.keys.owner(l.consumer.id))
 		return err
 	})
 	if err != nil {
-		b.log.Warn("cannot sign off, the entry expires by itself", "error", err)
+		l.log.Warn("signing off failed, the owner's entry will expire", "error", err)
 	}
 }
-
-// leaveTimeout bounds the last word of a broker: nothing depends on it.
-const leaveTimeout = time.Second

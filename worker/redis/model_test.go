@@ -100,7 +100,7 @@ func (r *replay) run() {
 	}
 	defer func() {
 		for _, b := range r.brokers {
-			b.current().close()
+			b.Close()
 		}
 	}()
 	for i, mv := range r.trace.Moves {
@@ -175,15 +175,15 @@ func (r *replay) step(st model.Step) {
 	case model.StepRestart:
 		r.launch(st.Proc)
 	case model.StepEnrol:
-		err = pl.b.enrol(ctx, pl.b.epoch.Load()+1)
+		err = pl.b.claimer.enrol(ctx, pl.b.consumer.epoch.Load()+1)
 		if r.before.Owners[st.Owner].Flight {
 			r.mustBeStale(ctx, pl.b)
 		}
 	case model.StepHeartbeat:
-		err = pl.b.beat(ctx)
+		err = pl.b.leases.beat(ctx)
 	case model.StepOrphan:
 		var n int
-		if n, err = pl.b.returnOrphan(ctx, r.held(st.Msg)); n != 1 {
+		if n, err = pl.b.claimer.returnOrphan(ctx, r.held(st.Msg)); n != 1 {
 			r.errorf("%d given back", n)
 		}
 	case model.StepClaim:
@@ -202,14 +202,14 @@ func (r *replay) step(st model.Step) {
 	case model.StepHeed, model.StepGiveBack:
 		err = pl.b.Return(ctx, []broker.Delivery{pl.tasks[st.Msg]})
 		if lost {
-			pl.b.out[pl.tasks[st.Msg].Claim] = struct{}{}
+			pl.b.leases.held.claims[pl.tasks[st.Msg].Claim] = struct{}{}
 		}
 	case model.StepSettle:
 		r.settle(ctx, st, pl)
 	case model.StepRenew:
 		r.renew(ctx, st.Proc, lost)
 	case model.StepLeave:
-		pl.b.leave()
+		r.leave(pl.b)
 	default:
 		r.recover(ctx, st, pl)
 	}
@@ -217,8 +217,14 @@ func (r *replay) step(st model.Step) {
 		r.errorf("%v", err)
 	}
 	if now := r.after.Procs[st.Proc]; r.before.Procs[st.Proc].Enrol != 0 && now.Enrol == 0 && now.Registered && !now.Suspect {
-		pl.b.epoch.Add(1) // what register does at its end
-		pl.b.registered, pl.b.suspect = true, false
+		pl.b.claimer.registeredAs(pl.b.consumer.epoch.Load() + 1)
+	}
+}
+
+// leave signs off as Run does at its end.
+func (r *replay) leave(b *Broker) {
+	if !b.claimer.inDoubt() {
+		b.leases.leave()
 	}
 }
 
@@ -229,17 +235,17 @@ func (r *replay) recover(ctx context.Context, st model.Step, pl *player) {
 	rec := r.before.Procs[st.Proc].Recovery
 	switch st.Name {
 	case model.StepProvenDead:
-		r.do("ZADD", "_goworker.1.owners", "XX", 0, r.owners[st.Owner].owner)
+		r.do("ZADD", "_goworker.1.owners", "XX", 0, r.owners[st.Owner].consumer.id)
 	case model.StepFence:
 		var fenced bool
-		if fenced, err = pl.b.fence(ctx, r.owners[st.Owner].owner); !fenced {
+		if fenced, err = pl.b.recovery.fence(ctx, r.owners[st.Owner].consumer.id); !fenced {
 			r.errorf("not fenced")
 		}
 		if r.before.Owners[st.Owner].Flight {
 			r.mustBeStale(ctx, r.owners[st.Owner])
 		}
 	case model.StepClaimsOf:
-		pl.claims, err = pl.b.claimsOf(ctx, r.owners[st.Owner].owner)
+		pl.claims, err = pl.b.recovery.claimsOf(ctx, r.owners[st.Owner].consumer.id)
 		n, want = len(pl.claims), ones(r.after.Procs[st.Proc].Recovery.Listed)
 		if st.Variant != "" { // of its own, at the end of a registration
 			n, want = 0, 0
@@ -248,7 +254,7 @@ func (r *replay) recover(ctx context.Context, st model.Step, pl *player) {
 		es, owner := pl.page, ""
 		want = ones(r.before.Procs[st.Proc].Scan.Page)
 		if st.Owner > 0 {
-			es, owner, want = nil, r.owners[st.Owner].owner, ones(rec.Live)
+			es, owner, want = nil, r.owners[st.Owner].consumer.id, ones(rec.Live)
 			for _, claim := range pl.claims {
 				es = append(es, expired{claim: claim})
 			}
@@ -256,15 +262,15 @@ func (r *replay) recover(ctx context.Context, st model.Step, pl *player) {
 		if st.Variant == "alive again" {
 			want = 0
 		}
-		n, err = pl.b.restore(ctx, owner, es)
+		n, err = pl.b.recovery.restore(ctx, owner, es)
 	case model.StepDismiss:
-		err = pl.b.dismiss(ctx, r.owners[st.Owner].owner, false)
+		err = pl.b.recovery.dismiss(ctx, r.owners[st.Owner].consumer.id, false)
 	case model.StepExpired:
 		r.do("SET", "unacked_mutex", st.Proc, "NX", "PX", 300_000)
-		pl.page, err = pl.b.expiredPage(ctx)
+		pl.page, err = pl.b.recovery.expiredPage(ctx)
 		n, want = len(pl.page), ones(r.after.Procs[st.Proc].Scan.Page)
 	case model.StepUnlock:
-		_, err = pl.b.script(ctx, pl.b.scripts.unlock, 1, "unacked_mutex", st.Proc)
+		_, err = pl.b.server.script(ctx, pl.b.server.scripts.Unlock, 1, "unacked_mutex", st.Proc)
 	}
 	if err != nil || n != want {
 		r.errorf("%d messages, want %d (%v)", n, want, err)
@@ -300,7 +306,7 @@ func (r *replay) tick(ctx context.Context) {
 			if pr := &r.before.Procs[p]; pr.Life != model.Up || pr.Python || r.holdsYounger(pr) != younger {
 				continue
 			}
-			if err := r.players[p].b.beat(ctx); err != nil {
+			if err := r.players[p].b.leases.beat(ctx); err != nil {
 				r.errorf("%v", err)
 			}
 			r.renew(ctx, p, false)

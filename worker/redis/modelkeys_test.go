@@ -60,7 +60,7 @@ func (r *replay) read() {
 	}
 	for o := range r.after.Owners {
 		if r.after.Owners[o].Used {
-			commands = append(commands, []any{"HGET", "_goworker.1.owner." + r.owners[o].owner, "epoch"})
+			commands = append(commands, []any{"HGET", "_goworker.1.owner." + r.owners[o].consumer.id, "epoch"})
 		}
 	}
 	for m := range r.trace.World.Messages {
@@ -144,7 +144,7 @@ func (r *replay) compareUnacked() {
 		switch {
 		case m.Place != model.Unacked || m.Redelivered != got.redelivered || ours == m.Python:
 			r.errorf("%s is unacknowledged under %s, want %+v", got.id, field, *m)
-		case ours && owner != r.owners[m.Owner].owner, m.Python && field != tag(got.msg):
+		case ours && owner != r.owners[m.Owner].consumer.id, m.Python && field != tag(got.msg):
 			r.errorf("%s is held by %s, want owner %d", got.id, field, m.Owner)
 		}
 		if age := r.age(scores[field]); age != m.Age {
@@ -186,20 +186,20 @@ func (r *replay) compareOwners() {
 			continue
 		}
 		b := r.owners[o]
-		score, ok := listed[b.owner]
-		delete(listed, b.owner)
+		score, ok := listed[b.consumer.id]
+		delete(listed, b.consumer.id)
 		if ok != own.Listed {
 			r.errorf("owner %d: listed %v, want %v", o, ok, own.Listed)
 		}
 		if age := r.age(score); ok && age != own.Age {
 			r.errorf("heartbeat of owner %d: %d ticks old, want %d", o, age, own.Age)
 		}
-		epoch, err := redigo.Int64(r.found["_goworker.1.owner."+b.owner], nil)
+		epoch, err := redigo.Int64(r.found["_goworker.1.owner."+b.consumer.id], nil)
 		switch known := !errors.Is(err, redigo.ErrNil); {
 		case known != (own.Key != 0):
 			r.errorf("owner %d: known %v, want %v", o, known, own.Key)
-		case own.Key == 1 && epoch != b.epoch.Load(), own.Key > 1 && epoch <= b.epoch.Load():
-			r.errorf("owner %d: epoch %d, its own %d, want %d", o, epoch, b.epoch.Load(), own.Key)
+		case own.Key == 1 && epoch != b.consumer.epoch.Load(), own.Key > 1 && epoch <= b.consumer.epoch.Load():
+			r.errorf("owner %d: epoch %d, its own %d, want %d", o, epoch, b.consumer.epoch.Load(), own.Key)
 		}
 	}
 	if len(listed) > 0 {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redis/internal/conn"
 	"github.com/evently/workers/worker/redis/model"
 )
 
@@ -18,12 +19,12 @@ func (r *replay) claim(ctx context.Context, st model.Step, pl *player, lost bool
 	switch {
 	case lost:
 		r.claimUnseen(ctx, pl.b)
-		pl.b.suspect = true
+		pl.b.claimer.suspect = true
 	case st.Variant == "on its way":
-		pl.b.suspect = true
+		pl.b.claimer.suspect = true
 	case st.Variant == "refused as stale":
 		r.mustBeStale(ctx, pl.b)
-		pl.b.registered = false
+		pl.b.claimer.registered = false
 	default:
 		ds, err := r.claimOne(ctx, pl.b)
 		if err != nil || len(ds) != 1 {
@@ -38,34 +39,34 @@ func (r *replay) claim(ctx context.Context, st model.Step, pl *player, lost bool
 // such a message, or claim.lua.
 func (r *replay) claimOne(ctx context.Context, b *Broker) ([]broker.Delivery, error) {
 	if r.seen {
-		b.ahead = ahead{size: 1, alone: true}
-		if ds, _, err := b.claimAhead(ctx, 1); err != nil || len(ds) > 0 {
+		b.claimer.ahead = ahead{size: 1, alone: true}
+		if ds, _, err := b.claimer.claimAhead(ctx, 1); err != nil || len(ds) > 0 {
 			return ds, err
 		}
 	}
-	c, err := b.claim(ctx, 1, nil)
+	c, err := b.claimer.claimUnread(ctx, 1, nil)
 	return c.deliveries, err
 }
 
 // claimUnseen is a claim whose answer nobody gets.
 func (r *replay) claimUnseen(ctx context.Context, b *Broker) {
-	registered, suspect := b.registered, b.suspect
+	registered, suspect := b.claimer.registered, b.claimer.suspect
 	ds, err := r.claimOne(ctx, b)
 	if err != nil || len(ds) != 1 {
 		r.errorf("%d messages (%v)", len(ds), err)
 		return
 	}
-	delete(b.out, ds[0].Claim)
-	b.registered, b.suspect = registered, suspect
+	delete(b.leases.held.claims, ds[0].Claim)
+	b.claimer.registered, b.claimer.suspect = registered, suspect
 }
 
 // mustBeStale tries a claim of an epoch that is over.
 func (r *replay) mustBeStale(ctx context.Context, b *Broker) {
-	registered, suspect := b.registered, b.suspect
-	if _, err := r.claimOne(ctx, b); !hasCode(err, "STALECLAIM") {
+	registered, suspect := b.claimer.registered, b.claimer.suspect
+	if _, err := r.claimOne(ctx, b); !conn.HasCode(err, "STALECLAIM") {
 		r.errorf("a stale claim ends with %v", err)
 	}
-	b.registered, b.suspect = registered, suspect
+	b.claimer.registered, b.claimer.suspect = registered, suspect
 }
 
 func (r *replay) start(ctx context.Context, st model.Step, pl *player) {
@@ -105,13 +106,13 @@ func (r *replay) settle(ctx context.Context, st model.Step, pl *player) {
 // renew renews, and looks at who is told of a loss.
 func (r *replay) renew(ctx context.Context, p int, lost bool) {
 	pl := &r.players[p]
-	out := maps.Clone(pl.b.out)
+	out := maps.Clone(pl.b.leases.held.claims)
 	pl.lost = nil
-	if err := pl.b.renew(ctx); err != nil {
+	if err := pl.b.leases.renew(ctx); err != nil {
 		r.errorf("%v", err)
 	}
 	if lost {
-		pl.b.out = out
+		pl.b.leases.held.claims = out
 		return
 	}
 	for _, t := range r.before.Procs[p].Tasks {

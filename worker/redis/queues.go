@@ -4,196 +4,212 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
-	"sync"
+	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
 
-	"github.com/evently/workers/internal/queuename"
+	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/redis/internal/order"
 )
 
-// peekers are those of all lists. They run from Run on, or from when their queue
-// was added, until it is cancelled.
-type peekers struct {
-	mu    sync.Mutex
-	all   map[string]*peeker // by key
-	ctx   context.Context    // of Run; nil before
-	loops sync.WaitGroup
+// A few queues are waited for with a connection for each list, and a claim names all lists.
+// Thousands of lists would take all connections of a server, and more keys than a script
+// can unpack. A claim from many lists therefore first asks which of them have messages.
+const (
+	// manyLists is the greatest number of lists that a claim names.
+	manyLists = 1000
+	// listChunk is the number of lists that one EXISTS looks at.
+	listChunk = 100
+	// listPause is the pause between two looks, for each list. A look at 20,000 lists takes
+	// Redis some milliseconds, and happens once a second.
+	listPause = 50 * time.Microsecond
+)
+
+// many reports whether the lists are looked at before a claim.
+func many(lists []list) bool { return len(lists) > manyLists }
+
+// consume sets the queues of the worker.
+func (cl *claimer) consume(queues []string) {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	cl.consuming = true
+	cl.setQueues(slices.Clone(queues))
 }
 
-// start lets all peekers run, until ctx ends.
-func (p *peekers) start(ctx context.Context) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ctx = ctx
-	for _, one := range p.all {
-		p.launch(one)
+// setQueues changes the consumed queues. The choice between them begins anew. cl.mu must be
+// held.
+func (cl *claimer) setQueues(queues []string) {
+	cl.queues = queues
+	cl.choice = cl.cfg.choice(queues)
+	cl.lists, cl.ahead = cl.listsOf(cl.choice.Queues()), ahead{list: -1}
+	if many(cl.lists) {
+		cl.waiter.poll(min(max(cl.cfg.PollInterval, time.Duration(len(cl.lists))*listPause), waitTime))
+		return
 	}
-}
-
-// launch runs one peeker; p.mu is held.
-func (p *peekers) launch(one *peeker) {
-	ctx, cancel := context.WithCancel(p.ctx)
-	one.cancel = cancel
-	p.loops.Go(func() {
-		defer cancel()
-		one.run(ctx)
-	})
-}
-
-// set makes the peekers those of the given lists.
-func (p *peekers) set(b *Broker, lists []list) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	wanted := map[string]*peeker{}
-	for _, l := range lists {
-		one := p.all[l.key]
-		if one == nil {
-			one = newPeeker(b, l.key)
-			if p.ctx != nil && p.ctx.Err() == nil {
-				p.launch(one)
-			}
-		}
-		wanted[l.key] = one
-	}
-	for key, one := range p.all {
-		if wanted[key] == nil && one.cancel != nil {
-			one.cancel()
-		}
-	}
-	p.all = wanted
-}
-
-// arm lets all peekers look again.
-func (p *peekers) arm() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, one := range p.all {
-		one.arm()
-	}
+	cl.waiter.watch(cl.lists)
 }
 
 // consumed returns the lists that are consumed now.
-func (b *Broker) consumed() []list {
-	b.claiming.Lock()
-	defer b.claiming.Unlock()
-	return b.lists
+func (cl *claimer) consumed() []list {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	return cl.lists
 }
 
-// setQueues makes queues those that are consumed; b.claiming is held, or nobody
-// claims yet. The choice between them begins anew.
-func (b *Broker) setQueues(queues []string) {
-	b.session.Queues = queues
-	b.choice = b.cfg.choiceOf(queues)
-	b.lists, b.ahead = b.listsOf(b.choice.queues), ahead{list: -1}
-	if many(b.lists) {
-		b.pause.Store(int64(b.manyPause(len(b.lists))))
-		b.peekers.set(b, nil)
-		return
-	}
-	b.pause.Store(0)
-	b.peekers.set(b, b.lists)
-}
-
-// listsOf returns the lists of queues, by step and then by queue.
-func (b *Broker) listsOf(queues []string) []list {
-	lists := make([]list, 0, len(queues)*len(b.cfg.PrioritySteps))
-	for _, step := range b.cfg.PrioritySteps {
-		for _, q := range queues {
-			lists = append(lists, list{queue: q, key: b.listKey(q, step)})
-		}
-	}
-	return lists
-}
-
-// AddQueue implements [broker.QueueSet].
-func (b *Broker) AddQueue(ctx context.Context, queue string) (bool, error) {
-	if fault := b.QueueFault(queue); fault != "" {
+// addQueue starts consuming a queue. It reports whether that was a change.
+func (cl *claimer) addQueue(ctx context.Context, queue string) (bool, error) {
+	if fault := cl.queueFault(queue); fault != "" {
 		return false, fmt.Errorf("add queue %q: it is not the name of a queue: %s", queue, fault)
 	}
 	// Bound first: with an error here nothing has changed.
-	if err := b.do(ctx, func(c redigo.Conn) error { return b.bindQueues(c, []string{queue}) }); err != nil {
+	if err := cl.do(ctx, func(c redigo.Conn) error { return cl.bindQueues(c, []string{queue}) }); err != nil {
 		return false, fmt.Errorf("add queue %s: %w", queue, err)
 	}
-	b.claiming.Lock()
-	defer b.claiming.Unlock()
-	if b.session.Node == "" {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if !cl.consuming {
 		return false, errNotConsuming
 	}
-	if slices.Contains(b.session.Queues, queue) {
+	if slices.Contains(cl.queues, queue) {
 		return false, nil
 	}
-	b.setQueues(append(slices.Clone(b.session.Queues), queue))
-	b.signal() // a message may be waiting there
+	cl.setQueues(append(slices.Clone(cl.queues), queue))
+	cl.waiter.signal() // it may have messages
 	return true, nil
 }
 
-// QueueFault implements [broker.Namer]: the list of such a queue would have the key of
-// something else.
-func (b *Broker) QueueFault(queue string) string {
-	if fault := queuename.Fault(queue); fault != "" {
-		return fault
+// cancelQueue stops consuming a queue. It reports whether that was a change. Messages that
+// were claimed from it stay claimed and run.
+func (cl *claimer) cancelQueue(queue string) bool {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if !slices.Contains(cl.queues, queue) {
+		return false
 	}
-	key := b.cfg.KeyPrefix + queue
-	for _, prefix := range []string{b.keys.result(""), b.keys.chordBase("")} {
-		if strings.HasPrefix(key, prefix) {
-			return "keys that begin with " + prefix + " are those of results"
-		}
-	}
-	if _, step, ok := cutLast(queue, b.cfg.Separator); ok {
-		if n, err := strconv.Atoi(step); err == nil && slices.Contains(b.cfg.PrioritySteps, n) {
-			return "it contains the separator of priorities"
-		}
-	}
-	return ""
+	cl.setQueues(slices.DeleteFunc(slices.Clone(cl.queues), func(q string) bool { return q == queue }))
+	return true
 }
 
-// cutLast cuts text around the last separator.
-func cutLast(text, separator string) (before, after string, ok bool) {
-	i := strings.LastIndex(text, separator)
-	if i < 0 {
-		return text, "", false
+// claimOfMany claims from the queues with messages. cl.mu must be held.
+func (cl *claimer) claimOfMany(ctx context.Context, max int) ([]broker.Delivery, error) {
+	lists, all := cl.lists, cl.choice
+	found, err := cl.withMessages(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look for queues with messages: %w", err)
 	}
-	return text[:i], text[i+len(separator):], true
+	if len(found) == 0 {
+		return nil, nil
+	}
+	cl.choice = all.Of(found)
+	cl.lists = cl.listsOf(cl.choice.Queues())
+	defer func() {
+		cl.choice, cl.lists, cl.ahead = all, lists, ahead{list: -1}
+	}()
+	ds, err := cl.claimNow(ctx, max)
+	gave := map[string]bool{}
+	for _, d := range ds {
+		gave[d.Queue] = true
+	}
+	all.Merge(found, cl.choice, gave)
+	return ds, err
 }
 
-// bindQueues enters queues into the routing tables of their exchanges, a thousand in a
-// round trip. A table of another type costs the routing alone.
-func (b *Broker) bindQueues(c redigo.Conn, queues []string) error {
-	for chunk := range slices.Chunk(queues, 1000) {
-		for _, q := range chunk {
-			if err := c.Send("SADD", b.keys.binding(q), q+b.cfg.Separator+b.cfg.Separator+q); err != nil {
+// withMessages returns the numbers of queues that have messages, at most as many as a claim
+// can name. Queues that are next come first.
+func (cl *claimer) withMessages(ctx context.Context) ([]int, error) {
+	ranked, steps := cl.choice.Ranked(), len(cl.cfg.PrioritySteps)
+	lists := make([]int, 0, len(cl.lists)) // in the order in which messages are taken from them
+	if cl.choice.Way() == order.Weights {
+		for _, q := range ranked {
+			for step := range steps {
+				lists = append(lists, step*len(ranked)+q)
+			}
+		}
+	} else {
+		for step := range steps {
+			for _, q := range ranked {
+				lists = append(lists, step*len(ranked)+q)
+			}
+		}
+	}
+	most := max(1, manyLists/steps)
+	found, seen := []int{}, map[int]bool{}
+	err := cl.do(ctx, func(c redigo.Conn) error {
+		chunks := slices.Collect(slices.Chunk(lists, listChunk))
+		counts, err := cl.exist(c, chunks)
+		for i := 0; i < len(chunks) && err == nil && len(found) < most; i++ {
+			if counts[i] == 0 {
+				continue
+			}
+			var each []int
+			if each, err = cl.exist(c, slices.Collect(slices.Chunk(chunks[i], 1))); err != nil {
 				return err
 			}
-		}
-		if err := c.Flush(); err != nil {
-			return err
-		}
-		var fault error
-		for range chunk {
-			if _, err := c.Receive(); err != nil && !wrongType(err) {
-				fault = err
-			}
-			if c.Err() != nil {
-				return fault
+			for j, n := range each {
+				if q := chunks[i][j] % len(ranked); n > 0 && !seen[q] && len(found) < most {
+					found, seen[q] = append(found, q), true
+				}
 			}
 		}
-		if fault != nil {
-			return fault
-		}
-	}
-	return nil
+		return err
+	})
+	return found, err
 }
 
-// CancelQueue implements [broker.QueueSet]. What was claimed from the queue stays
-// claimed and runs.
-func (b *Broker) CancelQueue(_ context.Context, queue string) (bool, error) {
-	b.claiming.Lock()
-	defer b.claiming.Unlock()
-	if !slices.Contains(b.session.Queues, queue) {
-		return false, nil
+// exist returns how many lists of each chunk have messages.
+func (cl *claimer) exist(c redigo.Conn, chunks [][]int) ([]int, error) {
+	for _, chunk := range chunks {
+		keys := make([]any, len(chunk))
+		for i, n := range chunk {
+			keys[i] = cl.lists[n].key
+		}
+		if err := c.Send("EXISTS", keys...); err != nil {
+			return nil, err
+		}
 	}
-	b.setQueues(slices.DeleteFunc(slices.Clone(b.session.Queues), func(q string) bool { return q == queue }))
-	return true, nil
+	if err := c.Flush(); err != nil {
+		return nil, err
+	}
+	counts := make([]int, len(chunks))
+	var fault error
+	for i := range chunks {
+		n, err := redigo.Int(c.Receive())
+		if c.Err() != nil {
+			return nil, err
+		}
+		if err != nil {
+			fault = err
+		}
+		counts[i] = n
+	}
+	return counts, fault
+}
+
+// depths returns the number of messages in each consumed queue.
+func (cl *claimer) depths(ctx context.Context) (map[string]int, error) {
+	lists := cl.consumed()
+	depths := map[string]int{}
+	err := cl.do(ctx, func(c redigo.Conn) error {
+		clear(depths)
+		for chunk := range slices.Chunk(lists, manyLists) {
+			for _, l := range chunk {
+				if err := c.Send("LLEN", l.key); err != nil {
+					return err
+				}
+			}
+			replies, err := redigo.Values(c.Do(""))
+			if err != nil {
+				return err
+			}
+			for i, r := range replies {
+				n, _ := redigo.Int(r, nil) // a key of another type has no messages
+				depths[chunk[i].queue] += n
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ask for the depth of the queues: %w", err)
+	}
+	return depths, nil
 }

@@ -1,59 +1,82 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
-	"strings"
+	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
 	"github.com/google/uuid"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redis/internal/conn"
+	"github.com/evently/workers/worker/redis/internal/identity"
 )
 
 // recoverPage bounds one page of a scan, and one script.
 const recoverPage = 250
 
-// expired is a claim that is to be given back. With a score, only if it still
-// has that score.
+// recovery gives messages back to their queues: those that this worker returns, those of
+// dead owners, and those whose leases have expired.
+type recovery struct {
+	*server
+	consumer *consumer
+	held     *holdings
+	leases   *leases
+	indexer  *indexer
+
+	siblings map[string]identity.Process // of other owners, as far as read; of recoverOwners alone
+}
+
+func newRecovery(s *server, c *consumer, held *holdings, l *leases, x *indexer) *recovery {
+	return &recovery{server: s, consumer: c, held: held, leases: l, indexer: x, siblings: map[string]identity.Process{}}
+}
+
+// interval returns the pause between two calls of recoverExpired.
+func (rec *recovery) interval() time.Duration {
+	return min(max(rec.cfg.VisibilityTimeout/5, time.Second), 30*time.Second)
+}
+
+// expired is a claim to be given back. With a score, it is given back only if it still has
+// that score.
 type expired struct{ claim, score string }
 
-// recoverExpired gives back what was not acknowledged within the visibility
-// timeout, ours and that of Python workers, under the lock that they take too.
-func (b *Broker) recoverExpired(ctx context.Context) error {
+// recoverExpired gives back messages whose leases have expired, ours and those of Python
+// workers. It takes the same lock as Python workers.
+func (rec *recovery) recoverExpired(ctx context.Context) error {
 	token := uuid.NewString()
 	var locked bool
-	err := b.do(ctx, func(c redigo.Conn) error {
-		reply, err := redigo.String(c.Do("SET", b.keys.mutex, token, "NX", "PX", 30_000))
+	err := rec.do(ctx, func(c redigo.Conn) error {
+		reply, err := redigo.String(c.Do("SET", rec.keys.mutex, token, "NX", "PX", 30_000))
 		locked = reply == "OK"
 		if err == redigo.ErrNil {
 			return nil
 		}
 		return err
 	})
-	if err == nil && !locked && !b.notALock(ctx, b.keys.mutex) {
+	if err == nil && !locked && !rec.notALock(ctx, rec.keys.mutex) {
 		return nil
 	}
-	// With an error the lock may be ours all the same, when it was the answer that
-	// got lost.
-	defer b.unlock(context.WithoutCancel(ctx), token)
+	// After an error the lock may still be ours, if only the reply got lost.
+	defer rec.unlock(context.WithoutCancel(ctx), token)
 	if err != nil {
 		return err
 	}
 	for {
-		page, err := b.expiredPage(ctx) // newest first, so that the oldest ends in front
+		page, err := rec.expiredPage(ctx) // newest first, so that the oldest ends in front
 		if err != nil {
 			return err
 		}
-		moved, err := b.restore(ctx, "", page)
+		moved, err := rec.restore(ctx, "", page)
 		if err != nil {
 			return err
 		}
 		if moved > 0 {
-			b.log.Warn("messages were not acknowledged in time and are delivered again", "messages", moved)
+			rec.log.Warn("messages not acknowledged in time are delivered again", "messages", moved)
 		}
 		if len(page) < recoverPage || moved == 0 {
 			return nil
@@ -61,37 +84,36 @@ func (b *Broker) recoverExpired(ctx context.Context) error {
 	}
 }
 
-// notALock reports whether the key of a lock holds something else. The step that gives a
-// message back looks at its claim: a lock only saves work.
-func (b *Broker) notALock(ctx context.Context, key string) bool {
-	return wrongType(b.do(ctx, func(c redigo.Conn) error {
+// notALock reports whether the key of a lock has another type. A lock only saves work,
+// because the script that gives a message back checks its claim.
+func (rec *recovery) notALock(ctx context.Context, key string) bool {
+	return conn.IsWrongType(rec.do(ctx, func(c redigo.Conn) error {
 		_, err := c.Do("GET", key)
 		return err
 	}))
 }
 
-// unlock ends the lock of a recovery. It expires by itself, but until then nobody
-// gives back anything. At a stop all connections are cut, perhaps under this very
-// command: hence a second try, with a connection of after the cut.
-func (b *Broker) unlock(ctx context.Context, token string) {
+// unlock ends the lock of a recovery. The lock expires, but until then no worker recovers
+// messages. A stop closes all connections, perhaps during this command, so it tries twice.
+func (rec *recovery) unlock(ctx context.Context, token string) {
 	for range 2 {
-		if _, err := b.script(ctx, b.scripts.unlock, 1, b.keys.mutex, token); err == nil {
+		if _, err := rec.script(ctx, rec.scripts.Unlock, 1, rec.keys.mutex, token); err == nil {
 			return
 		}
 	}
 }
 
-// expiredPage reads what is older than the visibility timeout by the clock of
-// the server.
-func (b *Broker) expiredPage(ctx context.Context) ([]expired, error) {
+// expiredPage returns claims that are older than the visibility timeout, by the clock of the
+// server.
+func (rec *recovery) expiredPage(ctx context.Context) ([]expired, error) {
 	var page []expired
-	err := b.do(ctx, func(c redigo.Conn) error {
+	err := rec.do(ctx, func(c redigo.Conn) error {
 		now, err := redigo.Int64s(c.Do("TIME"))
 		if err != nil || len(now) != 2 {
 			return fmt.Errorf("ask for the time: %w", err)
 		}
-		limit := float64(now[0]) + float64(now[1])/1e6 - b.cfg.VisibilityTimeout.Seconds()
-		flat, err := redigo.Strings(c.Do("ZREVRANGEBYSCORE", b.keys.index, strconv.FormatFloat(limit, 'f', 6, 64), 0,
+		limit := float64(now[0]) + float64(now[1])/1e6 - rec.cfg.VisibilityTimeout.Seconds()
+		flat, err := redigo.Strings(c.Do("ZREVRANGEBYSCORE", rec.keys.index, strconv.FormatFloat(limit, 'f', 6, 64), 0,
 			"WITHSCORES", "LIMIT", 0, recoverPage))
 		if err != nil {
 			return err
@@ -104,11 +126,11 @@ func (b *Broker) expiredPage(ctx context.Context) ([]expired, error) {
 	return page, err
 }
 
-// restore gives messages back to the fronts of their lists, in one step, if their
-// claims still have those scores and owner, unless that is "", is still dead. What
-// nobody could ever read there goes to the dead letters. It returns the number of
-// those that it moved.
-func (b *Broker) restore(ctx context.Context, owner string, es []expired) (int, error) {
+// restore gives messages back to the fronts of their lists, in one step. It skips claims
+// whose scores have changed, and does nothing when owner, unless "", is alive again.
+// Messages that no worker can read go to the dead letters. It returns the number of
+// messages that it moved.
+func (rec *recovery) restore(ctx context.Context, owner string, es []expired) (int, error) {
 	if len(es) == 0 {
 		return 0, nil
 	}
@@ -116,19 +138,19 @@ func (b *Broker) restore(ctx context.Context, owner string, es []expired) (int, 
 	for i, e := range es {
 		claims[i] = e.claim
 	}
-	entries, err := b.entries(ctx, claims)
+	entries, err := rec.entries(ctx, claims)
 	if err != nil {
 		return 0, err
 	}
-	keys := []any{b.keys.unacked, b.keys.index, b.keys.owners, b.keys.dead, b.keys.deadMeta, b.keys.deadIndex}
-	args := []any{owner, b.cfg.OwnerTimeout.Seconds(), b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds())}
+	keys := []any{rec.keys.unacked, rec.keys.index, rec.keys.owners, rec.keys.dead, rec.keys.deadMeta, rec.keys.deadIndex}
+	args := []any{owner, rec.cfg.OwnerTimeout.Seconds(), rec.cfg.DeadLettersMax, rec.deadLettersAge()}
 	none := len(args)
 	for i, e := range es {
 		var raw []byte
 		var lists []string
 		if entries[i] != nil {
-			if raw, lists, err = b.destination(ctx, entries[i]); wrongType(err) {
-				continue // until its exchange can be read
+			if raw, lists, err = rec.destination(ctx, entries[i]); conn.IsWrongType(err) {
+				continue // its exchange may be readable later
 			}
 			if err != nil {
 				return 0, err
@@ -138,7 +160,7 @@ func (b *Broker) restore(ctx context.Context, owner string, es []expired) (int, 
 		if entry, err := protocol.ParseEntry(entries[i]); err == nil {
 			deadRaw, queue = entry.Raw, entry.RoutingKey
 			if env, err := protocol.ParseEnvelope(entry.Raw); err == nil && env.GroupID != "" {
-				chord = b.keys.chordBase(env.GroupID) + ".c"
+				chord = rec.keys.chordBase(env.GroupID) + ".c"
 			}
 		}
 		args = append(args, e.claim, e.score, raw, deadRaw, meta(queue, "not restorable"), chord, len(lists))
@@ -149,7 +171,7 @@ func (b *Broker) restore(ctx context.Context, owner string, es []expired) (int, 
 	if len(args) == none {
 		return 0, nil
 	}
-	reply, err := redigo.Values(b.script(ctx, b.scripts.restore, len(keys), append(keys, args...)...))
+	reply, err := redigo.Values(rec.script(ctx, rec.scripts.Restore, len(keys), append(keys, args...)...))
 	var back, dead int
 	var barrier string
 	if err == nil {
@@ -159,24 +181,22 @@ func (b *Broker) restore(ctx context.Context, owner string, es []expired) (int, 
 		return 0, fmt.Errorf("give back messages: %w", err)
 	}
 	if barrier != "" {
-		b.log.Error("a message cannot be given back: its queue cannot be written", "error", barrier)
+		rec.log.Error("message cannot be given back: its queue cannot be written", "error", barrier)
 	}
 	for range dead {
-		if b.session.DeadLettered != nil {
-			b.session.DeadLettered("", "not restorable")
-		}
+		rec.consumer.deadLettered("", "not restorable")
 	}
 	return back + dead, nil
 }
 
-// entries returns what is in the books of the unacknowledged, nil for nothing.
-func (b *Broker) entries(ctx context.Context, claims []string) ([][]byte, error) {
-	args := []any{b.keys.unacked}
+// entries returns the entries of claims in the unacked set, nil where there is none.
+func (rec *recovery) entries(ctx context.Context, claims []string) ([][]byte, error) {
+	args := []any{rec.keys.unacked}
 	for _, c := range claims {
 		args = append(args, c)
 	}
 	var entries [][]byte
-	err := b.do(ctx, func(c redigo.Conn) (err error) {
+	err := rec.do(ctx, func(c redigo.Conn) (err error) {
 		entries, err = redigo.ByteSlices(c.Do("HMGET", args...))
 		return err
 	})
@@ -186,10 +206,10 @@ func (b *Broker) entries(ctx context.Context, claims []string) ([][]byte, error)
 	return entries, nil
 }
 
-// destination works out what goes back where: the message marked as
-// redelivered, into the list of its priority in every queue that its exchange
-// and routing key lead to. No lists means that there is no way back.
-func (b *Broker) destination(ctx context.Context, entry []byte) (raw []byte, lists []string, err error) {
+// destination returns the message of an entry, marked as redelivered, and the lists that it
+// goes back to: the list of its priority in every queue of its exchange and routing key.
+// Without lists it cannot go back.
+func (rec *recovery) destination(ctx context.Context, entry []byte) (raw []byte, lists []string, err error) {
 	e, err := protocol.ParseEntry(entry)
 	if err != nil {
 		return nil, nil, nil
@@ -203,44 +223,75 @@ func (b *Broker) destination(ctx context.Context, entry []byte) (raw []byte, lis
 	}
 	queues := []string{e.RoutingKey}
 	if e.Exchange != "" {
-		if queues, err = b.bound(ctx, e.Exchange, e.RoutingKey); err != nil {
+		if queues, err = rec.bound(ctx, e.Exchange, e.RoutingKey); err != nil {
 			return nil, nil, err
 		}
 	}
 	for _, q := range queues {
-		if q != "" && b.QueueFault(q) == "" {
-			lists = append(lists, b.listKey(q, env.Priority))
+		if q != "" && rec.queueFault(q) == "" {
+			lists = append(lists, rec.listKey(q, env.Priority))
 		}
 	}
 	return raw, lists, nil
 }
 
-// bound returns the queues that an exchange routes a key to, by the bindings
-// that Python workers keep.
-func (b *Broker) bound(ctx context.Context, exchange, key string) ([]string, error) {
-	var members []string
-	err := b.do(ctx, func(c redigo.Conn) (err error) {
-		members, err = redigo.Strings(c.Do("SMEMBERS", b.keys.binding(exchange)))
-		return err
-	})
+// returnChunk bounds one script of giveBackAll.
+const returnChunk = 250
+
+// giveBackAll puts messages back to the front of their queues, in the order of their claims.
+func (rec *recovery) giveBackAll(ctx context.Context, ds []broker.Delivery) error {
+	ds = newestFirst(ds)
+	for len(ds) > 0 {
+		chunk := ds[:min(returnChunk, len(ds))]
+		ds = ds[len(chunk):]
+		rs := make([]returned, len(chunk))
+		for i, d := range chunk {
+			r := returned{claim: d.Claim, raw: d.Raw, queue: d.Queue}
+			if env, err := protocol.ParseEnvelope(d.Raw); err == nil {
+				r.priority, r.crashes, r.first = env.Priority, rec.keys.crashes(env.ID), !env.Redelivered
+				if raw, err := protocol.MarkRedelivered(d.Raw); err == nil {
+					r.raw = raw
+				}
+			}
+			rs[i] = r
+		}
+		if _, err := rec.giveBack(ctx, rs); err != nil {
+			return err
+		}
+		for _, d := range chunk {
+			rec.held.remove(d.Claim)
+		}
+	}
+	return nil
+}
+
+// returned is one message on its way back to the front of its list.
+type returned struct {
+	claim, queue string
+	priority     int
+	raw          []byte
+	crashes      string // key of the count of its crashes; "" for none
+	first        bool   // it was not delivered before
+}
+
+// giveBack puts messages back to the front of their queues and returns their number.
+func (rec *recovery) giveBack(ctx context.Context, rs []returned) (int, error) {
+	keys := []any{rec.keys.unacked, rec.keys.index, rec.keys.dead, rec.keys.deadMeta, rec.keys.deadIndex}
+	args := []any{rec.cfg.DeadLettersMax, rec.deadLettersAge()}
+	for _, r := range rs {
+		keys = append(keys, rec.listKey(r.queue, r.priority), rec.orNone(r.crashes))
+		args = append(args, r.claim, r.raw, meta(r.queue, "queue cannot be written"), flag(r.first))
+	}
+	n, err := rec.scriptInt(ctx, rec.scripts.GiveBack, len(keys), append(keys, args...)...)
 	if err != nil {
-		return nil, fmt.Errorf("read bindings: %w", err)
+		return 0, fmt.Errorf("give back messages: %w", err)
 	}
-	slices.Sort(members)
-	var queues []string
-	for _, m := range members {
-		parts := strings.Split(m, b.cfg.Separator)
-		if len(parts) != 3 {
-			continue
-		}
-		match := parts[0] == key
-		if !match && parts[1] != "" {
-			re, err := regexp.Compile(parts[1])
-			match = err == nil && re.MatchString(key)
-		}
-		if match && !slices.Contains(queues, parts[2]) {
-			queues = append(queues, parts[2])
-		}
-	}
-	return queues, nil
+	return n, nil
+}
+
+// newestFirst returns deliveries sorted by their claims, the last claim first.
+func newestFirst(ds []broker.Delivery) []broker.Delivery {
+	ds = slices.Clone(ds)
+	slices.SortFunc(ds, func(a, b broker.Delivery) int { return cmp.Compare(b.Claim, a.Claim) })
+	return ds
 }

@@ -11,19 +11,24 @@ import (
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redis/internal/conn"
 )
 
-// revokesLife and revokesMax bound what is remembered of revocations: as long,
-// and as many, as a Python worker keeps in its memory
-// (CELERY_WORKER_REVOKE_EXPIRES, CELERY_WORKER_REVOKES_MAX).
+// revokesLife and revokesMax bound the stored revocations, as a Python worker bounds those
+// in its memory (CELERY_WORKER_REVOKE_EXPIRES, CELERY_WORKER_REVOKES_MAX).
 const (
 	revokesLife = 3 * time.Hour
 	revokesMax  = 50_000
 )
 
-// Revoke implements [broker.Revoker].
-func (b *Broker) Revoke(ctx context.Context, r broker.Revocation) error {
-	args := []any{int(revokesLife.Seconds()), revokesMax, b.resultExpires(), len(r.IDs)}
+// revocations stores revocations for all workers.
+type revocations struct {
+	*server
+}
+
+// revoke stores a revocation.
+func (rv *revocations) revoke(ctx context.Context, r broker.Revocation) error {
+	args := []any{int(revokesLife.Seconds()), revokesMax, rv.resultExpires(), len(r.IDs)}
 	for _, id := range r.IDs {
 		value, err := protocol.EncodeResult(&protocol.Result{
 			TaskID: id, Status: protocol.StateRevoked, Children: protocol.Raw("null"), DateDone: time.Now(),
@@ -32,7 +37,7 @@ func (b *Broker) Revoke(ctx context.Context, r broker.Revocation) error {
 		if err != nil {
 			return fmt.Errorf("revoke %s: %w", id, err)
 		}
-		args = append(args, id, b.keys.result(id), value)
+		args = append(args, id, rv.keys.result(id), value)
 	}
 	for name, values := range r.Stamps {
 		for _, v := range values {
@@ -43,15 +48,15 @@ func (b *Broker) Revoke(ctx context.Context, r broker.Revocation) error {
 			args = append(args, text)
 		}
 	}
-	if _, err := b.script(ctx, b.scripts.revoke, 2, append([]any{b.keys.revoked, b.keys.stamps}, args...)...); err != nil {
+	if _, err := rv.script(ctx, rv.scripts.Revoke, 2, append([]any{rv.keys.revoked, rv.keys.stamps}, args...)...); err != nil {
 		return fmt.Errorf("revoke: %w", err)
 	}
 	return nil
 }
 
-// Revoked implements [broker.Revoker]. The moment is the greatest score seen of
-// each set; what has that very score is told again.
-func (b *Broker) Revoked(ctx context.Context, since string) (r broker.Revocation, next string, err error) {
+// since returns the revocations after a moment. The moment is the greatest score seen of
+// each set. Revocations with that very score are returned again.
+func (rv *revocations) since(ctx context.Context, since string) (r broker.Revocation, next string, err error) {
 	idsSince, stampsSince, _ := strings.Cut(since, " ")
 	oldest := strconv.FormatFloat(float64(time.Now().Add(-revokesLife).Unix()), 'f', 0, 64)
 	if idsSince == "" {
@@ -61,12 +66,12 @@ func (b *Broker) Revoked(ctx context.Context, since string) (r broker.Revocation
 		stampsSince = oldest
 	}
 	var ids, stamps []string
-	err = b.do(ctx, func(c redigo.Conn) error {
-		// A key of another type costs what it is for: a worker that starts runs all.
-		if ids, err = redigo.Strings(c.Do("ZRANGEBYSCORE", b.keys.revoked, idsSince, "+inf", "WITHSCORES")); err != nil && !wrongType(err) {
+	err = rv.do(ctx, func(c redigo.Conn) error {
+		// A key of another type only costs its purpose: a worker that starts revokes nothing.
+		if ids, err = redigo.Strings(c.Do("ZRANGEBYSCORE", rv.keys.revoked, idsSince, "+inf", "WITHSCORES")); err != nil && !conn.IsWrongType(err) {
 			return err
 		}
-		if stamps, err = redigo.Strings(c.Do("ZRANGEBYSCORE", b.keys.stamps, stampsSince, "+inf", "WITHSCORES")); wrongType(err) {
+		if stamps, err = redigo.Strings(c.Do("ZRANGEBYSCORE", rv.keys.stamps, stampsSince, "+inf", "WITHSCORES")); conn.IsWrongType(err) {
 			return nil
 		}
 		return err
@@ -82,7 +87,7 @@ func (b *Broker) Revoked(ctx context.Context, since string) (r broker.Revocation
 		var name string
 		parts, err := protocol.Raw(stamps[i]).Elements()
 		if err != nil || len(parts) != 2 || protocol.Unmarshal(parts[0], &name) != nil {
-			continue // of another version
+			continue // written by another version
 		}
 		if r.Stamps == nil {
 			r.Stamps = map[string][]protocol.Raw{}

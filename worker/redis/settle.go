@@ -4,32 +4,98 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
-	redigo "github.com/gomodule/redigo/redis"
 	"github.com/google/uuid"
 
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/internal/batch"
 	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redis/internal/pubsub"
 )
 
-// ending is what a settlement does beside its changes, in the form that both
-// scripts take.
-type ending struct {
+var errNotUnderstood = errors.New("reply of the script is not understood")
+
+// settler starts and settles deliveries, and publishes messages.
+type settler struct {
+	*server
+	held      *holdings
+	results   *results
+	announcer *pubsub.Announcer
+	pipeline  *pipeline
+	starts    *batch.Caller[starting, int]
+}
+
+func newSettler(s *server, held *holdings, results *results, p *pipeline) *settler {
+	se := &settler{server: s, held: held, results: results, pipeline: p, announcer: pubsub.NewAnnouncer(s.conns.Do, s.log)}
+	se.starts = batch.NewCaller(batch.CallConfig[starting, int]{
+		Call: se.startAll,
+		Size: func(s starting) int { return len(s.value) },
+	})
+	return se
+}
+
+// way is the script that settles a delivery. The scripts do the same for what the cheaper
+// ones can do; TestPairsOfScripts compares them.
+type way int
+
+const (
+	byFinish way = iota // a result and the acknowledgement, for many deliveries
+	bySettle            // and a publication, a requeue or a dead letter, for one
+	byCarry             // everything
+)
+
+// wayOf returns the cheapest script that can carry out a settlement.
+func (se *settler) wayOf(s *broker.Settlement) way {
+	c := &s.Changes
+	switch {
+	// A message that was delivered before has a count of crashes to delete.
+	case s.Plain() && !deliveredBefore(s.Delivery.Raw, s.Delivery.Message):
+		return byFinish
+	// Without a claim nothing keeps it from happening twice.
+	case s.Delivery.Claim == "" && (len(c.Publish) > 0 || s.DeadLetter != ""),
+		s.Step != 0 || len(s.Bodies) != 0 || len(c.Sizes)+len(c.Groups)+len(c.Joins)+len(c.Results)+len(c.Members) != 0,
+		len(c.Publish) > 1 || slices.ContainsFunc(c.Publish, func(p broker.Publication) bool {
+			return p.Queue == "" || se.queueFault(p.Queue) != ""
+		}):
+		return byCarry
+	}
+	return bySettle
+}
+
+// settle ends a delivery in one atomic step.
+func (se *settler) settle(ctx context.Context, s broker.Settlement) (broker.Settled, error) {
+	switch se.wayOf(&s) {
+	case byFinish:
+		f, err := se.plain(&s)
+		if err != nil {
+			return broker.Settled{}, err
+		}
+		return broker.Settled{}, se.finish(ctx, []plain{f}, false)[0]
+	case bySettle:
+		return broker.Settled{}, se.settleOne(ctx, &s)
+	}
+	return se.settleByCarry(ctx, &s)
+}
+
+// disposal is where the message of a settlement goes, in the form of the scripts.
+type disposal struct {
 	crashes, requeueList string
 	requeue              []byte
 	deadRaw, deadMeta    []byte
 	deadID               string
 }
 
-func (b *Broker) ending(s *broker.Settlement) ending {
-	var e ending
+func (se *settler) disposal(s *broker.Settlement) disposal {
+	var e disposal
 	d := s.Delivery
 	env, err := protocol.ParseEnvelope(d.Raw)
 	if err == nil && (env.Redelivered || s.Requeue == broker.RequeueRedelivered) {
-		e.crashes = b.keys.crashes(env.ID)
+		e.crashes = se.keys.crashes(env.ID)
 	}
 	if s.Requeue != broker.NoRequeue {
-		e.requeueList, e.requeue = b.listKey(d.Queue, env.Priority), d.Raw
+		e.requeueList, e.requeue = se.listKey(d.Queue, env.Priority), d.Raw
 		if marked, err := protocol.MarkRedelivered(d.Raw); err == nil && s.Requeue == broker.RequeueRedelivered {
 			e.requeue = marked
 		}
@@ -43,127 +109,151 @@ func (b *Broker) ending(s *broker.Settlement) ending {
 	return e
 }
 
-// Settle implements [broker.Broker].
-func (b *Broker) Settle(ctx context.Context, s broker.Settlement) (broker.Settled, error) {
-	if b.simple(&s) {
-		return broker.Settled{}, b.settleSimple(ctx, &s)
-	}
-	var o operations
-	if s.Result != nil { // first, as the script looks for it there
-		if err := b.own(&o, s.Result); err != nil {
-			return broker.Settled{}, err
-		}
-	}
-	if err := b.changes(ctx, &o, s.Changes, true); err != nil {
-		return broker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
-	}
-	for _, body := range s.Bodies {
-		failed := "0"
-		if body.Failed {
-			failed = "1"
-		}
-		o.add("body", b.keys.chordBase(body.GroupID), failed, doneMark)
-		if err := b.changes(ctx, &o, body.Changes, true); err != nil {
-			return broker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
-		}
-		o.add("end")
-	}
-	e, claim := b.ending(&s), s.Delivery.Claim
-	env, _ := protocol.ParseEnvelope(s.Delivery.Raw)
-	token := claim
-	switch {
-	case token != "":
-	case s.Delivery.Refused != nil:
-		token = s.Delivery.Refused.Letter
-	default: // acknowledged before: named by the message
-		token = env.DeliveryTag
-	}
-	redelivered := "0"
-	if env.Redelivered {
-		redelivered = "1"
-	}
-	args := []any{claim, token, s.Step, "1", b.orderedChords(), chordClaim,
-		e.requeue, e.deadRaw, e.deadMeta, e.deadID, b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds()), redelivered}
-	held, rows, broken, err := b.carry(ctx, b.carryKeys(token, e.crashes, e.requeueList), append(args, o.args...))
-	if err != nil {
-		return broker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
-	}
-	if !held {
-		b.forget(claim)
-		return broker.Settled{}, broker.ErrLost
-	}
-	for _, base := range broken {
-		b.log.Error("a chord cannot be counted: its keys are of another type than expected", "key", base)
-	}
-	if len(rows) == 0 {
-		b.forget(claim)
-		return broker.Settled{}, nil
-	}
-	return b.settled(ctx, rows, o.parts)
-}
-
-// settleSimple ends a delivery that nothing follows but a retry, or nothing.
-func (b *Broker) settleSimple(ctx context.Context, s *broker.Settlement) error {
-	f, err := b.finishing(s)
+// settleOne runs settle.lua.
+func (se *settler) settleOne(ctx context.Context, s *broker.Settlement) error {
+	f, err := se.plain(s)
 	if err != nil {
 		return err
-	}
-	if bare(s) {
-		return b.finishAll(ctx, []finishing{f}, false)[0]
 	}
 	var publication []byte
 	var publishList string
 	for _, p := range s.Changes.Publish {
-		publication, publishList = p.Raw, b.listKey(p.Queue, p.Priority)
+		publication, publishList = p.Raw, se.listKey(p.Queue, p.Priority)
 	}
-	e := b.ending(s)
-	n, err := b.scriptInt(ctx, b.scripts.settle, 8,
-		b.keys.unacked, b.keys.index, b.orNone(f.key), b.orNone(e.requeueList),
-		b.keys.dead, b.keys.deadMeta, b.keys.deadIndex, b.orNone(e.crashes),
-		f.claim, f.value, b.resultExpires(), f.success, publishList, publication, e.requeue,
-		e.deadRaw, e.deadMeta, e.deadID, b.cfg.DeadLettersMax, int(b.cfg.DeadLettersAge.Seconds()))
+	e := se.disposal(s)
+	n, err := se.scriptInt(ctx, se.scripts.Settle, 8,
+		se.keys.unacked, se.keys.index, se.orNone(f.key), se.orNone(e.requeueList),
+		se.keys.dead, se.keys.deadMeta, se.keys.deadIndex, se.orNone(e.crashes),
+		f.claim, f.value, se.resultExpires(), f.success, publishList, publication, e.requeue,
+		e.deadRaw, e.deadMeta, e.deadID, se.cfg.DeadLettersMax, se.deadLettersAge())
 	if err != nil {
 		return fmt.Errorf("settle a delivery: %w", err)
 	}
-	b.forget(f.claim)
+	se.held.remove(f.claim)
 	if n == 0 {
 		return broker.ErrLost
 	}
 	return nil
 }
 
-// carry runs carry.lua and takes its answer apart.
-func (b *Broker) carry(ctx context.Context, keys, args []any) (held bool, rows []chordRow, broken []string, err error) {
-	reply, err := redigo.Values(b.script(ctx, b.scripts.carry, len(keys), append(keys, args...)...))
+// settleByCarry runs carry.lua.
+func (se *settler) settleByCarry(ctx context.Context, s *broker.Settlement) (broker.Settled, error) {
+	var o operations
+	if s.Result != nil { // first, because the script looks for it there
+		if err := se.addOwn(&o, s.Result); err != nil {
+			return broker.Settled{}, err
+		}
+	}
+	if err := se.addChanges(ctx, &o, s.Changes, true); err != nil {
+		return broker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
+	}
+	for _, body := range s.Bodies {
+		o.add("body", se.keys.chordBase(body.GroupID), flag(body.Failed), doneMark)
+		if err := se.addChanges(ctx, &o, body.Changes, true); err != nil {
+			return broker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
+		}
+		o.add("end")
+	}
+	env, _ := protocol.ParseEnvelope(s.Delivery.Raw)
+	call := carryCall{
+		claim: s.Delivery.Claim, token: s.Delivery.Claim, step: s.Step, settles: true, disposal: se.disposal(s),
+		redelivered: env.Redelivered, operations: o,
+	}
+	switch {
+	case call.token != "":
+	case s.Delivery.Refused != nil:
+		call.token = s.Delivery.Refused.Letter
+	default: // acknowledged before: named by the message
+		call.token = env.DeliveryTag
+	}
+	reply, err := se.carry(ctx, call)
 	if err != nil {
-		return false, nil, nil, err
+		return broker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
 	}
-	var code int
-	if reply, err = redigo.Scan(reply, &code); err != nil {
-		return false, nil, nil, err
+	if !reply.held {
+		se.held.remove(call.claim)
+		return broker.Settled{}, broker.ErrLost
 	}
-	if code == 0 {
-		return false, nil, nil, nil
+	for _, base := range reply.broken {
+		se.log.Error("chord cannot be counted: its keys have the wrong type", "key", base)
 	}
-	var chords []any
-	if _, err := redigo.Scan(reply, &chords, &broken); err != nil {
-		return false, nil, nil, errors.Join(errNotUnderstood, err)
+	if len(reply.chords) == 0 {
+		se.held.remove(call.claim)
+		return broker.Settled{}, nil
 	}
-	for _, one := range chords {
-		cols, err := redigo.Values(one, nil)
-		if err != nil {
-			return false, nil, nil, errors.Join(errNotUnderstood, err)
-		}
-		var row chordRow
-		if cols, err = redigo.Scan(cols, &row.base, &row.member, &row.state, &row.saved); err != nil || len(cols) != 1 {
-			return false, nil, nil, errors.Join(errNotUnderstood, err)
-		}
-		if row.entries, err = redigo.ByteSlices(cols[0], nil); err != nil {
-			return false, nil, nil, errors.Join(errNotUnderstood, err)
-		}
-		rows = append(rows, row)
-	}
-	return true, rows, broken, nil
+	return se.settled(ctx, reply.chords, o.parts)
 }
 
-var errNotUnderstood = errors.New("reply of the script is not understood")
+// publishChunk and publishBytes bound one script of publish, because it blocks Redis.
+const (
+	publishChunk = 1000
+	publishBytes = 4 << 20
+)
+
+// publish carries out changes that belong together. Changes that are too many for one
+// script go in several, the messages last.
+func (se *settler) publish(ctx context.Context, c broker.Changes) error {
+	for _, p := range c.Publish {
+		if fault := se.queueFault(p.Queue); fault != "" {
+			return fmt.Errorf("publish: %w", &broker.RouteError{Queue: p.Queue, Fault: fault})
+		}
+	}
+	messages := c.Publish
+	for first := true; first || len(messages) > 0; first = false {
+		n, size := 0, 0
+		for n < len(messages) && n < publishChunk && size < publishBytes {
+			size += len(messages[n].Raw)
+			n++
+		}
+		part := broker.Changes{Claim: c.Claim, Publish: messages[:n]}
+		if first {
+			part = c
+			part.Members, part.Publish = nil, messages[:n]
+		}
+		if err := se.publishPart(ctx, part); err != nil {
+			return err
+		}
+		messages = messages[n:]
+	}
+	return nil
+}
+
+func (se *settler) publishPart(ctx context.Context, c broker.Changes) error {
+	var o operations
+	if err := se.addChanges(ctx, &o, c, false); err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	if len(o.args) == 0 {
+		return nil
+	}
+	reply, err := se.carry(ctx, carryCall{claim: c.Claim, stepName: uuid.NewString(), operations: o})
+	if err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	if !reply.held {
+		return broker.ErrLost
+	}
+	return nil
+}
+
+// settled reads what carry.lua has returned of chords.
+func (se *settler) settled(ctx context.Context, rows []chordRow, parts []canvas.ChordPart) (broker.Settled, error) {
+	var s broker.Settled
+	for _, row := range rows {
+		if row.member < 1 || row.member > len(parts) {
+			return s, fmt.Errorf("settle a delivery: the script names member %d of %d", row.member, len(parts))
+		}
+		part := parts[row.member-1]
+		if row.state == "busy" {
+			s.Busy = append(s.Busy, part)
+			continue
+		}
+		c := broker.CompleteChord{Part: part}
+		var err error
+		if c.Joined, err = se.joined(ctx, row); err != nil {
+			return s, err
+		}
+		s.Complete = append(s.Complete, c)
+	}
+	return s, nil
+}

@@ -15,7 +15,7 @@ func FuzzParseURL(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, before, after string) {
 		const password = "geheim493817"
-		a, err := parseURL(before+password+after, 5)
+		a, _, err := parseURL(before+password+after, 5)
 		if err != nil {
 			// Where it stands in the place of the scheme it is none.
 			if strings.Contains(before, "://") && strings.Contains(err.Error(), password) {
@@ -23,10 +23,10 @@ func FuzzParseURL(f *testing.F) {
 			}
 			return
 		}
-		if a.db < 0 || a.host == "" && len(a.sentinels) == 0 || a.network != "tcp" && a.network != "unix" {
+		if a.DB < 0 || a.Host == "" && len(a.Sentinels) == 0 || a.Network != "tcp" && a.Network != "unix" {
 			t.Fatalf("%q became %+v", before+password+after, a)
 		}
-		if strings.Contains(a.password, password) && strings.Contains(a.String(), a.password) {
+		if strings.Contains(a.Password, password) && strings.Contains(a.String(), a.Password) {
 			t.Fatalf("the address tells the password: %s", a)
 		}
 	})

@@ -3,62 +3,167 @@ package redis
 import (
 	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/evently/workers/worker/internal/backoff"
+	"github.com/evently/workers/worker/redis/internal/conn"
 )
 
-// Wait implements [broker.Broker].
-func (b *Broker) Wait(ctx context.Context) error {
-	b.pollMu.Lock()
-	polling := time.Now().Before(b.pollUntil)
-	b.pollMu.Unlock()
+// waiter waits for messages without taking them: with a peeker for each list, or by polling.
+type waiter struct {
+	*server
+	peekers peekers
+
+	ready     chan struct{}             // capacity 1: a message may be waiting
+	pause     atomic.Int64              // between two looks into many lists; 0: they are watched
+	pollUntil atomic.Pointer[time.Time] // until then the server cannot block without taking
+	fault     atomic.Pointer[error]     // of waiting, to be returned once
+}
+
+func newWaiter(s *server) *waiter { return &waiter{server: s, ready: make(chan struct{}, 1)} }
+
+// wait blocks until a message may be waiting, ctx ends, or some seconds have passed.
+func (w *waiter) wait(ctx context.Context) error {
 	wait := waitTime
-	if pause := time.Duration(b.pause.Load()); pause > 0 {
+	if pause := time.Duration(w.pause.Load()); pause > 0 {
 		wait = pause
-	} else if polling {
-		wait = b.cfg.PollInterval
+	} else if until := w.pollUntil.Load(); until != nil && time.Now().Before(*until) {
+		wait = w.cfg.PollInterval
 	} else {
-		b.peekers.arm()
+		w.peekers.arm()
 	}
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-	case <-b.ready:
+	case <-w.ready:
 	case <-t.C:
 	}
-	// A server that is full answers a claim of nothing, and lets nobody wait.
-	if err := b.waitFault.Swap(nil); err != nil && ctx.Err() == nil {
+	// A server that is full answers a claim that finds nothing, but refuses BLMOVE.
+	if err := w.fault.Swap(nil); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("wait for messages: %w", *err)
 	}
 	return nil
 }
 
-func (b *Broker) signal() {
+// watch has lists watched by peekers.
+func (w *waiter) watch(lists []list) {
+	w.pause.Store(0)
+	w.peekers.set(w, lists)
+}
+
+// poll has lists looked at by claims, with a pause between two of them.
+func (w *waiter) poll(pause time.Duration) {
+	w.pause.Store(int64(pause))
+	w.peekers.set(w, nil)
+}
+
+// signal ends a wait.
+func (w *waiter) signal() {
 	select {
-	case b.ready <- struct{}{}:
+	case w.ready <- struct{}{}:
 	default:
 	}
 }
 
-// peeker waits for messages in one list without taking them: BLMOVE from the
-// tail of a list to its own tail blocks while the list is empty and changes
-// nothing. Nothing is lost when its reply is.
+// pollSpell is the number of polls after which BLMOVE is tried again: the server may be
+// another one, or its user may have got the permission.
+const pollSpell = 300
+
+// fallBack turns to polling, on a server without BLMOVE (before Redis 6.2).
+func (w *waiter) fallBack() {
+	until := time.Now().Add(pollSpell * w.cfg.PollInterval)
+	if w.pollUntil.Swap(&until) == nil {
+		w.log.Info("BLMOVE unavailable (it needs Redis 6.2 and the permission), polling queues", "interval", w.cfg.PollInterval.Seconds())
+	}
+}
+
+// peekers are the peekers of the watched lists. They run from start on, or from when their
+// queue was added, until it is cancelled.
+type peekers struct {
+	mu    sync.Mutex
+	all   map[string]*peeker // by key
+	ctx   context.Context    // of start; nil before
+	loops sync.WaitGroup
+}
+
+// start runs all peekers until ctx ends.
+func (p *peekers) start(ctx context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ctx = ctx
+	for _, one := range p.all {
+		p.launch(one)
+	}
+}
+
+// wait waits for all peekers to end.
+func (p *peekers) wait() { p.loops.Wait() }
+
+// launch runs one peeker. p.mu must be held.
+func (p *peekers) launch(one *peeker) {
+	ctx, cancel := context.WithCancel(p.ctx)
+	one.cancel = cancel
+	p.loops.Go(func() {
+		defer cancel()
+		one.run(ctx)
+	})
+}
+
+// set changes the watched lists.
+func (p *peekers) set(w *waiter, lists []list) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	wanted := map[string]*peeker{}
+	for _, l := range lists {
+		one := p.all[l.key]
+		if one == nil {
+			one = newPeeker(w, l.key)
+			if p.ctx != nil && p.ctx.Err() == nil {
+				p.launch(one)
+			}
+		}
+		wanted[l.key] = one
+	}
+	for key, one := range p.all {
+		if wanted[key] == nil && one.cancel != nil {
+			one.cancel()
+		}
+	}
+	p.all = wanted
+}
+
+// arm has all peekers look again.
+func (p *peekers) arm() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, one := range p.all {
+		one.arm()
+	}
+}
+
+// peeker waits for messages in one list without taking them. BLMOVE from the tail of a list
+// to its own tail blocks while the list is empty, and changes nothing. A lost reply loses no
+// message.
 type peeker struct {
-	b      *Broker
+	waiter *waiter
 	key    string
 	armed  chan struct{}
 	cancel context.CancelFunc // nil before it runs
+
+	conn redigo.Conn      // nil: none; of run alone
+	from *conn.Generation // of conn
 }
 
-func newPeeker(b *Broker, key string) *peeker {
-	return &peeker{b: b, key: key, armed: make(chan struct{}, 1)}
+func newPeeker(w *waiter, key string) *peeker {
+	return &peeker{waiter: w, key: key, armed: make(chan struct{}, 1)}
 }
 
-// arm lets the peeker look again. One that waits already goes on.
+// arm has the peeker look again. A peeker that waits already continues.
 func (p *peeker) arm() {
 	select {
 	case p.armed <- struct{}{}:
@@ -67,13 +172,7 @@ func (p *peeker) arm() {
 }
 
 func (p *peeker) run(ctx context.Context) {
-	var c redigo.Conn
-	var g *generation // that c belongs to
-	defer func() {
-		if c != nil {
-			c.Close()
-		}
-	}()
+	defer p.hangUp()
 	var pause backoff.Backoff
 	for {
 		select {
@@ -81,80 +180,66 @@ func (p *peeker) run(ctx context.Context) {
 			return
 		case <-p.armed:
 		}
-		var err error
-		if c == nil {
-			g = p.b.current()
-			if c, err = p.b.dial(ctx); err != nil {
-				c = nil
-			}
-		}
-		found := false
-		if err == nil {
-			found, err = p.peek(ctx, c, g)
-		}
+		found, err := p.peek(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
 			pause.Reset()
 			if !found {
-				// Whoever armed us is still waiting, or will arm us again: a message
-				// may come any time.
+				// The worker still waits, or will wait again: a message may come any time.
 				p.arm()
 				continue
 			}
-		case notToBeHad(err):
-			p.b.fallBack()
-		case wrongType(err):
-			// The queue costs its own messages alone: claims pass it over.
-			t := time.NewTimer(waitTime)
-			select {
-			case <-ctx.Done():
-			case <-t.C:
-			}
-			t.Stop()
+		case conn.IsUnavailable(err):
+			p.waiter.fallBack()
+		case conn.IsWrongType(err):
+			// The list only costs its own messages: claims skip it.
+			_ = backoff.Sleep(ctx, waitTime) // the loop checks ctx
 			continue
 		default:
-			if c != nil && c.Err() != nil {
-				c.Close()
-				c = nil
-				// The other connections lead to the same server: a claim over one of
-				// them would hang as this one did.
-				p.b.replace(g, true)
-			}
-			// The claim that follows may work all the same, and find nothing: a
-			// server that is full answers to those who only ask. Without a pause
-			// that would be a loop.
+			p.replaceBroken()
+			// The next claim may work, and find nothing: a server that is full still
+			// answers reads. Without a pause this would be a busy loop.
 			if !pause.Wait(ctx) {
 				return
 			}
-			p.b.waitFault.Store(&err)
+			p.waiter.fault.Store(&err)
 		}
-		p.b.signal()
+		p.waiter.signal()
 	}
 }
 
-// peek blocks until the list has an element, or the block time is over.
-func (p *peeker) peek(ctx context.Context, c redigo.Conn, g *generation) (found bool, err error) {
+// peek blocks until the list has a message, or the block time is over.
+func (p *peeker) peek(ctx context.Context) (found bool, err error) {
+	if p.conn == nil {
+		p.from = p.waiter.conns.Current()
+		if p.conn, err = p.waiter.conns.Dial(ctx); err != nil {
+			p.conn = nil
+			return false, err
+		}
+	}
+	c := p.conn
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	leave := context.AfterFunc(g.over, func() { c.Close() })
+	leave := context.AfterFunc(p.from.Over(), func() { c.Close() })
 	defer leave()
 	reply, err := redigo.DoWithTimeout(c, blockTime+blockMargin, "BLMOVE", p.key, p.key, "RIGHT", "RIGHT", blockTime.Seconds())
 	return reply != nil, err
 }
 
-// pollSpell is the number of looks by polling after which BLMOVE is tried again:
-// what was missing may have been a right, or the server another one.
-const pollSpell = 300
+// replaceBroken closes a broken connection, and all others: they lead to the same server, so
+// a claim over one of them would hang as well.
+func (p *peeker) replaceBroken() {
+	if p.conn != nil && p.conn.Err() != nil {
+		p.hangUp()
+		p.waiter.conns.Replace(p.from, true)
+	}
+}
 
-// fallBack turns to polling, on a server without BLMOVE (before Redis 6.2).
-func (b *Broker) fallBack() {
-	b.pollMu.Lock()
-	defer b.pollMu.Unlock()
-	first := b.pollUntil.IsZero()
-	b.pollUntil = time.Now().Add(pollSpell * b.cfg.PollInterval)
-	if first {
-		b.log.Info("the server does not let us wait with BLMOVE (Redis 6.2 and newer do): queues are polled", "interval", b.cfg.PollInterval.Seconds())
+func (p *peeker) hangUp() {
+	if p.conn != nil {
+		p.conn.Close()
+		p.conn = nil
 	}
 }

@@ -2,6 +2,8 @@
 package batch
 
 import (
+	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -9,6 +11,8 @@ import (
 const (
 	// most bounds one round trip: a script blocks all other clients of the broker.
 	most = 64
+	// mostBytes bounds one round trip of entries whose size is known.
+	mostBytes = 256 << 10
 	// crowd is the number of waiting entries at which a second round trip begins while
 	// one is under way.
 	crowd = 16
@@ -22,8 +26,10 @@ type Config[T any] struct {
 	Send func([]T)
 	// Expects reports whether more entries are about to come. It is called with the lock
 	// of the Batcher held, and may take the lock of a pool. A pool must therefore not
-	// call a Batcher while it holds its lock.
+	// call a Batcher while it holds its lock. nil: nothing is ever expected.
 	Expects func() bool
+	// Size returns the bytes of an entry; nil: they do not matter.
+	Size func(T) int
 }
 
 // Batcher sends entries many at a time, so that no goroutine waits for one. Entries that
@@ -31,6 +37,7 @@ type Config[T any] struct {
 type Batcher[T any] struct {
 	send    func([]T)
 	expects func() bool
+	size    func(T) int
 	wg      sync.WaitGroup
 
 	mu        sync.Mutex
@@ -38,6 +45,7 @@ type Batcher[T any] struct {
 	senders   int           // goroutines that make round trips
 	gathering chan struct{} // closed when nothing is expected; nil: no sender waits for entries
 	claim     claimStep
+	last      int // entries of the last round trip
 }
 
 // claimStep is the progress of a claim that goes along with a round trip.
@@ -52,7 +60,7 @@ const (
 
 // New returns a Batcher without entries.
 func New[T any](cfg Config[T]) *Batcher[T] {
-	return &Batcher[T]{send: cfg.Send, expects: cfg.Expects}
+	return &Batcher[T]{send: cfg.Send, expects: cfg.Expects, size: cfg.Size}
 }
 
 // Add sends an entry soon.
@@ -81,7 +89,7 @@ func (b *Batcher[T]) check() {
 
 // missing reports whether something is expected. b.mu must be held.
 func (b *Batcher[T]) missing() bool {
-	return b.claim == claimComes || b.claim == claimCarried || b.expects()
+	return b.claim == claimComes || b.claim == claimCarried || b.expects != nil && b.expects()
 }
 
 // ClaimComes has round trips wait for a claim that goes along, if entries wait or more are
@@ -135,6 +143,14 @@ func (b *Batcher[T]) sent() {
 // same time.
 func (b *Batcher[T]) gather() {
 	b.mu.Lock()
+	if b.expects == nil {
+		several := b.last > 1 && len(b.waiting) < crowd/2
+		b.mu.Unlock()
+		if several {
+			runtime.Gosched() // goroutines that can run now may add entries
+		}
+		return
+	}
 	if n := len(b.waiting); n == 0 || n >= crowd || b.gathering != nil || !b.missing() {
 		b.mu.Unlock()
 		return
@@ -160,7 +176,8 @@ func (b *Batcher[T]) gather() {
 func (b *Batcher[T]) take(last []T) []T {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := min(len(b.waiting), most)
+	n := b.next()
+	b.last = n
 	if n == 0 {
 		b.senders--
 		return nil
@@ -171,4 +188,26 @@ func (b *Batcher[T]) take(last []T) []T {
 	clear(b.waiting[rest:])
 	b.waiting = b.waiting[:rest]
 	return entries
+}
+
+// next returns the number of entries of the next round trip. b.mu must be held.
+func (b *Batcher[T]) next() int {
+	n := min(len(b.waiting), most)
+	if b.size == nil {
+		return n
+	}
+	bytes := 0
+	for i, e := range b.waiting[:n] {
+		if bytes += b.size(e); bytes > mostBytes {
+			return max(i, 1)
+		}
+	}
+	return n
+}
+
+// remove removes an entry that waits, if it still does.
+func (b *Batcher[T]) remove(is func(T) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.waiting = slices.DeleteFunc(b.waiting, is)
 }

@@ -67,7 +67,7 @@ func TestModel(t *testing.T) {
 		}
 	}
 	for name := range scripts {
-		if _, err := os.Stat("../scripts/" + name + ".lua"); err != nil {
+		if _, err := os.Stat("../internal/scripts/" + name + ".lua"); err != nil {
 			t.Errorf("a step is called after a script that is not there: %v", err)
 		}
 	}

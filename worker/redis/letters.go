@@ -17,17 +17,22 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// ErrNoDeadLetter: there is no dead letter with that id, or not any more.
+// ErrNoDeadLetter is returned for an id without a dead letter.
 var ErrNoDeadLetter = errors.New("no such dead letter")
 
-// letterMeta is what is kept beside the bytes of a dead letter.
+// Letters are the dead letters of a Redis database. [Broker.Letters] returns them.
+type Letters struct {
+	*server
+}
+
+// letterMeta is stored beside the bytes of a dead letter.
 type letterMeta struct {
 	Queue  string  `json:"queue"`
 	Reason string  `json:"reason"`
 	At     unixish `json:"at"`
 }
 
-// unixish is a time in seconds; the scripts write it as text.
+// unixish is a time in seconds. The scripts write it as text.
 type unixish float64
 
 func (u *unixish) UnmarshalJSON(b []byte) error {
@@ -41,6 +46,7 @@ func (u *unixish) UnmarshalJSON(b []byte) error {
 
 func (u unixish) time() time.Time { return time.UnixMicro(int64(float64(u) * 1e6)).UTC() }
 
+// meta returns the letterMeta of a dead letter of now.
 func meta(queue, reason string) []byte {
 	b, err := json.Marshal(letterMeta{Queue: queue, Reason: reason, At: unixish(float64(time.Now().UnixMicro()) / 1e6)})
 	if err != nil {
@@ -49,15 +55,14 @@ func meta(queue, reason string) []byte {
 	return b
 }
 
-// letterBatch is how many dead letters are asked for at once: each may be as
-// large as a message.
+// letterBatch is the number of dead letters in one read. Each may be as large as a message.
 const letterBatch = 50
 
-// DeadLetters lists dead letters, the newest first, and tells how many there
-// were in all at that moment, less those of the list that went meanwhile.
-func (b *Broker) DeadLetters(ctx context.Context, offset, limit int) (letters []broker.DeadLetter, total int, err error) {
-	// Count and list as one: else a letter that comes in between makes them differ.
-	reply, err := b.script(ctx, b.scripts.letters, 1, b.keys.deadIndex, offset, offset+limit-1)
+// List returns dead letters, the newest first, and their total number at that moment. Letters
+// that were removed meanwhile are in neither.
+func (d *Letters) List(ctx context.Context, offset, limit int) (letters []broker.DeadLetter, total int, err error) {
+	// In one step: a letter that comes in between would make count and list differ.
+	reply, err := d.script(ctx, d.scripts.Letters, 1, d.keys.deadIndex, offset, offset+limit-1)
 	if err != nil {
 		return nil, 0, fmt.Errorf("list dead letters: %w", err)
 	}
@@ -68,7 +73,7 @@ func (b *Broker) DeadLetters(ctx context.Context, offset, limit int) (letters []
 		return nil, 0, fmt.Errorf("list dead letters: %w", err)
 	}
 	for batch := range slices.Chunk(ids, letterBatch) {
-		found, err := b.readLetters(ctx, batch)
+		found, err := d.readLetters(ctx, batch)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -78,9 +83,9 @@ func (b *Broker) DeadLetters(ctx context.Context, offset, limit int) (letters []
 	return letters, total, nil
 }
 
-// DeadLetter returns one dead letter, or ErrNoDeadLetter.
-func (b *Broker) DeadLetter(ctx context.Context, id string) (broker.DeadLetter, error) {
-	found, err := b.readLetters(ctx, []string{id})
+// Get returns one dead letter, or ErrNoDeadLetter.
+func (d *Letters) Get(ctx context.Context, id string) (broker.DeadLetter, error) {
+	found, err := d.readLetters(ctx, []string{id})
 	if err != nil {
 		return broker.DeadLetter{ID: id}, err
 	}
@@ -90,15 +95,15 @@ func (b *Broker) DeadLetter(ctx context.Context, id string) (broker.DeadLetter, 
 	return found[0], nil
 }
 
-// readLetters reads dead letters; those that are gone are left out.
-func (b *Broker) readLetters(ctx context.Context, ids []string) (found []broker.DeadLetter, err error) {
+// readLetters reads dead letters. It omits those that are gone.
+func (d *Letters) readLetters(ctx context.Context, ids []string) (found []broker.DeadLetter, err error) {
 	args := redigo.Args{}.AddFlat(ids)
 	var raws, metas [][]byte
-	err = b.do(ctx, func(c redigo.Conn) (err error) {
-		if raws, err = redigo.ByteSlices(c.Do("HMGET", redigo.Args{b.keys.dead}.Add(args...)...)); err != nil {
+	err = d.do(ctx, func(c redigo.Conn) (err error) {
+		if raws, err = redigo.ByteSlices(c.Do("HMGET", redigo.Args{d.keys.dead}.Add(args...)...)); err != nil {
 			return err
 		}
-		metas, err = redigo.ByteSlices(c.Do("HMGET", redigo.Args{b.keys.deadMeta}.Add(args...)...))
+		metas, err = redigo.ByteSlices(c.Do("HMGET", redigo.Args{d.keys.deadMeta}.Add(args...)...))
 		return err
 	})
 	if err != nil {
@@ -117,10 +122,11 @@ func (b *Broker) readLetters(ctx context.Context, ids []string) (found []broker.
 	return found, nil
 }
 
+// readLetter puts a dead letter together.
 func readLetter(id string, raw, meta []byte) (broker.DeadLetter, error) {
 	var m letterMeta
 	if err := json.Unmarshal(meta, &m); err != nil {
-		return broker.DeadLetter{}, fmt.Errorf("read what is kept of dead letter %s: %w", id, err)
+		return broker.DeadLetter{}, fmt.Errorf("read the entry of dead letter %s: %w", id, err)
 	}
 	l := broker.DeadLetter{ID: id, Raw: raw, Queue: m.Queue, Reason: m.Reason, At: m.At.time(), Size: len(raw)}
 	if env, err := protocol.ParseEnvelope(raw); err == nil {
@@ -129,19 +135,19 @@ func readLetter(id string, raw, meta []byte) (broker.DeadLetter, error) {
 	return l, nil
 }
 
-// minPrefix is how much of an id must be given at least.
+// minPrefix is the shortest prefix of an id, in characters.
 const minPrefix = 4
 
-// DeadLetterID completes the beginning of an id, as far as it is that of one dead
-// letter only. The error is ErrNoDeadLetter when it is that of none.
-func (b *Broker) DeadLetterID(ctx context.Context, prefix string) (string, error) {
+// Find completes the prefix of an id. The error is ErrNoDeadLetter when no id has it. A
+// prefix of several ids is an error, too.
+func (d *Letters) Find(ctx context.Context, prefix string) (string, error) {
 	var whole bool
 	var ids []string
-	err := b.do(ctx, func(c redigo.Conn) (err error) {
-		if whole, err = redigo.Bool(c.Do("HEXISTS", b.keys.dead, prefix)); err != nil || whole {
+	err := d.do(ctx, func(c redigo.Conn) (err error) {
+		if whole, err = redigo.Bool(c.Do("HEXISTS", d.keys.dead, prefix)); err != nil || whole {
 			return err
 		}
-		ids, err = redigo.Strings(c.Do("ZRANGE", b.keys.deadIndex, 0, -1))
+		ids, err = redigo.Strings(c.Do("ZRANGE", d.keys.deadIndex, 0, -1))
 		return err
 	})
 	if err != nil {
@@ -160,20 +166,18 @@ func (b *Broker) DeadLetterID(ctx context.Context, prefix string) (string, error
 	return "", fmt.Errorf("%w: %s", ErrNoDeadLetter, prefix)
 }
 
-// RetryDeadLetter puts a dead letter back into its queue, as a new message with
-// its retries unspent and [broker.SetAsideHeader]. The result of the run that
-// failed is forgotten in the same step: until the new run ends the task is
-// pending. However many ask at the same time, it goes back once. It refuses what
-// is no message, as that would only come back, or crash a Python worker that
-// takes it.
-func (b *Broker) RetryDeadLetter(ctx context.Context, id string) error {
-	l, err := b.DeadLetter(ctx, id)
+// Retry puts a dead letter back into its queue, as a new message with unspent retries and
+// [broker.SetAsideHeader]. The same step deletes the result of the failed run, so that the
+// task is pending again. Concurrent calls put it back once. Retry refuses bytes that are no
+// message: they would become a dead letter again, or crash a Python worker.
+func (d *Letters) Retry(ctx context.Context, id string) error {
+	l, err := d.Get(ctx, id)
 	if err != nil {
 		return err
 	}
-	// The limits of the worker may have been the reason, and may have changed.
+	// The limits of the worker may have been the reason, and may have changed since.
 	decoder := protocol.Decoder{
-		Limits: protocol.Limits{Size: max(len(l.Raw), b.cfg.MaxMessageSize) * 2},
+		Limits: protocol.Limits{Size: max(len(l.Raw), d.cfg.MaxMessageSize) * 2},
 		Accept: protocol.Serializers(),
 	}
 	m, err := decoder.Decode(l.Raw)
@@ -184,7 +188,7 @@ func (b *Broker) RetryDeadLetter(ctx context.Context, id string) error {
 	if queue == "" {
 		queue = m.RoutingKey
 	}
-	if fault := b.QueueFault(queue); fault != "" {
+	if fault := d.queueFault(queue); fault != "" {
 		return fmt.Errorf("dead letter %s cannot go back: %w", id, &broker.RouteError{Queue: queue, Fault: fault})
 	}
 	none := 0
@@ -194,8 +198,8 @@ func (b *Broker) RetryDeadLetter(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("dead letter %s: %w", id, err)
 	}
-	n, err := b.scriptInt(ctx, b.scripts.revive, 6, b.keys.dead, b.keys.deadMeta, b.keys.deadIndex,
-		b.listKey(queue, m.Priority), b.keys.crashes(m.ID), b.keys.result(m.ID), id, raw)
+	n, err := d.scriptInt(ctx, d.scripts.Revive, 6, d.keys.dead, d.keys.deadMeta, d.keys.deadIndex,
+		d.listKey(queue, m.Priority), d.keys.crashes(m.ID), d.keys.result(m.ID), id, raw)
 	if err != nil {
 		return fmt.Errorf("put dead letter %s back into its queue: %w", id, err)
 	}
@@ -205,8 +209,8 @@ func (b *Broker) RetryDeadLetter(ctx context.Context, id string) error {
 	return nil
 }
 
-// setAside returns the header that tells when m was set aside, unless it has one
-// from an earlier time.
+// setAside returns the header with the time at which m became a dead letter, unless m has
+// one from an earlier time.
 func setAside(m *protocol.Message, at time.Time) []protocol.Header {
 	if m.Header(broker.SetAsideHeader) != nil {
 		return nil
@@ -214,18 +218,18 @@ func setAside(m *protocol.Message, at time.Time) []protocol.Header {
 	return []protocol.Header{protocol.TimeHeader(broker.SetAsideHeader, at)}
 }
 
-// DeleteDeadLetter removes a dead letter for good.
-func (b *Broker) DeleteDeadLetter(ctx context.Context, id string) error {
+// Delete removes a dead letter for good.
+func (d *Letters) Delete(ctx context.Context, id string) error {
 	var n int
-	err := b.do(ctx, func(c redigo.Conn) error {
-		if _, err := c.Do("HDEL", b.keys.deadMeta, id); err != nil {
+	err := d.do(ctx, func(c redigo.Conn) error {
+		if _, err := c.Do("HDEL", d.keys.deadMeta, id); err != nil {
 			return err
 		}
-		if _, err := c.Do("ZREM", b.keys.deadIndex, id); err != nil {
+		if _, err := c.Do("ZREM", d.keys.deadIndex, id); err != nil {
 			return err
 		}
 		var err error
-		n, err = redigo.Int(c.Do("HDEL", b.keys.dead, id))
+		n, err = redigo.Int(c.Do("HDEL", d.keys.dead, id))
 		return err
 	})
 	if err != nil {

@@ -1,4 +1,6 @@
-package redis
+// Package identity tells processes on one machine apart, so that the death of a process
+// can be proven instead of waited for.
+package identity
 
 import (
 	"encoding/json"
@@ -9,36 +11,36 @@ import (
 	"syscall"
 )
 
-// identity tells processes on one machine apart, so that the death of a
-// sibling can be proven instead of waited for.
-type identity struct {
+// Process identifies a process. The zero value identifies none.
+type Process struct {
 	Boot  string `json:"boot"`  // id of the boot of the machine
-	Space string `json:"space"` // namespace that PID counts in
+	Space string `json:"space"` // PID namespace
 	PID   int    `json:"pid"`
 	Start string `json:"start"` // start of the process, in ticks since the boot
 }
 
-// thisProcess is empty where the system does not tell.
-func thisProcess() identity {
-	id := identity{PID: os.Getpid()}
+// This returns the identity of this process, or the zero value where the system does not
+// provide it.
+func This() Process {
+	id := Process{PID: os.Getpid()}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
-		return identity{}
+		return Process{}
 	}
 	id.Boot = strings.TrimSpace(string(boot))
 	if id.Space, err = os.Readlink("/proc/self/ns/pid"); err != nil {
-		return identity{}
+		return Process{}
 	}
 	start, _, ok := processStat(id.PID)
 	if !ok {
-		return identity{}
+		return Process{}
 	}
 	id.Start = start
 	return id
 }
 
-// dead reports whether other, seen from id, is proven to be gone.
-func (id identity) dead(other identity) bool {
+// ProvesDead reports whether other, seen from id, is proven to have ended.
+func (id Process) ProvesDead(other Process) bool {
 	if id.Boot == "" || other.Boot != id.Boot || other.Space != id.Space || other.PID == 0 {
 		return false
 	}
@@ -47,15 +49,15 @@ func (id identity) dead(other identity) bool {
 	}
 	start, state, ok := processStat(other.PID)
 	if !ok {
-		// What cannot be read may live: /proc hides the processes of others from
+		// An unreadable process may live: /proc hides the processes of other users from
 		// some users (hidepid). The kernel does not.
 		return errors.Is(syscall.Kill(other.PID, 0), syscall.ESRCH)
 	}
 	return start != other.Start || state == "Z" || state == "X"
 }
 
-// processStat reads the start time and the state of a process; ok is false when
-// there is none.
+// processStat reads the start time and the state of a process; ok is false when the
+// process does not exist.
 func processStat(pid int) (start, state string, ok bool) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -73,7 +75,8 @@ func processStat(pid int) (start, state string, ok bool) {
 	return fields[19], fields[0], true
 }
 
-func (id identity) encode() (string, error) {
+// Encode returns id as text.
+func (id Process) Encode() (string, error) {
 	b, err := json.Marshal(id)
 	if err != nil {
 		return "", fmt.Errorf("encode identity: %w", err)
@@ -81,10 +84,11 @@ func (id identity) encode() (string, error) {
 	return string(b), nil
 }
 
-func decodeIdentity(s string) identity {
-	var id identity
+// Decode reads the text of Encode. Other text identifies no process.
+func Decode(s string) Process {
+	var id Process
 	if json.Unmarshal([]byte(s), &id) != nil {
-		return identity{}
+		return Process{}
 	}
 	return id
 }

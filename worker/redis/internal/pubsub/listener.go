@@ -1,9 +1,10 @@
-package redis
+package pubsub
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -11,72 +12,37 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/evently/workers/worker/internal/backoff"
-	"github.com/evently/workers/worker/protocol"
 )
 
-// awaitPoll is the interval at which a waiter looks by itself: what is published
-// while the subscription is down is told to nobody.
-const awaitPoll = 5 * time.Second
-
-// linger is how long the connection stays open when nobody waits: who asks for
-// one result after the other shall not dial each time.
+// linger is how long the connection stays open without waiters, so that a caller that asks
+// for one result after the other does not dial each time.
 const linger = 5 * time.Second
 
-// Await implements [broker.Backend].
-func (b *Broker) Await(ctx context.Context, id string) (*protocol.Result, error) {
-	key := b.keys.result(id)
-	told, leave, err := b.listener.join(key)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	tick := time.NewTicker(awaitPoll)
-	defer tick.Stop()
-	var fault error
-	for {
-		// The first look comes when the subscription stands.
-		select {
-		case <-ctx.Done():
-			return nil, errors.Join(context.Cause(ctx), fault)
-		case <-told:
-		case <-tick.C:
-		}
-		results, err := b.Results(ctx, []string{id})
-		if fault = err; err != nil {
-			continue
-		}
-		if r := results[0]; r != nil && final(r.Status) {
-			return r, nil
-		}
-	}
-}
-
-// final reports whether a task in that state has ended: states.READY_STATES.
-func final(status string) bool {
-	return status == protocol.StateSuccess || status == protocol.StateFailure || status == protocol.StateRevoked
-}
-
-// listener hears of results for all that wait for one, over one connection,
-// which is open for as long as somebody waits.
-type listener struct {
-	b *Broker
+// Listener receives messages of channels for its waiters, over one connection. The
+// connection is open while a waiter exists. Make one with NewListener.
+type Listener struct {
+	dial        func(context.Context) (redigo.Conn, error)
+	log         *slog.Logger
+	idleChannel string
 
 	mu      sync.Mutex
 	waiters map[string][]chan struct{} // by key; capacity 1
-	live    map[string]bool            // keys whose subscription stands
-	change  chan struct{}              // capacity 1: waiters came or went
+	live    map[string]bool            // keys with a confirmed subscription
+	change  chan struct{}              // capacity 1: the set of waiters changed
 	cancel  context.CancelFunc         // ends the loop
-	done    chan struct{}              // closed when the loop has ended; nil: none runs
+	done    chan struct{}              // closed when the loop has ended; nil: no loop runs
 	closed  bool
 }
 
-func newListener(b *Broker) *listener {
-	return &listener{b: b, waiters: map[string][]chan struct{}{}, live: map[string]bool{}, change: make(chan struct{}, 1)}
+// NewListener returns a Listener that dials when it is used. It subscribes to idleChannel,
+// too: a connection without a subscription cannot be read.
+func NewListener(dial func(context.Context) (redigo.Conn, error), log *slog.Logger, idleChannel string) *Listener {
+	return &Listener{dial: dial, log: log, idleChannel: idleChannel, waiters: map[string][]chan struct{}{}, live: map[string]bool{}, change: make(chan struct{}, 1)}
 }
 
-// join begins to listen on a key. A value arrives when the subscription stands,
-// again whenever it was renewed, and for every message; leave must be called.
-func (l *listener) join(key string) (told <-chan struct{}, leave func(), err error) {
+// Join starts listening on a channel. told receives a value when the subscription is
+// confirmed, again whenever it was renewed, and for every message. leave must be called.
+func (l *Listener) Join(key string) (told <-chan struct{}, leave func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -96,7 +62,7 @@ func (l *listener) join(key string) (told <-chan struct{}, leave func(), err err
 	return c, func() { l.leave(key, c) }, nil
 }
 
-func (l *listener) leave(key string, c chan struct{}) {
+func (l *Listener) leave(key string, c chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.waiters[key] = slices.DeleteFunc(l.waiters[key], func(o chan struct{}) bool { return o == c })
@@ -106,15 +72,15 @@ func (l *listener) leave(key string, c chan struct{}) {
 	l.changed()
 }
 
-func (l *listener) changed() {
+func (l *Listener) changed() {
 	select {
 	case l.change <- struct{}{}:
 	default:
 	}
 }
 
-// close ends the loop and waits for it.
-func (l *listener) close() {
+// Close ends the connection and waits for it. Join fails from then on.
+func (l *Listener) Close() {
 	l.mu.Lock()
 	l.closed = true
 	cancel, done := l.cancel, l.done
@@ -125,8 +91,8 @@ func (l *listener) close() {
 	}
 }
 
-// tell wakes those who wait for a key.
-func (l *listener) tell(key string) {
+// tell wakes the waiters of a channel.
+func (l *Listener) tell(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, c := range l.waiters[key] {
@@ -137,9 +103,9 @@ func (l *listener) tell(key string) {
 	}
 }
 
-// stands notes that messages of a key arrive from here on, and lets its waiters
-// look at what came before.
-func (l *listener) stands(key string) {
+// stands notes that messages of a channel arrive from now on. It wakes the waiters, which
+// look for a result that came before.
+func (l *Listener) stands(key string) {
 	l.mu.Lock()
 	if len(l.waiters[key]) > 0 {
 		l.live[key] = true
@@ -148,8 +114,8 @@ func (l *listener) stands(key string) {
 	l.tell(key)
 }
 
-// idle ends the loop when nobody waits; l.done is nil then.
-func (l *listener) idle() bool {
+// idle ends the loop when there are no waiters; l.done is nil then.
+func (l *Listener) idle() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.waiters) > 0 && !l.closed {
@@ -160,7 +126,7 @@ func (l *listener) idle() bool {
 	return true
 }
 
-func (l *listener) run(ctx context.Context, done chan struct{}) {
+func (l *Listener) run(ctx context.Context, done chan struct{}) {
 	defer close(done)
 	var pause backoff.Backoff
 	for ctx.Err() == nil {
@@ -175,15 +141,15 @@ func (l *listener) run(ctx context.Context, done chan struct{}) {
 		if time.Since(began) > time.Minute {
 			pause.Reset()
 		}
-		l.b.log.Debug("listening for results ended, will try again", "error", err)
+		l.log.Debug("listening for results ended, will try again", "error", err)
 		pause.Wait(ctx)
 	}
 }
 
-// session listens over one connection, until it breaks, or nobody waits: then
-// the error is nil.
-func (l *listener) session(ctx context.Context) error {
-	conn, err := l.b.dial(ctx)
+// session listens over one connection until it breaks. The error is nil when there are no
+// waiters any more.
+func (l *Listener) session(ctx context.Context) error {
+	conn, err := l.dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -198,8 +164,7 @@ func (l *listener) session(ctx context.Context) error {
 		l.mu.Unlock()
 	}()
 	ps := redigo.PubSubConn{Conn: conn}
-	// A subscription to begin with: without one the connection cannot be read.
-	if err := ps.Subscribe(l.b.keys.step("listener")); err != nil {
+	if err := ps.Subscribe(l.idleChannel); err != nil {
 		return err
 	}
 	broken := make(chan error, 1)
@@ -234,7 +199,7 @@ func (l *listener) session(ctx context.Context) error {
 }
 
 // subscribe brings the subscriptions in line with the waiters.
-func (l *listener) subscribe(ps redigo.PubSubConn, have map[string]bool) (empty bool, err error) {
+func (l *Listener) subscribe(ps redigo.PubSubConn, have map[string]bool) (empty bool, err error) {
 	l.mu.Lock()
 	var add, drop []any
 	for key := range l.waiters {
@@ -263,7 +228,7 @@ func (l *listener) subscribe(ps redigo.PubSubConn, have map[string]bool) (empty 
 	return empty, err
 }
 
-func (l *listener) read(ps redigo.PubSubConn) error {
+func (l *Listener) read(ps redigo.PubSubConn) error {
 	for {
 		switch v := ps.ReceiveWithTimeout(25 * time.Second).(type) {
 		case error:

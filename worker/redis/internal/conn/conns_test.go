@@ -1,4 +1,4 @@
-package redis
+package conn
 
 import (
 	"strings"
@@ -14,12 +14,9 @@ import (
 // and after Close the error says what happened.
 func TestReplacedPools(t *testing.T) {
 	server := redistest.Start(t)
-	b, err := New(Config{URL: server.URL(0)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := New(Config{Network: "tcp", Host: server.Addr, Name: server.Addr})
 	ping := func() error {
-		return b.do(t.Context(), func(c redigo.Conn) error { _, err := c.Do("PING"); return err })
+		return b.Do(t.Context(), func(c redigo.Conn) error { _, err := c.Do("PING"); return err })
 	}
 	done := make(chan struct{})
 	var replacing sync.WaitGroup
@@ -29,7 +26,7 @@ func TestReplacedPools(t *testing.T) {
 			case <-done:
 				return
 			default:
-				b.replace(b.current(), false)
+				b.Replace(b.Current(), false)
 			}
 		}
 	})

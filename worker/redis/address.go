@@ -1,0 +1,116 @@
+package redis
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/evently/workers/internal/connurl"
+	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/redis/internal/conn"
+)
+
+// Address is the place of a Redis server and the login to it, as a URL names them.
+type Address struct {
+	Network            string   // "tcp" or "unix"
+	Host               string   // host:port, or the path of a socket; not used with Sentinels
+	Sentinels          []string // host:port of each
+	Username, Password string   // a user may have no password
+	DB                 int
+	TLS                bool
+}
+
+// String returns the address without the login.
+func (a Address) String() string {
+	if len(a.Sentinels) > 0 {
+		return fmt.Sprintf("master of %s/%d", strings.Join(a.Sentinels, ","), a.DB)
+	}
+	return fmt.Sprintf("%s/%d", a.Host, a.DB)
+}
+
+// parseURL reads a URL by the rules of kombu and redis-py. db is the database when the URL
+// names none. Errors do not repeat the URL.
+func parseURL(raw string, db int) (Address, *connurl.Redis, error) {
+	r, err := connurl.ParseRedis(raw)
+	if errors.Is(err, connurl.ErrScheme) {
+		scheme, _, _ := strings.Cut(raw, "://")
+		return Address{}, nil, fmt.Errorf("redis URL has the scheme %q: %w", scheme, err)
+	}
+	if err != nil {
+		return Address{}, nil, fmt.Errorf("redis URL: %w", err)
+	}
+	a := Address{
+		Network: r.Network, Host: r.Address, Sentinels: r.Sentinels,
+		Username: r.Username, Password: r.Password, DB: db, TLS: r.TLS,
+	}
+	if len(r.Sentinels) > 0 {
+		a.Network, a.Host = "tcp", ""
+	}
+	if r.DB >= 0 {
+		a.DB = r.DB
+	}
+	return a, r, nil
+}
+
+// tlsConfig reads the files that the parameters of a URL name.
+func tlsConfig(p connurl.RedisTLS) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: p.SkipVerify}
+	if p.CA != "" {
+		pem, err := os.ReadFile(p.CA)
+		if err != nil {
+			return nil, fmt.Errorf("read ssl_ca_certs of the redis URL: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("ssl_ca_certs of the redis URL: %s holds no certificate", p.CA)
+		}
+	}
+	if (p.Cert == "") != (p.Key == "") {
+		return nil, errors.New("redis URL names one of ssl_certfile and ssl_keyfile: want both")
+	}
+	if p.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(p.Cert, p.Key)
+		if err != nil {
+			return nil, fmt.Errorf("read ssl_certfile and ssl_keyfile of the redis URL: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	if p.IgnoreHostname && !p.SkipVerify {
+		connurl.IgnoreHostname(c)
+	}
+	return c, nil
+}
+
+// info describes the server for "celery inspect stats".
+func (s *server) info() broker.Info {
+	info := broker.Info{
+		Transport: "redis", VirtualHost: strconv.Itoa(s.addr.DB), UserID: s.addr.Username, TLS: s.addr.TLS,
+		ConnectTimeout: conn.DialTimeout,
+	}
+	scheme, host := "redis", s.addr.Host
+	switch {
+	case len(s.addr.Sentinels) > 0:
+		info.Transport, scheme, host = "sentinel", "sentinel", s.addr.Sentinels[0]
+	case s.addr.Network == "unix":
+		scheme = "redis+socket"
+	case s.addr.TLS:
+		scheme = "rediss"
+	}
+	info.Hostname = host
+	if name, port, err := net.SplitHostPort(host); err == nil {
+		info.Hostname = name
+		info.Port, _ = strconv.Atoi(port)
+	}
+	user := ""
+	if s.addr.Password != "" {
+		user = url.User(s.addr.Username).String() + ":********@"
+	}
+	info.URL = fmt.Sprintf("%s://%s%s/%d", scheme, user, host, s.addr.DB)
+	return info
+}

@@ -1,0 +1,184 @@
+package conn
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+)
+
+// maxConns bounds the connections of the pool. Conns keeps the limit, because that of
+// redigo's pool races with its Close.
+const maxConns = 8
+
+// Config describes a server and the login to it.
+type Config struct {
+	Network, Host      string // for net.Dial; not used with Sentinels
+	Username, Password string // a user may have no password
+	DB                 int
+	TLS                *tls.Config // nil: no TLS
+	Name               string      // the server in errors and logs
+
+	Sentinels                          []string // host:port of each; they know the master
+	SentinelMaster                     string   // name of the master
+	SentinelUsername, SentinelPassword string   // login to the Sentinels themselves
+
+	Logger *slog.Logger
+}
+
+// Conns are the connections to one server. Make one with New. It never holds two of its
+// locks together.
+type Conns struct {
+	dialer    *dialer
+	sentinels *sentinels // nil: there are none
+	open      openConns
+	slots     chan struct{} // one for each connection of the pool
+
+	mu      sync.Mutex
+	current *Generation
+}
+
+// New returns the connections to a server. It does not dial.
+func New(cfg Config) *Conns {
+	c := &Conns{slots: make(chan struct{}, maxConns)}
+	c.dialer = &dialer{cfg: cfg, track: c.track}
+	if len(cfg.Sentinels) > 0 {
+		c.sentinels = newSentinels(cfg, c.dialer)
+	}
+	c.current = c.newGeneration()
+	return c
+}
+
+// newPool returns the pool of connections for commands that do not block.
+func (c *Conns) newPool() *redigo.Pool {
+	return &redigo.Pool{
+		DialContext: func(ctx context.Context) (redigo.Conn, error) { return c.dial(ctx, c.dialer.netBuffered) },
+		MaxIdle:     4,
+		IdleTimeout: 5 * time.Minute,
+		TestOnBorrowContext: func(ctx context.Context, conn redigo.Conn, last time.Time) error {
+			// Longer than the pause between two heartbeats, which therefore need no test.
+			if time.Since(last) < 5*time.Second/2 {
+				return nil
+			}
+			_, err := redigo.DoContext(conn, ctx, "PING")
+			return err
+		},
+	}
+}
+
+// Dial opens a connection outside the pool.
+func (c *Conns) Dial(ctx context.Context) (redigo.Conn, error) { return c.dial(ctx, c.dialer.net) }
+
+func (c *Conns) dial(ctx context.Context, nd netDialer) (redigo.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, DialTimeout)
+	defer cancel()
+	if c.sentinels != nil {
+		return c.sentinels.dialMaster(ctx, nd)
+	}
+	cfg := &c.dialer.cfg
+	conn, err := c.dialer.server(ctx, cfg.Network, cfg.Host, nd)
+	if err != nil {
+		return nil, fmt.Errorf("connect to redis %s: %w", cfg.Name, dialCause(err))
+	}
+	return conn, nil
+}
+
+// Do calls fn with a connection of the pool. A connection that broke, or whose server
+// refuses as a wrong one, discards all others: they lead to the same server.
+func (c *Conns) Do(ctx context.Context, fn func(redigo.Conn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, DialTimeout+CommandTimeout)
+	defer cancel()
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	g, conn, err := c.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	err = fn(conn)
+	if conn.Err() != nil || err != nil && isWrongServer(err) {
+		c.Replace(g, false)
+	}
+	return err
+}
+
+// errClosed replaces redigo's "get on closed pool".
+var errClosed = errors.New("redis broker: it is closed")
+
+// take takes a connection of the current generation. A generation that is replaced at that
+// moment has a closed pool, which says nothing about the server.
+func (c *Conns) take(ctx context.Context) (*Generation, redigo.Conn, error) {
+	for {
+		g := c.Current()
+		conn, err := g.pool.GetContext(ctx)
+		switch {
+		case err == nil, g.over.Err() == nil:
+			return g, conn, err
+		case g == c.Current():
+			return nil, nil, errClosed
+		}
+	}
+}
+
+// Current returns the generation that connections are taken from.
+func (c *Conns) Current() *Generation {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.current
+}
+
+// Replace begins a new generation after g, unless that was done before. With cut it also
+// closes connections of g that are in use.
+func (c *Conns) Replace(g *Generation, cut bool) {
+	c.mu.Lock()
+	if c.current != g {
+		c.mu.Unlock()
+		return
+	}
+	c.current = c.newGeneration()
+	c.mu.Unlock()
+	_ = g.close() // its connections are given up
+	if cut {
+		c.open.cut(g)
+	}
+}
+
+// Reset closes all connections, also those in use.
+func (c *Conns) Reset() {
+	c.Replace(c.Current(), true)
+	c.open.cut(nil)
+}
+
+// Close closes the idle connections for good. Do fails from then on.
+func (c *Conns) Close() error { return c.Current().close() }
+
+// HasSentinels reports whether Sentinels name the server.
+func (c *Conns) HasSentinels() bool { return c.sentinels != nil }
+
+// FollowMaster asks a Sentinel whether the master is still the one that the connections
+// lead to, and closes them all when it is not.
+func (c *Conns) FollowMaster(ctx context.Context) error {
+	master, err := c.sentinels.newMaster(ctx)
+	if err != nil || master == "" {
+		return err
+	}
+	c.dialer.cfg.Logger.Warn("redis has another master now", "master", master)
+	c.Reset()
+	return nil
+}
+
+// Unfollow closes the connection of FollowMaster.
+func (c *Conns) Unfollow() {
+	if c.sentinels != nil {
+		c.sentinels.hangUp()
+	}
+}

@@ -1,0 +1,3 @@
+// Package conn holds the connections to one Redis server, or to the master that
+// Sentinels name.
+package conn

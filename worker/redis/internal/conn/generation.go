@@ -1,0 +1,78 @@
+package conn
+
+import (
+	"context"
+	"net"
+	"sync"
+
+	redigo "github.com/gomodule/redigo/redis"
+)
+
+// Generation is a set of connections that lead to the same server. A fault of one of them
+// is a fault of all.
+type Generation struct {
+	pool *redigo.Pool
+	over context.Context
+	end  context.CancelFunc
+}
+
+func (c *Conns) newGeneration() *Generation {
+	g := &Generation{pool: c.newPool()}
+	g.over, g.end = context.WithCancel(context.Background())
+	return g
+}
+
+// Over returns a context that ends when the generation is replaced.
+func (g *Generation) Over() context.Context { return g.over }
+
+// close closes idle connections. A connection in use is closed when it is returned.
+func (g *Generation) close() error {
+	g.end()
+	return g.pool.Close()
+}
+
+// track notes nc as a connection of the current generation, until it is closed.
+func (c *Conns) track(nc net.Conn) net.Conn { return c.open.add(nc, c.Current()) }
+
+// openConns are the open connections of all generations. One that was replaced may still
+// have connections that wait for a reply.
+type openConns struct {
+	mu  sync.Mutex
+	all map[net.Conn]*Generation
+}
+
+func (o *openConns) add(nc net.Conn, g *Generation) net.Conn {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.all == nil {
+		o.all = map[net.Conn]*Generation{}
+	}
+	o.all[nc] = g
+	return &trackedConn{nc, o}
+}
+
+// cut closes the connections of g, or with nil those of all generations, while they are
+// in use: commands that wait for a reply fail at once.
+func (o *openConns) cut(g *Generation) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for nc, of := range o.all {
+		if g == nil || of == g {
+			_ = nc.Close() // it is given up
+		}
+	}
+}
+
+// trackedConn is a connection that leaves openConns when it is closed.
+type trackedConn struct {
+	net.Conn
+	open *openConns
+}
+
+// Close implements [net.Conn].
+func (c *trackedConn) Close() error {
+	c.open.mu.Lock()
+	delete(c.open.all, c.Conn)
+	c.open.mu.Unlock()
+	return c.Conn.Close()
+}

@@ -1,0 +1,95 @@
+// Package scripts holds the Lua scripts: the steps that Redis carries out atomically.
+// Each is a file of its own, which can also be tried with redis-cli.
+package scripts
+
+import (
+	"embed"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	redigo "github.com/gomodule/redigo/redis"
+)
+
+//go:embed *.lua
+var files embed.FS
+
+// Scripts are all scripts, by their fields.
+type Scripts struct {
+	Claim, ClaimSeen, Start, Starts, Settle, Finish, Carry, GiveBack, Renew, Restore,
+	Heartbeat, Fence, Dismiss, Revive, Unlock, Take, Revoke, Reply, Letters, Spare, Reindex Script
+}
+
+// Script returns a script. It is hashed at the first call, because most workers never need
+// some of them.
+type Script func() *redigo.Script
+
+// libraries returns the files that precede a script. Redis creates their functions anew at
+// every call.
+func libraries(name string) []string {
+	switch name {
+	case "finish", "starts", "letters", "reply", "revive", "unlock", "reindex":
+		return []string{"lib"}
+	case "claimseen":
+		return []string{"lib", "claims"}
+	case "claim":
+		return []string{"lib", "claims", "undo"}
+	case "settle", "carry", "start", "giveback":
+		return []string{"lib", "undo", "steps"}
+	case "restore":
+		return []string{"lib", "undo", "steps", "owners"}
+	case "fence", "dismiss":
+		return []string{"lib", "undo", "owners"}
+	}
+	return []string{"lib", "undo"}
+}
+
+// Text returns a script with its libraries.
+func Text(name string) (string, error) {
+	var text strings.Builder
+	for _, file := range append(libraries(name), name) {
+		src, err := files.ReadFile(file + ".lua")
+		if err != nil {
+			return "", fmt.Errorf("read embedded script: %w", err)
+		}
+		text.Write(src)
+	}
+	return text.String(), nil
+}
+
+// Source returns the file of a script or library, without libraries.
+func Source(name string) (string, error) {
+	src, err := files.ReadFile(name + ".lua")
+	if err != nil {
+		return "", fmt.Errorf("read embedded script: %w", err)
+	}
+	return string(src), nil
+}
+
+// Names returns the names of all scripts, sorted.
+func Names() []string { return slices.Sorted(maps.Keys(new(Scripts).byName())) }
+
+// byName returns the scripts by the names of their files.
+func (s *Scripts) byName() map[string]*Script {
+	return map[string]*Script{
+		"claim": &s.Claim, "claimseen": &s.ClaimSeen, "start": &s.Start, "starts": &s.Starts, "settle": &s.Settle, "finish": &s.Finish, "carry": &s.Carry,
+		"reply": &s.Reply, "letters": &s.Letters, "take": &s.Take, "revoke": &s.Revoke, "giveback": &s.GiveBack,
+		"renew": &s.Renew, "restore": &s.Restore, "heartbeat": &s.Heartbeat,
+		"fence": &s.Fence, "spare": &s.Spare, "reindex": &s.Reindex, "dismiss": &s.Dismiss, "revive": &s.Revive, "unlock": &s.Unlock,
+	}
+}
+
+// Load returns the scripts.
+func Load() (*Scripts, error) {
+	s := &Scripts{}
+	for name, dst := range s.byName() {
+		text, err := Text(name)
+		if err != nil {
+			return nil, err
+		}
+		*dst = sync.OnceValue(func() *redigo.Script { return redigo.NewScript(-1, text) }) // the number of keys comes with the call
+	}
+	return s, nil
+}

@@ -1,0 +1,151 @@
+package redis
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"strings"
+
+	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/evently/workers/worker/redis/internal/conn"
+	"github.com/evently/workers/worker/redis/internal/scripts"
+)
+
+// server is the Redis server with its connections, its scripts and the names of its keys.
+// It does not change after newServer, so all types of this package share it.
+type server struct {
+	cfg     Config
+	addr    Address
+	log     *slog.Logger
+	conns   *conn.Conns
+	scripts *scripts.Scripts
+	keys    keys
+}
+
+func newServer(cfg Config, addr Address) (*server, error) {
+	loaded, err := scripts.Load()
+	if err != nil {
+		return nil, err
+	}
+	connect := conn.Config{
+		Network: addr.Network, Host: addr.Host, Username: addr.Username, Password: addr.Password, DB: addr.DB, Name: addr.String(),
+		Sentinels: addr.Sentinels, SentinelMaster: cfg.SentinelMaster,
+		SentinelUsername: cfg.SentinelUsername, SentinelPassword: cfg.SentinelPassword,
+		Logger: cfg.Logger,
+	}
+	if addr.TLS {
+		connect.TLS = cfg.TLS
+	}
+	return &server{
+		cfg: cfg, addr: addr, log: cfg.Logger, conns: conn.New(connect), scripts: loaded,
+		keys: newKeys(cfg.KeyPrefix, cfg.ResultKeyPrefix),
+	}, nil
+}
+
+// do calls fn with a connection of the pool.
+func (s *server) do(ctx context.Context, fn func(redigo.Conn) error) error {
+	return s.conns.Do(ctx, fn)
+}
+
+// script runs a script with keysAndArgs, of which the first n are keys.
+func (s *server) script(ctx context.Context, script scripts.Script, n int, keysAndArgs ...any) (reply any, err error) {
+	err = s.conns.Do(ctx, func(c redigo.Conn) error {
+		reply, err = script().Do(c, append([]any{n}, keysAndArgs...)...)
+		return err
+	})
+	return reply, err
+}
+
+func (s *server) scriptInt(ctx context.Context, script scripts.Script, n int, keysAndArgs ...any) (int, error) {
+	return redigo.Int(s.script(ctx, script, n, keysAndArgs...))
+}
+
+// orNone returns key, or for "" the key that stands for none in scripts. An empty key
+// would need a permission of its own.
+func (s *server) orNone(key string) string {
+	if key == "" {
+		return s.keys.unacked
+	}
+	return key
+}
+
+// resultExpires returns the life of a result in whole seconds, 0 for ever.
+func (s *server) resultExpires() int {
+	if s.cfg.ResultExpires < 0 {
+		return 0
+	}
+	return max(1, int(math.Round(s.cfg.ResultExpires.Seconds())))
+}
+
+// deadLettersAge returns the life of a dead letter in whole seconds.
+func (s *server) deadLettersAge() int { return int(s.cfg.DeadLettersAge.Seconds()) }
+
+// flag returns a condition as scripts read it.
+func flag(set bool) string {
+	if set {
+		return "1"
+	}
+	return "0"
+}
+
+// keys are the names of all keys but the lists of queues.
+type keys struct {
+	prefix, results       string
+	unacked, index, mutex string // Celery's
+	dead, deadMeta        string // hashes by id
+	deadIndex             string // ids by time
+	spare                 string // dead letters while one of these keys has another type
+	owners                string // owners by their last heartbeat
+	revoked, stamps       string // revoked ids and stamps by the time of their revocation
+}
+
+// newKeys returns the keys for the prefix of the broker and that of the results. To the
+// latter Celery adds an underscore unless it ends in a separator.
+func newKeys(prefix, results string) keys {
+	if results != "" && !strings.ContainsAny(results[len(results)-1:], ":_-.") {
+		results += "_"
+	}
+	own := prefix + "_goworker.1."
+	return keys{
+		prefix: prefix, results: results,
+		unacked: prefix + "unacked", index: prefix + "unacked_index", mutex: prefix + "unacked_mutex",
+		dead: own + "dead", deadMeta: own + "dead.meta", deadIndex: own + "dead.index",
+		spare:   own + "dead.spare",
+		owners:  own + "owners",
+		revoked: own + "revoked", stamps: own + "revoked.stamps",
+	}
+}
+
+// owner returns the hash about one owner.
+func (k keys) owner(id string) string { return k.prefix + "_goworker.1.owner." + id }
+
+// recovery returns the lock around the recovery from a dead owner.
+func (k keys) recovery(id string) string { return k.prefix + "_goworker.1.recovery." + id }
+
+// crashes returns the count of the runs of a task that did not end. It is kept by task id,
+// which a redelivery does not change. "" has no count.
+func (k keys) crashes(id string) string {
+	if id == "" {
+		return ""
+	}
+	return k.crashesPrefix() + id
+}
+
+func (k keys) crashesPrefix() string { return k.prefix + "_goworker.1.crashes." }
+
+// step returns the key that keeps a settlement of several steps from being carried out
+// twice.
+func (k keys) step(token string) string { return k.prefix + "_goworker.1.step." + token }
+
+// limit returns the state of a rate limit that all workers share.
+func (k keys) limit(name string) string { return k.prefix + "_goworker.1.limit." + name }
+
+// result returns the key of a result. It is also the channel that announces it.
+func (k keys) result(id string) string { return k.results + "celery-task-meta-" + id }
+
+// chordBase returns the beginning of the keys of a chord.
+func (k keys) chordBase(group string) string { return k.results + "celery-taskset-meta-" + group }
+
+// binding returns the routing table of an exchange.
+func (k keys) binding(exchange string) string { return k.prefix + "_kombu.binding." + exchange }
