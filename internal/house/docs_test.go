@@ -1,9 +1,11 @@
 package house_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -55,4 +57,46 @@ func TestLinksInDocuments(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The log lines that docs/operations.md names are texts of the code, or begin one.
+func TestLogLinesInDocuments(t *testing.T) {
+	text, err := os.ReadFile("docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, ok := strings.Cut(string(text), "| `msg` |")
+	if !ok {
+		t.Fatal("docs/operations.md has no table of log lines")
+	}
+	table, rest, _ := strings.Cut(table, "\n\n")
+	lines := regexp.MustCompile("(?m)^\\| `([^`]+)`").FindAllStringSubmatch(table, -1)
+	lines = append(lines, regexp.MustCompile("\\b(?:logs?|log says)\\s`([^`]+)`").FindAllStringSubmatch(string(text), -1)...)
+	if len(lines) < 10 || rest == "" {
+		t.Fatalf("%d log lines found: this test proves nothing", len(lines))
+	}
+	code := sourceText(t)
+	for _, m := range lines {
+		if !strings.Contains(code, strings.TrimSuffix(strconv.Quote(m[1]), `"`)) {
+			t.Errorf("docs/operations.md names a log line that the code does not write: %s", m[1])
+		}
+	}
+}
+
+// sourceText returns the code of all Go files except tests.
+func sourceText(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		all.Write(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all.String()
 }
