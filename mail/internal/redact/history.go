@@ -15,9 +15,10 @@ const (
 // its replies to a later mail. Its methods may be called by several goroutines.
 type History struct {
 	mu         sync.RWMutex
-	secrets    []Secret // oldest first, as all lists here
-	recipients []string // in lower case
-	texts      []string // subjects and bodies
+	secrets    []Secret   // oldest first, as all lists here
+	beginnings beginnings // of the secrets
+	recipients []string   // in lower case
+	texts      []string   // subjects and bodies
 }
 
 // Add records the secrets, the recipient and the texts of one mail.
@@ -27,11 +28,44 @@ func (h *History) Add(secrets []string, recipient string, texts ...string) {
 	for _, text := range secrets {
 		if secret, ok := NewSecret(text); ok {
 			h.secrets = append(h.secrets, secret)
+			h.beginnings.add(secret)
 		}
 	}
-	h.secrets = newest(h.secrets, pastSecrets)
+	if kept := newest(h.secrets, pastSecrets); len(kept) < len(h.secrets) {
+		h.secrets, h.beginnings = kept, nil
+		for _, secret := range kept {
+			h.beginnings.add(secret)
+		}
+	}
 	h.recipients = newest(append(h.recipients, strings.ToLower(recipient)), pastSecrets)
 	h.texts = newest(append(h.texts, texts...), pastTexts)
+}
+
+// beginnings holds the first bytes of each form of many secrets. Most replies contain none of
+// them, and are searched once and not for each secret.
+type beginnings map[[minSecret]byte]struct{}
+
+func (b *beginnings) add(s Secret) {
+	if *b == nil {
+		*b = beginnings{}
+	}
+	for _, form := range append(s.forms[:len(s.forms):len(s.forms)], s.core) {
+		if len(form) >= minSecret {
+			(*b)[[minSecret]byte([]byte(form[:minSecret]))] = struct{}{}
+		}
+	}
+}
+
+// isIn reports whether text may contain one of the secrets.
+func (b beginnings) isIn(text string) bool {
+	for _, in := range []string{strings.ToLower(text), letters(text)} {
+		for i := range len(in) - minSecret + 1 {
+			if _, found := b[[minSecret]byte([]byte(in[i:i+minSecret]))]; found {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // newest returns the last n elements of a list that is much longer than n, and other lists
@@ -46,7 +80,10 @@ func newest[T any](list []T, n int) []T {
 func (h *History) mask(text string) string {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	text = maskRecipients(maskSecrets(text, h.secrets), h.recipients)
+	if h.beginnings.isIn(text) {
+		text = maskSecrets(text, h.secrets)
+	}
+	text = maskRecipients(text, h.recipients)
 	for _, message := range h.texts {
 		text = maskQuoted(text, message)
 	}

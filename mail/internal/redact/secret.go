@@ -2,9 +2,11 @@ package redact
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"html"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -74,16 +76,54 @@ func maskSecrets(text string, secrets []Secret) string {
 	return text
 }
 
-// escaped returns the forms in which software escapes text, without text itself.
+// escaped returns the forms in which software escapes text, without text itself. Short forms
+// of encodings without a sign of their own are left out, because ordinary words contain them.
 func escaped(text string) (forms []string) {
-	for _, form := range []string{
-		url.QueryEscape(text), url.PathEscape(text), html.EscapeString(text), base64.StdEncoding.EncodeToString([]byte(text)),
-	} {
-		if form != text {
+	add := func(shortest int, form string) {
+		if form != text && len(form) >= shortest {
 			forms = append(forms, form)
 		}
 	}
+	encoded := base64.StdEncoding.EncodeToString([]byte(text))
+	for _, form := range []string{url.QueryEscape(text), url.PathEscape(text), html.EscapeString(text), encoded} {
+		add(1, form)
+	}
+	add(minSecret, hex.EncodeToString([]byte(text)))
+	for _, form := range [][2]string{{"%", ""}, {"=", ""}, {`\x`, ""}, {"&#x", ";"}} {
+		add(1, eachByte(text, 16, form[0], form[1]))
+	}
+	add(1, eachByte(text, 10, "&#", ";"))
+	inBase64 := []string{strings.TrimRight(encoded, "=")}
+	for offset := range 3 {
+		inBase64 = append(inBase64, partOfBase64(text, offset))
+	}
+	for _, form := range inBase64 {
+		add(minSecret, form)
+		if strings.ContainsAny(form, "+/") {
+			add(minSecret, strings.NewReplacer("+", "-", "/", "_").Replace(form)) // RFC 4648 section 5
+		}
+	}
 	return forms
+}
+
+// eachByte returns text with the number of each byte between two marks.
+func eachByte(text string, base int, before, after string) string {
+	form := make([]byte, 0, 6*len(text))
+	for i := range len(text) {
+		form = append(form, before...)
+		if base == 16 && text[i] < 16 {
+			form = append(form, '0')
+		}
+		form = append(strconv.AppendUint(form, uint64(text[i]), base), after...)
+	}
+	return string(form)
+}
+
+// partOfBase64 returns the characters of base64 that text alone decides, if offset other bytes
+// precede it in a group of three.
+func partOfBase64(text string, offset int) string {
+	encoded := base64.RawStdEncoding.EncodeToString(append(make([]byte, offset), text...))
+	return encoded[(offset*8+5)/6 : (offset+len(text))*8/6]
 }
 
 // letters returns the letters and digits of text, in lower case.
