@@ -19,7 +19,7 @@ type greetArgs struct {
 
 func greet(_ context.Context, a greetArgs) (string, error) {
 	if a.Name == "" {
-		return "", &worker.Exception{Type: "ValueError", Args: []any{"nobody to greet"}}
+		return "", &worker.Exception{Type: "ValueError", Args: []any{"no name to greet"}}
 	}
 	return fmt.Sprintf("Hello %s, %d times", a.Name, max(a.Times, 1)), nil
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Code in the documents is code that is compiled: a block that names a file is part
@@ -56,6 +57,29 @@ func TestLinksInDocuments(t *testing.T) {
 				t.Errorf("%s links to %s: %v", path, m[1], err)
 			}
 		}
+	}
+}
+
+// Decisions are in the order of their dates, so that the newest ones are found at the end.
+func TestDecisionsAreInOrder(t *testing.T) {
+	text, err := os.ReadFile("docs/decisions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, found := "", 0
+	for _, m := range regexp.MustCompile(`(?m)^## (.*)$`).FindAllStringSubmatch(string(text), -1) {
+		found++
+		date, _, _ := strings.Cut(m[1], " ")
+		if _, err := time.Parse(time.DateOnly, date); err != nil {
+			t.Errorf("the heading %q does not begin with a date", m[1])
+		}
+		if date < last {
+			t.Errorf("the decision %q comes after one of %s", m[1], last)
+		}
+		last = date
+	}
+	if found < 2 {
+		t.Errorf("%d decisions found: this test proves nothing", found)
 	}
 }
 

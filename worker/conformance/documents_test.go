@@ -281,7 +281,7 @@ func ours(tests []string) string {
 // outOfScope groups the tests that tell nothing about a worker in another language.
 func outOfScope(tests []suiteTest) string {
 	var b strings.Builder
-	b.WriteString("\n### What Celery's suite cannot tell\n\nThese of its tests are left out.\n\n| reason | tests |\n|---|---|\n")
+	b.WriteString("\n### Tests of Celery's suite that are left out\n\n| reason | tests |\n|---|---|\n")
 	for _, reason := range reasons(tests) {
 		var names []string
 		for _, t := range tests {
