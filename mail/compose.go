@@ -31,8 +31,8 @@ type Message struct {
 	Text    string // text/plain part, never empty
 	HTML    string // text/html part; "": the mail is plain text
 
-	// TaskID identifies the mail. Message-ID, X-Entity-Ref-ID and the MIME boundary
-	// derive from it. A mail that is sent again with the same Date is identical to the
+	// TaskID identifies the mail: the id of its task, and what else tells it from other
+	// mails under that id. Message-ID, X-Entity-Ref-ID and the MIME boundary derive from it. A mail that is sent again with the same Date is identical to the
 	// last byte, so receivers can recognise the copy.
 	TaskID string
 

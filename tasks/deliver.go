@@ -101,7 +101,7 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 		Subject: body.Subject,
 		Text:    body.Text,
 		HTML:    body.HTML,
-		TaskID:  a.task.ID,
+		TaskID:  a.task.Fingerprint(),
 		Kind:    string(d.data.Kind()),
 		Date:    a.seen,
 		Secrets: d.secrets,

@@ -88,7 +88,9 @@ type Config struct {
 	StoreErrorsEvenIfIgnored bool
 
 	// DeduplicateSuccessful does not run a message again that was delivered before
-	// and whose SUCCESS is stored (worker_deduplicate_successful_tasks).
+	// and whose SUCCESS is stored (worker_deduplicate_successful_tasks). Celery goes by
+	// the task id; here the task and its arguments must be the same as well, where a
+	// worker of this kind has stored the SUCCESS. See [Task.Fingerprint].
 	DeduplicateSuccessful bool
 
 	// RejectOnFailure sets the message of a failed task aside in the dead letters

@@ -34,6 +34,7 @@ type consumer struct {
 	env
 	broker    broker.Broker
 	pipeliner broker.Pipeliner // nil: a claim has a round trip of its own
+	secrets   broker.SecretKeeper
 	link      *link.Link
 	pool      *pool.Pool[*request]
 	schedule  *schedule.Schedule[*request] // requests that wait for their ETA
@@ -108,7 +109,11 @@ func (c *consumer) claimLoop(ctx context.Context) {
 	for known := false; ctx.Err() == nil; {
 		if !known {
 			// A worker that starts must not run tasks that were revoked before.
-			if err := c.exchange.Sync(c.stages.accept, c.revoked); err != nil {
+			err := c.exchange.Sync(c.stages.accept, c.revoked)
+			if err == nil {
+				c.reader.workflow.secret, err = c.secrets.Secret(c.stages.accept)
+			}
+			if err != nil {
 				c.refused(ctx, &pause, err)
 				continue
 			}

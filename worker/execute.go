@@ -143,7 +143,10 @@ func (e *executor) acknowledge(r *request) bool {
 
 // startOf returns what the broker has to know of a run.
 func (e *executor) startOf(r *request, started *protocol.Result) broker.Start {
-	s := broker.Start{Result: started, Stored: e.cfg.DeduplicateSuccessful && !r.acksEarly}
+	s := broker.Start{Result: started, ID: r.task.ID, Stored: e.cfg.DeduplicateSuccessful && !r.acksEarly}
+	if s.Stored && r.msg.Redelivered {
+		s.Fingerprint = r.task.Fingerprint()
+	}
 	if entry, ok := canvas.Member(r.msg, "", nil); ok && r.msg.Redelivered {
 		s.Member = &entry
 	}

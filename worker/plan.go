@@ -183,6 +183,9 @@ func (p *planner) addResult(r *request, s *broker.Settlement, o outcome) {
 	}
 	if o.state == protocol.StateSuccess {
 		s.Result.Result = o.result
+		if p.cfg.DeduplicateSuccessful {
+			s.Result.Fingerprint = r.task.Fingerprint()
+		}
 	}
 	if !o.retry {
 		s.Result.DateDone = p.now()

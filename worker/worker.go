@@ -225,7 +225,7 @@ func (w *Worker) assemble(stages *stages) (*consumer, *drainer) {
 		memory: process.NewGuard(w.cfg.MaxMemory, w.now), recycle: w.recycle, stages: stages,
 	}
 	consumer := &consumer{
-		env: w.env, broker: w.broker, pipeliner: w.can.Pipeliner, link: w.link,
+		env: w.env, broker: w.broker, pipeliner: w.can.Pipeliner, secrets: w.can.Secrets, link: w.link,
 		pool: w.pool, schedule: w.schedule, limits: w.limits, held: w.held,
 		reader: &reader{env: w.env, decoder: &w.decoder, tasks: w.tasks, held: w.held, exec: executor, workflow: w.workflow},
 		batch:  settler.batch, settler: settler, revoked: w.revoked, exchange: w.exchange, control: w.control,

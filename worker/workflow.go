@@ -26,6 +26,7 @@ type workflow struct {
 	tasks    *taskTable
 	revoked  *revoked.Set
 	exchange *revoked.Exchange
+	secret   []byte // of the broker, for fingerprints; set before the first claim
 }
 
 // context returns what canvas has to know when m is the task that publishes.

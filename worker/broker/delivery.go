@@ -50,11 +50,15 @@ type Refusal struct {
 // Start describes a run that begins.
 type Start struct {
 	Result *protocol.Result // in state STARTED, or nil
+	ID     string           // of the task
 	// Member is the entry that the task will have in its chord, without state and
 	// result, or nil.
 	Member *canvas.MemberEntry
 	// Stored asks for a SUCCESS of an earlier run.
 	Stored bool
+	// Fingerprint is that of the task. A SUCCESS that has another one belongs to another
+	// message with the same id; a SUCCESS without one is of a worker that writes none.
+	Fingerprint string
 }
 
 // Started describes earlier runs of a message that was delivered before.

@@ -78,6 +78,13 @@ type QueueSet interface {
 	CancelQueue(ctx context.Context, queue string) (bool, error)
 }
 
+// SecretKeeper holds a secret that all workers of a broker share. Without it each
+// worker makes one for itself, and does not recognise tasks that others have run.
+type SecretKeeper interface {
+	// Secret returns some random bytes. The first call of all makes them.
+	Secret(ctx context.Context) ([]byte, error)
+}
+
 // Depther counts waiting messages. Without it autoscaling sees only claimed ones.
 type Depther interface {
 	// Depth returns the number of messages in the consumed queues.
@@ -142,6 +149,7 @@ type Capabilities struct {
 	Emitter   Emitter
 	Remote    Remote
 	QueueSet  QueueSet
+	Secrets   SecretKeeper
 	Depther   Depther
 	Describer Describer
 	Faulter   Faulter
@@ -158,6 +166,7 @@ func CapabilitiesOf(b any) (c Capabilities) {
 	c.Emitter, _ = b.(Emitter)
 	c.Remote, _ = b.(Remote)
 	c.QueueSet, _ = b.(QueueSet)
+	c.Secrets, _ = b.(SecretKeeper)
 	c.Depther, _ = b.(Depther)
 	c.Describer, _ = b.(Describer)
 	c.Faulter, _ = b.(Faulter)

@@ -143,7 +143,7 @@ func TestParseEnvelope(t *testing.T) {
 	}
 	// Nothing but an object is asked for: dead letters hold worse.
 	got, err := protocol.ParseEnvelope([]byte(`{"headers": {"id": 7, "task": "t"}, "properties": {"priority": "4", "delivery_info": []}}`))
-	if diff := cmp.Diff(protocol.Envelope{Task: "t", Priority: 4}, got); err != nil || diff != "" {
+	if diff := cmp.Diff(protocol.Envelope{Task: "t", ID: "7", Priority: 4}, got); err != nil || diff != "" {
 		t.Errorf("damaged envelope: %v (-want +got):\n%s", err, diff)
 	}
 	for _, in := range []string{``, `hello`, `42`, `[]`, `{`} {

@@ -341,7 +341,6 @@ func ParseEnvelope(raw []byte) (Envelope, error) {
 func (e *envelope) summary() Envelope {
 	out := Envelope{
 		Task:          text(e.known.task),
-		ID:            text(e.known.id),
 		GroupID:       text(e.known.group),
 		RootID:        text(e.known.rootID),
 		CorrelationID: text(e.correlationID),
@@ -352,7 +351,7 @@ func (e *envelope) summary() Envelope {
 		RoutingKey:    text(e.routingKey),
 		ContentType:   text(e.contentType),
 	}
-	if out.ID == "" {
+	if out.ID, _ = name(e.known.id); out.ID == "" {
 		out.ID = out.CorrelationID
 	}
 	info, _ := boolean(e.redelivered)

@@ -39,6 +39,9 @@ type Result struct {
 	ParentID string
 	// Extended is what Celery adds with the setting result_extended.
 	Extended *Extended
+	// Fingerprint tells apart the tasks of one id, see worker.Task.Fingerprint. Celery
+	// has no such field and ignores it; "" is not written.
+	Fingerprint string
 }
 
 // Extended are the fields of the setting result_extended.
@@ -106,6 +109,10 @@ func EncodeResult(r *Result) ([]byte, error) {
 	}
 	if r.Extended != nil {
 		w.extended(r.Extended)
+	}
+	if r.Fingerprint != "" {
+		w.text(`, "_fingerprint": `) // scripts look for it right before the id
+		w.str(r.Fingerprint)
 	}
 	w.text(`, "task_id": `)
 	w.str(r.TaskID)
@@ -218,6 +225,8 @@ func DecodeResult(b []byte) (*Result, error) {
 			r.GroupID = text(f.Value)
 		case "parent_id":
 			r.ParentID = text(f.Value)
+		case "_fingerprint":
+			r.Fingerprint = text(f.Value)
 		case "worker": // only there when the result is extended
 			r.Extended = &x
 			x.Worker = text(f.Value)

@@ -33,18 +33,19 @@ type Broker struct {
 }
 
 var (
-	_ broker.Broker    = (*Broker)(nil)
-	_ broker.Backend   = (*Broker)(nil)
-	_ broker.Revoker   = (*Broker)(nil)
-	_ broker.Emitter   = (*Broker)(nil)
-	_ broker.Remote    = (*Broker)(nil)
-	_ broker.QueueSet  = (*Broker)(nil)
-	_ broker.Depther   = (*Broker)(nil)
-	_ broker.Describer = (*Broker)(nil)
-	_ broker.Faulter   = (*Broker)(nil)
-	_ broker.Namer     = (*Broker)(nil)
-	_ broker.Limiter   = (*Broker)(nil)
-	_ broker.Pipeliner = (*Broker)(nil)
+	_ broker.Broker       = (*Broker)(nil)
+	_ broker.Backend      = (*Broker)(nil)
+	_ broker.Revoker      = (*Broker)(nil)
+	_ broker.Emitter      = (*Broker)(nil)
+	_ broker.Remote       = (*Broker)(nil)
+	_ broker.QueueSet     = (*Broker)(nil)
+	_ broker.Depther      = (*Broker)(nil)
+	_ broker.Describer    = (*Broker)(nil)
+	_ broker.Faulter      = (*Broker)(nil)
+	_ broker.Namer        = (*Broker)(nil)
+	_ broker.Limiter      = (*Broker)(nil)
+	_ broker.SecretKeeper = (*Broker)(nil)
+	_ broker.Pipeliner    = (*Broker)(nil)
 )
 
 // New checks cfg and returns a Broker, for one worker and one run of it. It does not dial:

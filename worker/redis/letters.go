@@ -199,7 +199,7 @@ func (d *Letters) Retry(ctx context.Context, id string) error {
 		return fmt.Errorf("dead letter %s: %w", id, err)
 	}
 	n, err := d.scriptInt(ctx, d.scripts.Revive, 6, d.keys.dead, d.keys.deadMeta, d.keys.deadIndex,
-		d.listKey(queue, m.Priority), d.keys.crashes(m.ID), d.keys.result(m.ID), id, raw)
+		d.listKey(queue, m.Priority), d.keys.crashes(protocol.Envelope{ID: m.ID, DeliveryTag: m.DeliveryTag}), d.keys.result(m.ID), id, raw)
 	if err != nil {
 		return fmt.Errorf("put dead letter %s back into its queue: %w", id, err)
 	}

@@ -64,7 +64,7 @@ func (r *replay) read() {
 		}
 	}
 	for m := range r.trace.World.Messages {
-		commands = append(commands, []any{"GET", "celery-task-meta-" + taskID(m)}, []any{"HGETALL", "_goworker.1.crashes." + taskID(m)})
+		commands = append(commands, []any{"GET", "celery-task-meta-" + taskID(m)}, []any{"HGETALL", "_goworker.1.crashes." + taskID(m) + ":" + tag(m)})
 	}
 	for _, c := range commands {
 		if err := r.c.Send(c[0].(string), c[1:]...); err != nil {
@@ -150,18 +150,18 @@ func (r *replay) compareUnacked() {
 		if age := r.age(scores[field]); age != m.Age {
 			r.errorf("lease of %s: %d ticks old, want %d", got.id, age, m.Age)
 		}
-		r.compareCrashes(got.id, field, m)
+		r.compareCrashes(got.id+":"+tag(got.msg), field, m)
 	}
 }
 
-func (r *replay) compareCrashes(id, field string, m *model.Msg) {
-	count, err := redigo.StringMap(r.found["_goworker.1.crashes."+id], nil)
+func (r *replay) compareCrashes(message, field string, m *model.Msg) {
+	count, err := redigo.StringMap(r.found["_goworker.1.crashes."+message], nil)
 	want := ""
 	if m.Crashes > 0 {
 		want = strconv.Itoa(int(m.Crashes) - 2)
 	}
 	if err != nil || count["n"] != want || (count["claim"] == field) != m.Counted {
-		r.errorf("runs of %s that did not end: %v, want %q, counted %v (%v)", id, count, want, m.Counted, err)
+		r.errorf("runs of %s that did not end: %v, want %q, counted %v (%v)", message, count, want, m.Counted, err)
 	}
 }
 

@@ -248,7 +248,7 @@ func (rec *recovery) giveBackAll(ctx context.Context, ds []broker.Delivery) erro
 		for i, d := range chunk {
 			r := returned{claim: d.Claim, raw: d.Raw, queue: d.Queue}
 			if env, err := protocol.ParseEnvelope(d.Raw); err == nil {
-				r.priority, r.crashes, r.first = env.Priority, rec.keys.crashes(env.ID), !env.Redelivered
+				r.priority, r.crashes, r.first = env.Priority, rec.keys.crashes(env), !env.Redelivered
 				if raw, err := protocol.MarkRedelivered(d.Raw); err == nil {
 					r.raw = raw
 				}

@@ -8,6 +8,7 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
+	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/conn"
 	"github.com/evently/workers/worker/redis/internal/scripts"
 )
@@ -123,14 +124,18 @@ func (k keys) owner(id string) string { return k.prefix + "_goworker.1.owner." +
 // recovery returns the lock around the recovery from a dead owner.
 func (k keys) recovery(id string) string { return k.prefix + "_goworker.1.recovery." + id }
 
-// crashes returns the count of the runs of a task that did not end. It is kept by task id,
-// which a redelivery does not change. "" has no count.
-func (k keys) crashes(id string) string {
-	if id == "" {
+// crashes counts the runs of a message that did not end. It is kept by task id and
+// delivery tag, which a redelivery does not change: producers may use an id for several
+// messages. Without both there is no count.
+func (k keys) crashes(e protocol.Envelope) string {
+	if e.ID == "" && e.DeliveryTag == "" {
 		return ""
 	}
-	return k.crashesPrefix() + id
+	return k.crashesPrefix() + e.ID + ":" + e.DeliveryTag
 }
+
+// secret is what fingerprints are keyed with.
+func (k keys) secret() string { return k.prefix + "_goworker.1.secret" }
 
 func (k keys) crashesPrefix() string { return k.prefix + "_goworker.1.crashes." }
 

@@ -92,7 +92,7 @@ func (se *settler) disposal(s *broker.Settlement) disposal {
 	d := s.Delivery
 	env, err := protocol.ParseEnvelope(d.Raw)
 	if err == nil && (env.Redelivered || s.Requeue == broker.RequeueRedelivered) {
-		e.crashes = se.keys.crashes(env.ID)
+		e.crashes = se.keys.crashes(env)
 	}
 	if s.Requeue != broker.NoRequeue {
 		e.requeueList, e.requeue = se.listKey(d.Queue, env.Priority), d.Raw

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -74,13 +75,13 @@ func (se *settler) startAgain(ctx context.Context, d broker.Delivery, st broker.
 	crashes := se.keys.unacked
 	var base, score, id, entry string
 	if again {
-		crashes = se.keys.crashes(env.ID)
+		crashes = se.orNone(se.keys.crashes(env))
 		if m := st.Member; m != nil {
 			base, score, id, entry = se.keys.chordBase(m.GroupID), m.Score, m.TaskID, string(m.JSON)
 		}
 	}
-	reply, err := redigo.Values(se.script(ctx, se.scripts.Start, 3, se.keys.unacked, se.keys.result(env.ID), crashes,
-		d.Claim, value, se.resultExpires(), flag(again), flag(again && st.Stored), base, score, id, entry))
+	reply, err := redigo.Values(se.script(ctx, se.scripts.Start, 3, se.keys.unacked, se.keys.result(cmp.Or(st.ID, env.ID)), crashes,
+		d.Claim, value, se.resultExpires(), flag(again), flag(again && st.Stored), base, score, id, entry, st.Fingerprint))
 	var counted, success string
 	if err == nil {
 		_, err = redigo.Scan(reply, &started.Crashed, &counted, &success)

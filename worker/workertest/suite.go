@@ -45,6 +45,7 @@ func parts() map[string]part {
 		"ChordPartUnlessFailed":  {testChordUnlessFailed, backend},
 		"StepIsNotRepeated":      {testStepTwice, backend},
 		"SuccessOfAnEarlierRun":  {testStored, backend},
+		"SuccessOfAnotherTask":   {testStoredOfAnother, backend},
 
 		"PublishNeedsTheClaim":      {testPublishClaim, backend},
 		"AwaitSeesTheResult":        {testAwait, backend},
@@ -59,6 +60,7 @@ func parts() map[string]part {
 		"DepthCountsWaiting":             {testDepth, func(c broker.Capabilities) bool { return c.Depther != nil }},
 		"NothingIsWrongAtFirst":          {testFaults, func(c broker.Capabilities) bool { return c.Faulter != nil }},
 		"QueuesHaveTheirNames":           {testQueueFault, func(c broker.Capabilities) bool { return c.Namer != nil }},
+		"SecretStays":                    {testSecret, func(c broker.Capabilities) bool { return c.Secrets != nil }},
 		"InfoNamesTheTransport":          {testInfo, func(c broker.Capabilities) bool { return c.Describer != nil }},
 		"RemoteControlIsAnswered":        {testRemote, func(c broker.Capabilities) bool { return c.Remote != nil }},
 		"EventsReachListeners":           {testEmit, func(c broker.Capabilities) bool { return c.Remote != nil && c.Emitter != nil }},

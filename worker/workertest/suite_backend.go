@@ -42,6 +42,32 @@ func testStored(t *testing.T, f Fixture) {
 	}
 }
 
+// A SUCCESS with the fingerprint of another task is not one of this task.
+func testStoredOfAnother(t *testing.T, f Fixture) {
+	ctx := context.Background()
+	id, raw := message(t)
+	marked, err := protocol.MarkRedelivered(raw)
+	if err != nil {
+		t.Fatalf("MarkRedelivered: %v", err)
+	}
+	stored := success(id)
+	stored.Fingerprint = "aa"
+	if err := f.can.Backend.Publish(ctx, broker.Changes{Results: []*protocol.Result{stored}}); err != nil {
+		t.Fatalf("Publish: %v", err)
+	}
+	for fingerprint, want := range map[string]bool{"aa": true, "bb": false, "": true} {
+		f.Push("a", 0, marked)
+		d := claim(t, f, 1)[0]
+		s, err := f.Broker.Start(ctx, d, broker.Start{ID: id, Stored: true, Fingerprint: fingerprint})
+		if err != nil || (s.Success != nil) != want {
+			t.Errorf("Start with %q = %+v, %v, want an earlier SUCCESS: %v", fingerprint, s, err, want)
+		}
+		if err := settle(t, f, broker.Settlement{Delivery: d}); err != nil {
+			t.Errorf("Settle: %v", err)
+		}
+	}
+}
+
 func testPublishClaim(t *testing.T, f Fixture) {
 	ctx := context.Background()
 	id, raw := message(t)

@@ -22,6 +22,17 @@ func testReset(t *testing.T, f Fixture) {
 	}
 }
 
+func testSecret(t *testing.T, f Fixture) {
+	first, err := f.can.Secrets.Secret(context.Background())
+	if err != nil || len(first) < 16 {
+		t.Fatalf("Secret: %d bytes, %v, want 16 at least", len(first), err)
+	}
+	again, err := f.can.Secrets.Secret(context.Background())
+	if err != nil || string(again) != string(first) {
+		t.Errorf("Secret: another one, %v", err)
+	}
+}
+
 func testSettleAll(t *testing.T, f Fixture) {
 	ctx := context.Background()
 	const n = 10

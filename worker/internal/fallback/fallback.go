@@ -3,6 +3,7 @@ package fallback
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 
@@ -25,6 +26,9 @@ func Capabilities(b any) broker.Capabilities {
 	}
 	if c.QueueSet == nil {
 		c.QueueSet = absent{}
+	}
+	if c.Secrets == nil {
+		c.Secrets = absent{}
 	}
 	if c.Depther == nil {
 		c.Depther = absent{}
@@ -80,6 +84,8 @@ func (absent) Revoked(context.Context, string) (broker.Revocation, string, error
 }
 
 func (absent) Emit(context.Context, ...broker.Emission) error { return nil }
+
+func (absent) Secret(context.Context) ([]byte, error) { return []byte(rand.Text()), nil }
 
 func (absent) Depth(context.Context) (int, error) { return 0, nil }
 

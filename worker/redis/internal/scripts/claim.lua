@@ -143,7 +143,8 @@ local function crashes(raw)
   if type(id) ~= 'string' then
     return 0
   end
-  local n = redis.pcall('HGET', ARGV[9] .. id, 'n')
+  local tag = type(m.properties) == 'table' and m.properties.delivery_tag
+  local n = redis.pcall('HGET', ARGV[9] .. id .. ':' .. tostring(tag or ''), 'n')
   if type(n) == 'table' then
     return 0
   end

@@ -1,8 +1,8 @@
 -- Says that a claimed message begins to run again, and finds out about earlier runs.
--- KEYS: unacked, result, crashes
+-- KEYS: unacked, result, crashes; unacked stands for none
 -- ARGV: claim, result value ("" for none), result expires, "1" to look for
 --       earlier runs, "1" to look for a SUCCESS, chord base ("" for none), score,
---       id, beginning of an entry of the chord
+--       id, beginning of an entry of the chord, fingerprint of the task ("" for none)
 -- Returns {earlier runs that did not end, "1" if the chord has counted the task,
 -- SUCCESS or ""}; the first is -1000 when the claim is not ours any more.
 
@@ -46,13 +46,19 @@ if ARGV[4] == '1' then
   end
   if ARGV[5] == '1' and succeeded(KEYS[2]) then
     success = redis.call('GET', KEYS[2])
+    -- Producers choose ids: it may be of another message. It stands last but for the id,
+    -- behind all that a task has returned.
+    local whose, id = string.match(success, '.*"_fingerprint": "(%x+)", "task_id": (".*")}$')
+    if whose and whose ~= ARGV[10] and ARGV[10] ~= '' and string.find(string.gsub(id, '\\.', ''), '^"[^"]*"$') then
+      success = ''
+    end
   end
 end
 local runs = counted == '' and success == ''
 if ARGV[2] ~= '' and runs then
   store(KEYS[2], ARGV[2], ARGV[3])
 end
-if ARGV[4] == '1' and runs then
+if ARGV[4] == '1' and runs and KEYS[3] ~= KEYS[1] then
   crashed = recount(KEYS[3], ARGV[1])
 end
 return {crashed, counted, success}
