@@ -30,7 +30,7 @@ func (c *consumer) accept(ds []broker.Delivery) {
 			c.unknown(c.reader.request(d, m))
 			continue
 		}
-		revoked := withdrawn(m, c.revoked, c.now()) != ""
+		revoked := withdrawn(m, c.revoked, c.now) != ""
 		if !revoked { // Celery sends no task-received for these
 			c.events.Received(m)
 		}
@@ -60,14 +60,14 @@ func (c *consumer) keep(d broker.Delivery, until time.Time) {
 // limited reports whether a request has to wait for its rate limit.
 func (c *consumer) limited(r *request) bool { return c.limits.Hold(r.msg.Task, r) }
 
-// admit gives requests to the pool, except for those that need not run any more.
+// admit gives requests to the pool, unless they need not run any more.
 func (c *consumer) admit(rs []*request) {
 	var ready []*request
 	for _, r := range rs {
 		if !c.held.has(r) {
 			continue // lost while it waited
 		}
-		if reason := withdrawn(r.msg, c.revoked, c.now()); reason != "" {
+		if reason := withdrawn(r.msg, c.revoked, c.now); reason != "" {
 			c.settler.revoke(c.stages.accept, r, reason)
 			continue
 		}
@@ -97,8 +97,8 @@ func (c *consumer) releaseDue(ctx context.Context) {
 	}
 }
 
-// open decodes messages that waited for their ETA or for memory, and returns those that no
-// rate limit holds back.
+// open decodes messages that waited for their ETA or for memory, and returns the requests
+// that no rate limit holds back.
 func (c *consumer) open(rs []*request) []*request {
 	return slices.DeleteFunc(rs, func(r *request) bool {
 		if c.held.heavy() {
@@ -119,7 +119,7 @@ func (c *consumer) open(rs []*request) []*request {
 				c.unknown(c.reader.request(r.delivery, m))
 			}
 			return true
-		case m.ETA.After(c.now()) && withdrawn(m, c.revoked, c.now()) == "":
+		case m.ETA.After(c.now()) && withdrawn(m, c.revoked, c.now) == "":
 			c.schedule.Add(r, m.ETA)
 			return true
 		}

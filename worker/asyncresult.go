@@ -14,8 +14,8 @@ import (
 // AsyncResult and GroupResult.
 type AsyncResult struct {
 	ID string
-	// Parent is what comes before it in a chain, or the header of a chord; nil
-	// for what begins.
+	// Parent is the preceding task of a chain, or the header of a chord; nil for the first
+	// task.
 	Parent *AsyncResult
 	// Members are the tasks of a group, in order.
 	Members []*AsyncResult
@@ -35,9 +35,9 @@ func (r *AsyncResult) MarshalJSON() ([]byte, error) { return r.tuple(), nil }
 // by [protocol.Unmarshal]; nil takes no result. Of a group it is the list of
 // the results of its members.
 //
-// A task that failed or was revoked gives an *[Exception]; one that failed
-// before it in the chain does so at once, as the rest will never run. The other
-// errors are those of ctx and of the broker.
+// A task that failed or was revoked gives an *[Exception]. A preceding task of the chain
+// that failed does so at once, because the rest never runs. The other errors are those of
+// ctx and of the broker.
 func (r *AsyncResult) Get(ctx context.Context, v any) error {
 	raw, err := r.get(ctx)
 	if err != nil || v == nil {
@@ -72,7 +72,7 @@ func (r *AsyncResult) get(ctx context.Context) (protocol.Raw, error) {
 	return valueOf(res)
 }
 
-// failed looks, without waiting, for a failure.
+// failed returns the failure of a task, if there is one now.
 func (r *AsyncResult) failed(ctx context.Context) error {
 	for _, m := range r.Members {
 		if err := m.failed(ctx); err != nil {
@@ -90,7 +90,7 @@ func (r *AsyncResult) failed(ctx context.Context) error {
 	return err
 }
 
-// valueOf returns the value of a SUCCESS, and what the other final states raise.
+// valueOf returns the value of a SUCCESS, and the exception of the other final states.
 func valueOf(res *protocol.Result) (protocol.Raw, error) {
 	switch res.Status {
 	case protocol.StateFailure, protocol.StateRevoked:
@@ -107,8 +107,7 @@ func valueOf(res *protocol.Result) (protocol.Raw, error) {
 	return raw, nil
 }
 
-// Result returns what is stored of the task now; nil for nothing, which Celery
-// calls PENDING.
+// Result returns the result that is stored now; nil for none, which Celery calls PENDING.
 func (r *AsyncResult) Result(ctx context.Context) (*protocol.Result, error) {
 	all, err := r.backend.Results(ctx, []string{r.ID})
 	if err != nil {
@@ -161,8 +160,8 @@ func (r *AsyncResult) Save(ctx context.Context) error {
 	return r.backend.Publish(ctx, broker.Changes{Groups: []canvas.SavedGroup{{GroupID: r.ID, Value: value}}})
 }
 
-// Forget removes the stored results of the task, or of the group and its
-// members, and of what comes before.
+// Forget removes the stored results of the task, or of the group and its members, and of
+// their parents.
 func (r *AsyncResult) Forget(ctx context.Context) error {
 	var ids []string
 	r.collect(&ids)
@@ -211,8 +210,7 @@ func quote(s string) []byte {
 	return b
 }
 
-// maxHandleDepth bounds the nesting of a result tuple: results are what others
-// wrote.
+// maxHandleDepth bounds the nesting of a result tuple, because others write results.
 const maxHandleDepth = 1000
 
 // parseHandle reads a result tuple.

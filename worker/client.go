@@ -22,9 +22,9 @@ type ClientConfig struct {
 	Publishing
 }
 
-// Client publishes tasks for workers in any language and waits for their
-// results. It may be used by many goroutines. Inside of a handler use
-// [Task.Send], so that the tasks know their parent.
+// Client publishes tasks for workers in any language and waits for their results. Many
+// goroutines may use it. Inside of a handler use [Task.Send], so that the tasks know their
+// parent.
 type Client struct {
 	backend  broker.Backend
 	emitter  broker.Emitter
@@ -52,9 +52,9 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 // Send publishes a signature, as its apply_async does in Python: a task, or a
 // chain, group or chord of them. Make one with [canvas.New] and its companions.
 //
-// An error may leave open whether the message was published: when the connection
-// broke before the answer came. A task with an id of your own (canvas.Options)
-// can be sent again without harm if its work can.
+// An error may leave open whether the message was published, when the connection broke
+// before the answer came. A task with a chosen id (canvas.Options) can be sent again
+// without harm if its work can be repeated.
 func (c *Client) Send(ctx context.Context, s *canvas.Signature) (*AsyncResult, error) {
 	plan, err := canvas.Apply(s, nil, nil, c.pub.context(nil))
 	if err != nil {
@@ -68,7 +68,7 @@ func (c *Client) Send(ctx context.Context, s *canvas.Signature) (*AsyncResult, e
 		return nil, fmt.Errorf("send: %w", err)
 	}
 	if es := sentEvents(changes.Publish); len(es) > 0 {
-		_ = c.emitter.Emit(ctx, es...) // the task is on its way, told or not
+		_ = c.emitter.Emit(ctx, es...) // the task is published in any case
 	}
 	return c.handle(plan.Handle)
 }
@@ -95,8 +95,8 @@ func (c *Client) Revoke(ctx context.Context, ids ...string) error {
 	return c.exchange.Publish(ctx, Revocation{IDs: ids}, false)
 }
 
-// Terminate keeps tasks from running, and ends those that run: a worker of this
-// kind ends their contexts, a Python worker the process.
+// Terminate keeps tasks from running, and ends running tasks: a worker of this kind ends
+// their contexts, a Python worker the process.
 func (c *Client) Terminate(ctx context.Context, ids ...string) error {
 	return c.exchange.Publish(ctx, Revocation{IDs: ids}, true)
 }

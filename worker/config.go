@@ -29,20 +29,20 @@ type Config struct {
 	// %d for its first part and its domain. Default: "celery@%h".
 	Name string
 
-	// Queues to consume. Default: "celery". Which of them comes first is the
-	// broker's matter; see QueueOrder and QueueWeights of worker/redis.
+	// Queues are the queues to consume. Default: "celery". The broker decides about their
+	// order; see QueueOrder and QueueWeights of worker/redis.
 	Queues []string
 
-	// Tasks maps task names to what runs them. Required.
+	// Tasks maps task names to their definitions. Required.
 	Tasks map[string]Definition
 
 	// Concurrency is the number of tasks run at once. Default: the number of
 	// processors that Go uses (GOMAXPROCS).
 	Concurrency int
 
-	// MaxConcurrency bounds the number of slots, for tasks that share something of
-	// which there are that many. Concurrency and Autoscale must not exceed it, and
-	// remote control cannot. Default: no bound.
+	// MaxConcurrency bounds the number of slots, for tasks that share a limited resource.
+	// Concurrency and Autoscale must not exceed it, and remote control cannot. Default: no
+	// bound.
 	MaxConcurrency int
 
 	// PrefetchMultiplier times Concurrency is the number of messages held, running ones
@@ -57,8 +57,7 @@ type Config struct {
 	ETATaskLimit int
 
 	// AcksEarly acknowledges a message before its task runs, as Celery does by
-	// default (task_acks_late off): a crash then loses the task. The default
-	// here is late, so that no crash can lose anything.
+	// default (task_acks_late off). A crash then loses the task. The default here is late.
 	AcksEarly bool
 
 	// TrackStarted stores the state STARTED (task_track_started).
@@ -68,14 +67,14 @@ type Config struct {
 	// for the same.
 	IgnoreResult bool
 
-	// IgnoreResultAsSent lets a message decide that says anything about its result,
-	// as in Celery 5.7: it can also ask for one that its task would not store.
-	// Producers of older versions ask for it with every message, so this is off
-	// unless all of them are of that version.
+	// IgnoreResultAsSent lets the header ignore_result of a message override its task, as
+	// in Celery 5.7: a message can also ask for a result that its task would not store.
+	// Producers of older versions send the header with every message, so switch this on
+	// only when all producers have that version.
 	IgnoreResultAsSent bool
 
-	// TaskTimeLimit and TaskSoftTimeLimit bound the run of every task that
-	// has no limits of its own (task_time_limit, task_soft_time_limit).
+	// TaskTimeLimit and TaskSoftTimeLimit bound the run of every task without own limits
+	// (task_time_limit, task_soft_time_limit).
 	// Default: no limits.
 	TaskTimeLimit, TaskSoftTimeLimit time.Duration
 
@@ -105,8 +104,8 @@ type Config struct {
 	// (worker_disable_rate_limits).
 	DisableRateLimits bool
 
-	// SharedRateLimits makes the rate limits hold for all workers of the broker
-	// that set this, and not for each by itself.
+	// SharedRateLimits applies the rate limits to all workers of the broker that set this
+	// together, and not to each worker.
 	SharedRateLimits bool
 
 	// MaxTasks ends Run, as a stop does, when that many tasks were run, for a
@@ -116,25 +115,25 @@ type Config struct {
 
 	// MaxMemory in bytes ends Run, as MaxTasks does, when after a task the process
 	// has more than that in memory (worker_max_memory_per_child, which is in KiB).
-	// Garbage is collected before that is decided. A GOMEMLIMIT somewhat below it
-	// keeps Go from growing that far without need. Default: no limit.
+	// Garbage is collected before the decision. A GOMEMLIMIT somewhat below it keeps the
+	// Go heap from growing that far without need. Default: no limit.
 	MaxMemory int64
 
-	// Publishing says how the worker publishes what handlers send and what
-	// follows a task: callbacks, chains, bodies of chords.
+	// Publishing configures the messages that handlers send, and the consequences of a
+	// task: callbacks, chains, bodies of chords.
 	Publishing
 
-	// UnknownTasks says what becomes of messages whose task is not in Tasks.
-	// Default: DeadLetterUnknown. Celery does what RejectUnknown does.
+	// UnknownTasks selects the policy for messages whose task is not in Tasks. Default:
+	// DeadLetterUnknown. Celery does what RejectUnknown does.
 	UnknownTasks UnknownTaskPolicy
 
-	// MaxRedeliveries is the number of runs that may end without an end, by a
-	// crash of the process, before a message counts as poison and goes to the
-	// dead letters. Default: 3.
+	// MaxRedeliveries is the number of runs of a message that may end with a crash of the
+	// process before the message goes to the dead letters. Default: 3. Celery has no such
+	// bound.
 	MaxRedeliveries int
 
-	// Grace is the time that running tasks get to finish after a stop; then
-	// their contexts end. Default: 25 seconds.
+	// Grace is the time that running tasks get to finish after a stop; then their contexts
+	// end. Default: 25 seconds. Celery waits without a bound.
 	Grace time.Duration
 
 	// Accept lists the serializers of messages to read (accept_content): "json",
@@ -142,32 +141,33 @@ type Config struct {
 	// Default: "json".
 	Accept []string
 
-	// Limits bounds what a message may be before it is parsed.
+	// Limits bounds the messages that are parsed. Default: 16 MiB, 500 levels, and as many
+	// values as bytes. Celery has no such bounds.
 	Limits protocol.Limits
 
-	// Autoscale, when its Max is set, lets the number of slots follow the load, from
-	// Autoscale.Min on.
+	// Autoscale, when its Max is set, lets the number of slots follow the load. It starts
+	// with Autoscale.Min.
 	Autoscale Autoscale
 
-	// Control says what remote control may do (worker_enable_remote_control).
+	// Control selects the commands of remote control that are carried out
+	// (worker_enable_remote_control). Default: ControlFull.
 	Control ControlMode
 
 	// SendTaskEvents sends the events of tasks from the start
 	// (worker_send_task_events, -E). Remote control can switch it.
 	SendTaskEvents bool
 
-	// WithoutHeartbeat sends no events about the worker itself, WithoutGossip
-	// listens to none, and WithoutMingle does not ask other workers, at the start,
-	// what was revoked: the options of "celery worker" of these names.
+	// WithoutHeartbeat sends no events about the worker itself. WithoutGossip ignores the
+	// events of other workers. WithoutMingle does not ask other workers for revocations at
+	// the start. They are the options of "celery worker" of these names.
 	WithoutHeartbeat, WithoutGossip, WithoutMingle bool
 
-	// Redact are names of arguments, and of what is inside of them, whose values
-	// must not be seen in events, answers and logs, beside the usual ones; see
-	// package redact.
+	// Redact extends the names of arguments, and of members inside of them, whose values
+	// are hidden in events, answers and logs; see package redact.
 	Redact []string
 
-	// PoolRestart is called for the command of that name, which asks a worker to
-	// load its code anew. Default: the command is refused.
+	// PoolRestart is called for the command pool_restart, which asks a worker to reload its
+	// code. Default: the command is refused.
 	PoolRestart func(context.Context) error
 
 	// Software and SoftwareVersion are the name and the version of the program in
@@ -178,17 +178,17 @@ type Config struct {
 	// Middleware wraps every handler, the first one outermost.
 	Middleware []Middleware
 
-	// Logger gets what happens. Default: slog.Default().
+	// Logger is the logger of the worker and of its tasks. Default: slog.Default().
 	Logger *slog.Logger
 }
 
-// UnknownTaskPolicy says what becomes of a message whose task name is not in
-// the task table.
+// UnknownTaskPolicy selects the treatment of a message whose task name is not in the task
+// table.
 type UnknownTaskPolicy int
 
 const (
-	// DeadLetterUnknown sets the message aside and stores FAILURE with
-	// NotRegistered, so that nobody waits for a result in vain.
+	// DeadLetterUnknown sets the message aside and stores FAILURE with NotRegistered, so
+	// that no caller waits for a result that never comes.
 	DeadLetterUnknown UnknownTaskPolicy = iota
 	// RequeueUnknown puts the message to the end of its queue, for a Python
 	// worker that shares the queue and knows the task.
@@ -205,9 +205,9 @@ type Prefetch int
 const (
 	// PrefetchAdaptive holds as many messages as are done within 50 milliseconds at the
 	// recent pace: one for each slot at least, and 1,000 in all at most. Short tasks are
-	// claimed a hundred at a time. Of longer tasks no message waits, except for those that
-	// were claimed before the tasks proved to be long: these go back to their queue after
-	// 200 milliseconds.
+	// claimed a hundred at a time. Longer tasks are claimed when they can run. Messages that
+	// were claimed before their tasks proved to be long go back to their queue after 200
+	// milliseconds.
 	PrefetchAdaptive Prefetch = 0
 	// PrefetchUnlimited holds messages without a bound. Celery writes 0 for that.
 	PrefetchUnlimited Prefetch = -1

@@ -196,7 +196,7 @@ func TestInspectedTasks(t *testing.T) {
 	b.send(t, "block", func(m *protocol.Message) { m.ID, m.ETA, m.Args = "third", eta, protocol.Raw(`[{"otp": "9"}]`) })
 	b.eventually(t, "all are here", func() bool { s := b.w.Status(); return s.Reserved == 1 && s.Scheduled == 1 })
 
-	started := func(text string) string { // with the time, which nobody knows
+	started := func(text string) string { // with a time that varies
 		var tasks []map[string]any
 		if err := json.Unmarshal([]byte(text), &tasks); err != nil || len(tasks) != 1 {
 			t.Fatalf("%s: %v", text, err)
@@ -322,7 +322,7 @@ func TestControlModes(t *testing.T) {
 	off.eventually(t, "done", func() bool { return off.status(id) == "SUCCESS" })
 }
 
-// Whoever may only look must not be able to keep tasks from running either.
+// A mode for inspection does not accept revocations.
 func TestHarmlessHello(t *testing.T) {
 	b := start(t, worker.Config{Name: "w@h", Control: worker.ControlHarmless, Tasks: one(func(context.Context) (any, error) { return nil, nil })})
 	if got := b.ask(t, "hello", `{"from_node": "x@y", "revoked": {"victim": [1.0, "victim"]}}`); !strings.HasPrefix(got, `{"revoked": []`) {
@@ -332,7 +332,7 @@ func TestHarmlessHello(t *testing.T) {
 	b.eventually(t, "it runs", func() bool { return b.status(id) == "SUCCESS" })
 }
 
-// What strangers call revoked takes no more than its place.
+// Revocations of strangers take bounded memory.
 func TestRevokedAreBounded(t *testing.T) {
 	b := start(t, worker.Config{Name: "w@h", Tasks: arithmetic()})
 	for i := range 30 {
@@ -355,7 +355,7 @@ func TestRevokedAreBounded(t *testing.T) {
 	}
 }
 
-// What was received and has not begun heeds what is said meanwhile.
+// A received task that has not begun obeys commands.
 func TestReservedTasksHeedCommands(t *testing.T) {
 	tasks, release := blocking()
 	defer release()
@@ -495,7 +495,7 @@ func TestRevokedTasksDoNotRun(t *testing.T) {
 	}
 }
 
-// Whatever strangers broadcast, the worker goes on.
+// Malformed broadcasts do not stop the worker.
 func TestMalformedRequestsDoNoHarm(t *testing.T) {
 	b := start(t, worker.Config{Name: "w@h", Tasks: one(func(context.Context) (any, error) { return 1, nil })})
 	b.mustListen(t)

@@ -56,7 +56,7 @@ func TestEncodingOfAPublication(t *testing.T) {
 	}
 }
 
-// What a worker does not accept is set aside, and what it cannot be told.
+// Serializers that the worker does not accept are set aside, and refused by the configuration.
 func TestAccept(t *testing.T) {
 	b := start(t, worker.Config{Tasks: arithmetic()})
 	c := b.client(t)

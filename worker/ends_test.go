@@ -69,8 +69,8 @@ func runMoody(t *testing.T, m *moody, n int) (w *worker.Worker, ids []string, st
 	}
 }
 
-// What is refused of those that end together is tried again by itself, until it is
-// done; the others are not done twice.
+// Settlements that are refused in a batch are tried again one by one. The others are not
+// settled twice.
 func TestEndsRefused(t *testing.T) {
 	fault := errors.New("refused")
 	for name, refuse := range map[string]func(i int, s broker.Settlement) error{
@@ -111,8 +111,8 @@ func TestEndsRefused(t *testing.T) {
 	}
 }
 
-// Those that end while a round trip is under way go with the next, and their slots are
-// free meanwhile.
+// Runs that end while a round trip is under way are settled by the next one. Their slots
+// are free meanwhile.
 func TestEndsTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // where no run is long
 		m := &moody{fault: func(int, broker.Settlement) error { return nil }, held: make(chan struct{})}

@@ -42,28 +42,28 @@ var ErrIgnore = errors.New("ignore")
 
 // RetryError asks for another attempt. Make one with [Retry].
 type RetryError struct {
-	// Err is the cause; the caller sees it in the RETRY state, and as the
-	// FAILURE when the retries are used up.
+	// Err is the cause. The caller sees it in the RETRY state, and as the FAILURE when no
+	// retry is left.
 	Err error
-	// Countdown until the next attempt. Zero: the task's own backoff; negative:
+	// Countdown is the time until the next attempt. Zero: the backoff of the task; negative:
 	// at once.
 	Countdown time.Duration
-	// MaxRetries, when not nil, takes the place of the task's own: a count or
+	// MaxRetries, when not nil, overrides the bound of the task: a count, NoRetries or
 	// UnlimitedRetries.
 	MaxRetries *int
-	// Expires is the time after which the next attempt is not made any more.
-	// Zero: that of the message.
+	// Expires is the time after which the next attempt is not made any more. Zero: the
+	// expiry of the message.
 	Expires time.Time
-	// Args and Kwargs, when not nil, take the place of those of the message.
+	// Args and Kwargs, when not nil, replace the arguments of the message.
 	Args   []any
 	Kwargs map[string]any
-	// Free attempts do not count against MaxRetries: the fault was not the
-	// task's, such as a throttled peer.
+	// Free attempts do not count against MaxRetries. Use them for faults outside of the
+	// task, such as a throttled peer.
 	Free bool
-	// Headers go with the message of the next attempt, as those of Celery's
-	// self.retry(headers=…): each replaces a header of its name, the others
-	// stay. [protocol.Message.Header] reads them. A name of Celery's own makes
-	// the retry a FAILURE.
+	// Headers are added to the message of the next attempt, as by Celery's
+	// self.retry(headers=…): each replaces a header of its name, the others stay.
+	// [protocol.Message.Header] reads them. A name that Celery uses makes the retry a
+	// FAILURE.
 	Headers []protocol.Header
 }
 
@@ -94,9 +94,9 @@ func (e *RejectError) Error() string {
 	return "reject: " + e.Reason
 }
 
-// Reject refuses the message for good, as celery.exceptions.Reject does: the task
-// fails with that exception. Celery then drops the message; here it goes to the
-// dead letters with the reason.
+// Reject refuses the message for good, as celery.exceptions.Reject does: the task fails with
+// that exception. Celery then drops the message. This worker moves it to the dead letters,
+// with the reason.
 func Reject(reason string) error { return &RejectError{Reason: reason} }
 
 // Requeue puts the message to the end of its queue, as
@@ -125,20 +125,19 @@ type GiveUpError struct {
 
 func (e *GiveUpError) Error() string { return "given up: " + e.Reason }
 
-// GiveUp stores result as SUCCESS and puts a copy of the message into the dead
-// letters. For services whose producers expect an answer, not an exception,
-// when the work could not be done.
+// GiveUp stores result as SUCCESS and puts a copy of the message into the dead letters. It
+// is for services whose producers expect an answer, not an exception, when the work could
+// not be done.
 func GiveUp(result any, reason string) error {
 	return &GiveUpError{Result: result, Reason: reason}
 }
 
-// Exception is an error with the name that it shall have for a Python caller:
-// AsyncResult.get() raises it. Module must be one that the caller has loaded,
-// or Celery makes a class of that name up; "builtins" and "celery.exceptions"
-// are always there. Args are the arguments of the Python constructor.
+// Exception is an error with its name in Python: AsyncResult.get() raises it. Module must be
+// loaded by the caller, else Celery makes up a class of that name; "builtins" and
+// "celery.exceptions" are always loaded. Args are the arguments of the Python constructor.
 //
-// An error that is no Exception, and wraps none, reaches Python as
-// builtins.Exception with its text.
+// An error that is no Exception, and wraps none, reaches Python as builtins.Exception with
+// its text.
 type Exception struct {
 	Type   string
 	Module string // "" means builtins
@@ -155,7 +154,7 @@ func (e *Exception) Error() string {
 
 func (e *Exception) Unwrap() error { return e.Err }
 
-// TypeError is the exception of a wrong call: Python's own TypeError.
+// TypeError returns the exception of a wrong call, Python's TypeError.
 func TypeError(format string, args ...any) error {
 	return &Exception{Type: "TypeError", Args: []any{fmt.Sprintf(format, args...)}}
 }

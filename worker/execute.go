@@ -47,7 +47,7 @@ func (e *executor) execute(r *request) pool.Result {
 	if !e.held.has(r) {
 		return pool.Skipped // lost while it waited for a slot
 	}
-	if reason := withdrawn(r.msg, e.revoked, e.now()); reason != "" {
+	if reason := withdrawn(r.msg, e.revoked, e.now); reason != "" {
 		e.settler.revoke(e.stages.store, r, reason)
 		return pool.Skipped
 	}
@@ -76,9 +76,9 @@ func (e *executor) conclude(r *request, a answer) pool.Result {
 }
 
 // withdrawn returns why a message must not run: "expired", "revoked" or "".
-func withdrawn(m *protocol.Message, s *revoked.Set, now time.Time) string {
+func withdrawn(m *protocol.Message, s *revoked.Set, now func() time.Time) string {
 	switch {
-	case !m.Expires.IsZero() && now.After(m.Expires):
+	case !m.Expires.IsZero() && now().After(m.Expires):
 		return "expired"
 	case s.Covers(m):
 		return "revoked"

@@ -60,7 +60,7 @@ func (fn typed[A, R]) Run(ctx context.Context, t *Task) (any, error) {
 	return fn(ctx, args)
 }
 
-// typeFaults tells why the function could never be called, or never return a result.
+// typeFaults returns why the function could never be called, or never return a result.
 func (fn typed[A, R]) typeFaults() []error {
 	faults := bind.Faults(reflect.TypeFor[A]())
 	for _, f := range protocol.MarshalFaults(reflect.TypeFor[R]()) {
@@ -89,8 +89,8 @@ func TaskFrom(ctx context.Context) (t *Task, ok bool) {
 	return t, ok
 }
 
-// NewContext returns a context that carries t, as a Handler receives it. The
-// engine and package workertest call it; a handler has no need to.
+// NewContext returns a context that carries t, as a Handler receives it. The engine and
+// package workertest call it.
 func NewContext(ctx context.Context, t *Task) context.Context {
 	return context.WithValue(ctx, taskKey{}, t)
 }
@@ -99,7 +99,7 @@ func NewContext(ctx context.Context, t *Task) context.Context {
 func wrap(h Handler, middleware []Middleware) (Handler, error) {
 	for i, m := range slices.Backward(middleware) {
 		if h = m(h); isNil(h) {
-			return nil, fmt.Errorf("Middleware[%d] returns no Handler", i)
+			return nil, fmt.Errorf("worker configuration: Middleware[%d] returns no Handler", i)
 		}
 	}
 	return h, nil

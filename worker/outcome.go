@@ -47,14 +47,14 @@ func (o outcome) rejected() bool {
 	return ok
 }
 
-// errPanic marks what a handler's panic is turned into.
+// errPanic is the error of a handler that panicked.
 type errPanic struct {
 	value any
 	stack string
 }
 
-// Error has the value as it is: panic values are made in anger and may hold
-// anything, so it is not for others to see.
+// Error returns the panic value as it is. The value may hold anything, so the text must not
+// be shown to others.
 func (e *errPanic) Error() string {
 	if err, ok := e.value.(error); ok {
 		return "panic: " + err.Error()
@@ -64,12 +64,12 @@ func (e *errPanic) Error() string {
 
 var errGoexit = errors.New("handler ended its goroutine (runtime.Goexit)")
 
-// errAbandoned stands for a handler that is not waited for any more, and may yet
-// do its work.
+// errAbandoned is the error of a handler that the worker does not wait for any more, and
+// that may still do its work.
 var errAbandoned = errors.New("handler is left behind")
 
-// decideSafely is decide for errors whose methods panic, such as a nil pointer
-// that was returned as an error.
+// decideSafely calls decide. It also decides about errors whose methods panic, such as a nil
+// pointer that was returned as an error.
 func decideSafely(t *Task, d Definition, result any, err, cause error) (o outcome) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -80,14 +80,14 @@ func decideSafely(t *Task, d Definition, result any, err, cause error) (o outcom
 	return decide(t, d, result, err, cause)
 }
 
-// decide turns what a handler returned into what becomes of the message. cause
-// is context.Cause of the handler's context, nil while it was alive. It is
-// pure: the whole policy is a table in its test.
+// decide returns the outcome of a run from the answer of its handler. cause is
+// context.Cause of the handler's context, nil while that was alive. decide is pure: the
+// whole policy is a table in its test.
 func decide(t *Task, d Definition, result any, err, cause error) outcome {
 	switch {
 	case err == nil:
-		// Even when the message went to another worker meanwhile: done is done,
-		// and the broker stores a SUCCESS in any case.
+		// Even when another worker holds the message: the work is done, and the broker
+		// stores a SUCCESS in any case.
 		return outcome{state: protocol.StateSuccess, result: result}
 	case errors.Is(err, errAbandoned):
 		return outcome{disposition: leaveClaimed, err: err}
@@ -124,8 +124,7 @@ func decide(t *Task, d Definition, result any, err, cause error) outcome {
 		return failure(t, &Exception{Type: "SoftTimeLimitExceeded", Module: "billiard.exceptions", Args: []any{}, Err: ErrSoftTimeLimit})
 	}
 	if p, ok := errors.AsType[*errPanic](err); ok {
-		// What an error says is the answer of the handler; nobody has chosen the
-		// words of a panic to be stored.
+		// The text of an error is meant to be stored, the text of a panic is not.
 		return failure(t, &Exception{Type: "RuntimeError", Args: []any{t.Redact(p.Error())}, Err: p}, stackFrames(p.stack)...)
 	}
 	return failure(t, err)
@@ -134,7 +133,7 @@ func decide(t *Task, d Definition, result any, err, cause error) outcome {
 func decideRetry(t *Task, d Definition, r *RetryError) outcome {
 	last := t.LastAttempt()
 	if r.MaxRetries != nil {
-		last = *r.MaxRetries >= 0 && t.Retries >= *r.MaxRetries
+		last = t.Retries >= *r.MaxRetries
 	}
 	if last && !r.Free {
 		if r.Err == nil {
@@ -160,24 +159,24 @@ func decideRetry(t *Task, d Definition, r *RetryError) outcome {
 	return o
 }
 
-// maxRetriesExceeded is what is stored for a task that asks for one attempt too many,
+// maxRetriesExceeded returns the exception of a task that asks for one attempt too many,
 // without a cause.
 func maxRetriesExceeded(t *Task, args, kwargs string) *Exception {
 	text := fmt.Sprintf("Can't retry %s[%s] args:%s kwargs:%s", t.Name, t.ID, args, kwargs)
 	return &Exception{Type: "MaxRetriesExceededError", Module: "celery.exceptions", Args: []any{text}}
 }
 
-// revokedError is what is stored for a task that was revoked, or has expired.
+// revokedError returns the exception of a task that was revoked, or has expired.
 func revokedError(reason string) *protocol.Exception {
 	return &protocol.Exception{Type: "TaskRevokedError", Module: "celery.exceptions", Args: []any{reason}}
 }
 
-// failed is the outcome of a failure that no handler has returned.
+// failed returns the outcome of a failure that no handler has returned.
 func failed(t *Task, exc *protocol.Exception, err error) outcome {
 	return outcome{state: protocol.StateFailure, exception: exc, traceback: canvas.Traceback(exc, canvas.GoFrame(t.Name, "")), err: err}
 }
 
-// failure is the outcome of an error; frames are the stack of a panic.
+// failure returns the outcome of an error; frames are the stack of a panic.
 func failure(t *Task, err error, frames ...canvas.Frame) outcome {
 	o := outcome{state: protocol.StateFailure, exception: wire(err), err: err}
 	if errors.Is(err, ErrTimeLimit) {
@@ -190,8 +189,8 @@ func failure(t *Task, err error, frames ...canvas.Frame) outcome {
 	return o
 }
 
-// moreThan returns what an error says beyond the exception that is stored of it: one
-// that wraps an [Exception] has words around it.
+// moreThan returns the text of an error that wraps an [Exception], "" for other errors: it
+// says more than the stored exception.
 func moreThan(err error, e *protocol.Exception) string {
 	if x, ok := errors.AsType[*Exception](err); !ok || err == error(x) {
 		return ""
@@ -199,8 +198,8 @@ func moreThan(err error, e *protocol.Exception) string {
 	return err.Error()
 }
 
-// stackFrames reads the text of a stack, [debug.Stack], up to the panic that it tells
-// of. The arguments of the calls are left out.
+// stackFrames parses the text of a stack, [debug.Stack], up to the panic. It leaves out the
+// arguments of the calls.
 func stackFrames(stack string) []canvas.Frame {
 	lines := strings.Split(stack, "\n")
 	if i := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, "panic(") }); i >= 0 {
@@ -232,21 +231,20 @@ func stackFrames(stack string) []canvas.Frame {
 	return frames
 }
 
-// States of [StateAfter] that are no states of results: celery.states has them
-// for what is in none.
+// States of [StateAfter] that no result has. They are in celery.states.
 const (
 	StateRejected = "REJECTED"
 	StateIgnored  = "IGNORED"
 )
 
-// StateAfter tells a Middleware what an error of its Handler leads to, in the
-// words of Celery's signal task_postrun: "SUCCESS", "RETRY", "FAILURE", "REVOKED",
-// [StateRejected] after [Reject] and [Requeue], [StateIgnored] after [ErrIgnore]
-// and [Replace]. It is "" when the message goes back to its queue, or is another
-// worker's now. ctx is the one that the Handler ran in.
+// StateAfter returns the state that an error of a Handler leads to, for a Middleware, as in
+// Celery's signal task_postrun: "SUCCESS", "RETRY", "FAILURE", "REVOKED", [StateRejected]
+// after [Reject] and [Requeue], [StateIgnored] after [ErrIgnore] and [Replace]. It is ""
+// when the message goes back to its queue, or another worker holds it. ctx is the context
+// that the Handler ran in.
 //
-// What happens after the handler is not known yet: a result that has no form in
-// JSON is a FAILURE in the end, and so is a retry that cannot be published.
+// StateAfter does not know later faults: a result that JSON cannot encode becomes a FAILURE,
+// and so does a retry that cannot be published.
 func StateAfter(ctx context.Context, t *Task, err error) (state string) {
 	defer func() {
 		if recover() != nil { // a method of err
@@ -273,8 +271,8 @@ func StateAfter(ctx context.Context, t *Task, err error) (state string) {
 	return StateIgnored
 }
 
-// shownForRetry returns the arguments of the attempt that a handler has asked for, as
-// Celery shows them when there is none, without their secrets.
+// shownForRetry returns the arguments of the attempt that a handler has asked for, without
+// their secrets, as Celery shows them when no retry is left.
 func (t *Task) shownForRetry(e *RetryError) (args, kwargs string) {
 	if t.Message == nil || t.workflow == nil {
 		return "(...)", "{...}" // of a test of the handler alone

@@ -21,19 +21,19 @@ import (
 	"github.com/evently/workers/worker/redact"
 )
 
-// Publishing says how tasks are published, by a [Client] and by a [Worker] for
-// its handlers, for callbacks and for what else follows a task. Zero fields mean
-// Celery's defaults.
+// Publishing configures how tasks are published: by a [Client], and by a [Worker] for its
+// handlers and for the consequences of a task, such as callbacks. Zero fields mean Celery's
+// defaults.
 type Publishing struct {
-	// Routes say where tasks go whose options do not (task_routes); the first
-	// that matches counts.
+	// Routes select the queue of tasks whose options name none (task_routes). The first
+	// match counts.
 	Routes []Route
 
-	// DefaultQueue gets what no route matches (task_default_queue). Default:
-	// "celery".
+	// DefaultQueue is the queue of tasks that no route matches (task_default_queue).
+	// Default: "celery".
 	DefaultQueue string
 
-	// InheritParentPriority gives what a task publishes its own priority
+	// InheritParentPriority gives tasks the priority of the task that publishes them
 	// (task_inherit_parent_priority).
 	InheritParentPriority bool
 
@@ -41,33 +41,31 @@ type Publishing struct {
 	// of its header too (task_allow_error_cb_on_chord_header).
 	ErrorCallbacksOnChordHeader bool
 
-	// Encoding is how messages are written whose options, and whose route, say
-	// nothing (task_serializer, task_compression). Default: JSON, not compressed.
+	// Encoding is the encoding of messages whose options and route select none
+	// (task_serializer, task_compression). Default: JSON, not compressed.
 	Encoding protocol.EncodeOptions
 
-	// SendSentEvent tells of every publication by an event
-	// (task_send_sent_event).
+	// SendSentEvent sends an event for every publication (task_send_sent_event).
 	SendSentEvent bool
 
-	// BeforePublish, when set, is called for each message of a task that is about
-	// to be published: by Send, as a retry, or as what follows a task, such as a
-	// callback, the rest of a chain, or the body of a chord. It may set headers
-	// of its own with [protocol.Message.SetHeader], such as a tenant or a trace
-	// (see worker/oteltrace); all else of the message is for reading.
+	// BeforePublish, when set, is called for each message that is about to be published: by
+	// Send, as a retry, or as the consequence of a task, such as a callback, the rest of a
+	// chain, or the body of a chord. It may set custom headers with
+	// [protocol.Message.SetHeader], such as a tenant or a trace (see worker/oteltrace). It
+	// must not change the rest of the message.
 	//
-	// ctx is that of Send. For what follows a task it has the values of the
-	// context that its handler ran in, as the innermost Middleware saw it, so that
-	// TaskFrom gives the task. The hook is called from many goroutines and must not
-	// wait: the end of a task waits for it. A panic keeps the message from being
-	// published.
+	// ctx is the context of Send. For a consequence of a task it has the values of the
+	// context that the handler ran in, as the innermost Middleware saw it, so that TaskFrom
+	// returns the task. Many goroutines call the hook, and the settlement of a task waits
+	// for it, so it must return quickly. A panic keeps the message from being published.
 	BeforePublish func(ctx context.Context, m *protocol.Message)
 
-	// CanvasLimits bound what a signature may unfold to.
+	// CanvasLimits bound the tasks that a signature may unfold to.
 	CanvasLimits canvas.Limits
 }
 
-// Route says where the messages of some tasks go (task_routes). What is set in
-// the options of a signature takes precedence.
+// Route selects the queue of some tasks (task_routes). The options of a signature take
+// precedence.
 type Route struct {
 	// Task is a task name, or a pattern of names with * and ? and [...], as in
 	// "feeds.tasks.*".
@@ -75,7 +73,7 @@ type Route struct {
 	// Regexp, when not nil, matches names instead of Task, at their beginning.
 	Regexp *regexp.Regexp
 
-	// Queue, or an exchange and a routing key.
+	// Queue, or Exchange and RoutingKey, is the destination.
 	Queue, Exchange, RoutingKey string
 	Priority                    *int
 	Encoding                    protocol.EncodeOptions

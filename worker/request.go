@@ -275,8 +275,8 @@ type scheduledTask struct {
 	entry schedule.Entry[*request]
 }
 
-// scheduled finds tasks by their ids among those that wait for their ETA. Only the bytes
-// of their messages are kept.
+// scheduled finds tasks that wait for their ETA, by their ids. Only the bytes of their
+// messages are kept.
 func (p whereabouts) scheduled(ids []string) (found []scheduledTask) {
 	if len(ids) == 0 {
 		return nil

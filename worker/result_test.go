@@ -78,7 +78,7 @@ func TestDeduplication(t *testing.T) {
 		}
 		stored := &protocol.Result{TaskID: "done", Status: "SUCCESS", Result: protocol.Raw("41")}
 		if linked {
-			// What was linked has been published before.
+			// The linked task was published before.
 			stored.Children = protocol.Raw(`[[["linked", null], null]]`)
 		}
 		if err := b.Publish(context.Background(), broker.Changes{Results: []*protocol.Result{stored}}); err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/evently/workers/worker/workertest"
 )
 
-// What an attempt wants the next one to know goes along with the message.
+// An attempt passes headers to the next one.
 func TestRetryHeaders(t *testing.T) {
 	header := func(name, value string) protocol.Header {
 		return protocol.Header{Name: name, Value: protocol.Raw(value)}

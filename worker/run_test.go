@@ -40,7 +40,7 @@ func TestMiddlewareOrder(t *testing.T) {
 	}
 }
 
-// What a task is called with never reaches the log.
+// Arguments of tasks never reach the log.
 func TestArgumentsStayOutOfTheLog(t *testing.T) {
 	var log strings.Builder
 	handler := slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})

@@ -11,7 +11,7 @@ import (
 	"github.com/evently/workers/worker"
 )
 
-// What a task waits for with others does not count against its limits.
+// Waiting for a shared resource does not count against the limits of a task.
 func TestWaitStopsTheClock(t *testing.T) {
 	const soft, hard = 150 * time.Millisecond, 300 * time.Millisecond
 	gate := make(chan struct{}, 1)

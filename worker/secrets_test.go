@@ -70,7 +70,7 @@ func TestSecretsOfEveryShape(t *testing.T) {
 			for _, l := range b.DeadLetters() {
 				places["dead letter"] += l.Reason
 			}
-			// Whatever is cut off or quoted, some of it would be left.
+			// A text that is cut off or quoted would still hold a part.
 			part := secret[:min(len(secret), 12)]
 			if i := strings.IndexAny(part, "\\\"'\nü"); i > 3 {
 				part = part[:i]
@@ -115,8 +115,8 @@ func TestSecretsInBuiltinTasks(t *testing.T) {
 	close(gate)
 }
 
-// Of a large value no more is searched than is shown: whoever writes events sends the
-// heartbeats too.
+// Only the shown part of a large value is searched, because the same goroutine sends the
+// heartbeats.
 func TestOfLargeValuesTheBeginningIsShown(t *testing.T) {
 	b := start(t, worker.Config{Name: "w@h", SendTaskEvents: true, Tasks: map[string]worker.Definition{
 		"t": {Handler: worker.HandlerFunc(func(_ context.Context, task *worker.Task) (any, error) { return task.Message.Args, nil })}}})

@@ -51,7 +51,7 @@ func TestWarmStop(t *testing.T) {
 	}
 }
 
-// What the grace cuts short goes back, and costs no retry.
+// A task that the end of the grace period cuts short goes back, and costs no retry.
 func TestGraceEnds(t *testing.T) {
 	for name, end := range map[string]func(b *bench){
 		"by time":       func(*bench) {},

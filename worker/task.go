@@ -25,7 +25,7 @@ type Task struct {
 	CorrelationID string
 	Queue         string // queue that the message came from
 	Retries       int    // attempts made before this one
-	MaxRetries    int    // retries that are allowed; negative: no limit
+	MaxRetries    int    // retries that are allowed, 0 for none; or UnlimitedRetries
 	ETA           time.Time
 	Expires       time.Time
 	Redelivered   bool // an earlier delivery was not acknowledged
@@ -37,8 +37,8 @@ type Task struct {
 	// Message is the whole message. Treat it as read-only.
 	Message *protocol.Message
 
-	// Logger carries the task's name, id, root id and correlation id. Who keeps it keeps
-	// the task with its message.
+	// Logger carries the task's name, id, root id and correlation id. A kept Logger keeps
+	// the task and its message in memory.
 	Logger *slog.Logger
 
 	workflow *workflow // of the worker; nil outside of one
@@ -52,7 +52,7 @@ type Task struct {
 
 // LastAttempt reports whether a [Retry] now would be one too many and so end in
 // FAILURE.
-func (t *Task) LastAttempt() bool { return t.MaxRetries >= 0 && t.Retries >= t.MaxRetries }
+func (t *Task) LastAttempt() bool { return t.Retries >= t.MaxRetries }
 
 // Bind decodes the arguments into the struct that args points to; see [Func].
 // Its errors are TypeErrors that name the parameter, never its value.
@@ -64,14 +64,13 @@ func (t *Task) Bind(args any) error {
 	return err
 }
 
-// Held asks the broker whether this worker still has the message. Call it right
-// before a step that cannot be taken back: after a pause of the process another
-// worker may be running the task. A pause while Held asks is noticed; one between its
-// return and the step is not. With worker/redis it takes a pause that is
-// longer than OwnerTimeout, 15 seconds, where others of this kind run, and longer
-// than the visibility timeout where only Python workers do. Held returns nil when
-// the message is ours, [ErrLost] when it is not, and another error when the
-// broker could not be asked.
+// Held asks the broker whether this worker still holds the message. Call it right before a
+// step that cannot be taken back: after a pause of the process another worker may be
+// running the task. Held notices a pause while it asks, but not one between its return and
+// the step. With worker/redis a message is lost after a pause that is longer than
+// OwnerTimeout, 15 seconds, beside workers of this kind, and longer than the visibility
+// timeout beside Python workers only. Held returns nil when this worker holds the message,
+// [ErrLost] when it does not, and another error when the broker could not be asked.
 func (t *Task) Held(ctx context.Context) error {
 	if t.request == nil || t.request.acksEarly {
 		return nil
@@ -79,11 +78,11 @@ func (t *Task) Held(ctx context.Context) error {
 	return t.request.exec.holds(ctx, t.request)
 }
 
-// errNoWorker is what a Task that no worker made cannot do.
+// errNoWorker is the error of an operation that needs a worker.
 var errNoWorker = errors.New("this task is not run by a worker")
 
-// Send publishes a signature as a child of this task; see [Client.Send]. The
-// message is on its way when Send returns, whatever becomes of the task.
+// Send publishes a signature as a child of this task; see [Client.Send]. The message is
+// published when Send returns, independent of the outcome of the task.
 func (t *Task) Send(ctx context.Context, s *canvas.Signature) (*AsyncResult, error) {
 	return t.publish(ctx, "send", func(c canvas.Context) (*canvas.Plan, error) { return canvas.Apply(s, nil, nil, c) })
 }
@@ -116,9 +115,9 @@ func (t *Task) publish(ctx context.Context, what string, plan func(canvas.Contex
 	return parseHandle(t.workflow.backend, p.Handle)
 }
 
-// Redact returns a text, such as that of an error, as it may be shown to others: in
-// a log, a trace, a metric. The secrets of the arguments are hidden in it, and what
-// looks like one; see Config.Redact.
+// Redact returns a text, such as that of an error, as it may be shown to others: in a log,
+// a trace, a metric. It hides the secrets of the arguments, and texts that look like a
+// secret; see Config.Redact.
 func (t *Task) Redact(text string) string {
 	if t.workflow == nil {
 		return redact.New().Text(text)
@@ -156,9 +155,9 @@ func (t *Task) childrenRaw() protocol.Raw {
 	return append(b, ']')
 }
 
-// UpdateState stores a state of your own, such as PROGRESS, with what belongs to
-// it (Task.update_state); meta must be encodable as JSON. It returns [ErrLost]
-// when the message is not ours any more.
+// UpdateState stores a custom state, such as PROGRESS, with its data (Task.update_state);
+// meta must be encodable as JSON. It returns [ErrLost] when this worker does not hold the
+// message any more.
 func (t *Task) UpdateState(ctx context.Context, state string, meta any) error {
 	if t.workflow == nil {
 		return fmt.Errorf("update the state: %w", errNoWorker)
@@ -172,13 +171,13 @@ func (t *Task) UpdateState(ctx context.Context, state string, meta any) error {
 	return nil
 }
 
-// Wait calls wait, which waits for something that the task shares with others, such
-// as a connection of a pool, and returns its error. That time does not count against
-// the time limits of the task. The context of wait ends after most, with [ErrWaited]
-// as its cause. Then the clock goes on, even if wait does not return.
+// Wait calls wait, which waits for a resource that the task shares with others, such as a
+// connection of a pool, and returns its error. That time does not count against the time
+// limits of the task. The context of wait ends after most, with [ErrWaited] as its cause.
+// Then the clock goes on, even if wait does not return.
 //
-// A handler whose wait took too long has nothing to blame its task for: it returns a
-// free [RetryError], which spends no attempt.
+// A handler whose wait took too long should return a free [RetryError], which spends no
+// attempt.
 func (t *Task) Wait(ctx context.Context, most time.Duration, wait func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, most, ErrWaited)
 	defer cancel()
@@ -194,13 +193,13 @@ func (t *Task) Wait(ctx context.Context, most time.Duration, wait func(context.C
 }
 
 // OnTimeLimit sets the function that decides about the task when its handler has not
-// returned by the hard time limit. The error of decide counts as that of the handler,
-// so that [Retry] and [GiveUp] do what they do there. With nil, or without a function,
+// returned by the hard time limit. The error of decide counts as the error of the handler,
+// so that [Retry] and [GiveUp] have their usual effect. With nil, or without a function,
 // the task ends in FAILURE with TimeLimitExceeded.
 //
-// decide runs beside the handler, whose context has ended and whose result is thrown
-// away. They must agree which of them acts: a handler that goes on must not take a step
-// that cannot be taken back after decide has asked for a retry.
+// decide runs beside the handler, whose context has ended and whose result is ignored.
+// Both must agree which of them acts: after decide has asked for a retry, the handler must
+// not take a step that cannot be taken back.
 func (t *Task) OnTimeLimit(decide func() error) {
 	if t.request == nil {
 		return
@@ -208,18 +207,18 @@ func (t *Task) OnTimeLimit(decide func() error) {
 	t.request.state.setTimeLimit(decide)
 }
 
-// SetAsideHeader is the header of a message that came back from the dead
-// letters: when it was set aside for the first time, as ISO 8601 text. The
-// message itself says nothing of its age, and by then it may be weeks old.
+// SetAsideHeader is the header of a message that was retried from the dead letters. It holds
+// the time at which the message was set aside first, as ISO 8601 text. The message has no
+// other sign of its age, and may be weeks old.
 const SetAsideHeader = broker.SetAsideHeader
 
-// SetAside returns when the message was set aside in the dead letters, which it
-// has come back from. Zero: it never was.
+// SetAside returns when the message was set aside in the dead letters, from which it was
+// retried. Zero: it never was.
 func (t *Task) SetAside() time.Time { return t.HeaderTime(SetAsideHeader) }
 
-// HeaderTime returns the moment in a header of the message, see
-// [RetryError.Headers] and [TimeHeader]. It is zero when there is no such
-// header, or none that is a time: anybody can write headers.
+// HeaderTime returns the time in a header of the message, see [RetryError.Headers] and
+// [TimeHeader]. It is zero when there is no such header, or the header is no time: any
+// producer can write headers.
 func (t *Task) HeaderTime(name string) time.Time {
 	if t.Message == nil {
 		return time.Time{}
@@ -235,7 +234,7 @@ func (t *Task) HeaderTime(name string) time.Time {
 	return at
 }
 
-// TimeHeader makes a header of a moment, to the microsecond.
+// TimeHeader returns a header that holds a time, to the microsecond.
 func TimeHeader(name string, at time.Time) protocol.Header {
 	return protocol.TimeHeader(name, at)
 }

@@ -33,6 +33,10 @@ import (
 // A Worker is the wiring of its parts. The path of a message is: consumer (consume.go,
 // accept.go) → reader (request.go) → pool → executor (execute.go, call.go) → decide
 // (outcome.go) → planner (plan.go) → settler (settle.go).
+//
+// Two locks are held at a time only in this order: the state of a run before the count of
+// calls, and the batch or the autoscaler before the pool. The pool calls nothing while it
+// holds its lock.
 type Worker struct {
 	env
 	broker   broker.Broker
@@ -103,7 +107,7 @@ func define(cfg Config) (map[string]*definition, error) {
 	for name, d := range withBuiltins(cfg.Tasks) {
 		h, err := wrap(recordContext(d.Handler), cfg.Middleware)
 		if err != nil {
-			return nil, fmt.Errorf("worker configuration: %w", err)
+			return nil, err
 		}
 		definitions[name] = &definition{Definition: d, handler: h, name: name, parameters: parameterNames(d.Handler)}
 	}

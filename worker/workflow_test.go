@@ -168,8 +168,8 @@ func TestErrorCallbacks(t *testing.T) {
 	b.eventually(t, "the failure is stored", func() bool { return b.status(r.ID) == "FAILURE" })
 }
 
-// TestChordErrorHasChildren: whoever waits for a chord finds its error callback
-// among the children of the body that never ran.
+// A caller that waits for a chord finds its error callback among the children of the body
+// that never ran.
 func TestChordErrorHasChildren(t *testing.T) {
 	tasks := arithmetic()
 	tasks["report"] = worker.Definition{Handler: worker.Func(func(_ context.Context, in struct{ ID string }) (string, error) { return in.ID, nil })}

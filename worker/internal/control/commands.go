@@ -14,8 +14,7 @@ import (
 )
 
 // A command carries out one request of remote control (celery.worker.control).
-// What it returns is the answer; an error is answered as {"error": its repr in
-// Python}.
+// Its result is the answer; an error is answered as {"error": its repr in Python}.
 type command struct {
 	run func(ctx context.Context, s *Service, args arguments) (any, error)
 	// changes reports that the command changes what the worker does.
@@ -76,8 +75,8 @@ func commands() map[string]command {
 	return table
 }
 
-// revokeCommand keeps tasks from running, and with terminate ends those that run
-// here. The signal has no meaning: it is their context that ends.
+// revokeCommand keeps tasks from running, and with terminate ends running ones. The signal
+// has no meaning, because their contexts end.
 func revokeCommand(ctx context.Context, s *Service, args arguments) (any, error) {
 	ids, err := args.oneOrMany("revoke", "task_id")
 	if err != nil {

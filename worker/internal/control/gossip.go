@@ -13,10 +13,10 @@ import (
 // another (CELERY_WORKER_REVOKES_MAX).
 const RevokesMax = 50_000
 
-// ackPause is how long an election is left to those that stand for it, before it is
-// acknowledged. A Python worker decides when it has counted as many answers as it
-// knows workers, and fails when it has not heard of a second candidate by then: an
-// answer that comes first, from one that is no candidate, would bring that about.
+// ackPause is the time that the candidates of an election have before it is acknowledged.
+// A Python worker decides when it has counted as many answers as it knows workers. It fails
+// if it does not know a second candidate by then, because a worker that is no candidate has
+// answered first.
 const ackPause = 500 * time.Millisecond
 
 // pendingAck is an election that is to be acknowledged.
@@ -76,12 +76,12 @@ func (s *Service) warnOfTwin(e *protocol.Event) {
 	s.Log.Warn("another worker has the same node name: give each process its own, such as name@%h", "node", e.Hostname, "pid", e.PID)
 }
 
-// minglePatience is how long a worker that starts waits for the others to tell
-// what was revoked, as in Celery.
+// minglePatience is how long a worker that starts waits for the revocations of others, as
+// in Celery.
 const minglePatience = time.Second
 
-// AskRevoked asks the other workers what was revoked (celery.worker.consumer.mingle).
-// Nobody need answer; when nobody is there it takes no time.
+// AskRevoked asks the other workers for their revocations (celery.worker.consumer.mingle).
+// Without other workers it takes no time. A worker need not answer.
 func (s *Service) AskRevoked(ctx context.Context) {
 	if s.Remote == nil || !s.Mingle || s.Mode == Off {
 		return

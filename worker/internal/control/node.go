@@ -44,7 +44,7 @@ type Inspector interface {
 // Changer changes what a worker does.
 type Changer interface {
 	// Revoke keeps tasks from running. With terminate it ends running ones. It
-	// returns the ids of those that ran or waited here.
+	// returns the ids of tasks that ran or waited here.
 	Revoke(ctx context.Context, r broker.Revocation, terminate bool) (ended []string)
 	// LearnRevoked adds revocations that another worker knows.
 	LearnRevoked(ids []string)

@@ -19,7 +19,7 @@ type Mode int
 
 const (
 	Full     Mode = iota // all
-	Harmless             // those that change nothing but what is shown
+	Harmless             // commands that change only what is shown
 	Off                  // none: requests are not listened for
 )
 

@@ -45,8 +45,8 @@ func Capabilities(b any) broker.Capabilities {
 // errAbsent is returned for an operation that the broker does not support.
 var errAbsent = fmt.Errorf("not possible with this broker: %w", errors.ErrUnsupported)
 
-// absent replaces optional interfaces. What a caller asked for fails; what the worker
-// does by itself has no effect.
+// absent replaces optional interfaces. Operations that a caller asks for fail. Operations
+// of the worker itself have no effect.
 type absent struct{}
 
 func (absent) Publish(_ context.Context, c broker.Changes) error {

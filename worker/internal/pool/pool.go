@@ -31,9 +31,9 @@ type Slot struct {
 	// begins beside it.
 	LastChance bool
 
+	place  int32     // index among the active items, plus one; 0: the item has no slot
 	queued time.Time // began to wait for a slot
 	began  time.Time // got a slot
-	place  int       // index among the active items, plus one; 0: the item has no slot
 }
 
 // PoolSlot implements [Item].
@@ -317,7 +317,7 @@ func (p *Pool[R]) WaitingSince() time.Time {
 	return p.ready[0].PoolSlot().queued
 }
 
-// Items returns the items that run and those that wait for a slot.
+// Items returns the running items and the items that wait for a slot.
 func (p *Pool[R]) Items() (active, waiting []R) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -20,7 +20,7 @@ func (r *item) Run() Result {
 	return Ended
 }
 
-// gated is a pool whose items run until they are ended. It sends those that run over began.
+// gated is a pool whose items run until they are ended. It sends running items over began.
 type gated struct {
 	*Pool[*item]
 	began chan *item

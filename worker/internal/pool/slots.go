@@ -43,7 +43,7 @@ func (s *slots[R]) stop() { s.stopped = true }
 // take gives r a slot.
 func (s *slots[R]) take(r R, slot *Slot) {
 	s.active = append(s.active, r)
-	slot.place = len(s.active)
+	slot.place = int32(len(s.active))
 	slot.began = time.Now()
 	s.peak = max(s.peak, len(s.active))
 	s.begun++
