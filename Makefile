@@ -92,8 +92,9 @@ conformance: setup ## Celery's own integration suite against our worker, RUNS ti
 	@RUNS=$(RUNS) .ci/conformance
 
 .PHONY: documents
-documents: ## write anew what is generated in docs/
+documents: ## write the generated parts of docs/ again, and wrap all documents
 	@go test ./worker/conformance -run TestDocuments -update
+	@go test ./internal/house -run TestDocumentsAreWrapped -update
 
 .PHONY: bench
 bench: setup ## our worker beside Celery's, all PARTS or some, in ROUNDS (3); fifteen minutes, see docs/performance.md
