@@ -10,7 +10,6 @@ import (
 )
 
 func TestRetryOptions(t *testing.T) {
-	zero := 0
 	retry := func(e *worker.RetryError) map[string]worker.Definition {
 		return one(func(context.Context) (any, error) { return nil, e })
 	}
@@ -22,7 +21,14 @@ func TestRetryOptions(t *testing.T) {
 	if m := o.Retry; !m.ETA.IsZero() || !m.Expires.Equal(expires) || string(m.Args) != `["x"]` || string(m.Kwargs) != `{"a": 1}` || m.ArgsRepr != "['x']" {
 		t.Errorf("retry has eta %v, expires %v, args %s %s (%s)", m.ETA, m.Expires, m.Args, m.Kwargs, m.ArgsRepr)
 	}
-	if o := workertest.Run(t, retry(&worker.RetryError{MaxRetries: &zero}), workertest.Call{Task: "t"}); o.State != "FAILURE" || o.Exception.Type != "MaxRetriesExceededError" {
-		t.Errorf("got %+v, want FAILURE", o)
+	for _, most := range []int{0, worker.NoRetries} {
+		o := workertest.Run(t, retry(&worker.RetryError{MaxRetries: &most}), workertest.Call{Task: "t"})
+		if o.State != "FAILURE" || o.Exception.Type != "MaxRetriesExceededError" {
+			t.Errorf("MaxRetries %d: got %+v, want FAILURE", most, o)
+		}
+	}
+	o = workertest.Run(t, retry(&worker.RetryError{MaxRetries: new(worker.UnlimitedRetries)}), workertest.Call{Task: "t", Retries: 99})
+	if o.State != "RETRY" {
+		t.Errorf("UnlimitedRetries: got %+v, want RETRY", o)
 	}
 }
