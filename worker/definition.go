@@ -28,8 +28,9 @@ type Definition struct {
 	// limits of the worker.
 	TimeLimit, SoftTimeLimit time.Duration
 
-	// RateLimit bounds how often the task is run by this worker, such as "10/m";
-	// see [ParseRate]. Default: no limit.
+	// RateLimit bounds how often this worker runs the task, such as "10/m"; see
+	// [ParseRate]. With Config.SharedRateLimits it holds for all workers together.
+	// Default: no limit.
 	RateLimit string
 
 	// ErrorCallback is called instead of Handler when the task is the error callback of

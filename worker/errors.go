@@ -77,7 +77,7 @@ func (e *RetryError) Error() string {
 func (e *RetryError) Unwrap() error { return e.Err }
 
 // Retry asks for another attempt after the task's backoff (see
-// [Definition.Backoff]). When MaxRetries attempts were made, err becomes the
+// [Definition.Backoff]). When MaxRetries retries were made, err becomes the
 // FAILURE of the task. To choose the delay return a &RetryError{} instead.
 func Retry(err error) error { return &RetryError{Err: err} }
 

@@ -41,8 +41,9 @@ type Broker interface {
 	Consume(s Session) error
 
 	// Run renews the leases of all claims and returns messages of crashed workers to
-	// their queues. It returns nil after ctx ended. It runs longer than claiming:
-	// leases are renewed while running tasks drain.
+	// their queues, marked as redelivered (protocol.MarkRedelivered). It returns nil
+	// after ctx ended. It runs longer than claiming: leases are renewed while running
+	// tasks drain.
 	Run(ctx context.Context) error
 
 	// Wait blocks until a message may be waiting in one of the queues, ctx ends, or
@@ -50,13 +51,17 @@ type Broker interface {
 	Wait(ctx context.Context) error
 
 	// Claim moves up to max messages from the queues to the unacked set, atomically. A
-	// crash cannot lose one. The same step moves bytes that cannot be a message to
-	// the dead letters.
+	// crash cannot lose one. Within a queue it takes the lowest priority number first.
+	// The same step moves bytes that cannot be a message to the dead letters: at least
+	// all bytes that protocol.ParseEnvelope refuses.
 	Claim(ctx context.Context, max int) ([]Delivery, error)
 
 	// Start records that d begins to run. It stores the result in state STARTED unless
-	// that is nil. For a message that was delivered before it returns what became of
-	// the earlier runs. The error is ErrLost when the claim is lost.
+	// that is nil. The error is ErrLost when the claim is lost.
+	//
+	// A message that is marked as redelivered was delivered before. For it Start returns
+	// what became of the earlier runs, and counts one more crash, unless Return or a
+	// Settlement with Requeue put the message back.
 	Start(ctx context.Context, d Delivery, s Start) (Started, error)
 
 	// Held reports whether this worker still holds the claim.
@@ -71,8 +76,9 @@ type Broker interface {
 	// again, with the next Step and the bodies of those chords.
 	Settle(ctx context.Context, s Settlement) (Settled, error)
 
-	// Return puts messages back to the front of their queues, in the order of their
-	// claims, to be delivered again.
+	// Return puts messages back to the front of their queues, marked as redelivered, in
+	// the order in which they were claimed. The order of ds does not matter. Lost claims
+	// are skipped.
 	Return(ctx context.Context, ds []Delivery) error
 
 	// Reset drops all connections. The worker calls it when consuming stalls.

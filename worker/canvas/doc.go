@@ -2,13 +2,15 @@
 // chords and the replacement of tasks. See "Canvas: Designing Work-flows" in
 // the Celery manual.
 //
-// A worker that takes part in them has more to do than to run tasks. After a
-// success it publishes the callbacks and the next element of the chain, after a
-// failure it fails the rest of the chain and publishes the error callbacks, and
-// with the last member of a chord it publishes the body. [AfterSuccess],
-// [AfterFailure], [Member], [ChordBody], [Replace] and [AddToChord] say what
-// has to be done, in the form of a [Plan]; [Apply] does the same for a signature
-// that a program wants to send.
+// A program that sends workflows needs only [New], [Chain], [Group], [Chord],
+// [Options] and the methods of [Signature]; worker.Client sends the result. All
+// other functions serve workers and brokers.
+//
+// After the success of a task a worker publishes its callbacks and the next
+// element of its chain ([AfterSuccess]). After a failure it fails the rest of the
+// chain and publishes the error callbacks ([AfterFailure]). After the last member
+// of a chord it publishes the body ([Member], [ChordBody]). These functions,
+// [Replace], [AddToChord] and [Apply] return a [Plan] of the changes.
 //
 // The package is pure: no I/O, no clock, no goroutine, and ids come from the
 // caller. A Plan is meant to be carried out in one atomic step.

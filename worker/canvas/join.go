@@ -29,8 +29,8 @@ func SavedIDs(saved protocol.Raw) (ids []string, err error) {
 type Joined struct {
 	// Members are the entries that were recorded ([MemberEntry].JSON), in order.
 	Members []protocol.Raw
-	// Saved is the structure of the results when one was saved; then Results,
-	// by the ids of [SavedIDs], take the place of Members.
+	// Saved is the structure of the results when one was saved. Then Results, by the
+	// ids of [SavedIDs], replace Members.
 	Saved   protocol.Raw
 	Results map[string]*protocol.Result
 	// Failure, when it is set, is the text of the ChordError that the body fails with.

@@ -25,7 +25,8 @@ func ArgsRepr(args protocol.Raw, tuple bool) string {
 	return reprArgs(items, tuple)
 }
 
-// KwargsRepr does the same for an object of keyword arguments (kwargsrepr).
+// KwargsRepr returns an object of keyword arguments as Celery shows it in a message
+// (kwargsrepr), at most about 1024 characters long.
 func KwargsRepr(kwargs protocol.Raw) string {
 	fields, err := kwargs.Fields()
 	if err != nil {

@@ -81,7 +81,7 @@ func (s *Signature) IsGroup() bool { return s.kind == kindGroup }
 func (s *Signature) IsImmutable() bool { return s.immutable }
 
 // Err returns the first fault of construction, such as an argument that has no
-// form in JSON. Whoever uses the signature gets it too.
+// form in JSON. Functions that use the signature return the same error.
 func (s *Signature) Err() error { return s.err }
 
 func (s *Signature) keep(err error) {

@@ -15,8 +15,8 @@ import (
 )
 
 // Broker is a connection to one Redis database, as broker and result backend. Make one
-// with New. It consumes for one worker, once, because its claims are known by its own id:
-// each worker needs a Broker of its own. Any number of Clients may publish through it.
+// with New. It consumes for one worker, once: each worker needs a separate Broker. Any
+// number of Clients may publish through it.
 type Broker struct {
 	server      *server
 	consumer    *consumer

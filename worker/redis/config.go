@@ -66,20 +66,21 @@ type Config struct {
 	// Default: RoundRobin.
 	QueueOrder QueueOrder
 
-	// QueueWeights, when set, divide what is taken among the queues that have
-	// messages: of the weights 6, 3 and 1 out of ten messages six, three and one,
-	// so that no queue waits for ever. A queue that is not named has the weight 1.
-	// A weight is 1 to 1000. Priorities then order the messages within each queue
-	// only. It takes the place of QueueOrder. Celery has nothing like it.
+	// QueueWeights, when set, shares the claims among the queues that have messages.
+	// With the weights 6, 3 and 1, ten claims take six, three and one message, so that
+	// no queue starves. A weight is 1 to 1000; a queue that is not named has 1.
+	// Priorities then order the messages within each queue only. QueueWeights overrides
+	// QueueOrder. Celery has no such option.
 	QueueWeights map[string]int
 
-	// VisibilityTimeout is the time after which an unacknowledged message that
-	// nobody renews is delivered again (visibility_timeout). Default: 3600 s.
-	// It must not be above that of any peer: the smallest one governs all.
+	// VisibilityTimeout is the time after which an unacknowledged message is delivered
+	// again, unless its worker renews the lease (visibility_timeout). Default: 3600 s.
+	// It must not be longer than that of any peer, because the shortest one counts for
+	// all.
 	VisibilityTimeout time.Duration
 
 	// ResultExpires is the life of a result (result_expires). Default: one
-	// day; negative: results stay for ever.
+	// day; negative: results never expire.
 	ResultExpires time.Duration
 
 	// ChordUnordered keeps the members of chords in the order of their ends
@@ -89,9 +90,9 @@ type Config struct {
 
 	// OwnerTimeout is the silence after which a worker of this kind counts as
 	// dead, or frozen, and the others of this kind deliver its messages again;
-	// Python workers go by the visibility timeout. A worker says that it lives five
-	// times within it. Where two workers differ, the longer time counts between
-	// them. Default: 15 s, at least 1 s.
+	// Python workers go by the visibility timeout. A worker reports that it lives five
+	// times within it. Between two workers with different times the longer one counts.
+	// Default: 15 s, at least 1 s.
 	OwnerTimeout time.Duration
 
 	// MaxMessageSize in bytes; a larger message goes to the dead letters

@@ -1,5 +1,5 @@
-// Package workertest tests handlers without Redis, and Brokers against what the
-// engine expects of them.
+// Package workertest tests handlers without Redis ([Run]), whole workers on a broker in
+// memory ([NewBroker]), and implementations of broker.Broker ([TestBroker]).
 package workertest
 
 import (
