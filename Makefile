@@ -28,7 +28,7 @@ build: ## build ./evently-workers, static, as the image has it
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X github.com/evently/workers/app.linked=$(VERSION)' -o evently-workers .
 
 .PHONY: test
-test: setup lint vuln allocs unit e2e torture-short selection ## everything: install what is missing, lint, all tests with the race detector
+test: setup lint vuln allocs unit e2e torture-short selection ## everything: setup, lint, all tests with the race detector
 
 ##@ Steps of the test
 
@@ -62,18 +62,18 @@ unit: ## tests of the packages, with the race detector
 	go -C worker/oteltrace test -race -timeout 3m ./...
 
 .PHONY: allocs
-allocs: ## allocations per operation, against the golden files; without the race detector, which has its own
+allocs: ## allocations per operation, against the golden files
 	@go test -count=1 -run '^TestAllocations$$' ./worker ./worker/protocol ./worker/redis
 
 .PHONY: e2e
-e2e: ## the built program against real Redis, PostgreSQL, SMTP and Python Celery
+e2e: ## the built program against real servers and Python Celery
 	@# Verbose, as counts and times are part of the answer; 200 names are not.
 	go test -race -timeout 12m -v ./e2e/... | grep -vE '^ *=== |^ +--- PASS: .*/.*/'
 	cd e2e/gocelery
 	go test -race -timeout 2m ./...
 
 .PHONY: torture-short
-torture-short: setup ## the short forms of the torture and its mutants; two minutes, see docs/reliability.md
+torture-short: setup ## short torture and mutants; two minutes
 	@# Most of them wait most of the time: more of them at once than processors.
 	go test -race -count=1 -timeout 12m -parallel 6 -v ./torture | grep -vE '^ *=== '
 
@@ -84,11 +84,11 @@ selection: ## a selection of Celery's own tests against our worker
 ##@ Before a release
 
 .PHONY: torture
-torture: setup ## our worker and Celery's while things break, all ROWS or some; writes docs/reliability.md
+torture: setup ## both workers under faults, all ROWS or some; docs/reliability.md
 	@go run ./torture -document docs/reliability.md -plot docs/soak.svg $(if $(ROWS),-rows $(ROWS)) $(if $(SEED),-seed $(SEED))
 
 .PHONY: conformance
-conformance: setup ## Celery's own integration suite against our worker, RUNS times (1)
+conformance: setup ## Celery's integration suite against our worker, RUNS times (1)
 	@RUNS=$(RUNS) .ci/conformance
 
 .PHONY: documents
@@ -97,7 +97,7 @@ documents: ## write the generated parts of docs/ again, and wrap all documents
 	@go test ./internal/house -run TestDocumentsAreWrapped -update
 
 .PHONY: bench
-bench: setup ## our worker beside Celery's, all PARTS or some, in ROUNDS (3); fifteen minutes, see docs/performance.md
+bench: setup ## speed beside Celery, all PARTS or some, ROUNDS (3); 15 minutes
 	@go run ./bench $(if $(PARTS),-parts $(PARTS)) $(if $(ROUNDS),-rounds $(ROUNDS))
 
 .PHONY: fuzz

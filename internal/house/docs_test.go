@@ -20,7 +20,7 @@ func TestCodeInDocuments(t *testing.T) {
 	}
 	block := regexp.MustCompile("(?ms)^```go ([^\n]+)\n(.*?)^```$")
 	found := 0
-	for _, path := range append(files, "README.md") {
+	for _, path := range append(files, "README.md", "CONTRIBUTING.md") {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -47,7 +47,7 @@ func TestLinksInDocuments(t *testing.T) {
 		t.Fatal(err)
 	}
 	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
-	for _, path := range append(files, "README.md") {
+	for _, path := range append(files, "README.md", "CONTRIBUTING.md") {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -123,4 +123,24 @@ func sourceText(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return all.String()
+}
+
+// Functions that CONTRIBUTING.md names as the beginning of a change are where it says.
+func TestFunctionsInContributing(t *testing.T) {
+	text, err := os.ReadFile("CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pointers := regexp.MustCompile("`(\\w+)` in \\[([^]]+)\\]").FindAllStringSubmatch(string(text), -1)
+	if len(pointers) < 5 {
+		t.Errorf("%d functions found", len(pointers))
+	}
+	for _, m := range pointers {
+		code, err := os.ReadFile(m[2])
+		if err != nil {
+			t.Error(err)
+		} else if !regexp.MustCompile(`(?m)^func (\([^)]*\) )?` + m[1] + `\(`).Match(code) {
+			t.Errorf("CONTRIBUTING.md names %s in %s, which has no such function", m[1], m[2])
+		}
+	}
 }
