@@ -106,6 +106,17 @@ var mutants = []struct {
 // tries is how often a row may look for what a mutant does wrong.
 const tries = 4
 
+// TestMutantsApply changes the sources as they are now. It takes a moment, where
+// TestMutants takes a minute.
+func TestMutantsApply(t *testing.T) {
+	t.Parallel()
+	for _, m := range mutants {
+		t.Run(m.row, func(t *testing.T) {
+			harness.Overlay(t, t.TempDir(), m.patches...)
+		})
+	}
+}
+
 // TestMutants sees to it that the rows can fail.
 func TestMutants(t *testing.T) {
 	t.Parallel()
