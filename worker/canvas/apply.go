@@ -6,9 +6,9 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Apply publishes a signature, like its apply_async: args come before its own
-// arguments and kwargs, an object, on top of its own ones, unless it is
-// immutable. The ids of the running task in c are its parent and root.
+// Apply returns the plan that publishes a signature, as its apply_async does. args come
+// before its own arguments, and kwargs, an object, override its own ones, unless it is
+// immutable. The running task in c is its parent, and the root of c its root.
 func Apply(s *Signature, args []protocol.Raw, kwargs protocol.Raw, c Context) (plan *Plan, err error) {
 	defer recovered(&err)
 	p := newPublisher(c)
@@ -31,7 +31,7 @@ func (p *publisher) done(r *result) *Plan {
 	return &p.plan
 }
 
-// apply publishes a signature of any type. more are the options of this call.
+// apply publishes a signature of any type. more holds the options of this call.
 func (p *publisher) apply(s *Signature, args []protocol.Raw, kwargs []protocol.Field, more *options) *result {
 	p.enter()
 	defer p.leave()
@@ -59,7 +59,7 @@ func (p *publisher) apply(s *Signature, args []protocol.Raw, kwargs []protocol.F
 	return p.send(s.task, margs, tuple, kw.fields, o, s.task)
 }
 
-// innerTask returns the name of the task that a map runs: it is routed by that.
+// innerTask returns the name of the task that a map runs, by which the map is routed.
 func innerTask(s *Signature) string {
 	for _, f := range s.kw.fields {
 		if f.Name == "task" {
@@ -71,7 +71,7 @@ func innerTask(s *Signature) string {
 	return s.task
 }
 
-// chunksGroup makes the group that chunks stand for.
+// chunksGroup makes the group that a signature of celery.chunks stands for.
 func chunksGroup(s *Signature) *Signature {
 	g, err := chunked(fieldsRaw(s.kw.fields))
 	if err != nil {

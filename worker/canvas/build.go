@@ -8,8 +8,8 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// New makes the signature of one task with positional arguments, which are
-// written by [protocol.Marshal]. A signature may be an argument.
+// New makes the signature of one task with positional arguments, which are written by
+// [protocol.Marshal]. An argument may be a signature.
 func New(task string, args ...any) *Signature {
 	s := &Signature{task: task, tuple: true, kw: &keywords{}, opts: &options{}}
 	if task == "" {
@@ -43,7 +43,7 @@ func (s *Signature) Kwarg(name string, v any) *Signature {
 // Map makes a task that runs another one for each item, one after the other.
 func Map(task *Signature, items ...any) *Signature { return mapping("celery.map", task, items) }
 
-// Starmap is [Map] with items that are arrays of arguments.
+// Starmap makes a [Map] whose items are arrays of arguments.
 func Starmap(task *Signature, items ...any) *Signature { return mapping("celery.starmap", task, items) }
 
 // Chunks makes a group of [Starmap] of n items each.
@@ -70,24 +70,24 @@ func mapping(name string, task *Signature, items []any) *Signature {
 	return s
 }
 
-// Options are the execution options that Celery knows. A field that is zero is
-// not set; Set with another value replaces one. See "Calling Tasks" in the
-// Celery manual.
+// Options holds the execution options that Celery knows. [Signature.Set] sets the fields
+// that are not zero and replaces earlier values. See "Calling Tasks" in the Celery
+// manual.
 type Options struct {
-	TaskID    string        // id of the task; of a chain, that of its last task
-	Countdown time.Duration // not before that much later than the publishing
+	TaskID    string        // id of the task; of a chain, the id of its last task
+	Countdown time.Duration // delay after the publishing, at least
 	ETA       time.Time     // not before
-	ExpiresIn time.Duration // not after that much later than the publishing
-	Expires   time.Time     // not after; ExpiresIn takes precedence
+	ExpiresIn time.Duration // expires this long after the publishing
+	Expires   time.Time     // expires at; ExpiresIn takes precedence
 
 	Queue, Exchange, RoutingKey string
 	Priority                    *int
 	Serializer, Compression     string
 	Headers                     map[string]any // custom headers
 
-	Link, LinkError []*Signature // replace those that are there; see [Signature.Link]
-	// Chord is the body that waits for the task, Chain what follows it, the last
-	// one next. Celery sets both itself.
+	Link, LinkError []*Signature // replace the present ones; see [Signature.Link]
+	// Chord is the body that waits for the task. Chain holds the tasks that follow it, of
+	// which the last one runs next. Celery sets both itself.
 	Chord *Signature
 	Chain []*Signature
 
@@ -163,7 +163,7 @@ func (s *Signature) Set(o Options) *Signature {
 	return s
 }
 
-// seconds returns a whole number where it can.
+// seconds returns a whole number if the duration is one.
 func seconds(d time.Duration) any {
 	if d%time.Second == 0 {
 		return int64(d / time.Second)
@@ -184,13 +184,12 @@ func (s *Signature) setSignatures(name string, all []*Signature) {
 	})
 }
 
-// signatureOptions are those that hold signatures.
+// signatureOptions are the options that hold signatures.
 var signatureOptions = [...]string{"link", "link_error", "chain", "chord"}
 
-// SetOption sets an option by its name, also one that Celery does not know:
-// such a one becomes a property of the message. The value is written by
-// [protocol.Marshal]; nil is null. Options that hold signatures are set by
-// [Signature.Set] only.
+// SetOption sets an option by its name. An option that Celery does not know becomes a
+// property of the message. The value is written by [protocol.Marshal]; nil is null.
+// Options that hold signatures are set by [Signature.Set] only.
 func (s *Signature) SetOption(name string, v any) *Signature {
 	if slices.Contains(signatureOptions[:], name) {
 		s.keep(&OptionError{name, "set by name"})

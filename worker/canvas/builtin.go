@@ -4,10 +4,9 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Builtin says what the built-in tasks celery.group, celery.chord and
-// celery.chunks publish, which every Celery worker has; ok is false for any
-// other. Their result is Plan.Handle, but for celery.group the one that its
-// arguments hold.
+// Builtin returns the plan of the tasks celery.group, celery.chord and celery.chunks,
+// which every Celery worker has. ok is false for any other task. The result of the task
+// is Plan.Handle; celery.group takes it from its arguments.
 func Builtin(m *protocol.Message, c Context) (plan *Plan, ok bool, err error) {
 	defer recovered(&err)
 	switch m.Task {
@@ -83,7 +82,7 @@ func members(raw protocol.Raw) map[string]protocol.Raw {
 	return all
 }
 
-// chunked makes the group that celery.chunks stands for, of its arguments.
+// chunked makes the group that celery.chunks stands for from its arguments.
 func chunked(kwargs protocol.Raw) (g *Signature, err error) {
 	defer recovered(&err)
 	k := members(kwargs)

@@ -29,8 +29,8 @@ func (f *freezer) unrollChords(s *Signature) {
 	s.kw.tasks = &list{tasks}
 }
 
-// applyChain publishes the first step; the others travel with it. more are
-// options of this call, which may be null.
+// applyChain publishes the first step; the others travel with it. more holds the options
+// of this call, which may be null.
 func (p *publisher) applyChain(s *Signature, args []protocol.Raw, kwargs []protocol.Field, more *options) *result {
 	o := s.opts.with(more)
 	if len(args) > 0 && !s.immutable {

@@ -6,9 +6,9 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// applyChord publishes the header of a chord, each member with the body, or the
-// body at once when the header is empty. more are options of this call, which
-// may be null and are then given to the body as null.
+// applyChord publishes the header of a chord, each member with the body, or the body at
+// once when the header is empty. more holds the options of this call. Options that are
+// null are given to the body as null.
 func (p *publisher) applyChord(s *Signature, args []protocol.Raw, kwargs []protocol.Field, more *options) *result {
 	more = more.copy()
 	taskID := more.take("task_id")
@@ -60,7 +60,7 @@ func (p *publisher) applyChord(s *Signature, args []protocol.Raw, kwargs []proto
 	return p.runChord(s, header, body, args, kwargs, id, o, delay)
 }
 
-// chordKwargs are the keyword arguments for the members of the header.
+// chordKwargs returns the keyword arguments for the members of the header.
 func chordKwargs(s *Signature) []protocol.Field {
 	for _, f := range s.kw.fields {
 		if f.Name == "kwargs" && !f.Value.IsNull() {
@@ -75,7 +75,7 @@ func chordKwargs(s *Signature) []protocol.Field {
 }
 
 func (p *publisher) runChord(s, header, body *Signature, args []protocol.Raw, kwargs []protocol.Field, id string, o, delay *options) *result {
-	// Options of the fallback for backends that cannot count.
+	// These options belong to the fallback for backends that cannot count.
 	o = o.without("interval", "countdown", "max_retries", "eager", "app")
 	gid := header.opts.text("task_id")
 	if gid == "" {
@@ -121,8 +121,8 @@ func (p *publisher) runChord(s, header, body *Signature, args []protocol.Raw, kw
 	return res
 }
 
-// addCallbacks moves the options link and link_error to the body, as they must
-// not reach the header. The body is copied if there are any.
+// addCallbacks moves the options link and link_error to the body, because they must not
+// reach the header. It copies the body if there are any.
 func (p *publisher) addCallbacks(body *Signature, o *options) *Signature {
 	callbacks, errbacks := signatures(o.take("link")), signatures(o.take("link_error"))
 	if len(callbacks) > 0 || len(errbacks) > 0 {

@@ -4,11 +4,10 @@ import (
 	"slices"
 )
 
-// Chain composes signatures so that each runs with the result of the one
-// before. As in Celery the parts are joined: chains become one chain, a group of
-// one is that one, a group and what follows it become a chord, what follows a
-// chord becomes part of its body, and empty groups are left out. So the result
-// may be a group or a chord.
+// Chain composes signatures so that each runs with the result of the one before. It joins
+// the parts as Celery does: chains become one chain, and a group of one becomes its
+// member. A group and the task after it become a chord, a task after a chord becomes part
+// of its body, and empty groups are left out. So the result may be a group or a chord.
 func Chain(tasks ...*Signature) *Signature {
 	return compose(tasks, (*composer).fold)
 }
@@ -48,8 +47,8 @@ func Chord(header []*Signature, body *Signature) *Signature {
 	})
 }
 
-// compose builds a signature of parts, which it hands over as signatures in a
-// slice of their own; a fault of a part becomes that of the whole.
+// compose builds a signature of parts. build gets them as signatures in a new slice. A
+// fault of a part becomes the fault of the whole.
 func compose(parts []*Signature, build func(*composer, []*Signature) *Signature) (s *Signature) {
 	failed := &Signature{task: "celery.chain", kw: &keywords{}, opts: &options{}}
 	for _, p := range parts {
@@ -74,7 +73,7 @@ func compose(parts []*Signature, build func(*composer, []*Signature) *Signature)
 	return s
 }
 
-// composer joins signatures like the operator | of Celery.
+// composer joins signatures as Celery's operator | does.
 type composer struct {
 	*budget
 	linker *linker
@@ -85,8 +84,8 @@ func newComposer(l *linker) *composer { return &composer{budget: l.budget, linke
 // newBuilder returns a composer for the functions that build signatures.
 func newBuilder() *composer { return newComposer(newLinker(newCopier(newBudget(Limits{})), false)) }
 
-// fold joins signatures in one pass over a list of steps; what cannot be a
-// chain any more is joined by then.
+// fold joins signatures in one pass over a list of steps. Once the result is no chain,
+// then joins the rest.
 func (cm *composer) fold(tasks []*Signature) *Signature {
 	var steps []*Signature
 	for i, t := range tasks {
@@ -104,8 +103,8 @@ func (cm *composer) fold(tasks []*Signature) *Signature {
 	return newChain(steps)
 }
 
-// addStep adds a signature to the steps of a chain. When the result is no chain
-// it is returned instead.
+// addStep adds a signature to the steps of a chain. If the result is no chain, it returns
+// that result instead.
 func (cm *composer) addStep(steps []*Signature, t *Signature, clone bool) ([]*Signature, *Signature) {
 	cm.enter()
 	defer cm.leave()
@@ -150,7 +149,7 @@ func (cm *composer) addStep(steps []*Signature, t *Signature, clone bool) ([]*Si
 	return append(steps, own()), nil
 }
 
-// then is the operator | of signatures.
+// then joins two signatures as Celery's operator | does.
 func (cm *composer) then(s, next *Signature) *Signature {
 	cm.enter()
 	defer cm.leave()
@@ -210,7 +209,7 @@ func (cm *composer) chainThen(s, next *Signature) *Signature {
 			tasks := c.kw.tasks.items
 			tasks[n-1] = cm.linker.copier.newChord(tasks[n-1], next)
 			if n > 1 && tasks[n-2].kind == kindChord {
-				// Two chords in a row: the second belongs into the first one's body.
+				// Of two chords in a row, the second belongs to the body of the first.
 				tasks[n-2].kw.body = cm.then(tasks[n-2].kw.body, tasks[n-1])
 				c.kw.tasks.items = tasks[:n-1]
 			}
@@ -225,8 +224,8 @@ func (cm *composer) chainThen(s, next *Signature) *Signature {
 	return newChain(append(cm.linker.unchain(s), next))
 }
 
-// unchain returns clones of the tasks of a chain, the last with the callbacks
-// of the chain and all of them with its errbacks.
+// unchain returns clones of the tasks of a chain. The last one gets the callbacks of the
+// chain, and all of them its errbacks.
 func (l *linker) unchain(s *Signature) []*Signature {
 	tasks := make([]*Signature, len(s.kw.tasks.items))
 	for i, t := range s.kw.tasks.items {

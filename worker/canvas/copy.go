@@ -8,14 +8,14 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// copier makes signatures of mappings and copies signatures, with as much sharing as in
-// Celery.
+// copier turns mappings into signatures and copies signatures. Copies share the same
+// parts as in Celery.
 type copier struct{ *budget }
 
 func newCopier(b *budget) *copier { return &copier{b} }
 
-// signature makes a signature of a mapping, and returns a signature as it is
-// (maybe_signature). Options of a plain task stay shared with the mapping.
+// signature turns a mapping into a signature, and returns a signature as it is
+// (maybe_signature). The options of a plain task stay shared with the mapping.
 func (cp *copier) signature(s *Signature) *Signature {
 	if s == nil || !s.mapping {
 		return s
@@ -23,7 +23,7 @@ func (cp *copier) signature(s *Signature) *Signature {
 	return cp.fromMapping(s)
 }
 
-// copyOf is signature, but a signature is cloned (canvas.signature).
+// copyOf turns a mapping into a signature, and clones a signature (canvas.signature).
 func (cp *copier) copyOf(s *Signature) *Signature {
 	if s == nil || !s.mapping {
 		return cp.clone(s)
@@ -31,8 +31,8 @@ func (cp *copier) copyOf(s *Signature) *Signature {
 	return cp.fromMapping(s)
 }
 
-// fromMapping makes a signature of a mapping (from_dict of its type). What
-// chains and groups have beside their tasks and options is lost.
+// fromMapping turns a mapping into a signature (from_dict of its type). Chains and groups
+// keep only their tasks and options.
 func (cp *copier) fromMapping(d *Signature) *Signature {
 	cp.step()
 	switch d.kind {
@@ -41,8 +41,8 @@ func (cp *copier) fromMapping(d *Signature) *Signature {
 		s.opts, s.err = d.opts.copy(), d.err
 		return s
 	case kindGroup:
-		// The mapping gets the new list too, so that what freezing does to the
-		// group shows in what still refers to the mapping.
+		// The mapping gets the new list too, so that other references to the mapping see
+		// the group being frozen.
 		d.kw.tasks = &list{cp.signatures(d.kw.tasks.items)}
 		s := newGroup(d.kw.tasks)
 		s.opts, s.err = d.opts.copy(), d.err
@@ -75,10 +75,9 @@ func (cp *copier) signatures(tasks []*Signature) []*Signature {
 	return out
 }
 
-// merge combines a signature with further arguments, keyword arguments and
-// options. Arguments come first, unless the signature is immutable. Group id
-// and stamps of the signature itself are kept: to change them would stall a
-// chord, or lose a stamp.
+// merge combines a signature with further arguments, keyword arguments and options. The
+// arguments come first, unless the signature is immutable. The signature keeps its group
+// id and stamps, because a change would stall a chord or lose a stamp.
 func (cp *copier) merge(s *Signature, args []protocol.Raw, kwargs []protocol.Field, more *options) ([]protocol.Raw, bool, *keywords, *options) {
 	opts := s.opts
 	if more != nil {
@@ -105,9 +104,9 @@ func (cp *copier) merge(s *Signature, args []protocol.Raw, kwargs []protocol.Fie
 	return merged, tuple, kw, opts
 }
 
-// clone copies a signature like Signature.clone: options are copied in depth,
-// the tasks of a chain and the body of a chord are cloned, but the tasks of a
-// group stay the same.
+// clone copies a signature as Signature.clone does. Options are copied in depth, and the
+// tasks of a chain and the body of a chord are cloned. The tasks of a group stay the
+// same.
 func (cp *copier) clone(s *Signature) *Signature { return cp.cloneWith(s, nil, nil, nil) }
 
 func (cp *copier) cloneWith(s *Signature, args []protocol.Raw, kwargs []protocol.Field, more *options) *Signature {
@@ -129,7 +128,7 @@ func (cp *copier) cloneWith(s *Signature, args []protocol.Raw, kwargs []protocol
 		opts: cp.deepOptions(opts, seen{}), immutable: s.immutable, mapping: true, err: s.err,
 	}
 	if d.kind == kindMap || d.kind == kindChunks {
-		d.kind = kindTask // the dict does not tell that it was more
+		d.kind = kindTask // the dict does not tell its kind
 	}
 	c := cp.fromMapping(d)
 	switch c.kind {
@@ -143,8 +142,8 @@ func (cp *copier) cloneWith(s *Signature, args []protocol.Raw, kwargs []protocol
 	return c
 }
 
-// cloneWithMembers clones a signature and all of it that link changes: the
-// tasks of a group, the body of a chord.
+// cloneWithMembers clones a signature and the parts that link changes: the tasks of a
+// group and the body of a chord.
 func (cp *copier) cloneWithMembers(s *Signature) *Signature {
 	s = cp.copyOf(s)
 	if s == nil {
@@ -163,8 +162,8 @@ func (cp *copier) cloneWithMembers(s *Signature) *Signature {
 	return s
 }
 
-// seen remembers what one deep copy has copied, so that what is shared in the
-// original is shared in the copy.
+// seen maps the originals of one deep copy to their copies, so that parts shared in the
+// original are shared in the copy.
 type seen map[any]value
 
 func (cp *copier) deepOptions(o *options, memo seen) *options {
@@ -200,8 +199,8 @@ func (cp *copier) deepList(l *list, memo seen) *list {
 	return c
 }
 
-// deepSignature copies a signature into a mapping. Its keyword arguments stay
-// shared, as they may be large; those of a mapping are copied.
+// deepSignature copies a signature into a mapping. The keyword arguments of a signature
+// stay shared, because they may be large; those of a mapping are copied.
 func (cp *copier) deepSignature(s *Signature, memo seen) *Signature {
 	if s == nil {
 		return nil
@@ -230,8 +229,8 @@ func (cp *copier) deepSignature(s *Signature, memo seen) *Signature {
 // comparer compares signatures as Python compares dicts.
 type comparer struct{ *budget }
 
-// equal compares signatures as Python compares dicts. Errbacks that are there
-// already are not added again.
+// equal compares signatures as Python compares dicts. linker.appendTo uses it to skip
+// errbacks that are present.
 func (c comparer) equal(a, b *Signature) bool {
 	if a == b {
 		return true

@@ -4,15 +4,14 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Raw returns the signature as it is sent inside of messages, with the members
-// in the order of Celery. The error is that of [Signature.Err] or a
-// *[LimitError].
+// Raw returns the signature as it is sent inside messages, with its members in Celery's
+// order. The error is that of [Signature.Err] or a *[LimitError].
 func (s *Signature) Raw() (raw protocol.Raw, err error) {
 	defer recovered(&err)
 	return encode(newBudget(Limits{}), s), nil
 }
 
-// MarshalJSON is [Signature.Raw], so that a signature can be an argument.
+// MarshalJSON returns [Signature.Raw], so that a signature can be an argument.
 func (s *Signature) MarshalJSON() ([]byte, error) { return s.Raw() }
 
 // encode returns the JSON of a signature.
@@ -22,7 +21,7 @@ func encode(b *budget, s *Signature) protocol.Raw {
 	return e.buf
 }
 
-// encodeValue returns the JSON of the value of an option; of none, nil.
+// encodeValue returns the value of an option as JSON, nil for an absent one.
 func encodeValue(b *budget, v value) protocol.Raw {
 	if isNull(v) {
 		return nil
@@ -32,7 +31,7 @@ func encodeValue(b *budget, v value) protocol.Raw {
 	return e.buf
 }
 
-// encodeList returns the JSON of one signature or several as an array.
+// encodeList returns one signature or several as a JSON array.
 func encodeList(b *budget, v value) protocol.Raw {
 	if s, ok := v.(*Signature); ok && s != nil {
 		v = &list{[]*Signature{s}}

@@ -7,8 +7,8 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// SignatureError tells which part of a signature is not what Celery expects.
-// Its text never holds a value.
+// SignatureError names the part of a signature that Celery does not accept. Its text
+// never holds a value.
 type SignatureError struct {
 	Path   string // such as "kwargs.tasks[2].options.link"; "" is the whole
 	Detail string
@@ -21,7 +21,7 @@ func (e *SignatureError) Error() string {
 	return "signature: " + e.Path + ": " + e.Detail
 }
 
-// OptionError tells which option of a signature cannot be used for a message.
+// OptionError names an option of a signature that cannot be used for a message.
 type OptionError struct {
 	Option string
 	Detail string
@@ -29,7 +29,7 @@ type OptionError struct {
 
 func (e *OptionError) Error() string { return "option " + e.Option + ": " + e.Detail }
 
-// LimitError tells that a signature goes beyond [Limits].
+// LimitError reports a signature that exceeds [Limits].
 type LimitError struct {
 	What  string // "depth", "messages", "work" or "bytes"
 	Limit int
@@ -39,8 +39,8 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("signature exceeds the limit of %s, %d", e.What, e.Limit)
 }
 
-// TaskError is the failure that Python raises inside of the task that asked for
-// something impossible. A worker stores Exception as the result of that task.
+// TaskError is the exception that Python raises in a task that asks for an impossible
+// workflow. A worker stores Exception as the result of that task.
 type TaskError struct {
 	Exception *protocol.Exception
 }
@@ -62,8 +62,8 @@ func builtinError(name, text string) *TaskError {
 
 var errNoIDs = errors.New("canvas: Context.NewID is required")
 
-// indexError is what Python makes of a group or chain without tasks where one
-// of them is needed.
+// indexError returns the exception that Python raises for an empty group or chain where a
+// task is needed.
 func indexError() *TaskError { return builtinError("IndexError", "list index out of range") }
 
 // bail carries an error from the depth of a recursion to the exported function
@@ -72,7 +72,8 @@ type bail struct{ err error }
 
 func abort(err error) { panic(bail{err}) }
 
-// recovered is to be deferred by every function that calls one that may abort.
+// recovered turns an abort into an error. Every exported function that may abort defers
+// it.
 func recovered(err *error) {
 	switch r := recover().(type) {
 	case nil:

@@ -17,9 +17,9 @@ type Frame struct {
 	Text string
 }
 
-// Traceback returns the traceback of an exception in the form of Python's, which
-// tools such as tblib and Flower read: the outermost frame is the first one. The
-// last line is the exception. Without frames it names the place as Go code.
+// Traceback returns the traceback of an exception in Python's form, which tools such as
+// tblib and Flower read. The outermost frame comes first and the exception last. Without
+// frames it names the place as Go code.
 func Traceback(e *protocol.Exception, frames ...Frame) string {
 	if len(frames) == 0 {
 		frames = []Frame{GoFrame("task", "")}
@@ -43,13 +43,13 @@ func Traceback(e *protocol.Exception, frames ...Frame) string {
 	return b.String()
 }
 
-// GoFrame stands for a place in Go code that no stack tells of: an error that was
-// returned has none.
+// GoFrame returns a frame for a place in Go code without a stack, because a returned
+// error has none.
 func GoFrame(function, text string) Frame {
 	return Frame{File: "<go>", Line: 1, Function: function, Text: text}
 }
 
-// ExceptionText returns what Python's str gives for an exception.
+// ExceptionText returns an exception as Python's str does.
 func ExceptionText(e *protocol.Exception) string {
 	switch {
 	case e.Module == "billiard.exceptions" && (e.Type == "SoftTimeLimitExceeded" || e.Type == "TimeLimitExceeded"):
@@ -69,8 +69,8 @@ func ExceptionText(e *protocol.Exception) string {
 	return exceptionArg(e.Args[0])
 }
 
-// exceptionArgs returns the arguments as Python shows them: those of a call, or as a
-// tuple, which has a comma behind a lone element.
+// exceptionArgs returns the arguments as Python shows them in a call, or as a tuple,
+// which has a comma after a lone element.
 func exceptionArgs(e *protocol.Exception, tuple bool) string {
 	args := make([]string, len(e.Args))
 	for i, a := range e.Args {
@@ -124,8 +124,8 @@ func exceptionOf(raw protocol.Raw) *protocol.Exception {
 	return e
 }
 
-// ExceptionArg returns an argument of an exception as JSON: one that is an error is
-// its text. The error says that it has no form in JSON.
+// ExceptionArg returns an argument of an exception as JSON. An argument that is an error
+// is written as its text. The error reports an argument that has no form in JSON.
 func ExceptionArg(a any) (protocol.Raw, error) {
 	switch a := a.(type) {
 	case protocol.Raw:
@@ -153,5 +153,5 @@ func ReprException(e *protocol.Exception) string {
 	return name + exceptionArgs(e, false)
 }
 
-// textOf is the text of a value that has no form in JSON.
+// textOf returns the text of a value that has no form in JSON.
 func textOf(a any) string { return fmt.Sprint(a) }

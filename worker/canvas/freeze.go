@@ -7,8 +7,7 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// result is the handle of something published or to be published: of one task,
-// or with group of several.
+// result is the handle of one task, or with group set of several tasks.
 type result struct {
 	id      string
 	parent  *result
@@ -16,8 +15,8 @@ type result struct {
 	members []*result
 }
 
-// appendTuple appends the result tuple, [[id, parent], members]. Parents are as many
-// as a chain has steps, so they are no recursion.
+// appendTuple appends the result tuple, [[id, parent], members]. It walks the parents in
+// a loop, because a chain has as many of them as steps.
 func appendTuple(b *budget, dst protocol.Raw, r *result) protocol.Raw {
 	b.enter()
 	defer b.leave()
@@ -51,7 +50,7 @@ func appendTuple(b *budget, dst protocol.Raw, r *result) protocol.Raw {
 	return dst
 }
 
-// frozen are the options that freezing gives to a signature.
+// frozen holds the options that freezing gives to a signature.
 type frozen struct {
 	id           string // used when the signature has none
 	groupID      string
@@ -75,8 +74,8 @@ func newFreezer(l *linker, ids idSource, replyTo string) *freezer {
 	return &freezer{budget: l.budget, ids: ids, replyTo: replyTo, copier: l.copier, linker: l}
 }
 
-// freeze gives a signature its final id and makes it a member of a group and a
-// chord. What has an id keeps it.
+// freeze gives a signature its final id and makes it a member of a group and a chord. A
+// signature that has an id keeps it.
 func (f *freezer) freeze(s *Signature, as frozen) *result {
 	f.enter()
 	defer f.leave()
@@ -122,8 +121,8 @@ func (f *freezer) freeze(s *Signature, as frozen) *result {
 	return &result{id: id}
 }
 
-// freezeGroup freezes the tasks of a group, in place. Groups inside of it are
-// dissolved; as they are put back in front one by one, their order is reversed.
+// freezeGroup freezes the tasks of a group, in place. Groups inside it are dissolved.
+// Their order is reversed, because their tasks are put in front one by one.
 func (f *freezer) freezeGroup(s *Signature, as frozen) (gid string, results []*result) {
 	o := s.opts
 	if gid = o.text("task_id"); gid == "" {
@@ -185,13 +184,13 @@ func (f *freezer) freezeChord(s *Signature, as frozen) *result {
 	}
 }
 
-// bodyGiven reports whether there is a body, which an empty group is not.
+// bodyGiven reports whether there is a body. An empty group is none.
 func bodyGiven(v value) bool {
 	s, ok := v.(*Signature)
 	return ok && s.present()
 }
 
-// chordOf keeps a nil signature from becoming a value that is not nil.
+// chordOf returns a signature as a value, nil for a nil signature.
 func chordOf(s *Signature) value {
 	if s == nil {
 		return nil
@@ -199,8 +198,8 @@ func chordOf(s *Signature) value {
 	return s
 }
 
-// stripHeaderLinks takes the bodies out of the headers of chords that are still
-// to run: the chord holds its body anyway, and puts it back when it runs.
+// stripHeaderLinks removes the bodies from the headers of chords that have not run yet.
+// The chord itself holds its body and puts it back when it runs.
 func stripHeaderLinks(b *budget, s *Signature) {
 	if s == nil {
 		return

@@ -11,8 +11,8 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// FuzzSignature parses and applies what is thrown at it, as a signature, as
-// callbacks, as the rest of a chain and as the body of a chord.
+// FuzzSignature parses and applies arbitrary text as a signature, as callbacks, as the
+// rest of a chain and as the body of a chord.
 func FuzzSignature(f *testing.F) {
 	file, err := os.Open("testdata/celery-5.7.json.gz")
 	must(f, err)
@@ -105,7 +105,7 @@ var hostile = []string{
 	`{"result": [["a", null], [[["b", null], null]]]}`, `{"result": [[], []]}`, `{"result": 1}`,
 }
 
-// known reports an error that is none of those that the package promises.
+// known fails the test for an error of a type that the package does not document.
 func known(t *testing.T, err error) {
 	t.Helper()
 	var (

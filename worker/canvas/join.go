@@ -25,25 +25,25 @@ func SavedIDs(saved protocol.Raw) (ids []string, err error) {
 	return ids, nil
 }
 
-// Joined are the results of the header of a chord.
+// Joined holds the results of the header of a chord.
 type Joined struct {
-	// Members are the entries that were recorded ([MemberEntry].JSON), in order.
+	// Members holds the recorded entries ([MemberEntry].JSON), in order.
 	Members []protocol.Raw
 	// Saved is the structure of the results when one was saved. Then Results, by the
 	// ids of [SavedIDs], replace Members.
 	Saved   protocol.Raw
 	Results map[string]*protocol.Result
-	// Failure, when it is set, is the text of the ChordError that the body fails with.
+	// Failure is the text of the ChordError that the body fails with; "": it runs.
 	Failure string
 }
 
-// ChordBody says what follows the last member of a chord: m is that member,
-// whose field Chord is the body. The body gets the list of the results. When a
-// member has failed, the body fails with a ChordError instead: the plan has its
-// results and error callbacks.
+// ChordBody returns the plan that follows the last member of a chord. m is that member,
+// and its field Chord is the body. The body gets the list of the results. If a member has
+// failed, the body fails with a ChordError, and the plan holds its results and error
+// callbacks.
 //
-// The keys of the chord are deleted when the body was published; with
-// Plan.BodyFailed only the size is.
+// The keys of the chord are deleted when the body was published. With Plan.BodyFailed
+// only the size is deleted.
 func ChordBody(m *protocol.Message, joined Joined, c Context) (plan *Plan, err error) {
 	defer recovered(&err)
 	f := newFailures(newPublisher(running(m, c)))
@@ -60,8 +60,8 @@ func ChordBody(m *protocol.Message, joined Joined, c Context) (plan *Plan, err e
 	return f.done(f.apply(body, []protocol.Raw{arrayRaw(values)}, nil, &options{})), nil
 }
 
-// ChordError says what follows when a chord cannot be joined or its body cannot
-// be published: the body fails with that text, see [ChordBody].
+// ChordError returns the plan for a chord that cannot be joined, or whose body cannot be
+// published. The body fails with that text, see [ChordBody].
 func ChordError(m *protocol.Message, text string, c Context) (plan *Plan, err error) {
 	defer recovered(&err)
 	f := newFailures(newPublisher(running(m, c)))
@@ -73,7 +73,7 @@ func ChordError(m *protocol.Message, text string, c Context) (plan *Plan, err er
 	return &f.plan, nil
 }
 
-// chordFailure is why a body cannot run; cause is the failure of a member.
+// chordFailure is the reason why a body cannot run. cause is the failure of a member.
 type chordFailure struct {
 	text  string
 	cause *protocol.Exception
@@ -197,7 +197,7 @@ func parseTuple(b *budget, raw protocol.Raw) *result {
 	return r
 }
 
-// failBody fails the body of a chord and all that follows it in its chain.
+// failBody fails the body of a chord and the tasks that follow it in its chain.
 func (f *failures) failBody(body *Signature, why *chordFailure) {
 	f.plan.BodyFailed = true
 	exc := why.exception()
@@ -215,8 +215,8 @@ func (f *failures) failBody(body *Signature, why *chordFailure) {
 	f.failChain(signatures(body.opts.get("chain")), exc, nil)
 }
 
-// failGroupBody fails every task of a group with the failure of the member
-// itself, and sees to it that none of them runs.
+// failGroupBody fails every task of a group with the failure of the member itself, and
+// revokes all of them.
 func (f *failures) failGroupBody(body *Signature, why *chordFailure) {
 	exc := why.cause
 	if exc == nil {
@@ -242,14 +242,14 @@ func (f *failures) failGroupBody(body *Signature, why *chordFailure) {
 	f.plan.Revoke = append(f.plan.Revoke, leaves(frozen)...)
 }
 
-// chordTraceback is the traceback of a failure that the end of a header has raised.
+// chordTraceback returns the traceback of a failure at the end of a header.
 func chordTraceback(exc *protocol.Exception) *string {
 	text := Traceback(exc, GoFrame("celery.chord", ""))
 	return &text
 }
 
-// resultErrbacks returns the id of the result of a signature and its errbacks: of
-// a chord also those of its body, of a group also those of its tasks.
+// resultErrbacks returns the id of the result of a signature and its errbacks. A chord
+// includes the errbacks of its body, a group those of its tasks.
 func (f *failures) resultErrbacks(s *Signature) (id string, errbacks []*Signature) {
 	f.enter()
 	defer f.leave()
@@ -279,13 +279,12 @@ func leaves(r *result) []string {
 	return ids
 }
 
-// failTask stores a failure for a task that will never run. Its children are
-// those of the running task: so a producer finds the error callbacks that were
-// published for it.
+// failTask stores a failure for a task that will never run. It gets the children of the
+// running task, so that a producer finds the error callbacks published for it.
 func (f *failures) failTask(id string, exc *protocol.Exception, traceback *string) {
 	children := arrayRaw(slices.Concat(f.Children, f.plan.Children))
 	if f.bytes += len(children); f.bytes > f.limits.Bytes {
-		children = nil // the failure is what somebody waits for
+		children = nil // the failure matters more, because a producer waits for it
 	}
 	f.plan.Results = append(f.plan.Results, &protocol.Result{
 		TaskID: id, Status: protocol.StateFailure, Exception: exc, Traceback: traceback, DateDone: f.Now, Children: children,

@@ -6,10 +6,10 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Link adds callbacks: signatures that run after a success, with the result as
-// their first argument. A copy of the callback is kept. The callback of a chord
-// is that of its body; that of a group is linked to its first member, immutable,
-// as no member knows the results of the others.
+// Link adds callbacks: signatures that run after a success, with the result as their
+// first argument. It keeps copies of them. The callback of a chord is linked to its body.
+// The callback of a group is linked to its first member and immutable, because no member
+// knows the results of the others.
 func (s *Signature) Link(callbacks ...*Signature) *Signature {
 	s.build(func(c *composer) {
 		for _, callback := range callbacks {
@@ -19,10 +19,10 @@ func (s *Signature) Link(callbacks ...*Signature) *Signature {
 	return s
 }
 
-// LinkError adds error callbacks: signatures that run after a failure, with the
-// id of the failed task. A copy of the errback is kept. That of a group is
-// linked to each of its members, that of a chord to its body; the members of
-// the header have errbacks of their own.
+// LinkError adds error callbacks: signatures that run after a failure, with the id of the
+// failed task. It keeps copies of them. The errback of a group is linked to each of its
+// members, the errback of a chord to its body. The members of the header have separate
+// errbacks.
 func (s *Signature) LinkError(errbacks ...*Signature) *Signature {
 	s.build(func(c *composer) {
 		for _, e := range errbacks {
@@ -32,8 +32,8 @@ func (s *Signature) LinkError(errbacks ...*Signature) *Signature {
 	return s
 }
 
-// Immutable sets whether results of earlier tasks are kept out of the
-// arguments. Of groups and chords it sets the members.
+// Immutable sets whether the arguments leave out the results of earlier tasks. Groups and
+// chords set it on their members.
 func (s *Signature) Immutable(immutable bool) *Signature {
 	s.setImmutable(immutable)
 	return s
@@ -103,9 +103,8 @@ func (l *linker) linkError(s, errback *Signature) {
 	}
 }
 
-// linkErrorToHeader links to the chords inside of the header, and to its
-// members only where the setting says so. A header that is a group counts as
-// one member here.
+// linkErrorToHeader links an errback to the chords inside the header, and to its members
+// if errbacksOnHeader is set. A header that is a group counts as one member here.
 func (l *linker) linkErrorToHeader(s, errback *Signature) {
 	members := s.headerTasks()
 	if s.kw.header != nil {
@@ -126,9 +125,9 @@ func (l *linker) linkErrorToHeader(s, errback *Signature) {
 	}
 }
 
-// linkErrorToBody links an errback to each task of a group that is the body of
-// a chord. A group that runs as one and has errbacks gets it there: they
-// replace those of its tasks when it runs.
+// linkErrorToBody links an errback to each task of a group that is the body of a chord. A
+// group that runs as one and has errbacks gets it itself, because its errbacks replace
+// those of its tasks.
 func (l *linker) linkErrorToBody(s, errback *Signature, runsAsGroup bool) {
 	l.enter()
 	defer l.leave()
@@ -163,7 +162,7 @@ func (s *Signature) setImmutable(immutable bool) {
 	}
 }
 
-// appendTo adds a signature to an option, unless there is an equal one.
+// appendTo adds a signature to an option, unless the option holds an equal one.
 func (l *linker) appendTo(o *options, name string, s *Signature) {
 	there := o.list(name)
 	if !slices.ContainsFunc(there.items, func(t *Signature) bool { return l.comparer.equal(t, s) }) {

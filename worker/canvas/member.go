@@ -8,24 +8,23 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// MemberEntry is what is recorded of one member of a chord that has ended
+// MemberEntry is the record of one member of a chord that has ended
 // (celery-taskset-meta-<id>.j).
 type MemberEntry struct {
 	GroupID string
 	TaskID  string
 	// Score orders the results: the group index, or "+inf" of a task without.
 	Score string
-	// JSON is [1, id, state, result]. The same member with the same result is
-	// the same text, so that one that ran twice is recorded once.
+	// JSON is [1, id, state, result]. The same member with the same result gives the same
+	// text, so that a member that ran twice is recorded once.
 	JSON protocol.Raw
-	// Size is how many members the chord has, as far as its signature says so. Celery
-	// before 5.1 writes it there and nowhere else; 0: its producer has stored it.
+	// Size is the number of members that the signature of the chord gives. Celery before
+	// 5.1 writes it only there; 0: the producer has stored it.
 	Size int
 }
 
-// Member returns the entry of m in the chord that it belongs to, for its final
-// state; result is its return value, or its exception as it is stored. ok is
-// false when it belongs to none.
+// Member returns the entry of m in its chord, for its final state. result is its return
+// value, or its exception as it is stored. ok is false if m belongs to no chord.
 func Member(m *protocol.Message, state string, result protocol.Raw) (entry MemberEntry, ok bool) {
 	if m.Chord.IsNull() || m.Group == "" || m.ID == "" {
 		return MemberEntry{}, false
@@ -41,8 +40,8 @@ func Member(m *protocol.Message, state string, result protocol.Raw) (entry Membe
 	return entry, true
 }
 
-// chordSize returns the size of a chord in the signature of its body, 0 when there is
-// none, or null as producers since Celery 5.1 write it.
+// chordSize returns the size of a chord from the signature of its body. It is 0 if the
+// size is absent, or null as Celery 5.1 and later write it.
 func chordSize(body protocol.Raw) int {
 	if !sized(body) { // a body may hold a workflow of megabytes
 		return 0
@@ -71,7 +70,7 @@ func sized(text []byte) bool {
 	}
 }
 
-// quoteSafe is quote outside of work that may abort.
+// quoteSafe does what quote does, where nothing may abort.
 func quoteSafe(s string) protocol.Raw {
 	b, err := protocol.Marshal(s)
 	if err != nil {
@@ -80,8 +79,7 @@ func quoteSafe(s string) protocol.Raw {
 	return b
 }
 
-// ExceptionRaw returns an exception as it is stored in results and given to
-// [Member].
+// ExceptionRaw returns an exception as results store it and [Member] takes it.
 func ExceptionRaw(e *protocol.Exception) (protocol.Raw, error) {
 	b, err := protocol.EncodeResult(&protocol.Result{TaskID: "-", Status: protocol.StateFailure, Exception: e})
 	if err != nil {

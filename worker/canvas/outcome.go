@@ -6,15 +6,15 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// AfterSuccess says what is published after m has returned result: its
-// callbacks, and the next element of its chain with the rest of it. It is to be
-// published before the result is stored, whose children are Plan.Children.
+// AfterSuccess returns the plan that follows the success of m: its callbacks, and the
+// next element of its chain with the rest of it. It must be published before the result
+// is stored, whose children are Plan.Children.
 //
-// An error fails the task, as it does in Celery: what the producer has linked to
-// it cannot be applied. For a *[TaskError] its exception is what Celery stores.
+// An error fails the task, as in Celery: its callbacks or its chain cannot be applied.
+// Celery stores the exception of a *[TaskError].
 //
-// Several callbacks run as one group, but for groups among them. Ids in c are
-// taken from m; c.Priority is that of m when messages are to inherit it.
+// Several callbacks run as one group, except groups among them. The ids in c are taken
+// from m. c.Priority is the priority of m if messages inherit it.
 func AfterSuccess(m *protocol.Message, result protocol.Raw, c Context) (plan *Plan, err error) {
 	defer recovered(&err)
 	p := newPublisher(running(m, c))
@@ -40,7 +40,7 @@ func AfterSuccess(m *protocol.Message, result protocol.Raw, c Context) (plan *Pl
 		}
 	}
 	if n := len(chain) - 1; n >= 0 {
-		// What follows is a mapping until its turn comes.
+		// Each element stays a mapping until it is the next one.
 		rest := mappings(p.budget, "chain", m.Chain)[:n]
 		o := &options{[]option{{"chain", &list{rest}}}}
 		o.update(p.descent())
@@ -49,7 +49,7 @@ func AfterSuccess(m *protocol.Message, result protocol.Raw, c Context) (plan *Pl
 	return &p.plan, nil
 }
 
-// running is the context of what a task publishes.
+// running returns the context of the messages that a task publishes.
 func running(m *protocol.Message, c Context) Context {
 	c.ParentID = m.ID
 	if c.RootID = m.RootID; c.RootID == "" {
@@ -58,8 +58,8 @@ func running(m *protocol.Message, c Context) Context {
 	return c
 }
 
-// descent are the options that callbacks and chain elements get from the task
-// that has ended.
+// descent returns the options that callbacks and chain elements get from the task that
+// has ended.
 func (p *publisher) descent() *options {
 	priority := null
 	if p.Priority != nil {
@@ -83,12 +83,12 @@ func mappings(b *budget, path string, raw protocol.Raw) []*Signature {
 	return signatures(p.signatures(path, raw))
 }
 
-// AfterFailure says what follows the failure of m with exc: the same failure of
-// all that would have come after it in its chain, with the chords that wait for
-// those tasks, and its error callbacks. It is to be carried out after the result
-// of m was stored and m was counted in its chord, see [Member].
+// AfterFailure returns the plan that follows the failure of m with exc. It fails the rest
+// of the chain of m and the chords that wait for these tasks, and calls the error
+// callbacks. It must be carried out after the result of m was stored and m was counted in
+// its chord, see [Member].
 //
-// Error callbacks for which c.Errback says so are listed in Plan.Calls. The
+// Error callbacks for which c.Errback returns [ErrbackCall] are listed in Plan.Calls. The
 // others are published as a group, with the id of m as first argument.
 func AfterFailure(m *protocol.Message, exc *protocol.Exception, traceback *string, c Context) (plan *Plan, err error) {
 	defer recovered(&err)
@@ -98,13 +98,13 @@ func AfterFailure(m *protocol.Message, exc *protocol.Exception, traceback *strin
 	return &f.plan, nil
 }
 
-// failures publishes what follows the failure of a task.
+// failures makes the plan that follows the failure of a task.
 type failures struct{ *publisher }
 
 func newFailures(p *publisher) *failures { return &failures{p} }
 
-// failChain stores a failure for all elements of a chain that have an id. The
-// result of a chord is that of its body.
+// failChain stores a failure for all elements of a chain that have an id. A chord fails
+// with the result of its body.
 func (f *failures) failChain(chain []*Signature, exc *protocol.Exception, traceback *string) {
 	for pending := slices.Clone(chain); len(pending) > 0; {
 		f.step()
@@ -134,8 +134,8 @@ func (f *failures) failChain(chain []*Signature, exc *protocol.Exception, traceb
 	}
 }
 
-// extended returns what Celery stores of a task of a chain that will never run: no
-// worker has it and no queue.
+// extended returns the fields that Celery stores for a task that will never run. They
+// name no worker and no queue.
 func (f *failures) extended(s *Signature, m *protocol.Message) *protocol.Extended {
 	if !f.ResultExtended {
 		return nil
@@ -143,7 +143,7 @@ func (f *failures) extended(s *Signature, m *protocol.Message) *protocol.Extende
 	e := encoder{budget: f.budget}
 	e.keywords(s)
 	if f.bytes += len(m.Args) + len(e.buf); f.bytes > f.limits.Bytes {
-		return nil // the failure is what the caller waits for
+		return nil // the failure matters more, because a producer waits for it
 	}
 	return &protocol.Extended{Name: s.task, Args: m.Args, Kwargs: e.buf, Retries: s.opts.integer("retries")}
 }
@@ -158,8 +158,8 @@ func (f *failures) failMember(m *protocol.Message, exc *protocol.Exception) {
 	}
 }
 
-// callErrbacks publishes the errbacks of a task, but for those that are to be
-// called in place.
+// callErrbacks publishes the errbacks of a task, and lists the ones that this worker
+// calls itself.
 func (f *failures) callErrbacks(id, root string, errbacks []*Signature, exc *protocol.Exception, traceback *string) {
 	if root == "" {
 		root = id

@@ -8,9 +8,9 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Parse reads a signature as it occurs in messages and results. Members that
-// are absent or null are taken as empty, members that are unknown are kept, and
-// numbers and the order of keys in arguments stay as they are.
+// Parse reads a signature as it occurs in messages and results. Absent and null members
+// count as empty, and unknown members are kept. Numbers and the order of keys in
+// arguments stay as they are.
 //
 // The error is a *[SignatureError], *[LimitError] or *[protocol.DecodeError]
 // and holds nothing of the content.
@@ -20,8 +20,8 @@ func Parse(raw protocol.Raw) (s *Signature, err error) {
 	return p.signature("", raw), nil
 }
 
-// ParseList reads an array of signatures, such as the callbacks of a message.
-// Null and an absent one are an empty list, and one signature is a list of one.
+// ParseList reads an array of signatures, such as the callbacks of a message. Null and an
+// absent array are an empty list, and one signature is a list of one.
 func ParseList(raw protocol.Raw) (all []*Signature, err error) {
 	defer recovered(&err)
 	p := parser{newBudget(Limits{})}
@@ -35,8 +35,7 @@ type parser struct{ *budget }
 
 func (p *parser) fail(path, detail string) { abort(&SignatureError{path, detail}) }
 
-// mismatch fails because raw is not what was expected, or nests too deeply for
-// the reader of JSON.
+// mismatch fails with detail, or with a LimitError if the JSON nests too deeply.
 func (p *parser) mismatch(path, detail string, err error) {
 	if refused, ok := errors.AsType[*protocol.DecodeError](err); ok && refused.Reason == protocol.ReasonTooDeep {
 		abort(&LimitError{"depth", p.limits.Depth})
@@ -52,7 +51,7 @@ func (p *parser) fields(path string, raw protocol.Raw) []protocol.Field {
 	if err != nil {
 		p.mismatch(path, "not an object", err)
 	}
-	return overlay(nil, fields) // of a key that occurs twice the last counts
+	return overlay(nil, fields) // the last of equal keys counts
 }
 
 func (p *parser) elements(path string, raw protocol.Raw) []protocol.Raw {
@@ -154,7 +153,7 @@ func (p *parser) keywords(path string, s *Signature, raw protocol.Raw) {
 		default:
 			s.kw.header = p.signature(join(path, "header"), header)
 			if s.kw.header.kind != kindGroup {
-				// A single task, or a chain of which every element is a member.
+				// The header is a single task, or a chain whose elements are the members.
 				h := s.kw.header
 				s.kw.header = nil
 				s.kw.tasks = &list{[]*Signature{h}}

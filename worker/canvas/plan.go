@@ -6,32 +6,30 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Plan says what has to be done, in the order of its fields: first the sizes
-// and the groups are stored, then the results, then the chord bookkeeping, at
-// last the messages are published. All of it belongs into one atomic step; what
-// is listed for a reader to do afterwards (Calls, Revoke) is not part of it.
+// Plan lists actions in the order of its fields: store the sizes and the groups, then the
+// results, then count the members of chords, and publish the messages last. All of them
+// belong to one atomic step, except Calls and Revoke, which follow it.
 type Plan struct {
 	Sizes   []GroupSize
 	Groups  []SavedGroup
-	Joins   []GroupJoin // further members of chords that run already
+	Joins   []GroupJoin // further members of running chords
 	Results []*protocol.Result
-	// ChordParts are members of chords that will never run; each of them is
-	// to be counted like a member that has failed.
+	// ChordParts are members of chords that will never run. Each of them counts as a
+	// member that has failed.
 	ChordParts []ChordPart
 	Messages   []Outgoing // in the order of publishing
-	// Calls are error callbacks that are functions of three arguments, to be
-	// called in this worker.
+	// Calls are error callbacks that are functions of three arguments. This worker calls
+	// them.
 	Calls []Call
-	// Revoke are ids of tasks that must not run any more, for the control
-	// command of that name.
+	// Revoke holds the ids of tasks that must no longer run, for the control command of
+	// that name.
 	Revoke []string
 	// BodyFailed is set by [ChordBody] when the body will not run.
 	BodyFailed bool
-	// Handle is the result tuple of what was applied, [[id, parent], children]:
-	// what Python's apply_async returns. Absent when nothing was applied.
+	// Handle is the result tuple of the applied signature, [[id, parent], children], as
+	// Python's apply_async returns it. It is absent if nothing was applied.
 	Handle protocol.Raw
-	// Children are the result tuples that the task which publishes this has to
-	// store as its children.
+	// Children are the result tuples that the publishing task must store as its children.
 	Children []protocol.Raw
 }
 
@@ -50,8 +48,8 @@ type SavedGroup struct {
 	Value   protocol.Raw // {"result": result tuple}
 }
 
-// GroupJoin says that a chord waits for more members than its size says
-// (celery-taskset-meta-<id>.t is raised by Members).
+// GroupJoin makes a chord wait for more members than its size (Members is added to
+// celery-taskset-meta-<id>.t).
 type GroupJoin struct {
 	GroupID string
 	Members int
@@ -59,29 +57,29 @@ type GroupJoin struct {
 
 // ChordPart is the failure of a member that was never published.
 type ChordPart struct {
-	// Message has what [ChordBody] needs: id, group, group index and chord.
+	// Message has the fields that [ChordBody] needs: id, group, group index and chord.
 	Message *protocol.Message
 	Entry   MemberEntry
-	// UnlessFailed: the part has been counted already if the state FAILURE or
-	// REVOKED was stored for the task before this plan.
+	// UnlessFailed skips the part if the state FAILURE or REVOKED was stored for the task
+	// before this plan, because it was counted then.
 	UnlessFailed bool
 }
 
 // Outgoing is a message to publish.
 type Outgoing struct {
 	Message *protocol.Message
-	// Where the options say that it goes. All of them empty: by the routes for
-	// RouteName.
+	// Queue, Exchange and RoutingKey are the destination in the options. If all are
+	// empty, the routes for RouteName decide.
 	Queue, Exchange, RoutingKey string
-	RouteName                   string // name of the task, or of the one inside of a map
+	RouteName                   string // name of the task, or of the task inside a map
 	Serializer, Compression     string // as the options say; "" is the default
 	// Properties are the options that Celery does not know, such as app_id. They
 	// become properties of the message.
 	Properties []protocol.Field
 }
 
-// Call is an error callback to be called in this worker with the request, the
-// exception and the traceback of the failed task.
+// Call is an error callback that this worker calls with the request, the exception and
+// the traceback of the failed task.
 type Call struct {
 	Errback   *Signature
 	TaskID    string // id that the callback finds in its request
@@ -94,47 +92,47 @@ type Call struct {
 type ErrbackStyle int
 
 const (
-	// ErrbackMessage publishes it with the id of the failed task as its first
-	// argument; so do all that this worker does not know.
+	// ErrbackMessage publishes it with the id of the failed task as its first argument.
+	// Error callbacks that this worker does not know are published so.
 	ErrbackMessage ErrbackStyle = iota
 	// ErrbackCall calls it in this worker, as Celery does with functions that
 	// take more than one argument.
 	ErrbackCall
 )
 
-// Context is what messages need beside the signature.
+// Context holds what messages need beside the signature.
 type Context struct {
-	// ParentID is the id of the task that publishes, RootID that of the first
-	// task of its tree. Both are empty in a program that is no worker.
+	// ParentID is the id of the publishing task, RootID the id of the first task of its
+	// tree. Both are empty in a program that is no worker.
 	RootID, ParentID string
-	// Children are the result tuples of what the running task has published
-	// before: a chord that fails stores them as the children of its body.
+	// Children are the result tuples of the messages that the running task published
+	// before. A chord that fails stores them as the children of its body.
 	Children []protocol.Raw
 	NewID    func() string // required; a new UUID at every call
 	Now      time.Time     // required for countdown and relative expires
-	Origin   string        // who publishes, such as "gen123@host"
+	Origin   string        // the publisher, such as "gen123@host"
 	ReplyTo  string        // id of the publishing thread or process
-	// Priority is what messages get that have no own one: with the setting
-	// task_inherit_parent_priority, the priority of the running task.
+	// Priority is the default priority of messages. With the setting
+	// task_inherit_parent_priority it is the priority of the running task.
 	Priority *int
 	// ErrbacksOnHeader is the setting task_allow_error_cb_on_chord_header.
 	ErrbacksOnHeader bool
-	// Errback says how an error callback is called; nil: always by message.
+	// Errback returns how an error callback is called; nil: always by message.
 	Errback func(task string) ErrbackStyle
-	// ErrorsIgnored: the failure of the task itself is not stored, so that
-	// [AfterFailure] stores none for what follows it either.
+	// ErrorsIgnored means that the failure of the task is not stored. Then [AfterFailure]
+	// stores none for its chain either.
 	ErrorsIgnored bool
-	// ResultExtended is the setting result_extended: the failures that [AfterFailure]
-	// stores for what follows have names and arguments too.
+	// ResultExtended is the setting result_extended. With it the failures that
+	// [AfterFailure] stores have names and arguments.
 	ResultExtended bool
 	Limits         Limits
 }
 
-// Limits bound what one plan may do. A zero field means its default.
+// Limits bounds the work and the output of one plan. A zero field means its default.
 type Limits struct {
-	Depth    int // signatures inside each other; default 100
+	Depth    int // nesting of signatures; default 100
 	Messages int // default 50,000
-	Work     int // signatures copied or looked at; default 2,000,000
+	Work     int // signatures copied or visited; default 2,000,000
 	Bytes    int // bodies of all messages, and children of results; default 64 MiB
 }
 
@@ -148,7 +146,7 @@ func (l Limits) orDefault() Limits {
 	return Limits{or(l.Depth, 100), or(l.Messages, 50_000), or(l.Work, 2_000_000), or(l.Bytes, 64<<20)}
 }
 
-// budget counts what one call of an exported function has used of its limits.
+// budget counts how much of its limits one call of an exported function has used.
 type budget struct {
 	limits Limits
 	depth  int
@@ -164,7 +162,7 @@ func (b *budget) step() {
 	}
 }
 
-// enter and leave surround every recursion into a signature.
+// enter counts a recursion into a signature; leave ends it.
 func (b *budget) enter() {
 	b.step()
 	if b.depth++; b.depth > b.limits.Depth {

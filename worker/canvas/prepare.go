@@ -13,10 +13,10 @@ type preparation struct {
 	linkError value // errbacks of every step
 }
 
-// prepare turns the tasks of a chain into steps: nested chains are spliced, a
-// group before another step becomes a chord with that step as its body, and
-// every step is frozen. Steps and results are in reverse order, as in the field
-// chain of messages (chain.prepare_steps).
+// prepare turns the tasks of a chain into steps and freezes them (chain.prepare_steps).
+// Nested chains are spliced, and a group before another step becomes a chord with that
+// step as its body. Steps and results are in reverse order, as in the field chain of
+// messages.
 func (f *freezer) prepare(s *Signature, tasks []*Signature, args []protocol.Raw, kwargs []protocol.Field, p preparation) ([]*Signature, []*result) {
 	c := chainSteps{freezer: f, preparation: p, args: args, kwargs: kwargs, pending: f.head(tasks, p.clone)}
 	for len(c.pending) > 0 {
@@ -47,16 +47,16 @@ type chainSteps struct {
 	pending  []*Signature // tasks to prepare, in the order of the chain
 	steps    []*Signature // prepared, in reverse order
 	results  []*result
-	prepared int // steps that were frozen, also those that became the body of a chord
+	prepared int // frozen steps, including bodies of chords
 
-	// after is the step that was prepared before, and so runs after the next one;
-	// afterRes is the first result of it (prev_task and prev_res of Celery).
+	// after is the step prepared before, which runs after the current one. afterRes is
+	// its first result. Celery calls them prev_task and prev_res.
 	after    *Signature
 	afterRes *result
 }
 
-// prepareNext prepares the last pending task, or puts the tasks that it consists of in
-// its place.
+// prepareNext prepares the last pending task, or replaces it by the tasks that it
+// consists of.
 func (c *chainSteps) prepareNext() {
 	n := len(c.pending) - 1
 	t := c.copier.signature(c.pending[n])
@@ -88,7 +88,7 @@ func (c *chainSteps) prepareNext() {
 	c.add(t, res)
 }
 
-// withArguments copies a task for running; the first one gets the arguments of the chain
+// withArguments copies a task for running. The first one gets the arguments of the chain
 // (task.clone(args, kwargs); in place: task.args = tuple(args) + tuple(task.args)).
 func (c *chainSteps) withArguments(t *Signature, first bool) *Signature {
 	switch {
@@ -121,8 +121,8 @@ func (c *chainSteps) upgrade(group *Signature) *Signature {
 	return chord
 }
 
-// unlink takes the result of a body from the step after it, to be linked to the result
-// of the chord instead.
+// unlink removes the result of a body as parent of the step after it. That step is linked
+// to the result of the chord instead.
 func (c *chainSteps) unlink(res, body *result) {
 	for res != nil && res.parent != body {
 		res = res.parent
@@ -162,7 +162,7 @@ func (c *chainSteps) addErrbacks(t *Signature) {
 	}
 }
 
-// add appends a prepared step. The result of a chord is linked by that of its header
+// add appends a prepared step. The step before a chord becomes the parent of the header
 // (while node.parent: node = node.parent).
 func (c *chainSteps) add(t *Signature, res *result) {
 	c.steps, c.results = append(c.steps, t), append(c.results, res)
@@ -174,8 +174,8 @@ func (c *chainSteps) add(t *Signature, res *result) {
 	}
 }
 
-// head makes sure that a task comes first: partial arguments go to the first
-// step, and must not end in an empty group or a nested chain.
+// head returns the tasks with a task in front, because the first step gets the partial
+// arguments. An empty group or a nested chain would lose them.
 func (f *freezer) head(tasks []*Signature, clone bool) []*Signature {
 	steps := slices.Clone(tasks)
 	var stripped *Signature
@@ -206,18 +206,18 @@ func (f *freezer) head(tasks []*Signature, clone bool) []*Signature {
 	return steps
 }
 
-// ledByTask reports whether a body is a chain that does not begin with a group.
-// A group must stay inside of the body: what follows it runs once per member.
+// ledByTask reports whether a body is a chain that does not begin with a group. A group
+// must stay inside the body, because the tasks after it run once per member.
 func ledByTask(body *Signature) bool {
 	return body != nil && body.kind == kindChain && len(body.kw.tasks.items) > 0 && body.kw.tasks.items[0].kind != kindGroup
 }
 
-// consumed are the options of a chain that do not go to its first task.
+// consumed lists the options of a chain that do not go to its first task.
 var consumed = [...]string{"chord", "group_id", "group_index", "link", "link_error", "parent_id", "root_id", "task_id"}
 
-// unrollBody splits a chord into itself with the first task of its body, and the
-// rest of the body as steps behind it: every member of the header carries a copy
-// of the body, which is to be short.
+// unrollBody splits a chord into a chord with the first task of its body, and the rest of
+// the body as steps after it. This keeps the body short, because every member of the
+// header carries a copy of it.
 func (f *freezer) unrollBody(s *Signature) []*Signature {
 	c := f.copier.clone(s)
 	tasks := f.linker.unchain(c.kw.body)

@@ -48,14 +48,14 @@ func (p *publisher) send(task string, args []protocol.Raw, tuple bool, kwargs []
 	return r
 }
 
-// child adds to what the running task has published.
+// child records a result as a child of the running task.
 func (p *publisher) child(r *result) {
 	if p.ParentID != "" {
 		p.plan.Children = append(p.plan.Children, appendTuple(p.budget, nil, r))
 	}
 }
 
-// addHeaders sets what travels in the headers of a message, from its options.
+// addHeaders sets the headers of a message from its options.
 func (p *publisher) addHeaders(m *protocol.Message, o *options) {
 	p.setLineage(m, o)
 	m.Group = o.text("group_id")
@@ -82,8 +82,8 @@ func (p *publisher) addHeaders(m *protocol.Message, o *options) {
 	m.Stamps = stampsOf(m.StampedHeaders, o)
 }
 
-// setLineage sets root and parent. A message without one of them gets it, and the
-// priority, from the running task.
+// setLineage sets root and parent. If one of them is absent, the running task gives it,
+// and the priority.
 func (p *publisher) setLineage(m *protocol.Message, o *options) {
 	root, parent := o.text("root_id"), o.text("parent_id")
 	m.Priority = o.integer("priority")
@@ -164,8 +164,8 @@ func setDestination(out *Outgoing, o *options) {
 	}
 }
 
-// defined reports whether Celery or kombu gives an option its meaning; any other
-// becomes a property of the message.
+// defined reports whether Celery or kombu defines an option. Any other option becomes a
+// property of the message.
 func defined(option string) bool {
 	switch option {
 	case "task_id", "countdown", "eta", "expires", "queue", "exchange", "routing_key", "priority",

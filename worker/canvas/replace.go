@@ -4,18 +4,17 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Replace says what is published when the task of m is replaced by a signature
-// (Task.replace). The signature takes over its id, group, chord, callbacks,
-// errbacks and the rest of its chain; the task itself ends without a result.
+// Replace returns the plan that replaces the task of m by a signature (Task.replace). The
+// signature takes over its id, group, chord, callbacks, errbacks and the rest of its
+// chain. The task itself ends without a result.
 //
-// The error is a *[TaskError] when the signature is an empty chain or belongs to
-// a chord itself.
+// The error is a *[TaskError] if the signature is an empty chain or belongs to a chord.
 func Replace(m *protocol.Message, s *Signature, c Context) (*Plan, error) {
 	return ReplaceStamped(m, s, nil, c)
 }
 
-// ReplaceStamped is [Replace] for a task that stamps what it is replaced by:
-// the stamps are put on it when it is complete, as an own on_replace does.
+// ReplaceStamped does what [Replace] does and stamps the complete signature, as a task
+// with its own on_replace does.
 func ReplaceStamped(m *protocol.Message, s *Signature, stamper Stamper, c Context) (plan *Plan, err error) {
 	defer recovered(&err)
 	r := newReplacer(newPublisher(running(m, c)))
@@ -26,7 +25,7 @@ func ReplaceStamped(m *protocol.Message, s *Signature, stamper Stamper, c Contex
 	return r.done(r.apply(s, nil, nil, &options{})), nil
 }
 
-// replacer publishes what a task is replaced by.
+// replacer publishes the replacement of a task.
 type replacer struct {
 	*publisher
 	composer *composer
@@ -60,7 +59,7 @@ func (r *replacer) replacement(m *protocol.Message, s *Signature) *Signature {
 		r.linker.linkError(s, errback)
 	}
 	if s.kind == kindChain && s.opts.has("link") {
-		// Callbacks of a chain are due after its last task, also if more follows.
+		// Callbacks of a chain run after its last task, even if more tasks follow.
 		last := s.kw.tasks.items[len(s.kw.tasks.items)-1]
 		last.opts.extend("link", signatures(s.opts.take("link")))
 	}
@@ -91,15 +90,15 @@ func (r *replacer) replacement(m *protocol.Message, s *Signature) *Signature {
 	return s
 }
 
-// accumulate is the task that returns its arguments, here the first of them: the
+// accumulate returns the signature of the task that returns its first argument, here the
 // list of the results of a group.
 func accumulate() *Signature {
 	return New("celery.accumulate").Kwarg("index", 0)
 }
 
-// AddToChord says what is published when the task of m adds a signature to the
-// chord that it belongs to (Task.add_to_chord); the chord waits for one more
-// member. The error is a *[TaskError] when it belongs to none.
+// AddToChord returns the plan that adds a signature to the chord of m
+// (Task.add_to_chord). The chord waits for one more member. The error is a *[TaskError]
+// if m belongs to no chord.
 func AddToChord(m *protocol.Message, s *Signature, c Context) (plan *Plan, err error) {
 	defer recovered(&err)
 	p := newPublisher(running(m, c))

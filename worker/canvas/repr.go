@@ -9,7 +9,7 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Celery shows arguments as Python would, at most that long and that deep.
+// Celery shows arguments as Python does, up to this length and depth.
 const (
 	reprLength = 1024
 	reprLevels = 3
@@ -68,12 +68,12 @@ func Repr(raw protocol.Raw) string {
 	return r.String()
 }
 
-// repr writes values until its length is used up; what is left out becomes "...".
+// repr writes values until its length is used up, then "...".
 type repr struct {
 	strings.Builder
 	left   int
 	levels int
-	quotes bool // choose the quotes like Python itself, not like Celery
+	quotes bool // choose quotes as Python does, not as Celery does
 }
 
 func (r *repr) text(s string) {
@@ -172,8 +172,8 @@ func (r *repr) number(s string) {
 	r.text(s)
 }
 
-// str writes a string. Celery always takes single quotes and escapes nothing
-// else; Python prefers the quotes that need no escape.
+// str writes a string. Celery always takes single quotes and escapes nothing else. Python
+// prefers quotes that need no escape.
 func (r *repr) str(s string) {
 	if !r.quotes {
 		if n := utf8.RuneCountInString(s); n > r.left {

@@ -4,7 +4,7 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// kind tells the types of signatures apart that are applied differently.
+// kind is the type of a signature, which decides how it is applied.
 type kind uint8
 
 const (
@@ -16,13 +16,13 @@ const (
 	kindChunks // a group of celery.starmap
 )
 
-// Signature says which task to run, with which arguments and options, or how
-// tasks are composed. The zero value is of no use: [New], [Chain], [Group],
-// [Chord], [Map], [Starmap], [Chunks] and [Parse] make one.
+// Signature is a task to run with its arguments and options, or a composition of tasks.
+// [New], [Chain], [Group], [Chord], [Map], [Starmap], [Chunks] and [Parse] make one; the
+// zero value cannot be used.
 //
-// A Signature is not safe for concurrent use. Its methods change and return it;
-// [Apply] and the other functions of this package work on a copy, so that it can
-// be applied again, each time with new ids.
+// A Signature is not safe for concurrent use. Its methods change and return it. [Apply]
+// and the other functions of this package work on a copy, so that a signature can be
+// applied again with new ids.
 type Signature struct {
 	task      string
 	args      []protocol.Raw
@@ -33,16 +33,16 @@ type Signature struct {
 	subtask   string
 	immutable bool
 	extra     []protocol.Field // of a mapping: members that Celery does not define
-	// mapping is set for what is only a dict to Celery, as in messages and in
-	// copies of options. It becomes a signature when it is used.
+	// mapping is set if Celery has only a dict here, as in messages and copies of
+	// options. It becomes a signature when it is used.
 	mapping bool
 	err     error // fault of construction, reported when the signature is used
 }
 
-// keywords are the keyword arguments. Those of chains, groups and chords hold
-// the signatures that they are made of, and may be shared.
+// keywords holds the keyword arguments. In chains, groups and chords they hold the
+// composed signatures, and may be shared.
 type keywords struct {
-	fields []protocol.Field // in a chord: what there is beside header and body
+	fields []protocol.Field // in a chord: all but header and body
 	tasks  *list            // of a chain or group; header of a chord, unless it is a group
 	header *Signature       // header of a chord that is a group
 	body   *Signature       // of a chord; may be nil
@@ -53,11 +53,11 @@ func (k *keywords) copy() *keywords {
 	return &c
 }
 
-// Task returns the name of the task; "celery.chain", "celery.group" and
-// "celery.chord" for those.
+// Task returns the name of the task: "celery.chain", "celery.group" or "celery.chord" for
+// a composition.
 func (s *Signature) Task() string { return s.task }
 
-// TaskID returns the option task_id, "" when there is none.
+// TaskID returns the option task_id, "" if it is absent.
 func (s *Signature) TaskID() string {
 	var id string
 	if raw, ok := s.opts.get("task_id").(protocol.Raw); ok && protocol.Unmarshal(raw, &id) != nil {
@@ -69,15 +69,14 @@ func (s *Signature) TaskID() string {
 // Args returns the positional arguments of a task, an array.
 func (s *Signature) Args() protocol.Raw { return arrayRaw(s.args) }
 
-// Kwargs returns the keyword arguments of a task, an object; of chains, groups
-// and chords it lacks the signatures that they are made of.
+// Kwargs returns the keyword arguments of a task, an object. Chains, groups and chords
+// leave out the composed signatures.
 func (s *Signature) Kwargs() protocol.Raw { return fieldsRaw(s.kw.fields) }
 
 // IsGroup reports whether the signature is a group.
 func (s *Signature) IsGroup() bool { return s.kind == kindGroup }
 
-// IsImmutable reports whether results of earlier tasks are kept out of the
-// arguments.
+// IsImmutable reports whether the arguments leave out the results of earlier tasks.
 func (s *Signature) IsImmutable() bool { return s.immutable }
 
 // Err returns the first fault of construction, such as an argument that has no
@@ -93,8 +92,8 @@ func (s *Signature) keep(err error) {
 // emptyGroup reports whether s is a group without members, which chains skip.
 func (s *Signature) emptyGroup() bool { return s.kind == kindGroup && len(s.kw.tasks.items) == 0 }
 
-// present reports whether s counts as true in Python: an empty group is like no
-// signature at all, unless it is still a mapping.
+// present reports whether s counts as true in Python. An empty group counts as false,
+// unless it is still a mapping.
 func (s *Signature) present() bool { return s != nil && (s.mapping || !s.emptyGroup()) }
 
 func (s *Signature) emptyChain() bool { return s.kind == kindChain && len(s.kw.tasks.items) == 0 }
@@ -107,7 +106,7 @@ func (s *Signature) headerTasks() []*Signature {
 	return s.kw.tasks.items
 }
 
-// unroll returns the only member of a group of one, and anything else as it is.
+// unroll returns the only member of a group of one, and any other signature as it is.
 func unroll(s *Signature) *Signature {
 	if s.kind == kindGroup && len(s.kw.tasks.items) == 1 {
 		return s.kw.tasks.items[0]
@@ -128,8 +127,7 @@ func newGroup(tasks *list) *Signature {
 	return newCanvas(kindGroup, "celery.group", "group", &keywords{tasks: tasks})
 }
 
-// newChord makes a chord; the header is a list, taken over, or a signature, of
-// which a copy is made.
+// newChord makes a chord with a copy of the header.
 func (cp *copier) newChord(header, body *Signature) *Signature {
 	return newCanvas(kindChord, "celery.chord", "chord", &keywords{
 		fields: []protocol.Field{{Name: "kwargs", Value: protocol.Raw("{}")}},
@@ -137,7 +135,7 @@ func (cp *copier) newChord(header, body *Signature) *Signature {
 	})
 }
 
-// headerList returns the members of what is given as the header of a chord.
+// headerList returns the members of a signature that is the header of a chord.
 func (cp *copier) headerList(header *Signature) *list {
 	h := cp.copyOf(header)
 	if h.kind == kindGroup || h.kind == kindChain {
@@ -146,8 +144,8 @@ func (cp *copier) headerList(header *Signature) *list {
 	return &list{[]*Signature{h}}
 }
 
-// measure walks a signature so that what nests without end, or too much, is
-// refused before it is copied.
+// measure walks a signature, so that one that nests too deeply or without end is refused
+// before it is copied.
 func measure(b *budget, s *Signature) {
 	if s == nil {
 		return
@@ -174,7 +172,7 @@ func measure(b *budget, s *Signature) {
 	}
 }
 
-// checked returns a copy of a signature that the caller may go on to change.
+// checked returns a copy of a signature, which the caller may change afterwards.
 func checked(b *budget, s *Signature) *Signature {
 	if s == nil {
 		abort(&SignatureError{"", "nil"})
@@ -185,7 +183,7 @@ func checked(b *budget, s *Signature) *Signature {
 	return snapshot(b, s)
 }
 
-// input returns a copy of a signature of the caller that may be changed.
+// input returns a copy of the caller's signature, which this package may change.
 func input(b *budget, s *Signature) *Signature {
 	switch {
 	case s == nil:
@@ -197,7 +195,7 @@ func input(b *budget, s *Signature) *Signature {
 	return snapshot(b, s)
 }
 
-// snapshot copies a signature with all that it refers to.
+// snapshot copies a signature with everything that it refers to.
 func snapshot(b *budget, s *Signature) *Signature {
 	if s == nil {
 		return nil

@@ -6,16 +6,15 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Stamps are the stamps that a [Stamper] gives to one signature.
+// Stamps holds the stamps that a [Stamper] gives to one signature, by name.
 type Stamps map[string]any
 
-// Stamper chooses the stamps of each task, as the method on_signature of
-// Celery's StampingVisitor does.
+// Stamper returns the stamps of a task, as on_signature of Celery's StampingVisitor does.
 type Stamper func(*Signature) Stamps
 
-// Stamp puts a stamp on every task of the signature and on their callbacks and
-// errbacks, but like Celery not on the body of a chord. A stamp of that name that
-// a task has already is replaced. The value is written by [protocol.Marshal].
+// Stamp puts a stamp on every task of the signature and on their callbacks and errbacks.
+// As in Celery, the body of a chord gets none. It replaces a stamp of the same name. The
+// value is written by [protocol.Marshal].
 func (s *Signature) Stamp(name string, v any) *Signature {
 	raw, err := protocol.Marshal(v)
 	if err != nil {
@@ -28,23 +27,22 @@ func (s *Signature) Stamp(name string, v any) *Signature {
 	return s
 }
 
-// StampWith lets stamper choose the stamps of every task of the signature,
-// including the bodies of chords, callbacks and errbacks.
+// StampWith puts the stamps of stamper on every task of the signature, including the
+// bodies of chords, callbacks and errbacks.
 func (s *Signature) StampWith(stamper Stamper) *Signature {
 	s.build(func(c *composer) { newStampVisitor(c.linker.copier, stamper).visit(s, stampSet{}) })
 	return s
 }
 
-// stampSet are stamps on their way down into a signature. names is nil until
-// they have been collected once.
+// stampSet holds the stamps for a signature and its parts. names is nil until they were
+// collected once.
 type stampSet struct {
 	fields []protocol.Field
 	names  []string
 }
 
-// collect merges stamps from above with those of a stamper and, for a
-// signature, those that it has. The first ones take precedence over those of
-// the signature, and the stamper's fill the gaps.
+// collect merges inherited stamps with the stamps of a stamper and the present stamps of
+// a signature. Inherited stamps take precedence.
 func (st stampSet) collect(chosen []protocol.Field, own *options) stampSet {
 	out := stampSet{fields: slices.Clone(st.fields), names: slices.Clone(st.names)}
 	if st.names == nil {
@@ -82,9 +80,9 @@ func (st stampSet) collect(chosen []protocol.Field, own *options) stampSet {
 	return out
 }
 
-// joined is what becomes of a stamp that is given twice: of two lists one, and
-// otherwise the first stays. Celery repeats what is in both lists, as often as
-// the signature is reached; here each value is there once.
+// joined merges two values of one stamp. Two lists become one; otherwise the first value
+// stays. Celery repeats a value that is in both lists at each visit; here each value
+// occurs once.
 func joined(first, second protocol.Raw) protocol.Raw {
 	a, err := first.Elements()
 	if err != nil {
@@ -102,11 +100,11 @@ func joined(first, second protocol.Raw) protocol.Raw {
 	return arrayRaw(a)
 }
 
-// stampVisitor puts stamps on a signature and what hangs on it.
+// stampVisitor puts stamps on a signature and its callbacks.
 type stampVisitor struct {
 	*budget
 	copier  *copier
-	stamper Stamper // nil: only the stamps that are given
+	stamper Stamper // nil: only inherited stamps
 }
 
 func newStampVisitor(c *copier, stamper Stamper) *stampVisitor {
@@ -163,7 +161,7 @@ func (v *stampVisitor) visitLinks(s *Signature, st stampSet) {
 	}
 }
 
-// chosen returns what the stamper gives to a signature, sorted by name.
+// chosen returns the stamps of the stamper for a signature, sorted by name.
 func (v *stampVisitor) chosen(s *Signature) []protocol.Field {
 	if v.stamper == nil {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// value is what an option may hold: a protocol.Raw, a *Signature or a *list.
-// Options whose value is shared in Celery share it here as well.
+// value is the value of an option: a protocol.Raw, a *Signature or a *list. Options that
+// share a value in Celery share it here as well.
 type value any
 
 // list is a list of signatures that several signatures may refer to.
@@ -21,7 +21,7 @@ type option struct {
 	val  value
 }
 
-// options are the execution options of a signature in their order.
+// options holds the execution options of a signature in their order.
 type options struct{ entries []option }
 
 var null = protocol.Raw("null")
@@ -40,7 +40,7 @@ func (o *options) get(name string) value {
 	return nil
 }
 
-// given reports whether the option is there and not null.
+// given reports whether the option is present and not null.
 func (o *options) given(name string) bool { return !isNull(o.get(name)) }
 
 func (o *options) set(name string, v value) {
@@ -69,7 +69,7 @@ func (o *options) take(name string) value {
 	return v
 }
 
-// copy returns options of their own with the same, shared values.
+// copy returns a copy with the same, shared values.
 func (o *options) copy() *options { return &options{slices.Clone(o.entries)} }
 
 // with returns a copy in which other takes precedence.
@@ -85,7 +85,7 @@ func (o *options) update(other *options) {
 	}
 }
 
-// without returns a copy that lacks some options.
+// without returns a copy without the named options.
 func (o *options) without(names ...string) *options {
 	c := &options{make([]option, 0, len(o.entries))}
 	for _, e := range o.entries {
@@ -133,8 +133,8 @@ func (o *options) names(name string) []string {
 	return names
 }
 
-// signatures returns the elements of an option that is one signature or a list
-// of them.
+// signatures returns the elements of an option that holds one signature or a list of
+// them.
 func signatures(v value) []*Signature {
 	switch v := v.(type) {
 	case *Signature:
@@ -187,8 +187,8 @@ func textOrNull(s string) protocol.Raw {
 	return quote(s)
 }
 
-// overlay returns the members of base with those of over on top, in the order
-// of a Python dict.
+// overlay returns the members of base overridden by those of over, in the order of a
+// Python dict.
 func overlay(base, over []protocol.Field) []protocol.Field {
 	merged := slices.Clone(base)
 	for _, f := range over {
@@ -258,7 +258,7 @@ func (o *options) flag(name string) *bool {
 	return &b
 }
 
-// list returns an option as a list that can be added to.
+// list returns an option as a list to append to.
 func (o *options) list(name string) *list {
 	switch v := o.get(name).(type) {
 	case *list:
