@@ -71,7 +71,7 @@ func canvasTasks() map[string]worker.Definition {
 
 type pair struct{ X, Y any }
 
-// spread is a list of numbers and what is to be added to each.
+// spread is a list of numbers and the addend of each.
 type spread struct {
 	Nums []any
 	Val  any
@@ -169,7 +169,7 @@ func buildChain(ctx context.Context, _ struct{}) (*worker.AsyncResult, error) {
 	))
 }
 
-// rebuild fails unless the dictionary is a signature, with all that is in it.
+// rebuild fails unless the dictionary and all its parts are signatures.
 func rebuild(_ context.Context, in struct {
 	Dict protocol.Raw `celery:"sig_dict"`
 }) (any, error) {

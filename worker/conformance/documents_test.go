@@ -41,8 +41,8 @@ type record struct {
 // passed reports whether a test passed in every run.
 func (r record) passed(t suiteTest) bool { return r.Runs > 0 && r.Passed[t.id] == r.Runs }
 
-// section and feature are harness/features.json: what users of Celery look for, and
-// what proves it.
+// section and feature are the entries of harness/features.json: the features of Celery
+// and the tests that prove them.
 type section struct {
 	Section  string
 	Features []feature
@@ -50,11 +50,11 @@ type section struct {
 
 type feature struct {
 	Feature string
-	// Here says how far it goes. "": by the outcome of the tests.
+	// Here describes the support. "": the outcome of the tests decides.
 	Here string
 	// Suite are tests of Celery's suite: tags ("#chain") or ids.
 	Suite []string
-	// Tests are our own, each a package and a function.
+	// Tests are tests of this repository, each a package and a function.
 	Tests []string
 }
 
@@ -194,7 +194,8 @@ func checkFeatures(t *testing.T, sections []section, tests []suiteTest) {
 	}
 }
 
-// exists looks for a test of ours, such as "worker/redis TestBroker".
+// exists reports whether a test of this repository exists, such as "worker/redis
+// TestBroker".
 func exists(name string) bool {
 	dir, function, ok := strings.Cut(name, " ")
 	files, _ := filepath.Glob(filepath.Join("../..", dir, "*_test.go"))

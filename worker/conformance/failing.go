@@ -105,7 +105,7 @@ func keywords(t *worker.Task, v any) error {
 	return nil
 }
 
-// onceMore is a task that is retried once and then returns what after says.
+// onceMore is a task that is retried once and then returns the result of after.
 func onceMore(after func(*worker.Task) any) worker.Handler {
 	return worker.HandlerFunc(func(_ context.Context, t *worker.Task) (any, error) {
 		if t.Retries > 0 {
@@ -179,7 +179,7 @@ func retryUnpickleable(_ context.Context, in struct {
 	return nil, again{MaxRetries: in.How.MaxRetries, Countdown: in.How.Countdown}.retry(unpickleable(in.Foo), 1, 3)
 }
 
-// secondPass is what the tasks below return.
+// secondPass is the result of the tasks below.
 type secondPass struct {
 	Foo     any  `json:"foo"`
 	Bar     any  `json:"bar"`

@@ -1,7 +1,6 @@
-// Command conformance is a worker with the tasks of Celery's own integration
-// suite (t/integration in a source distribution of Celery). The suite runs as the
-// producer, in Python, with this program instead of its worker; see
-// "make conformance".
+// Command conformance is a worker with the tasks of Celery's own integration suite
+// (t/integration in a source distribution of Celery). The suite runs as the producer, in
+// Python, with this program instead of its worker; see "make conformance".
 package main
 
 import (
@@ -28,9 +27,8 @@ func main() {
 	}
 }
 
-// acksEarly are the tasks that acknowledge early, as those of the suite do: of these
-// inspect is asked whether they are acknowledged. The harness waits for the others by
-// their acknowledgement.
+// acksEarly lists the tasks that acknowledge early, as in the suite, which inspects
+// whether they are acknowledged. The harness waits for the acknowledgement of the others.
 var acksEarly = []string{"sleeping"}
 
 // run takes its configuration from the variables that the harness sets.
@@ -49,7 +47,7 @@ func run() error {
 
 	tasks := map[string]worker.Definition{
 		"celery.ping": {Handler: worker.Func(func(context.Context, struct{}) (string, error) { return "pong", nil })},
-		// The one task whose name its class gives.
+		// The only task that is named by its class.
 		"auto_retry_class_task": {
 			Handler: worker.Func(autoRetry), MaxRetries: 1,
 			Backoff: worker.Backoff{Base: time.Second, Jitter: 1},
@@ -66,7 +64,7 @@ func run() error {
 	w, err := worker.New(worker.Config{
 		Broker: broker, Tasks: maps.Clone(tasks), Concurrency: 1, ResultExtended: true, Logger: log,
 		Grace: 2 * time.Second, IgnoreResultAsSent: true, // as the suite is that of Celery 5.7
-		// Celery has no such limit, and one of the tests sends a chord of 1,000.
+		// Celery has no such limit, and a test sends a chord of 1,000 tasks.
 		Limits: protocol.Limits{Elements: 100_000},
 	})
 	if err != nil {

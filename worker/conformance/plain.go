@@ -54,7 +54,7 @@ type addArgs struct {
 	Z any `celery:"z,optional"`
 }
 
-// truthy is Python's idea of it, as far as numbers, texts and lists go.
+// truthy reports whether Python takes a number, text or list as true.
 func truthy(v any) bool {
 	switch v := v.(type) {
 	case nil:
@@ -71,7 +71,7 @@ func truthy(v any) bool {
 	return true
 }
 
-// plus is Python's operator: numbers are added, texts and lists are joined.
+// plus does what Python's operator + does: it adds numbers and joins texts and lists.
 func plus(x, y any) (any, error) {
 	switch x := x.(type) {
 	case string:
@@ -186,7 +186,7 @@ func delayedSum(ctx context.Context, in delayedArgs) (any, error) {
 	return total(in.Numbers)
 }
 
-// guardedSum gives up for 0 at its soft time limit.
+// guardedSum returns 0 at its soft time limit.
 func guardedSum(ctx context.Context, in delayedArgs) (any, error) {
 	if err := in.pause(ctx); err == worker.ErrSoftTimeLimit {
 		return 0, nil

@@ -9,7 +9,7 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// limits is what tasks tell of their time limits.
+// limits holds the time limits of a task.
 type limits struct {
 	Hard any `json:"time_limit"`
 	Soft any `json:"soft_time_limit"`
@@ -22,7 +22,7 @@ func seconds(d time.Duration) any {
 	return int(d.Seconds())
 }
 
-// requestTasks tell about the message that they came with.
+// requestTasks return parts of their message.
 func requestTasks() map[string]worker.Definition {
 	about := func(tell func(*worker.Task) (any, error)) worker.Handler {
 		return worker.HandlerFunc(func(_ context.Context, t *worker.Task) (any, error) { return tell(t) })

@@ -12,7 +12,7 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// side is the connection over which tasks leave traces for the tests to find.
+// side is the connection over which tasks leave traces for the tests.
 type side struct{ redigo.Pool }
 
 func newSide(url string) *side {
@@ -34,7 +34,7 @@ func (s *side) do(ctx context.Context, command string, args ...any) error {
 	return err
 }
 
-// echo leaves a message as redis-py would: bytes as they are.
+// echo leaves a message as redis-py does: bytes as they are.
 func (s *side) echo(ctx context.Context, key string, message any) error {
 	if _, ok := message.([]byte); !ok {
 		message = fmt.Sprint(message)

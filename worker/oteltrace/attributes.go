@@ -13,15 +13,14 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// What Celery's instrumentation calls the two things that are done to a task.
+// Names of the two operations in Celery's instrumentation.
 const (
 	actionRun     = "run"
 	actionPublish = "apply_async"
 )
 
-// messaging are the attributes of both sides by OpenTelemetry's conventions for
-// messaging; the names that begin with celery are those of its instrumentation of
-// Celery.
+// messaging returns the attributes of both sides by OpenTelemetry's conventions for
+// messaging. Names that begin with celery are from its instrumentation of Celery.
 func messaging(action, kind, task, id, conversation, queue string, retries int) []attribute.KeyValue {
 	as := []attribute.KeyValue{
 		attribute.String("messaging.system", "celery"),
@@ -55,12 +54,12 @@ func publishAttributes(m *protocol.Message) []attribute.KeyValue {
 	return messaging(actionPublish, "create", m.Task, m.ID, m.CorrelationID, m.RoutingKey, m.Retries)
 }
 
-// ended notes on a span how its task has ended.
+// ended records on a span how its task has ended.
 func ended(ctx context.Context, span trace.Span, task *worker.Task, err error) {
 	if !span.IsRecording() {
 		return
 	}
-	defer func() { _ = recover() }() // of a method of err, which ends no task here
+	defer func() { _ = recover() }() // a panic in a method of err must not end the task
 	state := worker.StateAfter(ctx, task, err)
 	if state != "" {
 		span.SetAttributes(attribute.String("celery.state", state))
@@ -80,13 +79,13 @@ func ended(ctx context.Context, span trace.Span, task *worker.Task, err error) {
 	}
 }
 
-// failed records the failure, as the exception that Python is told of.
+// failed records the failure as the exception that Python sees.
 func failed(ctx context.Context, span trace.Span, task *worker.Task, err error) {
 	if cause := context.Cause(ctx); errors.Is(cause, worker.ErrTimeLimit) {
-		err = cause // whatever the handler has returned after it
+		err = cause // the error of the handler counts less
 	}
 	if r, ok := errors.AsType[*worker.RetryError](err); ok && r.Err != nil {
-		err = r.Err // what the last attempt fails with
+		err = r.Err // the failure of the last attempt
 	}
 	kind := fmt.Sprintf("%T", err)
 	if e, ok := errors.AsType[*worker.Exception](err); ok {
@@ -102,14 +101,14 @@ func failed(ctx context.Context, span trace.Span, task *worker.Task, err error) 
 	span.SetStatus(codes.Error, message)
 }
 
-// panicked notes that the handler has not returned. What it has panicked with may
-// hold anything and is left out.
+// panicked records that the handler has not returned. The value of the panic may hold
+// secrets and is left out.
 func panicked(span trace.Span) {
 	span.SetAttributes(attribute.String("celery.state", protocol.StateFailure), attribute.String("error.type", "panic"))
 	span.SetStatus(codes.Error, "the handler has panicked")
 }
 
-// text is that of an error, whose method may panic.
+// text returns the text of an error, whose method may panic.
 func text(err error) (s string) {
 	defer func() {
 		if recover() != nil {

@@ -6,11 +6,11 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// headers lets a propagator read and write the headers of a message. They stand
-// beside those of Celery, as text, which is where Python looks for them.
+// headers lets a propagator read and write the headers of a message. They are texts
+// beside the headers of Celery, where Python reads them.
 type headers struct{ m *protocol.Message }
 
-// Get returns the text of a header, "" when it is no text.
+// Get returns the text of a header, "" if it is no text.
 func (h headers) Get(name string) string {
 	var text string
 	if protocol.Unmarshal(h.m.Header(name), &text) != nil {
@@ -35,7 +35,7 @@ func (h headers) Keys() []string {
 	return names
 }
 
-// remove drops what another trace has left, such as its state.
+// remove drops headers of another trace, such as its state.
 func (h headers) remove(names []string) {
 	h.m.Headers = slices.DeleteFunc(slices.Clone(h.m.Headers), func(one protocol.Header) bool {
 		return slices.Contains(names, one.Name)

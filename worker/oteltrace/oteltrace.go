@@ -1,13 +1,13 @@
-// Package oteltrace makes the tasks of package worker part of OpenTelemetry
-// traces: a span for each run of a task, and one for each message that is
-// published, with the names and attributes of OpenTelemetry's own instrumentation
-// of Celery. A trace that begins in Python goes on through Go and back.
+// Package oteltrace makes the tasks of package worker part of OpenTelemetry traces. It
+// makes a span for each run of a task and for each published message, with the names and
+// attributes of OpenTelemetry's instrumentation of Celery. A trace that begins in Python
+// continues through Go and back.
 //
 // Spans have the names of tasks and exceptions, ids, queues, numbers of attempts
 // and texts of errors. They have no arguments, no results and no bodies.
 //
-// It is a module of its own, so that a program without OpenTelemetry does not
-// have it among its requirements.
+// The package is a separate module, so that programs without OpenTelemetry do not require
+// it.
 package oteltrace
 
 import (
@@ -21,26 +21,24 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Config describes a Tracing. All of it may stay empty.
+// Config describes a Tracing. All fields may stay empty.
 type Config struct {
 	// TracerProvider makes the spans. Default: the global one of package otel.
 	TracerProvider trace.TracerProvider
 
-	// Propagator reads and writes the headers of messages. Default: W3C Trace
-	// Context and Baggage, as in Python. The global one of package otel is not the
-	// default as it does nothing unless somebody has set it, and the traces would
-	// fall apart in silence.
+	// Propagator reads and writes the headers of messages. Default: W3C Trace Context and
+	// Baggage, as in Python. The global one of package otel is not the default, because
+	// it does nothing until the program sets it, and traces would break silently.
 	Propagator propagation.TextMapPropagator
 
-	// Links makes each run of a task a trace of its own, with a link to the span
-	// that published it, in the place of a child of that span: for tasks that run
-	// long after whoever sent them has gone (use_span_links).
+	// Links starts a separate trace for each run of a task. The run has a link to the
+	// span that published it and is not its child. Use it for tasks that run long after
+	// their caller has ended (use_span_links).
 	Links bool
 }
 
-// Tracing is the two sides of the instrumentation: Middleware belongs into
-// worker.Config.Middleware, as the first, and BeforePublish into the Publishing
-// of workers and clients.
+// Tracing holds the two sides of the instrumentation. Middleware belongs first in
+// worker.Config.Middleware, and BeforePublish in the Publishing of workers and clients.
 type Tracing struct {
 	tracer     trace.Tracer
 	propagator propagation.TextMapPropagator
@@ -62,9 +60,9 @@ func New(cfg Config) *Tracing {
 	}
 }
 
-// Middleware runs each task in a span, "run/" and its name, of the kind consumer.
-// Its parent is the span that the headers of the message name. The context of the
-// handler has the span and the baggage.
+// Middleware runs each task in a span of the kind consumer, named "run/" and the task.
+// Its parent is the span in the headers of the message. The context of the handler has
+// the span and the baggage.
 func (t *Tracing) Middleware(next worker.Handler) worker.Handler {
 	return worker.HandlerFunc(func(ctx context.Context, task *worker.Task) (result any, err error) {
 		ctx, span := t.begin(ctx, task)
@@ -91,11 +89,10 @@ func (t *Tracing) begin(ctx context.Context, task *worker.Task) (context.Context
 	return t.tracer.Start(ctx, actionRun+"/"+task.Name, options...)
 }
 
-// BeforePublish makes a span for a message, "apply_async/" and the name of the
-// task, of the kind producer, and writes it into the headers. Its parent is the
-// span of ctx; without one, that of the headers, if they have one. The span has
-// ended when the message goes out: messages are published together with what a
-// task has done, in one step.
+// BeforePublish makes a span of the kind producer for a message, named "apply_async/" and
+// the task, and writes it into the headers. Its parent is the span of ctx, or else the
+// span in the headers. The span ends before the message is published, because messages
+// are published together with the result of a task, in one step.
 func (t *Tracing) BeforePublish(ctx context.Context, m *protocol.Message) {
 	if !trace.SpanContextFromContext(ctx).IsValid() {
 		ctx = t.propagator.Extract(ctx, headers{m})
@@ -104,7 +101,7 @@ func (t *Tracing) BeforePublish(ctx context.Context, m *protocol.Message) {
 		trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(publishAttributes(m)...))
 	defer span.End()
 	if !span.SpanContext().IsValid() {
-		return // there is no tracing: what the message has stays
+		return // without tracing the headers stay
 	}
 	headers{m}.remove(t.propagator.Fields())
 	t.propagator.Inject(ctx, headers{m})

@@ -5,14 +5,14 @@ import (
 	"slices"
 )
 
-// Complete returns a message with the parts that kombu asks for, where producers in other
-// languages leave them out or write nothing in their place: properties, the delivery
-// tag, exchange and routing key, and headers that are null or an empty array. The delivery
-// tag becomes tag, the routing key the name of the queue that the message was found in.
-// Every other value stays as it is, to the last byte.
+// Complete adds the parts of a message that kombu requires and producers in other
+// languages leave out or empty: properties, delivery tag, exchange, routing key, and
+// headers that are null or an empty array. The delivery tag becomes tag, and the routing
+// key the name of the queue that held the message. Every other value stays as it is, to
+// the last byte.
 //
-// A part of another type stays too: it was not left out. The error is a *[DecodeError],
-// of a message that is no object or that is not [Restorable] with these parts either.
+// A part of another type stays too, because it was not left out. The error is a
+// *[DecodeError] if the message is no object or not [Restorable] with these parts.
 func Complete(raw []byte, queue, tag string) ([]byte, error) {
 	fields, err := Raw(raw).Fields()
 	if err != nil {
@@ -32,7 +32,7 @@ func Complete(raw []byte, queue, tag string) ([]byte, error) {
 	return out, Restorable(out)
 }
 
-// find returns the last member of a name, which is the one that counts, or -1.
+// find returns the last member of a name, which counts, or -1.
 func find(fields []Field, name string) int {
 	for i := len(fields) - 1; i >= 0; i-- {
 		if fields[i].Name == name {
@@ -95,10 +95,10 @@ func appendFields(b []byte, fields []Field) []byte {
 	return append(b, '}')
 }
 
-// Salvage returns what can be read of a message that [Decoder.Decode] refuses, so that
-// what waits for its task can be told: nil when there is no id. The message must not be
-// run. Its limits are four times those of Decode, but for a body that is packed. Of a
-// message that is no JSON, such as the end of one, it takes the headers.
+// Salvage returns the readable parts of a message that [Decoder.Decode] refuses, so that
+// the caller of its task can get an answer. It returns nil if there is no id. The message
+// must not be run. The limits are four times those of Decode, except for a compressed
+// body. If the message is no JSON, such as the end of one, Salvage reads the headers.
 func (d *Decoder) Salvage(raw []byte) *Message {
 	var e envelope
 	lim := d.Limits.withDefaults()
@@ -148,7 +148,7 @@ func (d *Decoder) salvageBody(e *envelope, m *Message, s serializer, lim, within
 	if err != nil {
 		return
 	}
-	// What was read up to a fault counts.
+	// The members before a fault count.
 	_ = e.known.readBody(m, body, within, e.headersKind)
 	if kind, err := m.Args.kind(); err != nil || kind != kindArray {
 		m.Args = Raw("[]")
@@ -158,8 +158,8 @@ func (d *Decoder) salvageBody(e *envelope, m *Message, s serializer, lim, within
 	}
 }
 
-// salvage is fill for what does not keep a message from being answered. Celery gives the
-// id as the correlation id too.
+// salvage fills the fields that an answer needs and ignores their faults. The correlation
+// id defaults to the id, as in Celery.
 func (f *fields) salvage(m *Message) {
 	m.Task, _ = name(f.task)
 	var ok bool

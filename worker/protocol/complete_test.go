@@ -23,7 +23,7 @@ func TestComplete(t *testing.T) {
 		{"headers empty array", `{"body": "", "headers": []}`, `{"body": "", "headers": {}, "properties": {"delivery_tag": "t", ` + info + `}}`},
 		{"last of two counts", `{"body": "", "properties": {"delivery_tag": "d"}, "properties": null}`,
 			`{"body": "", "properties": {"delivery_tag": "d"}, "properties": {"delivery_tag": "t", ` + info + `}}`},
-		// What is there and of another type was not left out.
+		// A part of another type was not left out.
 		{"exchange number", `{"body": "", "properties": {"delivery_tag": "d", "delivery_info": {"exchange": 1, "routing_key": "q"}}}`, ""},
 		{"properties text", `{"body": "", "properties": "x"}`, ""},
 		{"properties list", `{"body": "", "properties": [1]}`, ""},
@@ -97,7 +97,7 @@ func TestSalvage(t *testing.T) {
 	}
 }
 
-// What is salvaged of a bomb is not what it stands for.
+// Salvage does not unpack a bomb.
 func TestSalvageOfBombs(t *testing.T) {
 	for name, raw := range map[string]string{
 		"zlib": parts{headers: header(`"compression": "zlib"`), body: quoted64(deflated(`[["` + strings.Repeat("a", 64<<20) + `"], {}, {}]`))}.String(),

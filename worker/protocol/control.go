@@ -10,38 +10,35 @@ import (
 // inspect or a control command.
 type ControlRequest struct {
 	Method    string // name of the command
-	Arguments Raw    // object; {} when there are none
+	Arguments Raw    // object; {} if absent
 
-	// Destination names the nodes that are meant; none: all that Pattern lets
-	// through.
+	// Destination names the nodes that must answer; empty: all nodes that match Pattern.
 	Destination []string
-	// Pattern selects nodes by their names when there is no destination. Matcher
-	// says what it is: "glob" or "pcre".
+	// Pattern selects nodes by name if there is no destination. Matcher is its syntax:
+	// "glob" or "pcre".
 	Pattern, Matcher string
 
-	// Ticket and ReplyTo are set when an answer is wanted.
+	// Ticket and ReplyTo are set if the sender wants an answer.
 	Ticket  string
 	ReplyTo ReplyTo
 
 	Clock int64 // logical clock of the sender; 0: none
 
-	// ContentType tells how the request was written, for an answer of the same
-	// kind.
+	// ContentType is the serializer of the request, which the answer must use too.
 	ContentType string
 }
 
-// ReplyTo is where the answers to a request go.
+// ReplyTo is the destination of the answers to a request.
 type ReplyTo struct {
 	Exchange   string // "reply.celery.pidbox"
-	RoutingKey string // id of the one that asks
+	RoutingKey string // id of the sender
 }
 
 // Wanted reports whether the sender waits for an answer.
 func (r *ControlRequest) Wanted() bool { return r.ReplyTo.RoutingKey != "" }
 
-// DecodeControl reads a request of remote control. Whatever may be missing is
-// left zero, as in kombu; only a name of the command must be there. The error is
-// a *[DecodeError].
+// DecodeControl reads a request of remote control. As in kombu, only the name of the
+// command is required; absent members are left zero. The error is a *[DecodeError].
 func (d *Decoder) DecodeControl(raw []byte) (*ControlRequest, error) {
 	m, body, err := d.object(raw)
 	if err != nil {
@@ -65,7 +62,7 @@ func (d *Decoder) DecodeControl(raw []byte) (*ControlRequest, error) {
 		case "reply_to":
 			to, err := f.Value.Fields()
 			if err != nil {
-				continue // null, when no answer is wanted
+				continue // null, if no answer is wanted
 			}
 			for _, t := range to {
 				switch t.Name {
@@ -89,8 +86,8 @@ func (d *Decoder) DecodeControl(raw []byte) (*ControlRequest, error) {
 	return &r, nil
 }
 
-// destination is a list of names; kombu takes a single name for the list of its
-// letters, which is nobody.
+// destination returns a list of names. kombu reads a single name as a list of letters,
+// which matches no node.
 func destination(r Raw) []string {
 	if r.IsNull() {
 		return nil
@@ -186,7 +183,7 @@ func EncodeControl(r *ControlRequest, deliveryTag string, expires time.Time) ([]
 type ControlReply struct {
 	Ticket string
 	Clock  int64
-	// Node is the node that answers; Value is what it says, in JSON.
+	// Node is the name of the node that answers. Value is its answer.
 	Node  string
 	Value Raw
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// What a stranger broadcasts is refused with a reason, or understood so that it
-// can be written again.
+// FuzzDecodeControl refuses arbitrary broadcasts with a reason, or reads them so that
+// they can be written again.
 func FuzzDecodeControl(f *testing.F) {
 	for _, r := range records(f, "celery-main/control.jsonl") {
 		f.Add([]byte(r.Raw))

@@ -30,7 +30,7 @@ func outside(t testing.TB, raw string) (p parsed) {
 	return p
 }
 
-// What we write of a recorded request is what was recorded, byte for byte.
+// A recorded request is written again byte for byte.
 func TestControlRequestsRoundTrip(t *testing.T) {
 	n := 0
 	for _, r := range records(t, "celery-*/control.jsonl") {

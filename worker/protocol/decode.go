@@ -2,8 +2,8 @@ package protocol
 
 import "bytes"
 
-// maxName bounds ids and task names, in bytes. Celery has no such bound, and producers
-// choose ids: it is far above what anyone means, and keeps an id from being the message.
+// maxName bounds ids and task names, in bytes. Celery has no such bound. It is far above
+// the ids that producers choose, and keeps an id from filling the message.
 const maxName = 64 << 10
 
 // Decode reads one element of a Celery queue whose body is JSON, as
@@ -13,14 +13,14 @@ func Decode(raw []byte, lim Limits) (*Message, error) {
 	return d.Decode(raw)
 }
 
-// fields are the values that headers, or the body of protocol 1, may give.
+// fields holds the values of headers, or of the body of protocol 1.
 type fields struct {
 	lang, task, id, shadow, eta, expires, group, groupIndex, retries, timelimit,
 	rootID, parentID, argsrepr, kwargsrepr, origin, ignoreResult, nesting,
 	stampedHeaders, stamps, compression, redelivered Raw
 }
 
-// slot returns the place of a name that Celery or kombu defines, nil for any other.
+// slot returns the field of a name that Celery or kombu defines, nil for any other name.
 func (f *fields) slot(name []byte) *Raw {
 	switch string(name) {
 	case "lang":
@@ -69,7 +69,7 @@ func (f *fields) slot(name []byte) *Raw {
 	return nil
 }
 
-// readBody takes the arguments from the body, and with protocol 1 the rest too.
+// readBody reads the arguments from the body, and with protocol 1 also the other fields.
 func (f *fields) readBody(m *Message, body []byte, lim Limits, headers kind) error {
 	s, err := newScanner(body, lim)
 	if err != nil {
@@ -134,9 +134,10 @@ func readTriple(s *scanner, m *Message) error {
 	return m.checkArguments(args, kwargs)
 }
 
-// checkArguments refuses what cannot be passed to a function. Producers in other
-// languages write no arguments as null, or as the other empty container: PHP has one
-// type for both. Python would iterate over an object given as args, which is never meant.
+// checkArguments refuses arguments that cannot be passed to a function. Producers in
+// other languages write empty arguments as null or as the wrong empty container, because
+// PHP has one type for both. Python would iterate over an object given as args, which no
+// producer means.
 func (m *Message) checkArguments(args, kwargs kind) error {
 	if args == kindNull || args == kindObject && emptyContainer(m.Args) {
 		m.Args, args = Raw("[]"), kindArray
@@ -194,8 +195,8 @@ func readEmbed(s *scanner, m *Message) error {
 	}
 }
 
-// readProtocol1 reads a body that is an object, where headers do not say otherwise. It
-// has no chain: producers of protocol 1 nest callbacks instead.
+// readProtocol1 reads a body that is an object. Headers take precedence. There is no
+// chain, because producers of protocol 1 nest callbacks instead.
 func (f *fields) readProtocol1(s *scanner, m *Message) error {
 	if _, err := s.enter('{'); err != nil {
 		return err
@@ -243,7 +244,7 @@ func (f *fields) readProtocol1(s *scanner, m *Message) error {
 			}
 		}
 	}
-	if taskset != nil && headers.group == nil { // the name that group had before Celery 3.1
+	if taskset != nil && headers.group == nil { // the name of group before Celery 3.1
 		f.group = taskset
 	}
 	return m.checkArguments(args, kwargs)
@@ -267,7 +268,7 @@ func (f *fields) fill(m *Message) error {
 	return nil
 }
 
-// fillNames takes what a message cannot be without.
+// fillNames sets the task name and the id, which are required.
 func (f *fields) fillNames(m *Message) error {
 	if f.task.IsNull() {
 		return &DecodeError{Reason: ReasonNoTask}
@@ -285,8 +286,8 @@ func (f *fields) fillNames(m *Message) error {
 	return nil
 }
 
-// fillIDs takes the relations of the task. As in Python they decide nothing of the task
-// itself: what is no id is none.
+// fillIDs sets the ids of related tasks. As in Python, a value that is no id counts as
+// absent, because the task itself does not depend on it.
 func (f *fields) fillIDs(m *Message) {
 	for _, id := range []struct {
 		from Raw
@@ -298,7 +299,7 @@ func (f *fields) fillIDs(m *Message) {
 	} {
 		switch {
 		case id.from.IsNull():
-		case bytes.Equal(id.from, f.id): // as the root of itself
+		case bytes.Equal(id.from, f.id): // a task is often its own root
 			*id.to = m.ID
 		default:
 			*id.to, _ = name(id.from)
@@ -306,7 +307,7 @@ func (f *fields) fillIDs(m *Message) {
 	}
 }
 
-// fillRest takes what has a meaning without, too.
+// fillRest sets the optional fields.
 func (f *fields) fillRest(m *Message) {
 	m.Lang, m.Shadow, m.Origin = text(f.lang), text(f.shadow), text(f.origin)
 	m.ArgsRepr, m.KwargsRepr = text(f.argsrepr), text(f.kwargsrepr)

@@ -15,9 +15,9 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Everything that a producer of any version sent arrives with the right task,
-// arguments and options. What is right is read from the same text by other
-// means: encoding/json, and the bodies that were unpacked when recording.
+// Everything that a producer of any version sent arrives with the right task, arguments
+// and options. The expected values are read from the same text by other means:
+// encoding/json, and the bodies that were unpacked when recording.
 func TestDecodeRecorded(t *testing.T) {
 	for _, r := range messages(t) {
 		t.Run(r.folder+"/"+r.Name, func(t *testing.T) {

@@ -7,43 +7,41 @@ import (
 	"time"
 )
 
-// Encode writes m as a message of protocol 2, as Celery 5.6 does: every header,
-// null where there is no value, custom headers behind them, and a base64 body.
-// The text is ASCII. The body is JSON and not compressed, see [EncodeAs] for the
-// rest, and Redelivered is not written.
+// Encode writes m as a message of protocol 2, as Celery 5.6 does: all headers, null for
+// absent ones, then custom headers, and a base64 body. The text is ASCII. The body is
+// JSON and not compressed; [EncodeAs] writes other forms. Redelivered is not written.
 //
-// ID, Task and DeliveryTag must be set. Absent Args and Kwargs are written as
-// empty, an absent RootID as the id, an absent CorrelationID as the id.
+// ID, Task and DeliveryTag must be set. Absent Args and Kwargs are written as empty, an
+// absent RootID or CorrelationID as the id.
 func Encode(m *Message) ([]byte, error) {
 	return encode(m, "", EncodeOptions{})
 }
 
-// RetryOptions say what is new in the message of another attempt.
+// RetryOptions holds the values that are new in the message of another attempt.
 type RetryOptions struct {
 	ETA         time.Time // not before; zero: at once
 	DeliveryTag string    // a new UUID; required
-	Origin      string    // who publishes, such as "gen123@host"
-	Queue       string    // queue that the message came from; "" keeps exchange and routing key
+	Origin      string    // publisher, such as "gen123@host"
+	Queue       string    // queue that held the message; "" keeps exchange and routing key
 	Retries     *int      // nil: one more than before
-	// Headers are added to those of the message, or replace what has their
-	// names. Headers of Celery's own are refused.
+	// Headers are added to those of the message, or replace headers of the same names.
+	// Headers that Celery defines are refused.
 	Headers []Header
-	// IgnoreResult is what counted for the attempt before, of the message or of
-	// its task. Celery before 5.7 writes that of the task.
+	// IgnoreResult is the effective value of the attempt before, from the message or its
+	// task. Celery before 5.7 writes the one of the task.
 	IgnoreResult bool
-	// Encoding is how the body is written; zero: JSON, not compressed, whatever
-	// that of the message was.
+	// Encoding is the form of the new body; zero: JSON, not compressed, even if the
+	// message had another form.
 	Encoding EncodeOptions
 	// Now is the time of publishing. With it, properties.expiration is written
 	// for a message that expires; brokers on Redis ignore that property.
 	Now time.Time
 }
 
-// EncodeRetry writes the message that a Celery worker publishes for another
-// attempt of m (Task.retry): the same task, with the same id, arguments,
-// callbacks, limits, priority and custom headers, byte for byte. New are
-// retries, eta, delivery tag and origin; the old origin becomes a property, and
-// a task without parent becomes its own one.
+// EncodeRetry writes the message that a Celery worker publishes for another attempt of m
+// (Task.retry): the same task, with the same id, arguments, callbacks, limits, priority
+// and custom headers, byte for byte. Retries, eta, delivery tag and origin are new. The
+// old origin becomes a property, and a task without parent becomes its own parent.
 //
 // Compression and redelivery belong to one publishing and are not copied.
 func EncodeRetry(m *Message, o RetryOptions) ([]byte, error) {
@@ -128,7 +126,7 @@ func encode(m *Message, oldOrigin string, o EncodeOptions) ([]byte, error) {
 	return w.buf, nil
 }
 
-// kombuProperty reports whether Encode writes the property by itself.
+// kombuProperty reports whether Encode writes the property anyway.
 func kombuProperty(name string) bool {
 	switch name {
 	case "correlation_id", "reply_to", "delivery_mode", "expiration", "delivery_info",
@@ -193,7 +191,7 @@ func (w *writer) seconds(d time.Duration) {
 	}
 }
 
-// raw appends a value with all that is not ASCII escaped.
+// raw appends a value and escapes characters that are not ASCII.
 func (w *writer) raw(r Raw) {
 	if w.err != nil {
 		return
@@ -205,7 +203,7 @@ func (w *writer) raw(r Raw) {
 	w.buf, w.err = appendRaw(w.buf, r)
 }
 
-// verbatim appends a value as it is, after having made sure that it is one.
+// verbatim appends a text as it is, after checking that it is a value.
 func (w *writer) verbatim(r Raw) {
 	if w.err != nil {
 		return

@@ -9,32 +9,32 @@ import (
 	"github.com/evently/workers/worker/protocol/internal/compression"
 )
 
-// EncodeOptions say how the body of a message, or a result, is written. The zero
+// EncodeOptions holds the serializer and the compression of a body or a result. The zero
 // value is JSON without compression.
 type EncodeOptions struct {
 	// Serializer is "json", "yaml" or "msgpack", or the content type. Readers
 	// must list it in their accept_content; only JSON is there by default.
 	//
-	// yaml has no form for the times of day, decimals and UUIDs that kombu knows
-	// in JSON, msgpack besides none for datetimes, dates, unpaired surrogates and
-	// integers beyond 64 bits. A value that holds one is an error, as in Python.
+	// yaml has no form for times of day, decimals and UUIDs. msgpack has also none for
+	// datetimes, dates, unpaired surrogates and integers beyond 64 bits. A value that
+	// holds one is an error, as in Python.
 	Serializer string
 	// Compression is "zlib" (or "gzip", which is the same), "xz" ("lzma"), "zstd"
-	// ("zstandard") or "brotli", or the content type that kombu has for it. ""
-	// compresses nothing. bzip2 can only be read.
+	// ("zstandard") or "brotli", or kombu's content type for it. "" compresses nothing.
+	// bzip2 can only be read.
 	//
 	// Readers in Python need the package Brotli for brotli, and for zstd the
 	// package zstandard or, with kombu 5.7, backports.zstd.
 	Compression string
 }
 
-// Validate reports all that is wrong with o.
+// Validate reports all faults of o.
 func (o EncodeOptions) Validate() error {
 	_, _, err := o.resolve()
 	return err
 }
 
-// resolve finds what the names stand for. The method is "" for none.
+// resolve returns the serializer and the method of the names. The method is "" for none.
 func (o EncodeOptions) resolve() (s serializer, m compression.Method, err error) {
 	var errs []error
 	s, ok := serializerOf(or(o.Serializer, "json"))
@@ -56,14 +56,14 @@ func (o EncodeOptions) resolve() (s serializer, m compression.Method, err error)
 	return s, m, errors.Join(errs...)
 }
 
-// payload is a body with what the envelope says of it.
+// payload is a body with its description in the envelope.
 type payload struct {
 	body                         []byte
 	contentType, contentEncoding string
 	compression                  compression.Method // "": not compressed
 }
 
-// packed begins an envelope with the body and what it is, for its headers to follow.
+// packed begins an envelope with the body and its description. The headers must follow.
 func (w *writer) packed(p payload) {
 	w.text(`{"body": "`)
 	w.buf = base64.StdEncoding.AppendEncode(w.buf, p.body)
@@ -100,15 +100,15 @@ func EncodeAs(m *Message, o EncodeOptions) ([]byte, error) {
 	return encode(m, "", o)
 }
 
-// resultMark starts a result that is compressed; behind it stand the content
-// type of the method, a zero byte and the packed result. Celery 5.7 and later
-// (celery.backends.base) write and read it.
+// resultMark starts a compressed result. The content type of the method, a zero byte and
+// the packed result follow it. Celery 5.7 and later (celery.backends.base) write and read
+// it.
 const resultMark = "\x00celery-compressed\x00"
 
-// EncodeResultAs writes r like [EncodeResult], in another serializer (the
-// setting result_serializer of Celery), compressed, or both. A result does not
-// tell how it was written: readers must have the same setting. Compressed
-// results are read by Celery 5.7 and later only.
+// EncodeResultAs writes r like [EncodeResult], in another serializer (the setting
+// result_serializer of Celery), compressed, or both. A result does not name its
+// serializer, so readers must have the same setting. Only Celery 5.7 and later read
+// compressed results.
 func EncodeResultAs(r *Result, o EncodeOptions) ([]byte, error) {
 	raw, err := EncodeResult(r)
 	if err != nil {
@@ -125,9 +125,8 @@ func EncodeResultAs(r *Result, o EncodeOptions) ([]byte, error) {
 }
 
 // DecodeResult reads a value of the result backend that was written in the given
-// serializer, which must be an accepted one. A compressed value is unpacked,
-// whatever the method. Unlike in [DecodeResult], d.Limits hold. The error is a
-// *[DecodeError].
+// serializer, which must be an accepted one. A value compressed by any method is
+// unpacked. Unlike in [DecodeResult], d.Limits hold. The error is a *[DecodeError].
 func (d *Decoder) DecodeResult(b []byte, serializer string) (*Result, error) {
 	s, err := d.accepts(serializer)
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// Entry is one value of the hash "unacked", in which kombu keeps what was
+// Entry is one value of the hash "unacked", in which kombu keeps messages that were
 // fetched and not acknowledged.
 type Entry struct {
 	Raw        []byte // the message, exactly as it was in the queue
@@ -14,9 +14,8 @@ type Entry struct {
 	RoutingKey string
 }
 
-// ParseEntry reads [message, exchange, routing key]. Raw is a span of b. The
-// message must be an object; whether it can be decoded is another question. The
-// error is a *[DecodeError].
+// ParseEntry reads [message, exchange, routing key]. Raw is a span of b. The message must
+// be an object; it need not be decodable. The error is a *[DecodeError].
 func ParseEntry(b []byte) (Entry, error) {
 	parts, err := Raw(b).Elements()
 	if err != nil {
@@ -36,8 +35,8 @@ func ParseEntry(b []byte) (Entry, error) {
 	return Entry{Raw: parts[0], Exchange: text(parts[1]), RoutingKey: text(parts[2])}, nil
 }
 
-// EncodeEntry writes an entry around the unchanged text of the message. It has
-// three elements and no more: a fourth makes Python workers fail at every scan.
+// EncodeEntry writes an entry around the unchanged text of the message. It has exactly
+// three elements, because a fourth makes Python workers fail at every scan.
 func EncodeEntry(e Entry) []byte {
 	return AppendEntry(make([]byte, 0, len(e.Raw)+len(e.RoutingKey)+len(e.Exchange)+16), e)
 }
@@ -53,16 +52,15 @@ func AppendEntry(b []byte, e Entry) []byte {
 	return append(b, ']')
 }
 
-// MarkRedelivered sets headers.redelivered and
-// properties.delivery_info.redelivered to true, as kombu does when it puts a
-// message back. Every other byte stays as it is; a container that is missing,
-// or no object, is skipped. The error is a *[DecodeError].
+// MarkRedelivered sets headers.redelivered and properties.delivery_info.redelivered to
+// true, as kombu does when it puts a message back. Every other byte stays as it is. A
+// container that is missing or no object is skipped. The error is a *[DecodeError].
 func MarkRedelivered(raw []byte) ([]byte, error) {
 	s, err := newScanner(raw, tolerant(len(raw)))
 	if err != nil {
 		return nil, err
 	}
-	// Of members that occur twice Python takes the last one, so we mark that.
+	// Python takes the last of equal members, so the last one is marked.
 	var headers, info *mark
 	k, err := s.members(func(key Raw) (err error) {
 		switch string(bare(key)) {
@@ -114,8 +112,8 @@ type mark struct {
 	text       string
 }
 
-// findMark reads the object that comes next and tells how "redelivered" can be
-// made true in it; nil when it is no object.
+// findMark reads the next object and returns the change that sets "redelivered" to true
+// in it, nil if it is no object.
 func (s *scanner) findMark() (*mark, error) {
 	s.space()
 	m := mark{start: s.pos + 1, end: s.pos + 1, text: `"redelivered": true`}
@@ -140,14 +138,13 @@ func (s *scanner) findMark() (*mark, error) {
 	return &m, nil
 }
 
-// Restorable reports, with a nil error, that a Python worker that claims raw can
-// put it back into its queue: it is strict JSON, has the parts of an envelope
-// that kombu reads, and holds no typed object that kombu cannot make. The body is
-// not looked at, and neither is what only a task needs. The error is a
-// *[DecodeError].
+// Restorable returns nil if a Python worker that claims raw can put it back into its
+// queue. raw must be strict JSON, have the parts of an envelope that kombu reads, and
+// hold no typed object that kombu refuses. The body and the headers of the task are not
+// checked. The error is a *[DecodeError].
 //
-// What is not restorable must never be entered as unacknowledged: every Python
-// worker that shares the broker would crash at it, again and again.
+// A message that is not restorable must never enter the unacked set, because it would
+// crash every Python worker that shares the broker, again and again.
 func Restorable(raw []byte) error {
 	e := envelope{skim: true}
 	lim := tolerant(len(raw))
@@ -158,13 +155,13 @@ func Restorable(raw []byte) error {
 	return e.restorable(raw)
 }
 
-// restorable is what there is to say of raw when it has been read.
+// restorable checks raw after it was read.
 func (e *envelope) restorable(raw []byte) error {
 	if err := e.sound(); err != nil {
 		return err
 	}
-	// kombu does without headers, as old producers of protocol 1 have none; it
-	// stumbles over those that are something else.
+	// kombu accepts a message without headers, as old producers of protocol 1 write it.
+	// Headers of another type make it fail.
 	if e.hasHeaders && e.headersKind != kindObject {
 		return refuse(ReasonNoHeaders, "headers are %v", e.headersKind)
 	}
@@ -174,7 +171,8 @@ func (e *envelope) restorable(raw []byte) error {
 	if !isText(e.exchange) || !isText(e.routingKey) {
 		return refuse(ReasonNoDeliveryInfo, "exchange and routing key must be strings")
 	}
-	// Python cannot make an integer of it, and kombu drops the message for that.
+	// Python cannot turn an infinite priority into an integer, and kombu drops the
+	// message.
 	if infinite(e.priority) {
 		return refuse(ReasonBadPriority, "priority is infinite")
 	}
@@ -184,8 +182,8 @@ func (e *envelope) restorable(raw []byte) error {
 	return nil
 }
 
-// infinite reports whether a value is an infinite number for Python, as those are that
-// are too large.
+// infinite reports whether Python reads a value as an infinite number. Numbers that are
+// too large are infinite.
 func infinite(r Raw) bool {
 	if len(r) < 2 || isText(r) {
 		return false
@@ -194,18 +192,17 @@ func infinite(r Raw) bool {
 	return math.IsInf(f, 0) && bytes.ContainsAny(r, ".eEIy") // an integer may have any length
 }
 
-// mayBeTyped reports whether a value may hold a typed object: its key is there, or
+// mayBeTyped reports whether a value may hold a typed object: it contains the key, or
 // escapes that could spell it.
 func mayBeTyped(raw []byte) bool {
 	return bytes.Contains(raw, []byte("__type__")) || bytes.Contains(raw, []byte(`\u`))
 }
 
-// maxRestorableDepth is well below the depth at which Python's parser gives up in
-// the middle of a worker.
+// maxRestorableDepth is well below the depth at which Python's parser fails in a worker.
 const maxRestorableDepth = 500
 
-// typesKnown refuses typed objects anywhere in a value that kombu has no type for,
-// or whose value is not one of that type.
+// typesKnown refuses a value that holds a typed object of a type that kombu does not
+// know, or with a wrong value.
 func typesKnown(r Raw) error {
 	r = trim(r)
 	switch r[0] {

@@ -109,7 +109,7 @@ func TestMarkRedelivered(t *testing.T) {
 	}
 }
 
-// Whatever was marked decodes to the same message, of all that was recorded.
+// All recorded messages decode to the same message after they were marked.
 func TestMarkRedeliveredRecorded(t *testing.T) {
 	for _, r := range messages(t) {
 		marked, err := protocol.MarkRedelivered([]byte(r.Raw))

@@ -9,14 +9,14 @@ import (
 	"github.com/evently/workers/worker/protocol/internal/compression"
 )
 
-// envelope is what kombu puts around the body.
+// envelope holds the parts that kombu puts around the body.
 type envelope struct {
-	skim                               bool // headers are not kept, only looked at
+	skim                               bool // headers are checked and not kept
 	body, contentType, contentEncoding Raw
 
 	known       fields   // headers that Celery or kombu defines
 	headers     []Header // all others; values are copies
-	headersKind kind     // null when there are none
+	headersKind kind     // null if there are none
 	hasHeaders  bool     // there is such a member
 
 	propertiesKind                               kind
@@ -27,8 +27,8 @@ type envelope struct {
 	others                                       []Field // properties; values are copies
 }
 
-// members calls fn for every member of the object that comes next. k is the
-// kind of the value when it is no object.
+// members calls fn for every member of the next object. k is the kind of the value, also
+// if it is no object.
 func (s *scanner) members(fn func(key Raw) error) (k kind, err error) {
 	ok, err := s.enter('{')
 	if err != nil {
@@ -53,8 +53,7 @@ func (s *scanner) members(fn func(key Raw) error) (k kind, err error) {
 	}
 }
 
-// read walks once over the text. Of members that occur twice the last one
-// counts, as in Python.
+// read walks once over the text. The last of equal members counts, as in Python.
 func (e *envelope) read(raw []byte, lim Limits) error {
 	s, err := newScanner(raw, lim)
 	if err != nil {
@@ -165,8 +164,8 @@ func (e *envelope) readDeliveryInfo(s *scanner) (err error) {
 	return err
 }
 
-// sound refuses an envelope that kombu could not handle. It asks for a delivery tag;
-// an empty one is as good to it as any.
+// sound refuses an envelope that kombu cannot handle. kombu requires a delivery tag and
+// accepts an empty one.
 func (e *envelope) sound() error {
 	if e.propertiesKind != kindObject {
 		return refuse(ReasonNoProperties, "properties are %v", e.propertiesKind)
@@ -183,7 +182,7 @@ func (e *envelope) sound() error {
 	return nil
 }
 
-// check refuses what is not sound and copies the rest into the message.
+// check refuses an envelope that is not sound and copies it into the message.
 func (e *envelope) check(m *Message) error {
 	if err := e.sound(); err != nil {
 		return err
@@ -192,7 +191,7 @@ func (e *envelope) check(m *Message) error {
 	return nil
 }
 
-// fill copies what needs no check.
+// fill copies the parts that need no check.
 func (e *envelope) fill(m *Message) {
 	m.DeliveryTag = tag(e.deliveryTag)
 	m.Exchange, m.RoutingKey = text(e.exchange), text(e.routingKey)
@@ -214,12 +213,12 @@ func tag(r Raw) string {
 	return string(r)
 }
 
-// unpack returns the body as the serializer left it, in memory of its own.
+// unpack returns a copy of the body as the serializer wrote it.
 func (e *envelope) unpack(m *Message, lim Limits) ([]byte, error) {
 	if !isText(e.body) {
 		return nil, refuse(ReasonBadBody, "body is no string")
 	}
-	body := bare(e.body) // of which the caller may have the memory
+	body := bare(e.body) // a span of memory that the caller owns
 	packed, err := e.isBase64(body)
 	if err != nil {
 		return nil, err
@@ -233,9 +232,9 @@ func (e *envelope) unpack(m *Message, lim Limits) ([]byte, error) {
 	return e.decompress(m, body, lim)
 }
 
-// isBase64 tells how the body is written. Of what is not compressed JSON the body itself
-// tells more than the property, which some producers leave out and some never change:
-// neither bracket that a body begins with is a letter of base64.
+// isBase64 reports whether the body is base64. For JSON that is not compressed it looks
+// at the body, because some producers leave the property out and some never change it. A
+// body begins with a bracket, which is no letter of base64.
 func (e *envelope) isBase64(body []byte) (bool, error) {
 	switch encoding := strings.ToLower(text(e.bodyEncoding)); {
 	case encoding == "base64":
@@ -252,8 +251,8 @@ func beginsAsJSON(body []byte) bool {
 	return len(body) > 0 && (body[0] == '[' || body[0] == '{')
 }
 
-// decodeBase64 skips, like Python's b64decode, what is not in the alphabet, but
-// only after the strict way has failed.
+// decodeBase64 decodes strictly first. If this fails, it skips bytes outside the
+// alphabet, as Python's b64decode does.
 func decodeBase64(text []byte) ([]byte, error) {
 	out := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
 	n, err := base64.StdEncoding.Decode(out, text)
@@ -282,21 +281,21 @@ func (e *envelope) decompress(m *Message, body []byte, lim Limits) ([]byte, erro
 	m.Compression = text(header)
 	method, ok := compression.ByName(m.Compression)
 	if !ok {
-		// Never the name that was sent: it is content of the message.
+		// The error must not hold the name, which is content of the message.
 		m.Compression = ""
 		return nil, refuse(ReasonCompression, "unknown method")
 	}
 	return decompressBy(method, body, lim)
 }
 
-// What a workflow repeats packs well: its bodies have a fiftieth of their size. Beyond
-// maxRatio it is a bomb, unless it is small.
+// Bodies of workflows repeat themselves and shrink to a fiftieth. A body that grows more
+// than maxRatio times is a bomb, unless it is small.
 const (
 	maxRatio  = 100
 	smallBomb = 1 << 20
 )
 
-// unpacked is how many bytes may come of so many.
+// unpacked returns how many bytes a packed body may become.
 func unpacked(packed, most int) int { return min(most, max(maxRatio*packed, smallBomb)) }
 
 func decompressBy(method compression.Method, body []byte, lim Limits) ([]byte, error) {
@@ -311,13 +310,13 @@ func decompressBy(method compression.Method, body []byte, lim Limits) ([]byte, e
 	return out, nil
 }
 
-// Envelope is what can be told of a message without unpacking its body.
+// Envelope holds the parts of a message that are readable without unpacking its body.
 type Envelope struct {
 	Task          string // "" with protocol 1, which has it in the body
-	ID            string // task id; the correlation id when the headers have none
+	ID            string // task id; the correlation id if the headers have none
 	RootID        string
 	CorrelationID string
-	GroupID       string // "" with protocol 1, likewise
+	GroupID       string // "" with protocol 1, which has it in the body
 	Retries       int
 	Priority      int // as sent; 0 when it is no number
 	DeliveryTag   string
@@ -327,9 +326,9 @@ type Envelope struct {
 	ContentType   string
 }
 
-// ParseEnvelope reads what is needed to put a message back or to list it. It
-// asks only for a JSON object: whatever is missing or of the wrong type is left
-// zero. There are no limits but a depth of 1000. The error is a *[DecodeError].
+// ParseEnvelope reads the parts that are needed to put a message back or to list it. The
+// message need only be a JSON object; absent parts and parts of the wrong type are left
+// zero. The only limit is a depth of 1000. The error is a *[DecodeError].
 func ParseEnvelope(raw []byte) (Envelope, error) {
 	var e envelope
 	if err := e.read(raw, tolerant(len(raw))); err != nil {

@@ -5,8 +5,7 @@ import (
 	"fmt"
 )
 
-// Reason says, in one word for logs, metrics and dead letters, why a message
-// was refused.
+// Reason is the cause of a refusal, in one word for logs, metrics and dead letters.
 type Reason string
 
 // Reasons of a [DecodeError].
@@ -38,8 +37,8 @@ const (
 	ReasonBadExpires      Reason = "bad-expires"       // expires is no ISO 8601 time
 )
 
-// DecodeError tells why a message, an entry or a result could not be decoded.
-// Its text never holds a piece of what was decoded.
+// DecodeError reports why a message, an entry or a result could not be decoded. Its text
+// never holds a piece of the content.
 type DecodeError struct {
 	Reason Reason
 	Err    error // detail such as the position; may be nil
@@ -71,18 +70,18 @@ func inBody(err error) error {
 	return e
 }
 
-// Limits bound what Decode reads. They hold for the envelope, and again for the
-// body after base64 and decompression, and for the JSON that a body of another
-// serializer stands for. A zero field means its default.
+// Limits bounds the input of Decode. The limits hold for the envelope, again for the body
+// after base64 and decompression, and for the JSON made of a body of another serializer.
+// A zero field means its default.
 type Limits struct {
 	Size     int // bytes; default 16 MiB
 	Depth    int // arrays and objects inside each other; default 500
 	Elements int // values, counting every array element and object member; default: as many as fit into Size
 }
 
-// Defaults of [Limits]. Celery has no limits: before 5.7 a chain of four chords of 20
-// tasks is sent as messages of 7 MB with 240,000 values each. Reading costs a small
-// multiple of the bytes at most, however many values these are.
+// Defaults of [Limits]. They are high because Celery has no limits: before 5.7 a chain of
+// four chords of 20 tasks is sent as messages of 7 MB with 240,000 values each. Reading
+// costs at most a small multiple of the bytes, for any number of values.
 const (
 	DefaultSize     = 16 << 20
 	DefaultDepth    = 500
@@ -102,8 +101,8 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// tolerant bounds the reading of text that a broker or Decode has accepted
-// before. The depth is about where Python gives up.
+// tolerant returns limits for text that a broker or Decode has accepted before. The depth
+// is about where Python fails.
 func tolerant(size int) Limits {
 	return Limits{Size: max(size, 1), Depth: 1000, Elements: max(size, 1)}
 }

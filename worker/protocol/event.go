@@ -19,21 +19,20 @@ type Event struct {
 	Clock     int64 // logical clock
 	Timestamp time.Time
 
-	// Fields are what else the event has to say, in JSON.
+	// Fields holds the other fields of the event.
 	Fields []Field
-	// Members is what it has to say behind these, for who writes many events: text
-	// that goes into the object as it is, a comma and a space before each member.
+	// Members holds further fields as JSON text, for callers that write many events. It
+	// is copied as it is, so each member must begin with a comma and a space.
 	Members []byte
 }
 
-// EventRoutingKey returns the key that an event of that type is published under.
+// EventRoutingKey returns the routing key of events of a type.
 func EventRoutingKey(eventType string) string { return strings.ReplaceAll(eventType, "-", ".") }
 
 // MultiRoutingKey is the key of a batch of task events.
 const MultiRoutingKey = "task.multi"
 
-// AppendEvent appends the body of e: an object with the fields in the order of
-// Celery's.
+// AppendEvent appends the body of e, an object with its fields in Celery's order.
 func AppendEvent(dst []byte, e *Event) ([]byte, error) {
 	w := writer{buf: dst}
 	w.text(`{"hostname": `)
@@ -77,8 +76,8 @@ func EncodeEvents(routingKey, hostname, deliveryTag string, bodies ...[]byte) ([
 // AppendEvents appends a message with events: a body, or under [MultiRoutingKey] an
 // array of them.
 //
-// Every field of the envelope is needed: a Python worker that gossips ends when
-// the routing key of a worker event is missing.
+// Every field of the envelope is needed: a missing routing key of a worker event ends a
+// Python worker that gossips.
 func AppendEvents(dst []byte, routingKey, hostname, deliveryTag string, body []byte) ([]byte, error) {
 	if routingKey == "" || hostname == "" || deliveryTag == "" || len(body) == 0 {
 		return nil, errors.New("encode events: routing key, host name, delivery tag and a body are required")
@@ -92,8 +91,8 @@ func AppendEvents(dst []byte, routingKey, hostname, deliveryTag string, body []b
 	}.append(dst, EncodeOptions{})
 }
 
-// DecodeEvent reads a message with one event, as workers gossip them. What may be
-// missing is left zero. The error is a *[DecodeError].
+// DecodeEvent reads a message with one event, as workers gossip them. Absent fields are
+// left zero. The error is a *[DecodeError].
 func (d *Decoder) DecodeEvent(raw []byte) (*Event, error) {
 	_, body, err := d.object(raw)
 	if err != nil {
@@ -127,7 +126,7 @@ func (d *Decoder) DecodeEvent(raw []byte) (*Event, error) {
 	return &e, nil
 }
 
-// Field returns the value of a field, nil when there is none.
+// Field returns the value of a field, nil if it is absent.
 func (e *Event) Field(name string) Raw {
 	for _, f := range e.Fields {
 		if f.Name == name {
@@ -137,8 +136,8 @@ func (e *Event) Field(name string) Raw {
 	return nil
 }
 
-// appendSeconds appends a time as Python writes it as a float: seconds since 1970, to the
-// microsecond. With so many digits that is the shortest text of the float.
+// appendSeconds appends a time as Python writes it: a float of seconds since 1970, to the
+// microsecond. These digits are the shortest text of that float.
 func appendSeconds(dst []byte, t time.Time) []byte {
 	micros := t.UnixMicro()
 	if micros < 1e15 || micros >= 4e15 { // 2001 to 2096
@@ -155,7 +154,7 @@ func appendSeconds(dst []byte, t time.Time) []byte {
 
 func unixSeconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
-// broadcast is an envelope that is published and not queued.
+// broadcast is an envelope that is published and never queued.
 type broadcast struct {
 	body, headers        []byte
 	mode                 int // 1: not persistent

@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// field is one member of the JSON object that a struct stands for, by the rules
-// of encoding/json.
+// field is one member of the JSON object of a struct, by the rules of encoding/json.
 type field struct {
 	name      string
 	index     []int
@@ -36,9 +35,9 @@ func (c *fieldCache) of(t reflect.Type) []field {
 	return f
 }
 
-// structFields lists the fields of t. Fields of an embedded struct belong to
-// the outer object; of equal names the one that is least deep counts, then the
-// one with a tag, and when that leaves several none does.
+// structFields lists the fields of t. Fields of an embedded struct belong to the outer
+// object. Of equal names the least deep one counts, then the one with a tag; if several
+// are left, none counts.
 func structFields(t reflect.Type) []field {
 	type level struct {
 		typ   reflect.Type
@@ -122,7 +121,7 @@ func scalar(k reflect.Kind) bool {
 	return k >= reflect.Bool && k <= reflect.Float64 || k == reflect.String
 }
 
-// TypeFault tells which part of a Go type has no form in JSON.
+// TypeFault names a part of a Go type that has no form in JSON.
 type TypeFault struct {
 	Path   string // names of struct fields, "[]" for elements and "*" for keys; "" is the whole
 	Type   reflect.Type
@@ -137,15 +136,15 @@ func (f TypeFault) Error() string {
 	return s
 }
 
-// UnmarshalFaults returns the parts of a type that [Unmarshal] can put no value into.
+// UnmarshalFaults returns the parts of a type that [Unmarshal] cannot set.
 func UnmarshalFaults(t reflect.Type) []TypeFault {
 	w := typeWalk{reads: true, seen: map[reflect.Type]bool{}}
 	w.visit("", t)
 	return w.faults
 }
 
-// MarshalFaults returns the parts of a type that [Marshal] can write no value of.
-// Fields with the options omitempty and omitzero are left out.
+// MarshalFaults returns the parts of a type that [Marshal] cannot write. Fields with the
+// options omitempty and omitzero are left out.
 func MarshalFaults(t reflect.Type) []TypeFault {
 	w := typeWalk{seen: map[reflect.Type]bool{}}
 	w.visit("", t)

@@ -18,12 +18,12 @@ type decoder struct {
 	fields fieldCache
 }
 
-// misfit makes the error for the value that comes next, or that starts at text.
+// misfit makes the error for the next value, or for the value at text.
 func (d *decoder) misfit(t reflect.Type, text Raw, detail string) error {
 	return &UnmarshalError{Type: t, Value: kindOf(text).String(), Detail: detail}
 }
 
-// kindOf tells the type of a value by how it starts.
+// kindOf returns the type of a value from its first bytes.
 func kindOf(text Raw) kind {
 	switch text[0] {
 	case '{':
@@ -43,7 +43,7 @@ func kindOf(text Raw) kind {
 	return kindInt
 }
 
-// at adds a step to the path of an error on its way out.
+// at adds a step to the path of an error.
 func at(step string, err error) error {
 	if e, ok := errors.AsType[*UnmarshalError](err); ok {
 		if e.Path != "" && e.Path[0] != '[' {
@@ -103,8 +103,8 @@ func (d *decoder) ignore() error {
 	return err
 }
 
-// method reads into types that know how to do so, and into those that get more
-// than encoding/json gives them.
+// method reads into types that have a method for it, and into types with more forms than
+// encoding/json reads.
 func (d *decoder) method(v reflect.Value) (done bool, err error) {
 	if !v.CanAddr() || !v.Addr().CanInterface() {
 		return false, nil
@@ -122,7 +122,7 @@ func (d *decoder) method(v reflect.Value) (done bool, err error) {
 	switch x := target.(type) {
 	case *time.Time:
 		err = readTime(x, text)
-	case *big.Int: // which would quote the number in its error
+	case *big.Int: // its own error would quote the number
 		if k == kindInt {
 			x.SetString(string(text), 10)
 		} else if k != kindNull {
@@ -180,8 +180,7 @@ func (d *decoder) structure(v reflect.Value) error {
 	})
 }
 
-// membersOf calls fn for every member of the object that comes next; another
-// value does not fit t.
+// membersOf calls fn for every member of the next object. Any other value does not fit t.
 func (d *decoder) membersOf(t reflect.Type, fn func(name string) error) error {
 	if d.peek() != '{' {
 		text, _, err := d.value()

@@ -12,14 +12,13 @@ import (
 	"strconv"
 )
 
-// maxNesting is the depth from which Marshal takes a value for one that holds
-// itself.
+// maxNesting is the depth at which Marshal assumes that a value holds itself.
 const maxNesting = 1000
 
-// MarshalError tells that a value has no form in JSON. It names the Go type,
-// never the value.
+// MarshalError reports a value that has no form in JSON. It names the Go type, never the
+// value.
 type MarshalError struct {
-	Type   reflect.Type // nil: not known
+	Type   reflect.Type // nil: unknown
 	Detail string
 }
 
@@ -27,9 +26,9 @@ func (e *MarshalError) Error() string {
 	return fmt.Sprintf("value of type %v is not JSON serializable: %s", e.Type, e.Detail)
 }
 
-// Marshal returns v as Python's json.dumps writes it: ", " and ": " between
-// values, only ASCII, floats with a point or an exponent as in Python, and NaN,
-// Infinity and -Infinity for the floats that JSON does not have.
+// Marshal returns v as Python's json.dumps writes it: with ", " and ": " between values,
+// in ASCII, and with floats as Python shows them. NaN, Infinity and -Infinity stand for
+// the floats that JSON does not have.
 //
 // Otherwise it follows encoding/json: its struct tags, sorted keys of maps,
 // base64 for []byte, and the interfaces [json.Marshaler] and
@@ -39,9 +38,9 @@ func (e *MarshalError) Error() string {
 // The error is a *[MarshalError] or comes from a method of the value.
 func Marshal(v any) (b []byte, err error) { return appendValue(nil, v) }
 
-// appendValue appends what Marshal returns.
+// appendValue appends the text that Marshal returns.
 func appendValue(dst []byte, v any) (b []byte, err error) {
-	switch v := v.(type) { // what needs no reflection
+	switch v := v.(type) { // types that need no reflection
 	case nil:
 		return append(dst, null...), nil
 	case string:
@@ -119,7 +118,7 @@ func (e *encoder) value(v reflect.Value) error {
 	return nil
 }
 
-// method writes a value by its own means, when it has some.
+// method writes a value by its own method, if it has one.
 func (e *encoder) method(v reflect.Value) (done bool, err error) {
 	if k := v.Kind(); (k == reflect.Pointer || k == reflect.Interface) && v.IsNil() || !v.CanInterface() {
 		return false, nil
@@ -286,7 +285,7 @@ func (e *encoder) structure(v reflect.Value) error {
 	return nil
 }
 
-// fieldOf returns a field; false when it is inside of an embedded nil pointer.
+// fieldOf returns a field, and false if it is inside an embedded nil pointer.
 func fieldOf(v reflect.Value, index []int) (reflect.Value, bool) {
 	for i, n := range index {
 		if i > 0 && v.Kind() == reflect.Pointer {

@@ -11,8 +11,8 @@ import (
 // The names are those of Celery's message protocol; see "Message Protocol" in
 // the Celery manual.
 type Message struct {
-	// Protocol is 1 or 2. Protocol 1 has everything in the body; headers, as in
-	// the mixture of both that Celery accepts, take precedence over it.
+	// Protocol is 1 or 2. Protocol 1 has everything in the body. Celery accepts a mixture
+	// of both, in which headers take precedence.
 	Protocol int
 
 	ID       string // task id: any text of 1 to 65,536 bytes, as the producer chose it
@@ -24,7 +24,7 @@ type Message struct {
 	// GroupIndex is the position in the group.
 	GroupIndex *int
 	Lang       string // language of the producer, "py"
-	Origin     string // who published it, such as "gen123@host"
+	Origin     string // publisher, such as "gen123@host"
 	Retries    int    // attempts made before; never negative
 
 	ETA     time.Time // not before; zero: at once
@@ -63,16 +63,16 @@ type Message struct {
 	ContentEncoding string
 	Compression     string // as named by the producer; the body here is unpacked
 
-	// Headers are those that an application has added, in their order. What Celery or
-	// kombu defines is in the other fields.
+	// Headers are the headers that an application has added, in their order. The other
+	// fields hold the headers of Celery and kombu.
 	Headers []Header
-	// Properties are those that neither Celery nor kombu defines, such as app_id:
-	// options of apply_async that nobody else has a use for.
+	// Properties are the properties that neither Celery nor kombu defines, such as
+	// app_id. Unknown options of apply_async end here.
 	Properties []Field
 }
 
-// Size is how many bytes the arguments and signatures have, which is nearly all of a
-// message that is large.
+// Size returns the number of bytes of the arguments and signatures, which are nearly all
+// of a large message.
 func (m *Message) Size() int {
 	return len(m.Args) + len(m.Kwargs) + len(m.Callbacks) + len(m.Errbacks) + len(m.Chain) + len(m.Chord)
 }
@@ -88,8 +88,8 @@ func TimeHeader(name string, at time.Time) Header {
 	return Header{Name: name, Value: Raw(`"` + FormatTime(at) + `"`)}
 }
 
-// Header returns the value of a header that an application has added, nil when there
-// is none. When a name occurs twice the last one counts, as in Python.
+// Header returns the value of a header that an application has added, nil if it is
+// absent. The last of equal names counts, as in Python.
 func (m *Message) Header(name string) Raw {
 	for i := len(m.Headers) - 1; i >= 0; i-- {
 		if m.Headers[i].Name == name {
@@ -99,9 +99,9 @@ func (m *Message) Header(name string) Raw {
 	return nil
 }
 
-// SetHeader sets a header of the application, in the place of what has that name.
-// Headers that Celery or kombu defines are fields of their own and not written
-// from here. The slice of headers is a new one: a copy of m is not changed.
+// SetHeader sets a header of the application and replaces one of the same name. Headers
+// that Celery or kombu defines are other fields and not written from here. The slice of
+// headers is new, so that copies of m do not change.
 func (m *Message) SetHeader(name string, value Raw) {
 	headers := make([]Header, 0, len(m.Headers)+1)
 	for _, h := range m.Headers {
@@ -112,13 +112,13 @@ func (m *Message) SetHeader(name string, value Raw) {
 	m.Headers = append(headers, Header{Name: name, Value: value})
 }
 
-// celeryHeader reports whether Celery (as_task_v2) or kombu (compression,
-// redelivered) gives the header its meaning.
+// celeryHeader reports whether Celery (as_task_v2) or kombu (compression, redelivered)
+// defines the header.
 func celeryHeader(name string) bool { return new(fields).slot([]byte(name)) != nil }
 
-// withHeaders returns the headers of a message with those of add: they take
-// the place of what had their names, and all others stay. Headers that Celery
-// or kombu give a meaning are refused, as they are fields of [Message].
+// withHeaders returns the headers of a message with those of add, which replace headers
+// of the same names. Headers that Celery or kombu defines are refused, because they are
+// fields of [Message].
 func withHeaders(headers, add []Header) ([]Header, error) {
 	if len(add) == 0 {
 		return headers, nil
@@ -126,7 +126,7 @@ func withHeaders(headers, add []Header) ([]Header, error) {
 	named := make(map[string]bool, len(add))
 	for _, h := range add {
 		if h.Name == "" || celeryHeader(h.Name) {
-			return nil, fmt.Errorf("header %q is not one that an application may set", h.Name)
+			return nil, fmt.Errorf("header %q belongs to Celery or kombu, an application must not set it", h.Name)
 		}
 		named[h.Name] = true
 	}

@@ -11,10 +11,10 @@ import (
 )
 
 // unpackMsgpack reads a body of msgpack (the specification of 2017), as
-// msgpack.unpackb(raw=False) does. Maps may have keys that are numbers, which
-// Python takes in JSON but not here; bytes as keys have no form in JSON and are
-// refused. A timestamp (extension -1) becomes a datetime, an extension of an
-// application what json.dumps makes of Python's ExtType: its type and its bytes.
+// msgpack.unpackb(raw=False) does. Unlike in Python, keys may be numbers, which become
+// text as in json.dumps. Bytes as keys are refused, because they have no form in JSON. A
+// timestamp (extension -1) becomes a datetime. An extension of an application becomes its
+// type and its bytes, as json.dumps writes Python's ExtType.
 func unpackMsgpack(data []byte, lim Limits) ([]byte, error) {
 	if len(data) > lim.Size {
 		return nil, refuse(ReasonTooLarge, "%d bytes, limit %d", len(data), lim.Size)
@@ -88,8 +88,8 @@ func (u *unpacker) value() error {
 	}
 }
 
-// sized reads a value whose type is followed by a number: the value itself, or
-// the length of what comes.
+// sized reads a value whose type is followed by a number: the value itself, or its
+// length.
 func (u *unpacker) sized(c byte) error {
 	width := uint64(1)
 	switch c {
@@ -116,7 +116,7 @@ func (u *unpacker) sized(c byte) error {
 	case c <= 0xcf:
 		return u.word(strconv.FormatUint(n, 10))
 	case c <= 0xd3:
-		shift := 64 - 8*width // the sign stands in the highest of the bytes
+		shift := 64 - 8*width // the sign is in the highest byte
 		return u.word(strconv.FormatInt(int64(n<<shift)>>shift, 10))
 	case c <= 0xdb:
 		return u.str(n)
@@ -185,10 +185,10 @@ func (u *unpacker) mapping(n uint64) error {
 	return nil
 }
 
-// key reads a value and makes it a key. Keys are no elements of their own.
+// key reads a value and makes it a key. Keys do not count as values.
 func (u *unpacker) key() error {
 	if u.pos < len(u.data) {
-		switch c := u.data[u.pos]; { // what is not a scalar is not even read
+		switch c := u.data[u.pos]; { // other types are refused before they are read
 		case c >= 0x80 && c < 0xa0, c >= 0xc4 && c <= 0xc9, c >= 0xd4 && c <= 0xd8, c >= 0xdc && c <= 0xdf:
 			return u.bad("key that is neither text nor number")
 		}
@@ -235,7 +235,7 @@ func (u *unpacker) extension(n uint64) error {
 	return u.typed("datetime", FormatTime(t))
 }
 
-// timestamp reads the three forms that the extension has.
+// timestamp reads the three forms of the extension.
 func timestamp(b []byte) (time.Time, bool) {
 	var seconds int64
 	var nanos uint32
@@ -257,7 +257,7 @@ func timestamp(b []byte) (time.Time, bool) {
 	return time.Unix(seconds, int64(nanos)), true
 }
 
-// Faults of values that a serializer has no form for. Python's refuse the same.
+// These values have no form in a serializer. Python's serializers refuse the same.
 var (
 	errMsgpackTyped = errors.New("msgpack has no datetime, date, time, decimal and uuid")
 	errMsgpackInt   = errors.New("msgpack has no integers beyond 64 bits")
@@ -267,8 +267,7 @@ var (
 	errYAMLTime     = errors.New("datetime that yaml has no form for")
 )
 
-// packMsgpack writes a JSON text as msgpack.packb(use_bin_type=True) writes the
-// values of it.
+// packMsgpack writes the values of a JSON text as msgpack.packb(use_bin_type=True) does.
 func packMsgpack(raw Raw) ([]byte, error) {
 	p := packer{buf: make([]byte, 0, len(raw))}
 	if err := transcode(raw, &p); err != nil {
@@ -279,7 +278,7 @@ func packMsgpack(raw Raw) ([]byte, error) {
 
 type packer struct {
 	buf    []byte
-	starts []int // of the containers around
+	starts []int // of the open containers
 }
 
 func (p *packer) word(text Raw, k kind) error {
@@ -380,7 +379,7 @@ func (p *packer) open(kind)                  { p.starts = append(p.starts, len(p
 func (p *packer) next(bool)                  {}
 func (p *packer) colon()                     {}
 
-// close puts the head in front of the container, now that its length is known.
+// close inserts the head before the container, whose length is known now.
 func (p *packer) close(k kind, n int) {
 	start := p.starts[len(p.starts)-1]
 	p.starts = p.starts[:len(p.starts)-1]

@@ -23,13 +23,13 @@ func AppendString(dst []byte, s string) []byte { return appendQuoted(dst, s) }
 // AppendFloat appends a number as json.dumps writes it.
 func AppendFloat(dst []byte, f float64) []byte { return appendFloat(dst, f, 64) }
 
-// appendQuoted writes a string as json.dumps does: ASCII only. Bytes that are
-// not UTF-8 become U+FFFD.
+// appendQuoted writes a string as json.dumps does, in ASCII. Bytes that are not UTF-8
+// become U+FFFD.
 func appendQuoted(dst []byte, s string) []byte {
 	return append(appendText(append(dst, '"'), s), '"')
 }
 
-// appendText is appendQuoted without the quotes.
+// appendText does what appendQuoted does, without the quotes.
 func appendText(dst []byte, s string) []byte {
 	for {
 		n := untouched(s)
@@ -58,7 +58,8 @@ func appendText(dst []byte, s string) []byte {
 	}
 }
 
-// untouched returns how many of the first bytes of s json.dumps writes as they are.
+// untouched returns the number of bytes at the start of s that json.dumps writes as they
+// are.
 func untouched[S ~string | ~[]byte](s S) (n int) {
 	for n < len(s) && ' ' <= s[n] && s[n] <= '~' && s[n] != '"' && s[n] != '\\' {
 		n++
@@ -74,9 +75,8 @@ func appendEscaped(dst []byte, r rune) []byte {
 	return append(dst, '\\', 'u', hexDigits[r>>12], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
 }
 
-// appendRaw appends a JSON value with the separators of json.dumps. Numbers and
-// what is inside of strings stay as they are, but for the escaping of all that
-// is not ASCII.
+// appendRaw appends a JSON value with the separators of json.dumps. Numbers and strings
+// stay as they are, except that characters outside ASCII are escaped.
 func appendRaw(dst []byte, r Raw) ([]byte, error) {
 	if bytes.Equal(r, null) || len(r) > 1 && r[0] == '"' && untouched(r[1:]) == len(r)-2 && r[len(r)-1] == '"' {
 		return append(dst, r...), nil // as most are
@@ -98,7 +98,7 @@ func appendRaw(dst []byte, r Raw) ([]byte, error) {
 				case c == '\\':
 					dst = append(dst, c, r[i+1])
 					i += 2
-				default: // Control characters there are none.
+				default: // there are no control characters
 					char, size := utf8.DecodeRune(r[i:])
 					dst = appendEscaped(dst, char)
 					i += size
@@ -115,8 +115,8 @@ func appendRaw(dst []byte, r Raw) ([]byte, error) {
 	return dst, nil
 }
 
-// appendFloat writes a number as Python's repr does: the shortest text that
-// reads back the same, always with a point or an exponent.
+// appendFloat writes a number as Python's repr does: the shortest text that reads back
+// the same, with a point or an exponent.
 func appendFloat(dst []byte, f float64, bits int) []byte {
 	switch {
 	case math.IsNaN(f):
@@ -156,12 +156,11 @@ func appendTime(dst []byte, t time.Time) []byte {
 	return t.AppendFormat(dst, "2006-01-02T15:04:05.000000+00:00")
 }
 
-// ParseTime reads a time of ISO 8601 as dateutil.parser.isoparse, which Celery
-// uses, does: basic or extended form, a calendar, ordinal or week date, T or a
-// space before the time, a fraction of the second behind a point or a comma,
-// and Z or an offset of hours and minutes. Parts may be left out from the end
-// on, but there is no time of day without a whole date. Without an offset the
-// time is UTC; otherwise the offset is kept as the location.
+// ParseTime reads a time of ISO 8601 as dateutil.parser.isoparse does, which Celery uses.
+// It reads the basic and the extended form, calendar, ordinal and week dates, T or a
+// space before the time, a fraction after a point or a comma, and Z or an offset. Parts
+// may be absent from the end on, but a time of day needs a whole date. Without an offset
+// the time is UTC; otherwise the offset is kept as the location.
 //
 // Digits beyond nanoseconds are cut off. The error never holds the text.
 func ParseTime(s string) (time.Time, error) {

@@ -121,8 +121,8 @@ func (p *peer) written(t testing.TB) []answer {
 	}
 }
 
-// What kombu publishes, in every serializer and compression, is read as the text
-// that kombu's JSON would have been.
+// Bodies of kombu in every serializer and compression are read as the text that kombu's
+// JSON would be.
 func TestPythonWrites(t *testing.T) {
 	want := map[string]string{} // of the newest kombu: older ones have no types in JSON
 	values := map[string]string{}
@@ -175,8 +175,8 @@ func TestPythonWrites(t *testing.T) {
 	}
 }
 
-// What is written here is read by kombu as the value, type by type; and what
-// Python's serializers have no form for is an error here, too.
+// kombu reads the written bodies as the same values, type by type. Values that Python's
+// serializers refuse are errors here, too.
 func TestPythonReads(t *testing.T) {
 	values := map[string]string{}
 	refused := map[string]bool{}

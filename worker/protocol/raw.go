@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// Raw is one JSON value in the dialect of Python's json module: NaN, Infinity
-// and -Infinity, integers of any size and escapes of unpaired surrogates may
-// occur. The zero value stands for an absent one.
+// Raw is one JSON value in the dialect of Python's json module. It may hold NaN, Infinity
+// and -Infinity, integers of any size and escapes of unpaired surrogates. The zero value
+// stands for an absent one.
 type Raw []byte
 
 // Field is one member of a JSON object.
@@ -28,9 +28,8 @@ func (r Raw) Elements() ([]Raw, error) {
 	return out, err
 }
 
-// Fields returns the members of an object in their order, with values that are
-// spans of r. A key that occurs twice is returned twice; for Python, and for
-// [Unmarshal], the last one counts.
+// Fields returns the members of an object in their order, with values that are spans of
+// r. A key that occurs twice is returned twice; Python and [Unmarshal] take the last one.
 func (r Raw) Fields() ([]Field, error) {
 	var out []Field
 	err := r.each('{', func(s *scanner) error {
@@ -51,7 +50,7 @@ func (r Raw) IsNull() bool {
 	return len(t) == 0 || string(t) == "null"
 }
 
-// MarshalJSON returns r, so that a Raw inside of other values is kept.
+// MarshalJSON returns r, so that a Raw inside other values is kept.
 func (r Raw) MarshalJSON() ([]byte, error) {
 	if len(r) == 0 {
 		return []byte("null"), nil
@@ -91,7 +90,7 @@ func (r Raw) each(bracket byte, fn func(*scanner) error) error {
 	}
 }
 
-// mismatch tells apart text that is no JSON from JSON of another type.
+// mismatch returns the error for text that is no JSON, or for JSON of another type.
 func (s *scanner) mismatch(bracket byte) error {
 	if _, _, err := s.value(); err != nil {
 		return err
@@ -109,7 +108,7 @@ func (s *scanner) mismatch(bracket byte) error {
 func unquote(q Raw) string {
 	if bytes.IndexByte(q, '\\') < 0 {
 		switch b := q[1 : len(q)-1]; string(b) {
-		// What nearly every message has costs no memory.
+		// The texts of nearly every message cost no memory.
 		case "":
 			return ""
 		case "py":
@@ -134,7 +133,7 @@ func unquote(q Raw) string {
 	return string(text)
 }
 
-// bare is unquote without a string: a span of q when nothing is escaped.
+// bare returns the text of q as bytes, a span of q if nothing is escaped.
 func bare(q Raw) []byte {
 	if bytes.IndexByte(q, '\\') < 0 {
 		return q[1 : len(q)-1]
@@ -142,8 +141,8 @@ func bare(q Raw) []byte {
 	return []byte(unquote(q))
 }
 
-// appendUnquoted appends the text of a JSON string that the scanner has
-// accepted. ok is false when an unpaired surrogate was replaced by U+FFFD.
+// appendUnquoted appends the text of a JSON string that the scanner has accepted. ok is
+// false if an unpaired surrogate was replaced by U+FFFD.
 func appendUnquoted(dst []byte, q Raw) (text []byte, ok bool) {
 	ok = true
 	q = q[1 : len(q)-1]
@@ -192,7 +191,7 @@ func hex4(b []byte) rune {
 	return unhex(b[0])<<12 | unhex(b[1])<<8 | unhex(b[2])<<4 | unhex(b[3])
 }
 
-// kind returns the type of the value, or an error when r is not exactly one.
+// kind returns the type of the value, or an error if r is not exactly one value.
 func (r Raw) kind() (kind, error) {
 	s, err := newScanner(r, tolerant(len(r)))
 	if err != nil {

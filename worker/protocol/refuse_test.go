@@ -21,7 +21,7 @@ func TestDecodeCrafted(t *testing.T) {
 		"bad-base64":           protocol.ReasonBadBase64,
 		"bad-eta":              protocol.ReasonBadETA,
 		"bad-expires":          protocol.ReasonBadExpires,
-		"body-dict-args":       protocol.ReasonBadArgs, // Python passes the keys; nobody means that
+		"body-dict-args":       protocol.ReasonBadArgs, // Python passes the keys, which no producer means
 		"body-embed-null":      accepted,
 		"body-kwargs-list":     accepted, // it is empty, which is how PHP writes no arguments
 		"body-not-json":        protocol.ReasonBadBody,
@@ -338,7 +338,7 @@ func TestDecodeProtocol1(t *testing.T) {
 	}
 }
 
-// The message must stay what it is when the buffer of the broker is used again.
+// The message must stay the same if the broker reuses its buffer.
 func TestDecodeKeepsNothingOfRaw(t *testing.T) {
 	for _, name := range []string{"stamps", "protocol1", "compression-zlib", "body-encoding-none", "headers-custom"} {
 		r := find(t, "celery-5.6.2/produced.jsonl", name)

@@ -23,28 +23,27 @@ const (
 type Result struct {
 	TaskID string
 	Status string
-	// Result is the value that the task returned, or with another state what
-	// belongs to it. It must be fit for Marshal. DecodeResult gives a Raw.
+	// Result is the value that the task returned, or the value that belongs to another
+	// state. [Marshal] must be able to write it. DecodeResult sets a [Raw].
 	Result any
-	// Exception takes the place of Result when it is set.
+	// Exception replaces Result if it is set.
 	Exception *Exception
 	Traceback *string
-	// Children is the array of the tasks that this one has published. Absent, it
-	// is written as [], and with RETRY as the task itself: that is what it has
-	// published.
+	// Children is the array of the tasks that this one has published. If absent it is
+	// written as [], and with RETRY as the task itself, which it has published again.
 	Children Raw
-	// DateDone is written for the states that are final; zero: null.
+	// DateDone is set for final states; zero: null.
 	DateDone time.Time
 	GroupID  string
 	ParentID string
-	// Extended is what Celery adds with the setting result_extended.
+	// Extended holds the fields that Celery adds with the setting result_extended.
 	Extended *Extended
-	// Fingerprint tells apart the tasks of one id, see worker.Task.Fingerprint. Celery
+	// Fingerprint distinguishes the tasks of one id, see worker.Task.Fingerprint. Celery
 	// has no such field and ignores it; "" is not written.
 	Fingerprint string
 }
 
-// Extended are the fields of the setting result_extended.
+// Extended holds the fields of the setting result_extended.
 type Extended struct {
 	Name           string
 	Args, Kwargs   Raw
@@ -52,12 +51,11 @@ type Extended struct {
 	Retries        int
 	Queue          string   // routing key of the delivery; "" is null
 	StampedHeaders []string // names of the stamps
-	Stamps         Raw      // object; each member is written as a field of its own
+	Stamps         Raw      // object; each member is written as a separate field
 }
 
-// Exception is a Python exception. Celery's client imports Module only when it
-// is loaded already, and calls Type with Args; for a name that it does not find
-// it makes up a class.
+// Exception is a Python exception. Celery's client calls Type with Args if Module is
+// already loaded and has it. Otherwise it creates a class of that name.
 type Exception struct {
 	Type   string
 	Module string
@@ -165,8 +163,8 @@ func (w *writer) extended(x *Extended) {
 	}
 }
 
-// exception never fails: an argument that cannot be written is replaced by its
-// text, as Celery replaces it by its repr.
+// exception never fails. It replaces an argument that cannot be written by its text, as
+// Celery does by its repr.
 func (w *writer) exception(e *Exception) {
 	w.text(`{"exc_type": `)
 	w.str(e.Type)
@@ -176,7 +174,7 @@ func (w *writer) exception(e *Exception) {
 			w.text(", ")
 		}
 		if cause, ok := arg.(error); ok {
-			arg = cause.Error() // its fields, if it shows any, say nothing to Python
+			arg = cause.Error() // Python cannot use the fields of a Go error
 		}
 		b, err := Marshal(arg)
 		if err != nil {
@@ -189,11 +187,10 @@ func (w *writer) exception(e *Exception) {
 	w.text("}")
 }
 
-// DecodeResult reads a value of the result backend, written as JSON by any
-// version of Celery. Result is a [Raw] that is a copy; for an exception,
-// Exception is set too. There are no limits but a depth of 1000; for compressed
-// results and other serializers see [Decoder.DecodeResult]. The error is a
-// *[DecodeError].
+// DecodeResult reads a value of the result backend, written as JSON by any version of
+// Celery. Result is a [Raw] that is a copy; for an exception, Exception is set too. The
+// only limit is a depth of 1000. For compressed results and other serializers see
+// [Decoder.DecodeResult]. The error is a *[DecodeError].
 func DecodeResult(b []byte) (*Result, error) {
 	fields, err := Raw(bytes.Clone(b)).Fields()
 	if err != nil {
@@ -227,7 +224,7 @@ func DecodeResult(b []byte) (*Result, error) {
 			r.ParentID = text(f.Value)
 		case "_fingerprint":
 			r.Fingerprint = text(f.Value)
-		case "worker": // only there when the result is extended
+		case "worker": // only present if the result is extended
 			r.Extended = &x
 			x.Worker = text(f.Value)
 		default:
@@ -245,7 +242,7 @@ func DecodeResult(b []byte) (*Result, error) {
 	return r, nil
 }
 
-// set takes a field of the setting result_extended, and ignores any other.
+// set sets a field of the setting result_extended and ignores any other.
 func (x *Extended) set(f Field) {
 	switch f.Name {
 	case "name":
@@ -263,7 +260,7 @@ func (x *Extended) set(f Field) {
 	}
 }
 
-// stampsOf gathers the fields that stamps have become.
+// stampsOf gathers the fields of the named stamps into an object.
 func stampsOf(fields []Field, names []string) Raw {
 	var stamps Raw
 	for _, f := range fields {

@@ -33,17 +33,17 @@ func (k kind) String() string {
 type scanner struct {
 	data   []byte
 	pos    int
-	open   brackets // of the containers around pos
+	open   brackets // of the open containers
 	first  bool     // pos is right behind an opening bracket
 	limits Limits
 	count  int // values seen
 }
 
-// brackets is a stack. What nearly every text needs lies in the scanner itself.
+// brackets is a stack. The depth of nearly every text fits into the scanner itself.
 type brackets struct {
 	n    int
 	few  [16]byte
-	more []byte // those above few
+	more []byte // the ones above few
 }
 
 func (b *brackets) push(bracket byte) {
@@ -106,7 +106,7 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
-// end expects nothing more but space.
+// end expects the end of the text after space.
 func (s *scanner) end() error {
 	s.space()
 	if s.pos != len(s.data) {
@@ -132,8 +132,8 @@ func (s *scanner) push(bracket byte) error {
 	return nil
 }
 
-// enter goes into the container that comes next; false: the next value is not
-// one of this kind, and nothing was read.
+// enter goes into the next container. It returns false and reads nothing if the next
+// value is of another kind.
 func (s *scanner) enter(bracket byte) (bool, error) {
 	s.space()
 	if s.peek() != bracket {
@@ -222,7 +222,7 @@ func (s *scanner) skip() (kind, error) {
 	return k, nil
 }
 
-// token reads a scalar, or the opening bracket of a container.
+// token reads a scalar or the opening bracket of a container.
 func (s *scanner) token() (kind, error) {
 	if err := s.counted(); err != nil {
 		return 0, err
@@ -341,16 +341,15 @@ func (s *scanner) str() error {
 	return s.syntax()
 }
 
-// unmarked reports whether none of eight bytes needs a look: no quote, no backslash and
-// no control character. Each of the three terms has the highest bit of some byte set if
-// one of that sort is there.
+// unmarked reports whether eight bytes hold no quote, no backslash and no control
+// character. Each of the three terms sets the highest bit of some byte for one of these.
 func unmarked(x uint64) bool {
 	const ones, highest = 0x0101010101010101, 0x8080808080808080
 	quote, backslash := x^'"'*ones, x^'\\'*ones
 	return ((x-' '*ones)&^x|(quote-ones)&^quote|(backslash-ones)&^backslash)&highest == 0
 }
 
-// escapeLen returns the length of what may follow a backslash, 0 when it may not.
+// escapeLen returns the length of the escape after a backslash, 0 for an invalid one.
 func escapeLen(b []byte) int {
 	if len(b) == 0 {
 		return 0

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// serializer is one way to write values, with the names that kombu gives it.
+// serializer is a way to write values, with kombu's names for it.
 type serializer struct {
 	name, contentType, contentEncoding string
 	// unpack turns a body into JSON; nil: it is JSON.
@@ -16,7 +16,7 @@ type serializer struct {
 	pack func(raw Raw) ([]byte, error)
 }
 
-// serializerNames are the names for error texts.
+// serializerNames holds the names for error texts.
 const serializerNames = "json, yaml or msgpack"
 
 // Serializers returns the names of all serializers that a [Decoder] can read.
@@ -35,26 +35,26 @@ func serializerOf(name string) (serializer, bool) {
 	return serializer{}, false
 }
 
-// isPickle reports whether a name or content type is that of pickle, which runs
-// code of the sender. It is not read, whatever anybody configures.
+// isPickle reports whether a name or content type is that of pickle, which runs code of
+// the sender. No configuration allows it.
 func isPickle(name string) bool {
 	return name == "pickle" || name == "application/x-python-serialize"
 }
 
-// Decoder reads messages and results of several serializers. The zero value
-// reads JSON with the default limits. Its fields must not change while it is in
-// use; then any number of goroutines may use it.
+// Decoder reads messages and results of several serializers. The zero value reads JSON
+// with the default limits. Any number of goroutines may use it while its fields do not
+// change.
 type Decoder struct {
-	// Limits hold for the envelope, for the body as it was packed and as it is
-	// unpacked, and for the JSON that it stands for.
+	// Limits hold for the envelope, for the packed and the unpacked body, and for the
+	// JSON made of it.
 	Limits Limits
-	// Accept lists the serializers to read, as the setting accept_content of
-	// Celery does: "json", "yaml" and "msgpack", or their content types. Empty:
-	// JSON alone. pickle is refused even when it is listed.
+	// Accept lists the serializers to read, as the setting accept_content of Celery does:
+	// "json", "yaml" and "msgpack", or their content types. Empty: JSON alone. pickle is
+	// refused even if it is listed.
 	Accept []string
 }
 
-// Validate reports all names in Accept that stand for no serializer.
+// Validate reports all names in Accept that name no serializer.
 func (d *Decoder) Validate() error {
 	var errs []error
 	for _, name := range d.Accept {
@@ -79,7 +79,7 @@ func (d *Decoder) accepts(name string) (serializer, error) {
 	}
 	s, ok := serializerOf(name)
 	if !ok || !slices.Contains(accept, s.name) && !slices.Contains(accept, s.contentType) {
-		// Never the name that was sent: it is content of the message.
+		// The error must not hold the name, which is content of the message.
 		return serializer{}, refuse(ReasonContentType, "expected %s", strings.Join(accepted(accept), " or "))
 	}
 	return s, nil
@@ -96,8 +96,8 @@ func accepted(names []string) []string {
 	return types
 }
 
-// contentType returns the type without its parameters, "" when it is none. Producers send
-// the content type, never the name; some add the charset that JSON has anyway.
+// contentType returns the type without its parameters, "" if it is none. Producers send
+// the content type, never the name, and some add the charset of JSON.
 func contentType(text string) string {
 	text, parameters, _ := strings.Cut(strings.ToLower(text), ";")
 	if !strings.Contains(text, "/") {
@@ -117,13 +117,13 @@ func withoutQuotes(r rune) rune {
 	return r
 }
 
-// Decode reads one element of a Celery queue. It accepts what a Python worker
-// runs, with the exceptions that the constants of [Reason] name, and refuses
-// everything else. A failure is always a *[DecodeError].
+// Decode reads one element of a Celery queue. It accepts the messages that a Python
+// worker runs, with the exceptions that the constants of [Reason] name, and refuses all
+// others. The error is a *[DecodeError].
 //
-// Arguments and signatures are JSON whatever the body was: what JSON has no type
-// for is written as kombu writes it in JSON, see [Decimal]. What has no form
-// there either, such as a set, is refused with [ReasonBadBody].
+// Arguments and signatures become JSON from every serializer. Values that JSON has no
+// type for are written as kombu writes them, see [Decimal]. Values without such a form,
+// such as a set, are refused with [ReasonBadBody].
 //
 // The message holds no part of raw, which the caller may reuse.
 func (d *Decoder) Decode(raw []byte) (*Message, error) {
@@ -132,7 +132,7 @@ func (d *Decoder) Decode(raw []byte) (*Message, error) {
 }
 
 // DecodeRestorable does what [Decoder.Decode] and [Restorable] do, in one walk over a
-// message that is good. m is nil when it cannot be decoded.
+// valid message. m is nil if it cannot be decoded.
 func (d *Decoder) DecodeRestorable(raw []byte) (m *Message, restorable bool) {
 	var e envelope
 	lim := d.Limits.withDefaults()
@@ -172,7 +172,7 @@ func (d *Decoder) open(e *envelope, raw []byte, lim Limits) (m *Message, body []
 		return nil, nil, err
 	}
 	if body, err = e.unpack(m, lim); err == nil && s.unpack != nil {
-		lim.Size = unpacked(len(body), lim.Size) // by aliases, a few bytes stand for any number
+		lim.Size = unpacked(len(body), lim.Size) // a few bytes of aliases may stand for any number
 		body, err = s.unpack(body, lim)
 	}
 	return m, body, err

@@ -119,7 +119,7 @@ func TestEncodeOptionsValidate(t *testing.T) {
 	}
 }
 
-// What kombu publishes in msgpack is published by us byte for byte.
+// Messages in msgpack are the same as kombu's, byte for byte.
 func TestEncodeAsMsgpackAsCelery(t *testing.T) {
 	same := 0
 	for _, folder := range []string{"celery-5.6.2", "celery-main"} {

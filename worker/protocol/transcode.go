@@ -18,7 +18,7 @@ type sink interface {
 	close(k kind, n int) // of n elements or members
 }
 
-// transcode gives the values of raw to out.
+// transcode passes the values of raw to out.
 func transcode(raw Raw, out sink) error {
 	s, err := newScanner(raw, tolerant(len(raw)))
 	if err != nil {
@@ -80,7 +80,7 @@ func (s *scanner) transcode(out sink) error {
 	return out.word(text, k)
 }
 
-// transcodeTyped handles a typed object of kombu, when one comes next.
+// transcodeTyped handles a typed object of kombu, if one is next.
 func (s *scanner) transcodeTyped(out sink) (done bool, err error) {
 	ahead := *s
 	if _, err := ahead.enter('{'); err != nil {
@@ -89,7 +89,7 @@ func (s *scanner) transcodeTyped(out sink) (done bool, err error) {
 	if more, err := ahead.next(); err != nil || !more {
 		return false, err
 	}
-	// Most objects are known by their first key for none.
+	// The first key rules out most objects.
 	if key, err := ahead.key(); err != nil || string(key) != `"__type__"` && string(key) != `"__value__"` {
 		return false, err
 	}
@@ -127,15 +127,14 @@ func unquoteValue(r Raw) string {
 	return ""
 }
 
-// rawBuilder writes, while a body of another format is read, the text that
-// kombu's JSON serializer would have written of the same values. It holds the
-// text to the limits as it grows: a body that is too large is not read to its
-// end.
+// rawBuilder writes the values of a body in another format as kombu's JSON serializer
+// does. It checks the limits as the text grows, so that a body that is too large is not
+// read to its end.
 type rawBuilder struct {
 	buf   []byte
 	lim   Limits
 	depth int
-	count int // values, as scanner.count
+	count int // number of values, as in scanner
 }
 
 // add counts n values that are about to be written.
@@ -146,7 +145,7 @@ func (b *rawBuilder) add(n int) error {
 	return b.fits(0)
 }
 
-// fits refuses text that is too large, or would be by n more bytes.
+// fits refuses text that n more bytes would make too large.
 func (b *rawBuilder) fits(n int) error {
 	if len(b.buf)+n > b.lim.Size {
 		return refuse(ReasonTooLarge, "body has more than %d bytes as JSON", b.lim.Size)
@@ -186,10 +185,10 @@ func (b *rawBuilder) text(s string) error {
 	return b.quoted(s)
 }
 
-// quoted appends a string that is no value of its own: a key.
+// quoted appends a key, which does not count as a value.
 func (b *rawBuilder) quoted(s string) error {
-	// What does not fit must not be allocated first: escaped it may be six times
-	// as long.
+	// The length is checked before the text is allocated, because escapes may make it six
+	// times as long.
 	if err := b.fits(quotedLen(s)); err != nil {
 		return err
 	}
@@ -197,7 +196,7 @@ func (b *rawBuilder) quoted(s string) error {
 	return nil
 }
 
-// quotedLen is the length that a text has in quotes.
+// quotedLen returns the length of a text in quotes.
 func quotedLen(s string) int {
 	n := 2
 	for i := range len(s) {
@@ -240,8 +239,8 @@ func (b *rawBuilder) bytes(data []byte) error {
 	return b.typed("base64", base64.StdEncoding.EncodeToString(data))
 }
 
-// appendQuotedSurrogates is appendQuoted for text that may hold surrogates,
-// encoded as if they were characters, as other formats let Python have them.
+// appendQuotedSurrogates does what appendQuoted does for text that may hold surrogates
+// encoded as characters, as other formats give them to Python.
 func appendQuotedSurrogates(dst []byte, s string) []byte {
 	start := 0
 	dst = append(dst, '"')
@@ -255,8 +254,8 @@ func appendQuotedSurrogates(dst []byte, s string) []byte {
 	return append(appendText(dst, s[start:]), '"')
 }
 
-// keyed turns the text of a scalar into that of a key, as json.dumps does: a
-// string stays what it is, a word is quoted. False: nothing else can be a key.
+// keyed turns the text of a scalar into a key, as json.dumps does. A string stays as it
+// is, and a word is quoted. It returns false for a container, which cannot be a key.
 func keyed(scalar []byte) ([]byte, bool) {
 	switch scalar[0] {
 	case '"':

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// UnmarshalError tells which part of a value does not fit the Go type that it
-// is read into. It never holds the value, nor the key of a map.
+// UnmarshalError names the part of a value that does not fit its Go type. It never holds
+// the value or the key of a map.
 type UnmarshalError struct {
 	Path   string       // names of struct fields, "[0]" and "*" for a key of a map; "" is the whole
-	Type   reflect.Type // what it is read into
+	Type   reflect.Type // the target
 	Value  string       // type of the JSON value, such as "string"
 	Detail string       // may be empty
 }
@@ -30,10 +30,10 @@ func (e *UnmarshalError) Error() string {
 	return s
 }
 
-// Unmarshal reads raw into v, a pointer, by the rules of encoding/json: its
-// struct tags, names that match exactly or but for their case, unknown members
-// ignored, null without effect on what cannot be nil, json.Unmarshaler and
-// encoding.TextUnmarshaler. Beyond that
+// Unmarshal reads raw into v, a pointer, by the rules of encoding/json: struct tags,
+// names that match exactly or without case, json.Unmarshaler and
+// encoding.TextUnmarshaler. Unknown members are ignored, and null does not change a value
+// that cannot be nil. Beyond that
 //
 //   - NaN, Infinity, -Infinity and numbers that are too large arrive in floats
 //     as they do in Python;
@@ -42,14 +42,13 @@ func (e *UnmarshalError) Error() string {
 //     takes their text: time.Time, string, []byte or an
 //     encoding.TextUnmarshaler.
 //
-// In an any the numbers are int64, *[big.Int] when they need it, or float64;
-// arrays are []any and objects map[string]any. Typed objects are time.Time,
-// [Date], [TimeOfDay], [Decimal], [UUID] or []byte; those of unknown type stay
-// objects.
+// In an any, numbers are int64, *[big.Int] if they are larger, or float64; arrays are
+// []any and objects map[string]any. Typed objects are time.Time, [Date], [TimeOfDay],
+// [Decimal], [UUID] or []byte; those of unknown type stay objects.
 //
-// The error is a *[DecodeError] for text that is not JSON and a
-// *[UnmarshalError] for a value that does not fit. It quotes nothing of raw,
-// and so drops what Unmarshalers have to say.
+// The error is a *[DecodeError] for text that is not JSON and a *[UnmarshalError] for a
+// value that does not fit. It quotes nothing of raw, and so drops the errors of
+// Unmarshalers.
 func Unmarshal(raw Raw, v any) (err error) {
 	defer func() {
 		if recover() != nil { // in a method of v; the reason may hold content
@@ -71,7 +70,7 @@ func Unmarshal(raw Raw, v any) (err error) {
 	return s.end()
 }
 
-// any reads the value that comes next into the Go type that fits it best.
+// any reads the next value into the Go type that fits it best.
 func (s *scanner) any() (any, error) {
 	s.space()
 	switch s.peek() {
@@ -101,7 +100,7 @@ func (s *scanner) any() (any, error) {
 	return float(text), nil
 }
 
-// float reads a number as Python's float() does: what is too large is infinite.
+// float reads a number as Python's float() does. A number that is too large is infinite.
 func float(number Raw) float64 {
 	f, _ := strconv.ParseFloat(string(number), 64) // the scanner has checked the syntax
 	return f
@@ -141,7 +140,7 @@ func (s *scanner) anyObject() (any, error) {
 	return untype(m), nil
 }
 
-// scalar sets what is neither struct nor map nor list.
+// scalar sets a value that is neither struct nor map nor list.
 func (d *decoder) scalar(v reflect.Value, text Raw) error {
 	t := v.Type()
 	number := kindOf(text) == kindInt || kindOf(text) == kindFloat

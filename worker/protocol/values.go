@@ -37,9 +37,9 @@ func texts(r Raw) []string {
 	return list
 }
 
-// name returns an id or the name of a task: any text but an empty one, as in Python, and
-// one with an unpaired surrogate, which has no form in a key. A whole number stands for
-// its digits.
+// name returns an id or the name of a task. Any text is valid, except an empty one and
+// one with an unpaired surrogate, which has no form in a key. A whole number becomes its
+// digits.
 func name(r Raw) (string, bool) {
 	if len(r) > 0 && len(r) < 20 && ('1' <= r[0] && r[0] <= '9' || string(r) == "0") && !bytes.ContainsAny(r, ".eE") {
 		return string(r), true
@@ -60,7 +60,8 @@ func name(r Raw) (string, bool) {
 // emptyContainer reports whether an array or object has nothing in it.
 func emptyContainer(r Raw) bool { return len(r) >= 2 && len(bytes.TrimSpace(r[1:len(r)-1])) == 0 }
 
-// isFalse reports whether a value is false in Python, as what stands for none is.
+// isFalse reports whether a value is false in Python, as every form of an absent value
+// is.
 func isFalse(r Raw) bool {
 	switch string(r) {
 	case "", "null", "false", "0", `""`:
@@ -69,8 +70,9 @@ func isFalse(r Raw) bool {
 	return (r[0] == '[' || r[0] == '{') && emptyContainer(r)
 }
 
-// when reads a time; null and absent give the zero time, and so do "" and false, by which
-// some producers mean none. kombu 5.3 and later may send it as a typed object.
+// when reads a time. null, an absent value, "" and false give the zero time, because some
+// producers write an absent time so. kombu 5.3 and later may send a time as a typed
+// object.
 func when(r Raw) (time.Time, bool) {
 	if r.IsNull() || string(r) == `""` || string(r) == "false" {
 		return time.Time{}, true
@@ -95,8 +97,8 @@ func boolean(r Raw) (value, ok bool) {
 	return false, false
 }
 
-// wholeNumber reads a number or its text, as int() does in Python: 0 when it is
-// neither, the nearest of 32 bits when it is too large.
+// wholeNumber reads a number or its text, as int() does in Python. It returns 0 if it is
+// neither, and the nearest number of 32 bits if it is too large.
 func wholeNumber(r Raw) int {
 	if r.IsNull() {
 		return 0
@@ -112,8 +114,8 @@ func wholeNumber(r Raw) int {
 	return int(min(max(f, math.MinInt32), math.MaxInt32))
 }
 
-// timeLimits reads [hard, soft], seconds each. Whatever is not a positive
-// number means that none is given.
+// timeLimits reads [hard, soft] in seconds. A value that is no positive number means no
+// limit.
 func timeLimits(r Raw) (hard, soft time.Duration) {
 	if string(r) == "[null, null]" { // as nearly always
 		return 0, 0
@@ -139,18 +141,20 @@ func seconds(r Raw) time.Duration {
 	return time.Duration(f * float64(time.Second))
 }
 
-// kombu 5.3 and later (kombu.utils.json) sends what JSON has no type for as
-// {"__type__": ..., "__value__": ...}. These are the Go types of what has no
-// better one; [Unmarshal] into an any makes them.
+// Types of values that JSON has no type for. kombu 5.3 and later (kombu.utils.json) sends
+// them as {"__type__": ..., "__value__": ...}. [Unmarshal] into an any makes these types.
 type (
-	Decimal   string // decimal.Decimal, such as "59.90"
-	Date      string // datetime.date, such as "2026-01-31"
-	TimeOfDay string // datetime.time, such as "20:00:01"
-	UUID      string // uuid.UUID, in the form with hyphens
+	// Decimal is a decimal.Decimal, such as "59.90".
+	Decimal string
+	// Date is a datetime.date, such as "2026-01-31".
+	Date string
+	// TimeOfDay is a datetime.time, such as "20:00:01".
+	TimeOfDay string
+	// UUID is a uuid.UUID, in the form with hyphens.
+	UUID string
 )
 
-// typed takes apart a typed object. An object with other members is just an
-// object.
+// typed returns the parts of a typed object. An object with other members is none.
 func (r Raw) typed() (typ string, value Raw, ok bool) {
 	if len(r) == 0 || r[0] != '{' {
 		return "", nil, false
@@ -170,9 +174,9 @@ func (r Raw) typed() (typ string, value Raw, ok bool) {
 	return typ, value, ok && value != nil
 }
 
-// untype returns the Go value of a typed object that was decoded as m, or m
-// when it is none that we know. Python refuses unknown types; passing on the
-// object as it is can do no harm here.
+// untype returns the Go value of a typed object that was decoded as m, or m if its type
+// is unknown. Python refuses unknown types; here the object is passed on as it is, which
+// does no harm.
 func untype(m map[string]any) any {
 	typ, ok := m["__type__"].(string)
 	if !ok || len(m) != 2 {
@@ -215,8 +219,8 @@ func hyphenated(hex string) UUID {
 	return UUID(hex[:8] + "-" + hex[8:12] + "-" + hex[12:16] + "-" + hex[16:20] + "-" + hex[20:])
 }
 
-// plain returns the text of a value that untype has made, for the Go types that
-// take text.
+// plain returns the text of a value that untype has made, for Go types that are read from
+// text.
 func plain(v any) (string, bool) {
 	switch v := v.(type) {
 	case time.Time:

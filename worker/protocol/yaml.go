@@ -16,10 +16,10 @@ import (
 //   - every other tag, !!python/... above all; !!set, !!omap and !!pairs, too,
 //     which have no counterpart in JSON;
 //   - merge keys (<<), on which the versions of PyYAML disagree;
-//   - aliases that stand inside of what they name;
+//   - aliases inside the node that they name;
 //   - keys that json.dumps refuses: dates, bytes and containers.
 //
-// An alias is written out each time it occurs, and so held to the limits.
+// An alias is written out each time it occurs and counts for the limits.
 func unpackYAML(data []byte, lim Limits) ([]byte, error) {
 	if len(data) > lim.Size {
 		return nil, refuse(ReasonTooLarge, "%d bytes, limit %d", len(data), lim.Size)
@@ -45,7 +45,7 @@ func unpackYAML(data []byte, lim Limits) ([]byte, error) {
 	return y.buf, y.fits(0)
 }
 
-// badYAML makes an error of the body of one of the text.
+// badYAML turns an error of the YAML text into one of the body.
 func badYAML(err error) error {
 	return refuse(ReasonBadBody, "yaml: %w", err)
 }
@@ -64,10 +64,10 @@ type yamlReader struct {
 	anchors map[string]anchored
 }
 
-// anchored is what an alias stands for.
+// anchored is the value of an anchor, which aliases repeat.
 type anchored struct {
 	scalar     []byte // text of a scalar
-	start, end int    // otherwise its span of the output; no end: it is open
+	start, end int    // span of a container in the output; end 0: still open
 	count      int    // values in it
 }
 
@@ -188,14 +188,14 @@ func (y *yamlReader) member(e yaml.Event) error {
 	return y.node(e)
 }
 
-// key reads a node and makes it a key. Keys are no elements of their own.
+// key reads a node and makes it a key. Keys do not count as values.
 func (y *yamlReader) key(e yaml.Event) error {
 	switch {
 	case e.Kind != yaml.Scalar && e.Kind != yaml.Alias:
 		return badYAML(errKey)
 	case e.Plain && string(e.Value) == "<<" || e.Tag == yamlTag+"merge":
 		return badYAML(errMerge)
-	case e.Plain && string(e.Value) == "=": // for PyYAML a text, but only here
+	case e.Plain && string(e.Value) == "=": // a text for PyYAML, but only as a key
 		e.Plain = false
 	}
 	start, count := len(y.buf), y.count
@@ -211,10 +211,10 @@ func (y *yamlReader) key(e yaml.Event) error {
 	return nil
 }
 
-// yamlTag is what !! stands for.
+// yamlTag is the prefix that !! stands for.
 const yamlTag = "tag:yaml.org,2002:"
 
-// scalar writes the value of a text, as its tag says, or the text itself.
+// scalar writes the value of a text by its tag, or the text itself.
 func (y *yamlReader) scalar(e yaml.Event) error {
 	value := string(e.Value)
 	tag := e.Tag

@@ -9,9 +9,9 @@ import (
 	"github.com/evently/workers/worker/protocol/internal/yaml"
 )
 
-// packYAML writes a JSON text as YAML 1.1 that yaml.safe_load reads as the same
-// values: in brackets and braces, in one line, in ASCII. It is no JSON all the
-// same: floats need a point, and characters beyond U+FFFF have another escape.
+// packYAML writes a JSON text as YAML 1.1 that yaml.safe_load reads as the same values:
+// in brackets and braces, in one line, in ASCII. It differs from JSON: floats need a
+// point, and characters beyond U+FFFF have another escape.
 func packYAML(raw Raw) ([]byte, error) {
 	w := yamlWriter{buf: make([]byte, 0, len(raw)+1)}
 	if err := transcode(raw, &w); err != nil {
@@ -22,7 +22,7 @@ func packYAML(raw Raw) ([]byte, error) {
 
 type yamlWriter struct {
 	buf []byte
-	key bool // a text that comes next is a key
+	key bool // the next text is a key
 	in  []kind
 }
 
@@ -44,8 +44,8 @@ func (w *yamlWriter) word(text Raw, k kind) error {
 	return nil
 }
 
-// maxSimpleKey is well below the length up to which a key is recognised by its
-// colon alone.
+// maxSimpleKey is well below the length up to which YAML recognises a key by its colon
+// alone.
 const maxSimpleKey = 128
 
 func (w *yamlWriter) text(quoted Raw) error {
@@ -66,10 +66,10 @@ func (w *yamlWriter) text(quoted Raw) error {
 				}
 			}
 			w.escape(r)
-		case c == '\\' && q[1] == '/': // which older YAML does not have
+		case c == '\\' && q[1] == '/': // an escape that older YAML does not have
 			w.buf = append(w.buf, '/')
 			q = q[2:]
-		case c == '\\': // the other escapes of JSON are some of YAML's
+		case c == '\\': // YAML has the other escapes of JSON
 			w.buf = append(w.buf, c, q[1])
 			q = q[2:]
 		case c < 0x7f:
@@ -111,8 +111,8 @@ func (w *yamlWriter) typed(typ, value string) error {
 	if !ok || as != typ || typ == "date" && text != value { // 2026-1-1 would become 2026-01-01
 		return errYAMLTime
 	}
-	// YAML reads more forms of a time than Python's JSON does: what was none there
-	// must not become one.
+	// YAML reads more forms of a time than Python's JSON does. A text that is no time in
+	// JSON must not become one.
 	if _, err := ParseTime(value); err != nil && typ == "datetime" {
 		return errYAMLTime
 	}

@@ -1,11 +1,10 @@
-// Package redact shows values without the secrets in them: in events, in answers
-// to remote control, and in logs. What is stored or published for others is not
-// its business.
+// Package redact shows values without their secrets: in events, in answers to remote
+// control, and in logs. Stored results and published messages are not redacted.
 //
-// A value is hidden when its name says that it is a secret: the member "otp" of
-// an object, the keyword argument "token". In texts, where nothing has a name,
-// what looks like a name with a value is hidden, and so is every secret that was
-// found elsewhere. The local parts of e-mail addresses are masked everywhere.
+// A value is hidden if its name is that of a secret, such as the member "otp" of an
+// object or the keyword argument "token". Texts have no names. In them redact hides
+// everything that looks like a name with a value, and every secret that was found
+// elsewhere. The local parts of e-mail addresses are masked everywhere.
 package redact
 
 import (
@@ -16,16 +15,16 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Mark stands for what is hidden.
+// Mark replaces a hidden value.
 const Mark = "[redacted]"
 
-// defaults are the names of secrets; a space stands for any border of words.
+// defaults lists the names of secrets. A space stands for any border of words.
 var defaults = [...]string{
 	"otp", "code", "passcode", "pin", "token", "jwt", "password", "passwd", "passphrase", "pwd", "secret", "credential",
 	"authorization", "cookie", "api key", "private key", "access key", "session id", "cvv", "cvc", "ssn", "iban",
 }
 
-// Redactor hides secrets by a list of names. It may be used by many goroutines.
+// Redactor hides secrets by a list of names. Many goroutines may use it.
 type Redactor struct {
 	rules   [][]string            // words of each name
 	named   func() *regexp.Regexp // finds the rules in texts
@@ -33,30 +32,28 @@ type Redactor struct {
 	budget  int                   // bytes to write of one value; 0: no bound
 }
 
-// Bounded returns a Redactor that writes about that many bytes of one value, and
-// "..." for the rest: looking for secrets takes its time, and of most values only
-// the beginning is shown.
+// Bounded returns a Redactor that writes about that many bytes of one value, and "..."
+// for the rest. The search for secrets takes time, and only the beginning of most values
+// is shown.
 func (r *Redactor) Bounded(bytes int) *Redactor {
 	bounded := *r
 	bounded.budget = bytes
 	return &bounded
 }
 
-// spent reports whether enough of a value is written.
+// spent reports whether the bound of a value is reached.
 func (r *Redactor) spent(out []byte) bool { return r.budget > 0 && len(out) > r.budget }
 
-// Unnamed returns a Redactor for the arguments of a task that gets nothing but
-// secrets. It also hides the texts and numbers that are no member of an object
-// below the arguments: arguments themselves, and what is in lists. So nothing is
-// shown of a secret that a caller has put in a wrong place.
+// Unnamed returns a Redactor for the arguments of a task that gets only secrets. It also
+// hides texts and numbers without a name: the arguments themselves and the elements of
+// lists. So a secret that a caller has put in a wrong place is not shown.
 func (r *Redactor) Unnamed() *Redactor {
 	strict := *r
 	strict.unnamed = true
 	return &strict
 }
 
-// exposed reports whether a value, which no name says to be a secret, is one for
-// its want of a name.
+// exposed reports whether a value is hidden because it has no name.
 func (r *Redactor) exposed(raw protocol.Raw) bool {
 	if !r.unnamed {
 		return false
@@ -69,9 +66,8 @@ func (r *Redactor) exposed(raw protocol.Raw) bool {
 	}
 }
 
-// New makes a Redactor that knows the usual names and those that are given. A
-// name is compared by words: "card number" covers card_number, cardNumber and
-// "Card-Numbers".
+// New makes a Redactor for the usual names and the given ones. It compares names by
+// words: "card number" covers card_number, cardNumber and "Card-Numbers".
 func New(names ...string) *Redactor {
 	r := &Redactor{}
 	for _, name := range append(defaults[:], names...) {
@@ -83,8 +79,8 @@ func New(names ...string) *Redactor {
 	return r
 }
 
-// words splits a name at everything that is no letter or digit, and where a
-// capital begins: "otpCode" is otp and code.
+// words splits a name at all but letters and digits, and before capitals: "otpCode" is
+// otp and code.
 func words(name string) []string {
 	var out []string
 	var word []rune
@@ -115,8 +111,8 @@ func (r *Redactor) Secret(name string) bool {
 	have := words(name)
 	joined := strings.Join(have, "")
 	for _, rule := range r.rules {
-		// Names that are run together, such as accesstoken: only for words that
-		// are no part of others.
+		// A name without borders, such as accesstoken, matches only words that are no
+		// part of others.
 		if whole := strings.Join(rule, ""); len(whole) >= 5 && strings.Contains(joined, whole) {
 			return true
 		}
@@ -139,8 +135,8 @@ func same(have, rule []string) bool {
 	return true
 }
 
-// Value returns a JSON value with its secrets hidden, and the given ones wherever
-// they stand. What is no JSON is hidden as a whole.
+// Value returns a JSON value with its secrets hidden, and the given ones at any place. A
+// text that is no JSON is hidden as a whole.
 func (r *Redactor) Value(raw protocol.Raw, secrets ...string) protocol.Raw {
 	var checked protocol.Raw
 	if protocol.Unmarshal(raw, &checked) != nil {
@@ -149,8 +145,8 @@ func (r *Redactor) Value(raw protocol.Raw, secrets ...string) protocol.Raw {
 	return r.value(nil, checked, 0, order(secrets))
 }
 
-// Args hides secrets in an array of positional arguments whose parameters have
-// these names, as far as they are known.
+// Args returns an array of positional arguments with its secrets hidden. names are the
+// known names of their parameters.
 func (r *Redactor) Args(raw protocol.Raw, names []string, secrets ...string) protocol.Raw {
 	items, err := raw.Elements()
 	if err != nil {
@@ -179,8 +175,8 @@ func (r *Redactor) array(dst []byte, items []protocol.Raw, names []string, depth
 	return append(out, ']')
 }
 
-// hides reports whether a value of that name is hidden: null, true and false
-// tell nothing.
+// hides reports whether a value of that name is hidden. null, true and false are not,
+// because they reveal nothing.
 func (r *Redactor) hides(name string, value protocol.Raw) bool {
 	switch strings.TrimSpace(string(value)) {
 	case "", "null", "true", "false", `""`:
@@ -199,7 +195,7 @@ func isSignature(fields []protocol.Field) bool {
 	return task && args
 }
 
-// deepest is how deep values are looked into; what lies deeper is hidden.
+// deepest is the depth to which values are shown; deeper values are hidden.
 const deepest = 100
 
 func (r *Redactor) value(dst []byte, raw protocol.Raw, depth int, secrets []string) (out []byte) {
@@ -262,9 +258,9 @@ func (r *Redactor) value(dst []byte, raw protocol.Raw, depth int, secrets []stri
 	return append(dst, `"`+Mark+`"`...)
 }
 
-// Secrets returns the texts and numbers that Value and Args would hide by their names,
-// unless they are too short to be told apart from other text. [Redactor.Text] finds them
-// where they have no name.
+// Secrets returns the texts and numbers that Value and Args hide by their names, except
+// ones too short to differ from other text. [Redactor.Text] finds them where they have no
+// name.
 func (r *Redactor) Secrets(raw protocol.Raw, names []string) []string {
 	c := collector{r: r, names: names}
 	c.walk(raw, false, 0)
@@ -278,7 +274,7 @@ type collector struct {
 	secrets []string
 }
 
-// walk gathers the secrets of raw. hidden reports that a name above hides all of it.
+// walk gathers the secrets of raw. hidden is set if a name above hides all of it.
 func (c *collector) walk(raw protocol.Raw, hidden bool, depth int) {
 	s := strings.TrimSpace(string(raw))
 	if s == "" || depth > deepest {
@@ -325,6 +321,6 @@ func (c *collector) add(s string, hidden bool) {
 	}
 }
 
-// shortest is the length below which a secret is not looked for in other texts:
-// it would be found by accident.
+// shortest is the least length of a secret that is searched in other texts. Shorter ones
+// would be found by accident.
 const shortest = 4

@@ -132,8 +132,7 @@ func FuzzRedact(f *testing.F) {
 	})
 }
 
-// Secrets are found however they are quoted, whatever else they are a part of, and
-// wherever a value is cut.
+// Secrets are found in any quotes, inside other texts, and in values that were cut.
 func TestSecretsInTexts(t *testing.T) {
 	r := redact.New()
 	for secret, texts := range map[string][]string{
@@ -162,7 +161,7 @@ func TestSecretsInTexts(t *testing.T) {
 	}
 }
 
-// The arguments of a signature have no names, wherever it stands.
+// The arguments of a signature have no names at any place.
 func TestSignatures(t *testing.T) {
 	r := redact.New()
 	got := string(r.Value(protocol.Raw(`{"chord": {"task": "otp.send", "args": ["ann", "991122", {"code": "1"}], "kwargs": {"n": 1, "otp": "3"}}}`)))

@@ -14,12 +14,12 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// A worker that starts has no use for these expressions yet: they are compiled when
-// the first text comes.
+// These expressions are compiled for the first text, because a starting worker does not
+// need them.
 var (
 	hexUUID = lazy(`^[0-9a-f]{32}$`)
-	// address is an e-mail address, credentials the password in a URL.
-	// Both begin early and end late: a host may have no dot, a password an @.
+	// address is an e-mail address, credentials the password in a URL. Both begin early
+	// and end late: a host may have no dot, and a password may have an @.
 	address     = lazy(`([\pL\pN._%+'\-]+)@([\pL\pN\-]+(?:\.[\pL\pN\-]+)*|\[[0-9A-Za-z:.]+\])`)
 	credentials = lazy(`([A-Za-z][A-Za-z0-9+.\-]*://[^\s/:@]*):[^\s"'<>]+@`)
 )
@@ -28,7 +28,7 @@ func lazy(expression string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
 }
 
-// named finds a name of a secret with a value behind it: 'otp': '123456', token=abc.
+// named finds a name of a secret with a value after it: 'otp': '123456', token=abc.
 func named(rules [][]string) func() *regexp.Regexp {
 	names := make([]string, len(rules))
 	for i, rule := range rules {
@@ -39,20 +39,20 @@ func named(rules [][]string) func() *regexp.Regexp {
 		names[i] = strings.Join(quoted, `[ _.\-]?`)
 	}
 	name := `[\pL\pN_.\-]*?(?:` + strings.Join(names, "|") + `)s?`
-	// A quoted value ends at its quote, or where the text was cut; another one where
-	// a word ends.
+	// A quoted value ends at its quote or where the text was cut, any other value at the
+	// end of a word.
 	value := `(?:'(?:[^'\\]|\\.)*'?|"(?:[^"\\]|\\.)*"?|[^\s,;&'"(){}\[\]]+)`
 	return lazy(`(?i)(^|[^\pL\pN])(` + name + `)(\\?['"]?\s*(?:=>|[:=])\s*)(` + value + `)`)
 }
 
-// Text returns a text with all that looks like a secret hidden, and the given
-// secrets wherever they stand, as they are or as Python and JSON would quote them.
+// Text returns a text with everything hidden that looks like a secret. It also hides the
+// given secrets, as they are or as Python and JSON quote them.
 func (r *Redactor) Text(s string, secrets ...string) string {
 	return r.text(s, order(secrets))
 }
 
-// order returns the secrets in all forms to look for, the longest first: one may
-// be a part of another.
+// order returns the secrets in all forms to search, the longest first, because one may be
+// a part of another.
 func order(secrets []string) (all []string) {
 	for _, s := range secrets {
 		if utf8.RuneCountInString(s) >= shortest {
@@ -65,7 +65,7 @@ func order(secrets []string) (all []string) {
 	return slices.Compact(all)
 }
 
-// forms are the ways in which a secret is written into texts.
+// forms returns the ways in which a secret is written into texts.
 func forms(s string) []string {
 	all := []string{s}
 	for _, quoted := range []string{pythonQuoted(s, '\''), pythonQuoted(s, '"'), jsonQuoted(s, false), jsonQuoted(s, true)} {
@@ -79,7 +79,7 @@ func forms(s string) []string {
 	return all
 }
 
-// pythonQuoted is what Python's repr writes between quotes.
+// pythonQuoted returns the text that Python's repr writes between quotes.
 func pythonQuoted(s string, quote rune) string {
 	var b strings.Builder
 	for _, c := range s {
@@ -106,8 +106,8 @@ func pythonQuoted(s string, quote rune) string {
 	return b.String()
 }
 
-// jsonQuoted is what a JSON writer puts between quotes, with letters beyond ASCII
-// as escapes, like Python, or as they are.
+// jsonQuoted returns the text that a JSON writer puts between quotes, with letters beyond
+// ASCII as escapes, as in Python, or as they are.
 func jsonQuoted(s string, plain bool) string {
 	if plain {
 		b, err := json.Marshal(s)
@@ -123,13 +123,13 @@ func jsonQuoted(s string, plain bool) string {
 	return string(b[1 : len(b)-1])
 }
 
-// longest is how much of one text is shown when values are bounded.
+// longest is the number of bytes of a text that are shown if values are bounded.
 const longest = 4096
 
-// cutMark is what Celery writes where it has cut a text.
+// cutMark is the text that Celery writes where it has cut a text.
 const cutMark = "..."
 
-// hideCut hides the beginnings of secrets that somebody else has cut in two.
+// hideCut hides the beginnings of secrets that were cut before.
 func hideCut(s string, secrets []string) string {
 	parts := strings.Split(s, cutMark)
 	for i, part := range parts[:len(parts)-1] {
@@ -146,7 +146,7 @@ func hideCut(s string, secrets []string) string {
 	return strings.Join(parts, cutMark)
 }
 
-// text hides secrets that are in order.
+// text hides secrets, which must be in the order of order.
 func (r *Redactor) text(s string, secrets []string) string {
 	if s == "" {
 		return s
@@ -157,8 +157,8 @@ func (r *Redactor) text(s string, secrets []string) string {
 	if strings.Contains(s, cutMark) {
 		s = hideCut(s, secrets)
 	}
-	// Cut after that, and before the rest: no secret of the list is cut in two, and
-	// a name with a value may end where the text does.
+	// The text is cut here: no secret of the list is cut in two, and a name with a value
+	// may end at the end of the text.
 	if r.budget > 0 && len(s) > longest {
 		s = strings.ToValidUTF8(s[:longest], "") + "..."
 	}
@@ -187,9 +187,9 @@ func (r *Redactor) text(s string, secrets []string) string {
 	return s
 }
 
-// maskAddress keeps the domain and the first letter of the local part, enough to
-// recognise one's own. A local part of one or two letters is hidden, as its first
-// letter would be half of it.
+// maskAddress keeps the domain and the first letter of the local part, so that readers
+// recognise their own address. A local part of one or two letters is hidden, because its
+// first letter would reveal half of it.
 func maskAddress(a string) string {
 	const few = 2
 	local, domain, _ := strings.Cut(a, "@")

@@ -90,7 +90,7 @@ func (b *Broker) Revoke(_ context.Context, r broker.Revocation) error {
 	return nil
 }
 
-// Revoked implements [broker.Revoker]. Stamps are told every time.
+// Revoked implements [broker.Revoker]. It returns all stamps every time.
 func (b *Broker) Revoked(_ context.Context, since string) (r broker.Revocation, next string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

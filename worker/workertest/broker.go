@@ -11,8 +11,8 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Broker is a [broker.Broker] in memory, for tests. It keeps no leases: what
-// is claimed stays claimed until it is settled, returned or taken by Steal.
+// Broker is a [broker.Broker] in memory, for tests. It keeps no leases: a claim lasts
+// until it is settled, returned or taken by Steal.
 type Broker struct {
 	mu       sync.Mutex
 	session  broker.Session
@@ -78,7 +78,7 @@ func NewBroker() *Broker {
 	}
 }
 
-// steps of the priorities, as kombu has them.
+// steps is the number of steps of the priorities, as in kombu.
 const steps = 4
 
 func step(priority int) int { return min(max(priority, 0), 9) / 3 }

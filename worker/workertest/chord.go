@@ -10,18 +10,18 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// chord is what is kept of one chord.
+// chord is the state of one chord.
 type chord struct {
 	size, more int
-	known      bool // its size is
+	known      bool // whether the size is known
 	done       bool // its body was published
 	seen       map[string]bool
 	entries    []canvas.MemberEntry
 }
 
-// over reports whether the chord has had its body, so that one more member can
-// only be a late copy. One that was not delivered before belongs to a further run
-// under the same ids, whose size comes later; so do those that follow it.
+// over reports whether the body was published, so that one more member is a late copy. A
+// member that was not delivered before belongs to a further run under the same ids, whose
+// size comes later, and so do the members after it.
 func (c *chord) over(redelivered bool) bool { return c.done && redelivered && len(c.entries) == 0 }
 
 // chords holds the chords by the ids of their groups.
@@ -53,8 +53,7 @@ func (b *Broker) again(s broker.Settlement) bool {
 	return s.Delivery.Claim != "" && b.steps[s.Delivery.Claim] > s.Step
 }
 
-// carry carries out the changes of a settlement, and says which chords they
-// complete.
+// carry makes the changes of a settlement and returns the chords that they complete.
 func (b *Broker) carry(s broker.Settlement) broker.Settled {
 	env, _ := protocol.ParseEnvelope(s.Delivery.Raw)
 	var parts []canvas.ChordPart
@@ -66,7 +65,7 @@ func (b *Broker) carry(s broker.Settlement) broker.Settled {
 	for _, body := range s.Bodies {
 		c := b.chords.of(body.GroupID)
 		if !c.known {
-			continue // somebody was quicker
+			continue // another worker was quicker
 		}
 		c.known = false
 		if !body.Failed {
@@ -105,8 +104,8 @@ func (b *Broker) join(group string, c *chord) canvas.Joined {
 	return j
 }
 
-// apply carries out changes and returns the chord members that count; redelivered
-// is the message behind them.
+// apply makes changes and returns the chord members that count. redelivered is set if
+// their message was delivered before.
 func (b *Broker) apply(c broker.Changes, redelivered bool) (parts []canvas.ChordPart) {
 	failed := map[int]bool{}
 	for i, p := range c.Members {

@@ -21,7 +21,7 @@ func (b *Broker) Push(queue string, priority int, raw []byte) {
 	b.push(queue, priority, raw, false)
 }
 
-// Result returns what is stored for a task id, nil for nothing.
+// Result returns the result stored for a task id, nil if there is none.
 func (b *Broker) Result(id string) *protocol.Result {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -55,15 +55,15 @@ func (b *Broker) Unacked() int {
 	return len(b.claimed)
 }
 
-// DeadLetters returns what was set aside.
+// DeadLetters returns the dead letters.
 func (b *Broker) DeadLetters() []broker.DeadLetter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.dead)
 }
 
-// Steal takes all claims away, as a peer does that finds their leases expired,
-// and tells the worker.
+// Steal takes all claims, as another worker does after their leases expired, and tells
+// the worker.
 func (b *Broker) Steal() {
 	b.mu.Lock()
 	var lost []string
@@ -81,8 +81,7 @@ func (b *Broker) Steal() {
 	}
 }
 
-// SetCrashes makes a message look as if n runs of it had ended with their
-// process.
+// SetCrashes sets the number of runs of a message that ended with their process.
 func (b *Broker) SetCrashes(id string, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

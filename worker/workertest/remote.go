@@ -10,11 +10,11 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// remote is what workers say to each other through a Broker in memory.
+// remote holds the broadcasts, replies and events of a Broker in memory.
 type remote struct {
 	listeners []*listener
 	events    []broker.Emission
-	requests  [][]byte            // broadcast without a wish for an answer
+	requests  [][]byte            // broadcast without a request for an answer
 	replies   map[string][][]byte // by routing key
 }
 
@@ -30,8 +30,7 @@ func (b *Broker) Events() []broker.Emission {
 	return slices.Clone(b.remote.events)
 }
 
-// Broadcasts returns the requests of remote control that [broker.Remote]
-// got.
+// Broadcasts returns the requests of remote control that were broadcast.
 func (b *Broker) Broadcasts() [][]byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()

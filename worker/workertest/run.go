@@ -18,7 +18,7 @@ import (
 // Call is one call of a task.
 type Call struct {
 	Task    string
-	Args    []any             // positional arguments, anything that encodes as JSON
+	Args    []any             // positional arguments, any values that encode as JSON
 	Kwargs  map[string]any    // keyword arguments
 	Retries int               // attempts made before
 	Headers []protocol.Header // beside those of Celery
@@ -27,29 +27,29 @@ type Call struct {
 	ID string
 }
 
-// Outcome is what became of a Call.
+// Outcome is the outcome of a Call.
 type Outcome struct {
-	// State that the caller sees at the end: SUCCESS, FAILURE, RETRY, REVOKED;
-	// "" when nothing was stored.
+	// State is the final state: SUCCESS, FAILURE, RETRY or REVOKED; "" if none was
+	// stored.
 	State string
-	// Result as JSON, for SUCCESS. Decode it with protocol.Unmarshal.
+	// Result is the result of SUCCESS as JSON. Decode it with protocol.Unmarshal.
 	Result protocol.Raw
-	// Exception of FAILURE, RETRY and REVOKED.
+	// Exception is the exception of FAILURE, RETRY and REVOKED.
 	Exception *protocol.Exception
 	// Retry is the message of the next attempt. It is not run.
 	Retry *protocol.Message
-	// Sent are the other messages that were published: by the handler, and what
-	// follows the task. They are not run.
+	// Sent holds the other messages that were published by the handler and after the
+	// task. They are not run.
 	Sent []*protocol.Message
 	// Requeued reports whether the message went back to the end of its queue.
 	Requeued bool
-	// DeadLetter is the reason why the message was set aside, or "".
+	// DeadLetter is the reason of the dead letter, "" if there is none.
 	DeadLetter string
 }
 
-// Run runs one call of a task in a real worker, from the message to what is
-// stored, and returns the outcome. It fails the test when the call cannot be
-// encoded or does not end within a minute.
+// Run runs one call of a task in a real worker, from the message to the stored result,
+// and returns the outcome. It fails the test if the call cannot be encoded or does not
+// end within a minute.
 func Run(t testing.TB, tasks map[string]worker.Definition, c Call) Outcome {
 	t.Helper()
 	if c.ID == "" {
@@ -61,7 +61,7 @@ func Run(t testing.TB, tasks map[string]worker.Definition, c Call) Outcome {
 	}
 
 	b := NewBroker()
-	b.hold = true // one attempt is what is asked for
+	b.hold = true // only one attempt must run
 	w, err := worker.New(worker.Config{
 		Broker: b, Tasks: tasks, Concurrency: 1, Queues: []string{"test"},
 		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),

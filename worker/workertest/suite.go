@@ -67,9 +67,9 @@ func parts() map[string]part {
 	}
 }
 
-// TestBroker runs the suite that every Broker must pass: all tests of the core, and
-// those of the optional interfaces that the Broker implements. fresh makes an empty
-// Broker that consumes nothing yet; it is called for each test.
+// TestBroker runs the suite that every Broker must pass: the tests of the core, and the
+// tests of the optional interfaces that the Broker implements. fresh makes an empty
+// Broker that consumes nothing yet. It is called for each test.
 func TestBroker(t *testing.T, fresh func(t *testing.T) Fixture) {
 	for name, p := range parts() {
 		if p.needs != nil && !p.needs(broker.CapabilitiesOf(fresh(t).Broker)) {
@@ -309,7 +309,7 @@ func testStart(t *testing.T, f Fixture) {
 	if s, err := f.Broker.Start(ctx, d, broker.Start{}); s.Crashed != 0 || err != nil {
 		t.Errorf("Start after Return = %+v, %v, want no crash", s, err)
 	}
-	if _, err := f.Broker.Start(ctx, broker.Delivery{Claim: "nobody's", Queue: "a", Raw: raw}, broker.Start{}); !errors.Is(err, broker.ErrLost) {
+	if _, err := f.Broker.Start(ctx, broker.Delivery{Claim: "unknown", Queue: "a", Raw: raw}, broker.Start{}); !errors.Is(err, broker.ErrLost) {
 		t.Errorf("Start of a claim that is not ours: %v, want ErrLost", err)
 	}
 	if err := settle(t, f, broker.Settlement{Delivery: d}); err != nil {

@@ -75,8 +75,8 @@ func testSettleAll(t *testing.T, f Fixture) {
 	}
 }
 
-// testClaimAfter settles and claims, in whatever way the Broker can, until the queue is
-// empty: each message must be claimed once, in order, and never more than was asked for.
+// testClaimAfter settles and claims, in any way of the Broker, until the queue is empty.
+// Each message must be claimed once and in order, and never more than the claim allows.
 func testClaimAfter(t *testing.T, f Fixture) {
 	ctx, cancel := context.WithTimeout(context.Background(), suitePatience)
 	defer cancel()

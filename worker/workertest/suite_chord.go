@@ -14,7 +14,7 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// header is a chord of which a test plays the members.
+// header is a chord whose members are simulated by a test.
 type header struct {
 	t       testing.TB
 	f       Fixture
@@ -49,7 +49,7 @@ func (h *header) publish(c broker.Changes) {
 	}
 }
 
-// part is the entry of member i with a result.
+// part returns the entry of member i with a result.
 func (h *header) part(i int, state, result string) canvas.ChordPart {
 	h.t.Helper()
 	e, ok := canvas.Member(h.members[i], state, protocol.Raw(result))
@@ -128,7 +128,7 @@ func testChord(t *testing.T, f Fixture) {
 	}
 }
 
-// redeliver lets a message come back as after a crash.
+// redeliver returns a message to its queue as after a crash.
 func (h *header) redeliver(d broker.Delivery) broker.Delivery {
 	h.t.Helper()
 	if err := h.f.Broker.Return(context.Background(), []broker.Delivery{d}); err != nil {
@@ -190,8 +190,8 @@ func testChordCrash(t *testing.T, f Fixture) {
 	h.bodies(1)
 }
 
-// testChordAgain is a frozen chord: applied a second time it has the same ids, and
-// its size comes after the first members.
+// testChordAgain applies a frozen chord twice: the second run has the same ids, and its
+// size comes after its first members.
 func testChordAgain(t *testing.T, f Fixture) {
 	h := newHeader(t, f, 3)
 	run := func(ds []broker.Delivery) {

@@ -11,12 +11,12 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Fixture is a Broker under test and the other side of it.
+// Fixture is a Broker under test with access to its other side.
 type Fixture struct {
 	Broker broker.Broker
 	// Push puts a message to the end of a queue, as a producer does.
 	Push func(queue string, priority int, raw []byte)
-	// Queued returns the messages of a queue, next to be consumed first.
+	// Queued returns the messages of a queue in the order of their consumption.
 	Queued func(queue string) [][]byte
 	// Stored returns the status stored for a task id, "" for none.
 	Stored func(id string) string
@@ -53,7 +53,7 @@ func claim(t testing.TB, f Fixture, max int) []broker.Delivery {
 	return ds
 }
 
-// settle settles what no chord is in the way of.
+// settle settles a delivery that completes no chord.
 func settle(t testing.TB, f Fixture, s broker.Settlement) error {
 	t.Helper()
 	done, err := f.Broker.Settle(context.Background(), s)

@@ -13,7 +13,7 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// suitePatience bounds the wait for something that arrives at once in a healthy Broker.
+// suitePatience bounds the wait for events that a healthy Broker delivers at once.
 const suitePatience = 20 * time.Second
 
 // listen runs Listen until the test ends, and returns after it has joined.

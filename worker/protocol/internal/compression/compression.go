@@ -1,9 +1,8 @@
-// Package compression packs and unpacks message bodies by the methods that
-// kombu.compression knows.
+// Package compression packs and unpacks message bodies by the methods of
+// kombu.compression.
 //
-// A body comes from strangers. Whatever it claims of itself, unpacking gives at
-// most as many bytes as it was allowed, and needs memory in proportion to that
-// limit, not to the window or the size in a header. There is no goroutine.
+// A body is untrusted. Unpacking gives at most limit bytes and needs memory in proportion
+// to the limit, not to the window or the size in a header. There is no goroutine.
 package compression
 
 import (
@@ -12,7 +11,7 @@ import (
 	"io"
 )
 
-// Method is one way to compress, by the content type that kombu gives it.
+// Method is a way to compress, named by kombu's content type.
 type Method string
 
 // The methods of kombu.
@@ -31,7 +30,7 @@ var (
 	ErrReadOnly = errors.New("bzip2 is only read: no maintained Go library writes it")
 )
 
-// ByName returns the method of a content type or of an alias that kombu has.
+// ByName returns the method of a content type or of an alias of kombu.
 func ByName(name string) (Method, bool) {
 	switch name {
 	case string(Zlib), "gzip", "zlib":
@@ -48,12 +47,12 @@ func ByName(name string) (Method, bool) {
 	return "", false
 }
 
-// Decompress unpacks data into at most limit bytes. Streams that follow each
-// other are joined where Python does so: with bzip2, xz and zstd. The error is
-// [ErrTooLarge] or [ErrDamaged]; it never holds a piece of the data.
+// Decompress unpacks data into at most limit bytes. Consecutive streams are joined as in
+// Python: with bzip2, xz and zstd. The error is [ErrTooLarge] or [ErrDamaged]; it never
+// holds a piece of the data.
 func (m Method) Decompress(data []byte, limit int) (out []byte, err error) {
 	defer func() {
-		if recover() != nil { // in a library; its words may be content
+		if recover() != nil { // in a library; the reason may hold content
 			out, err = nil, ErrDamaged
 		}
 	}()
@@ -102,10 +101,10 @@ func (m Method) Compress(data []byte) (out []byte, err error) {
 	return nil, errors.New("unknown method")
 }
 
-// readAll reads what r gives, but not more than limit bytes. packed, the size of
-// the source, is a first guess at what to expect.
+// readAll reads at most limit bytes from r. packed, the size of the source, is a first
+// guess of the result's size.
 func readAll(r io.Reader, packed, limit int) ([]byte, error) {
-	// One byte more than allowed tells what keeps the limit from what does not.
+	// One byte more than allowed shows whether the limit is exceeded.
 	out := make([]byte, 0, min(limit, max(512, 4*packed))+1)
 	for {
 		n, err := r.Read(out[len(out):cap(out)])

@@ -12,11 +12,11 @@ import (
 // minWindow is the smallest window of LZMA2, and of a .lzma file.
 const minWindow = 4096
 
-// unxz reads the .xz container, or the .lzma file that was before it.
+// unxz reads the .xz container, or its predecessor, the .lzma file.
 //
-// The library allocates the window that a header declares, up to 4 GiB. So the
-// headers are walked first: the sizes that the chunks unpack to stand in them,
-// and a window need not be larger.
+// The library allocates the window that a header declares, up to 4 GiB. So the headers
+// are walked first. They hold the unpacked sizes of the chunks, and a window need not be
+// larger.
 func unxz(data []byte, limit int) ([]byte, error) {
 	if !bytes.HasPrefix(data, xzMagic) {
 		return unlzma(data, limit)
@@ -40,9 +40,9 @@ func xzip(data []byte) ([]byte, error) {
 	})
 }
 
-// unlzma reads one .lzma file: properties, window (4 bytes), size (8 bytes, all
-// ones when it is not known), and the data to the end. It has no magic number;
-// as in liblzma, what no program writes is taken for no such file.
+// unlzma reads one .lzma file: properties, window (4 bytes), size (8 bytes, all ones when
+// it is not known), and the data to the end. It has no magic number; as in liblzma,
+// headers that no program writes are refused.
 func unlzma(data []byte, limit int) ([]byte, error) {
 	if len(data) < lzma.HeaderLen {
 		return nil, ErrDamaged

@@ -12,15 +12,14 @@ const maxBlocks = 256
 
 var xzMagic = []byte("\xfd7zXZ\x00")
 
-// xzWalk walks over the structure of .xz streams and narrows the windows. What
-// it does not understand it leaves for the library to refuse. See "The .xz File
-// Format", version 1.2.0; the layout of LZMA2 chunks is only in the sources of
-// liblzma (lzma2_decoder.c).
+// xzWalk walks over the structure of .xz streams and narrows the windows. It leaves
+// unknown structures for the library to refuse. See "The .xz File Format", version 1.2.0;
+// the layout of LZMA2 chunks is only in the sources of liblzma (lzma2_decoder.c).
 type xzWalk struct {
 	data   []byte // the whole; a copy from the first change on
 	copied bool
 	pos    int
-	rest   int // what may still be unpacked
+	rest   int // bytes that may still be unpacked
 	blocks int
 }
 
@@ -75,7 +74,7 @@ func (w *xzWalk) stream() error {
 	}
 }
 
-// block walks over one block and narrows its window to what it unpacks to.
+// block walks over one block and narrows its window to its unpacked size.
 func (w *xzWalk) block(check int) error {
 	start := w.pos
 	head, err := w.take((int(w.data[start]) + 1) * 4)
@@ -119,7 +118,7 @@ func (w *xzWalk) block(check int) error {
 	return nil
 }
 
-// windowSize is the size that the property of LZMA2 stands for.
+// windowSize returns the window of a property of LZMA2.
 func windowSize(property byte) uint64 {
 	return uint64(2|property&1) << (property/2 + 11)
 }
@@ -145,8 +144,7 @@ func windowByte(head []byte) (int, error) {
 	return at + 2, nil
 }
 
-// chunks walks over the chunks of LZMA2 up to their end and returns what they
-// unpack to.
+// chunks walks over the chunks of LZMA2 up to their end and returns their unpacked size.
 func (w *xzWalk) chunks() (size int, err error) {
 	for {
 		control, err := w.take(1)

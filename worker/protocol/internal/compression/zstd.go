@@ -10,9 +10,9 @@ import (
 
 // unzstd reads frames one after the other, skippable ones too.
 //
-// The library keeps all of the output and so needs no memory for the window, but
-// has one limit for both. The window of kombu's frames is their content; others
-// declare one that may be larger than the limit. It is narrowed first.
+// The library keeps all of the output and needs no memory for the window, but has one
+// limit for both. The window of kombu's frames is their content. Other frames may declare
+// a larger one than the limit, so it is narrowed first.
 func unzstd(data []byte, limit int) ([]byte, error) {
 	w := zstdWalk{data: data, rest: uint64(limit), window: max(limit, maxZstdBlock)}
 	if err := w.walk(); err != nil {
@@ -40,18 +40,18 @@ func zstdify(data []byte) ([]byte, error) {
 	return e.EncodeAll(data, nil), e.Close()
 }
 
-// maxZstdBlock is what one block unpacks to at most, and so the smallest window
-// that none is too large for.
+// maxZstdBlock is the largest size of an unpacked block, and so the smallest window that
+// fits every block.
 const maxZstdBlock = 128 << 10
 
-// zstdWalk walks over the frames (RFC 8878 section 3.1). What it does not
-// understand it leaves for the library to refuse.
+// zstdWalk walks over the frames (RFC 8878 section 3.1). It leaves unknown structures for
+// the library to refuse.
 type zstdWalk struct {
 	data   []byte // the whole; a copy from the first change on
 	copied bool
 	pos    int
-	rest   uint64 // what may still be unpacked
-	window int    // that windows are narrowed to
+	rest   uint64 // bytes that may still be unpacked
+	window int    // size to which windows are narrowed
 }
 
 func (w *zstdWalk) take(n int) ([]byte, error) {

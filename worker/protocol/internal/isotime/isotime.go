@@ -96,7 +96,7 @@ func (c *Cutter) date() (year int, month time.Month, day int) {
 		}
 	case !extended && n == 4:
 		month, day = time.Month(c.Number(2)), c.Number(2)
-	case extended || n > 0: // YYYYMM would be YYMMDD to others
+	case extended || n > 0: // other readers take YYYYMM for YYMMDD
 		c.OK = false
 	default:
 		c.partial = true

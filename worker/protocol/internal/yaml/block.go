@@ -51,8 +51,8 @@ func (s *scanner) block(folded bool) {
 	s.tokens = append(s.tokens, token{kind: scalar, text: text})
 }
 
-// blockHeader reads what stands behind | or >: how line breaks at the end are
-// kept, and the indentation, in either order.
+// blockHeader reads the signs after | or >: how line breaks at the end are kept, and the
+// indentation, in either order.
 func (s *scanner) blockHeader() (chomp byte, increment int, ok bool) {
 	for range 2 {
 		switch c := s.at(0); {

@@ -10,7 +10,7 @@ type cursor struct {
 	index, line, column int // of pos, in characters, from 0 on
 }
 
-// at returns the byte n behind the next one, 0 at the end: the text has none.
+// at returns the byte n after the next one, 0 at the end, which no text contains.
 func (c *cursor) at(n int) byte {
 	if c.pos+n < len(c.data) {
 		return c.data[c.pos+n]
@@ -62,8 +62,8 @@ func (c *cursor) forward(n int) {
 	}
 }
 
-// lineBreak moves over a line break and returns what stands for it in a scalar:
-// \n for all but U+2028 and U+2029, "" if there is none.
+// lineBreak moves over a line break and returns its text in a scalar: \n for all but
+// U+2028 and U+2029, "" if there is none.
 func (c *cursor) lineBreak() string {
 	n := c.breakAt(0)
 	if n == 0 {

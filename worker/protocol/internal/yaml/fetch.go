@@ -2,7 +2,8 @@ package yaml
 
 import "slices"
 
-// fetch reads the next token, with what its indentation says.
+// fetch reads the next token, and starts and ends collections by its indentation. Its
+// cases are the tokens in the order of PyYAML's fetch_more_tokens.
 func (s *scanner) fetch() {
 	s.toNextToken()
 	s.staleKeys()

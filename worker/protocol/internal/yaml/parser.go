@@ -1,11 +1,11 @@
 package yaml
 
-// parser makes events of tokens. Each state is a place in the grammar at the top
-// of PyYAML's parser.py, and knows which one follows.
+// parser makes events of tokens. Each state is a place in the grammar at the top of
+// PyYAML's parser.py and sets the next one.
 type parser struct {
 	scanner
 	state  state
-	states []state // where to go on behind what is open
+	states []state // states after the open collections
 }
 
 type state func(*parser) Event
@@ -20,19 +20,19 @@ func (p *parser) check(kinds ...tokenKind) bool {
 	return false
 }
 
-// pop goes on where the innermost open collection does.
+// pop sets the state after the innermost open collection.
 func (p *parser) pop() {
 	p.state = p.states[len(p.states)-1]
 	p.states = p.states[:len(p.states)-1]
 }
 
-// then reads a node now and goes on with another state behind it.
+// then reads a node now and goes on with another state after it.
 func (p *parser) then(next state, node func(*parser) Event) Event {
 	p.states = append(p.states, next)
 	return node(p)
 }
 
-// empty is the scalar that stands where nothing does.
+// empty returns the scalar of an absent node.
 func (p *parser) empty(next state) Event {
 	p.state = next
 	return Event{Kind: Scalar, Plain: true}
@@ -86,7 +86,7 @@ func trimZeros(digits []byte) []byte {
 	return digits
 }
 
-// documentEnd expects that nothing but marks of the end follows.
+// documentEnd expects the end after marks of the end.
 func (p *parser) documentEnd() Event {
 	for p.check(documentEnd) {
 		p.get()
@@ -123,7 +123,7 @@ func (p *parser) node(block, indentless bool) Event {
 		t := p.get()
 		e.Kind, e.Value, e.Plain = Scalar, t.text, t.plain && e.Tag == ""
 		p.pop()
-		if given == "!" { // PyYAML lets the text decide then, quoted or not
+		if given == "!" { // in PyYAML the text decides then, quoted or not
 			e.Plain = true
 		}
 	case p.check(flowSequenceStart):

@@ -120,8 +120,8 @@ func (s *scanner) uri() []byte {
 	}
 }
 
-// directive reads a line that starts with a percent sign. Of %YAML the version is
-// looked at by the parser; other directives but %TAG are ignored, as in PyYAML.
+// directive reads a line that starts with a percent sign. The parser checks the version
+// of %YAML. Other directives except %TAG are ignored, as in PyYAML.
 func (s *scanner) directive() {
 	s.unwind(-1)
 	s.dropKey()

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// PlainType returns the type that a scalar without quotes and tag has, by the
-// rules of YAML 1.1 as PyYAML has them (resolver.py).
+// PlainType returns the type of a scalar without quotes and tag, by PyYAML's rules of
+// YAML 1.1 (resolver.py).
 func PlainType(s string) string {
 	if s == "" {
 		return "null"
@@ -64,8 +64,8 @@ func cutSign(s string) (rest string, negative bool) {
 	return s, false
 }
 
-// digitsOf returns how many bytes at the start of s are digits up to max, or
-// underscores behind the first of them.
+// digitsOf returns the number of bytes at the start of s that are digits up to max, or
+// underscores after the first of them.
 func digitsOf(s string, max byte) int {
 	n := 0
 	for n < len(s) && ('0' <= s[n] && s[n] <= max || s[n] == '_' && n > 0) {
@@ -170,7 +170,7 @@ func isFloat(s string) bool {
 	n := digitsOf(whole, '9')
 	rest := whole[n:]
 	if n == 0 {
-		// No sign may stand in front of the point then.
+		// Then no sign may precede the point.
 		return len(s) > 1 && s[0] == '.' && '0' <= s[1] && s[1] <= '9' && isExponent(s[1+digitsOf(s[1:], '9'):])
 	}
 	if after, ok := sixties(rest); ok {
@@ -213,7 +213,7 @@ func Float(s string) (float64, bool) {
 			f += parseFloat(parts[len(parts)-1-i]) * base
 			base *= 60
 		}
-		if math.IsInf(base, 0) { // where Python gives up
+		if math.IsInf(base, 0) { // where Python fails
 			return 0, false
 		}
 	default:

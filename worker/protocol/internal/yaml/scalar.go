@@ -8,7 +8,7 @@ func (s *scanner) plain() {
 	var text []byte
 	spaces := ""
 	indent := s.indent + 1
-	start, single := s.pos, true // all of it in one span of the input
+	start, single := s.pos, true // the scalar is one span of the input
 	for s.at(0) != '#' {
 		n := 0
 		for !s.blankAt(n) && !s.plainEnd(n) {
@@ -61,8 +61,8 @@ func (s *scanner) plainEnd(n int) bool {
 	return false
 }
 
-// plainSpaces reads what is between two words of a plain scalar, folded. more is
-// false when no word can follow.
+// plainSpaces reads the blanks between two words of a plain scalar, folded. more is false
+// if no word can follow.
 func (s *scanner) plainSpaces() (text string, more bool) {
 	n := 0
 	for s.at(n) == ' ' {
@@ -96,7 +96,7 @@ func (s *scanner) plainSpaces() (text string, more bool) {
 	return fold(first, string(breaks)), true
 }
 
-// fold joins a line break with those behind it: one alone is a space.
+// fold joins a line break with the ones after it. A lone one becomes a space.
 func fold(first, breaks string) string {
 	switch {
 	case first != "\n":
@@ -157,7 +157,7 @@ func (s *scanner) quotedText(text []byte, quote byte) []byte {
 	}
 }
 
-// escaped returns what one letter behind a backslash stands for.
+// escaped returns the character of a letter after a backslash.
 func escaped(c byte) (string, bool) {
 	switch c {
 	case '0':
@@ -192,7 +192,7 @@ func escaped(c byte) (string, bool) {
 	return "", false
 }
 
-// escape reads what follows a backslash.
+// escape reads the escape after a backslash.
 func (s *scanner) escape(text []byte) []byte {
 	c := s.at(0)
 	if e, ok := escaped(c); ok {

@@ -31,8 +31,8 @@ type token struct {
 	plain  bool
 }
 
-// simpleKey is a place where a key may have begun. Only a colon tells that it
-// has: within one line and 1024 characters.
+// simpleKey is a place where a key may have begun. A colon within one line and 1024
+// characters makes it a key.
 type simpleKey struct {
 	possible bool
 	required bool // it is a key or an error
@@ -64,7 +64,7 @@ func (s *scanner) fail(problem string) {
 	s.done = true
 }
 
-// peek returns the next token, get takes it.
+// peek returns the next token; get removes it.
 func (s *scanner) peek() *token {
 	for s.needMore() {
 		s.fetch()
@@ -84,8 +84,8 @@ func (s *scanner) get() token {
 	return t
 }
 
-// needMore reports whether the next token is not known yet: a colon that is to
-// come may put a key in front of it.
+// needMore reports whether the next token is not known yet, because a later colon may put
+// a key before it.
 func (s *scanner) needMore() bool {
 	if s.done {
 		return false
@@ -125,7 +125,7 @@ func (s *scanner) toNextToken() {
 	}
 }
 
-// staleKeys forgets where keys cannot have begun any more.
+// staleKeys forgets places where a key can no longer begin.
 func (s *scanner) staleKeys() {
 	for i := range s.keys {
 		if k := &s.keys[i]; k.possible && (k.line != s.line || s.index-k.index > 1024) {

@@ -8,14 +8,14 @@ import (
 	"github.com/evently/workers/worker/protocol/internal/isotime"
 )
 
-// isTimestamp is narrower than Timestamp: a date alone has two digits
-// for month and day.
+// isTimestamp reports whether a scalar without tag is a timestamp. A date alone must have
+// two digits for month and day.
 func isTimestamp(s string) bool {
 	t, ok := splitTimestamp(s)
 	return ok && (t.clock || len(s) == len("2026-01-31"))
 }
 
-// timestamp are the parts of a timestamp, not yet checked for their range.
+// timestamp holds the parts of a timestamp, whose ranges were not checked yet.
 type timestamp struct {
 	date     [3]int
 	clock    bool
@@ -25,7 +25,7 @@ type timestamp struct {
 	offset   int  // minutes
 }
 
-// splitTimestamp reads what PyYAML's timestamp_regexp does.
+// splitTimestamp reads the forms of PyYAML's timestamp_regexp.
 func splitTimestamp(s string) (t timestamp, ok bool) {
 	p := isotime.Cutter{Rest: s, OK: true}
 	t.date[0] = p.Number(4)
@@ -77,7 +77,7 @@ func splitTimestamp(s string) (t timestamp, ok bool) {
 	return t, p.OK && p.Rest == ""
 }
 
-// Timestamp returns the type and text of a typed object of kombu.
+// Timestamp returns a timestamp as the type and text of a typed object of kombu.
 func Timestamp(s string) (typ, text string, ok bool) {
 	t, ok := splitTimestamp(s)
 	year, month, day := t.date[0], time.Month(t.date[1]), t.date[2]

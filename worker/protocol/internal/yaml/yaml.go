@@ -4,9 +4,9 @@
 // kombu reads and writes bodies with, so that a text means here what it means
 // there. The file LICENSE is PyYAML's.
 //
-// A document is never held as a tree: memory is needed for what is open around
-// the current event, and for its text. That is what the YAML libraries for Go do
-// not offer. %TAG directives are refused, as is UTF-16.
+// A document is never held as a tree: memory is needed for the open collections around
+// the current event, and for its text. YAML libraries for Go hold the whole tree. %TAG
+// directives and UTF-16 are refused.
 package yaml
 
 import (
@@ -37,13 +37,13 @@ type Event struct {
 	// Value is the text of a scalar. It may be a span of the input. Surrogates,
 	// which escapes can bring in, are encoded like other characters.
 	Value []byte
-	// Plain says that the text decides which type a scalar without tag has.
+	// Plain is set if the text decides the type of a scalar without tag.
 	Plain bool
 }
 
-// SyntaxError is a fault of the text. It holds nothing of it.
+// SyntaxError is a fault of the text. It holds no piece of it.
 type SyntaxError struct {
-	Line    int // from 1 on
+	Line    int // the first is 1
 	Problem string
 }
 
@@ -75,8 +75,8 @@ func NewReader(data []byte) (*Reader, error) {
 	return r, nil
 }
 
-// Next returns the next event. The last one is [End]; what would follow, such as
-// a second document, is an error. The error is a [*SyntaxError].
+// Next returns the next event. The last one is [End]. Text after it, such as a second
+// document, is an error. The error is a [*SyntaxError].
 func (r *Reader) Next() (Event, error) {
 	if r.state == nil {
 		return Event{Kind: End}, r.err
