@@ -126,7 +126,7 @@ func withHeaders(headers, add []Header) ([]Header, error) {
 	named := make(map[string]bool, len(add))
 	for _, h := range add {
 		if h.Name == "" || celeryHeader(h.Name) {
-			return nil, fmt.Errorf("header %q belongs to Celery or kombu, an application must not set it", h.Name)
+			return nil, fmt.Errorf("header %q: an application must not set it", h.Name)
 		}
 		named[h.Name] = true
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/evently/workers/worker/protocol/internal/compression"
 )
 
 // States of a task, as celery.states names them. An application may store
@@ -313,4 +315,62 @@ func exceptionOf(result any) *Exception {
 		return nil
 	}
 	return &e
+}
+
+// resultMark starts a compressed result. The content type of the method, a zero byte and
+// the packed result follow it. Celery 5.7 and later (celery.backends.base) write and read
+// it.
+const resultMark = "\x00celery-compressed\x00"
+
+// EncodeResultAs writes r like [EncodeResult], in another serializer (the setting
+// result_serializer of Celery), compressed, or both. A result does not name its
+// serializer, so readers must have the same setting. Only Celery 5.7 and later read
+// compressed results.
+func EncodeResultAs(r *Result, o EncodeOptions) ([]byte, error) {
+	raw, err := EncodeResult(r)
+	if err != nil {
+		return nil, err
+	}
+	p, err := o.pack(raw)
+	if err != nil {
+		return nil, fmt.Errorf("encode result: %w", err)
+	}
+	if p.compression == "" {
+		return p.body, nil
+	}
+	return bytes.Join([][]byte{[]byte(resultMark), []byte(p.compression), {0}, p.body}, nil), nil
+}
+
+// DecodeResult reads a value of the result backend that was written in the given
+// serializer, which must be an accepted one. A value compressed by any method is
+// unpacked. Unlike in [DecodeResult], d.Limits hold. The error is a *[DecodeError].
+func (d *Decoder) DecodeResult(b []byte, serializer string) (*Result, error) {
+	s, err := d.accepts(serializer)
+	if err != nil {
+		return nil, err
+	}
+	lim := d.Limits.withDefaults()
+	if packed, ok := bytes.CutPrefix(b, []byte(resultMark)); ok {
+		name, packed, _ := bytes.Cut(packed, []byte{0})
+		method, known := compression.ByName(string(name))
+		if !known {
+			return nil, refuse(ReasonCompression, "unknown method")
+		}
+		if b, err = decompressBy(method, packed, lim); err != nil {
+			return nil, err
+		}
+	}
+	if s.unpack != nil {
+		if b, err = s.unpack(b, lim); err != nil {
+			return nil, err
+		}
+	}
+	text, err := newScanner(b, lim)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := text.value(); err != nil {
+		return nil, err
+	}
+	return DecodeResult(b)
 }

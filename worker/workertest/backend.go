@@ -29,7 +29,7 @@ func (b *Broker) Results(_ context.Context, ids []string) ([]*protocol.Result, e
 	defer b.mu.Unlock()
 	results := make([]*protocol.Result, len(ids))
 	for i, id := range ids {
-		results[i] = b.results[id]
+		results[i] = b.results.byID[id]
 	}
 	return results, nil
 }
@@ -57,7 +57,7 @@ func (b *Broker) Forget(_ context.Context, ids []string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, id := range ids {
-		delete(b.results, id)
+		delete(b.results.byID, id)
 		delete(b.groups, id)
 	}
 	return nil
@@ -75,8 +75,8 @@ func (b *Broker) Revoke(_ context.Context, r broker.Revocation) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, id := range r.IDs {
-		if old := b.results[id]; old == nil || old.Status == protocol.StateRetry {
-			b.store(&protocol.Result{TaskID: id, Status: protocol.StateRevoked, DateDone: time.Now(),
+		if old := b.results.byID[id]; old == nil || old.Status == protocol.StateRetry {
+			b.results.store(&protocol.Result{TaskID: id, Status: protocol.StateRevoked, DateDone: time.Now(),
 				Exception: &protocol.Exception{Type: "TaskRevokedError", Module: "celery.exceptions", Args: []any{"revoked"}}})
 		}
 	}
@@ -87,6 +87,7 @@ func (b *Broker) Revoke(_ context.Context, r broker.Revocation) error {
 		}
 		b.revoked.Stamps[name] = append(b.revoked.Stamps[name], values...)
 	}
+	b.wake()
 	return nil
 }
 

@@ -18,13 +18,12 @@ type Broker struct {
 	session  broker.Session
 	lists    queues
 	claimed  map[string]*entry
-	results  map[string]*protocol.Result
-	history  []protocol.Result
+	results  resultStore
 	dead     []broker.DeadLetter
 	crashes  map[string]int
 	chords   chords
 	groups   map[string]protocol.Raw
-	steps    map[string]int // of the settlements of a claim
+	steps    stepCounts
 	revoked  broker.Revocation
 	remote   remote
 	limits   map[string]time.Time
@@ -72,9 +71,9 @@ var _ broker.Broker = (*Broker)(nil)
 // NewBroker makes an empty Broker.
 func NewBroker() *Broker {
 	return &Broker{
-		lists: queues{}, claimed: map[string]*entry{}, results: map[string]*protocol.Result{},
+		lists: queues{}, claimed: map[string]*entry{}, results: resultStore{byID: map[string]*protocol.Result{}},
 		crashes: map[string]int{}, chords: chords{}, groups: map[string]protocol.Raw{},
-		steps: map[string]int{}, limits: map[string]time.Time{}, changed: make(chan struct{}),
+		steps: stepCounts{}, limits: map[string]time.Time{}, changed: make(chan struct{}),
 	}
 }
 
@@ -86,11 +85,6 @@ func step(priority int) int { return min(max(priority, 0), 9) / 3 }
 func (b *Broker) wake() {
 	close(b.changed)
 	b.changed = make(chan struct{})
-}
-
-func (b *Broker) push(queue string, priority int, raw []byte, front bool) {
-	b.lists.push(queue, priority, raw, front)
-	b.wake()
 }
 
 // Consume implements [broker.Broker].
@@ -186,7 +180,7 @@ func (b *Broker) Start(_ context.Context, d broker.Delivery, st broker.Start) (b
 			c := b.chords[m.GroupID]
 			s.Counted = c.over(true) || c.seen[m.TaskID+":"+m.Score]
 		}
-		if r := b.results[env.ID]; st.Stored && r != nil && r.Status == protocol.StateSuccess && sameTask(r.Fingerprint, st.Fingerprint) {
+		if r := b.results.byID[env.ID]; st.Stored && r != nil && r.Status == protocol.StateSuccess && sameTask(r.Fingerprint, st.Fingerprint) {
 			s.Success = r
 		}
 		if !s.Counted && s.Success == nil {
@@ -195,7 +189,8 @@ func (b *Broker) Start(_ context.Context, d broker.Delivery, st broker.Start) (b
 		}
 	}
 	if st.Result != nil && !s.Counted && s.Success == nil {
-		b.store(st.Result)
+		b.results.store(st.Result)
+		b.wake()
 	}
 	return s, nil
 }

@@ -24,6 +24,25 @@ type chord struct {
 // size comes later, and so do the members after it.
 func (c *chord) over(redelivered bool) bool { return c.done && redelivered && len(c.entries) == 0 }
 
+// join returns the results of the header. saved is the structure of its groups, if any.
+func (c *chord) join(saved protocol.Raw, results map[string]*protocol.Result) canvas.Joined {
+	var j canvas.Joined
+	for _, e := range c.entries {
+		j.Members = append(j.Members, e.JSON)
+	}
+	if j.Saved = saved; j.Saved != nil {
+		ids, err := canvas.SavedIDs(j.Saved)
+		if err != nil {
+			return j
+		}
+		j.Results = map[string]*protocol.Result{}
+		for _, id := range ids {
+			j.Results[id] = results[id]
+		}
+	}
+	return j
+}
+
 // chords holds the chords by the ids of their groups.
 type chords map[string]*chord
 
@@ -48,16 +67,19 @@ func (all chords) count(e canvas.MemberEntry, redelivered bool) {
 	slices.SortStableFunc(c.entries, func(a, b canvas.MemberEntry) int { return cmp.Compare(score(a), score(b)) })
 }
 
-// again reports whether the step was carried out before.
-func (b *Broker) again(s broker.Settlement) bool {
-	return s.Delivery.Claim != "" && b.steps[s.Delivery.Claim] > s.Step
+// stepCounts holds the number of steps done for a settlement, by claim.
+type stepCounts map[string]int
+
+// done reports whether the step was carried out before.
+func (n stepCounts) done(s broker.Settlement) bool {
+	return s.Delivery.Claim != "" && n[s.Delivery.Claim] > s.Step
 }
 
 // carry makes the changes of a settlement and returns the chords that they complete.
 func (b *Broker) carry(s broker.Settlement) broker.Settled {
 	env, _ := protocol.ParseEnvelope(s.Delivery.Raw)
 	var parts []canvas.ChordPart
-	if !b.again(s) {
+	if !b.steps.done(s) {
 		parts = b.apply(s.Changes, env.Redelivered)
 	} else {
 		parts = s.Changes.Members
@@ -81,27 +103,9 @@ func (b *Broker) carry(s broker.Settlement) broker.Settled {
 			continue
 		}
 		named[p.Entry.GroupID] = true
-		settled.Complete = append(settled.Complete, broker.CompleteChord{Part: p, Joined: b.join(p.Entry.GroupID, c)})
+		settled.Complete = append(settled.Complete, broker.CompleteChord{Part: p, Joined: c.join(b.groups[p.Entry.GroupID], b.results.byID)})
 	}
 	return settled
-}
-
-func (b *Broker) join(group string, c *chord) canvas.Joined {
-	var j canvas.Joined
-	for _, e := range c.entries {
-		j.Members = append(j.Members, e.JSON)
-	}
-	if j.Saved = b.groups[group]; j.Saved != nil {
-		ids, err := canvas.SavedIDs(j.Saved)
-		if err != nil {
-			return j
-		}
-		j.Results = map[string]*protocol.Result{}
-		for _, id := range ids {
-			j.Results[id] = b.results[id]
-		}
-	}
-	return j
 }
 
 // apply makes changes and returns the chord members that count. redelivered is set if
@@ -109,7 +113,7 @@ func (b *Broker) join(group string, c *chord) canvas.Joined {
 func (b *Broker) apply(c broker.Changes, redelivered bool) (parts []canvas.ChordPart) {
 	failed := map[int]bool{}
 	for i, p := range c.Members {
-		r := b.results[p.Entry.TaskID]
+		r := b.results.byID[p.Entry.TaskID]
 		failed[i] = p.UnlessFailed && r != nil && (r.Status == protocol.StateFailure || r.Status == protocol.StateRevoked)
 	}
 	for _, s := range c.Sizes {
@@ -123,7 +127,7 @@ func (b *Broker) apply(c broker.Changes, redelivered bool) (parts []canvas.Chord
 		b.chords.of(j.GroupID).more += j.Members
 	}
 	for _, r := range c.Results {
-		b.store(r)
+		b.results.store(r)
 	}
 	for i, p := range c.Members {
 		if !failed[i] {
@@ -134,7 +138,7 @@ func (b *Broker) apply(c broker.Changes, redelivered bool) (parts []canvas.Chord
 	for _, p := range c.Publish {
 		b.sent = append(b.sent, p)
 		if !b.hold {
-			b.push(cmp.Or(p.Queue, p.RoutingKey), p.Priority, p.Raw, false)
+			b.lists.push(cmp.Or(p.Queue, p.RoutingKey), p.Priority, p.Raw, false)
 		}
 	}
 	return parts

@@ -18,21 +18,22 @@ func (b *Broker) Changed() <-chan struct{} {
 func (b *Broker) Push(queue string, priority int, raw []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.push(queue, priority, raw, false)
+	b.lists.push(queue, priority, raw, false)
+	b.wake()
 }
 
 // Result returns the result stored for a task id, nil if there is none.
 func (b *Broker) Result(id string) *protocol.Result {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.results[id]
+	return b.results.byID[id]
 }
 
 // History returns every state that was stored, in order.
 func (b *Broker) History() []protocol.Result {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.history)
+	return slices.Clone(b.results.history)
 }
 
 // Queued returns the messages of a queue in the order of their consumption.

@@ -120,7 +120,7 @@ func outcomeOf(t testing.TB, b *Broker, id string) Outcome {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	o := Outcome{Requeued: b.requeued > 0}
-	if r := b.results[id]; r != nil {
+	if r := b.results.byID[id]; r != nil {
 		o.State, o.Exception = r.Status, r.Exception
 		if r.Status == protocol.StateSuccess {
 			raw, err := protocol.Marshal(r.Result)

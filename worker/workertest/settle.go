@@ -17,8 +17,8 @@ func (b *Broker) Settle(_ context.Context, s broker.Settlement) (broker.Settled,
 	defer b.wake()
 	d := s.Delivery
 	held := d.Claim == "" || b.claimed[d.Claim] != nil
-	if s.Result != nil && (held && !b.again(s) || s.Result.Status == protocol.StateSuccess) {
-		b.store(s.Result)
+	if s.Result != nil && (held && !b.steps.done(s) || s.Result.Status == protocol.StateSuccess) {
+		b.results.store(s.Result)
 	}
 	if !held {
 		return broker.Settled{}, broker.ErrLost
@@ -38,7 +38,7 @@ func (b *Broker) Settle(_ context.Context, s broker.Settlement) (broker.Settled,
 		b.crashes[env.ID] = -1
 		b.requeued++
 		if !b.hold {
-			b.push(d.Queue, env.Priority, raw, false)
+			b.lists.push(d.Queue, env.Priority, raw, false)
 		}
 	}
 	if s.DeadLetter != "" {
@@ -65,18 +65,25 @@ func (b *Broker) Return(_ context.Context, ds []broker.Delivery) error {
 		}
 		env, _ := protocol.ParseEnvelope(raw)
 		b.crashes[env.ID] = -1
-		b.push(d.Queue, env.Priority, raw, true)
+		b.lists.push(d.Queue, env.Priority, raw, true)
 	}
+	b.wake()
 	return nil
 }
 
-func (b *Broker) store(r *protocol.Result) {
-	if old := b.results[r.TaskID]; old != nil && old.Status == protocol.StateSuccess {
+// resultStore holds the current results and all earlier states.
+type resultStore struct {
+	byID    map[string]*protocol.Result
+	history []protocol.Result
+}
+
+// store stores a result. A SUCCESS is never replaced.
+func (rs *resultStore) store(r *protocol.Result) {
+	if old := rs.byID[r.TaskID]; old != nil && old.Status == protocol.StateSuccess {
 		return
 	}
-	b.results[r.TaskID] = r
-	b.history = append(b.history, *r)
-	b.wake()
+	rs.byID[r.TaskID] = r
+	rs.history = append(rs.history, *r)
 }
 
 func (b *Broker) bury(d broker.Delivery, reason string) {

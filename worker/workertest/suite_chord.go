@@ -90,7 +90,7 @@ func (h *header) bodies(want int) {
 	}
 }
 
-func results(c broker.CompleteChord) (values []string) {
+func valuesOf(c broker.CompleteChord) (values []string) {
 	for _, m := range c.Joined.Members {
 		parts, err := m.Elements()
 		if err != nil || len(parts) != 4 {
@@ -113,7 +113,7 @@ func testChord(t *testing.T, f Fixture) {
 	if len(s.Complete) != 1 || s.Complete[0].Part.Message != h.members[1] {
 		t.Fatalf("last member: %+v, want a complete chord", s)
 	}
-	if got := results(s.Complete[0]); !slices.Equal(got, []string{"0", "1.0", "2"}) {
+	if got := valuesOf(s.Complete[0]); !slices.Equal(got, []string{"0", "1.0", "2"}) {
 		t.Errorf("joined %v, want the results in the order of the header", got)
 	}
 	if held, err := f.Broker.Held(context.Background(), ds[1].Claim); !held || err != nil {
@@ -154,7 +154,7 @@ func testChordMemberTwice(t *testing.T, f Fixture) {
 	if len(s.Complete) != 1 {
 		t.Fatalf("last member: %+v, want a complete chord", s)
 	}
-	if got := results(s.Complete[0]); !slices.Equal(got, []string{"1", "3"}) {
+	if got := valuesOf(s.Complete[0]); !slices.Equal(got, []string{"1", "3"}) {
 		t.Errorf("joined %v, want the first result of each member", got)
 	}
 }
@@ -200,7 +200,7 @@ func testChordAgain(t *testing.T, f Fixture) {
 			h.end(d, i, fmt.Sprint(i))
 		}
 		h.publish(broker.Changes{Sizes: []canvas.GroupSize{{GroupID: h.group, Size: 3}}})
-		if s := h.end(ds[2], 2, "2"); len(s.Complete) != 1 || len(results(s.Complete[0])) != 3 {
+		if s := h.end(ds[2], 2, "2"); len(s.Complete) != 1 || len(valuesOf(s.Complete[0])) != 3 {
 			t.Fatalf("last member: %+v, want a complete chord of three", s)
 		}
 		if s, err := h.body(ds[2], false); err != nil || !s.Done() {
