@@ -34,7 +34,6 @@ type consumer struct {
 	env
 	broker    broker.Broker
 	pipeliner broker.Pipeliner // nil: a claim has a round trip of its own
-	secrets   broker.SecretKeeper
 	link      *link.Link
 	pool      *pool.Pool[*request]
 	schedule  *schedule.Schedule[*request] // requests that wait for their ETA
@@ -111,7 +110,7 @@ func (c *consumer) claimLoop(ctx context.Context) {
 			// A worker that starts must not run tasks that were revoked before.
 			err := c.exchange.Sync(c.stages.accept, c.revoked)
 			if err == nil {
-				c.reader.workflow.secret, err = c.secrets.Secret(c.stages.accept)
+				err = c.reader.workflow.learnSecret(c.stages.accept)
 			}
 			if err != nil {
 				c.refused(ctx, &pause, err)

@@ -2,6 +2,10 @@ package worker
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -237,4 +241,35 @@ func (t *Task) HeaderTime(name string) time.Time {
 // TimeHeader returns a header that holds a time, to the microsecond.
 func TimeHeader(name string, at time.Time) protocol.Header {
 	return protocol.TimeHeader(name, at)
+}
+
+// Fingerprint identifies the work of a task. It differs where the id, the name or the
+// arguments differ. It is the same for every delivery and every retry of a message, even
+// if a Python worker has published the retry. Ids alone do not identify work, because
+// producers choose them and may choose one twice.
+//
+// It is keyed with a secret of the broker, so that it reveals no arguments, not even short
+// ones such as codes. It may appear in logs, results and mails. Without a worker it is the
+// id.
+func (t *Task) Fingerprint() string {
+	if t.workflow == nil || t.Message == nil {
+		return t.ID
+	}
+	h := hmac.New(sha256.New, t.workflow.secret)
+	var buf []byte
+	for _, part := range [][]byte{[]byte(t.ID), []byte(t.Name), canonicalForm(t.Message.Args), canonicalForm(t.Message.Kwargs)} {
+		buf = binary.AppendUvarint(buf[:0], uint64(len(part)))
+		h.Write(buf) // a hash takes everything
+		h.Write(part)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// canonicalForm returns the canonical form of a value, or the value itself if it has none.
+func canonicalForm(r protocol.Raw) []byte {
+	b, err := protocol.AppendCanonical(make([]byte, 0, len(r)), r)
+	if err != nil {
+		return r
+	}
+	return b
 }

@@ -35,8 +35,8 @@ import (
 // (outcome.go) → planner (plan.go) → settler (settle.go).
 //
 // Two locks are held at a time only in this order: the state of a run before the count of
-// calls, and the batch or the autoscaler before the pool. The pool calls nothing while it
-// holds its lock.
+// calls, the batch or the autoscaler before the pool, and the exchange of revocations before
+// their set. The pool calls nothing while it holds its lock.
 type Worker struct {
 	env
 	broker   broker.Broker
@@ -161,7 +161,7 @@ func (w *Worker) connect() {
 			Publishing: w.cfg.Publishing, reads: &w.decoder, clock: clock,
 			show: func(m *protocol.Message) present.Arguments { return presenter.Arguments(m, present.InEvent) },
 		}),
-		backend: w.can.Backend, namer: w.can.Namer, link: w.link, events: w.events, present: presenter,
+		backend: w.can.Backend, namer: w.can.Namer, secrets: w.can.Secrets, link: w.link, events: w.events, present: presenter,
 		tasks: w.tasks, revoked: w.revoked, exchange: w.exchange,
 	}
 	w.control = control.New(control.Config{
@@ -229,7 +229,7 @@ func (w *Worker) assemble(stages *stages) (*consumer, *drainer) {
 		memory: process.NewGuard(w.cfg.MaxMemory, w.now), recycle: w.recycle, stages: stages,
 	}
 	consumer := &consumer{
-		env: w.env, broker: w.broker, pipeliner: w.can.Pipeliner, secrets: w.can.Secrets, link: w.link,
+		env: w.env, broker: w.broker, pipeliner: w.can.Pipeliner, link: w.link,
 		pool: w.pool, schedule: w.schedule, limits: w.limits, held: w.held,
 		reader: &reader{env: w.env, decoder: &w.decoder, tasks: w.tasks, held: w.held, exec: executor, workflow: w.workflow},
 		batch:  settler.batch, settler: settler, revoked: w.revoked, exchange: w.exchange, control: w.control,

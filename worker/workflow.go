@@ -26,7 +26,14 @@ type workflow struct {
 	tasks    *taskTable
 	revoked  *revoked.Set
 	exchange *revoked.Exchange
-	secret   []byte // of the broker, for fingerprints; set before the first claim
+	secrets  broker.SecretKeeper
+	secret   []byte // of the broker, for fingerprints; learned before the first claim
+}
+
+// learnSecret asks the broker for the secret of fingerprints, before the first claim.
+func (w *workflow) learnSecret(ctx context.Context) (err error) {
+	w.secret, err = w.secrets.Secret(ctx)
+	return err
 }
 
 // context returns what canvas has to know when m is the task that publishes.
