@@ -7,9 +7,10 @@
 //
 // A message is moved from the queue to the unacked set atomically. It is acknowledged in
 // the step that stores its result. Its lease is renewed while it is held, however long that
-// is. Messages of a crashed worker are run again. A task can therefore run more than once,
-// after a crash in its middle, and never less.
+// is. Messages of a crashed worker are run again. A crash therefore loses no task, but a task
+// that it interrupts runs again: see [Task.Held].
 //
-// Subpackages: protocol has the wire formats, broker the interfaces of brokers, redis a
-// broker, workertest the tools for tests of handlers.
+// Begin with [New], [Config], [Func] and [NewClient]. Subpackages: redis has the broker,
+// canvas the workflows, workertest the tools for tests of handlers, protocol the wire
+// formats, and broker the interfaces for other brokers. docs/library.md is the guide.
 package worker

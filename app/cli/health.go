@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 
 	"github.com/evently/workers/config"
@@ -36,6 +37,14 @@ Examples:
     HEALTHCHECK CMD ["/` + programName + `", "health"]`
 }
 
+// Validate checks the flags.
+func (c healthCmd) Validate() error {
+	if _, _, err := net.SplitHostPort(c.Addr); c.Addr != "" && err != nil {
+		return fmt.Errorf("--addr: %q is not an address; write host:port, such as 127.0.0.1:8004", c.Addr)
+	}
+	return nil
+}
+
 // Run asks and prints.
 func (c healthCmd) Run(ctx context.Context, t terminal) error {
 	addr := c.Addr
@@ -55,6 +64,9 @@ func (c healthCmd) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // the method and the path are no news
+		}
+		if errno, ok := errors.AsType[syscall.Errno](err); ok {
+			return fmt.Errorf("no answer from %s: %w; does the worker run?", dialable(addr), errno)
 		}
 		return fmt.Errorf("no answer from %s: %w", dialable(addr), err)
 	}

@@ -370,6 +370,11 @@ func testStop(t *testing.T, p binary) {
 	if code != 1 || out != "" || !strings.Contains(errs, "no answer from 127.0.0.1:") {
 		t.Errorf("health after the stop: exit code %d, stdout %q, stderr %q", code, out, errs)
 	}
+	checkChain(t, errs)
+	out, errs, code = p.run(t, env, "health", "--addr", "10.0.0.7")
+	if code != 2 || out != "" || !strings.Contains(errs, "write host:port") {
+		t.Errorf("health of no port: exit code %d, stdout %q, stderr %q", code, out, errs)
+	}
 }
 
 // checkChain looks for a part of an error that is said twice.
