@@ -159,7 +159,7 @@ func (s *settler) settled(e settlement, err error) {
 	switch {
 	case errors.Is(err, ErrLost):
 		s.counts.lost.Add(1)
-		e.r.log.Warn("message was lost when its task ended: its lease had run out")
+		e.r.log.Warn("message lost before its task ended: its lease had run out")
 	case err == nil:
 		s.events.Add(e.event)
 	}
