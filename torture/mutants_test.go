@@ -56,14 +56,14 @@ var mutants = []struct {
 		name: "popped first and entered as unacknowledged afterwards, as kombu does", row: "R6", fault: "every task done",
 		patches: []harness.Patch{{
 			File: "worker/redis/internal/scripts/claim.lua",
-			Old:  `  redis.call('ZADD', KEYS[2], unpack(index))`,
+			Old:  `  redis.call('ZADD', index, unpack(scores))`,
 		}, {
 			File: "worker/redis/internal/scripts/claim.lua",
-			Old:  `    redis.call('HSET', KEYS[1], unpack(hash))`,
+			Old:  `    redis.call('HSET', unacked, unpack(hash))`,
 		}, {
 			File: "worker/redis/internal/scripts/claimseen.lua",
-			Old: `  redis.call('ZADD', KEYS[2], unpack(index))
-  local entered = redis.pcall('HSET', KEYS[1], unpack(hash))`,
+			Old: `  redis.call('ZADD', index, unpack(scores))
+  local entered = redis.pcall('HSET', unacked, unpack(hash))`,
 			New: `  local entered`,
 		}, {
 			File: "worker/redis/claim.go",

@@ -179,8 +179,8 @@ type seenCall struct {
 	look       int // number of messages to read
 }
 
-// seenCall returns the call that claims messages, with keys and arguments in the order of
-// the header of claimseen.lua.
+// seenCall returns the call of claimseen.lua for messages. TestArguments compares the order
+// of its arguments.
 func (cl *claimer) seenCall(l list, messages []seen, look int) seenCall {
 	c := seenCall{entries: len(messages), list: l.key, look: look}
 	c.keys = append([]any{cl.keys.unacked, cl.keys.index, cl.keys.owner(cl.consumer.id), l.key}, cl.before(cl.ahead.list)...)

@@ -43,7 +43,7 @@ type carryCall struct {
 	operations  operations
 }
 
-// keysAndArgs returns the keys and arguments of carry.lua, in the order of its header.
+// keysAndArgs returns the keys and arguments of carry.lua. TestArguments compares their order.
 func (se *settler) keysAndArgs(c *carryCall) (keys, args []any) {
 	stepName := c.stepName
 	if stepName == "" {

@@ -161,7 +161,7 @@ func (cl *claimer) claimUnread(ctx context.Context, max int, verdicts []any) (cl
 	return c, nil
 }
 
-// claimCall returns the keys and arguments of claim.lua, in the order of its header.
+// claimCall returns the keys and arguments of claim.lua. TestArguments compares their order.
 func (cl *claimer) claimCall(max int, verdicts []any) (keys, args []any) {
 	keys = []any{cl.keys.unacked, cl.keys.index, cl.keys.owner(cl.consumer.id), cl.keys.dead, cl.keys.deadMeta, cl.keys.deadIndex}
 	for _, l := range cl.lists {

@@ -119,8 +119,7 @@ func (se *settler) finish(ctx context.Context, fs []plain, room bool) []error {
 	return errs
 }
 
-// finishCall returns the arguments of finish.lua, of which the first keys are keys, in the
-// order of its header.
+// finishCall returns the arguments of finish.lua, of which the first keys are keys.
 func (se *settler) finishCall(fs []plain) (keys int, args []any) {
 	args = make([]any, 0, 4*len(fs)+3)
 	args = append(args, se.keys.unacked, se.keys.index)

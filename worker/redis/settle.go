@@ -115,17 +115,8 @@ func (se *settler) settleOne(ctx context.Context, s *broker.Settlement) error {
 	if err != nil {
 		return err
 	}
-	var publication []byte
-	var publishList string
-	for _, p := range s.Changes.Publish {
-		publication, publishList = p.Raw, se.listKey(p.Queue, p.Priority)
-	}
-	e := se.disposal(s)
-	n, err := se.scriptInt(ctx, se.scripts.Settle, 8,
-		se.keys.unacked, se.keys.index, se.orNone(f.key), se.orNone(e.requeueList),
-		se.keys.dead, se.keys.deadMeta, se.keys.deadIndex, se.orNone(e.crashes),
-		f.claim, f.value, se.resultExpires(), f.success, publishList, publication, e.requeue,
-		e.deadRaw, e.deadMeta, e.deadID, se.cfg.DeadLettersMax, se.deadLettersAge())
+	keys, args := se.settleCall(s, f)
+	n, err := se.scriptInt(ctx, se.scripts.Settle, len(keys), append(keys, args...)...)
 	if err != nil {
 		return fmt.Errorf("settle a delivery: %w", err)
 	}
@@ -134,6 +125,24 @@ func (se *settler) settleOne(ctx context.Context, s *broker.Settlement) error {
 		return broker.ErrLost
 	}
 	return nil
+}
+
+// settleCall returns the keys and arguments of settle.lua. TestArguments compares their order.
+func (se *settler) settleCall(s *broker.Settlement, f plain) (keys, args []any) {
+	var publication []byte
+	var publishList string
+	for _, p := range s.Changes.Publish {
+		publication, publishList = p.Raw, se.listKey(p.Queue, p.Priority)
+	}
+	e := se.disposal(s)
+	keys = []any{
+		se.keys.unacked, se.keys.index, se.orNone(f.key), se.orNone(e.requeueList),
+		se.keys.dead, se.keys.deadMeta, se.keys.deadIndex, se.orNone(e.crashes),
+	}
+	return keys, []any{
+		f.claim, f.value, se.resultExpires(), f.success, publishList, publication, e.requeue,
+		e.deadRaw, e.deadMeta, e.deadID, se.cfg.DeadLettersMax, se.deadLettersAge(),
+	}
 }
 
 // settleByCarry runs carry.lua.

@@ -52,8 +52,7 @@ func (se *settler) startAll(ss []starting) ([]int, error) {
 	return repliesTo(len(ss), reply, err)
 }
 
-// startsCall returns the arguments of starts.lua, of which the first keys are keys, in the
-// order of its header.
+// startsCall returns the arguments of starts.lua, of which the first keys are keys.
 func (se *settler) startsCall(ss []starting) (keys int, args []any) {
 	args = make([]any, 0, 3*len(ss)+2)
 	args = append(args, se.keys.unacked)
@@ -70,18 +69,8 @@ func (se *settler) startsCall(ss []starting) (keys int, args []any) {
 
 // startAgain runs start.lua, which looks for earlier runs.
 func (se *settler) startAgain(ctx context.Context, d broker.Delivery, st broker.Start, value []byte) (started broker.Started, err error) {
-	env, envErr := protocol.ParseEnvelope(d.Raw)
-	again := envErr == nil && env.Redelivered
-	crashes := se.keys.unacked
-	var base, score, id, entry string
-	if again {
-		crashes = se.orNone(se.keys.crashes(env))
-		if m := st.Member; m != nil {
-			base, score, id, entry = se.keys.chordBase(m.GroupID), m.Score, m.TaskID, string(m.JSON)
-		}
-	}
-	reply, err := redigo.Values(se.script(ctx, se.scripts.Start, 3, se.keys.unacked, se.keys.result(cmp.Or(st.ID, env.ID)), crashes,
-		d.Claim, value, se.resultExpires(), flag(again), flag(again && st.Stored), base, score, id, entry, st.Fingerprint))
+	keys, args := se.startCall(d, st, value)
+	reply, err := redigo.Values(se.script(ctx, se.scripts.Start, len(keys), append(keys, args...)...))
 	var counted, success string
 	if err == nil {
 		_, err = redigo.Scan(reply, &started.Crashed, &counted, &success)
@@ -101,4 +90,20 @@ func (se *settler) startAgain(ctx context.Context, d broker.Delivery, st broker.
 		}
 	}
 	return started, nil
+}
+
+// startCall returns the keys and arguments of start.lua. TestArguments compares their order.
+func (se *settler) startCall(d broker.Delivery, st broker.Start, value []byte) (keys, args []any) {
+	env, err := protocol.ParseEnvelope(d.Raw)
+	again := err == nil && env.Redelivered
+	crashes := se.keys.unacked
+	var base, score, id, entryStart string
+	if again {
+		crashes = se.orNone(se.keys.crashes(env))
+		if m := st.Member; m != nil {
+			base, score, id, entryStart = se.keys.chordBase(m.GroupID), m.Score, m.TaskID, string(m.JSON)
+		}
+	}
+	keys = []any{se.keys.unacked, se.keys.result(cmp.Or(st.ID, env.ID)), crashes}
+	return keys, []any{d.Claim, value, se.resultExpires(), flag(again), flag(again && st.Stored), base, score, id, entryStart, st.Fingerprint}
 }

@@ -42,6 +42,7 @@ type Batcher[T any] struct {
 
 	mu        sync.Mutex
 	waiting   []T
+	spare     []T           // memory of the last sender that ended
 	senders   int           // goroutines that make round trips
 	gathering chan struct{} // closed when nothing is expected; nil: no sender waits for entries
 	claim     claimStep
@@ -122,7 +123,7 @@ func (b *Batcher[T]) run() {
 	var entries []T
 	for {
 		b.gather()
-		if entries = b.take(entries); len(entries) == 0 {
+		if entries = b.take(entries); entries == nil {
 			return
 		}
 		b.send(entries)
@@ -178,11 +179,15 @@ func (b *Batcher[T]) take(last []T) []T {
 	defer b.mu.Unlock()
 	n := b.next()
 	b.last = n
+	clear(last)
 	if n == 0 {
 		b.senders--
+		b.spare = last
 		return nil
 	}
-	clear(last)
+	if last == nil {
+		last, b.spare = b.spare, nil
+	}
 	entries := append(last[:0], b.waiting[:n]...)
 	rest := copy(b.waiting, b.waiting[n:])
 	clear(b.waiting[rest:])

@@ -1,50 +1,50 @@
--- Carries out changes that belong together, and ends a delivery with them unless
--- a chord is in the way.
--- KEYS: unacked, unacked_index, dead raws, dead metas, dead index, step, crashes,
---       list to requeue to; unacked stands for none
--- ARGV: claim ("" for none), token for claims on chords, number of the step, "1"
---       to end the delivery, "1" for ordered chords, life of a claim on a chord,
---       message to requeue, dead raw, dead meta, dead id, dead max, dead age, "1"
---       for a message that was delivered before, then operations. "" leaves a
---       part out.
--- Operations, each its name and its arguments; keys stand among them, as there
--- are as many as it takes:
+-- Carries out changes that belong together, and settles a delivery with them unless a
+-- chord must be completed first.
+-- KEYS: see below; unacked stands for none.
+-- ARGV: see below, then operations. claim is "" for none, token names claims on chords,
+--       settles and redelivered are "1" or "0", and "" omits a message.
+-- Operations, each its name and its operands. They hold keys, because there are as many as
+-- needed:
 --   own key value expires success   the result of the delivery itself
 --   store key value expires         another result
---   set key value expires           without announcing it
---   size base value expires         of a chord; begins a new run of it
---   sized base value expires        of a chord whose size is in its messages
+--   set key value expires           without an announcement
+--   size base value expires         the size of a chord; begins a new run of it
+--   sized base value expires        the size of a chord, from its messages
 --   join base n expires             further members
 --   push list message
---   bury message meta               a message that has nowhere to go
---   member base score entry id expires result   counts a chord member; unless
---       result is "" or the key of a result that is a failure already
---   body base failed done ... end   what follows a chord, if it is ours to do so
--- A chord is the keys base .j (entries), .s (size), .t (further members), .d
--- (who was counted), .c (who completes it, or "done"), as Celery 5.7 has them.
--- Returns {0} when the claim is not ours any more, else {1, {}, broken} when the
--- delivery has ended and {2, chords, broken} when it has not: each chord {base,
--- number of the member, "complete" or "busy", saved structure, entries}, and the
--- bases of chords that cannot be counted.
+--   bury message meta               a message without a destination
+--   member base score entry id expires result   counts a chord member, unless result is
+--       the key of a failure; "" for none
+--   body base failed life ... end   what follows a chord, if this delivery completes it
+-- A chord has the keys base .j (entries), .s (size), .t (further members), .d (counted
+-- members), .c (the claim that completes it, or "done"), as in Celery 5.7.
+-- Returns {0} when the claim is lost. Else it returns {1, {}, broken} when the delivery is
+-- settled, or {2, chords, broken} when it is not. Each chord is {base, number of the member,
+-- "complete" or "busy", saved structure, entries}. broken are the bases of chords that
+-- cannot be counted.
 
-local unacked, claim, token = KEYS[1], ARGV[1], ARGV[2]
-local ordered, claim_life = ARGV[5] == '1', ARGV[6]
-local redelivered = ARGV[13] == '1'
-local first = 14
+local unacked, index, dead, dead_meta, dead_index, step_key, crashes, requeue_list = unpack(KEYS, 1, 8)
+local claim, token, step, settles, ordered, claim_life, requeue, dead_raw, dead_entry, dead_id, dead_max, dead_age,
+  redelivered = unpack(ARGV, 1, 13)
+local first = 14 -- operation
+step, settles, ordered, redelivered = tonumber(step), settles == '1', ordered == '1', redelivered == '1'
+
+-- The mark of a delivery without a claim whose steps are all done: no acknowledgement would
+-- show that.
+local all_steps = 1000000
 
 local held = claim == '' or redis.call('HEXISTS', unacked, claim) == 1
 
 if not held then
-  -- Done is done: a SUCCESS counts even when the message went to another worker.
+  -- A SUCCESS counts even when another worker has the message.
   if ARGV[first] == 'own' and ARGV[first + 4] == '1' then
     store(ARGV[first + 1], ARGV[first + 2], ARGV[first + 3])
   end
   return {0}
 end
 
--- A step that was carried out and whose answer got lost only looks at its chords again.
-local step = tonumber(ARGV[3])
-local before = redis.pcall('GET', KEYS[6])
+-- A step that was carried out, and whose reply got lost, only looks at its chords again.
+local before = redis.pcall('GET', step_key)
 if failed(before) then
   if not unusable(before) then
     raise(before)
@@ -63,8 +63,8 @@ local function chord_fault(base, err)
   faults[base] = true
 end
 
--- What concerns chords is made when there is one: most steps have none, and Redis makes
--- all functions anew at each call.
+-- The functions for chords are created only for chords: most calls have none, and Redis
+-- creates all functions anew at every call.
 local count, completion, owner_of
 
 local function make_chords()
@@ -178,8 +178,8 @@ local function make_chords()
   end
 end
 
--- First pass: find the operations, the ones that are not ours, and which members have
--- failed before.
+-- First pass: find the bodies, the operations of bodies that another delivery publishes, and
+-- members that have failed before.
 local width = {own = 4, store = 3, set = 3, size = 3, sized = 3, join = 3, push = 2, bury = 2, member = 6, body = 3}
 width['end'] = 0
 local left_out, bodies = {}, {}
@@ -208,18 +208,17 @@ while ARGV[i] do
   i = i + 1 + width[op]
 end
 
-local ends = ARGV[4] == '1'
-if ends and claim ~= '' then
-  ready(unacked, KEYS[2], claim)
+if settles and claim ~= '' then
+  ready(unacked, index, claim)
 end
--- The same for the keys of chords that have their bodies.
+-- The same for the keys of chords that get their bodies.
 for _, at in ipairs(bodies) do
   local base = ARGV[at + 1]
   redis.call('SET', base .. '.c', token, 'EX', claim_life)
   redis.call('DEL', base .. '?')
 end
 
-local grave = grave_of(KEYS[3], KEYS[4], KEYS[5], ARGV[11], ARGV[12])
+local grave = grave_of(dead, dead_meta, dead_index, dead_max, dead_age)
 local pushes, number = 0, 0
 local touched, order, begun, results = {}, {}, {}, {}
 local chords, broken = {}, {}
@@ -228,56 +227,64 @@ local ok, err = pcall(function()
   -- Second pass: the operations that can be taken back, or may be carried out twice.
   local i = first
   while ARGV[i] do
-    local op, a, b, c = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+    local op = ARGV[i]
     if op == 'member' then
+      local base = ARGV[i + 1]
       number = number + 1
       if not left_out[i] then
-        if not touched[a] then
-          order[#order + 1] = a
+        if not touched[base] then
+          order[#order + 1] = base
         end
-        touched[a] = number
+        touched[base] = number
       end
     end
     if again or left_out[i] then -- nothing
     elseif op == 'own' or op == 'store' then
       results[#results + 1] = i
     elseif op == 'push' then
+      local list, message = ARGV[i + 1], ARGV[i + 2]
       pushes = pushes + 1
-      push(a, b, grave, token .. '.' .. step .. '.' .. pushes)
+      push(list, message, grave, token .. '.' .. step .. '.' .. pushes)
     elseif op == 'member' then
-      local ok, err = pcall(count, a, b, c, ARGV[i + 4], tonumber(ARGV[i + 5]))
+      local base, score, entry, id, expires = unpack(ARGV, i + 1, i + 5)
+      local ok, err = pcall(count, base, score, entry, id, tonumber(expires))
       if not ok then
-        chord_fault(a, err)
+        chord_fault(base, err)
       end
     elseif op == 'set' then
-      set(a, b, c)
+      local key, value, expires = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+      set(key, value, expires)
     elseif op == 'size' then
-      begun[a] = true
-      set(a .. '.s', b, c)
-      redis.call('DEL', a .. '.c')
+      local base, value, expires = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+      begun[base] = true
+      set(base .. '.s', value, expires)
+      redis.call('DEL', base .. '.c')
     elseif op == 'sized' then
-      -- The members say it, where Celery since 5.1 stores it. A member that comes when the
-      -- chord is over does not begin it anew.
-      if redis.pcall('EXISTS', a .. '.s', a .. '.c') == 0 then
-        set(a .. '.s', b, c)
+      -- Members carry the size before Celery 5.1, which stores it. A member that comes
+      -- when the chord is over does not begin a new run.
+      local base, value, expires = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+      if redis.pcall('EXISTS', base .. '.s', base .. '.c') == 0 then
+        set(base .. '.s', value, expires)
       end
     elseif op == 'join' then
-      local joined = redis.pcall('INCRBY', a .. '.t', b)
+      local base, n, expires = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+      local joined = redis.pcall('INCRBY', base .. '.t', n)
       if failed(joined) then
-        chord_fault(a, joined)
+        chord_fault(base, joined)
       else
-        if joined == tonumber(b) then
-          did('DEL', a .. '.t')
+        if joined == tonumber(n) then
+          did('DEL', base .. '.t')
         else
-          did('INCRBY', a .. '.t', -b)
+          did('INCRBY', base .. '.t', -n)
         end
-        if tonumber(c) > 0 then
-          redis.call('EXPIRE', a .. '.t', c)
+        if tonumber(expires) > 0 then
+          redis.call('EXPIRE', base .. '.t', expires)
         end
       end
     elseif op == 'bury' then
+      local message, meta = ARGV[i + 1], ARGV[i + 2]
       pushes = pushes + 1
-      bury(grave, token .. '.' .. step .. '.' .. pushes, a, b)
+      bury(grave, token .. '.' .. step .. '.' .. pushes, message, meta)
     end
     i = i + 1 + width[op]
   end
@@ -293,39 +300,40 @@ local ok, err = pcall(function()
       chords[#chords + 1] = {base, touched[base], state, saved, members}
     end
   end
-  -- What ends the delivery, or keeps the step from being carried out twice.
+  -- The message of the delivery, or the mark that the step was carried out.
   local mark
   if #chords > 0 then
-    ends, mark = false, step
-  elseif ends and not (claim == '' and again) then
-    if ARGV[8] ~= '' then
-      bury(grave, ARGV[10], ARGV[8], ARGV[9])
+    settles, mark = false, step
+  elseif settles and not (claim == '' and again) then
+    if dead_raw ~= '' then
+      bury(grave, dead_id, dead_raw, dead_entry)
     end
-    if ARGV[7] ~= '' then
-      push(KEYS[8], ARGV[7], grave, token .. '.back')
+    if requeue ~= '' then
+      push(requeue_list, requeue, grave, token .. '.back')
     end
     if claim == '' then
-      mark = 1000000 -- there is no claim whose end could tell that all of this was done
+      mark = all_steps
     end
   end
   if mark then
-    redis.call('SET', KEYS[6], mark, 'EX', 86400)
+    redis.call('SET', step_key, mark, 'EX', 86400)
     if before then
-      did('SET', KEYS[6], before, 'EX', 86400)
+      did('SET', step_key, before, 'EX', 86400)
     else
-      did('DEL', KEYS[6])
+      did('DEL', step_key)
     end
   end
-  -- Last, as what was announced cannot be taken back.
+  -- Last, because an announcement cannot be undone.
   for _, at in ipairs(results) do
-    store(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+    local key, value, expires = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+    store(key, value, expires)
   end
 end)
 if not ok then
   undo(err)
 end
 
--- Nothing of the rest can fail, or matters when it does.
+-- The rest cannot fail, or its failure does no harm.
 for _, at in ipairs(bodies) do
   local base, body_failed, life = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   if body_failed == '1' then
@@ -337,13 +345,13 @@ for _, at in ipairs(bodies) do
     redis.call('SET', base .. '.c', 'done', 'EX', life)
   end
 end
-if ends and claim ~= '' then
-  redis.call('ZREM', KEYS[2], claim)
+if settles and claim ~= '' then
+  redis.call('ZREM', index, claim)
   redis.call('HDEL', unacked, claim)
-  redis.pcall('DEL', KEYS[6])
+  redis.pcall('DEL', step_key)
 end
-if ends and KEYS[7] ~= unacked and not (claim == '' and again) then
-  forget(KEYS[7], ARGV[7] ~= '' and claim)
+if settles and crashes ~= unacked and not (claim == '' and again) then
+  forget(crashes, requeue ~= '' and claim)
 end
 prune(grave)
 return {#chords > 0 and 2 or 1, chords, broken}

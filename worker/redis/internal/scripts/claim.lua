@@ -1,37 +1,38 @@
--- Takes messages from the lists and enters them as unacknowledged, in one step.
--- KEYS: unacked, unacked_index, owner, dead raws, dead metas, dead index, then for
---       each step the lists of all queues
--- ARGV: epoch, claim prefix, next number, max messages, max bytes of a message,
---       max bytes in all, dead max, dead age, beginning of the keys of crashes,
---       "turns", "order" or "weights", number of queues, for each queue: name,
---       weight, mark (place in the line; with weights the credit); then the number of
---       shapes, and the pattern of each; then for each message that was looked at
---       before: message, reason ("" when it is fine), the message with what it lacks
---       ("" when it lacks nothing)
+-- Moves messages from the lists to the unacked set, atomically.
+-- KEYS: see below, then for each step the lists of all queues.
+-- ARGV: see below, then for each of the queues: name, weight, mark (place in the line; with
+--       weights the credit). Then the number of shapes, and the pattern of each. Then for
+--       each message that the caller has judged: message, reason ("" for a good one),
+--       completed message ("" when nothing is missing).
+--       way is "turns", "order" or "weights", crashes_prefix begins the keys of crashes.
 -- Returns the claimed {claim, list number, raw, crashes}, the dead {claim, list number,
--- reason, raw or its end}, the unsure {list number, raw}, the lists that cannot be read {number, error},
--- and the marks for the next claim.
+-- reason, raw or its end}, the unsure {list number, raw}, the unreadable lists {number,
+-- error}, and the marks for the next claim.
 --
--- What is unsure stays where it is: the caller looks at it with a complete parser
--- and comes back with the reasons.
+-- Unsure messages stay in their list. The caller judges them with a complete parser, and
+-- claims again with the reasons.
 
--- A claim that was given up for lost must not run when it arrives after all.
-if redis.call('HGET', KEYS[3], 'epoch') ~= ARGV[1] then
+local unacked, index, owner, dead_raws, dead_meta, dead_index = unpack(KEYS, 1, 6)
+local epoch, claim_prefix, next_number, max, max_bytes, max_total, dead_max, dead_age, crashes_prefix, way,
+  queues = unpack(ARGV, 1, 11)
+local fixed_keys, fixed_args = 6, 11
+
+-- A claim of an older epoch must not run when it arrives after all.
+if redis.call('HGET', owner, 'epoch') ~= epoch then
   return redis.error_reply('STALECLAIM this claim was given up')
 end
 
-local max_bytes = tonumber(ARGV[5])
-local lists = #KEYS - 6
-local way, queues = ARGV[10], tonumber(ARGV[11])
-if redis.call('EXISTS', unpack(KEYS, 7)) == 0 then -- nearly every look of an idle worker
+max_bytes, queues = tonumber(max_bytes), tonumber(queues)
+local lists = #KEYS - fixed_keys
+if redis.call('EXISTS', unpack(KEYS, fixed_keys + 1)) == 0 then -- nearly every claim of an idle worker
   local marks = {}
   for q = 1, queues do
-    marks[q] = tonumber(ARGV[11 + 3 * q])
+    marks[q] = tonumber(ARGV[fixed_args + 3 * q])
   end
   return {{}, {}, {}, {}, marks}
 end
 local reasons, completed = {}, {}
-local shapes = 12 + 3 * queues -- of ARGV, behind their number
+local shapes = fixed_args + 3 * queues + 1 -- the place of their number in ARGV
 local known = tonumber(ARGV[shapes])
 for i = shapes + known + 1, #ARGV, 3 do
   reasons[ARGV[i]] = ARGV[i + 1]
@@ -144,7 +145,7 @@ local function crashes(raw)
     return 0
   end
   local tag = type(m.properties) == 'table' and m.properties.delivery_tag
-  local n = redis.pcall('HGET', ARGV[9] .. id .. ':' .. tostring(tag or ''), 'n')
+  local n = redis.pcall('HGET', crashes_prefix .. id .. ':' .. tostring(tag or ''), 'n')
   if type(n) == 'table' then
     return 0
   end
@@ -159,15 +160,15 @@ local function entry(raw, queue)
   return '[' .. raw .. behind[queue]
 end
 
-local number, left, budget = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
+local number, left, budget = tonumber(next_number), tonumber(max), tonumber(max_total)
 local claimed, dead, unsure, broken = {}, {}, {}, {}
-local hash, index, buried, taken, length = {}, {}, {}, {}, {}
+local hash, scores, buried, taken, length = {}, {}, {}, {}, {}
 local t, due = now(), lease()
 
 -- waiting tells whether a list has a message that was not taken yet.
 local function waiting(i)
   if not length[i] then
-    local n = redis.pcall('LLEN', KEYS[6 + i])
+    local n = redis.pcall('LLEN', KEYS[fixed_keys + i])
     if type(n) == 'table' then
       broken[#broken + 1] = {i, n.err}
       n = 0
@@ -179,9 +180,8 @@ end
 
 local names, weights, marks, line = {}, {}, {}, {}
 for q = 1, queues do
-  names[q] = ARGV[9 + 3 * q]
-  weights[q] = tonumber(ARGV[10 + 3 * q])
-  marks[q] = tonumber(ARGV[11 + 3 * q])
+  local at = fixed_args + 3 * q
+  names[q], weights[q], marks[q] = ARGV[at - 2], tonumber(ARGV[at - 1]), tonumber(ARGV[at])
   if way ~= 'weights' then
     line[marks[q]] = q
   end
@@ -251,7 +251,7 @@ while left > 0 and budget > 0 do
   if not i then
     break
   end
-  local key, queue, n = KEYS[6 + i], names[(i - 1) % queues + 1], taken[i]
+  local key, queue, n = KEYS[fixed_keys + i], names[(i - 1) % queues + 1], taken[i]
   local raw = redis.call('LINDEX', key, -1 - n)
   local reason = reasons[raw]
   if #raw > max_bytes then
@@ -270,7 +270,7 @@ while left > 0 and budget > 0 do
     break
   end
   chosen(i)
-  local claim = ARGV[2] .. numbered(number)
+  local claim = claim_prefix .. numbered(number)
   number = number + 1
   taken[i] = n + 1
   left = left - 1
@@ -282,33 +282,33 @@ while left > 0 and budget > 0 do
     raw = completed[raw] or raw
     hash[#hash + 1] = claim
     hash[#hash + 1] = entry(raw, queue)
-    index[#index + 1] = due
-    index[#index + 1] = claim
+    scores[#scores + 1] = due
+    scores[#scores + 1] = claim
     claimed[#claimed + 1] = {claim, i, raw, crashes(raw)}
   end
 end
 
 -- In this order: an entry of the index alone is cleaned up by every recovery. A step
 -- that fails takes those before it back.
-local grave = grave_of(KEYS[4], KEYS[5], KEYS[6], ARGV[7], ARGV[8])
+local grave = grave_of(dead_raws, dead_meta, dead_index, dead_max, dead_age)
 if #hash > 0 then
-  redis.call('ZADD', KEYS[2], unpack(index))
+  redis.call('ZADD', index, unpack(scores))
 end
 local ok, err = pcall(function()
   if #hash > 0 then
-    redis.call('HSET', KEYS[1], unpack(hash))
+    redis.call('HSET', unacked, unpack(hash))
   end
   for _, b in ipairs(buried) do
     bury(grave, b[1], b[2], b[3])
   end
   for i = 1, lists do
     if taken[i] and taken[i] > 0 then
-      redis.call('LTRIM', KEYS[6 + i], 0, -1 - taken[i])
+      redis.call('LTRIM', KEYS[fixed_keys + i], 0, -1 - taken[i])
     end
   end
 end)
 if not ok then
-  unenter(KEYS[1], KEYS[2], hash)
+  unenter(unacked, index, hash)
   undo(err)
 end
 prune(grave)

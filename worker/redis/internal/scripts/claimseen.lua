@@ -1,48 +1,52 @@
--- Takes messages that the caller has looked at a moment ago and found fine: the same
--- as claim.lua, without having to read them.
--- KEYS: unacked, unacked_index, owner, list, then the lists that may have something
---       to be taken before
--- ARGV: epoch, claim prefix, next number, how many bytes an entry has beside its
---       message, then the entries of the messages, the next one first
--- Returns {how many of the first ones somebody else has taken, how many of those behind
--- them are claimed}; the second is -1 when one of the other lists has a message.
-if redis.call('HGET', KEYS[3], 'epoch') ~= ARGV[1] then
+-- Moves messages to the unacked set that the caller has just judged as good. It does the same
+-- as claim.lua without parsing them.
+-- KEYS: see below, then the lists that may have a message to be taken before.
+-- ARGV: see below, then the entries of the messages, the next one first. beside is the number
+--       of bytes that an entry has beside its message.
+-- Returns {number of the first messages that other workers have taken, number of messages
+-- after them that are claimed}. The second is -1 when one of the other lists has a message.
+
+local unacked, index, owner, list = unpack(KEYS, 1, 4)
+local epoch, claim_prefix, next_number, beside = unpack(ARGV, 1, 4)
+local first_other, first_entry = 5, 5 -- of KEYS, of ARGV
+
+if redis.call('HGET', owner, 'epoch') ~= epoch then
   return redis.error_reply('STALECLAIM this claim was given up')
 end
-if #KEYS > 4 and redis.call('EXISTS', unpack(KEYS, 5)) > 0 then
+if #KEYS >= first_other and redis.call('EXISTS', unpack(KEYS, first_other)) > 0 then
   return {0, -1}
 end
-local n = #ARGV - 4
+local n = #ARGV - first_entry + 1
 -- same tells whether an entry is that of a message. Nothing is cut out of it or put
 -- together: Lua reads every byte of a text that it makes.
-local beside = tonumber(ARGV[4])
+beside = tonumber(beside)
 local function same(entry, raw)
   return raw and #entry == #raw + beside and string.find(entry, raw, 2, true) == 2
 end
-local there = redis.call('LRANGE', KEYS[4], -n, -1)
+local there = redis.call('LRANGE', list, -n, -1)
 local last = #there
 local gone = 0
-while gone < n and not same(ARGV[5 + gone], there[last]) do
+while gone < n and not same(ARGV[first_entry + gone], there[last]) do
   gone = gone + 1
 end
-local prefix, number, due = ARGV[2], tonumber(ARGV[3]), lease()
-local hash, index, count = {}, {}, 0
-while gone + count < n and same(ARGV[5 + gone + count], there[last - count]) do
-  local claim = prefix .. numbered(number + count)
+local number, due = tonumber(next_number), lease()
+local hash, scores, count = {}, {}, 0
+while gone + count < n and same(ARGV[first_entry + gone + count], there[last - count]) do
+  local claim = claim_prefix .. numbered(number + count)
   count = count + 1
-  hash[2 * count - 1], hash[2 * count] = claim, ARGV[4 + gone + count]
-  index[2 * count - 1], index[2 * count] = due, claim
+  hash[2 * count - 1], hash[2 * count] = claim, ARGV[first_entry + gone + count - 1]
+  scores[2 * count - 1], scores[2 * count] = due, claim
 end
 if count > 0 then
   -- In this order: an entry of the index alone is cleaned up by every recovery. A step
   -- that fails takes those before it back.
-  redis.call('ZADD', KEYS[2], unpack(index))
-  local entered = redis.pcall('HSET', KEYS[1], unpack(hash))
+  redis.call('ZADD', index, unpack(scores))
+  local entered = redis.pcall('HSET', unacked, unpack(hash))
   if not failed(entered) then
-    entered = redis.pcall('LTRIM', KEYS[4], 0, -1 - count)
+    entered = redis.pcall('LTRIM', list, 0, -1 - count)
   end
   if failed(entered) then
-    unenter(KEYS[1], KEYS[2], hash)
+    unenter(unacked, index, hash)
     raise(entered)
   end
 end

@@ -1,31 +1,32 @@
--- Ends a delivery: result, publication, dead letter and acknowledgement.
--- KEYS: unacked, unacked_index, result, list to requeue to, dead raws, dead metas, dead
---       index, crashes; unacked stands for none
--- ARGV: claim ("" when acknowledged before), result value, result expires,
---       "1" for a SUCCESS, list of the publication, publication, message to requeue,
---       dead raw, dead meta, dead id, dead max, dead age. "" leaves a part out.
--- Returns 0 when the claim is not ours any more, else 1.
--- The list of a publication is the choice of a producer: among KEYS a list that the user
--- may not write would end the script.
-local unacked, index, claim = KEYS[1], KEYS[2], ARGV[1]
+-- Settles one delivery: result, publication, requeue or dead letter, and acknowledgement.
+-- KEYS and ARGV: see below. unacked stands for no key, "" omits a part. claim is "" for a
+-- delivery that was acknowledged before, success is "1" for a SUCCESS.
+-- Returns 0 when the claim is lost, else 1.
+-- publish_list is no key of the call, because a producer chooses it: a key that the user
+-- must not write would end the script.
+
+local unacked, index, result, requeue_list, dead, dead_meta, dead_index, crashes = unpack(KEYS, 1, 8)
+local claim, value, expires, success, publish_list, publication, requeue, dead_raw, dead_entry, dead_id, dead_max,
+  dead_age = unpack(ARGV, 1, 12)
+
 local held = claim == '' or redis.call('HEXISTS', unacked, claim) == 1
 if held and claim ~= '' then
   ready(unacked, index, claim)
 end
-local grave = grave_of(KEYS[5], KEYS[6], KEYS[7], ARGV[11], ARGV[12])
+local grave = grave_of(dead, dead_meta, dead_index, dead_max, dead_age)
 local ok, err = pcall(function()
-  if held and ARGV[8] ~= '' then
-    bury(grave, ARGV[10], ARGV[8], ARGV[9])
+  if held and dead_raw ~= '' then
+    bury(grave, dead_id, dead_raw, dead_entry)
   end
-  if held and ARGV[6] ~= '' then
-    push(ARGV[5], ARGV[6], grave, claim .. '.next')
+  if held and publication ~= '' then
+    push(publish_list, publication, grave, claim .. '.next')
   end
-  if held and ARGV[7] ~= '' then
-    push(KEYS[4], ARGV[7], grave, claim .. '.back')
+  if held and requeue ~= '' then
+    push(requeue_list, requeue, grave, claim .. '.back')
   end
-  -- Last, as what was announced cannot be taken back.
-  if ARGV[2] ~= '' and (held or ARGV[4] == '1') then
-    store(KEYS[3], ARGV[2], ARGV[3])
+  -- Last, because an announcement cannot be undone.
+  if value ~= '' and (held or success == '1') then
+    store(result, value, expires)
   end
 end)
 if not ok then
@@ -38,8 +39,8 @@ if claim ~= '' then
   redis.call('ZREM', index, claim)
   redis.call('HDEL', unacked, claim)
 end
-if KEYS[8] ~= unacked then
-  forget(KEYS[8], ARGV[7] ~= '' and claim)
+if crashes ~= unacked then
+  forget(crashes, requeue ~= '' and claim)
 end
 prune(grave)
 return 1

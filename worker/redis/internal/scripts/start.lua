@@ -1,12 +1,15 @@
--- Says that a claimed message begins to run again, and finds out about earlier runs.
--- KEYS: unacked, result, crashes; unacked stands for none
--- ARGV: claim, result value ("" for none), result expires, "1" to look for
---       earlier runs, "1" to look for a SUCCESS, chord base ("" for none), score,
---       id, beginning of an entry of the chord, fingerprint of the task ("" for none)
--- Returns {earlier runs that did not end, "1" if the chord has counted the task,
--- SUCCESS or ""}; the first is -1000 when the claim is not ours any more.
+-- Records that a delivery begins to run, and looks for earlier runs of the message.
+-- KEYS and ARGV: see below. value and base are "" for none. again is "1" for a message that
+-- was delivered before, look_stored is "1" to look for a SUCCESS. base, score, id and
+-- entry_start, the beginning of its entry, are those of a chord member. fingerprint is that
+-- of the task, "" for none; crashes is unacked for none.
+-- Returns {earlier runs that were not settled, "1" if the chord has counted the task,
+-- SUCCESS or ""}. The first is -1000 when the claim is lost.
 
--- recount counts a run, once for each claim. A key that holds something else counts none.
+local unacked, result, crashes = unpack(KEYS, 1, 3)
+local claim, value, expires, again, look_stored, base, score, id, entry_start, fingerprint = unpack(ARGV, 1, 10)
+
+-- recount counts a run, once for each claim. A key of another type counts none.
 local function recount(key, claim)
   local count = redis.pcall('HMGET', key, 'n', 'claim')
   if failed(count) then
@@ -25,40 +28,39 @@ local function recount(key, claim)
   return n + 1
 end
 
-if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
+if redis.call('HEXISTS', unacked, claim) == 0 then
   return {-1000, '', ''}
 end
 local crashed, counted, success = 0, '', ''
-if ARGV[4] == '1' then
-  if ARGV[6] ~= '' then
-    local base = ARGV[6]
+if again == '1' then
+  if base ~= '' then
     if over(base, true)
-      or redis.pcall('SISMEMBER', base .. '.d', ARGV[8] .. ':' .. ARGV[7]) == 1 then
+      or redis.pcall('SISMEMBER', base .. '.d', id .. ':' .. score) == 1 then
       counted = '1'
     else
-      -- Of another type it has nothing to say: ipairs finds nothing in an error.
-      for _, entry in ipairs(redis.pcall('ZRANGEBYSCORE', base .. '.j', ARGV[7], ARGV[7])) do
-        if string.sub(entry, 1, #ARGV[9]) == ARGV[9] then
+      -- A key of another type has no entries: ipairs finds none in an error.
+      for _, entry in ipairs(redis.pcall('ZRANGEBYSCORE', base .. '.j', score, score)) do
+        if string.sub(entry, 1, #entry_start) == entry_start then
           counted = '1'
         end
       end
     end
   end
-  if ARGV[5] == '1' and succeeded(KEYS[2]) then
-    success = redis.call('GET', KEYS[2])
-    -- Producers choose ids: it may be of another message. It stands last but for the id,
-    -- behind all that a task has returned.
-    local whose, id = string.match(success, '.*"_fingerprint": "(%x+)", "task_id": (".*")}$')
-    if whose and whose ~= ARGV[10] and ARGV[10] ~= '' and string.find(string.gsub(id, '\\.', ''), '^"[^"]*"$') then
+  if look_stored == '1' and succeeded(result) then
+    success = redis.call('GET', result)
+    -- Producers choose ids, so the result may be that of another message. The fingerprint
+    -- is the last member but the id, behind everything that a task returns.
+    local whose, task = string.match(success, '.*"_fingerprint": "(%x+)", "task_id": (".*")}$')
+    if whose and whose ~= fingerprint and fingerprint ~= '' and string.find(string.gsub(task, '\\.', ''), '^"[^"]*"$') then
       success = ''
     end
   end
 end
 local runs = counted == '' and success == ''
-if ARGV[2] ~= '' and runs then
-  store(KEYS[2], ARGV[2], ARGV[3])
+if value ~= '' and runs then
+  store(result, value, expires)
 end
-if ARGV[4] == '1' and runs and KEYS[3] ~= KEYS[1] then
-  crashed = recount(KEYS[3], ARGV[1])
+if again == '1' and runs and crashes ~= unacked then
+  crashed = recount(crashes, claim)
 end
 return {crashed, counted, success}
