@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 
@@ -24,8 +25,10 @@ func publishing(cfg config.Config) worker.Publishing {
 // OpenBroker returns the broker of the configuration. It dials when it is used.
 func OpenBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {
 	r := redis.Config{
-		URL:               cfg.Redis.URL().Reveal(),
-		DB:                cfg.Redis.DB,
+		Address: redis.Address{
+			Network: cfg.Redis.Network, Host: cfg.Redis.Address, Sentinels: cfg.Redis.Sentinel.Addresses, DB: cfg.Redis.DB, TLS: cfg.Redis.UseTLS,
+			Username: cmp.Or(cfg.Redis.Username, cfg.Redis.UserAlone.Reveal()), Password: cfg.Redis.Password.Reveal(),
+		},
 		SentinelMaster:    cfg.Redis.Sentinel.Master,
 		SentinelUsername:  cfg.Redis.Sentinel.Username,
 		SentinelPassword:  cfg.Redis.Sentinel.Password.Reveal(),

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/internal/connurl"
 )
 
 // env is an environment for one test.
@@ -208,8 +209,17 @@ func level(c config.Config) any      { return c.Service.LogLevel }
 func tlsMode(c config.Config) any    { return c.SMTP.TLSMode }
 func useTLS(c config.Config) any     { return c.Redis.UseTLS }
 func skipVerify(c config.Config) any { return c.Redis.TLS.SkipVerify }
-func redisURL(c config.Config) any   { return c.Redis.URL().Reveal() }
-func dbURL(c config.Config) any      { return c.Database.URL.Reveal() }
+
+// redisURL returns the address with its secrets as a URL.
+func redisURL(c config.Config) any {
+	r := connurl.Redis{
+		Network: c.Redis.Network, Address: c.Redis.Address, Sentinels: c.Redis.Sentinel.Addresses, TLS: c.Redis.UseTLS, DB: c.Redis.DB,
+		Username: c.Redis.Username + c.Redis.UserAlone.Reveal(), Password: c.Redis.Password.Reveal(),
+	}
+	return r.URL()
+}
+
+func dbURL(c config.Config) any { return c.Database.URL.Reveal() }
 
 func shortHost(t *testing.T) string {
 	t.Helper()

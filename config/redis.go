@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -171,33 +170,18 @@ func (c *Config) redisTLS(v *variables) {
 	t.check(blame(&v.RedisTLSCAFile.setting), blame(&v.RedisTLSCertFile.setting), blame(&v.RedisTLSKeyFile.setting))
 }
 
-// URL returns the whole address as kombu writes it. It is secret because the
-// password is in it.
-func (r Redis) URL() Secret { return NewSecret(r.url()) }
-
-// String returns the address with "***" instead of the password.
+// String returns the address as a URL, with "***" instead of the password.
 func (r Redis) String() string {
-	if r.Network == "sentinel" { // whose URL is more than one
-		return r.Sentinel.url(nil, r.DB)
+	shown := connurl.Redis{
+		Network: r.Network, Address: r.Address, Sentinels: r.Sentinel.Addresses, TLS: r.UseTLS, DB: r.DB,
+		Username: r.Username, Password: r.Password.Reveal(),
 	}
-	return connurl.Redact(r.url())
-}
-
-func (r Redis) url() string {
-	u := url.URL{Scheme: "redis", Host: r.Address, Path: "/" + strconv.Itoa(r.DB)}
-	switch {
-	case r.Password.IsSet():
-		u.User = url.UserPassword(r.Username, r.Password.Reveal())
-	case r.UserAlone.IsSet():
-		u.User = url.User(r.UserAlone.Reveal())
+	if r.UserAlone.IsSet() {
+		shown.Username = r.UserAlone.Reveal()
 	}
-	switch {
-	case r.Network == "sentinel":
-		return r.Sentinel.url(u.User, r.DB)
-	case r.Network == "unix":
-		u = url.URL{Scheme: "redis+socket", User: u.User, Path: r.Address, RawQuery: "virtual_host=" + strconv.Itoa(r.DB)}
-	case r.UseTLS:
-		u.Scheme = "rediss"
+	if len(shown.Sentinels) > 0 { // Redact knows URLs of one part
+		shown.Username, shown.Password = "", ""
+		return shown.URL()
 	}
-	return u.String()
+	return connurl.Redact(shown.URL())
 }

@@ -118,7 +118,6 @@ func TestNoOutputHoldsASecret(t *testing.T) {
 			hidden(t, "the report", append(outputs(c.Report()), config.Text(c.Report())))
 			hidden(t, "the warnings", outputs(c.Warnings))
 			hidden(t, "the address of Redis", outputs(c.Redis.String()))
-			hidden(t, "the URL of Redis", outputs(c.Redis.URL()))
 		})
 	}
 }

@@ -1,11 +1,5 @@
 package config
 
-import (
-	"net/url"
-	"strconv"
-	"strings"
-)
-
 // Sentinel says who knows where the master is.
 type Sentinel struct {
 	Addresses []string // host:port
@@ -36,18 +30,4 @@ func (c *Config) noSentinels(v *variables) {
 			c.warn(s.name, "is not used, because REDIS_URL does not begin with sentinel://")
 		}
 	}
-}
-
-// url returns the address as kombu writes it; the login stands in the first
-// part.
-func (s Sentinel) url(user *url.Userinfo, db int) string {
-	parts := make([]string, len(s.Addresses))
-	for i, address := range s.Addresses {
-		u := url.URL{Scheme: "sentinel", Host: address}
-		if i == 0 {
-			u.User = user
-		}
-		parts[i] = u.String()
-	}
-	return strings.Join(parts, ";") + "/" + strconv.Itoa(db)
 }

@@ -2,6 +2,7 @@ package connurl
 
 import (
 	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,6 +61,38 @@ func ParseRedis(raw string) (*Redis, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// URL writes everything but the parameters as one URL, from which [ParseRedis] makes the
+// same. It holds the password.
+func (r *Redis) URL() string {
+	db := strconv.Itoa(max(r.DB, 0))
+	var login *url.Userinfo
+	switch {
+	case r.Password != "":
+		login = url.UserPassword(r.Username, r.Password)
+	case r.Username != "":
+		login = url.User(r.Username)
+	}
+	if len(r.Sentinels) > 0 {
+		parts := make([]string, len(r.Sentinels))
+		for i, address := range r.Sentinels {
+			u := url.URL{Scheme: "sentinel", Host: address}
+			if i == 0 {
+				u.User = login
+			}
+			parts[i] = u.String()
+		}
+		return strings.Join(parts, ";") + "/" + db
+	}
+	u := url.URL{Scheme: "redis", User: login, Host: r.Address, Path: "/" + db}
+	switch {
+	case r.Network == "unix":
+		u = url.URL{Scheme: "redis+socket", User: login, Path: r.Address, RawQuery: "virtual_host=" + db}
+	case r.TLS:
+		u.Scheme = "rediss"
+	}
+	return u.String()
 }
 
 // withForms adds the forms of a URL to the remedy of a fault.

@@ -199,3 +199,22 @@ func TestRedact(t *testing.T) {
 		}
 	}
 }
+
+// A URL that is written again leads to the same place.
+func TestRedisURL(t *testing.T) {
+	t.Parallel()
+	for _, raw := range []string{
+		"redis://h", "rediss://u:p%40@h:1/5", "redis://u@h", "redis://[::1]:6379/0", `redis://:a^b|"c d@e:f@h`,
+		"unix://u:p@/run/r.sock?db=2", "redis+socket:///run/r.sock", "sentinel://:p@h;sentinel://i:1/3", "valkeys://u:p@h:1/5",
+	} {
+		first, err := connurl.ParseRedis(raw)
+		if err != nil {
+			t.Fatalf("%s: %v", raw, err)
+		}
+		again, err := connurl.ParseRedis(first.URL())
+		first.DB = max(first.DB, 0) // a written URL names one
+		if diff := cmp.Diff(first, again); err != nil || diff != "" {
+			t.Errorf("%s became %s: %v (-first +again):\n%s", raw, first.URL(), err, diff)
+		}
+	}
+}

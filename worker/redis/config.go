@@ -199,6 +199,9 @@ func (c *Config) address() (a Address, notes []string, err error) {
 		}
 		a = c.Address
 		a.Network = cmp.Or(a.Network, "tcp")
+		if len(a.Sentinels) > 0 {
+			a.Network, a.Host = "tcp", ""
+		}
 		if a.TLS && c.TLS == nil {
 			c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 		}

@@ -36,6 +36,28 @@ func TestParseURL(t *testing.T) {
 	}
 }
 
+// An Address does the same as the URL that names it.
+func TestAddress(t *testing.T) {
+	for _, test := range []struct {
+		url     string
+		address Address
+	}{
+		{"redis://u:p@h:1/2", Address{Host: "h:1", Username: "u", Password: "p", DB: 2}},
+		{"rediss://h:1/0", Address{Network: "tcp", Host: "h:1", TLS: true}},
+		{"redis+socket:///run/r.sock?virtual_host=3", Address{Network: "unix", Host: "/run/r.sock", DB: 3}},
+		{"sentinel://:p@a:1;sentinel://b:2/3", Address{Network: "sentinel", Host: "a:1,b:2", Sentinels: []string{"a:1", "b:2"}, Password: "p", DB: 3}},
+	} {
+		byURL, want, err := Config{URL: test.url, SentinelMaster: "m"}.normalise()
+		if err != nil {
+			t.Fatal(err)
+		}
+		byAddress, got, err := Config{Address: test.address, SentinelMaster: "m"}.normalise()
+		if err != nil || !reflect.DeepEqual(got, want) || (byURL.TLS == nil) != (byAddress.TLS == nil) {
+			t.Errorf("%+v became %+v, %v; want %+v of %s", test.address, got, err, want, test.url)
+		}
+	}
+}
+
 func TestConfigReportsEveryFault(t *testing.T) {
 	_, err := New(Config{
 		URL: "amqp://h", PrioritySteps: []int{3, 1}, DeadLettersMax: -1, VisibilityTimeout: time.Millisecond,
