@@ -49,7 +49,7 @@ type seen struct {
 	msg *protocol.Message
 }
 
-// rivals counts looks in vain: other workers had taken all messages before the claim.
+// rivals counts looks at messages that other workers had taken before the claim.
 type rivals struct {
 	left, last int // claims to make without a look, and their number last time
 }

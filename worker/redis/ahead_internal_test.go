@@ -7,8 +7,8 @@ import (
 	"github.com/evently/workers/worker/broker"
 )
 
-// Where others are quicker, looks are in vain: they are given up for a while, and longer
-// when they are in vain again.
+// Where other workers are quicker, the claimer stops looking ahead for a while, and longer
+// when they are quicker again.
 func TestRivals(t *testing.T) {
 	b, err := New(Config{URL: "redis://127.0.0.1:1/0"})
 	if err != nil {
@@ -46,7 +46,7 @@ func TestRivals(t *testing.T) {
 	if n := claims(); n != 64 {
 		t.Errorf("%d claims without a look, want 64 still", n)
 	}
-	answer(0, 2) // nobody is there
+	answer(0, 2) // no rival
 	if n := claims(); n != 0 {
 		t.Errorf("%d claims without a look when alone", n)
 	}

@@ -165,7 +165,7 @@ func settleBatches(b *testing.B, batch int) {
 	s.report(batch)
 }
 
-// settlements claims messages, and says how each shall end.
+// settlements claims messages and returns a settlement of each.
 func settlements(b *testing.B, s *server, broker *redis.Broker) (all []broker.Settlement) {
 	b.Helper()
 	const n = 6400

@@ -94,8 +94,8 @@ type addArgs struct {
 	B int `celery:"b"`
 }
 
-// What clients in other languages leave out is made up for, and the result is stored
-// where they look for it.
+// Parts that clients in other languages leave out are added, and the result is stored where
+// they look for it.
 func TestForeignClients(t *testing.T) {
 	s := redistest.Start(t)
 	c := s.Conn(0)
@@ -216,7 +216,7 @@ func TestIDsOfProducers(t *testing.T) {
 		}
 	}
 	eventually(t, "all are acknowledged", func() bool { return count(t, c, "HLEN", "unacked") == 0 })
-	// What is no id has no result that could be looked for.
+	// Without a valid id there is no result to look for.
 	for _, id := range []string{`""`, `true`, `[1]`, `{}`, `1.5`, `"\ud800"`, `null`, `"` + strings.Repeat("x", 64<<10+1) + `"`} {
 		do(t, c, "LPUSH", "q", `{"body": "W1tdLCB7fSwge31d", "content-type": "application/json", "headers": {"task": "nothing", "id": `+id+
 			`}, "properties": {"body_encoding": "base64", "delivery_tag": "d", "delivery_info": {"exchange": "", "routing_key": "q"}}}`)

@@ -145,8 +145,7 @@ func TestDeadLetterIDsMayBeShortened(t *testing.T) {
 	}
 }
 
-// Dead letters come while somebody lists them: what is listed and how many are
-// said to be there is of one moment.
+// Dead letters come while they are listed: the list and their number are those of one moment.
 func TestListWhileDeadLettersCome(t *testing.T) {
 	const all = 400
 	s := redistest.Start(t)

@@ -114,8 +114,8 @@ func mutants(r *rand.Rand, of []string, n int) []string {
 	return raws
 }
 
-// What the script is sure of, the complete parser must be sure of too: else a
-// Python worker could not put the message back.
+// Messages that the script accepts must be restorable for the complete parser, too: else a
+// Python worker could not put them back.
 func TestFineIsRestorable(t *testing.T) {
 	fine := fineness(t)
 	produced := producedMessages(t)

@@ -130,8 +130,7 @@ func calls(t testing.TB, c redigo.Conn, command string) (n int) {
 	return n
 }
 
-// Who gives up waiting takes nobody else along, not even when the others wait for
-// it to lead them.
+// A caller that gives up waiting does not affect the others, not even the first of a batch.
 func TestLeaderGivesUp(t *testing.T) {
 	const n = 40
 	c, w, ds := claimed(t, n)
@@ -190,8 +189,8 @@ func TestTogetherRefused(t *testing.T) {
 	}
 }
 
-// With a backlog messages are looked at before they are claimed. What is bad among
-// them, or was not seen then, is sorted out as ever.
+// With a backlog, messages are read before they are claimed. Bad messages, and those not read
+// then, are handled as without one.
 func TestBacklogWithBadOnes(t *testing.T) {
 	const n = 500
 	s := redistest.Start(t)

@@ -104,7 +104,7 @@ func TestKeysOfAnotherTypeLoseNothing(t *testing.T) {
 	}
 }
 
-// What a crashed worker held comes back although the index was lost meanwhile.
+// Messages of a crashed worker come back although the index was lost meanwhile.
 func TestLostIndexIsMade(t *testing.T) {
 	s := redistest.Start(t)
 	c := s.Conn(0)
@@ -222,8 +222,8 @@ func TestResultWithoutAPlace(t *testing.T) {
 	eventually(t, "all are acknowledged", func() bool { return count(t, c, "HLEN", "unacked") == 0 })
 }
 
-// What the parser of Redis accepts and Python's does not would crash a Python
-// worker that puts it back: it never becomes an unacknowledged message.
+// A message that Redis can parse and Python cannot would crash a Python worker that puts it
+// back. It never enters the unacked set.
 func TestOnlyRestorableMessagesAreEntered(t *testing.T) {
 	s := redistest.Start(t)
 	c := s.Conn(0)
@@ -376,8 +376,8 @@ func TestLostAnswerLosesNoDeadLetter(t *testing.T) {
 	}
 }
 
-// What a claim has taken whose answer got lost goes back, also when the worker
-// stops before it could look.
+// Messages of a claim whose reply got lost go back, also when the worker stops before it
+// could look.
 func TestLostAnswerOfAClaim(t *testing.T) {
 	s := redistest.Start(t)
 	c := s.Conn(0)
@@ -457,7 +457,7 @@ func settled(s broker.Settled, err error) error {
 	return err
 }
 
-// After an outage that all share, the first one back robs nobody.
+// After an outage for all workers, the first one back reclaims no messages of the others.
 func TestOutageForAllRobsNobody(t *testing.T) {
 	s := redistest.Start(t)
 	c := s.Conn(0)
@@ -467,7 +467,7 @@ func TestOutageForAllRobsNobody(t *testing.T) {
 		return err == nil && !strings.Contains(info, "uptime_in_seconds:0\r\n") && !strings.Contains(info, "uptime_in_seconds:1\r\n") &&
 			!strings.Contains(info, "uptime_in_seconds:2\r\n")
 	})
-	// Another process, as far as the books say: its heartbeat is too old.
+	// Another process, by its owner entry: its heartbeat is too old.
 	send(t, c, "q", "nothing", "[]")
 	away := newConsumer(t, cfg)
 	d := away.claim(t, 1)[0]

@@ -13,8 +13,8 @@ import (
 	"github.com/evently/workers/worker/redis/redistest"
 )
 
-// While a script looks at a message Redis serves nobody else: a large one must be
-// looked at here. Looking for oddities by patterns took 60 ms for a megabyte.
+// A script that parses a message blocks all other clients, so large messages are parsed here.
+// Patterns took 60 ms for a megabyte.
 func TestLargeMessageDoesNotHoldRedis(t *testing.T) {
 	const messages, size = 5, 700_000
 	s := redistest.Start(t, "--appendonly", "no")

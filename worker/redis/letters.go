@@ -95,7 +95,7 @@ func (d *Letters) Get(ctx context.Context, id string) (broker.DeadLetter, error)
 	return found[0], nil
 }
 
-// readLetters reads dead letters. It omits those that are gone.
+// readLetters reads dead letters. It omits letters that are gone.
 func (d *Letters) readLetters(ctx context.Context, ids []string) (found []broker.DeadLetter, err error) {
 	args := redigo.Args{}.AddFlat(ids)
 	var raws, metas [][]byte

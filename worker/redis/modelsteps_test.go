@@ -48,7 +48,7 @@ func (r *replay) claimOne(ctx context.Context, b *Broker) ([]broker.Delivery, er
 	return c.deliveries, err
 }
 
-// claimUnseen is a claim whose answer nobody gets.
+// claimUnseen makes a claim whose reply gets lost.
 func (r *replay) claimUnseen(ctx context.Context, b *Broker) {
 	registered, suspect := b.claimer.registered, b.claimer.suspect
 	ds, err := r.claimOne(ctx, b)

@@ -207,7 +207,7 @@ func TestWeightsAfterSilence(t *testing.T) {
 			t.Errorf("round %d after the silence of a: %v, want 8 and 2", i, got)
 		}
 	}
-	// What comes and goes gets its share of the rounds that it is there for.
+	// A queue that comes and goes gets its share of the rounds in which it has messages.
 	seen := map[string]int{}
 	for range 100 {
 		do(t, c, "DEL", "a")

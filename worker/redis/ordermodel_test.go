@@ -89,9 +89,8 @@ func (m *model) pop(list string) string {
 	return l[0]
 }
 
-// Whatever lies in the queues, garbage and what needs a second look included, and
-// however many a claim takes, messages come one after the other as by the model,
-// and none is lost.
+// With any content of the queues, garbage and unsure messages included, and with any size of
+// a claim, messages come in the order of the model, and none is lost.
 func TestClaimsFollowTheModel(t *testing.T) {
 	s := redistest.Start(t, "--appendonly", "no")
 	c := s.Conn(0)

@@ -12,8 +12,8 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// recoverOwners reclaims the messages of dead owners: those whose processes on this machine
-// have ended, and those that are silent for too long.
+// recoverOwners reclaims the messages of dead owners. An owner is dead when its process on
+// this machine has ended, or when it is silent for too long.
 func (rec *recovery) recoverOwners(ctx context.Context) error {
 	dead, err := rec.provenDead(ctx)
 	if err != nil {

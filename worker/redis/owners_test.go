@@ -36,7 +36,7 @@ func TestOwnersHaveTheirOwnTime(t *testing.T) {
 		if err != nil || err2 != nil {
 			t.Fatal(err, err2)
 		}
-		for _, early := range []string{"0", "1", "2"} { // nobody is judged on a server that has just come up
+		for _, early := range []string{"0", "1", "2"} { // no owner is judged on a server that has just started
 			if strings.Contains(up, "uptime_in_seconds:"+early+"\r\n") {
 				return false
 			}
@@ -105,8 +105,8 @@ func TestFrozenOwnerHearsOfItsLoss(t *testing.T) {
 	}
 }
 
-// What is in the books under a claim is renewed, whether its owner is known or not,
-// and in the middle of a registration too.
+// An entry of the unacked set is renewed, whether its owner is known or not, and also in the
+// middle of a registration.
 func TestLeaseIsRenewedWhateverIsKnownOfTheOwner(t *testing.T) {
 	for name, change := range map[string][]any{
 		"forgotten":                   {"DEL"},
@@ -178,8 +178,8 @@ func TestLateHeartbeatLooksAtAllClaims(t *testing.T) {
 	}
 }
 
-// What is held by a process that comes back in time stays so while it finishes: its
-// question tells the others that it lives.
+// A process that comes back in time keeps its claims while it finishes: its question sends the
+// late heartbeat.
 func TestHeldMakesUpForALateHeartbeat(t *testing.T) {
 	s := redistest.Start(t)
 	c := s.Conn(0)

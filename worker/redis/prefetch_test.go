@@ -24,7 +24,7 @@ func gini(shares []int64) float64 {
 	return differences / (2 * float64(len(shares)) * sum)
 }
 
-// Nobody hoards: of tasks that take their time, all workers get as many.
+// No worker hoards: all workers get the same number of slow tasks.
 func TestWorkersShareSlowTasks(t *testing.T) {
 	const workers, tasks = 4, 160
 	s := redistest.Start(t)

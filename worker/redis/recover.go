@@ -20,8 +20,8 @@ import (
 // recoverPage bounds one page of a scan, and one script.
 const recoverPage = 250
 
-// recovery gives messages back to their queues: those that this worker returns, those of
-// dead owners, and those whose leases have expired.
+// recovery gives messages back to their queues: returned messages of this worker, messages of
+// dead owners, and messages whose leases have expired.
 type recovery struct {
 	*server
 	consumer *consumer

@@ -91,8 +91,8 @@ func queued(t *testing.T, c redigo.Conn, list string) (ids []string) {
 	return ids
 }
 
-// What a worker that is no more held goes back to the front, in order, marked
-// as redelivered, in seconds.
+// Messages of a dead worker go back to the front within seconds, in order, marked as
+// redelivered.
 func TestDeadOwnerIsRecovered(t *testing.T) {
 	s := redistest.Start(t)
 	c := s.Conn(0)
@@ -241,8 +241,8 @@ func TestLostClaimIsReported(t *testing.T) {
 	eventually(t, "Lost is called", func() bool { return frozen.hasLost(d.Claim) })
 }
 
-// A claim whose reply was lost, and that may still be on its way to Redis, is
-// taken back: its messages are not held for nobody until the visibility timeout.
+// A claim whose reply was lost, and that may still be on its way to Redis, is taken back: its
+// messages do not wait for the visibility timeout.
 func TestUnseenClaimIsTakenBack(t *testing.T) {
 	s := redistest.Start(t)
 	c := s.Conn(0)

@@ -83,7 +83,7 @@ func TestRefusedIsAnswered(t *testing.T) {
 	for _, id := range []string{"odd", "odd-2"} {
 		eventually(t, "the odd one is answered", func() bool { return result(t, c, id).Status == "FAILURE" })
 	}
-	// What has succeeded stays so.
+	// A SUCCESS stays.
 	do(t, c, "SET", "celery-task-meta-done", `{"status": "SUCCESS", "result": 1}`)
 	send(t, c, "q", "nothing", `["`+strings.Repeat("x", size)+`"]`, func(m *protocol.Message) { m.ID = "done" })
 	eventually(t, "it is a dead letter", func() bool { return count(t, c, "HLEN", "_goworker.1.dead") == 7 })
@@ -92,8 +92,8 @@ func TestRefusedIsAnswered(t *testing.T) {
 	}
 }
 
-// What this worker could not read is not published: the task that asks for it is told,
-// and who waits for a body.
+// A message that this worker could not read is not published. The task that publishes it gets
+// an error, and so does a client that waits for a body.
 func TestUnreadableIsNotPublished(t *testing.T) {
 	s := redistest.Start(t)
 	c := s.Conn(0)

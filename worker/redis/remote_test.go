@@ -321,7 +321,7 @@ func TestInfoHidesThePassword(t *testing.T) {
 	}
 }
 
-// What a user of Redis has no right to is told, also of commands that go together.
+// A missing permission of the Redis user is an error, also in pipelined commands.
 func TestRefusalsAreErrors(t *testing.T) {
 	s := redistest.Start(t)
 	c := s.Conn(0)

@@ -89,7 +89,7 @@ func TestClaimAfter(t *testing.T) {
 	if n := calls(t, c, "evalsha"); n != 2 {
 		t.Errorf("%d scripts, want 2", n)
 	}
-	errs, got = settleAfter(t, w, 2, 1, held[3:5]) // two that nobody has asked for
+	errs, got = settleAfter(t, w, 2, 1, held[3:5]) // two that were not asked for
 	if errors.Join(errs...) != nil || got.err != nil || got.asked != 3 || !slices.Equal(idsOf(t, got.ds), next[3:6]) {
 		t.Fatalf("settled %v; claimed %d of %d, %v", errs, len(got.ds), got.asked, got.err)
 	}

@@ -56,8 +56,7 @@ func shapes(raws ...string) (all []string) {
 	return all
 }
 
-// What has the shape of a good message is good: neither mutants of it pass that are
-// not, nor of others.
+// A message with the shape of a good one is good: no bad mutant of it, or of others, passes.
 func TestShapesAreRestorable(t *testing.T) {
 	fine := fineness(t)
 	produced := producedMessages(t)

@@ -17,7 +17,7 @@ func FuzzParseURL(f *testing.F) {
 		const password = "geheim493817"
 		a, _, err := parseURL(before+password+after, 5)
 		if err != nil {
-			// Where it stands in the place of the scheme it is none.
+			// A password before "://" is part of the scheme.
 			if strings.Contains(before, "://") && strings.Contains(err.Error(), password) {
 				t.Fatalf("the error tells the password: %v", err)
 			}

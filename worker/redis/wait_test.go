@@ -11,8 +11,8 @@ import (
 	"github.com/evently/workers/worker/redis/redistest"
 )
 
-// Without the right to BLMOVE the queues are polled, but not for ever: whoever gives
-// it back need not start the worker again.
+// Without the permission for BLMOVE the queues are polled, but not for ever: once it is given
+// back, the worker need not restart.
 func TestPollingEnds(t *testing.T) {
 	s := redistest.Start(t)
 	c := s.Conn(0)

@@ -2,10 +2,10 @@ package model
 
 import "bytes"
 
-// What is called for every state and touches nothing but that state, here and in
-// world.go, is not watched by the race detector: it would take most of the time.
+// Functions that are called for every state, and touch only that state, are not watched by
+// the race detector, here and in world.go. It would take most of the time.
 
-// renaming says which process, message and owner takes the place of which.
+// renaming maps processes, messages and owners to others.
 type renaming struct {
 	procs  [maxProcs]uint8
 	msgs   [maxMsgs]uint8
@@ -101,8 +101,8 @@ func (s *State) orphaned(l *ownerList) {
 	}
 }
 
-// withOwners numbers the owners: those of the processes in their new order, then
-// those that are gone, in one of their orders.
+// withOwners numbers the owners: first the owners of processes in their new order, then the
+// owners that are gone, in one of their orders.
 //
 //go:norace
 func (s *State) withOwners(r renaming, gone *ownerList, order []uint8) renaming {

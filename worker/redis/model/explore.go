@@ -17,7 +17,7 @@ type Graph struct {
 	rs     []renaming
 
 	Windows map[Windows]Finding // that were seen, with the first move that shows each
-	Broken  map[string]Finding  // invariants, likewise
+	Broken  map[string]Finding  // invariants, each with one trace
 	Edges   int
 }
 

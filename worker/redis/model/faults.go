@@ -144,8 +144,8 @@ func (g *gen) tick() {
 	})
 }
 
-// timeMatters reports whether something may run out: of a process that is away or
-// gone, of Python's, which renews nothing, or of what was refused.
+// timeMatters reports whether something may expire: of a process that stands still or is
+// gone, of Python, which renews nothing, or of a refused step.
 func (g *gen) timeMatters() bool {
 	if g.s.Mutex != 0 {
 		return true

@@ -61,7 +61,7 @@ func (g *gen) enrol(p int) {
 			})
 			break // one after the other
 		}
-		if g.s.orphans(p) == 0 { // somebody else has given them back
+		if g.s.orphans(p) == 0 { // another process has given them back
 			g.step(at(StepClaimsOf, p).on(pr.Owner).as("no orphans"), func(n *State, _ *Move) { n.enrolled(p) })
 		}
 	}

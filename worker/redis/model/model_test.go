@@ -16,8 +16,8 @@ var large = os.Getenv("MODEL_LARGE") != ""
 // doc is where the figures and the windows are published.
 const doc = "../../../docs/model.md"
 
-// Whatever happens in any order: nothing that is promised is broken, and what is
-// not promised has the names that are published, no more and no fewer.
+// In every order of steps no guarantee is broken, and the ways to lose or repeat a message are
+// exactly the documented ones.
 func TestModel(t *testing.T) {
 	worlds := Worlds()
 	if large {
@@ -77,8 +77,8 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// What is published of the larger search must be of this model as well; the
-// figures themselves are checked when MODEL_LARGE is set.
+// The published results of the larger search must have the worlds of this model. The figures
+// are checked when MODEL_LARGE is set.
 func TestDocumentNamesAllWorlds(t *testing.T) {
 	text := readDoc(t)
 	for _, w := range slices.Concat(Worlds(), LargeWorlds()) {
@@ -123,8 +123,8 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// The paths of a shortest trace are those that people read; this one says in four
-// lines why a bare BRPOP loses messages.
+// People read the shortest traces. This one shows in four lines why a bare BRPOP loses
+// messages.
 func TestTraceIsReadable(t *testing.T) {
 	i := slices.IndexFunc(Mutants(), func(m Worse) bool { return m.Mutant == PopThenRegister })
 	g := Explore(Mutants()[i].World)

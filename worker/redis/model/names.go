@@ -70,11 +70,11 @@ type Step struct {
 	Variant string // "" as it should be
 	Proc    int    // that takes it, -1 for none
 	Msg     int    // that it is about, -1 for none
-	Owner   int    // likewise
+	Owner   int    // -1 for none
 	Fault   bool   // something that need not happen
 }
 
-// Kind is what a step is called whoever takes it.
+// Kind returns the name of a step without its process.
 func (s Step) Kind() string {
 	if s.Variant == "" {
 		return s.Name
@@ -122,7 +122,7 @@ const (
 	StepBRPOP      = "BRPOP"                                                // kombu/transport/redis.py, _brpop_read
 	StepRegister   = "ZADD unacked_index, HSET unacked"                     // QoS.append
 	StepLook       = "GET result"                                           // celery/backends/base.py, _store_result
-	StepStore      = "SETEX result"                                         // likewise
+	StepStore      = "SETEX result"                                         // celery/backends/base.py, _store_result
 	StepAck        = "ZREM unacked_index, HDEL unacked"                     // QoS.ack
 	StepByTag      = "restore_by_tag"                                       // QoS.restore_by_tag
 	StepTick       = "time passes: half a timeout"

@@ -40,7 +40,7 @@ func (g *gen) python(p int) {
 	case Stored:
 		g.step(at(StepAck, p).of(t.Msg), func(n *State, _ *Move) {
 			if msg := n.Msgs[t.Msg]; msg.Place == Unacked && msg.Python {
-				n.remove(t.Msg) // whoever has entered it
+				n.remove(t.Msg) // whichever process has entered it
 			}
 			n.Procs[p].Tasks[0] = Task{}
 		})
@@ -123,7 +123,7 @@ func (g *gen) byTag(p int) {
 			}
 		})
 	case scanRestore:
-		// What is not in the page any more went elsewhere; a look at it changes nothing.
+		// Messages that left the page went elsewhere; looking at them changes nothing.
 		todo := newestFirst(sc.Page|sc.Tags, sc.Last)
 		if len(todo) == 0 {
 			g.unlock(p)

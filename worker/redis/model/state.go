@@ -64,7 +64,7 @@ type Msg struct {
 	Crashes uint8
 	Counted bool
 
-	// What nobody can see.
+	// The following is invisible to processes.
 	Runs  uint8   // that did the work, up to 2
 	Lost  bool    // in a way that is known
 	Cause Windows // of another run after one that has done its work
@@ -101,7 +101,7 @@ const (
 	Sure             // Task.Held has said that the claim is ours
 	Worked           // what cannot be taken back has been done
 	Succeeding       // settle.lua was sent and is unanswered
-	Failing          // likewise
+	Failing          // settle.lua was sent and is unanswered
 	Returning        // giveback.lua was sent and is unanswered
 	Poisoned         // too many runs have not ended
 	Popped           // and not registered: Python, or the mutant
@@ -118,8 +118,8 @@ type Task struct {
 	Redelivered bool // says the copy in hand
 	Told        bool // the process knows that the claim is not its any more
 
-	// Danger is the window that was open when another got the message; nobody can
-	// see it. It counts when the work is done after all.
+	// Danger is the window that was open when another process got the message, invisible to
+	// processes. It counts when the work is done after all.
 	Danger Windows
 }
 
@@ -152,7 +152,7 @@ type Proc struct {
 	Suspect    bool  // a claim may have been carried out unseen
 	Enrol      uint8 // steps of a registration that were done
 	Recovery   Recovery
-	Absent     bool // was away, and has not caught up; nobody can see it
+	Absent     bool // stood still, and has not caught up; invisible to processes
 }
 
 func (p *Proc) ours() bool { return !p.Python && p.Owner != 0 }
@@ -231,8 +231,8 @@ func (s *State) other(m uint8) bool {
 	return false
 }
 
-// remove takes m out of the books. Who has read of the claim before finds another,
-// or none; but a delivery tag is the same again when the message comes back.
+// remove takes m out of the unacked set. A process that has read the claim before finds
+// another, or none. A delivery tag is the same again when the message comes back.
 func (s *State) remove(m uint8) {
 	msg := &s.Msgs[m]
 	msg.Place, msg.Python, msg.Owner, msg.Age, msg.Counted = Nowhere, false, 0, 0, false
@@ -286,5 +286,5 @@ func (s *State) held(ok func(*Msg) bool) (set uint8) {
 	return set
 }
 
-// over reports whether m has come to an end that somebody can see.
+// over reports whether m has an outcome that clients can see.
 func (m *Msg) over() bool { return m.Result != Pending || m.Dead }

@@ -49,7 +49,7 @@ func (w *World) Start() State {
 	return s
 }
 
-// launch starts a process, in the place of one that is gone.
+// launch starts a process that replaces one that is gone.
 func (s *State) launch(p uint8) bool {
 	pr := &s.Procs[p]
 	*pr = Proc{Python: pr.Python, Life: Up}
@@ -253,7 +253,7 @@ func flag(b bool) int {
 	return 0
 }
 
-// caughtUp reports whether nobody can take p for dead.
+// caughtUp reports whether no process can take p for dead.
 //
 //go:norace
 func (s *State) caughtUp(p *Proc) bool {

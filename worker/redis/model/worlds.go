@@ -1,6 +1,6 @@
 package model
 
-// Worlds are those that every test run searches.
+// Worlds returns the worlds that every test run searches.
 func Worlds() []World {
 	return []World{
 		{Name: "two of ours, a crash", Ours: 2, Messages: 1, Tasks: 1, Crashes: 1, MaxRedeliveries: 2,

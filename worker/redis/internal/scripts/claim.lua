@@ -49,7 +49,7 @@ local function told(raw)
 end
 
 -- Beyond that many bytes a message is left to the complete parser of the caller:
--- the patterns of strict take 0.1 microseconds a byte, in which Redis serves nobody.
+-- the patterns of strict take 0.1 microseconds a byte, and block all other clients.
 local max_strict = 16384
 -- Up to that many bytes it is compared with the shapes first, at 13 nanoseconds a byte
 -- and shape.
@@ -59,7 +59,7 @@ local words = {['true'] = true, ['false'] = true, null = true, NaN = true, Infin
 
 -- strict tells whether Python's parser accepts what the one of Redis accepts,
 -- which takes nan, 0x10, 007 and more for numbers, and looks no further than a
--- zero byte. "No" only means that somebody has to look.
+-- zero byte. "No" only means that the caller must judge.
 local function strict(raw)
   if #raw > max_strict then
     return false
@@ -71,7 +71,7 @@ local function strict(raw)
   end
   local bare = raw
   if string.find(raw, '\\', 1, true) then
-    -- Letters that nobody writes as escapes could spell a name that is looked for.
+    -- Escaped ASCII letters, which no producer writes, could spell a name that is looked for.
     if string.find(raw, '\\u00[2-7]') then
       return false
     end

@@ -1,4 +1,4 @@
--- Functions of scripts that claim messages. They come behind those of lib.lua.
+-- Functions of scripts that claim messages. They follow those of lib.lua.
 
 -- numbered is the number of a claim as it stands in its name. The width makes the name
 -- longer than 64 bytes: a sorted set of shorter ones, as long as it is small, Redis keeps

@@ -1,13 +1,13 @@
--- Begins to give up an owner that is silent: a claim of its that is still on its way
--- is refused from here on, and it hears of its losses should it come back.
+-- Ends the epoch of a silent owner. Claims of it that are still on their way are refused from
+-- now on, and it learns of its losses when it comes back.
 -- KEYS: owners, owner
 -- ARGV: owner, seconds of silence after which it is dead
--- Returns 0 when it is alive after all, or was given up before.
+-- Returns 0 when it is alive, or was dismissed before.
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) or beats(KEYS[1], ARGV[1], ARGV[2]) then
   return 0
 end
--- Only where it is: what is made anew would never expire.
--- Where it is something else, no claim of the owner is carried out anyway.
+-- Only an existing key, because a new one would never expire. With a key of another type no
+-- claim of the owner is carried out.
 local epoch = redis.pcall('HGET', KEYS[2], 'epoch')
 if failed(epoch) then
   if not unusable(epoch) then

@@ -1,24 +1,24 @@
--- Ends many deliveries of which nothing is left but to store a result and to
--- acknowledge them. What settle.lua does for one, with fewer calls.
+-- Settles many deliveries that consist of a result, if any, and the acknowledgement. It does
+-- the same as settle.lua with fewer calls.
 -- KEYS: unacked, unacked_index, then for each delivery its result; unacked stands
 --       for none
 -- ARGV: result expires, then for each delivery: claim, result value ("" for none),
 --       "1" for a SUCCESS, else "0", and behind it "+" when a result is probably there
--- Returns for each delivery 0 when the claim is not ours any more, else 1, or 2 when
--- nobody was there to hear of its result.
+-- Returns for each delivery 0 when the claim is lost, else 1, or 2 when no client listened
+-- for its result.
 local n, expires = #KEYS - 2, ARGV[1]
 local held, claims, lost, unheard = {}, {}, {}, {}
 for i = 1, n do
   local claim, value, kind = ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1]
   claims[i] = claim
-  -- A SUCCESS is stored even when the claim is lost, so that nobody need ask.
+  -- A SUCCESS is stored even when the claim is lost, so the claim need not be looked up.
   lost[i] = value ~= '' and string.sub(kind, 1, 1) ~= '1' and redis.call('HEXISTS', KEYS[1], claim) == 0
   if value ~= '' and not lost[i] then
     unheard[i] = store(KEYS[i + 2], value, expires, #kind > 1) == 0
   end
 end
--- Nothing is acknowledged before all is stored: Redis takes nothing back of a script
--- that fails. To store a result again is harmless.
+-- All results are stored before the first acknowledgement, because Redis undoes nothing of a
+-- script that fails. Storing a result again is harmless.
 local all = redis.call('ZREM', KEYS[2], unpack(claims)) == n
 local ended
 if all then

@@ -1,5 +1,5 @@
--- Gives messages back to the front of their lists, the newest first, so that
--- the oldest is consumed next. One that has no way back goes to the dead letters.
+-- Gives messages back to the front of their lists, the newest first, so that the oldest is
+-- consumed next. A message whose list cannot be written goes to the dead letters.
 -- KEYS: unacked, unacked_index, dead raws, dead metas, dead index, then list and
 --       crashes (unacked for none) for each message
 -- ARGV: dead max, dead age, then for each: claim, message, dead meta, "1" for the

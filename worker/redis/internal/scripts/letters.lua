@@ -1,4 +1,4 @@
--- Lists dead letters, the newest first, beside how many there are at that moment.
+-- Lists dead letters, the newest first, with their number at that moment.
 -- KEYS: dead index
 -- ARGV: number of the first one, number of the last one
 -- Returns {how many in all, ids}.

@@ -1,5 +1,5 @@
--- Functions of all scripts, in front of each. Redis makes them anew at every call: other
--- scripts have more of them, from other files.
+-- Functions of all scripts, in front of each. Redis creates them anew at every call, so other
+-- files have the functions of some scripts only.
 
 -- lease is the score of a claim that is taken or renewed now: the beginning of the
 -- next second. Redis keeps small sets as text, and writes and reads whole numbers there

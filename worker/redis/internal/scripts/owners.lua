@@ -1,7 +1,7 @@
--- Functions of scripts that give back deliveries of others. They come behind those of
+-- Functions of scripts that give back deliveries of other workers. They follow those of
 -- undo.lua.
 
--- beats tells whether an owner has said in time that it lives.
+-- beats tells whether the heartbeat of an owner is recent.
 local function beats(owners, owner, timeout)
   local seen = redis.call('ZSCORE', owners, owner)
   return seen and tonumber(seen) > now() - tonumber(timeout)

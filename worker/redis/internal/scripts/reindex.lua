@@ -1,5 +1,5 @@
--- Enters unacknowledged messages into the index that are not there, as after a person has
--- moved a key of another type away: without it they would never be delivered again.
+-- Enters unacknowledged messages that are missing in the index, as after a person has moved a
+-- key of another type away. Without an index entry they would never be delivered again.
 -- KEYS: unacked, unacked_index
 -- Returns how many.
 if redis.call('HLEN', KEYS[1]) <= redis.call('ZCARD', KEYS[2]) then

@@ -1,11 +1,11 @@
--- Renews the leases of claims. What is in the books under a claim is its owner's,
--- whatever else is known.
+-- Renews the leases of claims. A message in the unacked set belongs to the owner of its
+-- claim, whatever else Redis knows.
 -- KEYS: unacked, unacked_index, owner
 -- ARGV: epoch, claims
--- Returns 1 if the owner is known, else 0, and the claims that are not ours any more.
--- A server that has forgotten the owner has lost its data, and nobody has taken over
--- what we hold. A newer epoch is that of a registration that is not done yet, or of
--- a peer that has given the owner up.
+-- Returns 1 if the owner is known, else 0, and the claims that are lost.
+-- A server that has forgotten the owner has lost its data, and no other worker has reclaimed
+-- its messages. A newer epoch is that of an unfinished registration, or of a peer that is
+-- reclaiming the messages.
 local due = lease()
 local epoch = redis.pcall('HGET', KEYS[3], 'epoch')
 if failed(epoch) then

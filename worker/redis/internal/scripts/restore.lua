@@ -1,13 +1,13 @@
--- Puts messages of a worker that is gone back to the front of their lists, or into
--- the dead letters, those whose claims are still what was seen of them.
+-- Puts messages of a dead worker back to the front of their lists, or into the dead letters.
+-- It skips messages whose claims have changed since they were read.
 -- KEYS: unacked, unacked_index, owners, dead raws, dead metas, dead index
 -- ARGV: owner ("" when it is the visibility timeout that has passed), seconds after
 --       which an owner is dead, dead max, dead age, then for each message: claim,
 --       score that was seen ("" with an owner), message ("" for the dead letters),
 --       dead raw, dead meta, claim on the chord that it is a member of ("" for
 --       none), number of lists, lists
--- Returns the numbers of those that went back and of those that are dead letters, and
--- the error of a list that the user may not write: its message stays where it is.
+-- Returns the number of messages that went back, the number of new dead letters, and the error
+-- of a list that the user must not write. The message of such a list stays unacknowledged.
 if ARGV[1] ~= '' and beats(KEYS[3], ARGV[1], ARGV[2]) then
   return {0, 0, ''}
 end
@@ -44,9 +44,9 @@ while ARGV[i] do
     if redis.call('HEXISTS', unacked, claim) == 0 or give(claim, raw, i, lists) then
       redis.call('ZREM', index, claim)
       redis.call('HDEL', unacked, claim)
-      -- It may have died with its chord complete and the body not yet published. A
-      -- Python worker that runs the member again leaves that to whoever has the
-      -- claim on the chord.
+      -- The worker may have died with its chord complete and the body not yet published. A
+      -- Python worker that runs the member again leaves the body to the holder of the claim
+      -- on the chord.
       if chord ~= '' and redis.pcall('GET', chord) == claim then
         redis.pcall('DEL', chord)
       end

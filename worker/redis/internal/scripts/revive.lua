@@ -1,5 +1,5 @@
--- Puts a dead letter back into its queue, once however many ask. What is stored
--- of its end is forgotten: it is on its way again.
+-- Puts a dead letter back into its queue. Concurrent calls put it back once. The stored result
+-- of the failed run is deleted, because the task is pending again.
 -- KEYS: dead raws, dead metas, dead index, list, then, for a letter that can be
 --       read, crashes and result
 -- ARGV: id, message

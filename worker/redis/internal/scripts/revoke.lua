@@ -1,4 +1,4 @@
--- Remembers what must not run any more, and tells those who wait for it.
+-- Stores revocations, and announces the results of revoked tasks.
 -- KEYS: revoked ids, revoked stamps
 -- ARGV: life in seconds, most, result expires, number of ids, for each id: id,
 --       key of its result, result in state REVOKED; then stamps in JSON

@@ -1,5 +1,4 @@
--- Moves dead letters that had no place to go, as the keys held something else, to where
--- they belong.
+-- Moves dead letters from the spare list to their keys, which had another type before.
 -- KEYS: dead raws, dead metas, dead index, spare
 -- ARGV: dead max, dead age, how many at most
 -- Returns how many have moved.
@@ -12,7 +11,7 @@ while moved < tonumber(ARGV[3]) do
   end
   local id, meta, raw = string.match(letter, '^(%w+)\n([^\n]*)\n(.*)$')
   if not id then
-    id, meta, raw = redis.sha1hex(letter), '{}', letter -- not by a script of ours
+    id, meta, raw = redis.sha1hex(letter), '{}', letter -- written by another program
   end
   local fault = keep(grave, id, raw, meta)
   if fault then

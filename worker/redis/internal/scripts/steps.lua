@@ -1,20 +1,20 @@
--- Functions of scripts that end or give back deliveries. They come behind those of undo.lua.
+-- Functions of scripts that settle or give back deliveries. They follow those of undo.lua.
 
--- ready makes sure that a claim can end, before the first step that cannot be taken back.
+-- ready checks that a claim can be settled, before the first change that cannot be undone.
 -- Both commands change nothing.
 local function ready(unacked, index, claim)
   redis.call('ZREM', index, claim .. '?')
   redis.call('HDEL', unacked, claim .. '?')
 end
 
--- barred tells whether a list takes no message because of its key: of its type, or of
--- the patterns of keys that the user may write.
+-- barred tells whether a list refuses messages because of its key: because of its type, or
+-- because the user must not write it.
 local function barred(reply)
   return unusable(reply) or string.find(reply.err, 'of the keys', 1, true) ~= nil
 end
 
--- push puts a message to the end of a list, or into the dead letters when the key
--- does not take it.
+-- push puts a message to the end of a list, or into the dead letters when the list refuses
+-- it.
 local function push(list, message, grave, id)
   local pushed = redis.pcall('LPUSH', list, message)
   if failed(pushed) then
@@ -32,8 +32,8 @@ end
 -- so the first count stands for the first delivery, whether that ran or waited.
 local count_life = 604800
 
--- uncount takes back what a delivery that ended on purpose counts; first tells
--- that no delivery before it has ended otherwise.
+-- uncount undoes the count of a delivery that was given back on purpose. first tells that it
+-- is the first delivery of the message.
 local function uncount(key, claim, first)
   if first and redis.call('EXISTS', key) == 0 then
     -- The next run says redelivered and is counted, which makes it none.
@@ -45,8 +45,8 @@ local function uncount(key, claim, first)
   redis.call('EXPIRE', key, count_life)
 end
 
--- forget ends the count of a delivery that has ended; of one that goes back to its queue
--- under a claim it says so. The delivery has ended whatever becomes of the count.
+-- forget deletes the count of a settled delivery. With the claim of a message that goes back
+-- to its queue it notes that. A failure does no harm: the delivery is settled anyway.
 local function forget(key, claim)
   pcall(function()
     redis.call('DEL', key)
@@ -56,11 +56,11 @@ local function forget(key, claim)
   end)
 end
 
--- over tells whether a chord has had its body, so that one more member can only
--- be a late copy. A chord that is applied again under the ids of its first run
--- begins anew when its size is stored, which is just before its last member is
--- published: the others may have ended by then. Such a member was not delivered
--- before, or is not the first to come.
+-- over tells whether the body of a chord was published, so that one more member can only be a
+-- late copy. A chord that is applied again under the ids of its first run begins anew when
+-- its size is stored. That happens just before its last member is published, when other
+-- members may have run already. Such a member was not delivered before, or is not the first
+-- one.
 local function over(base, redelivered)
   return redis.pcall('GET', base .. '.c') == 'done' and redelivered
     and redis.call('EXISTS', base .. '.j') == 0

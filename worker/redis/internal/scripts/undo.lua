@@ -1,27 +1,27 @@
--- Functions of scripts that do more than one thing: what they have done is taken back when
--- a later step fails. They come behind those of lib.lua.
+-- Functions of scripts that make several changes and undo them when a later one fails. They
+-- follow those of lib.lua.
 
 local function now()
   local t = redis.call('TIME')
   return string.format('%d.%06d', t[1], t[2])
 end
 
--- unusable tells whether an error is the fault of what a key holds, and not of the
--- server or of the rights of its user. Every other command and key may work.
+-- unusable tells whether an error comes from the value of a key, and not from the server or
+-- the permissions of its user. Every other command and key may work.
 local function unusable(reply)
   local text = type(reply) == 'table' and reply.err or reply
   return string.find(text, 'WRONGTYPE', 1, true) ~= nil or string.find(text, 'not an integer', 1, true) ~= nil
 end
 
--- Redis takes nothing back of a script that fails. done are the commands that take back
--- what a script has done so far.
+-- Redis undoes nothing of a script that fails. done are the commands that undo the changes of
+-- a script so far.
 local done = {}
 
 local function did(...)
   done[#done + 1] = {...}
 end
 
--- undo takes back what a script has done, the last step first, and ends it with an error.
+-- undo undoes the changes of a script, the last one first, and ends it with an error.
 local function undo(err)
   for i = #done, 1, -1 do
     redis.pcall(unpack(done[i]))
@@ -30,17 +30,16 @@ local function undo(err)
 end
 
 -- A grave is where dead letters are: {raws, metas, index, how many at most, seconds that
--- they live}. While one of these keys holds something else, the list raws.spare takes them:
--- the broker moves them when a person has mended that.
+-- they live}. While one of these keys has another type, the list raws.spare takes them. The
+-- broker moves them when a person has mended the keys.
 local function grave_of(raws, metas, index, max, age)
   return {raws, metas, index, tonumber(max), tonumber(age), buried = 0}
 end
 
--- keep enters a dead letter, or returns the error and has changed nothing. prune comes
--- after it.
+-- keep enters a dead letter, or changes nothing and returns the error. prune must follow.
 local function keep(grave, id, raw, meta)
   local raws, metas, index = grave[1], grave[2], grave[3]
-  -- In this order: a letter that nothing leads to is never left.
+  -- In this order, so that no letter is left without an index entry.
   local kept = redis.pcall('ZADD', index, now(), id)
   local indexed = kept == 1
   if not failed(kept) then
@@ -79,8 +78,8 @@ local function bury(grave, claim, raw, meta)
   end
 end
 
--- prune drops the dead letters that are too many or too old. It comes last, and costs
--- nothing but that when it fails.
+-- prune removes dead letters that are too many or too old. It comes last, and its failure
+-- does no harm.
 local function prune(grave)
   if grave.buried == 0 then
     return
