@@ -98,17 +98,17 @@ func (s Step) String() string {
 
 // Names of the steps, and where each is taken. Those in .lua are files of ../scripts.
 const (
-	StepEnrol      = "HSET owner epoch"            // ../claim.go, enrol
+	StepEnrol      = "HSET owner epoch"            // ../register.go, enrol
 	StepHeartbeat  = "heartbeat.lua"               // ../lease.go, beat
 	StepClaim      = "claim.lua"                   // ../claim.go, claim
-	StepOrphan     = "giveback.lua of an orphan"   // ../claim.go, returnOrphan
-	StepStart      = "start.lua"                   // ../broker.go, Start
+	StepOrphan     = "giveback.lua of an orphan"   // ../register.go, returnOrphan
+	StepStart      = "start.lua"                   // ../start.go, start
 	StepBegin      = "the handler begins"          // ../../execute.go, execute
-	StepHeld       = "HEXISTS unacked (Task.Held)" // ../lease.go, Held
+	StepHeld       = "HEXISTS unacked (Task.Held)" // ../lease.go, isHeld
 	StepWork       = "the work is done"
 	StepHeed       = "the handler gives up what is lost"                    // ../../execute.go, finish
-	StepSettle     = "settle.lua"                                           // ../settle.go, Settle; finish.lua, settle.lua and carry.lua
-	StepGiveBack   = "giveback.lua"                                         // ../broker.go, Return
+	StepSettle     = "settle.lua"                                           // ../settle.go, settle; finish.lua, settle.lua and carry.lua
+	StepGiveBack   = "giveback.lua"                                         // ../recover.go, giveBackAll
 	StepRenew      = "renew.lua"                                            // ../lease.go, renew
 	StepProvenDead = "ZADD owners XX 0"                                     // ../owners.go, provenDead
 	StepFence      = "fence.lua"                                            // ../owners.go, fence

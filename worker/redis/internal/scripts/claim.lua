@@ -57,15 +57,15 @@ local max_shaped = 4096
 
 local words = {['true'] = true, ['false'] = true, null = true, NaN = true, Infinity = true, e = true, E = true}
 
--- strict tells whether Python's parser accepts what the one of Redis accepts,
--- which takes nan, 0x10, 007 and more for numbers, and looks no further than a
--- zero byte. "No" only means that the caller must judge.
+-- strict tells whether Python's parser accepts a message that the parser of Redis accepts.
+-- The latter takes nan, 0x10, 007 and more for numbers, and ignores everything after a zero
+-- byte. "No" only means that the caller must judge.
 local function strict(raw)
   if #raw > max_strict then
     return false
   end
-  -- One anchored pattern takes a fifth of the time of a search for what must not
-  -- be there, and most messages have no escapes to look at.
+  -- One anchored pattern takes a fifth of the time of a search for forbidden bytes, and most
+  -- messages have no escapes.
   if not string.find(raw, '^[ -~]*$') or string.find(raw, '__type__', 1, true) then
     return false
   end
@@ -91,7 +91,7 @@ local function strict(raw)
   return containers < 200 and #bare < 4000
 end
 
--- usual tells whether a message is like one that the complete parser has found fine.
+-- usual tells whether a message has the shape of one that the complete parser has accepted.
 local function usual(raw)
   if #raw > max_shaped or string.find(raw, '\\', 1, true) then -- no shape has those
     return false
@@ -103,8 +103,8 @@ local function usual(raw)
   end
 end
 
--- fine tells whether a Python worker could put raw back into its queue. Anything
--- else must never be entered as unacknowledged, where it would crash them.
+-- fine tells whether a Python worker could put raw back into its queue. Any other message
+-- would crash Python workers, so it must never enter the unacked set.
 local function fine(raw)
   if usual(raw) then
     return true
@@ -120,8 +120,8 @@ local function fine(raw)
   if type(p) ~= 'table' or h ~= nil and type(h) ~= 'table' then
     return false
   end
-  -- An empty table may have been an object or an array. Without headers at all
-  -- kombu gets along.
+  -- An empty table may have been an object or an array. kombu accepts a message without
+  -- headers.
   if h and (#h > 0 or next(h) == nil and not string.find(raw, '"headers"%s*:%s*{%s*}')) then
     return false
   end
@@ -133,7 +133,7 @@ local function fine(raw)
     and type(d.exchange) == 'string' and type(d.routing_key) == 'string'
 end
 
--- crashes is the number of earlier deliveries of a message that did not end.
+-- crashes is the number of earlier deliveries of a message that were not settled.
 local function crashes(raw)
   -- The name first, as text: a pattern takes four times as long.
   if not string.find(raw, '"redelivered"', 1, true) or not string.find(raw, '"redelivered"%s*:%s*true') then
@@ -152,8 +152,8 @@ local function crashes(raw)
   return tonumber(n or '0') + 1
 end
 
--- Joined as text: encoding again would change numbers. The exchange is always the
--- anonymous one, so that it goes back to where it came from.
+-- entry joins texts, because encoding the message again would change numbers. The exchange is
+-- always the anonymous one, so that a message goes back to its queue.
 local behind = {}
 local function entry(raw, queue)
   behind[queue] = behind[queue] or ', "", ' .. cjson.encode(queue) .. ']'
@@ -165,7 +165,7 @@ local claimed, dead, unsure, broken = {}, {}, {}, {}
 local hash, scores, buried, taken, length = {}, {}, {}, {}, {}
 local t, due = now(), lease()
 
--- waiting tells whether a list has a message that was not taken yet.
+-- waiting tells whether a list has a message that this claim has not taken.
 local function waiting(i)
   if not length[i] then
     local n = redis.pcall('LLEN', KEYS[fixed_keys + i])
@@ -187,10 +187,10 @@ for q = 1, queues do
   end
 end
 
--- What was found empty once stays so while the script runs.
+-- A list that was found empty stays empty while the script runs.
 local step, steps_of = 0, {}
 
--- first returns the list of a queue that its next message is in.
+-- first returns the list of a queue that has its next message.
 local function first(q)
   for s = steps_of[q] or 0, lists / queues - 1 do
     steps_of[q] = s
@@ -200,9 +200,8 @@ local function first(q)
   end
 end
 
--- choose returns the list that the next message is taken from, nil when all are
--- empty. Of weighted queues that have messages it is the one with most credit,
--- when each of them has got its weight.
+-- choose returns the list that gives the next message, nil when all are empty. With weights it
+-- is the queue with most credit after each queue with messages has received its weight.
 local function choose()
   if way == 'weights' then
     local best
@@ -223,9 +222,9 @@ local function choose()
   end
 end
 
--- chosen notes that a message was taken from a list. What all have got is taken
--- from the one that was chosen, so that the credits stay in balance, and a queue
--- without messages saves nothing up.
+-- chosen notes that a message was taken from a list. The credits that all queues receive are
+-- taken from the chosen one, so that they stay in balance. A queue without messages
+-- receives no credit.
 local function chosen(i)
   local q = (i - 1) % queues + 1
   if way == 'weights' then
@@ -260,7 +259,7 @@ while left > 0 and budget > 0 do
     reason = ''
   end
   if not reason then
-    -- Those behind it may be as odd.
+    -- The messages behind it may be unsure as well.
     repeat
       unsure[#unsure + 1] = {i, raw}
       budget = budget - #raw
@@ -288,8 +287,8 @@ while left > 0 and budget > 0 do
   end
 end
 
--- In this order: an entry of the index alone is cleaned up by every recovery. A step
--- that fails takes those before it back.
+-- In this order, because every recovery removes an index entry without a message. A step that
+-- fails undoes the ones before it.
 local grave = grave_of(dead_raws, dead_meta, dead_index, dead_max, dead_age)
 if #hash > 0 then
   redis.call('ZADD', index, unpack(scores))

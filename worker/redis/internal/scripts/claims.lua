@@ -1,15 +1,14 @@
 -- Functions of scripts that claim messages. They follow those of lib.lua.
 
--- numbered is the number of a claim as it stands in its name. The width makes the name
--- longer than 64 bytes: a sorted set of shorter ones, as long as it is small, Redis keeps
--- as a list that it reads from the beginning for each of them, which took an eighth of
--- all its time.
+-- numbered returns the number of a claim with fixed width. The width makes a claim longer
+-- than 64 bytes. Redis keeps a small sorted set of shorter members as a list, and searches it
+-- from the beginning, which took an eighth of all its time.
 local function numbered(number)
   return string.format('%028d', number)
 end
 
--- unenter takes claims off the unacked set, in a script that fails after it has entered
--- them. hash is what HSET has got.
+-- unenter removes claims from the unacked set, in a script that fails after it has entered
+-- them. hash holds the arguments of HSET.
 local function unenter(unacked, index, hash)
   for i = 1, #hash, 2 do
     redis.pcall('HDEL', unacked, hash[i])

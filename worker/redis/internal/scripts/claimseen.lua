@@ -17,8 +17,8 @@ if #KEYS >= first_other and redis.call('EXISTS', unpack(KEYS, first_other)) > 0 
   return {0, -1}
 end
 local n = #ARGV - first_entry + 1
--- same tells whether an entry is that of a message. Nothing is cut out of it or put
--- together: Lua reads every byte of a text that it makes.
+-- same tells whether an entry is that of a message. It creates no text, because Lua reads every
+-- byte of a text that it creates.
 beside = tonumber(beside)
 local function same(entry, raw)
   return raw and #entry == #raw + beside and string.find(entry, raw, 2, true) == 2
@@ -38,8 +38,8 @@ while gone + count < n and same(ARGV[first_entry + gone + count], there[last - c
   scores[2 * count - 1], scores[2 * count] = due, claim
 end
 if count > 0 then
-  -- In this order: an entry of the index alone is cleaned up by every recovery. A step
-  -- that fails takes those before it back.
+  -- In this order, because every recovery removes an index entry without a message. A step
+  -- that fails undoes the ones before it.
   redis.call('ZADD', index, unpack(scores))
   local entered = redis.pcall('HSET', unacked, unpack(hash))
   if not failed(entered) then

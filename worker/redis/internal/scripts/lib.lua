@@ -1,9 +1,9 @@
 -- Functions of all scripts, in front of each. Redis creates them anew at every call, so other
 -- files have the functions of some scripts only.
 
--- lease is the score of a claim that is taken or renewed now: the beginning of the
--- next second. Redis keeps small sets as text, and writes and reads whole numbers there
--- much faster; a lease lasts up to a second longer for it.
+-- lease is the score of a claim that is taken or renewed now: the beginning of the next
+-- second. Redis keeps small sets as text, and handles whole numbers much faster there. A
+-- lease lasts up to a second longer because of it.
 local function lease()
   return string.format('%d', redis.call('TIME')[1] + 1)
 end
@@ -21,9 +21,8 @@ local function raise(reply)
   error(reply)
 end
 
--- succeeded tells whether the result under key is SUCCESS; nil when the key holds
--- something that is no result. Every known writer begins with the status, so that the
--- value need not be read as a whole.
+-- succeeded tells whether the result under key is SUCCESS, nil when the key has another type.
+-- Every known writer begins with the status, so the rest of the value is not read.
 local function succeeded(key)
   local head = redis.pcall('GETRANGE', key, 0, 63)
   if type(head) == 'table' then
@@ -43,8 +42,8 @@ local function succeeded(key)
   return ok and type(value) == 'table' and value.status == 'SUCCESS'
 end
 
--- set gives a key a value, for so many seconds or with "0" for ever; more are further
--- words of the command.
+-- set gives a key a value for a number of seconds, or with "0" for ever. Further arguments
+-- are options of SET.
 local function set(key, value, expires, ...)
   if expires == '0' then
     return redis.call('SET', key, value, ...)
@@ -52,14 +51,13 @@ local function set(key, value, expires, ...)
   return redis.call('SET', key, value, 'EX', expires, ...)
 end
 
--- store writes a result and tells those who wait for it, unless SUCCESS is there
--- already: nothing may replace that. The channel has the name of the key. It returns
--- how many have heard, or nil. A key that holds something else stays as it is: the id
--- of a task is the producer's choice, and one message must not stop the others.
--- The life is the text of a number of seconds, "0" for ever. taken says that there
--- probably is a result.
+-- store writes a result and announces it on the channel with the name of the key, unless
+-- SUCCESS is stored already. It returns the number of clients that heard it, or nil. A key of
+-- another type stays as it is: producers choose the ids of tasks, and one message must not
+-- stop the others. expires is the text of a number of seconds, "0" for ever. taken says that
+-- a result is probably stored.
 local function store(key, value, expires, taken)
-  -- Mostly there is nothing yet, and then one call is all.
+  -- Usually nothing is stored yet, and one call is enough.
   if not taken and set(key, value, expires, 'NX') then
     local heard = redis.pcall('PUBLISH', key, value)
     if failed(heard) then
@@ -71,7 +69,7 @@ local function store(key, value, expires, taken)
   if succeeded(key) ~= false then
     return nil
   end
-  -- In this order: that a result was announced twice is harmless.
+  -- In this order, because announcing a result twice is harmless.
   local heard = redis.call('PUBLISH', key, value)
   set(key, value, expires)
   return heard
