@@ -70,7 +70,7 @@ func TestArguments(t *testing.T) {
 	disposal := b.settler.disposal(&s)
 	shared := map[string]any{
 		"unacked": k.unacked, "index": k.index, "dead": k.dead, "dead_raws": k.dead, "dead_meta": k.deadMeta, "dead_index": k.deadIndex,
-		"owner": k.owner(b.consumer.id), "crashes": k.crashes("id"), "result": k.result("id"), "requeue_list": "q", "list": "q",
+		"owner": k.owner(b.consumer.id), "crashes": k.crashes(protocol.Envelope{ID: "id", DeliveryTag: "tag"}), "result": k.result("id"), "requeue_list": "q", "list": "q",
 		"step_key": k.step("a token"), "dead_max": 1002, "dead_age": age, "claim": "a claim", "expires": expires,
 		"epoch": int64(1003), "claim_prefix": b.consumer.claimPrefix(), "next_number": int64(1004),
 		"requeue": raw, "dead_raw": raw, "dead_entry": disposal.deadMeta, "dead_id": "a claim",
@@ -84,7 +84,7 @@ func TestArguments(t *testing.T) {
 		claim: "a claim", token: "a token", step: 1005, settles: true, redelivered: true, disposal: disposal,
 	})
 	startKeys, startArgs := b.settler.startCall(d, broker.Start{
-		Stored: true, Member: &canvas.MemberEntry{GroupID: "group", Score: "1007", TaskID: "a task", JSON: protocol.Raw("entry")},
+		Stored: true, Fingerprint: "1008", Member: &canvas.MemberEntry{GroupID: "group", Score: "1007", TaskID: "a task", JSON: protocol.Raw("entry")},
 	}, []byte("a value"))
 	for script, call := range map[string]struct {
 		keys, args []any
@@ -100,7 +100,7 @@ func TestArguments(t *testing.T) {
 		}},
 		"start": {startKeys, startArgs, map[string]any{
 			"value": []byte("a value"), "again": "1", "look_stored": "1", "base": k.chordBase("group"), "score": "1007", "id": "a task",
-			"entry_start": "entry",
+			"entry_start": "entry", "fingerprint": "1008",
 		}},
 	} {
 		for list, values := range map[string][]any{"KEYS": call.keys, "ARGV": call.args} {

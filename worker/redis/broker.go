@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"github.com/evently/workers/worker/internal/backoff"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/conn"
+	redigo "github.com/gomodule/redigo/redis"
 )
 
 // Broker is a connection to one Redis database, as broker and result backend. Make one
@@ -301,6 +303,27 @@ func (b *Broker) Info() broker.Info { return b.server.info() }
 
 // Faults implements [broker.Faulter].
 func (b *Broker) Faults() []string { return b.checks.found() }
+
+// Secret implements [broker.SecretKeeper]. When its key has another type, or the user must not
+// use it, it returns one for this process. Tasks of other workers are then not recognised.
+func (b *Broker) Secret(ctx context.Context) ([]byte, error) {
+	mine := []byte(rand.Text())
+	var secret []byte
+	err := b.server.do(ctx, func(c redigo.Conn) (err error) {
+		if _, err = c.Do("SET", b.server.keys.secret(), mine, "NX"); err == nil {
+			secret, err = redigo.Bytes(c.Do("GET", b.server.keys.secret()))
+		}
+		return err
+	})
+	switch {
+	case conn.HasCode(err, "WRONGTYPE"), conn.HasCode(err, "NOPERM"):
+		b.server.log.Error("secret of the fingerprints cannot be used, tasks of other workers are not recognised", "key", b.server.keys.secret(), "error", err)
+		return mine, nil
+	case err != nil:
+		return nil, fmt.Errorf("read the secret of the fingerprints: %w", err)
+	}
+	return secret, nil
+}
 
 // Letters returns the dead letters.
 func (b *Broker) Letters() *Letters { return b.letters }

@@ -3,7 +3,7 @@
 //
 // It shares everything with Python workers: the queues, the unacked set (the hash unacked and
 // the sorted set unacked_index) and the results. One script moves a message to the unacked
-// set, under an id that no acknowledgement of another worker can hit.
+// set, under a new id, so that the acknowledgement of another worker cannot remove it.
 //
 // Keys that only this package knows begin with "_goworker.1.", after the prefix if there is
 // one. The number is the version of their layout.

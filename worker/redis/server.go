@@ -124,9 +124,9 @@ func (k keys) owner(id string) string { return k.prefix + "_goworker.1.owner." +
 // recovery returns the lock around the recovery from a dead owner.
 func (k keys) recovery(id string) string { return k.prefix + "_goworker.1.recovery." + id }
 
-// crashes counts the runs of a message that did not end. It is kept by task id and
-// delivery tag, which a redelivery does not change: producers may use an id for several
-// messages. Without both there is no count.
+// crashes returns the count of the runs of a message that did not end. It is kept by task id
+// and delivery tag, which a redelivery does not change, because producers may use an id for
+// several messages. Without both there is no count.
 func (k keys) crashes(e protocol.Envelope) string {
 	if e.ID == "" && e.DeliveryTag == "" {
 		return ""
@@ -134,7 +134,7 @@ func (k keys) crashes(e protocol.Envelope) string {
 	return k.crashesPrefix() + e.ID + ":" + e.DeliveryTag
 }
 
-// secret is what fingerprints are keyed with.
+// secret returns the key of the secret that fingerprints are keyed with.
 func (k keys) secret() string { return k.prefix + "_goworker.1.secret" }
 
 func (k keys) crashesPrefix() string { return k.prefix + "_goworker.1.crashes." }
