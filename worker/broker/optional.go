@@ -187,7 +187,7 @@ type Revocation struct {
 
 // Listening holds the callbacks of Remote.Listen.
 type Listening struct {
-	// Node is the node name. Peers find it among those that listen.
+	// Node is the node name. Peers find it in the list of listeners.
 	Node string
 	// Joined is called whenever messages begin to arrive, again after a break.
 	Joined func()

@@ -163,8 +163,10 @@ func StartSentinels(t testing.TB, n int, master *Server) []*Server {
 // Kill ends the process without a word (SIGKILL) and waits for its end.
 func (s *Server) Kill() { s.signal(syscall.SIGKILL, true) }
 
-// Stop and Continue freeze the process (SIGSTOP) and thaw it.
-func (s *Server) Stop()     { s.signal(syscall.SIGSTOP, false) }
+// Stop freezes the process (SIGSTOP).
+func (s *Server) Stop() { s.signal(syscall.SIGSTOP, false) }
+
+// Continue ends the effect of Stop.
 func (s *Server) Continue() { s.signal(syscall.SIGCONT, false) }
 
 func (s *Server) signal(sig syscall.Signal, wait bool) {
