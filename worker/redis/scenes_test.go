@@ -135,6 +135,15 @@ func scenes() map[string]scene {
 			touches: []string{"n.j", "n.d", "n.c"},
 			markers: map[string]int{"next": 1, "again": 1, `[1, "c",`: 1},
 		},
+		"carry: a chord whose size is in its messages": {
+			script: "carry", keys: keys(books, graves, []any{"_goworker.1.step.c", "unacked", "unacked"}), before: held("c"),
+			args: []any{"c", "c", 0, "1", "1", 3, "", "", "", "", 10, 1000, "0", "sized", "n", 2, 100,
+				"member", "n", 1, `[1, "c", "SUCCESS", 1]`, "c", 100, "celery-task-meta-i"},
+			touches: []string{"n.j", "n.s", "n.d", "n.c", "celery-task-meta-i"},
+			// A size alone completes nothing.
+			repeatable: []string{"n.s"},
+			markers:    map[string]int{`[1, "c",`: 1},
+		},
 		"carry: unordered chords": {
 			script: "carry", keys: keys(books, graves, []any{"_goworker.1.step.c", "unacked", "unacked"}), before: held("c"),
 			args: []any{"c", "c", 0, "1", "0", 3, "", "", "", "", 10, 1000, "0", "push", "q", "next",

@@ -191,6 +191,9 @@ while ARGV[i] do
   end
   if op == 'member' and ARGV[i + 6] ~= '' then
     local head = redis.pcall('GETRANGE', ARGV[i + 6], 0, 63)
+    if failed(head) and not unusable(head) then
+      raise(head)
+    end
     local status = not failed(head) and string.match(head, '^%s*{%s*"status"%s*:%s*"(%u+)"')
     left_out[i] = status == 'FAILURE' or status == 'REVOKED'
   elseif op == 'body' and not again then
@@ -263,7 +266,7 @@ local ok, err = pcall(function()
       -- Members carry the size before Celery 5.1, which stores it. A member that comes
       -- when the chord is over does not begin a new run.
       local base, value, expires = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-      if redis.pcall('EXISTS', base .. '.s', base .. '.c') == 0 then
+      if redis.call('EXISTS', base .. '.s', base .. '.c') == 0 then
         set(base .. '.s', value, expires)
       end
     elseif op == 'join' then
