@@ -109,7 +109,9 @@ type mailer struct {
 func (m mailer) Send(ctx context.Context, msg mail.Message) (mail.Receipt, error) {
 	receipt, err := m.Sender.Send(ctx, msg)
 	if err == nil {
-		m.log.mailed(msg.TaskID, receipt.MessageID)
+		if t, ok := worker.TaskFrom(ctx); ok {
+			m.log.mailed(t.ID, receipt.MessageID)
+		}
 	}
 	return receipt, err
 }

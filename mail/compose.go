@@ -32,7 +32,8 @@ type Message struct {
 	HTML    string // text/html part; "": the mail is plain text
 
 	// TaskID identifies the mail: the id of its task, and what else tells it from other
-	// mails under that id. Message-ID, X-Entity-Ref-ID and the MIME boundary derive from it. A mail that is sent again with the same Date is identical to the
+	// mails under that id. Message-ID, X-Entity-Ref-ID and the MIME boundary derive from
+	// it. A mail that is sent again with the same Date is identical to the
 	// last byte, so receivers can recognise the copy.
 	TaskID string
 

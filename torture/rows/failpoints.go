@@ -25,8 +25,8 @@ func at(name, file, place, code string, twice bool) failpoint {
 var failpoints = []failpoint{
 	at("waiting", "worker/consume.go", "			err = c.await(ctx)\n",
 		"			err = c.await(ctx)\n			failpoint(\"waiting\")\n", false),
-	at("claimed unseen", "worker/redis/claim.go", "	c, err := readClaimed(reply, b.lists)\n",
-		"	c, err := readClaimed(reply, b.lists)\n	if len(c.deliveries) > 0 {\n		failpoint(\"claimed unseen\")\n	}\n", false),
+	at("claimed unseen", "worker/redis/claim.go", "	c, err := readClaimed(reply, cl.lists)\n",
+		"	c, err := readClaimed(reply, cl.lists)\n	if len(c.deliveries) > 0 {\n		failpoint(\"claimed unseen\")\n	}\n", false),
 	at("claimed", "worker/consume.go", "		c.accept(ds)\n",
 		"		failpoint(\"claimed\")\n		c.accept(ds)\n", false),
 	at("decoded", "worker/accept.go", "		r := c.reader.request(d, m)\n		c.held.add(r)\n",
