@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"bytes"
+	"errors"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -42,6 +43,44 @@ func (r Raw) Fields() ([]Field, error) {
 		return err
 	})
 	return out, err
+}
+
+// EachElement calls fn for the elements of an array, as spans of r, until it returns
+// false: what follows is not read then. An array may have millions of elements, which
+// [Raw.Elements] would list.
+func (r Raw) EachElement(fn func(Raw) (more bool)) error {
+	return stopped(r.each('[', func(s *scanner) error {
+		v, _, err := s.value()
+		if err == nil && !fn(v) {
+			err = errStop
+		}
+		return err
+	}))
+}
+
+// EachField does so for the members of an object.
+func (r Raw) EachField(fn func(Field) (more bool)) error {
+	return stopped(r.each('{', func(s *scanner) error {
+		key, err := s.key()
+		if err != nil {
+			return err
+		}
+		v, _, err := s.value()
+		if err == nil && !fn(Field{Name: unquote(key), Value: v}) {
+			err = errStop
+		}
+		return err
+	}))
+}
+
+// errStop ends a walk early.
+var errStop = errors.New("stop")
+
+func stopped(err error) error {
+	if err == errStop {
+		return nil
+	}
+	return err
 }
 
 // IsNull reports whether r is absent or null.

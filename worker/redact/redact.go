@@ -148,31 +148,33 @@ func (r *Redactor) Value(raw protocol.Raw, secrets ...string) protocol.Raw {
 // Args returns an array of positional arguments with its secrets hidden. names are the
 // known names of their parameters.
 func (r *Redactor) Args(raw protocol.Raw, names []string, secrets ...string) protocol.Raw {
-	items, err := raw.Elements()
+	out, err := r.array(nil, raw, names, 0, order(secrets))
 	if err != nil {
 		return r.Value(raw, secrets...)
 	}
-	return r.array(nil, items, names, 0, order(secrets))
+	return out
 }
 
 // array writes an array whose first elements have these names.
-func (r *Redactor) array(dst []byte, items []protocol.Raw, names []string, depth int, secrets []string) (out []byte) {
-	out = append(dst, '[')
-	for i, item := range items {
+func (r *Redactor) array(dst []byte, raw protocol.Raw, names []string, depth int, secrets []string) (out []byte, err error) {
+	out, i := append(dst, '['), 0
+	err = raw.EachElement(func(item protocol.Raw) bool {
 		if i > 0 {
 			out = append(out, ", "...)
 		}
 		if r.spent(out) {
 			out = append(out, `"..."`...)
-			break
+			return false
 		}
 		if i < len(names) && r.hides(names[i], item) || r.exposed(item) {
 			out = append(out, `"`+Mark+`"`...)
 		} else {
 			out = r.value(out, item, depth+1, secrets)
 		}
-	}
-	return append(out, ']')
+		i++
+		return true
+	})
+	return append(out, ']'), err
 }
 
 // hides reports whether a value of that name is hidden. null, true and false are not,
@@ -187,11 +189,12 @@ func (r *Redactor) hides(name string, value protocol.Raw) bool {
 
 // isSignature reports whether an object is a task to be called, with arguments that
 // have no names.
-func isSignature(fields []protocol.Field) bool {
+func isSignature(object protocol.Raw) bool {
 	var task, args bool
-	for _, f := range fields {
+	_ = object.EachField(func(f protocol.Field) bool {
 		task, args = task || f.Name == "task", args || f.Name == "args"
-	}
+		return !task || !args
+	})
 	return task && args
 }
 
@@ -205,41 +208,13 @@ func (r *Redactor) value(dst []byte, raw protocol.Raw, depth int, secrets []stri
 	}
 	switch s[0] {
 	case '{':
-		fields, err := raw.Fields()
-		if err != nil {
-			break
+		if out, err := r.object(dst, raw, depth, secrets); err == nil {
+			return out
 		}
-		out = append(dst, '{')
-		signature := isSignature(fields)
-		for i, f := range fields {
-			if i > 0 {
-				out = append(out, ", "...)
-			}
-			if r.spent(out) {
-				out = append(out, `"...": "..."`...)
-				break
-			}
-			name, err := protocol.Marshal(r.text(f.Name, secrets))
-			if err != nil {
-				name = []byte(`"?"`)
-			}
-			out = append(append(out, name...), ": "...)
-			switch {
-			case r.hides(f.Name, f.Value) || depth == 0 && r.exposed(f.Value):
-				out = append(out, `"`+Mark+`"`...)
-			case signature && f.Name == "args":
-				out = r.Unnamed().value(out, f.Value, depth+1, secrets)
-			default:
-				out = r.value(out, f.Value, depth+1, secrets)
-			}
-		}
-		return append(out, '}')
 	case '[':
-		items, err := raw.Elements()
-		if err != nil {
-			break
+		if out, err := r.array(dst, raw, nil, depth, secrets); err == nil {
+			return out
 		}
-		return r.array(dst, items, nil, depth, secrets)
 	case '"':
 		var text string
 		if protocol.Unmarshal(raw, &text) != nil {
@@ -256,6 +231,37 @@ func (r *Redactor) value(dst []byte, raw protocol.Raw, depth int, secrets []stri
 		return append(dst, raw...)
 	}
 	return append(dst, `"`+Mark+`"`...)
+}
+
+// object writes an object.
+func (r *Redactor) object(dst []byte, raw protocol.Raw, depth int, secrets []string) (out []byte, err error) {
+	out = append(dst, '{')
+	signature, first := isSignature(raw), true
+	err = raw.EachField(func(f protocol.Field) bool {
+		if !first {
+			out = append(out, ", "...)
+		}
+		first = false
+		if r.spent(out) {
+			out = append(out, `"...": "..."`...)
+			return false
+		}
+		name, err := protocol.Marshal(r.text(f.Name, secrets))
+		if err != nil {
+			name = []byte(`"?"`)
+		}
+		out = append(append(out, name...), ": "...)
+		switch {
+		case r.hides(f.Name, f.Value) || depth == 0 && r.exposed(f.Value):
+			out = append(out, `"`+Mark+`"`...)
+		case signature && f.Name == "args":
+			out = r.Unnamed().value(out, f.Value, depth+1, secrets)
+		default:
+			out = r.value(out, f.Value, depth+1, secrets)
+		}
+		return true
+	})
+	return append(out, '}'), err
 }
 
 // Secrets returns the texts and numbers that Value and Args hide by their names, except
@@ -296,23 +302,25 @@ func (c *collector) walk(raw protocol.Raw, hidden bool, depth int) {
 }
 
 func (c *collector) object(raw protocol.Raw, hidden bool, depth int) {
-	fields, _ := raw.Fields()
-	signature := isSignature(fields)
-	for _, f := range fields {
+	signature := isSignature(raw)
+	_ = raw.EachField(func(f protocol.Field) bool {
 		if signature && f.Name == "args" {
 			c.secrets = append(c.secrets, c.r.Unnamed().Secrets(f.Value, nil)...)
-			continue
+		} else {
+			c.walk(f.Value, hidden || c.r.Secret(f.Name) || depth == 0 && c.r.exposed(f.Value), depth+1)
 		}
-		c.walk(f.Value, hidden || c.r.Secret(f.Name) || depth == 0 && c.r.exposed(f.Value), depth+1)
-	}
+		return !tooMany(c.secrets)
+	})
 }
 
 func (c *collector) array(raw protocol.Raw, hidden bool, depth int) {
-	items, _ := raw.Elements()
-	for i, item := range items {
+	i := 0
+	_ = raw.EachElement(func(item protocol.Raw) bool {
 		named := depth == 0 && i < len(c.names) && c.r.Secret(c.names[i])
 		c.walk(item, hidden || named || c.r.exposed(item), depth+1)
-	}
+		i++
+		return !tooMany(c.secrets)
+	})
 }
 
 func (c *collector) add(s string, hidden bool) {

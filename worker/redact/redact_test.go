@@ -1,6 +1,7 @@
 package redact_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -170,5 +171,26 @@ func TestSignatures(t *testing.T) {
 	}
 	if secrets := r.Secrets(protocol.Raw(`[{"task": "t", "args": ["991122"]}]`), nil); !slices.Equal(secrets, []string{"991122"}) {
 		t.Errorf("secrets are %q", secrets)
+	}
+}
+
+// With more secrets than can be looked for, all text is hidden: a message may have
+// millions of values.
+func TestMoreSecretsThanAreLookedFor(t *testing.T) {
+	r := redact.New()
+	var args strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&args, `, "secret-%05d"`, i)
+	}
+	raw := protocol.Raw(`{"password": [` + args.String()[2:] + `], "name": "visible"}`)
+	secrets := r.Secrets(raw, nil)
+	if len(secrets) < 10_000 || len(secrets) > 10_100 {
+		t.Fatalf("%d secrets gathered, want them to end soon after 10,000", len(secrets))
+	}
+	if got := r.Text("it was secret-19999", secrets...); got != redact.Mark {
+		t.Errorf("text is %q, want it hidden", got)
+	}
+	if got := string(r.Value(protocol.Raw(`{"a": "secret-19999", "n": 1}`), secrets...)); strings.Contains(got, "19999") || !strings.Contains(got, "1}") {
+		t.Errorf("value is %s", got)
 	}
 }

@@ -52,8 +52,11 @@ func (r *Redactor) Text(s string, secrets ...string) string {
 }
 
 // order returns the secrets in all forms to search, the longest first, because one may be
-// a part of another.
+// a part of another. More of them than are looked for become everything.
 func order(secrets []string) (all []string) {
+	if tooMany(secrets) {
+		return []string{everything}
+	}
 	for _, s := range secrets {
 		if utf8.RuneCountInString(s) >= shortest {
 			all = append(all, forms(s)...)
@@ -64,6 +67,15 @@ func order(secrets []string) (all []string) {
 	})
 	return slices.Compact(all)
 }
+
+// everything stands for more secrets than are looked for. No secret is empty.
+const everything = ""
+
+// most is how many secrets are looked for in a text. Where there are more, the text is
+// hidden as a whole.
+const most = 10_000
+
+func tooMany(secrets []string) bool { return len(secrets) > most }
 
 // forms returns the ways in which a secret is written into texts.
 func forms(s string) []string {
@@ -150,6 +162,9 @@ func hideCut(s string, secrets []string) string {
 func (r *Redactor) text(s string, secrets []string) string {
 	if s == "" {
 		return s
+	}
+	if len(secrets) == 1 && secrets[0] == everything {
+		return Mark
 	}
 	for _, secret := range secrets {
 		s = strings.ReplaceAll(s, secret, Mark)

@@ -152,6 +152,22 @@ func Names(t reflect.Type) (names []string) {
 	return names
 }
 
+// keyword takes one keyword argument; so many arguments are positional.
+func keyword(task string, ps []parameter, positional int, values []protocol.Raw, k protocol.Field) error {
+	for i, p := range ps {
+		if p.name != k.Name {
+			continue
+		}
+		if i < positional {
+			return typeError("%s() got multiple values for argument '%s'", task, p.name)
+		}
+		values[i] = k.Value // the last of two equal names, as in Python
+		return nil
+	}
+	// The name is the producer's text: an unknown keyword is not quoted.
+	return typeError("%s() got an unexpected keyword argument", task)
+}
+
 // Arguments puts positional and keyword arguments into the struct that dst points to. Its
 // errors name parameters, never values: they end in results and logs.
 func Arguments(task string, args, kwargs protocol.Raw, dst any) error {
@@ -165,34 +181,30 @@ func Arguments(task string, args, kwargs protocol.Raw, dst any) error {
 		return fmt.Errorf("bind arguments of %s: %w", task, err)
 	}
 
-	positional, err := args.Elements()
+	values, positional := make([]protocol.Raw, len(ps)), 0
+	err = args.EachElement(func(v protocol.Raw) bool {
+		if positional < len(ps) {
+			values[positional] = v
+		}
+		positional++
+		return true
+	})
 	if err != nil {
 		return typeError("%s() arguments are not a list", task)
 	}
-	if len(positional) > len(ps) {
-		return typeError("%s() takes %d positional arguments but %d were given", task, len(ps), len(positional))
+	if positional > len(ps) {
+		return typeError("%s() takes %d positional arguments but %d were given", task, len(ps), positional)
 	}
-	values := make([]protocol.Raw, len(ps))
-	copy(values, positional)
-
-	keywords, err := kwargs.Fields()
+	var wrong error
+	err = kwargs.EachField(func(k protocol.Field) bool {
+		wrong = keyword(task, ps, positional, values, k)
+		return wrong == nil
+	})
 	if err != nil {
 		return typeError("%s() keyword arguments are not an object", task)
 	}
-keywords:
-	for _, k := range keywords {
-		for i, p := range ps {
-			if p.name != k.Name {
-				continue
-			}
-			if i < len(positional) {
-				return typeError("%s() got multiple values for argument '%s'", task, p.name)
-			}
-			values[i] = k.Value // the last of two equal names, as in Python
-			continue keywords
-		}
-		// The name is the producer's text: an unknown keyword is not quoted.
-		return typeError("%s() got an unexpected keyword argument", task)
+	if wrong != nil {
+		return wrong
 	}
 
 	for i, p := range ps {
