@@ -120,6 +120,8 @@ func TestNamesThatAreNoQueues(t *testing.T) {
 		for _, queue := range []string{
 			"unacked", "unacked_index", "unacked_mutex", "_kombu.binding.q", "_goworker.1.dead", "_goworker.1.revoked",
 			"celery-task-meta-1", "celery-taskset-meta-1", "unacked\x06\x163", "email\x06\x169", "r_celery-task-meta-1",
+			// Of others in the same database.
+			"acme:unacked", "acme:eu:unacked_mutex", "acme:_goworker.1.dead", "acme_kombu.binding.q", "acme_celery-task-meta-1",
 		} {
 			b, err := redis.New(cfg)
 			if err != nil {
