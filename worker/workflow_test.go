@@ -214,7 +214,7 @@ func TestMemberFailsBeforeBody(t *testing.T) {
 	})
 }
 
-// What follows a task may be nested as deep as a message that is read.
+// Callbacks of a task may be nested as deep as a message that is read.
 func TestDeepCallbacks(t *testing.T) {
 	b := start(t, worker.Config{Tasks: one(func(context.Context) (any, error) { return nil, nil })})
 	const links = 160 // each is three levels of JSON, of 500
