@@ -62,7 +62,11 @@ func TestSecretsOfEveryShape(t *testing.T) {
 				}
 				return len(of(all, ids[6])) == 3 && strings.Contains(log.String(), "acknowledged before it began")
 			})
-			answers := b.ask(t, "scheduled", "{}") + b.ask(t, "query_task", fmt.Sprintf(`{"ids": [%q]}`, ids[2]))
+			var answers string
+			b.eventually(t, "the retry waits for its ETA", func() bool {
+				answers = b.ask(t, "scheduled", "{}") + b.ask(t, "query_task", fmt.Sprintf(`{"ids": [%q]}`, ids[2]))
+				return strings.Contains(answers, ids[2])
+			})
 			places := map[string]string{"log": log.String(), "answers": answers}
 			for _, e := range b.events(t) {
 				places["event "+e.Type] += e.raw
