@@ -19,7 +19,7 @@ func TestMaxMemory(t *testing.T) {
 	if code := service.wait(30 * time.Second); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
-	if out := service.out.String(); !strings.Contains(out, "more memory than it may") {
+	if out := service.out.String(); !strings.Contains(out, "memory limit exceeded") {
 		t.Errorf("the log does not say why:\n%s", last(out, 2000))
 	}
 	p.redis.settled(queue)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -212,16 +211,4 @@ func TestMemberFailsBeforeBody(t *testing.T) {
 		}
 		b.stop(t)
 	})
-}
-
-// Callbacks of a task may be nested as deep as a message that is read.
-func TestDeepCallbacks(t *testing.T) {
-	b := start(t, worker.Config{Tasks: one(func(context.Context) (any, error) { return nil, nil })})
-	const links = 160 // each is three levels of JSON, of 500
-	callbacks := `null`
-	for i := range links {
-		callbacks = fmt.Sprintf(`[{"task": "t", "args": [], "kwargs": {}, "options": {"task_id": "link-%d", "queue": "q", "link": %s}, "subtask_type": null, "immutable": true}]`, i, callbacks)
-	}
-	b.send(t, "t", func(m *protocol.Message) { m.Callbacks = protocol.Raw(callbacks) })
-	b.eventually(t, "the innermost has succeeded", func() bool { return b.status("link-0") == protocol.StateSuccess })
 }

@@ -130,7 +130,7 @@ type Context struct {
 
 // Limits bounds the work and the output of one plan. A zero field means its default.
 type Limits struct {
-	Depth    int // nesting of signatures; default 250, more than a message of the default depth has
+	Depth    int // nesting of signatures; default 100
 	Messages int // default 50,000
 	Work     int // signatures copied or visited; default 2,000,000
 	Bytes    int // bodies of all messages, and children of results; default 64 MiB
@@ -143,7 +143,7 @@ func (l Limits) orDefault() Limits {
 		}
 		return n
 	}
-	return Limits{or(l.Depth, 250), or(l.Messages, 50_000), or(l.Work, 2_000_000), or(l.Bytes, 64<<20)}
+	return Limits{or(l.Depth, 100), or(l.Messages, 50_000), or(l.Work, 2_000_000), or(l.Bytes, 64<<20)}
 }
 
 // budget counts how much of its limits one call of an exported function has used.
