@@ -172,8 +172,8 @@ func TestCanary(t *testing.T) {
 		places["evently-workers "+strings.Join(args, " ")] = serviceCommand(t, env, args...)
 	}
 	letters := deadLetters(t, p.redis)
-	if len(letters) != 3 {
-		t.Errorf("%d dead letters, want those of the refused mail, the unknown task and the unreadable message", len(letters))
+	if len(letters) != 4 {
+		t.Errorf("%d dead letters, want 4: the refused mail, the unknown task, the code that is no code and the unreadable message: %+v", len(letters), letters)
 	}
 	for _, l := range letters {
 		places["evently-workers dead-letters show "+l.ID] = serviceCommand(t, env, "dead-letters", "show", l.ID)
