@@ -19,7 +19,7 @@ var clocks = harness.Row{
 		dir := r.TempDir()
 		file := filepath.Join(dir, "offset")
 		kind := harness.Ours(harness.Build(r, dir, "astray", harness.TestWorker, harness.Overlay(r, dir,
-			harness.Patch{File: "worker/worker.go", Old: "			now: time.Now,\n", New: "			now: astray,\n"},
+			harness.Patch{File: "worker/worker.go", Old: "			now: time.Now,\n", New: "			now: func() time.Time { return astray() },\n"},
 			harness.Patch{File: "worker/astray.go", New: `package worker
 
 import (

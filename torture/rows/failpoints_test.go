@@ -1,6 +1,9 @@
 package rows
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/evently/workers/torture/harness"
@@ -15,4 +18,25 @@ func TestFailpointsHaveTheirPlaces(t *testing.T) {
 		}
 	}
 	harness.Overlay(t, t.TempDir(), patches...)
+}
+
+// The phrases by which refusals know the scripts stand in their text.
+func TestRefusableScriptsExist(t *testing.T) {
+	files, err := filepath.Glob("../../worker/redis/internal/scripts/*.lua")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	var all strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	for _, phrase := range refusable {
+		if phrase != "BLMOVE" && !strings.Contains(all.String(), phrase) {
+			t.Errorf("no script says %q", phrase)
+		}
+	}
 }

@@ -49,11 +49,11 @@ var serverErrors = []string{
 // refusable are the commands, and scripts by phrases of theirs.
 var refusable = []string{
 	"BLMOVE",
-	"Takes messages from the lists",
-	"Takes messages that the caller has looked at",
-	"Says that claimed messages begin to run",
-	"Ends a delivery: result", // and what follows it, such as a retry
-	"Ends many deliveries",
+	"Moves messages from the lists to the unacked set",
+	"Moves messages to the unacked set that the caller has just judged",
+	"Records that deliveries begin to run",
+	"Settles one delivery: result", // and what follows it, such as a retry
+	"Settles many deliveries",
 	"Renews the leases of claims",
 	"KEYS: owners",
 }
