@@ -7,6 +7,7 @@ import (
 
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/mail"
+	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/store"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
@@ -21,6 +22,11 @@ func publishing(cfg config.Config) worker.Publishing {
 		DefaultQueue: cfg.Worker.Queues[0],
 	}
 }
+
+var (
+	_ monitor.Letters = (*redis.Letters)(nil)
+	_ monitor.Queues  = (*redis.Broker)(nil)
+)
 
 // OpenBroker returns the broker of the configuration. It dials when it is used.
 func OpenBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {

@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -176,5 +177,26 @@ func TestListWhileDeadLettersCome(t *testing.T) {
 	})
 	if page, total, err := b.Letters().List(t.Context(), all-10, 100); err != nil || len(page) != 10 || total != all {
 		t.Errorf("the last page has %d of %d: %v", len(page), total, err)
+	}
+}
+
+// The depth of a queue is that of all its steps. A key of another type has no messages.
+func TestDepths(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	b := backend(t, s)
+	if err := b.Consume(broker.Session{Node: "w@test", Queues: []string{"a", "b", "empty", "odd"}}); err != nil {
+		t.Fatal(err)
+	}
+	do(t, c, "RPUSH", "a", "1", "2")
+	do(t, c, "RPUSH", "a\x06\x163", "3")
+	do(t, c, "RPUSH", "b", "1")
+	do(t, c, "SET", "odd", "text")
+	depths, err := b.Depths(t.Context())
+	if want := map[string]int{"a": 3, "b": 1, "empty": 0, "odd": 0}; err != nil || !maps.Equal(depths, want) {
+		t.Errorf("depths %v, want %v (%v)", depths, want, err)
+	}
+	if n, err := b.Depth(t.Context()); n != 4 || err != nil {
+		t.Errorf("depth %d, want 4 (%v)", n, err)
 	}
 }
