@@ -33,7 +33,7 @@ const (
 type consumer struct {
 	env
 	broker    broker.Broker
-	pipeliner broker.Pipeliner // nil: a claim has a round trip of its own
+	pipeliner broker.Pipeliner // nil: a claim takes a separate round trip
 	link      *link.Link
 	pool      *pool.Pool[*request]
 	schedule  *schedule.Schedule[*request] // requests that wait for their ETA
@@ -148,7 +148,7 @@ func (c *consumer) claimLoop(ctx context.Context) {
 // room it waits until there may be some.
 func (c *consumer) claim(ctx context.Context) (ds []broker.Delivery, asked int, err error) {
 	// A claim that has begun is never cancelled: the messages would be held by this worker
-	// without its knowledge. It has a deadline of its own.
+	// without its knowledge. It has a separate deadline.
 	room, patience := c.room()
 	if room > 0 {
 		asked = min(room, maxClaim)
@@ -242,7 +242,7 @@ func (c *consumer) hasRoom() bool {
 	return !c.blocked() && c.pool.HasRoom(c.limits.Len())
 }
 
-// blocked reports whether nothing may be claimed, whatever the pool has room for.
+// blocked reports whether nothing may be claimed, whether or not the pool has room.
 func (c *consumer) blocked() bool {
 	return c.cfg.ETATaskLimit > 0 && c.schedule.Len() >= c.cfg.ETATaskLimit || deaf(c.calls, c.pool) || c.held.heavy()
 }

@@ -111,7 +111,7 @@ func TestEndsRefused(t *testing.T) {
 	}
 }
 
-// Runs that end while a round trip is under way are settled by the next one. Their slots
+// Runs that end while a round trip is in progress are settled by the next one. Their slots
 // are free meanwhile.
 func TestEndsTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // where no run is long

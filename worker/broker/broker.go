@@ -33,7 +33,7 @@ func (e *RouteError) Error() string {
 // result backend in one, because a crash could separate a stored result from the
 // acknowledgement of its message if they were two steps.
 //
-// Every method returns within a deadline of its own. Errors are passing faults, and
+// Every method returns within its deadline. Errors are passing faults, and
 // the worker tries again. Methods may be called from many goroutines.
 type Broker interface {
 	// Consume sets what to consume, before Run and the first Claim. It does no I/O. A

@@ -14,7 +14,7 @@ const (
 	// mostBytes bounds one round trip of entries whose size is known.
 	mostBytes = 256 << 10
 	// crowd is the number of waiting entries at which a second round trip begins while
-	// one is under way.
+	// one is in progress.
 	crowd = 16
 	// patience is how long a round trip waits for entries that are expected.
 	patience = 500 * time.Microsecond
@@ -33,7 +33,7 @@ type Config[T any] struct {
 }
 
 // Batcher sends entries many at a time, so that no goroutine waits for one. Entries that
-// come while a round trip is under way wait for the next. Make one with New.
+// come while a round trip is in progress wait for the next. Make one with New.
 type Batcher[T any] struct {
 	send    func([]T)
 	expects func() bool

@@ -9,7 +9,7 @@ import (
 	"github.com/evently/workers/worker/internal/batch"
 )
 
-// Entries that come while a round trip is under way go with the next one, in their order.
+// Entries that come while a round trip is in progress go with the next one, in their order.
 func TestEntriesGoTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sizes, order []int
@@ -22,7 +22,7 @@ func TestEntriesGoTogether(t *testing.T) {
 			},
 		})
 		b.Add(0)
-		synctest.Wait() // the first round trip is under way
+		synctest.Wait() // the first round trip is in progress
 		for i := range 10 {
 			b.Add(i + 1)
 		}

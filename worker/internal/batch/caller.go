@@ -14,7 +14,7 @@ type CallConfig[T, R any] struct {
 }
 
 // Caller carries out calls of many goroutines in few round trips. Calls that come while a
-// round trip is under way wait for the next. Make one with NewCaller.
+// round trip is in progress wait for the next. Make one with NewCaller.
 type Caller[T, R any] struct {
 	call    func([]T) ([]R, error)
 	batcher *Batcher[*call[T, R]]

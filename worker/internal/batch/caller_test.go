@@ -15,7 +15,7 @@ import (
 
 // Many goroutines call at once, some give up, and round trips fail. Every call is sent
 // once, or not at all where its caller gave up. Each caller gets its own reply. At most two
-// round trips are under way, none beyond its bytes.
+// round trips are in progress, none beyond its bytes.
 func TestCaller(t *testing.T) {
 	const callers, calls = 40, 200
 	var away, most atomic.Int64
