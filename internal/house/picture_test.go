@@ -20,6 +20,7 @@ func TestArchitecturePage(t *testing.T) {
 	for name, text := range map[string]string{
 		"packages":   picture(list(t)),
 		"locks":      locks(t),
+		"lock order": lockOrder(t),
 		"goroutines": goroutines(t),
 	} {
 		begin, end := "<!-- "+name+": make documents -->\n", "<!-- end of "+name+" -->"
