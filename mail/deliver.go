@@ -37,6 +37,21 @@ func (s *Sender) deliver(ctx context.Context, c Composed, hide redact.Secrets) (
 	return receipt, nil
 }
 
+// noop asks the server for an answer on a new connection. The next mail treats the connection
+// as one that has carried a mail.
+func (c *session) noop(ctx context.Context, hide redact.Secrets) *SendError {
+	stop := context.AfterFunc(ctx, c.abort)
+	c.sent++
+	err := c.step(c.cfg.Timeouts.Command, func() error { return positive(c.client.Noop()) })
+	if !stop() || err != nil {
+		c.broken = true
+	}
+	if err != nil {
+		return withContextCause(ctx, sendError("NOOP", err, hide))
+	}
+	return nil
+}
+
 // takeLive returns an idle connection on which nothing was received since its last mail, or
 // nil. It closes the other connections that it finds.
 func (s *Sender) takeLive(hide redact.Secrets) *session {

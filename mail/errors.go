@@ -25,8 +25,11 @@ type SendError struct {
 	// Command is the step that failed, named by RFC 5321 where possible: "COMPOSE"
 	// (nothing was sent), "WAIT" (no connection was free in time), "DIAL", "TLS",
 	// "GREETING", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BODY" (before the
-	// end of data was sent), "." (after it) or "RSET".
+	// end of data was sent), "." (after it), "RSET", or "NOOP" of [Sender.Ping].
 	Command string
+
+	// Relay is the host and the port of the server; "": no server was asked.
+	Relay string
 
 	// Code is the reply code of RFC 5321 section 4.2; 0: no reply was read. For a mail
 	// that is refused here, because the server would refuse it (a message above its SIZE,
@@ -195,7 +198,7 @@ func (e *SendError) refused() bool { return e.Code >= 400 && e.Code <= 599 }
 // beforeMail reports whether the failure came before the first command about the mail.
 func (e *SendError) beforeMail() bool {
 	switch e.Command {
-	case "WAIT", "DIAL", "TLS", "GREETING", "EHLO", "STARTTLS", "AUTH", "RSET":
+	case "WAIT", "DIAL", "TLS", "GREETING", "EHLO", "STARTTLS", "AUTH", "RSET", "NOOP":
 		return true
 	}
 	return false

@@ -244,3 +244,42 @@ func TestWaitIsAnnounced(t *testing.T) {
 		t.Errorf("%v, %d waits", err, waits)
 	}
 }
+
+// Mails return to the preferred relay after its rest, one of them first.
+func TestReturnToPreferredRelay(t *testing.T) {
+	t.Parallel()
+	const rest = 200 * time.Millisecond
+	first, second := startRelay(t), startRelay(t)
+	relays, err := NewRelays(Relay{Sender: first.sender(t, Timeouts{})}, Relay{Sender: second.sender(t, Timeouts{})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	relays.rest = rest
+	faulty := &SendError{Command: "DIAL"}
+	relays.all[0].memory.note(faulty, time.Now(), rest)
+	m := Message{TaskID: "t", To: "jane@example.com", Subject: "s", Text: "Hello\n"}
+	began := time.Now()
+	for {
+		receipt, err := relays.Send(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if receipt.Relay == first.Addr().String() {
+			break
+		}
+		if time.Since(began) > 10*time.Second {
+			t.Fatal("no mail returned to the preferred relay")
+		}
+	}
+	if waited := time.Since(began); waited < rest/2 {
+		t.Errorf("the mail returned after %v", waited)
+	}
+	if receipt, err := relays.Send(t.Context(), m); err != nil || receipt.Relay != first.Addr().String() {
+		t.Errorf("next mail by %s, %v", receipt.Relay, err)
+	}
+	keeper, now := &restKeeper{}, time.Now()
+	keeper.note(faulty, now, rest)
+	if tries := []bool{keeper.ready(now.Add(rest), rest), keeper.ready(now.Add(rest), rest)}; !tries[0] || tries[1] {
+		t.Errorf("mails that try the relay after its rest: %v, want one", tries)
+	}
+}

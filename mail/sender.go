@@ -45,6 +45,7 @@ type Receipt struct {
 	MessageID string        // with its angle brackets
 	Reply     string        // final reply of the server, often with its queue id; cleaned like [SendError.Text]
 	TLS       string        // version and cipher suite, "" without TLS
+	Relay     string        // host and port of the configuration
 	Peer      string        // address of the server
 	Size      int           // octets of the mail
 	Reused    bool          // the connection carried an earlier mail
@@ -105,6 +106,10 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 		Quoted: []string{m.Subject, m.Text, m.HTML, string(encoded)},
 	})
 	receipt, failed := s.deliver(ctx, c, hide)
+	receipt.Relay = s.addr
+	if failed != nil {
+		failed.Relay = s.addr
+	}
 	s.count(m.To, failed)
 	s.status.note(failed, time.Now())
 	log := s.log.With("kind", m.Kind, "message_id", c.MessageID, "to", MaskAddress(m.To))
@@ -115,6 +120,26 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 	receipt.Duration = time.Since(start)
 	log.Debug("mail sent", "reply", receipt.Reply, "tls", receipt.TLS, "reused", receipt.Reused, "duration", receipt.Duration.Seconds())
 	return receipt, nil
+}
+
+// Ping opens a connection up to the login, sends NOOP and keeps the connection for the next
+// mail. It returns nil, or the [*SendError] that a mail would meet before its first command.
+func (s *Sender) Ping(ctx context.Context) error {
+	if err := s.takeSlot(ctx, nil); err != nil {
+		return &SendError{Command: "WAIT", Err: err}
+	}
+	defer func() { <-s.slots }()
+	c, failed := s.open(ctx, s.secrets)
+	if failed == nil {
+		failed = c.noop(ctx, s.secrets)
+		s.release(c, nil)
+	}
+	s.status.pinged(failed, time.Now())
+	if failed != nil {
+		failed.Relay = s.addr
+		return failed
+	}
+	return nil
 }
 
 // takeSlot waits until a connection may be used. around is [Message.Wait] or nil.

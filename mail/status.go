@@ -108,6 +108,20 @@ func (k *statusKeeper) note(failed *SendError, now time.Time) {
 	}
 }
 
+// pinged records the outcome of [Sender.Ping]. Success ends the faults that a mail would meet
+// before its first command.
+func (k *statusKeeper) pinged(failed *SendError, now time.Time) {
+	if failed != nil {
+		k.note(failed, now)
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.status.Fault != nil && k.status.Fault.beforeMail() {
+		k.status = Status{Accepted: k.status.Accepted}
+	}
+}
+
 // refusesUs reports whether the last fault was a refusal of this sender. Only an accepted mail
 // ends it, because the server may check other things first.
 func (k *statusKeeper) refusesUs() bool {
