@@ -5,7 +5,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 
 	"github.com/evently/workers/config"
@@ -23,7 +22,7 @@ type App struct {
 	mails  *mails
 	broker *redis.Broker
 	store  *store.Store
-	sender *mail.Sender
+	sender *mail.Relays
 	worker *worker.Worker
 }
 
@@ -46,12 +45,8 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 	if a.store, err = store.Open(storeConfig(cfg.Database)); err != nil {
 		return databaseError(cfg.Database, err)
 	}
-	sender, err := mailConfig(cfg, log)
-	if err != nil {
+	if a.sender, err = mailRelays(cfg, log); err != nil {
 		return err
-	}
-	if a.sender, err = mail.New(sender); err != nil {
-		return fmt.Errorf("prepare the mail relay: %w", err)
 	}
 	service, err := tasks.New(tasks.Config{
 		Users: a.store, Mailer: a.sender, Templates: a.mails,

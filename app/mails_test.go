@@ -31,8 +31,11 @@ func TestFaultyTemplatesEndTheProgram(t *testing.T) {
 		<-fault
 		return nil, errors.New("otp: no field Cod")
 	})}
-	var err error
-	if p.sender, err = mail.New(mail.Config{Host: "127.0.0.1", Port: 1, Security: mail.Plain, FromAddress: "noreply@example.com"}); err != nil {
+	sender, err := mail.New(mail.Config{Host: "127.0.0.1", Port: 1, Security: mail.Plain, FromAddress: "noreply@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.sender, err = mail.NewRelays(mail.Relay{Sender: sender}); err != nil {
 		t.Fatal(err)
 	}
 	service, err := tasks.New(tasks.Config{Users: everybody{}, Mailer: p.sender, Templates: p.mails, Logger: log})

@@ -102,6 +102,19 @@ func mailConfig(cfg config.Config, log *slog.Logger) (mail.Config, error) {
 	}, err
 }
 
+// mailRelays returns the relays of the configuration in their order.
+func mailRelays(cfg config.Config, log *slog.Logger) (*mail.Relays, error) {
+	c, err := mailConfig(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	sender, err := mail.New(c)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the mail relay: %w", err)
+	}
+	return mail.NewRelays(mail.Relay{Sender: sender})
+}
+
 // retries translates a number of retries into the library's, where 0 is the default.
 func retries(n int) int {
 	if n == 0 {

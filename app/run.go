@@ -124,14 +124,20 @@ func (a *App) health(cfg config.Config, listener net.Listener, log *slog.Logger)
 	})
 }
 
-// mailState returns the state with the words of the server, which an operator needs to
+// mailState returns the state with the words of the servers, which an operator needs to
 // act. They hold no address, no secret and nothing of a mail: the health port is often
 // open to all.
-func mailState(s mail.Status) monitor.MailState {
-	m := monitor.MailState{Accepted: s.Accepted, Since: s.Since, Tried: s.Tried}
-	if s.Fault != nil {
-		m.Fault = s.Fault.Explain()
+func mailState(relays []mail.RelayStatus) monitor.MailState {
+	var m monitor.MailState
+	for _, s := range relays {
+		if s.Accepted.After(m.Accepted) {
+			m.Accepted = s.Accepted
+		}
+		if s.Fault != nil {
+			m.Faulty = append(m.Faulty, monitor.RelayState{Name: s.Name, Fault: s.Fault.Explain(), Since: s.Since, Tried: s.Tried})
+		}
 	}
+	m.Working = len(relays) - len(m.Faulty)
 	return m
 }
 

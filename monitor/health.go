@@ -56,14 +56,25 @@ type WorkerState struct {
 // MailState is what the health server asks of the part that sends mails. Like
 // WorkerState it must cost no I/O.
 type MailState struct {
-	Accepted time.Time // when the mail server last took a mail; zero: never
-	// Fault is what is wrong with the server, or with us in its eyes, in words
-	// that all may read: reply codes, where, and what the server said, without
-	// addresses and secrets. "" is nothing that is known. Since and Tried are the
-	// first and the last mail that met it.
+	Accepted time.Time // when a relay last took a mail; zero: never
+
+	// Faulty lists the relays that take no mails of ours. Working is the number of the
+	// others: without any, no mail gets out.
+	Faulty  []RelayState
+	Working int
+}
+
+// RelayState describes a relay that takes no mails of ours. Fault is in words that all may
+// read: reply codes, where, and what the server said, without addresses and secrets. Since
+// and Tried are the first and the last mail that met it.
+type RelayState struct {
+	Name         string // host and port
 	Fault        string
 	Since, Tried time.Time
 }
+
+// stuck reports whether no mail gets out.
+func (m *MailState) stuck() bool { return len(m.Faulty) > 0 && m.Working == 0 }
 
 // HealthConfig is what a [Health] needs.
 type HealthConfig struct {

@@ -240,6 +240,8 @@ func TestDatabaseIsAskedByTheClock(t *testing.T) {
 func TestMailFault(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	first := monitor.RelayState{Name: "a:587", Since: at.Add(-10 * time.Minute), Tried: at.Add(-20 * time.Second), Fault: "535 5.7.8 at AUTH"}
+	second := monitor.RelayState{Name: "b:25", Since: at.Add(-5 * time.Minute), Tried: at.Add(-10 * time.Second), Fault: "no answer at DIAL"}
 	for name, test := range map[string]struct {
 		mail   monitor.MailState
 		status string
@@ -248,8 +250,17 @@ func TestMailFault(t *testing.T) {
 		"no mail yet": {monitor.MailState{}, monitor.StatusHealthy, monitor.State{OK: true, Text: "no mail sent yet"}},
 		"mails":       {monitor.MailState{Accepted: at.Add(-3 * time.Minute)}, monitor.StatusHealthy, monitor.State{OK: true, Text: "sent a mail 180 s ago"}},
 		"wrong password": {
-			monitor.MailState{Accepted: at.Add(-time.Hour), Since: at.Add(-10 * time.Minute), Tried: at.Add(-20 * time.Second), Fault: "535 5.7.8 at AUTH"},
+			monitor.MailState{Accepted: at.Add(-time.Hour), Faulty: []monitor.RelayState{first}},
 			monitor.StatusDegraded, monitor.State{Text: "no mail gets out for 600 s, last tried 20 s ago: 535 5.7.8 at AUTH"},
+		},
+		"one of two relays": {
+			monitor.MailState{Accepted: at.Add(-time.Second), Faulty: []monitor.RelayState{first}, Working: 1},
+			monitor.StatusDegraded, monitor.State{Text: "mails go by the other relays: a:587 takes none for 600 s, last tried 20 s ago: 535 5.7.8 at AUTH"},
+		},
+		"both relays": {
+			monitor.MailState{Faulty: []monitor.RelayState{first, second}},
+			monitor.StatusDegraded, monitor.State{Text: "no mail gets out for 300 s: a:587 takes none for 600 s, last tried 20 s ago: 535 5.7.8 at AUTH; " +
+				"b:25 takes none for 300 s, last tried 10 s ago: no answer at DIAL"},
 		},
 	} {
 		w := new(world)

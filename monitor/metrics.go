@@ -51,7 +51,8 @@ func newCollector(h *Health) *collector {
 	counter(tasks, func(w WorkerState) int64 { return w.Retried }, "retried")
 	counter(tasks, func(w WorkerState) int64 { return w.Revoked }, "revoked")
 	if h.cfg.Mail != nil {
-		gauge("mail_faulty", "1 while the mail server takes no mails of ours, by what the last mail met.", func(_ WorkerState, m MailState) float64 { return boolean(m.Fault != "") })
+		gauge("mail_faulty", "1 while the mail server takes no mails of ours, by what the last mail met; with several, while none takes them.", func(_ WorkerState, m MailState) float64 { return boolean(m.stuck()) })
+		gauge("mail_relays_faulty", "Mail relays that take no mails of ours, by what the last mail met.", func(_ WorkerState, m MailState) float64 { return float64(len(m.Faulty)) })
 		gauge("mail_accepted_timestamp_seconds", "Unix time of the last mail that the mail server took; 0: none yet.", func(_ WorkerState, m MailState) float64 { return seconds(m.Accepted) })
 	}
 	return c

@@ -18,7 +18,9 @@ func TestMetrics(t *testing.T) {
 	state.MinConcurrency, state.MaxConcurrency, state.LastLook = 2, 8, time.Unix(1_800_000_000, 500_000_000)
 	h := newHealth(t, monitor.HealthConfig{
 		Listener: listen(t), Worker: func() monitor.WorkerState { return state },
-		Mail: func() monitor.MailState { return monitor.MailState{Fault: "it is full"} },
+		Mail: func() monitor.MailState {
+			return monitor.MailState{Faulty: []monitor.RelayState{{Fault: "it is full"}}}
+		},
 	})
 	server := httptest.NewServer(h.Handler())
 	defer server.Close()

@@ -134,14 +134,32 @@ func (h *Health) mailState(now time.Time) State {
 	if h.cfg.Mail == nil {
 		return State{OK: true, Text: "not used"}
 	}
-	switch m := h.cfg.Mail(); {
-	case m.Fault != "":
-		return State{Text: fmt.Sprintf("no mail gets out for %s, last tried %s ago: %s", span(now.Sub(m.Since)), span(now.Sub(m.Tried)), m.Fault)}
+	m := h.cfg.Mail()
+	var faults []string
+	var since, tried time.Time // of the last relay to fail
+	for _, r := range m.Faulty {
+		since, tried = latest(since, r.Since), latest(tried, r.Tried)
+		faults = append(faults, fmt.Sprintf("%s takes none for %s, last tried %s ago: %s", r.Name, span(now.Sub(r.Since)), span(now.Sub(r.Tried)), r.Fault))
+	}
+	switch {
+	case m.stuck() && len(m.Faulty) == 1:
+		return State{Text: fmt.Sprintf("no mail gets out for %s, last tried %s ago: %s", span(now.Sub(since)), span(now.Sub(tried)), m.Faulty[0].Fault)}
+	case m.stuck():
+		return State{Text: fmt.Sprintf("no mail gets out for %s: %s", span(now.Sub(since)), strings.Join(faults, "; "))}
+	case len(faults) > 0:
+		return State{Text: "mails go by the other relays: " + strings.Join(faults, "; ")}
 	case m.Accepted.IsZero():
 		return State{OK: true, Text: "no mail sent yet"}
 	default:
 		return State{OK: true, Text: "sent a mail " + span(now.Sub(m.Accepted)) + " ago"}
 	}
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 func span(d time.Duration) string { return fmt.Sprintf("%d s", max(0, int(d.Seconds()))) }
