@@ -65,6 +65,10 @@ var boundaries = []boundary{
 		from:   []string{"tasks"},
 		forbid: []string{"worker/redis", redigo},
 	}, {
+		name:    "a circuit breaker knows nothing of what it guards",
+		from:    []string{"internal/breaker"},
+		stdOnly: true,
+	}, {
 		name:   "mail knows nothing of Celery",
 		from:   []string{"mail"},
 		forbid: []string{"worker"},
