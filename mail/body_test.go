@@ -111,7 +111,7 @@ func TestEndOfDataNotWritten(t *testing.T) {
 	c.wire.Conn = failing{c.raw}
 	m := flood()
 	m.Bytes = m.Bytes[:800]
-	_, failed = c.send(t.Context(), m, redact.Secrets{})
+	_, failed = c.send(t.Context(), m, redact.Secrets{}, time.Now())
 	if failed == nil || failed.Command != "BODY" || !failed.Retryable() || failed.Unknown() {
 		t.Errorf("%v", failed)
 	}

@@ -12,8 +12,9 @@ import (
 // failure of that command proves nothing, and the mail gets one new connection. It never gets
 // two, because that would flood a server that always hangs up there.
 func (s *Sender) deliver(ctx context.Context, c Composed, hide redact.Secrets) (Receipt, *SendError) {
+	start := time.Now()
 	if old := s.takeLive(hide); old != nil {
-		receipt, failed := old.send(ctx, c, hide)
+		receipt, failed := old.send(ctx, c, hide, start)
 		again := failed != nil && ctx.Err() == nil && old.isStale(failed)
 		old.broken = old.broken || again
 		s.release(old, failed)
@@ -27,9 +28,10 @@ func (s *Sender) deliver(ctx context.Context, c Composed, hide redact.Secrets) (
 	}
 	fresh, failed := s.open(ctx, hide)
 	if failed != nil {
+		failed.Times = Times{Connect: time.Since(start)}
 		return Receipt{}, failed
 	}
-	receipt, failed := fresh.send(ctx, c, hide)
+	receipt, failed := fresh.send(ctx, c, hide, start)
 	s.release(fresh, failed)
 	if failed != nil {
 		return Receipt{}, failed

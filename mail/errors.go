@@ -60,6 +60,10 @@ type SendError struct {
 	// of the context, or [ErrAddress].
 	Err error
 
+	TLS      string        // as in [Receipt]; "" also if the failure came before TLS
+	Times    Times         // of the phases, including the one that failed
+	Duration time.Duration // of the call of Send
+
 	judged verdict.Verdict // of the whole reply, of which Text is a part
 
 	untriedLogin bool // the server closed the connection before the second login mechanism

@@ -6,6 +6,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/evently/workers/mail/internal/queueid"
 	"github.com/evently/workers/mail/internal/redact"
 )
 
@@ -97,4 +98,18 @@ func maskAddresses(text string) string {
 		words[i] = head + MaskAddress(address) + tail
 	}
 	return strings.Join(words, " ")
+}
+
+// queueID returns the id in the final reply, or "". An id that has a secret or the recipient in
+// it is no id: it may be the mail that the server quotes.
+func queueID(reply string, to Address, hide redact.Secrets) string {
+	id := queueid.Parse(flatten(reply))
+	if hide.Text(id) != id || strings.Contains(strings.ToLower(id), strings.ToLower(to.String())) {
+		return ""
+	}
+	local, _, isAddress := strings.Cut(id, "@")
+	if isAddress && len(local) < 10 || strings.EqualFold(local, to.Local) {
+		return ""
+	}
+	return id
 }

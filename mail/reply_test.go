@@ -38,6 +38,31 @@ func TestCleanReply(t *testing.T) {
 	}
 }
 
+// An id at the server that shows a part of the mail or of the recipient is none.
+func TestQueueID(t *testing.T) {
+	t.Parallel()
+	hide := redact.Secrets{Mail: []string{"482913"}, Login: []string{"hunter2!"}}
+	to := Address{"jane.roe", "example.com"}
+	for reply, want := range map[string]string{
+		"2.0.0 Ok: queued as 4F3A12":                             "4F3A12",
+		"2.0.0 Ok: queued as 202611290930.7@relay.example":       "202611290930.7@relay.example",
+		"2.0.0 Ok: queued as 482913":                             "",
+		"2.0.0 Ok: queued as A482913B":                           "",
+		"2.0.0 Ok: queued as jane.roe@example.com":               "",
+		"2.0.0 Ok: queued as 1-Jane.Roe@Example.com":             "",
+		"2.0.0 Ok: queued as jane.roe1@example.com":              "",
+		"2.0.0 Ok: queued as hunter2!":                           "",
+		"2.0.0 Ok: queued as 4F3A12 " + strings.Repeat("x", 999): "4F3A12",
+	} {
+		if got := queueID(reply, to, hide); got != want {
+			t.Errorf("queueID(%q) = %q, want %q", reply, got, want)
+		}
+	}
+	if got := queueID("queued as roe1984", Address{"Roe1984", "example.com"}, hide); got != "" {
+		t.Errorf("the name of the recipient is an id: %q", got)
+	}
+}
+
 func TestCutEnhanced(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -44,12 +44,26 @@ type Sender struct {
 type Receipt struct {
 	MessageID string        // with its angle brackets
 	Reply     string        // final reply of the server, often with its queue id; cleaned like [SendError.Text]
+	QueueID   string        // of the mail at the server, for a search in its logs; "" if the reply names none
 	TLS       string        // version and cipher suite, "" without TLS
 	Relay     string        // host and port of the configuration
 	Peer      string        // address of the server
 	Size      int           // octets of the mail
 	Reused    bool          // the connection carried an earlier mail
+	Times     Times         // of the phases
 	Duration  time.Duration // of the call of Send
+}
+
+// Times are the durations of the phases of one delivery. Phases that were not reached are 0. A
+// phase that failed counts until its failure.
+type Times struct {
+	Wait    time.Duration // for one of MaxConns connections
+	Connect time.Duration // until a connection is ready: name, TCP, TLS, greeting, EHLO and AUTH; about 0 for a reused one
+	Mail    time.Duration // from MAIL to its reply
+	Rcpt    time.Duration // from RCPT, or from the reply to MAIL that came with it, to its reply
+	Data    time.Duration // DATA and the body, until only the end of data is left
+	Guard   time.Duration // of [Message.BeforeFinal]
+	Final   time.Duration // from the end of data to its reply
 }
 
 // New returns a Sender without opening a connection. The error names every fault of cfg, see
@@ -95,8 +109,10 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 		return Receipt{}, err
 	}
 	c.beforeFinal = m.BeforeFinal
-	if err := s.takeSlot(ctx, m.Wait); err != nil {
-		return Receipt{}, &SendError{Command: "WAIT", Err: err}
+	err = s.takeSlot(ctx, m.Wait)
+	waited := time.Since(start)
+	if err != nil {
+		return Receipt{}, &SendError{Command: "WAIT", Err: err, Times: Times{Wait: waited}, Duration: waited}
 	}
 	defer func() { <-s.slots }()
 	_, encoded, _ := bytes.Cut(c.Bytes, []byte("\r\n\r\n"))
@@ -109,6 +125,7 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 	receipt.Relay = s.addr
 	if failed != nil {
 		failed.Relay = s.addr
+		failed.Times.Wait, failed.Duration = waited, time.Since(start)
 	}
 	s.count(m.To, failed)
 	s.status.note(failed, time.Now())
@@ -117,7 +134,7 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 		log.Debug("mail not sent", "error", failed)
 		return Receipt{}, failed
 	}
-	receipt.Duration = time.Since(start)
+	receipt.Times.Wait, receipt.Duration = waited, time.Since(start)
 	log.Debug("mail sent", "reply", receipt.Reply, "tls", receipt.TLS, "reused", receipt.Reused, "duration", receipt.Duration.Seconds())
 	return receipt, nil
 }

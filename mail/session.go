@@ -32,10 +32,35 @@ type session struct {
 	broken bool      // must not be reused
 
 	answered bool // a command of the current mail got its reply
+	watch    stopwatch
 }
 
-// send runs one mail transaction, RFC 5321 section 3.3.
-func (c *session) send(ctx context.Context, m Composed, hide redact.Secrets) (Receipt, *SendError) {
+// stopwatch measures the phases of one mail.
+type stopwatch struct {
+	Times
+	phase *time.Duration // the current one
+	begun time.Time
+}
+
+// enter ends the current phase and begins another one, which is a field of the stopwatch.
+func (w *stopwatch) enter(phase *time.Duration) {
+	w.stop()
+	w.phase = phase
+}
+
+// stop ends the current phase.
+func (w *stopwatch) stop() {
+	now := time.Now()
+	if w.phase != nil {
+		*w.phase += now.Sub(w.begun)
+	}
+	w.phase, w.begun = nil, now
+}
+
+// send runs one mail transaction, RFC 5321 section 3.3. The delivery began at start, when it
+// needed a connection.
+func (c *session) send(ctx context.Context, m Composed, hide redact.Secrets, start time.Time) (Receipt, *SendError) {
+	c.watch = stopwatch{Times: Times{Connect: time.Since(start)}}
 	if ctx.Err() != nil {
 		return Receipt{}, &SendError{Command: "WAIT", Err: ended(ctx)}
 	}
@@ -50,7 +75,11 @@ func (c *session) send(ctx context.Context, m Composed, hide redact.Secrets) (Re
 	c.sent++
 	c.answered = !receipt.Reused
 	if m.beforeFinal != nil {
-		c.wire.final = &finalWrite{ask: func() error { return m.beforeFinal(ctx) }}
+		c.wire.final = &finalWrite{ask: func() error {
+			c.watch.enter(&c.watch.Guard)
+			defer c.watch.enter(&c.watch.Final)
+			return m.beforeFinal(ctx)
+		}}
 	}
 	reply, failed := c.transact(m, hide)
 	c.wire.final = nil
@@ -60,9 +89,12 @@ func (c *session) send(ctx context.Context, m Composed, hide redact.Secrets) (Re
 	if failed != nil {
 		// After a refusal the connection can be reused, unless the server closes it.
 		c.broken = c.broken || !failed.refused() || closes(failed)
+		failed.TLS, failed.Times = c.tls, c.watch.Times
 		return Receipt{}, withContextCause(ctx, failed)
 	}
+	receipt.Times = c.watch.Times
 	receipt.Reply = cleanReply(reply, hide)
+	receipt.QueueID = queueID(reply, m.To, hide)
 	return receipt, nil
 }
 
@@ -86,6 +118,8 @@ func late(err error, limit time.Duration) error {
 }
 
 func (c *session) transact(m Composed, hide redact.Secrets) (reply string, failed *SendError) {
+	c.watch.enter(&c.watch.Mail)
+	defer c.watch.stop()
 	if c.dirty {
 		if failed := c.reset(hide); failed != nil {
 			return "", failed
@@ -111,10 +145,12 @@ func (c *session) transact(m Composed, hide redact.Secrets) (reply string, faile
 		return "", sendError("MAIL", err, hide)
 	}
 	c.answered = true
+	c.watch.enter(&c.watch.Rcpt)
 	err = c.step(limit, func() error { return positive(c.client.Rcpt(m.To.String(), nil)) })
 	if err != nil {
 		return "", sendError("RCPT", err, hide)
 	}
+	c.watch.enter(&c.watch.Data)
 	var data *smtp.DataCommand
 	err = c.step(limit, func() error { data, err = c.client.Data(); return err })
 	if err != nil {
@@ -139,6 +175,9 @@ func (c *session) body(data *smtp.DataCommand, mail []byte, hide redact.Secrets)
 		return "", c.cutOff(err, hide)
 	}
 	c.wire.write = perWrite
+	if !c.wire.final.expected() {
+		c.watch.enter(&c.watch.Final)
+	}
 	response, err := data.CloseWithResponse()
 	switch accepted, refused := acceptance(err); {
 	case err == nil:
