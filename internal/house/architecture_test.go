@@ -73,6 +73,10 @@ var boundaries = []boundary{
 		from:   []string{"mail"},
 		forbid: []string{"worker"},
 	}, {
+		name:   "the ledger knows neither tasks nor mail, and of the engine only the interfaces of a broker",
+		from:   []string{"store/ledger"},
+		forbid: []string{"tasks", "mail", "templates", "config", "monitor", "app", "worker/redis", redigo},
+	}, {
 		name:   "templates know nothing but their data",
 		from:   []string{"templates"},
 		forbid: []string{"worker", "tasks", "mail", "store", "config", "monitor", "dev", "app"},
