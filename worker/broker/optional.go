@@ -155,6 +155,8 @@ type Capabilities struct {
 	Faulter   Faulter
 	Namer     Namer
 	Limiter   Limiter
+	Leaser    Leaser
+	Board     Board
 	Batcher   Batcher
 	Pipeliner Pipeliner
 }
@@ -172,6 +174,8 @@ func CapabilitiesOf(b any) (c Capabilities) {
 	c.Faulter, _ = b.(Faulter)
 	c.Namer, _ = b.(Namer)
 	c.Limiter, _ = b.(Limiter)
+	c.Leaser, _ = b.(Leaser)
+	c.Board, _ = b.(Board)
 	c.Batcher, _ = b.(Batcher)
 	c.Pipeliner, _ = b.(Pipeliner)
 	return c

@@ -13,6 +13,7 @@ import (
 	"github.com/evently/workers/worker/internal/backoff"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/conn"
+	"github.com/evently/workers/worker/redis/internal/fleet"
 	redigo "github.com/gomodule/redigo/redis"
 )
 
@@ -20,6 +21,8 @@ import (
 // with New. It consumes for one worker, once: each worker needs a separate Broker. Any
 // number of Clients may publish through it.
 type Broker struct {
+	*shared // implements broker.Leaser and broker.Board
+
 	server      *server
 	consumer    *consumer
 	claimer     *claimer
@@ -34,6 +37,9 @@ type Broker struct {
 	letters     *Letters
 }
 
+// shared is the state that all workers of the database have in common.
+type shared = fleet.Fleet
+
 var (
 	_ broker.Broker       = (*Broker)(nil)
 	_ broker.Backend      = (*Broker)(nil)
@@ -46,6 +52,8 @@ var (
 	_ broker.Faulter      = (*Broker)(nil)
 	_ broker.Namer        = (*Broker)(nil)
 	_ broker.Limiter      = (*Broker)(nil)
+	_ broker.Leaser       = (*Broker)(nil)
+	_ broker.Board        = (*Broker)(nil)
 	_ broker.SecretKeeper = (*Broker)(nil)
 	_ broker.Pipeliner    = (*Broker)(nil)
 )
@@ -68,6 +76,7 @@ func New(cfg Config) (*Broker, error) {
 	claimer := newClaimer(s, c, held, leases, recovery, p, w)
 	results := newResults(s)
 	return &Broker{
+		shared: fleet.New(s.conns, s.scripts, s.keys.own),
 		server: s, consumer: c, claimer: claimer, settler: newSettler(s, held, results, p), leases: leases, recovery: recovery,
 		waiter: w, results: results, control: &control{s}, revocations: &revocations{s}, checks: newChecks(s, indexer, claimer.consumed),
 		letters: &Letters{s},

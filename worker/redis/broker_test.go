@@ -96,6 +96,7 @@ func TestBroker(t *testing.T) {
 func TestBrokerOnMiniredis(t *testing.T) {
 	workertest.TestBroker(t, func(t *testing.T) workertest.Fixture {
 		s := miniredis.RunT(t)
+		s.ClockTTL(true)
 		c, err := redigo.Dial("tcp", s.Addr())
 		if err != nil {
 			t.Fatalf("connect: %v", err)

@@ -203,7 +203,11 @@ func scenes() map[string]scene {
 			script: "reindex", keys: books, before: [][]any{{"HSET", "unacked", "c", "raw of c", "d", "raw of d"}, {"ZADD", "unacked_index", 1, "c"}},
 			markers: map[string]int{"=c": 2, "=d": 2},
 		},
-		"reply":   {script: "reply", keys: []any{"x.reply.celery.pidbox"}, args: []any{"answer", 60}, markers: map[string]int{"answer": 1}},
+		"reply": {script: "reply", keys: []any{"x.reply.celery.pidbox"}, args: []any{"answer", 60}, markers: map[string]int{"answer": 1}},
+		"lease": {
+			script: "lease", keys: []any{"_goworker.1.lease.x"}, before: [][]any{{"SET", "_goworker.1.lease.x", "me"}}, args: []any{"me", 100000},
+			markers: map[string]int{"=me": 1},
+		},
 		"take":    {script: "take", keys: []any{"_goworker.1.limit.t"}, args: []any{1000}},
 		"unlock":  {script: "unlock", keys: []any{"unacked_mutex"}, before: [][]any{{"SET", "unacked_mutex", "me"}}, args: []any{"me"}},
 		"letters": {script: "letters", keys: []any{deadIndex}, before: [][]any{{"ZADD", deadIndex, 1, "x"}}, args: []any{0, 10}},

@@ -93,6 +93,7 @@ func flag(set bool) string {
 // keys are the names of all keys but the lists of queues.
 type keys struct {
 	prefix, results       string
+	own                   string // beginning of our keys
 	unacked, index, mutex string // Celery's
 	dead, deadMeta        string // hashes by id
 	deadIndex             string // ids by time
@@ -109,7 +110,7 @@ func newKeys(prefix, results string) keys {
 	}
 	own := prefix + "_goworker.1."
 	return keys{
-		prefix: prefix, results: results,
+		prefix: prefix, results: results, own: own,
 		unacked: prefix + "unacked", index: prefix + "unacked_index", mutex: prefix + "unacked_mutex",
 		dead: own + "dead", deadMeta: own + "dead.meta", deadIndex: own + "dead.index",
 		spare:   own + "dead.spare",
@@ -119,10 +120,10 @@ func newKeys(prefix, results string) keys {
 }
 
 // owner returns the hash about one owner.
-func (k keys) owner(id string) string { return k.prefix + "_goworker.1.owner." + id }
+func (k keys) owner(id string) string { return k.own + "owner." + id }
 
 // recovery returns the lock around the recovery from a dead owner.
-func (k keys) recovery(id string) string { return k.prefix + "_goworker.1.recovery." + id }
+func (k keys) recovery(id string) string { return k.own + "recovery." + id }
 
 // crashes returns the count of the runs of a message that did not end. It is kept by task id
 // and delivery tag, which a redelivery does not change, because producers may use an id for
@@ -135,16 +136,16 @@ func (k keys) crashes(e protocol.Envelope) string {
 }
 
 // secret returns the key of the secret that fingerprints are keyed with.
-func (k keys) secret() string { return k.prefix + "_goworker.1.secret" }
+func (k keys) secret() string { return k.own + "secret" }
 
-func (k keys) crashesPrefix() string { return k.prefix + "_goworker.1.crashes." }
+func (k keys) crashesPrefix() string { return k.own + "crashes." }
 
 // step returns the key that keeps a settlement of several steps from being carried out
 // twice.
-func (k keys) step(token string) string { return k.prefix + "_goworker.1.step." + token }
+func (k keys) step(token string) string { return k.own + "step." + token }
 
 // limit returns the state of a rate limit that all workers share.
-func (k keys) limit(name string) string { return k.prefix + "_goworker.1.limit." + name }
+func (k keys) limit(name string) string { return k.own + "limit." + name }
 
 // result returns the key of a result. It is also the channel that announces it.
 func (k keys) result(id string) string { return k.results + "celery-task-meta-" + id }

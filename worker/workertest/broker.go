@@ -14,6 +14,8 @@ import (
 // Broker is a [broker.Broker] in memory, for tests. It keeps no leases: a claim lasts
 // until it is settled, returned or taken by Steal.
 type Broker struct {
+	fleet
+
 	mu       sync.Mutex
 	session  broker.Session
 	lists    queues

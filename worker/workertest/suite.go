@@ -54,6 +54,8 @@ func parts() map[string]part {
 		"RevokedIsRemembered":            {testRevoked, func(c broker.Capabilities) bool { return c.Revoker != nil }},
 		"RevokeKeepsStatesOfRunningOnes": {testRevokeStates, func(c broker.Capabilities) bool { return c.Revoker != nil && c.Backend != nil }},
 		"SharedRateLimit":                {testTake, func(c broker.Capabilities) bool { return c.Limiter != nil }},
+		"LeaseHasOneOwner":               {testLease, func(c broker.Capabilities) bool { return c.Leaser != nil }},
+		"NoticesAreRead":                 {testBoard, func(c broker.Capabilities) bool { return c.Board != nil }},
 		"SettleAllAnswersEach":           {testSettleAll, func(c broker.Capabilities) bool { return c.Batcher != nil }},
 		"ClaimAfterGoesAlong":            {testClaimAfter, func(c broker.Capabilities) bool { return c.Pipeliner != nil }},
 		"QueuesChange":                   {testQueueSet, func(c broker.Capabilities) bool { return c.QueueSet != nil }},

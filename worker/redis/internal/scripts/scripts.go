@@ -19,7 +19,7 @@ var files embed.FS
 // Scripts are all scripts, by their fields.
 type Scripts struct {
 	Claim, ClaimSeen, Start, Starts, Settle, Finish, Carry, GiveBack, Renew, Restore,
-	Heartbeat, Fence, Dismiss, Revive, Unlock, Take, Revoke, Reply, Letters, Spare, Reindex Script
+	Heartbeat, Fence, Dismiss, Revive, Unlock, Lease, Take, Revoke, Reply, Letters, Spare, Reindex Script
 }
 
 // Script returns a script. It is hashed at the first call, because most workers never need
@@ -75,7 +75,7 @@ func Names() []string { return slices.Sorted(maps.Keys(new(Scripts).byName())) }
 func (s *Scripts) byName() map[string]*Script {
 	return map[string]*Script{
 		"claim": &s.Claim, "claimseen": &s.ClaimSeen, "start": &s.Start, "starts": &s.Starts, "settle": &s.Settle, "finish": &s.Finish, "carry": &s.Carry,
-		"reply": &s.Reply, "letters": &s.Letters, "take": &s.Take, "revoke": &s.Revoke, "giveback": &s.GiveBack,
+		"reply": &s.Reply, "letters": &s.Letters, "lease": &s.Lease, "take": &s.Take, "revoke": &s.Revoke, "giveback": &s.GiveBack,
 		"renew": &s.Renew, "restore": &s.Restore, "heartbeat": &s.Heartbeat,
 		"fence": &s.Fence, "spare": &s.Spare, "reindex": &s.Reindex, "dismiss": &s.Dismiss, "revive": &s.Revive, "unlock": &s.Unlock,
 	}
