@@ -1,10 +1,14 @@
 package worker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
+	"os"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +17,7 @@ import (
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/internal/fnmatch"
 	"github.com/evently/workers/worker/internal/ratelimit"
+	"github.com/evently/workers/worker/internal/scale"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -20,6 +25,42 @@ import (
 type faults []error
 
 func (fs *faults) add(format string, args ...any) { *fs = append(*fs, fmt.Errorf(format, args...)) }
+
+// normalise fills in defaults and reports all faults.
+func (c Config) normalise() (Config, error) {
+	if len(c.Queues) == 0 {
+		c.Queues = []string{"celery"}
+	}
+	if err := c.check(); err != nil {
+		return c, fmt.Errorf("worker configuration: %w", err)
+	}
+	c.Name = nodeName(cmp.Or(c.Name, "celery@%h"))
+	c.Software = cmp.Or(c.Software, reflect.TypeFor[Config]().PkgPath())
+	c.Logger = cmp.Or(c.Logger, slog.Default())
+	c.MaxConcurrency = cmp.Or(c.MaxConcurrency, scale.MostSlots)
+	c.Concurrency = cmp.Or(c.Concurrency, min(processors(), c.MaxConcurrency))
+	if c.Autoscale.Max > 0 {
+		c.Concurrency = c.Autoscale.Min
+	}
+	c.MaxRedeliveries = cmp.Or(c.MaxRedeliveries, 3)
+	c.Grace = cmp.Or(c.Grace, 25*time.Second)
+	c.Limits.Size = cmp.Or(c.Limits.Size, protocol.DefaultSize)
+	c.Limits.Depth = cmp.Or(c.Limits.Depth, protocol.DefaultDepth)
+	c.Limits.Elements = cmp.Or(c.Limits.Elements, max(protocol.DefaultElements, c.Limits.Size))
+	return c, nil
+}
+
+func processors() int { return runtime.GOMAXPROCS(0) }
+
+// nodeName expands the abbreviations of Celery's --hostname option.
+func nodeName(pattern string) string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "localhost"
+	}
+	short, domain, _ := strings.Cut(host, ".")
+	return strings.NewReplacer("%h", host, "%n", short, "%d", domain, "%%", "%").Replace(pattern)
+}
 
 // check reports everything that is wrong with c, in an order that stays.
 func (c Config) check() error {
@@ -101,6 +142,13 @@ func (d Definition) check(fs *faults, where string, limit time.Duration) {
 	case d.TimeLimit == 0 && limit > 0 && d.SoftTimeLimit > limit:
 		fs.add("%s.SoftTimeLimit %v is above TaskTimeLimit %v: set %s.TimeLimit too", where, d.SoftTimeLimit, limit, where)
 	}
+}
+
+func (a Autoscale) check() error {
+	if a == (Autoscale{}) {
+		return nil
+	}
+	return scale.Check(a.Min, a.Max)
 }
 
 func (c Config) checkQueues(fs *faults) {

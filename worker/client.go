@@ -92,19 +92,19 @@ func (c *Client) Group(ctx context.Context, id string) (*AsyncResult, error) {
 
 // Revoke keeps tasks from running, in all workers. One that runs already goes on.
 func (c *Client) Revoke(ctx context.Context, ids ...string) error {
-	return c.exchange.Publish(ctx, Revocation{IDs: ids}, false)
+	return c.exchange.Publish(ctx, broker.Revocation{IDs: ids}, false)
 }
 
 // Terminate keeps tasks from running, and ends running tasks: a worker of this kind ends
 // their contexts, a Python worker the process.
 func (c *Client) Terminate(ctx context.Context, ids ...string) error {
-	return c.exchange.Publish(ctx, Revocation{IDs: ids}, true)
+	return c.exchange.Publish(ctx, broker.Revocation{IDs: ids}, true)
 }
 
 // RevokeByStamps keeps all tasks from running that carry one of the values under
 // the name of a stamped header.
 func (c *Client) RevokeByStamps(ctx context.Context, stamps map[string][]any) error {
-	r := Revocation{Stamps: map[string][]protocol.Raw{}}
+	r := broker.Revocation{Stamps: map[string][]protocol.Raw{}}
 	for name, values := range stamps {
 		for _, v := range values {
 			raw, err := protocol.Marshal(v)

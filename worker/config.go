@@ -1,19 +1,13 @@
 package worker
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
-	"os"
-	"reflect"
-	"runtime"
-	"strings"
 	"time"
 
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/internal/control"
 	"github.com/evently/workers/worker/internal/pool"
-	"github.com/evently/workers/worker/internal/scale"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -182,6 +176,13 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// env is what all parts of a worker have.
+type env struct {
+	cfg *Config
+	log *slog.Logger
+	now func() time.Time
+}
+
 // UnknownTaskPolicy selects the treatment of a message whose task name is not in the task
 // table.
 type UnknownTaskPolicy int
@@ -202,6 +203,30 @@ const (
 // included.
 type Prefetch int
 
+// Autoscale bounds the number of slots between Min and Max (worker_autoscaler,
+// --autoscale). The number follows the load: it grows while all slots are busy and messages
+// wait, in the queues or for a slot, and shrinks to the number that was used recently. It
+// never cuts off a running task.
+type Autoscale struct {
+	// Min and Max are numbers of slots, 1 ≤ Min ≤ Max. With Max 0 there is no scaling, and
+	// Config.Concurrency holds.
+	Min, Max int
+}
+
+// ControlMode selects the commands of remote control (pidbox) that are carried out.
+type ControlMode int
+
+const (
+	// ControlFull carries out all commands, as Celery does (worker_enable_remote_control).
+	ControlFull = ControlMode(control.Full)
+	// ControlHarmless answers the inspect commands and commands that change only what is
+	// shown, such as enable_events. All others are refused with an error that says so.
+	ControlHarmless = ControlMode(control.Harmless)
+	// ControlOff listens to no requests. Flower and "celery inspect" do not see the
+	// worker then.
+	ControlOff = ControlMode(control.Off)
+)
+
 const (
 	// PrefetchAdaptive holds as many messages as are done within 50 milliseconds at the
 	// recent pace: one for each slot at least, and 1,000 in all at most. Short tasks are
@@ -215,39 +240,3 @@ const (
 
 // prefetch returns the prefetch of the pool.
 func (c *Config) prefetch() pool.Prefetch { return pool.Prefetch(c.PrefetchMultiplier) }
-
-// normalise fills in defaults and reports all faults.
-func (c Config) normalise() (Config, error) {
-	if len(c.Queues) == 0 {
-		c.Queues = []string{"celery"}
-	}
-	if err := c.check(); err != nil {
-		return c, fmt.Errorf("worker configuration: %w", err)
-	}
-	c.Name = nodeName(cmp.Or(c.Name, "celery@%h"))
-	c.Software = cmp.Or(c.Software, reflect.TypeFor[Worker]().PkgPath())
-	c.Logger = cmp.Or(c.Logger, slog.Default())
-	c.MaxConcurrency = cmp.Or(c.MaxConcurrency, scale.MostSlots)
-	c.Concurrency = cmp.Or(c.Concurrency, min(processors(), c.MaxConcurrency))
-	if c.Autoscale.Max > 0 {
-		c.Concurrency = c.Autoscale.Min
-	}
-	c.MaxRedeliveries = cmp.Or(c.MaxRedeliveries, 3)
-	c.Grace = cmp.Or(c.Grace, 25*time.Second)
-	c.Limits.Size = cmp.Or(c.Limits.Size, protocol.DefaultSize)
-	c.Limits.Depth = cmp.Or(c.Limits.Depth, protocol.DefaultDepth)
-	c.Limits.Elements = cmp.Or(c.Limits.Elements, max(protocol.DefaultElements, c.Limits.Size))
-	return c, nil
-}
-
-func processors() int { return runtime.GOMAXPROCS(0) }
-
-// nodeName expands the abbreviations of Celery's --hostname option.
-func nodeName(pattern string) string {
-	host, err := os.Hostname()
-	if err != nil || host == "" {
-		host = "localhost"
-	}
-	short, domain, _ := strings.Cut(host, ".")
-	return strings.NewReplacer("%h", host, "%n", short, "%d", domain, "%%", "%").Replace(pattern)
-}

@@ -180,3 +180,47 @@ func wire(err error) *protocol.Exception {
 	}
 	return &protocol.Exception{Type: "Exception", Module: "builtins", Args: []any{text}}
 }
+
+// errPanic is the error of a handler that panicked.
+type errPanic struct {
+	value any
+	stack string
+}
+
+// Error returns the panic value as it is. The value may hold anything, so the text must not
+// be shown to others.
+func (e *errPanic) Error() string {
+	if err, ok := e.value.(error); ok {
+		return "panic: " + err.Error()
+	}
+	return fmt.Sprintf("panic: %v", e.value)
+}
+
+var errGoexit = errors.New("handler ended its goroutine (runtime.Goexit)")
+
+// errAbandoned is the error of a handler that the worker does not wait for any more, and
+// that may still do its work.
+var errAbandoned = errors.New("handler is left behind")
+
+// again returns the message of a retry as far as its handler has changed it.
+func again(m *protocol.Message, e *RetryError) (*protocol.Message, error) {
+	next := *m
+	if !e.Expires.IsZero() {
+		next.Expires = e.Expires
+	}
+	if e.Args != nil {
+		raw, err := protocol.Marshal(e.Args)
+		if err != nil {
+			return nil, fmt.Errorf("arguments of a retry: %w", err)
+		}
+		next.Args, next.ArgsRepr = raw, canvas.Repr(raw)
+	}
+	if e.Kwargs != nil {
+		raw, err := protocol.Marshal(e.Kwargs)
+		if err != nil {
+			return nil, fmt.Errorf("keyword arguments of a retry: %w", err)
+		}
+		next.Kwargs, next.KwargsRepr = raw, canvas.Repr(raw)
+	}
+	return &next, nil
+}

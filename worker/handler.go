@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"reflect"
-	"slices"
 
 	"github.com/evently/workers/worker/internal/bind"
 	"github.com/evently/workers/worker/protocol"
@@ -81,26 +80,13 @@ func parameterNames(h Handler) []string {
 	return nil
 }
 
-type taskKey struct{}
-
-// TaskFrom returns the task that ctx belongs to; ok is false outside a handler.
-func TaskFrom(ctx context.Context) (t *Task, ok bool) {
-	t, ok = ctx.Value(taskKey{}).(*Task)
-	return t, ok
-}
-
-// NewContext returns a context that carries t, as a Handler receives it. The engine and
-// package workertest call it.
-func NewContext(ctx context.Context, t *Task) context.Context {
-	return context.WithValue(ctx, taskKey{}, t)
-}
-
-// wrap puts the middleware around a handler, the first one outermost.
-func wrap(h Handler, middleware []Middleware) (Handler, error) {
-	for i, m := range slices.Backward(middleware) {
-		if h = m(h); isNil(h) {
-			return nil, fmt.Errorf("worker configuration: Middleware[%d] returns no Handler", i)
-		}
-	}
-	return h, nil
+// recordContext records the context that a handler runs in, with all values that the
+// middleware has put into it.
+func recordContext(h Handler) Handler {
+	return HandlerFunc(func(ctx context.Context, t *Task) (any, error) {
+		t.mu.Lock()
+		t.ran = ctx
+		t.mu.Unlock()
+		return h.Run(ctx, t)
+	})
 }

@@ -41,14 +41,6 @@ type node struct {
 
 var _ control.Node = node{}
 
-func (w *Worker) newNode(p *present.Presenter, clock *events.Clock) node {
-	return node{
-		env: w.env, whereabouts: w.where(), can: w.can, decoder: &w.decoder, tasks: w.tasks, present: p,
-		revoked: w.revoked, exchange: w.exchange, scaler: w.scaler, counts: w.counts, calls: w.calls, clock: clock,
-		queues: control.NewQueues(w.cfg.Queues), recycle: w.recycle,
-	}
-}
-
 // request shows a message to remote control.
 func (n node) request(m *protocol.Message, started time.Time, acked bool) control.Request {
 	s := n.present.Arguments(m, present.InAnswer)
@@ -270,7 +262,7 @@ func zeroIsNull(n int) any {
 }
 
 // Revoke implements [control.Changer].
-func (n node) Revoke(ctx context.Context, r Revocation, terminate bool) (ended []string) {
+func (n node) Revoke(ctx context.Context, r broker.Revocation, terminate bool) (ended []string) {
 	ended = n.revoke(n.revoked, r, terminate)
 	if err := n.exchange.Store(ctx, r); err != nil { // the other workers got the command, too
 		n.log.Error("revocation not stored: a worker that starts will not know it", "error", err)
@@ -279,7 +271,7 @@ func (n node) Revoke(ctx context.Context, r Revocation, terminate bool) (ended [
 }
 
 // LearnRevoked implements [control.Changer].
-func (n node) LearnRevoked(ids []string) { n.revoked.Add(Revocation{IDs: ids}) }
+func (n node) LearnRevoked(ids []string) { n.revoked.Add(broker.Revocation{IDs: ids}) }
 
 // LimitRate implements [control.Changer].
 func (n node) LimitRate(task, limit string) (off bool, err error) {

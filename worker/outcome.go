@@ -47,27 +47,6 @@ func (o outcome) rejected() bool {
 	return ok
 }
 
-// errPanic is the error of a handler that panicked.
-type errPanic struct {
-	value any
-	stack string
-}
-
-// Error returns the panic value as it is. The value may hold anything, so the text must not
-// be shown to others.
-func (e *errPanic) Error() string {
-	if err, ok := e.value.(error); ok {
-		return "panic: " + err.Error()
-	}
-	return fmt.Sprintf("panic: %v", e.value)
-}
-
-var errGoexit = errors.New("handler ended its goroutine (runtime.Goexit)")
-
-// errAbandoned is the error of a handler that the worker does not wait for any more, and
-// that may still do its work.
-var errAbandoned = errors.New("handler is left behind")
-
 // decideSafely calls decide. It also decides about errors whose methods panic, such as a nil
 // pointer that was returned as an error.
 func decideSafely(t *Task, d Definition, result any, err, cause error) (o outcome) {

@@ -192,19 +192,6 @@ func (p *planner) addResult(r *request, s *broker.Settlement, o outcome) {
 	}
 }
 
-// result returns the beginning of the stored form of a state.
-func (e *env) result(t *Task, state string) *protocol.Result {
-	m := t.Message
-	r := &protocol.Result{Status: state, TaskID: m.ID, ParentID: m.ParentID, GroupID: m.Group}
-	if e.cfg.ResultExtended {
-		r.Extended = &protocol.Extended{
-			Name: m.Task, Args: m.Args, Kwargs: m.Kwargs, Worker: e.cfg.Name, Retries: m.Retries, Queue: t.Queue,
-			StampedHeaders: m.StampedHeaders, Stamps: m.Stamps,
-		}
-	}
-	return r
-}
-
 // rejectFailure requeues or sets aside the message of a failed task that was to be
 // acknowledged, if a setting asks for it.
 func (p *planner) rejectFailure(r *request, s *broker.Settlement, o outcome) {
@@ -326,29 +313,6 @@ func (p *planner) encodeRetry(m *protocol.Message, opts protocol.RetryOptions) (
 		return nil, fmt.Errorf("its message would have %d bytes, more than the %d that this worker reads", size, limit)
 	}
 	return raw, nil
-}
-
-// again returns the message of a retry as far as its handler has changed it.
-func again(m *protocol.Message, e *RetryError) (*protocol.Message, error) {
-	next := *m
-	if !e.Expires.IsZero() {
-		next.Expires = e.Expires
-	}
-	if e.Args != nil {
-		raw, err := protocol.Marshal(e.Args)
-		if err != nil {
-			return nil, fmt.Errorf("arguments of a retry: %w", err)
-		}
-		next.Args, next.ArgsRepr = raw, canvas.Repr(raw)
-	}
-	if e.Kwargs != nil {
-		raw, err := protocol.Marshal(e.Kwargs)
-		if err != nil {
-			return nil, fmt.Errorf("keyword arguments of a retry: %w", err)
-		}
-		next.Kwargs, next.KwargsRepr = raw, canvas.Repr(raw)
-	}
-	return &next, nil
 }
 
 // encodeResult returns a result as JSON.

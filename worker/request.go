@@ -47,6 +47,15 @@ type attempt struct {
 // Run implements [pool.Item].
 func (r *request) Run() pool.Result { return r.exec.execute(r) }
 
+// holds returns ErrLost unless this worker still holds the message, or has acknowledged it
+// before its task ran.
+func (r *request) holds(ctx context.Context) error {
+	if r.acksEarly {
+		return nil
+	}
+	return r.exec.holds(ctx, r)
+}
+
 // stored reports whether a result in that state is stored.
 func (r *request) stored(state string) bool {
 	return !r.ignoreResult || r.storeErrors && (state == protocol.StateFailure || state == protocol.StateRevoked)
@@ -246,7 +255,7 @@ type whereabouts struct {
 
 // revoke adds a revocation to set. With terminate it ends running tasks. It returns the
 // ids of the tasks that ran or waited here, as Celery does.
-func (p whereabouts) revoke(set *revoked.Set, r Revocation, terminate bool) (ids []string) {
+func (p whereabouts) revoke(set *revoked.Set, r broker.Revocation, terminate bool) (ids []string) {
 	set.Add(r)
 	if !terminate {
 		return nil

@@ -83,7 +83,7 @@ func (s *settler) settleRun(r *request, o outcome, runtime time.Duration) pool.R
 		s.returnDeliveries(s.store, []broker.Delivery{r.delivery})
 		return pool.Ended
 	}
-	ctx := r.after(s.store)
+	ctx := r.task.after(s.store)
 	planned, o := s.plan.plan(ctx, r, o)
 	s.count(log, r, o, planned)
 	// The event is written now: what follows the task may begin at once.
@@ -137,7 +137,7 @@ func (s *settler) send(entries []settlement) {
 		}
 		if err != nil && !errors.Is(err, ErrLost) {
 			s.retrying.Go(func() {
-				s.settled(e, s.settle(e.r.after(s.store), "settle a task", e.r.task, e.s))
+				s.settled(e, s.settle(e.r.task.after(s.store), "settle a task", e.r.task, e.s))
 				s.pool.Settled(1)
 			})
 			continue
@@ -210,7 +210,7 @@ func (s *settler) settle(ctx context.Context, what string, t *Task, planned brok
 
 // failUnrun settles a message that is not run as a failure, with all consequences of one.
 func (s *settler) failUnrun(ctx context.Context, r *request, exc *protocol.Exception, deadLetter string) {
-	ctx = r.after(ctx)
+	ctx = r.task.after(ctx)
 	if s.settle(ctx, "fail a task that did not run", r.task, s.plan.planUnrun(ctx, r, exc, deadLetter)) == nil {
 		s.events.Add(s.events.Failed(r.msg, exc, ""))
 	}
@@ -235,7 +235,7 @@ func (s *settler) revoke(ctx context.Context, r *request, reason string) {
 	}
 	s.counts.revoked.Add(1)
 	r.log.Info("task revoked", "reason", reason)
-	if s.settle(r.after(ctx), "revoke a task", r.task, s.plan.planRevoked(r, revokedError(reason))) == nil {
+	if s.settle(r.task.after(ctx), "revoke a task", r.task, s.plan.planRevoked(r, revokedError(reason))) == nil {
 		s.events.Add(s.events.Revoked(r.msg, reason))
 	}
 }
@@ -250,7 +250,7 @@ func (s *settler) completeChord(r *request) {
 	planned := broker.Settlement{Delivery: r.delivery}
 	// State and result do not matter: the chord has them.
 	addMember(r, &planned, protocol.StateSuccess, protocol.Raw("null"))
-	_ = s.settle(r.after(s.store), "complete a chord", r.task, planned)
+	_ = s.settle(r.task.after(s.store), "complete a chord", r.task, planned)
 }
 
 // deduplicate settles a delivery whose earlier run has stored a SUCCESS
@@ -260,7 +260,7 @@ func (s *settler) deduplicate(r *request, stored *protocol.Result) {
 		return
 	}
 	r.log.Info("task had succeeded before, it does not run again")
-	ctx := r.after(s.store)
+	ctx := r.task.after(s.store)
 	planned, raw := s.plan.planSucceeded(ctx, r, stored)
 	if s.settle(ctx, "settle a task that had succeeded", r.task, planned) == nil && planned.DeadLetter == "" {
 		s.events.Add(s.events.Succeeded(r.msg, raw, 0))

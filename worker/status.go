@@ -1,13 +1,11 @@
 package worker
 
 import (
+	"context"
 	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/evently/workers/worker/internal/control"
-	"github.com/evently/workers/worker/internal/scale"
 )
 
 // State is the stage of the life of a Worker.
@@ -34,6 +32,28 @@ func (s State) String() string {
 	}
 }
 
+// stages are the contexts of a Worker that runs. A warm stop has steps, and each ends one
+// of them. The context of Run ends claiming, and accept soon after it the sorting out of
+// claimed messages. work ends the handlers, only when the grace period is over, because a
+// SIGTERM must not cut off a mail in the middle of DATA. store ends the attempts to tell
+// the broker what became of messages. lease ends the hold on all messages that are left.
+type stages struct {
+	accept, work, store, lease context.Context
+
+	endAccept, endStore, endLease context.CancelFunc
+	endWork                       context.CancelCauseFunc
+}
+
+// newStages returns contexts with the values of ctx, which do not end with it.
+func newStages(ctx context.Context) *stages {
+	s := &stages{}
+	s.lease, s.endLease = context.WithCancel(context.WithoutCancel(ctx))
+	s.store, s.endStore = context.WithCancel(s.lease)
+	s.accept, s.endAccept = context.WithCancel(s.store)
+	s.work, s.endWork = context.WithCancelCause(s.store)
+	return s
+}
+
 // Status is a snapshot of a Worker, for health checks.
 type Status struct {
 	Node        string
@@ -50,30 +70,6 @@ type Status struct {
 	Aborted     int       // handlers that go on after their hard time limit
 
 	Received, Succeeded, Failed, Retried, Revoked, DeadLettered, Lost int64 // since the start
-}
-
-// Status returns what the worker is doing. It costs no I/O.
-func (w *Worker) Status() Status {
-	look, fault := w.link.State()
-	if fault == "" && deaf(w.calls, w.pool) {
-		fault = "too many handlers go on after their hard time limit: nothing more is claimed until they end"
-	}
-	s := Status{
-		Node: w.cfg.Name, State: State(w.state.Load()), LastLook: look, Fault: fault,
-		Concurrency: w.pool.Size(), Running: w.pool.Running(), Scheduled: w.schedule.Len(), Aborted: int(w.calls.leftBehind()),
-		Reserved: w.pool.Waiting() + w.limits.Len(),
-	}
-	w.counts.into(&s)
-	if w.can.Faulter != nil {
-		s.Faults = w.can.Faulter.Faults()
-	}
-	s.Autoscale = Autoscale{Min: s.Concurrency, Max: s.Concurrency}
-	if w.scaler != nil {
-		bounds := w.scaler.Info()
-		s.Autoscale = Autoscale{Min: bounds.Min, Max: bounds.Max}
-	}
-	s.Consuming = s.State == StateRunning && s.Fault == "" && w.now().Sub(look) < 2*stallAfter
-	return s
 }
 
 // counters count messages and runs since the start.
@@ -129,34 +125,3 @@ func (c *counters) byTask() map[string]int64 {
 	defer c.mu.Unlock()
 	return maps.Clone(c.runs)
 }
-
-// Autoscale bounds the number of slots between Min and Max (worker_autoscaler,
-// --autoscale). The number follows the load: it grows while all slots are busy and messages
-// wait, in the queues or for a slot, and shrinks to the number that was used recently. It
-// never cuts off a running task.
-type Autoscale struct {
-	// Min and Max are numbers of slots, 1 ≤ Min ≤ Max. With Max 0 there is no scaling, and
-	// Config.Concurrency holds.
-	Min, Max int
-}
-
-func (a Autoscale) check() error {
-	if a == (Autoscale{}) {
-		return nil
-	}
-	return scale.Check(a.Min, a.Max)
-}
-
-// ControlMode selects the commands of remote control (pidbox) that are carried out.
-type ControlMode int
-
-const (
-	// ControlFull carries out all commands, as Celery does (worker_enable_remote_control).
-	ControlFull = ControlMode(control.Full)
-	// ControlHarmless answers the inspect commands and commands that change only what is
-	// shown, such as enable_events. All others are refused with an error that says so.
-	ControlHarmless = ControlMode(control.Harmless)
-	// ControlOff listens to no requests. Flower and "celery inspect" do not see the
-	// worker then.
-	ControlOff = ControlMode(control.Off)
-)

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -11,28 +10,6 @@ import (
 	"github.com/evently/workers/worker/internal/ratelimit"
 	"github.com/evently/workers/worker/internal/schedule"
 )
-
-// stages are the contexts of a Worker that runs. A warm stop has steps, and each ends one
-// of them. The context of Run ends claiming, and accept soon after it the sorting out of
-// claimed messages. work ends the handlers, only when the grace period is over, because a
-// SIGTERM must not cut off a mail in the middle of DATA. store ends the attempts to tell
-// the broker what became of messages. lease ends the hold on all messages that are left.
-type stages struct {
-	accept, work, store, lease context.Context
-
-	endAccept, endStore, endLease context.CancelFunc
-	endWork                       context.CancelCauseFunc
-}
-
-// newStages returns contexts with the values of ctx, which do not end with it.
-func newStages(ctx context.Context) *stages {
-	s := &stages{}
-	s.lease, s.endLease = context.WithCancel(context.WithoutCancel(ctx))
-	s.store, s.endStore = context.WithCancel(s.lease)
-	s.accept, s.endAccept = context.WithCancel(s.store)
-	s.work, s.endWork = context.WithCancelCause(s.store)
-	return s
-}
 
 const (
 	// cutOff is how long handlers get to return once their contexts have ended, and then

@@ -54,6 +54,20 @@ type Task struct {
 	ran      context.Context // that the handler runs in; nil before
 }
 
+type taskKey struct{}
+
+// TaskFrom returns the task that ctx belongs to; ok is false outside a handler.
+func TaskFrom(ctx context.Context) (t *Task, ok bool) {
+	t, ok = ctx.Value(taskKey{}).(*Task)
+	return t, ok
+}
+
+// NewContext returns a context that carries t, as a Handler receives it. The engine and
+// package workertest call it.
+func NewContext(ctx context.Context, t *Task) context.Context {
+	return context.WithValue(ctx, taskKey{}, t)
+}
+
 // LastAttempt reports whether a [Retry] now would be one too many and so end in
 // FAILURE.
 func (t *Task) LastAttempt() bool { return t.Retries >= t.MaxRetries }
@@ -76,10 +90,10 @@ func (t *Task) Bind(args any) error {
 // timeout beside Python workers only. Held returns nil when this worker holds the message,
 // [ErrLost] when it does not, and another error when the broker could not be asked.
 func (t *Task) Held(ctx context.Context) error {
-	if t.request == nil || t.request.acksEarly {
+	if t.request == nil {
 		return nil
 	}
-	return t.request.exec.holds(ctx, t.request)
+	return t.request.holds(ctx)
 }
 
 // errNoWorker is the error of an operation that needs a worker.
@@ -272,4 +286,30 @@ func canonicalForm(r protocol.Raw) []byte {
 		return r
 	}
 	return b
+}
+
+// after returns ctx with the values of the context that the handler of t ran in. If it did
+// not run, ctx carries the task alone.
+func (t *Task) after(ctx context.Context) context.Context {
+	t.mu.Lock()
+	ran := t.ran
+	t.mu.Unlock()
+	if ran == nil {
+		return NewContext(ctx, t)
+	}
+	return afterRun{ctx, context.WithoutCancel(ran)}
+}
+
+// afterRun is a context that ends with one context and has the values of another.
+type afterRun struct {
+	context.Context
+	values context.Context
+}
+
+// Value returns the value of the context of the run, or else of the context that ends it.
+func (c afterRun) Value(key any) any {
+	if v := c.values.Value(key); v != nil {
+		return v
+	}
+	return c.Context.Value(key)
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,7 +32,7 @@ import (
 // Worker consumes task messages and runs the registered handlers. Make one with New.
 //
 // A Worker is the wiring of its parts. The path of a message is: consumer (consume.go,
-// accept.go) → reader (request.go) → pool → executor (execute.go, call.go) → decide
+// accept.go) → reader (request.go) → pool → executor (execute.go) → decide
 // (outcome.go) → planner (plan.go) → settler (settle.go).
 //
 // Two locks are held at a time only in this order: the state of a run before the count of
@@ -114,6 +115,16 @@ func define(cfg Config) (map[string]*definition, error) {
 	return definitions, nil
 }
 
+// wrap puts the middleware around a handler, the first one outermost.
+func wrap(h Handler, middleware []Middleware) (Handler, error) {
+	for i, m := range slices.Backward(middleware) {
+		if h = m(h); isNil(h) {
+			return nil, fmt.Errorf("worker configuration: Middleware[%d] returns no Handler", i)
+		}
+	}
+	return h, nil
+}
+
 // newLimiter makes the rate limits of the definitions.
 func (w *Worker) newLimiter() *ratelimit.Limiter[*request] {
 	cfg := ratelimit.Config{Log: w.log, Now: w.now}
@@ -170,6 +181,14 @@ func (w *Worker) connect() {
 		Repr: func(err error) string { return canvas.ReprException(wire(err)) },
 		Log:  w.log, Now: w.now,
 	})
+}
+
+func (w *Worker) newNode(p *present.Presenter, clock *events.Clock) node {
+	return node{
+		env: w.env, whereabouts: w.where(), can: w.can, decoder: &w.decoder, tasks: w.tasks, present: p,
+		revoked: w.revoked, exchange: w.exchange, scaler: w.scaler, counts: w.counts, calls: w.calls, clock: clock,
+		queues: control.NewQueues(w.cfg.Queues), recycle: w.recycle,
+	}
 }
 
 // Run consumes until ctx ends, then stops warmly: it claims nothing more, gives back
@@ -299,6 +318,30 @@ func (s speech) end() {
 // StopNow ends the grace period of a stop, as a second SIGTERM does. Contexts of running
 // tasks end at once. It may be called at any time.
 func (w *Worker) StopNow() { w.stopOnce.Do(func() { close(w.stopNow) }) }
+
+// Status returns what the worker is doing. It costs no I/O.
+func (w *Worker) Status() Status {
+	look, fault := w.link.State()
+	if fault == "" && deaf(w.calls, w.pool) {
+		fault = "too many handlers go on after their hard time limit: nothing more is claimed until they end"
+	}
+	s := Status{
+		Node: w.cfg.Name, State: State(w.state.Load()), LastLook: look, Fault: fault,
+		Concurrency: w.pool.Size(), Running: w.pool.Running(), Scheduled: w.schedule.Len(), Aborted: int(w.calls.leftBehind()),
+		Reserved: w.pool.Waiting() + w.limits.Len(),
+	}
+	w.counts.into(&s)
+	if w.can.Faulter != nil {
+		s.Faults = w.can.Faulter.Faults()
+	}
+	s.Autoscale = Autoscale{Min: s.Concurrency, Max: s.Concurrency}
+	if w.scaler != nil {
+		bounds := w.scaler.Info()
+		s.Autoscale = Autoscale{Min: bounds.Min, Max: bounds.Max}
+	}
+	s.Consuming = s.State == StateRunning && s.Fault == "" && w.now().Sub(look) < 2*stallAfter
+	return s
+}
 
 // Revocation names tasks that must not run any more.
 type Revocation = broker.Revocation

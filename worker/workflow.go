@@ -49,6 +49,19 @@ func (w *workflow) context(m *protocol.Message) canvas.Context {
 	return c
 }
 
+// result returns the beginning of the stored form of a state.
+func (e *env) result(t *Task, state string) *protocol.Result {
+	m := t.Message
+	r := &protocol.Result{Status: state, TaskID: m.ID, ParentID: m.ParentID, GroupID: m.Group}
+	if e.cfg.ResultExtended {
+		r.Extended = &protocol.Extended{
+			Name: m.Task, Args: m.Args, Kwargs: m.Kwargs, Worker: e.cfg.Name, Retries: m.Retries, Queue: t.Queue,
+			StampedHeaders: m.StampedHeaders, Stamps: m.Stamps,
+		}
+	}
+	return r
+}
+
 // publish carries out changes that do not settle a delivery.
 func (w *workflow) publish(ctx context.Context, c broker.Changes) error {
 	if err := w.backend.Publish(ctx, c); err != nil {
@@ -104,7 +117,7 @@ func (w *workflow) revoke(ctx context.Context, ids []string) {
 	if len(ids) == 0 {
 		return
 	}
-	r := Revocation{IDs: ids}
+	r := broker.Revocation{IDs: ids}
 	w.revoked.Add(r)
 	_ = w.link.Persist(ctx, "revoke tasks", func(ctx context.Context) error {
 		return w.exchange.Publish(ctx, r, false)

@@ -35,7 +35,7 @@ var failpoints = []failpoint{
 		"	failpoint(\"before STARTED\")\n	if !e.start(r) {\n", false),
 	at("after STARTED", "worker/execute.go", "	r.log.Debug(\"task started\")\n",
 		"	failpoint(\"after STARTED\")\n	r.log.Debug(\"task started\")\n", false),
-	at("work done", "worker/call.go", "	a.result, a.err = e.handle(ctx, r)\n",
+	at("work done", "worker/execute.go", "	a.result, a.err = e.handle(ctx, r)\n",
 		"	a.result, a.err = e.handle(ctx, r)\n	failpoint(\"work done\")\n", true),
 	at("before the end is stored", "worker/settle.go", "	for i, err := range s.batcher.SettleAll(s.store, settlements) {\n		e := entries[i]\n",
 		"	failpoint(\"before the end is stored\")\n	for i, err := range s.batcher.SettleAll(s.store, settlements) {\n		e := entries[i]\n		if err == nil {\n			failpoint(\"after the end is stored\")\n		}\n", true),
