@@ -21,6 +21,7 @@ func TestArchitecturePage(t *testing.T) {
 		"packages":   picture(list(t)),
 		"locks":      locks(t),
 		"lock order": lockOrder(t),
+		"layers":     layers(t),
 		"goroutines": goroutines(t),
 	} {
 		begin, end := "<!-- "+name+": make documents -->\n", "<!-- end of "+name+" -->"
