@@ -69,7 +69,7 @@ const driverName = "postgres"
 type Store struct {
 	db      *sqlx.DB
 	timeout time.Duration
-	slots   chan struct{} // one for each connection in use by Acquire; nil: no bound
+	lookups *lookups // nil: each user is looked up alone
 }
 
 // Open checks cfg and returns a Store. It does not connect: a database that is
@@ -124,35 +124,23 @@ func Open(cfg Config) (*Store, error) {
 	db.SetMaxIdleConns(or(cfg.MaxIdle, maxOpen))
 	db.SetConnMaxIdleTime(or(cfg.MaxIdleTime, DefaultMaxIdleTime))
 	db.SetConnMaxLifetime(or(cfg.MaxLifetime, DefaultMaxLifetime))
-	return &Store{db: db, timeout: timeout, slots: make(chan struct{}, maxOpen)}, nil
+	s := &Store{db: db, timeout: timeout}
+	s.lookups = newLookups(maxOpen, timeout, s.answer)
+	return s, nil
 }
 
-// Acquire takes a connection of the pool for one call, which release gives back.
-// Config.QueryTimeout begins with that call: with every connection in use, a call
-// without Acquire counts the wait for one against it. around, when not nil, is called
-// with the wait, if there is one, and returns its error.
+// Acquire waits while every connection is in use, so that the lookup after it does not
+// wait for one. around, when not nil, is called with the wait, if there is one, and returns
+// its error. The caller must call release after its lookup.
 func (s *Store) Acquire(ctx context.Context, around func(context.Context, func(context.Context) error) error) (release func(), err error) {
-	if s.slots == nil {
-		return func() {}, nil
-	}
-	release = func() { <-s.slots }
-	select {
-	case s.slots <- struct{}{}:
+	release = func() {} // users share the queries
+	if s.lookups == nil || s.lookups.busy() == nil {
 		return release, nil
-	default:
-	}
-	wait := func(ctx context.Context) error {
-		select {
-		case s.slots <- struct{}{}:
-			return nil
-		case <-ctx.Done():
-			return fmt.Errorf("wait for a connection to the database: %w", context.Cause(ctx))
-		}
 	}
 	if around == nil {
-		err = wait(ctx)
+		err = s.lookups.wait(ctx)
 	} else {
-		err = around(ctx, wait)
+		err = around(ctx, s.lookups.wait)
 	}
 	if err != nil {
 		return nil, err
@@ -178,6 +166,9 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close closes the connections; calls under way are waited for.
 func (s *Store) Close() error {
+	if s.lookups != nil {
+		s.lookups.close()
+	}
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}

@@ -18,18 +18,13 @@ var ErrNoUser = errors.New("no such user")
 // Email returns the address of an active user. For a user that is missing,
 // inactive or without an address the error is [ErrNoUser]; any other error
 // says nothing about the user, and an [AccessError] is about no user at all. It
-// comes within Config.QueryTimeout, a second later when the server is frozen.
+// comes within Config.QueryTimeout, a second later when the server is frozen. With
+// every connection in use that time begins when one is free, see [Store.Acquire].
+//
+// Users that are looked up at the same time share a query.
 func (s *Store) Email(ctx context.Context, userID int64) (string, error) {
-	ctx, cancel := s.deadline(ctx)
-	defer cancel()
-	address, err := s.email(ctx, userID)
-	if errors.Is(err, sql.ErrNoRows) {
-		if hidden := s.rowsHidden(ctx); hidden != nil {
-			return "", fmt.Errorf("look up the address of user %d: %w", userID, hidden)
-		}
-		err = ErrNoUser
-	}
-	if err == nil && address == "" || beyondColumn(err) {
+	address, err := s.address(ctx, userID)
+	if err == nil && address == "" || errors.Is(err, sql.ErrNoRows) || beyondColumn(err) {
 		err = ErrNoUser
 	}
 	if errors.Is(err, ErrNoUser) {
@@ -41,18 +36,93 @@ func (s *Store) Email(ctx context.Context, userID int64) (string, error) {
 	return address, nil
 }
 
-// email runs the one statement of this package. Its error is sql.ErrNoRows, an
-// [AccessError], or what else came in the way.
+// address looks up one user, in a query with others if s has lookups.
+func (s *Store) address(ctx context.Context, userID int64) (string, error) {
+	if s.lookups == nil {
+		ctx, cancel := s.deadline(ctx)
+		defer cancel()
+		return s.email(ctx, userID)
+	}
+	return s.lookups.ask(ctx, userID)
+}
+
+// answer answers lookups in one query. A single one is that of [Store.email].
+func (s *Store) answer(ctx context.Context, ls []*lookup) {
+	found, err := map[int64]string{}, error(nil)
+	if len(ls) > 1 {
+		found, err = s.emails(ctx, ls)
+	}
+	alone := len(ls) == 1 || concernsOne(err)
+	var hidden error
+	asked := false
+	for _, l := range ls {
+		email, isThere := found[l.id]
+		failed := err
+		if alone {
+			email, failed = s.email(ctx, l.id)
+		} else if failed == nil && !isThere {
+			failed = sql.ErrNoRows
+		}
+		if errors.Is(failed, sql.ErrNoRows) {
+			if !asked {
+				hidden, asked = s.rowsHidden(ctx), true
+			}
+			if hidden != nil {
+				failed = hidden
+			}
+		}
+		l.answer(email, failed)
+	}
+}
+
+// emails returns the addresses of the active users among ls.
+func (s *Store) emails(ctx context.Context, ls []*lookup) (map[int64]string, error) {
+	ids := make([]int64, len(ls))
+	for i, l := range ls {
+		ids[i] = l.id
+	}
+	var rows []struct {
+		ID    int64          `db:"id"`
+		Email sql.NullString `db:"email"`
+	}
+	err := s.db.SelectContext(ctx, &rows, `SELECT id, email FROM users WHERE id = ANY($1) AND is_active = true`, pq.Array(ids))
+	if err != nil {
+		return nil, s.fault(ctx, err)
+	}
+	found := make(map[int64]string, len(rows))
+	for _, row := range rows {
+		found[row.ID] = strings.TrimSpace(row.Email.String)
+	}
+	return found, nil
+}
+
+// concernsOne reports whether one id of several may have caused the error of their query,
+// such as one that does not fit the column.
+func concernsOne(err error) bool {
+	if _, ok := errors.AsType[*AccessError](err); ok {
+		return false
+	}
+	e, ok := errors.AsType[*pq.Error](err)
+	return ok && e.Code.Class() == pqerror.ClassDataException
+}
+
+// email looks up one user. Its error is sql.ErrNoRows, an [AccessError], or what else came
+// in the way.
 func (s *Store) email(ctx context.Context, userID int64) (string, error) {
 	var email sql.NullString
 	err := s.db.GetContext(ctx, &email, `SELECT email FROM users WHERE id = $1 AND is_active = true`, userID)
 	if err == nil || errors.Is(err, sql.ErrNoRows) {
 		return strings.TrimSpace(email.String), err
 	}
+	return "", s.fault(ctx, err)
+}
+
+// fault returns the error of a statement as an [AccessError] if it is one.
+func (s *Store) fault(ctx context.Context, err error) error {
 	if e := accessError(err); e != nil {
-		return "", e
+		return e
 	}
-	return "", cause(ctx, err)
+	return cause(ctx, err)
 }
 
 // rowsHidden returns an [AccessError] when row-level security hides all rows of
