@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -39,4 +40,80 @@ type Board interface {
 
 	// Unpost removes the notices of names.
 	Unpost(ctx context.Context, names ...string) error
+}
+
+// Limit is a rate that all workers of the broker share.
+type Limit struct {
+	// Name of the limit. Callers that use one name must agree in Every and Burst.
+	Name string
+	// Every is the time between two tokens: a second divided by the rate. Required.
+	Every time.Duration
+	// Burst is how many tokens may be taken at once after a silence. Default: 1.
+	Burst int
+	// Reserve is the longest reservation: tokens that are free within it are taken now. 0:
+	// only tokens that are free now.
+	Reserve time.Duration
+}
+
+// Admission is the answer of Admitter.Admit.
+type Admission struct {
+	// Wait is the time until the tokens are free, 0 when they are free now.
+	Wait time.Duration
+	// Limit is the name of the limit that decides Wait, "" when Wait is 0.
+	Limit string
+	// Admitted reports that the tokens were taken. The caller goes ahead after Wait, and
+	// need not ask again. Otherwise nothing was taken.
+	Admitted bool
+}
+
+// Admitter holds rate limits that all workers of the broker share. Without it each worker
+// can only limit itself. Every method returns within a deadline of its own.
+//
+// Work that is admitted with a Wait has a reservation. Callers that put it off until then
+// come through in the order of their calls.
+//
+// A lane for urgent work follows from two limits. Urgent work asks for one limit, of the
+// whole rate, with a reservation. Bulk work asks for the same limit without a reservation,
+// so that it takes no token of it ahead of time, and for a second one with its share of the
+// rate.
+type Admitter interface {
+	// Admit takes one token of each limit, or none at all. It looks at all limits first. The
+	// tokens of a reservation are taken now, also those of limits that have some free. At
+	// most MaxLimits may be asked for together, each once.
+	Admit(ctx context.Context, limits []Limit) (Admission, error)
+
+	// Slow halves the rate of a limit, because a peer has asked for less. The callers of
+	// Admit go on to name the full rate. The rate recovers by itself, by a tenth of the full
+	// rate in a minute. A call within 30 seconds after an effective one changes nothing,
+	// because many workers hear of the same trouble. share is the part of the full rate that
+	// is left, at least 1/64. slowed reports whether the call had an effect.
+	Slow(ctx context.Context, limit string) (share float64, slowed bool, err error)
+}
+
+// MaxLimits is the greatest number of limits in one Admit.
+const MaxLimits = 16
+
+// maxLimitTime bounds what a limit may span, so that a script can count in integers.
+const maxLimitTime = 366 * 24 * time.Hour
+
+// CheckLimits returns an error for limits that no Admitter takes. Implementations call it.
+func CheckLimits(limits []Limit) error {
+	if len(limits) > MaxLimits {
+		return fmt.Errorf("%d limits at once, want at most %d", len(limits), MaxLimits)
+	}
+	names := map[string]bool{}
+	for _, l := range limits {
+		switch {
+		case names[l.Name]:
+			return fmt.Errorf("limit %q is named twice", l.Name)
+		case l.Every < time.Microsecond:
+			return fmt.Errorf("limit %q: Every is %v, want at least a microsecond", l.Name, l.Every)
+		case l.Burst < 0 || l.Every > maxLimitTime/time.Duration(max(l.Burst, 1)):
+			return fmt.Errorf("limit %q: Burst is %d, want 1 or more, and at most a year for all of it", l.Name, l.Burst)
+		case l.Reserve < 0 || l.Reserve > maxLimitTime:
+			return fmt.Errorf("limit %q: Reserve is %v, want 0 to a year", l.Name, l.Reserve)
+		}
+		names[l.Name] = true
+	}
+	return nil
 }

@@ -155,6 +155,7 @@ type Capabilities struct {
 	Faulter   Faulter
 	Namer     Namer
 	Limiter   Limiter
+	Admitter  Admitter
 	Leaser    Leaser
 	Board     Board
 	Batcher   Batcher
@@ -174,6 +175,7 @@ func CapabilitiesOf(b any) (c Capabilities) {
 	c.Faulter, _ = b.(Faulter)
 	c.Namer, _ = b.(Namer)
 	c.Limiter, _ = b.(Limiter)
+	c.Admitter, _ = b.(Admitter)
 	c.Leaser, _ = b.(Leaser)
 	c.Board, _ = b.(Board)
 	c.Batcher, _ = b.(Batcher)

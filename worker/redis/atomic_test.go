@@ -66,7 +66,7 @@ func (st stage) dump(without ...string) []string {
 			slices.Sort(texts)
 		}
 		for _, text := range texts {
-			if strings.HasPrefix(key, "_goworker.1.limit.") {
+			if slices.ContainsFunc([]string{"limit.", "admit.", "slow."}, func(kind string) bool { return strings.HasPrefix(key, "_goworker.1."+kind) }) {
 				text = "a time"
 			}
 			lines = append(lines, fmt.Sprintf("%s %s =%s", kind, key, at.ReplaceAllString(text, "")))

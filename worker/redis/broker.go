@@ -21,7 +21,7 @@ import (
 // with New. It consumes for one worker, once: each worker needs a separate Broker. Any
 // number of Clients may publish through it.
 type Broker struct {
-	*shared // implements broker.Leaser and broker.Board
+	*shared // implements broker.Admitter, broker.Board and broker.Leaser
 
 	server      *server
 	consumer    *consumer
@@ -52,6 +52,7 @@ var (
 	_ broker.Faulter      = (*Broker)(nil)
 	_ broker.Namer        = (*Broker)(nil)
 	_ broker.Limiter      = (*Broker)(nil)
+	_ broker.Admitter     = (*Broker)(nil)
 	_ broker.Leaser       = (*Broker)(nil)
 	_ broker.Board        = (*Broker)(nil)
 	_ broker.SecretKeeper = (*Broker)(nil)

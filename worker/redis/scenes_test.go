@@ -204,6 +204,14 @@ func scenes() map[string]scene {
 			markers: map[string]int{"=c": 2, "=d": 2},
 		},
 		"reply": {script: "reply", keys: []any{"x.reply.celery.pidbox"}, args: []any{"answer", 60}, markers: map[string]int{"answer": 1}},
+		"admit": {
+			script: "admit", keys: []any{"_goworker.1.admit.a", "_goworker.1.slow.a", "_goworker.1.admit.b", "_goworker.1.slow.b"},
+			args: []any{1000000, 1, 0, 1000000, 2, 0}, markers: map[string]int{"admit.a": 1, "admit.b": 1},
+		},
+		"slow": {
+			script: "slow", keys: []any{"_goworker.1.slow.a"}, before: [][]any{{"SET", "_goworker.1.slow.a", "1000000 500000"}},
+			args: []any{30000000, 15625}, markers: map[string]int{"slow.a": 1},
+		},
 		"lease": {
 			script: "lease", keys: []any{"_goworker.1.lease.x"}, before: [][]any{{"SET", "_goworker.1.lease.x", "me"}}, args: []any{"me", 100000},
 			markers: map[string]int{"=me": 1},

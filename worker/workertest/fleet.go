@@ -15,11 +15,13 @@ var (
 	_ broker.Board  = (*Broker)(nil)
 )
 
-// fleet holds the leases and notices of a Broker in memory.
+// fleet holds the leases, notices and rate limits of a Broker in memory.
 type fleet struct {
 	mu      sync.Mutex
 	leases  map[string]passing // the value is the owner
 	notices map[string]passing
+	taken   map[string]time.Time // by limit: until then its tokens are taken
+	slowed  map[string]slowedLimit
 }
 
 // passing is a value until a time.

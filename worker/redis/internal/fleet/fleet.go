@@ -1,5 +1,5 @@
 // Package fleet keeps state that all workers of a Redis database have in common: named
-// leases and notices.
+// leases, notices and rate limits.
 package fleet
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/evently/workers/worker/redis/internal/scripts"
 )
 
-// Fleet implements [broker.Leaser] and [broker.Board]. Make one with New.
+// Fleet implements [broker.Admitter], [broker.Board] and [broker.Leaser]. Make one with New.
 type Fleet struct {
 	conns   *conn.Conns
 	scripts *scripts.Scripts

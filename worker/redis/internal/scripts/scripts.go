@@ -19,7 +19,7 @@ var files embed.FS
 // Scripts are all scripts, by their fields.
 type Scripts struct {
 	Claim, ClaimSeen, Start, Starts, Settle, Finish, Carry, GiveBack, Renew, Restore,
-	Heartbeat, Fence, Dismiss, Revive, Unlock, Lease, Take, Revoke, Reply, Letters, Spare, Reindex Script
+	Heartbeat, Fence, Dismiss, Revive, Unlock, Lease, Admit, Slow, Take, Revoke, Reply, Letters, Spare, Reindex Script
 }
 
 // Script returns a script. It is hashed at the first call, because most workers never need
@@ -40,6 +40,8 @@ func libraries(name string) []string {
 		return []string{"lib", "undo", "steps"}
 	case "restore":
 		return []string{"lib", "undo", "steps", "owners"}
+	case "admit", "slow":
+		return []string{"lib", "undo", "pace"}
 	case "fence", "dismiss":
 		return []string{"lib", "undo", "owners"}
 	}
@@ -75,7 +77,7 @@ func Names() []string { return slices.Sorted(maps.Keys(new(Scripts).byName())) }
 func (s *Scripts) byName() map[string]*Script {
 	return map[string]*Script{
 		"claim": &s.Claim, "claimseen": &s.ClaimSeen, "start": &s.Start, "starts": &s.Starts, "settle": &s.Settle, "finish": &s.Finish, "carry": &s.Carry,
-		"reply": &s.Reply, "letters": &s.Letters, "lease": &s.Lease, "take": &s.Take, "revoke": &s.Revoke, "giveback": &s.GiveBack,
+		"reply": &s.Reply, "letters": &s.Letters, "lease": &s.Lease, "admit": &s.Admit, "slow": &s.Slow, "take": &s.Take, "revoke": &s.Revoke, "giveback": &s.GiveBack,
 		"renew": &s.Renew, "restore": &s.Restore, "heartbeat": &s.Heartbeat,
 		"fence": &s.Fence, "spare": &s.Spare, "reindex": &s.Reindex, "dismiss": &s.Dismiss, "revive": &s.Revive, "unlock": &s.Unlock,
 	}
