@@ -11,7 +11,7 @@ for i = 1, #KEYS / 2 do
   local every, burst, longest = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
   every = math.ceil(every * whole / share_of(values[2 * i], at))
   local last = values[2 * i - 1] or ''
-  last = #last < 17 and tonumber(string.match(last, '^%d+$')) or 0 -- a value that is no time has no effect
+  last = #last < 17 and tonumber(string.match(last, '^%d+$') or '') or 0 -- a value that is no time has no effect
   taken[i] = math.max(last, at) + every
   local free = taken[i] - burst * every - at
   if free > wait then
