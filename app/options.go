@@ -12,6 +12,7 @@ import (
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/inspect"
 	"github.com/evently/workers/worker/redis"
 )
 
@@ -26,6 +27,7 @@ func publishing(cfg config.Config) worker.Publishing {
 var (
 	_ monitor.Letters = (*redis.Letters)(nil)
 	_ monitor.Queues  = (*redis.Broker)(nil)
+	_ monitor.Workers = (*inspect.Client)(nil)
 )
 
 // OpenBroker returns the broker of the configuration. It dials when it is used.

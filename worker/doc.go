@@ -11,6 +11,7 @@
 // that it interrupts runs again: see [Task.Held].
 //
 // Begin with [New], [Config], [Func] and [NewClient]. Subpackages: redis has the broker,
-// canvas the workflows, workertest the tools for tests of handlers, protocol the wire
-// formats, and broker the interfaces for other brokers. docs/library.md is the guide.
+// canvas the workflows, inspect the list of live workers, workertest the tools for tests of
+// handlers, protocol the wire formats, and broker the interfaces for other brokers.
+// docs/library.md is the guide.
 package worker

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/evently/workers/worker/broker"
@@ -36,6 +37,7 @@ type node struct {
 	calls    *calls
 	clock    *events.Clock
 	queues   *control.Queues
+	state    *atomic.Int32 // of the Worker
 	recycle  context.CancelFunc
 }
 
@@ -202,7 +204,7 @@ func (n node) Stats() control.Stats {
 			Running:  n.pool.Running(), Aborted: n.calls.leftBehind(),
 		},
 		Broker: stats, PrefetchCount: n.prefetchCount(), Rusage: process.Usage(),
-		Software: strings.TrimSpace(n.cfg.Software + " " + n.cfg.SoftwareVersion),
+		Software: strings.TrimSpace(n.cfg.Software + " " + n.cfg.SoftwareVersion), State: State(n.state.Load()).String(),
 	}
 	if n.scaler != nil {
 		i := n.scaler.Info()

@@ -187,7 +187,7 @@ func (w *Worker) newNode(p *present.Presenter, clock *events.Clock) node {
 	return node{
 		env: w.env, whereabouts: w.where(), can: w.can, decoder: &w.decoder, tasks: w.tasks, present: p,
 		revoked: w.revoked, exchange: w.exchange, scaler: w.scaler, counts: w.counts, calls: w.calls, clock: clock,
-		queues: control.NewQueues(w.cfg.Queues), recycle: w.recycle,
+		queues: control.NewQueues(w.cfg.Queues), state: &w.state, recycle: w.recycle,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -28,6 +29,30 @@ type typedPackage struct {
 // typed type-checks packages of this module and their imports, from the bottom up.
 // An object of one package is the same object wherever another package uses it.
 func typed(t *testing.T, patterns ...string) (all []typedPackage, fset *token.FileSet) {
+	t.Helper()
+	checkedOnce.mu.Lock()
+	defer checkedOnce.mu.Unlock()
+	key := strings.Join(patterns, " ")
+	if c, ok := checkedOnce.by[key]; ok {
+		return c.all, c.fset
+	}
+	all, fset = check(t, patterns...)
+	checkedOnce.by[key] = checkedPackages{all, fset}
+	return all, fset
+}
+
+type checkedPackages struct {
+	all  []typedPackage
+	fset *token.FileSet
+}
+
+// checkedOnce keeps what typed returns, by its patterns.
+var checkedOnce = struct {
+	mu sync.Mutex
+	by map[string]checkedPackages
+}{by: map[string]checkedPackages{}}
+
+func check(t *testing.T, patterns ...string) (all []typedPackage, fset *token.FileSet) {
 	t.Helper()
 	listed := compile(t, patterns...)
 	fset = token.NewFileSet()

@@ -111,6 +111,7 @@ type Stats struct {
 	Rusage        any              `json:"rusage"` // text where the system does not report it
 	Autoscaler    *AutoscalerStats `json:"autoscaler,omitempty"`
 	Software      string           `json:"software"`
+	State         string           `json:"state"` // running or stopping
 }
 
 // PoolStats describes the pool.
