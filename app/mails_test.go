@@ -10,6 +10,7 @@ import (
 
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/mail"
+	"github.com/evently/workers/mail/smtptest"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
 	"github.com/evently/workers/worker"
@@ -100,5 +101,41 @@ func TestMailsWaitForTheirTemplates(t *testing.T) {
 	}
 	if err := m.wait(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// The relays of SMTP_URLS take over from each other, and the faults of each name its URL.
+func TestRelaysOfTheConfiguration(t *testing.T) {
+	t.Parallel()
+	down := smtptest.New(t, smtptest.Options{Script: func(smtptest.Step) smtptest.Action { return smtptest.Action{Reply: "421 4.3.2 down"} }})
+	secured := smtptest.New(t, smtptest.Options{STARTTLS: true, Username: "u@example.com", Password: "p@ss/word"})
+	ca := secured.Authority.File(t)
+	load := func(urls string) (config.Config, error) {
+		cfg, err := config.Load(func(name string) (string, bool) { return urls, name == "SMTP_URLS" })
+		return cfg, checkParts(cfg, err)
+	}
+	cfg, err := load("smtp+plain://" + down.Addr() + "?hello=a.example.com smtp://u%40example.com:p%40ss%2Fword@" + secured.Addr() + "?ca_file=" + ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	relays, err := mailRelays(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := relays.Send(t.Context(), mail.Message{To: "ann@example.com", Subject: "s", Text: "t", TaskID: "1"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := secured.WaitMails(1)[0]; got.Login != "u@example.com" || !got.TLS {
+		t.Errorf("login %q, TLS %t", got.Login, got.TLS)
+	}
+	if n, _ := down.Connections(); n != 1 {
+		t.Errorf("the preferred relay was dialled %d times", n)
+	}
+	if m := mailState(relays.Status()); m.Working != 1 || len(m.Faulty) != 1 || m.Faulty[0].Name != down.Addr() || !strings.Contains(m.Faulty[0].Fault, "421") {
+		t.Errorf("health %+v", m)
+	}
+	_, err = load("smtp://a.example smtp://b.example?ca_file=/no/such.pem")
+	if err == nil || !strings.Contains(err.Error(), "SMTP_URLS: URL 2: ca_file") {
+		t.Errorf("%v, want the second URL and its parameter", err)
 	}
 }

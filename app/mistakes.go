@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/mail"
@@ -41,7 +42,7 @@ func LoadConfig(ctx context.Context) (config.Config, error) {
 
 // mailVariables names the variables of the fields of mail.Config.
 var mailVariables = map[string]string{
-	"Host": "SMTP_HOST", "Port": "SMTP_PORT", "Username": "SMTP_USERNAME", "Password": "SMTP_PASSWORD",
+	"Host": "SMTP_HOST", "Port": "SMTP_PORT", "Username": "SMTP_USERNAME", "Password": "SMTP_PASSWORD", "TokenFile": "SMTP_TOKEN_FILE",
 	"Security": "SMTP_TLS_MODE", "TLSCAFile": "SMTP_TLS_CA_FILE", "HelloName": "SMTP_HELLO_NAME", "MaxConns": "SMTP_MAX_CONNS",
 	"FromName": "FROM_NAME", "FromAddress": "FROM_ADDRESS", "ReplyTo": "REPLY_TO",
 }
@@ -59,10 +60,29 @@ func checkParts(cfg config.Config, err error) error {
 	} else if err != nil {
 		return err // nothing was read
 	}
-	sender, _ := mailConfig(cfg, nil) // an unknown word is reported by package config
-	return config.Add(err, append(
-		problems(sender.Check()),
-		problems(templateOptions(cfg).Check())...)...)
+	senders, _ := mailConfigs(cfg, nil) // an unknown word is reported by package config
+	var more []config.Problem
+	for i, sender := range senders {
+		for _, p := range problems(sender.Check()) {
+			more = append(more, ofRelay(cfg.Relays[i], p))
+		}
+	}
+	return config.Add(err, append(more, problems(templateOptions(cfg).Check())...)...)
+}
+
+// urlParts names the parts of a URL that set the variables for one relay.
+var urlParts = map[string]string{
+	"SMTP_HOST": "host", "SMTP_PORT": "port", "SMTP_USERNAME": "user", "SMTP_PASSWORD": "password", "SMTP_TOKEN_FILE": "token_file",
+	"SMTP_TLS_MODE": "scheme", "SMTP_TLS_CA_FILE": "ca_file (or SMTP_TLS_CA_FILE)", "SMTP_HELLO_NAME": "hello (or SMTP_HELLO_NAME)",
+	"SMTP_MAX_CONNS": "max_conns (or SMTP_MAX_CONNS)",
+}
+
+// ofRelay names SMTP_URLS and the part of the URL, if the relay is from there.
+func ofRelay(s config.SMTP, p config.Problem) config.Problem {
+	if part, ok := urlParts[p.Variable]; ok && s.URL > 0 {
+		p.Variable, p.Wrong = "SMTP_URLS", fmt.Sprintf("URL %d: %s: %s", s.URL, part, p.Wrong)
+	}
+	return p
 }
 
 // problems translates the faults that parts found. It returns nil for an error of another

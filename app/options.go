@@ -2,6 +2,7 @@ package app
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -86,35 +87,38 @@ func storeConfig(d config.Database) store.Config {
 	}
 }
 
-// unboundedConns is a number of connections beyond the slots of any worker.
+// unboundedConns is a number of connections beyond the slots of any worker: there are as many
+// as tasks run, pool_grow included.
 const unboundedConns = 1 << 16
 
-func mailConfig(cfg config.Config, log *slog.Logger) (mail.Config, error) {
-	s := cfg.SMTP
-	if cfg.Worker.MaxConcurrency == 0 {
-		s.MaxConns = unboundedConns // as many as tasks run, pool_grow included
+// mailConfigs returns the configuration of each relay in the order of preference.
+func mailConfigs(cfg config.Config, log *slog.Logger) (all []mail.Config, err error) {
+	for _, s := range cfg.Relays {
+		security, unknown := smtpSecurity(s.TLSMode)
+		all, err = append(all, mail.Config{
+			Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password.Reveal(), TokenFile: s.TokenFile,
+			Security: security, TLSCAFile: s.CAFile,
+			FromName: cfg.Mail.FromName, FromAddress: cfg.Mail.FromAddress, ReplyTo: cfg.Mail.ReplyTo,
+			HelloName: s.HelloName, MaxConns: cmp.Or(s.MaxConns, unboundedConns), Secrets: cfg.Passwords(),
+			Logger: log,
+		}), errors.Join(err, unknown)
 	}
-	security, err := smtpSecurity(s.TLSMode)
-	return mail.Config{
-		Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password.Reveal(),
-		Security: security, TLSCAFile: s.CAFile,
-		FromName: cfg.Mail.FromName, FromAddress: cfg.Mail.FromAddress, ReplyTo: cfg.Mail.ReplyTo,
-		HelloName: s.HelloName, MaxConns: s.MaxConns, Secrets: cfg.Passwords(),
-		Logger: log,
-	}, err
+	return all, err
 }
 
-// mailRelays returns the relays of the configuration in their order.
+// mailRelays returns the relays of the configuration in the order of preference.
 func mailRelays(cfg config.Config, log *slog.Logger) (*mail.Relays, error) {
-	c, err := mailConfig(cfg, log)
+	configs, err := mailConfigs(cfg, log)
 	if err != nil {
 		return nil, err
 	}
-	sender, err := mail.New(c)
-	if err != nil {
-		return nil, fmt.Errorf("prepare the mail relay: %w", err)
+	relays := make([]mail.Relay, len(configs))
+	for i, c := range configs {
+		if relays[i].Sender, err = mail.New(c); err != nil {
+			return nil, fmt.Errorf("prepare the mail relay: %w", err)
+		}
 	}
-	return mail.NewRelays(mail.Relay{Sender: sender})
+	return mail.NewRelays(relays...)
 }
 
 // retries translates a number of retries into the library's, where 0 is the default.

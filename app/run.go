@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -44,8 +45,12 @@ func Run(ctx context.Context, output *os.File) error {
 	if err != nil {
 		return err
 	}
+	var relays, modes []string
+	for _, s := range cfg.Relays {
+		relays, modes = append(relays, net.JoinHostPort(s.Host, fmt.Sprint(s.Port))), append(modes, s.TLSMode)
+	}
 	log.Info("starting", "version", Version(), "redis", cfg.Redis.String(),
-		"smtp", net.JoinHostPort(cfg.SMTP.Host, fmt.Sprint(cfg.SMTP.Port)), "smtp_tls", cfg.SMTP.TLSMode)
+		"smtp", strings.Join(relays, " "), "smtp_tls", strings.Join(modes, " "))
 	return a.serve(ctx, cfg, listener, log)
 }
 

@@ -19,7 +19,8 @@ import (
 type Config struct {
 	Redis    Redis
 	Worker   Worker
-	SMTP     SMTP
+	SMTP     SMTP   // the preferred mail relay
+	Relays   []SMTP // all mail relays in the order of preference; MaxConns 0: no bound
 	Mail     Mail
 	Database Database
 	Service  Service
@@ -83,12 +84,14 @@ type Worker struct {
 // scaling.
 type Autoscale struct{ Min, Max int }
 
-// SMTP says where the mail relay is.
+// SMTP says where a mail relay is.
 type SMTP struct {
+	URL       int // its place in SMTP_URLS, from 1; 0: it is that of the other SMTP variables
 	Host      string
 	Port      int
-	Username  string // both or none: a login needs the two
+	Username  string // for a login together with Password or TokenFile
 	Password  Secret
+	TokenFile string // of an access token, instead of Password; "": none
 	TLSMode   string // "starttls", "implicit" or "none"
 	CAFile    string // "": the system's authorities
 	HelloName string // "": the name of the host, or the domain of the sender

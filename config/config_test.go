@@ -295,6 +295,13 @@ func TestMistakes(t *testing.T) {
 		{"link host with a path", env{"LINK_HOSTS": "https://a.example/x"}, "LINK_HOSTS", "list of hosts", "tickets.example.com"},
 		{"relay with a port", env{"SMTP_HOST": "mail.example:587"}, "SMTP_HOST", "name of a host", "alone"},
 		{"password in clear", env{"SMTP_TLS_MODE": "none", "SMTP_USERNAME": "u", "SMTP_PASSWORD": "p"}, "SMTP_TLS_MODE", "in clear", "starttls"},
+		{"relays", env{"SMTP_URLS": "smtp://a.example smtps://b.example:x imap://c.example"}, "SMTP_URLS", "URL 2: its port is out of range: not a number from 1 to 65535; URL 3: its scheme", "smtps://user:password@host:465"},
+		{"relays with commas", env{"SMTP_URLS": "smtp://a.example,smtp://b.example"}, "SMTP_URLS", "URL 1: it has more than one host, or a path", "spaces between"},
+		{"relay twice", env{"SMTP_URLS": "smtp://A.example smtps://b.example smtp://a.example:587"}, "SMTP_URLS", "URL 3: it names the same relay as URL 1", "once"},
+		{"relay's password in clear", env{"SMTP_URLS": "smtp://a.example smtp+plain://u:p@b.example"}, "SMTP_URLS", "URL 2: smtp+plain would send the password in clear", "smtps"},
+		{"relay's parameter", env{"SMTP_URLS": "smtp://a.example?max_con=2"}, "SMTP_URLS", `URL 1: it has a parameter "max_con"`, "max_conns"},
+		{"token and password", env{"SMTP_TOKEN_FILE": "/run/token", "SMTP_USERNAME": "u", "SMTP_PASSWORD": "p"}, "SMTP_TOKEN_FILE", "SMTP_PASSWORD is set as well", "one of them"},
+		{"token without a user", env{"SMTP_TOKEN_FILE": "/run/token"}, "SMTP_TOKEN_FILE", "SMTP_USERNAME is not set", "set SMTP_USERNAME"},
 		{"line break", env{"FROM_NAME": "a\r\nBcc: x"}, "FROM_NAME", "more than one line", "one line"},
 		{"no such file", env{"SMTP_TLS_CA_FILE": "/no/such/file"}, "SMTP_TLS_CA_FILE", "does not exist", "PEM"},
 		{"file of garbage", env{"REDIS_USE_TLS": "1", "REDIS_TLS_CA_FILE": garbage}, "REDIS_TLS_CA_FILE", "holds no certificate", "PEM"},
@@ -395,6 +402,12 @@ func TestWarnings(t *testing.T) {
 		{env{"SMTP_USE_TLS": "false"}, "SMTP_PORT", "587 is the port of STARTTLS"},
 		{env{"SMTP_PORT": "465"}, "SMTP_PORT", "465 is the port of implicit TLS"},
 		{env{"SMTP_TLS_MODE": "none"}, "SMTP_TLS_MODE", "in clear"},
+		{env{"SMTP_URLS": "smtp://a", "SMTP_HOST": "b"}, "SMTP_HOST", "SMTP_URLS is set"},
+		{env{"SMTP_URLS": "smtp://a", "SMTP_USE_TLS": "1"}, "SMTP_USE_TLS", "SMTP_URLS is set"},
+		{env{"SMTP_URLS": "smtp://a smtp+plain://b"}, "SMTP_URLS", "URL 2: smtp+plain: mails"},
+		{env{"SMTP_URLS": "smtp+plain://u:p@localhost smtps://b:587"}, "SMTP_URLS", "URL 2: 587 is the port of STARTTLS"},
+		{env{"SMTP_URLS": "smtp://b:465"}, "SMTP_URLS", "URL 1: 465 is the port of implicit TLS"},
+		{env{"SMTP_URLS": "smtp://b?max_conns=3", "CONCURRENCY": "9"}, "CONCURRENCY", "each connection of SMTP_URLS"},
 		{env{"HEALTH_PPROF": "all"}, "HEALTH_PPROF", "every client that reaches"},
 	} {
 		c := load(t, test.env)
@@ -493,5 +506,41 @@ func TestMisspelt(t *testing.T) {
 	}
 	if diff := cmp.Diff(meant, got); diff != "" {
 		t.Errorf("suggestions (-want +got):\n%s", diff)
+	}
+}
+
+// SMTP_URLS takes the place of the variables for one relay; those for all apply to each.
+func TestRelays(t *testing.T) {
+	t.Parallel()
+	c := load(t, env{
+		"SMTP_URLS":       "smtp://u:p%40ss@a.example?max_conns=3  smtps://v@b.example:4650?token_file=/run/token&hello=b.example.com smtp+plain://[::1]:2525",
+		"SMTP_HELLO_NAME": "worker.example.com", "SMTP_MAX_CONNS": "7", "CONCURRENCY": "2",
+	})
+	want := []config.SMTP{
+		{URL: 1, Host: "a.example", Port: 587, Username: "u", Password: config.NewSecret("p@ss"), TLSMode: "starttls", HelloName: "worker.example.com", MaxConns: 3},
+		{URL: 2, Host: "b.example", Port: 4650, Username: "v", TokenFile: "/run/token", TLSMode: "implicit", HelloName: "b.example.com", MaxConns: 7},
+		{URL: 3, Host: "::1", Port: 2525, TLSMode: "none", HelloName: "worker.example.com", MaxConns: 7},
+	}
+	if diff := cmp.Diff(want, c.Relays); diff != "" {
+		t.Errorf("relays (-want +got):\n%s", diff)
+	}
+	if len(c.Warnings) != 0 || !cmp.Equal(c.SMTP, want[0]) || c.Worker.MaxConcurrency != 3 {
+		t.Errorf("warnings %v, preferred relay %+v, at most %d tasks", c.Warnings, c.SMTP, c.Worker.MaxConcurrency)
+	}
+	report := make(map[string][2]string)
+	for _, s := range c.Report() {
+		report[s.Variable] = [2]string{s.Value, s.Source}
+	}
+	for variable, want := range map[string][2]string{
+		"SMTP_URLS": {"smtp://u:***@a.example?max_conns=3 smtps://***@b.example:4650?hello=b.example.com&token_file=%2Frun%2Ftoken smtp+plain://[::1]:2525", "env"},
+		"SMTP_HOST": {"a.example", "SMTP_URLS"}, "SMTP_PORT": {"587", "SMTP_URLS"}, "SMTP_PASSWORD": {"***", "SMTP_URLS"}, "SMTP_TLS_MODE": {"starttls", "SMTP_URLS"},
+	} {
+		if report[variable] != want {
+			t.Errorf("%s: %q, want %q", variable, report[variable], want)
+		}
+	}
+	one := load(t, env{"SMTP_HOST": "a.example", "SMTP_MAX_CONNS": "5"})
+	if len(one.Relays) != 1 || !cmp.Equal(one.Relays[0], one.SMTP) {
+		t.Errorf("without SMTP_URLS: %+v, want %+v", one.Relays, one.SMTP)
 	}
 }

@@ -23,6 +23,15 @@ func TestPasswords(t *testing.T) {
 			t.Errorf("%s is missing", want)
 		}
 	}
+	env["SMTP_URLS"] = "smtp://u:first%40canary@a smtps://u:second-canary@b"
+	if cfg, err = config.Load(func(name string) (string, bool) { v, ok := env[name]; return v, ok }); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"first@canary", "first%40canary", "second-canary", "redis-canary"} {
+		if !slices.Contains(cfg.Passwords(), want) {
+			t.Errorf("%s is missing", want)
+		}
+	}
 	// A Secret that is new must be in the list: there are this many today.
 	if n := secrets(reflect.TypeFor[config.Config]()); n != 6 {
 		t.Errorf("Config has %d secrets; Passwords knows 6", n)

@@ -87,6 +87,12 @@ func TestNoOutputHoldsASecret(t *testing.T) {
 		"database query":    {"DATABASE_URL": "postgres://h/n?password=" + canary + "&sslpassword=" + canary},
 		"wrong scheme":      {"REDIS_URL": "http://u:" + canary + "@h"},
 		"no scheme":         {"REDIS_URL": canary},
+		"relays":            {"SMTP_URLS": "smtp://u:" + canary + "@h smtps://v:" + canary + "@i:465?max_conns=2"},
+		"relays, wrong":     {"SMTP_URLS": "smtp://u:" + canary + "@h/" + " smtps://v:x " + canary + "@i http://u:" + canary + "@h " + canary},
+		"relays, space":     {"SMTP_URLS": "smtp://u:12 " + canary + "@h"},
+		"relays, parameter": {"SMTP_URLS": "smtp://h?max_conns=" + canary + "&password=" + canary},
+		"relays, twice":     {"SMTP_URLS": "smtp://u:" + canary + "@h smtp://u:" + canary + "@H"},
+		"relays in clear":   {"SMTP_URLS": "smtp+plain://u:" + canary + "@h"},
 		"broken URL":        {"REDIS_URL": "redis://u:" + canary + "%zz@h", "DATABASE_URL": "postgres://u:" + canary + "\x7f@h"},
 		"slash in password": {"REDIS_URL": "redis://:abc/" + canary + "@h", "DATABASE_URL": "postgres://u:1/" + canary + "@h/n"},
 		"port":              {"REDIS_URL": "redis://h:" + canary},
@@ -135,9 +141,9 @@ func FuzzPasswordOfAURL(f *testing.F) {
 		}
 		for variable, form := range map[string]string{
 			"REDIS_URL": "redis://:%@h:6379/0", "DATABASE_URL": "postgres://u:%@h/n", "SITE_URL": "https://u:%@h",
-			"ZERO_URL": "https://u:%@h/graphql", "SMTP_HOST": "smtp://u:%@h", "REDIS_HOST": "u:%@h", "DB_HOST": "u:%@h",
+			"ZERO_URL": "https://u:%@h/graphql", "SMTP_HOST": "smtp://u:%@h", "SMTP_URLS": "smtp://u:%@h smtps://v:%@i", "REDIS_HOST": "u:%@h", "DB_HOST": "u:%@h",
 		} {
-			e := env{variable: strings.Replace(form, "%", pw.String(), 1)}
+			e := env{variable: strings.ReplaceAll(form, "%", pw.String())}
 			c, err := config.Load(e.lookup)
 			seen := fmt.Sprint(err, c.Warnings, config.Text(c.Report()), c.Redis, c.Database, c.Mail)
 			for i := 0; i+4 <= pw.Len(); i++ {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"strconv"
@@ -15,7 +16,7 @@ func (c *Config) smtp(v *variables) {
 		Port:      v.SMTPPort.value,
 		Username:  v.SMTPUsername.text,
 		Password:  v.SMTPPassword.value,
-		TLSMode:   c.tlsMode(v),
+		TokenFile: v.SMTPTokenFile.text,
 		CAFile:    v.SMTPTLSCAFile.text,
 		HelloName: v.SMTPHelloName.text,
 		MaxConns:  v.SMTPMaxConns.value,
@@ -28,9 +29,6 @@ func (c *Config) smtp(v *variables) {
 		SupportAddress: v.SupportAddr.text,
 		LinkHosts:      v.LinkHosts.value,
 	}
-	c.connections(v)
-	v.SMTPTLSMode.derived(c.SMTP.TLSMode, v.SMTPUseTLS.name)
-	v.SMTPHost.wantHost("smtp.example.com")
 	if v.SMTPHelloName.given() {
 		v.SMTPHelloName.wantHost("mail.example.com")
 		if !strings.ContainsAny(c.SMTP.HelloName, ".:") {
@@ -43,9 +41,26 @@ func (c *Config) smtp(v *variables) {
 		}
 	}
 	TLSFiles{CA: c.SMTP.CAFile}.check(&v.SMTPTLSCAFile.setting, nil, nil)
+	if v.SMTPURLs.given() {
+		c.relays(v)
+	} else {
+		c.relay(v)
+	}
+	c.connections(v)
+}
 
-	login := c.SMTP.Username != "" && c.SMTP.Password.IsSet()
+// relay checks the relay of the variables for one.
+func (c *Config) relay(v *variables) {
+	c.SMTP.TLSMode = c.tlsMode(v)
+	c.Relays = []SMTP{c.SMTP}
+	v.SMTPTLSMode.derived(c.SMTP.TLSMode, v.SMTPUseTLS.name)
+	v.SMTPHost.wantHost("smtp.example.com")
+	login := c.SMTP.Username != "" && (c.SMTP.Password.IsSet() || c.SMTP.TokenFile != "")
 	switch {
+	case c.SMTP.Password.IsSet() && c.SMTP.TokenFile != "":
+		v.SMTPTokenFile.mistake("SMTP_PASSWORD is set as well", "set one of them: the relay takes a token or a password")
+	case c.SMTP.TokenFile != "" && !login:
+		v.SMTPTokenFile.mistake("SMTP_USERNAME is not set", "set SMTP_USERNAME to the user that the token is for")
 	case login && c.SMTP.TLSMode == "none" && !loopback.Is(c.SMTP.Host):
 		v.SMTPTLSMode.mistake("none would send the password in clear",
 			"write starttls or implicit, or leave SMTP_USERNAME and SMTP_PASSWORD unset")
@@ -64,10 +79,65 @@ func (c *Config) smtp(v *variables) {
 	}
 }
 
+// relays checks the relays of SMTP_URLS. The variables for all relays apply where a URL does
+// not say otherwise.
+func (c *Config) relays(v *variables) {
+	for _, other := range []*setting{
+		&v.SMTPHost.setting, &v.SMTPPort.setting, &v.SMTPUsername.setting, &v.SMTPPassword.setting, &v.SMTPTokenFile.setting,
+		&v.SMTPUseTLS.setting, &v.SMTPTLSMode.setting,
+	} {
+		if other.given() {
+			c.warn(other.name, "is not used, because SMTP_URLS is set")
+		}
+	}
+	seen := make(map[string]int)
+	for i, u := range v.SMTPURLs.value {
+		s := SMTP{
+			URL: v.SMTPURLs.at[i], Host: u.Host, Port: u.Port, Username: u.User, Password: NewSecret(u.Password), TokenFile: u.TokenFile,
+			TLSMode: u.TLSMode, CAFile: cmp.Or(u.CAFile, c.SMTP.CAFile), HelloName: cmp.Or(u.HelloName, c.SMTP.HelloName),
+			MaxConns: cmp.Or(u.MaxConns, c.SMTP.MaxConns),
+		}
+		c.Relays = append(c.Relays, s)
+		name := fmt.Sprintf("URL %d: ", s.URL)
+		mistake := func(wrong, right string) { v.SMTPURLs.mistake(name+wrong, right) }
+		warn := func(text string) { c.warn(v.SMTPURLs.name, name+text) }
+		key := strings.ToLower(fmt.Sprint(s.Host, " ", s.Port, " ", s.Username))
+		if first := seen[key]; first > 0 {
+			mistake(fmt.Sprintf("it names the same relay as URL %d", first), "name each relay once")
+		}
+		seen[key] = s.URL
+		switch away := !loopback.Is(s.Host); {
+		case away && s.TLSMode == "none" && s.Username != "":
+			mistake("smtp+plain would send the password in clear", "write smtp or smtps, or leave user and password out")
+		case away && s.TLSMode == "none":
+			warn("smtp+plain: mails, one-time codes among them, cross the network in clear")
+		case s.Port == 587 && s.TLSMode == "implicit":
+			warn("587 is the port of STARTTLS, but smtps is implicit TLS; smtp:// selects STARTTLS")
+		case s.Port == 465 && s.TLSMode == "starttls":
+			warn("465 is the port of implicit TLS, but smtp is STARTTLS; smtps:// selects implicit TLS")
+		}
+	}
+	if len(c.Relays) > 0 {
+		c.SMTP = c.Relays[0]
+		c.relayInForce(v)
+	}
+}
+
+// relayInForce shows in the report what the first URL says.
+func (c *Config) relayInForce(v *variables) {
+	from := v.SMTPURLs.name
+	v.SMTPHost.inForce(c.SMTP.Host, from)
+	v.SMTPPort.inForce(strconv.Itoa(c.SMTP.Port), from)
+	v.SMTPUsername.inForce(c.SMTP.Username, from)
+	v.SMTPPassword.inForce(c.SMTP.Password.String(), from)
+	v.SMTPTokenFile.inForce(c.SMTP.TokenFile, from)
+	v.SMTPTLSMode.inForce(c.SMTP.TLSMode, from)
+}
+
 // connections relates the number of connections to that of tasks: a mail that is taken
 // from its queue can be sent at once, and does not wait for a connection.
 func (c *Config) connections(v *variables) {
-	if !v.SMTPMaxConns.given() {
+	if c.SMTP.MaxConns == 0 {
 		c.SMTP.MaxConns = c.Worker.Concurrency
 		v.SMTPMaxConns.inForce(strconv.Itoa(c.SMTP.MaxConns), v.Concurrency.name)
 		return
@@ -85,10 +155,15 @@ func (c *Config) connections(v *variables) {
 		text = fmt.Sprintf("%d,%d", scale.Max, scale.Min)
 	}
 	c.Worker.Concurrency = most
-	v.Concurrency.inForce(strconv.Itoa(most), v.SMTPMaxConns.name)
-	wanted.inForce(text, v.SMTPMaxConns.name)
+	from := v.SMTPMaxConns.name
+	if most != v.SMTPMaxConns.value {
+		from = v.SMTPURLs.name
+		v.SMTPMaxConns.inForce(strconv.Itoa(most), from)
+	}
+	v.Concurrency.inForce(strconv.Itoa(most), from)
+	wanted.inForce(text, from)
 	if wanted.given() {
-		c.warn(wanted.name, fmt.Sprintf("at most %d tasks run at once, one for each connection of SMTP_MAX_CONNS: more would only wait", most))
+		c.warn(wanted.name, fmt.Sprintf("at most %d tasks run at once, one for each connection of %s: more would only wait", most, from))
 	}
 }
 

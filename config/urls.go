@@ -1,6 +1,9 @@
 package config
 
 import (
+	"cmp"
+	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 
@@ -24,6 +27,40 @@ func (s *secretURL) Decode(value string) error {
 }
 
 func (s *secretURL) kind() string { return "URL" }
+
+// relayURLs are the URLs of mail relays, which may have passwords in them.
+type relayURLs struct {
+	setting
+	value []*connurl.SMTP
+	at    []int // position of each value in the text, from 1
+}
+
+func (r *relayURLs) Decode(value string) error {
+	r.value, r.at = nil, nil
+	if !r.takeAs(value, urlLike) {
+		r.text = ""
+		return nil
+	}
+	var shown, wrong []string
+	right := ""
+	for i, raw := range strings.Fields(r.text) {
+		s, err := connurl.ParseSMTP(raw)
+		shown = append(shown, connurl.Redact(raw))
+		if f, ok := errors.AsType[*connurl.Fault](err); ok {
+			wrong, right = append(wrong, fmt.Sprintf("URL %d: %s", i+1, f.Wrong)), cmp.Or(right, f.Right)
+			continue
+		}
+		r.value, r.at = append(r.value, s), append(r.at, i+1)
+	}
+	r.text = strings.Join(shown, " ")
+	if len(wrong) > 0 {
+		r.text = masked // a space may have torn a password
+		r.mistake(strings.Join(wrong, "; "), right+"; and %20 for a space in a password")
+	}
+	return nil
+}
+
+func (r *relayURLs) kind() string { return "list of URLs" }
 
 // webURL is the address of a web site.
 type webURL struct {

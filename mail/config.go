@@ -51,6 +51,11 @@ type Config struct {
 	Username string
 	Password string
 
+	// TokenFile is a file with an OAuth 2.0 access token for Username, instead of
+	// Password. The login uses OAUTHBEARER (RFC 7628), or XOAUTH2 if the server lacks that
+	// or refuses it. Each login reads the file, so another program may replace the token.
+	TokenFile string
+
 	Security  Security
 	TLSCAFile string         // PEM file of the trusted authorities; "": RootCAs
 	RootCAs   *x509.CertPool // nil: the authorities of the system
@@ -176,6 +181,15 @@ func (c *Config) checkLogin(faults *configFaults) {
 	if c.login() && c.Security == Plain && !isLoopback(c.Host) {
 		faults.add("Security", "TLS, or no username and password", "the password would be readable on its way to %s", c.Host)
 	}
+	switch {
+	case c.TokenFile == "":
+	case c.Username == "":
+		faults.add("TokenFile", "a Username as well", "it is of no use without a user")
+	case c.Password != "":
+		faults.add("TokenFile", "a Password or a TokenFile", "there is a Password as well")
+	case strings.ContainsAny(c.Username, "\x01\r\n"):
+		faults.add("Username", "text", "a control character in it cannot be sent")
+	}
 	if strings.ContainsRune(c.Username, 0) {
 		faults.add("Username", "text", "a NUL in it cannot be sent")
 	}
@@ -224,7 +238,9 @@ func (c *Config) fillDurations(faults *configFaults) {
 	}
 }
 
-func (c *Config) login() bool { return c.Username != "" && c.Password != "" }
+func (c *Config) login() bool {
+	return c.Username != "" && (c.Password != "" || c.TokenFile != "")
+}
 
 func (c *Config) checkHello(faults *configFaults) {
 	const want = "the name of this host, or nothing"

@@ -14,22 +14,27 @@ import (
 // after a refused login. hide holds the secrets to remove from the server's words.
 func (s *Sender) open(ctx context.Context, hide redact.Secrets) (*session, *SendError) {
 	if !s.cfg.login() {
-		return s.connect(ctx, hide)
+		return s.connect(ctx, credential{}, hide)
 	}
-	refusal, probe := s.guard.enter(time.Now())
+	login, failed := s.credentials.read(&s.cfg)
+	if failed != nil {
+		return nil, failed
+	}
+	refusal, probe := s.guard.enter(login.secret, time.Now())
 	if refusal != nil {
 		return nil, refusal
 	}
-	c, failed := s.connect(ctx, hide)
+	hide = redact.Join(hide, login.forms())
+	c, failed := s.connect(ctx, login, hide)
 	if failed != nil && failed.untriedLogin {
-		c, failed = s.connect(ctx, hide) // with the other mechanism
+		c, failed = s.connect(ctx, login, hide) // with the other mechanism
 	}
-	s.guard.leave(probe, failed, s.cfg.LoginPause, time.Now())
+	s.guard.leave(login.secret, probe, failed, s.cfg.LoginPause, time.Now())
 	return c, failed
 }
 
 // connect dials once and returns a connection that is encrypted as configured and logged in.
-func (s *Sender) connect(ctx context.Context, hide redact.Secrets) (*session, *SendError) {
+func (s *Sender) connect(ctx context.Context, login credential, hide redact.Secrets) (*session, *SendError) {
 	dialer := net.Dialer{Timeout: s.cfg.Timeouts.Dial}
 	raw, err := dialer.DialContext(ctx, "tcp", s.addr)
 	if err != nil {
@@ -37,7 +42,7 @@ func (s *Sender) connect(ctx context.Context, hide redact.Secrets) (*session, *S
 	}
 	c := &session{cfg: &s.cfg, raw: raw, born: time.Now(), hello: s.cfg.HelloName}
 	stop := context.AfterFunc(ctx, c.abort)
-	h := handshake{session: c, sender: s, hide: hide}
+	h := handshake{session: c, sender: s, credential: login, hide: hide}
 	failed := h.run(ctx)
 	if !stop() && failed == nil {
 		failed = &SendError{Command: "WAIT", Err: ended(ctx)}

@@ -11,10 +11,11 @@ const maxLoginPause = time.Minute
 // loginGuard limits the attempts of a refused login. Each mail would try a wrong password
 // again, and enough attempts lock an account. So after a refusal all logins fail with the same
 // refusal, without asking the server, for a pause that doubles with each refusal. After the
-// pause one login may try.
+// pause one login may try. Another secret, a new access token, is not refused yet.
 type loginGuard struct {
 	mu      sync.Mutex
 	refusal *SendError    // the last one; nil: no refusal is known
+	secret  string        // that was refused
 	pause   time.Duration // after the last refusal
 	until   time.Time     // end of the pause
 	probing bool          // a login is being tried after the pause
@@ -22,10 +23,10 @@ type loginGuard struct {
 
 // enter returns the last refusal if no login may be tried now. If it returns nil, the caller
 // must log in and call leave. probe is true for the one attempt after a pause.
-func (g *loginGuard) enter(now time.Time) (refusal *SendError, probe bool) {
+func (g *loginGuard) enter(secret string, now time.Time) (refusal *SendError, probe bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.refusal == nil {
+	if g.refusal == nil || g.secret != secret {
 		return nil, false
 	}
 	if g.probing || now.Before(g.until) {
@@ -39,7 +40,7 @@ func (g *loginGuard) enter(now time.Time) (refusal *SendError, probe bool) {
 
 // leave records the outcome of an attempt to connect. first is the pause after a first
 // refusal.
-func (g *loginGuard) leave(probe bool, failed *SendError, first time.Duration, now time.Time) {
+func (g *loginGuard) leave(secret string, probe bool, failed *SendError, first time.Duration, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if probe {
@@ -51,11 +52,11 @@ func (g *loginGuard) leave(probe bool, failed *SendError, first time.Duration, n
 		return
 	case failed.Command != "AUTH" || !failed.refused():
 		return
-	case g.refusal == nil:
+	case g.refusal == nil || g.secret != secret:
 		g.pause = first
 	case probe: // attempts that began before the first refusal do not lengthen the pause
 		g.pause = min(2*g.pause, max(first, maxLoginPause))
 	}
 	refusal := *failed
-	g.refusal, g.until = &refusal, now.Add(g.pause)
+	g.refusal, g.secret, g.until = &refusal, secret, now.Add(g.pause)
 }

@@ -18,7 +18,7 @@ func TestLoginGuard(t *testing.T) {
 	var g loginGuard
 	enter := func(after time.Duration) (code int, probe bool) {
 		t.Helper()
-		refusal, probe := g.enter(start.Add(after))
+		refusal, probe := g.enter("s", start.Add(after))
 		if refusal == nil {
 			return 0, probe
 		}
@@ -34,7 +34,7 @@ func TestLoginGuard(t *testing.T) {
 		}
 	}
 	leave := func(after time.Duration, probe bool, failed *SendError) {
-		g.leave(probe, failed, first, start.Add(after))
+		g.leave("s", probe, failed, first, start.Add(after))
 	}
 	expect(0, 0, false)
 	expect(0, 0, false) // while all is well, as many as like
@@ -63,6 +63,10 @@ func TestLoginGuard(t *testing.T) {
 	leave(2*time.Hour, false, refused)
 	expect(2*time.Hour+first-time.Second, 535, false)
 	expect(2*time.Hour+first, 0, true) // from the beginning
+	leave(3*time.Hour, true, refused)
+	if refusal, probe := g.enter("new", start.Add(3*time.Hour)); refusal != nil || probe {
+		t.Errorf("a new secret: %v, probe %v", refusal, probe)
+	}
 	if refused.untried || throttled.untried {
 		t.Error("the guard has changed an error that was reported already")
 	}

@@ -16,8 +16,9 @@ import (
 // handshake prepares a new connection for MAIL: TLS, greeting, EHLO and login.
 type handshake struct {
 	*session
-	sender *Sender
-	hide   redact.Secrets
+	sender     *Sender
+	credential credential
+	hide       redact.Secrets
 }
 
 // fail returns the failure of one step.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/evently/workers/mail/internal/oauth"
 	"github.com/evently/workers/mail/internal/redact"
 )
 
@@ -26,12 +27,13 @@ var errChallenge = setupError{"login not understood", "the server asks for more 
 // several refusals lock an account.
 func (h *handshake) login(offered []string) *SendError {
 	if h.tls == "" && !isLoopbackAddr(h.raw.RemoteAddr()) {
-		return h.fail("AUTH", setupError{"no TLS", "the password would be readable on its way"})
+		return h.fail("AUTH", setupError{"no TLS", "the password or token would be readable on its way"})
 	}
-	try, done := h.sender.mechanisms.choose(offered)
+	pair := h.credential.mechanisms()
+	try, done := h.sender.mechanisms.choose(pair, offered)
 	defer done()
 	if len(try) == 0 {
-		return h.fail("AUTH", setupError{"no login by PLAIN or LOGIN offered", "look at the port and at the settings of the server"})
+		return h.fail("AUTH", setupError{"no login by " + pair[0] + " or " + pair[1] + " offered", "look at the port and at the settings of the server"})
 	}
 	var refusal *SendError
 	for i, name := range try {
@@ -49,7 +51,7 @@ func (h *handshake) login(offered []string) *SendError {
 		if failed.Code < 500 && !failed.ConfigurationFault() {
 			break // the reply concerns neither the mechanism nor the password
 		}
-		h.sender.mechanisms.refused(name, offered, i+1 == len(try))
+		h.sender.mechanisms.refused(pair, name, offered, i+1 == len(try))
 	}
 	return refusal
 }
@@ -57,18 +59,17 @@ func (h *handshake) login(offered []string) *SendError {
 // authenticate runs one mechanism. It does not use Auth of the client, which sends another
 // line after a refusal.
 func (h *handshake) authenticate(name string) error {
-	answers := [][]byte{[]byte(h.cfg.Username), []byte(h.cfg.Password)}
-	if name == plain {
-		answers = [][]byte{[]byte("\x00" + h.cfg.Username + "\x00" + h.cfg.Password)}
-	}
+	answers, initial := h.credential.answers(name, h.cfg)
 	d, limit := newDialogue(h.wire), h.cfg.Timeouts.Command
 	command := "AUTH " + name
-	if name == plain {
-		initial := base64.StdEncoding.EncodeToString(answers[0])
-		if len(command)+len(" ")+len(initial)+len("\r\n") <= maxCommandLine {
-			command += " " + initial
+	if initial {
+		response := base64.StdEncoding.EncodeToString(answers[0])
+		if len(command)+len(" ")+len(response)+len("\r\n") <= maxCommandLine {
+			command += " " + response
+			answers = answers[1:]
 		}
 	}
+	status := "" // of a refused token
 	code, text, err := d.ask(limit, command)
 	for err == nil && code == 334 {
 		// Prompts are answered by their order, because their words differ between servers.
@@ -76,41 +77,114 @@ func (h *handshake) authenticate(name string) error {
 			_, _, _ = d.ask(limit, "*") // cancels, RFC 4954 section 4
 			return errChallenge
 		}
+		if h.credential.token && len(answers) == 1 {
+			status = oauth.Status(text)
+		}
 		code, text, err = d.ask(limit, base64.StdEncoding.EncodeToString(answers[0]))
 		answers = answers[1:]
 	}
 	if err == nil && code/100 != 2 {
+		if status != "" {
+			text += " (status " + status + ")"
+		}
 		err = &textproto.Error{Code: code, Msg: text}
 	}
 	return err
 }
 
-// loginSecrets returns the forms in which the server may repeat the password.
-func (c *Config) loginSecrets() redact.Secrets {
-	if c.Password == "" {
+// credential is what a login sends.
+type credential struct {
+	user, secret string
+	token        bool // secret is an access token
+}
+
+// mechanisms returns the mechanisms for the credential, the preferred one first.
+func (c credential) mechanisms() [2]string {
+	if c.token {
+		return [2]string{oauth.Bearer, oauth.XOAuth2}
+	}
+	return [2]string{plain, loginWords}
+}
+
+// answers returns the answers to the prompts of a mechanism. initial reports whether the first
+// one may be sent with the command. The last answer of a token is to the challenge that tells
+// of its refusal.
+func (c credential) answers(mechanism string, cfg *Config) (answers [][]byte, initial bool) {
+	switch {
+	case c.token:
+		return [][]byte{oauth.Response(mechanism, c.user, c.secret, cfg.Host, cfg.Port), oauth.Acknowledgement(mechanism)}, true
+	case mechanism == plain:
+		return [][]byte{[]byte("\x00" + c.user + "\x00" + c.secret)}, true
+	}
+	return [][]byte{[]byte(c.user), []byte(c.secret)}, false
+}
+
+// forms returns the forms in which the server may repeat the secret.
+func (c credential) forms() redact.Secrets {
+	if c.secret == "" {
 		return redact.Secrets{}
 	}
 	encode := base64.StdEncoding.EncodeToString
-	return redact.Secrets{Login: []string{
-		c.Password,
-		encode([]byte(c.Password)),
-		encode([]byte("\x00" + c.Username + "\x00" + c.Password)),
-	}}
+	all := redact.Secrets{Login: []string{c.secret, encode([]byte(c.secret)), encode([]byte("\x00" + c.user + "\x00" + c.secret))}}
+	if c.token {
+		cfg := &Config{}
+		for _, name := range c.mechanisms() {
+			answers, _ := c.answers(name, cfg)
+			all.Login = append(all.Login, string(answers[0]), encode(answers[0]))
+		}
+	}
+	return all
+}
+
+// credentialKeeper knows the last two access tokens. Its methods may be called by several
+// goroutines.
+type credentialKeeper struct {
+	mu     sync.Mutex
+	last   credential
+	hidden redact.Secrets // forms of the last one and of the one before it
+}
+
+// read returns the credential for a login. It reads a token from its file each time, because
+// tokens live for about an hour and another program replaces them.
+func (k *credentialKeeper) read(cfg *Config) (credential, *SendError) {
+	c := credential{user: cfg.Username, secret: cfg.Password}
+	if cfg.TokenFile == "" {
+		return c, nil
+	}
+	token, err := oauth.ReadToken(cfg.TokenFile)
+	if err != nil {
+		return credential{}, &SendError{Command: "AUTH", Err: setupError{"no access token", err.Error()}}
+	}
+	c.secret, c.token = token, true
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c != k.last {
+		k.hidden = redact.Join(c.forms(), k.last.forms())
+		k.last = c
+	}
+	return c, nil
+}
+
+// forms returns [credential.forms] of the last two tokens.
+func (k *credentialKeeper) forms() redact.Secrets {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.hidden
 }
 
 // mechanismKeeper records which login mechanism the server accepts.
 type mechanismKeeper struct {
 	mu      sync.Mutex
-	first   string // tried first; "": PLAIN
+	first   string // tried first; "": the preferred one
 	decided bool   // one was accepted, or both were refused: no second attempt
 	trying  bool   // a login is trying both: other logins try one
 }
 
 // choose returns the mechanisms to try, in order. The caller must call done after the attempt.
-func (k *mechanismKeeper) choose(offered []string) (try []string, done func()) {
+func (k *mechanismKeeper) choose(pair [2]string, offered []string) (try []string, done func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, name := range []string{k.first, plain, loginWords} {
+	for _, name := range []string{k.first, pair[0], pair[1]} {
 		if slices.Contains(offered, name) && !slices.Contains(try, name) {
 			try = append(try, name)
 		}
@@ -138,12 +212,12 @@ func (k *mechanismKeeper) accepted(name string) {
 
 // refused records a refusal. last means that no other mechanism is left. The next login begins
 // with the other mechanism, so that they alternate until the password is correct.
-func (k *mechanismKeeper) refused(name string, offered []string, last bool) {
+func (k *mechanismKeeper) refused(pair [2]string, name string, offered []string, last bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	other := plain
-	if name == plain {
-		other = loginWords
+	other := pair[0]
+	if name == pair[0] {
+		other = pair[1]
 	}
 	if slices.Contains(offered, other) {
 		k.first, k.decided = other, last || k.decided

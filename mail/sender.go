@@ -33,7 +33,8 @@ type Sender struct {
 	past    redact.History
 	secrets redact.Secrets // of the process
 
-	mechanisms mechanismKeeper
+	mechanisms  mechanismKeeper
+	credentials credentialKeeper
 
 	mu      sync.Mutex
 	running bool       // Run is running and closes idle connections
@@ -81,7 +82,7 @@ func New(cfg Config) (*Sender, error) {
 		slots: make(chan struct{}, cfg.MaxConns),
 		tls:   &tls.Config{ServerName: cfg.Host, RootCAs: cfg.RootCAs, MinVersion: tls.VersionTLS12},
 	}
-	s.secrets = redact.Join(cfg.loginSecrets(), redact.Secrets{Past: &s.past})
+	s.secrets = redact.Join(credential{user: cfg.Username, secret: cfg.Password}.forms(), redact.Secrets{Past: &s.past})
 	for _, secret := range cfg.Secrets {
 		if v, ok := redact.NewSecret(secret); ok {
 			s.secrets.Process = append(s.secrets.Process, v)
@@ -90,7 +91,12 @@ func New(cfg Config) (*Sender, error) {
 	if cfg.hostName != "" && cfg.HelloName == from.from.Domain {
 		s.log.Info("host name is not fully qualified, EHLO uses the domain of the sender", "host", cfg.hostName, "ehlo", cfg.HelloName)
 	}
-	if (cfg.Username == "") != (cfg.Password == "") {
+	switch {
+	case cfg.TokenFile != "":
+		if _, failed := s.credentials.read(&s.cfg); failed != nil {
+			s.log.Warn("SMTP login needs a token file", "error", failed)
+		}
+	case (cfg.Username == "") != (cfg.Password == ""):
 		s.log.Warn("SMTP login disabled: username and password are not both set")
 	}
 	return s, nil
@@ -117,7 +123,7 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 	defer func() { <-s.slots }()
 	_, encoded, _ := bytes.Cut(c.Bytes, []byte("\r\n\r\n"))
 	s.past.Add(m.Secrets, m.To, m.Subject, m.Text)
-	hide := redact.Join(s.secrets, redact.Secrets{
+	hide := redact.Join(s.secrets, s.credentials.forms(), redact.Secrets{
 		Mail:   m.Secrets,
 		Quoted: []string{m.Subject, m.Text, m.HTML, string(encoded)},
 	})

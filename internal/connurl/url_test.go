@@ -218,3 +218,34 @@ func TestRedisURL(t *testing.T) {
 		}
 	}
 }
+
+func TestParseSMTP(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]connurl.SMTP{
+		"smtp://h":                     {TLSMode: "starttls", Host: "h", Port: 587},
+		"SMTPS://h":                    {TLSMode: "implicit", Host: "h", Port: 465},
+		"smtp+plain://h/":              {TLSMode: "none", Host: "h", Port: 25},
+		"smtp://u:p@ss:w%2Ford@h:2525": {TLSMode: "starttls", Host: "h", Port: 2525, User: "u", Password: "p@ss:w/ord"},
+		"smtp://u%40example.com:p@h":   {TLSMode: "starttls", Host: "h", Port: 587, User: "u@example.com", Password: "p"},
+		"smtps://[2001:db8::1]:1":      {TLSMode: "implicit", Host: "2001:db8::1", Port: 1},
+		"smtp://h?max_conns=2&hello=a.example&ca_file=/a%20b.pem": {
+			TLSMode: "starttls", Host: "h", Port: 587, MaxConns: 2, HelloName: "a.example", CAFile: "/a b.pem",
+		},
+		"smtp://u@h?token_file=/t": {TLSMode: "starttls", Host: "h", Port: 587, User: "u", TokenFile: "/t"},
+	} {
+		if got, err := connurl.ParseSMTP(raw); err != nil || *got != want {
+			t.Errorf("%s: %+v, %v", raw, got, err)
+		}
+	}
+	for raw, wrong := range map[string]string{
+		"h:587": "scheme", "http://h": "scheme", "smtp://": "no host", "smtp://u:p@": "no host", "smtp://a,b": "more than one host",
+		"smtp://h/x": "path", "smtp://h:99999": "port", "smtp://:p@h": "no user", "smtp://u@h": "neither a password", "smtp://u:50%@h": "%",
+		"smtp://h?max_conns=0": "max_conns", "smtp://h?max_conns=many": "max_conns", "smtp://h?tls=no": `"tls"`,
+		"smtp://u:p@h?token_file=/t": "password and a token_file", "smtp://h?token_file=/t": "no user", "smtp://u:a#b@h": "#", "smtp://u:a/b@h": "@",
+	} {
+		fault, ok := errors.AsType[*connurl.Fault](func() error { _, err := connurl.ParseSMTP(raw); return err }())
+		if !ok || !strings.Contains(fault.Error(), wrong) || fault.Right == "" {
+			t.Errorf("%s: %v, want a fault with %q", raw, fault, wrong)
+		}
+	}
+}

@@ -151,6 +151,8 @@ func (d *dialogue) auth(line string) bool {
 				user, password, ok = parts[1], parts[2], true
 			}
 		}
+	case "XOAUTH2", "OAUTHBEARER":
+		return d.authToken(step, fields)
 	case "LOGIN":
 		user, ok = d.prompt("User Name")
 		if ok {
@@ -161,6 +163,41 @@ func (d *dialogue) auth(line string) bool {
 		return d.answer("AUTH", step, "535 5.7.8 wrong user name or password")
 	}
 	return d.answerIf("AUTH", step, "235 2.7.0 welcome", func() { d.login = user })
+}
+
+// authToken reads an access token. After a refusal it sends the challenge of the mechanism,
+// which an honest server fills with a status, and this one with the token as well.
+func (d *dialogue) authToken(step string, fields []string) bool {
+	var response string
+	ok := true
+	if len(fields) == 3 {
+		decoded, err := base64.StdEncoding.DecodeString(fields[2])
+		response, ok = string(decoded), err == nil
+	} else {
+		response, ok = d.prompt("")
+	}
+	user, token := "", ""
+	for part := range strings.SplitSeq(response, "\x01") {
+		if rest, found := strings.CutPrefix(part, "auth=Bearer "); found {
+			token = rest
+		}
+		for _, prefix := range []string{"user=", "n,a="} {
+			if rest, found := strings.CutPrefix(part, prefix); found {
+				user = strings.NewReplacer("=2C", ",", "=3D", "=").Replace(strings.TrimSuffix(rest, ","))
+			}
+		}
+	}
+	if opts := &d.server.opts; ok && user == opts.Username && opts.Token != nil && opts.Token(token) {
+		return d.answerIf("AUTH", step, "235 2.7.0 welcome", func() { d.login = user })
+	}
+	status, want := `{"status":"401","scope":"`+token+`"}`, ""
+	if strings.HasSuffix(step, "BEARER") {
+		status, want = `{"status":"invalid_token","openid-configuration":"https://example.com/`+token+`"}`, "\x01"
+	}
+	if got, ok := d.prompt(status); !ok || got != want {
+		return d.answer("AUTH", step, "501 5.5.2 not the end of the exchange")
+	}
+	return d.answer("AUTH", step, "535 5.7.8 token "+token+" refused")
 }
 
 func (d *dialogue) prompt(text string) (string, bool) {

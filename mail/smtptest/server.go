@@ -35,6 +35,10 @@ type Options struct {
 	Username, Password string
 	Mechanisms         []string // offered; nil: PLAIN and LOGIN
 
+	// Token accepts or refuses the access token of XOAUTH2 and OAUTHBEARER. It needs a
+	// Username and Mechanisms.
+	Token func(token string) bool
+
 	Extensions []string // more lines of the EHLO reply: "SIZE 1000", "SMTPUTF8"
 
 	// LenientEnd makes the server accept LF.LF and LF.CRLF as the end of data, like
