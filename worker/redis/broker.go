@@ -117,7 +117,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	loops.Go(func() { b.once(ctx, "look at the server", b.checks.advise) })
 	loops.Go(func() { b.settler.announcer.Run(ctx) })
-	loops.Go(func() { b.every(ctx, keyCheckInterval, "look at the types of keys", b.checks.checkKeys) })
+	loops.Go(func() { b.checks.run(ctx, b.reporting("look at the types of keys", b.checks.checkKeys)) })
 	loops.Go(func() { b.every(ctx, b.leases.renewInterval(), "renew leases", b.leases.renew) })
 	heartbeat := b.server.cfg.OwnerTimeout / 5
 	loops.Go(func() { b.every(ctx, heartbeat, "keep up the heartbeat", b.leases.beat) })
@@ -143,18 +143,27 @@ func (b *Broker) Run(ctx context.Context) error {
 // every calls step at once and then in intervals, until ctx ends. It logs the first fault of
 // a row, then one in ten seconds, and tries again soon.
 func (b *Broker) every(ctx context.Context, interval time.Duration, doing string, step func(context.Context) error) {
-	var faults backoff.Backoff
+	step = b.reporting(doing, step)
 	for {
 		wait := interval
-		if err := step(ctx); err != nil && ctx.Err() == nil {
-			if faults.Report() {
-				b.log().Error("redis refused, will try again", "doing", doing, "error", err)
-			}
+		if step(ctx) != nil {
 			wait = min(interval, time.Second/2)
 		}
 		if backoff.Sleep(ctx, wait) != nil {
 			return
 		}
+	}
+}
+
+// reporting returns step with a log of its faults.
+func (b *Broker) reporting(doing string, step func(context.Context) error) func(context.Context) error {
+	var faults backoff.Backoff
+	return func(ctx context.Context) error {
+		err := step(ctx)
+		if err != nil && ctx.Err() == nil && faults.Report() {
+			b.log().Error("redis refused, will try again", "doing", doing, "error", err)
+		}
+		return err
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
+	"github.com/evently/workers/worker/internal/backoff"
 	"github.com/evently/workers/worker/redis/internal/conn"
 )
 
@@ -22,6 +23,29 @@ type checks struct {
 
 	mu     sync.Mutex
 	faults []string // keys of another type
+}
+
+// run checks the keys until ctx ends: at the start, rarely while all is well, and soon when
+// something suggests a fault. A check is twenty commands, four times what an idle worker
+// sends in a second.
+func (ch *checks) run(ctx context.Context, check func(context.Context) error) {
+	for {
+		wait := keyCheckCalm
+		if check(ctx) != nil || len(ch.found()) > 0 {
+			wait = keyCheckSoon
+		}
+		began := time.Now()
+		calm := time.NewTimer(wait)
+		select {
+		case <-calm.C:
+		case <-ch.suspicion:
+		case <-ctx.Done():
+		}
+		calm.Stop()
+		if backoff.Sleep(ctx, keyCheckSoon-time.Since(began)) != nil {
+			return
+		}
+	}
 }
 
 func newChecks(s *server, x *indexer, lists func() []list) *checks {
@@ -74,8 +98,12 @@ func parseInfo(text string) map[string]string {
 	return info
 }
 
-// keyCheckInterval is the time between two checks of the types of keys.
-const keyCheckInterval = 5 * time.Second
+const (
+	// keyCheckCalm is the time between two checks of the types of keys while all are right.
+	keyCheckCalm = 5 * time.Minute
+	// keyCheckSoon is that time while one is wrong, or a reply suggests it.
+	keyCheckSoon = 5 * time.Second
+)
 
 // keyCheckMost bounds the queues whose lists and bindings are checked.
 const keyCheckMost = 250

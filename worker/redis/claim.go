@@ -97,6 +97,9 @@ func (cl *claimer) claimNow(ctx context.Context, max int) ([]broker.Delivery, er
 			return nil, fmt.Errorf("claim messages: %w", err)
 		}
 		cl.reportBroken(c.broken)
+		if len(c.dead) > 0 {
+			cl.suspectKeys()
+		}
 		for _, v := range c.dead {
 			cl.consumer.deadLettered(cl.lists[v.list-1].queue, v.text)
 		}
@@ -292,7 +295,11 @@ func reasonOf(err error) string {
 
 // reportBroken logs unreadable lists, such as keys of another type, once in ten seconds.
 func (cl *claimer) reportBroken(broken []verdict) {
-	if len(broken) == 0 || time.Since(cl.brokenAt) < 10*time.Second {
+	if len(broken) == 0 {
+		return
+	}
+	cl.suspectKeys()
+	if time.Since(cl.brokenAt) < 10*time.Second {
 		return
 	}
 	cl.brokenAt = time.Now()

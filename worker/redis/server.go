@@ -22,6 +22,8 @@ type server struct {
 	conns   *conn.Conns
 	scripts *scripts.Scripts
 	keys    keys
+
+	suspicion chan struct{} // capacity 1: the types of keys should be checked
 }
 
 func newServer(cfg Config, addr Address) (*server, error) {
@@ -40,18 +42,31 @@ func newServer(cfg Config, addr Address) (*server, error) {
 	}
 	return &server{
 		cfg: cfg, addr: addr, log: cfg.Logger, conns: conn.New(connect), scripts: loaded,
-		keys: newKeys(cfg.KeyPrefix, cfg.ResultKeyPrefix),
+		keys:      newKeys(cfg.KeyPrefix, cfg.ResultKeyPrefix),
+		suspicion: make(chan struct{}, 1),
 	}, nil
 }
 
 // do calls fn with a connection of the pool.
 func (s *server) do(ctx context.Context, fn func(redigo.Conn) error) error {
-	return s.conns.Do(ctx, fn)
+	err := s.conns.Do(ctx, fn)
+	if conn.IsWrongType(err) {
+		s.suspectKeys()
+	}
+	return err
+}
+
+// suspectKeys asks for a check of the types of keys.
+func (s *server) suspectKeys() {
+	select {
+	case s.suspicion <- struct{}{}:
+	default:
+	}
 }
 
 // script runs a script with keysAndArgs, of which the first n are keys.
 func (s *server) script(ctx context.Context, script scripts.Script, n int, keysAndArgs ...any) (reply any, err error) {
-	err = s.conns.Do(ctx, func(c redigo.Conn) error {
+	err = s.do(ctx, func(c redigo.Conn) error {
 		reply, err = script().Do(c, append([]any{n}, keysAndArgs...)...)
 		return err
 	})

@@ -101,6 +101,7 @@ func (se *settler) disposal(s *broker.Settlement) disposal {
 		}
 	}
 	if s.DeadLetter != "" {
+		se.suspectKeys() // a letter whose keys have another type goes to the spare list
 		e.deadRaw, e.deadMeta, e.deadID = d.Raw, meta(d.Queue, s.DeadLetter), d.Claim
 		if e.deadID == "" {
 			e.deadID = uuid.NewString()

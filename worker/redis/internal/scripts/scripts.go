@@ -5,6 +5,7 @@ package scripts
 import (
 	"embed"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -22,8 +23,8 @@ type Scripts struct {
 	Heartbeat, Fence, Dismiss, Revive, Unlock, Lease, Admit, Slow, Take, Revoke, Reply, Letters, Spare, Reindex Script
 }
 
-// Script returns a script. It is hashed at the first call, because most workers never need
-// some of them.
+// Script returns a script. It is put together at the first call, because most workers never
+// need some of them.
 type Script func() *redigo.Script
 
 // libraries returns the files that precede a script. Redis creates their functions anew at
@@ -87,11 +88,15 @@ func (s *Scripts) byName() map[string]*Script {
 func Load() (*Scripts, error) {
 	s := &Scripts{}
 	for name, dst := range s.byName() {
-		text, err := Text(name)
-		if err != nil {
-			return nil, err
+		for _, file := range append(libraries(name), name) {
+			if _, err := fs.Stat(files, file+".lua"); err != nil {
+				return nil, fmt.Errorf("find embedded script: %w", err)
+			}
 		}
-		*dst = sync.OnceValue(func() *redigo.Script { return redigo.NewScript(-1, text) }) // the number of keys comes with the call
+		*dst = sync.OnceValue(func() *redigo.Script {
+			text, _ := Text(name)             // its files exist
+			return redigo.NewScript(-1, text) // the number of keys comes with the call
+		})
 	}
 	return s, nil
 }
