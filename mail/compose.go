@@ -64,6 +64,7 @@ type Composed struct {
 	MessageID string  // with its angle brackets
 	Bytes     []byte  // CRLF line ends, 7-bit unless To needs SMTPUTF8
 
+	ref         string // of the Message-ID
 	beforeFinal func(context.Context) error
 }
 
@@ -90,7 +91,7 @@ func compose(id identity, m Message) (Composed, error) {
 		date = time.Now()
 	}
 	ref := refID(m.TaskID)
-	c := Composed{From: id.from, To: to, MessageID: "<" + ref + "@" + id.from.Domain + ">"}
+	c := Composed{From: id.from, To: to, MessageID: "<" + ref + "@" + id.from.Domain + ">", ref: ref}
 
 	g := gomail.NewMessage() // UTF-8, quoted-printable
 	g.SetDateHeader("Date", date.UTC())

@@ -12,6 +12,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"golang.org/x/net/idna"
+
 	"github.com/evently/workers/internal/loopback"
 )
 
@@ -163,6 +165,7 @@ func (f *configFaults) add(field, want, reason string, args ...any) {
 }
 
 func (c *Config) checkServer(faults *configFaults) {
+	c.Host, c.HelloName = asciiHost(c.Host), asciiHost(c.HelloName)
 	if c.Security < StartTLS || c.Security > Plain {
 		faults.add("Security", "StartTLS, ImplicitTLS or Plain", "%v is unknown", c.Security)
 	}
@@ -308,6 +311,17 @@ func (c *Config) readRoots(faults *configFaults) {
 	if err != nil {
 		faults.all = append(faults.all, &ConfigError{Field: "TLSCAFile", Reason: err.Error(), Want: "a PEM file of certificates", Err: err})
 	}
+}
+
+// asciiHost returns an internationalised host name as A-labels, and other names as they are.
+func asciiHost(host string) string {
+	if isASCII(host) {
+		return host
+	}
+	if ascii, err := idna.Lookup.ToASCII(host); err == nil {
+		return ascii
+	}
+	return host
 }
 
 func checkHost(host string) string {

@@ -203,7 +203,7 @@ func TestFailoverToAnExtension(t *testing.T) {
 		t.Errorf("relay %q, %v", receipt.Relay, err)
 	}
 	_, err = newRelays(t, ascii, small).Send(t.Context(), m)
-	if failed := sendError(t, err); failed.EnhancedCode != [3]int{5, 6, 7} || failed.Retryable() {
+	if failed := sendError(t, err); failed.EnhancedCode != [3]int{5, 6, 7} || failed.Retryable() || failed.AddressFault() || failed.ConfigurationFault() || !strings.Contains(failed.Explain(), "SMTPUTF8") {
 		t.Errorf("without the extension anywhere: %v, want the refusal of the first", err)
 	}
 	down := smtptest.New(t, scripted("CONNECT", smtptest.Action{Reply: "421 later"}))

@@ -129,24 +129,18 @@ func (c *session) transact(m Composed, hide redact.Secrets) (reply string, faile
 		return "", failed
 	}
 	limit := c.cfg.Timeouts.Command
-	opts := &smtp.MailOptions{
-		Size: int64(len(m.Bytes)),
-		UTF8: m.To.UTF8(),
-		// A bounce must not repeat the body with its codes. The client omits this
-		// unless the server offers DSN (RFC 3461).
-		Return: smtp.DSNReturnHeaders,
-	}
+	opts, recipient := m.mailOptions(), m.rcptOptions()
 	accept := positive
 	if !c.answered { // 250 is certainly the reply to MAIL; 221 and others are older ones
 		accept = func(err error) error { return err }
 	}
-	err := c.step(limit, func() error { return accept(c.client.Mail(m.From.String(), opts)) })
+	err := c.step(limit, func() error { return accept(c.client.Mail(m.From.String(), &opts)) })
 	if err != nil {
 		return "", sendError("MAIL", err, hide)
 	}
 	c.answered = true
 	c.watch.enter(&c.watch.Rcpt)
-	err = c.step(limit, func() error { return positive(c.client.Rcpt(m.To.String(), nil)) })
+	err = c.step(limit, func() error { return positive(c.client.Rcpt(m.To.String(), &recipient)) })
 	if err != nil {
 		return "", sendError("RCPT", err, hide)
 	}

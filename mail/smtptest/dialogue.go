@@ -74,7 +74,7 @@ func (d *dialogue) command(verb, line string) bool {
 		if d.mail == nil || d.mail.To != "" {
 			return d.answer(verb, line, "503 5.5.1 bad sequence")
 		}
-		return d.answerIf(verb, line, "250 2.1.5 ok", func() { d.mail.To, _ = path(line) })
+		return d.answerIf(verb, line, "250 2.1.5 ok", func() { d.mail.To, d.mail.RcptParams = path(line) })
 	case "DATA":
 		if d.mail == nil || d.mail.To == "" {
 			return d.answer(verb, line, "503 5.5.1 bad sequence")

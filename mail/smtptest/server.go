@@ -77,14 +77,15 @@ const (
 
 // Mail is a mail that the server accepted.
 type Mail struct {
-	From, To string   // envelope, without angle brackets
-	Params   []string // of MAIL
-	Data     []byte   // message, dots unstuffed
-	Raw      []byte   // as received, with the end of data
-	Hello    string   // name in EHLO
-	Login    string   // user name, "" without AUTH
-	TLS      bool
-	Conn     int
+	From, To   string   // envelope, without angle brackets
+	Params     []string // of MAIL
+	RcptParams []string
+	Data       []byte // message, dots unstuffed
+	Raw        []byte // as received, with the end of data
+	Hello      string // name in EHLO
+	Login      string // user name, "" without AUTH
+	TLS        bool
+	Conn       int
 }
 
 // Server is a running server. It stops at the end of the test.
