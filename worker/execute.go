@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -313,6 +314,27 @@ func (e *executor) holds(ctx context.Context, r *request) error {
 		return ErrLost
 	}
 	return err
+}
+
+// mark sets the mark of r.
+func (e *executor) mark(ctx context.Context, r *request, value string, entries []broker.Entry) (earlier string, err error) {
+	marker := e.settler.can.Marker
+	switch {
+	case marker == nil:
+		if err = r.task.Held(ctx); err == nil {
+			r.task.record(entries...)
+		}
+		return "", err
+	case !r.acksEarly && !e.held.has(r):
+		return "", ErrLost
+	}
+	if e.settler.can.Outbox == nil {
+		entries = nil
+	}
+	return marker.Mark(ctx, broker.Marking{
+		Mark:  broker.Mark{Task: r.task.Fingerprint(), Value: value},
+		Claim: r.delivery.Claim, Run: cmp.Or(r.delivery.Claim, r.msg.DeliveryTag), Entries: entries,
+	})
 }
 
 // checkMemory stops the worker, as MaxTasks does, when the process is too large.

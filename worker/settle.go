@@ -33,6 +33,7 @@ type settler struct {
 	env
 	broker   broker.Broker
 	batcher  broker.Batcher
+	can      broker.Capabilities
 	link     *link.Link
 	pool     *pool.Pool[*request]
 	held     *holdings
@@ -85,6 +86,8 @@ func (s *settler) settleRun(r *request, o outcome, runtime time.Duration) pool.R
 	}
 	ctx := r.task.after(s.store)
 	planned, o := s.plan.plan(ctx, r, o)
+	planned.Succeeded = o.state == protocol.StateSuccess
+	r.task.addRecords(&planned, s.can)
 	s.count(log, r, o, planned)
 	// The event is written now: what follows the task may begin at once.
 	return s.settlePlanned(ctx, settlement{r: r, s: planned, event: outcomeEvent(s.events, r.msg, o, runtime)})
@@ -190,6 +193,7 @@ func (s *settler) settle(ctx context.Context, what string, t *Task, planned brok
 		// The result and its consequences are stored. Only the chord is left.
 		planned.Step++
 		planned.Result, planned.Changes = nil, broker.Changes{Members: done.Busy}
+		planned.Mark, planned.Entries = nil, nil
 		planned.Bodies = planned.Bodies[:0]
 		for _, c := range done.Complete {
 			body, ids := s.workflow.chordBody(ctx, t, c)

@@ -52,6 +52,8 @@ type Task struct {
 	mu       sync.Mutex
 	children []protocol.Raw  // result tuples of what the task has published
 	ran      context.Context // that the handler runs in; nil before
+	endMark  *string         // see EndMark; nil: the mark stays
+	entries  []broker.Entry  // see Record
 }
 
 type taskKey struct{}
@@ -94,6 +96,76 @@ func (t *Task) Held(ctx context.Context) error {
 		return nil
 	}
 	return t.request.holds(ctx)
+}
+
+// Mark sets the mark of this task, a value that outlives the worker, if this worker still
+// holds the message. Call it instead of Held right before a step that cannot be taken
+// back. It returns the mark that an earlier run has set and not ended, "" for none: that
+// run may have taken the step. It takes one round trip, as Held does. The entries are
+// appended to their streams in the same step as the mark, before the task ends; see Record.
+//
+// The error is [ErrLost] when this worker does not hold the message; then no mark is set.
+// After any other error the mark may be set. Do not take the step then; calling Mark again
+// is safe, because a run never gets its own mark.
+//
+// A mark belongs to the [Task.Fingerprint], so that every delivery and every retry finds
+// it. It lasts for seven days, or until EndMark. With AcksEarly the mark is set without a
+// claim. A broker that is no [broker.Marker] only says whether the message is held.
+func (t *Task) Mark(ctx context.Context, value string, entries ...broker.Entry) (earlier string, err error) {
+	if value == "" {
+		return "", errors.New("set the mark of a task: it has no value")
+	}
+	if t.request == nil {
+		return "", nil
+	}
+	return t.request.exec.mark(ctx, t.request, value, entries)
+}
+
+// EndMark has the end of this run remove the mark of the task, or replace it by value if
+// that is not "". Both happens in the step that settles or retries the task. Without
+// EndMark, and when the run is cut short by a stop, the mark stays. The last call counts.
+//
+// When the message was lost meanwhile, only a SUCCESS counts. It replaces the mark, but
+// does not remove it, because the run that has the message must learn of this one.
+func (t *Task) EndMark(value string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.endMark = &value
+}
+
+// Record appends an entry of names and values, in turn, to a stream when this run ends, in
+// the step that settles or retries the task: the entry is written if and only if the
+// outcome is (a transactional outbox). A reader takes it from the [broker.Outbox]. A
+// missing last value is "". Values are stored as they are, so record no secrets.
+//
+// A run that is cut short by a stop records nothing, and one whose message was lost only
+// if it ends in SUCCESS. A broker that is no Outbox records nothing.
+func (t *Task) Record(stream string, fields ...string) {
+	if stream == "" || len(fields) == 0 {
+		return
+	}
+	if fields = slices.Clone(fields); len(fields)%2 != 0 {
+		fields = append(fields, "")
+	}
+	t.record(broker.Entry{Stream: stream, Fields: fields})
+}
+
+func (t *Task) record(entries ...broker.Entry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.entries = append(t.entries, entries...)
+}
+
+// addRecords adds what the run has recorded to its settlement, as far as the broker can.
+func (t *Task) addRecords(s *broker.Settlement, can broker.Capabilities) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.endMark != nil && can.Marker != nil {
+		s.Mark = &broker.Mark{Task: t.Fingerprint(), Value: *t.endMark}
+	}
+	if can.Outbox != nil {
+		s.Entries = slices.Clone(t.entries)
+	}
 }
 
 // errNoWorker is the error of an operation that needs a worker.

@@ -141,6 +141,54 @@ type Pipeliner interface {
 	ClaimAfter(ctx context.Context, max, ends int, ready func()) (ds []Delivery, asked int, err error)
 }
 
+// Marker keeps marks of tasks, each for some days. Without it the worker only asks whether
+// the claim is held.
+type Marker interface {
+	// Mark sets a mark, and appends entries in the same step. It returns the value of the
+	// mark that an earlier run has left, "" for none. The error is ErrLost when the claim
+	// is lost. After any error the mark may be set: the same run may set it again.
+	Mark(ctx context.Context, m Marking) (earlier string, err error)
+}
+
+// Marking sets the mark of a task.
+type Marking struct {
+	Mark
+	// Claim must be held; "" for a message that was acknowledged before.
+	Claim string
+	// Run identifies the run. A run may set its mark several times. It gets the mark of
+	// an earlier run each time, and repeating a value appends no entries.
+	Run string
+	// Entries need an Outbox.
+	Entries []Entry
+}
+
+// Outbox keeps the entries of settlements in streams, in their order, until a reader
+// removes them. A stream is bounded: when it is full, its oldest entries are dropped and
+// counted. An entry that cannot be appended is dropped and counted as well, and the task
+// is settled all the same. Without an Outbox tasks record nothing.
+type Outbox interface {
+	// Oldest returns the oldest entries of a stream, at most max. They stay in the stream.
+	Oldest(ctx context.Context, stream string, max int) ([]Recorded, error)
+	// Remove removes entries by their ids. Ids that are not there are skipped.
+	Remove(ctx context.Context, stream string, ids []string) error
+	// Backlog describes a stream.
+	Backlog(ctx context.Context, stream string) (Backlog, error)
+}
+
+// Recorded is an entry of a stream.
+type Recorded struct {
+	ID     string    // unique in its stream; stays the same until the entry is removed
+	At     time.Time // when it was appended
+	Fields []string
+}
+
+// Backlog describes a stream.
+type Backlog struct {
+	Length  int       // entries that wait for the reader
+	Oldest  time.Time // when the oldest one was appended; zero without entries
+	Dropped int64     // entries that were lost since the stream began
+}
+
 // Capabilities holds the optional interfaces of a broker or backend. A field is nil
 // where the implementation lacks the interface.
 type Capabilities struct {
@@ -160,6 +208,8 @@ type Capabilities struct {
 	Board     Board
 	Batcher   Batcher
 	Pipeliner Pipeliner
+	Marker    Marker
+	Outbox    Outbox
 }
 
 // CapabilitiesOf returns the optional interfaces that b implements.
@@ -180,6 +230,8 @@ func CapabilitiesOf(b any) (c Capabilities) {
 	c.Board, _ = b.(Board)
 	c.Batcher, _ = b.(Batcher)
 	c.Pipeliner, _ = b.(Pipeliner)
+	c.Marker, _ = b.(Marker)
+	c.Outbox, _ = b.(Outbox)
 	return c
 }
 

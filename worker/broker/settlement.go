@@ -38,6 +38,15 @@ type Settlement struct {
 	DeadLetter string
 	// Requeue puts the message itself to the end of its queue.
 	Requeue Requeuing
+	// Mark replaces the mark of the task, or removes it when Value is ""; nil: it stays.
+	// Only a broker that is a Marker gets it.
+	Mark *Mark
+	// Entries are appended to their streams. Only a broker that is an Outbox gets any.
+	Entries []Entry
+	// Succeeded reports that the run has succeeded. Then Mark and Entries are carried out
+	// even when the claim is lost; but a lost run removes no mark, because the run that
+	// has the message must learn of it.
+	Succeeded bool
 }
 
 // Plain reports whether the settlement consists of a result, if any, and the
@@ -46,6 +55,18 @@ func (s *Settlement) Plain() bool {
 	c := &s.Changes
 	return s.Step == 0 && s.Delivery.Claim != "" && s.DeadLetter == "" && s.Requeue == NoRequeue && len(s.Bodies) == 0 &&
 		len(c.Sizes)+len(c.Groups)+len(c.Joins)+len(c.Results)+len(c.Members)+len(c.Publish) == 0
+}
+
+// Mark is a mark of a task. It is kept beside the messages, and outlives the worker.
+type Mark struct {
+	Task  string // fingerprint of the task
+	Value string
+}
+
+// Entry is an entry of a stream: names and values, in turn.
+type Entry struct {
+	Stream string
+	Fields []string
 }
 
 // Requeuing selects whether a message goes back to the end of its queue, and how it is

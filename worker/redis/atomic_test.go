@@ -48,6 +48,12 @@ func (st stage) dump(without ...string) []string {
 			continue
 		}
 		kind := must(redigo.String(st.c.Do("TYPE", key)))(st.t)
+		if kind == "stream" {
+			for _, e := range must(redigo.Values(st.c.Do("XRANGE", key, "-", "+")))(st.t) {
+				lines = append(lines, fmt.Sprintf("%s %s =%s", kind, key, e.([]any)[1]))
+			}
+			continue
+		}
 		read := map[string][]any{"string": {"GET"}, "list": {"LRANGE", 0, -1}, "hash": {"HGETALL"}, "set": {"SMEMBERS"}, "zset": {"ZRANGE", 0, -1}}[kind]
 		reply := do(st.t, st.c, read[0].(string), append([]any{key}, read[1:]...)...)
 		values, ok := reply.([]any)
@@ -190,7 +196,8 @@ func TestScriptsWithoutARight(t *testing.T) {
 				t.Errorf("-%s: failed with %v and has changed\n%s\nto\n%s", command, err, strings.Join(before, "\n"), strings.Join(after, "\n"))
 			}
 			do(t, st.c, "ACL", "SETUSER", "limited", "+"+command)
-			if err == nil && sc.script != "restore" {
+			drops := command == "xadd" || command == "xlen" || command == "xtrim" || command == "hincrby" // which the task survives
+			if err == nil && sc.script != "restore" && !drops {
 				after := st.dump(counts)
 				if !slices.Equal(after, nothing) && !slices.Equal(after, whole) {
 					t.Errorf("-%s has left out a part:\n%s\nwant\n%s", command, strings.Join(after, "\n"), strings.Join(whole, "\n"))
@@ -204,7 +211,13 @@ func TestScriptsWithoutARight(t *testing.T) {
 					t.Errorf("-%s, and granted:\n%s\nwant\n%s", command, strings.Join(after, "\n"), strings.Join(clean, "\n"))
 				}
 			}
-			st.check(sc, "-"+command)
+			if command != "xadd" {
+				st.check(sc, "-"+command)
+			} else if sc.markers[entered] > 0 {
+				if n := must(redigo.Int(st.c.Do("HGET", "_goworker.1.losses.s", "refused")))(st.t); n != 1 {
+					t.Errorf("-xadd: %d entries are counted as dropped, want 1", n)
+				}
+			}
 		}
 	})
 }

@@ -57,6 +57,8 @@ var (
 	_ broker.Board        = (*Broker)(nil)
 	_ broker.SecretKeeper = (*Broker)(nil)
 	_ broker.Pipeliner    = (*Broker)(nil)
+	_ broker.Marker       = (*Broker)(nil)
+	_ broker.Outbox       = (*Broker)(nil)
 )
 
 // New checks cfg and returns a Broker, for one worker and one run of it. It does not dial:
@@ -119,6 +121,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	loops.Go(func() { b.settler.announcer.Run(ctx) })
 	loops.Go(func() { b.checks.run(ctx, b.reporting("look at the types of keys", b.checks.checkKeys)) })
 	loops.Go(func() { b.every(ctx, b.leases.renewInterval(), "renew leases", b.leases.renew) })
+	loops.Go(func() { b.every(ctx, keyCheckSoon, "look at the streams of tasks", b.checks.checkStreams) })
 	heartbeat := b.server.cfg.OwnerTimeout / 5
 	loops.Go(func() { b.every(ctx, heartbeat, "keep up the heartbeat", b.leases.beat) })
 	// Not in the loop of the heartbeat: a recovery takes long, and a worker without a
@@ -202,6 +205,26 @@ func (b *Broker) Start(ctx context.Context, d broker.Delivery, st broker.Start) 
 // Held implements [broker.Broker].
 func (b *Broker) Held(ctx context.Context, claim string) (bool, error) {
 	return b.leases.isHeld(ctx, claim)
+}
+
+// Mark implements [broker.Marker].
+func (b *Broker) Mark(ctx context.Context, m broker.Marking) (earlier string, err error) {
+	return b.leases.mark(ctx, m)
+}
+
+// Oldest implements [broker.Outbox].
+func (b *Broker) Oldest(ctx context.Context, stream string, max int) ([]broker.Recorded, error) {
+	return b.server.outbox.Oldest(ctx, stream, max)
+}
+
+// Remove implements [broker.Outbox].
+func (b *Broker) Remove(ctx context.Context, stream string, ids []string) error {
+	return b.server.outbox.Remove(ctx, stream, ids)
+}
+
+// Backlog implements [broker.Outbox].
+func (b *Broker) Backlog(ctx context.Context, stream string) (broker.Backlog, error) {
+	return b.server.outbox.Backlog(ctx, stream)
 }
 
 // Settle implements [broker.Broker].

@@ -23,6 +23,7 @@ type checks struct {
 
 	mu     sync.Mutex
 	faults []string // keys of another type
+	losses []string // streams that lose entries
 }
 
 // run checks the keys until ctx ends: at the start, rarely while all is well, and soon when
@@ -145,6 +146,10 @@ func (ch *checks) keyChecks() []keyCheck {
 		setCheck(k.binding(controlExchange), "no exchange knows this worker"),
 		setCheck(k.binding("reply."+controlExchange), "remote control gets no answers"),
 	}
+	for _, name := range ch.outbox.Written() {
+		checks = append(checks, keyCheck{k.stream(name), "stream", "what tasks record is dropped", "XLEN", []any{k.stream(name)}},
+			hashCheck(k.losses(name), "what its stream loses is not counted"))
+	}
 	lists := ch.lists()
 	if len(lists) > keyCheckMost*len(ch.cfg.PrioritySteps) {
 		return checks
@@ -257,11 +262,36 @@ func (ch *checks) noteKeyFaults(faults []string) {
 	}
 }
 
-// found returns the key faults of the last check.
+// checkStreams finds streams that lose entries.
+func (ch *checks) checkStreams(ctx context.Context) error {
+	losses, ofAnotherType, err := ch.outbox.Faults(ctx)
+	if ofAnotherType {
+		ch.suspectKeys()
+	}
+	if err == nil {
+		ch.noteLosses(losses)
+	}
+	return err
+}
+
+// noteLosses keeps the faults of streams, and logs new ones.
+func (ch *checks) noteLosses(losses []string) {
+	ch.mu.Lock()
+	before := ch.losses
+	ch.losses = losses
+	ch.mu.Unlock()
+	for _, l := range losses {
+		if !slices.Contains(before, l) {
+			ch.log.Error("entries of tasks are dropped", "fault", l)
+		}
+	}
+}
+
+// found returns the faults of the last check.
 func (ch *checks) found() []string {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	return slices.Clone(ch.faults)
+	return slices.Concat(ch.faults, ch.losses)
 }
 
 // spareBatch bounds one script that moves dead letters.

@@ -104,6 +104,10 @@ type Config struct {
 	DeadLettersMax int
 	DeadLettersAge time.Duration
 
+	// StreamMax bounds the entries of a stream that wait for their reader; the oldest are
+	// dropped and counted. Default: 1,000,000. Redis drops them in groups of some hundred.
+	StreamMax int
+
 	// PollInterval is the pause between looks into empty queues where the
 	// server cannot tell of new messages without taking them (before Redis
 	// 6.2). Default: 100 ms, at least 10 ms.
@@ -178,8 +182,11 @@ func (c *Config) fillIn() (faults []error) {
 	if c.ResultExpires == 0 {
 		c.ResultExpires = 24 * time.Hour
 	}
-	if c.MaxMessageSize < 0 || c.DeadLettersMax < 0 {
-		fault("MaxMessageSize and DeadLettersMax must not be negative")
+	if c.MaxMessageSize < 0 || c.DeadLettersMax < 0 || c.StreamMax < 0 {
+		fault("MaxMessageSize, DeadLettersMax and StreamMax must not be negative")
+	}
+	if c.StreamMax == 0 {
+		c.StreamMax = 1_000_000
 	}
 	if c.MaxMessageSize == 0 {
 		c.MaxMessageSize = protocol.DefaultSize

@@ -27,6 +27,8 @@ type plain struct {
 	success    string // "1" for a SUCCESS, else "0"
 	tracked    bool   // a result is probably stored
 	follows    bool   // another task
+	once       string // key that keeps a run that has succeeded from recording twice, else ""
+	records    []any  // operations of record.lua; nil for most tasks
 }
 
 // Replies of finish.lua.
@@ -52,7 +54,41 @@ func (se *settler) plain(s *broker.Settlement) (f plain, err error) {
 		f.key, f.follows = se.keys.result(r.TaskID), r.ParentID != ""
 		f.value, f.success, err = encode(r)
 	}
+	if s.Mark != nil || len(s.Entries) > 0 {
+		f.once, f.records = se.once(s), se.records(s)
+	}
 	return f, err
+}
+
+// once returns the key that shows that a run that has succeeded has recorded, where its
+// result does not show it; "" for another run.
+func (se *settler) once(s *broker.Settlement) string {
+	if !s.Succeeded || s.Delivery.Claim == "" {
+		return ""
+	}
+	return se.keys.recorded(s.Delivery.Claim)
+}
+
+// records returns the operations of record.lua for a settlement.
+func (se *settler) records(s *broker.Settlement) (args []any) {
+	if m := s.Mark; m != nil {
+		text := ""
+		if m.Value != "" { // as mark.lua writes it, without a run
+			text = fmt.Sprintf("0 %d %s", len(m.Value), m.Value)
+		}
+		args = append(args, "mark", se.keys.mark(m.Task), text)
+	}
+	return se.outbox.Append(args, s.Entries)
+}
+
+// size returns the bytes of a settlement.
+func (f *plain) size() (n int) {
+	for _, r := range f.records {
+		if text, ok := r.(string); ok {
+			n += len(text)
+		}
+	}
+	return n + len(f.value)
 }
 
 // settleAll settles deliveries in few round trips. It returns one error, or nil, for each.
@@ -79,7 +115,7 @@ func (se *settler) settleAll(ctx context.Context, ss []broker.Settlement) []erro
 			errs[i] = err
 			continue
 		}
-		fs, places, size = append(fs, f), append(places, i), size+len(f.value)
+		fs, places, size = append(fs, f), append(places, i), size+f.size()
 		if size > batchBytes || len(fs) == batchMost {
 			flush()
 		}
@@ -135,6 +171,12 @@ func (se *settler) finishCall(fs []plain) (keys int, args []any) {
 			kind += "+"
 		}
 		args = append(args, f.claim, f.value, kind)
+	}
+	for i := range fs {
+		if f := &fs[i]; f.records != nil {
+			args = append(args, i+1, f.once, len(f.records))
+			args = append(args, f.records...)
+		}
 	}
 	return keys, args
 }

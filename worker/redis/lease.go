@@ -9,6 +9,7 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/redis/internal/conn"
 )
 
@@ -120,24 +121,64 @@ var errStale = errors.New("the answers come too late to be true")
 // other workers believe that this one lives. A late heartbeat is therefore sent first, and
 // a reply that took long, perhaps because the process stood still, is discarded.
 func (l *leases) isHeld(ctx context.Context, claim string) (held bool, err error) {
+	err = l.ask(ctx, &held, func(c redigo.Conn) (err error) {
+		held, err = redigo.Bool(redigo.DoContext(c, ctx, "HEXISTS", l.keys.unacked, claim))
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("ask for the claim: %w", err)
+	}
+	return held, nil
+}
+
+// ask calls a question that sets held, until its answer is true when it arrives.
+func (l *leases) ask(ctx context.Context, held *bool, question func(redigo.Conn) error) error {
 	const most = 3
 	for range most {
 		if err := l.catchUp(ctx); err != nil {
-			return false, fmt.Errorf("ask for the claim: %w", err)
+			return err
 		}
 		asked := time.Now()
-		err = l.do(ctx, func(c redigo.Conn) (err error) {
-			held, err = redigo.Bool(redigo.DoContext(c, ctx, "HEXISTS", l.keys.unacked, claim))
+		if err := l.do(ctx, question); err != nil {
 			return err
-		})
-		if err != nil {
-			return false, fmt.Errorf("ask for the claim: %w", err)
 		}
-		if !held || !l.tooLong(asked) {
-			return held, nil
+		if !*held || !l.tooLong(asked) {
+			return nil
 		}
 	}
-	return false, fmt.Errorf("ask for the claim: %w", errStale)
+	return errStale
+}
+
+// mark sets the mark of a task while its claim is held, and returns that of an earlier run.
+// An answer counts as long as one of isHeld: setting the mark again is harmless.
+func (l *leases) mark(ctx context.Context, m broker.Marking) (earlier string, err error) {
+	key := l.keys.mark(m.Task)
+	args := l.outbox.Append([]any{2, l.keys.unacked, key, m.Claim, m.Run, m.Value}, m.Entries)
+	var held bool
+	question := func(c redigo.Conn) error {
+		reply, err := redigo.Values(l.scripts.Mark().DoContext(ctx, c, args...))
+		if err == nil {
+			_, err = redigo.Scan(reply, &held, &earlier)
+		}
+		return err
+	}
+	if m.Claim == "" {
+		err = l.do(ctx, question)
+	} else {
+		err = l.ask(ctx, &held, question)
+	}
+	switch {
+	case conn.IsWrongType(err):
+		return "", fmt.Errorf("set the mark of a task: its key has another type, move it away with redis-cli -n %d RENAME %s %s: %w",
+			l.addr.DB, shellQuote(key), shellQuote(key+".moved"), err)
+	case conn.IsForbidden(err):
+		return "", fmt.Errorf("set the mark of a task: the Redis user lacks a right, see docs/operations.md: %w", err)
+	case err != nil:
+		return "", fmt.Errorf("set the mark of a task: %w", err)
+	case !held:
+		return "", broker.ErrLost
+	}
+	return earlier, nil
 }
 
 // catchUp sends a late heartbeat. Of many callers only one does.

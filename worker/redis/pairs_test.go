@@ -68,6 +68,8 @@ func pairScenes() []scene {
 		}
 	}
 	publish := broker.Changes{Publish: []broker.Publication{{Queue: "next", Priority: 3, Raw: []byte("published")}}}
+	entries := []broker.Entry{{Stream: "s", Fields: []string{"a", "1"}}, {Stream: "s", Fields: []string{"a", "2"}}}
+	marked := func(w *scriptWorld) { w.do("SET", "_goworker.1.mark.f", "0 4 mark") }
 	const all, larger = "finish settle carry", "settle carry"
 	return []scene{
 		{"success", nil, broker.Settlement{Result: success}, all},
@@ -86,6 +88,16 @@ func pairScenes() []scene {
 		{"dead letter", nil, broker.Settlement{Result: failure, DeadLetter: "why"}, larger},
 		{"everything", nil, broker.Settlement{Result: failure, DeadLetter: "why", Changes: publish, Requeue: broker.RequeueRedelivered}, larger},
 		{"lost, everything", (*scriptWorld).lose, broker.Settlement{Result: success, DeadLetter: "why", Changes: publish, Requeue: broker.RequeueRedelivered}, larger},
+		{"mark removed", marked, broker.Settlement{Result: success, Succeeded: true, Mark: &broker.Mark{Task: "f"}}, all},
+		{"mark replaced, an entry", marked, broker.Settlement{Result: failure, Mark: &broker.Mark{Task: "f", Value: "end"}, Entries: entries}, all},
+		{"entries without a result", nil, broker.Settlement{Succeeded: true, Entries: entries}, all},
+		{"entries after SUCCESS", stored(`{"status": "SUCCESS"}`), broker.Settlement{Result: success, Succeeded: true, Entries: entries}, all},
+		{"entries, stream of another type", func(w *scriptWorld) { w.do("SET", "_goworker.1.stream.s", "x") }, broker.Settlement{Result: success, Entries: entries}, all},
+		{"lost, success with entries", both((*scriptWorld).lose, marked), broker.Settlement{Result: success, Succeeded: true, Mark: &broker.Mark{Task: "f", Value: "end"}, Entries: entries}, all},
+		{"lost, success without a result", (*scriptWorld).lose, broker.Settlement{Succeeded: true, Entries: entries}, all},
+		{"lost, failure with entries", both((*scriptWorld).lose, marked), broker.Settlement{Result: failure, Mark: &broker.Mark{Task: "f"}, Entries: entries}, all},
+		{"retry with entries", marked, broker.Settlement{Result: failure, Changes: publish, Mark: &broker.Mark{Task: "f"}, Entries: entries}, larger},
+		{"lost retry with entries", both((*scriptWorld).lose, marked), broker.Settlement{Result: failure, Changes: publish, Mark: &broker.Mark{Task: "f"}, Entries: entries}, larger},
 		{"queue of another type", func(w *scriptWorld) { w.do("SET", "q", "x") }, broker.Settlement{Requeue: broker.RequeueUntouched}, larger},
 		{"start", nil, broker.Settlement{}, "starts start"},
 		{"start after STARTED", stored(`{"status": "STARTED"}`), broker.Settlement{}, "starts start"},
@@ -210,7 +222,7 @@ func (w *scriptWorld) claim(ctx context.Context, seen bool) string {
 }
 
 // moment is a time in seconds, as scores and the entries of dead letters have it.
-var moment = regexp.MustCompile(`\b\d{10}(\.\d+)?\b`)
+var moment = regexp.MustCompile(`\b\d{10}(\d{3}-\d+|\.\d+)?\b`)
 
 // dump returns all keys with their values, without times.
 func (w *scriptWorld) dump() string {
@@ -221,7 +233,7 @@ func (w *scriptWorld) dump() string {
 	}
 	slices.Sort(keys)
 	read := map[string][]any{
-		"string": {"GET"}, "list": {"LRANGE", 0, -1}, "hash": {"HGETALL"}, "zset": {"ZRANGE", 0, -1, "WITHSCORES"}, "set": {"SMEMBERS"},
+		"string": {"GET"}, "list": {"LRANGE", 0, -1}, "hash": {"HGETALL"}, "zset": {"ZRANGE", 0, -1, "WITHSCORES"}, "set": {"SMEMBERS"}, "stream": {"XRANGE", "-", "+"},
 	}
 	var out strings.Builder
 	for _, key := range keys {

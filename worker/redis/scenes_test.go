@@ -16,6 +16,17 @@ type scene struct {
 	markers    map[string]int // texts, and how often each is there in the end
 }
 
+// entered is the text of an entry of a stream. An entry that its stream refuses is dropped.
+const entered = "entered"
+
+// records are operations of record.lua.
+func records() []any {
+	return []any{"mark", "_goworker.1.mark.f", "0 5 ended", "mark", "_goworker.1.mark.g", "",
+		"entry", "_goworker.1.stream.s", "_goworker.1.losses.s", 10, 2, "field", entered}
+}
+
+var recordKeys = []string{"_goworker.1.mark.f", "_goworker.1.mark.g", "_goworker.1.stream.s", "_goworker.1.losses.s"}
+
 const (
 	deadRaws, deadMetas, deadIndex = "_goworker.1.dead", "_goworker.1.dead.meta", "_goworker.1.dead.index"
 	ownerKey                       = "_goworker.1.owner.me"
@@ -92,6 +103,30 @@ func scenes() map[string]scene {
 			args:    []any{"c", "", 100, "0", "", "", "again", "", "", "", 10, 1000},
 			markers: map[string]int{"again": 1},
 		},
+		"settle: records": {
+			script: "settle", keys: keys(books, []any{"celery-task-meta-i", "unacked"}, graves, []any{"unacked"}),
+			before:  with(held("c"), []any{"SET", "_goworker.1.mark.f", "0 4 mark"}, []any{"SET", "_goworker.1.mark.g", "0 5 other"}),
+			args:    append([]any{"c", result, 100, "0", "q", "next", "", "", "", "", 10, 1000, ""}, records()...),
+			touches: append([]string{"q"}, recordKeys...),
+			markers: map[string]int{"RETRY": 1, "next": 1, "0 4 mark": 0, "0 5 ended": 1, "0 5 other": 0, entered: 1},
+		},
+		"mark": {
+			script: "mark", keys: []any{"unacked", "_goworker.1.mark.f"},
+			before:  with(held("c"), []any{"SET", "_goworker.1.mark.f", "1 4 bmark"}),
+			args:    []any{"c", "c", "sending", "entry", "_goworker.1.stream.s", "_goworker.1.losses.s", 10, 2, "field", entered},
+			touches: []string{"_goworker.1.stream.s", "_goworker.1.losses.s"},
+			markers: map[string]int{"1 4 bmark": 0, "1 7 csendingmark": 1, entered: 1},
+		},
+		"finish: records": {
+			script: "finish", keys: keys(books, []any{"celery-task-meta-i", "unacked"}),
+			before: with(held("c", "d", "e"), []any{"SET", "_goworker.1.mark.f", "0 4 mark"}, []any{"SET", "_goworker.1.mark.g", "0 5 other"}),
+			args: slices.Concat([]any{100, "c", result, "0", "d", "", "0", 1, "", len(records())}, records(),
+				[]any{2, "_goworker.1.recorded.d", 3, "mark", "_goworker.1.mark.h", "0 3 end"}),
+			touches:    append([]string{"_goworker.1.mark.h"}, recordKeys...),
+			repeatable: []string{"celery-task-meta-"},
+			markers: map[string]int{"RETRY": 1, "raw of c": 0, "raw of d": 0, "raw of e": 1,
+				"0 4 mark": 0, "0 5 ended": 1, "0 5 other": 0, "0 3 end": 1, entered: 1},
+		},
 		"finish": {
 			script: "finish", keys: keys(books, []any{"celery-task-meta-i", "unacked"}), before: held("c", "d", "e"),
 			args:       []any{100, "c", result, "0", "d", "", "0"},
@@ -109,6 +144,14 @@ func scenes() map[string]scene {
 			// The sizes of groups; their members are published in the same step, or not at all.
 			repeatable: []string{"h"},
 			markers:    map[string]int{"RETRY": 2, "next": 1, "further": 1, "stray": 1, "corpse": 1, `[1, "c",`: 1},
+		},
+		"carry: records": {
+			script: "carry", keys: keys(books, graves, []any{"_goworker.1.step.c", "unacked", "unacked"}),
+			before: with(held("c"), []any{"SET", "_goworker.1.mark.f", "0 4 mark"}, []any{"SET", "_goworker.1.mark.g", "0 5 other"}),
+			args: slices.Concat([]any{"c", "c", 0, "1", "1", 3, "", "", "", "", 10, 1000, "0", "own", "celery-task-meta-i", result, 100, "0",
+				"push", "q", "next", "record", "_goworker.1.recorded.c", len(records())}, records()),
+			touches: append([]string{"celery-task-meta-i", "q"}, recordKeys...),
+			markers: map[string]int{"RETRY": 1, "next": 1, "0 4 mark": 0, "0 5 ended": 1, "0 5 other": 0, entered: 1},
 		},
 		"carry: a chord that is complete": {
 			script: "carry", keys: keys(books, graves, []any{"_goworker.1.step.c", "unacked", "unacked"}),

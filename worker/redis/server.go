@@ -10,6 +10,7 @@ import (
 
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/conn"
+	"github.com/evently/workers/worker/redis/internal/outbox"
 	"github.com/evently/workers/worker/redis/internal/scripts"
 )
 
@@ -22,6 +23,7 @@ type server struct {
 	conns   *conn.Conns
 	scripts *scripts.Scripts
 	keys    keys
+	outbox  *outbox.Outbox
 
 	suspicion chan struct{} // capacity 1: the types of keys should be checked
 }
@@ -40,11 +42,13 @@ func newServer(cfg Config, addr Address) (*server, error) {
 	if addr.TLS {
 		connect.TLS = cfg.TLS
 	}
-	return &server{
+	s := &server{
 		cfg: cfg, addr: addr, log: cfg.Logger, conns: conn.New(connect), scripts: loaded,
 		keys:      newKeys(cfg.KeyPrefix, cfg.ResultKeyPrefix),
 		suspicion: make(chan struct{}, 1),
-	}, nil
+	}
+	s.outbox = outbox.New(outbox.Config{Do: s.do, Stream: s.keys.stream, Losses: s.keys.losses, Max: cfg.StreamMax})
+	return s, nil
 }
 
 // do calls fn with a connection of the pool.
@@ -158,6 +162,18 @@ func (k keys) crashesPrefix() string { return k.own + "crashes." }
 // step returns the key that keeps a settlement of several steps from being carried out
 // twice.
 func (k keys) step(token string) string { return k.own + "step." + token }
+
+// mark returns the mark of a task.
+func (k keys) mark(fingerprint string) string { return k.prefix + "_goworker.1.mark." + fingerprint }
+
+// stream returns a stream of entries that tasks record.
+func (k keys) stream(name string) string { return k.prefix + "_goworker.1.stream." + name }
+
+// losses returns the hash about the entries that a stream has lost.
+func (k keys) losses(stream string) string { return k.prefix + "_goworker.1.losses." + stream }
+
+// recorded returns the key that shows that a run has recorded its entries.
+func (k keys) recorded(claim string) string { return k.prefix + "_goworker.1.recorded." + claim }
 
 // limit returns the state of a rate limit that all workers share.
 func (k keys) limit(name string) string { return k.own + "limit." + name }

@@ -54,7 +54,7 @@ func (se *settler) wayOf(s *broker.Settlement) way {
 	case s.Plain() && !deliveredBefore(s.Delivery.Raw, s.Delivery.Message):
 		return byFinish
 	// Without a claim nothing keeps it from happening twice.
-	case s.Delivery.Claim == "" && (len(c.Publish) > 0 || s.DeadLetter != ""),
+	case s.Delivery.Claim == "" && (len(c.Publish)+len(s.Entries) > 0 || s.DeadLetter != ""),
 		s.Step != 0 || len(s.Bodies) != 0 || len(c.Sizes)+len(c.Groups)+len(c.Joins)+len(c.Results)+len(c.Members) != 0,
 		len(c.Publish) > 1 || slices.ContainsFunc(c.Publish, func(p broker.Publication) bool {
 			return p.Queue == "" || se.queueFault(p.Queue) != ""
@@ -140,10 +140,15 @@ func (se *settler) settleCall(s *broker.Settlement, f plain) (keys, args []any) 
 		se.keys.unacked, se.keys.index, se.orNone(f.key), se.orNone(e.requeueList),
 		se.keys.dead, se.keys.deadMeta, se.keys.deadIndex, se.orNone(e.crashes),
 	}
-	return keys, []any{
+	args = []any{
 		f.claim, f.value, se.resultExpires(), f.success, publishList, publication, e.requeue,
 		e.deadRaw, e.deadMeta, e.deadID, se.cfg.DeadLettersMax, se.deadLettersAge(),
 	}
+	if f.records != nil {
+		args = append(args, f.once)
+		args = append(args, f.records...)
+	}
+	return keys, args
 }
 
 // settleByCarry runs carry.lua.
@@ -156,6 +161,11 @@ func (se *settler) settleByCarry(ctx context.Context, s *broker.Settlement) (bro
 	}
 	if err := se.addChanges(ctx, &o, s.Changes, true); err != nil {
 		return broker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
+	}
+	if s.Mark != nil || len(s.Entries) > 0 {
+		records := se.records(s)
+		o.add("record", se.once(s), len(records))
+		o.add(records...)
 	}
 	for _, body := range s.Bodies {
 		o.add("body", se.keys.chordBase(body.GroupID), flag(body.Failed), doneMark)

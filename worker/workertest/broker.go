@@ -15,6 +15,7 @@ import (
 // until it is settled, returned or taken by Steal.
 type Broker struct {
 	fleet
+	outbox
 
 	mu       sync.Mutex
 	session  broker.Session
@@ -72,11 +73,13 @@ var _ broker.Broker = (*Broker)(nil)
 
 // NewBroker makes an empty Broker.
 func NewBroker() *Broker {
-	return &Broker{
+	b := &Broker{
 		lists: queues{}, claimed: map[string]*entry{}, results: resultStore{byID: map[string]*protocol.Result{}},
 		crashes: map[string]int{}, chords: chords{}, groups: map[string]protocol.Raw{},
 		steps: stepCounts{}, limits: map[string]time.Time{}, changed: make(chan struct{}),
 	}
+	b.outbox = outbox{b: b, marks: marks{byTask: map[string]mark{}}, streams: streams{}, settled: map[string]bool{}}
+	return b
 }
 
 // steps is the number of steps of the priorities, as in kombu.

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -25,6 +26,8 @@ type Call struct {
 	Expires time.Time
 	// ID of the task; default: a new UUID.
 	ID string
+	// Mark is the mark that an earlier run has left, "" for none.
+	Mark string
 }
 
 // Outcome is the outcome of a Call.
@@ -45,6 +48,10 @@ type Outcome struct {
 	Requeued bool
 	// DeadLetter is the reason of the dead letter, "" if there is none.
 	DeadLetter string
+	// Mark is the mark that the run has left, "" for none.
+	Mark string
+	// Recorded holds the entries of the run by stream, in their order.
+	Recorded map[string][]broker.Recorded
 }
 
 // Run runs one call of a task in a real worker, from the message to the stored result,
@@ -62,6 +69,7 @@ func Run(t testing.TB, tasks map[string]worker.Definition, c Call) Outcome {
 
 	b := NewBroker()
 	b.hold = true // only one attempt must run
+	b.marks.first = c.Mark
 	w, err := worker.New(worker.Config{
 		Broker: b, Tasks: tasks, Concurrency: 1, Queues: []string{"test"},
 		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
@@ -119,7 +127,13 @@ func outcomeOf(t testing.TB, b *Broker, id string) Outcome {
 	t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	o := Outcome{Requeued: b.requeued > 0}
+	o := Outcome{Requeued: b.requeued > 0, Mark: b.marks.first, Recorded: map[string][]broker.Recorded{}}
+	for _, m := range b.marks.byTask {
+		o.Mark = m.value
+	}
+	for name, s := range b.streams {
+		o.Recorded[name] = s.entries
+	}
 	if r := b.results.byID[id]; r != nil {
 		o.State, o.Exception = r.Status, r.Exception
 		if r.Status == protocol.StateSuccess {

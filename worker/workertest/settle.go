@@ -20,6 +20,9 @@ func (b *Broker) Settle(_ context.Context, s broker.Settlement) (broker.Settled,
 	if s.Result != nil && (held && !b.steps.done(s) || s.Result.Status == protocol.StateSuccess) {
 		b.results.store(s.Result)
 	}
+	if held && !b.steps.done(s) || !held && s.Succeeded && !b.settled[d.Claim] {
+		b.record(s, held)
+	}
 	if !held {
 		return broker.Settled{}, broker.ErrLost
 	}

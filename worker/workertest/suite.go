@@ -68,6 +68,12 @@ func parts() map[string]part {
 		"QueuesHaveTheirNames":           {testQueueFault, func(c broker.Capabilities) bool { return c.Namer != nil }},
 		"SecretStays":                    {testSecret, func(c broker.Capabilities) bool { return c.Secrets != nil }},
 		"InfoNamesTheTransport":          {testInfo, func(c broker.Capabilities) bool { return c.Describer != nil }},
+		"MarkOutlivesTheRun":             {testMark, func(c broker.Capabilities) bool { return c.Marker != nil }},
+		"SettlementEndsTheMark":          {testMarkEnds, func(c broker.Capabilities) bool { return c.Marker != nil }},
+		"LostRunKeepsTheMark":            {testMarkOfALostRun, func(c broker.Capabilities) bool { return c.Marker != nil }},
+		"SettlementRecordsEntries":       {testOutbox, func(c broker.Capabilities) bool { return c.Outbox != nil }},
+		"EntriesStayUntilRemoved":        {testOutboxReading, func(c broker.Capabilities) bool { return c.Outbox != nil }},
+		"LostRunRecordsOnlySuccess":      {testOutboxOfALostRun, func(c broker.Capabilities) bool { return c.Outbox != nil }},
 		"RemoteControlIsAnswered":        {testRemote, func(c broker.Capabilities) bool { return c.Remote != nil }},
 		"EventsReachListeners":           {testEmit, func(c broker.Capabilities) bool { return c.Remote != nil && c.Emitter != nil }},
 	}

@@ -16,6 +16,8 @@
 --   member base score entry id expires result   counts a chord member, unless result is
 --       the key of a failure; "" for none
 --   body base failed life ... end   what follows a chord, if this delivery completes it
+--   record, then a key if the run has succeeded, else "", a number of arguments, and operations
+--       of record.lua
 -- A chord has the keys base .j (entries), .s (size), .t (further members), .d (counted
 -- members), .c (the claim that completes it, or "done"), as in Celery 5.7.
 -- Returns {0} when the claim is lost. Else it returns {1, {}, broken} when the delivery is
@@ -33,12 +35,32 @@ step, settles, ordered, redelivered = tonumber(step), settles == '1', ordered ==
 -- show that.
 local all_steps = 1000000
 
+local width = {own = 4, store = 3, set = 3, size = 3, sized = 3, join = 3, push = 2, bury = 2, member = 6, body = 3}
+width['end'] = 0
+
+-- behind returns where the operation behind one begins.
+local function behind(i)
+  if ARGV[i] == 'record' then
+    return i + 3 + ARGV[i + 2]
+  end
+  return i + 1 + width[ARGV[i]]
+end
+
 local held = claim == '' or redis.call('HEXISTS', unacked, claim) == 1
 
 if not held then
   -- A SUCCESS counts even when another worker has the message.
-  if ARGV[first] == 'own' and ARGV[first + 4] == '1' then
-    store(ARGV[first + 1], ARGV[first + 2], ARGV[first + 3])
+  local own = ARGV[first] == 'own' and ARGV[first + 4] == '1'
+  local i, once = first, ''
+  while ARGV[i] do
+    if ARGV[i] == 'record' and unrecorded(ARGV[i + 1], ARGV[first + 1], ARGV[first + 2]) then
+      once = ARGV[i + 1]
+      record({{i + 3, ARGV[i + 2], false}})
+    end
+    i = behind(i)
+  end
+  if not (own and store(ARGV[first + 1], ARGV[first + 2], ARGV[first + 3])) and once ~= '' then
+    redis.pcall('SET', once, '1', 'EX', once_life)
   end
   return {0}
 end
@@ -180,8 +202,6 @@ end
 
 -- First pass: find the bodies, the operations of bodies that another delivery publishes, and
 -- members that have failed before.
-local width = {own = 4, store = 3, set = 3, size = 3, sized = 3, join = 3, push = 2, bury = 2, member = 6, body = 3}
-width['end'] = 0
 local left_out, bodies = {}, {}
 local i, skip = first, false
 while ARGV[i] do
@@ -208,7 +228,7 @@ while ARGV[i] do
   if skip then
     left_out[i] = true
   end
-  i = i + 1 + width[op]
+  i = behind(i)
 end
 
 if settles and claim ~= '' then
@@ -222,7 +242,7 @@ for _, at in ipairs(bodies) do
 end
 
 local grave = grave_of(dead, dead_meta, dead_index, dead_max, dead_age)
-local pushes, number = 0, 0
+local pushes, number, once = 0, 0, ''
 local touched, order, begun, results = {}, {}, {}, {}
 local chords, broken = {}, {}
 
@@ -288,8 +308,11 @@ local ok, err = pcall(function()
       local message, meta = ARGV[i + 1], ARGV[i + 2]
       pushes = pushes + 1
       bury(grave, token .. '.' .. step .. '.' .. pushes, message, meta)
+    elseif op == 'record' then
+      record({{i + 3, ARGV[i + 2], true}}, did)
+      once = ARGV[i + 1]
     end
-    i = i + 1 + width[op]
+    i = behind(i)
   end
   -- The chords that this step completes, or waits for.
   for _, base in ipairs(order) do
@@ -329,7 +352,12 @@ local ok, err = pcall(function()
   -- Last, because an announcement cannot be undone.
   for _, at in ipairs(results) do
     local key, value, expires = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-    store(key, value, expires)
+    if store(key, value, expires) and ARGV[at] == 'own' then
+      once = ''
+    end
+  end
+  if once ~= '' then
+    redis.pcall('SET', once, '1', 'EX', once_life)
   end
 end)
 if not ok then

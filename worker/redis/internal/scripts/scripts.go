@@ -19,7 +19,7 @@ var files embed.FS
 
 // Scripts are all scripts, by their fields.
 type Scripts struct {
-	Claim, ClaimSeen, Start, Starts, Settle, Finish, Carry, GiveBack, Renew, Restore,
+	Claim, ClaimSeen, Start, Starts, Mark, Settle, Finish, Carry, GiveBack, Renew, Restore,
 	Heartbeat, Fence, Dismiss, Revive, Unlock, Lease, Admit, Slow, Take, Revoke, Reply, Letters, Spare, Reindex Script
 }
 
@@ -31,13 +31,19 @@ type Script func() *redigo.Script
 // every call.
 func libraries(name string) []string {
 	switch name {
-	case "finish", "starts", "letters", "reply", "revive", "unlock", "reindex":
+	case "finish":
+		return []string{"lib", "record"}
+	case "starts", "letters", "reply", "revive", "unlock", "reindex":
 		return []string{"lib"}
 	case "claimseen":
 		return []string{"lib", "claims"}
 	case "claim":
 		return []string{"lib", "claims", "undo"}
-	case "settle", "carry", "start", "giveback":
+	case "mark":
+		return []string{"lib", "undo", "record"}
+	case "settle", "carry":
+		return []string{"lib", "undo", "steps", "record"}
+	case "start", "giveback":
 		return []string{"lib", "undo", "steps"}
 	case "restore":
 		return []string{"lib", "undo", "steps", "owners"}
@@ -77,7 +83,7 @@ func Names() []string { return slices.Sorted(maps.Keys(new(Scripts).byName())) }
 // byName returns the scripts by the names of their files.
 func (s *Scripts) byName() map[string]*Script {
 	return map[string]*Script{
-		"claim": &s.Claim, "claimseen": &s.ClaimSeen, "start": &s.Start, "starts": &s.Starts, "settle": &s.Settle, "finish": &s.Finish, "carry": &s.Carry,
+		"claim": &s.Claim, "claimseen": &s.ClaimSeen, "start": &s.Start, "starts": &s.Starts, "mark": &s.Mark, "settle": &s.Settle, "finish": &s.Finish, "carry": &s.Carry,
 		"reply": &s.Reply, "letters": &s.Letters, "lease": &s.Lease, "admit": &s.Admit, "slow": &s.Slow, "take": &s.Take, "revoke": &s.Revoke, "giveback": &s.GiveBack,
 		"renew": &s.Renew, "restore": &s.Restore, "heartbeat": &s.Heartbeat,
 		"fence": &s.Fence, "spare": &s.Spare, "reindex": &s.Reindex, "dismiss": &s.Dismiss, "revive": &s.Revive, "unlock": &s.Unlock,
