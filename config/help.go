@@ -1,9 +1,11 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
-	"text/tabwriter"
+	"unicode/utf8"
 )
 
 // helpWidth is that of a terminal of 80 columns, less the margin that the command
@@ -40,19 +42,41 @@ func Help() string {
 	return b.String()
 }
 
-// Text returns a report as an aligned table: name, value, source.
-func Text(report []Setting) string {
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "VARIABLE\tVALUE\tSOURCE")
+// mostValue is the width of the column of values where lines may have any length.
+const mostValue = 40
+
+// leastValue is the width of the column of values in the narrowest terminal.
+const leastValue = 16
+
+// Text returns a report as an aligned table: name, value, source. A value that would make a
+// line longer than width goes on in further lines. With width 0 lines have any length.
+func Text(report []Setting, width int) string {
+	rows := [][3]string{{"VARIABLE", "VALUE", "SOURCE"}}
 	for _, s := range report {
-		value := s.Value
-		if value == "" {
-			value = "-"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", s.Variable, value, s.Source)
+		rows = append(rows, [3]string{s.Variable, cmp.Or(s.Value, "-"), s.Source})
 	}
-	_ = w.Flush() // into memory
+	var columns [3]int
+	for _, row := range rows {
+		for i, cell := range row {
+			columns[i] = max(columns[i], utf8.RuneCountInString(cell))
+		}
+	}
+	if width > 0 {
+		columns[1] = min(columns[1], max(leastValue, width-columns[0]-columns[2]-4))
+	} else {
+		columns[1] = min(columns[1], mostValue)
+	}
+	var b strings.Builder
+	for _, row := range rows {
+		value, rest := []rune(row[1]), []rune(nil)
+		if width > 0 && len(value) > columns[1] {
+			value, rest = value[:columns[1]], value[columns[1]:]
+		}
+		fmt.Fprintf(&b, "%-*s  %-*s  %s\n", columns[0], row[0], columns[1], string(value), row[2])
+		for piece := range slices.Chunk(rest, columns[1]) {
+			fmt.Fprintf(&b, "%-*s  %s\n", columns[0], "", string(piece))
+		}
+	}
 	return b.String()
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/evently/workers/config"
 )
@@ -50,7 +51,7 @@ func TestTable(t *testing.T) {
 func TestPapersNameEveryVariable(t *testing.T) {
 	t.Parallel()
 	c := load(t, nil)
-	papers := map[string]string{"help": config.Help(), "report": config.Text(c.Report()), "markdown": config.Markdown()}
+	papers := map[string]string{"help": config.Help(), "report": config.Text(c.Report(), 0), "markdown": config.Markdown()}
 	for _, s := range config.Table() {
 		for paper, text := range papers {
 			if !strings.Contains(text, s.Variable) {
@@ -66,6 +67,31 @@ func TestPapersNameEveryVariable(t *testing.T) {
 	for line := range strings.Lines(config.Help()) {
 		if len(line) > 100 {
 			t.Errorf("too long for a terminal: %s", line)
+		}
+	}
+}
+
+// A long value goes on in further lines, and no line is longer than the terminal is wide.
+func TestReportFitsTerminal(t *testing.T) {
+	t.Parallel()
+	url := "postgres://u:pw@database-primary.internal.example.com:5432/" + strings.Repeat("evently", 20) + "?sslmode=require"
+	c := load(t, env{"DATABASE_URL": url, "FROM_NAME": strings.Repeat("Größe ", 20)})
+	for _, width := range []int{72, 80, 120} {
+		text := config.Text(c.Report(), width)
+		for line := range strings.Lines(text) {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > width {
+				t.Errorf("%d columns, want at most %d: %s", n, width, line)
+			}
+		}
+		_, rest, _ := strings.Cut(text, "\nDATABASE_URL ")
+		rest, _, _ = strings.Cut(rest, "\nDB_")
+		if got, want := strings.ReplaceAll(strings.Join(strings.Fields(rest), ""), "env", ""), strings.ReplaceAll(url, "pw", "***"); got != want {
+			t.Errorf("with %d columns the URL is %s, want %s:\n%s", width, got, want, text)
+		}
+	}
+	for line := range strings.Lines(config.Text(c.Report(), 0)) {
+		if strings.Contains(line, "postgres://") != strings.HasPrefix(line, "DATABASE_URL") {
+			t.Errorf("without a terminal a value is cut: %s", line)
 		}
 	}
 }

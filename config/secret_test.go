@@ -121,7 +121,7 @@ func TestNoOutputHoldsASecret(t *testing.T) {
 				hidden(t, "the error", outputs(err))
 			}
 			hidden(t, "the Config", outputs(c))
-			hidden(t, "the report", append(outputs(c.Report()), config.Text(c.Report())))
+			hidden(t, "the report", append(outputs(c.Report()), config.Text(c.Report(), 0)))
 			hidden(t, "the warnings", outputs(c.Warnings))
 			hidden(t, "the address of Redis", outputs(c.Redis.String()))
 		})
@@ -145,7 +145,7 @@ func FuzzPasswordOfAURL(f *testing.F) {
 		} {
 			e := env{variable: strings.ReplaceAll(form, "%", pw.String())}
 			c, err := config.Load(e.lookup)
-			seen := fmt.Sprint(err, c.Warnings, config.Text(c.Report()), c.Redis, c.Database, c.Mail)
+			seen := fmt.Sprint(err, c.Warnings, config.Text(c.Report(), 0), c.Redis, c.Database, c.Mail)
 			for i := 0; i+4 <= pw.Len(); i++ {
 				piece := pw.String()[i : i+4]
 				if strings.ContainsAny(piece, "QZJ7") && strings.Contains(seen, piece) {

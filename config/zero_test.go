@@ -73,7 +73,7 @@ func TestSecretsFromZero(t *testing.T) {
 			t.Errorf("%s comes from %q, want %q", variable, sourceOf[variable], want)
 		}
 	}
-	hidden(t, "the report", append(outputs(c.Report()), config.Text(c.Report())))
+	hidden(t, "the report", append(outputs(c.Report()), config.Text(c.Report(), 0)))
 }
 
 func TestNoTokenNoQuestion(t *testing.T) {

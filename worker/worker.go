@@ -211,7 +211,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := consumer.register(); err != nil {
 		return fmt.Errorf("worker %s: %w", w.cfg.Name, err)
 	}
-	w.log.Info("worker starts", "node", w.cfg.Name, "queues", w.cfg.Queues, "concurrency", w.cfg.Concurrency, "tasks", len(w.tasks.definitions))
+	w.log.Info("worker starts", "node", w.cfg.Name, "queues", w.cfg.Queues, "concurrency", w.cfg.Concurrency, "tasks", len(w.cfg.Tasks))
 	w.counts.begin(w.now())
 	w.link.Looked(w.now())
 	w.state.Store(int32(StateRunning))

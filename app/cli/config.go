@@ -53,7 +53,7 @@ func (c configCmd) Run(ctx context.Context, t terminal) error {
 			Warnings  []config.Warning `json:"warnings"`
 		}{cfg.Report(), append([]config.Warning{}, cfg.Warnings...)})
 	}
-	if _, err := fmt.Fprint(t.out, config.Text(cfg.Report())); err != nil {
+	if _, err := fmt.Fprint(t.out, config.Text(cfg.Report(), columns(t.out))); err != nil {
 		return err
 	}
 	for _, w := range cfg.Warnings {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -154,11 +155,15 @@ func layOut(rows [][]string, most int) string {
 	return b.String()
 }
 
-// columns is the width of a terminal, 0 where there is none.
+// columns returns the width of a terminal, 0 where there is none. COLUMNS overrides the
+// width that the terminal reports.
 func columns(f *os.File) int {
 	width, _, err := term.GetSize(int(f.Fd()))
 	if err != nil {
 		return 0
+	}
+	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
+		return n
 	}
 	return width
 }

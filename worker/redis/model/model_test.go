@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -74,6 +75,26 @@ func TestModel(t *testing.T) {
 	const want = "claim dismiss fence giveback heartbeat renew restore settle start unlock"
 	if got := strings.Join(slices.Sorted(maps.Keys(scripts)), " "); got != want {
 		t.Errorf("scripts of the model are %s, want %s", got, want)
+	}
+}
+
+// The comments of the steps name functions that are where they say.
+func TestPlacesOfSteps(t *testing.T) {
+	text, err := os.ReadFile("names.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := regexp.MustCompile(`(?m)// ((?:\.\./)+\w+\.go), (\w+)`).FindAllStringSubmatch(string(text), -1)
+	if len(places) < 15 {
+		t.Errorf("%d places found: this test proves nothing", len(places))
+	}
+	for _, m := range places {
+		code, err := os.ReadFile(m[1])
+		if err != nil {
+			t.Error(err)
+		} else if !regexp.MustCompile(`(?m)^func (\([^)]*\) )?` + m[2] + `\(`).Match(code) {
+			t.Errorf("names.go names %s in %s, which has no such function", m[2], m[1])
+		}
 	}
 }
 

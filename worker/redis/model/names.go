@@ -96,7 +96,8 @@ func (s Step) String() string {
 	return text
 }
 
-// Names of the steps, and where each is taken. Those in .lua are files of ../scripts.
+// Names of the steps, and where each is taken. Those in .lua are files of ../internal/scripts.
+// TestPlacesOfSteps holds the places to the code.
 const (
 	StepEnrol      = "HSET owner epoch"            // ../register.go, enrol
 	StepHeartbeat  = "heartbeat.lua"               // ../lease.go, beat
@@ -106,7 +107,7 @@ const (
 	StepBegin      = "the handler begins"          // ../../execute.go, execute
 	StepHeld       = "HEXISTS unacked (Task.Held)" // ../lease.go, isHeld
 	StepWork       = "the work is done"
-	StepHeed       = "the handler gives up what is lost"                    // ../../execute.go, finish
+	StepHeed       = "the handler gives up what is lost"                    // ../../execute.go, conclude
 	StepSettle     = "settle.lua"                                           // ../settle.go, settle; finish.lua, settle.lua and carry.lua
 	StepGiveBack   = "giveback.lua"                                         // ../recover.go, giveBackAll
 	StepRenew      = "renew.lua"                                            // ../lease.go, renew
@@ -130,7 +131,7 @@ const (
 	StepFreeze     = "freezes"
 	StepCut        = "is cut off from Redis"
 	StepBack       = "is back"
-	StepStop       = "is told to stop" // ../../stop.go, stop
+	StepStop       = "is told to stop" // ../../stop.go, drain
 	StepRestart    = "a new process starts"
 	StepExit       = "ends"
 	StepAckFirst   = "ZREM, HDEL before the result (a mutant)"
