@@ -93,12 +93,17 @@ const unboundedConns = 1 << 16
 
 // mailConfigs returns the configuration of each relay in the order of preference.
 func mailConfigs(cfg config.Config, log *slog.Logger) (all []mail.Config, err error) {
+	var bounceKeys []string
+	for _, key := range cfg.Mail.BounceKeys {
+		bounceKeys = append(bounceKeys, key.Reveal())
+	}
 	for _, s := range cfg.Relays {
 		security, unknown := smtpSecurity(s.TLSMode)
 		all, err = append(all, mail.Config{
 			Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password.Reveal(), TokenFile: s.TokenFile,
 			Security: security, TLSCAFile: s.CAFile,
 			FromName: cfg.Mail.FromName, FromAddress: cfg.Mail.FromAddress, ReplyTo: cfg.Mail.ReplyTo,
+			BounceDomain: cfg.Mail.BounceDomain, BounceKeys: bounceKeys,
 			HelloName: s.HelloName, MaxConns: cmp.Or(s.MaxConns, unboundedConns), Secrets: cfg.Passwords(),
 			Logger: log,
 		}), errors.Join(err, unknown)

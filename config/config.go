@@ -106,6 +106,8 @@ type Mail struct {
 	SiteURL        string   // "": no button
 	SupportAddress string   // "": not mentioned
 	LinkHosts      []string // beside the host of SiteURL
+	BounceDomain   string   // "": bounces go to FromAddress
+	BounceKeys     []Secret // the one in use first
 }
 
 // Database says where PostgreSQL is: by URL, or by the other fields when URL is

@@ -300,6 +300,9 @@ func TestMistakes(t *testing.T) {
 		{"relay twice", env{"SMTP_URLS": "smtp://A.example smtps://b.example smtp://a.example:587"}, "SMTP_URLS", "URL 3: it names the same relay as URL 1", "once"},
 		{"relay's password in clear", env{"SMTP_URLS": "smtp://a.example smtp+plain://u:p@b.example"}, "SMTP_URLS", "URL 2: smtp+plain would send the password in clear", "smtps"},
 		{"relay's parameter", env{"SMTP_URLS": "smtp://a.example?max_con=2"}, "SMTP_URLS", `URL 1: it has a parameter "max_con"`, "max_conns"},
+		{"bounces without a key", env{"BOUNCE_DOMAIN": "bounces.example.com"}, "BOUNCE_KEY", "it is needed, because BOUNCE_DOMAIN is set", "openssl rand"},
+		{"short key of bounces", env{"BOUNCE_DOMAIN": "bounces.example.com", "BOUNCE_KEY": "0123456789abcdef,short"}, "BOUNCE_KEY", "less than 16 characters", "openssl rand"},
+		{"three keys of bounces", env{"BOUNCE_DOMAIN": "b.example", "BOUNCE_KEY": "0123456789abcdef,1123456789abcdef,2123456789abcdef"}, "BOUNCE_KEY", "more than two keys", "new,old"},
 		{"token and password", env{"SMTP_TOKEN_FILE": "/run/token", "SMTP_USERNAME": "u", "SMTP_PASSWORD": "p"}, "SMTP_TOKEN_FILE", "SMTP_PASSWORD is set as well", "one of them"},
 		{"token without a user", env{"SMTP_TOKEN_FILE": "/run/token"}, "SMTP_TOKEN_FILE", "SMTP_USERNAME is not set", "set SMTP_USERNAME"},
 		{"line break", env{"FROM_NAME": "a\r\nBcc: x"}, "FROM_NAME", "more than one line", "one line"},
@@ -408,6 +411,8 @@ func TestWarnings(t *testing.T) {
 		{env{"SMTP_URLS": "smtp+plain://u:p@localhost smtps://b:587"}, "SMTP_URLS", "URL 2: 587 is the port of STARTTLS"},
 		{env{"SMTP_URLS": "smtp://b:465"}, "SMTP_URLS", "URL 1: 465 is the port of implicit TLS"},
 		{env{"SMTP_URLS": "smtp://b?max_conns=3", "CONCURRENCY": "9"}, "CONCURRENCY", "each connection of SMTP_URLS"},
+		{env{"BOUNCE_DOMAIN": "bounces.example.com", "BOUNCE_KEY": "0123456789abcdef, 1123456789abcdef"}, "BOUNCE_DOMAIN", "many relays refuse"},
+		{env{"BOUNCE_KEY": "0123456789abcdef"}, "BOUNCE_KEY", "BOUNCE_DOMAIN is not set"},
 		{env{"HEALTH_PPROF": "all"}, "HEALTH_PPROF", "every client that reaches"},
 	} {
 		c := load(t, test.env)

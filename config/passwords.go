@@ -14,6 +14,9 @@ func (c *Config) Passwords() []string {
 		c.SMTP.Password.Reveal(), c.Redis.Password.Reveal(), c.Redis.UserAlone.Reveal(), c.Redis.Sentinel.Password.Reveal(),
 		c.Database.Password.Reveal(),
 	}
+	for _, key := range c.Mail.BounceKeys {
+		all = append(all, key.Reveal())
+	}
 	for _, r := range c.Relays {
 		all = append(all, r.Password.Reveal(), url.UserPassword("", r.Password.Reveal()).String()[1:])
 	}

@@ -29,6 +29,7 @@ func (c *Config) smtp(v *variables) {
 		SupportAddress: v.SupportAddr.text,
 		LinkHosts:      v.LinkHosts.value,
 	}
+	c.bounces(v)
 	if v.SMTPHelloName.given() {
 		v.SMTPHelloName.wantHost("mail.example.com")
 		if !strings.ContainsAny(c.SMTP.HelloName, ".:") {
@@ -47,6 +48,34 @@ func (c *Config) smtp(v *variables) {
 		c.relay(v)
 	}
 	c.connections(v)
+}
+
+// bounces reads the domain for bounces and its keys.
+func (c *Config) bounces(v *variables) {
+	const fewest, most = 16, 2 // octets of a key, and keys
+	const right = "write at least 16 characters, such as those of openssl rand -hex 32, the same for all workers"
+	if !v.BounceDomain.given() {
+		if v.BounceKey.given() {
+			c.warn(v.BounceKey.name, "is not used, because BOUNCE_DOMAIN is not set")
+		}
+		return
+	}
+	c.Mail.BounceDomain = v.BounceDomain.text
+	c.warn(v.BounceDomain.name, "many relays refuse senders of a domain other than that of the login, and some replace them; look at a first mail")
+	if !v.BounceKey.given() {
+		v.BounceKey.mistake("it is needed, because BOUNCE_DOMAIN is set", right)
+		return
+	}
+	for key := range strings.SplitSeq(v.BounceKey.value.Reveal(), ",") {
+		key = strings.TrimSpace(key)
+		if len(key) < fewest {
+			v.BounceKey.mistake("a key has less than 16 characters", right)
+		}
+		c.Mail.BounceKeys = append(c.Mail.BounceKeys, NewSecret(key))
+	}
+	if len(c.Mail.BounceKeys) > most {
+		v.BounceKey.mistake("it has more than two keys", "write one, or new,old while it is replaced; a key has no comma in it")
+	}
 }
 
 // relay checks the relay of the variables for one.

@@ -59,7 +59,7 @@ type Message struct {
 
 // Composed is a finished mail as it is sent, except for the doubled dots.
 type Composed struct {
-	From      Address // of the envelope and of the header
+	From      Address // of the envelope: the sender, or its address for bounces of this mail
 	To        Address // of the envelope and of the header
 	MessageID string  // with its angle brackets
 	Bytes     []byte  // CRLF line ends, 7-bit unless To needs SMTPUTF8
@@ -93,6 +93,11 @@ func compose(id identity, m Message) (Composed, error) {
 	ref := refID(m.TaskID)
 	c := Composed{From: id.from, To: to, MessageID: "<" + ref + "@" + id.from.Domain + ">", ref: ref}
 
+	if id.bounces != nil {
+		if c.From, err = bounceAddress(id.bounces, ref); err != nil {
+			return Composed{}, err
+		}
+	}
 	g := gomail.NewMessage() // UTF-8, quoted-printable
 	g.SetDateHeader("Date", date.UTC())
 	g.SetAddressHeader("From", id.from.String(), id.name)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/idna"
 
 	"github.com/evently/workers/internal/loopback"
+	"github.com/evently/workers/mail/verp"
 )
 
 // Security is the protection of the connection to the server.
@@ -65,6 +66,13 @@ type Config struct {
 	FromName    string // display name, may be empty
 	FromAddress string // sender in header and envelope; Message-IDs have its domain
 	ReplyTo     string // address for replies; "": none
+
+	// BounceDomain makes every mail have an envelope sender of its own in that domain, by
+	// which package verp tells its bounces. "": bounces go to FromAddress. BounceKeys are
+	// the secrets for it, the one in use first. Many servers refuse senders of domains
+	// that they do not know.
+	BounceDomain string
+	BounceKeys   []string
 
 	// HelloName is the name of this host in EHLO. The default is the host name if it
 	// contains a dot, and else the domain of FromAddress: many servers require a fully
@@ -272,6 +280,7 @@ type identity struct {
 	name    string
 	from    Address
 	replyTo string
+	bounces *verp.Tagger // nil: bounces go to from
 }
 
 func (c *Config) identity(faults *configFaults) (id identity) {
@@ -295,7 +304,25 @@ func (c *Config) identity(faults *configFaults) (id identity) {
 	if c.ReplyTo != "" {
 		id.replyTo = address("ReplyTo", c.ReplyTo, "it would make every mail need SMTPUTF8").String()
 	}
+	id.bounces = c.bounces(faults)
 	return id
+}
+
+func (c *Config) bounces(faults *configFaults) *verp.Tagger {
+	if c.BounceDomain == "" {
+		return nil
+	}
+	domain, reason := asciiDomain(c.BounceDomain)
+	if reason != "" {
+		faults.add("BounceDomain", "a domain like bounces.example.com", "%s", reason)
+		return nil
+	}
+	bounces, err := verp.New(domain, c.BounceKeys...)
+	if err != nil {
+		want := fmt.Sprintf("secrets of at least %d octets", verp.MinKey)
+		faults.all = append(faults.all, &ConfigError{Field: "BounceKeys", Reason: err.Error(), Want: want, Err: err})
+	}
+	return bounces
 }
 
 // readRoots replaces RootCAs by the certificates of TLSCAFile, if that is set.

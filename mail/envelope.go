@@ -1,8 +1,33 @@
 package mail
 
 import (
+	"strings"
+
 	"github.com/emersion/go-smtp"
+
+	"github.com/evently/workers/mail/verp"
 )
+
+// bounceAddress returns the envelope sender of the mail with that id.
+func bounceAddress(bounces *verp.Tagger, ref string) (Address, error) {
+	text, err := bounces.Address(ref)
+	local, domain, _ := strings.Cut(text, "@")
+	return Address{Local: local, Domain: domain}, err
+}
+
+// sameAs reports whether a mail of both has the same sender, Message-ID and address for bounces.
+func (id identity) sameAs(other identity) bool {
+	const ref = "1"
+	if id.name != other.name || id.from != other.from || id.replyTo != other.replyTo || (id.bounces == nil) != (other.bounces == nil) {
+		return false
+	}
+	if id.bounces == nil {
+		return true
+	}
+	one, _ := id.bounces.Address(ref)
+	two, _ := other.bounces.Address(ref)
+	return one == two
+}
 
 // The client omits the parameters of DSN (RFC 3461) unless the server offers it.
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/mail/smtptest"
+	"github.com/evently/workers/mail/verp"
 )
 
 // The parameters are sent where they are offered, and nowhere else.
@@ -90,20 +91,19 @@ func (r *recorder) Data(body io.Reader) (err error) {
 	return err
 }
 
-// startGoSMTP starts the server of another implementation and returns what it records.
-func startGoSMTP(t testing.TB) (*recorder, mail.Config) {
+// startGoSMTP starts the server of another implementation and returns how to reach it.
+func startGoSMTP(t testing.TB, backend smtp.Backend) mail.Config {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &recorder{}
-	server := smtp.NewServer(r)
-	server.Domain, server.EnableDSN, server.EnableSMTPUTF8 = "relay.example", true, true
+	server := smtp.NewServer(backend)
+	server.Domain, server.EnableDSN, server.EnableSMTPUTF8, server.AllowInsecureAuth = "relay.example", true, true, true
 	var running sync.WaitGroup
 	running.Go(func() { _ = server.Serve(l) })
 	t.Cleanup(func() { _ = server.Close(); running.Wait() })
-	return r, mail.Config{
+	return mail.Config{
 		Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, Security: mail.Plain,
 		FromAddress: "mail@evently.example", HelloName: "worker-1.evently.example",
 	}
@@ -112,7 +112,8 @@ func startGoSMTP(t testing.TB) (*recorder, mail.Config) {
 // Another implementation reads the parameters as they are meant.
 func TestNotificationParametersAreRead(t *testing.T) {
 	t.Parallel()
-	server, cfg := startGoSMTP(t)
+	server := &recorder{}
+	cfg := startGoSMTP(t, server)
 	for to, kind := range map[string]smtp.DSNAddressType{
 		"jane+news@example.com": smtp.DSNAddressTypeRFC822,
 		"jörg+x@example.com":    smtp.DSNAddressTypeUTF8,
@@ -177,5 +178,63 @@ func TestInternationalHosts(t *testing.T) {
 	}
 	if got := server.WaitMails(1)[0].Hello; got != "xn--wrker-jua.xn--bcher-kva.example" {
 		t.Errorf("EHLO %s", got)
+	}
+}
+
+const bounceKey, oldBounceKey = "0123456789abcdef", "fedcba9876543210"
+
+// A mail with an address for bounces keeps its sender in the header. The address leads back to
+// the mail, and nobody learns the recipient from it.
+func TestBounceAddress(t *testing.T) {
+	t.Parallel()
+	server := &recorder{}
+	cfg := startGoSMTP(t, server)
+	cfg.BounceDomain, cfg.BounceKeys = "Bounces.bücher.example", []string{bounceKey, oldBounceKey}
+	receipt, err := newSender(t, cfg).Send(t.Context(), message())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tagger, err := verp.New("bounces.xn--bcher-kva.example", bounceKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.mu.Lock()
+	defer server.mu.Unlock()
+	id, err := tagger.Check(server.from)
+	if err != nil || !strings.HasPrefix(receipt.MessageID, "<"+id+"@evently.example") || id != server.mail.EnvelopeID {
+		t.Errorf("sender %s: id %q, %v; Message-ID %s", server.from, id, err, receipt.MessageID)
+	}
+	local, _, _ := strings.Cut(server.from, "@")
+	if len(local) > 64 || strings.Contains(server.from, "jane") || strings.Contains(server.from, "roe") {
+		t.Errorf("local part %s", local)
+	}
+	if from := header(t, server.data, "From"); !strings.Contains(from, "mail@evently.example") {
+		t.Errorf("From: %s", from)
+	}
+}
+
+func TestBounceConfig(t *testing.T) {
+	t.Parallel()
+	for want, edit := range map[string]func(*mail.Config){
+		"BounceKeys: a domain and a key": func(c *mail.Config) { c.BounceKeys = nil },
+		"BounceKeys: key 2":              func(c *mail.Config) { c.BounceKeys = []string{bounceKey, "secret"} },
+		"BounceDomain: domain of one":    func(c *mail.Config) { c.BounceDomain = "localhost" },
+		"BounceDomain: ":                 func(c *mail.Config) { c.BounceDomain = "a@b.example" },
+	} {
+		cfg := mail.Config{Host: "relay.example", FromAddress: "mail@evently.example", BounceDomain: "bounces.example.com", BounceKeys: []string{bounceKey}}
+		edit(&cfg)
+		if err := cfg.Check(); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret,") {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	server := smtptest.New(t, smtptest.Options{})
+	one, two := config(server), config(server)
+	one.BounceDomain, one.BounceKeys = "bounces.example.com", []string{bounceKey}
+	two.BounceDomain, two.BounceKeys = "bounces.example.com", []string{oldBounceKey}
+	if _, err := mail.NewRelays(mail.Relay{Sender: newSender(t, one)}, mail.Relay{Sender: newSender(t, two)}); err == nil {
+		t.Error("relays with different keys")
+	}
+	if _, err := mail.NewRelays(mail.Relay{Sender: newSender(t, one)}, mail.Relay{Sender: newSender(t, one)}); err != nil {
+		t.Error(err)
 	}
 }

@@ -130,7 +130,7 @@ func (c credential) forms() redact.Secrets {
 		cfg := &Config{}
 		for _, name := range c.mechanisms() {
 			answers, _ := c.answers(name, cfg)
-			all.Login = append(all.Login, string(answers[0]), encode(answers[0]))
+			all.Login = append(all.Login, encode(answers[0]))
 		}
 	}
 	return all

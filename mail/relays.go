@@ -42,7 +42,7 @@ type Breaker interface {
 }
 
 // NewRelays returns Relays over the given ones, in the order of preference. All must have the
-// same sender address, because a mail keeps its Message-ID from relay to relay.
+// same sender, because a mail keeps its Message-ID from relay to relay.
 func NewRelays(relays ...Relay) (*Relays, error) {
 	if len(relays) == 0 {
 		return nil, errors.New("mail: no relay is given")
@@ -53,8 +53,8 @@ func NewRelays(relays ...Relay) (*Relays, error) {
 		if one.Sender == nil {
 			return nil, fmt.Errorf("mail: relay %d has no Sender", i+1)
 		}
-		if one.Sender.from != relays[0].Sender.from {
-			return nil, fmt.Errorf("mail: relay %d has another sender address than the first one", i+1)
+		if !one.Sender.from.sameAs(relays[0].Sender.from) {
+			return nil, fmt.Errorf("mail: relay %d has another sender than the first one", i+1)
 		}
 		r.all = append(r.all, one)
 	}

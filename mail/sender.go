@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -83,7 +84,7 @@ func New(cfg Config) (*Sender, error) {
 		tls:   &tls.Config{ServerName: cfg.Host, RootCAs: cfg.RootCAs, MinVersion: tls.VersionTLS12},
 	}
 	s.secrets = redact.Join(credential{user: cfg.Username, secret: cfg.Password}.forms(), redact.Secrets{Past: &s.past})
-	for _, secret := range cfg.Secrets {
+	for _, secret := range slices.Concat(cfg.Secrets, cfg.BounceKeys) {
 		if v, ok := redact.NewSecret(secret); ok {
 			s.secrets.Process = append(s.secrets.Process, v)
 		}

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emersion/go-sasl"
+	"github.com/emersion/go-smtp"
+
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/mail/smtptest"
 )
@@ -125,6 +128,50 @@ func TestTokenByTheOtherMechanism(t *testing.T) {
 	}
 	if c := server.Commands(); count(c, "AUTH OAUTHBEARER") != 1 || count(c, "AUTH XOAUTH2") != 2 {
 		t.Errorf("commands %q", c)
+	}
+}
+
+// oauthSession is a session whose login another implementation checks.
+type oauthSession struct {
+	*recorder
+	token string
+	opts  *sasl.OAuthBearerOptions
+}
+
+func (s *oauthSession) NewSession(*smtp.Conn) (smtp.Session, error) { return s, nil }
+func (s *oauthSession) AuthMechanisms() []string                    { return []string{sasl.OAuthBearer} }
+
+func (s *oauthSession) Auth(string) (sasl.Server, error) {
+	return sasl.NewOAuthBearerServer(func(opts sasl.OAuthBearerOptions) *sasl.OAuthBearerError {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.opts = &opts
+		if opts.Token != s.token {
+			return &sasl.OAuthBearerError{Status: "invalid_token", Schemes: "bearer"}
+		}
+		return nil
+	}), nil
+}
+
+func TestTokenIsReadByAnother(t *testing.T) {
+	t.Parallel()
+	session := &oauthSession{recorder: &recorder{}, token: newToken}
+	cfg := startGoSMTP(t, session)
+	file := newTokenFile(t, oldToken)
+	cfg.Username, cfg.TokenFile = "u@example.com", string(file)
+	sender := newSender(t, cfg)
+	_, err := sender.Send(t.Context(), message())
+	if failed := sendError(t, err); failed.Command != "AUTH" || failed.Code != 454 || !strings.Contains(failed.Text, "OAuth authentication error") || !strings.Contains(failed.Text, "status invalid_token") {
+		t.Errorf("another token: %v", err)
+	}
+	file.write(t, newToken)
+	if _, err := sender.Send(t.Context(), message()); err != nil {
+		t.Errorf("right token: %v", err)
+	}
+	session.mu.Lock()
+	defer session.mu.Unlock()
+	if want := (sasl.OAuthBearerOptions{Username: "u@example.com", Token: newToken, Host: "127.0.0.1", Port: cfg.Port}); *session.opts != want {
+		t.Errorf("read as %+v, want %+v", *session.opts, want)
 	}
 }
 
