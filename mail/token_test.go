@@ -161,7 +161,7 @@ func TestTokenIsReadByAnother(t *testing.T) {
 	cfg.Username, cfg.TokenFile = "u@example.com", string(file)
 	sender := newSender(t, cfg)
 	_, err := sender.Send(t.Context(), message())
-	if failed := sendError(t, err); failed.Command != "AUTH" || failed.Code != 454 || !strings.Contains(failed.Text, "OAuth authentication error") || !strings.Contains(failed.Text, "status invalid_token") {
+	if failed := sendError(t, err); failed.Command != "AUTH" || failed.Code != 454 || !strings.Contains(failed.Text, "authentication error") || !strings.Contains(failed.Text, "status invalid_token") {
 		t.Errorf("another token: %v", err)
 	}
 	file.write(t, newToken)
