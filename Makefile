@@ -100,6 +100,11 @@ documents: ## write the generated parts of docs/ again, and wrap all documents
 bench: setup ## speed beside Celery, all PARTS or some, ROUNDS (3); 15 minutes
 	@go run ./bench $(if $(PARTS),-parts $(PARTS)) $(if $(ROUNDS),-rounds $(ROUNDS))
 
+.PHONY: ledger-figures
+ledger-figures: ## times and plans of the ledger's queries at five million mails; 30 minutes
+	@go test ./store/ledger -count=1 -timeout 90m -v -run '^TestQueryPlans$$' -ledger.rows 5000000 -ledger.figures
+	go test -run '^$$' -bench . ./store/ledger
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (30s) each
 	@# Making one large input smaller takes a minute by default, which is all the time.

@@ -77,15 +77,28 @@ type Store struct {
 //
 // Errors never hold the password, nor the URL that has it inside.
 func Open(cfg Config) (*Store, error) {
-	timeout := cfg.QueryTimeout
-	if timeout < 0 {
-		return nil, fmt.Errorf("database query timeout is %g s: it must be positive", timeout.Seconds())
+	timeout, err := cfg.timeout()
+	if err != nil {
+		return nil, err
 	}
-	if timeout == 0 {
-		timeout = DefaultQueryTimeout
+	db, err := OpenDB(cfg)
+	if err != nil {
+		return nil, err
 	}
-	if cfg.DB != nil {
-		return &Store{db: cfg.DB, timeout: timeout}, nil
+	s := &Store{db: db, timeout: timeout}
+	if cfg.DB == nil {
+		s.lookups = newLookups(or(cfg.MaxOpen, DefaultMaxOpen), timeout, s.answer)
+	}
+	return s, nil
+}
+
+// OpenDB checks cfg and returns a pool of connections for the own queries of the caller, who
+// closes it. It does not connect. A read or write on a connection that gets no answer within
+// QueryTimeout and a second fails.
+func OpenDB(cfg Config) (*sqlx.DB, error) {
+	timeout, err := cfg.timeout()
+	if err != nil || cfg.DB != nil {
+		return cfg.DB, err
 	}
 	dsn, err := cfg.dsn()
 	if err != nil {
@@ -124,9 +137,15 @@ func Open(cfg Config) (*Store, error) {
 	db.SetMaxIdleConns(or(cfg.MaxIdle, maxOpen))
 	db.SetConnMaxIdleTime(or(cfg.MaxIdleTime, DefaultMaxIdleTime))
 	db.SetConnMaxLifetime(or(cfg.MaxLifetime, DefaultMaxLifetime))
-	s := &Store{db: db, timeout: timeout}
-	s.lookups = newLookups(maxOpen, timeout, s.answer)
-	return s, nil
+	return db, nil
+}
+
+// timeout returns the time limit of one call.
+func (c Config) timeout() (time.Duration, error) {
+	if c.QueryTimeout < 0 {
+		return 0, fmt.Errorf("database query timeout is %g s: it must be positive", c.QueryTimeout.Seconds())
+	}
+	return or(c.QueryTimeout, DefaultQueryTimeout), nil
 }
 
 // Acquire waits while every connection is in use, so that the lookup after it does not

@@ -208,14 +208,18 @@ func (d *decoder) count(name string, most int64) int64 {
 	return n
 }
 
-// time reads a time between the years 2000 and 2200, which all databases can store.
+// The earliest and latest time of an event, in microseconds: the years 2000 and 2200.
+const (
+	earliestTime = 946684800e6
+	latestTime   = 7258118400e6
+)
+
 func (d *decoder) time(name string) time.Time {
-	const earliest, latest = 946684800e6, 7258118400e6
-	n := d.count(name, latest)
+	n := d.count(name, latestTime)
 	if n == 0 {
 		return time.Time{}
 	}
-	if n < earliest {
+	if n < earliestTime {
 		d.fail(name)
 	}
 	return time.UnixMicro(n).UTC()

@@ -218,7 +218,11 @@ func hashOf(key []byte, address string) []byte {
 // around it, in lower case, composed (NFC), with the domain in A-labels. Two spellings of
 // one mailbox have one form.
 func Normalise(address string) string {
-	address = strings.ToLower(norm.NFC.String(strings.TrimSpace(address)))
+	address = strings.ToLower(strings.TrimSpace(address))
+	if isPlain(address) {
+		return strings.TrimSuffix(address, ".")
+	}
+	address = norm.NFC.String(address)
 	at := strings.LastIndexByte(address, '@')
 	domain := strings.TrimSuffix(address[at+1:], ".")
 	if ascii, err := idna.Lookup.ToASCII(domain); err == nil {

@@ -1,0 +1,178 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// entry is an event with its place in the stream.
+type entry struct {
+	ms, seq int64     // id in the stream
+	at      time.Time // when it was appended, by the clock of the broker
+	event   Event
+}
+
+// placeOf returns the two numbers of an id of a stream of Redis. For an id of another broker
+// they are made of its time and a hash.
+func placeOf(id string, at time.Time) (ms, seq int64) {
+	first, second, _ := strings.Cut(id, "-")
+	ms, err1 := strconv.ParseInt(first, 10, 64)
+	seq, err2 := strconv.ParseInt(second, 10, 64)
+	if err1 == nil && err2 == nil {
+		return ms, seq
+	}
+	sum := sha256.Sum256([]byte(id))
+	return at.UnixMilli(), int64(binary.BigEndian.Uint64(sum[:8]) >> 1)
+}
+
+// sameMail is the greatest difference between the first claims in two events of one mail. A
+// crash loses the time of the first claim, a retry does not. Beyond it a mail of the same
+// fingerprint is another mail: its message was sent again by the producer.
+const sameMail = 8 * 24 * time.Hour
+
+// apply stores entries, each once however often it comes, and returns how many were new. The
+// lock makes a second writer wait, so that rows may be changed by reading and writing them.
+func (d *database) apply(ctx context.Context, entries []entry) (written int, err error) {
+	entries = slices.Clone(entries)
+	slices.SortStableFunc(entries, func(a, b entry) int { return cmp.Or(cmp.Compare(a.ms, b.ms), cmp.Compare(a.seq, b.seq)) })
+	entries = slices.CompactFunc(entries, func(a, b entry) bool {
+		return a.ms == b.ms && a.seq == b.seq && a.event.Mail == b.event.Mail
+	})
+	err = d.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		if err := d.lock(ctx, tx, lockWrite); err != nil {
+			return err
+		}
+		rows := make([][]any, len(entries))
+		for i, e := range entries {
+			rows[i] = e.cells()
+		}
+		places, err := d.insert(ctx, tx, eventsTable, rows)
+		if err != nil {
+			return err
+		}
+		fresh := make([]entry, len(places))
+		for i, place := range places {
+			fresh[i] = entries[place]
+		}
+		written = len(fresh)
+		if written == 0 {
+			return nil
+		}
+		if err := d.applyMails(ctx, tx, fresh); err != nil {
+			return err
+		}
+		return d.applyCounts(ctx, tx, fresh)
+	})
+	return written, err
+}
+
+// applyMails merges entries into the rows of their mails.
+func (d *database) applyMails(ctx context.Context, tx *sqlx.Tx, entries []entry) error {
+	earliest, latest := entries[0].event.FirstSeen, entries[0].event.FirstSeen
+	names := map[string]bool{}
+	for _, e := range entries {
+		names[e.event.Mail] = true
+		if e.event.FirstSeen.Before(earliest) {
+			earliest = e.event.FirstSeen
+		}
+		if e.event.FirstSeen.After(latest) {
+			latest = e.event.FirstSeen
+		}
+	}
+	// The order of the rows is that in which another transaction would lock them.
+	var known []*row
+	err := d.query(ctx, tx, &known, "SELECT "+mailColumns+" FROM evently_mail.mails WHERE mail IN (?) AND first_seen BETWEEN ? AND ? ORDER BY mail, first_seen FOR UPDATE",
+		slices.Sorted(maps.Keys(names)), d.time(earliest.Add(-sameMail)), d.time(latest.Add(sameMail)))
+	if err != nil {
+		return fmt.Errorf("read the mails of the events: %w", err)
+	}
+	mails := make(map[string][]*row, len(names))
+	for _, r := range known {
+		mails[r.Mail] = append(mails[r.Mail], r)
+	}
+	changed := map[*row]bool{}
+	var rows [][]any
+	var order []*row
+	for _, e := range entries {
+		i := slices.IndexFunc(mails[e.event.Mail], func(r *row) bool {
+			return e.event.FirstSeen.Sub(r.FirstSeen.Time).Abs() <= sameMail
+		})
+		if i < 0 {
+			i = len(mails[e.event.Mail])
+			mails[e.event.Mail] = append(mails[e.event.Mail], &row{Mail: e.event.Mail, FirstSeen: stamp{e.event.FirstSeen}})
+		}
+		r := mails[e.event.Mail][i]
+		r.merge(e)
+		if !changed[r] {
+			changed[r] = true
+			order = append(order, r)
+		}
+	}
+	for _, r := range order {
+		rows = append(rows, r.cells())
+	}
+	_, err = d.insert(ctx, tx, mailsTable, rows)
+	return err
+}
+
+// countKey is the key of a row of counts, domainKey that of a row of domains.
+type (
+	countKey struct {
+		span   time.Duration
+		start  time.Time
+		kind   string
+		state  State
+		bucket int
+	}
+	domainKey struct {
+		hour   time.Time
+		domain string
+		state  State
+		class  string
+	}
+)
+
+// applyCounts adds entries to the roll-ups. The rows are sorted, so that two transactions
+// lock them in one order.
+func (d *database) applyCounts(ctx context.Context, tx *sqlx.Tx, entries []entry) error {
+	counts, domains := map[countKey]int64{}, map[domainKey]int64{}
+	for _, e := range entries {
+		ev := e.event
+		bucket := bucketOf(ev.At.Sub(ev.FirstSeen))
+		for _, span := range spans {
+			counts[countKey{span, ev.At.UTC().Truncate(span), ev.Kind, ev.State, bucket}]++
+		}
+		if ev.State != Queued && ev.State != Sending {
+			domains[domainKey{ev.At.UTC().Truncate(time.Hour), ev.Recipient.Domain, ev.State, ev.Class}]++
+		}
+	}
+	rows := make([][]any, 0, len(counts))
+	for k, n := range counts {
+		rows = append(rows, []any{int64(k.span / time.Second), k.start, k.kind, int64(k.state), int64(k.bucket), n})
+	}
+	if _, err := d.insert(ctx, tx, countsTable, sorted(rows)); err != nil {
+		return err
+	}
+	rows = rows[:0]
+	for k, n := range domains {
+		rows = append(rows, []any{k.hour, k.domain, int64(k.state), k.class, n})
+	}
+	_, err := d.insert(ctx, tx, domainsTable, sorted(rows))
+	return err
+}
+
+// sorted returns rows in an order that depends on their values only.
+func sorted(rows [][]any) [][]any {
+	slices.SortFunc(rows, func(a, b []any) int { return cmp.Compare(fmt.Sprint(a[:len(a)-1]...), fmt.Sprint(b[:len(b)-1]...)) })
+	return rows
+}

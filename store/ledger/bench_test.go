@@ -1,0 +1,88 @@
+package ledger_test
+
+import (
+	"fmt"
+	"log/slog"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/evently/workers/store/ledger"
+	"github.com/evently/workers/store/storetest"
+)
+
+// BenchmarkWriter stores events of mails, two for each, with PostgreSQL. It reports events
+// per second, and the processor time of this process for one event; that of PostgreSQL is
+// not in it.
+func BenchmarkWriter(b *testing.B) {
+	s := storetest.Postgres(b)
+	db, err := sqlx.Open("postgres", s.URL()+"&binary_parameters=yes")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	seal, err := ledger.NewSealer(ledger.SealerConfig{Key: operatorKey, Mask: mask})
+	if err != nil {
+		b.Fatal(err)
+	}
+	o := &outbox{}
+	w, err := ledger.NewWriter(ledger.WriterConfig{DB: db, Outbox: o, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	stop := (&fixture{}).start(w)
+	defer stop()
+	for !w.Status().On {
+		time.Sleep(time.Millisecond)
+	}
+	const mails = 5000
+	for b.Loop() {
+		b.StopTimer()
+		entries := make([][]string, 0, 2*mails)
+		for i := range mails {
+			e := fullEvent()
+			e.At = time.Now()
+			e.FirstSeen, e.Attempt = e.At, 1
+			e.Mail, e.TaskID = fmt.Sprintf("%032x", time.Now().UnixNano()+int64(i)), fmt.Sprint("task-", i)
+			e.Address, e.UserID = fmt.Sprintf("user%d@example.com", i), int64(i)
+			e.State = ledger.Sending
+			entries = append(entries, ledger.Encode(e, seal))
+			e.State = ledger.Accepted
+			entries = append(entries, ledger.Encode(e, seal))
+		}
+		o.add(entries...)
+		before, start := processorTime(b), time.Now()
+		b.StartTimer()
+		for o.length() > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		b.ReportMetric(2*mails/time.Since(start).Seconds(), "events/s")
+		b.ReportMetric(float64((processorTime(b)-before).Microseconds())/(2*mails), "µs-cpu/event")
+	}
+}
+
+func processorTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkEncode is the cost of the ledger for the path of one mail, besides the bytes in
+// Redis: two events.
+func BenchmarkEncode(b *testing.B) {
+	seal, err := ledger.NewSealer(ledger.SealerConfig{Key: operatorKey, Mask: mask})
+	if err != nil {
+		b.Fatal(err)
+	}
+	e := fullEvent()
+	b.ReportAllocs()
+	for b.Loop() {
+		ledger.Encode(e, seal)
+		ledger.Encode(e, seal)
+	}
+}

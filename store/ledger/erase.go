@@ -1,0 +1,102 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// Erasure names the person whose data is erased: a user, an address, or both.
+type Erasure struct {
+	UserID  *int64
+	Address string
+}
+
+// erasePart is the number of mails that one transaction erases.
+const erasePart = 1000
+
+// Erase removes the data about a person from all mails: hash, masked form, domain and
+// encrypted form of the address, the id of the user and the booking. The mails, their states
+// and all counts remain. For a user it includes the mails to each address that the user got
+// mail at, because codes are sent to an address without a user. It returns how many mails
+// it changed. Events that are still in the stream are not changed; mails of which an event
+// was stored before stay erased.
+func (r *Reader) Erase(ctx context.Context, e Erasure) (erased int64, err error) {
+	if e.UserID == nil && e.Address == "" {
+		return 0, errors.New("erase: name a user or an address")
+	}
+	var conditions []string
+	var args []any
+	if e.UserID != nil {
+		hashes, err := r.hashesOf(ctx, *e.UserID)
+		if err != nil {
+			return 0, r.fault("look for the addresses of the user", err)
+		}
+		conditions, args = append(conditions, "user_id = ?"), append(args, *e.UserID)
+		if len(hashes) > 0 {
+			conditions, args = append(conditions, "rcpt_hash IN (?)"), append(args, hashes)
+		}
+	}
+	if e.Address != "" {
+		hashes, err := r.db.hashes(ctx, r.sealer, e.Address)
+		if err != nil && !errors.Is(err, ErrNoKey) {
+			return 0, r.fault("look for the address", err)
+		}
+		if len(hashes) > 0 {
+			conditions, args = append(conditions, "rcpt_hash IN (?)"), append(args, hashes)
+		}
+	}
+	if len(conditions) == 0 {
+		return 0, nil
+	}
+	for {
+		n, err := r.erasePart(ctx, strings.Join(conditions, " OR "), args)
+		if err != nil {
+			return erased, r.fault("erase", err)
+		}
+		erased += n
+		if n < erasePart {
+			return erased, nil
+		}
+	}
+}
+
+// hashesOf returns the hashes of the addresses that a user got mails at.
+func (r *Reader) hashesOf(ctx context.Context, userID int64) (hashes [][]byte, err error) {
+	ctx, cancel := r.db.deadline(ctx)
+	defer cancel()
+	err = r.db.query(ctx, r.db.db, &hashes, "SELECT DISTINCT rcpt_hash FROM evently_mail.mails WHERE user_id = ? AND rcpt_hash IS NOT NULL", userID)
+	return hashes, err
+}
+
+// erasePart erases some mails. The writer waits meanwhile, so that it does not write back
+// what it has read before.
+func (r *Reader) erasePart(ctx context.Context, condition string, args []any) (n int64, err error) {
+	err = r.db.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		if err := r.db.lock(ctx, tx, lockWrite); err != nil {
+			return err
+		}
+		var keys []struct {
+			Mail      string `db:"mail"`
+			FirstSeen stamp  `db:"first_seen"`
+		}
+		err := r.db.query(ctx, tx, &keys, "SELECT mail, first_seen FROM evently_mail.mails WHERE "+condition+" LIMIT ?", append(args[:len(args):len(args)], erasePart)...)
+		if err != nil || len(keys) == 0 {
+			return err
+		}
+		for _, k := range keys {
+			changed, err := r.db.exec(ctx, tx, `UPDATE evently_mail.mails SET rcpt_hash = NULL, rcpt_masked = NULL, rcpt_domain = NULL,
+				rcpt_sealed = NULL, user_id = NULL, booking = '', erased = ? WHERE mail = ? AND first_seen = ?`,
+				true, k.Mail, r.db.time(k.FirstSeen.Time))
+			if err != nil {
+				return fmt.Errorf("change a mail: %w", err)
+			}
+			n += changed
+		}
+		return nil
+	})
+	return n, err
+}

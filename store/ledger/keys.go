@@ -1,0 +1,94 @@
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+)
+
+// Names in the table meta. The first one begins the names of keys for hashes that were made
+// of the secret of a broker. The other one begins the names of checks of keys of the
+// operator, which are not stored themselves.
+const (
+	metaHashKey  = "hash_key "
+	metaOperator = "operator_key "
+)
+
+// mostKeys is the number of keys that a search tries, the newest first.
+const mostKeys = 16
+
+// fingerprint identifies a key without revealing it.
+func fingerprint(key []byte) string {
+	sum := sha256.Sum256(append([]byte("fingerprint "), key...))
+	return hex.EncodeToString(sum[:8])
+}
+
+// keepKey stores the key for hashes, so that commands without the broker find addresses,
+// and a broker that lost its secret does not lose the history. Of a key of the operator
+// only a fingerprint is stored. It reports whether the operator had another key before.
+func (d *database) keepKey(ctx context.Context, s *Sealer, now time.Time) (other bool, err error) {
+	if s == nil {
+		return false, nil
+	}
+	key, err := s.hash.get()
+	if err != nil {
+		return false, nil // it is kept later
+	}
+	name, value := metaHashKey+fingerprint(key), hex.EncodeToString(key)
+	if s.Encrypts() {
+		name, value = metaOperator+fingerprint(key), ""
+	}
+	ctx, cancel := d.deadline(ctx)
+	defer cancel()
+	_, err = d.exec(ctx, d.db, "INSERT INTO evently_mail.meta AS t (name, value, changed_at) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET changed_at = excluded.changed_at",
+		name, value, d.time(now))
+	if err != nil {
+		return false, fmt.Errorf("keep the key for hashes of addresses: %w", err)
+	}
+	if !s.Encrypts() {
+		return false, nil
+	}
+	var names []string
+	err = d.query(ctx, d.db, &names, "SELECT name FROM evently_mail.meta WHERE name LIKE ?", metaOperator+"%")
+	if err != nil {
+		return false, fmt.Errorf("compare the keys for hashes of addresses: %w", err)
+	}
+	return len(names) > 1, nil
+}
+
+// hashes returns the hashes that an address may have in the database: by the key of the
+// sealer, and by each key that is stored.
+func (d *database) hashes(ctx context.Context, s *Sealer, address string) ([][]byte, error) {
+	address = Normalise(address)
+	var hashes [][]byte
+	seen := map[string]bool{}
+	add := func(key []byte) {
+		if h := hashOf(key, address); !seen[string(h)] {
+			seen[string(h)] = true
+			hashes = append(hashes, h)
+		}
+	}
+	if s != nil {
+		if key, err := s.hash.get(); err == nil {
+			add(key)
+		}
+	}
+	var stored []string
+	err := d.query(ctx, d.db, &stored, "SELECT value FROM evently_mail.meta WHERE name LIKE ? ORDER BY changed_at DESC LIMIT ?", metaHashKey+"%", mostKeys)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range stored {
+		key, err := hex.DecodeString(text)
+		if err != nil || len(key) == 0 {
+			continue
+		}
+		add(key)
+	}
+	if len(hashes) == 0 {
+		return nil, ErrNoKey
+	}
+	return hashes, nil
+}

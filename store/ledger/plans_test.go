@@ -1,0 +1,349 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/evently/workers/store/storetest"
+)
+
+// With many rows, as "make ledger-figures" has them, the test prints times and sizes.
+var (
+	planRows = flag.Int("ledger.rows", 50_000, "mails in the tables of TestQueryPlans")
+	figures  = flag.Bool("ledger.figures", false, "print times of queries and sizes of tables")
+)
+
+// generated fills the tables for the last 100 days: mails of half a million users at two
+// thousand domains, most of them accepted, two events each.
+var generated = []string{
+	`INSERT INTO evently_mail.mails SELECT md5(i::text), first_seen, 'task-' || i,
+		(ARRAY['otp', 'otp', 'otp', 'welcome', 'booking_confirmation', 'booking_confirmation', 'booking_cancellation', 'waitlist_joined', 'waitlist_notification'])[1 + i % 9],
+		CASE WHEN i % 100 < 96 THEN 100 ELSE (ARRAY[30, 40, 52, 53, 50, 51, 110, 120])[1 + (i / 100) % 8] END,
+		first_seen + interval '1 second', 1, NULL, CASE WHEN i % 100 < 96 THEN first_seen + interval '1 second' END,
+		i % ({rows} / 10), ((i * 7) % {rows})::text, decode(md5((i % ({rows} / 10))::text), 'hex'), 'u***@example.com',
+		CASE WHEN i % 10 < 4 THEN 'gmail.com' WHEN i % 10 < 6 THEN 'gmx.de' ELSE 'domain' || (i % 2003) || '.example' END,
+		NULL, '', CASE WHEN i % 100 < 96 THEN 0 ELSE 550 END, '', CASE WHEN i % 100 < 96 THEN '' ELSE 'bad_address' END, '', false
+	FROM (SELECT i, timestamptz '2026-11-29 12:00:00+00' - i * (interval '100 days' / {rows}) AS first_seen FROM generate_series(1, {rows}) i) g`,
+	`INSERT INTO evently_mail.events SELECT mail, (extract(epoch FROM first_seen) * 1000)::bigint + s, 0, first_seen + s * interval '500 milliseconds',
+		CASE s WHEN 1 THEN 20 ELSE state END, 1, '', NULL, CASE s WHEN 1 THEN '' ELSE '.' END, CASE s WHEN 1 THEN 0 ELSE 250 END, '', class,
+		CASE s WHEN 1 THEN '' ELSE '2.0.0 Ok: queued as 4FzQ2x1Yz3' END, 'smtp.relay.example:587', 'TLS 1.3', CASE s WHEN 1 THEN '' ELSE '4FzQ2x1Yz3' END,
+		'<' || mail || '@evently.example>', 'celery@worker-1', CASE s WHEN 1 THEN '' ELSE 'lookup:812,render:120,wait:3,mail:20100,rcpt:20000,data:20300,dot:41000' END
+	FROM evently_mail.mails, generate_series(1, 2) s`,
+	`INSERT INTO evently_mail.counts SELECT span, date_bin(span * interval '1 second', first_seen, timestamptz '2026-01-01 00:00:00+00'), kind, state,
+		('x' || substr(mail, 1, 1))::bit(4)::int % 6, count(*)
+	FROM evently_mail.mails, unnest(ARRAY[60, 3600, 86400]) span
+	WHERE span > 60 OR first_seen > timestamptz '2026-11-22 12:00:00+00' GROUP BY 1, 2, 3, 4, 5`,
+	`INSERT INTO evently_mail.domains SELECT date_trunc('hour', first_seen), rcpt_domain, state, class, count(*) FROM evently_mail.mails GROUP BY 1, 2, 3, 4`,
+}
+
+// TestQueryPlans runs each query of a Reader and the writer on generated rows. No plan reads a
+// large table as a whole.
+func TestQueryPlans(t *testing.T) {
+	t.Parallel()
+	server := storetest.Postgres(t)
+	server.Exec("postgres", "CREATE DATABASE plans")
+	at, err := url.Parse(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at.Path, at.RawQuery = "/plans", "sslmode=disable&binary_parameters=yes"
+	db, err := sqlx.Open("postgres", at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+	sealer, err := NewSealer(SealerConfig{Secrets: secretOf("plans")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := NewReader(ReaderConfig{DB: db, Sealer: sealer, Timeout: time.Hour})
+	generate(t, r.db, sealer, now)
+
+	p := &plans{t: t, db: db, r: r, now: now}
+	p.lists()
+	p.others()
+	p.writes()
+	if *figures {
+		p.sizes()
+	}
+}
+
+type secretOf string
+
+func (s secretOf) Secret(context.Context) ([]byte, error) { return []byte(s), nil }
+
+func generate(t *testing.T, d *database, sealer *Sealer, now time.Time) {
+	t.Helper()
+	ctx := t.Context()
+	if err := d.migrate(ctx, now); err != nil {
+		t.Fatal(err)
+	}
+	for months := 4; months >= 0; months -= 2 {
+		if err := d.makePartitions(ctx, now.AddDate(0, -months, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := d.keepKey(ctx, sealer, now); err != nil {
+		t.Fatal(err)
+	}
+	rebuild := dropIndexes(t, d.db)
+	for _, statement := range slices.Concat(generated, rebuild, []string{"ANALYZE"}) {
+		start := time.Now()
+		statement = strings.ReplaceAll(statement, "{rows}", strconv.Itoa(*planRows))
+		if _, err := d.db.ExecContext(ctx, statement); err != nil {
+			t.Fatalf("generate: %v\n%s", err, statement)
+		}
+		if *figures {
+			t.Logf("generated in %.0f s: %.40s", time.Since(start).Seconds(), statement)
+		}
+	}
+	d.db.SetMaxIdleConns(4)
+	// One address has the hash of a known key.
+	address, err := sealer.hash.get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = d.db.ExecContext(ctx, "UPDATE evently_mail.mails SET rcpt_hash = $1 WHERE user_id = 77", hashOf(address, "ada@example.com"))
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// dropIndexes drops the indexes of mails except its key, and returns the statements that make
+// them again: rows are loaded faster without them.
+func dropIndexes(t *testing.T, db *sqlx.DB) []string {
+	t.Helper()
+	if _, err := db.Exec("ALTER DATABASE plans SET maintenance_work_mem = '512MB'"); err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxIdleConns(0) // new connections have the setting
+	var indexes []struct {
+		Name       string `db:"name"`
+		Definition string `db:"definition"`
+	}
+	err := db.Select(&indexes, `SELECT c.relname AS name, pg_get_indexdef(c.oid) AS definition FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+		WHERE i.indrelid = 'evently_mail.mails'::regclass AND NOT i.indisprimary`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rebuild []string
+	for _, i := range indexes {
+		if _, err := db.Exec("DROP INDEX evently_mail." + i.Name); err != nil {
+			t.Fatal(err)
+		}
+		rebuild = append(rebuild, strings.Replace(i.Definition, " ON ONLY ", " ON ", 1))
+	}
+	return rebuild
+}
+
+// plans looks at the plans of queries.
+type plans struct {
+	t   *testing.T
+	db  *sqlx.DB
+	r   *Reader
+	now time.Time
+}
+
+// check runs ask and looks at the plan of each of its statements.
+func (p *plans) check(name string, ask func(ctx context.Context) (int, error)) {
+	p.t.Helper()
+	type statement struct {
+		query string
+		args  []any
+	}
+	var statements []statement
+	db := p.r.db
+	db.explain = func(query string, args []any) { statements = append(statements, statement{query, slices.Clone(args)}) }
+	n, err := ask(p.t.Context())
+	db.explain = nil
+	if err != nil {
+		p.t.Errorf("%s: %v", name, err)
+		return
+	}
+	if len(statements) == 0 {
+		p.t.Errorf("%s: no statement", name)
+	}
+	for _, s := range statements {
+		var text string
+		if err := p.db.Get(&text, "EXPLAIN (FORMAT JSON) "+s.query, s.args...); err != nil {
+			p.t.Errorf("%s: EXPLAIN: %v\n%s", name, err, s.query)
+			continue
+		}
+		var explained []struct{ Plan planNode }
+		if err := json.Unmarshal([]byte(text), &explained); err != nil {
+			p.t.Fatal(err)
+		}
+		if scans := explained[0].Plan.scans(p.large()); len(scans) > 0 {
+			p.t.Errorf("%s reads %v as a whole:\n%s\n%s", name, scans, s.query, text)
+		}
+	}
+	if !*figures {
+		return
+	}
+	times := make([]time.Duration, 5)
+	for i := range times {
+		start := time.Now()
+		if _, err := ask(p.t.Context()); err != nil {
+			p.t.Errorf("%s: %v", name, err)
+		}
+		times[i] = time.Since(start)
+	}
+	slices.Sort(times)
+	p.t.Logf("| %s | %d | %.1f | %.1f |", name, n, times[len(times)/2].Seconds()*1000, times[len(times)-1].Seconds()*1000)
+}
+
+// planNode is a node of the plan of a query.
+type planNode struct {
+	Type     string     `json:"Node Type"`
+	Relation string     `json:"Relation Name"`
+	Plans    []planNode `json:"Plans"`
+}
+
+func (n planNode) scans(large map[string]bool) (found []string) {
+	if n.Type == "Seq Scan" && large[n.Relation] {
+		found = append(found, n.Relation)
+	}
+	for _, child := range n.Plans {
+		found = append(found, child.scans(large)...)
+	}
+	return found
+}
+
+// large returns the tables with more than a thousand rows.
+func (p *plans) large() map[string]bool {
+	var names []string
+	if err := p.db.Select(&names, "SELECT relname FROM pg_class WHERE relkind = 'r' AND reltuples > 1000"); err != nil {
+		p.t.Fatal(err)
+	}
+	large := make(map[string]bool, len(names))
+	for _, n := range names {
+		large[n] = true
+	}
+	return large
+}
+
+func (p *plans) lists() {
+	user, none := int64(4242), int64(-5)
+	list := func(name string, f Filter) (next string) {
+		p.check("list "+name, func(ctx context.Context) (int, error) {
+			page, err := p.r.List(ctx, f)
+			next = page.Next
+			return len(page.Mails), err
+		})
+		return next
+	}
+	next := list("", Filter{})
+	list("next page", Filter{After: next})
+	list("page after 1000", Filter{After: list("1000", Filter{Limit: 1000})})
+	list("--kind next page", Filter{Kinds: []string{"welcome"}, After: next})
+	list("since", Filter{Since: p.now.AddDate(0, 0, -50), Until: p.now.AddDate(0, 0, -40)})
+	for _, s := range []State{Accepted, Deferred, Dead, Complained, Sending} {
+		list("--state "+s.String(), Filter{States: []State{s}})
+	}
+	list("--state of all failures", Filter{States: []State{Deferred, Unknown, Suppressed, Expired, Rejected, Dead, Bounced, Complained}})
+	list("--kind", Filter{Kinds: []string{"welcome"}})
+	list("--kind that does not exist", Filter{Kinds: []string{"none"}})
+	list("--kind --state", Filter{Kinds: []string{"otp", "welcome"}, States: []State{Dead, Bounced}})
+	list("--kind --since", Filter{Kinds: []string{"otp"}, Since: p.now.AddDate(0, 0, -2)})
+	list("--user", Filter{UserID: &user})
+	list("--user that does not exist", Filter{UserID: &none})
+	list("--user --kind --state", Filter{UserID: &user, Kinds: []string{"otp"}, States: []State{Accepted}})
+	list("--address", Filter{Address: "ada@example.com"})
+	list("--address that does not exist", Filter{Address: "bob@example.com"})
+	list("--booking", Filter{Booking: "77"})
+	list("--domain", Filter{Domain: "domain77.example"})
+	list("--domain of many", Filter{Domain: "gmail.com"})
+	list("--domain that does not exist", Filter{Domain: "none.example"})
+	list("--domain --state", Filter{Domain: "gmail.com", States: []State{Bounced}})
+}
+
+func (p *plans) others() {
+	for name, id := range map[string]string{"address": "ada@example.com", "id of a task": "task-4242", "id of a user or booking": "4242", "unknown id": "no such id"} {
+		p.check("was-it-sent "+name, func(ctx context.Context) (int, error) {
+			found, err := p.r.Find(ctx, id, 20)
+			if err != nil {
+				return 0, err
+			}
+			_, err = p.r.Histories(ctx, found)
+			return len(found), err
+		})
+	}
+	p.check("show", func(ctx context.Context) (int, error) {
+		shown, err := p.r.Show(ctx, "task-4242")
+		return len(shown), err
+	})
+	for name, since := range map[string]time.Duration{"an hour": time.Hour, "a day": 24 * time.Hour, "a week": 7 * 24 * time.Hour, "90 days": 90 * 24 * time.Hour} {
+		p.check("stats of "+name, func(ctx context.Context) (int, error) {
+			counts, err := p.r.Stats(ctx, p.now.Add(-since-5*time.Minute), p.now.Add(-5*time.Minute))
+			return len(counts), err
+		})
+	}
+	p.check("chart of a day", func(ctx context.Context) (int, error) {
+		points, err := p.r.Chart(ctx, p.now.AddDate(0, 0, -1), p.now, time.Hour)
+		return len(points), err
+	})
+	p.check("domains of a day", func(ctx context.Context) (int, error) {
+		counts, err := p.r.Domains(ctx, p.now.AddDate(0, 0, -1), p.now, 50)
+		return len(counts), err
+	})
+	p.check("classes of a day", func(ctx context.Context) (int, error) {
+		counts, err := p.r.Classes(ctx, p.now.AddDate(0, 0, -1), p.now)
+		return len(counts), err
+	})
+}
+
+// writes looks at the statements of a batch and of Erase.
+func (p *plans) writes() {
+	batch := make([]entry, 500)
+	for i := range batch {
+		at := p.now.Add(-time.Duration(i) * time.Second)
+		name := fmt.Sprintf("%032x", i)
+		if i%2 == 0 {
+			if err := p.db.Get(&name, "SELECT mail FROM evently_mail.mails WHERE task_id = $1", fmt.Sprint("task-", i+1)); err != nil {
+				p.t.Fatal(err)
+			}
+		}
+		batch[i] = entry{ms: at.UnixMilli(), at: at, event: Event{Mail: name, TaskID: "t", Kind: "otp", State: Accepted, At: at, FirstSeen: at}}
+	}
+	n := int64(0)
+	p.check("batch of the writer", func(ctx context.Context) (int, error) {
+		n++ // the same batch again would insert nothing
+		for i := range batch {
+			batch[i].seq = n
+		}
+		return p.r.db.apply(ctx, batch)
+	})
+	user := int64(4243)
+	p.check("erase", func(ctx context.Context) (int, error) {
+		erased, err := p.r.Erase(ctx, Erasure{UserID: &user})
+		return int(erased), err
+	})
+}
+
+func (p *plans) sizes() {
+	var sizes []struct {
+		Name    string `db:"name"`
+		Table   string `db:"own"`
+		Indexes string `db:"indexes"`
+	}
+	err := p.db.Select(&sizes, `SELECT coalesce(p.relname, c.relname) AS name, pg_size_pretty(sum(pg_table_size(c.oid))) AS own, pg_size_pretty(sum(pg_indexes_size(c.oid))) AS indexes
+		FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid LEFT JOIN pg_class p ON p.oid = i.inhparent
+		WHERE c.relnamespace = 'evently_mail'::regnamespace AND c.relkind = 'r' GROUP BY 1 ORDER BY 1`)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, s := range sizes {
+		p.t.Logf("| %s | %s | %s |", s.Name, s.Table, s.Indexes)
+	}
+}

@@ -1,0 +1,213 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+)
+
+// Count is the number of events of a kind that led to a state, with the distribution of the
+// time from the first claim to the event.
+type Count struct {
+	Kind  string `json:"kind"`
+	State State  `json:"state"`
+	N     int64  `json:"n"`
+
+	// Percentiles in seconds, interpolated between the bounds of the histogram. Within
+	// tells how many events came within ten seconds: the objective for codes.
+	P50    float64 `json:"p50"`
+	P90    float64 `json:"p90"`
+	P99    float64 `json:"p99"`
+	Within int64   `json:"within_10s"`
+}
+
+// Point is a count of one minute, hour or day, for a chart.
+type Point struct {
+	Start time.Time `json:"start"`
+	Kind  string    `json:"kind"`
+	State State     `json:"state"`
+	N     int64     `json:"n"`
+}
+
+// countRow is a row of the table counts.
+type countRow struct {
+	Start  stamp  `db:"start_at"`
+	Kind   string `db:"kind"`
+	State  State  `db:"state"`
+	Bucket int    `db:"bucket"`
+	N      int64  `db:"n"`
+}
+
+// interval is a part of a period that rows of one span cover.
+type interval struct {
+	span     time.Duration
+	from, to time.Time
+}
+
+// intervals divides a period into days, and hours and minutes at its ends, so that few rows
+// have to be added up. The ends are rounded to minutes, outwards; where minutes are not kept
+// any more, to hours.
+func intervals(since, until, now time.Time) []interval {
+	const minutesKept = 7*24*time.Hour - 2*time.Hour
+	since, until = since.UTC().Truncate(time.Minute), ceil(until.UTC(), time.Minute)
+	if now.Sub(since) > minutesKept {
+		since = since.Truncate(time.Hour)
+	}
+	if now.Sub(until) > minutesKept {
+		until = ceil(until, time.Hour)
+	}
+	var parts []interval
+	var divide func(spans []time.Duration, from, to time.Time)
+	divide = func(spans []time.Duration, from, to time.Time) {
+		if !from.Before(to) {
+			return
+		}
+		span := spans[len(spans)-1]
+		first, last := ceil(from, span), to.Truncate(span)
+		if len(spans) == 1 || first.Before(last) {
+			if len(spans) > 1 {
+				divide(spans[:len(spans)-1], from, first)
+				defer divide(spans[:len(spans)-1], last, to)
+			}
+			parts = append(parts, interval{span, first, last})
+			return
+		}
+		divide(spans[:len(spans)-1], from, to)
+	}
+	divide(spans, since, until)
+	slices.SortFunc(parts, func(a, b interval) int { return a.from.Compare(b.from) })
+	return parts
+}
+
+func ceil(t time.Time, span time.Duration) time.Time {
+	if down := t.Truncate(span); !down.Equal(t) {
+		return down.Add(span)
+	}
+	return t
+}
+
+// Stats returns the counts of events between two times, by kind and state.
+func (r *Reader) Stats(ctx context.Context, since, until time.Time) ([]Count, error) {
+	ctx, cancel := r.db.deadline(ctx)
+	defer cancel()
+	type key struct {
+		kind  string
+		state State
+	}
+	histograms := map[key][]int64{}
+	for _, part := range intervals(since, until, time.Now()) {
+		var rows []countRow
+		err := r.db.query(ctx, r.db.db, &rows, "SELECT kind, state, bucket, sum(n) AS n FROM evently_mail.counts WHERE span = ? AND start_at >= ? AND start_at < ? GROUP BY kind, state, bucket",
+			int64(part.span/time.Second), r.db.time(part.from), r.db.time(part.to))
+		if err != nil {
+			return nil, r.fault("count mails", err)
+		}
+		for _, row := range rows {
+			k := key{row.Kind, row.State}
+			if histograms[k] == nil {
+				histograms[k] = make([]int64, len(bounds)+1)
+			}
+			histograms[k][min(max(row.Bucket, 0), len(bounds))] += row.N
+		}
+	}
+	counts := make([]Count, 0, len(histograms))
+	for k, h := range histograms {
+		counts = append(counts, count(k.kind, k.state, h))
+	}
+	slices.SortFunc(counts, func(a, b Count) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.State, b.State)) })
+	return counts, nil
+}
+
+func count(kind string, state State, histogram []int64) Count {
+	c := Count{Kind: kind, State: state}
+	for i, n := range histogram {
+		c.N += n
+		if i < len(bounds) && bounds[i] <= 10*time.Second {
+			c.Within += n
+		}
+	}
+	c.P50, c.P90, c.P99 = percentile(histogram, c.N, 0.5), percentile(histogram, c.N, 0.9), percentile(histogram, c.N, 0.99)
+	return c
+}
+
+// percentile returns the duration in seconds below which a share of the events is. In the
+// last bucket it is the bound before it.
+func percentile(histogram []int64, total int64, share float64) float64 {
+	if total == 0 {
+		return 0
+	}
+	rest := share * float64(total)
+	for i, n := range histogram {
+		if n == 0 || rest > float64(n) {
+			rest -= float64(n)
+			continue
+		}
+		if i == len(bounds) {
+			break
+		}
+		low := time.Duration(0)
+		if i > 0 {
+			low = bounds[i-1]
+		}
+		return low.Seconds() + (bounds[i]-low).Seconds()*rest/float64(n)
+	}
+	return bounds[len(bounds)-1].Seconds()
+}
+
+// Chart returns the counts between two times for each minute, hour or day. Minutes are kept
+// for a week. Periods without events have no point.
+func (r *Reader) Chart(ctx context.Context, since, until time.Time, span time.Duration) ([]Point, error) {
+	ctx, cancel := r.db.deadline(ctx)
+	defer cancel()
+	if !slices.Contains(spans, span) {
+		span = time.Hour
+	}
+	var rows []countRow
+	err := r.db.query(ctx, r.db.db, &rows, "SELECT start_at, kind, state, sum(n) AS n FROM evently_mail.counts WHERE span = ? AND start_at >= ? AND start_at < ? GROUP BY start_at, kind, state ORDER BY start_at, kind, state",
+		int64(span/time.Second), r.db.time(since.UTC().Truncate(span)), r.db.time(until))
+	if err != nil {
+		return nil, r.fault("count mails", err)
+	}
+	points := make([]Point, len(rows))
+	for i, row := range rows {
+		points[i] = Point{Start: row.Start.Time, Kind: row.Kind, State: row.State, N: row.N}
+	}
+	return points, nil
+}
+
+// DomainCount is the number of events of a domain that led to a state, with the class of
+// the failure.
+type DomainCount struct {
+	Domain string `json:"domain" db:"domain"`
+	State  State  `json:"state" db:"state"`
+	Class  string `json:"class,omitempty" db:"class"`
+	N      int64  `json:"n" db:"n"`
+}
+
+// Domains returns the counts of the domains with most events between two times, rounded to
+// hours. limit is the number of counts at most.
+func (r *Reader) Domains(ctx context.Context, since, until time.Time, limit int) ([]DomainCount, error) {
+	return r.sums(ctx, "domain, state, class", "", since, until, limit)
+}
+
+// Classes returns the counts of failures between two times by their class, over all
+// domains, rounded to hours.
+func (r *Reader) Classes(ctx context.Context, since, until time.Time) ([]DomainCount, error) {
+	return r.sums(ctx, "state, class", " AND class <> ''", since, until, mostMails)
+}
+
+func (r *Reader) sums(ctx context.Context, columns, condition string, since, until time.Time, limit int) ([]DomainCount, error) {
+	ctx, cancel := r.db.deadline(ctx)
+	defer cancel()
+	if limit <= 0 {
+		limit = defaultLimit
+	}
+	var counts []DomainCount
+	err := r.db.query(ctx, r.db.db, &counts, "SELECT "+columns+", sum(n) AS n FROM evently_mail.domains WHERE hour >= ? AND hour < ?"+condition+" GROUP BY "+columns+" ORDER BY n DESC, "+columns+" LIMIT ?",
+		r.db.time(since.UTC().Truncate(time.Hour)), r.db.time(until), min(limit, mostMails))
+	if err != nil {
+		return nil, r.fault("count mails by domain", err)
+	}
+	return counts, nil
+}

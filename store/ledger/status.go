@@ -1,0 +1,108 @@
+package ledger
+
+import (
+	"sync"
+	"time"
+
+	"github.com/evently/workers/worker/broker"
+)
+
+// Status describes the history, for health and metrics.
+type Status struct {
+	// On is true while events are stored, by this worker or by another one. Otherwise
+	// Reason says why not; it names no user, host or database. Since is the time of the
+	// last change.
+	On     bool
+	Reason string
+	Since  time.Time
+
+	Writing bool // this worker is the one that writes
+
+	Waiting int           // events in the stream
+	Lag     time.Duration // age of the oldest one
+	Dropped int64         // events that the broker lost because the stream was full or could not be written
+
+	// Counters of this worker since its start.
+	Written   int64 // events stored
+	Skipped   int64 // events that cannot be stored
+	Discarded int64 // events removed while history is off
+
+	// Stray is the number of rows outside of the partitions of the months, up to two
+	// thousand. They are there when a clock is wrong, or when the user of the database may
+	// make no partitions.
+	Stray int64
+}
+
+// statusKeeper keeps the status for its readers.
+type statusKeeper struct {
+	mu     sync.Mutex
+	s      Status
+	logged time.Time // when a skipped event was last logged
+}
+
+func (k *statusKeeper) begin(reason string, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.s.Reason, k.s.Since = reason, now
+}
+
+func (k *statusKeeper) get() Status {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.s
+}
+
+// set changes the state and reports whether On, Writing or Reason is another one than
+// before.
+func (k *statusKeeper) set(on, writing bool, reason string, now time.Time) (changed bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.s.On == on && k.s.Writing == writing && k.s.Reason == reason {
+		return false
+	}
+	if k.s.On != on || k.s.Since.IsZero() {
+		k.s.Since = now
+	}
+	k.s.On, k.s.Writing, k.s.Reason = on, writing, reason
+	return true
+}
+
+func (k *statusKeeper) backlog(b broker.Backlog, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.s.Waiting, k.s.Dropped, k.s.Lag = b.Length, b.Dropped, 0
+	if b.Length > 0 && !b.Oldest.IsZero() {
+		k.s.Lag = max(now.Sub(b.Oldest), 0)
+	}
+}
+
+func (k *statusKeeper) wrote(n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.s.Written += int64(n)
+}
+
+// skipped counts a skipped event and reports whether it is to be logged.
+func (k *statusKeeper) skipped() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.s.Skipped++
+	now := time.Now()
+	if now.Sub(k.logged) < time.Minute {
+		return false
+	}
+	k.logged = now
+	return true
+}
+
+func (k *statusKeeper) discarded(n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.s.Discarded += int64(n)
+}
+
+func (k *statusKeeper) stray(n int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.s.Stray = n
+}
