@@ -94,7 +94,7 @@ func (s *Set) Add(r broker.Revocation) {
 	stamps := make(map[string][]string, len(r.Stamps))
 	for name, values := range r.Stamps {
 		for _, value := range values {
-			stamps[name] = append(stamps[name], canonical(value))
+			stamps[name] = append(stamps[name], comparableText(value))
 		}
 	}
 	s.mu.Lock()
@@ -137,13 +137,10 @@ func (s *Set) Covers(m *protocol.Message) bool {
 	return len(s.stamps) > 0 && stamped(m, func(name, value string) bool { return s.stamps[name].has(value) })
 }
 
-// canonical writes a value in one form, so that equal values are equal texts.
-func canonical(r protocol.Raw) string {
-	var v any
-	if protocol.Unmarshal(r, &v) == nil {
-		if b, err := protocol.Marshal(v); err == nil {
-			return string(b)
-		}
+// comparableText returns one text for all values that Python calls equal.
+func comparableText(r protocol.Raw) string {
+	if b, err := protocol.AppendComparable(nil, r); err == nil {
+		return string(b)
 	}
 	return string(r)
 }
@@ -171,7 +168,7 @@ func stamped(m *protocol.Message, want func(name, value string) bool) bool {
 			values = []protocol.Raw{f.Value}
 		}
 		for _, value := range values {
-			if want(f.Name, canonical(value)) {
+			if want(f.Name, comparableText(value)) {
 				return true
 			}
 		}
