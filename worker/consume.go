@@ -244,7 +244,8 @@ func (c *consumer) hasRoom() bool {
 
 // blocked reports whether nothing may be claimed, whether or not the pool has room.
 func (c *consumer) blocked() bool {
-	return c.cfg.ETATaskLimit > 0 && c.schedule.Len() >= c.cfg.ETATaskLimit || deaf(c.calls, c.pool) || c.held.heavy()
+	return c.cfg.ETATaskLimit > 0 && c.schedule.Len() >= c.cfg.ETATaskLimit || deaf(c.calls, c.pool) || c.held.heavy() ||
+		c.settler.returns.Busy()
 }
 
 // deaf reports whether as many handlers as there are slots run on after their hard time

@@ -103,6 +103,32 @@ func Reject(reason string) error { return &RejectError{Reason: reason} }
 // celery.exceptions.Reject(requeue=True) does. No result is stored.
 func Requeue(reason string) error { return &RejectError{Reason: reason, Requeue: true} }
 
+// GiveBackError gives the message back. Make one with [GiveBack].
+type GiveBackError struct {
+	// Err is why, for the log.
+	Err error
+}
+
+func (e *GiveBackError) Error() string {
+	if e.Err == nil {
+		return "give back"
+	}
+	return "give back: " + e.Err.Error()
+}
+
+func (e *GiveBackError) Unwrap() error { return e.Err }
+
+// GiveBack puts the message back to the front of its queue, as a stop does with a run that
+// it cuts short: no result is stored, no attempt is spent, and no crash is counted. It is
+// for a handler that finds out that no task of its kind can do its work now, because a server
+// that they all need is unavailable.
+//
+// Messages that are given back within a tenth of a second keep the order of their claims.
+// They are claimed again at once, unless [Worker.Hold] keeps their tasks in the queues. A
+// message that was acknowledged before its run cannot be given back: it is lost. Entries of
+// [Task.Record] are not written, and a mark stays as it is.
+func GiveBack(err error) error { return &GiveBackError{Err: err} }
+
 // ReplaceError asks for another task instead of this one. Make one with [Replace].
 type ReplaceError struct {
 	Signature *canvas.Signature

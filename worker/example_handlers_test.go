@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/evently/workers/worker"
@@ -161,6 +162,22 @@ func examplePublish(broker *workertest.Broker, task string) (string, error) {
 		return "", err
 	}
 	return r.ID, nil
+}
+
+// GiveBack leaves the message for later when no task of its kind can do its work now.
+func ExampleGiveBack() {
+	var relayIsUp atomic.Bool
+	client, stop := exampleRun(map[string]worker.Definition{
+		"mail": {Handler: worker.HandlerFunc(func(_ context.Context, t *worker.Task) (any, error) {
+			if !relayIsUp.Swap(true) {
+				return nil, worker.GiveBack(errors.New("the relay is unavailable"))
+			}
+			return fmt.Sprintf("sent, attempt %d", t.Retries+1), nil
+		})},
+	})
+	defer stop()
+	exampleCall(client, "mail")
+	// Output: mail returned sent, attempt 1
 }
 
 // GiveUp answers the caller and keeps the message as a dead letter.

@@ -11,7 +11,7 @@ import (
 
 // A Handler runs one task. Its error decides what becomes of the message: nil
 // stores SUCCESS with the result; an error made by [Retry], [Reject],
-// [Requeue] or [GiveUp], and [ErrIgnore], do what their names say, as the
+// [Requeue], [GiveBack] or [GiveUp], and [ErrIgnore], do what their names say, as the
 // exceptions Retry, Reject and Ignore of celery.exceptions do; any other error,
 // or a panic, stores FAILURE.
 //

@@ -20,7 +20,7 @@ type disposition int
 const (
 	acknowledge  disposition = iota // removed, with all that the outcome says
 	requeue                         // put to the end of its queue
-	giveBack                        // put to the front of its queue: a stop cut the run short
+	giveBack                        // put to the front of its queue: a stop cut the run short, or the handler asks for it
 	disclaim                        // held by another worker, the handler reports
 	leaveClaimed                    // still claimed: the handler runs on
 )
@@ -95,6 +95,9 @@ func decide(t *Task, d Definition, result any, err, cause error) outcome {
 	// The handler was cut off by a stop, not by its own fault: that costs no retry.
 	if errors.Is(cause, ErrStopped) {
 		return outcome{disposition: giveBack, err: ErrStopped}
+	}
+	if g, ok := errors.AsType[*GiveBackError](err); ok {
+		return outcome{disposition: giveBack, err: g}
 	}
 	if r, ok := errors.AsType[*RetryError](err); ok {
 		return decideRetry(t, d, r)

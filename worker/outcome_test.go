@@ -3,8 +3,10 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -45,7 +47,13 @@ func TestOutcomes(t *testing.T) {
 		"reject": {handler: func(context.Context) (any, error) { return nil, worker.Reject("no thanks") }, state: "FAILURE", excType: "Reject", module: "celery.exceptions",
 			args: []any{"no thanks", false}, dead: "rejected: no thanks"},
 		"requeue": {handler: func(context.Context) (any, error) { return nil, worker.Requeue("later") }},
-		"ignore":  {handler: func(context.Context) (any, error) { return 1, worker.ErrIgnore }},
+		"give back": {handler: func(context.Context) (any, error) {
+			return nil, fmt.Errorf("relay: %w", worker.GiveBack(cause))
+		}, retries: 3},
+		"give back without a cause":      {handler: func(context.Context) (any, error) { return nil, worker.GiveBack(nil) }},
+		"give back, not a retry":         {handler: func(context.Context) (any, error) { return nil, worker.Retry(worker.GiveBack(cause)) }},
+		"give back after the soft limit": {handler: func(ctx context.Context) (any, error) { <-ctx.Done(); return nil, worker.GiveBack(ctx.Err()) }, change: func(d *worker.Definition) { d.SoftTimeLimit = time.Millisecond }},
+		"ignore":                         {handler: func(context.Context) (any, error) { return 1, worker.ErrIgnore }},
 		"give up": {handler: func(context.Context) (any, error) {
 			return nil, worker.GiveUp(map[string]bool{"success": false}, "refused")
 		}, state: "SUCCESS", result: `{"success": false}`, dead: "refused"},
@@ -74,6 +82,9 @@ func TestOutcomes(t *testing.T) {
 			if o.State != tc.state || string(o.Result) != tc.result || o.DeadLetter != tc.dead || (o.Retry != nil) != tc.retry {
 				t.Errorf("got state %q, result %s, dead letter %q, retry %v; want %q, %s, %q, %v",
 					o.State, o.Result, o.DeadLetter, o.Retry != nil, tc.state, tc.result, tc.dead, tc.retry)
+			}
+			if o.GivenBack != strings.HasPrefix(name, "give back") {
+				t.Errorf("given back: %v", o.GivenBack)
 			}
 			if tc.excType != "" {
 				if o.Exception == nil || o.Exception.Type != tc.excType || o.Exception.Module != tc.module || tc.args != nil && !slices.Equal(o.Exception.Args, tc.args) {

@@ -13,6 +13,7 @@ import (
 	"github.com/evently/workers/worker/internal/events"
 	"github.com/evently/workers/worker/internal/link"
 	"github.com/evently/workers/worker/internal/pool"
+	"github.com/evently/workers/worker/internal/returns"
 	"github.com/evently/workers/worker/internal/taskevents"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -44,8 +45,8 @@ type settler struct {
 
 	store    context.Context // ends when the broker is told nothing more
 	batch    *batch.Batcher[settlement]
-	retrying sync.WaitGroup // settlements that a round trip refused
-	cutShort deliveries     // messages whose runs the end of the grace period has cut
+	retrying sync.WaitGroup    // settlements that a round trip refused
+	returns  *returns.Gatherer // messages whose runs ended too early
 }
 
 // settlement is a run that only has to be settled.
@@ -75,9 +76,7 @@ func (s *settler) settleRun(r *request, o outcome, runtime time.Duration) pool.R
 	}
 	switch o.disposition {
 	case giveBack:
-		log.Info("task cut short by the stop, given back")
-		s.cutShort.add(r.delivery)
-		return pool.Ended
+		return s.giveBackRun(log, r, o)
 	case disclaim:
 		// The handler reports that the message is lost, and it is not.
 		log.Warn("task gave up a message that is still held, given back")
@@ -91,6 +90,33 @@ func (s *settler) settleRun(r *request, o outcome, runtime time.Duration) pool.R
 	s.count(log, r, o, planned)
 	// The event is written now: what follows the task may begin at once.
 	return s.settlePlanned(ctx, settlement{r: r, s: planned, event: outcomeEvent(s.events, r.msg, o, runtime)})
+}
+
+// giveBackRun gives back the message of a run that a stop has cut short, or whose handler
+// returned GiveBack. Other messages may go back with it, because handlers end in any order.
+// Until then the slot stays taken: the next task would probably be given back as well.
+func (s *settler) giveBackRun(log *slog.Logger, r *request, o outcome) pool.Result {
+	over := s.returns.Add(r.msg.Task, r.delivery)
+	if errors.Is(o.err, ErrStopped) {
+		log.Info("task cut short by the stop, given back")
+		return pool.Ended
+	}
+	log.Debug("task given back by its handler", "error", s.errorText(r, o.err))
+	s.events.Add(s.events.Rejected(r.msg, true))
+	select {
+	case <-over:
+	case <-s.store.Done():
+	}
+	return pool.Skipped // it says nothing about the pace
+}
+
+// giveBackBatch gives back messages that were gathered while the worker runs. Messages of
+// the same tasks that wait for a slot go back with them, because they would overtake them.
+func (s *settler) giveBackBatch(b returns.Batch) {
+	waiting := s.pool.Withdraw(func(r *request) bool { return b.Tasks[r.msg.Task] })
+	ds := append(b.Deliveries, s.release(waiting)...)
+	s.log.Info("messages given back to the front of their queues", "messages", len(ds))
+	s.returnDeliveries(s.store, ds)
 }
 
 // settlePlanned settles a run together with others if it can, so that its slot is free
@@ -273,18 +299,23 @@ func (s *settler) deduplicate(r *request, stored *protocol.Result) {
 
 // giveBack returns messages to the front of their queues in their old order.
 func (s *settler) giveBack(ctx context.Context, rs []*request) {
+	s.returnDeliveries(ctx, s.release(rs))
+}
+
+// release removes requests from the held ones, and returns the deliveries that were still
+// held.
+func (s *settler) release(rs []*request) []broker.Delivery {
 	ds := make([]broker.Delivery, 0, len(rs))
 	for _, r := range rs {
 		if s.held.remove(r) {
 			ds = append(ds, r.delivery)
 		}
 	}
-	s.returnDeliveries(ctx, ds)
+	return ds
 }
 
-// returnCutShort gives back the messages whose runs the end of the grace period has cut,
-// all at once, because handlers end in any order.
-func (s *settler) returnCutShort() { s.returnDeliveries(s.store, s.cutShort.take()) }
+// returnCutShort gives back the messages whose runs have ended too early.
+func (s *settler) returnCutShort() { s.returnDeliveries(s.store, s.returns.Take()) }
 
 // returnDeliveries gives messages back. If the broker is unavailable until the end of the
 // stop, their leases run out.
@@ -364,24 +395,4 @@ func outcomeEvent(w taskevents.Writer, m *protocol.Message, o outcome, runtime t
 		return w.Rejected(m, true)
 	}
 	return nil
-}
-
-// deliveries collects messages from many goroutines.
-type deliveries struct {
-	mu  sync.Mutex
-	all []broker.Delivery
-}
-
-func (d *deliveries) add(one broker.Delivery) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.all = append(d.all, one)
-}
-
-func (d *deliveries) take() []broker.Delivery {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	all := d.all
-	d.all = nil
-	return all
 }

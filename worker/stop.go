@@ -39,6 +39,7 @@ type drainer struct {
 // began with the stop.
 func (d *drainer) drain(began time.Time) {
 	d.state.Store(int32(StateStopping))
+	d.settler.returns.Stop()
 	waiting := slices.Concat(d.pool.Close(), d.limits.Drain(), d.schedule.Drain())
 	d.log.Info("worker stops", "running", d.pool.Unsettled(), "given_back", len(waiting), "grace", d.cfg.Grace.Seconds())
 
@@ -64,7 +65,7 @@ func (d *drainer) drain(began time.Time) {
 	d.stages.endWork(nil)
 }
 
-// giveBack gives back waiting messages, and then messages whose runs were cut short,
+// giveBack gives back waiting messages, and then messages whose runs have ended too early,
 // because these were claimed before.
 func (d *drainer) giveBack(waiting []*request) {
 	d.settler.giveBack(d.stages.store, waiting)

@@ -21,6 +21,7 @@ import (
 	"github.com/evently/workers/worker/internal/present"
 	"github.com/evently/workers/worker/internal/process"
 	"github.com/evently/workers/worker/internal/ratelimit"
+	"github.com/evently/workers/worker/internal/returns"
 	"github.com/evently/workers/worker/internal/revoked"
 	"github.com/evently/workers/worker/internal/scale"
 	"github.com/evently/workers/worker/internal/schedule"
@@ -268,6 +269,7 @@ func newSettler(w *Worker, stages *stages) *settler {
 		workflow: w.workflow, events: w.events, counts: w.counts, store: stages.store,
 	}
 	s.batch = batch.New(batch.Config[settlement]{Send: s.send, Expects: w.pool.ExpectsEnds})
+	s.returns = returns.New(s.giveBackBatch)
 	return s
 }
 

@@ -33,6 +33,7 @@ type Broker struct {
 	number   int
 	hold     bool
 	requeued int
+	returned int
 	sent     []broker.Publication
 	changed  chan struct{} // closed and replaced at every change
 }

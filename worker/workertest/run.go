@@ -46,6 +46,8 @@ type Outcome struct {
 	Sent []*protocol.Message
 	// Requeued reports whether the message went back to the end of its queue.
 	Requeued bool
+	// GivenBack reports whether the message went back to the front of its queue.
+	GivenBack bool
 	// DeadLetter is the reason of the dead letter, "" if there is none.
 	DeadLetter string
 	// Mark is the mark that the run has left, "" for none.
@@ -127,7 +129,7 @@ func outcomeOf(t testing.TB, b *Broker, id string) Outcome {
 	t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	o := Outcome{Requeued: b.requeued > 0, Mark: b.marks.first, Recorded: map[string][]broker.Recorded{}}
+	o := Outcome{Requeued: b.requeued > 0, GivenBack: b.returned > 0, Mark: b.marks.first, Recorded: map[string][]broker.Recorded{}}
 	for _, m := range b.marks.byTask {
 		o.Mark = m.value
 	}

@@ -68,7 +68,10 @@ func (b *Broker) Return(_ context.Context, ds []broker.Delivery) error {
 		}
 		env, _ := protocol.ParseEnvelope(raw)
 		b.crashes[env.ID] = -1
-		b.lists.push(d.Queue, env.Priority, raw, true)
+		b.returned++
+		if !b.hold {
+			b.lists.push(d.Queue, env.Priority, raw, true)
+		}
 	}
 	b.wake()
 	return nil

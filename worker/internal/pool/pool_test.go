@@ -314,3 +314,42 @@ func TestPoolTellsOfRoomWhileOneIsWoken(t *testing.T) {
 		t.Error("the free slot is not signalled")
 	}
 }
+
+// Waiting items can be withdrawn; the others keep their order.
+func TestWithdraw(t *testing.T) {
+	rs := make([]*item, 5)
+	for i := range rs {
+		rs[i] = &item{over: make(chan struct{})}
+	}
+	rs[1].LastChance = true // it waits to run alone, and is withdrawn
+	p := newGated(t, Config{Slots: 1}, rs...)
+	p.Add(rs...)
+	p.begins(t, rs[0])
+	drain(p.Changed())
+	got := p.Withdraw(func(r *item) bool { return r == rs[1] || r == rs[3] || r == rs[0] })
+	if len(got) != 2 || got[0] != rs[1] || got[1] != rs[3] {
+		t.Errorf("withdrawn are %v, want the second and the fourth", got)
+	}
+	select {
+	case <-p.Changed():
+	default:
+		t.Error("there is room, and the consumer does not hear of it")
+	}
+	if n := p.Waiting(); n != 2 {
+		t.Errorf("%d items wait, want 2", n)
+	}
+	p.end(rs[0])
+	p.begins(t, rs[2])
+	p.end(rs[2])
+	p.begins(t, rs[4])
+	if got := p.Withdraw(func(*item) bool { return true }); got != nil {
+		t.Errorf("running items are withdrawn: %v", got)
+	}
+}
+
+func drain(c <-chan struct{}) {
+	select {
+	case <-c:
+	default:
+	}
+}

@@ -142,6 +142,29 @@ func (p *Pool[R]) Excess() []R {
 	return rs
 }
 
+// Withdraw removes and returns the waiting items that match. It calls match with the lock
+// of the pool held.
+func (p *Pool[R]) Withdraw(match func(R) bool) (rs []R) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	keep := make([]R, 0, len(p.ready))
+	for _, r := range p.ready {
+		if match(r) {
+			rs = append(rs, r)
+		} else {
+			keep = append(keep, r)
+		}
+	}
+	if len(rs) == 0 {
+		return nil
+	}
+	p.ready = keep
+	p.solo.reset() // the first item has a patience of its own
+	p.dispatch()
+	p.signal()
+	return rs
+}
+
 // Prefetched returns how many items the pool may hold now, and how many of them for each
 // slot.
 func (p *Pool[R]) Prefetched() (most, each int) {
