@@ -237,3 +237,55 @@ func TestIdleRelayConnectionCostsNoRetry(t *testing.T) {
 		t.Errorf("a mail was retried:\n%s", last(log, 3000))
 	}
 }
+
+// While the preferred relay refuses everybody the second one sends the mails, without a retry and
+// each once, and the health names the first. Then the mails return to it.
+func TestRelaysTakeOver(t *testing.T) {
+	t.Parallel()
+	second := startRelay(t)
+	first := startRelay(t)
+	w := startRelayWorker(t, "CONCURRENCY=4", "RETRY_DELAY=60", fmt.Sprintf("SMTP_URLS=smtp+plain://127.0.0.1:%d smtp+plain://127.0.0.1:%d", first.Port(), second.Port()))
+	w.relay = first
+	w.arrived(w.welcome(5), 0)
+
+	var ids []string
+	for _, tt := range []struct{ stage, reply string }{
+		{"MAIL", "421 4.3.2 system not accepting network messages"},
+		{"CONNECT", "554 5.3.2 no service"},
+		{"RCPT", "550 5.7.1 relaying denied"},
+	} {
+		first.refuse(tt.stage, tt.reply)
+		w.relay = second
+		more := w.welcome(20)
+		w.arrived(more, len(ids))
+		ids = append(ids, more...)
+	}
+	code, body := w.get("/health")
+	if name := fmt.Sprintf("127.0.0.1:%d", first.Port()); code != http.StatusOK || !strings.Contains(body, "mails go by the other relays: "+name) || strings.Contains(body, "no mail gets out") {
+		t.Errorf("/health says %d %s", code, body)
+	}
+
+	first.refuse("", "")
+	before := len(first.Mails())
+	eventually(t, time.Minute, "mails return to the preferred relay", func() bool {
+		ids = append(ids, w.welcome(1)...)
+		time.Sleep(200 * time.Millisecond)
+		return len(first.Mails()) > before
+	})
+	awaitResults(w.redis, ids, time.Minute)
+	seen := map[string]int{}
+	for _, m := range append(first.Mails(), second.Mails()...) {
+		seen[m.To]++
+	}
+	for to, n := range seen {
+		if n != 1 {
+			t.Errorf("%d mails to %s", n, to)
+		}
+	}
+	if len(seen) != w.sent || len(deadLetters(t, w.redis)) != 0 {
+		t.Errorf("mails to %d recipients, want %d; %d dead letters", len(seen), w.sent, len(deadLetters(t, w.redis)))
+	}
+	if code, body := w.get("/health/mail"); code != http.StatusOK {
+		t.Errorf("after it was mended: %d %s", code, body)
+	}
+}

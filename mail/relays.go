@@ -30,6 +30,7 @@ type Relay struct {
 	// the other relays for ten seconds after a fault. Then one mail tries the relay again.
 	Breaker Breaker
 
+	alone  bool // there is no other one
 	memory restKeeper
 }
 
@@ -49,7 +50,7 @@ func NewRelays(relays ...Relay) (*Relays, error) {
 	}
 	r := &Relays{rest: restPause}
 	for i := range relays {
-		one := &Relay{Sender: relays[i].Sender, Breaker: relays[i].Breaker}
+		one := &Relay{Sender: relays[i].Sender, Breaker: relays[i].Breaker, alone: len(relays) == 1}
 		if one.Sender == nil {
 			return nil, fmt.Errorf("mail: relay %d has no Sender", i+1)
 		}
@@ -133,6 +134,7 @@ func (o *Relay) send(ctx context.Context, m Message, rest time.Duration) (receip
 	receipt, err := o.Sender.Send(ctx, m)
 	failed, _ = errors.AsType[*SendError](err)
 	switch began, ended := o.memory.note(failed, time.Now(), rest); {
+	case o.alone:
 	case began:
 		o.Sender.log.Warn("mail relay faulty", "relay", o.Sender.addr, "error", failed)
 	case ended:
