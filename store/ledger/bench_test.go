@@ -3,6 +3,10 @@ package ledger_test
 import (
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -14,8 +18,7 @@ import (
 )
 
 // BenchmarkWriter stores events of mails, two for each, with PostgreSQL. It reports events
-// per second, and the processor time of this process for one event; that of PostgreSQL is
-// not in it.
+// per second, and the processor time of this process and of PostgreSQL for one event.
 func BenchmarkWriter(b *testing.B) {
 	s := storetest.Postgres(b)
 	db, err := sqlx.Open("postgres", s.URL()+"&binary_parameters=yes")
@@ -53,13 +56,14 @@ func BenchmarkWriter(b *testing.B) {
 			entries = append(entries, ledger.Encode(e, seal))
 		}
 		o.add(entries...)
-		before, start := processorTime(b), time.Now()
+		before, server, start := processorTime(b), serverTime(b, db), time.Now()
 		b.StartTimer()
 		for o.length() > 0 {
 			time.Sleep(time.Millisecond)
 		}
 		b.ReportMetric(2*mails/time.Since(start).Seconds(), "events/s")
 		b.ReportMetric(float64((processorTime(b)-before).Microseconds())/(2*mails), "µs-cpu/event")
+		b.ReportMetric(float64((serverTime(b, db)-server).Microseconds())/(2*mails), "µs-cpu-postgres/event")
 	}
 }
 
@@ -70,6 +74,47 @@ func processorTime(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// serverTime returns the processor time of all processes of the server, as Linux has it in
+// /proc, to a hundredth of a second.
+func serverTime(b *testing.B, db *sqlx.DB) (sum time.Duration) {
+	b.Helper()
+	var backend int
+	if err := db.Get(&backend, "SELECT pg_backend_pid()"); err != nil {
+		b.Fatal(err)
+	}
+	parent, _ := statOf(b, strconv.Itoa(backend))
+	folders, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, folder := range folders {
+		if of, used := statOf(b, filepath.Base(folder)); of == parent {
+			sum += used
+		}
+	}
+	return sum
+}
+
+// statOf returns the parent and the processor time of a process; "" for one that has ended.
+func statOf(b *testing.B, pid string) (parent string, used time.Duration) {
+	b.Helper()
+	text, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+	if err != nil {
+		return "", 0
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(rest) // from the third on; see proc(5)
+	const tick = 10 * time.Millisecond
+	for _, f := range fields[11:13] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		used += time.Duration(n) * tick
+	}
+	return fields[1], used
 }
 
 // BenchmarkEncode is the cost of the ledger for the path of one mail, besides the bytes in

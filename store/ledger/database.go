@@ -170,6 +170,8 @@ func refine(err error) error {
 			"run GRANT CREATE ON DATABASE for the user of LEDGER_DATABASE_URL, or run the SQL of ledger migrations --sql as an administrator"}
 	case pqerror.UndefinedTable, pqerror.InvalidSchemaName, pqerror.UndefinedColumn:
 		return &AccessError{Err: err, Words: "history is off: the schema " + schema + " lacks tables or columns (" + string(e.Code) + "); run the SQL of ledger migrations --sql"}
+	case pqerror.CheckViolation:
+		return &AccessError{Err: err, Words: "history is off: a table of the schema " + schema + " lacks its default partition (23514); run the SQL of ledger migrations --sql"}
 	case pqerror.ReadOnlySQLTransaction:
 		return &AccessError{Err: err, Words: "history is off: the database is read-only (25006); set LEDGER_DATABASE_URL to the primary server"}
 	}
@@ -192,10 +194,10 @@ func isData(err error) bool {
 		return false
 	}
 	switch e.Code.Class() {
-	case pqerror.ClassDataException, pqerror.ClassIntegrityConstraintViolation, pqerror.ClassProgramLimitExceeded:
+	case pqerror.ClassDataException, pqerror.ClassProgramLimitExceeded:
 		return true
 	}
-	return false
+	return e.Code == pqerror.NotNullViolation
 }
 
 // stamp is a time in a row.

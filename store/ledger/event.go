@@ -82,9 +82,8 @@ const (
 
 // tidy returns e with every text bounded, valid and on one line, and without its secrets.
 func (e Event) tidy() Event {
-	hide := hider(e.Secrets) // before texts are cut, which could leave the half of a secret
-	for _, text := range []*string{&e.Reason, &e.Text, &e.Endpoint, &e.TLS, &e.QueueID} {
-		*text = hide.Replace(*text)
+	if len(e.Secrets) > 0 {
+		e.hide() // before texts are cut, which could leave the half of a secret
 	}
 	if len(e.Mail) > maxName || !isPlain(e.Mail) {
 		sum := sha256.Sum256([]byte(e.Mail))
@@ -112,16 +111,19 @@ func (e Event) tidy() Event {
 	return e
 }
 
-// hider returns a replacer of the secrets.
-func hider(secrets []string) *strings.Replacer {
+// hide replaces the secrets in the texts that do not come from the program itself.
+func (e *Event) hide() {
 	var pairs []string
-	for _, s := range secrets {
+	for _, s := range e.Secrets {
 		const fewest = 4 // less would hide ordinary words
 		if utf8.RuneCountInString(s) >= fewest {
 			pairs = append(pairs, s, "***")
 		}
 	}
-	return strings.NewReplacer(pairs...)
+	replacer := strings.NewReplacer(pairs...)
+	for _, text := range []*string{&e.Reason, &e.Text, &e.Endpoint, &e.TLS, &e.QueueID} {
+		*text = replacer.Replace(*text)
+	}
 }
 
 // line returns text on one line, valid, and of at most most characters.

@@ -58,21 +58,27 @@ func (d *database) makePartitions(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	for _, p := range partitioned {
-		for ahead := -1; ahead <= monthsAhead; ahead++ {
-			month := monthOf(now).AddDate(0, ahead, 0)
-			err := d.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-				if err := d.lock(ctx, tx, lockMigrate); err != nil {
-					return err
-				}
-				months, owned, err := d.partitions(ctx, tx, p.table)
-				if err != nil || !owned || months[month] {
-					return err
-				}
-				return d.makePartition(ctx, tx, p.table, p.column, p.options, month)
-			})
-			if err != nil {
+		err := d.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+			if err := d.lock(ctx, tx, lockMigrate); err != nil {
 				return err
 			}
+			months, owned, err := d.partitions(ctx, tx, p.table)
+			if err != nil || !owned {
+				return err
+			}
+			for ahead := -1; ahead <= monthsAhead; ahead++ {
+				month := monthOf(now).AddDate(0, ahead, 0)
+				if months[month] {
+					continue
+				}
+				if err := d.makePartition(ctx, tx, p.table, p.column, p.options, month); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -3,6 +3,8 @@ package ledger_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -67,7 +69,10 @@ func TestRights(t *testing.T) {
 	if _, err := f.reader().List(t.Context(), ledger.Filter{}); err == nil || !strings.Contains(err.Error(), "rights") {
 		t.Errorf("List without rights: %v", err)
 	}
-	s.Exec("ledger", "GRANT USAGE ON SCHEMA evently_mail TO mailer; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA evently_mail TO mailer")
+	grants := documented(t)
+	for _, statement := range grants[1:3] {
+		s.Exec("ledger", statement)
+	}
 	w = f.writer(nil)
 	f.run(w, func() bool { return f.stream.length() == 0 && w.Status().Stray == 0 })
 	if m := f.only(ledger.Filter{}); m.State != ledger.Sending {
@@ -81,11 +86,40 @@ func TestRights(t *testing.T) {
 		t.Errorf("%d rows after six months", n)
 	}
 	// As the owner it makes partitions.
-	s.Exec("ledger", "ALTER SCHEMA evently_mail OWNER TO mailer; ALTER TABLE evently_mail.mails OWNER TO mailer; ALTER TABLE evently_mail.events OWNER TO mailer; ALTER TABLE evently_mail.mails_default OWNER TO mailer; ALTER TABLE evently_mail.events_default OWNER TO mailer")
+	for _, statement := range grants[3:] {
+		s.Exec("ledger", statement)
+	}
 	f.write(life()...)
 	var n int
 	if err := admin.Get(&n, "SELECT count(*) FROM evently_mail.events_2026_11"); err != nil || n != 5 {
 		t.Errorf("%d events in the partition: %v", n, err)
+	}
+}
+
+// documented returns the statements about rights in docs/ledger.md.
+func documented(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/ledger.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	statements := regexp.MustCompile("(?m)^    ((GRANT|ALTER) .*;)$").FindAllString(string(text), -1)
+	if len(statements) != 8 || !strings.Contains(statements[0], "CREATE ON DATABASE evently") {
+		t.Fatalf("docs/ledger.md has other statements about rights: %q", statements)
+	}
+	return statements
+}
+
+// With the right to make the schema the worker does all by itself.
+func TestRightToCreate(t *testing.T) {
+	t.Parallel()
+	s := storetest.Postgres(t)
+	s.Exec("postgres", "CREATE ROLE mailer LOGIN PASSWORD 'pw'")
+	s.Exec("postgres", documented(t)[0])
+	f := newFixture(t, connect(t, s, storetest.Database, "mailer", "pw"))
+	f.write(life()...)
+	if m := f.only(ledger.Filter{}); m.State != ledger.Bounced {
+		t.Errorf("%+v", m)
 	}
 }
 
