@@ -108,7 +108,8 @@ func maskQuoted(text, message string) string {
 		return text
 	}
 	if len(message) < MaxQuoted {
-		text = strings.ReplaceAll(text, message, Mask)
+		// A message that is no UTF-8 may be a part of a character.
+		text = strings.ToValidUTF8(strings.ReplaceAll(text, message, Mask), "")
 	}
 	var hide []bool // nil: nothing is marked
 	mark := func(from, to int) {
