@@ -48,6 +48,9 @@ const (
 	Unknown Result = iota // nothing, for example because the call was cancelled
 	Success               // the server works, even if it refused this call
 	Fault                 // the server is unavailable, perhaps
+	// Throttled is a Fault of a server that answers and asks for time. The next probe
+	// waits longer.
+	Throttled
 	// Refused means that the server refuses this client, for example its login. It
 	// opens the breaker at once. The next probe waits longer than after a Fault,
 	// because servers lock accounts. Other processes, whose password may be
@@ -58,7 +61,7 @@ const (
 // Outcome is the outcome of a call or a probe.
 type Outcome struct {
 	Result Result
-	Reason string // of a Fault or Refused: the cause, in words that all may read
+	Reason string // why it is no Success: the cause, in words that all may read
 }
 
 // Worked is the outcome of a call that the server has answered.
@@ -101,7 +104,7 @@ type Share interface {
 const (
 	DefaultFaults       = 5
 	DefaultPause        = time.Second
-	DefaultRefusedPause = 11 * time.Second
+	DefaultSlowPause    = 11 * time.Second
 	DefaultMaxPause     = 25 * time.Second
 	DefaultProbeTimeout = 10 * time.Second
 )
@@ -123,10 +126,10 @@ type Config struct {
 	// Half of at least 20 calls within 30 seconds opens it, too.
 	Faults int
 
-	// Pause is the pause before the first probe, and RefusedPause that after a refusal.
-	// It doubles with each failed probe, up to MaxPause, and is up to a fifth longer by
-	// chance. Defaults: DefaultPause, DefaultRefusedPause, DefaultMaxPause.
-	Pause, RefusedPause, MaxPause time.Duration
+	// Pause is the pause before the first probe, and SlowPause that of a server that
+	// throttles or refuses. It doubles with each failed probe, up to MaxPause, and is up to a fifth longer by
+	// chance. Defaults: DefaultPause, DefaultSlowPause, DefaultMaxPause.
+	Pause, SlowPause, MaxPause time.Duration
 
 	Logger *slog.Logger // default: slog.Default()
 }
@@ -167,7 +170,7 @@ func New(cfg Config) (*Breaker, error) {
 	switch {
 	case cfg.Name == "":
 		return nil, errors.New("breaker: Config.Name is missing")
-	case cfg.Faults < 0 || cfg.Pause < 0 || cfg.RefusedPause < 0 || cfg.MaxPause < 0 || cfg.ProbeTimeout < 0:
+	case cfg.Faults < 0 || cfg.Pause < 0 || cfg.SlowPause < 0 || cfg.MaxPause < 0 || cfg.ProbeTimeout < 0:
 		return nil, errors.New("breaker: numbers and times of Config must not be negative")
 	}
 	if cfg.Faults == 0 {
@@ -177,7 +180,7 @@ func New(cfg Config) (*Breaker, error) {
 		value    *time.Duration
 		fallback time.Duration
 	}{
-		{&cfg.Pause, DefaultPause}, {&cfg.RefusedPause, DefaultRefusedPause},
+		{&cfg.Pause, DefaultPause}, {&cfg.SlowPause, DefaultSlowPause},
 		{&cfg.MaxPause, DefaultMaxPause}, {&cfg.ProbeTimeout, DefaultProbeTimeout},
 	} {
 		if *d.value == 0 {
@@ -189,7 +192,7 @@ func New(cfg Config) (*Breaker, error) {
 	}
 	b := &Breaker{cfg: cfg, wake: make(chan struct{}, 1), changed: make(chan struct{})}
 	b.machine.faults = cfg.Faults
-	b.machine.pauses = pauses{fault: cfg.Pause, refused: cfg.RefusedPause, most: cfg.MaxPause}
+	b.machine.pauses = pauses{fault: cfg.Pause, slow: cfg.SlowPause, most: cfg.MaxPause}
 	return b, nil
 }
 

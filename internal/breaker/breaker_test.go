@@ -261,6 +261,37 @@ func TestShortOutage(t *testing.T) {
 	})
 }
 
+// A server that throttles is probed every 11 to 30 seconds, by one process of the fleet.
+func TestThrottled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, fleet := new(server), breakertest.NewFleet()
+		throttled := breaker.Outcome{Result: breaker.Throttled, Reason: "454 too many mails"}
+		var trials []time.Time
+		a := start(t, s, fleet.Member("a"), nil)
+		b := start(t, s, fleet.Member("b"), nil)
+		for range 5 {
+			done, err := a.Enter()
+			if err != nil {
+				t.Fatal(err)
+			}
+			done(throttled)
+		}
+		for begin := time.Now(); time.Since(begin) < 15*time.Minute; time.Sleep(100 * time.Millisecond) {
+			for _, one := range []bench{a, b} {
+				if done, err := one.Enter(); err == nil && time.Since(begin) > 2*time.Second {
+					trials = append(trials, time.Now()) // the login succeeds, the mail does not
+					done(throttled)
+				} else if err == nil {
+					done(breaker.Outcome{})
+				}
+			}
+		}
+		if n := len(trials); n < 30 || n > 2*90 {
+			t.Errorf("%d trials of two processes in 15 minutes", n)
+		}
+	})
+}
+
 func TestFaultReopens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(server)

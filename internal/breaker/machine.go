@@ -20,12 +20,12 @@ type machine struct {
 	faults int
 	pauses pauses
 
-	phase   Phase
-	reason  string
-	refused bool
-	since   time.Time // when it opened
-	next    time.Time // next probe
-	fails   int       // failed probes and trials in a row
+	phase  Phase
+	reason string
+	last   Result    // that opened it
+	since  time.Time // when it opened
+	next   time.Time // next probe
+	fails  int       // failed probes and trials in a row
 
 	counts counts
 	ramp   ramp
@@ -95,7 +95,7 @@ func (m *machine) leaveTrial(o Outcome, now time.Time) {
 		if m.ramp.succeed(now) {
 			m.close(true)
 		}
-	case Fault, Refused:
+	case Fault, Throttled, Refused:
 		m.fails++
 		m.open(o, now)
 	}
@@ -105,7 +105,7 @@ func (m *machine) count(o Outcome, now time.Time) {
 	switch o.Result {
 	case Success:
 		m.counts.add(false, now)
-	case Fault, Refused:
+	case Fault, Throttled, Refused:
 		m.counts.add(true, now)
 		if o.Result == Refused || m.counts.row >= m.faults || m.counts.half(now) {
 			m.fails = 0
@@ -120,17 +120,17 @@ func (m *machine) open(o Outcome, now time.Time) {
 		m.since = now
 		m.opened++
 	}
-	m.phase, m.reason, m.refused = Open, o.Reason, o.Result == Refused
-	m.next = now.Add(m.pauses.pause(m.fails, m.refused))
+	m.phase, m.reason, m.last = Open, o.Reason, o.Result
+	m.next = now.Add(m.pauses.pause(m.fails, m.last))
 	m.counts = counts{}
-	m.unposted = !m.refused // the login of other processes may be another
+	m.unposted = m.last != Refused // the login of other processes may be another
 }
 
 // yield puts off the probe, because another process probes.
 func (m *machine) yield(now time.Time) {
 	pause := lookEvery // its verdict comes soon, or it has died and its lease ends
-	if m.refused {
-		pause = m.pauses.pause(m.fails, true)
+	if m.last == Refused {
+		pause = m.pauses.pause(m.fails, m.last)
 	}
 	m.next = now.Add(pause)
 }
@@ -193,14 +193,14 @@ func (m *machine) adopt(v verdict, now time.Time) bool {
 	case v.Phase != Open.String():
 		m.adoptWorking(v, now)
 	case m.phase == Open:
-		m.reason, m.refused, m.fails, m.next = v.Reason, false, v.Fails, v.next(now)
+		m.reason, m.last, m.fails, m.next = v.Reason, v.result(), v.Fails, v.next(now)
 	case now.Sub(m.succeeded) < freshFor:
 		return false
 	default:
 		if m.phase == Closed {
 			m.opened++
 		}
-		m.phase, m.reason, m.fails, m.refused = Open, v.Reason, v.Fails, false
+		m.phase, m.reason, m.last, m.fails = Open, v.Reason, v.result(), v.Fails
 		m.since, m.next = v.since(now), v.next(now)
 		m.counts, m.unposted = counts{}, false
 	}
@@ -239,12 +239,12 @@ func (r *ramp) succeed(now time.Time) bool {
 }
 
 // pauses are the pauses before probes.
-type pauses struct{ fault, refused, most time.Duration }
+type pauses struct{ fault, slow, most time.Duration }
 
-func (p pauses) pause(fails int, refused bool) time.Duration {
+func (p pauses) pause(fails int, last Result) time.Duration {
 	pause := p.fault
-	if refused {
-		pause = p.refused
+	if last == Throttled || last == Refused {
+		pause = p.slow
 	}
 	pause = min(pause<<min(fails, 16), p.most)
 	return pause + time.Duration(rand.Float64()*0.2*float64(pause))

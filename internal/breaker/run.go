@@ -25,6 +25,7 @@ type verdict struct {
 	ID     string `json:"id"` // unique
 	Phase  string `json:"phase"`
 	Reason string `json:"reason,omitempty"`
+	Slow   bool   `json:"slow,omitempty"`    // throttled
 	ForMS  int64  `json:"for_ms,omitempty"`  // since it opened
 	NextMS int64  `json:"next_ms,omitempty"` // until the next probe
 	Fails  int    `json:"fails,omitempty"`
@@ -35,6 +36,13 @@ func (v verdict) since(now time.Time) time.Time {
 }
 func (v verdict) next(now time.Time) time.Time {
 	return now.Add(time.Duration(v.NextMS) * time.Millisecond)
+}
+
+func (v verdict) result() Result {
+	if v.Slow {
+		return Throttled
+	}
+	return Fault
 }
 
 // Run probes the server while the breaker is open, and exchanges verdicts with the fleet.
@@ -137,7 +145,7 @@ func (b *Breaker) exchange(ctx context.Context, board *noticeBoard) {
 func (m *machine) verdict(now time.Time) verdict {
 	v := verdict{Phase: m.phase.String()}
 	if m.phase == Open {
-		v.Reason, v.Fails = m.reason, m.fails
+		v.Reason, v.Fails, v.Slow = m.reason, m.fails, m.last == Throttled
 		v.ForMS, v.NextMS = now.Sub(m.since).Milliseconds(), max(0, m.next.Sub(now).Milliseconds())
 	}
 	return v
