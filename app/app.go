@@ -23,6 +23,7 @@ type App struct {
 	broker *redis.Broker
 	store  *store.Store
 	sender *mail.Relays
+	outage *outage
 	worker *worker.Worker
 }
 
@@ -45,20 +46,22 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 	if a.store, err = store.Open(storeConfig(cfg.Database)); err != nil {
 		return databaseError(cfg.Database, err)
 	}
-	if a.sender, err = mailRelays(cfg, log); err != nil {
+	if a.broker, err = OpenBroker(cfg, log); err != nil {
+		return err
+	}
+	if err := a.guard(cfg, log); err != nil {
 		return err
 	}
 	service, err := tasks.New(tasks.Config{
-		Users: a.store, Mailer: a.sender, Templates: a.mails,
+		Users:      &guardedUsers{store: a.store, breaker: a.outage.database},
+		Mailer:     &guardedMailer{relays: a.sender, breakers: a.outage.relays},
+		Templates:  a.mails,
 		MaxRetries: retries(cfg.Worker.MaxRetries),
 		RetryDelay: cfg.Worker.RetryDelay,
 		Check:      a.check,
 		Logger:     log,
 	})
 	if err != nil {
-		return err
-	}
-	if a.broker, err = OpenBroker(cfg, log); err != nil {
 		return err
 	}
 	control, err := controlMode(cfg.Worker.RemoteControl)
@@ -99,6 +102,22 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 		},
 		Logger: log,
 	})
+	return err
+}
+
+// guard prepares the relays and the circuit breakers.
+func (a *App) guard(cfg config.Config, log *slog.Logger) (err error) {
+	others := newFleet(a.broker)
+	a.outage = &outage{log: log}
+	a.sender, err = mailRelays(cfg, log, func(c mail.Config, sender *mail.Sender) (mail.Breaker, error) {
+		b, err := newRelayBreaker(c, sender, others, log)
+		a.outage.relays = append(a.outage.relays, b)
+		return relayBreaker{b}, err
+	})
+	if err != nil {
+		return err
+	}
+	a.outage.database, err = newDatabaseBreaker(cfg.Database, a.store, others, log)
 	return err
 }
 

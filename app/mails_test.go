@@ -28,7 +28,7 @@ func (everybody) Email(context.Context, int64) (string, error) { return "ann@exa
 func TestFaultyTemplatesEndTheProgram(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	broker, fault := workertest.NewBroker(), make(chan struct{})
-	p := &App{mails: prepareMails(func() (*templates.Set, error) {
+	p := &App{outage: &outage{log: log}, mails: prepareMails(func() (*templates.Set, error) {
 		<-fault
 		return nil, errors.New("otp: no field Cod")
 	})}
@@ -118,7 +118,7 @@ func TestRelaysOfTheConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	relays, err := mailRelays(cfg, slog.New(slog.DiscardHandler))
+	relays, err := mailRelays(cfg, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,8 +111,9 @@ func mailConfigs(cfg config.Config, log *slog.Logger) (all []mail.Config, err er
 	return all, err
 }
 
-// mailRelays returns the relays of the configuration in the order of preference.
-func mailRelays(cfg config.Config, log *slog.Logger) (*mail.Relays, error) {
+// mailRelays returns the relays of the configuration in the order of preference. guard
+// returns the breaker of a relay; nil: there are none.
+func mailRelays(cfg config.Config, log *slog.Logger, guard func(mail.Config, *mail.Sender) (mail.Breaker, error)) (*mail.Relays, error) {
 	configs, err := mailConfigs(cfg, log)
 	if err != nil {
 		return nil, err
@@ -121,6 +122,12 @@ func mailRelays(cfg config.Config, log *slog.Logger) (*mail.Relays, error) {
 	for i, c := range configs {
 		if relays[i].Sender, err = mail.New(c); err != nil {
 			return nil, fmt.Errorf("prepare the mail relay: %w", err)
+		}
+		if guard == nil {
+			continue
+		}
+		if relays[i].Breaker, err = guard(c, relays[i].Sender); err != nil {
+			return nil, err
 		}
 	}
 	return mail.NewRelays(relays...)

@@ -44,6 +44,19 @@ func (e *AccessError) Summary() string {
 	return text + "; " + e.Remedy
 }
 
+// Passing reports whether the fault usually ends by itself: the server starts, stops, or
+// is out of connections or other resources. The others end when a person acts.
+func (e *AccessError) Passing() bool {
+	if len(e.Code) < 2 {
+		return false
+	}
+	switch pqerror.Code(e.Code).Class() {
+	case pqerror.ClassConnectionException, pqerror.ClassInsufficientResources, pqerror.ClassOperatorIntervention, pqerror.ClassObjectNotInPrerequisiteState:
+		return true
+	}
+	return false
+}
+
 // Remedies of faults.
 const (
 	remedyGrant     = "run GRANT SELECT ON users TO the user of DB_USER or DATABASE_URL, and GRANT USAGE on the schema of the table"

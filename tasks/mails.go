@@ -97,6 +97,11 @@ func taskOf[A any](m MailTask) MailTask {
 // address is in the data otherwise.
 func (m MailTask) ToUser() bool { return len(m.Params) > 1 }
 
+// Urgent reports whether the mail is of use for a short time only, as codes and offers are.
+// The producer must learn in time that such a mail has expired, so its message must not
+// wait in the queue.
+func (m MailTask) Urgent() bool { return m.read(&dictionary{}).lifetime > 0 }
+
 // send sends the mail that the values of m.Params describe.
 //
 // Data that is missing and an unknown or inactive user are answers, not errors: producers

@@ -105,7 +105,7 @@ const (
 	DefaultFaults       = 5
 	DefaultPause        = time.Second
 	DefaultSlowPause    = 11 * time.Second
-	DefaultMaxPause     = 25 * time.Second
+	DefaultMaxPause     = 20 * time.Second
 	DefaultProbeTimeout = 10 * time.Second
 )
 
@@ -128,7 +128,7 @@ type Config struct {
 
 	// Pause is the pause before the first probe, and SlowPause that of a server that
 	// throttles or refuses. It doubles with each failed probe, up to MaxPause, and is up to a fifth longer by
-	// chance. Defaults: DefaultPause, DefaultSlowPause, DefaultMaxPause.
+	// chance. It begins with the probe before, if there was one. Defaults: DefaultPause, DefaultSlowPause, DefaultMaxPause.
 	Pause, SlowPause, MaxPause time.Duration
 
 	Logger *slog.Logger // default: slog.Default()

@@ -25,6 +25,7 @@ type machine struct {
 	last   Result    // that opened it
 	since  time.Time // when it opened
 	next   time.Time // next probe
+	begun  time.Time // last probe
 	fails  int       // failed probes and trials in a row
 
 	counts counts
@@ -148,8 +149,8 @@ func (m *machine) close(own bool) {
 }
 
 // probe begins a probe of this process.
-func (m *machine) probe() {
-	m.phase = Probing
+func (m *machine) probe(now time.Time) {
+	m.phase, m.begun = Probing, now
 	m.probes++
 }
 
@@ -164,6 +165,12 @@ func (m *machine) probed(o Outcome, now time.Time) {
 	default:
 		m.fails++
 		m.open(o, now)
+		// The pause begins with the probe, which may have hung for long.
+		if next := m.next.Add(m.begun.Sub(now)); next.After(now.Add(m.pauses.fault)) {
+			m.next = next
+		} else {
+			m.next = now.Add(m.pauses.fault)
+		}
 	}
 }
 

@@ -12,8 +12,9 @@ const (
 	lookEvery = time.Second
 	// shareTimeout bounds one question to the share.
 	shareTimeout = 2 * time.Second
-	// leaseMargin is how long a lease outlives a probe.
-	leaseMargin = 5 * time.Second
+	// leaseTime is how long a process that has begun a probe keeps others from it. It is
+	// short, because the process may die. A probe that takes longer may get company.
+	leaseTime = 15 * time.Second
 	// closedFor is how long the verdict that the server works is posted: long enough for
 	// each process to see it.
 	closedFor = time.Minute
@@ -92,11 +93,11 @@ func (b *Breaker) isDue() bool {
 
 // probe probes the server, unless another process does.
 func (b *Breaker) probe(ctx context.Context, board *noticeBoard) {
-	if !board.lease(ctx, b.cfg.ProbeTimeout+leaseMargin) {
+	if !board.lease(ctx, leaseTime) {
 		b.change(func(m *machine, now time.Time) { m.yield(now) })
 		return
 	}
-	b.change(func(m *machine, _ time.Time) { m.probe() })
+	b.change(func(m *machine, now time.Time) { m.probe(now) })
 	outcome := Worked
 	if b.cfg.Probe != nil {
 		limited, cancel := context.WithTimeout(ctx, b.cfg.ProbeTimeout)
@@ -170,7 +171,7 @@ func (n *noticeBoard) post(ctx context.Context, v verdict, cfg Config) bool {
 	}
 	ttl := closedFor
 	if v.Phase == Open.String() {
-		ttl = 2*cfg.MaxPause + cfg.ProbeTimeout + leaseMargin
+		ttl = 2*cfg.MaxPause + cfg.ProbeTimeout + leaseTime
 	}
 	if n.share.Post(ctx, n.name, string(raw), ttl) != nil {
 		return false

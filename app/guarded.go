@@ -1,0 +1,158 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/evently/workers/internal/breaker"
+	"github.com/evently/workers/mail"
+	"github.com/evently/workers/store"
+	"github.com/evently/workers/worker"
+)
+
+// relayBreaker is the circuit breaker of a relay, in terms of mails.
+type relayBreaker struct{ *breaker.Breaker }
+
+// Enter implements [mail.Breaker].
+func (b relayBreaker) Enter() (done func(*mail.SendError), err error) {
+	leave, err := b.Breaker.Enter()
+	if err != nil {
+		return nil, err
+	}
+	return func(failed *mail.SendError) { leave(relayOutcome(failed)) }, nil
+}
+
+// relayOutcome returns what the outcome of a mail says about the relay.
+func relayOutcome(failed *mail.SendError) breaker.Outcome {
+	switch {
+	case failed == nil:
+		return breaker.Worked
+	case failed.Command == "COMPOSE", failed.Command == "WAIT", errors.Is(failed, context.Canceled), errors.Is(failed, mail.ErrWithheld):
+		return breaker.Outcome{}
+	case !failed.CountsForBreaker():
+		return breaker.Worked // it refuses the mail
+	}
+	o := breaker.Outcome{Result: breaker.Fault, Reason: failed.Explain()}
+	switch {
+	case failed.ConfigurationFault(), failed.Quota():
+		o.Result = breaker.Refused
+	case failed.Throttled(), failed.Code == 421:
+		o.Result = breaker.Throttled
+	}
+	return o
+}
+
+// pinger is the probe of a relay. [mail.Sender] implements it.
+type pinger interface {
+	Ping(ctx context.Context) error
+}
+
+func probeRelay(relay pinger) func(context.Context) breaker.Outcome {
+	return func(ctx context.Context) breaker.Outcome {
+		failed, _ := errors.AsType[*mail.SendError](relay.Ping(ctx))
+		return relayOutcome(failed)
+	}
+}
+
+// guardedMailer sends mails over relays with breakers. While a relay is tried again after
+// an outage, and takes few mails at a time, the others wait for their turn.
+type guardedMailer struct {
+	relays   *mail.Relays
+	breakers []*breaker.Breaker
+}
+
+// Send implements [tasks.Mailer].
+func (g *guardedMailer) Send(ctx context.Context, m mail.Message) (mail.Receipt, error) {
+	for {
+		receipt, err := g.relays.Send(ctx, m)
+		if err == nil || !isOpen(err) {
+			return receipt, err
+		}
+		half := g.halfOpen()
+		if half == nil {
+			return receipt, &mail.SendError{Command: "WAIT", Err: kept(err)}
+		}
+		wait := func(ctx context.Context) error { return half.Wait(ctx) }
+		if m.Wait == nil {
+			err = wait(ctx)
+		} else {
+			err = m.Wait(ctx, wait)
+		}
+		if err != nil && !isOpen(err) {
+			return mail.Receipt{}, &mail.SendError{Command: "WAIT", Err: err}
+		}
+	}
+}
+
+// kept returns the error of a breaker as one of a task that was kept waiting, which costs
+// no attempt.
+func kept(err error) error { return fmt.Errorf("%w: %w", worker.ErrWaited, err) }
+
+// halfOpen returns the first breaker that lets some mails through, or nil.
+func (g *guardedMailer) halfOpen() *breaker.Breaker {
+	for _, b := range g.breakers {
+		if b.State().Phase == breaker.HalfOpen {
+			return b
+		}
+	}
+	return nil
+}
+
+// guardedUsers looks up users while the database may be asked.
+type guardedUsers struct {
+	store   *store.Store
+	breaker *breaker.Breaker
+}
+
+// Acquire waits for a connection, see [store.Store.Acquire].
+func (g *guardedUsers) Acquire(ctx context.Context, around func(context.Context, func(context.Context) error) error) (release func(), err error) {
+	if !mayCall(g.breaker) {
+		return func() {}, nil // Email returns the error
+	}
+	return g.store.Acquire(ctx, around)
+}
+
+// Email implements [tasks.Users].
+func (g *guardedUsers) Email(ctx context.Context, userID int64) (address string, err error) {
+	done, err := g.breaker.EnterWait(ctx)
+	if err != nil {
+		return "", fmt.Errorf("look up the address of user %d: %w", userID, kept(err))
+	}
+	outcome := breaker.Outcome{} // of a panic
+	defer func() { done(outcome) }()
+	address, err = g.store.Email(ctx, userID)
+	outcome = databaseOutcome(ctx, err)
+	return address, err
+}
+
+// databaseOutcome returns what the outcome of a lookup says about the database. That
+// there is no such user says that it works.
+func databaseOutcome(ctx context.Context, err error) breaker.Outcome {
+	switch {
+	case err == nil, errors.Is(err, store.ErrNoUser):
+		return breaker.Worked
+	case ctx.Err() != nil:
+		return breaker.Outcome{}
+	}
+	if fault, ok := errors.AsType[*store.AccessError](err); ok {
+		if fault.Passing() {
+			return breaker.Outcome{Result: breaker.Fault, Reason: fault.Summary()}
+		}
+		return breaker.Outcome{Result: breaker.Refused, Reason: fault.Summary()}
+	}
+	reason := "no connection"
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		reason = "no answer in time"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		reason = "connection refused"
+	}
+	return breaker.Outcome{Result: breaker.Fault, Reason: reason}
+}
+
+// probeDatabase asks what the lookups of users ask, with the same rights.
+func probeDatabase(s *store.Store) func(context.Context) breaker.Outcome {
+	return func(ctx context.Context) breaker.Outcome { return databaseOutcome(ctx, s.Ping(ctx)) }
+}
