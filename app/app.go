@@ -5,9 +5,14 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
+	"slices"
+	"strconv"
 
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/internal/breaker"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/store"
 	"github.com/evently/workers/tasks"
@@ -108,9 +113,13 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 // guard prepares the relays and the circuit breakers.
 func (a *App) guard(cfg config.Config, log *slog.Logger) (err error) {
 	others := newFleet(a.broker)
-	a.outage = &outage{log: log}
+	a.outage = &outage{log: log, depth: a.broker.Depth}
 	a.sender, err = mailRelays(cfg, log, func(c mail.Config, sender *mail.Sender) (mail.Breaker, error) {
-		b, err := newRelayBreaker(c, sender, others, log)
+		name := "relay " + net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
+		if slices.ContainsFunc(a.outage.relays, func(b *breaker.Breaker) bool { return b.Name() == name }) {
+			name += fmt.Sprintf(" (%d)", len(a.outage.relays)+1) // with another user
+		}
+		b, err := newRelayBreaker(name, c, sender, others, log)
 		a.outage.relays = append(a.outage.relays, b)
 		return relayBreaker{b}, err
 	})

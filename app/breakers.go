@@ -16,6 +16,7 @@ import (
 	"github.com/evently/workers/internal/breaker"
 	"github.com/evently/workers/internal/connurl"
 	"github.com/evently/workers/mail"
+	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/store"
 	"github.com/evently/workers/worker/broker"
 )
@@ -68,10 +69,10 @@ func (s *fleetShare) Lease(ctx context.Context, _ string, ttl time.Duration) (bo
 }
 
 // newRelayBreaker returns the breaker of one relay.
-func newRelayBreaker(c mail.Config, sender *mail.Sender, f *fleet, log *slog.Logger) (*breaker.Breaker, error) {
+func newRelayBreaker(name string, c mail.Config, sender *mail.Sender, f *fleet, log *slog.Logger) (*breaker.Breaker, error) {
 	address := net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
 	return breaker.New(breaker.Config{
-		Name:  "relay " + address,
+		Name:  name,
 		Probe: probeRelay(sender), ProbeTimeout: relayProbeTimeout,
 		Share:  f.share("relay", address, c.Username),
 		Logger: log,
@@ -89,7 +90,7 @@ func newDatabaseBreaker(d config.Database, s *store.Store, f *fleet, log *slog.L
 		address = []string{p.HostNames(), p.Ports(""), p.Database, p.User}
 	}
 	return breaker.New(breaker.Config{
-		Name:   "database",
+		Name:   monitor.DatabaseBreaker,
 		Probe:  probeDatabase(s),
 		Share:  f.share("database", address...),
 		Logger: log,

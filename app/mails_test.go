@@ -131,7 +131,7 @@ func TestRelaysOfTheConfiguration(t *testing.T) {
 	if n, _ := down.Connections(); n != 1 {
 		t.Errorf("the preferred relay was dialled %d times", n)
 	}
-	if m := mailState(relays.Status()); m.Working != 1 || len(m.Faulty) != 1 || m.Faulty[0].Name != down.Addr() || !strings.Contains(m.Faulty[0].Fault, "421") {
+	if m := mailState(relays.Status(), nil); m.Working != 1 || len(m.Faulty) != 1 || m.Faulty[0].Name != down.Addr() || !strings.Contains(m.Faulty[0].Fault, "421") {
 		t.Errorf("health %+v", m)
 	}
 	_, err = load("smtp://a.example smtp://b.example?ca_file=/no/such.pem")

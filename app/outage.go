@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/evently/workers/internal/breaker"
+	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/tasks"
 )
 
@@ -22,8 +24,15 @@ type outage struct {
 	database *breaker.Breaker
 	log      *slog.Logger
 
-	held atomic.Pointer[heldTasks]
+	// depth counts the messages in the queues; nil: they are not counted.
+	depth func(ctx context.Context) (int, error)
+
+	held    atomic.Pointer[heldTasks]
+	waiting atomic.Int64 // messages, -1: not counted
 }
+
+// countEvery is how often the waiting messages are counted while tasks are held.
+const countEvery = 5 * time.Second
 
 // heldTasks are tasks that the worker leaves in their queues.
 type heldTasks struct {
@@ -44,10 +53,14 @@ func (o *outage) Run(ctx context.Context, hold func(names ...string)) error {
 		})
 	}
 	g.Go(func() error {
+		tick := time.NewTicker(countEvery)
+		defer tick.Stop()
 		for {
 			o.update(hold)
+			o.count(ctx)
 			select {
 			case <-changed:
+			case <-tick.C:
 			case <-ctx.Done():
 				return nil
 			}
@@ -112,6 +125,34 @@ func heldNames(which func(tasks.MailTask) bool) (names []string) {
 		}
 	}
 	return names
+}
+
+// states returns the states of all breakers, for the health server.
+func (o *outage) states() (all []monitor.BreakerState) {
+	for _, b := range o.all() {
+		s := b.State()
+		all = append(all, monitor.BreakerState{
+			Name: s.Name, Phase: s.Phase.String(), Reason: s.Reason, Since: s.Since, Next: s.Next, Opened: s.Opened, Probes: s.Probes,
+		})
+	}
+	return all
+}
+
+// heldTasks returns the tasks that are held, for the health server.
+func (o *outage) heldTasks() monitor.HeldTasks {
+	held := o.Held()
+	return monitor.HeldTasks{Tasks: len(held.names) / 2, Cause: held.cause, Waiting: int(o.waiting.Load())}
+}
+
+// count counts the waiting messages while tasks are held.
+func (o *outage) count(ctx context.Context) {
+	o.waiting.Store(-1)
+	if o.depth == nil || len(o.Held().names) == 0 {
+		return
+	}
+	if n, err := o.depth(ctx); err == nil {
+		o.waiting.Store(int64(n))
+	}
 }
 
 // Held returns the tasks that are held now.

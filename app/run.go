@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/internal/breaker"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/worker"
@@ -130,7 +131,9 @@ func (a *App) health(cfg config.Config, listener net.Listener, log *slog.Logger)
 		Listener:      listener,
 		Worker:        func() monitor.WorkerState { return workerState(a.worker.Status()) },
 		Database:      a.store.Ping,
-		Mail:          func() monitor.MailState { return mailState(a.sender.Status()) },
+		Mail:          func() monitor.MailState { return mailState(a.sender.Status(), a.outage.relays) },
+		Breakers:      a.outage.states,
+		Held:          a.outage.heldTasks,
 		Profiles:      monitor.Profiles(cfg.Service.HealthPprof),
 		Configuration: state,
 		Logger:        log,
@@ -140,13 +143,25 @@ func (a *App) health(cfg config.Config, listener net.Listener, log *slog.Logger)
 // mailState returns the state with the words of the servers, which an operator needs to
 // act. They hold no address, no secret and nothing of a mail: the health port is often
 // open to all.
-func mailState(relays []mail.RelayStatus) monitor.MailState {
+//
+// breakers are those of the relays, in the same order. An open one decides: it may have
+// opened because of the mails of other workers.
+func mailState(relays []mail.RelayStatus, breakers []*breaker.Breaker) monitor.MailState {
 	var m monitor.MailState
-	for _, s := range relays {
+	for i, s := range relays {
 		if s.Accepted.After(m.Accepted) {
 			m.Accepted = s.Accepted
 		}
-		if s.Fault != nil {
+		var b breaker.State
+		if i < len(breakers) {
+			b = breakers[i].State()
+		}
+		switch {
+		case b.Phase == breaker.HalfOpen:
+			m.Retried = append(m.Retried, s.Name)
+		case b.Phase != breaker.Closed:
+			m.Faulty = append(m.Faulty, monitor.RelayState{Name: s.Name, Fault: b.Reason, Since: b.Since, Tried: s.Tried, Next: b.Next})
+		case s.Fault != nil:
 			m.Faulty = append(m.Faulty, monitor.RelayState{Name: s.Name, Fault: s.Fault.Explain(), Since: s.Since, Tried: s.Tried})
 		}
 	}

@@ -62,6 +62,9 @@ type MailState struct {
 	// others: without any, no mail gets out.
 	Faulty  []RelayState
 	Working int
+
+	// Retried lists relays that are tried again after an outage, with few mails at a time.
+	Retried []string
 }
 
 // RelayState describes a relay that takes no mails of ours. Fault is in words that all may
@@ -71,6 +74,7 @@ type RelayState struct {
 	Name         string // host and port
 	Fault        string
 	Since, Tried time.Time
+	Next         time.Time // next probe of the circuit breaker; zero: the next mail tries it
 }
 
 // stuck reports whether no mail gets out.
@@ -91,6 +95,16 @@ type HealthConfig struct {
 	// Mail is what the mails of late have met; nil: no mails are sent.
 	Mail func() MailState
 
+	// Breakers are the circuit breakers, and Held the tasks that wait for them; nil: there
+	// are none. Ledger is the state of the history of mails; nil: there is none. They must
+	// cost no I/O.
+	Breakers func() []BreakerState
+	Held     func() HeldTasks
+	Ledger   func() LedgerState
+
+	// Mails counts mails for /metrics; nil: they are not counted.
+	Mails *Mails
+
 	Profiles      Profiles         // who may fetch profiles; default: none
 	Configuration State            // as it was at the start
 	Now           func() time.Time // default: time.Now
@@ -108,8 +122,9 @@ type HealthConfig struct {
 //	          profiles as net/http/pprof has them, for whom Profiles allows
 //
 // A database that does not answer, or a mail server that takes no mails, makes the
-// report "degraded" and not 503: the worker consumes, and the mails are retried.
-// The state of the mail server is that of the last mail: no probe logs in.
+// report "degraded" and not 503: the worker consumes, and the mails wait. The state of
+// the mail server is that of the last mail or probe of its circuit breaker: no look at a
+// page logs in.
 //
 // It holds up to 128 connections. A further one replaces the oldest that has no
 // request in progress.

@@ -343,6 +343,8 @@ func TestRun(t *testing.T) {
 		Worker: monitor.State{OK: true, Text: "running"}, Queue: monitor.State{OK: true, Text: "consuming"},
 		Keys:          monitor.State{OK: true, Text: "no key has a wrong type"},
 		Mail:          monitor.State{OK: true, Text: "no mail sent yet"},
+		Held:          monitor.State{OK: true, Text: "no tasks are held"},
+		Breakers:      []monitor.Breaker{},
 		Configuration: monitor.State{OK: true, Text: "valid"},
 		Tasks:         monitor.Tasks{Concurrency: 4, Running: 2, Waiting: 1, Received: 9, Succeeded: 5, Failed: 1, Retried: 2, DeadLetters: 3},
 	}
@@ -425,5 +427,51 @@ func TestKeysInTheWay(t *testing.T) {
 	}
 	if r := h.Report(); r.Status != monitor.StatusDegraded || r.Keys.OK || r.Keys.Text != w.Faults[0] || !r.Queue.OK {
 		t.Errorf("report is %s, keys %+v, queue %+v", r.Status, r.Keys, r.Queue)
+	}
+}
+
+// While a circuit breaker is open, the health tells why, since when, when the next probe is
+// and that the tasks are held.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	h := newHealth(t, monitor.HealthConfig{
+		Listener: listen(t), Worker: consuming, Now: func() time.Time { return at },
+		Database: func(context.Context) error { return nil },
+		Mail: func() monitor.MailState {
+			return monitor.MailState{
+				Accepted: at.Add(-time.Hour), Working: 1, Retried: []string{"b:25"},
+				Faulty: []monitor.RelayState{{Name: "a:587", Since: at.Add(-10 * time.Minute), Next: at.Add(11 * time.Second), Fault: "535 5.7.8 at AUTH"}},
+			}
+		},
+		Breakers: func() []monitor.BreakerState {
+			return []monitor.BreakerState{
+				{Name: "relay a:587", Phase: "open", Reason: "535 5.7.8 at AUTH", Since: at.Add(-10 * time.Minute), Next: at.Add(11 * time.Second)},
+				{Name: "relay b:25", Phase: "half-open", Reason: "no answer", Since: at.Add(-time.Minute)},
+				{Name: monitor.DatabaseBreaker, Phase: "probing", Reason: "no answer in time", Since: at.Add(-30 * time.Second), Next: at},
+			}
+		},
+		Held: func() monitor.HeldTasks {
+			return monitor.HeldTasks{Tasks: 4, Cause: monitor.DatabaseBreaker, Waiting: 1800}
+		},
+	})
+	r := h.Report()
+	if r.Status != monitor.StatusDegraded {
+		t.Errorf("%+v", r)
+	}
+	for name, texts := range map[string][2]string{
+		"mail":     {r.Mail.Text, "mails go by the other relays: a:587 takes none for 600 s, next probe in 12 s: 535 5.7.8 at AUTH"},
+		"database": {r.Database.Text, "no recipient can be looked up for 30 s, being probed: no answer in time"},
+		"held": {r.Held.Text, "mail tasks are held: 1800 waiting, until a probe of the database succeeds; " +
+			"correct its cause and leave the queues alone: no attempt is spent, and all are sent then"},
+	} {
+		if texts[0] != texts[1] {
+			t.Errorf("%s: %q, want %q", name, texts[0], texts[1])
+		}
+	}
+	if len(r.Breakers) != 3 || r.Breakers[0] != (monitor.Breaker{
+		Name: "relay a:587", State: "open", Reason: "535 5.7.8 at AUTH", Since: "2026-11-25T11:50:00Z", NextProbe: "2026-11-25T12:00:11Z",
+	}) {
+		t.Errorf("%+v", r.Breakers)
 	}
 }

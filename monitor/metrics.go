@@ -80,7 +80,13 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 // in the format of Prometheus.
 func (h *Health) metrics() http.Handler {
 	r := prometheus.NewRegistry()
-	r.MustRegister(newCollector(h), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if h.cfg.Mails != nil {
+		r.MustRegister(h.cfg.Mails)
+	}
+	if h.cfg.Ledger != nil {
+		r.MustRegister(ledgerCollector(h.cfg.Ledger)...)
+	}
+	r.MustRegister(newCollector(h), newBreakerCollector(h), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 3})
 }
 

@@ -61,3 +61,54 @@ func TestMetrics(t *testing.T) {
 		t.Error("the figures are those of before")
 	}
 }
+
+// Breakers, mails and the history have metrics by the conventions of Prometheus.
+func TestMetricsOfDelivery(t *testing.T) {
+	mails := monitor.NewMails()
+	second := time.Second
+	for _, o := range []monitor.MailOutcome{
+		{Kind: "otp", State: "accepted", Final: true, Code: true, Whole: 2 * second, Phases: []monitor.MailPhase{{Name: "connect", Took: 30 * time.Millisecond}}},
+		{Kind: "otp", State: "accepted", Final: true, Code: true, Whole: 11 * second},
+		{Kind: "otp", State: "deferred", Class: "greylisted", Code: true, Whole: second},
+		{Kind: "otp", State: "rejected", Class: "address", Final: true, Code: true, Whole: second},
+		{Kind: "otp", State: "expired", Final: true, Code: true, Whole: 600 * second},
+		{Kind: "welcome", State: "accepted", Final: true, Whole: second},
+	} {
+		mails.Ended(o)
+	}
+	mails.Limited("domain", 3*second)
+	h := newHealth(t, monitor.HealthConfig{
+		Listener: listen(t), Worker: consuming, Mails: mails,
+		Breakers: func() []monitor.BreakerState {
+			return []monitor.BreakerState{{Name: "database", Phase: "closed", Opened: 2, Probes: 7}, {Name: "relay a:587", Phase: "half-open"}}
+		},
+		Held: func() monitor.HeldTasks { return monitor.HeldTasks{Tasks: 5, Cause: "relay a:587"} },
+		Ledger: func() monitor.LedgerState {
+			return monitor.LedgerState{Waiting: 12, Lag: 1500 * time.Millisecond, Dropped: 3}
+		},
+	})
+	reply := get(h.Handler(), http.MethodGet, "/metrics")
+	code, text := reply.Code, reply.Body.String()
+	for _, want := range []string{
+		`evently_worker_breaker_state{breaker="database",state="closed"} 1`,
+		`evently_worker_breaker_state{breaker="database",state="open"} 0`,
+		`evently_worker_breaker_state{breaker="relay a:587",state="half-open"} 1`,
+		`evently_worker_breaker_opened_total{breaker="database"} 2`,
+		`evently_worker_breaker_probes_total{breaker="database"} 7`,
+		`evently_worker_held_task_kinds 5`,
+		`evently_worker_mails_total{class="",kind="otp",state="accepted"} 2`,
+		`evently_worker_mails_total{class="greylisted",kind="otp",state="deferred"} 1`,
+		`evently_worker_mail_phase_duration_seconds_bucket{phase="connect",le="0.05"} 1`,
+		`evently_worker_mail_accepted_duration_seconds_count{kind="otp"} 2`,
+		`evently_worker_mail_limit_wait_seconds_sum{limit="domain"} 3`,
+		`evently_worker_codes_total 3`,
+		`evently_worker_codes_in_time_total 1`,
+		`evently_worker_ledger_waiting_events 12`,
+		`evently_worker_ledger_lag_seconds 1.5`,
+		`evently_worker_ledger_dropped_events_total 3`,
+	} {
+		if code != http.StatusOK || !strings.Contains(text, want+"\n") {
+			t.Errorf("/metrics: %d, without %s", code, want)
+		}
+	}
+}

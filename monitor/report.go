@@ -29,7 +29,10 @@ type Report struct {
 	Keys          State `json:"keys"`
 	Database      State `json:"database"`
 	Mail          State `json:"mail"`
+	Held          State `json:"held"`
 	Configuration State `json:"configuration"`
+
+	Breakers []Breaker `json:"breakers"`
 
 	Tasks Tasks `json:"tasks"`
 }
@@ -61,6 +64,8 @@ func (h *Health) Report() Report {
 		Keys:          keysState(w),
 		Database:      h.databaseState(now),
 		Mail:          h.mailState(now),
+		Held:          h.heldState(),
+		Breakers:      h.reportBreakers(),
 		Configuration: h.cfg.Configuration,
 		Tasks: Tasks{
 			Concurrency: w.Concurrency, Running: w.Running, Waiting: w.Waiting,
@@ -76,7 +81,7 @@ func (h *Health) Report() Report {
 	switch {
 	case !w.Consuming:
 		r.Status = StatusUnhealthy
-	case !r.Keys.OK || !r.Database.OK || !r.Mail.OK || !r.Configuration.OK:
+	case !r.Keys.OK || !r.Database.OK || !r.Mail.OK || !r.Held.OK || !r.Configuration.OK:
 		r.Status = StatusDegraded
 	default:
 		r.Status = StatusHealthy
@@ -114,6 +119,9 @@ func (h *Health) databaseState(now time.Time) State {
 	if h.cfg.Database == nil {
 		return State{OK: true, Text: "not used"}
 	}
+	if s, isOpen := h.openDatabase(now); isOpen {
+		return s
+	}
 	h.mu.Lock()
 	last := h.database
 	h.mu.Unlock()
@@ -136,23 +144,38 @@ func (h *Health) mailState(now time.Time) State {
 	}
 	m := h.cfg.Mail()
 	var faults []string
-	var since, tried time.Time // of the last relay to fail
+	var since time.Time // when the last relay failed
 	for _, r := range m.Faulty {
-		since, tried = latest(since, r.Since), latest(tried, r.Tried)
-		faults = append(faults, fmt.Sprintf("%s takes none for %s, last tried %s ago: %s", r.Name, span(now.Sub(r.Since)), span(now.Sub(r.Tried)), r.Fault))
+		since = latest(since, r.Since)
+		faults = append(faults, fmt.Sprintf("%s takes none for %s, %s: %s", r.Name, span(now.Sub(r.Since)), r.progress(now), r.Fault))
 	}
 	switch {
 	case m.stuck() && len(m.Faulty) == 1:
-		return State{Text: fmt.Sprintf("no mail gets out for %s, last tried %s ago: %s", span(now.Sub(since)), span(now.Sub(tried)), m.Faulty[0].Fault)}
+		return State{Text: fmt.Sprintf("no mail gets out for %s, %s: %s", span(now.Sub(since)), m.Faulty[0].progress(now), m.Faulty[0].Fault)}
 	case m.stuck():
 		return State{Text: fmt.Sprintf("no mail gets out for %s: %s", span(now.Sub(since)), strings.Join(faults, "; "))}
 	case len(faults) > 0:
 		return State{Text: "mails go by the other relays: " + strings.Join(faults, "; ")}
-	case m.Accepted.IsZero():
-		return State{OK: true, Text: "no mail sent yet"}
-	default:
-		return State{OK: true, Text: "sent a mail " + span(now.Sub(m.Accepted)) + " ago"}
 	}
+	text := "no mail sent yet"
+	if !m.Accepted.IsZero() {
+		text = "sent a mail " + span(now.Sub(m.Accepted)) + " ago"
+	}
+	if len(m.Retried) > 0 {
+		text += "; tried again after an outage, with few mails at a time: " + strings.Join(m.Retried, ", ")
+	}
+	return State{OK: true, Text: text}
+}
+
+// progress tells when the relay was tried, or will be.
+func (r *RelayState) progress(now time.Time) string {
+	switch {
+	case r.Next.IsZero():
+		return "last tried " + span(now.Sub(r.Tried)) + " ago"
+	case r.Next.After(now):
+		return "next probe in " + span(r.Next.Sub(now)+time.Second)
+	}
+	return "being probed"
 }
 
 func latest(a, b time.Time) time.Time {
@@ -183,7 +206,7 @@ func (h *Health) Handler() http.Handler {
 		r := h.Report()
 		part, ok := map[string]State{
 			"worker": r.Worker, "queue": r.Queue, "keys": r.Keys, "database": r.Database, "configuration": r.Configuration,
-			"mail": r.Mail, "email": r.Mail,
+			"mail": r.Mail, "email": r.Mail, "held": r.Held,
 		}[req.PathValue("part")]
 		if !ok {
 			notFound(w, req)
@@ -204,7 +227,7 @@ func notFound(w http.ResponseWriter, _ *http.Request) {
 /livez                 the process answers
 /readyz                the worker consumes
 /health                a report of all parts
-/health/worker         one part; also queue, database, mail (or email), configuration
+/health/worker         one part; also queue, database, mail (or email), held, configuration
 /metrics               figures for Prometheus
 /debug/pprof/heap      a profile, where HEALTH_PPROF allows; also profile, allocs, goroutine, trace`, http.StatusNotFound)
 }
