@@ -20,7 +20,7 @@ var replies = []string{
 	"%s",
 }
 
-// No reply shows a secret in whatever place, and words about another subject stay.
+// No reply shows a secret in any place, and words about another subject stay.
 func TestRepliesWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []string{"482913", "Sommer2026!", "pässwört-1", "a1b2c3d4e5f6", "correct horse battery staple"} {

@@ -17,7 +17,7 @@ func ranked(c *order.Choice) (names []string) {
 	return names
 }
 
-// In turns the queue that gave a message goes to the end of the line, whatever gave before,
+// In turns the queue that gave a message goes to the end of the line, after any other,
 // and a claim from some of the queues changes nothing between the others.
 func TestTurnsAreALine(t *testing.T) {
 	t.Parallel()
