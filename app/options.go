@@ -105,7 +105,7 @@ func mailConfigs(cfg config.Config, log *slog.Logger) (all []mail.Config, err er
 			FromName: cfg.Mail.FromName, FromAddress: cfg.Mail.FromAddress, ReplyTo: cfg.Mail.ReplyTo,
 			BounceDomain: cfg.Mail.BounceDomain, BounceKeys: bounceKeys,
 			HelloName: s.HelloName, MaxConns: cmp.Or(s.MaxConns, unboundedConns), Secrets: cfg.Passwords(),
-			Logger: log,
+			NoPipelining: s.NoPipelining, NoChunking: s.NoChunking, Logger: log,
 		}), errors.Join(err, unknown)
 	}
 	return all, err

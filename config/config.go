@@ -96,6 +96,9 @@ type SMTP struct {
 	CAFile    string // "": the system's authorities
 	HelloName string // "": the name of the host, or the domain of the sender
 	MaxConns  int
+
+	NoPipelining bool // not although the relay offers PIPELINING
+	NoChunking   bool // not although the relay offers CHUNKING
 }
 
 // Mail is what the mails say about the sender.

@@ -20,6 +20,9 @@ func (c *Config) smtp(v *variables) {
 		CAFile:    v.SMTPTLSCAFile.text,
 		HelloName: v.SMTPHelloName.text,
 		MaxConns:  v.SMTPMaxConns.value,
+
+		NoPipelining: !v.SMTPPipelining.value,
+		NoChunking:   !v.SMTPChunking.value,
 	}
 	c.Mail = Mail{
 		FromName:       v.FromName.text,
@@ -124,7 +127,8 @@ func (c *Config) relays(v *variables) {
 		s := SMTP{
 			URL: v.SMTPURLs.at[i], Host: u.Host, Port: u.Port, Username: u.User, Password: NewSecret(u.Password), TokenFile: u.TokenFile,
 			TLSMode: u.TLSMode, CAFile: cmp.Or(u.CAFile, c.SMTP.CAFile), HelloName: cmp.Or(u.HelloName, c.SMTP.HelloName),
-			MaxConns: cmp.Or(u.MaxConns, c.SMTP.MaxConns),
+			MaxConns:     cmp.Or(u.MaxConns, c.SMTP.MaxConns),
+			NoPipelining: c.SMTP.NoPipelining, NoChunking: c.SMTP.NoChunking,
 		}
 		c.Relays = append(c.Relays, s)
 		name := fmt.Sprintf("URL %d: ", s.URL)

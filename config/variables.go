@@ -59,25 +59,27 @@ type variables struct {
 	MessageMaxDepth    count   `envconfig:"MESSAGE_MAX_DEPTH" group:"Worker" default:"500" min:"8" max:"1000" desc:"Deepest nesting of a message."`
 	MessageMaxElements count   `envconfig:"MESSAGE_MAX_ELEMENTS" group:"Worker" default:"16777216" min:"100" max:"536870912" desc:"Most values in a message. As many as the default fit into no message: the bytes decide."`
 
-	SMTPURLs      relayURLs `envconfig:"SMTP_URLS" group:"Mail" unset:"from SMTP_*" desc:"Mail relays with spaces between them, the preferred one first; a mail goes to the next one while a relay takes no mails. smtp://user:password@host:587 is STARTTLS, smtps:// implicit TLS, smtp+plain:// no TLS; special characters of a password as %XX. Parameters: max_conns, hello, ca_file, token_file. Wins over SMTP_HOST, SMTP_PORT, SMTP_USERNAME, SMTP_PASSWORD, SMTP_TOKEN_FILE, SMTP_USE_TLS and SMTP_TLS_MODE."`
-	SMTPHost      text      `envconfig:"SMTP_HOST" group:"Mail" default:"smtp.gmail.com" desc:"Host of the mail relay."`
-	SMTPPort      count     `envconfig:"SMTP_PORT" group:"Mail" default:"587" min:"1" max:"65535" desc:"Port of the mail relay."`
-	SMTPUsername  text      `envconfig:"SMTP_USERNAME" group:"Mail" desc:"User of the mail relay. There is a login only where the password or SMTP_TOKEN_FILE is set as well."`
-	SMTPPassword  secret    `envconfig:"SMTP_PASSWORD" group:"Mail" desc:"Password of the mail relay."`
-	SMTPTokenFile file      `envconfig:"SMTP_TOKEN_FILE" group:"Mail" desc:"File with an OAuth 2.0 access token for the mail relay, instead of a password: XOAUTH2 or OAUTHBEARER as SMTP_USERNAME. It is read again when it changes and after a refusal."`
-	SMTPUseTLS    text      `envconfig:"SMTP_USE_TLS" group:"Mail" default:"true" desc:"true is STARTTLS, required; anything else is implicit TLS (SMTPS)."`
-	SMTPTLSMode   choice    `envconfig:"SMTP_TLS_MODE" group:"Mail" options:"starttls,implicit,none" unset:"from SMTP_USE_TLS" desc:"Wins over SMTP_USE_TLS. none is plain text, for a relay on the same host."`
-	SMTPTLSCAFile file      `envconfig:"SMTP_TLS_CA_FILE" group:"Mail" unset:"the system's" desc:"PEM file of the authorities to trust instead of the system's, for all relays."`
-	SMTPHelloName text      `envconfig:"SMTP_HELLO_NAME" group:"Mail" unset:"the host's name" desc:"Name given in EHLO, to all relays. A host name without a dot is not fit: the domain of FROM_ADDRESS is used then."`
-	SMTPMaxConns  count     `envconfig:"SMTP_MAX_CONNS" group:"Mail" min:"1" max:"10000" unset:"as CONCURRENCY" desc:"Connections to each mail relay. At most as many tasks run at once, also where CONCURRENCY, AUTOSCALE or remote control ask for more: a mail that is taken can be sent."`
-	FromName      words     `envconfig:"FROM_NAME" group:"Mail" default:"Evently" desc:"Name of the sender. The brand in the mails is Evently in any case."`
-	FromAddress   address   `envconfig:"FROM_ADDRESS" group:"Mail" default:"noreply@evently.com" desc:"Address of the sender."`
-	ReplyTo       address   `envconfig:"REPLY_TO" group:"Mail" unset:"no header" desc:"Address for answers."`
-	BounceDomain  text      `envconfig:"BOUNCE_DOMAIN" group:"Mail" unset:"bounces go to FROM_ADDRESS" desc:"Domain for bounces: each mail has an envelope sender of its own there, b+id-tag@domain. The sender that people see stays the same. Many relays refuse such senders."`
-	BounceKey     secret    `envconfig:"BOUNCE_KEY" group:"Mail" desc:"Secret of the tags in addresses for bounces, at least 16 characters and the same for all workers; needed with BOUNCE_DOMAIN. While a key is replaced write new,old: the first makes tags, both are accepted."`
-	SiteURL       webURL    `envconfig:"SITE_URL" group:"Mail" unset:"no button" desc:"Web site that the mails link to; https."`
-	SupportAddr   address   `envconfig:"SUPPORT_ADDRESS" group:"Mail" unset:"not mentioned" desc:"Address for help, shown in the mails."`
-	LinkHosts     list      `envconfig:"LINK_HOSTS" group:"Mail" unset:"the host of SITE_URL" desc:"Hosts that a link given by a producer (booking_url) may lead to. Any other link is left out."`
+	SMTPURLs       relayURLs `envconfig:"SMTP_URLS" group:"Mail" unset:"from SMTP_*" desc:"Mail relays with spaces between them, the preferred one first; a mail goes to the next one while a relay takes no mails. smtp://user:password@host:587 is STARTTLS, smtps:// implicit TLS, smtp+plain:// no TLS; special characters of a password as %XX. Parameters: max_conns, hello, ca_file, token_file. Wins over SMTP_HOST, SMTP_PORT, SMTP_USERNAME, SMTP_PASSWORD, SMTP_TOKEN_FILE, SMTP_USE_TLS and SMTP_TLS_MODE."`
+	SMTPHost       text      `envconfig:"SMTP_HOST" group:"Mail" default:"smtp.gmail.com" desc:"Host of the mail relay."`
+	SMTPPort       count     `envconfig:"SMTP_PORT" group:"Mail" default:"587" min:"1" max:"65535" desc:"Port of the mail relay."`
+	SMTPUsername   text      `envconfig:"SMTP_USERNAME" group:"Mail" desc:"User of the mail relay. There is a login only where the password or SMTP_TOKEN_FILE is set as well."`
+	SMTPPassword   secret    `envconfig:"SMTP_PASSWORD" group:"Mail" desc:"Password of the mail relay."`
+	SMTPTokenFile  file      `envconfig:"SMTP_TOKEN_FILE" group:"Mail" desc:"File with an OAuth 2.0 access token for the mail relay, instead of a password: XOAUTH2 or OAUTHBEARER as SMTP_USERNAME. It is read again when it changes and after a refusal."`
+	SMTPUseTLS     text      `envconfig:"SMTP_USE_TLS" group:"Mail" default:"true" desc:"true is STARTTLS, required; anything else is implicit TLS (SMTPS)."`
+	SMTPTLSMode    choice    `envconfig:"SMTP_TLS_MODE" group:"Mail" options:"starttls,implicit,none" unset:"from SMTP_USE_TLS" desc:"Wins over SMTP_USE_TLS. none is plain text, for a relay on the same host."`
+	SMTPTLSCAFile  file      `envconfig:"SMTP_TLS_CA_FILE" group:"Mail" unset:"the system's" desc:"PEM file of the authorities to trust instead of the system's, for all relays."`
+	SMTPHelloName  text      `envconfig:"SMTP_HELLO_NAME" group:"Mail" unset:"the host's name" desc:"Name given in EHLO, to all relays. A host name without a dot is not fit: the domain of FROM_ADDRESS is used then."`
+	SMTPMaxConns   count     `envconfig:"SMTP_MAX_CONNS" group:"Mail" min:"1" max:"10000" unset:"as CONCURRENCY" desc:"Connections to each mail relay. At most as many tasks run at once, also where CONCURRENCY, AUTOSCALE or remote control ask for more: a mail that is taken can be sent."`
+	SMTPPipelining toggle    `envconfig:"SMTP_PIPELINING" group:"Mail" default:"true" desc:"Send the commands of a mail together where the relay offers PIPELINING. A relay that cannot do it is found out without this."`
+	SMTPChunking   toggle    `envconfig:"SMTP_CHUNKING" group:"Mail" default:"true" desc:"Send mails by BDAT where the relay offers PIPELINING and CHUNKING. A relay that cannot do it is found out without this."`
+	FromName       words     `envconfig:"FROM_NAME" group:"Mail" default:"Evently" desc:"Name of the sender. The brand in the mails is Evently in any case."`
+	FromAddress    address   `envconfig:"FROM_ADDRESS" group:"Mail" default:"noreply@evently.com" desc:"Address of the sender."`
+	ReplyTo        address   `envconfig:"REPLY_TO" group:"Mail" unset:"no header" desc:"Address for answers."`
+	BounceDomain   text      `envconfig:"BOUNCE_DOMAIN" group:"Mail" unset:"bounces go to FROM_ADDRESS" desc:"Domain for bounces: each mail has an envelope sender of its own there, b+id-tag@domain. The sender that people see stays the same. Many relays refuse such senders."`
+	BounceKey      secret    `envconfig:"BOUNCE_KEY" group:"Mail" desc:"Secret of the tags in addresses for bounces, at least 16 characters and the same for all workers; needed with BOUNCE_DOMAIN. While a key is replaced write new,old: the first makes tags, both are accepted."`
+	SiteURL        webURL    `envconfig:"SITE_URL" group:"Mail" unset:"no button" desc:"Web site that the mails link to; https."`
+	SupportAddr    address   `envconfig:"SUPPORT_ADDRESS" group:"Mail" unset:"not mentioned" desc:"Address for help, shown in the mails."`
+	LinkHosts      list      `envconfig:"LINK_HOSTS" group:"Mail" unset:"the host of SITE_URL" desc:"Hosts that a link given by a producer (booking_url) may lead to. Any other link is left out."`
 
 	DatabaseURL secretURL `envconfig:"DATABASE_URL" group:"Database" unset:"from DB_*" desc:"PostgreSQL as postgres://user:password@host:port/name, with the parameters of libpq; several hosts, tried in turn, as a:5432,b:5432. Keywords such as host=db dbname=evently are read too. Wins over the DB_ variables."`
 	DBHost      text      `envconfig:"DB_HOST" group:"Database" default:"localhost" desc:"Host of PostgreSQL, or several with commas between them, tried in turn; or the folder of its socket."`

@@ -85,6 +85,12 @@ type Config struct {
 	MaxAge             time.Duration // age from which a connection is not reused, 0: 5 min
 	IdleTimeout        time.Duration // time until an unused connection is closed, 0: 30 s
 
+	// NoPipelining sends each command after the reply to the one before, and NoChunking
+	// sends mails by DATA, although the server offers PIPELINING (RFC 2920) and CHUNKING
+	// (RFC 3030). Servers that offer them and cannot do them are found out without this.
+	NoPipelining bool
+	NoChunking   bool
+
 	// Secrets are further texts besides Password that no error and no log may show, such
 	// as the passwords of other servers. They are removed from the words of the server,
 	// which are logged. Texts of less than four characters are ignored.

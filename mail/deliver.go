@@ -2,41 +2,80 @@ package mail
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/evently/workers/mail/internal/redact"
+	"github.com/evently/workers/mail/internal/ways"
 )
 
 // deliver sends c over an idle connection or a new one. Servers close idle connections at any
 // time, with or without a last reply, which looks like the reply to the next command. So a
 // failure of that command proves nothing, and the mail gets one new connection. It never gets
-// two, because that would flood a server that always hangs up there.
+// two, because that would flood a server that always hangs up there. The exception is a server
+// that cannot do what it offers.
 func (s *Sender) deliver(ctx context.Context, c Composed, hide redact.Secrets) (Receipt, *SendError) {
 	start := time.Now()
 	if old := s.takeLive(hide); old != nil {
 		receipt, failed := old.send(ctx, c, hide, start)
-		again := failed != nil && ctx.Err() == nil && old.isStale(failed)
+		again := failed != nil && ctx.Err() == nil && (failed.misled != ways.Stepwise || old.isStale(failed))
 		old.broken = old.broken || again
-		s.release(old, failed)
-		if failed == nil {
-			return receipt, nil
-		}
 		if !again {
-			return Receipt{}, failed
+			s.learn(old, failed)
+		}
+		s.release(old, failed)
+		if !again {
+			return receipt, failed
 		}
 		s.log.Debug("idle connection closed by the server", "error", failed)
 	}
+	receipt, failed := s.deliverAnew(ctx, c, hide, start, false)
+	if failed == nil || failed.misled == ways.Stepwise || ctx.Err() != nil {
+		return receipt, failed
+	}
+	// Nothing of the mail was sent, so this cannot send it twice.
+	misled, first := failed.misled, failed
+	receipt, failed = s.deliverAnew(ctx, c, hide, start, true)
+	if failed == nil || failed.refused() && !failed.beforeMail() && (failed.Command != first.Command || failed.Code != first.Code) {
+		s.refute(misled)
+	}
+	return receipt, failed
+}
+
+// deliverAnew sends c over a new connection.
+func (s *Sender) deliverAnew(ctx context.Context, c Composed, hide redact.Secrets, start time.Time, stepwise bool) (Receipt, *SendError) {
 	fresh, failed := s.open(ctx, hide)
 	if failed != nil {
 		failed.Times = Times{Connect: time.Since(start)}
 		return Receipt{}, failed
 	}
+	fresh.stepwise = stepwise
 	receipt, failed := fresh.send(ctx, c, hide, start)
+	s.learn(fresh, failed)
 	s.release(fresh, failed)
-	if failed != nil {
-		return Receipt{}, failed
+	return receipt, failed
+}
+
+// learn records what the outcome of a mail on c tells about the way in which it was sent.
+func (s *Sender) learn(c *session, failed *SendError) {
+	switch {
+	case failed == nil && c.doubted != c.way:
+		s.refute(c.doubted)
+	case failed == nil:
+		s.ways.Worked(c.way)
+	case c.sent > 1, failed.Code != 0, errors.Is(failed.Err, context.Canceled):
+	case failed.Command == "DATA" && c.way == ways.Chunked:
+		s.ways.Silent(ways.Chunked)
+	case failed.Command == "MAIL", failed.Command == "RCPT", failed.Command == "DATA":
+		s.ways.Silent(min(c.way, ways.Pipelined))
 	}
-	return receipt, nil
+}
+
+// refute records that the server cannot do what it offers.
+func (s *Sender) refute(way ways.Way) {
+	if s.ways.Refute(way, time.Now()) {
+		s.log.Warn("server cannot do an extension that it offers, not used for an hour", "extension", way.String(), "relay", s.addr)
+	}
 }
 
 // noop asks the server for an answer on a new connection. The next mail treats the connection
@@ -44,7 +83,10 @@ func (s *Sender) deliver(ctx context.Context, c Composed, hide redact.Secrets) (
 func (c *session) noop(ctx context.Context, hide redact.Secrets) *SendError {
 	stop := context.AfterFunc(ctx, c.abort)
 	c.sent++
-	err := c.step(c.cfg.Timeouts.Command, func() error { return positive(c.client.Noop()) })
+	r, err := c.ask(c.cfg.Timeouts.Command, "NOOP\r\n")
+	if err == nil && !r.positive() {
+		err = r.err()
+	}
 	if !stop() || err != nil {
 		c.broken = true
 	}

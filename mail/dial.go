@@ -40,7 +40,7 @@ func (s *Sender) connect(ctx context.Context, login credential, hide redact.Secr
 	if err != nil {
 		return nil, withContextCause(ctx, sendError("DIAL", dialFault(err), hide))
 	}
-	c := &session{cfg: &s.cfg, raw: raw, born: time.Now(), hello: s.cfg.HelloName}
+	c := &session{cfg: &s.cfg, raw: raw, born: time.Now(), hello: s.cfg.HelloName, ways: &s.ways}
 	stop := context.AfterFunc(ctx, c.abort)
 	h := handshake{session: c, sender: s, credential: login, hide: hide}
 	failed := h.run(ctx)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/evently/workers/mail/internal/redact"
 	"github.com/evently/workers/mail/internal/verdict"
+	"github.com/evently/workers/mail/internal/ways"
 )
 
 // SendError is the failure of one mail. It never contains the content of the message, a
@@ -65,6 +66,8 @@ type SendError struct {
 	Duration time.Duration // of the call of Send
 
 	judged verdict.Verdict // of the whole reply, of which Text is a part
+
+	misled ways.Way // what the server offers and may not be able to do; see [session.misled]
 
 	untriedLogin bool // the server closed the connection before the second login mechanism
 	untried      bool // a repeated refusal: the server was not asked for this mail

@@ -33,7 +33,9 @@ func verdict(e *mail.SendError) string {
 }
 
 // The whole table of stages and replies, against a server that gives them.
-func TestReplies(t *testing.T) {
+func TestReplies(t *testing.T) { eachWay(t, testReplies) }
+
+func testReplies(t *testing.T, w way) {
 	t.Parallel()
 	tests := []struct {
 		command string
@@ -105,6 +107,9 @@ func TestReplies(t *testing.T) {
 		{".", "all is well", "ub"},
 	}
 	for _, tt := range tests {
+		if w.name == "chunked" && tt.command == "DATA" && tt.reply[0] == '2' {
+			continue // the first chunk is accepted
+		}
 		t.Run(tt.command+" "+tt.reply, func(t *testing.T) {
 			t.Parallel()
 			action := smtptest.Action{Reply: tt.reply}
@@ -116,7 +121,7 @@ func TestReplies(t *testing.T) {
 			if secured {
 				opts.STARTTLS, opts.Username, opts.Password = true, "evently", canaryPassword
 			}
-			server := smtptest.New(t, opts)
+			server := smtptest.New(t, w.in(opts))
 			cfg := config(server)
 			if secured {
 				cfg.Security, cfg.Username, cfg.Password = mail.StartTLS, "evently", canaryPassword
@@ -131,17 +136,21 @@ func TestReplies(t *testing.T) {
 			if command == "CONNECT" {
 				command = "GREETING"
 			}
-			want := tt.verdict
+			letters := tt.verdict
 			if tt.command == "BODY" && failed.Command == "." {
-				command, want = ".", "ub" // the reset came after all was out
+				command, letters = ".", "ub" // the reset came after all was out
 			}
-			if got := verdict(failed); failed.Command != command || got != want {
-				t.Errorf("%q at %s: verdict %q, want %q", err, failed.Command, got, want)
+			if got := verdict(failed); failed.Command != command || got != letters {
+				t.Errorf("%q at %s: verdict %q, want %q", err, failed.Command, got, letters)
 			}
 			if n := len(server.Mails()); n != 0 {
 				t.Errorf("%d mails accepted", n)
 			}
-			if accepted, _ := server.Connections(); accepted != 1 {
+			want := 1
+			if w.name != "DATA" && tt.command == "DATA" && (tt.reply[0] == '2' || tt.reply[:3] == "503") {
+				want = 2 // the server may not be able to do what it offers
+			}
+			if accepted, _ := server.Connections(); accepted != want {
 				t.Errorf("%d connections for one mail", accepted)
 			}
 			if err := notIn(err.Error()); err != nil {
@@ -153,7 +162,9 @@ func TestReplies(t *testing.T) {
 
 // A server that breaks off, or stops, at any point. After the end of data the
 // outcome is unknown; before it, sending again is safe. All of it ends in time.
-func TestBreakdowns(t *testing.T) {
+func TestBreakdowns(t *testing.T) { eachWay(t, testBreakdowns) }
+
+func testBreakdowns(t *testing.T, w way) {
 	t.Parallel()
 	commands := []string{"CONNECT", "EHLO", "STARTTLS", "TLS", "AUTH", "MAIL", "RCPT", "DATA", "BODY", "."}
 	for _, command := range commands {
@@ -171,9 +182,9 @@ func TestBreakdowns(t *testing.T) {
 			}
 			t.Run(command+" "+name, func(t *testing.T) {
 				t.Parallel()
-				server := smtptest.New(t, smtptest.Options{
+				server := smtptest.New(t, w.in(smtptest.Options{
 					STARTTLS: true, Username: "evently", Password: canaryPassword, Script: at(command, action),
-				})
+				}))
 				cfg := config(server)
 				cfg.Security, cfg.Username, cfg.Password = mail.StartTLS, "evently", canaryPassword
 				if name == "freeze" || name == "trickle" {
@@ -189,6 +200,9 @@ func TestBreakdowns(t *testing.T) {
 				v := "rb"
 				if want == "GREETING" && failed.Command == "DIAL" {
 					want = "DIAL" // the reset overtook the end of the handshake
+				}
+				if w.gather && (want == "RCPT" || want == "DATA") && failed.Command == "MAIL" {
+					want = "MAIL" // the server kept its reply for the next one
 				}
 				if want == "BODY" && failed.Command == "." {
 					want = "." // the socket's buffer had room for all
@@ -237,7 +251,9 @@ func shorten(t *mail.Timeouts, command string) {
 }
 
 // A fault after the 250 does not undo it.
-func TestAcceptedIsAccepted(t *testing.T) {
+func TestAcceptedIsAccepted(t *testing.T) { eachWay(t, testAcceptedIsAccepted) }
+
+func testAcceptedIsAccepted(t *testing.T, w way) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		command string
@@ -263,7 +279,7 @@ func TestAcceptedIsAccepted(t *testing.T) {
 		for _, pooled := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, pooled %v", name, pooled), func(t *testing.T) {
 				t.Parallel()
-				server := smtptest.New(t, smtptest.Options{Script: at(tt.command, tt.action)})
+				server := smtptest.New(t, w.in(smtptest.Options{Script: at(tt.command, tt.action)}))
 				cfg := config(server)
 				cfg.Timeouts.Quit = 50 * time.Millisecond
 				if tt.action.Then == smtptest.Freeze {

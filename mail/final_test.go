@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -18,20 +19,25 @@ import (
 // scriptedRelay is a server that tells how much of a body it has received.
 type scriptedRelay struct {
 	net.Listener
-	running sync.WaitGroup
+	extensions []string
+	chunk      []byte // the first one of a connection; one connection at a time
+	running    sync.WaitGroup
 
 	mu    sync.Mutex
-	body  []byte // since the last 354
+	body  []byte // since the last 354 or BDAT LAST; the chunks before it are part of it
 	ended bool   // the client has closed
 }
 
-func startRelay(t *testing.T) *scriptedRelay {
+// offered are the extensions for each way in which a mail goes to a relay.
+var offered = map[string][]string{"DATA": nil, "pipelined": {"PIPELINING"}, "chunked": {"PIPELINING", "CHUNKING"}}
+
+func startRelay(t *testing.T, extensions ...string) *scriptedRelay {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &scriptedRelay{Listener: l}
+	r := &scriptedRelay{Listener: l, extensions: extensions}
 	r.running.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -57,7 +63,24 @@ func (r *scriptedRelay) serve(conn net.Conn) {
 		}
 		switch verb, _, _ := strings.Cut(strings.TrimSpace(line), " "); strings.ToUpper(verb) {
 		case "EHLO":
-			say("250 relay")
+			say("250-relay")
+			for _, extension := range r.extensions {
+				say("250-" + extension)
+			}
+			say("250 HELP")
+		case "BDAT":
+			fields := strings.Fields(line)
+			size, _ := strconv.Atoi(fields[1])
+			if len(fields) < 3 {
+				r.chunk = make([]byte, size)
+				_, _ = io.ReadFull(in, r.chunk)
+				say("250 go on")
+				break
+			}
+			if !r.readChunk(in, size) {
+				return
+			}
+			say("250 taken")
 		case "DATA":
 			say("354 go on")
 			if !r.read(in) {
@@ -93,6 +116,25 @@ func (r *scriptedRelay) read(in *bufio.Reader) bool {
 			return true
 		}
 	}
+}
+
+// readChunk reads the last chunk and reports whether its end has come.
+func (r *scriptedRelay) readChunk(in *bufio.Reader, size int) bool {
+	r.mu.Lock()
+	r.body, r.ended = r.chunk, false
+	r.mu.Unlock()
+	for range size {
+		c, err := in.ReadByte()
+		r.mu.Lock()
+		if err != nil {
+			r.ended = true
+			r.mu.Unlock()
+			return false
+		}
+		r.body = append(r.body, c)
+		r.mu.Unlock()
+	}
+	return true
 }
 
 func (r *scriptedRelay) received() (body []byte, ended bool) {
@@ -149,29 +191,49 @@ func bodies() map[string][]byte {
 // The last word is asked for when the relay has everything but the end of data.
 func TestBeforeFinalIsTheLastWord(t *testing.T) {
 	t.Parallel()
-	for name, body := range bodies() {
-		t.Run(name, func(t *testing.T) {
-			relay := startRelay(t)
-			want, asked := onTheWire(body), 0
-			m := flood()
-			m.Bytes = body
-			m.beforeFinal = func(context.Context) error {
-				asked++
-				relay.await(t, "before the end of data", func(got []byte, _ bool) bool {
-					return bytes.Equal(got, want[:len(want)-len(endOfData)])
-				})
-				return nil
-			}
-			if body[len(body)-1] == '\r' { // the client completes that line
-				want = append(bytes.Clone(body), "\n.\r\n"...)
-			}
-			if _, failed := relay.sender(t, Timeouts{}).deliver(t.Context(), m, redact.Secrets{}); failed != nil {
-				t.Fatal(failed)
-			}
-			if got, _ := relay.received(); !bytes.Equal(got, want) || asked != 1 {
-				t.Errorf("asked %d times, the relay has %q, want %q", asked, last(got, 40), last(want, 40))
-			}
+	for way, extensions := range offered {
+		for name, body := range bodies() {
+			t.Run(way+", "+name, func(t *testing.T) { beforeFinalIsTheLastWord(t, body, extensions) })
+		}
+	}
+}
+
+func beforeFinalIsTheLastWord(t *testing.T, body []byte, extensions []string) {
+	relay := startRelay(t, extensions...)
+	chunked := len(extensions) == 2
+	if chunked { // only its own fields make this package send chunks
+		if len(body) < len(endOfData) {
+			t.Skip("no line follows the first chunk")
+		}
+		body = append([]byte("Date: now\r\n"), body...)
+	}
+	want, asked := onTheWire(body), 0
+	if chunked {
+		want = body
+		if !bytes.HasSuffix(want, []byte("\n")) {
+			want = append(bytes.Clone(want), "\r\n"...)
+		}
+	}
+	if body[len(body)-1] == '\r' { // that line is completed
+		want = append(bytes.Clone(body), '\n')
+		if !chunked {
+			want = append(want, ".\r\n"...)
+		}
+	}
+	m := flood()
+	m.Bytes = body
+	m.beforeFinal = func(context.Context) error {
+		asked++
+		relay.await(t, "before the end of data", func(got []byte, _ bool) bool {
+			return bytes.Equal(got, want[:len(want)-len(endOfData)])
 		})
+		return nil
+	}
+	if _, failed := relay.sender(t, Timeouts{}).deliver(t.Context(), m, redact.Secrets{}); failed != nil {
+		t.Fatal(failed)
+	}
+	if got, _ := relay.received(); !bytes.Equal(got, want) || asked != 1 {
+		t.Errorf("asked %d times, the relay has %q, want %q", asked, last(got, 40), last(want, 40))
 	}
 }
 
@@ -180,8 +242,14 @@ func last(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
 // A refusal there is a failure before the end of data, and no fault of the relay.
 func TestBeforeFinalRefuses(t *testing.T) {
 	t.Parallel()
+	for way, extensions := range offered {
+		t.Run(way, func(t *testing.T) { beforeFinalRefuses(t, extensions) })
+	}
+}
+
+func beforeFinalRefuses(t *testing.T, extensions []string) {
 	errNo := errors.New("no")
-	relay := startRelay(t)
+	relay := startRelay(t, extensions...)
 	sender := relay.sender(t, Timeouts{})
 	m := Message{TaskID: "t", To: "jane@example.com", Subject: "s", Text: "Hello\n", BeforeFinal: func(context.Context) error { return errNo }}
 	_, err := sender.Send(t.Context(), m)
@@ -190,8 +258,9 @@ func TestBeforeFinalRefuses(t *testing.T) {
 		t.Fatalf("%#v", err)
 	}
 	relay.await(t, "after the refusal", func(_ []byte, ended bool) bool { return ended })
-	if got, _ := relay.received(); bytes.Contains(got, []byte("\r\n.")) {
-		t.Errorf("the relay got the end of data: %q", last(got, 20))
+	whole, err := sender.Compose(m)
+	if got, _ := relay.received(); err != nil || len(got) != len(whole.Bytes)-len("\r\n") && len(got) != len(whole.Bytes)-len(endOfData) {
+		t.Errorf("the relay got the end: %q", last(got, 20))
 	}
 	if s := sender.Status(); s.Fault != nil {
 		t.Errorf("the relay counts as faulty: %v", s.Fault)
@@ -205,10 +274,16 @@ func TestBeforeFinalRefuses(t *testing.T) {
 // The time of the question is not the relay's.
 func TestBeforeFinalMayTakeLong(t *testing.T) {
 	t.Parallel()
+	for way, extensions := range offered {
+		t.Run(way, func(t *testing.T) { beforeFinalMayTakeLong(t, extensions) })
+	}
+}
+
+func beforeFinalMayTakeLong(t *testing.T, extensions []string) {
 	const limit = 300 * time.Millisecond
-	relay := startRelay(t)
+	relay := startRelay(t, extensions...)
 	m := flood()
-	m.Bytes = []byte("Hello\r\n")
+	m.Bytes = []byte("Date: now\r\nHello\r\n")
 	m.beforeFinal = func(context.Context) error {
 		time.Sleep(2 * limit) // the question itself
 		return nil

@@ -15,6 +15,10 @@ import (
 // command. That is no answer to the command: the next mail goes out at once, over
 // one new connection, and the old one is not reused.
 func TestIdleConnectionThatTheServerEnds(t *testing.T) {
+	eachWay(t, testIdleConnectionThatTheServerEnds)
+}
+
+func testIdleConnectionThatTheServerEnds(t *testing.T, w way) {
 	t.Parallel()
 	for name, said := range map[string]struct {
 		text string
@@ -36,7 +40,7 @@ func TestIdleConnectionThatTheServerEnds(t *testing.T) {
 		for _, implicit := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, TLS %v", name, implicit), func(t *testing.T) {
 				t.Parallel()
-				server := smtptest.New(t, smtptest.Options{ImplicitTLS: implicit})
+				server := smtptest.New(t, w.in(smtptest.Options{ImplicitTLS: implicit}))
 				cfg := config(server)
 				if implicit {
 					cfg.Security = mail.ImplicitTLS
@@ -69,6 +73,10 @@ func TestIdleConnectionThatTheServerEnds(t *testing.T) {
 // The same when it comes just after we have looked, so that it is read as the
 // answer to the first command.
 func TestAnswerThatIsOlderThanTheCommand(t *testing.T) {
+	eachWay(t, testAnswerThatIsOlderThanTheCommand)
+}
+
+func testAnswerThatIsOlderThanTheCommand(t *testing.T, w way) {
 	t.Parallel()
 	for _, answer := range []smtptest.Action{
 		{Reply: "451 4.4.2 Timeout waiting for data from client.", Then: smtptest.Close},
@@ -88,12 +96,12 @@ func TestAnswerThatIsOlderThanTheCommand(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%q %d", answer.Reply, answer.Then), func(t *testing.T) {
 			t.Parallel()
-			server := smtptest.New(t, smtptest.Options{Script: func(s smtptest.Step) smtptest.Action {
+			server := smtptest.New(t, w.in(smtptest.Options{Script: func(s smtptest.Step) smtptest.Action {
 				if s.Command == "MAIL" && s.Mails == 2 { // the third mail of each connection
 					return answer
 				}
 				return smtptest.Action{}
-			}})
+			}}))
 			sender := newSender(t, config(server))
 			run(t, sender)
 			waitRunning(t, server, sender)
@@ -120,14 +128,16 @@ func TestAnswerThatIsOlderThanTheCommand(t *testing.T) {
 }
 
 // An old answer that looks like the right one puts each answer one command late.
-func TestAnswersThatAreOneLate(t *testing.T) {
+func TestAnswersThatAreOneLate(t *testing.T) { eachWay(t, testAnswersThatAreOneLate) }
+
+func testAnswersThatAreOneLate(t *testing.T, w way) {
 	t.Parallel()
-	server := smtptest.New(t, smtptest.Options{Script: func(s smtptest.Step) smtptest.Action {
+	server := smtptest.New(t, w.in(smtptest.Options{Script: func(s smtptest.Step) smtptest.Action {
 		if s.Command == "DATA" && s.Mails == 2 {
 			return smtptest.Action{Reply: "250 2.1.5 ok"} // that of RCPT
 		}
 		return smtptest.Action{}
-	}})
+	}}))
 	sender := newSender(t, config(server))
 	run(t, sender)
 	waitRunning(t, server, sender)
@@ -140,17 +150,21 @@ func TestAnswersThatAreOneLate(t *testing.T) {
 
 // A server that refuses us on the new connection as well means it.
 func TestRefusalOnTheNewConnectionCounts(t *testing.T) {
+	eachWay(t, testRefusalOnTheNewConnectionCounts)
+}
+
+func testRefusalOnTheNewConnectionCounts(t *testing.T, w way) {
 	t.Parallel()
 	var mu sync.Mutex
 	refuse := false
-	server := smtptest.New(t, smtptest.Options{Script: func(s smtptest.Step) smtptest.Action {
+	server := smtptest.New(t, w.in(smtptest.Options{Script: func(s smtptest.Step) smtptest.Action {
 		mu.Lock()
 		defer mu.Unlock()
 		if s.Command == "MAIL" && refuse {
 			return smtptest.Action{Reply: "550 5.7.1 not you"}
 		}
 		return smtptest.Action{}
-	}})
+	}}))
 	sender := newSender(t, config(server))
 	run(t, sender)
 	waitRunning(t, server, sender)

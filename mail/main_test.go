@@ -2,6 +2,7 @@ package mail_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,6 +29,42 @@ func message() mail.Message {
 		TaskID:  "7e0f6cb2-4c55-4f3c-9f3e-0d8c4d6a2a11",
 		Kind:    "otp_verification",
 		Date:    time.Date(2026, 11, 24, 9, 30, 0, 0, time.UTC),
+	}
+}
+
+// way is a way in which a mail goes to a server.
+type way struct {
+	name       string
+	extensions []string
+	gather     bool // the replies come together
+}
+
+var ways = []way{
+	{"DATA", nil, false},
+	{"pipelined", []string{"PIPELINING"}, true},
+	{"chunked", []string{"PIPELINING", "CHUNKING"}, false},
+}
+
+// in returns opts of a server that takes mails in this way. In its script, "DATA" stands for the
+// first chunk, too.
+func (w way) in(opts smtptest.Options) smtptest.Options {
+	opts.Extensions = append(slices.Clone(opts.Extensions), w.extensions...)
+	opts.Gather = w.gather
+	if script := opts.Script; script != nil {
+		opts.Script = func(s smtptest.Step) smtptest.Action {
+			if s.Command == "BDAT" {
+				s.Command = "DATA"
+			}
+			return script(s)
+		}
+	}
+	return opts
+}
+
+// eachWay runs test once for each way.
+func eachWay(t *testing.T, test func(t *testing.T, w way)) {
+	for _, w := range ways {
+		t.Run(w.name, func(t *testing.T) { test(t, w) })
 	}
 }
 

@@ -32,6 +32,8 @@ func cutEnhanced(code int, text string) (enhanced [3]int, rest string) {
 		}
 		enhanced[i] = int(n)
 	}
+	// RFC 2034 section 4: each line has the code.
+	rest = strings.ReplaceAll(rest, "\n"+first+" ", "\n")
 	if enhanced[0] != code/100 {
 		return [3]int{}, text
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/evently/workers/mail/internal/redact"
 	"github.com/evently/workers/mail/internal/verdict"
+	"github.com/evently/workers/mail/internal/ways"
 )
 
 // Sender sends mails over a small pool of connections to one server. Its methods may be called
@@ -36,6 +37,7 @@ type Sender struct {
 
 	mechanisms  mechanismKeeper
 	credentials credentialKeeper
+	ways        ways.Memory
 
 	mu      sync.Mutex
 	running bool       // Run is running and closes idle connections

@@ -14,7 +14,9 @@ import (
 	"github.com/evently/workers/mail/smtptest"
 )
 
-func TestSend(t *testing.T) {
+func TestSend(t *testing.T) { eachWay(t, testSend) }
+
+func testSend(t *testing.T, w way) {
 	t.Parallel()
 	login := smtptest.Options{Username: "evently", Password: canaryPassword}
 	tests := []struct {
@@ -41,7 +43,7 @@ func TestSend(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			server := smtptest.New(t, tt.opts)
+			server := smtptest.New(t, w.in(tt.opts))
 			cfg := config(server)
 			cfg.Security = tt.security
 			if tt.login {

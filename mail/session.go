@@ -1,18 +1,17 @@
 package mail
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"net/textproto"
 	"os"
 	"time"
 
 	"github.com/emersion/go-smtp"
 
 	"github.com/evently/workers/mail/internal/redact"
+	"github.com/evently/workers/mail/internal/ways"
 )
 
 // session is one connection to the server. One goroutine uses it at a time; another one may
@@ -31,7 +30,13 @@ type session struct {
 	dirty  bool      // the last mail was refused, so the transaction may be open
 	broken bool      // must not be reused
 
-	answered bool // a command of the current mail got its reply
+	ways     *ways.Memory // of the server
+	stepwise bool         // the server may not be able to do what it offers
+	chunks   bool         // the server accepted a chunk on this connection
+
+	way      ways.Way // of the current mail
+	doubted  ways.Way // as [ways.Memory.Choose] returned it
+	answered bool     // a command of the current mail got its reply
 	watch    stopwatch
 }
 
@@ -74,15 +79,8 @@ func (c *session) send(ctx context.Context, m Composed, hide redact.Secrets, sta
 	}
 	c.sent++
 	c.answered = !receipt.Reused
-	if m.beforeFinal != nil {
-		c.wire.final = &finalWrite{ask: func() error {
-			c.watch.enter(&c.watch.Guard)
-			defer c.watch.enter(&c.watch.Final)
-			return m.beforeFinal(ctx)
-		}}
-	}
-	reply, failed := c.transact(m, hide)
-	c.wire.final = nil
+	c.chooseWay(m)
+	reply, failed := c.transact(ctx, m, hide)
 	if !stop() {
 		c.broken = true // abort was called
 	}
@@ -96,6 +94,23 @@ func (c *session) send(ctx context.Context, m Composed, hide redact.Secrets, sta
 	receipt.Reply = cleanReply(reply, hide)
 	receipt.QueueID = queueID(reply, m.To, hide)
 	return receipt, nil
+}
+
+// chooseWay sets the way of m.
+func (c *session) chooseWay(m Composed) {
+	offered := ways.Stepwise
+	if c.offers("PIPELINING") && !c.cfg.NoPipelining && !c.stepwise {
+		offered = ways.Pipelined
+		if c.offers("CHUNKING") && !c.cfg.NoChunking && (c.chunks || isProbe(m.Bytes)) {
+			offered = ways.Chunked
+		}
+	}
+	c.way, c.doubted = c.ways.Choose(offered, time.Now())
+}
+
+func (c *session) offers(extension string) bool {
+	ok, _ := c.client.Extension(extension)
+	return ok
 }
 
 // isTimeout reports whether err is the end of a deadline of this package.
@@ -117,118 +132,12 @@ func late(err error, limit time.Duration) error {
 	return err
 }
 
-func (c *session) transact(m Composed, hide redact.Secrets) (reply string, failed *SendError) {
-	c.watch.enter(&c.watch.Mail)
-	defer c.watch.stop()
-	if c.dirty {
-		if failed := c.reset(hide); failed != nil {
-			return "", failed
-		}
-	}
-	if failed := c.fits(m); failed != nil {
-		return "", failed
-	}
-	limit := c.cfg.Timeouts.Command
-	opts, recipient := m.mailOptions(), m.rcptOptions()
-	accept := positive
-	if !c.answered { // 250 is certainly the reply to MAIL; 221 and others are older ones
-		accept = func(err error) error { return err }
-	}
-	err := c.step(limit, func() error { return accept(c.client.Mail(m.From.String(), &opts)) })
-	if err != nil {
-		return "", sendError("MAIL", err, hide)
-	}
-	c.answered = true
-	c.watch.enter(&c.watch.Rcpt)
-	err = c.step(limit, func() error { return positive(c.client.Rcpt(m.To.String(), &recipient)) })
-	if err != nil {
-		return "", sendError("RCPT", err, hide)
-	}
-	c.watch.enter(&c.watch.Data)
-	var data *smtp.DataCommand
-	err = c.step(limit, func() error { data, err = c.client.Data(); return err })
-	if err != nil {
-		return "", sendError("DATA", err, hide)
-	}
-	return c.body(data, m.Bytes, hide)
-}
-
-// body writes the mail and reads the final reply. It sends the final dot only after the whole
-// mail, so that a server never accepts half a mail.
-func (c *session) body(data *smtp.DataCommand, mail []byte, hide redact.Secrets) (reply string, failed *SendError) {
-	perWrite := c.cfg.Timeouts.BodyWrite
-	if err := c.wire.begin(10 * perWrite); err != nil {
-		return "", c.cutOff(err, hide)
-	}
-	c.wire.write = perWrite
-	c.wire.final.start()
-	if _, err := data.Write(mail); err != nil {
-		return "", c.cutOff(err, hide)
-	}
-	if err := c.wire.begin(c.cfg.Timeouts.Final); err != nil {
-		return "", c.cutOff(err, hide)
-	}
-	c.wire.write = perWrite
-	if !c.wire.final.expected() {
-		c.watch.enter(&c.watch.Final)
-	}
-	response, err := data.CloseWithResponse()
-	switch accepted, refused := acceptance(err); {
-	case err == nil:
-		return response.StatusText, nil
-	case refused == nil && accepted != "":
-		return accepted, nil
-	case c.wire.final.withheld() != nil:
-		return "", &SendError{Command: "BODY", Err: fmt.Errorf("%w: %w", ErrWithheld, c.wire.final.withheld())}
-	case c.wire.final.expected():
-		return "", c.cutOff(err, hide) // the end of data was not sent
-	case c.wire.wrote != nil:
-		// The last write ends with the dot. If it failed, the server cannot have the
-		// dot.
-		return "", c.cutOff(c.wire.wrote, hide)
-	}
-	return "", sendError(".", late(err, c.cfg.Timeouts.Final), hide)
-}
-
-// cutOff returns the failure of a body without its end of data. A server that closes the
-// connection then has often sent the reason before.
-func (c *session) cutOff(err error, hide redact.Secrets) *SendError {
-	if !isTimeout(err) && !errors.Is(err, net.ErrClosed) {
-		if c.wire.Conn.SetReadDeadline(time.Now().Add(c.cfg.Timeouts.Quit)) == nil {
-			_, _, replied := textproto.NewReader(bufio.NewReader(c.wire)).ReadResponse(250)
-			if failed := sendError("BODY", replied, hide); failed.refused() {
-				c.broken = true
-				return failed
-			}
-		}
-	}
-	return sendError("BODY", late(err, c.cfg.Timeouts.BodyWrite), hide)
-}
-
-// positive turns every 2yz reply into success, because only the first digit counts (RFC 5321
-// section 4.3.2). The client compares all three digits.
-func positive(err error) error {
-	if _, refused := acceptance(err); refused != nil {
-		return refused
-	}
-	return nil
-}
-
-// acceptance returns the text of a 2yz reply that the client reported as an error. It returns
-// other errors as they are.
-func acceptance(err error) (text string, refused error) {
-	if reply, ok := errors.AsType[*smtp.SMTPError](err); ok && reply.Code/100 == 2 {
-		return reply.Message + " ", nil
-	}
-	return "", err
-}
-
 // fits refuses a mail that exceeds what the server announced in its EHLO reply.
 func (c *session) fits(m Composed) *SendError {
 	if limit, ok := c.client.MaxMessageSize(); ok && limit > 0 && len(m.Bytes) > limit {
 		return &SendError{Command: "MAIL", Code: 552, EnhancedCode: [3]int{5, 3, 4}, Err: errors.New("mail larger than the server allows")}
 	}
-	if ok, _ := c.client.Extension("SMTPUTF8"); !ok && m.To.UTF8() {
+	if m.To.UTF8() && !c.offers("SMTPUTF8") {
 		return &SendError{Command: "MAIL", Code: 553, EnhancedCode: [3]int{5, 6, 7}, Err: errors.New("the server offers no SMTPUTF8, which the address needs")}
 	}
 	return nil
@@ -237,9 +146,9 @@ func (c *session) fits(m Composed) *SendError {
 // reset ends the transaction that a refusal left open. After an accepted mail a RSET would
 // cost a round trip, and its failure would be no failure of that mail.
 func (c *session) reset(hide redact.Secrets) *SendError {
-	err := c.step(c.cfg.Timeouts.Command, c.client.Reset)
-	if err == nil { // the client forgets its EHLO at a reset
-		_, err = c.sayHello()
+	r, err := c.ask(c.cfg.Timeouts.Command, "RSET\r\n")
+	if err == nil && r.code != 250 {
+		err = r.err()
 	}
 	if err != nil {
 		c.broken = true
@@ -251,10 +160,20 @@ func (c *session) reset(hide redact.Secrets) *SendError {
 
 // quit sends QUIT within a short timeout and closes the connection.
 func (c *session) quit() {
-	if err := c.wire.begin(c.cfg.Timeouts.Quit); err == nil {
-		_ = c.client.Quit() // its outcome does not matter: the server has the mails
-	}
+	// The outcome does not matter, because the server has the mails.
+	_, _ = c.ask(c.cfg.Timeouts.Quit, "QUIT\r\n")
 	c.abort()
+}
+
+// ask writes text and returns the reply.
+func (c *session) ask(limit time.Duration, text string) (reply, error) {
+	if err := c.wire.begin(limit); err != nil {
+		return reply{}, err
+	}
+	if _, err := c.wire.Write([]byte(text)); err != nil {
+		return reply{}, late(err, limit)
+	}
+	return c.wire.reply(limit)
 }
 
 // abort closes the raw connection at once. Unlike closing the TLS layer, this wakes every

@@ -29,7 +29,9 @@ func phases(t mail.Times) map[string]time.Duration {
 }
 
 // The phases together are the whole, whether the mail is accepted or not.
-func TestTimes(t *testing.T) {
+func TestTimes(t *testing.T) { eachWay(t, testTimes) }
+
+func testTimes(t *testing.T, w way) {
 	t.Parallel()
 	const delay = 20 * time.Millisecond
 	for refused, reached := range map[string]string{
@@ -43,9 +45,11 @@ func TestTimes(t *testing.T) {
 	} {
 		t.Run(refused, func(t *testing.T) {
 			t.Parallel()
-			server := smtptest.New(t, smtptest.Options{
+			opts := w.in(smtptest.Options{
 				STARTTLS: true, Username: "evently", Password: canaryPassword, Script: slow(delay, refused),
 			})
+			opts.Gather = false // the phases end with the replies
+			server := smtptest.New(t, opts)
 			cfg := config(server)
 			cfg.Security, cfg.Username, cfg.Password = mail.StartTLS, "evently", canaryPassword
 			m := message()

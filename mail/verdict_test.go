@@ -256,7 +256,9 @@ var realReplies = []struct{ stage, reply, outcome string }{
 	{".", "554 Computer says no", "unclear"},
 }
 
-func TestRealReplies(t *testing.T) {
+func TestRealReplies(t *testing.T) { eachWay(t, testRealReplies) }
+
+func testRealReplies(t *testing.T, w way) {
 	t.Parallel()
 	if n := len(realReplies); n < 80 {
 		t.Errorf("%d replies, want 80 at least", n)
@@ -268,7 +270,7 @@ func TestRealReplies(t *testing.T) {
 			if tt.stage == "AUTH" {
 				opts.Username, opts.Password = "evently", canaryPassword
 			}
-			cfg := config(smtptest.New(t, opts))
+			cfg := config(smtptest.New(t, w.in(opts)))
 			cfg.Username, cfg.Password = opts.Username, opts.Password
 			_, err := newSender(t, cfg).Send(t.Context(), message())
 			failed := sendError(t, err)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/textproto"
+	"slices"
 	"strings"
 	"time"
 )
@@ -18,6 +20,9 @@ const (
 	maxReplyBytes = 32 << 10
 )
 
+// maxWrite is the most octets of one write: those of one TLS record.
+const maxWrite = 16 << 10
+
 // wire is the connection as the SMTP client sees it. It owns the deadlines and ignores those of
 // the client, which sets none while it writes the body. It returns one line at a time, so
 // that it detects a reply that came before its command.
@@ -29,9 +34,7 @@ type wire struct {
 	write  time.Duration // limit of one write; 0: the limit of the step
 	lines  int           // lines read in this step
 	bytes  int           // octets read in this step
-	wrote  error         // of the last failed write in this step
 	offers *offers       // parses each line of an EHLO reply; nil: no line is parsed
-	final  *finalWrite   // asked before the end of data; nil: none
 }
 
 // newWire wraps conn. preface is read first. It replaces a greeting that was already read.
@@ -48,7 +51,7 @@ func newWire(conn net.Conn, preface string) *wire {
 // for the next reply.
 func (w *wire) begin(limit time.Duration) error {
 	w.end, w.write = time.Now().Add(limit), 0
-	w.bytes, w.lines, w.wrote = 0, 0, nil
+	w.bytes, w.lines = 0, 0
 	if w.pending() {
 		return errUnsolicited
 	}
@@ -89,56 +92,119 @@ func (w *wire) readLine() error {
 	w.rest = line
 	// A code without text is a valid reply (RFC 5321 section 4.2), but net/textproto
 	// requires a space. A bare 250 for a mail must not count as malformed.
-	if code := bytes.TrimRight(line, "\r\n"); len(code) == 3 {
+	if code := bytes.TrimRight(line, "\r\n"); len(code) == 3 && isDigits(code) {
 		w.rest = append(bytes.Clone(code), " \r\n"...)
 	}
 	return nil
 }
 
-// Write writes p. With a [finalWrite] it writes the end of data of a body separately.
-func (w *wire) Write(p []byte) (int, error) {
-	if !w.final.expected() {
-		return w.writeNow(p)
-	}
-	ready, end := w.final.split(p)
-	if len(ready) > 0 {
-		if _, err := w.writeNow(ready); err != nil {
-			return 0, err
+// Write writes p. With a limit of one write it writes p in parts, each of which has that limit,
+// so that a slow server is told from one that reads nothing.
+func (w *wire) Write(p []byte) (n int, err error) {
+	for part := range slices.Chunk(p, maxWrite) {
+		m, err := w.writePart(part)
+		if n += m; err != nil {
+			return n, err
 		}
 	}
-	if !end {
-		return len(p), nil
-	}
-	asked := time.Now()
-	if w.wrote = w.final.allow(); w.wrote != nil {
-		return 0, w.wrote
-	}
-	w.end = w.end.Add(time.Since(asked)) // the time of the question is not the server's
-	if w.wrote = w.Conn.SetDeadline(w.end); w.wrote != nil {
-		return 0, w.wrote
-	}
-	if _, err := w.writeNow(endOfData); err != nil {
-		return 0, err
-	}
-	return len(p), nil
+	return n, nil
 }
 
-func (w *wire) writeNow(p []byte) (int, error) {
+func (w *wire) writePart(p []byte) (int, error) {
 	if w.write > 0 {
 		end := time.Now().Add(w.write)
 		if end.After(w.end) {
 			end = w.end
 		}
 		if err := w.Conn.SetWriteDeadline(end); err != nil {
-			w.wrote = err
 			return 0, err
 		}
 	}
-	n, err := w.Conn.Write(p)
-	if err != nil {
-		w.wrote = err
+	return w.Conn.Write(p)
+}
+
+// reply reads a reply within limit. It must follow begin. More replies to the same write may be
+// waiting.
+func (w *wire) reply(limit time.Duration) (reply, error) {
+	w.end, w.bytes, w.lines = time.Now().Add(limit), 0, 0
+	if err := w.Conn.SetDeadline(w.end); err != nil {
+		return reply{}, err
 	}
-	return n, err
+	r, err := readReply(func() ([]byte, error) {
+		if len(w.rest) == 0 {
+			if err := w.readLine(); err != nil {
+				return nil, err
+			}
+		}
+		line := w.rest
+		w.rest = nil
+		return line, nil
+	})
+	return r, late(err, limit)
+}
+
+// reply is a reply of the server.
+type reply struct {
+	code int
+	text string // the lines without their codes, joined by LF
+}
+
+// positive reports whether r is a 2yz reply. Only the first digit counts (RFC 5321 section
+// 4.3.2).
+func (r reply) positive() bool { return r.code/100 == 2 }
+
+// err returns r as an error.
+func (r reply) err() error { return &textproto.Error{Code: r.code, Msg: r.text} }
+
+// readReply parses a reply, RFC 5321 section 4.2.1. next returns its lines. A line inside a reply
+// may lack its code, because some servers forget it. Another code is malformed: the replies
+// of the server cannot be told apart any more.
+func readReply(next func() ([]byte, error)) (reply, error) {
+	var r reply
+	for first := true; ; first = false {
+		line, err := next()
+		if err != nil {
+			return reply{}, err
+		}
+		code, text, last, ok := parseLine(line)
+		switch {
+		case first && !ok, !first && ok && code != r.code:
+			return reply{}, errReply
+		case !ok:
+			last, text = false, strings.TrimRight(string(line), "\r\n")
+		}
+		if !first {
+			text = r.text + "\n" + text
+		} else {
+			r.code = code
+		}
+		r.text = text
+		if last {
+			return r, nil
+		}
+	}
+}
+
+// parseLine parses one line of a reply. ok is false if it does not begin with a code.
+func parseLine(line []byte) (code int, text string, last, ok bool) {
+	line = bytes.TrimRight(line, "\r\n")
+	if len(line) < 4 || line[3] != ' ' && line[3] != '-' {
+		return 0, "", false, false
+	}
+	if !isDigits(line[:3]) || line[0] == '0' {
+		return 0, "", false, false
+	}
+	code = 100*int(line[0]-'0') + 10*int(line[1]-'0') + int(line[2]-'0')
+	return code, string(line[4:]), line[3] == ' ', true
+}
+
+func isDigits(text []byte) bool {
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
 }
 
 // SetDeadline does nothing: begin does.

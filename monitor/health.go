@@ -3,7 +3,6 @@
 package monitor
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -156,11 +155,17 @@ func NewHealth(cfg HealthConfig) (*Health, error) {
 	case !cfg.Profiles.valid():
 		return nil, fmt.Errorf("health server: Profiles is %q, not off, local or all", cfg.Profiles)
 	}
-	cfg.Every = cmp.Or(cfg.Every, DefaultEvery)
-	cfg.Timeout = cmp.Or(cfg.Timeout, DefaultTimeout)
-	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
+	if cfg.Every == 0 {
+		cfg.Every = DefaultEvery
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = DefaultTimeout
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
 	}
 	return &Health{cfg: cfg, started: cfg.Now()}, nil
 }

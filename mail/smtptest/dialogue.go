@@ -2,10 +2,8 @@ package smtptest
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/tls"
 	"encoding/base64"
-	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -18,6 +16,7 @@ type dialogue struct {
 	raw    net.Conn
 	conn   net.Conn // raw, or TLS over it
 	in     *bufio.Reader
+	out    []byte // not written yet
 	number int
 
 	encrypted bool
@@ -80,6 +79,8 @@ func (d *dialogue) command(verb, line string) bool {
 			return d.answer(verb, line, "503 5.5.1 bad sequence")
 		}
 		return d.data(line)
+	case "BDAT":
+		return d.chunk(line)
 	case "RSET":
 		d.mail = nil
 		return d.answer(verb, line, "250 2.0.0 ok")
@@ -225,66 +226,6 @@ func (d *dialogue) mailFrom(line string) bool {
 	})
 }
 
-func (d *dialogue) data(line string) bool {
-	begun := false
-	if !d.answerIf("DATA", line, "354 go ahead", func() { begun = true }) {
-		return false
-	}
-	if !begun {
-		return true
-	}
-	if action := d.ask("BODY", ""); action != (Action{}) {
-		return d.act(action, "")
-	}
-	raw, err := readData(d.in, d.server.opts.LenientEnd)
-	if err != nil {
-		return false
-	}
-	mail := *d.mail
-	mail.Raw = raw
-	mail.Data = unstuff(raw)
-	d.mail = nil
-	action := d.ask(".", "")
-	if action.Reply == "" && action.Then != Freeze || strings.HasPrefix(action.Reply, "2") {
-		// A failure after the end of data does not undo the acceptance.
-		d.accepted++
-		d.server.note(func() { d.server.mails = append(d.server.mails, mail) })
-	}
-	return d.act(action, fmt.Sprintf("250 2.0.0 Ok: queued as Q%d", d.accepted))
-}
-
-// readData reads up to and including the end of data.
-func readData(in *bufio.Reader, lenient bool) ([]byte, error) {
-	raw := []byte("\r\n") // the end of data may be the first line
-	for {
-		c, err := in.ReadByte()
-		if err != nil {
-			return nil, err
-		}
-		raw = append(raw, c)
-		if c != '\n' {
-			continue
-		}
-		if bytes.HasSuffix(raw, []byte("\r\n.\r\n")) ||
-			lenient && (bytes.HasSuffix(raw, []byte("\n.\n")) || bytes.HasSuffix(raw, []byte("\n.\r\n"))) {
-			return raw[2:], nil
-		}
-	}
-}
-
-// unstuff removes the end of data and the doubled dots.
-func unstuff(raw []byte) []byte {
-	lines := bytes.SplitAfter(raw, []byte("\n"))
-	var out []byte
-	for i, line := range lines {
-		if i >= len(lines)-2 && bytes.HasPrefix(line, []byte(".")) && len(bytes.TrimRight(line, "\r\n")) == 1 {
-			break
-		}
-		out = append(out, bytes.TrimPrefix(line, []byte("."))...)
-	}
-	return out
-}
-
 // path returns the address and the parameters of MAIL and RCPT.
 func path(line string) (address string, params []string) {
 	_, rest, _ := strings.Cut(line, "<")
@@ -296,7 +237,9 @@ func (d *dialogue) ask(command, line string) Action {
 	if d.server.opts.Script == nil {
 		return Action{}
 	}
-	return d.server.opts.Script(Step{Conn: d.number, Command: command, Line: line, Mails: d.accepted})
+	return d.server.opts.Script(Step{
+		Conn: d.number, Command: command, Line: line, Mails: d.accepted, Grouped: d.in != nil && d.in.Buffered() > 0,
+	})
 }
 
 // answer performs the action of the script. friendly is the reply if the action has none.
@@ -315,17 +258,31 @@ func (d *dialogue) answerIf(command, line, friendly string, done func()) bool {
 
 func (d *dialogue) act(a Action, friendly string) bool {
 	reply := a.Reply
-	if reply == "" && a.Then == Go {
+	if reply == "" && (a.Then == Go || a.Then == Discard || a.Then == Split) {
 		reply = friendly
 	}
-	if a.Then == Trickle {
+	switch a.Then {
+	case Trickle:
 		return d.trickle(reply)
+	case Discard:
+		_, _ = d.in.Discard(d.in.Buffered())
+	case Split:
+		for _, octet := range []byte(reply) {
+			if !d.write(string(octet)) {
+				return false
+			}
+		}
+		reply = ""
+		if !d.write("\r") || !d.write("\n") {
+			return false
+		}
 	}
 	if reply != "" && !d.write(reply+"\r\n") {
 		return false
 	}
 	switch a.Then {
 	case Close:
+		_, _ = d.conn.Write(d.out)
 		return false
 	case Reset:
 		if tcp, ok := d.raw.(*net.TCPConn); ok {
@@ -358,7 +315,13 @@ func (d *dialogue) trickle(reply string) bool {
 	}
 }
 
+// write writes s. A server that gathers replies keeps s until it has no more commands to read.
 func (d *dialogue) write(s string) bool {
-	_, err := d.conn.Write([]byte(s))
+	d.out = append(d.out, s...)
+	if d.server.opts.Gather && d.in.Buffered() > 0 {
+		return true
+	}
+	_, err := d.conn.Write(d.out)
+	d.out = nil
 	return err == nil
 }

@@ -39,7 +39,13 @@ type Options struct {
 	// Username and Mechanisms.
 	Token func(token string) bool
 
-	Extensions []string // more lines of the EHLO reply: "SIZE 1000", "SMTPUTF8"
+	// Extensions are more lines of the EHLO reply: "SIZE 1000", "SMTPUTF8". The server can
+	// do PIPELINING always, and BDAT if "CHUNKING" is one of them.
+	Extensions []string
+
+	// Gather makes the server send the replies to commands that came together in one
+	// write, as servers with PIPELINING do.
+	Gather bool
 
 	// LenientEnd makes the server accept LF.LF and LF.CRLF as the end of data, like
 	// servers that are open to SMTP smuggling.
@@ -53,9 +59,10 @@ type Options struct {
 // Step is one step of the dialogue.
 type Step struct {
 	Conn    int    // number of the connection, from 1
-	Command string // "CONNECT", "TLS", a command's verb, "BODY" (after 354) or "." (after the end of data)
+	Command string // "CONNECT", "TLS", a command's verb, "BODY" (after 354 or BDAT LAST) or "." (after the end of the mail)
 	Line    string // the whole command; of AUTH the mechanism alone
 	Mails   int    // mails accepted on this connection
+	Grouped bool   // more octets came together with the command
 }
 
 // Action is the behaviour of the server at a step.
@@ -73,6 +80,9 @@ const (
 	Reset               // RST after the reply of the Action, or instead of the normal reply
 	Freeze              // no reply, no more reading, the connection stays open
 	Trickle             // the reply is sent in single octets, 20 ms apart, without end
+	Split               // the reply is sent in single octets, then the dialogue goes on
+	Unread              // the octets of a refused chunk are read as commands, as by a server without BDAT
+	Discard             // what came together with the command is thrown away before the reply
 )
 
 // Mail is a mail that the server accepted.
@@ -85,6 +95,7 @@ type Mail struct {
 	Hello      string // name in EHLO
 	Login      string // user name, "" without AUTH
 	TLS        bool
+	Chunked    bool // by BDAT
 	Conn       int
 }
 
