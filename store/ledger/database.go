@@ -175,6 +175,9 @@ func refine(err error) error {
 	case pqerror.ReadOnlySQLTransaction:
 		return &AccessError{Err: err, Words: "history is off: the database is read-only (25006); set LEDGER_DATABASE_URL to the primary server"}
 	}
+	if e.Code.Class() == pqerror.ClassSyntaxErrorOrAccessRuleViolation {
+		return &AccessError{Err: err, Words: "history is off: the database refuses the statements (" + string(e.Code) + "); it must be PostgreSQL 12 or newer, with the tables of ledger migrations --sql"}
+	}
 	return err
 }
 

@@ -79,13 +79,13 @@ func (r *row) merge(e entry) {
 	ev := e.event
 	r.TaskID, r.Kind = ev.TaskID, ev.Kind
 	r.Attempts = max(r.Attempts, int64(ev.Attempt))
+	later := e.at.After(r.StateAt.Time) || e.at.Equal(r.StateAt.Time) && ev.State >= r.State
 	if !r.Erased {
-		r.fill(ev)
+		r.fill(ev, later)
 	}
 	if ev.State == Accepted && r.AcceptedAt.IsZero() {
 		r.AcceptedAt.Time = ev.At
 	}
-	later := e.at.After(r.StateAt.Time) || e.at.Equal(r.StateAt.Time) && ev.State >= r.State
 	if !ev.State.Supersedes(r.State, later) {
 		return
 	}
@@ -93,25 +93,22 @@ func (r *row) merge(e entry) {
 	r.Stage, r.Code, r.Enhanced, r.Class, r.Reason = ev.Stage, int64(ev.Code), ev.Enhanced, ev.Class, ev.Reason
 }
 
-// fill adds the facts about the recipient that the row lacks.
-func (r *row) fill(ev Event) {
+// fill adds the facts about the recipient that the row lacks. A later event with another
+// address overrides the first one: the user has changed it between two attempts.
+func (r *row) fill(ev Event, later bool) {
 	if !r.UserID.Valid && ev.UserID != 0 {
 		r.UserID = sql.NullInt64{Int64: ev.UserID, Valid: true}
 	}
 	if r.Booking == "" {
 		r.Booking = ev.Booking
 	}
-	if ev.Recipient.Domain == "" || r.Hash != nil && r.Sealed != nil {
+	to := ev.Recipient
+	if to.Domain == "" || r.Hash != nil && (to.Hash == nil || !later) {
 		return
 	}
-	r.Masked = sql.NullString{String: ev.Recipient.Masked, Valid: true}
-	r.Domain = sql.NullString{String: ev.Recipient.Domain, Valid: true}
-	if r.Hash == nil {
-		r.Hash = ev.Recipient.Hash
-	}
-	if r.Sealed == nil {
-		r.Sealed = ev.Recipient.Sealed
-	}
+	r.Hash, r.Sealed = to.Hash, to.Sealed
+	r.Masked = sql.NullString{String: to.Masked, Valid: true}
+	r.Domain = sql.NullString{String: to.Domain, Valid: true}
 }
 
 var eventsTable = table{

@@ -17,8 +17,8 @@ import (
 
 // WriterConfig is the configuration of a [Writer]. Outbox is required.
 type WriterConfig struct {
-	// DB is PostgreSQL or SQLite. The writer uses two connections of it at most. nil: no
-	// history is stored, for the reason that Off gives.
+	// DB is PostgreSQL, opened by store.OpenDB for instance, or SQLite. The writer uses
+	// one connection at a time. nil: no history is stored, for the reason that Off gives.
 	DB  *sqlx.DB
 	Off string
 
@@ -217,7 +217,7 @@ func (w *Writer) prepare(ctx context.Context) error {
 	if err := w.db.migrate(ctx, now); err != nil {
 		return err
 	}
-	if err := w.db.makePartitions(ctx, now); err != nil {
+	if err := w.db.makePartitions(ctx, now); err != nil && !isLockTimeout(err) {
 		return err
 	}
 	if err := w.keepKey(ctx); err != nil {

@@ -18,6 +18,7 @@ func init() {
 	suite["NoSecrets"] = testNoSecrets
 	suite["SecondRun"] = testSecondRun
 	suite["FirstSeenLost"] = testFirstSeenLost
+	suite["AddressChanged"] = testAddressChanged
 }
 
 // life returns the events of a mail that is deferred once, accepted and returned.
@@ -201,6 +202,21 @@ func testFirstSeenLost(t *testing.T, f *fixture) {
 	m := f.only(ledger.Filter{})
 	if !m.FirstSeen.Equal(noon) || m.State != ledger.Accepted {
 		t.Errorf("%+v", m)
+	}
+}
+
+// A user changes the address between two attempts: the mail went to the second one.
+func testAddressChanged(t *testing.T, f *fixture) {
+	events := life()
+	events[2].Address, events[3].Address, events[4].Address = "ada@new.example", "ada@new.example", ""
+	f.write(events[1], events[2])
+	f.write(events[3], events[4])
+	m := f.only(ledger.Filter{Address: "ada@new.example"})
+	if m.To != "a***@new.example" || m.Domain != "new.example" || m.Address != "ada@new.example" {
+		t.Errorf("%+v", m)
+	}
+	if old := f.list(ledger.Filter{Address: "ada@example.com"}); len(old) != 0 {
+		t.Errorf("found by the old address: %+v", old)
 	}
 }
 
