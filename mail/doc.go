@@ -5,6 +5,9 @@
 // package adds checks that both lack: a strict grammar for recipients, no control characters
 // in header fields, CRLF as the only line end, and a size limit.
 //
+// A [Sender] is one server. [Relays] sends over several, in an order of preference. Package
+// verp makes the envelope senders by which a bounce names its mail.
+//
 // A failed [Sender.Send] returns a [*SendError] with the SMTP command at which it failed and
 // with methods that say whether to retry. [SendError.Unknown] needs care: the server may have
 // the mail, and sending it again may deliver it twice (RFC 1047).

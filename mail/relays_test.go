@@ -185,8 +185,36 @@ func TestNoFailoverAfterTheEnd(t *testing.T) {
 	if _, err := newRelays(t, frozen, second).Send(ctx, message()); !errors.Is(err, errLost) {
 		t.Errorf("cancelled: %v", err)
 	}
+	limited, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer stop()
+	relays := newRelays(t, smtptest.New(t, scripted("MAIL", smtptest.Action{Then: smtptest.Freeze})), second)
+	if _, err := relays.Send(limited, message()); !errors.Is(err, context.DeadlineExceeded) || relays.Status()[1].Fault != nil {
+		t.Errorf("out of time: %v; status of the second relay %+v", err, relays.Status()[1])
+	}
 	if n, _ := second.Connections(); n != 0 {
 		t.Error("the second relay was dialled")
+	}
+}
+
+// The question before the end of data is asked once, also if the relay breaks off meanwhile.
+func TestNoFailoverAfterTheQuestion(t *testing.T) {
+	t.Parallel()
+	first, second := smtptest.New(t, smtptest.Options{}), smtptest.New(t, smtptest.Options{})
+	asked := 0
+	m := message()
+	m.BeforeFinal = func(context.Context) error {
+		asked++
+		first.Say("", smtptest.Reset)
+		first.Wait("the reset", func() bool { _, open := first.Connections(); return open == 0 })
+		time.Sleep(20 * time.Millisecond) // for the reset to arrive here
+		return nil
+	}
+	_, err := newRelays(t, first, second).Send(t.Context(), m)
+	if failed := sendError(t, err); asked != 1 || failed.Relay != first.Addr() {
+		t.Errorf("asked %d times, %v", asked, err)
+	}
+	if n, _ := second.Connections(); n != 0 {
+		t.Errorf("the second relay was dialled after %v", err)
 	}
 }
 
