@@ -75,7 +75,7 @@ type variables struct {
 	FromName       words     `envconfig:"FROM_NAME" group:"Mail" default:"Evently" desc:"Name of the sender. The brand in the mails is Evently in any case."`
 	FromAddress    address   `envconfig:"FROM_ADDRESS" group:"Mail" default:"noreply@evently.com" desc:"Address of the sender."`
 	ReplyTo        address   `envconfig:"REPLY_TO" group:"Mail" unset:"no header" desc:"Address for answers."`
-	BounceDomain   text      `envconfig:"BOUNCE_DOMAIN" group:"Mail" unset:"bounces go to FROM_ADDRESS" desc:"Domain for bounces: each mail has an envelope sender of its own there, b+id-tag@domain. The sender that people see stays the same. Many relays refuse such senders."`
+	BounceDomain   text      `envconfig:"BOUNCE_DOMAIN" group:"Mail" unset:"bounces go to FROM_ADDRESS" desc:"Domain for bounces: each mail has a separate envelope sender there, b+id-tag@domain. The sender that people see stays the same. Many relays refuse such senders."`
 	BounceKey      secret    `envconfig:"BOUNCE_KEY" group:"Mail" desc:"Secret of the tags in addresses for bounces, at least 16 characters and the same for all workers; needed with BOUNCE_DOMAIN. While a key is replaced write new,old: the first makes tags, both are accepted."`
 	SiteURL        webURL    `envconfig:"SITE_URL" group:"Mail" unset:"no button" desc:"Web site that the mails link to; https."`
 	SupportAddr    address   `envconfig:"SUPPORT_ADDRESS" group:"Mail" unset:"not mentioned" desc:"Address for help, shown in the mails."`

@@ -67,8 +67,8 @@ type Config struct {
 	FromAddress string // sender in header and envelope; Message-IDs have its domain
 	ReplyTo     string // address for replies; "": none
 
-	// BounceDomain makes every mail have an envelope sender of its own in that domain, by
-	// which package verp tells its bounces. "": bounces go to FromAddress. BounceKeys are
+	// BounceDomain gives every mail a separate envelope sender in that domain, by which
+	// package verp recognises its bounces. "": bounces go to FromAddress. BounceKeys are
 	// the secrets for it, the one in use first. Many servers refuse senders of domains
 	// that they do not know.
 	BounceDomain string

@@ -34,7 +34,7 @@ func scripted(command string, action smtptest.Action) smtptest.Options {
 	return smtptest.Options{Script: at(command, action)}
 }
 
-// A relay that can take no mails is passed over, whatever the step at which it shows that.
+// A relay that can take no mails is passed over, at each step at which it may show that.
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	reply := func(command, text string) smtptest.Options { return scripted(command, smtptest.Action{Reply: text}) }
