@@ -58,7 +58,7 @@ func TestFailover(t *testing.T) {
 		{name: "rate", opts: reply("RCPT", "450 4.7.1 Error: too much mail from 192.0.2.7")},
 		{name: "421 at DATA", opts: reply("DATA", "421 4.3.0 overloaded")},
 		{name: "RST at RCPT", opts: scripted("RCPT", smtptest.Action{Then: smtptest.Reset})},
-		{name: "RST in the body", opts: scripted("BODY", smtptest.Action{Then: smtptest.Reset})},
+		{name: "RST at DATA", opts: scripted("DATA", smtptest.Action{Then: smtptest.Reset})},
 		{name: "freezes at MAIL", opts: scripted("MAIL", smtptest.Action{Then: smtptest.Freeze}), edit: func(c *mail.Config) { c.Timeouts.Command = 50 * time.Millisecond }},
 	}
 	for _, tt := range tests {
