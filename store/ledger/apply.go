@@ -125,7 +125,7 @@ func (d *database) applyMails(ctx context.Context, tx *sqlx.Tx, entries []entry)
 	return err
 }
 
-// countKey is the key of a row of counts, domainKey that of a row of domains.
+// Keys of the rows of the roll-ups.
 type (
 	countKey struct {
 		span   time.Duration
@@ -134,8 +134,14 @@ type (
 		state  State
 		bucket int
 	}
+	classKey struct {
+		hour  time.Time
+		kind  string
+		state State
+		class string
+	}
 	domainKey struct {
-		hour   time.Time
+		day    time.Time
 		domain string
 		state  State
 		class  string
@@ -145,18 +151,22 @@ type (
 // applyCounts adds entries to the roll-ups. The rows are sorted, so that two transactions
 // lock them in one order.
 func (d *database) applyCounts(ctx context.Context, tx *sqlx.Tx, entries []entry) error {
-	counts, domains := map[countKey]int64{}, map[domainKey]int64{}
+	counts, classes, domains := map[countKey]int64{}, map[classKey]int64{}, map[domainKey]int64{}
 	for _, e := range entries {
 		ev := e.event
+		at := ev.At.UTC()
 		bucket := bucketOf(ev.At.Sub(ev.FirstSeen))
 		for _, span := range spans {
-			counts[countKey{span, ev.At.UTC().Truncate(span), ev.Kind, ev.State, bucket}]++
+			counts[countKey{span, at.Truncate(span), ev.Kind, ev.State, bucket}]++
+		}
+		if ev.Class != "" {
+			classes[classKey{at.Truncate(time.Hour), ev.Kind, ev.State, ev.Class}]++
 		}
 		if ev.State != Queued && ev.State != Sending {
-			domains[domainKey{ev.At.UTC().Truncate(time.Hour), ev.Recipient.Domain, ev.State, ev.Class}]++
+			domains[domainKey{at.Truncate(day), ev.Recipient.Domain, ev.State, ev.Class}]++
 		}
 	}
-	rows := make([][]any, 0, len(counts))
+	var rows [][]any
 	for k, n := range counts {
 		rows = append(rows, []any{int64(k.span / time.Second), k.start, k.kind, int64(k.state), int64(k.bucket), n})
 	}
@@ -164,8 +174,15 @@ func (d *database) applyCounts(ctx context.Context, tx *sqlx.Tx, entries []entry
 		return err
 	}
 	rows = rows[:0]
+	for k, n := range classes {
+		rows = append(rows, []any{k.hour, k.kind, int64(k.state), k.class, n})
+	}
+	if _, err := d.insert(ctx, tx, classesTable, sorted(rows)); err != nil {
+		return err
+	}
+	rows = rows[:0]
 	for k, n := range domains {
-		rows = append(rows, []any{k.hour, k.domain, int64(k.state), k.class, n})
+		rows = append(rows, []any{k.day, k.domain, int64(k.state), k.class, n})
 	}
 	_, err := d.insert(ctx, tx, domainsTable, sorted(rows))
 	return err

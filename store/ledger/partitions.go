@@ -114,7 +114,7 @@ func (d *database) retire(ctx context.Context, now time.Time, retention time.Dur
 			return err
 		}
 	}
-	const week = 7 * 24 * time.Hour
+	const week = 7 * day
 	for _, c := range []struct {
 		table, condition string
 		before           time.Time
@@ -122,7 +122,8 @@ func (d *database) retire(ctx context.Context, now time.Time, retention time.Dur
 		{"counts", "span = 60 AND start_at < ?", now.Add(-min(week, retention))},
 		{"counts", "span = 3600 AND start_at < ?", before},
 		{"counts", "span = 86400 AND start_at < ?", before},
-		{"domains", "hour < ?", before},
+		{"classes", "hour < ?", before},
+		{"domains", "day < ?", before},
 		{d.leftOver("mails"), "first_seen < ?", before},
 		{d.leftOver("events"), "event_at < ?", before},
 	} {

@@ -137,14 +137,22 @@ var countsTable = table{
 	conflict: "ON CONFLICT (span, start_at, kind, state, bucket) DO UPDATE SET n = t.n + excluded.n",
 }
 
+var classesTable = table{
+	name:     "evently_mail.classes",
+	columns:  []column{{"hour", "timestamptz"}, {"kind", "text"}, {"state", "smallint"}, {"class", "text"}, {"n", "bigint"}},
+	conflict: "ON CONFLICT (hour, kind, state, class) DO UPDATE SET n = t.n + excluded.n",
+}
+
 var domainsTable = table{
 	name:     "evently_mail.domains",
-	columns:  []column{{"hour", "timestamptz"}, {"domain", "text"}, {"state", "smallint"}, {"class", "text"}, {"n", "bigint"}},
-	conflict: "ON CONFLICT (hour, domain, state, class) DO UPDATE SET n = t.n + excluded.n",
+	columns:  []column{{"day", "timestamptz"}, {"domain", "text"}, {"state", "smallint"}, {"class", "text"}, {"n", "bigint"}},
+	conflict: "ON CONFLICT (day, domain, state, class) DO UPDATE SET n = t.n + excluded.n",
 }
 
 // spans are the lengths of the roll-ups.
-var spans = []time.Duration{time.Minute, time.Hour, 24 * time.Hour}
+var spans = []time.Duration{time.Minute, time.Hour, day}
+
+const day = 24 * time.Hour
 
 // bounds are the upper bounds of the buckets of the histogram, the last bucket has none. A
 // bucket has the durations up to its bound, this included.

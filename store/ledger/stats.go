@@ -176,6 +176,29 @@ func (r *Reader) Chart(ctx context.Context, since, until time.Time, span time.Du
 	return points, nil
 }
 
+// ClassCount is the number of events of a kind that led to a state, with the class of the
+// failure.
+type ClassCount struct {
+	Kind  string `json:"kind" db:"kind"`
+	State State  `json:"state" db:"state"`
+	Class string `json:"class" db:"class"`
+	N     int64  `json:"n" db:"n"`
+}
+
+// Classes returns the counts of failures between two times, rounded to hours, the largest
+// first.
+func (r *Reader) Classes(ctx context.Context, since, until time.Time) ([]ClassCount, error) {
+	ctx, cancel := r.db.deadline(ctx)
+	defer cancel()
+	var counts []ClassCount
+	err := r.db.query(ctx, r.db.db, &counts, "SELECT kind, state, class, sum(n) AS n FROM evently_mail.classes WHERE hour >= ? AND hour < ? GROUP BY kind, state, class ORDER BY n DESC, kind, state, class LIMIT ?",
+		r.db.time(since.UTC().Truncate(time.Hour)), r.db.time(until), mostMails)
+	if err != nil {
+		return nil, r.fault("count failures", err)
+	}
+	return counts, nil
+}
+
 // DomainCount is the number of events of a domain that led to a state, with the class of
 // the failure.
 type DomainCount struct {
@@ -185,27 +208,17 @@ type DomainCount struct {
 	N      int64  `json:"n" db:"n"`
 }
 
-// Domains returns the counts of the domains with most events between two times, rounded to
-// hours. limit is the number of counts at most.
+// Domains returns the counts of events by domain between two times, rounded to days of UTC,
+// the largest first. limit is the number of counts at most.
 func (r *Reader) Domains(ctx context.Context, since, until time.Time, limit int) ([]DomainCount, error) {
-	return r.sums(ctx, "domain, state, class", "", since, until, limit)
-}
-
-// Classes returns the counts of failures between two times by their class, over all
-// domains, rounded to hours.
-func (r *Reader) Classes(ctx context.Context, since, until time.Time) ([]DomainCount, error) {
-	return r.sums(ctx, "state, class", " AND class <> ''", since, until, mostMails)
-}
-
-func (r *Reader) sums(ctx context.Context, columns, condition string, since, until time.Time, limit int) ([]DomainCount, error) {
 	ctx, cancel := r.db.deadline(ctx)
 	defer cancel()
 	if limit <= 0 {
 		limit = defaultLimit
 	}
 	var counts []DomainCount
-	err := r.db.query(ctx, r.db.db, &counts, "SELECT "+columns+", sum(n) AS n FROM evently_mail.domains WHERE hour >= ? AND hour < ?"+condition+" GROUP BY "+columns+" ORDER BY n DESC, "+columns+" LIMIT ?",
-		r.db.time(since.UTC().Truncate(time.Hour)), r.db.time(until), min(limit, mostMails))
+	err := r.db.query(ctx, r.db.db, &counts, "SELECT domain, state, class, sum(n) AS n FROM evently_mail.domains WHERE day >= ? AND day < ? GROUP BY domain, state, class ORDER BY n DESC, domain, state, class LIMIT ?",
+		r.db.time(since.UTC().Truncate(day)), r.db.time(until), min(limit, mostMails))
 	if err != nil {
 		return nil, r.fault("count mails by domain", err)
 	}

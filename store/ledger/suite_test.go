@@ -178,7 +178,7 @@ func (f *fixture) only(filter ledger.Filter) ledger.Mail {
 func (f *fixture) dump() string {
 	f.t.Helper()
 	var b strings.Builder
-	for _, table := range []string{"mails", "events", "counts", "domains", "meta"} {
+	for _, table := range []string{"mails", "events", "counts", "classes", "domains", "meta"} {
 		rows, err := f.db.Queryx("SELECT * FROM " + f.name(table))
 		if err != nil {
 			f.t.Fatal(err)

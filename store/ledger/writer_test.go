@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ func init() {
 	suite["SecondRun"] = testSecondRun
 	suite["FirstSeenLost"] = testFirstSeenLost
 	suite["AddressChanged"] = testAddressChanged
+	suite["HostileTexts"] = testHostileTexts
 }
 
 // life returns the events of a mail that is deferred once, accepted and returned.
@@ -217,6 +219,19 @@ func testAddressChanged(t *testing.T, f *fixture) {
 	}
 	if old := f.list(ledger.Filter{Address: "ada@example.com"}); len(old) != 0 {
 		t.Errorf("found by the old address: %+v", old)
+	}
+}
+
+// Texts come back as they were written, whatever the notation of arrays makes of them.
+func testHostileTexts(t *testing.T, f *fixture) {
+	for i, text := range []string{`{"a\",NULL}`, "NULL", `\`, `"`, `\"`, "{}", "'; DROP TABLE users; --", "ä 🎉 ", "%s $1 ?", ""} {
+		e := life()[3]
+		e.Mail, e.TaskID, e.Text, e.Booking, e.Reason = fmt.Sprintf("m%d", i), "task "+text, text, text, text
+		f.write(e)
+		shown, err := f.reader().Show(t.Context(), "task "+text)
+		if err != nil || len(shown) != 1 || len(shown[0].Events) != 1 || shown[0].Events[0].Text != text || shown[0].Booking != text || shown[0].Reason != text {
+			t.Errorf("%q: %+v, %v", text, shown, err)
+		}
 	}
 }
 

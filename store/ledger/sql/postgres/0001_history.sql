@@ -75,13 +75,24 @@ CREATE TABLE IF NOT EXISTS evently_mail.counts (
 	PRIMARY KEY (span, start_at, kind, state, bucket)
 ) WITH (fillfactor = 70);
 
+-- Counts of failures, and of events by domain. A day of hours of each domain would be too
+-- many rows to add up.
+CREATE TABLE IF NOT EXISTS evently_mail.classes (
+	hour  timestamptz NOT NULL,
+	kind  text COLLATE "C" NOT NULL,
+	state smallint NOT NULL,
+	class text COLLATE "C" NOT NULL,
+	n     bigint NOT NULL,
+	PRIMARY KEY (hour, kind, state, class)
+) WITH (fillfactor = 70);
+
 CREATE TABLE IF NOT EXISTS evently_mail.domains (
-	hour   timestamptz NOT NULL,
+	day    timestamptz NOT NULL,
 	domain text COLLATE "C" NOT NULL,
 	state  smallint NOT NULL,
 	class  text COLLATE "C" NOT NULL,
 	n      bigint NOT NULL,
-	PRIMARY KEY (hour, domain, state, class)
+	PRIMARY KEY (day, domain, state, class)
 ) WITH (fillfactor = 70);
 
 CREATE TABLE IF NOT EXISTS evently_mail.meta (

@@ -73,13 +73,24 @@ CREATE TABLE IF NOT EXISTS evently_mail_counts (
 	PRIMARY KEY (span, start_at, kind, state, bucket)
 ) WITHOUT ROWID;
 
+-- Counts of failures, and of events by domain. A day of hours of each domain would be too
+-- many rows to add up.
+CREATE TABLE IF NOT EXISTS evently_mail_classes (
+	hour  integer NOT NULL,
+	kind  text NOT NULL,
+	state integer NOT NULL,
+	class text NOT NULL,
+	n     integer NOT NULL,
+	PRIMARY KEY (hour, kind, state, class)
+) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS evently_mail_domains (
-	hour   integer NOT NULL,
+	day    integer NOT NULL,
 	domain text NOT NULL,
 	state  integer NOT NULL,
 	class  text NOT NULL,
 	n      integer NOT NULL,
-	PRIMARY KEY (hour, domain, state, class)
+	PRIMARY KEY (day, domain, state, class)
 ) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS evently_mail_meta (
