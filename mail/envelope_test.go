@@ -184,7 +184,7 @@ func TestInternationalHosts(t *testing.T) {
 const bounceKey, oldBounceKey = "0123456789abcdef", "fedcba9876543210"
 
 // A mail with an address for bounces keeps its sender in the header. The address leads back to
-// the mail, and nobody learns the recipient from it.
+// the mail, and does not reveal the recipient.
 func TestBounceAddress(t *testing.T) {
 	t.Parallel()
 	server := &recorder{}

@@ -3,6 +3,7 @@
 package monitor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -155,17 +156,11 @@ func NewHealth(cfg HealthConfig) (*Health, error) {
 	case !cfg.Profiles.valid():
 		return nil, fmt.Errorf("health server: Profiles is %q, not off, local or all", cfg.Profiles)
 	}
-	if cfg.Every == 0 {
-		cfg.Every = DefaultEvery
-	}
-	if cfg.Timeout == 0 {
-		cfg.Timeout = DefaultTimeout
-	}
+	cfg.Every = cmp.Or(cfg.Every, DefaultEvery)
+	cfg.Timeout = cmp.Or(cfg.Timeout, DefaultTimeout)
+	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
 	if cfg.Now == nil {
 		cfg.Now = time.Now
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
 	}
 	return &Health{cfg: cfg, started: cfg.Now()}, nil
 }

@@ -3,7 +3,7 @@
 //
 //	b+<id>-<mac>
 //
-// with the id of the mail and an HMAC over it, so that nobody can invent bounces. There is no
+// with the id of the mail and an HMAC over it, so that bounces cannot be invented. There is no
 // address of a recipient in it.
 package verp
 
