@@ -20,7 +20,7 @@ import (
 // BenchmarkWriter stores events of mails, two for each, with PostgreSQL. It reports events
 // per second, and the processor time of this process and of PostgreSQL for one event.
 func BenchmarkWriter(b *testing.B) {
-	s := storetest.Postgres(b)
+	s := storetest.Postgres(b, "fsync=on", "shared_buffers=256MB")
 	db, err := sqlx.Open("postgres", s.URL()+"&binary_parameters=yes")
 	if err != nil {
 		b.Fatal(err)

@@ -197,6 +197,22 @@ func TestDatabaseAway(t *testing.T) {
 	}
 }
 
+// Events that are in the stream when the worker stops are stored.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sqliteDB(t))
+	w := f.writer(nil)
+	stop := f.start(w)
+	await(t, "the start", func() bool { return w.Status().Writing })
+	for range 1200 {
+		f.stream.add(ledger.Encode(life()[0], f.sealer))
+	}
+	stop()
+	if n := f.count("events"); n != 1200 || f.stream.length() != 0 {
+		t.Errorf("%d events stored, %d left", n, f.stream.length())
+	}
+}
+
 // leases is a leaser in memory.
 type leases struct {
 	mu    sync.Mutex

@@ -101,10 +101,12 @@ func NewWriter(cfg WriterConfig) (*Writer, error) {
 // Status returns the state of the history, for health and metrics. It does no I/O.
 func (w *Writer) Status() Status { return w.status.get() }
 
-// Run writes until ctx ends, and returns nil then. While the database or the broker is
-// unavailable it tries again, at least twice a minute.
+// Run writes until ctx ends, stores the events that are there by then, if that takes at most
+// two seconds, and returns nil. So it should end after the tasks. While the database or the
+// broker is unavailable it tries again, at least twice a minute.
 func (w *Writer) Run(ctx context.Context) error {
 	defer w.release(ctx)
+	defer w.finish(ctx)
 	for ctx.Err() == nil {
 		pause, err := w.step(ctx)
 		if ctx.Err() != nil {
@@ -124,6 +126,25 @@ func (w *Writer) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// finish stores the last events, if this worker writes.
+func (w *Writer) finish(ctx context.Context) {
+	if w.leased.IsZero() || !w.status.get().On {
+		return
+	}
+	const longest = 2 * time.Second
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longest)
+	defer cancel()
+	for {
+		n, err := w.drain(ctx)
+		if err != nil {
+			w.cfg.Logger.WarnContext(ctx, "last events of mails not stored: they wait in the broker", "error", err)
+		}
+		if err != nil || n == 0 {
+			return
+		}
+	}
 }
 
 // step does one round and returns the pause until the next one.

@@ -51,10 +51,11 @@ type Server struct {
 	Dir  string // of the unix socket
 	Port int
 
-	tb   testing.TB
-	bin  string
-	data string
-	as   *syscall.Credential
+	tb       testing.TB
+	bin      string
+	data     string
+	as       *syscall.Credential
+	settings []string
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
@@ -64,10 +65,11 @@ type Server struct {
 
 // Postgres starts a server with an empty [Schema] in [Database]. It ends with
 // the test. Without PostgreSQL's programs the test fails, telling what to
-// install.
-func Postgres(tb testing.TB) *Server {
+// install. Settings, such as "shared_buffers=256MB", override those that make a
+// server small and fast to start.
+func Postgres(tb testing.TB, settings ...string) *Server {
 	tb.Helper()
-	s := &Server{tb: tb, bin: programs(tb)}
+	s := &Server{tb: tb, bin: programs(tb), settings: settings}
 	s.as = credential(tb)
 	// Not TempDir of tb: its path has the name of the test in it and so grows
 	// beyond the 107 octets that the path of a socket may have.
@@ -155,8 +157,12 @@ func (s *Server) Start() {
 func (s *Server) start() bool {
 	s.tb.Helper()
 	s.mu.Lock()
-	s.cmd = s.command("postgres", "-D", s.data, "-p", strconv.Itoa(s.Port), "-k", s.Dir,
-		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=40", "-c", "shared_buffers=4MB")
+	args := []string{"-D", s.data, "-p", strconv.Itoa(s.Port), "-k", s.Dir,
+		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=40", "-c", "shared_buffers=4MB"}
+	for _, setting := range s.settings {
+		args = append(args, "-c", setting)
+	}
+	s.cmd = s.command("postgres", args...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	if err := s.cmd.Start(); err != nil {
 		s.mu.Unlock()
