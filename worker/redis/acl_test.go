@@ -118,7 +118,7 @@ func testRights(t *testing.T, p prefixes) {
 
 	tasks := aclTasks()
 	for _, unordered := range []bool{false, true} {
-		r := redis.Config{URL: w.url, KeyPrefix: p.keys, ResultKeyPrefix: p.results, ChordUnordered: unordered, Logger: quiet()}
+		r := redis.Config{URL: w.url, KeyPrefix: p.keys, ResultKeyPrefix: p.results, ChordUnordered: unordered, StreamMax: aclStream, Logger: quiet()}
 		client, b := aclClient(t, r, w.queue)
 		r.OwnerTimeout = time.Second
 		running, stop := runWorker(t, r, worker.Config{
@@ -199,6 +199,9 @@ func (w *aclWorld) status(t *testing.T, id string) string {
 	return s.Status
 }
 
+// aclStream is the bound of the stream, which is exceeded.
+const aclStream = 100
+
 func aclTasks() map[string]worker.Definition {
 	return map[string]worker.Definition{
 		"nothing": {Handler: nothing()["nothing"].Handler, RateLimit: "1000/s"},
@@ -220,6 +223,14 @@ func aclTasks() map[string]worker.Definition {
 				return 1, nil
 			}
 			return nil, &worker.RetryError{Countdown: -1}
+		})},
+		"record": {Handler: worker.HandlerFunc(func(ctx context.Context, task *worker.Task) (any, error) {
+			_, err := task.Mark(ctx, "sending")
+			task.EndMark("")
+			for range 4 * aclStream {
+				task.Record("s", "what", "sent")
+			}
+			return nil, err
 		})},
 		"grow": {Handler: worker.HandlerFunc(func(ctx context.Context, task *worker.Task) (any, error) {
 			_, err := task.AddToChord(ctx, canvas.New("nothing"))
@@ -250,7 +261,7 @@ func useEverything(t *testing.T, w *aclWorld, client *worker.Client, b *redis.Br
 	priority := 6
 	link := canvas.New("sum")
 	for name, s := range map[string]*canvas.Signature{
-		"task": canvas.New("nothing").Set(canvas.Options{Priority: &priority}).Link(link), "requeue": canvas.New("requeue"), "retry": canvas.New("retry"),
+		"task": canvas.New("nothing").Set(canvas.Options{Priority: &priority}).Link(link), "requeue": canvas.New("requeue"), "retry": canvas.New("retry"), "record": canvas.New("record"),
 		"chain": canvas.Chain(canvas.New("nothing"), canvas.New("sum")),
 		"chord": canvas.Chord([]*canvas.Signature{canvas.New("grow"), canvas.Group(canvas.New("nothing"), canvas.New("nothing"))}, canvas.New("sum")),
 	} {
@@ -279,6 +290,8 @@ func useEverything(t *testing.T, w *aclWorld, client *worker.Client, b *redis.Br
 		t.Errorf("a revoked task is %s", got)
 	}
 
+	useOutbox(t, b)
+
 	do(t, w.c, "LPUSH", w.keys+w.queue, "garbage")
 	id := send(t, w.c, w.keys+w.queue, "unknown", "[]")
 	eventually(t, "the unknown task has failed", func() bool { return w.status(t, id) == "FAILURE" })
@@ -303,5 +316,20 @@ func useEverything(t *testing.T, w *aclWorld, client *worker.Client, b *redis.Br
 	}
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// useOutbox reads the entries of the task "record" and removes one.
+func useOutbox(t *testing.T, b *redis.Broker) {
+	t.Helper()
+	es := must(b.Oldest(t.Context(), "s", 1))(t)
+	if len(es) != 1 {
+		t.Fatalf("%d entries", len(es))
+	}
+	if err := b.Remove(t.Context(), "s", []string{es[0].ID}); err != nil {
+		t.Error(err)
+	}
+	if l := must(b.Backlog(t.Context(), "s"))(t); l.Length == 0 || l.Dropped == 0 {
+		t.Errorf("backlog %+v of a stream that was full", l)
 	}
 }

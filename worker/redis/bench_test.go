@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -116,12 +118,17 @@ var benchmarks = map[string]func(*testing.B){
 	"claim/100": func(b *testing.B) { claimBatches(b, 100) },
 	"settle/1":  func(b *testing.B) { settleBatches(b, 1) },
 	"settle/64": func(b *testing.B) { settleBatches(b, 64) },
-	"task/1":    taskAlone,
-	"task/1000": tasksOfQueue,
+	// With the end of a mark and an entry of 400 bytes.
+	"settle entry/1":  func(b *testing.B) { settleBatches(b, 1, withEntry) },
+	"settle entry/64": func(b *testing.B) { settleBatches(b, 64, withEntry) },
+	"held":            func(b *testing.B) { marks(b, false) },
+	"mark":            func(b *testing.B) { marks(b, true) },
+	"task/1":          taskAlone,
+	"task/1000":       tasksOfQueue,
 }
 
 func BenchmarkRedis(b *testing.B) {
-	for _, name := range []string{"claim/1", "claim/100", "settle/1", "settle/64", "task/1", "task/1000"} {
+	for _, name := range slices.Sorted(maps.Keys(benchmarks)) {
 		b.Run(name, benchmarks[name])
 	}
 }
@@ -148,7 +155,7 @@ func claimBatches(b *testing.B, batch int) {
 }
 
 // settleBatches ends deliveries with a result, all of a batch at once.
-func settleBatches(b *testing.B, batch int) {
+func settleBatches(b *testing.B, batch int, change ...func(*broker.Settlement)) {
 	s := newServer(b)
 	redisBroker := s.consumer()
 	var ready []broker.Settlement
@@ -156,6 +163,11 @@ func settleBatches(b *testing.B, batch int) {
 		if len(ready) < batch {
 			s.stop()
 			ready = settlements(b, s, redisBroker)
+			for _, f := range change {
+				for i := range ready {
+					f(&ready[i])
+				}
+			}
 			s.start()
 		}
 		if err := errors.Join(redisBroker.SettleAll(b.Context(), ready[:batch])...); err != nil {
@@ -163,6 +175,42 @@ func settleBatches(b *testing.B, batch int) {
 		}
 	}
 	s.report(batch)
+}
+
+// withEntry adds what the task of a mail records.
+func withEntry(s *broker.Settlement) {
+	s.Mark = &broker.Mark{Task: strings.Repeat("f", 32)}
+	s.Succeeded = true
+	e := broker.Entry{Stream: "mail"}
+	for i := range 20 {
+		e.Fields = append(e.Fields, fmt.Sprintf("field%03d", i), "of 12 bytes.")
+	}
+	s.Entries = []broker.Entry{e}
+}
+
+// marks asks for a claim, or sets a mark while asking.
+func marks(b *testing.B, mark bool) {
+	s := newServer(b)
+	redisBroker := s.consumer()
+	s.fill("q", 1)
+	ds, err := redisBroker.Claim(b.Context(), 1)
+	if err != nil || len(ds) != 1 {
+		b.Fatalf("%d messages, %v", len(ds), err)
+	}
+	claim, n := ds[0].Claim, 0
+	for s.start(); b.Loop(); n++ {
+		if mark {
+			_, err = redisBroker.Mark(b.Context(), broker.Marking{
+				Mark: broker.Mark{Task: fmt.Sprintf("%032x", n), Value: "sending 1"}, Claim: claim, Run: claim,
+			})
+		} else {
+			_, err = redisBroker.Held(b.Context(), claim)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	s.report(1)
 }
 
 // settlements claims messages and returns a settlement of each.

@@ -27,13 +27,15 @@ if before then
   end
 end
 redis.call('SET', KEYS[2], #run .. ' ' .. #value .. ' ' .. run .. value .. earlier, 'EX', mark_life)
-if before then
-  did('SET', KEYS[2], before, 'EX', mark_life)
-else
-  did('DEL', KEYS[2])
-end
-local ok, err = pcall(record, {{4, #ARGV - 3, true}})
-if not ok then
-  undo(err)
+if ARGV[4] then
+  local ok, err = pcall(record, {{4, #ARGV - 3, true}})
+  if not ok then
+    if before then
+      redis.pcall('SET', KEYS[2], before, 'EX', mark_life)
+    else
+      redis.pcall('DEL', KEYS[2])
+    end
+    raise(err)
+  end
 end
 return {1, earlier}

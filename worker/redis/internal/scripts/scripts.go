@@ -31,7 +31,7 @@ type Script func() *redigo.Script
 // every call.
 func libraries(name string) []string {
 	switch name {
-	case "finish":
+	case "finish", "mark":
 		return []string{"lib", "record"}
 	case "starts", "letters", "reply", "revive", "unlock", "reindex":
 		return []string{"lib"}
@@ -39,8 +39,6 @@ func libraries(name string) []string {
 		return []string{"lib", "claims"}
 	case "claim":
 		return []string{"lib", "claims", "undo"}
-	case "mark":
-		return []string{"lib", "undo", "record"}
 	case "settle", "carry":
 		return []string{"lib", "undo", "steps", "record"}
 	case "start", "giveback":
