@@ -46,21 +46,49 @@ const (
 	fieldPhases    = "ph"
 )
 
-// texts returns the fields that are texts, in the order of the encoding.
-func (e *Event) texts() []struct {
-	name string
-	text *string
-} {
-	return []struct {
-		name string
-		text *string
-	}{
-		{fieldMail, &e.Mail}, {fieldTaskID, &e.TaskID}, {fieldKind, &e.Kind}, {fieldReason, &e.Reason},
-		{fieldBooking, &e.Booking}, {fieldMasked, &e.Recipient.Masked}, {fieldDomain, &e.Recipient.Domain},
-		{fieldStage, &e.Stage}, {fieldEnhanced, &e.Enhanced}, {fieldClass, &e.Class}, {fieldText, &e.Text},
-		{fieldEndpoint, &e.Endpoint}, {fieldTLS, &e.TLS}, {fieldQueueID, &e.QueueID},
-		{fieldMessageID, &e.MessageID}, {fieldWorker, &e.Worker},
+// textFields are the names of the fields that are texts, in the order of the encoding.
+var textFields = []string{
+	fieldMail, fieldTaskID, fieldKind, fieldReason, fieldBooking, fieldMasked, fieldDomain, fieldStage, fieldEnhanced,
+	fieldClass, fieldText, fieldEndpoint, fieldTLS, fieldQueueID, fieldMessageID, fieldWorker,
+}
+
+// text returns the text of that name, nil if the field is none of textFields.
+func (e *Event) text(name string) *string {
+	switch name {
+	case fieldMail:
+		return &e.Mail
+	case fieldTaskID:
+		return &e.TaskID
+	case fieldKind:
+		return &e.Kind
+	case fieldReason:
+		return &e.Reason
+	case fieldBooking:
+		return &e.Booking
+	case fieldMasked:
+		return &e.Recipient.Masked
+	case fieldDomain:
+		return &e.Recipient.Domain
+	case fieldStage:
+		return &e.Stage
+	case fieldEnhanced:
+		return &e.Enhanced
+	case fieldClass:
+		return &e.Class
+	case fieldText:
+		return &e.Text
+	case fieldEndpoint:
+		return &e.Endpoint
+	case fieldTLS:
+		return &e.TLS
+	case fieldQueueID:
+		return &e.QueueID
+	case fieldMessageID:
+		return &e.MessageID
+	case fieldWorker:
+		return &e.Worker
 	}
+	return nil
 }
 
 // Encode returns e as the names and values of an entry of a stream. The address is sealed;
@@ -77,8 +105,8 @@ func Encode(e Event, sealer *Sealer) []string {
 		}
 	}
 	add(fieldVersion, version)
-	for _, t := range e.texts() {
-		add(t.name, *t.text)
+	for _, name := range textFields {
+		add(name, *e.text(name))
 	}
 	add(fieldState, e.State.String())
 	add(fieldAt, encodeTime(e.At))
@@ -101,31 +129,18 @@ func Decode(fields []string) (Event, error) {
 	if len(fields)%2 != 0 {
 		return Event{}, fmt.Errorf("entry has %d names and values, an odd number", len(fields))
 	}
-	values := make(map[string]string, len(fields)/2)
-	for i := 0; i < len(fields); i += 2 {
-		values[fields[i]] = fields[i+1]
-	}
-	if values[fieldVersion] != version {
-		return Event{}, fmt.Errorf("entry of another version than %s", version)
-	}
 	var e Event
-	for _, t := range e.texts() {
-		*t.text = values[t.name]
+	var d decoder
+	for i := 0; i < len(fields); i += 2 {
+		d.field(&e, fields[i], fields[i+1])
 	}
-	d := decoder{values: values}
-	e.State = d.state(fieldState)
-	e.At = d.time(fieldAt)
-	e.FirstSeen = d.time(fieldFirstSeen)
-	e.NextAt = d.time(fieldNextAt)
-	e.Attempt = int(d.count(fieldAttempt, math.MaxInt16))
-	e.UserID = d.int(fieldUserID)
-	e.Code = int(d.count(fieldCode, maxCode))
-	e.Recipient.Hash = d.bytes(fieldHash, hashSize)
-	e.Recipient.Sealed = d.bytes(fieldSealed, 1024)
-	e.Phases = d.phases(fieldPhases)
 	switch {
+	case d.version != version:
+		return Event{}, fmt.Errorf("entry of another version than %s", version)
 	case d.err != nil:
 		return Event{}, d.err
+	case !e.State.IsKnown():
+		return Event{}, errors.New("entry lacks the state")
 	case e.Mail == "" || e.TaskID == "" || e.Kind == "":
 		return Event{}, errors.New("entry lacks the mail, the task or the kind")
 	case e.At.IsZero():
@@ -164,13 +179,48 @@ func encodePhases(phases []Phase) string {
 
 // phaseName returns the name without the separators of the encoding.
 func phaseName(name string) string {
-	return line(strings.NewReplacer(",", " ", ":", " ").Replace(name), maxName)
+	if strings.ContainsAny(name, ",:") {
+		name = strings.NewReplacer(",", " ", ":", " ").Replace(name)
+	}
+	return line(name, maxName)
 }
 
 // decoder reads values and keeps the first error.
 type decoder struct {
-	values map[string]string
-	err    error
+	version string
+	err     error
+}
+
+// field reads one field into e.
+func (d *decoder) field(e *Event, name, value string) {
+	switch name {
+	case fieldVersion:
+		d.version = value
+	case fieldState:
+		e.State = d.state(name, value)
+	case fieldAt:
+		e.At = d.time(name, value)
+	case fieldFirstSeen:
+		e.FirstSeen = d.time(name, value)
+	case fieldNextAt:
+		e.NextAt = d.time(name, value)
+	case fieldAttempt:
+		e.Attempt = int(d.count(name, value, math.MaxInt16))
+	case fieldUserID:
+		e.UserID = d.int(name, value)
+	case fieldCode:
+		e.Code = int(d.count(name, value, maxCode))
+	case fieldHash:
+		e.Recipient.Hash = d.bytes(name, value, hashSize)
+	case fieldSealed:
+		e.Recipient.Sealed = d.bytes(name, value, 1024)
+	case fieldPhases:
+		e.Phases = d.phases(name, value)
+	default:
+		if text := e.text(name); text != nil {
+			*text = value
+		}
+	}
 }
 
 func (d *decoder) fail(name string) {
@@ -179,20 +229,19 @@ func (d *decoder) fail(name string) {
 	}
 }
 
-func (d *decoder) state(name string) State {
-	s, err := ParseState(d.values[name])
+func (d *decoder) state(name, value string) State {
+	s, err := ParseState(value)
 	if err != nil {
 		d.fail(name)
 	}
 	return s
 }
 
-func (d *decoder) int(name string) int64 {
-	text := d.values[name]
-	if text == "" {
+func (d *decoder) int(name, value string) int64 {
+	if value == "" {
 		return 0
 	}
-	n, err := strconv.ParseInt(text, 10, 64)
+	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
 		d.fail(name)
 	}
@@ -200,8 +249,8 @@ func (d *decoder) int(name string) int64 {
 }
 
 // count reads a number from 0 to most.
-func (d *decoder) count(name string, most int64) int64 {
-	n := d.int(name)
+func (d *decoder) count(name, value string, most int64) int64 {
+	n := d.int(name, value)
 	if n < 0 || n > most {
 		d.fail(name)
 	}
@@ -214,8 +263,8 @@ const (
 	latestTime   = 7258118400e6
 )
 
-func (d *decoder) time(name string) time.Time {
-	n := d.count(name, latestTime)
+func (d *decoder) time(name, value string) time.Time {
+	n := d.count(name, value, latestTime)
 	if n == 0 {
 		return time.Time{}
 	}
@@ -225,12 +274,11 @@ func (d *decoder) time(name string) time.Time {
 	return time.UnixMicro(n).UTC()
 }
 
-func (d *decoder) bytes(name string, most int) []byte {
-	text := d.values[name]
-	if text == "" {
+func (d *decoder) bytes(name, value string, most int) []byte {
+	if value == "" {
 		return nil
 	}
-	b, err := base64.RawStdEncoding.DecodeString(text)
+	b, err := base64.RawStdEncoding.DecodeString(value)
 	if err != nil || len(b) > most {
 		d.fail(name)
 		return nil
@@ -238,13 +286,12 @@ func (d *decoder) bytes(name string, most int) []byte {
 	return b
 }
 
-func (d *decoder) phases(name string) []Phase {
-	text := d.values[name]
-	if text == "" {
+func (d *decoder) phases(name, value string) []Phase {
+	if value == "" {
 		return nil
 	}
 	var phases []Phase
-	for part := range strings.SplitSeq(text, ",") {
+	for part := range strings.SplitSeq(value, ",") {
 		phase, micros, ok := strings.Cut(part, ":")
 		n, err := strconv.ParseInt(micros, 10, 64)
 		if !ok || err != nil || n < 0 || n > math.MaxInt64/1000 || !utf8.ValidString(phase) || len(phases) == maxPhases {

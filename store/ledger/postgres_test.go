@@ -197,6 +197,57 @@ func TestDatabaseAway(t *testing.T) {
 	}
 }
 
+// Of a batch with a value that the database refuses, the other events are stored.
+func TestRefusedValues(t *testing.T) {
+	t.Parallel()
+	s := storetest.Postgres(t)
+	f := newFixture(t, databaseOf(t, s, "ledger"))
+	f.write(life()[0])
+	s.Exec("ledger", "ALTER TABLE evently_mail.events ALTER COLUMN words TYPE varchar(30)")
+	for i := range 40 {
+		e := life()[1]
+		e.Mail = fmt.Sprint("m", i)
+		if i%10 == 3 {
+			e.Text = strings.Repeat("long ", 10)
+		}
+		f.stream.add(ledger.Encode(e, f.sealer))
+	}
+	w := f.writer(nil)
+	f.run(w, func() bool { return f.stream.length() == 0 && w.Status().On })
+	if st := w.Status(); st.Skipped != 4 || st.Written != 36 || f.count("events") != 37 {
+		t.Errorf("%+v, %d events", st, f.count("events"))
+	}
+}
+
+// A table that another session has locked costs no event, and the writer goes on by itself.
+func TestLockedTable(t *testing.T) {
+	t.Parallel()
+	s := storetest.Postgres(t)
+	f := newFixture(t, databaseOf(t, s, "ledger"))
+	w := f.writer(func(c *ledger.WriterConfig) { c.Timeout = time.Second })
+	defer f.start(w)()
+	await(t, "the start", func() bool { return w.Status().On })
+	tx, err := f.db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.Exec("LOCK TABLE evently_mail.mails"); err != nil {
+		t.Fatal(err)
+	}
+	for range 600 {
+		f.stream.add(ledger.Encode(life()[0], f.sealer))
+	}
+	await(t, "the failure", func() bool { return w.Status().Reason == "history waits: no answer of the database in time" })
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the recovery", func() bool { return w.Status().On && f.stream.length() == 0 })
+	if n := f.count("events"); n != 600 {
+		t.Errorf("%d events", n)
+	}
+}
+
 // Events that are in the stream when the worker stops are stored.
 func TestStop(t *testing.T) {
 	t.Parallel()

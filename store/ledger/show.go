@@ -136,10 +136,10 @@ type eventRow struct {
 }
 
 func (e eventRow) record() Record {
-	d := decoder{values: map[string]string{fieldPhases: e.Phases}}
+	var d decoder // a value that it cannot read gives no phases
 	return Record{
 		At: e.At.Time, State: e.State, Attempt: e.Attempt, Reason: e.Reason, NextAt: optional(e.NextAt.Time), Stage: e.Stage,
 		Code: e.Code, Enhanced: e.Enhanced, Class: e.Class, Text: e.Text, Endpoint: e.Endpoint, TLS: e.TLS, QueueID: e.QueueID,
-		MessageID: e.MessageID, Worker: e.Worker, Phases: d.phases(fieldPhases),
+		MessageID: e.MessageID, Worker: e.Worker, Phases: d.phases(fieldPhases, e.Phases),
 	}
 }

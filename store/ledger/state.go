@@ -43,11 +43,13 @@ func States() []State {
 
 // ParseState returns the state of that name.
 func ParseState(name string) (State, error) {
-	names := make([]string, 0, len(stateNames))
-	for _, s := range States() {
-		if s.String() == name {
+	for s, known := range stateNames {
+		if known == name {
 			return s, nil
 		}
+	}
+	var names []string
+	for _, s := range States() {
 		names = append(names, s.String())
 	}
 	return 0, fmt.Errorf("no state of a mail is called %q: use %s", name, strings.Join(names, ", "))
