@@ -31,6 +31,10 @@ func (c *consumer) accept(ds []broker.Delivery) {
 			continue
 		}
 		revoked := withdrawn(m, c.revoked, c.now) != ""
+		if c.holds.Has(m.Task) && !revoked { // it was claimed before
+			c.settler.returns.Add(m.Task, d)
+			continue
+		}
 		if !revoked { // Celery sends no task-received for these
 			c.events.Received(m)
 		}
@@ -69,6 +73,10 @@ func (c *consumer) admit(rs []*request) {
 		}
 		if reason := withdrawn(r.msg, c.revoked, c.now); reason != "" {
 			c.settler.revoke(c.stages.accept, r, reason)
+			continue
+		}
+		if c.holds.Has(r.msg.Task) {
+			c.settler.giveBackLater(r)
 			continue
 		}
 		ready = append(ready, r)
@@ -119,8 +127,14 @@ func (c *consumer) open(rs []*request) []*request {
 				c.unknown(c.reader.request(r.delivery, m))
 			}
 			return true
-		case m.ETA.After(c.now()) && withdrawn(m, c.revoked, c.now) == "":
+		case withdrawn(m, c.revoked, c.now) != "":
+		case m.ETA.After(c.now()):
 			c.schedule.Add(r, m.ETA)
+			return true
+		case c.holds.Has(m.Task):
+			if c.held.remove(r) {
+				c.settler.returns.Add(m.Task, r.delivery)
+			}
 			return true
 		}
 		c.reader.open(r, m)

@@ -9,6 +9,7 @@ import (
 	"github.com/evently/workers/worker/internal/backoff"
 	"github.com/evently/workers/worker/internal/batch"
 	"github.com/evently/workers/worker/internal/control"
+	"github.com/evently/workers/worker/internal/hold"
 	"github.com/evently/workers/worker/internal/link"
 	"github.com/evently/workers/worker/internal/pool"
 	"github.com/evently/workers/worker/internal/ratelimit"
@@ -34,11 +35,13 @@ type consumer struct {
 	env
 	broker    broker.Broker
 	pipeliner broker.Pipeliner // nil: a claim takes a separate round trip
+	selector  broker.Selector  // nil: nothing is claimed while tasks are held
 	link      *link.Link
 	pool      *pool.Pool[*request]
 	schedule  *schedule.Schedule[*request] // requests that wait for their ETA
 	limits    *ratelimit.Limiter[*request] // requests that wait for their rate limit
 	held      *holdings
+	holds     *hold.Set
 	reader    *reader
 	batch     *batch.Batcher[settlement]
 	settler   *settler
@@ -71,6 +74,7 @@ func (c *consumer) run(ctx context.Context) (stopped time.Time) {
 	var loops sync.WaitGroup
 	loops.Go(func() { c.claimLoop(ctx) })
 	loops.Go(func() { c.releaseDue(ctx) })
+	loops.Go(func() { c.giveBackHeld(ctx) })
 	loops.Go(func() { c.limits.Run(ctx, c.stages.accept, c.admit) })
 	loops.Go(func() { c.exchange.Run(ctx, c.revoked, c.now) })
 	ended := make(chan struct{})
@@ -152,6 +156,11 @@ func (c *consumer) claim(ctx context.Context) (ds []broker.Delivery, asked int, 
 	room, patience := c.room()
 	if room > 0 {
 		asked = min(room, maxClaim)
+		if names := c.holds.Names(); len(names) > 0 {
+			ds, err = c.selector.ClaimExcept(c.stages.accept, names, asked)
+			c.pool.NoteClaim(false)
+			return ds, asked, err
+		}
 		ds, err = c.broker.Claim(c.stages.accept, asked)
 		c.pool.NoteClaim(len(ds) == asked)
 		return ds, asked, err
@@ -191,8 +200,43 @@ func (c *consumer) refused(ctx context.Context, pause *backoff.Backoff, err erro
 	pause.Wait(ctx)
 }
 
+// holdPause is the time between two looks for other messages while tasks are held.
+const holdPause = 250 * time.Millisecond
+
+// giveBackHeld gives back messages that wait for a slot when their tasks are held, until ctx
+// ends.
+func (c *consumer) giveBackHeld(ctx context.Context) {
+	for {
+		changed := c.holds.Changed()
+		for _, r := range c.pool.Withdraw(func(r *request) bool { return c.holds.Has(r.msg.Task) }) {
+			c.settler.giveBackLater(r)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
+
+// awaitOthers waits a moment while tasks are held: the queues are not empty.
+func (c *consumer) awaitOthers(ctx context.Context, changed <-chan struct{}) {
+	pause := time.NewTimer(holdPause)
+	defer pause.Stop()
+	select {
+	case <-ctx.Done():
+	case <-changed:
+	case <-pause.C:
+	}
+	c.returnExcess()
+}
+
 // await waits for messages, and meanwhile gives back messages that others can run sooner.
 func (c *consumer) await(ctx context.Context) error {
+	if changed := c.holds.Changed(); c.holds.Any() {
+		c.awaitOthers(ctx, changed)
+		return nil
+	}
 	if !c.cfg.prefetch().Adaptive() || c.pool.Waiting() == 0 {
 		return c.broker.Wait(ctx)
 	}
@@ -223,7 +267,7 @@ func (c *consumer) room() (n int, patience time.Duration) {
 // turnover returns the free slots and how many more will be freed by runs about to finish.
 // Round trips for these then wait for a claim.
 func (c *consumer) turnover() (free, ending int) {
-	if c.pipeliner == nil || c.blocked() {
+	if c.pipeliner == nil || c.holds.Any() || c.blocked() {
 		return 0, 0
 	}
 	free, ending, ok := c.pool.Turnover(c.limits.Len())
@@ -245,7 +289,7 @@ func (c *consumer) hasRoom() bool {
 // blocked reports whether nothing may be claimed, whether or not the pool has room.
 func (c *consumer) blocked() bool {
 	return c.cfg.ETATaskLimit > 0 && c.schedule.Len() >= c.cfg.ETATaskLimit || deaf(c.calls, c.pool) || c.held.heavy() ||
-		c.settler.returns.Busy()
+		c.settler.returns.Busy() || c.selector == nil && c.holds.Any()
 }
 
 // deaf reports whether as many handlers as there are slots run on after their hard time

@@ -250,3 +250,13 @@ func again(m *protocol.Message, e *RetryError) (*protocol.Message, error) {
 	}
 	return &next, nil
 }
+
+// errorText returns the text of an error whose methods may panic.
+func errorText(err error) (text string) {
+	defer func() {
+		if recover() != nil {
+			text = "the error cannot be read"
+		}
+	}()
+	return err.Error()
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/internal/hold"
 	"github.com/evently/workers/worker/internal/link"
 	"github.com/evently/workers/worker/internal/pool"
 	"github.com/evently/workers/worker/internal/process"
@@ -26,6 +27,7 @@ type executor struct {
 	link    *link.Link
 	pool    *pool.Pool[*request]
 	held    *holdings
+	onHold  *hold.Set
 	tasks   *taskTable
 	revoked *revoked.Set
 	settler *settler
@@ -41,6 +43,10 @@ type executor struct {
 func (e *executor) execute(r *request) pool.Result {
 	if !e.held.has(r) {
 		return pool.Skipped // lost while it waited for a slot
+	}
+	if e.onHold.Has(r.msg.Task) {
+		e.settler.giveBackLater(r)
+		return pool.Skipped
 	}
 	if reason := withdrawn(r.msg, e.revoked, e.now); reason != "" {
 		e.settler.revoke(e.stages.store, r, reason)

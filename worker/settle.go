@@ -302,6 +302,13 @@ func (s *settler) giveBack(ctx context.Context, rs []*request) {
 	s.returnDeliveries(ctx, s.release(rs))
 }
 
+// giveBackLater gives back a message that has not begun to run, together with others.
+func (s *settler) giveBackLater(r *request) {
+	if s.held.remove(r) {
+		s.returns.Add(r.msg.Task, r.delivery)
+	}
+}
+
 // release removes requests from the held ones, and returns the deliveries that were still
 // held.
 func (s *settler) release(rs []*request) []broker.Delivery {
@@ -363,16 +370,6 @@ func (s *settler) errorText(r *request, err error) string {
 		return ""
 	}
 	return s.workflow.present.Text(r.msg, errorText(err))
-}
-
-// errorText returns the text of an error whose methods may panic.
-func errorText(err error) (text string) {
-	defer func() {
-		if recover() != nil {
-			text = "the error cannot be read"
-		}
-	}()
-	return err.Error()
 }
 
 // outcomeEvent prepares the event of the outcome of a run, to be sent once the outcome is

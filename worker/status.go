@@ -61,6 +61,7 @@ type Status struct {
 	Consuming   bool      // running, and the broker answered within the last seconds
 	LastLook    time.Time // into the queues, completed
 	Fault       string    // why consuming does not work; "" when it does
+	Held        []string  // names of the tasks that Hold keeps in their queues
 	Faults      []string  // of the broker, that only a person can mend, each a sentence
 	Concurrency int
 	Autoscale   Autoscale // bounds of Concurrency; without autoscaling both are Concurrency

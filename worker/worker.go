@@ -16,6 +16,7 @@ import (
 	"github.com/evently/workers/worker/internal/control"
 	"github.com/evently/workers/worker/internal/events"
 	"github.com/evently/workers/worker/internal/fallback"
+	"github.com/evently/workers/worker/internal/hold"
 	"github.com/evently/workers/worker/internal/link"
 	"github.com/evently/workers/worker/internal/pool"
 	"github.com/evently/workers/worker/internal/present"
@@ -49,6 +50,7 @@ type Worker struct {
 	schedule *schedule.Schedule[*request] // requests that wait for their ETA
 	limits   *ratelimit.Limiter[*request] // requests that wait for their rate limit
 	held     *holdings
+	holds    *hold.Set // tasks that stay in their queues
 	revoked  *revoked.Set
 	exchange *revoked.Exchange
 	link     *link.Link
@@ -90,6 +92,7 @@ func New(cfg Config) (*Worker, error) {
 		pool:     pool.New[*request](pool.Config{Slots: cfg.Concurrency, MaxItems: cfg.MaxTasks, Prefetch: cfg.prefetch()}),
 		schedule: schedule.New[*request](),
 		held:     newHoldings(),
+		holds:    hold.New(),
 		revoked:  revoked.NewSet(),
 		link:     link.New(cfg.Logger),
 		calls:    &calls{},
@@ -244,13 +247,13 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) assemble(stages *stages) (*consumer, *drainer) {
 	settler := newSettler(w, stages)
 	executor := &executor{
-		env: w.env, broker: w.broker, link: w.link, pool: w.pool, held: w.held, tasks: w.tasks, revoked: w.revoked,
+		env: w.env, broker: w.broker, link: w.link, pool: w.pool, held: w.held, onHold: w.holds, tasks: w.tasks, revoked: w.revoked,
 		settler: settler, events: w.events, counts: w.counts, calls: w.calls,
 		memory: process.NewGuard(w.cfg.MaxMemory, w.now), recycle: w.recycle, stages: stages,
 	}
 	consumer := &consumer{
-		env: w.env, broker: w.broker, pipeliner: w.can.Pipeliner, link: w.link,
-		pool: w.pool, schedule: w.schedule, limits: w.limits, held: w.held,
+		env: w.env, broker: w.broker, pipeliner: w.can.Pipeliner, selector: w.can.Selector, link: w.link,
+		pool: w.pool, schedule: w.schedule, limits: w.limits, held: w.held, holds: w.holds,
 		reader: &reader{env: w.env, decoder: &w.decoder, tasks: w.tasks, held: w.held, exec: executor, workflow: w.workflow},
 		batch:  settler.batch, settler: settler, revoked: w.revoked, exchange: w.exchange, control: w.control,
 		events: w.events, counts: w.counts, calls: w.calls, stages: stages, stopNow: w.stopNow,
@@ -333,6 +336,7 @@ func (w *Worker) Status() Status {
 		Reserved: w.pool.Waiting() + w.limits.Len(),
 	}
 	w.counts.into(&s)
+	s.Held = slices.Clone(w.holds.Names())
 	if w.can.Faulter != nil {
 		s.Faults = w.can.Faulter.Faults()
 	}
@@ -343,6 +347,28 @@ func (w *Worker) Status() Status {
 	}
 	s.Consuming = s.State == StateRunning && s.Fault == "" && w.now().Sub(look) < 2*stallAfter
 	return s
+}
+
+// Hold keeps tasks of these names in their queues, in their order, while other tasks of the
+// same queues run. It replaces the names of earlier calls; without names it releases all.
+// Use it while something that these tasks need is unavailable. It may be called at any time,
+// and takes effect at once: tasks that run go on, tasks that were claimed and do not run
+// yet go back to the front of their queues. A task whose ETA comes meanwhile goes back as
+// well. No attempt is spent. A held task that is revoked or expired is answered when the
+// worker comes across it.
+//
+// Each worker holds for itself. Other workers of the queues, such as Python workers, go on
+// to consume the tasks. With a broker that is no [broker.Selector] the worker claims nothing
+// while tasks are held.
+func (w *Worker) Hold(names ...string) {
+	if !w.holds.Replace(names) {
+		return
+	}
+	if w.holds.Any() {
+		w.log.Warn("tasks are held in their queues", "tasks", w.holds.Names())
+	} else {
+		w.log.Info("held tasks are released")
+	}
 }
 
 // Revocation names tasks that must not run any more.

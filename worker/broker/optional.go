@@ -118,6 +118,17 @@ type Limiter interface {
 	Take(ctx context.Context, limit string, every time.Duration) (wait time.Duration, err error)
 }
 
+// Selector claims around messages that must stay in their queues. Without it a worker with
+// held tasks claims nothing at all.
+type Selector interface {
+	// ClaimExcept claims as Claim does, but leaves the messages of tasks of these names in
+	// their queues, in their order. The other messages keep their order where they were seen
+	// together. Not all messages are looked at in each call: messages at both ends of a queue
+	// are, and the others over time. Messages that cannot be read stay where they are, for a
+	// later Claim to set them aside. When it claims nothing, the caller waits a moment.
+	ClaimExcept(ctx context.Context, names []string, max int) ([]Delivery, error)
+}
+
 // Batcher settles many deliveries in few round trips. Without it the worker calls
 // Settle for each.
 type Batcher interface {
@@ -205,6 +216,7 @@ type Capabilities struct {
 	Limiter   Limiter
 	Admitter  Admitter
 	Leaser    Leaser
+	Selector  Selector
 	Board     Board
 	Batcher   Batcher
 	Pipeliner Pipeliner
@@ -227,6 +239,7 @@ func CapabilitiesOf(b any) (c Capabilities) {
 	c.Limiter, _ = b.(Limiter)
 	c.Admitter, _ = b.(Admitter)
 	c.Leaser, _ = b.(Leaser)
+	c.Selector, _ = b.(Selector)
 	c.Board, _ = b.(Board)
 	c.Batcher, _ = b.(Batcher)
 	c.Pipeliner, _ = b.(Pipeliner)

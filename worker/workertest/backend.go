@@ -105,15 +105,3 @@ func (b *Broker) Revoked(_ context.Context, since string) (r broker.Revocation, 
 	}
 	return r, strconv.Itoa(len(b.revoked.IDs)), nil
 }
-
-// Take implements [broker.Limiter].
-func (b *Broker) Take(_ context.Context, limit string, every time.Duration) (time.Duration, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := time.Now()
-	if wait := b.limits[limit].Sub(now); wait > 0 {
-		return wait, nil
-	}
-	b.limits[limit] = now.Add(every)
-	return 0, nil
-}

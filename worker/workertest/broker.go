@@ -29,7 +29,6 @@ type Broker struct {
 	steps    stepCounts
 	revoked  broker.Revocation
 	remote   remote
-	limits   map[string]time.Time
 	number   int
 	hold     bool
 	requeued int
@@ -77,7 +76,7 @@ func NewBroker() *Broker {
 	b := &Broker{
 		lists: queues{}, claimed: map[string]*entry{}, results: resultStore{byID: map[string]*protocol.Result{}},
 		crashes: map[string]int{}, chords: chords{}, groups: map[string]protocol.Raw{},
-		steps: stepCounts{}, limits: map[string]time.Time{}, changed: make(chan struct{}),
+		steps: stepCounts{}, changed: make(chan struct{}),
 	}
 	b.outbox = outbox{b: b, marks: marks{byTask: map[string]mark{}}, streams: streams{}, settled: map[string]bool{}}
 	return b
@@ -138,38 +137,50 @@ func (b *Broker) SettleAll(ctx context.Context, ss []broker.Settlement) []error 
 }
 
 // Claim implements [broker.Broker].
-func (b *Broker) Claim(_ context.Context, max int) ([]broker.Delivery, error) {
+func (b *Broker) Claim(ctx context.Context, max int) ([]broker.Delivery, error) {
+	return b.ClaimExcept(ctx, nil, max)
+}
+
+// ClaimExcept implements [broker.Selector].
+func (b *Broker) ClaimExcept(_ context.Context, names []string, max int) ([]broker.Delivery, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var ds []broker.Delivery
+	claim := func(e *entry) (taken bool) {
+		if len(ds) >= max || len(names) > 0 && stays(&b.session.Decoder, e.raw, names) {
+			return false
+		}
+		b.number++
+		d := broker.Delivery{Claim: fmt.Sprintf("claim-%06d", b.number), Queue: e.queue, Raw: e.raw}
+		env, err := protocol.ParseEnvelope(e.raw)
+		if err != nil {
+			b.bury(d, "not-json")
+			if b.session.DeadLettered != nil {
+				b.session.DeadLettered(e.queue, "not-json")
+			}
+			return true
+		}
+		if env.Redelivered {
+			d.Crashes = b.crashes[env.ID] + 1
+		}
+		b.claimed[d.Claim] = e
+		ds = append(ds, d)
+		return true
+	}
 	for s := range steps {
 		for _, q := range b.session.Queues {
-			if b.lists[q] == nil {
-				continue
-			}
-			l := &b.lists[q][s]
-			for len(*l) > 0 && len(ds) < max {
-				e := (*l)[0]
-				*l = (*l)[1:]
-				b.number++
-				d := broker.Delivery{Claim: fmt.Sprintf("claim-%06d", b.number), Queue: q, Raw: e.raw}
-				env, err := protocol.ParseEnvelope(e.raw)
-				if err != nil {
-					b.bury(d, "not-json")
-					if b.session.DeadLettered != nil {
-						b.session.DeadLettered(q, "not-json")
-					}
-					continue
-				}
-				if env.Redelivered {
-					d.Crashes = b.crashes[env.ID] + 1
-				}
-				b.claimed[d.Claim] = e
-				ds = append(ds, d)
+			if b.lists[q] != nil {
+				b.lists[q][s] = slices.DeleteFunc(b.lists[q][s], claim)
 			}
 		}
 	}
 	return ds, nil
+}
+
+// stays reports whether a message stays in its queue while tasks of these names are held.
+func stays(d *protocol.Decoder, raw []byte, names []string) bool {
+	m, err := d.Decode(raw)
+	return err != nil || slices.Contains(names, m.Task)
 }
 
 // Start implements [broker.Broker].

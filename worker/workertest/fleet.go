@@ -20,7 +20,8 @@ type fleet struct {
 	mu      sync.Mutex
 	leases  map[string]passing // the value is the owner
 	notices map[string]passing
-	taken   map[string]time.Time // by limit: until then its tokens are taken
+	limits  map[string]time.Time // of broker.Limiter: the next token is free then
+	taken   map[string]time.Time // of broker.Admitter: until then the tokens are taken
 	slowed  map[string]slowedLimit
 }
 
@@ -95,4 +96,19 @@ func (f *fleet) Unpost(_ context.Context, names ...string) error {
 		delete(f.notices, name)
 	}
 	return nil
+}
+
+// Take implements [broker.Limiter].
+func (f *fleet) Take(_ context.Context, limit string, every time.Duration) (time.Duration, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	if wait := f.limits[limit].Sub(now); wait > 0 {
+		return wait, nil
+	}
+	if f.limits == nil {
+		f.limits = map[string]time.Time{}
+	}
+	f.limits[limit] = now.Add(every)
+	return 0, nil
 }
