@@ -126,6 +126,7 @@ func testRights(t *testing.T, p prefixes) {
 			Publishing: worker.Publishing{DefaultQueue: w.queue},
 		})
 		useEverything(t, w, client, b)
+		holdTasks(t, w, running)
 		if f := running.Status().Fault; f != "" {
 			t.Errorf("fault: %s", f)
 		}
@@ -251,6 +252,20 @@ func aclClient(t *testing.T, r redis.Config, queue string) (*worker.Client, *red
 		t.Fatal(err)
 	}
 	return client, b
+}
+
+// holdTasks holds a task, and has another one run behind it.
+func holdTasks(t *testing.T, w *aclWorld, running *worker.Worker) {
+	t.Helper()
+	running.Hold("nothing")
+	held := send(t, w.c, w.keys+w.queue, "nothing", "[]")
+	other := send(t, w.c, w.keys+w.queue, "sum", "[1]")
+	eventually(t, "the other task has run", func() bool { return w.status(t, other) == "SUCCESS" })
+	if got := w.status(t, held); got != "PENDING" {
+		t.Errorf("the held task is %s", got)
+	}
+	running.Hold()
+	eventually(t, "the held task has run", func() bool { return w.status(t, held) == "SUCCESS" })
 }
 
 // useEverything does all that leads to another command or key.

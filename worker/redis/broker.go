@@ -55,6 +55,7 @@ var (
 	_ broker.Admitter     = (*Broker)(nil)
 	_ broker.Leaser       = (*Broker)(nil)
 	_ broker.Board        = (*Broker)(nil)
+	_ broker.Selector     = (*Broker)(nil)
 	_ broker.SecretKeeper = (*Broker)(nil)
 	_ broker.Pipeliner    = (*Broker)(nil)
 	_ broker.Marker       = (*Broker)(nil)
@@ -190,6 +191,12 @@ func (b *Broker) Wait(ctx context.Context) error { return b.waiter.wait(ctx) }
 // Claim implements [broker.Broker].
 func (b *Broker) Claim(ctx context.Context, max int) ([]broker.Delivery, error) {
 	return b.claimer.claim(ctx, max)
+}
+
+// ClaimExcept implements [broker.Selector]. It takes the lists of the queues in the order of
+// their priorities, whatever QueueOrder and QueueWeights say.
+func (b *Broker) ClaimExcept(ctx context.Context, names []string, max int) ([]broker.Delivery, error) {
+	return b.claimer.claimExcept(ctx, names, max)
 }
 
 // ClaimAfter implements [broker.Pipeliner].

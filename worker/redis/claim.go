@@ -45,6 +45,7 @@ type claimer struct {
 	ahead      ahead
 	rivals     rivals
 	shapes     shape.Shapes
+	selection  selection
 	entries    []byte // of the messages of a claim; reused
 }
 
@@ -276,7 +277,13 @@ func (cl *claimer) judge(all []unsure) []any {
 
 // completed returns a message with its missing parts, nil when it could not run even so.
 func (cl *claimer) completed(decoder *protocol.Decoder, u unsure) []byte {
-	whole, err := protocol.Complete(u.raw, cl.lists[u.list-1].queue, uuid.NewString())
+	return cl.completedIn(decoder, u.raw, cl.lists[u.list-1].queue)
+}
+
+// completedIn returns a message of a queue with its missing parts, nil when it could not run
+// even so.
+func (cl *claimer) completedIn(decoder *protocol.Decoder, raw []byte, queue string) []byte {
+	whole, err := protocol.Complete(raw, queue, uuid.NewString())
 	if err == nil {
 		_, err = decoder.Decode(whole)
 	}

@@ -19,7 +19,7 @@ import (
 
 // pairs are scripts that must do the same, the cheaper one first, as far as that can.
 var pairs = [][2]string{
-	{"finish", "settle"}, {"settle", "carry"}, {"finish", "carry"}, {"starts", "start"}, {"claimseen", "claim"},
+	{"finish", "settle"}, {"settle", "carry"}, {"finish", "carry"}, {"starts", "start"}, {"claimseen", "claim"}, {"pick", "claim"},
 }
 
 // scriptWorld is a Redis with one delivery, for one script.
@@ -103,8 +103,8 @@ func pairScenes() []scene {
 		{"start after STARTED", stored(`{"status": "STARTED"}`), broker.Settlement{}, "starts start"},
 		{"start after SUCCESS", stored(`{"status": "SUCCESS"}`), broker.Settlement{}, "starts start"},
 		{"start, lost", (*scriptWorld).lose, broker.Settlement{}, "starts start"},
-		{"claim", nil, broker.Settlement{}, "claimseen claim"},
-		{"stale claim", func(w *scriptWorld) { w.do("HSET", "_goworker.1.owner."+pairOwner, "epoch", 9) }, broker.Settlement{}, "claimseen claim"},
+		{"claim", nil, broker.Settlement{}, "claimseen claim pick"},
+		{"stale claim", func(w *scriptWorld) { w.do("HSET", "_goworker.1.owner."+pairOwner, "epoch", 9) }, broker.Settlement{}, "claimseen claim pick"},
 	}
 }
 
@@ -196,20 +196,27 @@ func (w *scriptWorld) run(script string, s broker.Settlement) string {
 		err = se.startFirst(ctx, started)
 	case "start":
 		_, err = se.startAgain(ctx, w.d, broker.Start{}, started.value)
-	case "claim", "claimseen":
-		return w.claim(ctx, script == "claimseen")
+	case "claim", "claimseen", "pick":
+		return w.claim(ctx, script)
 	}
 	return fmt.Sprintf("error %v", err)
 }
 
-func (w *scriptWorld) claim(ctx context.Context, seen bool) string {
+func (w *scriptWorld) claim(ctx context.Context, script string) string {
 	cl := w.b.claimer
 	var ds []broker.Delivery
 	var err error
-	if seen {
+	switch script {
+	case "claimseen":
 		cl.ahead = ahead{size: 1}
 		ds, _, err = cl.claimAhead(ctx, 1)
-	} else {
+	case "pick":
+		raw, readErr := redigo.Bytes(w.c.Do("LINDEX", "q", -1))
+		if readErr != nil {
+			w.Fatal(readErr)
+		}
+		ds, err = cl.pickNow(ctx, cl.lists[0], []wanted{{raw: raw}}, true)
+	default:
 		var c claimed
 		c, err = cl.claimUnread(ctx, 1, nil)
 		ds = c.deliveries

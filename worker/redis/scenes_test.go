@@ -71,6 +71,13 @@ func scenes() map[string]scene {
 			args:    []any{1, "me:", 1, 10, "[" + fineRaw("one") + `, "", "q"]`, "[" + fineRaw("two") + `, "", "q"]`},
 			markers: map[string]int{`"one"`: 1, `"two"`: 1},
 		},
+		"pick": {
+			script: "pick", keys: keys(books, []any{ownerKey, "q"}),
+			before:  [][]any{owned, {"LPUSH", "q", "held", fineRaw("one"), "also held", fineRaw("two")}},
+			args:    []any{1, "me:", 1, -1, `, "", "q"]`, fineRaw("one"), "", "", fineRaw("two"), "", "_goworker.1.crashes.i", "gone", "", ""},
+			markers: map[string]int{`"one"`: 1, `"two"`: 1, "held": 2},
+			touches: []string{"_goworker.1.crashes.i"},
+		},
 		"start": {
 			script: "start", keys: []any{"unacked", "celery-task-meta-i", "_goworker.1.crashes.i"},
 			before:     with(held("c"), []any{"HSET", "_goworker.1.crashes.i", "n", 1, "claim", "b"}),

@@ -30,7 +30,7 @@ local ok, err = pcall(function()
     did('HDEL', unacked, claim)
     if crashes ~= '' then
       local counted = redis.pcall('HGET', crashes, 'n')
-      earlier[i] = failed(counted) and 0 or tonumber(counted or '0') + 1
+      earlier[i] = failed(counted) and 0 or (tonumber(counted or '0') or 0) + 1
     end
   end
   for i = 1, n do

@@ -19,7 +19,7 @@ var files embed.FS
 
 // Scripts are all scripts, by their fields.
 type Scripts struct {
-	Claim, ClaimSeen, Start, Starts, Mark, Settle, Finish, Carry, GiveBack, Renew, Restore,
+	Claim, ClaimSeen, Pick, Start, Starts, Mark, Settle, Finish, Carry, GiveBack, Renew, Restore,
 	Heartbeat, Fence, Dismiss, Revive, Unlock, Lease, Admit, Slow, Take, Revoke, Reply, Letters, Spare, Reindex Script
 }
 
@@ -45,6 +45,8 @@ func libraries(name string) []string {
 		return []string{"lib", "undo", "steps"}
 	case "restore":
 		return []string{"lib", "undo", "steps", "owners"}
+	case "pick":
+		return []string{"lib", "claims", "undo", "steps"}
 	case "admit", "slow":
 		return []string{"lib", "undo", "pace"}
 	case "fence", "dismiss":
@@ -81,7 +83,7 @@ func Names() []string { return slices.Sorted(maps.Keys(new(Scripts).byName())) }
 // byName returns the scripts by the names of their files.
 func (s *Scripts) byName() map[string]*Script {
 	return map[string]*Script{
-		"claim": &s.Claim, "claimseen": &s.ClaimSeen, "start": &s.Start, "starts": &s.Starts, "mark": &s.Mark, "settle": &s.Settle, "finish": &s.Finish, "carry": &s.Carry,
+		"claim": &s.Claim, "claimseen": &s.ClaimSeen, "pick": &s.Pick, "start": &s.Start, "starts": &s.Starts, "mark": &s.Mark, "settle": &s.Settle, "finish": &s.Finish, "carry": &s.Carry,
 		"reply": &s.Reply, "letters": &s.Letters, "lease": &s.Lease, "admit": &s.Admit, "slow": &s.Slow, "take": &s.Take, "revoke": &s.Revoke, "giveback": &s.GiveBack,
 		"renew": &s.Renew, "restore": &s.Restore, "heartbeat": &s.Heartbeat,
 		"fence": &s.Fence, "spare": &s.Spare, "reindex": &s.Reindex, "dismiss": &s.Dismiss, "revive": &s.Revive, "unlock": &s.Unlock,
