@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/evently/workers/worker"
-	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/workertest"
 )
@@ -178,9 +177,6 @@ func TestHoldAfterGiveBack(t *testing.T) {
 		}
 	}
 }
-
-// core hides the optional interfaces of a Broker.
-type core struct{ broker.Broker }
 
 // Without a Selector nothing is claimed while tasks are held.
 func TestHoldWithoutSelector(t *testing.T) {
