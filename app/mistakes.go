@@ -45,7 +45,7 @@ var mailVariables = map[string]string{
 	"Host": "SMTP_HOST", "Port": "SMTP_PORT", "Username": "SMTP_USERNAME", "Password": "SMTP_PASSWORD", "TokenFile": "SMTP_TOKEN_FILE",
 	"Security": "SMTP_TLS_MODE", "TLSCAFile": "SMTP_TLS_CA_FILE", "HelloName": "SMTP_HELLO_NAME", "MaxConns": "SMTP_MAX_CONNS",
 	"FromName": "FROM_NAME", "FromAddress": "FROM_ADDRESS", "ReplyTo": "REPLY_TO",
-	"BounceDomain": "BOUNCE_DOMAIN", "BounceKeys": "BOUNCE_KEY",
+	"DKIM": "DKIM_KEY_FILE", "BounceDomain": "BOUNCE_DOMAIN", "BounceKeys": "BOUNCE_KEY",
 }
 
 // templateVariables names the variables of the fields of templates.Options.

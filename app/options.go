@@ -105,10 +105,18 @@ func mailConfigs(cfg config.Config, log *slog.Logger) (all []mail.Config, err er
 			FromName: cfg.Mail.FromName, FromAddress: cfg.Mail.FromAddress, ReplyTo: cfg.Mail.ReplyTo,
 			BounceDomain: cfg.Mail.BounceDomain, BounceKeys: bounceKeys,
 			HelloName: s.HelloName, MaxConns: cmp.Or(s.MaxConns, unboundedConns), Secrets: cfg.Passwords(),
-			NoPipelining: s.NoPipelining, NoChunking: s.NoChunking, Logger: log,
+			DKIM: dkim(cfg.Mail.DKIM), NoPipelining: s.NoPipelining, NoChunking: s.NoChunking, Logger: log,
 		}), errors.Join(err, unknown)
 	}
 	return all, err
+}
+
+func dkim(d config.DKIM) mail.DKIM {
+	out := mail.DKIM{Domain: d.Domain}
+	for i, file := range d.KeyFiles {
+		out.Keys = append(out.Keys, mail.DKIMKey{File: file, Selector: d.Selectors[i]})
+	}
+	return out
 }
 
 // mailRelays returns the relays of the configuration in the order of preference. guard

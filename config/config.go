@@ -101,11 +101,19 @@ type SMTP struct {
 	NoChunking   bool // not although the relay offers CHUNKING
 }
 
+// DKIM is the configuration of signatures.
+type DKIM struct {
+	KeyFiles  []string
+	Selectors []string // as many as KeyFiles
+	Domain    string   // "": that of the sender
+}
+
 // Mail is what the mails say about the sender.
 type Mail struct {
 	FromName       string
 	FromAddress    string
-	ReplyTo        string   // "": no header
+	ReplyTo        string // "": no header
+	DKIM           DKIM
 	SiteURL        string   // "": no button
 	SupportAddress string   // "": not mentioned
 	LinkHosts      []string // beside the host of SiteURL

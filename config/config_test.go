@@ -145,6 +145,8 @@ func TestValues(t *testing.T) {
 		{"autoscale for connections", env{"AUTOSCALE": "10,5", "SMTP_MAX_CONNS": "3"}, func(c config.Config) any { return c.Worker.Autoscale }, config.Autoscale{Min: 3, Max: 3}},
 		{"connections", env{"CONCURRENCY": "12", "SMTP_MAX_CONNS": "3"}, func(c config.Config) any { return c.SMTP.MaxConns }, 3},
 		{"pipelining and chunking", env{}, func(c config.Config) any { return c.Relays[0].NoPipelining || c.Relays[0].NoChunking }, false},
+		{"keys", env{"DKIM_KEY_FILE": "/a.pem, /b.pem", "DKIM_SELECTOR": "one,two"}, func(c config.Config) any { return c.Mail.DKIM }, config.DKIM{KeyFiles: []string{"/a.pem", "/b.pem"}, Selectors: []string{"one", "two"}}},
+		{"no keys", env{"DKIM_SELECTOR": "one", "DKIM_DOMAIN": "evently.com"}, func(c config.Config) any { return c.Mail.DKIM }, config.DKIM{}},
 		{"no pipelining", env{"SMTP_PIPELINING": "off"}, func(c config.Config) any { return c.Relays[0].NoPipelining }, true},
 		{"no chunking at any relay", env{"SMTP_CHUNKING": "false", "SMTP_URLS": "smtp://a.example smtp://b.example"}, func(c config.Config) any { return c.Relays[0].NoChunking && c.Relays[1].NoChunking }, true},
 		{"level", env{"LOG_LEVEL": "debug"}, level, slog.LevelDebug},
@@ -307,6 +309,7 @@ func TestMistakes(t *testing.T) {
 		{"short key of bounces", env{"BOUNCE_DOMAIN": "bounces.example.com", "BOUNCE_KEY": "0123456789abcdef,short"}, "BOUNCE_KEY", "less than 16 characters", "openssl rand"},
 		{"three keys of bounces", env{"BOUNCE_DOMAIN": "b.example", "BOUNCE_KEY": "0123456789abcdef,1123456789abcdef,2123456789abcdef"}, "BOUNCE_KEY", "more than two keys", "new,old"},
 		{"token and password", env{"SMTP_TOKEN_FILE": "/run/token", "SMTP_USERNAME": "u", "SMTP_PASSWORD": "p"}, "SMTP_TOKEN_FILE", "SMTP_PASSWORD is set as well", "one of them"},
+		{"keys without selectors", env{"DKIM_KEY_FILE": "/a.pem,/b.pem", "DKIM_SELECTOR": "one"}, "DKIM_SELECTOR", "it has 1 names for 2 files", "one selector for each file"},
 		{"token without a user", env{"SMTP_TOKEN_FILE": "/run/token"}, "SMTP_TOKEN_FILE", "SMTP_USERNAME is not set", "set SMTP_USERNAME"},
 		{"line break", env{"FROM_NAME": "a\r\nBcc: x"}, "FROM_NAME", "more than one line", "one line"},
 		{"no such file", env{"SMTP_TLS_CA_FILE": "/no/such/file"}, "SMTP_TLS_CA_FILE", "does not exist", "PEM"},
@@ -388,6 +391,7 @@ func TestWarnings(t *testing.T) {
 		text     string
 	}{
 		{env{"CONCURRENCY": "16", "SMTP_MAX_CONNS": "1"}, "CONCURRENCY", "at most 1 tasks run at once"},
+		{env{"DKIM_SELECTOR": "one"}, "DKIM_KEY_FILE", "mails are not signed here"},
 		{env{"AUTOSCALE": "16,2", "SMTP_MAX_CONNS": "1"}, "AUTOSCALE", "at most 1 tasks run at once"},
 		{env{"MONITOR_ADDR": ":5555"}, "MONITOR_ADDR", "not supported yet"},
 		{env{"REDIS_USE_TLS": "1", "REDIS_TLS_SKIP_VERIFY": "1"}, "REDIS_TLS_SKIP_VERIFY", "not verified"},

@@ -32,6 +32,7 @@ func (c *Config) smtp(v *variables) {
 		SupportAddress: v.SupportAddr.text,
 		LinkHosts:      v.LinkHosts.value,
 	}
+	c.dkim(v)
 	c.bounces(v)
 	if v.SMTPHelloName.given() {
 		v.SMTPHelloName.wantHost("mail.example.com")
@@ -78,6 +79,19 @@ func (c *Config) bounces(v *variables) {
 	}
 	if len(c.Mail.BounceKeys) > most {
 		v.BounceKey.mistake("it has more than two keys", "write one, or new,old while it is replaced; a key has no comma in it")
+	}
+}
+
+// dkim relates keys to selectors. Package mail checks the rest.
+func (c *Config) dkim(v *variables) {
+	c.Mail.DKIM = DKIM{KeyFiles: v.DKIMKeyFile.value, Selectors: v.DKIMSelector.value, Domain: v.DKIMDomain.text}
+	switch files, selectors := len(v.DKIMKeyFile.value), len(v.DKIMSelector.value); {
+	case files == 0 && (selectors > 0 || v.DKIMDomain.given()):
+		c.warn("DKIM_KEY_FILE", "is not set: mails are not signed here, and DKIM_SELECTOR and DKIM_DOMAIN mean nothing")
+		c.Mail.DKIM = DKIM{}
+	case files != selectors:
+		v.DKIMSelector.mistake(fmt.Sprintf("it has %d names for %d files in DKIM_KEY_FILE", selectors, files), "write one selector for each file")
+		c.Mail.DKIM = DKIM{}
 	}
 }
 

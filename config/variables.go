@@ -77,6 +77,9 @@ type variables struct {
 	ReplyTo        address   `envconfig:"REPLY_TO" group:"Mail" unset:"no header" desc:"Address for answers."`
 	BounceDomain   text      `envconfig:"BOUNCE_DOMAIN" group:"Mail" unset:"bounces go to FROM_ADDRESS" desc:"Domain for bounces: each mail has a separate envelope sender there, b+id-tag@domain. The sender that people see stays the same. Many relays refuse such senders."`
 	BounceKey      secret    `envconfig:"BOUNCE_KEY" group:"Mail" desc:"Secret of the tags in addresses for bounces, at least 16 characters and the same for all workers; needed with BOUNCE_DOMAIN. While a key is replaced write new,old: the first makes tags, both are accepted."`
+	DKIMKeyFile    list      `envconfig:"DKIM_KEY_FILE" group:"Mail" unset:"mails are not signed" desc:"PEM file of the private key for DKIM signatures: RSA of at least 2048 bits or Ed25519; several with commas between them. It is read again when it changes."`
+	DKIMSelector   list      `envconfig:"DKIM_SELECTOR" group:"Mail" desc:"Selector of the key, the name before _domainkey in DNS; one for each file of DKIM_KEY_FILE, in their order."`
+	DKIMDomain     text      `envconfig:"DKIM_DOMAIN" group:"Mail" unset:"that of FROM_ADDRESS" desc:"Domain of the signatures. It must have the same registered domain as FROM_ADDRESS."`
 	SiteURL        webURL    `envconfig:"SITE_URL" group:"Mail" unset:"no button" desc:"Web site that the mails link to; https."`
 	SupportAddr    address   `envconfig:"SUPPORT_ADDRESS" group:"Mail" unset:"not mentioned" desc:"Address for help, shown in the mails."`
 	LinkHosts      list      `envconfig:"LINK_HOSTS" group:"Mail" unset:"the host of SITE_URL" desc:"Hosts that a link given by a producer (booking_url) may lead to. Any other link is left out."`

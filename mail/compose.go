@@ -71,10 +71,14 @@ type Composed struct {
 // Compose builds the mail that [Sender.Send] would send, without sending it. All errors are of
 // type [*SendError] with the command "COMPOSE".
 func (s *Sender) Compose(m Message) (Composed, error) {
+	if m.Date.IsZero() {
+		m.Date = time.Now()
+	}
 	c, err := compose(s.from, m)
 	if err != nil {
 		return Composed{}, &SendError{Command: "COMPOSE", Err: err}
 	}
+	c.Bytes = s.sign(c.Bytes, m.Date)
 	return c, nil
 }
 

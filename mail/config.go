@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/idna"
 
 	"github.com/evently/workers/internal/loopback"
+	"github.com/evently/workers/mail/internal/dkim"
 	"github.com/evently/workers/mail/verp"
 )
 
@@ -91,6 +92,8 @@ type Config struct {
 	NoPipelining bool
 	NoChunking   bool
 
+	DKIM DKIM // signatures of the mails
+
 	// Secrets are further texts besides Password that no error and no log may show, such
 	// as the passwords of other servers. They are removed from the words of the server,
 	// which are logged. Texts of less than four characters are ignored.
@@ -105,6 +108,7 @@ type Config struct {
 	Logger *slog.Logger // nil: no logs
 
 	hostName string // of this machine, if HelloName was empty
+	signers  []*dkim.Signer
 }
 
 // String returns the server without the password. It is used by all ways of printing a
@@ -116,22 +120,6 @@ func (c Config) GoString() string { return c.String() }
 
 // LogValue returns [Config.String].
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
-
-// Timeouts limits the steps of a delivery. 0 means the default; no step can wait forever. The
-// context of [Sender.Send] limits the whole delivery.
-//
-// RFC 5321 section 4.5.3.2 recommends minutes for every step. That suits relays that speak to
-// unknown hosts. A submission server that is so slow is out of order, and a task is waiting.
-// Only Final is long, because giving up there leaves unknown whether the mail was delivered.
-type Timeouts struct {
-	Dial      time.Duration // name resolution and TCP, 10 s
-	TLS       time.Duration // handshake, 10 s
-	Greeting  time.Duration // until the server's first reply, 30 s
-	Command   time.Duration // from a command to the end of its reply, 30 s
-	BodyWrite time.Duration // until the server accepts the next bytes, 30 s; ten times that for the whole body
-	Final     time.Duration // from the end of data to its reply, 120 s
-	Quit      time.Duration // for QUIT at the end, 2 s
-}
 
 // ConfigError is one fault of a [Config].
 type ConfigError struct {
@@ -159,6 +147,7 @@ func (c *Config) check() (identity, []error) {
 	c.checkHello(faults)
 	c.readRoots(faults)
 	id := c.identity(faults)
+	c.checkDKIM(id.from, faults)
 	if c.HelloName == "" {
 		c.hostName, _ = os.Hostname()
 		c.HelloName = defaultHello(c.hostName, id.from.Domain)

@@ -94,6 +94,9 @@ func New(cfg Config) (*Sender, error) {
 	if cfg.hostName != "" && cfg.HelloName == from.from.Domain {
 		s.log.Info("host name is not fully qualified, EHLO uses the domain of the sender", "host", cfg.hostName, "ehlo", cfg.HelloName)
 	}
+	if len(cfg.signers) > 0 && !aligned(cfg.DKIM.Domain, from.from.Domain) {
+		s.log.Warn("DKIM domain is not that of the sender, receivers do not count the signature", "domain", cfg.DKIM.Domain, "from", from.from.Domain)
+	}
 	switch {
 	case cfg.TokenFile != "":
 		if _, failed := s.credentials.read(&s.cfg); failed != nil {

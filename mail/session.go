@@ -113,6 +113,22 @@ func (c *session) offers(extension string) bool {
 	return ok
 }
 
+// Timeouts limits the steps of a delivery. 0 means the default; no step can wait forever. The
+// context of [Sender.Send] limits the whole delivery.
+//
+// RFC 5321 section 4.5.3.2 recommends minutes for every step. That suits relays that speak to
+// unknown hosts. A submission server that is so slow is out of order, and a task is waiting.
+// Only Final is long, because giving up there leaves unknown whether the mail was delivered.
+type Timeouts struct {
+	Dial      time.Duration // name resolution and TCP, 10 s
+	TLS       time.Duration // handshake, 10 s
+	Greeting  time.Duration // until the server's first reply, 30 s
+	Command   time.Duration // from a command to the end of its reply, 30 s
+	BodyWrite time.Duration // until the server accepts the next bytes, 30 s; ten times that for the whole body
+	Final     time.Duration // from the end of data to its reply, 120 s
+	Quit      time.Duration // for QUIT at the end, 2 s
+}
+
 // isTimeout reports whether err is the end of a deadline of this package.
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
