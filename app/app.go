@@ -24,12 +24,13 @@ import (
 
 // App holds the parts of a running worker.
 type App struct {
-	mails  *mails
-	broker *redis.Broker
-	store  *store.Store
-	sender *mail.Relays
-	outage *outage
-	worker *worker.Worker
+	mails   *mails
+	broker  *redis.Broker
+	store   *store.Store
+	sender  *mail.Relays
+	outage  *outage
+	history *history
+	worker  *worker.Worker
 }
 
 // New builds the parts from the configuration. Nothing connects yet, and the mails may not
@@ -55,6 +56,9 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 		return err
 	}
 	if err := a.guard(cfg, log); err != nil {
+		return err
+	}
+	if a.history, err = openHistory(cfg, a.broker, log); err != nil {
 		return err
 	}
 	service, err := tasks.New(tasks.Config{
@@ -160,6 +164,7 @@ func (a *App) Close() {
 	if a.store != nil {
 		_ = a.store.Close()
 	}
+	a.history.close()
 	if a.broker != nil {
 		_ = a.broker.Close()
 	}

@@ -87,6 +87,7 @@ func (a *App) serve(ctx context.Context, cfg config.Config, listener net.Listene
 	})
 	g.Go(func() error { return a.sender.Run(outlive) })
 	g.Go(func() error { return a.outage.Run(outlive, a.hold) })
+	g.Go(func() error { return a.history.Run(outlive) })
 	g.Go(func() error {
 		defer end()
 		return a.worker.Run(ctx)
@@ -134,6 +135,7 @@ func (a *App) health(cfg config.Config, listener net.Listener, log *slog.Logger)
 		Mail:          func() monitor.MailState { return mailState(a.sender.Status(), a.outage.relays) },
 		Breakers:      a.outage.states,
 		Held:          a.outage.heldTasks,
+		Ledger:        a.history.state,
 		Profiles:      monitor.Profiles(cfg.Service.HealthPprof),
 		Configuration: state,
 		Logger:        log,

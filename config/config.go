@@ -23,6 +23,7 @@ type Config struct {
 	Relays   []SMTP // all mail relays in the order of preference; MaxConns 0: no bound
 	Mail     Mail
 	Database Database
+	Ledger   Ledger
 	Service  Service
 
 	// Warnings are about what works, but probably not as it was meant.
@@ -133,6 +134,15 @@ type Database struct {
 	SSLMode  string // for a URL, unless it has one
 }
 
+// Ledger is where the history of mails is: in a PostgreSQL, or in a file of SQLite.
+type Ledger struct {
+	Off       bool
+	SQLite    string   // path; "": PostgreSQL
+	Database  Database // of PostgreSQL; a copy of Config.Database if there is no other
+	Keys      []Secret // of the addresses; the one in use first
+	Retention time.Duration
+}
+
 // Service is about the process.
 type Service struct {
 	HealthAddr  string // "": no health server
@@ -173,6 +183,7 @@ func Load(lookup Lookup, more ...Source) (Config, error) {
 	c.worker(&v)
 	c.smtp(&v)
 	c.database(&v)
+	c.ledger(&v)
 	c.service(&v)
 
 	fields := v.fields()

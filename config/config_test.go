@@ -344,6 +344,15 @@ func TestMistakes(t *testing.T) {
 		{"more ports than hosts", env{"DATABASE_URL": "postgres://h/n?port=1,2"}, "DATABASE_URL", "1 hosts and 2 ports", "one port"},
 		{"port at the database host", env{"DB_HOST": "h:1"}, "DB_HOST", "has a port", "DB_PORT"},
 		{"login at the database host", env{"DB_HOST": "u:p@h"}, "DB_HOST", "not the name of a host", "several with commas"},
+		{"other database of the history", env{"LEDGER_DATABASE_URL": "mysql://h/n"}, "LEDGER_DATABASE_URL", "postgres://", "sqlite:/path"},
+		{"history in memory", env{"LEDGER_DATABASE_URL": "sqlite::memory:"}, "LEDGER_DATABASE_URL", "path of a file", "sqlite:/path"},
+		{"history without a file", env{"LEDGER_DATABASE_URL": "sqlite://"}, "LEDGER_DATABASE_URL", "path of a file", "or off"},
+		{"history without a database", env{"LEDGER_DATABASE_URL": "no"}, "LEDGER_DATABASE_URL", "postgres://", "or off"},
+		{"short key", env{"LEDGER_KEY": "0123456789abcde"}, "LEDGER_KEY", "less than 16", "openssl"},
+		{"short former key", env{"LEDGER_KEY": "0123456789abcdef,x"}, "LEDGER_KEY", "less than 16", "openssl"},
+		{"three keys", env{"LEDGER_KEY": "0123456789abcdef,1123456789abcdef,2123456789abcdef"}, "LEDGER_KEY", "more than two", "new,old"},
+		{"retention in seconds", env{"LEDGER_RETENTION": "7776000"}, "LEDGER_RETENTION", "out of range", "such as 90 or 90d"},
+		{"retention in words", env{"LEDGER_RETENTION": "long"}, "LEDGER_RETENTION", "not a number of days", "such as 90 or 90d"},
 		{"Zero", env{"ZERO_URL": "zero.example"}, "ZERO_URL", "may be sent to", "https://"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -420,6 +429,8 @@ func TestWarnings(t *testing.T) {
 		{env{"SMTP_URLS": "smtp://b?max_conns=3", "CONCURRENCY": "9"}, "CONCURRENCY", "each connection of SMTP_URLS"},
 		{env{"BOUNCE_DOMAIN": "bounces.example.com", "BOUNCE_KEY": "0123456789abcdef, 1123456789abcdef"}, "BOUNCE_DOMAIN", "many relays refuse"},
 		{env{"BOUNCE_KEY": "0123456789abcdef"}, "BOUNCE_KEY", "BOUNCE_DOMAIN is not set"},
+		{env{"LEDGER_DATABASE_URL": "off", "LEDGER_KEY": "0123456789abcdef"}, "LEDGER_KEY", "LEDGER_DATABASE_URL is off"},
+		{env{"LEDGER_DATABASE_URL": "postgres://h/n?pgbouncer=true"}, "LEDGER_DATABASE_URL", "pgbouncer"},
 		{env{"HEALTH_PPROF": "all"}, "HEALTH_PPROF", "every client that reaches"},
 	} {
 		c := load(t, test.env)
@@ -554,5 +565,37 @@ func TestRelays(t *testing.T) {
 	one := load(t, env{"SMTP_HOST": "a.example", "SMTP_MAX_CONNS": "5"})
 	if len(one.Relays) != 1 || !cmp.Equal(one.Relays[0], one.SMTP) {
 		t.Errorf("without SMTP_URLS: %+v, want %+v", one.Relays, one.SMTP)
+	}
+}
+
+// The history is in the database of the service unless another one is named.
+func TestLedger(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	c := load(t, env{"DATABASE_URL": "postgres://u:p@h/n"})
+	if c.Ledger.Off || c.Ledger.SQLite != "" || c.Ledger.Database != c.Database || c.Ledger.Retention != 90*day || len(c.Ledger.Keys) != 0 {
+		t.Errorf("defaults: %+v", c.Ledger)
+	}
+	c = load(t, env{"DB_HOST": "a", "DB_SSLMODE": "require", "LEDGER_DATABASE_URL": "postgresql+psycopg2://v:q@b/m", "LEDGER_KEY": "0123456789abcdef, 1123456789abcdef", "LEDGER_RETENTION": "30d"})
+	if got := c.Ledger.Database.URL.Reveal(); got != "postgres://v:q@b/m?sslmode=require" || c.Ledger.Database.Host != "" {
+		t.Errorf("a database of its own: %s, %+v", got, c.Ledger)
+	}
+	if len(c.Ledger.Keys) != 2 || c.Ledger.Keys[1].Reveal() != "1123456789abcdef" || c.Ledger.Retention != 30*day {
+		t.Errorf("keys and retention: %+v", c.Ledger)
+	}
+	for url, want := range map[string]string{
+		"sqlite:/var/h.db": "/var/h.db", "sqlite:h.db": "h.db", "sqlite:///h.db": "h.db", "sqlite:////var/h.db": "/var/h.db",
+	} {
+		if got := load(t, env{"LEDGER_DATABASE_URL": url}).Ledger.SQLite; got != want {
+			t.Errorf("%s is the file %q, want %q", url, got, want)
+		}
+	}
+	for text, want := range map[string]time.Duration{"7": 7 * day, "1.5": 36 * time.Hour, "48h": 2 * day} {
+		if got := load(t, env{"LEDGER_RETENTION": text}).Ledger.Retention; got != want {
+			t.Errorf("LEDGER_RETENTION=%s is %v, want %v", text, got, want)
+		}
+	}
+	if !load(t, env{"LEDGER_DATABASE_URL": "OFF"}).Ledger.Off {
+		t.Error("OFF is not off")
 	}
 }

@@ -17,11 +17,16 @@ func (c *Config) Passwords() []string {
 	for _, key := range c.Mail.BounceKeys {
 		all = append(all, key.Reveal())
 	}
+	for _, key := range c.Ledger.Keys {
+		all = append(all, key.Reveal())
+	}
 	for _, r := range c.Relays {
 		all = append(all, r.Password.Reveal(), url.UserPassword("", r.Password.Reveal()).String()[1:])
 	}
-	if p, err := connurl.ParsePostgres(c.Database.URL.Reveal()); err == nil {
-		all = append(all, p.Password, url.UserPassword("", p.Password).String()[1:], p.Params["sslpassword"])
+	for _, d := range []Database{c.Database, c.Ledger.Database} {
+		if p, err := connurl.ParsePostgres(d.URL.Reveal()); err == nil {
+			all = append(all, p.Password, url.UserPassword("", p.Password).String()[1:], p.Params["sslpassword"])
+		}
 	}
 	if c.variables != nil {
 		all = append(all, c.variables.ZeroToken.value.Reveal(), c.variables.ZeroURL.value.Reveal())

@@ -12,13 +12,14 @@ func TestPasswords(t *testing.T) {
 	env := map[string]string{
 		"REDIS_URL": "redis://:redis-canary@db:6379/0", "DATABASE_URL": "postgres://u:data%40base-canary@db/n", "DB_PASSWORD": "db-canary",
 		"SMTP_USERNAME": "u", "SMTP_PASSWORD": "smtp-canary", "ZERO_TOKEN": "zero-canary",
+		"LEDGER_DATABASE_URL": "postgres://u:led%40ger-canary@db/n", "LEDGER_KEY": "first-key-canary,other-key-canary",
 	}
 	cfg, err := config.Load(func(name string) (string, bool) { v, ok := env[name]; return v, ok })
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := cfg.Passwords()
-	for _, want := range []string{"redis-canary", "data@base-canary", "data%40base-canary", "db-canary", "smtp-canary", "zero-canary"} {
+	for _, want := range []string{"redis-canary", "data@base-canary", "data%40base-canary", "db-canary", "smtp-canary", "zero-canary", "led@ger-canary", "led%40ger-canary", "first-key-canary", "other-key-canary"} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%s is missing", want)
 		}
@@ -33,8 +34,8 @@ func TestPasswords(t *testing.T) {
 		}
 	}
 	// A Secret that is new must be in the list: there are this many today.
-	if n := secrets(reflect.TypeFor[config.Config]()); n != 6 {
-		t.Errorf("Config has %d secrets; Passwords knows 6", n)
+	if n := secrets(reflect.TypeFor[config.Config]()); n != 8 {
+		t.Errorf("Config has %d secrets; Passwords knows 8", n)
 	}
 }
 

@@ -92,6 +92,10 @@ type variables struct {
 	DBPassword  secret    `envconfig:"DB_PASSWORD" group:"Database" desc:"Password."`
 	DBSSLMode   choice    `envconfig:"DB_SSLMODE" group:"Database" default:"prefer" options:"disable,allow,prefer,require,verify-ca,verify-full" desc:"TLS to PostgreSQL, with the words of libpq."`
 
+	LedgerURL       ledgerURL `envconfig:"LEDGER_DATABASE_URL" group:"Database" unset:"the service's database" desc:"Database for the history of mails, which was-it-sent and deliveries read: a PostgreSQL, written as DATABASE_URL; sqlite:/path/history.db for a single worker on this host; or off."`
+	LedgerKey       secret    `envconfig:"LEDGER_KEY" group:"Database" unset:"addresses are masked" desc:"Secret of at least 16 characters, the same for all workers and commands: with it the history has the addresses, encrypted. While a key is replaced write new,old: the first encrypts, both decrypt and find."`
+	LedgerRetention days      `envconfig:"LEDGER_RETENTION" group:"Database" default:"90" min:"1" max:"3650" desc:"Days that the history of mails is kept, at least."`
+
 	HealthAddr  listen   `envconfig:"HEALTH_ADDR" group:"Service" default:":8004" desc:"Where the health server listens; off is nowhere."`
 	HealthPprof choice   `envconfig:"HEALTH_PPROF" group:"Service" default:"off" options:"off,local,all" desc:"Clients that may fetch CPU and heap profiles from the health server, below /debug/pprof/: none (off), loopback only (local), or all."`
 	MonitorAddr listen   `envconfig:"MONITOR_ADDR" group:"Service" default:"127.0.0.1:5555" desc:"Where the monitor listens. Not supported yet: nothing listens there."`

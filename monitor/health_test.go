@@ -344,6 +344,7 @@ func TestRun(t *testing.T) {
 		Keys:          monitor.State{OK: true, Text: "no key has a wrong type"},
 		Mail:          monitor.State{OK: true, Text: "no mail sent yet"},
 		Held:          monitor.State{OK: true, Text: "no tasks are held"},
+		History:       monitor.State{OK: true, Text: "not used"},
 		Breakers:      []monitor.Breaker{},
 		Configuration: monitor.State{OK: true, Text: "valid"},
 		Tasks:         monitor.Tasks{Concurrency: 4, Running: 2, Waiting: 1, Received: 9, Succeeded: 5, Failed: 1, Retried: 2, DeadLetters: 3},
@@ -473,5 +474,42 @@ func TestOutage(t *testing.T) {
 		Name: "relay a:587", State: "open", Reason: "535 5.7.8 at AUTH", Since: "2026-11-25T11:50:00Z", NextProbe: "2026-11-25T12:00:11Z",
 	}) {
 		t.Errorf("%+v", r.Breakers)
+	}
+}
+
+// A history that is off, or behind, is told, and changes neither the status nor the readiness.
+func TestHistoryInHealth(t *testing.T) {
+	now := time.Now()
+	for _, test := range []struct {
+		state monitor.LedgerState
+		ok    bool
+		text  string
+	}{
+		{monitor.LedgerState{Writing: true}, true, "on"},
+		{monitor.LedgerState{Writing: true, Waiting: 3, Lag: 2 * time.Second}, true, "on; events that wait: 3, the oldest for 2 s"},
+		{monitor.LedgerState{Writing: true, Waiting: 300, Lag: 2 * time.Minute, Dropped: 4}, false, "history is behind; events that wait: 300, the oldest for 120 s; events lost: 4"},
+		{monitor.LedgerState{Off: true, Reason: "off, by LEDGER_DATABASE_URL"}, true, "off, by LEDGER_DATABASE_URL"},
+		{monitor.LedgerState{Reason: "history is off: no rights", Since: now.Add(-time.Minute)}, false, "history is off: no rights; since 60 s; mails are sent nevertheless"},
+		{monitor.LedgerState{Writing: true, Stray: 7}, true, "on; rows outside of the partitions: 7, see docs/ledger.md"},
+	} {
+		h := newHealth(t, monitor.HealthConfig{
+			Listener: listen(t), Worker: consuming, Now: func() time.Time { return now },
+			Configuration: monitor.State{OK: true},
+			Ledger:        func() monitor.LedgerState { return test.state },
+		})
+		r := h.Report()
+		if want := (monitor.State{OK: test.ok, Text: test.text}); r.History != want || r.Status != monitor.StatusHealthy {
+			t.Errorf("%+v: %+v and %s, want %+v", test.state, r.History, r.Status, want)
+		}
+		want := http.StatusOK
+		if !test.ok {
+			want = http.StatusServiceUnavailable
+		}
+		if code := get(h.Handler(), http.MethodGet, "/health/history").Code; code != want {
+			t.Errorf("%+v: /health/history is %d", test.state, code)
+		}
+		if code := get(h.Handler(), http.MethodGet, "/readyz").Code; code != http.StatusOK {
+			t.Errorf("%+v: /readyz is %d", test.state, code)
+		}
 	}
 }

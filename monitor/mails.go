@@ -100,23 +100,3 @@ func (m *Mails) Collect(ch chan<- prometheus.Metric) {
 func (m *Mails) all() []prometheus.Collector {
 	return []prometheus.Collector{m.outcomes, m.phases, m.whole, m.limited, m.codes, m.prompt}
 }
-
-// LedgerState describes the writer of the history of mails.
-type LedgerState struct {
-	Waiting int64         // events that are not in the database yet
-	Lag     time.Duration // age of the oldest one
-	Dropped int64         // events that were lost, since the start of the stream
-}
-
-// ledgerCollector makes metrics of the history.
-func ledgerCollector(state func() LedgerState) []prometheus.Collector {
-	gauge := func(name, help string, value func(LedgerState) float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return value(state()) })
-	}
-	return []prometheus.Collector{
-		gauge("ledger_waiting_events", "Events of mails that are not in the database yet.", func(s LedgerState) float64 { return float64(s.Waiting) }),
-		gauge("ledger_lag_seconds", "Age of the oldest event of a mail that is not in the database yet.", func(s LedgerState) float64 { return s.Lag.Seconds() }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: "ledger_dropped_events_total", Help: "Events of mails that were lost because the stream was full."},
-			func() float64 { return float64(state().Dropped) }),
-	}
-}

@@ -84,7 +84,7 @@ func TestMetricsOfDelivery(t *testing.T) {
 		},
 		Held: func() monitor.HeldTasks { return monitor.HeldTasks{Tasks: 5, Cause: "relay a:587"} },
 		Ledger: func() monitor.LedgerState {
-			return monitor.LedgerState{Waiting: 12, Lag: 1500 * time.Millisecond, Dropped: 3}
+			return monitor.LedgerState{Writing: true, Waiting: 12, Lag: 1500 * time.Millisecond, Dropped: 3, Written: 40, Skipped: 1, Discarded: 2, Stray: 5}
 		},
 	})
 	reply := get(h.Handler(), http.MethodGet, "/metrics")
@@ -106,6 +106,11 @@ func TestMetricsOfDelivery(t *testing.T) {
 		`evently_worker_ledger_waiting_events 12`,
 		`evently_worker_ledger_lag_seconds 1.5`,
 		`evently_worker_ledger_dropped_events_total 3`,
+		`evently_worker_ledger_up 1`,
+		`evently_worker_ledger_written_events_total 40`,
+		`evently_worker_ledger_skipped_events_total 1`,
+		`evently_worker_ledger_discarded_events_total 2`,
+		`evently_worker_ledger_stray_rows 5`,
 	} {
 		if code != http.StatusOK || !strings.Contains(text, want+"\n") {
 			t.Errorf("/metrics: %d, without %s", code, want)

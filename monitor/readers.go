@@ -1,12 +1,14 @@
 package monitor
 
-// The readers are what pages and commands see of the service: Letters, Queues, Workers, and
-// Deliveries once there is a ledger of mails, which store implements. Each holds the methods
-// that this package uses, and the wiring in app checks that the implementations fit.
+// The readers are what pages and commands see of the service: Letters, Queues, Workers and
+// Deliveries. Each holds the methods that pages and commands use, and the wiring in app checks
+// that the implementations fit.
 
 import (
 	"context"
+	"time"
 
+	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/inspect"
 )
@@ -43,4 +45,34 @@ type Workers interface {
 type Queues interface {
 	// Depths returns the number of waiting messages in each queue.
 	Depths(ctx context.Context) (map[string]int, error)
+}
+
+// Deliveries reads the history of mails. [ledger.Reader] is one.
+type Deliveries interface {
+	// List returns the mails that f chooses, the latest first claim first.
+	List(ctx context.Context, f ledger.Filter) (ledger.Page, error)
+
+	// Find returns the latest mails that an address, or the id of a user, a booking or a
+	// task belongs to.
+	Find(ctx context.Context, identifier string, limit int) ([]ledger.Mail, error)
+
+	// Show returns the mails of a task with their events.
+	Show(ctx context.Context, id string) ([]ledger.History, error)
+
+	// Histories returns mails with their events.
+	Histories(ctx context.Context, mails []ledger.Mail) ([]ledger.History, error)
+
+	// Stats returns the counts of events between two times, by kind and state.
+	Stats(ctx context.Context, since, until time.Time) ([]ledger.Count, error)
+
+	// Classes and Domains return the counts of failures by class, and those of events by
+	// domain, the largest first.
+	Classes(ctx context.Context, since, until time.Time) ([]ledger.ClassCount, error)
+	Domains(ctx context.Context, since, until time.Time, limit int) ([]ledger.DomainCount, error)
+
+	// Oldest returns the first claim of the oldest mail; zero: there are no mails.
+	Oldest(ctx context.Context) (time.Time, error)
+
+	// Erase removes the data about a person and returns the number of changed mails.
+	Erase(ctx context.Context, e ledger.Erasure) (erased int64, err error)
 }

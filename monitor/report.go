@@ -30,6 +30,7 @@ type Report struct {
 	Database      State `json:"database"`
 	Mail          State `json:"mail"`
 	Held          State `json:"held"`
+	History       State `json:"history"`
 	Configuration State `json:"configuration"`
 
 	Breakers []Breaker `json:"breakers"`
@@ -65,6 +66,7 @@ func (h *Health) Report() Report {
 		Database:      h.databaseState(now),
 		Mail:          h.mailState(now),
 		Held:          h.heldState(),
+		History:       h.historyState(now),
 		Breakers:      h.reportBreakers(),
 		Configuration: h.cfg.Configuration,
 		Tasks: Tasks{
@@ -206,7 +208,7 @@ func (h *Health) Handler() http.Handler {
 		r := h.Report()
 		part, ok := map[string]State{
 			"worker": r.Worker, "queue": r.Queue, "keys": r.Keys, "database": r.Database, "configuration": r.Configuration,
-			"mail": r.Mail, "email": r.Mail, "held": r.Held,
+			"mail": r.Mail, "email": r.Mail, "held": r.Held, "history": r.History,
 		}[req.PathValue("part")]
 		if !ok {
 			notFound(w, req)
@@ -227,7 +229,7 @@ func notFound(w http.ResponseWriter, _ *http.Request) {
 /livez                 the process answers
 /readyz                the worker consumes
 /health                a report of all parts
-/health/worker         one part; also queue, database, mail (or email), held, configuration
+/health/worker         one part; also queue, database, mail (or email), held, history, configuration
 /metrics               figures for Prometheus
 /debug/pprof/heap      a profile, where HEALTH_PPROF allows; also profile, allocs, goroutine, trace`, http.StatusNotFound)
 }

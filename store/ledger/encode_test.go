@@ -213,6 +213,13 @@ func TestSealer(t *testing.T) {
 	if _, err := keyed.Open([]byte("x")); !errors.Is(err, ledger.ErrWrongKey) {
 		t.Errorf("rubbish opens: %v", err)
 	}
+	replaced := sealer(t, ledger.SealerConfig{Key: operatorKey + "!", Former: []string{operatorKey}})
+	if got, err := replaced.Open(a.Sealed); err != nil || got != "ada@xn--bcher-kva.example" {
+		t.Errorf("an address of a former key: %q, %v", got, err)
+	}
+	if _, err := ledger.NewSealer(ledger.SealerConfig{Key: operatorKey, Former: []string{"short"}}); err == nil {
+		t.Error("a short former key is accepted")
+	}
 	var none *ledger.Sealer
 	if r := none.Seal("ada@example.com"); r.Hash != nil || r.Masked != "***@example.com" {
 		t.Errorf("a nil sealer: %+v", r)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -55,7 +56,11 @@ func (d *database) keepKey(ctx context.Context, s *Sealer, now time.Time) (other
 	if err != nil {
 		return false, fmt.Errorf("compare the keys for hashes of addresses: %w", err)
 	}
-	return len(names) > 1, nil
+	known := map[string]bool{name: true}
+	for _, key := range s.formerHashes {
+		known[metaOperator+fingerprint(key)] = true
+	}
+	return slices.ContainsFunc(names, func(n string) bool { return !known[n] }), nil
 }
 
 // hashes returns the hashes that an address may have in the database: by the key of the
@@ -72,6 +77,9 @@ func (d *database) hashes(ctx context.Context, s *Sealer, address string) ([][]b
 	}
 	if s != nil {
 		if key, err := s.hash.get(); err == nil {
+			add(key)
+		}
+		for _, key := range s.formerHashes {
 			add(key)
 		}
 	}

@@ -245,6 +245,10 @@ func testKeys(t *testing.T, f *fixture) {
 	if found := f.list(ledger.Filter{Address: "user3@domain3.example"}); len(found) != 3 {
 		t.Errorf("with the operator's key: %+v", found)
 	}
+	f.sealer = sealer(t, ledger.SealerConfig{Key: "the key that replaces it", Former: []string{operatorKey}})
+	if found := f.list(ledger.Filter{Address: "user3@domain3.example"}); len(found) != 3 || found[0].Address != "user3@domain3.example" {
+		t.Errorf("with a key that replaces the operator's: %+v", found)
+	}
 	f.sealer = nil
 	if found := f.list(ledger.Filter{Address: "user3@domain3.example"}); len(found) != 2 {
 		t.Errorf("without it: %+v", found)

@@ -52,6 +52,10 @@ type SealerConfig struct {
 	// encrypted, and the key for hashes is derived from the secret of Secrets.
 	Key string
 
+	// Former are keys of the operator that Key has replaced. Addresses of them are found
+	// and can be read.
+	Former []string
+
 	// Secrets is asked once, for the first address, and again after an error. nil without
 	// Key: addresses get no hash.
 	Secrets SecretKeeper
@@ -67,6 +71,9 @@ type Sealer struct {
 	mask func(string) string
 	aead cipher.AEAD // nil without Key
 	hash hashKey
+
+	formerAEADs  []cipher.AEAD
+	formerHashes [][]byte
 }
 
 // NewSealer checks cfg and returns a Sealer. It does no I/O.
@@ -75,27 +82,41 @@ func NewSealer(cfg SealerConfig) (*Sealer, error) {
 	if cfg.Key == "" {
 		return s, nil
 	}
-	if len(cfg.Key) < ShortestKey {
-		return nil, fmt.Errorf("LEDGER_KEY has %d bytes: it must have %d or more, such as the output of openssl rand -base64 32", len(cfg.Key), ShortestKey)
+	var err error
+	if s.hash.key, s.aead, err = deriveKeys(cfg.Key); err != nil {
+		return nil, err
+	}
+	for _, former := range cfg.Former {
+		hash, aead, err := deriveKeys(former)
+		if err != nil {
+			return nil, err
+		}
+		s.formerHashes, s.formerAEADs = append(s.formerHashes, hash), append(s.formerAEADs, aead)
+	}
+	return s, nil
+}
+
+// deriveKeys returns the keys for hashes and for encryption of a key of the operator.
+func deriveKeys(key string) (hash []byte, aead cipher.AEAD, err error) {
+	if len(key) < ShortestKey {
+		return nil, nil, fmt.Errorf("LEDGER_KEY has %d bytes: it must have %d or more, such as the output of openssl rand -base64 32", len(key), ShortestKey)
 	}
 	const size = 32
-	hash, err := hkdf.Key(sha256.New, []byte(cfg.Key), nil, purposeHash, size)
-	if err != nil {
-		return nil, fmt.Errorf("derive the key for hashes of addresses: %w", err)
+	if hash, err = hkdf.Key(sha256.New, []byte(key), nil, purposeHash, size); err != nil {
+		return nil, nil, fmt.Errorf("derive the key for hashes of addresses: %w", err)
 	}
-	seal, err := hkdf.Key(sha256.New, []byte(cfg.Key), nil, purposeSeal, size)
+	seal, err := hkdf.Key(sha256.New, []byte(key), nil, purposeSeal, size)
 	if err != nil {
-		return nil, fmt.Errorf("derive the key for encryption of addresses: %w", err)
+		return nil, nil, fmt.Errorf("derive the key for encryption of addresses: %w", err)
 	}
 	block, err := aes.NewCipher(seal)
 	if err != nil {
-		return nil, fmt.Errorf("encryption of addresses: %w", err)
+		return nil, nil, fmt.Errorf("encryption of addresses: %w", err)
 	}
-	if s.aead, err = cipher.NewGCM(block); err != nil {
-		return nil, fmt.Errorf("encryption of addresses: %w", err)
+	if aead, err = cipher.NewGCM(block); err != nil {
+		return nil, nil, fmt.Errorf("encryption of addresses: %w", err)
 	}
-	s.hash.key = hash
-	return s, nil
+	return hash, aead, nil
 }
 
 // Encrypts reports whether addresses are encrypted and can be read again.
@@ -131,15 +152,16 @@ func (s *Sealer) Open(sealed []byte) (address string, err error) {
 	if !s.Encrypts() {
 		return "", ErrNoKey
 	}
-	n := s.aead.NonceSize()
-	if len(sealed) < n {
-		return "", ErrWrongKey
+	for _, aead := range append([]cipher.AEAD{s.aead}, s.formerAEADs...) {
+		n := aead.NonceSize()
+		if len(sealed) < n {
+			return "", ErrWrongKey
+		}
+		if plain, err := aead.Open(nil, sealed[:n], sealed[n:], nil); err == nil {
+			return string(plain), nil
+		}
 	}
-	plain, err := s.aead.Open(nil, sealed[:n], sealed[n:], nil)
-	if err != nil {
-		return "", ErrWrongKey
-	}
-	return string(plain), nil
+	return "", ErrWrongKey
 }
 
 func (s *Sealer) seal(address string) []byte {

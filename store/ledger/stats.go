@@ -228,3 +228,18 @@ func (r *Reader) Domains(ctx context.Context, since, until time.Time, limit int)
 	}
 	return counts, nil
 }
+
+// Oldest returns the first claim of the oldest mail, the zero time without mails.
+func (r *Reader) Oldest(ctx context.Context) (time.Time, error) {
+	ctx, cancel := r.db.deadline(ctx)
+	defer cancel()
+	var times []stamp
+	err := r.db.query(ctx, r.db.db, &times, "SELECT first_seen FROM evently_mail.mails ORDER BY first_seen LIMIT 1")
+	if err != nil {
+		return time.Time{}, r.fault("look for the oldest mail", err)
+	}
+	if len(times) == 0 {
+		return time.Time{}, nil
+	}
+	return times[0].Time, nil
+}

@@ -1,0 +1,78 @@
+package monitor
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// LedgerState describes the history of mails.
+type LedgerState struct {
+	Off     bool      // no history is wanted; Reason says by which setting
+	Writing bool      // events reach the database, by this worker or another one
+	Reason  string    // why not, in words that all may read
+	Since   time.Time // of the last change of Writing
+
+	Waiting int64         // events that are not in the database yet
+	Lag     time.Duration // age of the oldest one
+	Dropped int64         // events that were lost, since the start of the stream
+
+	// Counters of this process.
+	Written   int64 // events
+	Skipped   int64 // events that cannot be stored
+	Discarded int64 // events removed while there was no history
+
+	Stray int64 // rows outside of the partitions of the months
+}
+
+// mostLag is the age of an event from which the history counts as behind.
+const mostLag = time.Minute
+
+// historyState tells whether the history of mails is kept. It decides neither the readiness
+// nor the status of the worker: mails are sent without a history.
+func (h *Health) historyState(now time.Time) State {
+	if h.cfg.Ledger == nil {
+		return State{OK: true, Text: "not used"}
+	}
+	s := h.cfg.Ledger()
+	waiting := ""
+	if s.Waiting > 0 {
+		waiting = fmt.Sprintf("; events that wait: %d, the oldest for %s", s.Waiting, span(s.Lag))
+	}
+	if s.Dropped > 0 {
+		waiting += fmt.Sprintf("; events lost: %d", s.Dropped)
+	}
+	if s.Stray > 0 {
+		waiting += fmt.Sprintf("; rows outside of the partitions: %d, see docs/ledger.md", s.Stray)
+	}
+	switch {
+	case s.Off:
+		return State{OK: true, Text: s.Reason}
+	case !s.Writing:
+		return State{Text: fmt.Sprintf("%s; since %s; mails are sent nevertheless%s", s.Reason, span(now.Sub(s.Since)), waiting)}
+	case s.Lag > mostLag:
+		return State{Text: "history is behind" + waiting}
+	}
+	return State{OK: true, Text: "on" + waiting}
+}
+
+// ledgerCollector makes metrics of the history.
+func ledgerCollector(state func() LedgerState) []prometheus.Collector {
+	gauge := func(name, help string, value func(LedgerState) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return value(state()) })
+	}
+	counter := func(name, help string, value func(LedgerState) int64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return float64(value(state())) })
+	}
+	return []prometheus.Collector{
+		gauge("ledger_up", "1 while events of mails reach the database of the history, 0 otherwise.", func(s LedgerState) float64 { return boolean(s.Writing) }),
+		gauge("ledger_waiting_events", "Events of mails that are not in the database yet.", func(s LedgerState) float64 { return float64(s.Waiting) }),
+		gauge("ledger_lag_seconds", "Age of the oldest event of a mail that is not in the database yet.", func(s LedgerState) float64 { return s.Lag.Seconds() }),
+		gauge("ledger_stray_rows", "Rows of the history outside of the partitions of the months.", func(s LedgerState) float64 { return float64(s.Stray) }),
+		counter("ledger_dropped_events_total", "Events of mails that were lost because the stream was full.", func(s LedgerState) int64 { return s.Dropped }),
+		counter("ledger_written_events_total", "Events of mails that this process has stored.", func(s LedgerState) int64 { return s.Written }),
+		counter("ledger_skipped_events_total", "Events of mails that this process could not store.", func(s LedgerState) int64 { return s.Skipped }),
+		counter("ledger_discarded_events_total", "Events of mails that this process removed while there was no history.", func(s LedgerState) int64 { return s.Discarded }),
+	}
+}
