@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/evently/workers/worker/broker"
@@ -328,7 +329,7 @@ func (e *executor) mark(ctx context.Context, r *request, value string, entries [
 	switch {
 	case marker == nil:
 		if err = r.task.Held(ctx); err == nil {
-			r.task.record(entries...)
+			r.task.record(entries)
 		}
 		return "", err
 	case !r.acksEarly && !e.held.has(r):
@@ -341,6 +342,45 @@ func (e *executor) mark(ctx context.Context, r *request, value string, entries [
 		Mark:  broker.Mark{Task: r.task.Fingerprint(), Value: value},
 		Claim: r.delivery.Claim, Run: cmp.Or(r.delivery.Claim, r.msg.DeliveryTag), Entries: entries,
 	})
+}
+
+// mostFields bounds the texts of an entry: Lua unpacks no more than some thousand.
+const mostFields = 1000
+
+// whole returns the entries that can be written, with their last values.
+func (t *Task) whole(entries []broker.Entry) (whole []broker.Entry) {
+	for _, e := range entries {
+		switch n := len(e.Fields); {
+		case e.Stream == "" || n == 0:
+		case n > mostFields:
+			if t.Logger != nil {
+				t.Logger.Error("entry left out: it is too large", "stream", e.Stream, "fields", n)
+			}
+		case n%2 != 0:
+			whole = append(whole, broker.Entry{Stream: e.Stream, Fields: append(slices.Clip(e.Fields), "")})
+		default:
+			whole = append(whole, e)
+		}
+	}
+	return whole
+}
+
+func (t *Task) record(entries []broker.Entry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.entries = append(t.entries, entries...)
+}
+
+// addRecords adds what the run has recorded to its settlement, as far as the broker can.
+func (t *Task) addRecords(s *broker.Settlement, can broker.Capabilities) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.endMark != nil && can.Marker != nil {
+		s.Mark = &broker.Mark{Task: t.Fingerprint(), Value: *t.endMark}
+	}
+	if can.Outbox != nil {
+		s.Entries = slices.Clone(t.entries)
+	}
 }
 
 // checkMemory stops the worker, as MaxTasks does, when the process is too large.

@@ -36,7 +36,7 @@ func TestOutcomesRecord(t *testing.T) {
 			t.Run(name+" "+end, func(t *testing.T) {
 				t.Parallel()
 				d := worker.Definition{Handler: worker.HandlerFunc(func(ctx context.Context, task *worker.Task) (any, error) {
-					earlier, err := task.Mark(ctx, "mine", broker.Entry{Stream: "s", Fields: []string{"what", "marked"}})
+					earlier, err := task.Mark(ctx, "mine", broker.Entry{Stream: "s", Fields: []string{"what", "marked", "odd"}}, broker.Entry{Stream: "s"})
 					if earlier != "theirs" || err != nil {
 						t.Errorf("Mark: %q, %v, want that of the earlier run", earlier, err)
 					}
@@ -46,6 +46,7 @@ func TestOutcomesRecord(t *testing.T) {
 					task.Record("s", "what", "two")
 					task.Record("s")
 					task.Record("", "what", "three")
+					task.Record("s", make([]string, 1001)...)
 					return outcome(ctx)
 				})}
 				d.AcksEarly = name == "early, success" || name == "early, failure"
@@ -57,7 +58,7 @@ func TestOutcomesRecord(t *testing.T) {
 				for _, e := range o.Recorded["s"] {
 					got = append(got, fmt.Sprint(e.Fields))
 				}
-				if want := []string{"[what marked]", "[what one odd ]", "[what two]"}; !slices.Equal(got, want) || len(o.Recorded) != 1 {
+				if want := []string{"[what marked odd ]", "[what one odd ]", "[what two]"}; !slices.Equal(got, want) || len(o.Recorded) != 1 {
 					t.Errorf("recorded %q, want %q", o.Recorded, want)
 				}
 				if o.Mark != end {

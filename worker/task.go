@@ -118,7 +118,7 @@ func (t *Task) Mark(ctx context.Context, value string, entries ...broker.Entry) 
 	if t.request == nil {
 		return "", nil
 	}
-	return t.request.exec.mark(ctx, t.request, value, entries)
+	return t.request.exec.mark(ctx, t.request, value, t.whole(entries))
 }
 
 // EndMark has the end of this run remove the mark of the task, or replace it by value if
@@ -136,36 +136,13 @@ func (t *Task) EndMark(value string) {
 // Record appends an entry of names and values, in turn, to a stream when this run ends, in
 // the step that settles or retries the task: the entry is written if and only if the
 // outcome is (a transactional outbox). A reader takes it from the [broker.Outbox]. A
-// missing last value is "". Values are stored as they are, so record no secrets.
+// missing last value is "". An entry of more than 1,000 texts is logged and left out.
+// Values are stored as they are, so record no secrets.
 //
 // A run that is cut short by a stop records nothing, and one whose message was lost only
 // if it ends in SUCCESS. A broker that is no Outbox records nothing.
 func (t *Task) Record(stream string, fields ...string) {
-	if stream == "" || len(fields) == 0 {
-		return
-	}
-	if fields = slices.Clone(fields); len(fields)%2 != 0 {
-		fields = append(fields, "")
-	}
-	t.record(broker.Entry{Stream: stream, Fields: fields})
-}
-
-func (t *Task) record(entries ...broker.Entry) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.entries = append(t.entries, entries...)
-}
-
-// addRecords adds what the run has recorded to its settlement, as far as the broker can.
-func (t *Task) addRecords(s *broker.Settlement, can broker.Capabilities) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.endMark != nil && can.Marker != nil {
-		s.Mark = &broker.Mark{Task: t.Fingerprint(), Value: *t.endMark}
-	}
-	if can.Outbox != nil {
-		s.Entries = slices.Clone(t.entries)
-	}
+	t.record(t.whole([]broker.Entry{{Stream: stream, Fields: slices.Clone(fields)}}))
 }
 
 // errNoWorker is the error of an operation that needs a worker.
