@@ -86,20 +86,13 @@ func (a *App) serve(ctx context.Context, cfg config.Config, listener net.Listene
 		return err
 	})
 	g.Go(func() error { return a.sender.Run(outlive) })
-	g.Go(func() error { return a.outage.Run(outlive, a.hold) })
+	g.Go(func() error { return a.outage.Run(outlive, a.worker.Hold) })
 	g.Go(func() error { return a.history.Run(outlive) })
 	g.Go(func() error {
 		defer end()
 		return a.worker.Run(ctx)
 	})
 	return g.Wait()
-}
-
-// hold has the worker leave tasks in their queues.
-func (a *App) hold(names ...string) {
-	if h, ok := any(a.worker).(interface{ Hold(names ...string) }); ok {
-		h.Hold(names...)
-	}
 }
 
 // listen opens the port of the health server before anything else begins, so that a port

@@ -100,7 +100,7 @@ type Config struct {
 	Secrets []string
 
 	// LoginPause is the pause after a refused login, 0: 10 s. It doubles with each
-	// refusal, up to a minute. During the pause mails fail with the same refusal.
+	// refusal, up to 20 seconds. During the pause mails fail with the same refusal.
 	LoginPause time.Duration
 
 	Timeouts Timeouts

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// maxLoginPause limits the pause between two attempts of a refused login.
-const maxLoginPause = time.Minute
+// maxLoginPause limits the pause between two attempts of a refused login. It is shorter than
+// the longest pause between two probes of a circuit breaker.
+const maxLoginPause = 20 * time.Second
 
 // loginGuard limits the attempts of a refused login. Each mail would try a wrong password
 // again, and enough attempts lock an account. So after a refusal all logins fail with the same

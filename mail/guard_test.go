@@ -49,7 +49,7 @@ func TestLoginGuard(t *testing.T) {
 	leave(33*time.Second, true, away) // the login was not reached
 	expect(33*time.Second, 0, true)   // so that the next may try
 	leave(33*time.Second, true, refused)
-	expect(72*time.Second, 535, false)
+	expect(52*time.Second, 535, false)
 	for after := 10 * time.Minute; after < time.Hour; after += 10 * time.Minute {
 		expect(after, 0, true)
 		leave(after, true, refused)
