@@ -209,12 +209,12 @@ type DomainCount struct {
 }
 
 // Domains returns the counts of events by domain between two times, rounded to days of UTC,
-// the largest first. Of a longer period it counts the last 31 days. limit is the number of
+// the largest first. Of a longer period it counts the last 7 days. limit is the number of
 // counts at most.
 func (r *Reader) Domains(ctx context.Context, since, until time.Time, limit int) ([]DomainCount, error) {
 	ctx, cancel := r.db.deadline(ctx)
 	defer cancel()
-	if earliest := until.Add(-31 * day); since.Before(earliest) {
+	if earliest := until.Add(-7 * day); since.Before(earliest) {
 		since = earliest
 	}
 	if limit <= 0 {
