@@ -65,8 +65,8 @@ type Server struct {
 
 // Postgres starts a server with an empty [Schema] in [Database]. It ends with
 // the test. Without PostgreSQL's programs the test fails, telling what to
-// install. Settings, such as "shared_buffers=256MB", override those that make a
-// server small and fast to start.
+// install. Settings, such as "shared_buffers=256MB", override the ones that make
+// a server small and fast to start.
 func Postgres(tb testing.TB, settings ...string) *Server {
 	tb.Helper()
 	s := &Server{tb: tb, bin: programs(tb), settings: settings}
