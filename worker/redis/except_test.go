@@ -1,7 +1,10 @@
 package redis_test
 
 import (
+	"bytes"
 	"context"
+	"os"
+	"os/exec"
 	"slices"
 	"sync"
 	"testing"
@@ -200,5 +203,80 @@ func TestHoldBesideOtherConsumers(t *testing.T) {
 	}
 	if !slices.Equal(mails, order) {
 		t.Errorf("%d held tasks were consumed, not in the order of the %d that were sent", len(mails), len(order))
+	}
+}
+
+// A Python worker goes on to consume held tasks, in their order, beside workers that hold
+// them. Each task runs once.
+func TestHoldBesidePython(t *testing.T) {
+	s := redistest.Start(t, "--appendonly", "no")
+	c := s.Conn(0)
+	cmd := exec.CommandContext(t.Context(), celeryPython(t), "testdata/hold.py", s.URL(0))
+	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "PYTHONWARNINGS=ignore", "C_FORCE_ROOT=1")
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("Celery: %s", output.Bytes())
+		}
+	}()
+	first := send(t, c, "q", "mail", "[]")
+	eventually(t, "the Python worker runs", func() bool { return result(t, c, first).Status == "SUCCESS" })
+
+	var mu sync.Mutex
+	ran := map[string]int{}
+	note := worker.HandlerFunc(func(_ context.Context, task *worker.Task) (any, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		ran[task.ID]++
+		if task.Name == "mail" {
+			t.Errorf("the held task %s has run", task.ID)
+		}
+		return 1, nil
+	})
+	tasks := map[string]worker.Definition{"mail": {Handler: note}, "health": {Handler: note}}
+	for range 2 {
+		w, _ := runWorker(t, redis.Config{URL: s.URL(0)}, worker.Config{Tasks: tasks, Concurrency: 2})
+		w.Hold("mail")
+	}
+	mails, all := []string{first}, []string{first}
+	for i := range 400 {
+		name := "mail"
+		if i%4 == 0 {
+			name = "health"
+		}
+		id := send(t, c, "q", name, "[]")
+		if all = append(all, id); name == "mail" {
+			mails = append(mails, id)
+		}
+	}
+	for _, id := range all {
+		eventually(t, "the task has run", func() bool { return result(t, c, id).Status == "SUCCESS" })
+	}
+	eventually(t, "all are acknowledged", func() bool { return count(t, c, "HLEN", "unacked") == 0 && count(t, c, "LLEN", "q") == 0 })
+	mu.Lock()
+	defer mu.Unlock()
+	ours := len(ran)
+	var order []string
+	for _, id := range must(redigo.Strings(c.Do("LRANGE", "ran", 0, -1)))(t) {
+		if ran[id]++; slices.Contains(mails, id) {
+			order = append(order, id)
+		}
+	}
+	for _, id := range all {
+		if ran[id] != 1 {
+			t.Errorf("%s has run %d times", id, ran[id])
+		}
+	}
+	if !slices.Equal(order, mails) {
+		t.Error("the Python worker has run the held tasks in another order")
+	}
+	if ours == 0 {
+		t.Error("the workers that hold tasks have run no other: this test proves nothing")
 	}
 }

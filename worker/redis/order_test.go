@@ -125,8 +125,8 @@ func must[T any](v T, err error) func(testing.TB) T {
 	}
 }
 
-// kombuOrder lets the newest kombu take all messages; it returns "queue id" of each.
-func kombuOrder(t *testing.T, url, strategy string, n int, names []string) []string {
+// celeryPython returns the Python of the newest Celery.
+func celeryPython(t *testing.T) string {
 	t.Helper()
 	cache := os.Getenv("XDG_CACHE_HOME")
 	if cache == "" {
@@ -136,7 +136,13 @@ func kombuOrder(t *testing.T, url, strategy string, n int, names []string) []str
 	if _, err := os.Stat(python); err != nil {
 		t.Fatalf("no environment with Celery: %v; run make setup", err)
 	}
-	cmd := exec.CommandContext(t.Context(), python, append([]string{"testdata/order.py", url, strategy, strconv.Itoa(n)}, names...)...)
+	return python
+}
+
+// kombuOrder lets the newest kombu take all messages; it returns "queue id" of each.
+func kombuOrder(t *testing.T, url, strategy string, n int, names []string) []string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), celeryPython(t), append([]string{"testdata/order.py", url, strategy, strconv.Itoa(n)}, names...)...)
 	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "PYTHONWARNINGS=ignore")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

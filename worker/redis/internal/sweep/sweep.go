@@ -17,12 +17,14 @@ type Span struct{ First, Count int }
 // End returns the place behind the span.
 func (s Span) End() int { return s.First + s.Count }
 
-// Sweep is the progress of the looks at one list. The zero Sweep has seen nothing.
+// Sweep is the progress of the looks at one list, from both ends to the middle. The zero
+// Sweep has seen nothing.
 type Sweep struct {
 	Whole bool // the whole list was seen once
 
-	next int // place
-	size int // bytes of a message; 0: unknown
+	front, back int // messages seen at the end that is consumed next, and at the other one
+	atBack      bool
+	size        int // bytes of a message; 0: unknown
 }
 
 // Ends returns the parts at both ends of a list with n messages. They do not overlap.
@@ -35,28 +37,41 @@ func (s *Sweep) Ends(n int) []Span {
 	return []Span{first, {n - last, last}}
 }
 
-// Next returns the next part between the ends.
+// Next returns the next part between the ends, at either side in turn.
 func (s *Sweep) Next(n int) (Span, bool) {
 	ends := s.Ends(n)
 	if len(ends) < 2 || ends[0].End() >= ends[1].First {
-		s.Whole, s.next = true, 0
+		s.begin()
 		return Span{}, false
 	}
-	first := max(s.next, ends[0].End())
-	if first >= ends[1].First { // the list has become shorter
-		s.Whole, first = true, ends[0].End()
+	first, end := max(s.front, ends[0].End()), n-max(s.back, ends[1].Count)
+	if first >= end { // the list has become shorter, or all was seen
+		s.begin()
+		first, end = ends[0].End(), ends[1].First
 	}
-	return Span{first, min(s.bound(most), ends[1].First-first)}, true
+	count := min(s.bound(most), end-first)
+	if s.atBack {
+		return Span{end - count, count}, true
+	}
+	return Span{first, count}, true
 }
 
-// Saw notes that a span of a list with n messages was looked at, and that so many of its
-// messages were taken away.
+// Saw notes that a span of a list with n messages, as Next returned it, was looked at, and
+// that so many of its messages were taken away.
 func (s *Sweep) Saw(span Span, n, taken int) {
-	s.next = span.End() - taken
-	if ends := s.Ends(n); len(ends) < 2 || span.End() >= ends[1].First {
-		s.Whole, s.next = true, 0
+	if s.atBack {
+		s.back = n - span.First - taken
+	} else {
+		s.front = span.End() - taken
+	}
+	s.atBack = !s.atBack
+	if s.front+s.back >= n-taken {
+		s.begin()
 	}
 }
+
+// begin begins another sweep, after the whole list was seen.
+func (s *Sweep) begin() { s.Whole, s.front, s.back = true, 0, 0 }
 
 // Sized notes the size of messages.
 func (s *Sweep) Sized(messages, bytes int) {
