@@ -342,7 +342,11 @@ func (s *settler) count(log *slog.Logger, r *request, o outcome, planned broker.
 	switch {
 	case o.state == protocol.StateRetry:
 		s.counts.retried.Add(1)
-		log.Warn("task will be retried", "countdown", o.countdown.Seconds(), "error", s.errorText(r, o.err))
+		level := slog.LevelWarn
+		if o.free {
+			level = slog.LevelDebug // no fault of the task; its handler knows
+		}
+		log.Log(context.Background(), level, "task will be retried", "countdown", o.countdown.Seconds(), "error", s.errorText(r, o.err))
 	case o.state == protocol.StateSuccess && planned.DeadLetter != "":
 		s.counts.succeeded.Add(1) // the state that the caller sees
 		log.Warn("task given up, its answer is stored")
