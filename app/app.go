@@ -15,6 +15,7 @@ import (
 	"github.com/evently/workers/internal/breaker"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/store"
+	"github.com/evently/workers/store/codes"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
 	"github.com/evently/workers/worker"
@@ -30,6 +31,7 @@ type App struct {
 	sender  *mail.Relays
 	outage  *outage
 	history *history
+	codes   *codes.Reader // nil: codes are not checked
 	worker  *worker.Worker
 }
 
@@ -61,15 +63,10 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 	if a.history, err = openHistory(cfg, a.broker, log); err != nil {
 		return err
 	}
-	service, err := tasks.New(tasks.Config{
-		Users:      &guardedUsers{store: a.store, breaker: a.outage.database},
-		Mailer:     &guardedMailer{relays: a.sender, breakers: a.outage.relays},
-		Templates:  a.mails,
-		MaxRetries: retries(cfg.Worker.MaxRetries),
-		RetryDelay: cfg.Worker.RetryDelay,
-		Check:      a.check,
-		Logger:     log,
-	})
+	if a.codes, err = openCodes(cfg.Delivery.Codes); err != nil {
+		return err
+	}
+	service, err := tasks.New(a.tasksConfig(cfg, log))
 	if err != nil {
 		return err
 	}
@@ -167,5 +164,8 @@ func (a *App) Close() {
 	a.history.close()
 	if a.broker != nil {
 		_ = a.broker.Close()
+	}
+	if a.codes != nil {
+		_ = a.codes.Close()
 	}
 }

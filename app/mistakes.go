@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/mail"
+	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
 )
 
@@ -68,7 +73,22 @@ func checkParts(cfg config.Config, err error) error {
 			more = append(more, ofRelay(cfg.Relays[i], p))
 		}
 	}
-	return config.Add(err, append(more, problems(templateOptions(cfg).Check())...)...)
+	more = append(more, problems(templateOptions(cfg).Check())...)
+	return config.Add(err, append(more, unknownKinds(cfg)...)...)
+}
+
+// unknownKinds finds rates of kinds of mails that do not exist.
+func unknownKinds(cfg config.Config) (all []config.Problem) {
+	kinds := tasks.Kinds()
+	for _, name := range slices.Sorted(maps.Keys(cfg.Delivery.Limits.Recipient)) {
+		if name != "" && !slices.Contains(kinds, name) {
+			all = append(all, config.Problem{
+				Variable: "MAIL_RATE_PER_RECIPIENT", Wrong: strconv.Quote(name) + " is no kind of mail",
+				Right: "write kinds of " + strings.Join(kinds, ", "),
+			})
+		}
+	}
+	return all
 }
 
 // urlParts names the parts of a URL that set the variables for one relay.

@@ -22,6 +22,7 @@ type Config struct {
 	SMTP     SMTP   // the preferred mail relay
 	Relays   []SMTP // all mail relays in the order of preference; MaxConns 0: no bound
 	Mail     Mail
+	Delivery Delivery
 	Database Database
 	Ledger   Ledger
 	Service  Service
@@ -122,6 +123,23 @@ type Mail struct {
 	BounceKeys     []Secret // the one in use first
 }
 
+// Delivery says what may be sent, how often and how fast.
+type Delivery struct {
+	UnknownPolicy string // "hold" or "resend"
+	Limits        Limits
+	Codes         Codes // zero: codes are not checked
+}
+
+// Codes says where the auth service keeps its one-time codes.
+type Codes struct {
+	Network, Address string // "": codes are not checked
+	Username         string
+	Password         Secret
+	DB               int
+	UseTLS           bool
+	TLS              TLSFiles
+}
+
 // Database says where PostgreSQL is: by URL, or by the other fields when URL is
 // not set.
 type Database struct {
@@ -182,6 +200,7 @@ func Load(lookup Lookup, more ...Source) (Config, error) {
 	c.redis(&v)
 	c.worker(&v)
 	c.smtp(&v)
+	c.delivery(&v)
 	c.database(&v)
 	c.ledger(&v)
 	c.service(&v)

@@ -77,6 +77,7 @@ func TestDefaults(t *testing.T) {
 		},
 		SMTP:     config.SMTP{Host: "smtp.gmail.com", Port: 587, TLSMode: "starttls", MaxConns: 4},
 		Mail:     config.Mail{FromName: "Evently", FromAddress: "noreply@evently.com"},
+		Delivery: config.Delivery{UnknownPolicy: "hold"},
 		Database: config.Database{Host: "localhost", Port: 5432, Name: "evently", User: "evently", SSLMode: "prefer"},
 		Service:  config.Service{HealthAddr: ":8004", HealthPprof: "off", MonitorAddr: "127.0.0.1:5555", LogLevel: slog.LevelInfo},
 	}
@@ -85,7 +86,7 @@ func TestDefaults(t *testing.T) {
 		got, want any
 	}{
 		{"Redis", got.Redis, want.Redis}, {"Worker", got.Worker, want.Worker}, {"SMTP", got.SMTP, want.SMTP},
-		{"Mail", got.Mail, want.Mail}, {"Database", got.Database, want.Database}, {"Service", got.Service, want.Service},
+		{"Mail", got.Mail, want.Mail}, {"Delivery", got.Delivery, want.Delivery}, {"Database", got.Database, want.Database}, {"Service", got.Service, want.Service},
 	} {
 		if diff := cmp.Diff(part.want, part.got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", part.name, diff)

@@ -12,7 +12,7 @@ import (
 func (c *Config) Passwords() []string {
 	all := []string{
 		c.SMTP.Password.Reveal(), c.Redis.Password.Reveal(), c.Redis.UserAlone.Reveal(), c.Redis.Sentinel.Password.Reveal(),
-		c.Database.Password.Reveal(),
+		c.Database.Password.Reveal(), c.Delivery.Codes.Password.Reveal(),
 	}
 	for _, key := range c.Mail.BounceKeys {
 		all = append(all, key.Reveal())

@@ -12,6 +12,7 @@ func TestPasswords(t *testing.T) {
 	env := map[string]string{
 		"REDIS_URL": "redis://:redis-canary@db:6379/0", "DATABASE_URL": "postgres://u:data%40base-canary@db/n", "DB_PASSWORD": "db-canary",
 		"SMTP_USERNAME": "u", "SMTP_PASSWORD": "smtp-canary", "ZERO_TOKEN": "zero-canary",
+		"OTP_CHECK_REDIS_URL": "redis://:codes-canary@auth",
 		"LEDGER_DATABASE_URL": "postgres://u:led%40ger-canary@db/n", "LEDGER_KEY": "first-key-canary,other-key-canary",
 	}
 	cfg, err := config.Load(func(name string) (string, bool) { v, ok := env[name]; return v, ok })
@@ -19,7 +20,7 @@ func TestPasswords(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := cfg.Passwords()
-	for _, want := range []string{"redis-canary", "data@base-canary", "data%40base-canary", "db-canary", "smtp-canary", "zero-canary", "led@ger-canary", "led%40ger-canary", "first-key-canary", "other-key-canary"} {
+	for _, want := range []string{"redis-canary", "data@base-canary", "data%40base-canary", "db-canary", "smtp-canary", "zero-canary", "led@ger-canary", "led%40ger-canary", "first-key-canary", "other-key-canary", "codes-canary"} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%s is missing", want)
 		}
@@ -34,8 +35,8 @@ func TestPasswords(t *testing.T) {
 		}
 	}
 	// A Secret that is new must be in the list: there are this many today.
-	if n := secrets(reflect.TypeFor[config.Config]()); n != 8 {
-		t.Errorf("Config has %d secrets; Passwords knows 8", n)
+	if n := secrets(reflect.TypeFor[config.Config]()); n != 9 {
+		t.Errorf("Config has %d secrets; Passwords knows 9", n)
 	}
 }
 

@@ -84,6 +84,12 @@ type variables struct {
 	SupportAddr    address   `envconfig:"SUPPORT_ADDRESS" group:"Mail" unset:"not mentioned" desc:"Address for help, shown in the mails."`
 	LinkHosts      list      `envconfig:"LINK_HOSTS" group:"Mail" unset:"the host of SITE_URL" desc:"Hosts that a link given by a producer (booking_url) may lead to. Any other link is left out."`
 
+	UnknownPolicy        choice    `envconfig:"UNKNOWN_POLICY" group:"Delivery" default:"hold" options:"hold,resend" desc:"What becomes of a mail that may have been delivered, because its worker died or the relay did not answer: a dead letter (hold), or one more copy with the same Message-ID (resend). Codes and waitlist offers are sent once more in any case."`
+	MailRate             rates     `envconfig:"MAIL_RATE" group:"Delivery" unset:"no limit" desc:"Mails of all workers in a time, such as 10/s or 500/h. A fifth of it is kept for codes and waitlist offers."`
+	MailRatePerDomain    rates     `envconfig:"MAIL_RATE_PER_DOMAIN" group:"Delivery" unset:"no limit" desc:"The same for each domain of recipients, such as 20/s,gmail.com=5/s: names are domains, and the rate without a name is that of all others. A domain whose server defers mails is slowed down."`
+	MailRatePerRecipient rates     `envconfig:"MAIL_RATE_PER_RECIPIENT" group:"Delivery" unset:"no limit" desc:"Mails of one kind to one address, such as 20/h,otp=5/10m (five at once, then one in two minutes): names are kinds, and the rate without a name is that of all others. A code that would come too late is not sent."`
+	OTPCheckRedisURL     secretURL `envconfig:"OTP_CHECK_REDIS_URL" group:"Delivery" unset:"no check" desc:"Redis of the auth service, which has each code under otp:verification:<email>. A code that is used, expired or superseded there is not sent. Codes are sent unchecked while it does not answer."`
+
 	DatabaseURL secretURL `envconfig:"DATABASE_URL" group:"Database" unset:"from DB_*" desc:"PostgreSQL as postgres://user:password@host:port/name, with the parameters of libpq; several hosts, tried in turn, as a:5432,b:5432. Keywords such as host=db dbname=evently are read too. Wins over the DB_ variables."`
 	DBHost      text      `envconfig:"DB_HOST" group:"Database" default:"localhost" desc:"Host of PostgreSQL, or several with commas between them, tried in turn; or the folder of its socket."`
 	DBPort      count     `envconfig:"DB_PORT" group:"Database" default:"5432" min:"1" max:"65535" desc:"Port of PostgreSQL."`

@@ -70,6 +70,7 @@ func otp() MailTask {
 				data:    OTP{Username: to.username, FullName: to.fullName, Code: code},
 				sent:    Result{OTPSent: true},
 				secrets: []string{code},
+				code:    code, writtenAddress: to.written,
 				// Counted from when a worker first sees the message, which does not say when
 				// the code was made.
 				lifetime: otpMinutes * time.Minute,
@@ -125,11 +126,13 @@ func welcome() MailTask {
 // account is the data that both mails have.
 type account struct {
 	email              string // "" when there is none
+	written            string // email as the producer wrote it
 	username, fullName string
 }
 
 func readAccount(d *dictionary) account {
 	a := account{email: d.address("email")}
+	a.written, _ = scalar(d.values["email"])
 	user := d.dictionary("user_data")
 	a.username = user.text("username", "User", "User")
 	a.fullName = user.text("full_name", a.username, a.username)

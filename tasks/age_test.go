@@ -18,6 +18,7 @@ import (
 const (
 	firstSeen = "evently_first_seen"
 	unsure    = "evently_unsure"
+	broken    = "evently_broken"
 )
 
 // with returns the attempt of a task whose message has these headers.
@@ -193,10 +194,10 @@ func TestPauses(t *testing.T) {
 		retries int
 		base    time.Duration
 		least   time.Duration
-		most    time.Duration // 0: the countdown is 0, the engine's backoff
+		most    time.Duration
 		age     time.Duration
 	}{
-		"confirmation, plain":            {kind: "confirmation", err: plain},
+		"confirmation, plain":            {kind: "confirmation", err: plain, least: 48 * second, most: 72 * second},
 		"confirmation, greylisted":       {kind: "confirmation", err: greylisted, least: 5 * minute, most: 6 * minute},
 		"confirmation, asked":            {kind: "confirmation", err: asked, least: 8 * minute, most: 10 * minute},
 		"confirmation, asked for little": {kind: "confirmation", err: asks, least: 48 * second, most: 72 * second},
@@ -240,7 +241,7 @@ func TestPauses(t *testing.T) {
 	// Retries after a fault of the database or the broker are as urgent.
 	b := newBench(t, func(cfg *tasks.Config) { cfg.Users = directory{err: errors.New("down")} })
 	_, err := b.run(t.Context(), oneOfEach()["notification"])
-	if r, ok := errors.AsType[*worker.RetryError](err); !ok || r.Countdown < 4*second || r.Countdown > 6*second {
+	if r, ok := errors.AsType[*worker.RetryError](err); !ok || !r.Free || r.Countdown < 1600*time.Millisecond || r.Countdown > 2400*time.Millisecond {
 		t.Errorf("an offer without a database: %v", err)
 	}
 }

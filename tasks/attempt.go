@@ -2,7 +2,8 @@ package tasks
 
 import (
 	"context"
-	"sync/atomic"
+	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/evently/workers/worker"
@@ -10,41 +11,40 @@ import (
 )
 
 // Headers that our retries add to the message, because a message of a producer does
-// not tell its age and there may be a crash or an outage between two attempts. The values
-// are times.
+// not tell its age and there may be a crash or an outage between two attempts.
 const (
-	// firstSeenHeader is when a worker first claimed the message. It is also the Date
-	// of the mail: Message-ID and Date show that two mails are copies.
+	// firstSeenHeader is the time when a worker first claimed the message. It is also the
+	// Date of the mail: Message-ID and Date show that two mails are copies.
 	firstSeenHeader = "evently_first_seen"
-	// unsureHeader is when the mail was sent and the server did not answer. The mail
-	// may have arrived.
+	// unsureHeader is the time when the mail was sent and the server did not answer. It
+	// counts as a mark where the broker has lost the mark, or keeps none.
 	unsureHeader = "evently_unsure"
+	// brokenHeader is the number of connections that were lost during the mail.
+	brokenHeader = "evently_broken"
+	// admittedHeader is the time for which the limits have admitted the mail.
+	admittedHeader = "evently_admitted"
 )
 
 // attempt is one attempt to deliver one mail.
 type attempt struct {
 	delivery
 	task *worker.Task
+	log  *slog.Logger
 	now  time.Time // when it began
 	seen time.Time // when the first one began
+	to   string    // recipient; "" until it is known
 
-	stage atomic.Int32 // stageOpen, stageFinal or stageLeft
+	guard    guard
+	admitted time.Time // by the limits; zero: not asked, or not admitted
+	turn     bool      // the mail has waited for its share of the rates
 }
-
-// Stages of an attempt. The handler and the hard time limit change the stage atomically,
-// so that one of them decides.
-const (
-	stageOpen  = iota // the mail may be retried
-	stageFinal        // the end of data may have been sent
-	stageLeft         // the time limit has decided: the mail must not be sent
-)
 
 func (s *Service) attempt(ctx context.Context, d delivery) *attempt {
 	t, ok := worker.TaskFrom(ctx)
 	if !ok {
 		t = &worker.Task{} // no retries outside of a worker
 	}
-	a := &attempt{delivery: d, task: t, now: s.cfg.Now()}
+	a := &attempt{delivery: d, task: t, log: s.logger(t), now: s.cfg.Now(), to: d.address}
 	a.seen = a.now
 	// Clocks differ a little. A time in the future by more than a day is wrong.
 	if at := t.HeaderTime(firstSeenHeader); !at.IsZero() && at.Before(a.now.Add(24*time.Hour)) {
@@ -59,40 +59,30 @@ func (a *attempt) wait(ctx context.Context, wait func(context.Context) error) er
 	return a.task.Wait(ctx, longestWait, wait)
 }
 
-// deadline returns the end of the lifetime of the mail, the zero time for none.
-func (a *attempt) deadline() time.Time {
-	if !a.urgent() {
-		return time.Time{}
-	}
-	from := a.seen
-	if at := a.task.SetAside(); !at.IsZero() && at.Before(from) {
-		from = at // it became a dead letter before a retry could add firstSeenHeader
-	}
-	return from.Add(a.lifetime)
-}
-
-func (a *attempt) expired() bool { return a.urgent() && a.now.After(a.deadline()) }
-
-// resent reports whether this attempt sends the second copy of a mail that may have
-// arrived.
-func (a *attempt) resent() bool { return !a.task.HeaderTime(unsureHeader).IsZero() }
-
-// headers returns the headers of the next attempt.
-func (a *attempt) headers(unsure bool) []protocol.Header {
+// headers returns the headers of the next attempt, with more.
+func (a *attempt) headers(more ...protocol.Header) []protocol.Header {
 	var headers []protocol.Header
 	if a.task.HeaderTime(firstSeenHeader).IsZero() {
 		headers = append(headers, worker.TimeHeader(firstSeenHeader, a.seen))
 	}
-	if unsure {
-		headers = append(headers, worker.TimeHeader(unsureHeader, a.now))
+	if !a.admitted.IsZero() {
+		headers = append(headers, worker.TimeHeader(admittedHeader, a.admitted))
 	}
-	return headers
+	return append(headers, more...)
 }
 
-// expired returns the answer for a mail that is too old to be of use. The message does not
-// become a dead letter: a person could not help either, and after an outage there are many.
-func (s *Service) expired(a *attempt) Result {
-	s.logger(a.task).Warn("mail expired, not sent", "kind", a.data.Kind(), "retries", a.task.Retries,
-		"late", a.now.Sub(a.deadline()).Round(time.Second).Seconds())
-	return s.result(Result{Error: errExpired, UserID: a.userID})
+// broken returns the number of connections that were lost during the mail before this run.
+func (a *attempt) broken() int {
+	if a.task.Message == nil {
+		return 0
+	}
+	n, err := strconv.Atoi(string(a.task.Message.Header(brokenHeader)))
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
+
+func brokenCount(n int) protocol.Header {
+	return protocol.Header{Name: brokenHeader, Value: protocol.Raw(strconv.Itoa(n))}
 }

@@ -64,7 +64,8 @@ func bookingConfirmation() MailTask {
 					Total:     d.money("total_price"),
 					Date:      d.date("booking_date", d.today),
 				},
-				sent: Result{BookingID: d.echo("booking_id", `"N/A"`)},
+				sent:      Result{BookingID: d.echo("booking_id", `"N/A"`)},
+				reference: d.reference("booking_id"),
 			}
 		},
 	})
@@ -130,7 +131,8 @@ func bookingCancellation() MailTask {
 					Refund:    d.money("refund_amount"),
 					Date:      d.date("cancellation_date", ""),
 				},
-				sent: Result{BookingID: d.echo("booking_id", `"N/A"`)},
+				sent:      Result{BookingID: d.echo("booking_id", `"N/A"`)},
+				reference: d.reference("booking_id"),
 			}
 		},
 	})

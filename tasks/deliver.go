@@ -3,13 +3,15 @@ package tasks
 import (
 	"context"
 	"errors"
-	"time"
 
+	"github.com/evently/workers/internal/breaker"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/store"
+	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/templates"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/protocol"
+	"time"
 )
 
 // Error texts of results. The first two are the texts of the Python service, and producers
@@ -18,12 +20,16 @@ const (
 	errMissingData = "Missing required data"
 	errNoRecipient = "User email not found"
 	errExpired     = "expired"
+	errReplaced    = "superseded"
 	errLookup      = "user lookup failed"
 	errNotAddress  = "recipient address is not usable"
 	errRender      = "mail could not be made of this data"
 	errUnsure      = "delivery unsure: no answer from the mail server"
 	errSend        = "mail could not be sent"
+	errEarlier     = "an earlier attempt may still be running"
 	errHeld        = "broker could not be asked"
+	errRelay       = "mail server is unavailable"
+	errDatabase    = "database is unavailable"
 	errBusy        = "no connection to the mail server was free"
 	errBusyLookup  = "no connection to the database was free"
 	errTimeLimit   = "time limit exceeded"
@@ -36,10 +42,15 @@ type delivery struct {
 	userID  protocol.Raw // nil if address is set
 
 	data    templates.Mail
+	missing bool     // a value is missing that data must have
 	invalid error    // why no mail can be made of data; nil if it can
 	leftOut []string // keys whose values are unreadable and not in data
 	sent    Result   // fields of the result that only this task has, once the mail is sent
 	secrets []string // texts of data that must appear in the mail only
+
+	reference      string // id of the booking or event that the mail is about, for the history
+	code           string // code that must still be valid when the mail is sent; "" for none
+	writtenAddress string // address as the producer wrote it, for the check of the code
 
 	// lifetime is how long the mail is of use; 0 is no limit. A mail with a lifetime is
 	// urgent: it is retried sooner, not sent after its lifetime, and sent a second time
@@ -50,7 +61,8 @@ type delivery struct {
 func (d *delivery) urgent() bool { return d.lifetime > 0 }
 
 // deliver looks up the recipient, renders the mail and sends it, in this order: no mail is
-// rendered without a recipient, and no connection waits for a template.
+// rendered without a recipient, and no connection waits for a template. Every run ends in one
+// of the functions of outcome.go or deadline.go, or in an answer here.
 func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error) {
 	a := s.attempt(ctx, d)
 	a.task.OnTimeLimit(func() error { return s.leftBehind(a) })
@@ -59,45 +71,29 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 			r, err = s.panicked(ctx, a, v)
 		}
 	}()
-	if d.invalid != nil {
-		return s.giveUp(a, d.invalid.Error(), d.invalid)
+	switch {
+	case a.missing:
+		return s.refuse(a, errMissingData, stepArguments), nil
+	case a.invalid != nil:
+		return s.giveUp(a, a.invalid.Error(), nil, a.invalid)
+	case a.isLate(a.now):
+		return s.expired(a, errExpired, errExpired), nil
 	}
-	if a.expired() {
-		return s.expired(a), nil
+	if a.to, err = s.recipient(ctx, a); err != nil {
+		return s.noRecipient(ctx, a, err)
 	}
-	to, err := s.recipient(ctx, a)
-	if bad, ok := errors.AsType[*dataError](err); ok {
-		return s.giveUp(a, bad.Error(), bad)
-	}
-	if errors.Is(err, store.ErrNoUser) {
-		return s.result(Result{Error: errNoRecipient, UserID: d.userID}), nil
-	}
-	if fault, ok := errors.AsType[*store.AccessError](err); ok {
-		return s.free(ctx, a, errLookup+": "+fault.Words, s.lookupPause(a), err)
-	}
-	if errors.Is(err, worker.ErrWaited) {
-		return s.free(ctx, a, errBusyLookup, a.inTime(spread(busyPause)), err)
-	}
+	body, err := s.render(ctx, a)
 	if err != nil {
-		return s.again(ctx, a, errLookup, nil, err)
+		return s.notRendered(a, err)
 	}
-	body, err := s.cfg.Templates.Render(d.data)
-	if _, ok := errors.AsType[*worker.RejectError](err); ok {
-		return Result{}, err
+	if wait := s.limiter.admit(ctx, a); wait != nil {
+		return s.throttled(ctx, a, wait)
 	}
-	if err != nil {
-		return s.giveUp(a, errRender, err)
-	}
-	if body.LinkLeftOut {
-		s.linkLeftOut.Do(func() {
-			s.logger(a.task).WarnContext(ctx, "link left out of mail: its host is not in SITE_URL or LINK_HOSTS; logged once", "kind", d.data.Kind())
-		})
-	}
-	if len(d.leftOut) > 0 {
-		s.logger(a.task).WarnContext(ctx, "values left out of mail: unreadable", "kind", d.data.Kind(), "keys", d.leftOut)
+	if answer, stale := s.checkCode(ctx, a); stale {
+		return answer, nil
 	}
 	receipt, err := s.cfg.Mailer.Send(ctx, mail.Message{
-		To:      to,
+		To:      a.to,
 		Subject: body.Subject,
 		Text:    body.Text,
 		HTML:    body.HTML,
@@ -107,16 +103,76 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 		Secrets: d.secrets,
 
 		Wait:        a.wait,
-		BeforeFinal: a.finish,
+		BeforeFinal: func(ctx context.Context) error { return s.finish(ctx, a) },
 	})
 	if err != nil {
 		return s.notSent(ctx, a, err)
 	}
-	s.logger(a.task).InfoContext(ctx, "mail sent", "kind", d.data.Kind(), "to", mail.MaskAddress(to),
+	return s.accepted(ctx, a, receipt), nil
+}
+
+// accepted returns the answer for a mail that the server has accepted.
+func (s *Service) accepted(ctx context.Context, a *attempt, receipt mail.Receipt) Result {
+	a.guard.settle(a.task)
+	s.history.end(a, ending{state: ledger.Accepted, receipt: receipt})
+	a.log.InfoContext(ctx, "mail sent", "kind", a.data.Kind(), "to", mail.MaskAddress(a.to),
 		"message_id", receipt.MessageID, "reply", receipt.Reply, "duration", receipt.Duration.Seconds())
-	r = d.sent
-	r.Success, r.UserID, r.Email = true, d.userID, to
-	return s.result(r), nil
+	r := a.sent
+	r.Success, r.UserID, r.Email = true, a.userID, a.to
+	return s.result(r)
+}
+
+// refuse returns the answer for a task that is no mail: an answer, not an error, because
+// producers expect one. The message does not become a dead letter.
+func (s *Service) refuse(a *attempt, text, step string) Result {
+	s.history.end(a, ending{state: ledger.Rejected, reason: text, stage: step})
+	return s.result(Result{Error: text, UserID: a.userID})
+}
+
+// noRecipient decides the outcome of a mail without an address to send to. A database that
+// is unavailable costs no attempt.
+func (s *Service) noRecipient(ctx context.Context, a *attempt, err error) (Result, error) {
+	if bad, ok := errors.AsType[*dataError](err); ok {
+		return s.giveUp(a, bad.Error(), nil, bad)
+	}
+	if open, ok := errors.AsType[*breaker.OpenError](err); ok {
+		return s.unavailable(ctx, a, errDatabase, open, err)
+	}
+	if fault, ok := errors.AsType[*store.AccessError](err); ok {
+		return s.park(ctx, a, errLookup+": "+fault.Words, s.lookupPause(a), nil, err)
+	}
+	switch {
+	case errors.Is(err, store.ErrNoUser):
+		return s.refuse(a, errNoRecipient, stepLookup), nil
+	case errors.Is(err, worker.ErrWaited):
+		return s.park(ctx, a, errBusyLookup, a.inTime(spread(busyPause)), nil, err)
+	}
+	return s.park(ctx, a, errLookup, s.outagePause(a), nil, err)
+}
+
+// render makes the mail.
+func (s *Service) render(ctx context.Context, a *attempt) (templates.Rendered, error) {
+	body, err := s.cfg.Templates.Render(a.data)
+	if err != nil {
+		return body, err
+	}
+	if body.LinkLeftOut {
+		s.linkLeftOut.Do(func() {
+			a.log.WarnContext(ctx, "link left out of mail: its host is not in SITE_URL or LINK_HOSTS; logged once", "kind", a.data.Kind())
+		})
+	}
+	if len(a.leftOut) > 0 {
+		a.log.WarnContext(ctx, "values left out of mail: unreadable", "kind", a.data.Kind(), "keys", a.leftOut)
+	}
+	return body, nil
+}
+
+// notRendered decides the outcome of a mail that could not be made.
+func (s *Service) notRendered(a *attempt, err error) (Result, error) {
+	if _, ok := errors.AsType[*worker.RejectError](err); ok {
+		return Result{}, err
+	}
+	return s.giveUp(a, errRender, nil, err)
 }
 
 // recipient returns the address to send to. For an id that is missing, or a text that is no

@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -49,7 +51,7 @@ func TestMailFailures(t *testing.T) {
 		text    string // what the producer sees, in the state RETRY and in the result
 		verdict map[string]string
 		urgent  map[string]string // where OTP and waitlist offers differ
-		pause   time.Duration     // spread by 20 %; 0: the backoff of the task
+		pause   time.Duration     // spread by 20 %; 0: a minute, twice as long each time
 		hurry   time.Duration     // the same for urgent mails; 0: 5 s, three times as long each time
 	}{
 		"greylisted": {
@@ -74,11 +76,11 @@ func TestMailFailures(t *testing.T) {
 		},
 		"server is down": {
 			err:  &mail.SendError{Command: "DIAL", Err: &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}},
-			text: "mail server did not take the mail: no answer at DIAL", verdict: passing,
+			text: "mail server did not take the mail: no answer at DIAL", verdict: always(waits), pause: 2 * time.Second, hurry: 2 * time.Second,
 		},
 		"cut in the body": {
 			err:  &mail.SendError{Command: "BODY", Err: syscall.ECONNRESET},
-			text: "mail server did not take the mail: no answer at BODY", verdict: passing,
+			text: "mail server did not take the mail: no answer at BODY", verdict: always(waits), pause: 2 * time.Second, hurry: 2 * time.Second,
 		},
 		"deferred at the end": {
 			err:  &mail.SendError{Command: ".", Code: 452, EnhancedCode: [3]int{4, 3, 1}},
@@ -161,6 +163,9 @@ func TestMailFailures(t *testing.T) {
 					}
 					checkTold(t, kind, c.text, err)
 					want := c.pause
+					if want == 0 {
+						want = time.Minute << n
+					}
 					if kind == "otp" || kind == "notification" {
 						want = c.hurry
 						if want == 0 {
@@ -213,8 +218,46 @@ func checkTold(t *testing.T, kind, text string, err error) {
 	if r.Err.Error() != text {
 		t.Errorf("state RETRY says %q, want %q", r.Err, text)
 	}
-	if diff := cmp.Diff([]protocol.Header{worker.TimeHeader("evently_first_seen", now)}, r.Headers, cmpopts.IgnoreSliceElements(func(h protocol.Header) bool { return h.Name == "evently_unsure" })); diff != "" {
+	if diff := cmp.Diff([]protocol.Header{worker.TimeHeader("evently_first_seen", now)}, r.Headers, cmpopts.IgnoreSliceElements(func(h protocol.Header) bool {
+		return h.Name == unsure || h.Name == broken
+	})); diff != "" {
 		t.Errorf("headers of the retry (-want +got):\n%s", diff)
+	}
+}
+
+// Connections that break during the mail cost no attempt at first. A mail that makes the
+// server hang up each time ends.
+func TestBrokenConnections(t *testing.T) {
+	for kind := range oneOfEach() {
+		b := newBench(t, nil)
+		b.out.err = &mail.SendError{Command: "RCPT", Err: io.ErrUnexpectedEOF}
+		task := oneOfEach()[kind]
+		var got []string
+		for range 8 {
+			result, err := b.run(t.Context(), task)
+			got = append(got, verdict(result, err))
+			r, ok := errors.AsType[*worker.RetryError](err)
+			if !ok {
+				break
+			}
+			for _, h := range r.Headers {
+				task.Message.SetHeader(h.Name, h.Value)
+			}
+			if !r.Free {
+				task.Retries++
+			}
+		}
+		if want := []string{waits, waits, waits, retries, retries, retries, gives}; !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", kind, got, want)
+		}
+	}
+	for _, value := range []string{`"3"`, `-1`, `{}`, `3.5`, `99999999999999999999`} { // of a foreign message
+		b := newBench(t, nil)
+		b.out.err = &mail.SendError{Command: "RCPT", Err: io.ErrUnexpectedEOF}
+		result, err := b.run(t.Context(), with(oneOfEach()["welcome"], protocol.Header{Name: broken, Value: protocol.Raw(value)}))
+		if got := verdict(result, err); got != waits {
+			t.Errorf("%s: %s, want %s", value, got, waits)
+		}
 	}
 }
 
@@ -232,7 +275,8 @@ func TestNoRetries(t *testing.T) {
 	}
 }
 
-// A database that does not answer is asked again; an address is never guessed.
+// A database that does not answer is asked again, and no attempt is spent. An address is never
+// guessed.
 func TestLookupFailures(t *testing.T) {
 	down := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	for kind := range oneOfEach() {
@@ -248,12 +292,8 @@ func TestLookupFailures(t *testing.T) {
 					}
 					return
 				}
-				want := retries
-				if attempt == "last" {
-					want = gives
-				}
-				if got := verdict(result, err); got != want {
-					t.Fatalf("%s, want %s", got, want)
+				if got := verdict(result, err); got != waits {
+					t.Fatalf("%s, want %s", got, waits)
 				}
 				checkTold(t, kind, "user lookup failed", err)
 				if len(b.out.sent) != 0 {

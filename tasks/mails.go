@@ -113,14 +113,10 @@ func (s *Service) send(ctx context.Context, m MailTask, values []protocol.Raw) (
 	if err != nil {
 		return Result{}, err
 	}
-	for _, f := range m.Fields {
-		if f.Required && !d.has(f.Key) {
-			return s.result(Result{Error: errMissingData}), nil
-		}
-	}
 	d.today = s.today()
 	mail := m.read(d)
 	mail.invalid, mail.leftOut = d.err, d.leftOut
+	mail.missing = slices.ContainsFunc(m.Fields, func(f Field) bool { return f.Required && !d.has(f.Key) })
 	if m.ToUser() {
 		mail.userID = values[0]
 	}

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -130,4 +132,9 @@ func keys(tb testing.TB, v any) string {
 		tb.Fatalf("the result is not JSON: %v", err)
 	}
 	return b.String()
+}
+
+// hasAny reports whether text has one of the words in it.
+func hasAny(text string, words ...string) bool {
+	return slices.ContainsFunc(words, func(word string) bool { return strings.Contains(text, word) })
 }

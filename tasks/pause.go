@@ -29,6 +29,19 @@ const (
 	// when Redis has stored the retry it is available again.
 	heldPause = 2 * time.Second
 
+	// outageLeast and outageMost bound the pause of a mail that no relay and no database
+	// could be asked for, and urgentOutageMost bounds that of an urgent one. A circuit
+	// breaker takes over after a few of them.
+	outageLeast, outageMost = 2 * time.Second, time.Minute
+	urgentOutageMost        = 10 * time.Second
+	// urgentOutageLeast is the shortest pause of an urgent mail while a circuit breaker
+	// is open.
+	urgentOutageLeast = time.Second
+	// freeBreaks is how many connections may break during one mail before each costs an
+	// attempt. The first ones are trouble of the network. A mail that makes the server
+	// hang up each time must end.
+	freeBreaks = 3
+
 	// urgentThrottleWait is the pause of an urgent mail when the server defers all
 	// mails.
 	urgentThrottleWait = 15 * time.Second
@@ -39,8 +52,8 @@ func (s *Service) backoff() worker.Backoff {
 	return worker.Backoff{Base: s.cfg.RetryDelay, Max: s.cfg.MaxRetryDelay, Jitter: jitter}
 }
 
-// pause returns how long to wait before the next attempt; 0 is the backoff of the task.
-// e is the reply of the mail server, nil without one.
+// pause returns how long to wait before the next attempt. e is the reply of the mail server,
+// nil without one.
 func (s *Service) pause(a *attempt, e *mail.SendError) time.Duration {
 	ordinary := s.backoff().Delay(a.task.Retries)
 	switch {
@@ -61,7 +74,17 @@ func (s *Service) pause(a *attempt, e *mail.SendError) time.Duration {
 		}
 		return a.inTime(min(ordinary, spread(short)))
 	}
-	return 0
+	return ordinary
+}
+
+// outagePause returns the pause of a mail that could not be tried: a fifth of the time since
+// the first attempt, so that the load on a server that is down falls.
+func (s *Service) outagePause(a *attempt) time.Duration {
+	most := outageMost
+	if a.urgent() {
+		most = urgentOutageMost
+	}
+	return a.inTime(spread(min(max(a.now.Sub(a.seen)/5, outageLeast), most)))
 }
 
 // configurationPause returns the pause of a mail when the server refuses our login. It is
@@ -94,15 +117,6 @@ func (s *Service) throttledPause(a *attempt, e *mail.SendError) time.Duration {
 		pause = min(pause, spread(urgentThrottleWait))
 	}
 	return a.inTime(max(pause, later(e.RetryAfter)))
-}
-
-// inTime shortens a pause that ends after the lifetime of the mail, so that the producer
-// learns in time that the mail has expired.
-func (a *attempt) inTime(pause time.Duration) time.Duration {
-	if !a.urgent() {
-		return pause
-	}
-	return max(min(pause, a.deadline().Sub(a.now)+time.Second), time.Second)
 }
 
 // spread moves a pause by up to 20 % to both sides, so that mails that failed together are

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/mail"
+	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/templates"
 	"github.com/evently/workers/worker"
 )
@@ -30,6 +31,8 @@ const Queue = "email_notifications"
 const (
 	DefaultMaxRetries = 3
 	DefaultRetryDelay = 60 * time.Second
+
+	DefaultReplyTimeout = 2 * time.Minute // as in package mail
 )
 
 // Users looks up recipients. [store.Store] is one.
@@ -70,6 +73,25 @@ type Config struct {
 	RetryDelay    time.Duration
 	MaxRetryDelay time.Duration // default: 10 minutes, as Celery's retry_backoff_max
 
+	// UnknownPolicy selects what happens to a mail of which it is unknown whether it was
+	// delivered: HoldUnknown (default) or ResendUnknown. Codes and waitlist offers are
+	// sent once more in any case.
+	UnknownPolicy UnknownPolicy
+	// ReplyTimeout is how long the Mailer waits for the answer to the end of a mail at most.
+	// Default: DefaultReplyTimeout.
+	ReplyTimeout time.Duration
+
+	// Codes tells whether a code is still of use; nil: codes are not checked.
+	Codes Codes
+
+	Limits Limits // of the rates of mails; zero: none
+
+	// Ledger seals the addresses in the history of mails, which goes to the stream
+	// ledger.StreamName of the broker; nil: nothing is recorded. Worker is the name of the
+	// worker in it.
+	Ledger *ledger.Sealer
+	Worker string
+
 	// Check is called by health_check; nil is always healthy. Producers see the text of
 	// its error, which must not have secrets in it.
 	Check func(ctx context.Context) error
@@ -83,6 +105,11 @@ type Service struct {
 	cfg         Config
 	acquirer    acquirer  // nil: Users has none
 	linkLeftOut sync.Once // logs a link that is left out
+
+	codeUnchecked sync.Once // logs a code that was not checked
+
+	limiter limiter
+	history history
 }
 
 // New checks cfg and returns a Service. The error names all faults.
@@ -103,16 +130,25 @@ func New(cfg Config) (*Service, error) {
 	if cfg.RetryDelay < 0 || cfg.MaxRetryDelay < 0 {
 		faults = append(faults, errors.New("tasks: Config.RetryDelay and MaxRetryDelay must not be negative"))
 	}
+	if cfg.UnknownPolicy != "" && cfg.UnknownPolicy != HoldUnknown && cfg.UnknownPolicy != ResendUnknown {
+		faults = append(faults, errors.New("tasks: Config.UnknownPolicy must be HoldUnknown or ResendUnknown"))
+	}
+	faults = append(faults, cfg.Limits.check()...)
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
 	cfg.MaxRetries = cmp.Or(cfg.MaxRetries, DefaultMaxRetries)
 	cfg.RetryDelay = cmp.Or(cfg.RetryDelay, DefaultRetryDelay)
+	cfg.ReplyTimeout = cmp.Or(cfg.ReplyTimeout, DefaultReplyTimeout)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Service{cfg: cfg}
+	s := &Service{
+		cfg:     cfg,
+		limiter: limiter{Limits: cfg.Limits, now: cfg.Now},
+		history: history{sealer: cfg.Ledger, worker: cfg.Worker, now: cfg.Now},
+	}
 	s.acquirer, _ = cfg.Users.(acquirer)
 	return s, nil
 }

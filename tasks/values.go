@@ -93,6 +93,16 @@ func (d *dictionary) echo(key, missing string) protocol.Raw {
 	return protocol.Raw(missing)
 }
 
+// reference returns the id of a thing that the mail is about, for its history. The mail does
+// not need it, and it does not count as read.
+func (d *dictionary) reference(key string) string {
+	text, ok := textOf(d.values[key])
+	if !ok {
+		return ""
+	}
+	return text
+}
+
 // name returns a text. The mail cannot be made without it.
 func (d *dictionary) name(key, missing string) string {
 	raw, ok := d.get(key)

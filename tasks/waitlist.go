@@ -59,7 +59,8 @@ func waitlistJoined() MailTask {
 					Position:  d.count("position", 1),
 					Date:      d.date("joined_date", d.today),
 				},
-				sent: Result{Position: d.echo("position", "1")},
+				sent:      Result{Position: d.echo("position", "1")},
+				reference: d.reference("waitlist_id"),
 			}
 		},
 	})
@@ -113,9 +114,10 @@ func waitlistNotification() MailTask {
 				BookingURL:    d.text("booking_url", "", ""),
 			}
 			return delivery{
-				data:     m,
-				sent:     Result{WaitlistPosition: d.echo("position", "1")},
-				lifetime: offerLifetime(m.ExpiryMinutes),
+				data:      m,
+				sent:      Result{WaitlistPosition: d.echo("position", "1")},
+				reference: d.reference("waitlist_id"),
+				lifetime:  offerLifetime(m.ExpiryMinutes),
 			}
 		},
 	})
@@ -157,10 +159,13 @@ func waitlistCancellation() MailTask {
 			{Key: "waitlist_id", Label: "Waitlist entry", Sample: "WL-318", Unused: true},
 		},
 		read: func(d *dictionary) delivery {
-			return delivery{data: WaitlistCancellation{
-				EventName: d.name("event_name", "Event"),
-				Date:      d.date("cancellation_date", d.today),
-			}}
+			return delivery{
+				data: WaitlistCancellation{
+					EventName: d.name("event_name", "Event"),
+					Date:      d.date("cancellation_date", d.today),
+				},
+				reference: d.reference("waitlist_id"),
+			}
 		},
 	})
 }

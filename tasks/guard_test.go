@@ -14,6 +14,7 @@ import (
 	"github.com/evently/workers/store"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/workertest"
 )
@@ -34,17 +35,22 @@ func limited(table map[string]worker.Definition, soft, hard time.Duration) map[s
 	return table
 }
 
-// cutBroker does not answer the first questions whether the worker holds a message.
+// cutBroker does not answer the first questions whether the worker holds a message. The
+// first answer is lost after the mark was set.
 type cutBroker struct {
 	*workertest.Broker
 	faults atomic.Int32 // that are left
 }
 
-func (b *cutBroker) Held(ctx context.Context, claim string) (bool, error) {
-	if b.faults.Add(-1) >= 0 {
-		return false, errors.New("connection reset")
+func (b *cutBroker) Mark(ctx context.Context, m broker.Marking) (string, error) {
+	switch n := b.faults.Add(-1); {
+	case n == 2:
+		_, _ = b.Broker.Mark(ctx, m)
+		fallthrough
+	case n >= 0:
+		return "", errors.New("connection reset")
 	}
-	return b.Broker.Held(ctx, claim)
+	return b.Broker.Mark(ctx, m)
 }
 
 // A connection to Redis that is lost at the wrong moment costs a mail neither an attempt

@@ -1,0 +1,66 @@
+package app
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/evently/workers/config"
+	"github.com/evently/workers/store/codes"
+	"github.com/evently/workers/tasks"
+)
+
+// tasksConfig returns the configuration of the tasks. The other parts of a exist already.
+func (a *App) tasksConfig(cfg config.Config, log *slog.Logger) tasks.Config {
+	t := tasks.Config{
+		Users:         &guardedUsers{store: a.store, breaker: a.outage.database},
+		Mailer:        &guardedMailer{relays: a.sender, breakers: a.outage.relays},
+		Templates:     a.mails,
+		MaxRetries:    retries(cfg.Worker.MaxRetries),
+		RetryDelay:    cfg.Worker.RetryDelay,
+		UnknownPolicy: tasks.UnknownPolicy(cfg.Delivery.UnknownPolicy),
+		Limits: tasks.Limits{
+			Admitter:  a.broker,
+			All:       tasks.Rate(cfg.Delivery.Limits.All),
+			Domain:    rates(cfg.Delivery.Limits.Domain),
+			Recipient: rates(cfg.Delivery.Limits.Recipient),
+		},
+		Worker: cfg.Worker.Name,
+		Check:  a.check,
+		Logger: log,
+	}
+	if a.codes != nil {
+		t.Codes = a.codes
+	}
+	if a.history != nil {
+		t.Ledger = a.history.sealer
+	}
+	return t
+}
+
+func rates(named map[string]config.Rate) map[string]tasks.Rate {
+	if len(named) == 0 {
+		return nil
+	}
+	all := make(map[string]tasks.Rate, len(named))
+	for name, r := range named {
+		all[name] = tasks.Rate(r)
+	}
+	return all
+}
+
+// openCodes returns a reader of the codes of the auth service, nil if they are not checked.
+func openCodes(c config.Codes) (*codes.Reader, error) {
+	if c.Address == "" {
+		return nil, nil
+	}
+	r := codes.Config{
+		Network: c.Network, Address: c.Address, Username: c.Username, Password: c.Password.Reveal(), DB: c.DB,
+	}
+	if c.UseTLS {
+		var err error
+		if r.TLS, err = c.TLS.Config(); err != nil {
+			return nil, fmt.Errorf("redis of the codes: %w", err)
+		}
+	}
+	return codes.New(r)
+}

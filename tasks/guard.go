@@ -1,0 +1,304 @@
+package tasks
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// The guard keeps a mail from being sent twice. Directly before the end of a mail it sets a
+// mark of the task in the broker, which is set only while this worker holds the message, and
+// which outlives the process. A run that finds the mark of an earlier one knows that the mail
+// may have been delivered: the earlier worker died after the end of the mail, or the answer of
+// the mail server got lost. The end of a run removes its mark, unless the outcome is unknown.
+
+// UnknownPolicy selects what happens to a mail that may or may not have been delivered.
+type UnknownPolicy string
+
+// The policies.
+const (
+	// HoldUnknown does not send the mail again. The message becomes a dead letter: a
+	// person decides, or a delivery status notification.
+	HoldUnknown UnknownPolicy = "hold"
+	// ResendUnknown sends the mail once more, with the same Message-ID and Date, so that
+	// mail programs recognise the copy.
+	ResendUnknown UnknownPolicy = "resend"
+)
+
+const (
+	// heldPatience is how long the broker is asked whether this worker still holds the
+	// message. The relay waits for the end of the mail in the meantime, Postfix under
+	// stress for ten seconds.
+	heldPatience = 8 * time.Second
+	// heldAgain and heldAgainMost are the first and the longest pause between two
+	// questions.
+	heldAgain, heldAgainMost = 50 * time.Millisecond, time.Second
+
+	// replyMargin is added to the longest wait for the answer to the end of a mail, for
+	// clocks that differ and for a worker that is slow to store the outcome.
+	replyMargin = 10 * time.Second
+)
+
+// mark is the mark of a mail.
+type mark struct {
+	phase  string
+	copies int // sent so far, with the one that is being sent
+	at     time.Time
+}
+
+// Phases of a mark.
+const (
+	markSending = "sending" // the end of the mail is sent, or was sent by a worker that died
+	markUnknown = "unknown" // it was sent, and the run ended without an answer
+
+	markNone = "none" // a whole mark: the mail was not sent after all
+)
+
+func (m mark) String() string {
+	return m.phase + " " + strconv.Itoa(m.copies) + " " + protocol.FormatTime(m.at)
+}
+
+// parseMark reads a mark. One that it cannot read counts as that of the last copy, which is
+// followed by no other.
+func parseMark(text string) mark {
+	unreadable := mark{phase: markUnknown, copies: mostCopies}
+	fields := strings.Fields(text)
+	if len(fields) != 3 || fields[0] != markSending && fields[0] != markUnknown {
+		return unreadable
+	}
+	copies, err := strconv.Atoi(fields[1])
+	at, timeErr := protocol.ParseTime(fields[2])
+	if err != nil || timeErr != nil {
+		return unreadable
+	}
+	return mark{phase: fields[0], copies: copies, at: at}
+}
+
+// mostCopies is the number of times that a mail is sent at most.
+const mostCopies = 2
+
+// finish returns nil if the end of the mail may be sent. It is called directly before that.
+// After an error the mail is not delivered.
+func (s *Service) finish(ctx context.Context, a *attempt) error {
+	if a.isLate(s.cfg.Now()) {
+		return errLate
+	}
+	m := mark{phase: markSending, copies: a.copiesBefore() + 1, at: s.cfg.Now()}
+	before, err := s.mark(ctx, a, m)
+	if err == nil && before != "" {
+		err = s.afterEarlier(ctx, a, parseMark(before), m)
+	}
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		s.unmark(ctx, a, before)
+		return context.Cause(ctx)
+	}
+	if !a.guard.final() {
+		return worker.ErrTimeLimit
+	}
+	return nil
+}
+
+// unmark brings back the mark of an earlier run, because a stop cuts this run short before it
+// has sent the mail, and the end of such a run ends no mark.
+func (s *Service) unmark(ctx context.Context, a *attempt, before string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), heldAgainMost)
+	defer cancel()
+	if _, err := a.task.Mark(ctx, cmp.Or(before, markNone)); err != nil && !errors.Is(err, worker.ErrLost) {
+		a.log.WarnContext(ctx, "mark of a mail stays although the mail was not sent", "kind", a.data.Kind(), "error", err)
+	}
+}
+
+// afterEarlier decides about a mail that an earlier run may have delivered. It returns nil
+// if the mail is sent once more. Otherwise the error is an *earlierError.
+func (s *Service) afterEarlier(ctx context.Context, a *attempt, earlier, m mark) error {
+	if wait := s.stillRunning(a, earlier, m.at); wait > 0 {
+		return &earlierError{wait: wait}
+	}
+	if earlier.copies >= mostCopies || !s.sendsAgain(a) {
+		return &earlierError{}
+	}
+	if m.copies != earlier.copies+1 {
+		m.copies = earlier.copies + 1
+		if _, err := s.mark(ctx, a, m, s.history.unknown(a)...); err != nil {
+			return err
+		}
+	}
+	a.log.WarnContext(ctx, "mail sent once more, outcome of the first time unknown", "kind", a.data.Kind(), "first", earlier.at)
+	return nil
+}
+
+// sendsAgain reports whether mails of this kind are sent once more if their outcome is
+// unknown.
+func (s *Service) sendsAgain(a *attempt) bool {
+	return a.urgent() || s.cfg.UnknownPolicy == ResendUnknown
+}
+
+// stillRunning returns how long the worker of an earlier mark may still wait for the answer
+// of the mail server. Such a worker has lost its claim, because it was frozen or cut off
+// from the broker, and can still store that the mail was sent. An urgent mail does not wait
+// for it: its reader is waiting, and it would be sent once more after most such waits.
+func (s *Service) stillRunning(a *attempt, earlier mark, now time.Time) time.Duration {
+	if earlier.phase != markSending || a.urgent() {
+		return 0
+	}
+	longest := s.cfg.ReplyTimeout + replyMargin
+	age := now.Sub(earlier.at)
+	if age < -longest { // clocks do not differ that much: the mark is wrong
+		return 0
+	}
+	return min(longest-age, longest)
+}
+
+// copiesBefore returns how often the mail may have been sent before this run, by its headers.
+func (a *attempt) copiesBefore() int {
+	if a.task.HeaderTime(unsureHeader).IsZero() {
+		return 0
+	}
+	return 1
+}
+
+// earlierError says that an earlier run may have delivered the mail.
+type earlierError struct {
+	wait time.Duration // how long that run may still tell the outcome; 0: it does not
+}
+
+func (e *earlierError) Error() string {
+	if e.wait > 0 {
+		return "an earlier run may be waiting for the answer of the mail server"
+	}
+	return "an earlier run has not told whether the mail was sent"
+}
+
+// mark sets the mark of this run if the worker still holds the message, and adds entries to the
+// history. It returns the mark of an earlier run, "" for none. It repeats the question while the broker does not answer,
+// because a lost connection must not cost an attempt.
+func (s *Service) mark(ctx context.Context, a *attempt, m mark, entries ...broker.Entry) (before string, err error) {
+	if !a.guard.begin(m) {
+		return "", worker.ErrTimeLimit
+	}
+	entries = append(entries, s.history.sending(a)...)
+	var fault error
+	err = a.task.Wait(ctx, heldPatience, func(ctx context.Context) error {
+		for pause := heldAgain; ; pause = min(2*pause, heldAgainMost) {
+			before, fault = a.task.Mark(ctx, m.String(), entries...)
+			if fault == nil || errors.Is(fault, worker.ErrLost) {
+				return fault
+			}
+			again := time.NewTimer(pause)
+			select {
+			case <-again.C:
+			case <-ctx.Done():
+				again.Stop()
+				return context.Cause(ctx)
+			}
+		}
+	})
+	if before == markNone {
+		before = ""
+	}
+	a.guard.found(before)
+	if errors.Is(err, worker.ErrWaited) && ctx.Err() == nil {
+		err = &unaskedError{err: fault}
+	}
+	return before, err
+}
+
+// unaskedError says that the broker did not answer whether this worker holds the message.
+type unaskedError struct{ err error }
+
+func (e *unaskedError) Error() string { return "ask for the claim: " + e.err.Error() }
+func (e *unaskedError) Unwrap() error { return e.err }
+
+func isUnasked(err error) bool {
+	_, ok := errors.AsType[*unaskedError](err)
+	return ok
+}
+
+// guard is the part of an attempt that its handler shares with the hard time limit, so that
+// one of the two decides. Its zero value is an attempt that has sent nothing.
+type guard struct {
+	mu     sync.Mutex
+	stage  stage
+	mark   mark   // of this run; zero: none was set
+	before string // mark of an earlier run, "" for none
+}
+
+// stage is how far an attempt has come.
+type stage int
+
+const (
+	stageOpen  stage = iota // the mail may be retried
+	stageFinal              // the end of data may have been sent
+	stageLeft               // the time limit has decided: the mail must not be sent
+)
+
+// begin notes that a mark is being set. It reports false after the time limit.
+func (g *guard) begin(m mark) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.stage == stageLeft {
+		return false
+	}
+	g.mark = m
+	return true
+}
+
+// found notes the mark of an earlier run.
+func (g *guard) found(before string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.before = before
+}
+
+// final reports whether the end of the mail may be sent, and notes that it is.
+func (g *guard) final() bool { return g.advance(stageFinal) }
+
+// leave reports whether the end of the mail was not sent, and forbids it.
+func (g *guard) leave() bool { return g.advance(stageLeft) }
+
+func (g *guard) advance(to stage) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.stage != stageOpen {
+		return false
+	}
+	g.stage = to
+	return true
+}
+
+// sent reports whether the end of the mail may have been sent, and the mark of that.
+func (g *guard) sent() (mark, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.mark, g.stage == stageFinal
+}
+
+// withdraw ends the mark of this run, which did not deliver the mail for certain. The mark of
+// an earlier run comes back.
+func (g *guard) withdraw(t *worker.Task) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.mark != (mark{}) {
+		t.EndMark(g.before)
+	}
+}
+
+// settle removes the mark: the outcome of the mail is known, or left to a person.
+func (g *guard) settle(t *worker.Task) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.mark != (mark{}) {
+		t.EndMark("")
+	}
+}

@@ -1,0 +1,132 @@
+package tasks
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/evently/workers/mail"
+	"github.com/evently/workers/store/ledger"
+	"github.com/evently/workers/worker/broker"
+)
+
+// Steps of a mail before the dialogue with a mail server, as the history names them.
+const (
+	stepArguments = "arguments" // the data of the producer
+	stepLookup    = "lookup"    // of the recipient
+	stepRender    = "render"
+	stepLimit     = "limit" // rates of mails
+	stepCode      = "code"  // the question whether a code is of use
+)
+
+// ending describes how a run ended, for the history of the mail.
+type ending struct {
+	state  ledger.State
+	reason string        // as producers may see it
+	stage  string        // "": that of e
+	next   time.Duration // until the next run; 0: there is none
+
+	e       *mail.SendError // failure of the delivery; nil without one
+	receipt mail.Receipt
+}
+
+// history records what happens to mails.
+type history struct {
+	sealer *ledger.Sealer // nil: nothing is recorded
+	worker string
+	now    func() time.Time
+}
+
+// end adds the end of this run to the history. It is written together with the end of the
+// task, so that the history is neither ahead of the truth nor behind it.
+func (h *history) end(a *attempt, end ending) {
+	if h.sealer == nil {
+		return
+	}
+	event := h.event(a, end.state)
+	event.Reason, event.Stage = end.reason, end.stage
+	if end.next > 0 {
+		event.NextAt = event.At.Add(end.next)
+	}
+	if e := end.e; e != nil {
+		event.Stage, event.Code, event.Class = e.Command, e.Code, class(e)
+		event.Text, event.Endpoint, event.TLS, event.Phases = e.Text, e.Relay, e.TLS, phases(e.Times)
+		if c := e.EnhancedCode; c != [3]int{} {
+			event.Enhanced = fmt.Sprintf("%d.%d.%d", c[0], c[1], c[2])
+		}
+	}
+	if r := end.receipt; r.MessageID != "" {
+		event.Stage, event.Text, event.MessageID, event.QueueID = ".", r.Reply, r.MessageID, r.QueueID
+		event.Endpoint, event.TLS, event.Phases = r.Relay, r.TLS, phases(r.Times)
+	}
+	a.task.Record(ledger.StreamName, ledger.Encode(event, h.sealer)...)
+}
+
+// sending returns the entry that is written with the mark.
+func (h *history) sending(a *attempt) []broker.Entry { return h.entry(a, ledger.Sending, "") }
+
+// unknown returns the entry for an earlier run that did not tell its outcome.
+func (h *history) unknown(a *attempt) []broker.Entry { return h.entry(a, ledger.Unknown, errUnsure) }
+
+func (h *history) entry(a *attempt, state ledger.State, reason string) []broker.Entry {
+	if h.sealer == nil {
+		return nil
+	}
+	event := h.event(a, state)
+	event.Reason = reason
+	return []broker.Entry{{Stream: ledger.StreamName, Fields: ledger.Encode(event, h.sealer)}}
+}
+
+// event returns the event of a state, with what is known of the mail.
+func (h *history) event(a *attempt, state ledger.State) ledger.Event {
+	event := ledger.Event{
+		Mail: a.task.Fingerprint(), TaskID: a.task.ID, Kind: string(a.data.Kind()), State: state,
+		At: h.now(), FirstSeen: a.seen, Attempt: a.task.Retries + 1,
+		Booking: a.reference, Address: a.to,
+		Worker: h.worker, Secrets: a.secrets,
+	}
+	event.UserID, _ = integer(a.userID)
+	return event
+}
+
+// phases returns the durations of the phases that a delivery has reached.
+func phases(t mail.Times) []ledger.Phase {
+	all := []ledger.Phase{
+		{Name: "wait", Took: t.Wait}, {Name: "connect", Took: t.Connect}, {Name: "mail", Took: t.Mail}, {Name: "rcpt", Took: t.Rcpt},
+		{Name: "data", Took: t.Data}, {Name: "guard", Took: t.Guard}, {Name: "final", Took: t.Final},
+	}
+	return slices.DeleteFunc(all, func(p ledger.Phase) bool { return p.Took <= 0 })
+}
+
+// class returns the class of a failure, one word.
+func class(e *mail.SendError) string {
+	switch {
+	case e.Command == "COMPOSE":
+		return "compose"
+	case e.Unknown():
+		return "unknown"
+	case e.ConfigurationFault():
+		return "account"
+	case e.Quota():
+		return "quota"
+	case e.Throttled(), e.Code == 421:
+		return "rate"
+	case e.AddressFault():
+		return "address"
+	case e.Greylisted:
+		return "greylisted"
+	case e.Code == 0:
+		return "connection"
+	case e.Code < 500:
+		return "temporary"
+	case e.Retryable():
+		return "unclear"
+	}
+	return "refused"
+}
+
+// domain returns the domain of an address in lower case.
+func domain(address string) string {
+	return strings.ToLower(address[strings.LastIndexByte(address, '@')+1:])
+}
