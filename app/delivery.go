@@ -18,6 +18,7 @@ func (a *App) tasksConfig(cfg config.Config, log *slog.Logger) tasks.Config {
 		MaxRetries:    retries(cfg.Worker.MaxRetries),
 		RetryDelay:    cfg.Worker.RetryDelay,
 		UnknownPolicy: tasks.UnknownPolicy(cfg.Delivery.UnknownPolicy),
+		ReplyTimeout:  cfg.Delivery.ReplyTimeout,
 		Limits: tasks.Limits{
 			Admitter:  a.broker,
 			All:       tasks.Rate(cfg.Delivery.Limits.All),

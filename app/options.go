@@ -106,6 +106,7 @@ func mailConfigs(cfg config.Config, log *slog.Logger) (all []mail.Config, err er
 			BounceDomain: cfg.Mail.BounceDomain, BounceKeys: bounceKeys,
 			HelloName: s.HelloName, MaxConns: cmp.Or(s.MaxConns, unboundedConns), Secrets: cfg.Passwords(),
 			DKIM: dkim(cfg.Mail.DKIM), NoPipelining: s.NoPipelining, NoChunking: s.NoChunking, Logger: log,
+			Timeouts: mail.Timeouts{Final: cfg.Delivery.ReplyTimeout},
 		}), errors.Join(err, unknown)
 	}
 	return all, err

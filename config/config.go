@@ -126,6 +126,7 @@ type Mail struct {
 // Delivery says what may be sent, how often and how fast.
 type Delivery struct {
 	UnknownPolicy string // "hold" or "resend"
+	ReplyTimeout  time.Duration
 	Limits        Limits
 	Codes         Codes // zero: codes are not checked
 }

@@ -97,6 +97,7 @@ type Limits struct {
 func (c *Config) delivery(v *variables) {
 	c.Delivery = Delivery{
 		UnknownPolicy: v.UnknownPolicy.text,
+		ReplyTimeout:  v.SMTPReplyTimeout.value,
 		Limits:        Limits{All: v.MailRate.value[""], Domain: v.MailRatePerDomain.value, Recipient: v.MailRatePerRecipient.value},
 	}
 	for name := range v.MailRate.value {

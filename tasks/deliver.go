@@ -92,7 +92,9 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 	if answer, stale := s.checkCode(ctx, a); stale {
 		return answer, nil
 	}
-	receipt, err := s.cfg.Mailer.Send(ctx, mail.Message{
+	sending, cancel := a.untilAnswered(ctx)
+	defer cancel()
+	receipt, err := s.cfg.Mailer.Send(sending, mail.Message{
 		To:      a.to,
 		Subject: body.Subject,
 		Text:    body.Text,
@@ -117,6 +119,16 @@ func (s *Service) accepted(ctx context.Context, a *attempt, receipt mail.Receipt
 	s.history.end(a, ending{state: ledger.Accepted, receipt: receipt})
 	a.log.InfoContext(ctx, "mail sent", "kind", a.data.Kind(), "to", mail.MaskAddress(a.to),
 		"message_id", receipt.MessageID, "reply", receipt.Reply, "duration", receipt.Duration.Seconds())
+	r := a.sent
+	r.Success, r.UserID, r.Email = true, a.userID, a.to
+	return s.result(r)
+}
+
+// delivered returns the answer for a mail that an earlier run has delivered. Its event is that
+// of the earlier run.
+func (s *Service) delivered(a *attempt) Result {
+	a.guard.settle(a.task)
+	a.log.Info("mail not sent, an earlier run has delivered it", "kind", a.data.Kind())
 	r := a.sent
 	r.Success, r.UserID, r.Email = true, a.userID, a.to
 	return s.result(r)

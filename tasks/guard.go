@@ -93,7 +93,9 @@ func (s *Service) finish(ctx context.Context, a *attempt) error {
 	}
 	m := mark{phase: markSending, copies: a.copiesBefore() + 1, at: s.cfg.Now()}
 	before, err := s.mark(ctx, a, m)
-	if err == nil && before != "" {
+	if err == nil && before == worker.MarkSettled {
+		err = errDelivered
+	} else if err == nil && before != "" {
 		err = s.afterEarlier(ctx, a, parseMark(before), m)
 	}
 	if err != nil {
@@ -107,6 +109,22 @@ func (s *Service) finish(ctx context.Context, a *attempt) error {
 		return worker.ErrTimeLimit
 	}
 	return nil
+}
+
+// untilAnswered returns a context for the delivery. It ends with ctx, except if the message is
+// lost after the end of the mail was sent: then the answer is still worth knowing, and the
+// Mailer bounds the wait for it.
+func (a *attempt) untilAnswered(ctx context.Context) (context.Context, context.CancelFunc) {
+	delivery, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		if cause := context.Cause(ctx); !errors.Is(cause, worker.ErrLost) || !a.guard.isFinal() {
+			cancel(cause)
+		}
+	})
+	return delivery, func() {
+		stop()
+		cancel(nil)
+	}
 }
 
 // unmark brings back the mark of an earlier run, because a stop cuts this run short before it
@@ -167,6 +185,10 @@ func (a *attempt) copiesBefore() int {
 	}
 	return 1
 }
+
+// errDelivered is the error of a mail that an earlier run has delivered. That run had lost its
+// message, and stored its SUCCESS all the same.
+var errDelivered = errors.New("mail was delivered by an earlier run")
 
 // earlierError says that an earlier run may have delivered the mail.
 type earlierError struct {
@@ -282,6 +304,13 @@ func (g *guard) sent() (mark, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.mark, g.stage == stageFinal
+}
+
+// isFinal reports whether the end of the mail may have been sent.
+func (g *guard) isFinal() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.stage == stageFinal
 }
 
 // withdraw ends the mark of this run, which did not deliver the mail for certain. The mark of

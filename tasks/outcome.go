@@ -23,6 +23,8 @@ func (s *Service) notSent(ctx context.Context, a *attempt, err error) (Result, e
 	switch {
 	case errors.Is(err, worker.ErrLost):
 		return Result{}, err // another worker sends it
+	case errors.Is(err, errDelivered):
+		return s.delivered(a), nil
 	case errors.Is(err, errLate):
 		return s.expired(a, errExpired, "expired before the end of the mail"), nil
 	case isUnasked(err):

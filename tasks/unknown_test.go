@@ -99,6 +99,8 @@ func TestMarks(t *testing.T) {
 		"the copy is not begun":     {kind: "otp", mark: markAt("unknown 1", time.Minute), header: true, before: later, want: retried, left: markAt("unknown 1", time.Minute)},
 		"a copy that is not wanted": {kind: "booking", mark: markAt("unknown 1", time.Minute), want: held},
 		"a third is never sent":     {kind: "booking", policy: tasks.ResendUnknown, mark: markAt("unknown 2", time.Minute), want: held},
+		"delivered by a lost run":   {kind: "booking", mark: "settled", want: sent},
+		"a code, delivered so":      {kind: "otp", mark: "settled", want: sent},
 		"a mark of nonsense":        {kind: "otp", mark: "sending many times", want: held},
 		"a mark of other words":     {kind: "otp", mark: markAt("sent 1", time.Minute), want: held},
 		"a clock ahead of ours":     {kind: "booking", mark: markAt("sending 1", -time.Minute), want: parked, left: markAt("sending 1", -time.Minute)},

@@ -121,12 +121,16 @@ func (t *Task) Mark(ctx context.Context, value string, entries ...broker.Entry) 
 	return t.request.exec.mark(ctx, t.request, value, t.whole(entries))
 }
 
+// MarkSettled is the mark of an earlier run that has succeeded after it had lost the message;
+// see [Task.EndMark].
+const MarkSettled = broker.MarkSettled
+
 // EndMark has the end of this run remove the mark of the task, or replace it by value if
 // that is not "". Both happens in the step that settles or retries the task. Without
 // EndMark, and when the run is cut short by a stop, the mark stays. The last call counts.
 //
-// When the message was lost meanwhile, only a SUCCESS counts. It replaces the mark, but
-// does not remove it, because the run that has the message must learn of this one.
+// When the message was lost meanwhile, only a SUCCESS counts. A mark that it would remove
+// becomes [MarkSettled], because the run that has the message must learn of this one.
 func (t *Task) EndMark(value string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -44,8 +44,8 @@ type Settlement struct {
 	// Entries are appended to their streams. Only a broker that is an Outbox gets any.
 	Entries []Entry
 	// Succeeded reports that the run has succeeded. Then Mark and Entries are carried out
-	// even when the claim is lost; but a lost run removes no mark, because the run that
-	// has the message must learn of it.
+	// even when the claim is lost. But a mark that a lost run removes becomes MarkSettled,
+	// because the run that has the message must learn of it.
 	Succeeded bool
 }
 
@@ -56,6 +56,10 @@ func (s *Settlement) Plain() bool {
 	return s.Step == 0 && s.Delivery.Claim != "" && s.DeadLetter == "" && s.Requeue == NoRequeue && len(s.Bodies) == 0 &&
 		len(c.Sizes)+len(c.Groups)+len(c.Joins)+len(c.Results)+len(c.Members)+len(c.Publish) == 0
 }
+
+// MarkSettled is the value of the mark of a task whose run has succeeded and removed its mark,
+// but had lost its claim.
+const MarkSettled = "settled"
 
 // Mark is a mark of a task. It is kept beside the messages, and outlives the worker.
 type Mark struct {

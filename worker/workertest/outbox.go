@@ -32,7 +32,7 @@ func (ms *marks) set(m broker.Marking) (earlier string, changed bool) {
 	return earlier, !ok || before.run != m.Run || before.value != m.Value
 }
 
-// end ends a mark. A lost run removes none.
+// end ends a mark. A lost run leaves a settled one.
 func (ms *marks) end(m *broker.Mark, held bool) {
 	switch {
 	case m == nil:
@@ -41,6 +41,8 @@ func (ms *marks) end(m *broker.Mark, held bool) {
 	case held:
 		delete(ms.byTask, m.Task)
 		ms.first = ""
+	default:
+		ms.byTask[m.Task] = mark{value: broker.MarkSettled}
 	}
 }
 

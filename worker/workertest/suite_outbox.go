@@ -106,13 +106,13 @@ func testMarkEnds(t *testing.T, f Fixture) {
 	}
 }
 
-// A lost run that has succeeded replaces its mark, and removes none.
+// A lost run that has succeeded replaces its mark. Instead of removing it, it settles it.
 func testMarkOfALostRun(t *testing.T, f Fixture) {
 	for _, c := range []struct {
 		end       string
 		succeeded bool
 		want      string
-	}{{"", true, "sending"}, {"sent", true, "sent"}, {"", false, "sending"}, {"sent", false, "sending"}} {
+	}{{"", true, broker.MarkSettled}, {"sent", true, "sent"}, {"", false, "sending"}, {"sent", false, "sending"}} {
 		task := uuid.NewString()
 		id, first := taken(t, f)
 		wantMark(t, f, task, first, "sending", "")

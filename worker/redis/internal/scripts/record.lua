@@ -10,14 +10,15 @@ local once_life = 3600
 
 -- record carries out operations of the end of runs, each its name and its operands. They hold
 -- keys, because a key of the call that the user must not write would end the script:
---   mark key text                       replaces a mark; text "" removes it, unless the
---       claim is lost: the run that has the message must find the mark
+--   mark key text                       replaces a mark; text "" removes it. If the claim is
+--       lost the mark becomes "settled": the run that has the message must learn of this one
 --   entry stream losses max n fields    appends an entry of n texts to a stream of at most max
 -- blocks are {the first operation in ARGV, how many arguments, whether the claim is held}.
 -- An entry that its stream refuses is counted in the hash losses. An error of the server
 -- undoes the operations, and is raised. keep(command) notes the commands that undo them,
 -- where the caller may fail later; nil for none.
 local mark_life = 604800
+local settled_mark = '0 7 settled' -- as mark.lua writes it, without a run
 
 local function record(blocks, keep)
   local back, full, marks = {}, {}, {}
@@ -50,9 +51,10 @@ local function record(blocks, keep)
     local i, stop = block[1], block[1] + block[2]
     while i < stop do
       if ARGV[i] == 'mark' then
-        if block[3] or ARGV[i + 2] ~= '' then
-          marks[#marks + 1] = i
+        if not block[3] and ARGV[i + 2] == '' then
+          ARGV[i + 2] = settled_mark
         end
+        marks[#marks + 1] = i
         i = i + 3
       else
         local stream, losses, max, n = unpack(ARGV, i + 1, i + 4)
