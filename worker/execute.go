@@ -365,24 +365,6 @@ func (t *Task) whole(entries []broker.Entry) (whole []broker.Entry) {
 	return whole
 }
 
-func (t *Task) record(entries []broker.Entry) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.entries = append(t.entries, entries...)
-}
-
-// addRecords adds what the run has recorded to its settlement, as far as the broker can.
-func (t *Task) addRecords(s *broker.Settlement, can broker.Capabilities) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.endMark != nil && can.Marker != nil {
-		s.Mark = &broker.Mark{Task: t.Fingerprint(), Value: *t.endMark}
-	}
-	if can.Outbox != nil {
-		s.Entries = slices.Clone(t.entries)
-	}
-}
-
 // checkMemory stops the worker, as MaxTasks does, when the process is too large.
 func (e *executor) checkMemory() {
 	size, over := e.memory.Over()

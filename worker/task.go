@@ -149,6 +149,24 @@ func (t *Task) Record(stream string, fields ...string) {
 	t.record(t.whole([]broker.Entry{{Stream: stream, Fields: slices.Clone(fields)}}))
 }
 
+func (t *Task) record(entries []broker.Entry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.entries = append(t.entries, entries...)
+}
+
+// addRecords adds what the run has recorded to its settlement, as far as the broker can.
+func (t *Task) addRecords(s *broker.Settlement, can broker.Capabilities) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.endMark != nil && can.Marker != nil {
+		s.Mark = &broker.Mark{Task: t.Fingerprint(), Value: *t.endMark}
+	}
+	if can.Outbox != nil {
+		s.Entries = slices.Clone(t.entries)
+	}
+}
+
 // errNoWorker is the error of an operation that needs a worker.
 var errNoWorker = errors.New("this task is not run by a worker")
 
