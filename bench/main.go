@@ -7,8 +7,8 @@
 //	go run ./bench -document docs/performance.md    put the tables there
 //
 // The parts are drain (throughput and what it costs), latency, idle (start and
-// idle), sizes (large messages) and growth (longer queues, more tasks at once, more
-// processes). The figures:
+// idle), sizes (large messages), growth (longer queues, more tasks at once, more
+// processes) and mails (over a relay with slow round trips). The figures:
 //
 //	tasks/s            while the worker is warm: from 2 % of the queue until it is empty, or the window is over
 //	CPU s/10k          seconds of all processes of the worker for 10,000 tasks
@@ -20,6 +20,7 @@
 //	p50, p99 ms        from LPUSH until SUCCESS is published, one task at a time, 10 ms apart
 //	start ms           from the start of the process until the result of a task that waits for it
 //	idle CPU %         of one processor, while there is nothing to do; and Redis calls a second
+//	mails/s            tasks/s of a task that sends a mail
 //	MB/s               tasks/s times the size of the message
 //
 // The ceiling claims, stores, announces and acknowledges in batches, and runs and
@@ -59,14 +60,16 @@ type bench struct {
 	window   time.Duration // the longest of one drain
 	idleTime time.Duration
 	singles  int // tasks that are sent one at a time
+	mails    int // that are queued
 }
 
 func run(ctx context.Context) error {
 	rounds := flag.Int("rounds", 3, "rounds, each with all workers")
-	names := flag.String("parts", "drain,latency,idle,sizes,growth", "comma-separated `parts` to measure")
+	names := flag.String("parts", "drain,latency,idle,sizes,growth,mails", "comma-separated `parts` to measure")
 	window := flag.Duration("window", 4*time.Second, "longest `time` of one drain")
 	idleTime := flag.Duration("idle", 10*time.Second, "`time` of watching an idle worker")
 	singles := flag.Int("singles", 200, "tasks that are sent one at a time")
+	mails := flag.Int("mails", mailsQueued, "mails that are queued, in the part mails")
 	python := flag.String("python", cached("celery-5/bin/python"), "Python with Celery")
 	path := flag.String("document", "", "`file` whose generated part the tables replace")
 	flag.Parse()
@@ -80,7 +83,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{window: *window, idleTime: *idleTime, singles: *singles}
+	b := &bench{window: *window, idleTime: *idleTime, singles: *singles, mails: *mails}
 	var end func()
 	if b.server, end, err = startServer(ctx, dir); err != nil {
 		return err

@@ -39,6 +39,12 @@ func parts() []*part {
 			text:    "Ours, one thing changed at a time. × is that of the first line.",
 			columns: []column{{"tasks/s", true}, {"CPU s/10k", true}, {"Redis CPU s/10k", true}, {"RSS MiB", false}, {"unaccounted tasks", false}},
 		}, runGrowth},
+		{"mails", section{
+			title: "Mails",
+			text: "A queue of mails of 6 kB (10,000 unless -mails says otherwise), over a relay with round trips of 20 ms, STARTTLS and AUTH; 8 at once. " +
+				"× is that of a Celery worker that opens a connection for each mail by smtplib.",
+			columns: []column{{"mails/s", true}, {"CPU s/10k", true}, {"Redis CPU s/10k", false}, {"RSS MiB", false}, {"unaccounted tasks", false}},
+		}, runMails},
 	}
 }
 

@@ -121,10 +121,11 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 		return Receipt{}, err
 	}
 	c.beforeFinal = m.BeforeFinal
+	composed := time.Now()
 	err = s.takeSlot(ctx, m.Wait)
-	waited := time.Since(start)
+	waited := time.Since(composed)
 	if err != nil {
-		return Receipt{}, &SendError{Command: "WAIT", Err: err, Times: Times{Wait: waited}, Duration: waited}
+		return Receipt{}, &SendError{Command: "WAIT", Err: err, Times: Times{Wait: waited}, Duration: time.Since(start)}
 	}
 	defer func() { <-s.slots }()
 	_, encoded, _ := bytes.Cut(c.Bytes, []byte("\r\n\r\n"))

@@ -71,7 +71,7 @@ func testTimes(t *testing.T, w way) {
 			var sum time.Duration
 			for phase, took := range phases(times) {
 				sum += took
-				if strings.Contains(reached, phase) != (took >= delay) {
+				if is := strings.Contains(reached, phase); is && took < delay || !is && took != 0 && phase != "wait" {
 					t.Errorf("%s took %v", phase, took)
 				}
 			}
@@ -119,7 +119,7 @@ func TestTimesOfWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := <-second
-	if got.err != nil || !got.receipt.Reused || got.receipt.Times.Wait < delay || got.receipt.Times.Connect >= delay {
+	if got.err != nil || !got.receipt.Reused || got.receipt.Times.Wait < delay {
 		t.Errorf("%+v, %v", got.receipt, got.err)
 	}
 }
