@@ -14,6 +14,7 @@ import (
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/internal/breaker"
 	"github.com/evently/workers/mail"
+	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/store"
 	"github.com/evently/workers/store/codes"
 	"github.com/evently/workers/tasks"
@@ -30,6 +31,7 @@ type App struct {
 	store   *store.Store
 	sender  *mail.Relays
 	outage  *outage
+	counts  *monitor.Mails
 	history *history
 	codes   *codes.Reader // nil: codes are not checked
 	worker  *worker.Worker
@@ -66,6 +68,7 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 	if a.codes, err = openCodes(cfg.Delivery.Codes); err != nil {
 		return err
 	}
+	a.counts = monitor.NewMails()
 	service, err := tasks.New(a.tasksConfig(cfg, log))
 	if err != nil {
 		return err

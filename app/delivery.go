@@ -25,9 +25,10 @@ func (a *App) tasksConfig(cfg config.Config, log *slog.Logger) tasks.Config {
 			Domain:    rates(cfg.Delivery.Limits.Domain),
 			Recipient: rates(cfg.Delivery.Limits.Recipient),
 		},
-		Worker: cfg.Worker.Name,
-		Check:  a.check,
-		Logger: log,
+		Worker:   cfg.Worker.Name,
+		Observer: &observer{a.counts},
+		Check:    a.check,
+		Logger:   log,
 	}
 	if a.codes != nil {
 		t.Codes = a.codes

@@ -9,7 +9,6 @@ import (
 	"github.com/evently/workers/internal/breaker"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/store"
-	"github.com/evently/workers/worker"
 )
 
 // relayBreaker is the circuit breaker of a relay, in terms of mails.
@@ -72,7 +71,7 @@ func (g *guardedMailer) Send(ctx context.Context, m mail.Message) (mail.Receipt,
 		}
 		half := g.halfOpen()
 		if half == nil {
-			return receipt, &mail.SendError{Command: "WAIT", Err: kept(err)}
+			return receipt, err
 		}
 		wait := func(ctx context.Context) error { return half.Wait(ctx) }
 		if m.Wait == nil {
@@ -85,10 +84,6 @@ func (g *guardedMailer) Send(ctx context.Context, m mail.Message) (mail.Receipt,
 		}
 	}
 }
-
-// kept returns the error of a breaker as one of a task that was kept waiting, which costs
-// no attempt.
-func kept(err error) error { return fmt.Errorf("%w: %w", worker.ErrWaited, err) }
 
 // halfOpen returns the first breaker that lets some mails through, or nil.
 func (g *guardedMailer) halfOpen() *breaker.Breaker {
@@ -118,7 +113,7 @@ func (g *guardedUsers) Acquire(ctx context.Context, around func(context.Context,
 func (g *guardedUsers) Email(ctx context.Context, userID int64) (address string, err error) {
 	done, err := g.breaker.EnterWait(ctx)
 	if err != nil {
-		return "", fmt.Errorf("look up the address of user %d: %w", userID, kept(err))
+		return "", fmt.Errorf("look up the address of user %d: %w", userID, err)
 	}
 	outcome := breaker.Outcome{} // of a panic
 	defer func() { done(outcome) }()

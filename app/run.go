@@ -129,6 +129,7 @@ func (a *App) health(cfg config.Config, listener net.Listener, log *slog.Logger)
 		Breakers:      a.outage.states,
 		Held:          a.outage.heldTasks,
 		Ledger:        a.history.state,
+		Mails:         a.counts,
 		Profiles:      monitor.Profiles(cfg.Service.HealthPprof),
 		Configuration: state,
 		Logger:        log,

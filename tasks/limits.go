@@ -242,6 +242,7 @@ func (a *attempt) throttle(got broker.Admission) *throttle {
 // throttled puts off a mail until its turn. An urgent one that would come too late is
 // answered at once.
 func (s *Service) throttled(ctx context.Context, a *attempt, wait *throttle) (Result, error) {
+	s.history.observeLimit(wait)
 	text := wait.Error()
 	if wait.late {
 		return s.expired(a, text, text), nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"time"
 
@@ -211,7 +212,11 @@ func (s *Service) later(ctx context.Context, a *attempt, end ending, err error, 
 	}
 	a.guard.withdraw(a.task)
 	s.history.end(a, end)
-	a.log.WarnContext(ctx, "mail deferred, no retry spent", "kind", a.data.Kind(), "pause", end.next.Seconds(), "error", err)
+	level := slog.LevelWarn
+	if _, ok := errors.AsType[*breaker.OpenError](err); ok {
+		level = slog.LevelDebug // the breaker has logged the outage
+	}
+	a.log.Log(ctx, level, "mail deferred, no retry spent", "kind", a.data.Kind(), "pause", end.next.Seconds(), "error", err)
 	return Result{}, &worker.RetryError{Err: &failure{text: end.reason, err: err}, Free: true, Countdown: end.next, Headers: a.headers(more...)}
 }
 

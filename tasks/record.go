@@ -36,11 +36,14 @@ type history struct {
 	sealer *ledger.Sealer // nil: nothing is recorded
 	worker string
 	now    func() time.Time
+
+	observer Observer // nil: there is none
 }
 
 // end adds the end of this run to the history. It is written together with the end of the
 // task, so that the history is neither ahead of the truth nor behind it.
 func (h *history) end(a *attempt, end ending) {
+	h.observe(a, end)
 	if h.sealer == nil {
 		return
 	}

@@ -92,6 +92,9 @@ type Config struct {
 	Ledger *ledger.Sealer
 	Worker string
 
+	// Observer is told how attempts end; nil: it is not.
+	Observer Observer
+
 	// Check is called by health_check; nil is always healthy. Producers see the text of
 	// its error, which must not have secrets in it.
 	Check func(ctx context.Context) error
@@ -147,7 +150,7 @@ func New(cfg Config) (*Service, error) {
 	s := &Service{
 		cfg:     cfg,
 		limiter: limiter{Limits: cfg.Limits, now: cfg.Now},
-		history: history{sealer: cfg.Ledger, worker: cfg.Worker, now: cfg.Now},
+		history: history{sealer: cfg.Ledger, worker: cfg.Worker, now: cfg.Now, observer: cfg.Observer},
 	}
 	s.acquirer, _ = cfg.Users.(acquirer)
 	return s, nil

@@ -1,0 +1,284 @@
+package e2e_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/evently/workers/internal/testkit/proxy"
+	"github.com/evently/workers/mail/smtptest"
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// outageScale is the size of an outage: small in CI, OUTAGE=10m for the whole.
+type outageScale struct {
+	lasts        time.Duration
+	mails, codes int
+}
+
+func scaleOfOutage(t *testing.T) outageScale {
+	t.Helper()
+	text := os.Getenv("OUTAGE")
+	if text == "" {
+		return outageScale{20 * time.Second, 300, 30}
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("OUTAGE: %v", err)
+	}
+	return outageScale{d, 2000, 200}
+}
+
+// outageWorld is the service with two workers whose relay and database are behind proxies.
+type outageWorld struct {
+	*platform
+	t               *testing.T
+	server          *smtptest.Server
+	relay, database *proxy.Proxy
+	workers         [2]*process
+	health          [2]string
+	pushed          int
+
+	mu       sync.Mutex
+	accepted []time.Time // mails, by the relay
+}
+
+const outageUser = 4711
+
+func startOutageWorld(t *testing.T) *outageWorld {
+	t.Helper()
+	w := &outageWorld{platform: startPlatform(t), t: t}
+	w.addUser(t, outageUser, "ann@example.com", true)
+	w.server = smtptest.New(t, smtptest.Options{Script: func(s smtptest.Step) smtptest.Action {
+		if s.Command == "." {
+			w.mu.Lock()
+			w.accepted = append(w.accepted, time.Now())
+			w.mu.Unlock()
+		}
+		return smtptest.Action{}
+	}})
+	through := func(target string) *proxy.Proxy {
+		p, err := proxy.New(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.Close)
+		return p
+	}
+	w.relay, w.database = through(w.server.Addr()), through(fmt.Sprintf("127.0.0.1:%d", w.postgres.Port))
+	_, port, _ := strings.Cut(w.relay.Addr(), ":")
+	url := strings.Replace(w.postgres.URL(), fmt.Sprintf("127.0.0.1:%d", w.postgres.Port), w.database.Addr(), 1)
+	for i := range w.workers {
+		health := freePort(t)
+		w.health[i] = "http://127.0.0.1:" + health
+		w.workers[i] = start(t, fmt.Sprintf("worker %d", i), w.env(t, "WORKER_NAME=w"+strconv.Itoa(i)+"@%h",
+			"SMTP_PORT="+port, "DATABASE_URL="+url, "HEALTH_ADDR=127.0.0.1:"+health, "LOG_LEVEL=info"), bin.service, "run")
+	}
+	eventually(t, 30*time.Second, "both workers consume", func() bool {
+		return strings.Contains(w.get(0, "/health"), `"healthy"`) && strings.Contains(w.get(1, "/health"), `"healthy"`)
+	})
+	return w
+}
+
+func (w *outageWorld) get(worker int, path string) string {
+	client := &http.Client{Timeout: 2 * time.Second}
+	reply, err := client.Get(w.health[worker] + path)
+	if err != nil {
+		return err.Error()
+	}
+	defer reply.Body.Close()
+	text, _ := io.ReadAll(reply.Body)
+	return string(text)
+}
+
+// push publishes a task, and returns its id.
+func (w *outageWorld) push(task, args string, headers ...protocol.Header) string {
+	w.t.Helper()
+	w.pushed++
+	m := &protocol.Message{
+		Protocol: 2, ID: fmt.Sprintf("6f2b9a51-1d9c-4a8c-a0c3-%012d", w.pushed), Task: prefix + task,
+		Args: protocol.Raw(args), Kwargs: protocol.Raw(`{}`),
+		DeliveryTag: fmt.Sprintf("7d1f2c3a-8f5b-4f6b-9b6e-%012d", w.pushed), RoutingKey: queue,
+	}
+	for _, h := range headers {
+		m.SetHeader(h.Name, h.Value)
+	}
+	raw, err := protocol.Encode(m)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.redis.do("LPUSH", queue, raw)
+	return m.ID
+}
+
+// booking publishes a confirmation whose subject has the number in it.
+func (w *outageWorld) booking(n int) string {
+	return w.push("send_booking_confirmation", fmt.Sprintf(`[%d, {"event_name": "Event %06d"}]`, outageUser, n))
+}
+
+// code publishes a code that a worker has first seen at a time.
+func (w *outageWorld) code(n int, seen time.Time) string {
+	return w.push("send_otp_verification_email", fmt.Sprintf(`[{"email": "guest%d@example.com", "otp": "%06d"}]`, n, n),
+		worker.TimeHeader("evently_first_seen", seen))
+}
+
+// displaced returns the greatest distance of a mail from its place, but for a few that had
+// been tried when the outage began.
+func displaced(mails []smtptest.Mail, few int) int {
+	var order []int
+	for _, m := range mails {
+		_, rest, ok := strings.Cut(string(m.Data), "\r\nSubject: Booking Confirmation - Event ")
+		if !ok {
+			continue
+		}
+		n, err := strconv.Atoi(rest[:6])
+		if err == nil {
+			order = append(order, n)
+		}
+	}
+	distances := make([]int, len(order))
+	for place, n := range order {
+		distances[place] = max(place-n, n-place)
+	}
+	slices.Sort(distances)
+	return distances[max(0, len(distances)-1-few)]
+}
+
+// An outage of the relay, of the database or of both costs no attempt, no mail and no
+// order. Codes that expire meanwhile are answered in time, and so is health_check. All
+// mails are sent within a minute after the end.
+func TestOutage(t *testing.T) {
+	scale := scaleOfOutage(t)
+	for _, test := range []struct {
+		name            string
+		relay, database bool
+		cause           string // as the health tells
+	}{
+		{"relay", true, false, `"no mail gets out for `},
+		{"database", false, true, `"no recipient can be looked up for `},
+		{"both", true, true, `"no mail gets out for `},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := startOutageWorld(t)
+			set := func(mode proxy.Mode) {
+				for p, concerned := range map[*proxy.Proxy]bool{w.relay: test.relay, w.database: test.database} {
+					if !concerned {
+						continue
+					}
+					if err := p.Set(mode); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			var ids []string
+			for n := range 20 {
+				ids = append(ids, w.booking(n))
+			}
+			awaitResults(w.redis, ids, 30*time.Second)
+
+			set(proxy.Refuse)
+			began := time.Now()
+			for n := range scale.mails - 20 {
+				ids = append(ids, w.booking(20+n))
+			}
+			lasting, expiring := []string{}, []string{}
+			const life = 10 * time.Minute
+			for n := range scale.codes {
+				// A third expires in the middle of the outage.
+				if n%3 == 0 {
+					expiring = append(expiring, w.code(n, began.Add(scale.lasts/2-life)))
+				} else {
+					lasting = append(lasting, w.code(n, began.Add(scale.lasts+time.Minute-life)))
+				}
+			}
+			eventually(t, scale.lasts/2, "both workers keep the tasks in the queue, and say so", func() bool {
+				for i := range w.workers {
+					if health := w.get(i, "/health"); !strings.Contains(health, test.cause) || !strings.Contains(health, "mail tasks are held: ") {
+						return false
+					}
+				}
+				return true
+			})
+			t.Logf("held after %v", time.Since(began).Round(time.Millisecond))
+			check := w.push("health_check", `[]`)
+			asked := time.Now()
+			awaitResults(w.redis, []string{check}, 30*time.Second) // the codes are in front of it
+			t.Logf("health_check behind %d messages answered after %v", w.redis.waiting(queue), time.Since(asked).Round(time.Millisecond))
+			if test.relay {
+				time.Sleep(time.Until(began.Add(scale.lasts/2 + 3*time.Second)))
+				awaitResults(w.redis, expiring, 30*time.Second)
+				for id, r := range w.redis.results(expiring) {
+					if !strings.Contains(string(r.Result), `expired`) {
+						t.Errorf("code %s: %s", id, r.Result)
+					}
+				}
+			} else {
+				awaitResults(w.redis, append(lasting, expiring...), 30*time.Second) // they need no database
+			}
+			time.Sleep(time.Until(began.Add(scale.lasts)))
+			sent := len(w.server.Mails())
+			if n := sent - 20; test.relay && n > 0 {
+				t.Errorf("%d mails during the outage", n)
+			}
+			set(proxy.Pass)
+			over := time.Now()
+			eventually(t, time.Minute, "both workers send at full rate", func() bool {
+				metrics := w.get(0, "/metrics") + w.get(1, "/metrics")
+				return strings.Count(metrics, `state="closed"} 1`) == 4 && strings.Count(metrics, "held_task_kinds 0") == 2
+			})
+			t.Logf("full rate after %v", time.Since(over).Round(time.Millisecond))
+			awaitResults(w.redis, append(slices.Clone(ids), lasting...), time.Minute+time.Duration(scale.mails)*50*time.Millisecond)
+			w.mu.Lock()
+			first := w.accepted[sent].Sub(over)
+			w.mu.Unlock()
+			t.Logf("first mail after %v, all %d after %v", first.Round(time.Millisecond), len(w.server.Mails())-sent, time.Since(over).Round(time.Millisecond))
+
+			mails := w.server.Mails()
+			seen := map[string]int{}
+			for _, m := range mails {
+				for line := range strings.Lines(string(m.Data)) {
+					if id, ok := strings.CutPrefix(line, "Message-ID: "); ok {
+						seen[id]++
+					}
+				}
+			}
+			want := len(ids) + len(lasting)
+			if !test.relay {
+				want += len(expiring)
+			}
+			if len(mails) != want || len(seen) != want {
+				t.Errorf("%d mails, %d different ones, want %d", len(mails), len(seen), want)
+			}
+			if n := w.redis.int("HLEN", "_goworker.1.dead"); n != 0 {
+				t.Errorf("%d dead letters", n)
+			}
+			for _, p := range w.workers {
+				log := p.out.String()
+				if n := strings.Count(log, "mail will be retried"); n != 0 {
+					t.Errorf("%s spent %d attempts", p.name, n)
+				}
+				for _, line := range []string{"circuit breaker open", "circuit breaker closed", "mail tasks held", "mail tasks released"} {
+					if n := strings.Count(log, `"`+line); n > 3 {
+						t.Errorf("%s: %d lines %q", p.name, n, line)
+					}
+				}
+			}
+			const few = 40 // messages at hand when the outage began
+			distance := displaced(mails, few)
+			t.Logf("a mail is at most %d places from its own, but for %d", distance, few)
+			if distance > 100 {
+				t.Errorf("order: a mail is %d places from its own", distance)
+			}
+			w.redis.settled(queue)
+		})
+	}
+}
