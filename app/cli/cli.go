@@ -34,6 +34,9 @@ type program struct {
 	Dev         devCmd         `cmd:"" help:"Try everything on this machine, without any server."`
 	Config      configCmd      `cmd:"" help:"Show the configuration in force and its sources."`
 	DeadLetters deadLettersCmd `cmd:"" name:"dead-letters" help:"Look at messages that were set aside; retry or delete them."`
+	WasItSent   wasItSentCmd   `cmd:"" name:"was-it-sent" help:"Tell whether a mail was sent, with the evidence."`
+	Deliveries  deliveriesCmd  `cmd:"" help:"Look at the history of mails; erase a person."`
+	Ledger      ledgerCmd      `cmd:"" help:"Look after the database of the history."`
 	Health      healthCmd      `cmd:"" help:"Ask a running worker how it is; for container health checks."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
@@ -50,13 +53,15 @@ Exit codes:
     0  done; for run: an orderly stop
     1  failure
     2  wrong usage or wrong configuration
+    3  was-it-sent: not known
 
 Examples:
 
     ` + programName + ` dev                  try it, no server needed
     ` + programName + ` config               check the configuration
     ` + programName + ` run                  work
-    ` + programName + ` dead-letters list    what could not be done`
+    ` + programName + ` dead-letters list    what could not be done
+    ` + programName + ` was-it-sent ADDRESS  whether a mail was sent`
 
 // Main runs one command line, without the name of the program, and returns its exit code.
 func Main(args []string) int {
@@ -99,7 +104,11 @@ func execute(ctx context.Context, args []string, t terminal) int {
 	if err != nil {
 		return fail(t.err, &app.UsageError{Err: err, Hint: `run "` + helpCommand(command, err) + `"`})
 	}
-	if err := command.Run(); err != nil {
+	err = command.Run()
+	if e, ok := errors.AsType[*exitError](err); ok {
+		return e.code
+	}
+	if err != nil {
 		return fail(t.err, err)
 	}
 	return exitOK

@@ -1,12 +1,10 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -185,16 +183,8 @@ func (c chosen) confirm(t terminal, verb string, n int) error {
 	if c.Yes || n == 0 {
 		return nil
 	}
-	if !t.interactive() {
-		return &app.UsageError{Err: fmt.Errorf("%s all %d dead letters: there is no terminal to ask on; say --yes", verb, n)}
-	}
-	fmt.Fprintf(t.err, "%s all %d dead letters? [y/N] ", verb, n)
-	answer, _ := bufio.NewReader(t.in).ReadString('\n')
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return nil
-	}
-	return errors.New("nothing was done")
+	doing := fmt.Sprintf("%s all %d dead letters", verb, n)
+	return t.confirm(doing+"?", doing)
 }
 
 type retryLettersCmd struct{ chosen }

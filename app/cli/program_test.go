@@ -46,6 +46,8 @@ func TestProgram(t *testing.T) {
 	t.Run("Celery settings", func(t *testing.T) { t.Parallel(); testCelerySettings(t, p) })
 	t.Run("Zero", func(t *testing.T) { t.Parallel(); testZero(t, p) })
 	t.Run("Zero unavailable", func(t *testing.T) { t.Parallel(); testZeroUnavailable(t, p) })
+	t.Run("deliveries", func(t *testing.T) { t.Parallel(); testDeliveries(t, p) })
+	t.Run("no history", func(t *testing.T) { t.Parallel(); testNoHistory(t, p) })
 	t.Run("dead letters", func(t *testing.T) { t.Parallel(); testDeadLetters(t, p) })
 }
 
@@ -111,7 +113,10 @@ func testHelp(t *testing.T, p binary) {
 		"help-dev": {"dev", "--help"}, "help-version": {"version", "--help"}, "help-dead-letters": {"dead-letters", "--help"},
 		"help-dead-letters-list": {"dead-letters", "list", "--help"}, "help-dead-letters-show": {"dead-letters", "show", "--help"},
 		"help-dead-letters-retry": {"dead-letters", "retry", "--help"}, "help-dead-letters-delete": {"dead-letters", "delete", "--help"},
-		"help-run": {"run", "--help"},
+		"help-run": {"run", "--help"}, "help-was-it-sent": {"was-it-sent", "--help"}, "help-deliveries": {"deliveries", "--help"},
+		"help-deliveries-list": {"deliveries", "list", "--help"}, "help-deliveries-show": {"deliveries", "show", "--help"},
+		"help-deliveries-stats": {"deliveries", "stats", "--help"}, "help-deliveries-erase": {"deliveries", "erase", "--help"},
+		"help-ledger": {"ledger", "--help"}, "help-ledger-status": {"ledger", "status", "--help"}, "help-ledger-migrations": {"ledger", "migrations", "--help"},
 	} {
 		out, errs, code := p.run(t, nil, args...)
 		if code != 0 || errs != "" {
@@ -144,6 +149,14 @@ func testUsage(t *testing.T, p binary) {
 		{[]string{"dead-letters", "delete", "--all", "x"}, "--all"},
 		{[]string{"dead-letters", "list", "--limit", "0"}, "--limit"},
 		{[]string{"health", "--timeout", "soon"}, "--timeout"},
+		{[]string{"was-it-sent"}, "name an address"},
+		{[]string{"was-it-sent", " "}, "name an address"},
+		{[]string{"deliveries", "list", "--state", "sent"}, "use queued, sending"},
+		{[]string{"deliveries", "list", "--since", "soon"}, "2h or 7d"},
+		{[]string{"deliveries", "list", "--since", "1h", "--until", "2h"}, "before --until"},
+		{[]string{"deliveries", "list", "--address", "ada"}, "--domain"},
+		{[]string{"deliveries", "list", "--user", "ada"}, "--user"},
+		{[]string{"deliveries", "erase"}, "--address"},
 	} {
 		out, errs, code := p.run(t, nil, test.args...)
 		if code != 2 || out != "" || !strings.Contains(errs, test.has) {

@@ -1,0 +1,254 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/evently/workers/store/ledger"
+)
+
+type listDeliveriesCmd struct {
+	State         []ledger.State `help:"States, such as accepted,deferred." placeholder:"STATE"`
+	Kind          []string       `help:"Kinds of mails, such as otp,welcome." placeholder:"KIND"`
+	Address       string         `help:"Address of the recipient."`
+	User          *int64         `help:"Id of the user." placeholder:"ID"`
+	Booking       string         `help:"Id of the booking or event." placeholder:"ID"`
+	Domain        string         `help:"Domain of the recipient."`
+	Since         moment         `help:"First claimed then or later: a time ago such as 2h or 7d, a day, or a time." placeholder:"WHEN"`
+	Until         moment         `help:"First claimed before." placeholder:"WHEN"`
+	Limit         int            `default:"50" help:"Most to list."`
+	After         string         `help:"Go on after the end of another list, which names the value." placeholder:"PLACE"`
+	ShowAddresses bool           `help:"Show whole addresses. It needs LEDGER_KEY."`
+	JSON          bool           `name:"json" help:"Print a JSON array."`
+}
+
+// Help is the long help of the command.
+func (listDeliveriesCmd) Help() string {
+	var names []string
+	for _, s := range ledger.States() {
+		names = append(names, s.String())
+	}
+	return `Lists the mails that meet all conditions, the newest first. Times are in the zone
+of this machine. On a narrow terminal each mail has two lines.
+
+States: ` + fold(strings.Join(names, ", ")+".", 70, "") + `
+
+Examples:
+
+    ` + programName + ` deliveries list --since 1h
+    ` + programName + ` deliveries list --state deferred --domain gmail.com
+    ` + programName + ` deliveries list --user 42 --json`
+}
+
+// Validate checks the flags.
+func (c listDeliveriesCmd) Validate() error {
+	const most = 1000
+	switch {
+	case c.Limit < 1 || c.Limit > most:
+		return fmt.Errorf("--limit must be from 1 to %d", most)
+	case !c.Since.IsZero() && !c.Until.IsZero() && !c.Since.Before(c.Until.Time):
+		return errors.New("--since must be before --until")
+	case c.Address != "" && !strings.Contains(c.Address, "@"):
+		return errors.New("--address: it is not an address; write it whole, as ada@example.com, or use --domain")
+	}
+	return nil
+}
+
+// Run prints the list.
+func (c listDeliveriesCmd) Run(ctx context.Context, t terminal) error {
+	d, closing, err := openDeliveries(ctx, c.ShowAddresses)
+	if err != nil {
+		return err
+	}
+	defer closing()
+	page, err := d.List(ctx, ledger.Filter{
+		States: c.State, Kinds: c.Kind, Address: c.Address, UserID: c.User, Booking: c.Booking, Domain: c.Domain,
+		Since: c.Since.Time, Until: c.Until.Time, Limit: c.Limit, After: c.After,
+	})
+	if err != nil {
+		return unreadable(err)
+	}
+	for i := range page.Mails {
+		hideAddress(&page.Mails[i], c.ShowAddresses)
+	}
+	if c.JSON {
+		err = printJSON(t.out, append([]ledger.Mail{}, page.Mails...))
+	} else {
+		_, err = fmt.Fprint(t.out, mailTable(page.Mails, columns(t.out)))
+	}
+	if page.Next != "" {
+		fmt.Fprintf(t.err, "there are more; go on with --after %s\n", page.Next)
+	}
+	return err
+}
+
+// mailTable returns mails for people, in lines of up to most columns; 0 is no limit.
+func mailTable(mails []ledger.Mail, most int) string {
+	if len(mails) == 0 {
+		return "No mail of the history meets the conditions.\n"
+	}
+	narrow := most > 0 && most < wideTerminal
+	rows := [][]string{{"FIRST CLAIMED", "STATE", "KIND", "TO"}}
+	if !narrow {
+		rows[0] = append(rows[0], "TASK ID", "WHY")
+	}
+	for _, m := range mails {
+		row := []string{clock(m.FirstSeen), m.State.String(), line(m.Kind), line(recipient(m))}
+		if !narrow {
+			row = append(row, line(m.TaskID), why(m))
+		}
+		rows = append(rows, row)
+	}
+	lines := strings.SplitAfter(align(rows), "\n")
+	var b strings.Builder
+	for i, text := range lines {
+		if text = strings.TrimSuffix(text, "\n"); text == "" {
+			continue
+		}
+		if most > 0 {
+			text = cut(text, most)
+		}
+		b.WriteString(text + "\n")
+		if narrow && i > 0 {
+			second := line(mails[i-1].TaskID)
+			if reason := why(mails[i-1]); reason != "" {
+				second += "  " + reason
+			}
+			b.WriteString("  " + cut(second, max(most-2, 1)) + "\n")
+		}
+	}
+	return b.String()
+}
+
+// align writes rows with aligned columns.
+func align(rows [][]string) string {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], cells(cell))
+		}
+	}
+	var b strings.Builder
+	for _, row := range rows {
+		var text strings.Builder
+		for i, cell := range row {
+			text.WriteString(cell)
+			text.WriteString(strings.Repeat(" ", widths[i]-cells(cell)+2))
+		}
+		b.WriteString(strings.TrimRight(text.String(), " ") + "\n")
+	}
+	return b.String()
+}
+
+// recipient returns the address of a mail as it may be shown.
+func recipient(m ledger.Mail) string {
+	switch {
+	case m.Erased:
+		return "(erased)"
+	case m.Address != "":
+		return m.Address
+	case m.To != "":
+		return m.To
+	case m.UserID != nil:
+		return fmt.Sprintf("user %d", *m.UserID)
+	}
+	return ""
+}
+
+// why tells why a mail is in its state, "" if it was accepted.
+func why(m ledger.Mail) string {
+	if m.State == ledger.Accepted {
+		return ""
+	}
+	text := reply(m.Code, m.Enhanced, m.Stage)
+	switch {
+	case m.Reason != "" && text != "" && !strings.Contains(m.Reason, strconv.Itoa(m.Code)):
+		text = m.Reason + ": " + text
+	case m.Reason != "":
+		text = m.Reason
+	}
+	if text == "" {
+		return ""
+	}
+	return line(text)
+}
+
+// reply writes a reply of a mail server, "" for none.
+func reply(code int, enhanced, stage string) string {
+	if code == 0 {
+		return ""
+	}
+	text := strings.TrimSpace(fmt.Sprintf("%d %s", code, enhanced))
+	if stage != "" {
+		text += " at " + stageName(stage)
+	}
+	return text
+}
+
+// stageName returns the name of a step for people.
+func stageName(stage string) string {
+	if stage == "." {
+		return "the end of the mail"
+	}
+	return stage
+}
+
+// text writes the counts as tables.
+func (s stats) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "From %s\nuntil %s\n\n", clock(s.Since), clock(s.Until))
+	if len(s.Counts) == 0 {
+		b.WriteString("No event of a mail in this time.\n")
+		return b.String()
+	}
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "KIND\tSTATE\tEVENTS\tHALF IN\t90 % IN\t99 % IN\tIN 10 s")
+	for _, c := range s.Counts {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", line(c.Kind), c.State, c.N, seconds(c.P50), seconds(c.P90), seconds(c.P99), share(c.Within, c.N))
+	}
+	_ = w.Flush()
+	if len(s.Classes) > 0 {
+		w = tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "\nFAILURE\tKIND\tSTATE\tEVENTS")
+		for _, c := range s.Classes {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\n", line(c.Class), line(c.Kind), c.State, c.N)
+		}
+		_ = w.Flush()
+	}
+	if len(s.Domains) > 0 {
+		w = tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "\nDOMAIN (whole days of UTC)\tSTATE\tFAILURE\tEVENTS")
+		for _, d := range s.Domains {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\n", cut(line(d.Domain), 40), d.State, cmp.Or(d.Class, "-"), d.N)
+		}
+		_ = w.Flush()
+	}
+	return b.String()
+}
+
+// seconds writes a number of seconds for people, in one unit.
+func seconds(s float64) string {
+	d := time.Duration(s * float64(time.Second))
+	switch {
+	case d < time.Minute:
+		return spell(d)
+	case d < time.Hour:
+		return fmt.Sprintf("%.0f min", d.Minutes())
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%.0f h", d.Hours())
+	}
+	return spell(d)
+}
+
+func share(part, whole int64) string {
+	if whole == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.4g %%", 100*float64(part)/float64(whole))
+}
