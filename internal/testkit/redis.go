@@ -153,6 +153,8 @@ func (r *Redis) Dump(key string) string {
 		return fmt.Sprint(r.Strings("SMEMBERS", key))
 	case "zset":
 		return fmt.Sprint(r.Strings("ZRANGE", key, 0, -1))
+	case "stream":
+		return fmt.Sprintf("%s", r.Do("XRANGE", key, "-", "+"))
 	case "none": // expired in between
 		return ""
 	default:
