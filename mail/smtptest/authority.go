@@ -12,7 +12,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"testing"
 	"time"
 )
 
@@ -23,7 +22,7 @@ type Authority struct {
 }
 
 // NewAuthority returns a new authority, which no client trusts yet.
-func NewAuthority(tb testing.TB) *Authority {
+func NewAuthority(tb TB) *Authority {
 	tb.Helper()
 	key := newKey(tb)
 	template := &x509.Certificate{
@@ -37,11 +36,11 @@ func NewAuthority(tb testing.TB) *Authority {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
-		tb.Fatal(err)
+		tb.Fatalf("%v", err)
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
-		tb.Fatal(err)
+		tb.Fatalf("%v", err)
 	}
 	return &Authority{cert: cert, key: key}
 }
@@ -54,19 +53,19 @@ func (a *Authority) Roots() *x509.CertPool {
 }
 
 // File writes the certificate of the authority to a PEM file, which is removed after the test.
-func (a *Authority) File(tb testing.TB) string {
+func (a *Authority) File(tb TB) string {
 	tb.Helper()
 	file := filepath.Join(tb.TempDir(), "ca.pem")
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
 	if err := os.WriteFile(file, block, 0o600); err != nil {
-		tb.Fatal(err)
+		tb.Fatalf("%v", err)
 	}
 	return file
 }
 
 // Issue returns a server certificate for these names and IP addresses. It is valid from two
 // hours ago until notAfter.
-func (a *Authority) Issue(tb testing.TB, notAfter time.Time, hosts ...string) tls.Certificate {
+func (a *Authority) Issue(tb TB, notAfter time.Time, hosts ...string) tls.Certificate {
 	tb.Helper()
 	key := newKey(tb)
 	template := &x509.Certificate{
@@ -86,16 +85,16 @@ func (a *Authority) Issue(tb testing.TB, notAfter time.Time, hosts ...string) tl
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
 	if err != nil {
-		tb.Fatal(err)
+		tb.Fatalf("%v", err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-func newKey(tb testing.TB) *ecdsa.PrivateKey {
+func newKey(tb TB) *ecdsa.PrivateKey {
 	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		tb.Fatal(err)
+		tb.Fatalf("%v", err)
 	}
 	return key
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 func (d *dialogue) data(line string) bool {
@@ -38,6 +39,7 @@ func (d *dialogue) end(mail Mail) bool {
 	if action.Reply == "" && action.Then != Freeze || strings.HasPrefix(action.Reply, "2") {
 		// A failure after the end of data does not undo the acceptance.
 		d.accepted++
+		mail.At = time.Now()
 		d.server.note(func() { d.server.mails = append(d.server.mails, mail) })
 	}
 	return d.act(action, fmt.Sprintf("250 2.0.0 Ok: queued as Q%d", d.accepted))

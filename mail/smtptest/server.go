@@ -17,9 +17,16 @@ import (
 	"net"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 )
+
+// TB is what a server needs of a test. Every testing.TB is one.
+type TB interface {
+	Helper()
+	Cleanup(func())
+	TempDir() string
+	Fatalf(format string, args ...any)
+}
 
 // Options configures a server. The zero value is a well-behaved server without TLS and login.
 type Options struct {
@@ -97,13 +104,14 @@ type Mail struct {
 	TLS        bool
 	Chunked    bool // by BDAT
 	Conn       int
+	At         time.Time // of the acceptance
 }
 
 // Server is a running server. It stops at the end of the test.
 type Server struct {
 	Authority *Authority
 
-	tb       testing.TB
+	tb       TB
 	opts     Options
 	listener net.Listener
 	tls      *tls.Config
@@ -119,11 +127,11 @@ type Server struct {
 }
 
 // New starts a server on a free port of 127.0.0.1.
-func New(tb testing.TB, opts Options) *Server {
+func New(tb TB, opts Options) *Server {
 	tb.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		tb.Fatal(err)
+		tb.Fatalf("%v", err)
 	}
 	s := &Server{
 		tb:       tb,

@@ -18,7 +18,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 
 	_ "github.com/lib/pq" // the driver behind sql.Open
@@ -45,13 +44,20 @@ const Schema = `CREATE TABLE users (
 
 const startTimeout = 30 * time.Second
 
+// TB is what a server needs of a test. Every testing.TB is one.
+type TB interface {
+	Helper()
+	Cleanup(func())
+	Fatalf(format string, args ...any)
+}
+
 // Server is a PostgreSQL server on a free port of the loopback interface, and
 // on a unix socket in Dir.
 type Server struct {
 	Dir  string // of the unix socket
 	Port int
 
-	tb       testing.TB
+	tb       TB
 	bin      string
 	data     string
 	as       *syscall.Credential
@@ -67,7 +73,7 @@ type Server struct {
 // the test. Without PostgreSQL's programs the test fails, telling what to
 // install. Settings, such as "shared_buffers=256MB", override the ones that make
 // a server small and fast to start.
-func Postgres(tb testing.TB, settings ...string) *Server {
+func Postgres(tb TB, settings ...string) *Server {
 	tb.Helper()
 	s := &Server{tb: tb, bin: programs(tb), settings: settings}
 	s.as = credential(tb)
@@ -242,7 +248,7 @@ func (s *Server) command(name string, args ...string) *exec.Cmd {
 
 // programs returns the folder of the newest PostgreSQL. Debian keeps the
 // server's programs out of PATH.
-func programs(tb testing.TB) string {
+func programs(tb TB) string {
 	tb.Helper()
 	if path, err := exec.LookPath("initdb"); err == nil {
 		if path, err = filepath.EvalSymlinks(path); err == nil {
@@ -251,7 +257,7 @@ func programs(tb testing.TB) string {
 	}
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb") // the pattern is well-formed
 	if len(found) == 0 {
-		tb.Fatal("no PostgreSQL server on this machine: install it (on Debian: apt-get install postgresql) " +
+		tb.Fatalf("%s", "no PostgreSQL server on this machine: install it (on Debian: apt-get install postgresql) "+
 			"or put the folder of initdb and postgres into PATH")
 	}
 	newest := slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) })
@@ -264,7 +270,7 @@ func version(path string) int {
 }
 
 // credential returns whom to run the server as: PostgreSQL refuses to be root.
-func credential(tb testing.TB) *syscall.Credential {
+func credential(tb TB) *syscall.Credential {
 	tb.Helper()
 	if os.Getuid() != 0 {
 		return nil
@@ -281,7 +287,7 @@ func credential(tb testing.TB) *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
-func freePort(tb testing.TB) int {
+func freePort(tb TB) int {
 	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
