@@ -92,25 +92,34 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 	if answer, stale := s.checkCode(ctx, a); stale {
 		return answer, nil
 	}
+	receipt, err := s.transmit(ctx, a, body)
+	if earlier, ok := errors.AsType[*dateError](err); ok {
+		a.seen = earlier.date
+		receipt, err = s.transmit(ctx, a, body)
+	}
+	if err != nil {
+		return s.notSent(ctx, a, err)
+	}
+	return s.accepted(ctx, a, receipt), nil
+}
+
+// transmit hands the mail to the mail server.
+func (s *Service) transmit(ctx context.Context, a *attempt, body templates.Rendered) (mail.Receipt, error) {
 	sending, cancel := a.untilAnswered(ctx)
 	defer cancel()
-	receipt, err := s.cfg.Mailer.Send(sending, mail.Message{
+	return s.cfg.Mailer.Send(sending, mail.Message{
 		To:      a.to,
 		Subject: body.Subject,
 		Text:    body.Text,
 		HTML:    body.HTML,
 		TaskID:  a.task.Fingerprint(),
-		Kind:    string(d.data.Kind()),
+		Kind:    string(a.data.Kind()),
 		Date:    a.seen,
-		Secrets: d.secrets,
+		Secrets: a.secrets,
 
 		Wait:        a.wait,
 		BeforeFinal: func(ctx context.Context) error { return s.finish(ctx, a) },
 	})
-	if err != nil {
-		return s.notSent(ctx, a, err)
-	}
-	return s.accepted(ctx, a, receipt), nil
 }
 
 // accepted returns the answer for a mail that the server has accepted.

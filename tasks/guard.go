@@ -52,6 +52,7 @@ type mark struct {
 	phase  string
 	copies int // sent so far, with the one that is being sent
 	at     time.Time
+	date   time.Time // of the mail; zero: the mark does not tell
 }
 
 // Phases of a mark.
@@ -63,7 +64,11 @@ const (
 )
 
 func (m mark) String() string {
-	return m.phase + " " + strconv.Itoa(m.copies) + " " + protocol.FormatTime(m.at)
+	text := m.phase + " " + strconv.Itoa(m.copies) + " " + protocol.FormatTime(m.at)
+	if m.date.IsZero() {
+		return text
+	}
+	return text + " " + protocol.FormatTime(m.date)
 }
 
 // parseMark reads a mark. One that it cannot read counts as that of the last copy, which is
@@ -71,7 +76,7 @@ func (m mark) String() string {
 func parseMark(text string) mark {
 	unreadable := mark{phase: markUnknown, copies: mostCopies}
 	fields := strings.Fields(text)
-	if len(fields) != 3 || fields[0] != markSending && fields[0] != markUnknown {
+	if len(fields) < 3 || len(fields) > 4 || fields[0] != markSending && fields[0] != markUnknown {
 		return unreadable
 	}
 	copies, err := strconv.Atoi(fields[1])
@@ -79,7 +84,13 @@ func parseMark(text string) mark {
 	if err != nil || timeErr != nil {
 		return unreadable
 	}
-	return mark{phase: fields[0], copies: copies, at: at}
+	m := mark{phase: fields[0], copies: copies, at: at}
+	if len(fields) == 4 {
+		if m.date, err = protocol.ParseTime(fields[3]); err != nil {
+			return unreadable
+		}
+	}
+	return m
 }
 
 // mostCopies is the number of times that a mail is sent at most.
@@ -91,7 +102,7 @@ func (s *Service) finish(ctx context.Context, a *attempt) error {
 	if a.isLate(s.cfg.Now()) {
 		return errLate
 	}
-	m := mark{phase: markSending, copies: a.copiesBefore() + 1, at: s.cfg.Now()}
+	m := mark{phase: markSending, copies: a.copiesBefore() + 1, at: s.cfg.Now(), date: a.seen}
 	before, err := s.mark(ctx, a, m)
 	if err == nil && before == worker.MarkSettled {
 		err = errDelivered
@@ -127,8 +138,8 @@ func (a *attempt) untilAnswered(ctx context.Context) (context.Context, context.C
 	}
 }
 
-// unmark brings back the mark of an earlier run, because a stop cuts this run short before it
-// has sent the mail, and the end of such a run ends no mark.
+// unmark brings back the mark of an earlier run, because this run has not sent the mail and may
+// be cut short, and the end of such a run ends no mark.
 func (s *Service) unmark(ctx context.Context, a *attempt, before string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), heldAgainMost)
 	defer cancel()
@@ -138,13 +149,18 @@ func (s *Service) unmark(ctx context.Context, a *attempt, before string) {
 }
 
 // afterEarlier decides about a mail that an earlier run may have delivered. It returns nil
-// if the mail is sent once more. Otherwise the error is an *earlierError.
+// if the mail is sent once more. Otherwise the error is an *earlierError, or a *dateError if it
+// has to be composed with another Date first.
 func (s *Service) afterEarlier(ctx context.Context, a *attempt, earlier, m mark) error {
 	if wait := s.stillRunning(a, earlier, m.at); wait > 0 {
 		return &earlierError{wait: wait}
 	}
 	if earlier.copies >= mostCopies || !s.sendsAgain(a) {
 		return &earlierError{}
+	}
+	if !earlier.date.IsZero() && earlier.date.Unix() != a.seen.Unix() {
+		s.unmark(ctx, a, earlier.String()) // this run has sent nothing yet
+		return &dateError{date: earlier.date}
 	}
 	if m.copies != earlier.copies+1 {
 		m.copies = earlier.copies + 1
@@ -185,6 +201,12 @@ func (a *attempt) copiesBefore() int {
 	}
 	return 1
 }
+
+// dateError says that an earlier run may have delivered the mail with another Date. The message
+// of a worker that died does not tell when that worker first saw it, but its mark does.
+type dateError struct{ date time.Time }
+
+func (e *dateError) Error() string { return "an earlier run has sent the mail with another Date" }
 
 // errDelivered is the error of a mail that an earlier run has delivered. That run had lost its
 // message, and stored its SUCCESS all the same.

@@ -180,3 +180,41 @@ func TestStopAfterTheMark(t *testing.T) {
 		}
 	}
 }
+
+// The copy of a mail whose worker died has the Date of the first, which only the mark tells: the
+// message is the one of the producer, seen a second time.
+func TestCopyHasTheDateOfTheFirst(t *testing.T) {
+	first := now.Add(-90 * time.Second)
+	for name, left := range map[string]string{
+		"by a crash":   markAt("sending 1", 80*time.Second) + " " + protocol.FormatTime(first),
+		"by no answer": markAt("unknown 1", 80*time.Second) + " " + protocol.FormatTime(first),
+	} {
+		t.Run(name, func(t *testing.T) {
+			dates := &datedRelay{}
+			b := newBench(t, func(cfg *tasks.Config) { cfg.Mailer = dates })
+			call := unsureCall("otp")
+			call.Mark = left
+			o := workertest.Run(t, b.Definitions(), call)
+			if !strings.Contains(string(o.Result), `"success": true`) || o.Mark != "" {
+				t.Errorf("result %s, mark %q", o.Result, o.Mark)
+			}
+			if len(dates.ended) != 1 || !dates.ended[0].Equal(first.Truncate(time.Microsecond)) {
+				t.Errorf("mails with the dates %v, want one of %v", dates.ended, first)
+			}
+		})
+	}
+}
+
+// datedRelay keeps the dates of the mails whose end was sent.
+type datedRelay struct {
+	relay
+	ended []time.Time
+}
+
+func (r *datedRelay) Send(ctx context.Context, m mail.Message) (mail.Receipt, error) {
+	receipt, err := r.relay.Send(ctx, m)
+	if err == nil {
+		r.ended = append(r.ended, m.Date)
+	}
+	return receipt, err
+}
