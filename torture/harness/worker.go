@@ -18,6 +18,8 @@ type Kind struct {
 	Name string // "ours", "Celery" or that of a command
 	// command returns the environment, the program and its arguments.
 	command func(t testkit.T, o Options) (env []string, path string, args []string)
+	// Flags are those of "go build" for the other programs that rows build.
+	Flags []string
 	// Race says that it was built with the race detector, which takes memory.
 	Race bool
 }
