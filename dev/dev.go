@@ -2,7 +2,8 @@
 // installed: a Redis that Celery producers can use, a users table, a mail server that
 // catches all mails, the worker, and a page to read the mails and to send tasks.
 //
-// All parts listen on the loopback address only and keep their data in memory. The page
+// All parts listen on the loopback address only and keep their data in memory, except for the
+// history of mails, which is in a temporary file for the commands that read it. The page
 // shows mails and one-time codes to every program that can reach the loopback address of
 // this machine; it is for development.
 package dev
@@ -13,7 +14,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -82,12 +85,20 @@ func run(ctx context.Context, o Options, worker work) (err error) {
 	}
 	defer page.Close()
 
+	folder, err := os.MkdirTemp("", "evently-")
+	if err != nil {
+		return fmt.Errorf("make a folder for the history: %w", err)
+	}
+	defer os.RemoveAll(folder)
+
 	pool := newPool(redis.Addr())
 	defer pool.Close()
 	addresses := Addresses{
 		Redis: "redis://" + redis.Addr() + "/0",
 		SMTP:  smtp.Addr().String(),
 		Page:  "http://" + page.Addr().String(),
+
+		History: "sqlite:" + filepath.Join(folder, "history.db"),
 	}
 	changed := newPulse()
 	inbox, log := newInbox(changed), newTasklog(changed, now)
@@ -105,6 +116,7 @@ func run(ctx context.Context, o Options, worker work) (err error) {
 		defer release()
 		return worker(gctx, parts{
 			users: db, redisURL: addresses.Redis, smtp: smtp.Addr().(*net.TCPAddr), log: log, logger: o.Logger,
+			history: filepath.Join(folder, "history.db"),
 		})
 	})
 	g.Go(func() error { return site.serve(gctx, page) })

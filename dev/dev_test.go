@@ -18,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/evently/workers/dev"
+	"github.com/evently/workers/store/ledger"
 )
 
 // running is a development mode under test.
@@ -166,6 +167,16 @@ func TestFormToMailAndResult(t *testing.T) {
 	if !strings.Contains(r.out.String(), r.Page) || !strings.Contains(r.out.String(), "\nfrom celery import Celery\n") {
 		t.Errorf("the banner tells neither where to look nor how to send:\n%s", r.out)
 	}
+	db, err := ledger.OpenSQLite(strings.TrimPrefix(r.History, "sqlite:"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	reader := ledger.NewReader(ledger.ReaderConfig{DB: db})
+	eventually(t, "mails in the history", func() bool {
+		found, err := reader.Find(t.Context(), "ada@evently.test", 1)
+		return err == nil && len(found) == 1 && found[0].State == ledger.Accepted
+	})
 	if err := r.stop(); err != nil {
 		t.Errorf("Run: %v", err)
 	}

@@ -12,6 +12,8 @@ type Addresses struct {
 	Redis string // redis:// URL, broker and result backend
 	SMTP  string // host:port of the catcher
 	Page  string // http:// URL
+
+	History string // LEDGER_DATABASE_URL for commands
 }
 
 // snippet returns a Python program that sends one task and waits for its result. It runs
@@ -45,12 +47,17 @@ func banner(w io.Writer, a Addresses) error {
   SMTP    %s  (catches every mail, sends none)
   Queue   %s
 
+  The history of the mails, in another terminal:
+
+  export LEDGER_DATABASE_URL=%s
+  evently-workers was-it-sent ada@evently.test
+
   Send a task with the form on the page, or from Python, which needs
   pip install "celery[redis]":
 
 %s
   Ctrl-C stops everything. Nothing is kept.
 
-`, a.Page, a.Redis, a.SMTP, queue, snippet(a))
+`, a.Page, a.Redis, a.SMTP, queue, a.History, snippet(a))
 	return err
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/store"
+	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
 	"github.com/evently/workers/worker"
@@ -29,6 +30,7 @@ type parts struct {
 	smtp     *net.TCPAddr
 	log      *tasklog
 	logger   *slog.Logger
+	history  string // path of its file; "": there is none
 }
 
 // startWorker runs the real worker, configured as in production. Only the retry delay is
@@ -50,15 +52,6 @@ func startWorker(ctx context.Context, p parts) error {
 	if err != nil {
 		return fmt.Errorf("prepare the mail relay: %w", err)
 	}
-	service, err := tasks.New(tasks.Config{
-		Users: users, Mailer: mailer{sender, p.log}, Templates: set,
-		RetryDelay: 2 * time.Second,
-		Check:      users.Ping,
-		Logger:     p.logger,
-	})
-	if err != nil {
-		return fmt.Errorf("prepare the tasks: %w", err)
-	}
 	broker, err := redis.New(redis.Config{
 		URL: p.redisURL, VisibilityTimeout: time.Hour, ResultExpires: time.Hour, Logger: p.logger,
 	})
@@ -66,6 +59,25 @@ func startWorker(ctx context.Context, p parts) error {
 		return fmt.Errorf("prepare the broker: %w", err)
 	}
 	defer broker.Close()
+	history, sealer, err := openHistory(p, broker)
+	if err != nil {
+		return err
+	}
+	defer history.Close()
+	writer, err := ledger.NewWriter(ledger.WriterConfig{DB: history, Outbox: broker, Sealer: sealer, Logger: p.logger})
+	if err != nil {
+		return fmt.Errorf("prepare the history: %w", err)
+	}
+	service, err := tasks.New(tasks.Config{
+		Users: users, Mailer: mailer{sender, p.log}, Templates: set,
+		Ledger: sealer, Worker: "email-worker",
+		RetryDelay: 2 * time.Second,
+		Check:      users.Ping,
+		Logger:     p.logger,
+	})
+	if err != nil {
+		return fmt.Errorf("prepare the tasks: %w", err)
+	}
 	w, err := worker.New(worker.Config{
 		Broker: broker, Name: "email-worker@%h", Queues: []string{queue},
 		Tasks:       service.Definitions(),
@@ -84,11 +96,22 @@ func startWorker(ctx context.Context, p parts) error {
 	defer hangUp()
 	var g errgroup.Group
 	g.Go(func() error { return sender.Run(relay) })
+	g.Go(func() error { return writer.Run(relay) })
 	g.Go(func() error {
 		defer hangUp()
 		return w.Run(ctx)
 	})
 	return g.Wait()
+}
+
+// openHistory opens the history of mails, whose addresses are masked.
+func openHistory(p parts, secrets ledger.SecretKeeper) (*sqlx.DB, *ledger.Sealer, error) {
+	sealer, err := ledger.NewSealer(ledger.SealerConfig{Secrets: secrets, Mask: mail.MaskAddress})
+	if err != nil {
+		return nil, nil, fmt.Errorf("prepare the history: %w", err)
+	}
+	db, err := ledger.OpenSQLite(p.history)
+	return db, sealer, err
 }
 
 // observe tells the page which tasks run.
