@@ -258,6 +258,9 @@ func aclClient(t *testing.T, r redis.Config, queue string) (*worker.Client, *red
 func holdTasks(t *testing.T, w *aclWorld, running *worker.Worker) {
 	t.Helper()
 	running.Hold("nothing")
+	for range 600 { // a long queue is searched in part
+		send(t, w.c, w.keys+w.queue, "nothing", "[]", func(m *protocol.Message) { m.Expires = time.Now().Add(-time.Hour) })
+	}
 	held := send(t, w.c, w.keys+w.queue, "nothing", "[]")
 	other := send(t, w.c, w.keys+w.queue, "sum", "[1]")
 	eventually(t, "the other task has run", func() bool { return w.status(t, other) == "SUCCESS" })

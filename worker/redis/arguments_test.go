@@ -83,7 +83,7 @@ func TestArguments(t *testing.T) {
 	carryKeys, carryArgs := b.settler.keysAndArgs(&carryCall{
 		claim: "a claim", token: "a token", step: 1005, settles: true, redelivered: true, disposal: disposal,
 	})
-	pickKeys, pickArgs := b.claimer.pickCall(b.claimer.lists[0], []wanted{{raw: raw}}, true)
+	pickKeys, pickArgs := b.claimer.pickCall(b.claimer.lists[0], []wanted{{raw: raw}}, 1)
 	startKeys, startArgs := b.settler.startCall(d, broker.Start{
 		Stored: true, Fingerprint: "1008", Member: &canvas.MemberEntry{GroupID: "group", Score: "1007", TaskID: "a task", JSON: protocol.Raw("entry")},
 	}, []byte("a value"))
@@ -95,7 +95,7 @@ func TestArguments(t *testing.T) {
 			"max": 1006, "max_bytes": 1001, "max_total": claimBytes, "crashes_prefix": k.crashesPrefix(), "way": "turns", "queues": 1,
 		}},
 		"claimseen": {seen.keys, seen.args, map[string]any{"beside": len(protocol.EncodeEntry(protocol.Entry{RoutingKey: "q"}))}},
-		"pick":      {pickKeys, pickArgs, map[string]any{"from": -1, "tail": []byte(`, "", "q"]`)}},
+		"pick":      {pickKeys, pickArgs, map[string]any{"from": -1, "reach": reachFurther, "tail": []byte(`, "", "q"]`)}},
 		"settle":    {settleKeys, settleArgs, map[string]any{"value": f.value, "success": "1", "publish_list": "next", "publication": []byte("published")}},
 		"carry": {carryKeys, carryArgs, map[string]any{
 			"token": "a token", "step": 1005, "settles": "1", "ordered": "1", "claim_life": chordClaim, "redelivered": "1",

@@ -28,6 +28,9 @@ const (
 	nearDepth = 10_000
 	// mostDepth is how deep messages are searched at all: 18 ms.
 	mostDepth = 100_000
+	// reachFurther is how much deeper a message is searched than it was seen, because others
+	// put messages to the same end meanwhile.
+	reachFurther = 250
 	// deepShare is the share of its time that Redis spends with searches beyond nearDepth.
 	deepShare = 100
 )
@@ -219,7 +222,7 @@ func (cl *claimer) pick(ctx context.Context, l list, found []wanted, n, most int
 			continue
 		}
 		began := time.Now()
-		more, err := cl.pickNow(ctx, l, found[:count], found[0].place <= n/2)
+		more, err := cl.pickNow(ctx, l, found[:count], n)
 		took := time.Since(began)
 		if deep {
 			sel.deepAfter = time.Now().Add(deepShare * took)
@@ -253,9 +256,9 @@ func together(found []wanted, n int) (count, depth int) {
 	return count, depth
 }
 
-// pickNow runs pick.lua.
-func (cl *claimer) pickNow(ctx context.Context, l list, found []wanted, fromOldest bool) ([]broker.Delivery, error) {
-	keys, args := cl.pickCall(l, found, fromOldest)
+// pickNow runs pick.lua for messages of a list with n messages.
+func (cl *claimer) pickNow(ctx context.Context, l list, found []wanted, n int) ([]broker.Delivery, error) {
+	keys, args := cl.pickCall(l, found, n)
 	first := cl.number
 	cl.number += int64(len(found)) // whatever the reply is: a claim is never used twice
 	earlier, err := redigo.Ints(cl.script(ctx, cl.scripts.Pick, len(keys), append(keys, args...)...))
@@ -285,13 +288,16 @@ func (cl *claimer) pickNow(ctx context.Context, l list, found []wanted, fromOlde
 }
 
 // pickCall returns the keys and arguments of pick.lua. TestArguments compares their order.
-func (cl *claimer) pickCall(l list, found []wanted, fromOldest bool) (keys, args []any) {
-	from := 1
-	if fromOldest {
+func (cl *claimer) pickCall(l list, found []wanted, n int) (keys, args []any) {
+	from, reach := 1, 0
+	if found[0].place <= n/2 {
 		from = -1
 	}
+	for _, w := range found {
+		reach = max(reach, min(w.place, n-1-w.place)+reachFurther)
+	}
 	tail := protocol.EncodeEntry(protocol.Entry{RoutingKey: l.queue})[1:]
-	args = []any{cl.consumer.epoch.Load(), cl.consumer.claimPrefix(), cl.number, from, tail}
+	args = []any{cl.consumer.epoch.Load(), cl.consumer.claimPrefix(), cl.number, from, reach, tail}
 	for _, w := range found {
 		crashes := ""
 		if deliveredBefore(w.raw, w.msg) {

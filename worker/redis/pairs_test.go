@@ -215,7 +215,7 @@ func (w *scriptWorld) claim(ctx context.Context, script string) string {
 		if readErr != nil {
 			w.Fatal(readErr)
 		}
-		ds, err = cl.pickNow(ctx, cl.lists[0], []wanted{{raw: raw}}, true)
+		ds, err = cl.pickNow(ctx, cl.lists[0], []wanted{{raw: raw}}, 1)
 	default:
 		var c claimed
 		c, err = cl.claimUnread(ctx, 1, nil)
