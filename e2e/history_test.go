@@ -138,7 +138,7 @@ func TestHistory(t *testing.T) {
 		w.ask(t, full, refused, 1, "No. "),
 		w.ask(t, full, lost, 3, "the mail may have been delivered"),
 		w.ask(t, full, dead, 1, "was given up and became a dead letter"),
-		w.ask(t, full, "nobody@mail.example", 3, "the history has no mail"),
+		w.ask(t, full, "absent@mail.example", 3, "the history has no mail"),
 		w.ask(t, full, "no-such-task", 3, "the history has no mail"),
 	}
 	for i, want := range map[int]string{7: "Dead letter ", 8: "Dead letter ", 9: "dead-letters retry ", 10: "It begins at", 11: "neither a dead letter nor a result"} {

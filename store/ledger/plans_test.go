@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"net/url"
@@ -295,6 +296,13 @@ func (p *plans) others() {
 			return len(counts), err
 		})
 	}
+	p.check("oldest mail", func(ctx context.Context) (int, error) {
+		oldest, err := p.r.Oldest(ctx)
+		if err == nil && oldest.IsZero() {
+			return 0, errors.New("there is none")
+		}
+		return 1, err
+	})
 	p.check("chart of a day", func(ctx context.Context) (int, error) {
 		points, err := p.r.Chart(ctx, p.now.AddDate(0, 0, -1), p.now, time.Hour)
 		return len(points), err

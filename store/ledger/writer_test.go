@@ -49,6 +49,9 @@ func life() []ledger.Event {
 func testLife(t *testing.T, f *fixture) {
 	events := life()
 	f.write(events[0], events[1])
+	if oldest, err := f.reader().Oldest(t.Context()); err != nil || !oldest.Equal(noon) {
+		t.Errorf("oldest mail: %v, %v", oldest, err)
+	}
 	m := f.only(ledger.Filter{})
 	if m.State != ledger.Deferred || m.NextAt == nil || !m.NextAt.Equal(events[1].NextAt) || m.Class != "transient" || m.Code != 451 || m.Attempts != 1 {
 		t.Errorf("deferred: %+v", m)
