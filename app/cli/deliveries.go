@@ -159,15 +159,15 @@ func (c eraseDeliveriesCmd) Run(ctx context.Context, t terminal) error {
 		return err
 	}
 	defer closing()
-	who := "of that address"
+	who := "that address"
 	if c.User != nil {
-		who = fmt.Sprintf("of user %d and the addresses of that user", *c.User)
-		if c.Address != "" {
-			who += " and of that address"
-		}
+		who = fmt.Sprintf("user %d, with all addresses of that user,", *c.User)
+	}
+	if c.User != nil && c.Address != "" {
+		who = fmt.Sprintf("user %d, with all addresses, and that address", *c.User)
 	}
 	if !c.Yes {
-		if err := t.confirm("Erase the data "+who+" from all mails, for good?", "erase the data "+who); err != nil {
+		if err := t.confirm("Erase "+who+" from all mails for good?", "erase "+strings.TrimSuffix(who, ",")); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -149,10 +148,7 @@ func (s *ledgerStatus) readRedis(ctx context.Context, cfg config.Config) {
 	defer b.Close()
 	backlog, err := b.Backlog(ctx, ledger.StreamName)
 	if err != nil {
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = errors.New("no answer")
-		}
-		s.Redis = err.Error()
+		s.Redis = plainError(err)
 		return
 	}
 	s.Waiting, s.Dropped = backlog.Length, backlog.Dropped

@@ -26,8 +26,8 @@ type traces struct {
 	Success    *bool              `json:"success,omitempty"`
 	Reason     string             `json:"reason,omitempty"` // why Success is false
 	At         *time.Time         `json:"at,omitempty"`
-	Waiting    int                `json:"waiting"`        // messages in the queues
-	Unwritten  int                `json:"waiting_events"` // events that are not in the history yet
+	Waiting    int                `json:"waiting,omitempty"`        // messages in the queues
+	Unwritten  int                `json:"waiting_events,omitempty"` // events that are not in the history yet
 }
 
 // redisPatience is how long Redis is asked.
@@ -44,10 +44,7 @@ func lookInRedis(ctx context.Context, cfg config.Config, taskID string) (tr trac
 	defer b.Close()
 	results, err := tr.read(ctx, b, taskID)
 	if err != nil {
-		if cause := errors.Unwrap(err); cause != nil {
-			err = cause // what was asked for is no news
-		}
-		return traces{Error: err.Error()}
+		return traces{Error: plainError(err)}
 	}
 	if len(results) == 0 || results[0] == nil {
 		return tr
@@ -62,6 +59,17 @@ func lookInRedis(ctx context.Context, cfg config.Config, taskID string) (tr trac
 		tr.Success, tr.Reason = &value.Success, value.Error
 	}
 	return tr
+}
+
+// plainError returns the text of an error of Redis without what was asked for.
+func plainError(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no answer"
+	}
+	if cause := errors.Unwrap(err); cause != nil {
+		err = cause
+	}
+	return err.Error()
 }
 
 // read asks for what Redis has.
