@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -23,7 +22,10 @@ type rates struct {
 	value map[string]Rate // "" is the rate without a name
 }
 
-const rateForm = "write mails in a time, such as 10/s, 100/m, 5/10m or 500/h"
+const rateForm = "write mails in a time, such as 10/s, 100/m, 5/10m or 500/h, and at most 100000/s"
+
+// shortestGap is the time between two mails of the highest rate.
+const shortestGap = 10 * time.Microsecond
 
 // rateText is a count and a time: s, m, h or d, with a number before it.
 var rateText = regexp.MustCompile(`^([0-9]{1,9})/([0-9]{0,6})(s|sec|second|m|min|minute|h|hour|d|day)$`)
@@ -41,7 +43,7 @@ func parseRate(text string) (Rate, bool) {
 	units := map[byte]time.Duration{'s': time.Second, 'm': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour}
 	per := time.Duration(n) * units[parts[3][0]]
 	const longest = 31 * 24 * time.Hour
-	if err != nil || many != nil || mails < 1 || n < 1 || per > longest || float64(mails)/per.Seconds() > math.MaxInt32/1000 {
+	if err != nil || many != nil || mails < 1 || n < 1 || per > longest || per/time.Duration(mails) < shortestGap {
 		return Rate{}, false
 	}
 	return Rate{Mails: mails, Per: per}, true

@@ -36,7 +36,7 @@ func TestRates(t *testing.T) {
 	for _, c := range []struct{ name, value string }{
 		{"MAIL_RATE", "10"}, {"MAIL_RATE", "ten/s"}, {"MAIL_RATE", "0/s"}, {"MAIL_RATE", "10/0s"}, {"MAIL_RATE", "-1/s"},
 		{"MAIL_RATE", "1.5/s"}, {"MAIL_RATE", "10/s,5/s"}, {"MAIL_RATE", "gmail.com=5/s"}, {"MAIL_RATE", "10/y"}, {"MAIL_RATE", "10/32d"},
-		{"MAIL_RATE", "999999999/s"}, {"MAIL_RATE", "10/9999999999s"}, {"MAIL_RATE", "10/s,"},
+		{"MAIL_RATE", "999999999/s"}, {"MAIL_RATE", "100001/s"}, {"MAIL_RATE_PER_DOMAIN", "2000000/s"}, {"MAIL_RATE_PER_RECIPIENT", "otp=200000/s"}, {"MAIL_RATE", "10/9999999999s"}, {"MAIL_RATE", "10/s,"},
 		{"MAIL_RATE_PER_DOMAIN", "gmail.com=5/s,GMAIL.com=6/s"}, {"MAIL_RATE_PER_DOMAIN", "=5/s"}, {"MAIL_RATE_PER_DOMAIN", "ann@gmail.com=5/s"},
 		{"MAIL_RATE_PER_RECIPIENT", "otp:5/m"},
 	} {
