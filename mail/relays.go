@@ -73,7 +73,8 @@ func NewRelays(relays ...Relay) (*Relays, error) {
 //
 // When no relay took m, the error is that of the first relay that was tried. When the breakers
 // of all relays refuse, nothing is dialled. The error then has the command "WAIT" and wraps
-// the errors of the breakers.
+// the errors of the breakers. If the other relays lack an extension that m needs, the error
+// names one of them.
 func (r *Relays) Send(ctx context.Context, m Message) (Receipt, error) {
 	start := time.Now()
 	if m.Date.IsZero() {
@@ -174,6 +175,8 @@ func (f *sendFailures) error() *SendError {
 	switch {
 	case f.first != nil:
 		return f.first
+	case len(f.skipped) > 0 && f.lacking != nil:
+		return &SendError{Command: "WAIT", Relay: f.lacking.Relay, Err: errors.Join(append(f.skipped, f.lacking)...)}
 	case len(f.skipped) > 0:
 		return &SendError{Command: "WAIT", Err: errors.Join(f.skipped...)}
 	}

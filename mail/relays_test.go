@@ -234,6 +234,18 @@ func TestFailoverToAnExtension(t *testing.T) {
 	if failed := sendError(t, err); failed.EnhancedCode != [3]int{5, 6, 7} || failed.Retryable() || failed.AddressFault() || failed.ConfigurationFault() || !strings.Contains(failed.Explain(), "SMTPUTF8") {
 		t.Errorf("without the extension anywhere: %v, want the refusal of the first", err)
 	}
+	open, err := mail.NewRelays(
+		mail.Relay{Sender: newSender(t, config(both)), Breaker: &closedFor{open: &openError{"both"}}},
+		mail.Relay{Sender: newSender(t, config(ascii))},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = open.Send(t.Context(), m)
+	if failed := sendError(t, err); failed.Command != "WAIT" || failed.Relay != ascii.Addr() || !failed.Retryable() || failed.CountsForBreaker() ||
+		!strings.Contains(err.Error(), "both is open") || !strings.Contains(err.Error(), "SMTPUTF8") {
+		t.Errorf("while the only relay with the extension is open: %v", err)
+	}
 	down := smtptest.New(t, scripted("CONNECT", smtptest.Action{Reply: "421 later"}))
 	_, err = newRelays(t, ascii, down).Send(t.Context(), m)
 	if failed := sendError(t, err); failed.Code != 421 || !failed.Retryable() {

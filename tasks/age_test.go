@@ -210,7 +210,7 @@ func TestPauses(t *testing.T) {
 		"code, asked":                    {kind: "otp", err: asked, least: 8 * minute, most: 10 * minute},
 		"code, asked for too much":       {kind: "otp", err: hours, least: 10 * minute, most: 10*minute + second},
 		"old code, asked for too much":   {kind: "otp", err: hours, age: 9 * minute, least: minute, most: minute + second},
-		"code, quota":                    {kind: "otp", err: quota, least: 10 * minute, most: 10*minute + second},
+		"code, quota":                    {kind: "otp", err: quota, least: 12 * second, most: 18 * second},
 		"code, busy":                     {kind: "otp", err: busy, least: 10 * minute, most: 10*minute + second},
 		"offer, plain":                   {kind: "notification", err: plain, retries: 1, least: 12 * second, most: 18 * second},
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/evently/workers/worker"
@@ -85,4 +86,25 @@ func (a *attempt) broken() int {
 
 func brokenCount(n int) protocol.Header {
 	return protocol.Header{Name: brokenHeader, Value: protocol.Raw(strconv.Itoa(n))}
+}
+
+// breaksFree reports whether another connection that broke during the mail costs no attempt:
+// the first ones, and all while no other mail is accepted, because the relay is then broken and
+// not the mail.
+func (a *attempt) breaksFree(relayWorks bool) bool {
+	n := a.broken()
+	return n < freeBreaks || n < mostBreaks && !relayWorks
+}
+
+// lastTaken is the time at which the relay last accepted a mail. Its methods may be called by
+// several goroutines.
+type lastTaken struct{ at atomic.Pointer[time.Time] }
+
+// note records that the relay has accepted a mail.
+func (l *lastTaken) note(now time.Time) { l.at.Store(&now) }
+
+// within reports whether the relay has accepted a mail in the time before now.
+func (l *lastTaken) within(age time.Duration, now time.Time) bool {
+	at := l.at.Load()
+	return at != nil && now.Sub(*at) <= age
 }

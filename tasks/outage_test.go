@@ -61,8 +61,16 @@ func TestOpenBreaker(t *testing.T) {
 			}
 		}
 	}
-	b := newBench(t, func(c *tasks.Config) { c.Users = directory{err: open(time.Hour)} })
-	_, err := b.run(t.Context(), with(oneOfEach()["notification"], seen(29*time.Minute)))
+	// Another relay is in order and cannot take this mail: its queue is not held, so that it
+	// must not go to the front of it again and again.
+	b := newBench(t, nil)
+	b.out.err = &mail.SendError{Command: "WAIT", Relay: "second:587", Err: errors.Join(open(20*time.Second), &mail.SendError{Command: "MAIL", Code: 553})}
+	_, err := b.run(t.Context(), oneOfEach()["confirmation"])
+	if r, ok := errors.AsType[*worker.RetryError](err); !ok || !r.Free || r.Countdown < 20*time.Second || r.Countdown > 24*time.Second {
+		t.Errorf("%v, want it parked until the next probe", err)
+	}
+	b = newBench(t, func(c *tasks.Config) { c.Users = directory{err: open(time.Hour)} })
+	_, err = b.run(t.Context(), with(oneOfEach()["notification"], seen(29*time.Minute)))
 	if r, ok := errors.AsType[*worker.RetryError](err); !ok || r.Countdown.Round(time.Millisecond) != time.Minute+time.Second {
 		t.Errorf("%v, want a retry directly after the lifetime of the offer", err)
 	}

@@ -64,7 +64,7 @@ func (s *Service) refused(ctx context.Context, a *attempt, e *mail.SendError, er
 		return s.free(ctx, a, reply("mail server puts this service off", e), s.throttledPause(a, e), e, err)
 	case !concernsMail(e) && e.Retryable():
 		return s.free(ctx, a, reply("mail server did not take the mail", e), s.outagePause(a), e, err)
-	case e.Code == 0 && ctx.Err() == nil && a.broken() < freeBreaks:
+	case e.Code == 0 && ctx.Err() == nil && a.breaksFree(s.taken.within(relayWorksFor, a.now)):
 		return s.free(ctx, a, reply("mail server did not take the mail", e), s.outagePause(a), e, err, brokenCount(a.broken()+1))
 	case e.Retryable() && e.Code >= 500:
 		return s.again(ctx, a, reply("mail refused", e), e, err)
@@ -115,10 +115,13 @@ func (s *Service) afterUnknown(ctx context.Context, a *attempt, earlier *earlier
 }
 
 // unavailable puts a mail back while a circuit breaker is open. An ordinary mail keeps its
-// place in the queue. An urgent one is parked, so that it can expire in time.
+// place in the queue. An urgent one is parked, so that it can expire in time. So is a mail that
+// only a relay with an open one can take: the others are sent meanwhile, so its queue is not
+// held, and at the front of it the mail would be claimed again at once.
 func (s *Service) unavailable(ctx context.Context, a *attempt, text string, open *breaker.OpenError, err error) (Result, error) {
 	until := open.Next.Sub(s.cfg.Now())
-	if a.urgent() {
+	e, _ := errors.AsType[*mail.SendError](err)
+	if a.urgent() || e != nil && e.Relay != "" {
 		return s.park(ctx, a, text, a.inTime(later(max(until, urgentOutageLeast))), nil, err)
 	}
 	if cause := endedByEngine(ctx); cause != nil {

@@ -41,9 +41,14 @@ const (
 	// attempt. The first ones are trouble of the network. A mail that makes the server
 	// hang up each time must end.
 	freeBreaks = 3
+	// relayWorksFor is how long an accepted mail proves that the relay takes mails. Without
+	// such a proof a break costs no attempt, up to mostBreaks of them: a relay that answers
+	// probes and hangs at each mail is in an outage.
+	relayWorksFor = 10 * time.Minute
+	mostBreaks    = 1000
 
-	// urgentThrottleWait is the pause of an urgent mail when the server defers all
-	// mails.
+	// urgentThrottleWait is the longest pause of an urgent mail when the server defers or
+	// refuses all mails.
 	urgentThrottleWait = 15 * time.Second
 )
 
@@ -92,21 +97,27 @@ func (s *Service) outagePause(a *attempt) time.Duration {
 // an account.
 func (s *Service) configurationPause(a *attempt) time.Duration {
 	const factor = 5
-	return a.inTime(spread(factor * s.cfg.RetryDelay))
+	return a.longPause(factor * s.cfg.RetryDelay)
 }
 
 // quotaPause returns the pause of a mail whose sender has used up a daily quota.
-func (s *Service) quotaPause(a *attempt) time.Duration { return a.inTime(spread(quotaWait)) }
+func (s *Service) quotaPause(a *attempt) time.Duration { return a.longPause(quotaWait) }
+
+// longPause returns the pause after a fault that lasts. An urgent mail asks sooner: when a
+// person has corrected the fault, or a circuit breaker has found that it is over, the mail is
+// still of use. Until then the breaker keeps it from the server.
+func (a *attempt) longPause(pause time.Duration) time.Duration {
+	if a.urgent() {
+		pause = min(pause, urgentThrottleWait)
+	}
+	return a.inTime(spread(pause))
+}
 
 // lookupPause returns the pause of a mail whose recipient cannot be looked up because the
 // rights, the schema or the login of the database are wrong.
 func (s *Service) lookupPause(a *attempt) time.Duration {
 	const factor = 2
-	pause := spread(factor * s.cfg.RetryDelay)
-	if a.urgent() {
-		pause = min(pause, spread(urgentThrottleWait))
-	}
-	return a.inTime(pause)
+	return a.longPause(factor * s.cfg.RetryDelay)
 }
 
 // throttledPause returns the pause of a mail when the server defers all mails.

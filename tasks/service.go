@@ -111,6 +111,8 @@ type Service struct {
 
 	codeUnchecked sync.Once // logs a code that was not checked
 
+	taken lastTaken
+
 	limiter limiter
 	history history
 }
