@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/evently/workers/mail/smtptest"
+	"github.com/evently/workers/store/storetest"
 )
 
 // historyRelay answers by the local part of the recipient.
@@ -113,7 +115,8 @@ func otpTo(to string) []any { return []any{map[string]any{"email": to, "otp": hi
 // identifies them. Neither the history nor an answer has a code in it.
 func TestHistory(t *testing.T) {
 	t.Parallel()
-	w := startHistoryWorld(t)
+	const key = "k3y-of-the-operator"
+	w := startHistoryWorld(t, "LEDGER_KEY="+key, "DB_PASSWORD=pa55-of-the-database")
 	w.start(t)
 	send := func(task string, args []any) string {
 		return flood(t, celeryNew, w.redis, queue, 1, prefix+task, args, nil)[0]
@@ -125,8 +128,8 @@ func TestHistory(t *testing.T) {
 	lost := send("send_welcome_email", []any{map[string]any{"email": "lost@mail.example", "username": "lost"}})
 	dead := send("send_otp_verification_email", otpTo("dead@mail.example"))
 
-	bare := []string{"DATABASE_URL=" + w.postgres.URL()} // without Redis
-	full := append(bare, "REDIS_URL="+w.redis.url())
+	bare := []string{"DATABASE_URL=" + w.postgres.URL(), "LEDGER_KEY=" + key} // without Redis
+	full := append(slices.Clone(bare), "REDIS_URL="+w.redis.url())
 	outputs := []string{
 		w.ask(t, bare, code, 0, "Yes. The mail server 127.0.0.1:"),
 		w.ask(t, bare, "ada@mail.example", 0, "accepted the otp mail to a"),
@@ -173,8 +176,11 @@ func TestHistory(t *testing.T) {
 		outputs = append(outputs, out)
 	}
 	outputs = append(outputs, w.tables(t))
+	if out, exit := w.command(t, bare, "deliveries", "list", "--show-addresses", "--address", "REFUSED@mail.example"); exit != 0 || !strings.Contains(out, "refused@mail.example") {
+		t.Errorf("the address with the key: exit code %d\n%s", exit, out)
+	}
 	for _, out := range outputs {
-		for _, secret := range []string{historyCode, "booker@mail.example", "Jazz", "Verify Your Email"} {
+		for _, secret := range []string{historyCode, "booker@mail.example", "refused@mail.example", "Jazz", "Verify Your Email", key, "pa55-of-the-database", storetest.Password} {
 			if strings.Contains(out, secret) {
 				t.Errorf("%q in %s", secret, last(out, 3000))
 			}
