@@ -203,12 +203,12 @@ func (c *consumer) refused(ctx context.Context, pause *backoff.Backoff, err erro
 // holdPause is the time between two looks for other messages while tasks are held.
 const holdPause = 250 * time.Millisecond
 
-// giveBackHeld gives back messages that wait for a slot when their tasks are held, until ctx
-// ends.
+// giveBackHeld gives back messages that wait for a slot or their rate limit when their tasks
+// are held, until ctx ends.
 func (c *consumer) giveBackHeld(ctx context.Context) {
 	for {
 		changed := c.holds.Changed()
-		for _, r := range c.pool.Withdraw(func(r *request) bool { return c.holds.Has(r.msg.Task) }) {
+		for _, r := range c.settler.where.withdraw(func(r *request) bool { return c.holds.Has(r.msg.Task) }) {
 			c.settler.giveBackLater(r)
 		}
 		select {

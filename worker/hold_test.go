@@ -196,3 +196,48 @@ func TestHoldWithoutSelector(t *testing.T) {
 	bench.eventually(t, "the task has run", func() bool { return bench.status(id) == "SUCCESS" })
 	bench.stop(t)
 }
+
+// Messages that wait for their rate limit go back at once, and in order, when their tasks are
+// held or when one of them is given back by its handler.
+func TestRateLimitedGoBack(t *testing.T) {
+	for name, byHandler := range map[string]bool{"held": false, "given back": true} {
+		t.Run(name, func(t *testing.T) {
+			var m *mails
+			var once sync.Once
+			returned := make(chan struct{})
+			m = startMails(t, func(c *worker.Config) {
+				d := c.Tasks["mail"]
+				note := d.Handler
+				d.RateLimit = "1/s"
+				d.Handler = worker.HandlerFunc(func(ctx context.Context, task *worker.Task) (any, error) {
+					if byHandler {
+						defer once.Do(func() { close(returned) })
+						return nil, worker.GiveBack(errors.New("relay unavailable"))
+					}
+					return note.Run(ctx, task)
+				})
+				c.Tasks["mail"], c.PrefetchMultiplier, c.Concurrency = d, worker.Prefetch(4), 4
+			})
+			var want []string
+			for range 8 {
+				want = append(want, m.send(t, "mail"))
+			}
+			if !byHandler {
+				m.eventually(t, "the first one has run", func() bool { return len(m.order()) == 1 && m.Unacked() == 7 })
+				m.w.Hold("mail")
+				want = want[1:]
+			} else {
+				<-returned
+				time.AfterFunc(500*time.Millisecond, func() { m.w.Hold("mail") })
+			}
+			began := time.Now()
+			m.eventually(t, "all are back", func() bool { return len(m.queued(t)) == len(want) && m.Unacked() == 0 })
+			if took := time.Since(began); took > 3*time.Second {
+				t.Errorf("the messages are back after %v", took)
+			}
+			if got := m.queued(t); !slices.Equal(got, want) {
+				t.Errorf("the queue is %v, want %v", got, want)
+			}
+		})
+	}
+}

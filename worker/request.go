@@ -278,6 +278,12 @@ func (p whereabouts) revoke(set *revoked.Set, r broker.Revocation, terminate boo
 	return ids
 }
 
+// withdraw removes and returns the requests that match and wait for a slot or for
+// their rate limit.
+func (p whereabouts) withdraw(match func(*request) bool) []*request {
+	return append(p.limits.Withdraw(match), p.pool.Withdraw(match)...)
+}
+
 // scheduledTask is a task that waits for its ETA.
 type scheduledTask struct {
 	id    string

@@ -37,6 +37,7 @@ type settler struct {
 	can      broker.Capabilities
 	link     *link.Link
 	pool     *pool.Pool[*request]
+	where    whereabouts
 	held     *holdings
 	plan     *planner
 	workflow *workflow
@@ -111,9 +112,9 @@ func (s *settler) giveBackRun(log *slog.Logger, r *request, o outcome) pool.Resu
 }
 
 // giveBackBatch gives back messages that were gathered while the worker runs. Messages of
-// the same tasks that wait for a slot go back with them, because they would overtake them.
+// the same tasks that wait to run go back with them, because they would overtake them.
 func (s *settler) giveBackBatch(b returns.Batch) {
-	waiting := s.pool.Withdraw(func(r *request) bool { return b.Tasks[r.msg.Task] })
+	waiting := s.where.withdraw(func(r *request) bool { return b.Tasks[r.msg.Task] })
 	ds := append(b.Deliveries, s.release(waiting)...)
 	s.log.Info("messages given back to the front of their queues", "messages", len(ds))
 	s.returnDeliveries(s.store, ds)

@@ -267,7 +267,7 @@ func (w *Worker) assemble(stages *stages) (*consumer, *drainer) {
 
 func newSettler(w *Worker, stages *stages) *settler {
 	s := &settler{
-		env: w.env, broker: w.broker, batcher: w.can.Batcher, can: w.can, link: w.link, pool: w.pool, held: w.held,
+		env: w.env, broker: w.broker, batcher: w.can.Batcher, can: w.can, link: w.link, pool: w.pool, where: w.where(), held: w.held,
 		plan:     &planner{env: w.env, workflow: w.workflow, decoder: &w.decoder},
 		workflow: w.workflow, events: w.events, counts: w.counts, store: stages.store,
 	}

@@ -119,6 +119,25 @@ func (l *Limiter[R]) Drain() (rs []R) {
 	return rs
 }
 
+// Withdraw removes and returns the items that match.
+func (l *Limiter[R]) Withdraw(match func(R) bool) (rs []R) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range l.buckets {
+		var keep []R
+		for _, r := range b.waiting {
+			if match(r) {
+				rs = append(rs, r)
+			} else {
+				keep = append(keep, r)
+			}
+		}
+		b.waiting = keep
+	}
+	l.held -= len(rs)
+	return rs
+}
+
 // Run passes items to release as their limits allow, until ctx ends. It asks for shared
 // tokens within ask.
 func (l *Limiter[R]) Run(ctx, ask context.Context, release func([]R)) {
