@@ -432,6 +432,8 @@ func TestWarnings(t *testing.T) {
 		{env{"BOUNCE_KEY": "0123456789abcdef"}, "BOUNCE_KEY", "BOUNCE_DOMAIN is not set"},
 		{env{"LEDGER_DATABASE_URL": "off", "LEDGER_KEY": "0123456789abcdef"}, "LEDGER_KEY", "LEDGER_DATABASE_URL is off"},
 		{env{"LEDGER_DATABASE_URL": "postgres://h/n?pgbouncer=true"}, "LEDGER_DATABASE_URL", "pgbouncer"},
+		{env{"SMTP_REPLY_TIMEOUT": "240"}, "SMTP_REPLY_TIMEOUT", "not below TASK_SOFT_TIME_LIMIT"},
+		{env{"TASK_SOFT_TIME_LIMIT": "60"}, "SMTP_REPLY_TIMEOUT", "not below TASK_SOFT_TIME_LIMIT"},
 		{env{"HEALTH_PPROF": "all"}, "HEALTH_PPROF", "every client that reaches"},
 	} {
 		c := load(t, test.env)

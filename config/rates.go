@@ -102,6 +102,9 @@ func (c *Config) delivery(v *variables) {
 		ReplyTimeout:  v.SMTPReplyTimeout.value,
 		Limits:        Limits{All: v.MailRate.value[""], Domain: v.MailRatePerDomain.value, Recipient: v.MailRatePerRecipient.value},
 	}
+	if limit := v.TaskSoftTimeLimit.value; limit > 0 && v.SMTPReplyTimeout.value >= limit {
+		c.warn(v.SMTPReplyTimeout.name, "is not below TASK_SOFT_TIME_LIMIT: a task ends while the relay may still answer, and then it is unknown whether its mail was delivered")
+	}
 	for name := range v.MailRate.value {
 		if name != "" {
 			v.MailRate.mistake("it names "+strconv.Quote(name), "write one rate here, and domains in MAIL_RATE_PER_DOMAIN")
