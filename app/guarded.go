@@ -30,7 +30,7 @@ func relayOutcome(failed *mail.SendError) breaker.Outcome {
 		return breaker.Worked
 	case failed.Command == "COMPOSE", failed.Command == "WAIT", errors.Is(failed, context.Canceled), errors.Is(failed, mail.ErrWithheld):
 		return breaker.Outcome{}
-	case !failed.CountsForBreaker():
+	case !failed.CountsForBreaker(), failed.BlamesMail():
 		return breaker.Worked // it refuses the mail
 	}
 	o := breaker.Outcome{Result: breaker.Fault, Reason: failed.Explain()}

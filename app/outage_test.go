@@ -125,19 +125,21 @@ func TestRelayOutcome(t *testing.T) {
 		failed *mail.SendError
 		want   breaker.Result
 	}{
-		"accepted":            {nil, breaker.Success},
-		"no such mailbox":     {refused(550, [3]int{5, 1, 1}, "no such user"), breaker.Success},
-		"greylisted":          {refused(451, [3]int{4, 7, 1}, "greylisted, try again in 300 seconds"), breaker.Success},
-		"cancelled":           {&mail.SendError{Command: "DIAL", Err: context.Canceled}, breaker.Unknown},
-		"withheld":            {&mail.SendError{Command: "BODY", Err: mail.ErrWithheld}, breaker.Unknown},
-		"not composed":        {&mail.SendError{Command: "COMPOSE", Err: errors.New("x")}, breaker.Unknown},
-		"no connection":       {&mail.SendError{Command: "DIAL", Err: syscall.ECONNREFUSED}, breaker.Fault},
-		"no answer":           {&mail.SendError{Command: ".", Err: context.DeadlineExceeded}, breaker.Fault},
-		"busy":                {&mail.SendError{Command: "GREETING", Code: 421, Text: "too many connections"}, breaker.Throttled},
-		"a rate":              {&mail.SendError{Command: "MAIL", Code: 454, EnhancedCode: [3]int{4, 7, 0}, Text: "Throttling failure: Maximum sending rate exceeded."}, breaker.Throttled},
-		"wrong password":      {&mail.SendError{Command: "AUTH", Code: 535, EnhancedCode: [3]int{5, 7, 8}, Text: "authentication failed"}, breaker.Refused},
-		"quota for the day":   {&mail.SendError{Command: "DATA", Code: 550, EnhancedCode: [3]int{5, 4, 5}, Text: "Daily user sending limit exceeded."}, breaker.Refused},
-		"five equal refusals": {&mail.SendError{Command: "RCPT", Code: 550, EnhancedCode: [3]int{5, 7, 1}, Text: "denied", Recipients: 5}, breaker.Refused},
+		"accepted":                {nil, breaker.Success},
+		"no such mailbox":         {refused(550, [3]int{5, 1, 1}, "no such user"), breaker.Success},
+		"greylisted":              {refused(451, [3]int{4, 7, 1}, "greylisted, try again in 300 seconds"), breaker.Success},
+		"cancelled":               {&mail.SendError{Command: "DIAL", Err: context.Canceled}, breaker.Unknown},
+		"withheld":                {&mail.SendError{Command: "BODY", Err: mail.ErrWithheld}, breaker.Unknown},
+		"not composed":            {&mail.SendError{Command: "COMPOSE", Err: errors.New("x")}, breaker.Unknown},
+		"no connection":           {&mail.SendError{Command: "DIAL", Err: syscall.ECONNREFUSED}, breaker.Fault},
+		"no answer":               {&mail.SendError{Command: ".", Err: context.DeadlineExceeded}, breaker.Fault},
+		"busy":                    {&mail.SendError{Command: "GREETING", Code: 421, Text: "too many connections"}, breaker.Throttled},
+		"a rate":                  {&mail.SendError{Command: "MAIL", Code: 454, EnhancedCode: [3]int{4, 7, 0}, Text: "Throttling failure: Maximum sending rate exceeded."}, breaker.Throttled},
+		"wrong password":          {&mail.SendError{Command: "AUTH", Code: 535, EnhancedCode: [3]int{5, 7, 8}, Text: "authentication failed"}, breaker.Refused},
+		"quota for the day":       {&mail.SendError{Command: "DATA", Code: 550, EnhancedCode: [3]int{5, 4, 5}, Text: "Daily user sending limit exceeded."}, breaker.Refused},
+		"five unknown recipients": {&mail.SendError{Command: "RCPT", Code: 550, EnhancedCode: [3]int{5, 1, 1}, Text: "no such user", Recipients: 5}, breaker.Success},
+		"five spam verdicts":      {&mail.SendError{Command: ".", Code: 554, EnhancedCode: [3]int{5, 7, 1}, Text: "Spam message rejected", Recipients: 5}, breaker.Success},
+		"five equal refusals":     {&mail.SendError{Command: "RCPT", Code: 550, EnhancedCode: [3]int{5, 7, 1}, Text: "denied", Recipients: 5}, breaker.Refused},
 	} {
 		if got := relayOutcome(test.failed); got.Result != test.want || (got.Result >= breaker.Fault) != (got.Reason != "") {
 			t.Errorf("%s: %+v, want %d", name, got, test.want)

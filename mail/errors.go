@@ -198,6 +198,15 @@ func (e *SendError) CountsForBreaker() bool {
 	return false
 }
 
+// BlamesMail reports whether the words of a [SendError.ConfigurationFault] blame the recipient or
+// the mail, so that only the number of Recipients suggests another cause. Such a refusal must
+// not keep other mails from the server: anyone can sign up with addresses that do not exist.
+func (e *SendError) BlamesMail() bool {
+	words := *e
+	words.Recipients = 0
+	return e.Code >= 500 && e.ConfigurationFault() && !words.Retryable()
+}
+
 // refused reports whether there is a negative reply. Another code than 4yz and 5yz comes from a
 // server that is out of step, and is no reply to this command.
 func (e *SendError) refused() bool { return e.Code >= 400 && e.Code <= 599 }

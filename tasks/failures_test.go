@@ -112,7 +112,7 @@ func TestMailFailures(t *testing.T) {
 		},
 		"refused for five recipients in a row": {
 			err:  &mail.SendError{Command: "RCPT", Code: 550, EnhancedCode: [3]int{5, 1, 1}, Text: "no such user", Recipients: 5},
-			text: "mail server refuses this service: 550 5.1.1 at RCPT", verdict: always(waits), pause: 5 * time.Minute, hurry: 15 * time.Second,
+			text: "mail server refuses this service: 550 5.1.1 at RCPT", verdict: always(waits), pause: 5 * time.Minute, hurry: 5 * time.Minute,
 		},
 		"not an address": {
 			err:  &mail.SendError{Command: "COMPOSE", Err: &mail.AddressError{Masked: "b***", Reason: "no at sign"}},

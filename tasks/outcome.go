@@ -56,7 +56,7 @@ func (s *Service) notSent(ctx context.Context, a *attempt, err error) (Result, e
 func (s *Service) refused(ctx context.Context, a *attempt, e *mail.SendError, err error) (Result, error) {
 	switch {
 	case e.ConfigurationFault():
-		return s.free(ctx, a, reply("mail server refuses this service", e), s.configurationPause(a), e, err)
+		return s.free(ctx, a, reply("mail server refuses this service", e), s.configurationPause(a, e), e, err)
 	case e.Quota():
 		return s.free(ctx, a, reply("mail server takes no more mails for now", e), s.quotaPause(a), e, err)
 	case e.Throttled(), e.Code == 421:

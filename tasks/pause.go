@@ -94,9 +94,13 @@ func (s *Service) outagePause(a *attempt) time.Duration {
 
 // configurationPause returns the pause of a mail when the server refuses our login. It is
 // longer than that of a retry: a person must act first, and too many refused logins lock
-// an account.
-func (s *Service) configurationPause(a *attempt) time.Duration {
+// an account. No circuit breaker opens where the server may mean the mails, so that urgent
+// ones must not ask sooner.
+func (s *Service) configurationPause(a *attempt, e *mail.SendError) time.Duration {
 	const factor = 5
+	if e.BlamesMail() {
+		return a.inTime(spread(factor * s.cfg.RetryDelay))
+	}
 	return a.longPause(factor * s.cfg.RetryDelay)
 }
 
