@@ -100,6 +100,20 @@ var mutants = []struct {
 
 // claimed is the reply of claim.lua.`,
 		}},
+	}, {
+		name: "the mark of an earlier worker is ignored", row: "R1m", fault: "no second copy of an ordinary mail",
+		patches: []harness.Patch{{
+			File: "tasks/guard.go",
+			Old:  `err == nil && before != "" {`,
+			New:  `err == nil && before == "never" {`,
+		}},
+	}, {
+		name: "a mail without a reply to its end counts as one that was not sent", row: "R24", fault: "no second copy of an ordinary mail",
+		patches: []harness.Patch{{
+			File: "tasks/outcome.go",
+			Old:  `	if e != nil && e.Unknown() {`,
+			New:  `	if e != nil && e.Unknown() && e.Command == "" {`,
+		}},
 	},
 }
 
@@ -125,7 +139,9 @@ func TestMutants(t *testing.T) {
 		t.Run(m.row, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			kind := harness.Ours(harness.Build(t, dir, "worse", harness.TestWorker, harness.Overlay(t, dir, m.patches...)...))
+			flags := harness.Overlay(t, dir, m.patches...)
+			kind := harness.Ours(harness.Build(t, dir, "worse", harness.TestWorker, flags...))
+			kind.Flags = flags
 			i := slices.IndexFunc(rows.All(), func(r harness.Row) bool { return r.ID == m.row })
 			// Chance has to hit the moment that the mutant has made worse.
 			for try := range uint64(tries) {

@@ -31,7 +31,7 @@ func TestRows(t *testing.T) {
 	t.Parallel()
 	value := seed(t)
 	ours := harness.Ours(harness.Build(t, t.TempDir(), "testworker", harness.TestWorker, "-race"))
-	ours.Race = true
+	ours.Race, ours.Flags = true, []string{"-race"}
 	for _, row := range rows.All() {
 		if row.Soak {
 			continue // minutes are the least that tells anything

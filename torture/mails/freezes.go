@@ -2,7 +2,6 @@ package mails
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -13,7 +12,7 @@ import (
 	"github.com/evently/workers/torture/harness"
 )
 
-// phase is a place on the way of a mail at which the process stops itself.
+// phase is a place on the way of a mail at which the process is stopped.
 type phase struct {
 	name   string
 	marked bool // the mark is set by then, so another worker must take the mail for delivered
@@ -50,54 +49,38 @@ var phases = []phase{
 	at("answered", "transact.go", "	return r.text, nil\n}\n\n// cutOff", "m.MessageID", true, false),
 }
 
-// freezing is what the phases call. Each holds the first mail that comes to it. When each has one,
-// the process stops itself, once.
+// freezing is what the phases call. Each holds the first mail that comes to it, until the process
+// was stopped and goes on.
 const freezing = `package mail
 
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"sync"
 	"syscall"
-	"time"
 )
 
-var freezes = struct {
+var freezes struct {
 	sync.Mutex
-	held    map[string]bool
-	stopped bool
-	release chan struct{}
-}{held: map[string]bool{}, release: make(chan struct{})}
+	held map[string]bool
+	over chan os.Signal
+}
 
 func freezePoint(name, id string) {
 	f := &freezes
 	f.Lock()
-	if f.stopped || f.held[name] || os.Getenv("FREEZE") == "" {
-		f.Unlock()
-		return
+	if f.held == nil {
+		f.held, f.over = map[string]bool{}, make(chan os.Signal, 1)
+		signal.Notify(f.over, syscall.SIGCONT)
 	}
+	first := !f.held[name] && os.Getenv("FREEZE") != ""
 	f.held[name] = true
-	fmt.Fprintf(os.Stderr, "FROZEN|%%s|%%s|\n", name, id)
-	if len(f.held) == 1 {
-		time.AfterFunc(20*time.Second, stopAll)
-	}
-	if len(f.held) == %d {
-		go stopAll()
-	}
 	f.Unlock()
-	<-f.release
-}
-
-func stopAll() {
-	f := &freezes
-	f.Lock()
-	defer f.Unlock()
-	if f.stopped {
-		return
+	if first {
+		fmt.Fprintf(os.Stderr, "FROZEN|%s|%s|\n", name, id)
+		f.over <- <-f.over // for the others, too
 	}
-	f.stopped = true
-	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-	close(f.release)
 }
 `
 
@@ -108,7 +91,7 @@ var frozen = harness.Row{
 	Mark: "0 second copies of mails without a mark, 0 of ordinary mails with one; of codes and offers ≤ 1, with the Message-ID and Date of the first",
 	Run: func(r *harness.Run) {
 		dir := r.TempDir()
-		patches := []harness.Patch{{File: "mail/freezepoint.go", New: fmt.Sprintf(freezing, len(phases))}}
+		patches := []harness.Patch{{File: "mail/freezepoint.go", New: freezing}}
 		for _, p := range phases {
 			if p.change.File != "" {
 				patches = append(patches, p.change)
@@ -119,23 +102,20 @@ var frozen = harness.Row{
 		var sum frost
 		// The ways wait side by side: they share nothing.
 		var all sync.WaitGroup
-		for i, extensions := range [][]string{nil, {"PIPELINING"}, {"PIPELINING", "CHUNKING"}} {
-			for round := range harness.Size(r, 1, 17) {
-				urgent := (i+round)%2 == 1
+		ways := [][]string{nil, {"PIPELINING"}, {"PIPELINING", "CHUNKING"}}
+		for round := range harness.Size(r, 1, 17) {
+			for i, extensions := range ways {
 				// A run of its own, as chance is for one goroutine.
-				own := harness.NewRun(r.T, r.Kind, r.Long, r.Seed+uint64(3*round+i))
+				own := harness.NewRun(r.T, r.Kind, r.Long, r.Seed+uint64(len(ways)*round+i))
 				all.Go(func() {
-					f := freeze(own, binary, urgent, extensions)
+					f := freeze(own, binary, (i+round)%2 == 1, extensions)
 					mu.Lock()
 					defer mu.Unlock()
 					sum.add(f)
 				})
-				if round%2 == 1 {
-					all.Wait()
-				}
 			}
+			all.Wait()
 		}
-		all.Wait()
 		r.Figure("%d freezes of %d mails: %d second copies of the %d without a mark; of those with one %d of %d ordinary mails, %d of %d codes and offers; %d lost, %d copies differ",
 			sum.rounds, sum.rounds*len(phases), sum.before, sum.rounds*len(phases)-sum.ordinary-sum.urgent, sum.againOrdinary, sum.ordinary, sum.againUrgent, sum.urgent, sum.lost, sum.differ)
 		r.Want(sum.before == 0, "no second copy of a mail without a mark: %+v", sum)
@@ -173,16 +153,16 @@ func freeze(r *harness.Run, binary string, urgent bool, extensions []string) (f 
 	first := s.work("first", append(env, "FREEZE=yes")...)
 	s.healthy(first)
 	s.ask(mails, kinds...)
-	testkit.Eventually(s, time.Minute, "the worker has stopped itself", func() bool { return isStopped(first.PID()) })
+	testkit.Eventually(s, time.Minute, "each phase has a mail, and no other mail is on its way", func() bool {
+		return strings.Count(first.Out.String(), "FROZEN|") == len(phases) && s.Redis.Waiting(harness.Queue) == 0 && s.Redis.Int("HLEN", "unacked") == len(phases)
+	})
+	first.Signal(syscall.SIGSTOP)
 	atPhase := map[string]string{} // phases by Message-ID
-	reached := 0
 	for line := range strings.Lines(first.Out.String()) {
 		if fields := strings.Split(line, "|"); fields[0] == "FROZEN" {
-			reached++
 			atPhase[fields[2]] = fields[1]
 		}
 	}
-	s.Want(reached == len(phases), "a mail in each of %d phases, have %d", len(phases), reached)
 	s.work("second", env...)
 	// Ordinary mails with a mark wait for the first worker.
 	testkit.Eventually(s, time.Minute, "the second worker has taken over", func() bool { return len(s.relay.copies()) >= mails-1 })
@@ -215,14 +195,4 @@ func freeze(r *harness.Run, binary string, urgent bool, extensions []string) (f 
 	s.Redis.Proc.Kill()
 	s.users.Stop()
 	return f
-}
-
-// isStopped reports whether a process is stopped by a signal.
-func isStopped(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return false
-	}
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	return strings.HasPrefix(rest, "T")
 }
