@@ -130,7 +130,8 @@ const MarkSettled = broker.MarkSettled
 // EndMark, and when the run is cut short by a stop, the mark stays. The last call counts.
 //
 // When the message was lost meanwhile, only a SUCCESS counts. A mark that it would remove
-// becomes [MarkSettled], because the run that has the message must learn of this one.
+// becomes [MarkSettled], because the run that has the message must learn of this one. That
+// run can remove the settled mark, but not replace it.
 func (t *Task) EndMark(value string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

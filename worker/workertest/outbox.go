@@ -32,10 +32,11 @@ func (ms *marks) set(m broker.Marking) (earlier string, changed bool) {
 	return earlier, !ok || before.run != m.Run || before.value != m.Value
 }
 
-// end ends a mark. A lost run leaves a settled one.
+// end ends a mark. A lost run leaves a settled one, which no later value replaces.
 func (ms *marks) end(m *broker.Mark, held bool) {
 	switch {
 	case m == nil:
+	case held && m.Value != "" && ms.byTask[m.Task].value == broker.MarkSettled && ms.byTask[m.Task].run == "":
 	case m.Value != "":
 		ms.byTask[m.Task] = mark{value: m.Value}
 	case held:

@@ -74,6 +74,7 @@ func parts() map[string]part {
 		"MarkOutlivesTheRun":             {testMark, func(c broker.Capabilities) bool { return c.Marker != nil }},
 		"SettlementEndsTheMark":          {testMarkEnds, func(c broker.Capabilities) bool { return c.Marker != nil }},
 		"LostRunKeepsTheMark":            {testMarkOfALostRun, func(c broker.Capabilities) bool { return c.Marker != nil }},
+		"SettledMarkStays":               {testSettledMarkStays, func(c broker.Capabilities) bool { return c.Marker != nil }},
 		"SettlementRecordsEntries":       {testOutbox, func(c broker.Capabilities) bool { return c.Outbox != nil }},
 		"EntriesStayUntilRemoved":        {testOutboxReading, func(c broker.Capabilities) bool { return c.Outbox != nil }},
 		"LostRunRecordsOnlySuccess":      {testOutboxOfALostRun, func(c broker.Capabilities) bool { return c.Outbox != nil }},

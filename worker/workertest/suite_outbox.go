@@ -131,6 +131,30 @@ func testMarkOfALostRun(t *testing.T, f Fixture) {
 	}
 }
 
+// A lost run may succeed between the mark of the run that has the message and its end. A mark
+// that the latter brings back does not hide that from the next run.
+func testSettledMarkStays(t *testing.T, f Fixture) {
+	for end, want := range map[string]string{"sending": broker.MarkSettled, "": ""} {
+		task := uuid.NewString()
+		id, first := taken(t, f)
+		wantMark(t, f, task, first, "sending", "")
+		second := again(t, f, first)
+		wantMark(t, f, task, second, "again", "sending")
+		s := broker.Settlement{Delivery: first, Result: success(id), Mark: &broker.Mark{Task: task}, Succeeded: true}
+		if err := settle(t, f, s); !errors.Is(err, broker.ErrLost) {
+			t.Errorf("Settle: %v, want ErrLost", err)
+		}
+		if err := settle(t, f, broker.Settlement{Delivery: second, Mark: &broker.Mark{Task: task, Value: end}}); err != nil {
+			t.Errorf("Settle: %v", err)
+		}
+		_, third := taken(t, f)
+		wantMark(t, f, task, third, "later", want)
+		if err := settle(t, f, broker.Settlement{Delivery: third}); err != nil {
+			t.Errorf("Settle: %v", err)
+		}
+	}
+}
+
 // recorded returns the first values of the entries of a stream.
 func recorded(t testing.TB, f Fixture, stream string) (values []string) {
 	t.Helper()

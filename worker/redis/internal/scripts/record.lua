@@ -11,7 +11,8 @@ local once_life = 3600
 -- record carries out operations of the end of runs, each its name and its operands. They hold
 -- keys, because a key of the call that the user must not write would end the script:
 --   mark key text                       replaces a mark; text "" removes it. If the claim is
---       lost the mark becomes "settled": the run that has the message must learn of this one
+--       lost the mark becomes "settled": the run that has the message must learn of this one.
+--       So that run does not replace it
 --   entry stream losses max n fields    appends an entry of n texts to a stream of at most max
 -- blocks are {the first operation in ARGV, how many arguments, whether the claim is held}.
 -- An entry that its stream refuses is counted in the hash losses. An error of the server
@@ -54,7 +55,10 @@ local function record(blocks, keep)
         if not block[3] and ARGV[i + 2] == '' then
           ARGV[i + 2] = settled_mark
         end
-        marks[#marks + 1] = i
+        local stays = block[3] and ARGV[i + 2] ~= '' and redis.pcall('GET', ARGV[i + 1]) == settled_mark
+        if not stays then
+          marks[#marks + 1] = i
+        end
         i = i + 3
       else
         local stream, losses, max, n = unpack(ARGV, i + 1, i + 4)
