@@ -354,8 +354,8 @@ func (w *Worker) Status() Status {
 // Use it while something that these tasks need is unavailable. It may be called at any time,
 // and takes effect at once: tasks that run go on, tasks that were claimed and do not run
 // yet go back to the front of their queues. A task whose ETA comes meanwhile goes back as
-// well. No attempt is spent. A held task that is revoked or expired is answered when the
-// worker comes across it.
+// well. No attempt is spent. A held task in its queue that is revoked or has expired is
+// answered after its release.
 //
 // Each worker holds for itself. Other workers of the queues, such as Python workers, go on
 // to consume the tasks. With a broker that is no [broker.Selector] the worker claims nothing
