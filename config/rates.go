@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -125,12 +126,17 @@ func (c *Config) codes(v *variables) {
 		return
 	}
 	r, err := connurl.ParseRedis(v.OTPCheckRedisURL.value.Reveal())
+	const form = "write the address of the Redis itself, such as redis://:password@auth-redis:6379/0, or rediss:// for TLS"
+	if bad, ok := errors.AsType[*connurl.Fault](err); ok {
+		s.mistake(bad.Wrong, form) // its own remedy recommends Sentinels
+		return
+	}
 	if err != nil {
 		s.fault(err)
 		return
 	}
 	if len(r.Sentinels) > 0 {
-		s.mistake("it names Sentinels", "write the address of the Redis itself, such as redis://:password@auth-redis:6379/0")
+		s.mistake("it names Sentinels", form)
 		return
 	}
 	for _, note := range r.Notes {

@@ -19,6 +19,7 @@ const (
 	firstSeen = "evently_first_seen"
 	unsure    = "evently_unsure"
 	broken    = "evently_broken"
+	brokenAt  = "evently_broken_at"
 )
 
 // with returns the attempt of a task whose message has these headers.

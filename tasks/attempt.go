@@ -20,8 +20,9 @@ const (
 	// unsureHeader is the time when the mail was sent and the server did not answer. It
 	// counts as a mark where the broker has lost the mark, or keeps none.
 	unsureHeader = "evently_unsure"
-	// brokenHeader is the number of connections that were lost during the mail.
-	brokenHeader = "evently_broken"
+	// brokenHeader is the number of connections that were lost during the mail, and
+	// brokeHeader the time of the last loss.
+	brokenHeader, brokeHeader = "evently_broken", "evently_broken_at"
 	// admittedHeader is the time for which the limits have admitted the mail.
 	admittedHeader = "evently_admitted"
 )
@@ -84,16 +85,20 @@ func (a *attempt) broken() int {
 	return n
 }
 
-func brokenCount(n int) protocol.Header {
-	return protocol.Header{Name: brokenHeader, Value: protocol.Raw(strconv.Itoa(n))}
+// brokenAgain returns the headers of the next attempt after another lost connection.
+func (a *attempt) brokenAgain() []protocol.Header {
+	return []protocol.Header{
+		{Name: brokenHeader, Value: protocol.Raw(strconv.Itoa(a.broken() + 1))},
+		worker.TimeHeader(brokeHeader, a.now),
+	}
 }
 
 // breaksFree reports whether another connection that broke during the mail costs no attempt:
-// the first ones, and all while no other mail is accepted, because the relay is then broken and
-// not the mail.
-func (a *attempt) breaksFree(relayWorks bool) bool {
+// the first ones, and all while no other mail is accepted between two of them, because the
+// relay is then broken and not the mail.
+func (a *attempt) breaksFree(relay *lastTaken) bool {
 	n := a.broken()
-	return n < freeBreaks || n < mostBreaks && !relayWorks
+	return n < freeBreaks || n < mostBreaks && !relay.since(a.task.HeaderTime(brokeHeader))
 }
 
 // lastTaken is the time at which the relay last accepted a mail. Its methods may be called by
@@ -103,8 +108,8 @@ type lastTaken struct{ at atomic.Pointer[time.Time] }
 // note records that the relay has accepted a mail.
 func (l *lastTaken) note(now time.Time) { l.at.Store(&now) }
 
-// within reports whether the relay has accepted a mail in the time before now.
-func (l *lastTaken) within(age time.Duration, now time.Time) bool {
+// since reports whether the relay has accepted a mail after a time.
+func (l *lastTaken) since(begin time.Time) bool {
 	at := l.at.Load()
-	return at != nil && now.Sub(*at) <= age
+	return at != nil && at.After(begin)
 }

@@ -64,8 +64,8 @@ func (s *Service) refused(ctx context.Context, a *attempt, e *mail.SendError, er
 		return s.free(ctx, a, reply("mail server puts this service off", e), s.throttledPause(a, e), e, err)
 	case !concernsMail(e) && e.Retryable():
 		return s.free(ctx, a, reply("mail server did not take the mail", e), s.outagePause(a), e, err)
-	case e.Code == 0 && ctx.Err() == nil && a.breaksFree(s.taken.within(relayWorksFor, a.now)):
-		return s.free(ctx, a, reply("mail server did not take the mail", e), s.outagePause(a), e, err, brokenCount(a.broken()+1))
+	case e.Code == 0 && ctx.Err() == nil && a.breaksFree(&s.taken):
+		return s.free(ctx, a, reply("mail server did not take the mail", e), s.outagePause(a), e, err, a.brokenAgain()...)
 	case e.Retryable() && e.Code >= 500:
 		return s.again(ctx, a, reply("mail refused", e), e, err)
 	case e.Retryable():

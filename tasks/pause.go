@@ -41,11 +41,9 @@ const (
 	// attempt. The first ones are trouble of the network. A mail that makes the server
 	// hang up each time must end.
 	freeBreaks = 3
-	// relayWorksFor is how long an accepted mail proves that the relay takes mails. Without
-	// such a proof a break costs no attempt, up to mostBreaks of them: a relay that answers
-	// probes and hangs at each mail is in an outage.
-	relayWorksFor = 10 * time.Minute
-	mostBreaks    = 1000
+	// mostBreaks bounds them where no other mail is accepted in between. A relay that
+	// answers probes and hangs at each mail is in an outage, and its mails must not end.
+	mostBreaks = 1000
 
 	// urgentThrottleWait is the longest pause of an urgent mail when the server defers or
 	// refuses all mails.
