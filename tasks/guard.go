@@ -152,6 +152,9 @@ func (s *Service) unmark(ctx context.Context, a *attempt, before string) {
 // if the mail is sent once more. Otherwise the error is an *earlierError, or a *dateError if it
 // has to be composed with another Date first.
 func (s *Service) afterEarlier(ctx context.Context, a *attempt, earlier, m mark) error {
+	if !earlier.at.IsZero() && earlier.at.Before(a.task.SetAside()) {
+		return nil // a person has retried the dead letter, and knows
+	}
 	if wait := s.stillRunning(a, earlier, m.at); wait > 0 {
 		return &earlierError{wait: wait}
 	}

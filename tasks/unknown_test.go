@@ -138,6 +138,30 @@ func TestMarks(t *testing.T) {
 	}
 }
 
+// A mark that is older than the dead letter does not keep a person from retrying it. Such a mark
+// is left by runs that have killed their worker.
+func TestMarkOlderThanTheDeadLetter(t *testing.T) {
+	for name, c := range map[string]struct {
+		mark string
+		sent bool
+	}{
+		"older":      {mark: markAt("sending 1", 2*time.Hour), sent: true},
+		"newer":      {mark: markAt("sending 1", 30*time.Minute)},
+		"unreadable": {mark: "sending many times"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &relay{}
+			b := newBench(t, func(cfg *tasks.Config) { cfg.Mailer = r })
+			call := unsureCall("booking", worker.TimeHeader(worker.SetAsideHeader, now.Add(-time.Hour)))
+			call.Mark = c.mark
+			o := workertest.Run(t, b.Definitions(), call)
+			if sent := r.ended == 1 && o.DeadLetter == ""; sent != c.sent {
+				t.Errorf("%d mails, dead letter %q, want sent %v", r.ended, o.DeadLetter, c.sent)
+			}
+		})
+	}
+}
+
 // The wait for an earlier worker ends when its mail server must have answered.
 func TestWaitForAnEarlierWorker(t *testing.T) {
 	for ago, want := range map[time.Duration]time.Duration{
