@@ -74,7 +74,7 @@ func scenes() map[string]scene {
 		"pick": {
 			script: "pick", keys: keys(books, []any{ownerKey, "q"}),
 			before:  [][]any{owned, {"LPUSH", "q", "held", fineRaw("one"), "also held", fineRaw("two")}},
-			args:    []any{1, "me:", 1, -1, `, "", "q"]`, fineRaw("one"), "", "", fineRaw("two"), "", "_goworker.1.crashes.i", "gone", "", ""},
+			args:    []any{1, "me:", 1, -1, 100, `, "", "q"]`, fineRaw("one"), "", "", fineRaw("two"), "", "_goworker.1.crashes.i", "gone", "", ""},
 			markers: map[string]int{`"one"`: 1, `"two"`: 1, "held": 2},
 			touches: []string{"_goworker.1.crashes.i"},
 		},
