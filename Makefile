@@ -58,7 +58,10 @@ vuln: ## known vulnerabilities, if their database can be reached
 
 .PHONY: unit
 unit: ## tests of the packages, with the race detector
-	@go test -race -timeout 12m $$(go list ./... | grep -vE '/e2e|/torture$$')
+	@# The slow ones first, so that the others run beside them.
+	@packages=$$(go list ./... | grep -vE '/e2e|/torture$$')
+	slow='/worker/redis$$|/app/cli$$|/mail$$'
+	go test -race -timeout 12m -p 3 $$(grep -E "$$slow" <<<"$$packages" | sort -r) $$(grep -vE "$$slow" <<<"$$packages")
 	go -C worker/oteltrace test -race -timeout 3m ./...
 
 .PHONY: allocs
@@ -68,7 +71,8 @@ allocs: ## allocations per operation, against the golden files
 .PHONY: e2e
 e2e: ## the built program against real servers and Python Celery
 	@# Verbose, as counts and times are part of the answer; 200 names are not.
-	go test -race -timeout 12m -v ./e2e/... | grep -vE '^ *=== |^ +--- PASS: .*/.*/'
+	@# Most of them wait most of the time: more of them at once than processors.
+	go test -race -timeout 12m -parallel 5 -v ./e2e/... | grep -vE '^ *=== |^ +--- PASS: .*/.*/'
 	cd e2e/gocelery
 	go test -race -timeout 2m ./...
 
