@@ -17,7 +17,7 @@ const RevokesMax = 50_000
 // A Python worker decides when it has counted as many answers as it knows workers. It fails
 // if it does not know a second candidate by then, because a worker that is no candidate has
 // answered first.
-const ackPause = 500 * time.Millisecond
+const ackPause = 2 * time.Second
 
 // pendingAck is an election that is to be acknowledged.
 type pendingAck struct {
