@@ -581,7 +581,7 @@ func TestLedger(t *testing.T) {
 	}
 	c = load(t, env{"DB_HOST": "a", "DB_SSLMODE": "require", "LEDGER_DATABASE_URL": "postgresql+psycopg2://v:q@b/m", "LEDGER_KEY": "0123456789abcdef, 1123456789abcdef", "LEDGER_RETENTION": "30d"})
 	if got := c.Ledger.Database.URL.Reveal(); got != "postgres://v:q@b/m?sslmode=require" || c.Ledger.Database.Host != "" {
-		t.Errorf("a database of its own: %s, %+v", got, c.Ledger)
+		t.Errorf("a separate database: %s, %+v", got, c.Ledger)
 	}
 	if len(c.Ledger.Keys) != 2 || c.Ledger.Keys[1].Reveal() != "1123456789abcdef" || c.Ledger.Retention != 30*day {
 		t.Errorf("keys and retention: %+v", c.Ledger)

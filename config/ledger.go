@@ -94,7 +94,7 @@ func (c *Config) ledger(v *variables) {
 	c.ledgerKeys(v)
 }
 
-// ledgerDatabase reads the URL of a PostgreSQL of its own.
+// ledgerDatabase reads the URL of a separate PostgreSQL.
 func (c *Config) ledgerDatabase(v *variables) {
 	p, err := connurl.ParsePostgres(v.LedgerURL.value.Reveal())
 	if err != nil {

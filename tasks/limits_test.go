@@ -145,7 +145,7 @@ func TestRateOfAllMails(t *testing.T) {
 	})
 }
 
-// Each domain has a rate of its own, whatever the case of its letters. One that is busy does
+// Each domain has its own rate, in upper or lower case. One that is busy does
 // not keep the others waiting.
 func TestRateOfADomain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

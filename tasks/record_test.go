@@ -51,7 +51,7 @@ func summary(e ledger.Event) string {
 	return strings.Join(strings.Fields(text), " ")
 }
 
-// Every end of a run is an event, whatever becomes of the mail.
+// Every end of a run is an event.
 func TestEvents(t *testing.T) {
 	now := func(c *tasks.Config) { c.Now = func() time.Time { return now } }
 	send := func(before, after error) func(*tasks.Config) {
@@ -156,7 +156,7 @@ func TestEventOfAnAcceptedMail(t *testing.T) {
 	}
 }
 
-// Neither the code nor the address of a mail is in its history, in whatever way it ends, and
+// Neither the code nor the address of a mail is in its history, however it ends, and
 // even if the server repeats them.
 func TestEventsHaveNoSecrets(t *testing.T) {
 	const code = "K4N4R13"

@@ -344,7 +344,7 @@ func (e *executor) mark(ctx context.Context, r *request, value string, entries [
 	})
 }
 
-// mostFields bounds the texts of an entry: Lua unpacks no more than some thousand.
+// mostFields bounds the texts of an entry: Lua unpacks some thousand at most.
 const mostFields = 1000
 
 // whole returns the entries that can be written, with their last values.

@@ -68,7 +68,7 @@ func (s State) IsKnown() bool {
 	return ok
 }
 
-// IsFinal reports whether only a state of a higher rank supersedes s, at whatever time.
+// IsFinal reports whether only a state of a higher rank supersedes s, at any time.
 func (s State) IsFinal() bool { return s >= Accepted }
 
 // Supersedes reports whether a mail of the state old has the state s after an event with s.

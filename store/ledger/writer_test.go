@@ -225,7 +225,7 @@ func testAddressChanged(t *testing.T, f *fixture) {
 	}
 }
 
-// Texts come back as they were written, whatever the notation of arrays makes of them.
+// Texts come back as they were written, although the notation of arrays has special characters.
 func testHostileTexts(t *testing.T, f *fixture) {
 	for i, text := range []string{`{"a\",NULL}`, "NULL", `\`, `"`, `\"`, "{}", "'; DROP TABLE users; --", "ä 🎉 ", "%s $1 ?", ""} {
 		e := life()[3]

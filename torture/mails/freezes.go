@@ -105,7 +105,7 @@ var frozen = harness.Row{
 		ways := [][]string{nil, {"PIPELINING"}, {"PIPELINING", "CHUNKING"}}
 		for round := range harness.Size(r, 1, 17) {
 			for i, extensions := range ways {
-				// A run of its own, as chance is for one goroutine.
+				// A separate run, as chance is for one goroutine.
 				own := harness.NewRun(r.T, r.Kind, r.Long, r.Seed+uint64(len(ways)*round+i))
 				all.Go(func() {
 					f := freeze(own, binary, (i+round)%2 == 1, extensions)

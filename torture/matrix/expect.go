@@ -163,7 +163,7 @@ func account(c Cell) *Expectation {
 	case c.among("454", "530", "535"):
 		e = must("The login is refused, or is needed: that concerns all mails.", Paused)
 	case c.Reply.Name == "550 5.4.5":
-		e = must("The quota is used up, whatever the 5 says: later mails of the day are refused as well.", Paused)
+		e = must("The quota is used up, although the code begins with 5: later mails of the day are refused as well.", Paused)
 	case c.Stage == Mail && c.among("500", "501", "503", "550", "554"):
 		e = must("At MAIL a server refuses the sender, which all mails have in common.", Paused)
 	}

@@ -7,8 +7,8 @@ import (
 )
 
 // Leaser grants named leases: at most one owner holds a name at a time, in all workers of
-// the broker. Without it each worker must act as if it were alone. Every method returns
-// within a deadline of its own.
+// the broker. Without it each worker must act as if it were alone. Every method has its
+// own deadline.
 type Leaser interface {
 	// Lease takes the lease of a name for d from now on, or renews that of the same owner.
 	// It reports false while another owner holds it. The clock of the broker decides when a
@@ -67,7 +67,7 @@ type Admission struct {
 }
 
 // Admitter holds rate limits that all workers of the broker share. Without it each worker
-// can only limit itself. Every method returns within a deadline of its own.
+// can only limit itself. Every method has its own deadline.
 //
 // Work that is admitted with a Wait has a reservation. Callers that put it off until then
 // come through in the order of their calls.

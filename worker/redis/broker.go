@@ -194,7 +194,7 @@ func (b *Broker) Claim(ctx context.Context, max int) ([]broker.Delivery, error) 
 }
 
 // ClaimExcept implements [broker.Selector]. It takes the lists of the queues in the order of
-// their priorities, whatever QueueOrder and QueueWeights say.
+// their priorities, and ignores QueueOrder and QueueWeights.
 func (b *Broker) ClaimExcept(ctx context.Context, names []string, max int) ([]broker.Delivery, error) {
 	return b.claimer.claimExcept(ctx, names, max)
 }

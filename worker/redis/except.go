@@ -260,7 +260,7 @@ func together(found []wanted, n int) (count, depth int) {
 func (cl *claimer) pickNow(ctx context.Context, l list, found []wanted, n int) ([]broker.Delivery, error) {
 	keys, args := cl.pickCall(l, found, n)
 	first := cl.number
-	cl.number += int64(len(found)) // whatever the reply is: a claim is never used twice
+	cl.number += int64(len(found)) // also without a reply: a claim is never used twice
 	earlier, err := redigo.Ints(cl.script(ctx, cl.scripts.Pick, len(keys), append(keys, args...)...))
 	if err == nil && len(earlier) != len(found) {
 		err = errors.Join(errNotUnderstood, fmt.Errorf("%v of %d messages", earlier, len(found)))
