@@ -71,7 +71,8 @@ func testTimes(t *testing.T, w way) {
 			var sum time.Duration
 			for phase, took := range phases(times) {
 				sum += took
-				if is := strings.Contains(reached, phase); is && took < delay || !is && took != 0 && phase != "wait" {
+				// In a group a late look at one reply shortens the wait for the next one.
+				if is := strings.Contains(reached, phase); is && took < delay/2 || !is && took != 0 && phase != "wait" {
 					t.Errorf("%s took %v", phase, took)
 				}
 			}
