@@ -194,8 +194,9 @@ func (p *peeker) run(ctx context.Context) {
 		case conn.IsUnavailable(err):
 			p.waiter.fallBack()
 		case conn.IsWrongType(err):
-			// The list only costs its own messages: claims skip it.
-			_ = backoff.Sleep(ctx, waitTime) // the loop checks ctx
+			// The list only costs its own messages: claims skip it. It may be mended any time.
+			_ = backoff.Sleep(ctx, time.Second) // the loop checks ctx
+			p.arm()
 			continue
 		default:
 			p.replaceBroken()
