@@ -35,6 +35,26 @@ type secret struct {
 	value Secret
 }
 
+// rightKey tells how to write a key that all workers share.
+const rightKey = "write at least 16 characters, such as those of openssl rand -hex 32, the same for all workers"
+
+// keys reads a key, or two with a comma between them while one is replaced. right tells how to
+// write one.
+func (s *secret) keys(right string) (keys []Secret) {
+	const fewest, most = 16, 2 // octets of a key, and keys
+	for key := range strings.SplitSeq(s.value.Reveal(), ",") {
+		key = strings.TrimSpace(key)
+		if len(key) < fewest {
+			s.mistake("a key has less than 16 characters", right)
+		}
+		keys = append(keys, NewSecret(key))
+	}
+	if len(keys) > most {
+		s.mistake("it has more than two keys", "write one, or new,old while it is replaced; a key has no comma in it")
+	}
+	return keys
+}
+
 // Decode keeps the text as it is: a password may begin or end with a space. A
 // line break at its end is no part of it but of the file that it was made from,
 // as by echo for a Kubernetes secret, and would only ever fail the login. So are

@@ -116,21 +116,10 @@ func (c *Config) ledgerDatabase(v *variables) {
 
 // ledgerKeys reads the keys of the addresses in the history.
 func (c *Config) ledgerKeys(v *variables) {
-	const fewest, most = 16, 2 // octets of a key, and keys
-	const right = "write at least 16 characters, such as those of openssl rand -hex 32, the same for all workers and commands"
 	if !v.LedgerKey.given() || !v.LedgerKey.value.IsSet() {
 		return
 	}
-	for key := range strings.SplitSeq(v.LedgerKey.value.Reveal(), ",") {
-		key = strings.TrimSpace(key)
-		if len(key) < fewest {
-			v.LedgerKey.mistake("a key has less than 16 characters", right)
-		}
-		c.Ledger.Keys = append(c.Ledger.Keys, NewSecret(key))
-	}
-	if len(c.Ledger.Keys) > most {
-		v.LedgerKey.mistake("it has more than two keys", "write one, or new,old while it is replaced; a key has no comma in it")
-	}
+	c.Ledger.Keys = v.LedgerKey.keys(rightKey + " and commands")
 	if c.Ledger.Off {
 		c.warn(v.LedgerKey.name, "is not used, because LEDGER_DATABASE_URL is off")
 	}

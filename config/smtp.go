@@ -56,8 +56,6 @@ func (c *Config) smtp(v *variables) {
 
 // bounces reads the domain for bounces and its keys.
 func (c *Config) bounces(v *variables) {
-	const fewest, most = 16, 2 // octets of a key, and keys
-	const right = "write at least 16 characters, such as those of openssl rand -hex 32, the same for all workers"
 	if !v.BounceDomain.given() {
 		if v.BounceKey.given() {
 			c.warn(v.BounceKey.name, "is not used, because BOUNCE_DOMAIN is not set")
@@ -67,19 +65,10 @@ func (c *Config) bounces(v *variables) {
 	c.Mail.BounceDomain = v.BounceDomain.text
 	c.warn(v.BounceDomain.name, "many relays refuse senders of a domain other than that of the login, and some replace them; look at a first mail")
 	if !v.BounceKey.given() {
-		v.BounceKey.mistake("it is needed, because BOUNCE_DOMAIN is set", right)
+		v.BounceKey.mistake("it is needed, because BOUNCE_DOMAIN is set", rightKey)
 		return
 	}
-	for key := range strings.SplitSeq(v.BounceKey.value.Reveal(), ",") {
-		key = strings.TrimSpace(key)
-		if len(key) < fewest {
-			v.BounceKey.mistake("a key has less than 16 characters", right)
-		}
-		c.Mail.BounceKeys = append(c.Mail.BounceKeys, NewSecret(key))
-	}
-	if len(c.Mail.BounceKeys) > most {
-		v.BounceKey.mistake("it has more than two keys", "write one, or new,old while it is replaced; a key has no comma in it")
-	}
+	c.Mail.BounceKeys = v.BounceKey.keys(rightKey)
 }
 
 // dkim relates keys to selectors. Package mail checks the rest.

@@ -3,6 +3,7 @@ package tasks
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/evently/workers/internal/breaker"
 	"github.com/evently/workers/mail"
@@ -11,7 +12,6 @@ import (
 	"github.com/evently/workers/templates"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/protocol"
-	"time"
 )
 
 // Error texts of results. The first two are the texts of the Python service, and producers

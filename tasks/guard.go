@@ -128,7 +128,8 @@ func (s *Service) finish(ctx context.Context, a *attempt) error {
 func (a *attempt) untilAnswered(ctx context.Context) (context.Context, context.CancelFunc) {
 	delivery, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		if cause := context.Cause(ctx); !errors.Is(cause, worker.ErrLost) || !a.guard.isFinal() {
+		cause := context.Cause(ctx)
+		if _, sent := a.guard.sent(); !sent || !errors.Is(cause, worker.ErrLost) {
 			cancel(cause)
 		}
 	})
@@ -228,8 +229,8 @@ func (e *earlierError) Error() string {
 }
 
 // mark sets the mark of this run if the worker still holds the message, and adds entries to the
-// history. It returns the mark of an earlier run, "" for none. It repeats the question while the broker does not answer,
-// because a lost connection must not cost an attempt.
+// history. It returns the mark of an earlier run, "" for none. It repeats the question while
+// the broker does not answer, because a lost connection must not cost an attempt.
 func (s *Service) mark(ctx context.Context, a *attempt, m mark, entries ...broker.Entry) (before string, err error) {
 	if !a.guard.begin(m) {
 		return "", worker.ErrTimeLimit
@@ -329,13 +330,6 @@ func (g *guard) sent() (mark, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.mark, g.stage == stageFinal
-}
-
-// isFinal reports whether the end of the mail may have been sent.
-func (g *guard) isFinal() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.stage == stageFinal
 }
 
 // withdraw ends the mark of this run, which did not deliver the mail for certain. The mark of

@@ -128,12 +128,7 @@ func mailTable(mails []ledger.Mail, most int) string {
 
 // align writes rows with aligned columns.
 func align(rows [][]string) string {
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], cells(cell))
-		}
-	}
+	widths := widths(rows)
 	var b strings.Builder
 	for _, row := range rows {
 		var text strings.Builder

@@ -115,17 +115,23 @@ func shorten(ids []string) []string {
 	}
 }
 
+// widths returns the width of each column.
+func widths(rows [][]string) []int {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], cells(cell))
+		}
+	}
+	return widths
+}
+
 // layOut writes rows with aligned columns. The last two, task and reason, and the
 // queue before them share what the others leave of most columns; the reason gets the
 // most, as it says what to do.
 func layOut(rows [][]string, most int) string {
 	const gap, mostQueue, mostTask, narrowest = 2, 40, 60, 20
-	columns := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			columns[i] = max(columns[i], cells(cell))
-		}
-	}
+	columns := widths(rows)
 	last := len(columns) - 1
 	task, queue := last-1, last-2
 	columns[task] = min(columns[task], mostTask)

@@ -39,8 +39,10 @@ func about(m ledger.Mail) string {
 		text += " to " + line(to)
 	}
 	var ids []string
-	if user := fmt.Sprintf("user %d", deref(m.UserID)); m.UserID != nil && to != user {
-		ids = append(ids, user)
+	if m.UserID != nil {
+		if user := fmt.Sprintf("user %d", *m.UserID); to != user {
+			ids = append(ids, user)
+		}
 	}
 	if m.Booking != "" {
 		ids = append(ids, "booking or event "+line(m.Booking))
@@ -49,13 +51,6 @@ func about(m ledger.Mail) string {
 		text += " (" + strings.Join(ids, ", ") + ")"
 	}
 	return text
-}
-
-func deref(n *int64) int64 {
-	if n == nil {
-		return 0
-	}
-	return *n
 }
 
 // until tells how far a time is from now.

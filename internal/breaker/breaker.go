@@ -127,8 +127,9 @@ type Config struct {
 	Faults int
 
 	// Pause is the pause before the first probe, and SlowPause that of a server that
-	// throttles or refuses. It doubles with each failed probe, up to MaxPause, and is up to a fifth longer by
-	// chance. It begins with the probe before, if there was one. Defaults: DefaultPause, DefaultSlowPause, DefaultMaxPause.
+	// throttles or refuses. It doubles with each failed probe, up to MaxPause, and is up to
+	// a fifth longer by chance. It begins with the probe before, if there was one. Defaults:
+	// DefaultPause, DefaultSlowPause, DefaultMaxPause.
 	Pause, SlowPause, MaxPause time.Duration
 
 	Logger *slog.Logger // default: slog.Default()

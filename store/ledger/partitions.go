@@ -51,6 +51,22 @@ func (d *database) partitions(ctx context.Context, tx *sqlx.Tx, name string) (mo
 	return months, owned, nil
 }
 
+// changePartitions calls change with the months that have a partition of a table, in a
+// transaction that no other worker runs meanwhile. It does nothing with a table of another
+// user.
+func (d *database) changePartitions(ctx context.Context, table string, change func(ctx context.Context, tx *sqlx.Tx, months map[time.Time]bool) error) error {
+	return d.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		if err := d.lock(ctx, tx, lockMigrate); err != nil {
+			return err
+		}
+		months, owned, err := d.partitions(ctx, tx, table)
+		if err != nil || !owned {
+			return err
+		}
+		return change(ctx, tx, months)
+	})
+}
+
 // makePartitions makes the partitions of the months from the last one on. It changes
 // nothing, and asks for no lock on the tables, if they are there.
 func (d *database) makePartitions(ctx context.Context, now time.Time) error {
@@ -58,14 +74,7 @@ func (d *database) makePartitions(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	for _, p := range partitioned {
-		err := d.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-			if err := d.lock(ctx, tx, lockMigrate); err != nil {
-				return err
-			}
-			months, owned, err := d.partitions(ctx, tx, p.table)
-			if err != nil || !owned {
-				return err
-			}
+		err := d.changePartitions(ctx, p.table, func(ctx context.Context, tx *sqlx.Tx, months map[time.Time]bool) error {
 			for ahead := -1; ahead <= monthsAhead; ahead++ {
 				month := monthOf(now).AddDate(0, ahead, 0)
 				if months[month] {
@@ -149,14 +158,7 @@ func (d *database) leftOver(table string) string {
 // dropPartitions drops the partitions whose months ended before a time.
 func (d *database) dropPartitions(ctx context.Context, before time.Time) error {
 	for _, p := range partitioned {
-		err := d.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-			if err := d.lock(ctx, tx, lockMigrate); err != nil {
-				return err
-			}
-			months, owned, err := d.partitions(ctx, tx, p.table)
-			if err != nil || !owned {
-				return err
-			}
+		err := d.changePartitions(ctx, p.table, func(ctx context.Context, tx *sqlx.Tx, months map[time.Time]bool) error {
 			if _, err := tx.ExecContext(ctx, "SET LOCAL lock_timeout = '3s'"); err != nil {
 				return cause(ctx, err)
 			}

@@ -291,10 +291,8 @@ func (w *Writer) drain(ctx context.Context) (int, error) {
 		return 0, nil
 	}
 	entries := make([]entry, 0, len(recorded))
-	ids := make([]string, len(recorded))
 	unreadable := map[string]error{}
-	for i, r := range recorded {
-		ids[i] = r.ID
+	for _, r := range recorded {
 		event, err := Decode(r.Fields)
 		if err != nil {
 			unreadable[r.ID] = err
@@ -310,13 +308,25 @@ func (w *Writer) drain(ctx context.Context) (int, error) {
 	if err := w.write(ctx, entries); err != nil {
 		return 0, err
 	}
-	if err := w.cfg.Outbox.Remove(ctx, w.cfg.Stream, ids); err != nil {
-		return 0, &brokerError{fmt.Errorf("remove entries from the stream: %w", err)}
+	if err := w.remove(ctx, recorded); err != nil {
+		return 0, err
 	}
 	for id, err := range unreadable {
 		w.skip(ctx, id, err)
 	}
 	return len(recorded), nil
+}
+
+// remove removes entries from the stream.
+func (w *Writer) remove(ctx context.Context, recorded []broker.Recorded) error {
+	ids := make([]string, len(recorded))
+	for i, r := range recorded {
+		ids[i] = r.ID
+	}
+	if err := w.cfg.Outbox.Remove(ctx, w.cfg.Stream, ids); err != nil {
+		return &brokerError{fmt.Errorf("remove entries from the stream: %w", err)}
+	}
+	return nil
 }
 
 // write stores entries. Of entries that the database refuses for their values, the others
@@ -366,15 +376,11 @@ func (w *Writer) trim(ctx context.Context) error {
 		if err != nil || len(oldest) == 0 {
 			return err
 		}
-		ids := make([]string, len(oldest))
-		for i, r := range oldest {
-			ids[i] = r.ID
+		if err := w.remove(ctx, oldest); err != nil {
+			return err
 		}
-		if err := w.cfg.Outbox.Remove(ctx, w.cfg.Stream, ids); err != nil {
-			return &brokerError{fmt.Errorf("remove entries from the stream: %w", err)}
-		}
-		w.status.discarded(len(ids))
-		excess -= len(ids)
+		w.status.discarded(len(oldest))
+		excess -= len(oldest)
 	}
 	return nil
 }

@@ -248,15 +248,7 @@ func isWord(r rune) bool {
 
 // noteKeyFaults keeps the faults, and logs new ones.
 func (ch *checks) noteKeyFaults(faults []string) {
-	ch.mu.Lock()
-	before := ch.faults
-	ch.faults = faults
-	ch.mu.Unlock()
-	for _, f := range faults {
-		if !slices.Contains(before, f) {
-			ch.log.Error("redis key has the wrong type", "fault", f)
-		}
-	}
+	before := ch.note(&ch.faults, faults, "redis key has the wrong type")
 	if len(before) > 0 && len(faults) == 0 {
 		ch.log.Info("redis keys have the right types again")
 	}
@@ -269,22 +261,22 @@ func (ch *checks) checkStreams(ctx context.Context) error {
 		ch.suspectKeys()
 	}
 	if err == nil {
-		ch.noteLosses(losses)
+		ch.note(&ch.losses, losses, "entries of tasks are dropped")
 	}
 	return err
 }
 
-// noteLosses keeps the faults of streams, and logs new ones.
-func (ch *checks) noteLosses(losses []string) {
+// note keeps faults in place of those of the last check, which it returns, and logs new ones.
+func (ch *checks) note(kept *[]string, faults []string, message string) (before []string) {
 	ch.mu.Lock()
-	before := ch.losses
-	ch.losses = losses
+	before, *kept = *kept, faults
 	ch.mu.Unlock()
-	for _, l := range losses {
-		if !slices.Contains(before, l) {
-			ch.log.Error("entries of tasks are dropped", "fault", l)
+	for _, f := range faults {
+		if !slices.Contains(before, f) {
+			ch.log.Error(message, "fault", f)
 		}
 	}
+	return before
 }
 
 // found returns the faults of the last check.

@@ -66,16 +66,8 @@ func (cl *claimer) claim(ctx context.Context, max int) ([]broker.Delivery, error
 func (cl *claimer) claimNext(ctx context.Context, max int) (ds, refused []broker.Delivery, err error) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	if !cl.consuming {
-		return nil, nil, errNotConsuming
-	}
-	if len(cl.lists) == 0 {
-		return nil, nil, nil // the last queue was cancelled
-	}
-	if !cl.registered || cl.suspect {
-		if err := cl.register(ctx); err != nil {
-			return nil, nil, fmt.Errorf("register as owner of claims: %w", err)
-		}
+	if err := cl.prepare(ctx); err != nil || len(cl.lists) == 0 { // the last queue was cancelled
+		return nil, nil, err
 	}
 	defer func() { refused, cl.refused = cl.refused, nil }()
 	if many(cl.lists) {
@@ -84,6 +76,21 @@ func (cl *claimer) claimNext(ctx context.Context, max int) (ds, refused []broker
 		ds, err = cl.claimNow(ctx, max)
 	}
 	return ds, nil, err
+}
+
+// prepare registers the owner before its first claim, and after a claim whose reply got lost.
+// cl.mu must be held.
+func (cl *claimer) prepare(ctx context.Context) error {
+	switch {
+	case !cl.consuming:
+		return errNotConsuming
+	case len(cl.lists) == 0 || cl.registered && !cl.suspect:
+		return nil
+	}
+	if err := cl.register(ctx); err != nil {
+		return fmt.Errorf("register as owner of claims: %w", err)
+	}
+	return nil
 }
 
 // claimNow claims from cl.lists. cl.mu must be held.

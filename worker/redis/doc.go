@@ -26,6 +26,6 @@
 //   - Letters are the dead letters.
 //
 // Two locks are held together in one order only: first the claimer's, then one of peekers,
-// pipeline, holdings, or package conn. Package conn never holds two of its own. The claimer
+// pipeline, holdings, or package conn. Package conn never holds two locks. The claimer
 // also calls Session.Lost and Session.DeadLettered under its lock, so these must not claim.
 package redis

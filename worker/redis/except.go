@@ -63,13 +63,8 @@ type wanted struct {
 func (cl *claimer) claimExcept(ctx context.Context, names []string, max int) ([]broker.Delivery, error) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	if !cl.consuming {
-		return nil, errNotConsuming
-	}
-	if !cl.registered || cl.suspect {
-		if err := cl.register(ctx); err != nil {
-			return nil, fmt.Errorf("register as owner of claims: %w", err)
-		}
+	if err := cl.prepare(ctx); err != nil {
+		return nil, err
 	}
 	if !slices.Equal(cl.selection.names, names) {
 		cl.selection = selection{names: slices.Clone(names), lists: map[string]*sweep.Sweep{}, deepAfter: cl.selection.deepAfter}
@@ -78,7 +73,7 @@ func (cl *claimer) claimExcept(ctx context.Context, names []string, max int) ([]
 		_ = backoff.Sleep(ctx, min(rest, lookTime)) // ctx bounds the claim that follows
 	}
 	cl.ahead = ahead{list: -1}
-	lengths, err := cl.lengths(ctx)
+	lengths, err := cl.lengths(ctx, cl.lists)
 	if err != nil {
 		return nil, fmt.Errorf("look for queues with messages: %w", err)
 	}
@@ -101,11 +96,11 @@ func (cl *claimer) claimExcept(ctx context.Context, names []string, max int) ([]
 	return ds, nil
 }
 
-// lengths returns the numbers of messages in the lists. A key of another type has none.
-func (cl *claimer) lengths(ctx context.Context) (lengths []int, err error) {
+// lengths returns the numbers of messages in lists. A key of another type has none.
+func (cl *claimer) lengths(ctx context.Context, lists []list) (lengths []int, err error) {
 	err = cl.do(ctx, func(c redigo.Conn) error {
 		lengths = lengths[:0]
-		for chunk := range slices.Chunk(cl.lists, manyLists) {
+		for chunk := range slices.Chunk(lists, manyLists) {
 			for _, l := range chunk {
 				if err := c.Send("LLEN", l.key); err != nil {
 					return err

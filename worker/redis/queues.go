@@ -188,28 +188,13 @@ func (cl *claimer) exist(c redigo.Conn, chunks [][]int) ([]int, error) {
 // depths returns the number of messages in each consumed queue.
 func (cl *claimer) depths(ctx context.Context) (map[string]int, error) {
 	lists := cl.consumed()
-	depths := map[string]int{}
-	err := cl.do(ctx, func(c redigo.Conn) error {
-		clear(depths)
-		for chunk := range slices.Chunk(lists, manyLists) {
-			for _, l := range chunk {
-				if err := c.Send("LLEN", l.key); err != nil {
-					return err
-				}
-			}
-			replies, err := redigo.Values(c.Do(""))
-			if err != nil {
-				return err
-			}
-			for i, r := range replies {
-				n, _ := redigo.Int(r, nil) // a key of another type has no messages
-				depths[chunk[i].queue] += n
-			}
-		}
-		return nil
-	})
+	lengths, err := cl.lengths(ctx, lists)
 	if err != nil {
 		return nil, fmt.Errorf("ask for the depth of the queues: %w", err)
+	}
+	depths := map[string]int{}
+	for i, n := range lengths {
+		depths[lists[i].queue] += n
 	}
 	return depths, nil
 }

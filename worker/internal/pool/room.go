@@ -159,7 +159,7 @@ func (p *Pool[R]) Withdraw(match func(R) bool) (rs []R) {
 		return nil
 	}
 	p.ready = keep
-	p.solo.reset() // the first item has a patience of its own
+	p.solo.reset() // the first item has its own patience
 	p.dispatch()
 	p.signal()
 	return rs

@@ -1,5 +1,5 @@
 -- Renews the leases of claims. A message in the unacked set belongs to the owner of its
--- claim, whatever else Redis knows.
+-- claim alone.
 -- KEYS: unacked, unacked_index, owner
 -- ARGV: epoch, claims
 -- Returns 1 if the owner is known, else 0, and the claims that are lost.
