@@ -148,6 +148,7 @@ func runMails(ctx context.Context, b *bench, s *section) error {
 			return err
 		}
 		w := b.us(c.name, atOnce, "-smtp", r.address, "-ca", r.ca)
+		w.argv[0] = b.mailer
 		if c.name == python {
 			w = b.celery(c.name, "service")
 			w.argv[len(w.argv)-1] = fmt.Sprint(atOnce)

@@ -25,14 +25,19 @@ const base = "Celery, as in service"
 
 // workers builds ours and gocelery's and knows how each is started.
 type workers struct {
-	redis, python           string // URL, and an interpreter
-	ours, program, gocelery string // paths of programs
+	redis, python                   string // URL, and an interpreter
+	ours, mailer, program, gocelery string // paths of programs
 }
 
 func buildWorkers(ctx context.Context, dir, url, python string) (w workers, err error) {
-	w = workers{redis: url, python: python, ours: filepath.Join(dir, "worker"), program: filepath.Join(dir, "evently-workers"), gocelery: filepath.Join(dir, "gocelery")}
+	w = workers{
+		redis: url, python: python,
+		ours: filepath.Join(dir, "worker"), mailer: filepath.Join(dir, "mailer"),
+		program: filepath.Join(dir, "evently-workers"), gocelery: filepath.Join(dir, "gocelery"),
+	}
 	for path, args := range map[string][]string{
 		w.ours:     {"build", "-o", w.ours, "./bench/worker"},
+		w.mailer:   {"build", "-o", w.mailer, "./bench/mailer"},
 		w.program:  {"build", "-o", w.program, "."},
 		w.gocelery: {"-C", "e2e/gocelery", "build", "-o", w.gocelery, "./worker"}, // a module of its own
 	} {

@@ -8,17 +8,13 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/pprof"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
-	"github.com/evently/workers/mail"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/gcfloor"
 	"github.com/evently/workers/worker/redis"
@@ -52,8 +48,6 @@ func run() error {
 	prefetch := flags.Int("prefetch", 0, "messages held for each task that may run at once; 0: the default")
 	events := flags.Bool("E", false, "send events")
 	track := flags.Bool("track", false, "store STARTED, and have the time limits of the service")
-	relay := flags.String("smtp", "", "host:port of the relay for bench.mail")
-	ca := flags.String("ca", "", "certificate of the relay's authority")
 	profile := flags.String("cpuprofile", "", "write a CPU profile to this file")
 	memory := flags.String("memprofile", "", "write what was allocated to this file")
 	if err := flags.Parse(os.Args[1:]); err != nil {
@@ -94,12 +88,6 @@ func run() error {
 	book := worker.Func(func(_ context.Context, in booking) (booked, error) {
 		return booked{Success: true, UserID: in.UserID, BookingID: in.Booking.ID}, nil
 	})
-	var sender *mail.Sender
-	if *relay != "" {
-		if sender, err = newSender(*relay, *ca, *concurrency); err != nil {
-			return err
-		}
-	}
 	var hard, soft time.Duration
 	if *track {
 		hard, soft = 300*time.Second, 240*time.Second
@@ -109,48 +97,11 @@ func run() error {
 		Broker: broker, Queues: []string{*queue}, Concurrency: *concurrency, PrefetchMultiplier: worker.Prefetch(*prefetch), SendTaskEvents: *events, Logger: log,
 		Tasks: map[string]worker.Definition{
 			"bench.noop": {Handler: noop}, "bench.noop_ignored": {Handler: noop, IgnoreResult: true},
-			"bench.mail": {Handler: sendMail(sender)},
 			"bench.json": {Handler: book}, "bench.json_ignored": {Handler: book, IgnoreResult: true},
 		},
 	})
 	if err != nil {
 		return err
 	}
-	if sender == nil {
-		return w.Run(ctx)
-	}
-	keep, end := context.WithCancel(context.WithoutCancel(ctx)) // the last mails come after ctx
-	kept := make(chan error, 1)
-	go func() { kept <- sender.Run(keep) }()
-	err = w.Run(ctx)
-	end()
-	return errors.Join(err, <-kept)
-}
-
-func newSender(address, ca string, conns int) (*mail.Sender, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		return nil, err
-	}
-	return mail.New(mail.Config{
-		Host: host, Port: n, Username: "bench", Password: "bench", TLSCAFile: ca,
-		FromAddress: "mail@evently.example", HelloName: "bench.evently.example", MaxConns: conns,
-	})
-}
-
-// sendMail sends the mail of bench/celery/benchapp.py.
-func sendMail(sender *mail.Sender) worker.Handler {
-	text := strings.Repeat("All work and no play makes Jack a dull boy.\n", 40)
-	html := strings.Repeat("<p>All work and no play makes Jack a dull boy.</p>\n", 80)
-	return worker.HandlerFunc(func(ctx context.Context, t *worker.Task) (any, error) {
-		_, err := sender.Send(ctx, mail.Message{
-			To: "jane.roe@example.com", Subject: "Your booking", Text: text, HTML: html, TaskID: t.ID,
-			BeforeFinal: t.Held,
-		})
-		return map[string]bool{"success": true}, err
-	})
+	return w.Run(ctx)
 }
