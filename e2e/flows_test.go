@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,6 +27,12 @@ func TestResultsAsCelery(t *testing.T) {
 		random = 1000
 	}
 	chance := seeded(t)
+	var differences []string
+	t.Cleanup(func() { // below the logs of the servers, where a clipped report still shows them
+		for _, d := range differences {
+			t.Log(d)
+		}
+	})
 	r := startRedis(t)
 	theirs, ours := r.url(), strings.TrimSuffix(r.url(), "/0")+"/1"
 	peer := start(t, "theirs", pythonEnv(), python(t, celeryNew), "testdata/flows.py", "worker", theirs)
@@ -43,8 +50,11 @@ func TestResultsAsCelery(t *testing.T) {
 			t.Fatalf("flows.py printed %q: %v", lines.Text(), err)
 		}
 		if last.Field != "" {
-			t.Errorf("%s: %s of %s: Celery has %s, we have %s", last.Flow, last.Field, last.ID, clip(string(last.Celery), 600), clip(string(last.Ours), 600))
+			differences = append(differences, fmt.Sprintf("%s: %s of %s: Celery has %s, we have %s", last.Flow, last.Field, last.ID, clip(string(last.Celery), 600), clip(string(last.Ours), 600)))
 		}
+	}
+	if n := len(differences); n != 0 {
+		t.Errorf("%d differences, which the last lines of this test show", n)
 	}
 	t.Logf("%d results by Celery, %d of them compared; %d calls of error callbacks", last.Results, last.Compared, last.Callbacks)
 	if last.Compared < 500 || last.Callbacks == 0 {
