@@ -7,7 +7,7 @@
                                    end, and prints each difference as a line of JSON
 
 Ids that a producer gives are the same on both sides. Ids that a worker gives are told
-apart by their place among the children of the same task.
+apart by their place among the children and the arguments of the same task.
 """
 import json
 import os
@@ -253,7 +253,9 @@ def pairs(theirs, ours):
     while todo:
         i = todo.pop(0)
         p, o = theirs[i], ours[back.get(i, i)]
-        found = list(zip(UUID.findall(json.dumps(p["children"])), UUID.findall(json.dumps(o["children"]))))
+        found = []
+        for field in ("children", "args", "kwargs"):  # a signature that never runs has its id in arguments only
+            found += zip(*(UUID.findall(json.dumps(meta.get(field), sort_keys=True)) for meta in (p, o)))
         found += [(p.get(f), o.get(f)) for f in ("parent_id", "group_id") if p.get(f) and o.get(f)]
         for x, y in found:
             if x != y and y not in same and y not in theirs and x not in back:
