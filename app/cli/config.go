@@ -2,11 +2,10 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
 
 	"github.com/evently/workers/app"
+	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/config"
 )
 
@@ -28,15 +27,15 @@ Zero is asked, so a wrong password is not noticed.
 
 Examples:
 
-    ` + programName + ` config
-    ` + programName + ` config --json
-    REDIS_URL=rediss://:secret@redis:6380/0 ` + programName + ` config`
+    ` + term.ProgramName + ` config
+    ` + term.ProgramName + ` config --json
+    REDIS_URL=rediss://:secret@redis:6380/0 ` + term.ProgramName + ` config`
 }
 
 // Run prints the report.
-func (c configCmd) Run(ctx context.Context, t terminal) error {
+func (c configCmd) Run(ctx context.Context, t term.Terminal) error {
 	if c.Markdown {
-		_, err := fmt.Fprint(t.out, config.Markdown())
+		_, err := fmt.Fprint(t.Out, config.Markdown())
 		return err
 	}
 	cfg, err := app.LoadConfig(ctx)
@@ -48,25 +47,16 @@ func (c configCmd) Run(ctx context.Context, t terminal) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(t.out, struct {
+		return term.PrintJSON(t.Out, struct {
 			Variables []config.Setting `json:"variables"`
 			Warnings  []config.Warning `json:"warnings"`
 		}{cfg.Report(), append([]config.Warning{}, cfg.Warnings...)})
 	}
-	if _, err := fmt.Fprint(t.out, config.Text(cfg.Report(), columns(t.out))); err != nil {
+	if _, err := fmt.Fprint(t.Out, config.Text(cfg.Report(), term.Columns(t.Out))); err != nil {
 		return err
 	}
 	for _, w := range cfg.Warnings {
-		fmt.Fprintf(t.err, "%s %s\n", paint(t.err, yellow, "warning:"), w)
+		fmt.Fprintf(t.Err, "%s %s\n", term.Paint(t.Err, term.Yellow, "warning:"), w)
 	}
 	return nil
-}
-
-const yellow = "33"
-
-func printJSON(f *os.File, v any) error {
-	e := json.NewEncoder(f)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

@@ -6,6 +6,7 @@ import (
 	"os/signal"
 
 	"github.com/evently/workers/app"
+	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/dev"
 )
@@ -26,12 +27,12 @@ the environment is used.
 
 Examples:
 
-    ` + programName + ` dev
-    ` + programName + ` dev --open`
+    ` + term.ProgramName + ` dev
+    ` + term.ProgramName + ` dev --open`
 }
 
 // Run runs until SIGTERM, SIGINT or SIGHUP; a second one ends the process.
-func (c devCmd) Run(ctx context.Context, t terminal) error {
+func (c devCmd) Run(ctx context.Context, t term.Terminal) error {
 	app.IgnoreLostOutput()
 	ctx, stop := signal.NotifyContext(ctx, app.StopSignals()...)
 	defer stop()
@@ -41,8 +42,8 @@ func (c devCmd) Run(ctx context.Context, t terminal) error {
 		level = slog.LevelDebug
 	}
 	return dev.Run(ctx, dev.Options{
-		Out:    t.out,
+		Out:    t.Out,
 		Open:   c.Open,
-		Logger: app.NewLogger(t.err, config.Service{LogLevel: level, LogFormat: "text"}),
+		Logger: app.NewLogger(t.Err, config.Service{LogLevel: level, LogFormat: "text"}),
 	})
 }

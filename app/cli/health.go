@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/monitor"
 )
@@ -32,9 +33,9 @@ there is no server to ask, and the exit code is 0.
 
 Examples:
 
-    ` + programName + ` health
-    ` + programName + ` health --addr 10.0.0.7:8004 --json
-    HEALTHCHECK CMD ["/` + programName + `", "health"]`
+    ` + term.ProgramName + ` health
+    ` + term.ProgramName + ` health --addr 10.0.0.7:8004 --json
+    HEALTHCHECK CMD ["/` + term.ProgramName + `", "health"]`
 }
 
 // Validate checks the flags.
@@ -46,7 +47,7 @@ func (c healthCmd) Validate() error {
 }
 
 // Run asks and prints.
-func (c healthCmd) Run(ctx context.Context, t terminal) error {
+func (c healthCmd) Run(ctx context.Context, t term.Terminal) error {
 	addr := c.Addr
 	if addr == "" {
 		var err error
@@ -57,7 +58,7 @@ func (c healthCmd) Run(ctx context.Context, t terminal) error {
 	}
 	if addr == "" {
 		// Not a failure: a container whose health server is off would never be well.
-		_, err := fmt.Fprintln(t.out, "not known: HEALTH_ADDR is off, so there is no health server to ask")
+		_, err := fmt.Fprintln(t.Out, "not known: HEALTH_ADDR is off, so there is no health server to ask")
 		return err
 	}
 	report, err := askHealth(ctx, dialable(addr), c.Timeout)
@@ -71,13 +72,13 @@ func (c healthCmd) Run(ctx context.Context, t terminal) error {
 		return fmt.Errorf("no answer from %s: %w", dialable(addr), err)
 	}
 	if c.JSON {
-		err = printJSON(t.out, report)
+		err = term.PrintJSON(t.Out, report)
 	} else {
-		_, err = fmt.Fprintf(t.out, "%s: %s; worker %s; queue %s; database %s; mail %s\n",
+		_, err = fmt.Fprintf(t.Out, "%s: %s; worker %s; queue %s; database %s; mail %s\n",
 			report.Node, report.Status, report.Worker.Text, report.Queue.Text, report.Database.Text, report.Mail.Text)
 	}
 	if err == nil && report.Status == monitor.StatusUnhealthy {
-		return errSilent
+		return term.ErrSilent
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/evently/workers/app"
+	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/config"
 )
 
@@ -28,8 +29,8 @@ A wrong configuration is told as a whole, and the exit code is 2.
 
 Examples:
 
-    REDIS_HOST=redis SMTP_HOST=smtp.example.com ` + programName + `
-    CONCURRENCY=16 SHUTDOWN_GRACE=60 ` + programName + ` run
+    REDIS_HOST=redis SMTP_HOST=smtp.example.com ` + term.ProgramName + `
+    CONCURRENCY=16 SHUTDOWN_GRACE=60 ` + term.ProgramName + ` run
 
 The variables, all optional. A variable that is empty counts as not set; times
 are seconds such as 90 or 1.5, or have a unit such as 90s, 5m or 2h. Quotes
@@ -39,4 +40,4 @@ around a whole value, and a comment behind it, are left out with a warning.
 }
 
 // Run runs the worker until a signal stops it.
-func (runCmd) Run(ctx context.Context, t terminal) error { return app.Run(ctx, t.err) }
+func (runCmd) Run(ctx context.Context, t term.Terminal) error { return app.Run(ctx, t.Err) }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/evently/workers/app"
+	"github.com/evently/workers/app/cli/internal/term"
 )
 
 type versionCmd struct{}
@@ -14,7 +15,7 @@ func (versionCmd) Help() string {
 }
 
 // Run prints the version.
-func (versionCmd) Run(t terminal) error {
-	_, err := fmt.Fprintf(t.out, "%s %s\n", programName, app.Version())
+func (versionCmd) Run(t term.Terminal) error {
+	_, err := fmt.Fprintf(t.Out, "%s %s\n", term.ProgramName, app.Version())
 	return err
 }

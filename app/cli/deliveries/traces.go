@@ -1,4 +1,4 @@
-package cli
+package deliveries
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/app"
+	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/store/ledger"
@@ -114,15 +115,15 @@ func letterOf(ctx context.Context, letters monitor.Letters, taskID string) (*bro
 func (tr traces) judge() (verdict, string) {
 	at := ""
 	if tr.At != nil {
-		at = " of " + clock(*tr.At)
+		at = " of " + term.Clock(*tr.At)
 	}
 	switch {
 	case tr.Success != nil && *tr.Success:
 		return sentYes, fmt.Sprintf("Yes, by the result%s of the task: it says success. The history has nothing of it.", at)
 	case tr.Success != nil && tr.DeadLetter == nil:
-		return sentNo, fmt.Sprintf("No, by the result%s of the task: %s. The history has nothing of it.", at, line(tr.Reason))
+		return sentNo, fmt.Sprintf("No, by the result%s of the task: %s. The history has nothing of it.", at, term.Line(tr.Reason))
 	case tr.DeadLetter != nil:
-		return sentNo, fmt.Sprintf("No. The task became a dead letter at %s: %s. The history has nothing of it.", clock(tr.DeadLetter.At), line(tr.DeadLetter.Reason))
+		return sentNo, fmt.Sprintf("No. The task became a dead letter at %s: %s. The history has nothing of it.", term.Clock(tr.DeadLetter.At), term.Line(tr.DeadLetter.Reason))
 	case tr.Status == "RETRY", tr.Status == "STARTED", tr.Status == "RECEIVED":
 		return sentNotYet, fmt.Sprintf("Not yet, by the state %s of the task. The history has nothing of it.", tr.Status)
 	}
@@ -132,20 +133,20 @@ func (tr traces) judge() (verdict, string) {
 // lines returns the traces for people.
 func (tr traces) lines() (all []string) {
 	if tr.Error != "" {
-		return []string{"Redis could not be asked for a dead letter or a result: " + line(tr.Error)}
+		return []string{"Redis could not be asked for a dead letter or a result: " + term.Line(tr.Error)}
 	}
 	if l := tr.DeadLetter; l != nil {
 		short := l.ID[:min(len(l.ID), 12)]
-		all = append(all, fmt.Sprintf("Dead letter %s since %s: %s", short, clock(l.At), line(l.Reason)),
-			fmt.Sprintf("  %s dead-letters retry %s sends it again", programName, short))
+		all = append(all, fmt.Sprintf("Dead letter %s since %s: %s", short, term.Clock(l.At), term.Line(l.Reason)),
+			fmt.Sprintf("  %s dead-letters retry %s sends it again", term.ProgramName, short))
 	}
 	if tr.Status != "" {
-		text := "Result of the task: " + line(tr.Status)
+		text := "Result of the task: " + term.Line(tr.Status)
 		if tr.Success != nil {
 			text += fmt.Sprintf(", success %t", *tr.Success)
 		}
 		if tr.Reason != "" {
-			text += ", " + line(tr.Reason)
+			text += ", " + term.Line(tr.Reason)
 		}
 		all = append(all, text)
 	}

@@ -1,4 +1,4 @@
-package cli
+package deliveries
 
 import (
 	"context"
@@ -8,20 +8,14 @@ import (
 	"time"
 
 	"github.com/evently/workers/app"
+	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/store/ledger"
 )
 
-// exitUnknown is the exit code of was-it-sent if it is not known.
-const exitUnknown = 3
-
-// exitError ends a command that has printed everything itself with an exit code.
-type exitError struct{ code int }
-
-func (e *exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
-
-type wasItSentCmd struct {
+// WasItSentCmd tells whether a mail was sent.
+type WasItSentCmd struct {
 	Of            string `arg:"" name:"identifier" help:"Address, or id of a user, booking, event or task."`
 	Limit         int    `default:"10" help:"Most mails to list."`
 	ShowAddresses bool   `help:"Show whole addresses. It needs LEDGER_KEY."`
@@ -29,7 +23,7 @@ type wasItSentCmd struct {
 }
 
 // Help is the long help of the command.
-func (wasItSentCmd) Help() string {
+func (WasItSentCmd) Help() string {
 	return `Answers in one sentence, about the newest mail of that address, user, booking or
 task, with the evidence below. Other mails follow, the newest first.
 "Sent" means that a mail server accepted the mail.
@@ -48,13 +42,13 @@ Exit codes:
 
 Examples:
 
-    ` + programName + ` was-it-sent ada@example.com
-    ` + programName + ` was-it-sent 8f14e45f-ceea-467f-a1de-d1f1e1d3b6c0
-    ` + programName + ` was-it-sent 42 --json`
+    ` + term.ProgramName + ` was-it-sent ada@example.com
+    ` + term.ProgramName + ` was-it-sent 8f14e45f-ceea-467f-a1de-d1f1e1d3b6c0
+    ` + term.ProgramName + ` was-it-sent 42 --json`
 }
 
 // Validate checks the flags.
-func (c wasItSentCmd) Validate() error {
+func (c WasItSentCmd) Validate() error {
 	if strings.TrimSpace(c.Of) == "" {
 		return errors.New("name an address, or the id of a user, booking, event or task")
 	}
@@ -90,13 +84,13 @@ func (v verdict) exit() error {
 	case sentYes:
 		return nil
 	case sentUnknown:
-		return &exitError{exitUnknown}
+		return &term.ExitError{Code: term.ExitUnknown}
 	}
-	return &exitError{exitFailure}
+	return &term.ExitError{Code: term.ExitFailure}
 }
 
 // Run answers.
-func (c wasItSentCmd) Run(ctx context.Context, t terminal) error {
+func (c WasItSentCmd) Run(ctx context.Context, t term.Terminal) error {
 	cfg, err := app.LoadConfig(ctx)
 	if err != nil {
 		return err
@@ -106,23 +100,23 @@ func (c wasItSentCmd) Run(ctx context.Context, t terminal) error {
 		return usage
 	}
 	if err != nil {
-		fail(t.err, unreadable(err))
-		return &exitError{exitUnknown}
+		term.Fail(t.Err, unreadable(err))
+		return &term.ExitError{Code: term.ExitUnknown}
 	}
 	if c.JSON {
-		if err := printJSON(t.out, a); err != nil {
+		if err := term.PrintJSON(t.Out, a); err != nil {
 			return err
 		}
 		return a.Sent.exit()
 	}
-	if _, err := fmt.Fprint(t.out, a.text(newest, paragraphWidth(t), columns(t.out))); err != nil {
+	if _, err := fmt.Fprint(t.Out, a.text(newest, term.ParagraphWidth(t), term.Columns(t.Out))); err != nil {
 		return err
 	}
 	return a.Sent.exit()
 }
 
 // ask looks for mails and decides. newest is the history of the newest one, nil without one.
-func (c wasItSentCmd) ask(ctx context.Context, cfg config.Config) (a answer, newest *ledger.History, err error) {
+func (c WasItSentCmd) ask(ctx context.Context, cfg config.Config) (a answer, newest *ledger.History, err error) {
 	a.Mails, a.Events = []ledger.Mail{}, []ledger.Record{}
 	identifier := strings.TrimSpace(c.Of)
 	d, closing, err := openDeliveries(ctx, c.ShowAddresses)
@@ -175,7 +169,7 @@ func notFound(ctx context.Context, cfg config.Config, d monitor.Deliveries, iden
 	if oldest.IsZero() {
 		text += ", and none at all: no worker has written one yet."
 	} else {
-		text += ". It begins at " + clock(oldest) + "."
+		text += ". It begins at " + term.Clock(oldest) + "."
 	}
 	if strings.Contains(identifier, "@") {
 		return sentUnknown, text + " The task may still wait in the queue: ask by its id as well.", nil, nil
@@ -191,10 +185,10 @@ func notFound(ctx context.Context, cfg config.Config, d monitor.Deliveries, iden
 // columns are 0 then.
 func (a answer) text(newest *ledger.History, width, columns int) string {
 	var b strings.Builder
-	b.WriteString(fold(a.Verdict, min(width, columns), "") + "\n")
+	b.WriteString(term.Fold(a.Verdict, min(width, columns), "") + "\n")
 	if a.Traces != nil {
 		for _, l := range a.Traces.lines() {
-			b.WriteString(fold(l, width, "  ") + "\n")
+			b.WriteString(term.Fold(l, width, "  ") + "\n")
 		}
 	}
 	if newest != nil {

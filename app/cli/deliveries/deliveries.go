@@ -1,7 +1,7 @@
-package cli
+// Package deliveries has the commands for the history of mails.
+package deliveries
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/evently/workers/app"
+	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/store/ledger"
 )
 
-// deliveriesCmd is for the history of mails.
-type deliveriesCmd struct {
+// Cmd is for the history of mails.
+type Cmd struct {
 	List  listDeliveriesCmd  `cmd:"" help:"List mails, the newest first."`
 	Show  showDeliveryCmd    `cmd:"" help:"Show the life of one mail, from its first claim to its last event."`
 	Stats deliveriesStatsCmd `cmd:"" help:"Count mails by kind, outcome and domain."`
@@ -22,7 +23,7 @@ type deliveriesCmd struct {
 }
 
 // Help is the long help of the command.
-func (deliveriesCmd) Help() string {
+func (Cmd) Help() string {
 	return `The history has every mail of the last LEDGER_RETENTION days: each attempt, its
 outcome, and the words of the mail server. It has no code, password or body.
 The commands read it from LEDGER_DATABASE_URL, or from the service's database if
@@ -30,11 +31,11 @@ that is not set. They need neither Redis nor a worker.
 
 Examples:
 
-    ` + programName + ` deliveries list --state deferred,unknown,dead
-    ` + programName + ` deliveries list --address ada@example.com --since 7d
-    ` + programName + ` deliveries show <task id>
-    ` + programName + ` deliveries stats --since 24h
-    ` + programName + ` was-it-sent ada@example.com`
+    ` + term.ProgramName + ` deliveries list --state deferred,unknown,dead
+    ` + term.ProgramName + ` deliveries list --address ada@example.com --since 7d
+    ` + term.ProgramName + ` deliveries show <task id>
+    ` + term.ProgramName + ` deliveries stats --since 24h
+    ` + term.ProgramName + ` was-it-sent ada@example.com`
 }
 
 // openDeliveries opens the history of mails. closing must be called. showAddresses asks for
@@ -79,12 +80,12 @@ an id for several tasks; the newest mail comes first.
 
 Examples:
 
-    ` + programName + ` deliveries show 8f14e45f-ceea-467f-a1de-d1f1e1d3b6c0
-    ` + programName + ` deliveries show --json <task id>`
+    ` + term.ProgramName + ` deliveries show 8f14e45f-ceea-467f-a1de-d1f1e1d3b6c0
+    ` + term.ProgramName + ` deliveries show --json <task id>`
 }
 
 // Run prints the mails of the task.
-func (c showDeliveryCmd) Run(ctx context.Context, t terminal) error {
+func (c showDeliveryCmd) Run(ctx context.Context, t term.Terminal) error {
 	d, closing, err := openDeliveries(ctx, c.ShowAddresses)
 	if err != nil {
 		return err
@@ -98,16 +99,16 @@ func (c showDeliveryCmd) Run(ctx context.Context, t terminal) error {
 		hideAddress(&found[i].Mail, c.ShowAddresses)
 	}
 	if c.JSON {
-		return printJSON(t.out, append([]ledger.History{}, found...))
+		return term.PrintJSON(t.Out, append([]ledger.History{}, found...))
 	}
 	if len(found) == 0 {
-		return fmt.Errorf("no mail of a task %q in the history; %s was-it-sent %s looks further", c.ID, programName, c.ID)
+		return fmt.Errorf("no mail of a task %q in the history; %s was-it-sent %s looks further", c.ID, term.ProgramName, c.ID)
 	}
 	for i, h := range found {
 		if i > 0 {
-			fmt.Fprintln(t.out)
+			fmt.Fprintln(t.Out)
 		}
-		if _, err := fmt.Fprint(t.out, timeline(h, paragraphWidth(t))); err != nil {
+		if _, err := fmt.Fprint(t.Out, timeline(h, term.ParagraphWidth(t))); err != nil {
 			return err
 		}
 	}
@@ -137,8 +138,8 @@ with their states, and so do all counts. It cannot be undone.
 
 Examples:
 
-    ` + programName + ` deliveries erase --user 42
-    ` + programName + ` deliveries erase --address ada@example.com --yes`
+    ` + term.ProgramName + ` deliveries erase --user 42
+    ` + term.ProgramName + ` deliveries erase --address ada@example.com --yes`
 }
 
 // Validate checks the flags.
@@ -153,7 +154,7 @@ func (c eraseDeliveriesCmd) Validate() error {
 }
 
 // Run erases.
-func (c eraseDeliveriesCmd) Run(ctx context.Context, t terminal) error {
+func (c eraseDeliveriesCmd) Run(ctx context.Context, t term.Terminal) error {
 	d, closing, err := openDeliveries(ctx, false)
 	if err != nil {
 		return err
@@ -167,53 +168,31 @@ func (c eraseDeliveriesCmd) Run(ctx context.Context, t terminal) error {
 		who = fmt.Sprintf("user %d, with all addresses, and that address", *c.User)
 	}
 	if !c.Yes {
-		if err := t.confirm("Erase "+who+" from all mails for good?", "erase "+strings.TrimSuffix(who, ",")); err != nil {
+		if err := t.Confirm("Erase "+who+" from all mails for good?", "erase "+strings.TrimSuffix(who, ",")); err != nil {
 			return err
 		}
 	}
 	n, err := d.Erase(ctx, ledger.Erasure{UserID: c.User, Address: c.Address})
 	if err != nil {
 		if n > 0 {
-			fmt.Fprintf(t.err, "erased so far: %s\n", count(n, "mail"))
+			fmt.Fprintf(t.Err, "erased so far: %s\n", term.Count(n, "mail"))
 		}
 		return unreadable(err)
 	}
 	if c.JSON {
-		return printJSON(t.out, struct {
+		return term.PrintJSON(t.Out, struct {
 			Erased int64 `json:"erased"`
 		}{n})
 	}
-	_, err = fmt.Fprintf(t.out, "erased: %s\n", count(n, "mail"))
+	_, err = fmt.Fprintf(t.Out, "erased: %s\n", term.Count(n, "mail"))
 	return err
 }
 
-// confirm asks a question. doing says what it is about where there is no terminal.
-func (t terminal) confirm(question, doing string) error {
-	if !t.interactive() {
-		return &app.UsageError{Err: fmt.Errorf("%s: there is no terminal to ask on; say --yes", doing)}
-	}
-	fmt.Fprintf(t.err, "%s [y/N] ", question)
-	answer, _ := bufio.NewReader(t.in).ReadString('\n')
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return nil
-	}
-	return errors.New("nothing was done")
-}
-
-// count writes a number of things.
-func count(n int64, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}
-
 type deliveriesStatsCmd struct {
-	Since moment `default:"24h" help:"From when on: a time ago such as 2h or 7d, a day, or a time." placeholder:"WHEN"`
-	Until moment `default:"0s" help:"Until when; the default is now." placeholder:"WHEN"`
-	Limit int    `default:"10" help:"Most domains to list."`
-	JSON  bool   `name:"json" help:"Print JSON."`
+	Since term.Moment `default:"24h" help:"From when on: a time ago such as 2h or 7d, a day, or a time." placeholder:"WHEN"`
+	Until term.Moment `default:"0s" help:"Until when; the default is now." placeholder:"WHEN"`
+	Limit int         `default:"10" help:"Most domains to list."`
+	JSON  bool        `name:"json" help:"Print JSON."`
 }
 
 // Help is the long help of the command.
@@ -225,8 +204,8 @@ the domains with most events by day.
 
 Examples:
 
-    ` + programName + ` deliveries stats --since 1h
-    ` + programName + ` deliveries stats --since 2026-11-01 --until 2026-12-01`
+    ` + term.ProgramName + ` deliveries stats --since 1h
+    ` + term.ProgramName + ` deliveries stats --since 2026-11-01 --until 2026-12-01`
 }
 
 // Validate checks the flags.
@@ -250,7 +229,7 @@ type stats struct {
 }
 
 // Run counts.
-func (c deliveriesStatsCmd) Run(ctx context.Context, t terminal) error {
+func (c deliveriesStatsCmd) Run(ctx context.Context, t term.Terminal) error {
 	d, closing, err := openDeliveries(ctx, false)
 	if err != nil {
 		return err
@@ -268,8 +247,8 @@ func (c deliveriesStatsCmd) Run(ctx context.Context, t terminal) error {
 	}
 	if c.JSON {
 		s.Counts, s.Classes, s.Domains = append([]ledger.Count{}, s.Counts...), append([]ledger.ClassCount{}, s.Classes...), append([]ledger.DomainCount{}, s.Domains...)
-		return printJSON(t.out, s)
+		return term.PrintJSON(t.Out, s)
 	}
-	_, err = fmt.Fprint(t.out, s.text())
+	_, err = fmt.Fprint(t.Out, s.text())
 	return err
 }

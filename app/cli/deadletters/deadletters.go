@@ -1,4 +1,5 @@
-package cli
+// Package deadletters has the commands for messages that were set aside.
+package deadletters
 
 import (
 	"context"
@@ -9,11 +10,12 @@ import (
 	"time"
 
 	"github.com/evently/workers/app"
+	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/monitor"
 )
 
-// deadLettersCmd is for messages that were set aside.
-type deadLettersCmd struct {
+// Cmd is for messages that were set aside.
+type Cmd struct {
 	List   listLettersCmd   `cmd:"" help:"List them, the newest first."`
 	Show   showLetterCmd    `cmd:"" help:"Show one, without the values of its arguments."`
 	Retry  retryLettersCmd  `cmd:"" help:"Put them back into their queues, as new messages."`
@@ -21,17 +23,17 @@ type deadLettersCmd struct {
 }
 
 // Help is the long help of the command.
-func (deadLettersCmd) Help() string {
+func (Cmd) Help() string {
 	return `A message becomes a dead letter when nothing more can be done with it: it cannot
 be read, its task is not known, its mail was refused, or its retries are used up.
 DEAD_LETTERS_MAX of them are kept.
 
 Examples:
 
-    ` + programName + ` dead-letters list
-    ` + programName + ` dead-letters show <id>
-    ` + programName + ` dead-letters retry <id> <id>
-    ` + programName + ` dead-letters delete --all`
+    ` + term.ProgramName + ` dead-letters list
+    ` + term.ProgramName + ` dead-letters show <id>
+    ` + term.ProgramName + ` dead-letters retry <id> <id>
+    ` + term.ProgramName + ` dead-letters delete --all`
 }
 
 // openLetters opens the dead letters of the configured Redis. closing must be called.
@@ -60,12 +62,12 @@ arguments: names and types, no values.
 
 Examples:
 
-    ` + programName + ` dead-letters show <id>
-    ` + programName + ` dead-letters show --raw <id> > message.json`
+    ` + term.ProgramName + ` dead-letters show <id>
+    ` + term.ProgramName + ` dead-letters show --raw <id> > message.json`
 }
 
 // Run prints the dead letter.
-func (c showLetterCmd) Run(ctx context.Context, t terminal) error {
+func (c showLetterCmd) Run(ctx context.Context, t term.Terminal) error {
 	letters, closing, err := openLetters(ctx)
 	if err != nil {
 		return err
@@ -80,25 +82,25 @@ func (c showLetterCmd) Run(ctx context.Context, t terminal) error {
 		return err
 	}
 	if c.Raw {
-		_, err := t.out.Write(l.Raw)
+		_, err := t.Out.Write(l.Raw)
 		return err
 	}
 	view := describe(l)
 	if c.JSON {
-		return printJSON(t.out, view)
+		return term.PrintJSON(t.Out, view)
 	}
-	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(t.Out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "id\t%s\n", l.ID)
-	fmt.Fprintf(w, "reason\t%s\n", line(l.Reason))
-	fmt.Fprintf(w, "queue\t%s\n", line(l.Queue))
-	fmt.Fprintf(w, "task\t%s\n", line(l.TaskName))
-	fmt.Fprintf(w, "task id\t%s\n", line(l.TaskID))
-	fmt.Fprintf(w, "set aside\t%s (%s ago)\n", l.At.Format(time.RFC3339), age(l.At))
+	fmt.Fprintf(w, "reason\t%s\n", term.Line(l.Reason))
+	fmt.Fprintf(w, "queue\t%s\n", term.Line(l.Queue))
+	fmt.Fprintf(w, "task\t%s\n", term.Line(l.TaskName))
+	fmt.Fprintf(w, "task id\t%s\n", term.Line(l.TaskID))
+	fmt.Fprintf(w, "set aside\t%s (%s ago)\n", l.At.Format(time.RFC3339), term.Age(l.At))
 	fmt.Fprintf(w, "size\t%d bytes\n", l.Size)
 	if view.Unreadable != "" {
-		fmt.Fprintf(w, "message\t%s\n", line(view.Unreadable))
+		fmt.Fprintf(w, "message\t%s\n", term.Line(view.Unreadable))
 	} else {
-		fmt.Fprintf(w, "origin\t%s\n", line(view.Origin))
+		fmt.Fprintf(w, "origin\t%s\n", term.Line(view.Origin))
 		fmt.Fprintf(w, "retries\t%d\n", view.Retries)
 		fmt.Fprintf(w, "args\t%s\n", view.Args)
 		fmt.Fprintf(w, "kwargs\t%s\n", view.Kwargs)
@@ -123,7 +125,7 @@ func (c chosen) Validate() error {
 
 // each calls do for all that are chosen, whatever becomes of the others, and
 // tells what was done.
-func (c chosen) each(ctx context.Context, t terminal, verb, done string, do func(monitor.Letters, string) error) error {
+func (c chosen) each(ctx context.Context, t term.Terminal, verb, done string, do func(monitor.Letters, string) error) error {
 	letters, closing, err := openLetters(ctx)
 	if err != nil {
 		return err
@@ -146,15 +148,15 @@ func (c chosen) each(ctx context.Context, t terminal, verb, done string, do func
 		}
 		if err != nil {
 			failed++
-			fmt.Fprintln(t.err, err)
+			fmt.Fprintln(t.Err, err)
 			if ctx.Err() != nil {
 				break
 			}
 		}
 	}
-	fmt.Fprintf(t.out, "%s: %d\n", done, len(ids)-failed)
+	fmt.Fprintf(t.Out, "%s: %d\n", done, len(ids)-failed)
 	if failed > 0 {
-		return errSilent
+		return term.ErrSilent
 	}
 	return nil
 }
@@ -179,12 +181,12 @@ func allLetters(ctx context.Context, letters monitor.Letters) ([]string, error) 
 }
 
 // confirm asks whether to do it to all of them.
-func (c chosen) confirm(t terminal, verb string, n int) error {
+func (c chosen) confirm(t term.Terminal, verb string, n int) error {
 	if c.Yes || n == 0 {
 		return nil
 	}
 	doing := fmt.Sprintf("%s all %d dead letters", verb, n)
-	return t.confirm(doing+"?", doing)
+	return t.Confirm(doing+"?", doing)
 }
 
 type retryLettersCmd struct{ chosen }
@@ -197,12 +199,12 @@ that was sent before may be sent again.
 
 Examples:
 
-    ` + programName + ` dead-letters retry <id>
-    ` + programName + ` dead-letters retry --all --yes`
+    ` + term.ProgramName + ` dead-letters retry <id>
+    ` + term.ProgramName + ` dead-letters retry --all --yes`
 }
 
 // Run retries.
-func (c retryLettersCmd) Run(ctx context.Context, t terminal) error {
+func (c retryLettersCmd) Run(ctx context.Context, t term.Terminal) error {
 	return c.each(ctx, t, "Retry", "back in their queues", func(letters monitor.Letters, id string) error {
 		return letters.Retry(ctx, id)
 	})
@@ -214,12 +216,12 @@ type deleteLettersCmd struct{ chosen }
 func (deleteLettersCmd) Help() string {
 	return `Examples:
 
-    ` + programName + ` dead-letters delete <id> <id>
-    ` + programName + ` dead-letters delete --all`
+    ` + term.ProgramName + ` dead-letters delete <id> <id>
+    ` + term.ProgramName + ` dead-letters delete --all`
 }
 
 // Run deletes.
-func (c deleteLettersCmd) Run(ctx context.Context, t terminal) error {
+func (c deleteLettersCmd) Run(ctx context.Context, t term.Terminal) error {
 	return c.each(ctx, t, "Delete", "deleted", func(letters monitor.Letters, id string) error {
 		return letters.Delete(ctx, id)
 	})

@@ -1,10 +1,11 @@
-package cli
+package deliveries
 
 import (
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/store/ledger"
 )
 
@@ -14,17 +15,17 @@ func timeline(h ledger.History, width int) string {
 	fact := func(name, text string) {
 		if text != "" {
 			const indent = "           "
-			b.WriteString(fold(fmt.Sprintf("%-*s%s", len(indent), name, text), width, indent) + "\n")
+			b.WriteString(term.Fold(fmt.Sprintf("%-*s%s", len(indent), name, text), width, indent) + "\n")
 		}
 	}
 	fact("Mail", about(h.Mail))
-	fact("Task", line(h.TaskID))
-	fact("State", fmt.Sprintf("%s since %s, %s after the first claim", h.State, clock(h.StateAt), spell(h.StateAt.Sub(h.FirstSeen))))
+	fact("Task", term.Line(h.TaskID))
+	fact("State", fmt.Sprintf("%s since %s, %s after the first claim", h.State, term.Clock(h.StateAt), term.Spell(h.StateAt.Sub(h.FirstSeen))))
 	if h.NextAt != nil {
-		fact("Next", "attempt at "+clock(*h.NextAt)+", "+until(*h.NextAt))
+		fact("Next", "attempt at "+term.Clock(*h.NextAt)+", "+term.Until(*h.NextAt))
 	}
 	fact("Message-ID", messageID(h.Events))
-	b.WriteString("\n" + clock(h.FirstSeen) + "  first claim by a worker\n")
+	b.WriteString("\n" + term.Clock(h.FirstSeen) + "  first claim by a worker\n")
 	for _, e := range h.Events {
 		b.WriteString(step(e, h.FirstSeen, width))
 	}
@@ -33,10 +34,10 @@ func timeline(h ledger.History, width int) string {
 
 // about names a mail: its kind, recipient, user and booking.
 func about(m ledger.Mail) string {
-	text := line(m.Kind) + " mail"
+	text := term.Line(m.Kind) + " mail"
 	to := recipient(m)
 	if to != "" {
-		text += " to " + line(to)
+		text += " to " + term.Line(to)
 	}
 	var ids []string
 	if m.UserID != nil {
@@ -45,7 +46,7 @@ func about(m ledger.Mail) string {
 		}
 	}
 	if m.Booking != "" {
-		ids = append(ids, "booking or event "+line(m.Booking))
+		ids = append(ids, "booking or event "+term.Line(m.Booking))
 	}
 	if len(ids) > 0 {
 		text += " (" + strings.Join(ids, ", ") + ")"
@@ -53,26 +54,18 @@ func about(m ledger.Mail) string {
 	return text
 }
 
-// until tells how far a time is from now.
-func until(t time.Time) string {
-	if d := time.Until(t); d > 0 {
-		return "in " + spell(d)
-	}
-	return spell(time.Since(t)) + " ago"
-}
-
 // step returns one event of a timeline.
 func step(e ledger.Record, first time.Time, width int) string {
 	const indent = "              "
-	head := fmt.Sprintf("%12s  %s", "+"+spell(e.At.Sub(first)), e.State)
+	head := fmt.Sprintf("%12s  %s", "+"+term.Spell(e.At.Sub(first)), e.State)
 	if e.Attempt > 0 {
 		head += fmt.Sprintf(", attempt %d", e.Attempt)
 	}
 	if e.Reason != "" {
-		head += ": " + line(e.Reason)
+		head += ": " + term.Line(e.Reason)
 	}
 	var b strings.Builder
-	add := func(text string) { b.WriteString(fold(text, width, indent) + "\n") }
+	add := func(text string) { b.WriteString(term.Fold(text, width, indent) + "\n") }
 	add(head)
 	if server := server(e); server != "" {
 		add(indent + server)
@@ -84,7 +77,7 @@ func step(e ledger.Record, first time.Time, width int) string {
 		add(indent + phases)
 	}
 	if e.NextAt != nil {
-		add(indent + "next attempt " + clock(*e.NextAt))
+		add(indent + "next attempt " + term.Clock(*e.NextAt))
 	}
 	return b.String()
 }
@@ -93,16 +86,16 @@ func step(e ledger.Record, first time.Time, width int) string {
 func server(e ledger.Record) string {
 	var parts []string
 	if e.Endpoint != "" {
-		parts = append(parts, "relay "+line(e.Endpoint))
+		parts = append(parts, "relay "+term.Line(e.Endpoint))
 	}
 	if e.TLS != "" {
-		parts = append(parts, line(e.TLS))
+		parts = append(parts, term.Line(e.TLS))
 	}
 	if e.QueueID != "" {
-		parts = append(parts, "queue id "+line(e.QueueID))
+		parts = append(parts, "queue id "+term.Line(e.QueueID))
 	}
 	if e.Worker != "" {
-		parts = append(parts, "worker "+line(e.Worker))
+		parts = append(parts, "worker "+term.Line(e.Worker))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -114,7 +107,7 @@ func said(e ledger.Record) string {
 		if text != "" {
 			text += ": "
 		}
-		text += "“" + line(e.Text) + "”"
+		text += "“" + term.Line(e.Text) + "”"
 	}
 	return text
 }
@@ -123,7 +116,7 @@ func said(e ledger.Record) string {
 func phases(all []ledger.Phase) string {
 	var parts []string
 	for _, p := range all {
-		parts = append(parts, line(p.Name)+" "+spell(p.Took))
+		parts = append(parts, term.Line(p.Name)+" "+term.Spell(p.Took))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -132,7 +125,7 @@ func phases(all []ledger.Phase) string {
 func messageID(events []ledger.Record) string {
 	for i := len(events) - 1; i >= 0; i-- {
 		if events[i].MessageID != "" {
-			return line(events[i].MessageID)
+			return term.Line(events[i].MessageID)
 		}
 	}
 	return ""

@@ -1,4 +1,4 @@
-package cli
+package deliveries
 
 import (
 	"context"
@@ -8,25 +8,26 @@ import (
 	"time"
 
 	"github.com/evently/workers/app"
+	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/store/ledger"
 )
 
-// ledgerCmd is for the database of the history.
-type ledgerCmd struct {
+// LedgerCmd is for the database of the history.
+type LedgerCmd struct {
 	Status     ledgerStatusCmd     `cmd:"" help:"Show whether history is kept, and since when."`
 	Migrations ledgerMigrationsCmd `cmd:"" help:"Print the SQL that makes the tables."`
 }
 
 // Help is the long help of the command.
-func (ledgerCmd) Help() string {
+func (LedgerCmd) Help() string {
 	return `A worker makes the tables of the history at its start, if the user of the
 database may create a schema. Otherwise an administrator runs the SQL.
 
 Examples:
 
-    ` + programName + ` ledger status
-    ` + programName + ` ledger migrations --sql | psql -d evently`
+    ` + term.ProgramName + ` ledger status
+    ` + term.ProgramName + ` ledger migrations --sql | psql -d evently`
 }
 
 type ledgerMigrationsCmd struct {
@@ -40,13 +41,13 @@ and go on from there. docs/ledger.md lists the rights that workers need then.
 
 Examples:
 
-    ` + programName + ` ledger migrations --sql | psql -d evently
-    ` + programName + ` ledger migrations --sql > history.sql`
+    ` + term.ProgramName + ` ledger migrations --sql | psql -d evently
+    ` + term.ProgramName + ` ledger migrations --sql > history.sql`
 }
 
 // Run prints the SQL.
-func (ledgerMigrationsCmd) Run(t terminal) error {
-	_, err := fmt.Fprint(t.out, ledger.Migrations())
+func (ledgerMigrationsCmd) Run(t term.Terminal) error {
+	_, err := fmt.Fprint(t.Out, ledger.Migrations())
 	return err
 }
 
@@ -62,8 +63,8 @@ in the health of the workers, at /health/history.
 
 Examples:
 
-    ` + programName + ` ledger status
-    ` + programName + ` ledger status --json`
+    ` + term.ProgramName + ` ledger status
+    ` + term.ProgramName + ` ledger status --json`
 }
 
 // ledgerStatus is the state of the history, as a command sees it.
@@ -83,7 +84,7 @@ type ledgerStatus struct {
 }
 
 // Run prints the status.
-func (c ledgerStatusCmd) Run(ctx context.Context, t terminal) error {
+func (c ledgerStatusCmd) Run(ctx context.Context, t term.Terminal) error {
 	cfg, err := app.LoadConfig(ctx)
 	if err != nil {
 		return err
@@ -94,12 +95,12 @@ func (c ledgerStatusCmd) Run(ctx context.Context, t terminal) error {
 		s.readRedis(ctx, cfg)
 	}
 	if c.JSON {
-		err = printJSON(t.out, s)
+		err = term.PrintJSON(t.Out, s)
 	} else {
-		_, err = fmt.Fprint(t.out, s.text(paragraphWidth(t)))
+		_, err = fmt.Fprint(t.Out, s.text(term.ParagraphWidth(t)))
 	}
 	if err == nil && (s.Error != "" || s.Lag > 60) {
-		return errSilent
+		return term.ErrSilent
 	}
 	return err
 }
@@ -170,8 +171,8 @@ func (s ledgerStatus) text(width int) string {
 	case s.Since == nil:
 		row("history", "empty: no worker has stored a mail yet")
 	default:
-		row("history", "since "+clock(*s.Since))
-		row("latest", "mail claimed at "+clock(*s.Latest)+", "+until(*s.Latest))
+		row("history", "since "+term.Clock(*s.Since))
+		row("latest", "mail claimed at "+term.Clock(*s.Latest)+", "+term.Until(*s.Latest))
 	}
 	if !s.Off {
 		addresses := "masked only, because LEDGER_KEY is not set here"
@@ -181,11 +182,11 @@ func (s ledgerStatus) text(width int) string {
 		row("addresses", addresses)
 		row("retention", fmt.Sprintf("%g days", s.Days))
 		if s.Redis != "" {
-			row("Redis", "cannot be asked for events that wait: "+line(s.Redis))
+			row("Redis", "cannot be asked for events that wait: "+term.Line(s.Redis))
 		} else {
 			waiting := fmt.Sprintf("events that wait: %d", s.Waiting)
 			if s.Waiting > 0 {
-				waiting += ", the oldest for " + spell(time.Duration(s.Lag*float64(time.Second)))
+				waiting += ", the oldest for " + term.Spell(time.Duration(s.Lag*float64(time.Second)))
 			}
 			row("Redis", fmt.Sprintf("%s; lost: %d", waiting, s.Dropped))
 		}
@@ -193,7 +194,7 @@ func (s ledgerStatus) text(width int) string {
 	const indent = "           "
 	var b strings.Builder
 	for _, r := range rows {
-		b.WriteString(fold(fmt.Sprintf("%-*s%s", len(indent), r[0], r[1]), width, indent) + "\n")
+		b.WriteString(term.Fold(fmt.Sprintf("%-*s%s", len(indent), r[0], r[1]), width, indent) + "\n")
 	}
 	return b.String()
 }

@@ -1,4 +1,4 @@
-package cli
+package term
 
 import (
 	"fmt"
@@ -7,14 +7,28 @@ import (
 	"time"
 )
 
-// moment is a time on the command line: a time ago, a day, or a day with a time.
-type moment struct{ time.Time }
+// Age writes the time since at in a few characters, such as 5m or 2d.
+func Age(at time.Time) string {
+	d := max(0, time.Since(at))
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+// Moment is a time on the command line: a time ago, a day, or a day with a time.
+type Moment struct{ time.Time }
 
 // momentForms are the layouts of times, in the zone of this machine where they have none.
 var momentForms = []string{time.RFC3339Nano, "2006-01-02 15:04:05 -07:00", "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly}
 
 // UnmarshalText implements [encoding.TextUnmarshaler].
-func (m *moment) UnmarshalText(text []byte) error {
+func (m *Moment) UnmarshalText(text []byte) error {
 	s := strings.TrimSpace(string(text))
 	for _, form := range momentForms {
 		if t, err := time.ParseInLocation(form, s, time.Local); err == nil {
@@ -35,11 +49,11 @@ func (m *moment) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// clock writes a time in the zone of this machine, with its offset.
-func clock(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 -07:00") }
+// Clock writes a time in the zone of this machine, with its offset.
+func Clock(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 -07:00") }
 
-// spell writes a duration for people.
-func spell(d time.Duration) string {
+// Spell writes a duration for people.
+func Spell(d time.Duration) string {
 	d = max(0, d)
 	switch {
 	case d < time.Second:
@@ -63,41 +77,10 @@ func pair(n int, unit string, rest int, smaller string) string {
 	return fmt.Sprintf("%d %s %d %s", n, unit, rest, smaller)
 }
 
-// fold breaks text into lines of at most width columns. Every line but the first begins
-// with indent, and the first with the spaces of text. A width of 0 breaks nothing.
-func fold(text string, width int, indent string) string {
-	if width <= 0 || cells(text) <= width {
-		return text
+// Until tells how far a time is from now.
+func Until(t time.Time) string {
+	if d := time.Until(t); d > 0 {
+		return "in " + Spell(d)
 	}
-	words := strings.TrimLeft(text, " ")
-	start := text[:len(text)-len(words)]
-	var b strings.Builder
-	b.WriteString(start)
-	used, begins := len(start), true
-	for word := range strings.SplitSeq(words, " ") {
-		n := cells(word)
-		switch {
-		case begins:
-		case used+1+n > width:
-			b.WriteString("\n" + indent)
-			used = len(indent)
-		default:
-			b.WriteByte(' ')
-			used++
-		}
-		b.WriteString(word)
-		used, begins = used+n, false
-	}
-	return b.String()
-}
-
-// defaultWidth is the width of outputs of paragraphs where there is no terminal.
-const defaultWidth = 80
-
-// paragraphWidth returns the width of paragraphs: that of the terminal, up to 100.
-func paragraphWidth(t terminal) int {
-	if w := columns(t.out); w > 0 {
-		return min(max(w, 40), 100)
-	}
-	return defaultWidth
+	return Spell(time.Since(t)) + " ago"
 }

@@ -1,4 +1,4 @@
-package cli
+package deliveries
 
 import (
 	"cmp"
@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/store/ledger"
 )
 
@@ -20,8 +21,8 @@ type listDeliveriesCmd struct {
 	User          *int64         `help:"Id of the user." placeholder:"ID"`
 	Booking       string         `help:"Id of the booking or event." placeholder:"ID"`
 	Domain        string         `help:"Domain of the recipient."`
-	Since         moment         `help:"First claimed then or later: a time ago such as 2h or 7d, a day, or a time." placeholder:"WHEN"`
-	Until         moment         `help:"First claimed before." placeholder:"WHEN"`
+	Since         term.Moment    `help:"First claimed then or later: a time ago such as 2h or 7d, a day, or a time." placeholder:"WHEN"`
+	Until         term.Moment    `help:"First claimed before." placeholder:"WHEN"`
 	Limit         int            `default:"50" help:"Most to list."`
 	After         string         `help:"Go on after the end of another list, which names the value." placeholder:"PLACE"`
 	ShowAddresses bool           `help:"Show whole addresses. It needs LEDGER_KEY."`
@@ -37,13 +38,13 @@ func (listDeliveriesCmd) Help() string {
 	return `Lists the mails that meet all conditions, the newest first. Times are in the zone
 of this machine. On a narrow terminal each mail has two lines.
 
-States: ` + fold(strings.Join(names, ", ")+".", 70, "") + `
+States: ` + term.Fold(strings.Join(names, ", ")+".", 70, "") + `
 
 Examples:
 
-    ` + programName + ` deliveries list --since 1h
-    ` + programName + ` deliveries list --state deferred --domain gmail.com
-    ` + programName + ` deliveries list --user 42 --json`
+    ` + term.ProgramName + ` deliveries list --since 1h
+    ` + term.ProgramName + ` deliveries list --state deferred --domain gmail.com
+    ` + term.ProgramName + ` deliveries list --user 42 --json`
 }
 
 // Validate checks the flags.
@@ -61,7 +62,7 @@ func (c listDeliveriesCmd) Validate() error {
 }
 
 // Run prints the list.
-func (c listDeliveriesCmd) Run(ctx context.Context, t terminal) error {
+func (c listDeliveriesCmd) Run(ctx context.Context, t term.Terminal) error {
 	d, closing, err := openDeliveries(ctx, c.ShowAddresses)
 	if err != nil {
 		return err
@@ -78,12 +79,12 @@ func (c listDeliveriesCmd) Run(ctx context.Context, t terminal) error {
 		hideAddress(&page.Mails[i], c.ShowAddresses)
 	}
 	if c.JSON {
-		err = printJSON(t.out, append([]ledger.Mail{}, page.Mails...))
+		err = term.PrintJSON(t.Out, append([]ledger.Mail{}, page.Mails...))
 	} else {
-		_, err = fmt.Fprint(t.out, mailTable(page.Mails, columns(t.out)))
+		_, err = fmt.Fprint(t.Out, mailTable(page.Mails, term.Columns(t.Out)))
 	}
 	if page.Next != "" {
-		fmt.Fprintf(t.err, "there are more; go on with --after %s\n", page.Next)
+		fmt.Fprintf(t.Err, "there are more; go on with --after %s\n", page.Next)
 	}
 	return err
 }
@@ -93,50 +94,35 @@ func mailTable(mails []ledger.Mail, most int) string {
 	if len(mails) == 0 {
 		return "No mail of the history meets the conditions.\n"
 	}
-	narrow := most > 0 && most < wideTerminal
+	narrow := most > 0 && most < term.WideTerminal
 	rows := [][]string{{"FIRST CLAIMED", "STATE", "KIND", "TO"}}
 	if !narrow {
 		rows[0] = append(rows[0], "TASK ID", "WHY")
 	}
 	for _, m := range mails {
-		row := []string{clock(m.FirstSeen), m.State.String(), line(m.Kind), line(recipient(m))}
+		row := []string{term.Clock(m.FirstSeen), m.State.String(), term.Line(m.Kind), term.Line(recipient(m))}
 		if !narrow {
-			row = append(row, line(m.TaskID), why(m))
+			row = append(row, term.Line(m.TaskID), why(m))
 		}
 		rows = append(rows, row)
 	}
-	lines := strings.SplitAfter(align(rows), "\n")
+	lines := strings.SplitAfter(term.Align(rows), "\n")
 	var b strings.Builder
 	for i, text := range lines {
 		if text = strings.TrimSuffix(text, "\n"); text == "" {
 			continue
 		}
 		if most > 0 {
-			text = cut(text, most)
+			text = term.Cut(text, most)
 		}
 		b.WriteString(text + "\n")
 		if narrow && i > 0 {
-			second := line(mails[i-1].TaskID)
+			second := term.Line(mails[i-1].TaskID)
 			if reason := why(mails[i-1]); reason != "" {
 				second += "  " + reason
 			}
-			b.WriteString("  " + cut(second, max(most-2, 1)) + "\n")
+			b.WriteString("  " + term.Cut(second, max(most-2, 1)) + "\n")
 		}
-	}
-	return b.String()
-}
-
-// align writes rows with aligned columns.
-func align(rows [][]string) string {
-	widths := widths(rows)
-	var b strings.Builder
-	for _, row := range rows {
-		var text strings.Builder
-		for i, cell := range row {
-			text.WriteString(cell)
-			text.WriteString(strings.Repeat(" ", widths[i]-cells(cell)+2))
-		}
-		b.WriteString(strings.TrimRight(text.String(), " ") + "\n")
 	}
 	return b.String()
 }
@@ -171,7 +157,7 @@ func why(m ledger.Mail) string {
 	if text == "" {
 		return ""
 	}
-	return line(text)
+	return term.Line(text)
 }
 
 // reply writes a reply of a mail server, "" for none.
@@ -197,7 +183,7 @@ func stageName(stage string) string {
 // text writes the counts as tables.
 func (s stats) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "From %s\nuntil %s\n\n", clock(s.Since), clock(s.Until))
+	fmt.Fprintf(&b, "From %s\nuntil %s\n\n", term.Clock(s.Since), term.Clock(s.Until))
 	if len(s.Counts) == 0 {
 		b.WriteString("No event of a mail in this time.\n")
 		return b.String()
@@ -205,14 +191,14 @@ func (s stats) text() string {
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "KIND\tSTATE\tEVENTS\tHALF IN\t90 % IN\t99 % IN\tIN 10 s")
 	for _, c := range s.Counts {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", line(c.Kind), c.State, c.N, seconds(c.P50), seconds(c.P90), seconds(c.P99), share(c.Within, c.N))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", term.Line(c.Kind), c.State, c.N, seconds(c.P50), seconds(c.P90), seconds(c.P99), share(c.Within, c.N))
 	}
 	_ = w.Flush()
 	if len(s.Classes) > 0 {
 		w = tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "\nFAILURE\tKIND\tSTATE\tEVENTS")
 		for _, c := range s.Classes {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\n", line(c.Class), line(c.Kind), c.State, c.N)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\n", term.Line(c.Class), term.Line(c.Kind), c.State, c.N)
 		}
 		_ = w.Flush()
 	}
@@ -220,7 +206,7 @@ func (s stats) text() string {
 		w = tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "\nDOMAIN (whole days of UTC)\tSTATE\tFAILURE\tEVENTS")
 		for _, d := range s.Domains {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\n", cut(line(d.Domain), 40), d.State, cmp.Or(d.Class, "-"), d.N)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\n", term.Cut(term.Line(d.Domain), 40), d.State, cmp.Or(d.Class, "-"), d.N)
 		}
 		_ = w.Flush()
 	}
@@ -232,13 +218,13 @@ func seconds(s float64) string {
 	d := time.Duration(s * float64(time.Second))
 	switch {
 	case d < time.Minute:
-		return spell(d)
+		return term.Spell(d)
 	case d < time.Hour:
 		return fmt.Sprintf("%.0f min", d.Minutes())
 	case d < 48*time.Hour:
 		return fmt.Sprintf("%.0f h", d.Hours())
 	}
-	return spell(d)
+	return term.Spell(d)
 }
 
 func share(part, whole int64) string {

@@ -1,10 +1,11 @@
-package cli
+package deadletters
 
 import (
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/worker/broker"
 )
 
@@ -40,7 +41,7 @@ func TestTableOfHostileLetters(t *testing.T) {
 				t.Fatalf("%d columns: %d rows for %d letters:\n%s", most, len(rows), len(letters), out)
 			}
 			for _, row := range rows {
-				if n := cells(row); most > 0 && n > most {
+				if n := term.Cells(row); most > 0 && n > most {
 					t.Errorf("a row has %d columns of %d: %s", n, most, row)
 				}
 				if strings.ContainsAny(row, "\x1b\t\u202e") {
@@ -61,21 +62,6 @@ func TestTableOfHostileLetters(t *testing.T) {
 			if first, second := strings.Fields(rows[1])[0], strings.Fields(rows[2])[0]; first == second {
 				t.Errorf("%d columns: two letters have the id %s", most, first)
 			}
-		}
-	}
-}
-
-func TestCut(t *testing.T) {
-	for _, test := range []struct {
-		text string
-		n    int
-		want string
-	}{
-		{"abc", 3, "abc"}, {"abcd", 3, "ab…"}, {"漢字漢字", 8, "漢字漢字"}, {"漢字漢字", 7, "漢字漢…"}, {"漢字漢字", 6, "漢字…"},
-		{"e\u0301e\u0301", 2, "e\u0301e\u0301"}, {"", 0, ""}, {"ab", 1, "…"},
-	} {
-		if got := cut(test.text, test.n); got != test.want {
-			t.Errorf("cut(%q, %d) = %q, want %q", test.text, test.n, got, test.want)
 		}
 	}
 }
