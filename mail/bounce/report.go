@@ -1,0 +1,256 @@
+package bounce
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/evently/workers/mail/internal/verdict"
+)
+
+// readReport reads a delivery status notification (RFC 3464, and RFC 6533 for addresses in
+// UTF-8). It returns false if the mail has none, or none that names a recipient.
+func readReport(m *mail) (Message, bool) {
+	p := m.find("message/delivery-status", "message/global-delivery-status")
+	if p == nil {
+		return Message{}, false
+	}
+	perMessage, groups := statusGroups(p.body)
+	msg := Message{
+		Form:         "rfc3464",
+		EnvelopeID:   decodeXtext(perMessage.get("original-envelope-id")),
+		ReportingMTA: typedValue(perMessage.get("reporting-mta")),
+	}
+	for _, group := range groups {
+		if r, ok := readRecipient(group); ok && len(msg.Recipients) < MaxRecipients {
+			msg.Recipients = append(msg.Recipients, r)
+		}
+	}
+	if len(msg.Recipients) == 0 {
+		return Message{}, false
+	}
+	msg.Kind = kindOf(msg.Recipients)
+	msg.setReturned(m)
+	return msg, true
+}
+
+// kindOf returns the kind of a report: one failure outweighs all.
+func kindOf(recipients []Recipient) Kind {
+	kind := Delivered
+	for i := range recipients {
+		switch recipients[i].Action {
+		case ActionFailed:
+			return Failed
+		case ActionDelayed:
+			kind = Delayed
+		}
+	}
+	return kind
+}
+
+// statusGroups splits a delivery status into the fields of the message and those of each
+// recipient. An empty line separates them, but some servers add empty lines within a group.
+// So a group begins where a field names a recipient and the group before has one.
+func statusGroups(body string) (perMessage header, groups []header) {
+	for body != "" && len(groups) <= MaxRecipients {
+		var block header
+		block, body = statusBlock(body)
+		switch {
+		case len(block) == 0:
+		case !namesRecipient(block) && len(groups) > 0:
+			groups[len(groups)-1] = append(groups[len(groups)-1], block...)
+		case !namesRecipient(block):
+			perMessage = append(perMessage, block...)
+		case block.has("reporting-mta"): // no empty line between the two
+			perMessage = append(perMessage, block...)
+			groups = append(groups, block)
+		default:
+			groups = append(groups, block)
+		}
+	}
+	return perMessage, groups
+}
+
+// statusBlock reads the fields up to an empty line. A line that is no field continues the
+// field before it: some servers do not indent the lines of a long reply.
+func statusBlock(text string) (block header, rest string) {
+	rest = text
+	for rest != "" {
+		var line string
+		line, rest = cutLine(rest)
+		if strings.TrimSpace(line) == "" {
+			return block, rest
+		}
+		name, value, ok := cutField(line)
+		switch {
+		case ok && !isFolded(line) && strings.Contains(name, "-") || ok && (name == "action" || name == "status"):
+			if len(block) < maxFields {
+				block = append(block, field{name, value})
+			}
+		case len(block) > 0:
+			last := &block[len(block)-1]
+			last.value = joinWords(last.value, line)
+		}
+	}
+	return block, ""
+}
+
+func namesRecipient(block header) bool {
+	return block.has("final-recipient") || block.has("original-recipient") || block.has("x-actual-recipient")
+}
+
+// readRecipient reads the fields of one recipient.
+func readRecipient(h header) (Recipient, bool) {
+	r := Recipient{
+		Address:   typedAddress(h.get("final-recipient")),
+		Original:  typedAddress(h.get("original-recipient")),
+		RemoteMTA: typedValue(h.get("remote-mta")),
+	}
+	if r.Address == "" {
+		r.Address = r.Original
+	}
+	if r.Address == "" {
+		r.Address = typedAddress(h.get("x-actual-recipient"))
+	}
+	if r.Address == "" {
+		return Recipient{}, false
+	}
+	r.Status = statusIn(h.get("status"))
+	var ok bool
+	if r.Action, ok = actionOf(h.get("action"), r.Status); !ok {
+		return Recipient{}, false
+	}
+	r.setDiagnostic(typedValue(h.text("diagnostic-code")))
+	return r, true
+}
+
+// actionOf returns the action that a field names. Without the field the class of the status
+// decides; an action of another name is no evidence of a failure.
+func actionOf(value, status string) (Action, bool) {
+	word, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(value)), " ")
+	word, _, _ = strings.Cut(word, ";")
+	switch a := Action(strings.Trim(word, "()")); a {
+	case ActionFailed, ActionDelayed, ActionDelivered, ActionRelayed, ActionExpanded:
+		return a, true
+	case "failure", "failed,", "fail":
+		return ActionFailed, true
+	case "delay", "deferred":
+		return ActionDelayed, true
+	case "":
+	default:
+		return "", false
+	}
+	switch {
+	case strings.HasPrefix(status, "5"):
+		return ActionFailed, true
+	case strings.HasPrefix(status, "4"):
+		return ActionDelayed, true
+	case strings.HasPrefix(status, "2"):
+		return ActionDelivered, true
+	}
+	return "", false
+}
+
+// setDiagnostic sets the fields of a recipient that follow from the words of the server.
+func (r *Recipient) setDiagnostic(text string) {
+	r.Code = replyCode(text)
+	if r.Status == "" {
+		r.Status = statusIn(text)
+	}
+	if r.Action == ActionFailed {
+		r.Class = verdict.Classify(r.Code, r.Status, text)
+	}
+	r.Diagnostic = verdict.Clean(text, maxDiagnostic)
+}
+
+// typedValue returns the value of a field after its type, as in "dns; mx.example.com".
+func typedValue(value string) string {
+	kind, rest, ok := strings.Cut(value, ";")
+	if !ok || strings.ContainsAny(strings.TrimSpace(kind), " \t@<>:()") {
+		return strings.TrimSpace(value)
+	}
+	return strings.TrimSpace(rest)
+}
+
+// typedAddress returns the address of a field such as "rfc822; ada@example.com", without
+// angle brackets and the encodings of ORCPT. It returns "" for other types, such as x400.
+func typedAddress(value string) string {
+	if kind, _, ok := strings.Cut(value, ";"); ok {
+		switch strings.ToLower(strings.TrimSpace(kind)) {
+		case "x400", "x500", "unknown", "fax":
+			return ""
+		}
+	}
+	return cleanAddress(decodeXtext(typedValue(value)))
+}
+
+var addressPattern = regexp.MustCompile(`(?:"[^"\s]{1,64}"|[^\s<>()\[\]"',;:@]+)@[^\s<>()"',;:@]+`)
+
+// cleanAddress returns the address in a text, or "" without one.
+func cleanAddress(text string) string {
+	address := addressPattern.FindString(text)
+	if len(address) > 320 {
+		return ""
+	}
+	return strings.TrimRight(address, ".")
+}
+
+// decodeXtext decodes the xtext of RFC 3461 section 4: "+2B" stands for "+".
+func decodeXtext(text string) string {
+	if !strings.Contains(text, "+") {
+		return text
+	}
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] == '+' && i+2 < len(text) && isUpperHex(text[i+1]) && isUpperHex(text[i+2]) {
+			if n, err := strconv.ParseUint(text[i+1:i+3], 16, 8); err == nil && isXtextEscaped(byte(n)) {
+				b.WriteByte(byte(n))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(text[i])
+	}
+	return b.String()
+}
+
+func isUpperHex(c byte) bool { return c >= '0' && c <= '9' || c >= 'A' && c <= 'F' }
+
+// isXtextEscaped reports whether xtext must escape an octet. "+12" in an address that was not
+// encoded stays as it is.
+func isXtextEscaped(c byte) bool { return c == '+' || c == '=' || c <= ' ' || c > '~' }
+
+var (
+	statusPattern = regexp.MustCompile(`(?:^|[\s(\[#;:-])([245]\.\d{1,3}\.\d{1,3})(?:$|[\s)\],;:.#-])`)
+	codePattern   = regexp.MustCompile(`(?:^|[\s(\[:;])([2345][0-5]\d)(?:$|[\s\]):;,#-])`)
+)
+
+// statusIn returns the first enhanced code in a text, or "".
+func statusIn(text string) string {
+	if m := statusPattern.FindStringSubmatch(text); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// replyCode returns the first negative reply code in a text, or 0.
+func replyCode(text string) int {
+	for _, m := range codePattern.FindAllStringSubmatch(text, 4) {
+		if n, err := strconv.Atoi(m[1]); err == nil && n >= 400 {
+			return n
+		}
+	}
+	return 0
+}
+
+// setReturned sets the fields of a message that come from the header of the mail that came
+// back.
+func (m *Message) setReturned(whole *mail) {
+	p := whole.find("message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers", "text/rfc822-header", "message/rfc822-headers")
+	if p == nil {
+		return
+	}
+	h, _ := readHeader(strings.TrimLeft(p.body, "\n"))
+	m.MessageID = strings.Trim(h.get("message-id"), "<> ")
+	m.ReturnPath = cleanAddress(h.get("return-path"))
+}
