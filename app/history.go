@@ -44,7 +44,7 @@ func openHistory(cfg config.Config, b any, log *slog.Logger) (*history, error) {
 	}
 	h.writer, err = ledger.NewWriter(ledger.WriterConfig{
 		DB: h.db, Outbox: can.Outbox, Leaser: can.Leaser, Sealer: h.sealer,
-		Retention: cfg.Ledger.Retention, Logger: log,
+		Reference: mail.Reference, Retention: cfg.Ledger.Retention, Logger: log,
 	})
 	if err != nil {
 		h.close()

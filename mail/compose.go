@@ -94,7 +94,7 @@ func compose(id identity, m Message) (Composed, error) {
 	if date.IsZero() {
 		date = time.Now()
 	}
-	ref := refID(m.TaskID)
+	ref := Reference(m.TaskID)
 	c := Composed{From: id.from, To: to, MessageID: "<" + ref + "@" + id.from.Domain + ">", ref: ref}
 
 	if id.bounces != nil {
@@ -196,9 +196,9 @@ func headerText(s string) string {
 	return strings.Join(words, " ")
 }
 
-// refID derives a public identifier from a task id. The task id itself stays private, and it
-// may contain any characters.
-func refID(taskID string) string {
+// Reference returns the id by which a bounce names the mail of a task: the part of the
+// Message-ID before the @, the envelope id, and the id in the address for bounces.
+func Reference(taskID string) string {
 	sum := sha256.Sum256([]byte("mail " + taskID))
 	return hex.EncodeToString(sum[:16])
 }

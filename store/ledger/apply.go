@@ -68,16 +68,21 @@ func (d *database) apply(ctx context.Context, entries []entry) (written int, err
 		if written == 0 {
 			return nil
 		}
-		if err := d.applyMails(ctx, tx, fresh); err != nil {
+		changed, err := d.applyMails(ctx, tx, fresh)
+		if err != nil {
 			return err
 		}
-		return d.applyCounts(ctx, tx, fresh)
+		if err := d.applyCounts(ctx, tx, fresh); err != nil {
+			return err
+		}
+		return d.adopt(ctx, tx, changed)
 	})
 	return written, err
 }
 
-// applyMails merges entries into the rows of their mails.
-func (d *database) applyMails(ctx context.Context, tx *sqlx.Tx, entries []entry) error {
+// applyMails merges entries into the rows of their mails. It returns the rows that bounces
+// could not find before.
+func (d *database) applyMails(ctx context.Context, tx *sqlx.Tx, entries []entry) (findable []*row, err error) {
 	earliest, latest := entries[0].event.FirstSeen, entries[0].event.FirstSeen
 	names := map[string]bool{}
 	for _, e := range entries {
@@ -91,10 +96,10 @@ func (d *database) applyMails(ctx context.Context, tx *sqlx.Tx, entries []entry)
 	}
 	// The order of the rows is that in which another transaction would lock them.
 	var known []*row
-	err := d.query(ctx, tx, &known, "SELECT "+mailColumns+" FROM evently_mail.mails WHERE mail IN (?) AND first_seen BETWEEN ? AND ? ORDER BY mail, first_seen FOR UPDATE",
+	err = d.query(ctx, tx, &known, "SELECT "+writeColumns+" FROM evently_mail.mails WHERE mail IN (?) AND first_seen BETWEEN ? AND ? ORDER BY mail, first_seen FOR UPDATE",
 		slices.Sorted(maps.Keys(names)), d.time(earliest.Add(-sameMail)), d.time(latest.Add(sameMail)))
 	if err != nil {
-		return fmt.Errorf("read the mails of the events: %w", err)
+		return nil, fmt.Errorf("read the mails of the events: %w", err)
 	}
 	mails := make(map[string][]*row, len(names))
 	for _, r := range known {
@@ -119,10 +124,14 @@ func (d *database) applyMails(ctx context.Context, tx *sqlx.Tx, entries []entry)
 		}
 	}
 	for _, r := range order {
+		if r.Ref == 0 && d.reference != nil {
+			r.Ref = refNumber(d.reference(r.Mail))
+			findable = append(findable, r)
+		}
 		rows = append(rows, r.cells())
 	}
 	_, err = d.insert(ctx, tx, mailsTable, rows)
-	return err
+	return findable, err
 }
 
 // Keys of the rows of the roll-ups.

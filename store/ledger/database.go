@@ -26,6 +26,9 @@ type database struct {
 	postgres bool
 	timeout  time.Duration
 
+	reference  func(mail string) string // nil: bounces are not matched
+	suppressor Suppressor               // nil: bounces suppress no address
+
 	// explain is for tests: it gets each query of a Reader.
 	explain func(query string, args []any)
 }

@@ -19,7 +19,8 @@ type Erasure struct {
 const erasePart = 1000
 
 // Erase removes the data about a person from all mails: hash, masked form, domain and
-// encrypted form of the address, the id of the user and the booking. The mails, their states
+// encrypted form of the address, the id of the user and the booking. The bounces of these
+// mails, and those that name the address, lose it, too. The mails, their states
 // and all counts remain. For a user it includes the mails to each address that the user got
 // mail at, because codes are sent to an address without a user. It returns how many mails
 // it changed. Events that are still in the stream are not changed; mails of which an event
@@ -47,6 +48,9 @@ func (r *Reader) Erase(ctx context.Context, e Erasure) (erased int64, err error)
 		}
 		if len(hashes) > 0 {
 			conditions, args = append(conditions, "rcpt_hash IN (?)"), append(args, hashes)
+			if _, err := r.db.exec(ctx, r.db.db, "UPDATE evently_mail.bounces SET "+erasedBounce+" WHERE rcpt_hash IN (?)", hashes); err != nil {
+				return 0, r.fault("erase bounces", err)
+			}
 		}
 	}
 	if len(conditions) == 0 {
@@ -72,6 +76,9 @@ func (r *Reader) hashesOf(ctx context.Context, userID int64) (hashes [][]byte, e
 	return hashes, err
 }
 
+// erasedBounce removes the data about a person from a bounce.
+const erasedBounce = "rcpt_hash = NULL, rcpt_masked = NULL, rcpt_domain = NULL, words = ''"
+
 // erasePart erases some mails. The writer waits meanwhile, so that it does not write back
 // what it has read before.
 func (r *Reader) erasePart(ctx context.Context, condition string, args []any) (n int64, err error) {
@@ -95,6 +102,10 @@ func (r *Reader) erasePart(ctx context.Context, condition string, args []any) (n
 				return fmt.Errorf("change a mail: %w", err)
 			}
 			n += changed
+			_, err = r.db.exec(ctx, tx, "UPDATE evently_mail.bounces SET "+erasedBounce+" WHERE mail = ?", k.Mail)
+			if err != nil {
+				return fmt.Errorf("change the bounces of a mail: %w", err)
+			}
 		}
 		return nil
 	})

@@ -135,6 +135,7 @@ func (d *database) retire(ctx context.Context, now time.Time, retention time.Dur
 		{"domains", "day < ?", before},
 		{d.leftOver("mails"), "first_seen < ?", before},
 		{d.leftOver("events"), "event_at < ?", before},
+		{"bounces", "received_at < ?", before},
 	} {
 		err := d.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 			_, err := d.exec(ctx, tx, "DELETE FROM evently_mail."+c.table+" WHERE "+c.condition, d.time(c.before))
@@ -144,7 +145,21 @@ func (d *database) retire(ctx context.Context, now time.Time, retention time.Dur
 			return fmt.Errorf("remove old rows of %s: %w", c.table, err)
 		}
 	}
-	return nil
+	return d.dropUnmatched(ctx)
+}
+
+// mostUnmatched is the number of bounces without a mail that are kept, the latest ones. Anybody
+// can send them to the address of a bounce.
+const mostUnmatched = 10_000
+
+func (d *database) dropUnmatched(ctx context.Context) error {
+	return d.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := d.exec(ctx, tx, "DELETE FROM evently_mail.bounces WHERE mail IS NULL AND id IN (SELECT id FROM evently_mail.bounces WHERE mail IS NULL ORDER BY received_at DESC, id DESC LIMIT 1000000 OFFSET ?)", mostUnmatched)
+		if err != nil {
+			return fmt.Errorf("remove bounces without a mail: %w", err)
+		}
+		return nil
+	})
 }
 
 // leftOver returns the table with the rows that are removed one by one.

@@ -33,7 +33,8 @@ var generated = []string{
 		first_seen + interval '1 second', 1, NULL, CASE WHEN i % 100 < 96 THEN first_seen + interval '1 second' END,
 		i % ({rows} / 10), ((i * 7) % {rows})::text, decode(md5((i % ({rows} / 10))::text), 'hex'), 'u***@example.com',
 		CASE WHEN i % 10 < 4 THEN 'gmail.com' WHEN i % 10 < 6 THEN 'gmx.de' ELSE 'domain' || (i % 2003) || '.example' END,
-		NULL, '', CASE WHEN i % 100 < 96 THEN 0 ELSE 550 END, '', CASE WHEN i % 100 < 96 THEN '' ELSE 'bad_address' END, '', false
+		NULL, '', CASE WHEN i % 100 < 96 THEN 0 ELSE 550 END, '', CASE WHEN i % 100 < 96 THEN '' ELSE 'bad_address' END, '', false,
+		('x' || substr(md5('ref' || i), 1, 15))::bit(60)::bigint
 	FROM (SELECT i, timestamptz '2026-11-29 12:00:00+00' - i * (interval '100 days' / {rows}) AS first_seen FROM generate_series(1, {rows}) i) g`,
 	`INSERT INTO evently_mail.events SELECT mail, (extract(epoch FROM first_seen) * 1000)::bigint + s, 0, first_seen + s * interval '500 milliseconds',
 		CASE s WHEN 1 THEN 20 ELSE state END, 1, '', NULL, CASE s WHEN 1 THEN '' ELSE '.' END, CASE s WHEN 1 THEN 0 ELSE 250 END, '', class,
@@ -45,6 +46,9 @@ var generated = []string{
 	FROM evently_mail.mails, unnest(ARRAY[60, 3600, 86400]) span
 	WHERE span > 60 OR first_seen > timestamptz '2026-11-22 12:00:00+00' GROUP BY 1, 2, 3, 4, 5`,
 	`INSERT INTO evently_mail.classes SELECT date_trunc('hour', first_seen), kind, state, class, count(*) FROM evently_mail.mails WHERE class <> '' GROUP BY 1, 2, 3, 4`,
+	`INSERT INTO evently_mail.bounces SELECT md5('bounce' || mail), state_at, 'lmtp', 'failed', 'tag', true, md5('ref' || mail), mail, first_seen,
+		rcpt_hash, rcpt_masked, rcpt_domain, 'failed', code, enhanced, class, 'user unknown', 'mx.example.com', 'relay.example.com', false, 4000
+	FROM evently_mail.mails WHERE state > 100 OR state = 52`,
 	`INSERT INTO evently_mail.domains SELECT date_trunc('day', first_seen), rcpt_domain, state, class, count(*) FROM evently_mail.mails GROUP BY 1, 2, 3, 4`,
 }
 
@@ -340,11 +344,42 @@ func (p *plans) writes() {
 		}
 		return p.r.db.apply(ctx, batch)
 	})
+	p.bounces()
 	user := int64(4243)
 	p.check("erase", func(ctx context.Context) (int, error) {
 		erased, err := p.r.Erase(ctx, Erasure{UserID: &user})
 		return int(erased), err
 	})
+}
+
+// bounces looks at the statements about bounces. Few bounces wait for their mail.
+func (p *plans) bounces() {
+	db := p.r.db
+	db.reference = func(mail string) string { return "reference of " + mail }
+	defer func() { db.reference = nil }()
+	b := &Bounces{db: db, sealer: p.r.sealer}
+	n := 0
+	for name, references := range map[string][]BounceReference{"tag": {{MatchTag, "reference of " + strings.Repeat("0", 32)}}, "unknown id": {{MatchMessageID, "none"}}, "address": nil} {
+		p.check("bounce by "+name, func(ctx context.Context) (int, error) {
+			n++
+			_, _, err := b.Store(ctx, Bounce{ID: fmt.Sprintf("%032x", n), ReceivedAt: p.now, Kind: BounceFailed, Address: "ada@example.com", References: references})
+			return 1, err
+		})
+	}
+	for name, f := range map[string]BounceFilter{"": {}, "--address": {Address: "ada@example.com"}, "of a mail": {Mail: "0123"}, "--since": {Since: p.now.AddDate(0, 0, -1)}} {
+		p.check("list of bounces "+name, func(ctx context.Context) (int, error) {
+			page, err := b.List(ctx, f)
+			return len(page.Bounces), err
+		})
+	}
+	p.check("batch of the writer for mails with bounces", func(ctx context.Context) (int, error) {
+		n++
+		at := p.now.Add(time.Duration(n) * time.Second)
+		return db.apply(ctx, []entry{{ms: at.UnixMilli(), seq: int64(n), at: at, event: Event{Mail: fmt.Sprintf("%032x", n), TaskID: "t", Kind: "otp", State: Accepted, At: at, FirstSeen: at}}})
+	})
+	if err := db.dropUnmatched(p.t.Context()); err != nil {
+		p.t.Error(err)
+	}
 }
 
 func (p *plans) sizes() {

@@ -28,11 +28,16 @@ type row struct {
 	Class      string         `db:"class"`
 	Reason     string         `db:"reason"`
 	Erased     bool           `db:"erased"`
+	Ref        int64          `db:"ref"` // see refNumber; only read by what writes the row
 }
 
 // mailColumns are the columns of row, in its order.
 const mailColumns = "mail, first_seen, task_id, kind, state, state_at, attempts, next_at, accepted_at, user_id, booking, " +
 	"rcpt_hash, rcpt_masked, rcpt_domain, rcpt_sealed, stage, code, enhanced, class, reason, erased"
+
+// writeColumns are the columns that a row is read with in order to be changed. Readers do
+// without the last one, so that they understand tables of the first migration.
+const writeColumns = mailColumns + ", ref"
 
 var mailsTable = table{
 	name: "evently_mail.mails",
@@ -41,14 +46,14 @@ var mailsTable = table{
 		{"state_at", "timestamptz"}, {"attempts", "smallint"}, {"next_at", "timestamptz"}, {"accepted_at", "timestamptz"},
 		{"user_id", "bigint"}, {"booking", "text"}, {"rcpt_hash", "bytea"}, {"rcpt_masked", "text"}, {"rcpt_domain", "text"},
 		{"rcpt_sealed", "bytea"}, {"stage", "text"}, {"code", "smallint"}, {"enhanced", "text"}, {"class", "text"},
-		{"reason", "text"}, {"erased", "boolean"},
+		{"reason", "text"}, {"erased", "boolean"}, {"ref", "bigint"},
 	},
 	conflict: `ON CONFLICT (mail, first_seen) DO UPDATE SET state = excluded.state, state_at = excluded.state_at,
 		attempts = excluded.attempts, next_at = excluded.next_at, accepted_at = excluded.accepted_at,
 		user_id = excluded.user_id, booking = excluded.booking, rcpt_hash = excluded.rcpt_hash,
 		rcpt_masked = excluded.rcpt_masked, rcpt_domain = excluded.rcpt_domain, rcpt_sealed = excluded.rcpt_sealed,
 		stage = excluded.stage, code = excluded.code, enhanced = excluded.enhanced, class = excluded.class,
-		reason = excluded.reason, erased = excluded.erased`,
+		reason = excluded.reason, erased = excluded.erased, ref = excluded.ref`,
 }
 
 // cells returns the values of the row in the order of mailsTable.
@@ -56,7 +61,7 @@ func (r *row) cells() []any {
 	return []any{
 		r.Mail, r.FirstSeen.Time, r.TaskID, r.Kind, int64(r.State), r.StateAt.Time, r.Attempts, r.NextAt.Time, r.AcceptedAt.Time,
 		nullInt(r.UserID), r.Booking, r.Hash, nullText(r.Masked), nullText(r.Domain), r.Sealed,
-		r.Stage, r.Code, r.Enhanced, r.Class, r.Reason, r.Erased,
+		r.Stage, r.Code, r.Enhanced, r.Class, r.Reason, r.Erased, r.Ref,
 	}
 }
 
@@ -83,7 +88,7 @@ func (r *row) merge(e entry) {
 	if !r.Erased {
 		r.fill(ev, later)
 	}
-	if ev.State == Accepted && r.AcceptedAt.IsZero() {
+	if ev.State == Accepted && (r.AcceptedAt.IsZero() || ev.At.Before(r.AcceptedAt.Time)) {
 		r.AcceptedAt.Time = ev.At
 	}
 	if !ev.State.Supersedes(r.State, later) {

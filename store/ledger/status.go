@@ -1,6 +1,9 @@
 package ledger
 
 import (
+	"context"
+	"errors"
+	mathrand "math/rand/v2"
 	"sync"
 	"time"
 
@@ -105,4 +108,32 @@ func (k *statusKeeper) stray(n int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.s.Stray = n
+}
+
+// brokerError is a fault of the broker; other errors are faults of the database.
+type brokerError struct{ err error }
+
+func (e *brokerError) Error() string { return e.err.Error() }
+func (e *brokerError) Unwrap() error { return e.err }
+
+// reasonOf returns an error in words that name no user, host or database.
+func reasonOf(err error) string {
+	_, ofBroker := errors.AsType[*brokerError](err)
+	access, lasting := errors.AsType[*AccessError](err)
+	switch {
+	case lasting:
+		return access.Words
+	case ofBroker:
+		return "history waits: the broker is unavailable"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "history waits: no answer of the database in time"
+	}
+	return "history waits: the database is unavailable"
+}
+
+// backoff returns the pause after a number of failures: a second, doubled each time, and
+// spread by a fifth.
+func backoff(failures int, longest time.Duration) time.Duration {
+	d := min(time.Second<<min(failures-1, 10), longest)
+	return d - time.Duration(mathrand.Int64N(int64(d/5)))
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	mathrand "math/rand/v2"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -27,6 +26,12 @@ type WriterConfig struct {
 	Leaser broker.Leaser // nil: no other worker writes
 	Owner  string        // of the lease, such as the node name; default: a random one
 	Sealer *Sealer       // its key for hashes is stored, unless it is the operator's
+
+	// Reference returns the id by which bounces name a mail, and Suppressor gets the
+	// evidence of bounces that came before their mail was stored. nil: bounces are not
+	// matched, or suppress no address.
+	Reference  func(mail string) string
+	Suppressor Suppressor
 
 	Retention time.Duration // how long history is kept; default: DefaultRetention
 	Timeout   time.Duration // of one batch; default: DefaultTimeout
@@ -91,6 +96,7 @@ func NewWriter(cfg WriterConfig) (*Writer, error) {
 	reason := "not connected yet"
 	if cfg.DB != nil {
 		w.db = newDatabase(cfg.DB, cfg.Timeout)
+		w.db.reference, w.db.suppressor = cfg.Reference, cfg.Suppressor
 	} else {
 		reason = cmp.Or(cfg.Off, "history is off: no database is configured")
 	}
@@ -199,34 +205,6 @@ func (w *Writer) failed(ctx context.Context, err error) time.Duration {
 	}
 	w.release(ctx) // another worker may reach the database
 	return backoff(w.failures, longest)
-}
-
-// brokerError is a fault of the broker; other errors are faults of the database.
-type brokerError struct{ err error }
-
-func (e *brokerError) Error() string { return e.err.Error() }
-func (e *brokerError) Unwrap() error { return e.err }
-
-// reasonOf returns an error in words that name no user, host or database.
-func reasonOf(err error) string {
-	_, ofBroker := errors.AsType[*brokerError](err)
-	access, lasting := errors.AsType[*AccessError](err)
-	switch {
-	case lasting:
-		return access.Words
-	case ofBroker:
-		return "history waits: the broker is unavailable"
-	case errors.Is(err, context.DeadlineExceeded):
-		return "history waits: no answer of the database in time"
-	}
-	return "history waits: the database is unavailable"
-}
-
-// backoff returns the pause after a number of failures: a second, doubled each time, and
-// spread by a fifth.
-func backoff(failures int, longest time.Duration) time.Duration {
-	d := min(time.Second<<min(failures-1, 10), longest)
-	return d - time.Duration(mathrand.Int64N(int64(d/5)))
 }
 
 // prepare makes the tables, once.
