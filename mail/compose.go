@@ -197,7 +197,8 @@ func headerText(s string) string {
 }
 
 // Reference returns the id by which a bounce names the mail of a task: the part of the
-// Message-ID before the @, the envelope id, and the id in the address for bounces.
+// Message-ID before the @, the envelope id, and the id in the address for bounces. The task
+// id itself stays private, and it may contain any characters.
 func Reference(taskID string) string {
 	sum := sha256.Sum256([]byte("mail " + taskID))
 	return hex.EncodeToString(sum[:16])

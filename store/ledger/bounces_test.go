@@ -207,7 +207,7 @@ func testBounceKinds(t *testing.T, f *fixture) {
 }
 
 // Nothing follows from a tag that is not signed, from an address alone, and from an id of no
-// mail; an id without a tag suppresses nobody.
+// mail; an id without a tag suppresses no address.
 func testBounceForged(t *testing.T, f *fixture) {
 	f.acceptedMail("m1")
 	s := &suppressor{}

@@ -20,7 +20,7 @@ const erasePart = 1000
 
 // Erase removes the data about a person from all mails: hash, masked form, domain and
 // encrypted form of the address, the id of the user and the booking. The bounces of these
-// mails, and those that name the address, lose it, too. The mails, their states
+// mails, and all bounces of the address, lose it, too. The mails, their states
 // and all counts remain. For a user it includes the mails to each address that the user got
 // mail at, because codes are sent to an address without a user. It returns how many mails
 // it changed. Events that are still in the stream are not changed; mails of which an event
