@@ -310,6 +310,69 @@ func TestKilledDuringAMail(t *testing.T) {
 	}
 }
 
+// Two workers die within one code: the first after the end of the mail, the second before its
+// mark, or in the round trip that sets it. All copies have the Message-ID and the Date of the
+// first, and there is no third one.
+func TestKilledTwiceDuringAMail(t *testing.T) {
+	for name, c := range map[string]struct {
+		marked bool
+		copies int
+		result string
+	}{
+		"before its mark":       {copies: 2, result: `"success": true`},
+		"while it is being set": {marked: true, copies: 1, result: `"error": "delivery unsure: no answer from the mail server"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := startPlatform(t)
+			r := startHoldingRelay(t, ".", "DATA")
+			between, err := proxy.New(p.redis.addr())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(between.Close)
+			worker := func(name string, more ...string) *process {
+				return p.startService(t, append([]string{r.port(), "CONCURRENCY=1", "OWNER_TIMEOUT=2", "WORKER_NAME=" + name + "@%h"}, more...)...)
+			}
+			first := worker("first")
+			code := []any{map[string]any{"email": "ann@example.com", "otp": "042917"}}
+			ids := flood(t, celeryNew, p.redis, queue, 1, prefix+"send_otp_verification_email", code, nil)
+			eventually(t, 30*time.Second, "the end of the mail is sent", func() bool { return r.holds() == 1 })
+			first.kill()
+			if c.marked {
+				r.others()
+				between.StickAt("mark.", "sending")
+			}
+			second := worker("second", "REDIS_URL=redis://"+between.Addr()+"/0")
+			eventually(t, time.Minute, "the second worker has the mail", func() bool {
+				return c.marked && between.Sticks() || !c.marked && r.holds() == 2
+			})
+			second.kill()
+			r.others()
+			worker("third")
+			r.letGo()
+			awaitResults(p.redis, ids, time.Minute)
+			if got := p.redis.results(ids)[ids[0]]; got.Status != "SUCCESS" || !strings.Contains(string(got.Result), c.result) {
+				t.Errorf("%s %s, want %s", got.Status, got.Result, c.result)
+			}
+			dates := map[string]int{}
+			for _, m := range r.Mails() {
+				for line := range strings.Lines(string(m.Data)) {
+					if strings.HasPrefix(line, "Date: ") {
+						dates[line]++
+					}
+				}
+			}
+			if n := len(r.Mails()); n != c.copies || len(r.copies()) != 1 || len(dates) != 1 {
+				t.Errorf("%d copies, Message-IDs %v, dates %v, want %d copies with one of each", n, r.copies(), dates, c.copies)
+			}
+			if keys := p.redis.strings("KEYS", "_goworker.1.mark.*"); len(keys) != 0 {
+				t.Errorf("marks are left over: %q", keys)
+			}
+		})
+	}
+}
+
 // Redis is cut off while the final dot waits for its word: a short cut costs the mail
 // nothing, and a long one no attempt.
 func TestRedisIsCutBeforeTheDot(t *testing.T) {

@@ -37,6 +37,7 @@ type attempt struct {
 	to   string    // recipient; "" until it is known
 
 	guard    guard
+	earlier  mark      // of a run that may have sent the mail, found by look; zero: none
 	admitted time.Time // by the limits; zero: not asked, or not admitted
 	turn     bool      // the mail has waited for its share of the rates
 }
@@ -64,7 +65,7 @@ func (a *attempt) wait(ctx context.Context, wait func(context.Context) error) er
 // headers returns the headers of the next attempt, with more.
 func (a *attempt) headers(more ...protocol.Header) []protocol.Header {
 	var headers []protocol.Header
-	if a.task.HeaderTime(firstSeenHeader).IsZero() {
+	if !a.task.HeaderTime(firstSeenHeader).Equal(a.seen) {
 		headers = append(headers, worker.TimeHeader(firstSeenHeader, a.seen))
 	}
 	if !a.admitted.IsZero() {

@@ -76,7 +76,11 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 		return s.refuse(a, errMissingData, stepArguments), nil
 	case a.invalid != nil:
 		return s.giveUp(a, a.invalid.Error(), nil, a.invalid)
-	case a.isLate(a.now):
+	}
+	if err := s.look(ctx, a); err != nil {
+		return s.notSent(ctx, a, err)
+	}
+	if a.isLate(a.now) {
 		return s.expired(a, errExpired, errExpired), nil
 	}
 	if a.to, err = s.recipient(ctx, a); err != nil {
@@ -161,7 +165,7 @@ func (s *Service) noRecipient(ctx context.Context, a *attempt, err error) (Resul
 		return s.unavailable(ctx, a, errDatabase, open, err)
 	}
 	if fault, ok := errors.AsType[*store.AccessError](err); ok {
-		return s.park(ctx, a, errLookup+": "+fault.Words, s.lookupPause(a), nil, err)
+		return s.park(ctx, a, errLookup+": "+fault.Words, s.pauses.lookup(a), nil, err)
 	}
 	switch {
 	case errors.Is(err, store.ErrNoUser):
@@ -169,7 +173,7 @@ func (s *Service) noRecipient(ctx context.Context, a *attempt, err error) (Resul
 	case errors.Is(err, worker.ErrWaited):
 		return s.park(ctx, a, errBusyLookup, a.inTime(spread(busyPause)), nil, err)
 	}
-	return s.park(ctx, a, errLookup, s.outagePause(a), nil, err)
+	return s.park(ctx, a, errLookup, s.pauses.outage(a), nil, err)
 }
 
 // render makes the mail.

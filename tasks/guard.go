@@ -96,6 +96,33 @@ func parseMark(text string) mark {
 // mostCopies is the number of times that a mail is sent at most.
 const mostCopies = 2
 
+// look asks what an earlier run of a redelivered message has left, before the mail is made: the
+// copy gets the Date of the first one, and a mail that must not be sent again is not begun. The
+// errors are those of afterEarlier, errDelivered and those of ask.
+func (s *Service) look(ctx context.Context, a *attempt) error {
+	if !a.task.Redelivered && a.task.SetAside().IsZero() {
+		return nil
+	}
+	before, err := s.ask(ctx, a, "")
+	switch {
+	case err != nil:
+		return err
+	case before == "":
+		return nil
+	case before == worker.MarkSettled:
+		return errDelivered
+	}
+	earlier := parseMark(before)
+	if !earlier.date.IsZero() {
+		a.seen = earlier.date
+	}
+	again, err := s.sentAgain(a, earlier, s.cfg.Now())
+	if again {
+		a.earlier = earlier
+	}
+	return err
+}
+
 // finish returns nil if the end of the mail may be sent. It is called directly before that.
 // After an error the mail is not delivered.
 func (s *Service) finish(ctx context.Context, a *attempt) error {
@@ -103,7 +130,11 @@ func (s *Service) finish(ctx context.Context, a *attempt) error {
 		return errLate
 	}
 	m := mark{phase: markSending, copies: a.copiesBefore() + 1, at: s.cfg.Now(), date: a.seen}
-	before, err := s.mark(ctx, a, m)
+	var unknown []broker.Entry
+	if a.earlier != (mark{}) {
+		unknown = s.history.unknown(a)
+	}
+	before, err := s.mark(ctx, a, m, unknown...)
 	if err == nil && before == worker.MarkSettled {
 		err = errDelivered
 	} else if err == nil && before != "" {
@@ -153,14 +184,8 @@ func (s *Service) unmark(ctx context.Context, a *attempt, before string) {
 // if the mail is sent once more. Otherwise the error is an *earlierError, or a *dateError if it
 // has to be composed with another Date first.
 func (s *Service) afterEarlier(ctx context.Context, a *attempt, earlier, m mark) error {
-	if !earlier.at.IsZero() && earlier.at.Before(a.task.SetAside()) {
-		return nil // a person has retried the dead letter, and knows
-	}
-	if wait := s.stillRunning(a, earlier, m.at); wait > 0 {
-		return &earlierError{wait: wait}
-	}
-	if earlier.copies >= mostCopies || !s.sendsAgain(a) {
-		return &earlierError{}
+	if again, err := s.sentAgain(a, earlier, m.at); err != nil || !again {
+		return err
 	}
 	if !earlier.date.IsZero() && earlier.date.Unix() != a.seen.Unix() {
 		s.unmark(ctx, a, earlier.String()) // this run has sent nothing yet
@@ -174,6 +199,22 @@ func (s *Service) afterEarlier(ctx context.Context, a *attempt, earlier, m mark)
 	}
 	a.log.WarnContext(ctx, "mail sent once more, outcome of the first time unknown", "kind", a.data.Kind(), "first", earlier.at)
 	return nil
+}
+
+// sentAgain reports whether the mail is a copy of one that an earlier run may have delivered. It
+// is no copy if a person has retried the dead letter, who knows of the earlier one. The error is
+// an *earlierError if the mail must not be sent.
+func (s *Service) sentAgain(a *attempt, earlier mark, now time.Time) (bool, error) {
+	if !earlier.at.IsZero() && earlier.at.Before(a.task.SetAside()) {
+		return false, nil
+	}
+	if wait := s.stillRunning(a, earlier, now); wait > 0 {
+		return false, &earlierError{wait: wait}
+	}
+	if earlier.copies >= mostCopies || !s.sendsAgain(a) {
+		return false, &earlierError{}
+	}
+	return true, nil
 }
 
 // sendsAgain reports whether mails of this kind are sent once more if their outcome is
@@ -198,16 +239,18 @@ func (s *Service) stillRunning(a *attempt, earlier mark, now time.Time) time.Dur
 	return min(longest-age, longest)
 }
 
-// copiesBefore returns how often the mail may have been sent before this run, by its headers.
+// copiesBefore returns how often the mail may have been sent before this run, by the mark that
+// it has found at its beginning, and by its headers.
 func (a *attempt) copiesBefore() int {
 	if a.task.HeaderTime(unsureHeader).IsZero() {
-		return 0
+		return a.earlier.copies
 	}
-	return 1
+	return max(a.earlier.copies, 1)
 }
 
 // dateError says that an earlier run may have delivered the mail with another Date. The message
-// of a worker that died does not tell when that worker first saw it, but its mark does.
+// of a worker that died does not tell when that worker first saw it, but its mark does. A
+// redelivered message has looked for it, but a retry by a Python worker is not marked as one.
 type dateError struct{ date time.Time }
 
 func (e *dateError) Error() string { return "an earlier run has sent the mail with another Date" }
@@ -229,17 +272,22 @@ func (e *earlierError) Error() string {
 }
 
 // mark sets the mark of this run if the worker still holds the message, and adds entries to the
-// history. It returns the mark of an earlier run, "" for none. It repeats the question while
-// the broker does not answer, because a lost connection must not cost an attempt.
+// history. It returns the mark of an earlier run, "" for none.
 func (s *Service) mark(ctx context.Context, a *attempt, m mark, entries ...broker.Entry) (before string, err error) {
 	if !a.guard.begin(m) {
 		return "", worker.ErrTimeLimit
 	}
-	entries = append(entries, s.history.sending(a)...)
+	return s.ask(ctx, a, m.String(), append(entries, s.history.sending(a)...)...)
+}
+
+// ask sets a mark, or looks for one if value is "". It returns the mark of an earlier run, ""
+// for none. It repeats the question while the broker does not answer, because a lost connection
+// must not cost an attempt.
+func (s *Service) ask(ctx context.Context, a *attempt, value string, entries ...broker.Entry) (before string, err error) {
 	var fault error
 	err = a.task.Wait(ctx, heldPatience, func(ctx context.Context) error {
 		for pause := heldAgain; ; pause = min(2*pause, heldAgainMost) {
-			before, fault = a.task.Mark(ctx, m.String(), entries...)
+			before, fault = a.task.Mark(ctx, value, entries...)
 			if fault == nil || errors.Is(fault, worker.ErrLost) {
 				return fault
 			}
@@ -346,7 +394,7 @@ func (g *guard) withdraw(t *worker.Task) {
 func (g *guard) settle(t *worker.Task) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.mark != (mark{}) {
+	if g.mark != (mark{}) || g.before != "" {
 		t.EndMark("")
 	}
 }

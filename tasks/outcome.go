@@ -44,6 +44,8 @@ func (s *Service) notSent(ctx context.Context, a *attempt, err error) (Result, e
 		return s.giveUp(a, errNotAddress, e, err)
 	case e != nil && e.Command == "COMPOSE":
 		return s.giveUp(a, errRender, e, err)
+	case e == nil && ctx.Err() != nil:
+		return s.again(ctx, a, errSend, nil, err)
 	case e == nil:
 		return s.giveUp(a, errSend, nil, err)
 	}
@@ -56,16 +58,16 @@ func (s *Service) notSent(ctx context.Context, a *attempt, err error) (Result, e
 func (s *Service) refused(ctx context.Context, a *attempt, e *mail.SendError, err error) (Result, error) {
 	switch {
 	case e.ConfigurationFault():
-		return s.free(ctx, a, reply("mail server refuses this service", e), s.configurationPause(a, e), e, err)
+		return s.free(ctx, a, reply("mail server refuses this service", e), s.pauses.configuration(a, e), e, err)
 	case e.Quota():
-		return s.free(ctx, a, reply("mail server takes no more mails for now", e), s.quotaPause(a), e, err)
+		return s.free(ctx, a, reply("mail server takes no more mails for now", e), s.pauses.quota(a), e, err)
 	case e.Throttled(), e.Code == 421:
 		s.limiter.slow(ctx, a, e)
-		return s.free(ctx, a, reply("mail server puts this service off", e), s.throttledPause(a, e), e, err)
+		return s.free(ctx, a, reply("mail server puts this service off", e), s.pauses.throttled(a, e), e, err)
 	case !concernsMail(e) && e.Retryable():
-		return s.free(ctx, a, reply("mail server did not take the mail", e), s.outagePause(a), e, err)
+		return s.free(ctx, a, reply("mail server did not take the mail", e), s.pauses.outage(a), e, err)
 	case e.Code == 0 && ctx.Err() == nil && a.breaksFree(&s.taken):
-		return s.free(ctx, a, reply("mail server did not take the mail", e), s.outagePause(a), e, err, a.brokenAgain()...)
+		return s.free(ctx, a, reply("mail server did not take the mail", e), s.pauses.outage(a), e, err, a.brokenAgain()...)
 	case e.Retryable() && e.Code >= 500:
 		return s.again(ctx, a, reply("mail refused", e), e, err)
 	case e.Retryable():
@@ -96,7 +98,7 @@ func (s *Service) unsure(a *attempt, e *mail.SendError, err error) (Result, erro
 		// it. There is one copy: otherwise a server that never answers here would
 		// deliver one with every retry.
 		a.task.EndMark(mark{phase: markUnknown, copies: copies, at: a.now}.String())
-		pause := s.pause(a, e)
+		pause := s.pauses.retry(a, e)
 		s.history.end(a, ending{state: ledger.Unknown, reason: errUnsure, next: pause, e: e})
 		return Result{}, s.retry(a, errUnsure, worker.RetryError{Err: err, Countdown: pause, Headers: a.headers(worker.TimeHeader(unsureHeader, a.now))})
 	}
@@ -162,7 +164,7 @@ func (s *Service) again(ctx context.Context, a *attempt, text string, e *mail.Se
 	if a.task.LastAttempt() {
 		return s.giveUp(a, text, e, err)
 	}
-	pause := s.pause(a, e)
+	pause := s.pauses.retry(a, e)
 	if a.outlives(pause) {
 		return s.expired(a, errExpired, text), nil
 	}

@@ -50,15 +50,20 @@ const (
 	urgentThrottleWait = 15 * time.Second
 )
 
-// backoff returns the backoff of all tasks.
-func (s *Service) backoff() worker.Backoff {
-	return worker.Backoff{Base: s.cfg.RetryDelay, Max: s.cfg.MaxRetryDelay, Jitter: jitter}
+// pauses computes how long mails wait before their next attempts.
+type pauses struct {
+	retryDelay, maxRetryDelay time.Duration // as in Config
 }
 
-// pause returns how long to wait before the next attempt. e is the reply of the mail server,
+// backoff returns the backoff of all tasks.
+func (p pauses) backoff() worker.Backoff {
+	return worker.Backoff{Base: p.retryDelay, Max: p.maxRetryDelay, Jitter: jitter}
+}
+
+// retry returns how long to wait before the next attempt. e is the reply of the mail server,
 // nil without one.
-func (s *Service) pause(a *attempt, e *mail.SendError) time.Duration {
-	ordinary := s.backoff().Delay(a.task.Retries)
+func (p pauses) retry(a *attempt, e *mail.SendError) time.Duration {
+	ordinary := p.backoff().Delay(a.task.Retries)
 	switch {
 	case e != nil && e.RetryAfter > 0 && a.urgent():
 		return a.inTime(later(e.RetryAfter))
@@ -80,9 +85,9 @@ func (s *Service) pause(a *attempt, e *mail.SendError) time.Duration {
 	return ordinary
 }
 
-// outagePause returns the pause of a mail that could not be tried: a fifth of the time since
+// outage returns the pause of a mail that could not be tried: a fifth of the time since
 // the first attempt, so that the load on a server that is down falls.
-func (s *Service) outagePause(a *attempt) time.Duration {
+func (p pauses) outage(a *attempt) time.Duration {
 	most := outageMost
 	if a.urgent() {
 		most = urgentOutageMost
@@ -90,20 +95,20 @@ func (s *Service) outagePause(a *attempt) time.Duration {
 	return a.inTime(spread(min(max(a.now.Sub(a.seen)/5, outageLeast), most)))
 }
 
-// configurationPause returns the pause of a mail when the server refuses our login. It is
+// configuration returns the pause of a mail when the server refuses our login. It is
 // longer than that of a retry: a person must act first, and too many refused logins lock
 // an account. No circuit breaker opens where the server may mean the mails, so that urgent
 // ones must not ask sooner.
-func (s *Service) configurationPause(a *attempt, e *mail.SendError) time.Duration {
+func (p pauses) configuration(a *attempt, e *mail.SendError) time.Duration {
 	const factor = 5
 	if e.BlamesMail() {
-		return a.inTime(spread(factor * s.cfg.RetryDelay))
+		return a.inTime(spread(factor * p.retryDelay))
 	}
-	return a.longPause(factor * s.cfg.RetryDelay)
+	return a.longPause(factor * p.retryDelay)
 }
 
-// quotaPause returns the pause of a mail whose sender has used up a daily quota.
-func (s *Service) quotaPause(a *attempt) time.Duration { return a.longPause(quotaWait) }
+// quota returns the pause of a mail whose sender has used up a daily quota.
+func (p pauses) quota(a *attempt) time.Duration { return a.longPause(quotaWait) }
 
 // longPause returns the pause after a fault that lasts. An urgent mail asks sooner: when a
 // person has corrected the fault, or a circuit breaker has found that it is over, the mail is
@@ -115,17 +120,17 @@ func (a *attempt) longPause(pause time.Duration) time.Duration {
 	return a.inTime(spread(pause))
 }
 
-// lookupPause returns the pause of a mail whose recipient cannot be looked up because the
+// lookup returns the pause of a mail whose recipient cannot be looked up because the
 // rights, the schema or the login of the database are wrong.
-func (s *Service) lookupPause(a *attempt) time.Duration {
+func (p pauses) lookup(a *attempt) time.Duration {
 	const factor = 2
-	return a.longPause(factor * s.cfg.RetryDelay)
+	return a.longPause(factor * p.retryDelay)
 }
 
-// throttledPause returns the pause of a mail when the server defers all mails.
-func (s *Service) throttledPause(a *attempt, e *mail.SendError) time.Duration {
+// throttled returns the pause of a mail when the server defers all mails.
+func (p pauses) throttled(a *attempt, e *mail.SendError) time.Duration {
 	const factor = 2
-	pause := spread(factor * s.cfg.RetryDelay)
+	pause := spread(factor * p.retryDelay)
 	if a.urgent() {
 		pause = min(pause, spread(urgentThrottleWait))
 	}

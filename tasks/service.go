@@ -113,6 +113,7 @@ type Service struct {
 
 	taken lastTaken
 
+	pauses  pauses
 	limiter limiter
 	history history
 }
@@ -151,6 +152,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{
 		cfg:     cfg,
+		pauses:  pauses{retryDelay: cfg.RetryDelay, maxRetryDelay: cfg.MaxRetryDelay},
 		limiter: limiter{Limits: cfg.Limits, now: cfg.Now},
 		history: history{sealer: cfg.Ledger, worker: cfg.Worker, now: cfg.Now, observer: cfg.Observer},
 	}
@@ -166,7 +168,7 @@ func (s *Service) Definitions() map[string]worker.Definition {
 		d := worker.Definition{
 			Handler:            h,
 			MaxRetries:         s.cfg.MaxRetries,
-			Backoff:            s.backoff(),
+			Backoff:            s.pauses.backoff(),
 			ArgumentsAreSecret: secret,
 		}
 		table[name] = d

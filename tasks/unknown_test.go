@@ -106,14 +106,14 @@ func TestMarks(t *testing.T) {
 		"a clock ahead of ours":     {kind: "booking", mark: markAt("sending 1", -time.Minute), want: parked, left: markAt("sending 1", -time.Minute)},
 		"a clock far ahead of ours": {kind: "booking", mark: markAt("sending 1", -time.Hour), want: held},
 	} {
-		t.Run(name, func(t *testing.T) {
+		test := func(t *testing.T, redelivered bool) {
 			r := &relay{before: c.before, after: c.after}
 			b := newBench(t, func(cfg *tasks.Config) { cfg.Mailer, cfg.UnknownPolicy = r, c.policy })
 			call := unsureCall(c.kind)
 			if c.header {
 				call = unsureCall(c.kind, unsureBefore)
 			}
-			call.Mark = c.mark
+			call.Mark, call.Redelivered = c.mark, redelivered
 			o := workertest.Run(t, b.Definitions(), call)
 			got := o.State
 			switch {
@@ -134,7 +134,9 @@ func TestMarks(t *testing.T) {
 			if got == parked && (o.Retry.ETA.IsZero() || fmt.Sprint(o.Exception.Args) != "[an earlier attempt may still be running]") {
 				t.Errorf("parked: %+v, %v", o.Retry, o.Exception.Args)
 			}
-		})
+		}
+		t.Run(name, func(t *testing.T) { test(t, false) })
+		t.Run(name+", redelivered", func(t *testing.T) { test(t, true) })
 	}
 }
 

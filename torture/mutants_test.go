@@ -104,8 +104,8 @@ var mutants = []struct {
 		name: "the mark of an earlier worker is ignored", row: "R1m", fault: "no second copy of an ordinary mail",
 		patches: []harness.Patch{{
 			File: "tasks/guard.go",
-			Old:  `err == nil && before != "" {`,
-			New:  `err == nil && before == "never" {`,
+			Old:  `if before == markNone {`,
+			New:  `if before != "" {`,
 		}},
 	}, {
 		name: "a mail without a reply to its end counts as one that was not sent", row: "R24", fault: "no second copy of an ordinary mail",

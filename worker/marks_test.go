@@ -69,18 +69,27 @@ func TestOutcomesRecord(t *testing.T) {
 	}
 }
 
-// Without EndMark the mark stays, and without a value there is none.
+// Without EndMark the mark stays. Without a value Mark only looks.
 func TestMarkStays(t *testing.T) {
-	o := workertest.Run(t, one(func(ctx context.Context) (any, error) {
-		task, _ := worker.TaskFrom(ctx)
-		if _, err := task.Mark(ctx, ""); err == nil {
-			t.Error("a mark without a value was set")
+	for _, earlier := range []string{"", "theirs"} {
+		for want, marks := range map[string]bool{"mine": true, earlier: false} {
+			o := workertest.Run(t, one(func(ctx context.Context) (any, error) {
+				task, _ := worker.TaskFrom(ctx)
+				looked, err := task.Mark(ctx, "", broker.Entry{Stream: "s", Fields: []string{"what", "look"}})
+				if looked != earlier || err != nil {
+					t.Errorf("Mark without a value: %q, %v, want %q", looked, err, earlier)
+				}
+				if marks {
+					if found, err := task.Mark(ctx, "mine"); found != earlier || err != nil {
+						t.Errorf("Mark after a look: %q, %v, want %q", found, err, earlier)
+					}
+				}
+				return nil, err
+			}), workertest.Call{Task: "t", Mark: earlier})
+			if o.Mark != want || o.State != "SUCCESS" || len(o.Recorded) > 0 {
+				t.Errorf("mark %q, state %s, recorded %v, want the mark %q", o.Mark, o.State, o.Recorded, want)
+			}
 		}
-		_, err := task.Mark(ctx, "mine")
-		return nil, err
-	}), workertest.Call{Task: "t"})
-	if o.Mark != "mine" || o.State != "SUCCESS" {
-		t.Errorf("mark %q, state %s", o.Mark, o.State)
 	}
 }
 
@@ -136,8 +145,10 @@ func TestLostRunRecordsItsSuccess(t *testing.T) {
 			"t": {Handler: worker.HandlerFunc(func(ctx context.Context, task *worker.Task) (any, error) {
 				close(begun)
 				<-stolen
-				if earlier, err := task.Mark(context.WithoutCancel(ctx), "mine"); !errors.Is(err, worker.ErrLost) || earlier != "" {
-					t.Errorf("Mark: %q, %v, want ErrLost", earlier, err)
+				for _, value := range []string{"mine", ""} {
+					if earlier, err := task.Mark(context.WithoutCancel(ctx), value); !errors.Is(err, worker.ErrLost) || earlier != "" {
+						t.Errorf("Mark %q: %q, %v, want ErrLost", value, earlier, err)
+					}
 				}
 				task.Record("s", "what", "one")
 				if succeeds {

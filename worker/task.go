@@ -108,15 +108,18 @@ func (t *Task) Held(ctx context.Context) error {
 // After any other error the mark may be set. Do not take the step then; calling Mark again
 // is safe, because a run never gets its own mark.
 //
+// An empty value only looks: Mark sets nothing, appends nothing, and returns what an earlier
+// run has left. A redelivered task may ask so at its beginning.
+//
 // A mark belongs to the [Task.Fingerprint], so that every delivery and every retry finds
 // it. It lasts for seven days, or until EndMark. With AcksEarly the mark is set without a
 // claim. A broker that is no [broker.Marker] only says whether the message is held.
 func (t *Task) Mark(ctx context.Context, value string, entries ...broker.Entry) (earlier string, err error) {
-	if value == "" {
-		return "", errors.New("set the mark of a task: it has no value")
-	}
 	if t.request == nil {
 		return "", nil
+	}
+	if value == "" {
+		entries = nil
 	}
 	return t.request.exec.mark(ctx, t.request, value, t.whole(entries))
 }

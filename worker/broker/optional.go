@@ -157,7 +157,8 @@ type Pipeliner interface {
 type Marker interface {
 	// Mark sets a mark, and appends entries in the same step. It returns the value of the
 	// mark that an earlier run has left, "" for none. The error is ErrLost when the claim
-	// is lost. After any error the mark may be set: the same run may set it again.
+	// is lost. After any error the mark may be set: the same run may set it again. Without
+	// a Value it only looks: it sets no mark and appends no entries.
 	Mark(ctx context.Context, m Marking) (earlier string, err error)
 }
 

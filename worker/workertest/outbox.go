@@ -18,7 +18,8 @@ type marks struct {
 // mark is a mark, the run that set it, and the mark that an earlier run had left.
 type mark struct{ run, value, earlier string }
 
-// set sets a mark. It returns that of an earlier run, and whether the value is a new one.
+// set sets a mark, unless it has no value. It returns that of an earlier run, and whether the
+// value is a new one.
 func (ms *marks) set(m broker.Marking) (earlier string, changed bool) {
 	before, ok := ms.byTask[m.Task]
 	if !ok {
@@ -27,6 +28,9 @@ func (ms *marks) set(m broker.Marking) (earlier string, changed bool) {
 	earlier = before.value
 	if ok && before.run == m.Run {
 		earlier = before.earlier
+	}
+	if m.Value == "" {
+		return earlier, false
 	}
 	ms.byTask[m.Task] = mark{run: m.Run, value: m.Value, earlier: earlier}
 	return earlier, !ok || before.run != m.Run || before.value != m.Value

@@ -28,6 +28,8 @@ type Call struct {
 	ID string
 	// Mark is the mark that an earlier run has left, "" for none.
 	Mark string
+	// Redelivered reports whether the message was delivered before.
+	Redelivered bool
 }
 
 // Outcome is the outcome of a Call.
@@ -118,10 +120,14 @@ func (c Call) encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return protocol.Encode(&protocol.Message{
+	raw, err := protocol.Encode(&protocol.Message{
 		ID: c.ID, RootID: c.ID, CorrelationID: c.ID, Task: c.Task, Args: args, Kwargs: kwargs,
 		Retries: c.Retries, Headers: c.Headers, Expires: c.Expires, DeliveryTag: uuid.NewString(), RoutingKey: "test",
 	})
+	if err == nil && c.Redelivered {
+		return protocol.MarkRedelivered(raw)
+	}
+	return raw, err
 }
 
 // outcomeOf returns the outcome of the task with that id.

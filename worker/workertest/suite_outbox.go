@@ -51,17 +51,24 @@ func wantMark(t testing.TB, f Fixture, task string, d broker.Delivery, value, ea
 func testMark(t *testing.T, f Fixture) {
 	task := uuid.NewString()
 	_, first := taken(t, f)
+	wantMark(t, f, task, first, "", "") // a look
 	wantMark(t, f, task, first, "sending 1", "")
 	wantMark(t, f, task, first, "sending 1", "") // as after a lost reply
+	wantMark(t, f, task, first, "", "")
 	wantMark(t, f, task, first, "sent\n 1", "")
 	second := again(t, f, first)
+	wantMark(t, f, task, second, "", "sent\n 1")
+	wantMark(t, f, task, second, "", "sent\n 1")
 	wantMark(t, f, task, second, "sending 2", "sent\n 1")
 	wantMark(t, f, task, second, "sending 2", "sent\n 1")
 	wantMark(t, f, task, second, "sent 2", "sent\n 1")
+	wantMark(t, f, task, second, "", "sent\n 1")
 	wantMark(t, f, uuid.NewString(), second, "another task", "")
-	lost := broker.Marking{Mark: broker.Mark{Task: task, Value: "lost"}, Claim: first.Claim, Run: first.Claim}
-	if earlier, err := f.can.Marker.Mark(context.Background(), lost); !errors.Is(err, broker.ErrLost) || earlier != "" {
-		t.Errorf("Mark of a lost claim: %q, %v, want ErrLost", earlier, err)
+	for _, value := range []string{"lost", ""} {
+		lost := broker.Marking{Mark: broker.Mark{Task: task, Value: value}, Claim: first.Claim, Run: first.Claim}
+		if earlier, err := f.can.Marker.Mark(context.Background(), lost); !errors.Is(err, broker.ErrLost) || earlier != "" {
+			t.Errorf("Mark %q of a lost claim: %q, %v, want ErrLost", value, earlier, err)
+		}
 	}
 	third := again(t, f, second)
 	wantMark(t, f, task, third, "x", "sent 2")
@@ -221,6 +228,10 @@ func testOutbox(t *testing.T, f Fixture) {
 			if _, err := f.can.Marker.Mark(context.Background(), m); err != nil {
 				t.Errorf("Mark: %v", err)
 			}
+		}
+		m.Value, m.Entries = "", single("s", "look")
+		if _, err := f.can.Marker.Mark(context.Background(), m); err != nil {
+			t.Errorf("Mark: %v", err)
 		}
 	}
 	if got := recorded(t, f, "s"); !slices.Equal(got, want) {

@@ -1,4 +1,5 @@
--- Sets the mark of a task while its claim is held, and appends entries.
+-- Sets the mark of a task while its claim is held, and appends entries. Without a value it only
+-- looks.
 -- KEYS: unacked, mark
 -- ARGV: claim ("" for a message that was acknowledged before), run, value, then operations of
 --       record.lua
@@ -25,6 +26,9 @@ if before then
       earlier = string.sub(rest, m + n + 1)
     end
   end
+end
+if value == '' then
+  return {1, earlier}
 end
 redis.call('SET', KEYS[2], #run .. ' ' .. #value .. ' ' .. run .. value .. earlier, 'EX', mark_life)
 if ARGV[4] then
