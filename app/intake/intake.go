@@ -39,7 +39,7 @@ type Config struct {
 	Logger *slog.Logger // default: slog.Default()
 	Now    func() time.Time
 
-	// Count is called for each bounce that was stored; nil: nobody counts.
+	// Count is called for each bounce that was stored; nil: none are counted.
 	Count func(source string, kind ledger.BounceKind, matched bool)
 }
 

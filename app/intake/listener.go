@@ -74,7 +74,7 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 // Addr returns the address of the listener.
 func (l *Listener) Addr() net.Addr { return l.cfg.Listener.Addr() }
 
-// Run serves until ctx ends. Then it takes no more connections, and closes those that do not
+// Run serves until ctx ends. Then it takes no more connections, and closes connections that do not
 // end within five seconds. The port is closed when Run returns.
 func (l *Listener) Run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)

@@ -191,7 +191,7 @@ func (w *Webhook) refuseSignature(timestamp, signature string, body []byte) stri
 }
 
 // take stores the events of a request. The answer is 503 if one of them cannot be stored now:
-// the service sends all again, and those that are stored are copies then.
+// the service sends all again, and the events that were stored are copies then.
 func (w *Webhook) take(out http.ResponseWriter, req *http.Request, source string, adapter adapter, body []byte) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(req.Context()), longestStore)
 	defer cancel()
