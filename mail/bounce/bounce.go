@@ -57,6 +57,8 @@ const (
 	Protocol    = verdict.Protocol    // a fault of the protocol
 	Transient   = verdict.Transient   // the server or the network, for a while
 	Unknown     = verdict.Unknown     // the message does not say
+
+	ComplaintClass = verdict.Complaint // a recipient reported the mail
 )
 
 // Message is the content of one message, as far as it concerns the mails that were sent.
@@ -127,8 +129,18 @@ func Parse(r io.Reader) (Message, error) {
 // read decides the kind of a mail. Harmless mails come first: a vacation reply may quote a
 // bounce.
 func read(m *mail) Message {
-	if report, ok := readReport(m); ok {
-		return report
+	from := readSender(m.header)
+	if msg, ok := harmless(m, from); ok {
+		return msg
+	}
+	if msg, ok := readFeedback(m); ok {
+		return msg
+	}
+	if msg, ok := readReport(m, from); ok {
+		return msg
+	}
+	if msg, ok := readText(m, from); ok {
+		return msg
 	}
 	return Message{Kind: Unrelated}
 }

@@ -10,12 +10,52 @@ import (
 
 // readReport reads a delivery status notification (RFC 3464, and RFC 6533 for addresses in
 // UTF-8). It returns false if the mail has none, or none that names a recipient.
-func readReport(m *mail) (Message, bool) {
+func readReport(m *mail, s sender) (Message, bool) {
 	p := m.find("message/delivery-status", "message/global-delivery-status")
-	if p == nil {
+	if p == nil || m.mediaType != "multipart/report" && !s.daemon && !s.null {
+		return Message{}, false // a person forwards a report
+	}
+	msg, ok := readFields(p.body)
+	if !ok {
 		return Message{}, false
 	}
-	perMessage, groups := statusGroups(p.body)
+	msg.setReturned(returnedHeader(m))
+	msg.complete(m)
+	return msg, true
+}
+
+// complete takes from the notice what the fields of a report leave out: the words of the server
+// that refused the mail.
+func (m *Message) complete(whole *mail) {
+	var list []entry
+	var n notice
+	for i := range m.Recipients {
+		r := &m.Recipients[i]
+		if r.Action != ActionFailed || r.Class != verdict.Unknown {
+			continue
+		}
+		if n.lines == nil {
+			n = readNotice(whole)
+			list = readEntries(n, nil)
+		}
+		words := strings.Join(unquoted(n.lines), " ")
+		for j := range list {
+			if len(list) > 1 && (strings.EqualFold(list[j].address, r.Address) || strings.EqualFold(list[j].address, r.Original)) {
+				words = list[j].text()
+			}
+		}
+		if r.Class = classify(words, r.Status); r.Code == 0 {
+			r.Code = replyCode(words)
+		}
+		if r.Diagnostic == "" {
+			r.Diagnostic = verdict.Clean(words, maxDiagnostic)
+		}
+	}
+}
+
+// readFields reads the fields of a delivery status.
+func readFields(body string) (Message, bool) {
+	perMessage, groups := statusGroups(body)
 	msg := Message{
 		Form:         "rfc3464",
 		EnvelopeID:   decodeXtext(perMessage.get("original-envelope-id")),
@@ -30,7 +70,6 @@ func readReport(m *mail) (Message, bool) {
 		return Message{}, false
 	}
 	msg.Kind = kindOf(msg.Recipients)
-	msg.setReturned(m)
 	return msg, true
 }
 
@@ -154,13 +193,44 @@ func actionOf(value, status string) (Action, bool) {
 // setDiagnostic sets the fields of a recipient that follow from the words of the server.
 func (r *Recipient) setDiagnostic(text string) {
 	r.Code = replyCode(text)
-	if r.Status == "" {
-		r.Status = statusIn(text)
-	}
+	said := statusIn(text)
 	if r.Action == ActionFailed {
-		r.Class = verdict.Classify(r.Code, r.Status, text)
+		r.Class = classify(text, r.Status)
+	}
+	if r.Status == "" || isGeneric(r.Status) && said != "" {
+		r.Status = said
 	}
 	r.Diagnostic = verdict.Clean(text, maxDiagnostic)
+}
+
+// classify returns the class of a failure. The words of the server that refused the mail
+// outweigh the status that the reporting server made of them.
+func classify(text, status string) Class {
+	reply := replyIn(text)
+	if said := statusIn(reply); said != "" && (!isGeneric(said) || isGeneric(status) || status == "") {
+		status = said
+	}
+	class := verdict.Classify(replyCode(reply), status, reply)
+	if class == verdict.Unknown && reply != text {
+		class = verdict.Classify(replyCode(reply), status, text)
+	}
+	return class
+}
+
+// isGeneric reports whether a status names no cause.
+func isGeneric(status string) bool {
+	return strings.HasSuffix(status, ".0.0") || status == "5.5.0" || status == "5.3.0" || status == "5.1.0" || status == "5.2.0" || status == "5.4.0"
+}
+
+// replyIn returns a text from the reply of a server on, if it quotes one.
+func replyIn(text string) string {
+	for _, at := range codePattern.FindAllStringSubmatchIndex(text, 8) {
+		if text[at[2]] == '4' || text[at[2]] == '5' {
+			reply, _, _ := strings.Cut(text[at[2]:], "(in reply to")
+			return reply
+		}
+	}
+	return text
 }
 
 // typedValue returns the value of a field after its type, as in "dns; mx.example.com".
@@ -243,14 +313,20 @@ func replyCode(text string) int {
 	return 0
 }
 
+// returnedHeader returns the header of the mail that came back.
+func returnedHeader(m *mail) (h header) {
+	m.each(func(p *part) bool {
+		if isReturned(p) {
+			h, _ = readHeader(strings.TrimLeft(p.body, "\n"))
+		}
+		return !isReturned(p)
+	})
+	return h
+}
+
 // setReturned sets the fields of a message that come from the header of the mail that came
 // back.
-func (m *Message) setReturned(whole *mail) {
-	p := whole.find("message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers", "text/rfc822-header", "message/rfc822-headers")
-	if p == nil {
-		return
-	}
-	h, _ := readHeader(strings.TrimLeft(p.body, "\n"))
+func (m *Message) setReturned(h header) {
 	m.MessageID = strings.Trim(h.get("message-id"), "<> ")
 	m.ReturnPath = cleanAddress(h.get("return-path"))
 }

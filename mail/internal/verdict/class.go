@@ -1,7 +1,10 @@
 package verdict
 
 import (
+	_ "embed"
+	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 )
 
@@ -22,33 +25,217 @@ const (
 	Sender      Class = "sender"
 	Protocol    Class = "protocol"
 	Transient   Class = "transient"
+	Complaint   Class = "complaint" // of a report; no words of a server lead to it
 	Unknown     Class = "unknown"
 )
 
 // Classify returns the class of a failure with a reply code (0: none), an enhanced code ("":
-// none) and the words of the server.
+// none) and the words of the server. The enhanced code comes first, except for codes that
+// servers are known to use for something else: then their words decide.
 func Classify(code int, status, text string) Class {
-	switch status {
-	case "5.1.1", "5.1.3", "5.1.6", "5.1.10", "5.2.1":
-		return BadAddress
-	case "5.1.2", "5.4.4":
-		return BadDomain
-	case "5.2.2", "4.2.2":
-		return MailboxFull
-	case "5.2.3", "5.3.4":
-		return TooBig
-	}
-	switch {
-	case strings.HasPrefix(status, "5.6."):
-		return Content
-	case strings.HasPrefix(status, "5.7."):
-		return Policy
-	case strings.HasPrefix(status, "5.5."):
-		return Protocol
-	case strings.HasPrefix(status, "4."), code >= 400 && code < 500:
+	r := &refusal{command: "RCPT", code: code, status: parseStatus(status), words: normalize(text)}
+	class := r.class()
+	if r.isTemporary() && class != MailboxFull {
 		return Transient
 	}
+	return class
+}
+
+// ClassifyText returns the class of words that are no reply of a server, such as the sentences
+// of a notice.
+func ClassifyText(text string) Class {
+	r := &refusal{words: normalize(text)}
+	if class := r.classOfTexts(); class != "" {
+		return class
+	}
 	return Unknown
+}
+
+// isTemporary reports whether a server may accept the mail later. The enhanced code outweighs
+// the reply code.
+func (r *refusal) isTemporary() bool {
+	return r.status[0] == 4 || r.code/100 == 4 && (r.status[0] == 0 || r.status[1] == 0)
+}
+
+// class returns the class of a refusal as if it were permanent.
+func (r *refusal) class() Class {
+	if class := r.firstClass(clearRules); class != "" {
+		return class
+	}
+	text := r.classOfTexts()
+	if own := r.classOfAddress(); own != "" {
+		return r.check(own, text)
+	}
+	switch class := r.firstClass(codeRules); {
+	case text == "":
+		if class != "" {
+			return class
+		}
+	case (text == BadDomain || text == BadAddress) && (class == Sender || class == Auth || class == Reputation):
+		return class // "client host rejected: host not found" is about us
+	default:
+		return text
+	}
+	if class := r.classOfNetwork(); class != "" {
+		return class
+	}
+	if class := r.firstClass(ambiguousRules); class != "" {
+		return class
+	}
+	return r.classOfCodes()
+}
+
+// classOfAddress returns the class of a code that is about the address, or "".
+func (r *refusal) classOfAddress() Class {
+	switch r.status {
+	case [3]int{5, 1, 10}:
+		if r.code == 556 { // a null MX, RFC 7505; Exchange has the code for unknown recipients
+			return BadDomain
+		}
+		return BadAddress
+	case [3]int{5, 1, 1}, [3]int{5, 1, 3}, [3]int{5, 1, 6}, [3]int{5, 2, 1}:
+		return BadAddress
+	case [3]int{5, 1, 2}, [3]int{5, 4, 4}:
+		return BadDomain
+	}
+	return ""
+}
+
+// check compares the class of a code for addresses with the words, which may contradict it.
+func (r *refusal) check(own, text Class) Class {
+	if text != "" {
+		return text
+	}
+	words := refusal{command: r.command, words: r.words}
+	switch class := words.firstClass(codeRules); class {
+	case Reputation, Auth, Sender, TooBig, MailboxFull:
+		return class
+	case Policy, Transient:
+		if strings.Contains(r.words, " spam") || strings.Contains(r.words, " policy") || class == Transient && r.status == [3]int{5, 2, 1} {
+			return class
+		}
+	}
+	return own
+}
+
+// classOfCodes returns the class of the codes alone.
+func (r *refusal) classOfCodes() Class {
+	switch {
+	case r.status[1] == 7:
+		return Policy
+	case r.status[1] == 6:
+		return Content
+	case r.status[1] == 5 && r.status[2] != 0:
+		return Protocol
+	case r.status[1] == 4:
+		return Transient
+	case r.status[1] == 3 && r.status[2] == 5, r.status[1] == 3 && r.status[2] == 1:
+		return Transient
+	case r.status[1] == 2 && r.status[2] == 4:
+		return Policy // an expansion of a list
+	case r.status[1] == 1 && (r.status[2] == 4 || r.status[2] == 5):
+		return BadAddress
+	}
+	switch {
+	case r.code >= 500 && r.code <= 504:
+		return Protocol
+	case r.code == 551:
+		return BadAddress
+	case r.code == 552:
+		return MailboxFull
+	case r.code == 556, r.code == 521:
+		return BadDomain
+	}
+	return Unknown
+}
+
+// firstClass returns the class of the first rule that holds, or "".
+func (r *refusal) firstClass(table []rule) Class {
+	for i := range table {
+		if table[i].class != "" && table[i].holds(r) {
+			return table[i].class
+		}
+	}
+	return ""
+}
+
+// networkFaults are words about hosts that could not be reached.
+var networkFaults = []string{
+	" timed out", " timeout", " time out", " unreachable", " no route to host", " connection refused", " connection reset", " connection dropped", " expired", " in the queue", " network error", " temporar", " try again", " host down",
+	" not responding", " could not be reached", " deferred", " retry", " unable to connect", " failed to connect", " could not connect", " connect to", " loop",
+}
+
+// classOfNetwork returns Transient if the words say that a host could not be reached.
+func (r *refusal) classOfNetwork() Class {
+	for _, words := range networkFaults {
+		if strings.Contains(r.words, words) {
+			return Transient
+		}
+	}
+	return ""
+}
+
+// text is one line of texts.txt.
+type text struct {
+	class Class
+	codes string
+	words string
+}
+
+//go:embed texts.txt
+var textsFile string
+
+// texts returns the lines of texts.txt.
+var texts = sync.OnceValue(func() (list []text) {
+	for line := range strings.SplitSeq(textsFile, "\n") {
+		fields := strings.Split(line, "\t")
+		if strings.HasPrefix(line, "#") || len(fields) != 3 {
+			continue
+		}
+		words := fields[2]
+		if first := []rune(words)[0]; !unicode.In(first, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul) {
+			words = " " + words // these scripts have no spaces between words
+		}
+		list = append(list, text{Class(fields[0]), fields[1], words})
+	}
+	return list
+})
+
+// classOfTexts returns the class of the first text that occurs, or "".
+func (r *refusal) classOfTexts() Class {
+	all := texts()
+	for i := range all {
+		if strings.Contains(r.words, all[i].words) && (all[i].codes == "-" || r.hasCode(all[i].codes)) {
+			return all[i].class
+		}
+	}
+	return ""
+}
+
+// hasCode reports whether the refusal has one of the codes, separated by spaces.
+func (r *refusal) hasCode(codes string) bool {
+	for code := range strings.FieldsSeq(codes) {
+		if code == strconv.Itoa(r.code) || parseStatus(code) == r.status && r.status != [3]int{} {
+			return true
+		}
+	}
+	return false
+}
+
+// parseStatus returns the numbers of an enhanced code, zero if it is none.
+func parseStatus(status string) (numbers [3]int) {
+	parts := strings.SplitN(status, ".", 4)
+	if len(parts) != 3 {
+		return numbers
+	}
+	for i, part := range parts {
+		n, err := strconv.Atoi(part)
+		if err != nil || n < 0 || n > 999 {
+			return [3]int{}
+		}
+		numbers[i] = n
+	}
+	return numbers
 }
 
 // Clean returns words of a server in one line of at most most characters, without control

@@ -1,0 +1,49 @@
+package bounce
+
+import "strings"
+
+// complaints are the types of abuse reports that are complaints of a recipient (RFC 5965
+// section 7.3 and the registry of IANA). Others, such as "not-spam" and the DMARC reports of
+// "auth-failure", are about something else.
+var complaints = map[string]bool{"abuse": true, "fraud": true, "other": true, "opt-out": true, "opt-out-list": true, "miscategorized": true, "spam": true, "unsolicited": true}
+
+// readFeedback reads an abuse report (RFC 5965).
+func readFeedback(m *mail) (Message, bool) {
+	p := m.find("message/feedback-report")
+	if p == nil {
+		return Message{}, false
+	}
+	fields, _ := statusBlock(strings.TrimLeft(p.body, "\n"))
+	msg := Message{
+		Kind:         Unrelated,
+		Form:         "arf",
+		FeedbackType: strings.ToLower(strings.TrimSpace(fields.get("feedback-type"))),
+		EnvelopeID:   decodeXtext(fields.get("original-envelope-id")),
+		ReportingMTA: typedValue(fields.get("reporting-mta")),
+	}
+	returned := returnedHeader(m)
+	msg.setReturned(returned)
+	if !complaints[msg.FeedbackType] {
+		return msg, true
+	}
+	msg.Kind = Complaint
+	for _, f := range fields {
+		if f.name == "original-rcpt-to" || f.name == "removal-recipient" || f.name == "x-original-rcpt-to" {
+			msg.complain(typedAddress(f.value))
+		}
+	}
+	if len(msg.Recipients) == 0 {
+		msg.complain(cleanAddress(returned.get("x-hmxmroriginalrecipient")))
+	}
+	if to := anywhere.FindAllString(returned.text("to"), 3); len(msg.Recipients) == 0 && len(to) == 1 {
+		msg.complain(to[0])
+	}
+	return msg, true
+}
+
+// complain adds the recipient of a complaint.
+func (m *Message) complain(address string) {
+	if address != "" && len(m.Recipients) < MaxRecipients {
+		m.Recipients = append(m.Recipients, Recipient{Address: address, Class: ComplaintClass})
+	}
+}

@@ -1,0 +1,151 @@
+package bounce
+
+import (
+	"strings"
+
+	"github.com/evently/workers/mail/internal/verdict"
+)
+
+// readText reads a bounce that is no report of RFC 3464. It returns false if the mail does not
+// come from a mail system, or if its text does not say that a mail was not delivered.
+func readText(m *mail, s sender) (Message, bool) {
+	h := m.header
+	failed := h.get("x-failed-recipients")
+	isReport := m.mediaType == "multipart/report" || reportType(&m.part) == "delivery-status"
+	if !s.daemon && failed == "" && !(s.failure && (s.null || isReport)) {
+		return Message{}, false
+	}
+	n := readNotice(m)
+	msg := Message{Form: formOf(n, h)}
+	if fields, ok := embeddedReport(n); ok {
+		msg = fields
+	} else {
+		list := recipientsOf(m, n, failed)
+		kind, ok := kindOfNotice(s, n, list)
+		if !ok {
+			return Message{}, false
+		}
+		msg.Kind = kind
+		for i := range list {
+			msg.Recipients = append(msg.Recipients, list[i].recipient(kind, n))
+		}
+	}
+	if len(msg.Recipients) == 0 {
+		return Message{}, false
+	}
+	msg.setReturned(n.returned)
+	return msg, true
+}
+
+// recipientsOf returns the recipients of a notice: those of X-Failed-Recipients (Exim,
+// Google), those in the text, or the only one of the mail that came back.
+func recipientsOf(m *mail, n notice, failed string) []entry {
+	own := map[string]bool{}
+	for _, name := range []string{"to", "from", "return-path", "reply-to"} {
+		own[strings.ToLower(cleanAddress(m.header.text(name)))] = true
+	}
+	for _, name := range []string{"from", "return-path", "reply-to", "sender"} {
+		own[strings.ToLower(cleanAddress(n.returned.text(name)))] = true
+	}
+	to := anywhere.FindAllString(n.returned.text("to"), 3)
+	for _, address := range to {
+		delete(own, strings.ToLower(address)) // a mail to oneself
+	}
+	list := readEntries(n, own)
+	var named []entry
+	for _, address := range anywhere.FindAllString(failed, MaxRecipients) {
+		e := addEntry(&named, trimAddress(address))
+		if e == nil {
+			break
+		}
+		for i := range list {
+			if strings.EqualFold(list[i].address, address) || len(list) == 1 {
+				e.words, e.original = list[i].words, list[i].original
+			}
+		}
+		if len(e.words) == 0 {
+			e.words = unquoted(n.lines)
+		}
+	}
+	if len(named) > 0 {
+		return named
+	}
+	if len(list) == 0 && len(to) == 1 {
+		return []entry{{address: trimAddress(to[0]), words: unquoted(n.lines)}}
+	}
+	return list
+}
+
+// kindOfNotice returns whether a notice reports a failure or a delay. It returns false if it
+// reports neither.
+func kindOfNotice(s sender, n notice, list []entry) (Kind, bool) {
+	text := fold(strings.Join(unquoted(n.lines), " "))
+	delayed := containsAny(text, delayWords) || containsAny(s.subject, delaySubjects)
+	switch {
+	case containsAny(text, finalWords):
+		return Failed, true
+	case delayed:
+		return Delayed, true
+	case s.failure, containsAny(text, failureWords):
+		return Failed, true
+	}
+	for i := range list {
+		if class := list[i].class(); class != verdict.Unknown && class != verdict.Transient {
+			return Failed, true
+		}
+	}
+	return Unrelated, false
+}
+
+// delaySubjects are in the subjects of delays.
+var delaySubjects = []string{"delayed", "delay)", "warning:", "warning -", "deferred", "still undelivered", "verzögert", "retardé", "отложен", "遅延", "延迟"}
+
+// recipient returns the recipient of an entry.
+func (e *entry) recipient(kind Kind, n notice) Recipient {
+	r := Recipient{Address: e.address, Original: e.original, Action: Action(kind)}
+	text := e.text()
+	r.setDiagnostic(text)
+	if r.Class == verdict.Unknown {
+		r.Class = verdict.ClassifyText(strings.Join(unquoted(n.lines), " ")) // the reason may stand before the recipients
+	}
+	return r
+}
+
+func (e *entry) class() Class { return classify(e.text(), "") }
+
+// embeddedReport reads the fields of RFC 3464 in a text: some servers do not put them in a
+// part of their own.
+func embeddedReport(n notice) (Message, bool) {
+	text := strings.Join(n.lines, "\n")
+	at := strings.Index(strings.ToLower(text), "\nfinal-recipient:")
+	if at < 0 {
+		return Message{}, false
+	}
+	if start := strings.LastIndex(text[:at], "\n\n"); start >= 0 {
+		at = start
+	}
+	return readFields(text[at:])
+}
+
+// formOf names the form of a notice.
+func formOf(n notice, h header) string {
+	text := fold(strings.Join(n.lines, " "))
+	for _, form := range forms {
+		if strings.Contains(text, form.words) {
+			return form.name
+		}
+	}
+	if h.has("x-failed-recipients") {
+		return "exim"
+	}
+	return "text"
+}
+
+// forms holds words by which the text forms are told apart, for people and statistics. They
+// decide nothing.
+var forms = []struct{ words, name string }{
+	{"this is the postfix program", "postfix"}, {"this is the mail system at host", "postfix"}, {"qmail-send program", "qmail"}, {"created automatically by mail delivery software", "exim"},
+	{"transcript of session follows", "sendmail"}, {"permanent fatal errors", "sendmail"}, {"delivery has failed to these recipients", "exchange"}, {"did not reach", "exchange"},
+	{"google tried to deliver", "gmail"}, {"the response was", "gmail"}, {"courier mail server", "courier"}, {"mailer-daemon, please do not reply", "opensmtpd"}, {"domino", "domino"},
+	{"amazon ses", "ses"}, {"dragonfly mail agent", "dma"}, {"sorry, we were unable to deliver your message", "yahoo"}, {"mdaemon", "mdaemon"}, {"mail.ru", "mailru"},
+}
