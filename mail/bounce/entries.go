@@ -38,7 +38,7 @@ func readEntries(n notice, own map[string]bool) []entry {
 	if len(atStart) > 0 {
 		return atStart
 	}
-	for _, find := range []func(string) []string{afterLabel, inReply} {
+	for _, find := range []func(string) []string{inTranscript, afterLabel, inReply} {
 		if found := otherEntries(n.lines, own, find); len(found) > 0 {
 			return found
 		}
@@ -70,7 +70,7 @@ func leadingEntries(lines []string, own map[string]bool) (strong, weak []entry) 
 			address = trimAddress(m[1])
 		}
 		switch {
-		case address != "" && !own[strings.ToLower(address)] && !isService(address):
+		case address != "" && (isAboutAddress(strings.TrimSpace(m[2])) || !own[strings.ToLower(address)] && !isService(address)):
 			rest := strings.TrimSpace(m[2])
 			list := &weak
 			if isAboutAddress(rest) || blank > 0 && !beginsSentence(rest) {
@@ -156,6 +156,16 @@ func otherEntries(lines []string, own map[string]bool, find func(string) []strin
 		}
 	}
 	return list
+}
+
+// transcript is a line of Sendmail such as "550 5.1.1 <ada@example.com>... User unknown".
+var transcript = regexp.MustCompile(`^\s*[45]\d\d[ -](?:\d\.\d{1,3}\.\d{1,3} )?<?(` + addressForm + `)>?\.\.\.`)
+
+func inTranscript(line string) []string {
+	if m := transcript.FindStringSubmatch(line); m != nil {
+		return m[1:]
+	}
+	return nil
 }
 
 func afterLabel(line string) (found []string) {

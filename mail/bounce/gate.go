@@ -36,7 +36,7 @@ func readSender(h header) sender {
 	if at := strings.IndexByte(from, '<'); at > 0 {
 		title = from[:at]
 	}
-	s.daemon = beginsWithAny(local, daemonNames) || local == "" && containsAny(from, daemonNames) || containsAny(title, daemonTitles) || strings.HasPrefix(strings.TrimSpace(from), "mailer-daemon")
+	s.daemon = strings.TrimSpace(from) == "<>" || beginsWithAny(local, daemonNames) || local == "" && containsAny(from, daemonNames) || containsAny(title, daemonTitles) || strings.HasPrefix(strings.TrimSpace(from), "mailer-daemon")
 	if h.has("return-path") {
 		path := strings.ToLower(strings.Trim(h.get("return-path"), "<> "))
 		s.null = path == "" || strings.HasPrefix(path, "mailer-daemon")
@@ -60,7 +60,7 @@ func harmless(m *mail, s sender) (Message, bool) {
 		return Message{Kind: AutoReply, Form: "mdn"}, true
 	case h.has("list-id") || h.has("list-post") || h.has("x-beenthere"):
 		return Message{Kind: Unrelated, Form: "list"}, true
-	case report == "delivery-status" && (s.daemon || s.null):
+	case report == "delivery-status" && (s.daemon || s.null), m.find("message/feedback-report") != nil:
 		return Message{}, false
 	case isAutoReply(h, s):
 		return Message{Kind: AutoReply, Form: "autoreply"}, true

@@ -1,6 +1,7 @@
 package bounce
 
 import (
+	"regexp"
 	"strings"
 
 	"github.com/evently/workers/mail/internal/verdict"
@@ -12,13 +13,14 @@ func readText(m *mail, s sender) (Message, bool) {
 	h := m.header
 	failed := h.get("x-failed-recipients")
 	isReport := m.mediaType == "multipart/report" || reportType(&m.part) == "delivery-status"
-	if !s.daemon && failed == "" && !(s.failure && (s.null || isReport)) {
+	n := readNotice(m)
+	if !s.daemon && failed == "" && !(s.failure && (s.null || isReport)) && !(s.null && deliveredTo.MatchString(strings.Join(n.lines, " "))) {
 		return Message{}, false
 	}
-	n := readNotice(m)
 	msg := Message{Form: formOf(n, h)}
 	if fields, ok := embeddedReport(n); ok {
 		msg = fields
+		msg.complete(m)
 	} else {
 		list := recipientsOf(m, n, failed)
 		kind, ok := kindOfNotice(s, n, list)
@@ -27,7 +29,9 @@ func readText(m *mail, s sender) (Message, bool) {
 		}
 		msg.Kind = kind
 		for i := range list {
-			msg.Recipients = append(msg.Recipients, list[i].recipient(kind, n))
+			if len(msg.Recipients) < MaxRecipients {
+				msg.Recipients = append(msg.Recipients, list[i].recipient(kind, n))
+			}
 		}
 	}
 	if len(msg.Recipients) == 0 {
@@ -36,6 +40,9 @@ func readText(m *mail, s sender) (Message, bool) {
 	msg.setReturned(n.returned)
 	return msg, true
 }
+
+// deliveredTo is a sentence of Japanese carriers, whose mails have no other sign of a bounce.
+var deliveredTo = regexp.MustCompile(`(?i)could not be delivered to:? *<` + addressForm + `>`)
 
 // recipientsOf returns the recipients of a notice: those of X-Failed-Recipients (Exim,
 // Google), those in the text, or the only one of the mail that came back.
@@ -80,17 +87,17 @@ func recipientsOf(m *mail, n notice, failed string) []entry {
 // reports neither.
 func kindOfNotice(s sender, n notice, list []entry) (Kind, bool) {
 	text := fold(strings.Join(unquoted(n.lines), " "))
-	delayed := containsAny(text, delayWords) || containsAny(s.subject, delaySubjects)
+	delayed := containsAny(text, delayWords)
 	switch {
-	case containsAny(text, finalWords):
-		return Failed, true
-	case delayed:
+	case containsAny(text, deliveredWords):
+		return Delivered, true
+	case containsAny(s.subject, delaySubjects) && !containsAny(s.subject, finalSubjects), delayed && !containsAny(text, finalWords), delayed && !s.failure:
 		return Delayed, true
 	case s.failure, containsAny(text, failureWords):
 		return Failed, true
 	}
 	for i := range list {
-		if class := list[i].class(); class != verdict.Unknown && class != verdict.Transient {
+		if class := list[i].class(n, ""); class != verdict.Unknown && class != verdict.Transient {
 			return Failed, true
 		}
 	}
@@ -98,20 +105,41 @@ func kindOfNotice(s sender, n notice, list []entry) (Kind, bool) {
 }
 
 // delaySubjects are in the subjects of delays.
-var delaySubjects = []string{"delayed", "delay)", "warning:", "warning -", "deferred", "still undelivered", "verzögert", "retardé", "отложен", "遅延", "延迟"}
+var (
+	delaySubjects = []string{"delayed", "delay)", "warning", "deferred", "still undelivered", "verzögert", "retardé", "отложен", "задержан", "遅延", "延迟"}
+	finalSubjects = []string{"returned mail", "undeliverable", "failure", "failed", "returned to sender"} // they outweigh delaySubjects
+)
 
 // recipient returns the recipient of an entry.
 func (e *entry) recipient(kind Kind, n notice) Recipient {
 	r := Recipient{Address: e.address, Original: e.original, Action: Action(kind)}
 	text := e.text()
 	r.setDiagnostic(text)
-	if r.Class == verdict.Unknown {
-		r.Class = verdict.ClassifyText(strings.Join(unquoted(n.lines), " ")) // the reason may stand before the recipients
+	if r.Action == ActionFailed {
+		r.Class = e.class(n, "")
 	}
 	return r
 }
 
-func (e *entry) class() Class { return classify(e.text(), "") }
+// class returns the class of the words about a recipient. The reason may also stand before the
+// recipients.
+func (e *entry) class(n notice, status string) Class {
+	text := e.text()
+	if replyCode(text) != 0 || statusIn(text) != "" {
+		return classify(text, status)
+	}
+	whole := strings.Join(unquoted(n.lines), " ")
+	if class := verdict.ClassifyText(text); class != verdict.Unknown {
+		return verdict.Classify(0, status, text)
+	}
+	if replyCode(whole) != 0 || statusIn(whole) != "" {
+		return classify(whole, status)
+	}
+	if class := verdict.ClassifyText(whole); class != verdict.Unknown {
+		return verdict.Classify(0, status, whole)
+	}
+	return verdict.Classify(0, status, text)
+}
 
 // embeddedReport reads the fields of RFC 3464 in a text: some servers do not put them in a
 // part of their own.

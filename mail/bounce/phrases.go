@@ -81,6 +81,12 @@ var delayWords = []string{
 	"vertraagd", "försenad", "forsinket", "opóźnion", "zpožděn", "задержан", "отложен", "будут продолжены", "遅延", "遅れて", "再送を試み", "延迟", "延遲", "지연",
 }
 
+// deliveredWords say that a mail was delivered.
+var deliveredWords = []string{
+	"delivery report that you requested", "was successfully delivered", "has been successfully delivered", "were successfully delivered", "successfully delivered to", "successfully relayed", "was relayed to", "has been successfully relayed", "your message was delivered", "delivery to these recipients or groups is complete",
+	"erfolgreich zugestellt", "remis avec succès", "se entregó correctamente",
+}
+
 // finalWords outweigh delayWords: the server has given up.
 var finalWords = []string{
 	"permanent error", "permanent fatal error", "permanent failure", "failed permanently", "given up", "giving up on your", "gave up", "i'm not going to try again", "this message has been in the queue too long", "could not be delivered after", "no further delivery", "no further attempts", "will not be retried", "has failed to these",

@@ -38,13 +38,14 @@ func (m *Message) complete(whole *mail) {
 			n = readNotice(whole)
 			list = readEntries(n, nil)
 		}
-		words := strings.Join(unquoted(n.lines), " ")
+		e := entry{words: unquoted(n.lines)}
 		for j := range list {
 			if len(list) > 1 && (strings.EqualFold(list[j].address, r.Address) || strings.EqualFold(list[j].address, r.Original)) {
-				words = list[j].text()
+				e = list[j]
 			}
 		}
-		if r.Class = classify(words, r.Status); r.Code == 0 {
+		words := e.text()
+		if r.Class = e.class(n, r.Status); r.Code == 0 {
 			r.Code = replyCode(words)
 		}
 		if r.Diagnostic == "" {
@@ -66,22 +67,23 @@ func readFields(body string) (Message, bool) {
 			msg.Recipients = append(msg.Recipients, r)
 		}
 	}
-	if len(msg.Recipients) == 0 {
-		return Message{}, false
-	}
 	msg.Kind = kindOf(msg.Recipients)
-	return msg, true
+	return msg, len(groups) > 0
 }
 
 // kindOf returns the kind of a report: one failure outweighs all.
 func kindOf(recipients []Recipient) Kind {
-	kind := Delivered
+	kind := Unrelated // a report on addresses that were only looked up
 	for i := range recipients {
 		switch recipients[i].Action {
 		case ActionFailed:
 			return Failed
 		case ActionDelayed:
 			kind = Delayed
+		default:
+			if kind == Unrelated {
+				kind = Delivered
+			}
 		}
 	}
 	return kind
@@ -171,7 +173,7 @@ func actionOf(value, status string) (Action, bool) {
 	switch a := Action(strings.Trim(word, "()")); a {
 	case ActionFailed, ActionDelayed, ActionDelivered, ActionRelayed, ActionExpanded:
 		return a, true
-	case "failure", "failed,", "fail":
+	case "failure", "failed,", "fail", "expired":
 		return ActionFailed, true
 	case "delay", "deferred":
 		return ActionDelayed, true
@@ -214,7 +216,16 @@ func classify(text, status string) Class {
 	if class == verdict.Unknown && reply != text {
 		class = verdict.Classify(replyCode(reply), status, text)
 	}
+	if (class == verdict.BadAddress || class == verdict.BadDomain) && beforeRecipient(text) {
+		return verdict.Sender // "does not exist" is about the sender
+	}
 	return class
+}
+
+// beforeRecipient reports whether words say that a server refused the mail before it knew the
+// recipient.
+func beforeRecipient(text string) bool {
+	return containsAny(strings.ToLower(text), []string{"in reply to mail from", "in reply to ehlo", "in reply to helo", "after mail from:", "after ehlo", "after helo", "[mail_from]", "but sender was rejected", "did not like our mail from", "did not like our ehlo", "did not like our helo"})
 }
 
 // isGeneric reports whether a status names no cause.

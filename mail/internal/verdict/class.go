@@ -34,11 +34,30 @@ const (
 // servers are known to use for something else: then their words decide.
 func Classify(code int, status, text string) Class {
 	r := &refusal{command: "RCPT", code: code, status: parseStatus(status), words: normalize(text)}
+	if hasBlockList(text) {
+		return Reputation
+	}
 	class := r.class()
-	if r.isTemporary() && class != MailboxFull {
+	if r.isTemporary() && class != MailboxFull && !strings.Contains(r.words, " null mx") {
 		return Transient
 	}
 	return class
+}
+
+// blockLists are in the addresses of pages about blocked hosts. Some servers say nothing else.
+var blockLists = []string{"spamhaus", "spamcop", "barracudacentral", "sorbs", "uceprotect", "dnsbl", "senderbase", "senderscore", "ipcheck", "/rbl"}
+
+// hasBlockList reports whether a text has the address of such a page, and nothing about the
+// recipient.
+func hasBlockList(text string) bool {
+	for _, page := range webAddress.FindAllString(strings.ToLower(text), 4) {
+		for _, name := range blockLists {
+			if strings.Contains(page, name) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // ClassifyText returns the class of words that are no reply of a server, such as the sentences
@@ -63,6 +82,9 @@ func (r *refusal) class() Class {
 		return class
 	}
 	text := r.classOfTexts()
+	if r.status[1] == 2 && r.status[2] == 2 || text == Transient && r.firstClass(codeRules) == MailboxFull {
+		return MailboxFull // whatever the server says of its attempts
+	}
 	if own := r.classOfAddress(); own != "" {
 		return r.check(own, text)
 	}
@@ -108,10 +130,14 @@ func (r *refusal) check(own, text Class) Class {
 	}
 	words := refusal{command: r.command, words: r.words}
 	switch class := words.firstClass(codeRules); class {
-	case Reputation, Auth, Sender, TooBig, MailboxFull:
+	case Auth, Sender:
 		return class
-	case Policy, Transient:
-		if strings.Contains(r.words, " spam") || strings.Contains(r.words, " policy") || class == Transient && r.status == [3]int{5, 2, 1} {
+	case Reputation, TooBig, MailboxFull, Transient:
+		if own == BadAddress {
+			return class
+		}
+	case Policy:
+		if strings.Contains(r.words, " spam") || strings.Contains(r.words, " policy") {
 			return class
 		}
 	}

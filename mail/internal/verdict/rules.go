@@ -28,8 +28,11 @@ var rules = slices.Concat(clearRules, codeRules, ambiguousRules)
 
 // clearRules holds words with one meaning, whatever the codes.
 var clearRules = []rule{
+	{verdict: Address, class: BadAddress, status: "x.7.13", words: []string{"disabled recipient", "recipient address"}},
 	{verdict: Account, class: Auth, codes: "523 524 525 530 534 535 538"},                                   // RFC 4954 section 6, RFC 5248
 	{verdict: Unclear, class: Transient, words: []string{"greylist", "grey list", "graylist", "gray list"}}, // even with 5yz, the server expects another try
+
+	{verdict: Account, class: Auth, status: "x.7.20-24 x.7.26 x.7.29-30 5.7.509 5.7.512-515"},
 
 	{verdict: Address, class: BadAddress, words: []string{"recipient address rejected undeliverable", "could not deliver mail to"}},
 	{verdict: Address, class: BadDomain, words: []string{"recipient address rejected need fully"}},
@@ -104,9 +107,9 @@ var codeRules = []rule{
 	}},
 
 	// The account, by code.
-	{verdict: Account, class: Sender, status: "x.1.7 x.1.8 x.2.252 x.7.60"},
-	{verdict: Account, class: Reputation, status: "x.7.25 x.7.27 x.7.64"},
-	{verdict: Account, class: Auth, status: "x.7.8-11 x.7.13-14 x.7.20-24 x.7.26 x.7.29-30 x.7.57 5.7.509 5.7.512-515"},
+	{verdict: Account, class: Sender, status: "x.1.7 x.1.8 x.2.252 x.7.27 x.7.60"},
+	{verdict: Account, class: Reputation, status: "x.7.25 x.7.64"},
+	{verdict: Account, class: Auth, status: "x.7.8-11 x.7.13-14 x.7.57"},
 	{verdict: Account, class: Reputation, status: "5.7.511 5.7.606-649 5.7.708"},
 	{verdict: Account, class: Policy, status: "x.7.3 x.7.28 5.7.500-799"},
 
