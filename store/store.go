@@ -18,6 +18,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/evently/workers/internal/connurl"
+	"github.com/evently/workers/store/internal/lookups"
 )
 
 // Defaults of [Config].
@@ -69,7 +70,7 @@ const driverName = "postgres"
 type Store struct {
 	db      *sqlx.DB
 	timeout time.Duration
-	lookups *lookups // nil: each user is looked up alone
+	lookups *lookups.Lookups[int64, string] // nil: each user is looked up alone
 }
 
 // Open checks cfg and returns a Store. It does not connect: a database that is
@@ -87,7 +88,9 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s := &Store{db: db, timeout: timeout}
 	if cfg.DB == nil {
-		s.lookups = newLookups(or(cfg.MaxOpen, DefaultMaxOpen), timeout, s.answer)
+		s.lookups = lookups.New(lookups.Config[int64, string]{
+			Most: or(cfg.MaxOpen, DefaultMaxOpen), Timeout: timeout, Cause: &timeoutError{after: timeout}, Query: s.answer,
+		})
 	}
 	return s, nil
 }
@@ -153,13 +156,13 @@ func (c Config) timeout() (time.Duration, error) {
 // its error. The caller must call release after its lookup.
 func (s *Store) Acquire(ctx context.Context, around func(context.Context, func(context.Context) error) error) (release func(), err error) {
 	release = func() {} // users share the queries
-	if s.lookups == nil || s.lookups.busy() == nil {
+	if s.lookups == nil || !s.lookups.IsBusy() {
 		return release, nil
 	}
 	if around == nil {
-		err = s.lookups.wait(ctx)
+		err = s.lookups.Wait(ctx)
 	} else {
-		err = around(ctx, s.lookups.wait)
+		err = around(ctx, s.lookups.Wait)
 	}
 	if err != nil {
 		return nil, err
@@ -186,7 +189,7 @@ func (s *Store) Ping(ctx context.Context) error {
 // Close closes the connections; calls under way are waited for.
 func (s *Store) Close() error {
 	if s.lookups != nil {
-		s.lookups.close()
+		s.lookups.Close()
 	}
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("close database: %w", err)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/lib/pq"
 	"github.com/lib/pq/pqerror"
+
+	"github.com/evently/workers/store/internal/lookups"
 )
 
 // ErrNoUser says that there is no active user with that id, or none that has
@@ -43,11 +45,11 @@ func (s *Store) address(ctx context.Context, userID int64) (string, error) {
 		defer cancel()
 		return s.email(ctx, userID)
 	}
-	return s.lookups.ask(ctx, userID)
+	return s.lookups.Ask(ctx, userID)
 }
 
 // answer answers lookups in one query. A single one is that of [Store.email].
-func (s *Store) answer(ctx context.Context, ls []*lookup) {
+func (s *Store) answer(ctx context.Context, ls []*lookups.Lookup[int64, string]) {
 	found, err := map[int64]string{}, error(nil)
 	if len(ls) > 1 {
 		found, err = s.emails(ctx, ls)
@@ -56,10 +58,10 @@ func (s *Store) answer(ctx context.Context, ls []*lookup) {
 	var hidden error
 	asked := false
 	for _, l := range ls {
-		email, isThere := found[l.id]
+		email, isThere := found[l.Key]
 		failed := err
 		if alone {
-			email, failed = s.email(ctx, l.id)
+			email, failed = s.email(ctx, l.Key)
 		} else if failed == nil && !isThere {
 			failed = sql.ErrNoRows
 		}
@@ -71,15 +73,15 @@ func (s *Store) answer(ctx context.Context, ls []*lookup) {
 				failed = hidden
 			}
 		}
-		l.answer(email, failed)
+		l.Answer(email, failed)
 	}
 }
 
 // emails returns the addresses of the active users among ls.
-func (s *Store) emails(ctx context.Context, ls []*lookup) (map[int64]string, error) {
+func (s *Store) emails(ctx context.Context, ls []*lookups.Lookup[int64, string]) (map[int64]string, error) {
 	ids := make([]int64, len(ls))
 	for i, l := range ls {
-		ids[i] = l.id
+		ids[i] = l.Key
 	}
 	var rows []struct {
 		ID    int64          `db:"id"`

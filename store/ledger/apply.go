@@ -75,9 +75,39 @@ func (d *database) apply(ctx context.Context, entries []entry) (written int, err
 		if err := d.applyCounts(ctx, tx, fresh); err != nil {
 			return err
 		}
+		if err := d.follow(ctx, tx, fresh); err != nil {
+			return err
+		}
 		return d.adopt(ctx, tx, changed)
 	})
 	return written, err
+}
+
+// Stored is an event that was stored, with the id of its entry.
+type Stored struct {
+	ID string
+	Event
+}
+
+// follow tells the follower of new entries.
+func (d *database) follow(ctx context.Context, tx *sqlx.Tx, fresh []entry) error {
+	if d.follower == nil {
+		return nil
+	}
+	stored := make([]Stored, len(fresh))
+	for i, e := range fresh {
+		stored[i] = Stored{ID: strconv.FormatInt(e.ms, 10) + "-" + strconv.FormatInt(e.seq, 10), Event: e.event}
+	}
+	return d.follower.Follow(ctx, tx, stored)
+}
+
+// Follower is told of events in the transaction that stores them, of each once.
+type Follower interface {
+	// Follow gets new events. After an error nothing of the batch is stored.
+	Follow(ctx context.Context, tx *sqlx.Tx, stored []Stored) error
+
+	// Maintain is called once an hour. Data of the time before is to be removed.
+	Maintain(ctx context.Context, before time.Time) error
 }
 
 // applyMails merges entries into the rows of their mails. It returns the rows that bounces

@@ -16,6 +16,10 @@ type table struct {
 	name     string
 	columns  []column
 	conflict string // ON CONFLICT clause; the table is called t in it
+
+	// events says that rows which conflict are left alone, and that the first three
+	// columns are the key of an event.
+	events bool
 }
 
 type column struct{ name, kind string } // kind is the type in PostgreSQL
@@ -59,7 +63,7 @@ func (d *database) insertArrays(ctx context.Context, tx *sqlx.Tx, t table, rows 
 		params[i] = "$" + strconv.Itoa(i+1) + "::" + c.kind + "[]"
 	}
 	query := "INSERT INTO " + t.name + " AS t (" + t.names("") + ") SELECT * FROM unnest(" + strings.Join(params, ", ") + ") " + t.conflict
-	if !strings.Contains(t.conflict, "DO NOTHING") {
+	if !t.events {
 		_, err = tx.ExecContext(ctx, query, args...)
 		return all(len(rows)), err
 	}

@@ -25,6 +25,7 @@ type database struct {
 	db       *sqlx.DB
 	postgres bool
 	timeout  time.Duration
+	follower Follower // of the writer; nil: there is none
 
 	reference  func(mail string) string // nil: bounces are not matched
 	suppressor Suppressor               // nil: bounces suppress no address

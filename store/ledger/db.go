@@ -47,6 +47,24 @@ func (b *DB) Exec(ctx context.Context, on sqlx.ExecerContext, query string, args
 	return b.d.exec(ctx, on, query, args...)
 }
 
+// Table describes the insertion of many rows.
+type Table struct {
+	Name     string      // with the schema
+	Columns  [][2]string // names, and types in PostgreSQL
+	Conflict string      // ON CONFLICT clause; the table is called t in it
+}
+
+// Insert inserts rows of string, int64, bool, []byte and [time.Time] values. The zero time,
+// nil bytes and nil are NULL.
+func (b *DB) Insert(ctx context.Context, tx *sqlx.Tx, t Table, rows [][]any) error {
+	inner := table{name: t.Name, conflict: t.Conflict}
+	for _, c := range t.Columns {
+		inner.columns = append(inner.columns, column{c[0], c[1]})
+	}
+	_, err := b.d.insert(ctx, tx, inner, rows)
+	return err
+}
+
 // Param returns a time as a parameter, NULL for the zero time.
 func (b *DB) Param(t time.Time) any { return b.d.time(t) }
 
@@ -55,6 +73,9 @@ func (b *DB) Param(t time.Time) any { return b.d.time(t) }
 func (b *DB) Hashes(ctx context.Context, s *Sealer, address string) ([][]byte, error) {
 	return b.d.hashes(ctx, s, address)
 }
+
+// Hasher returns the keys of [DB.Hashes], for many addresses.
+func (b *DB) Hasher(ctx context.Context, s *Sealer) (Hasher, error) { return b.d.hasher(ctx, s) }
 
 // Time is a time in a row. It is read from the columns of both kinds of databases.
 type Time = stamp

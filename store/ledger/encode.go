@@ -38,6 +38,7 @@ const (
 	fieldEnhanced  = "ec"
 	fieldClass     = "cl"
 	fieldText      = "w"
+	fieldFault     = "f"
 	fieldEndpoint  = "ep"
 	fieldTLS       = "tls"
 	fieldQueueID   = "q"
@@ -49,7 +50,7 @@ const (
 // textFields are the names of the fields that are texts, in the order of the encoding.
 var textFields = []string{
 	fieldMail, fieldTaskID, fieldKind, fieldReason, fieldBooking, fieldMasked, fieldDomain, fieldStage, fieldEnhanced,
-	fieldClass, fieldText, fieldEndpoint, fieldTLS, fieldQueueID, fieldMessageID, fieldWorker,
+	fieldClass, fieldText, fieldFault, fieldEndpoint, fieldTLS, fieldQueueID, fieldMessageID, fieldWorker,
 }
 
 // text returns the text of that name, nil if the field is none of textFields.
@@ -77,6 +78,8 @@ func (e *Event) text(name string) *string {
 		return &e.Class
 	case fieldText:
 		return &e.Text
+	case fieldFault:
+		return &e.Fault
 	case fieldEndpoint:
 		return &e.Endpoint
 	case fieldTLS:
@@ -98,7 +101,7 @@ func Encode(e Event, sealer *Sealer) []string {
 		e.Recipient = sealer.Seal(e.Address)
 	}
 	e = e.tidy()
-	fields := make([]string, 0, 48)
+	fields := make([]string, 0, 50)
 	add := func(name, value string) {
 		if value != "" {
 			fields = append(fields, name, value)

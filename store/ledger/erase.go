@@ -31,26 +31,17 @@ func (r *Reader) Erase(ctx context.Context, e Erasure) (erased int64, err error)
 	}
 	var conditions []string
 	var args []any
-	if e.UserID != nil {
-		hashes, err := r.hashesOf(ctx, *e.UserID)
-		if err != nil {
-			return 0, r.fault("look for the addresses of the user", err)
-		}
-		conditions, args = append(conditions, "user_id = ?"), append(args, *e.UserID)
-		if len(hashes) > 0 {
-			conditions, args = append(conditions, "rcpt_hash IN (?)"), append(args, hashes)
-		}
+	hashes, err := r.Hashes(ctx, e)
+	if err != nil {
+		return 0, err
 	}
-	if e.Address != "" {
-		hashes, err := r.db.hashes(ctx, r.sealer, e.Address)
-		if err != nil && !errors.Is(err, ErrNoKey) {
-			return 0, r.fault("look for the address", err)
-		}
-		if len(hashes) > 0 {
-			conditions, args = append(conditions, "rcpt_hash IN (?)"), append(args, hashes)
-			if _, err := r.db.exec(ctx, r.db.db, "UPDATE evently_mail.bounces SET "+erasedBounce+" WHERE rcpt_hash IN (?)", hashes); err != nil {
-				return 0, r.fault("erase bounces", err)
-			}
+	if e.UserID != nil {
+		conditions, args = append(conditions, "user_id = ?"), append(args, *e.UserID)
+	}
+	if len(hashes) > 0 {
+		conditions, args = append(conditions, "rcpt_hash IN (?)"), append(args, hashes)
+		if _, err := r.db.exec(ctx, r.db.db, "UPDATE evently_mail.bounces SET "+erasedBounce+" WHERE rcpt_hash IN (?)", hashes); err != nil {
+			return 0, r.fault("erase bounces", err)
 		}
 	}
 	if len(conditions) == 0 {
@@ -66,6 +57,24 @@ func (r *Reader) Erase(ctx context.Context, e Erasure) (erased int64, err error)
 			return erased, nil
 		}
 	}
+}
+
+// Hashes returns the hashes of the addresses of a person, as far as the history has mails
+// to them.
+func (r *Reader) Hashes(ctx context.Context, e Erasure) (hashes [][]byte, err error) {
+	if e.UserID != nil {
+		if hashes, err = r.hashesOf(ctx, *e.UserID); err != nil {
+			return nil, r.fault("look for the addresses of the user", err)
+		}
+	}
+	if e.Address != "" {
+		more, err := r.db.hashes(ctx, r.sealer, e.Address)
+		if err != nil && !errors.Is(err, ErrNoKey) {
+			return nil, r.fault("look for the address", err)
+		}
+		hashes = append(hashes, more...)
+	}
+	return hashes, nil
 }
 
 // hashesOf returns the hashes of the addresses that a user got mails at.

@@ -44,6 +44,11 @@ type Event struct {
 	Class    string // class of the failure, such as "mailbox_full"
 	Text     string // words of the server, cleaned by the producer
 
+	// Fault is what the reply says about the address of the recipient, such as
+	// "bad_address"; "" if it says nothing about it. It is for a [Follower], and is not
+	// stored in the history.
+	Fault string
+
 	Endpoint  string  // relay, as host and port
 	TLS       string  // version and cipher of the connection
 	QueueID   string  // id of the mail in the queue of the server
@@ -96,7 +101,7 @@ func (e Event) tidy() Event {
 		most int
 	}{
 		{&e.TaskID, maxID}, {&e.Kind, maxName}, {&e.Booking, maxName},
-		{&e.Reason, maxReason}, {&e.Stage, maxName}, {&e.Enhanced, maxName}, {&e.Class, maxName},
+		{&e.Reason, maxReason}, {&e.Stage, maxName}, {&e.Enhanced, maxName}, {&e.Class, maxName}, {&e.Fault, maxName},
 		{&e.Text, maxText}, {&e.Endpoint, maxID}, {&e.TLS, maxName}, {&e.QueueID, maxName},
 		{&e.MessageID, maxID}, {&e.Worker, maxID},
 		{&e.Recipient.Masked, maxID}, {&e.Recipient.Domain, maxID},

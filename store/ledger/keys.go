@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -63,16 +64,26 @@ func (d *database) keepKey(ctx context.Context, s *Sealer, now time.Time) (other
 	return slices.ContainsFunc(names, func(n string) bool { return !known[n] }), nil
 }
 
-// hashes returns the hashes that an address may have in the database: by the key of the
-// sealer, and by each key that is stored.
-func (d *database) hashes(ctx context.Context, s *Sealer, address string) ([][]byte, error) {
+// Hasher computes the hashes that an address may have in the database.
+type Hasher struct{ keys [][]byte }
+
+// Hashes returns the hashes of an address, that of the present key first.
+func (h Hasher) Hashes(address string) [][]byte {
 	address = Normalise(address)
-	var hashes [][]byte
-	seen := map[string]bool{}
+	hashes := make([][]byte, len(h.keys))
+	for i, key := range h.keys {
+		hashes[i] = hashOf(key, address)
+	}
+	return hashes
+}
+
+// hasher returns a Hasher with the keys of the sealer and each key that is stored. It fails
+// with [ErrNoKey] if there is no key.
+func (d *database) hasher(ctx context.Context, s *Sealer) (Hasher, error) {
+	var h Hasher
 	add := func(key []byte) {
-		if h := hashOf(key, address); !seen[string(h)] {
-			seen[string(h)] = true
-			hashes = append(hashes, h)
+		if !slices.ContainsFunc(h.keys, func(known []byte) bool { return bytes.Equal(known, key) }) {
+			h.keys = append(h.keys, key)
 		}
 	}
 	if s != nil {
@@ -86,7 +97,7 @@ func (d *database) hashes(ctx context.Context, s *Sealer, address string) ([][]b
 	var stored []string
 	err := d.query(ctx, d.db, &stored, "SELECT value FROM evently_mail.meta WHERE name LIKE ? ORDER BY changed_at DESC LIMIT ?", metaHashKey+"%", mostKeys)
 	if err != nil {
-		return nil, err
+		return Hasher{}, err
 	}
 	for _, text := range stored {
 		key, err := hex.DecodeString(text)
@@ -95,8 +106,17 @@ func (d *database) hashes(ctx context.Context, s *Sealer, address string) ([][]b
 		}
 		add(key)
 	}
-	if len(hashes) == 0 {
-		return nil, ErrNoKey
+	if len(h.keys) == 0 {
+		return Hasher{}, ErrNoKey
 	}
-	return hashes, nil
+	return h, nil
+}
+
+// hashes returns the hashes that an address may have in the database.
+func (d *database) hashes(ctx context.Context, s *Sealer, address string) ([][]byte, error) {
+	h, err := d.hasher(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return h.Hashes(address), nil
 }

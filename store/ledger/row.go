@@ -125,6 +125,7 @@ var eventsTable = table{
 		{"message_id", "text"}, {"worker", "text"}, {"phases", "text"},
 	},
 	conflict: "ON CONFLICT DO NOTHING",
+	events:   true,
 }
 
 // cells returns the values of an event in the order of eventsTable.

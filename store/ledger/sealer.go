@@ -252,3 +252,6 @@ func Normalise(address string) string {
 	}
 	return address[:at+1] + domain
 }
+
+// HasFormer reports whether there are keys that the present one has replaced.
+func (s *Sealer) HasFormer() bool { return s != nil && len(s.formerAEADs) > 0 }

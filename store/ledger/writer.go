@@ -33,6 +33,8 @@ type WriterConfig struct {
 	Reference  func(mail string) string
 	Suppressor Suppressor
 
+	Follower Follower // is told of stored events; nil: there is none
+
 	Retention time.Duration // how long history is kept; default: DefaultRetention
 	Timeout   time.Duration // of one batch; default: DefaultTimeout
 	Logger    *slog.Logger  // default: slog.Default()
@@ -97,6 +99,7 @@ func NewWriter(cfg WriterConfig) (*Writer, error) {
 	if cfg.DB != nil {
 		w.db = newDatabase(cfg.DB, cfg.Timeout)
 		w.db.reference, w.db.suppressor = cfg.Reference, cfg.Suppressor
+		w.db.follower = cfg.Follower
 	} else {
 		reason = cmp.Or(cfg.Off, "history is off: no database is configured")
 	}
@@ -246,6 +249,11 @@ func (w *Writer) maintain(ctx context.Context) error {
 	}
 	if err := w.db.retire(ctx, now, w.cfg.Retention); err != nil {
 		return err
+	}
+	if f := w.cfg.Follower; f != nil {
+		if err := f.Maintain(ctx, now.Add(-w.cfg.Retention)); err != nil {
+			return err
+		}
 	}
 	if err := w.keepKey(ctx); err != nil {
 		return err

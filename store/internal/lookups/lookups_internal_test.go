@@ -1,4 +1,4 @@
-package store
+package lookups
 
 import (
 	"context"
@@ -27,26 +27,26 @@ func TestLookupsCollect(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var mu sync.Mutex
 				var sizes []int
-				q := newLookups(test.most, time.Minute, func(_ context.Context, ls []*lookup) {
+				q := New(Config[int64, string]{Most: test.most, Timeout: time.Minute, Query: func(_ context.Context, ls []*Lookup[int64, string]) {
 					mu.Lock()
 					sizes = append(sizes, len(ls))
 					mu.Unlock()
 					time.Sleep(test.takes)
 					for _, l := range ls {
-						l.answer("u", nil)
+						l.Answer("u", nil)
 					}
-				})
+				}})
 				begin := time.Now()
 				var wg sync.WaitGroup
 				for id := range int64(100) {
 					wg.Go(func() {
-						if email, err := q.ask(t.Context(), id); email != "u" || err != nil {
+						if email, err := q.Ask(t.Context(), id); email != "u" || err != nil {
 							t.Error(email, err)
 						}
 					})
 				}
 				wg.Wait()
-				q.close()
+				q.Close()
 				took := time.Since(begin)
 				slices.Sort(sizes[1:]) // queries that begin together
 				slices.Reverse(sizes[1:])
