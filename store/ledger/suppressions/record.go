@@ -263,7 +263,7 @@ const (
 	maxDiagnostic = 300
 )
 
-// evidenceTable has the evidence. What is known already is left alone.
+// evidenceTable has the evidence. Evidence that is known already is left alone.
 var evidenceTable = ledger.Table{
 	Name: "evently_mail.suppression_evidence",
 	Columns: [][2]string{

@@ -281,7 +281,7 @@ func testEvidence(t *testing.T, f *fixture) {
 	if s := f.withheld(s, Question{Address: "bob@example.com"}); s != nil {
 		t.Errorf("another address is withheld by %+v", s)
 	}
-	// Without a hash evidence is about nobody.
+	// Evidence without a hash is passed over.
 	e.ID, e.Recipient.Hash = "x", nil
 	if changes := f.record(s, e); len(changes) != 0 {
 		t.Errorf("without a hash: %+v", changes)
@@ -337,7 +337,7 @@ func testDecay(t *testing.T, f *fixture) {
 	if got := f.one(s, "full@example.com"); got.State != Expired {
 		t.Errorf("after its end: %+v", got)
 	}
-	// What bounces said is not ended by a relay that accepts a mail.
+	// A relay that accepts a mail does not end a suppression of bounces.
 	for i := range 3 {
 		e := f.evidence("late@example.com", MailboxFull, fmt.Sprint("l", i))
 		e.Source = FromBounce
@@ -636,7 +636,7 @@ func testErase(t *testing.T, f *fixture) {
 		t.Errorf("Erase: %d, %v", n, err)
 	}
 	if n, err := s.Erase(t.Context(), nil); n != 0 || err != nil {
-		t.Errorf("Erase of nobody: %d, %v", n, err)
+		t.Errorf("Erase without a hash: %d, %v", n, err)
 	}
 	ada := f.one(s, "ada@example.com")
 	if ada.Class != Complaint || ada.To != "" || ada.Address != "" || ada.Domain != "" || ada.TaskID != "" || ada.Diagnostic != "" {
