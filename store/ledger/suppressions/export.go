@@ -84,4 +84,3 @@ func plain(cell string) string {
 	}
 	return cell
 }
-
