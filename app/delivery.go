@@ -21,6 +21,7 @@ func (a *App) tasksConfig(cfg config.Config, log *slog.Logger) tasks.Config {
 		ReplyTimeout:  cfg.Delivery.ReplyTimeout,
 		Limits: tasks.Limits{
 			Admitter:  a.broker,
+			Board:     a.broker,
 			All:       tasks.Rate(cfg.Delivery.Limits.All),
 			Domain:    rates(cfg.Delivery.Limits.Domain),
 			Recipient: rates(cfg.Delivery.Limits.Recipient),

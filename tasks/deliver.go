@@ -129,6 +129,7 @@ func (s *Service) transmit(ctx context.Context, a *attempt, body templates.Rende
 // accepted returns the answer for a mail that the server has accepted.
 func (s *Service) accepted(ctx context.Context, a *attempt, receipt mail.Receipt) Result {
 	s.taken.note(s.cfg.Now())
+	s.limiter.seen.note(domain(a.to), s.cfg.Now())
 	a.guard.settle(a.task)
 	s.history.end(a, ending{state: ledger.Accepted, receipt: receipt})
 	a.log.InfoContext(ctx, "mail sent", "kind", a.data.Kind(), "to", mail.MaskAddress(a.to),

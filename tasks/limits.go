@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/evently/workers/mail"
 	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/worker/broker"
 )
@@ -32,11 +31,14 @@ type Rate struct {
 type Limits struct {
 	// Admitter counts the mails. Required if there is a limit.
 	Admitter broker.Admitter
+	// Board tells all workers that a domain without a rate is slowed down; nil: each finds
+	// out by itself.
+	Board broker.Board
 
 	All Rate
 	// Domain has the rates of the domains of recipients, in lower case. "" is the rate of
 	// each domain that it does not name. A domain whose server defers mails is slowed
-	// down for a while.
+	// down for a while, also without a rate here.
 	Domain map[string]Rate
 	// Recipient has the rates of mails of one kind to one recipient, by the kind. "" is
 	// the rate of the kinds that it does not name. So many go at once, and then one after
@@ -110,14 +112,18 @@ func (t *throttle) Error() string { return "throttled: " + t.limit }
 // limiter asks for the limits of mails.
 type limiter struct {
 	Limits
-	now func() time.Time
+	now    func() time.Time
+	caller string // of Slow
+
+	seen   seen
+	notice notice
 
 	unasked sync.Once // logs that the broker did not answer
 }
 
 // admit returns nil if the mail may be sent now. It waits in place for a short time.
 func (l *limiter) admit(ctx context.Context, a *attempt) *throttle {
-	if !l.isSet() {
+	if !l.isSet() && !l.isSlowed(ctx) {
 		return nil
 	}
 	a.turn = a.isTurn()
@@ -163,9 +169,13 @@ func (l *limiter) ask(ctx context.Context, a *attempt) (*throttle, error) {
 	return l.askOrdinary(ctx, a, limits)
 }
 
-// askUrgent asks for an urgent mail. Its reservation must end before its lifetime does.
+// askUrgent asks for an urgent mail. Its reservation must end before its lifetime does. A
+// learned limit delays it only for a moment: it is a guess, and a mail too late is of no use.
 func (l *limiter) askUrgent(ctx context.Context, a *attempt, limits []limit) (*throttle, error) {
 	got, err := l.take(ctx, limits, isAny, true)
+	if err == nil && !got.Admitted && slices.ContainsFunc(limits, isLearned) {
+		got, err = l.take(ctx, limits, func(l limit) bool { return !l.learned }, true)
+	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -259,9 +269,12 @@ func (a *attempt) isTurn() bool {
 // limit is one limit of a mail.
 type limit struct {
 	broker.Limit
-	bulk bool // the share of mails without a lifetime, beside a limit that all share
-	once bool // counts a mail once, not each attempt
+	bulk    bool // the share of mails without a lifetime, beside a limit that all share
+	once    bool // counts a mail once, not each attempt
+	learned bool // has a rate only while the domain is slowed down
 }
+
+func isLearned(l limit) bool { return l.learned }
 
 // of returns the limits of a mail, without the one that counts it once, after that has.
 func (l *limiter) of(a *attempt) []limit {
@@ -284,8 +297,15 @@ func (l *limiter) of(a *attempt) []limit {
 	if l.All.Mails > 0 {
 		lanes("mail", l.All)
 	}
-	if name, r, ok := l.domainLimit(a.to); ok {
+	name, r, ok := l.domainLimit(a.to)
+	switch {
+	case ok:
 		lanes(name, r)
+	case a.urgent():
+		all = append(all, limit{Limit: broker.Limit{Name: name, Reserve: min(reserve, shortWait)}, learned: true})
+	default:
+		all = append(all, limit{Limit: broker.Limit{Name: name, Reserve: reserve}, learned: true},
+			limit{Limit: broker.Limit{Name: name + ".bulk", Reserve: reserve}, learned: true, bulk: true})
 	}
 	kind := string(a.data.Kind())
 	if r, ok := rateOf(l.Recipient, kind); ok && a.task.HeaderTime(admittedHeader).IsZero() {
@@ -332,22 +352,4 @@ func (a *attempt) describe(name string) string {
 		return "recipient"
 	}
 	return "all mails"
-}
-
-// slow slows down the domain of a recipient whose server, or whose relay, defers mails to it.
-// A fault before the first command about the recipient says nothing about the domain.
-func (l *limiter) slow(ctx context.Context, a *attempt, e *mail.SendError) {
-	if !concernsMail(e) || l.Admitter == nil || e.Command == "MAIL" {
-		return
-	}
-	name, _, ok := l.domainLimit(a.to)
-	if !ok {
-		return
-	}
-	for _, limit := range []string{name, name + ".bulk"} {
-		share, slowed, err := l.Admitter.Slow(context.WithoutCancel(ctx), limit)
-		if err == nil && slowed {
-			a.log.WarnContext(ctx, "rate of a domain halved: its server defers mails", "domain", domain(a.to), "limit", limit, "share", share, "code", e.Code)
-		}
-	}
 }

@@ -245,7 +245,7 @@ func (u *unwell) Admit(context.Context, []broker.Limit) (broker.Admission, error
 	return broker.Admission{}, errors.New("connection refused")
 }
 
-func (*unwell) Slow(context.Context, string) (float64, bool, error) {
+func (*unwell) Slow(context.Context, broker.Slowing) (float64, bool, error) {
 	return 0, false, errors.New("connection refused")
 }
 
@@ -311,6 +311,138 @@ func TestDomainSlowsDown(t *testing.T) {
 		b.out.err = &mail.SendError{Command: "AUTH", Code: 454, EnhancedCode: [3]int{4, 7, 0}}
 		if _, err := b.run(t.Context(), oneOfEach()["otp"]); err == nil || strings.Contains(b.logs.String(), "halved") {
 			t.Errorf("%v, log:\n%s", err, b.logs)
+		}
+	})
+}
+
+// strictServer is a mailer whose server takes so many mails a second to each domain, and defers
+// the others. Each mail takes a moment.
+type strictServer struct {
+	rate, burst float64
+	tokens      map[string]float64
+	at          time.Time
+	deferred    int
+	sent        map[string]time.Time // last mail of a domain
+}
+
+func (s *strictServer) Send(_ context.Context, m mail.Message) (mail.Receipt, error) {
+	time.Sleep(20 * time.Millisecond)
+	_, d, _ := strings.Cut(m.To, "@")
+	now := time.Now()
+	if s.tokens == nil {
+		s.tokens, s.sent, s.at = map[string]float64{}, map[string]time.Time{}, now
+	}
+	for domain := range s.tokens {
+		s.tokens[domain] = min(s.burst, s.tokens[domain]+now.Sub(s.at).Seconds()*s.rate)
+	}
+	s.at = now
+	if _, known := s.tokens[d]; !known {
+		s.tokens[d] = s.burst
+	}
+	if s.tokens[d] < 1 {
+		s.deferred++
+		return mail.Receipt{}, &mail.SendError{Command: "RCPT", Code: 421, EnhancedCode: [3]int{4, 7, 28}}
+	}
+	s.tokens[d]--
+	s.sent[d] = now
+	return mail.Receipt{}, nil
+}
+
+// A domain for which no rate is set gets one when its server defers mails: most mails are then
+// sent at the first attempt, other domains are not slowed down, and codes are not kept.
+func TestServerThatDefersTeachesARate(t *testing.T) {
+	figures := map[bool]string{}
+	deferred := map[bool]int{}
+	for _, learns := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			server := &strictServer{rate: 10, burst: 20}
+			p := newPost(t, func(c *tasks.Config) {
+				c.Mailer = server
+				c.Limits = tasks.Limits{}
+				if learns {
+					shared := workertest.NewBroker()
+					c.Limits.Admitter, c.Limits.Board = shared, shared
+				}
+			})
+			begin := time.Now()
+			for i := range 1000 {
+				p.add(fmt.Sprint("welcome-", i), tasks.NameWelcome, welcomeTo(fmt.Sprintf("w%d@strict.example", i)))
+			}
+			for i := range 20 {
+				p.add(fmt.Sprint("other-", i), tasks.NameWelcome, welcomeTo(fmt.Sprintf("o%d@other.example", i)))
+			}
+			for i := range 20 {
+				p.add(fmt.Sprint("otp-", i), tasks.NameOTP, codeFor(fmt.Sprintf("c%d@strict.example", i)))
+			}
+			p.run()
+			for id, end := range p.ends {
+				if end != "" {
+					t.Errorf("%s: %s", id, end)
+				}
+			}
+			deferred[learns] = server.deferred
+			whole := server.sent["strict.example"].Sub(begin)
+			figures[learns] = fmt.Sprintf("%d deferrals, %v for all", server.deferred, whole.Round(time.Second))
+			if learns && whole > 4*time.Minute {
+				t.Errorf("the mails took %v, at the rate of the server 102 s", whole)
+			}
+		})
+	}
+	t.Logf("1,020 mails to a domain that takes 10 a second: %s; without learning: %s", figures[true], figures[false])
+	if deferred[true]*5 > deferred[false] {
+		t.Errorf("%d deferrals, without learning %d", deferred[true], deferred[false])
+	}
+}
+
+// A few mails are not too many. Their deferral slows down no domain.
+func TestFewMailsTeachNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		count := &counter{Admitter: workertest.NewBroker()}
+		server := &strictServer{rate: 0.01, burst: 5}
+		p := newPost(t, func(c *tasks.Config) {
+			c.Mailer = server
+			c.Limits = tasks.Limits{Admitter: count}
+		})
+		for i := range 8 {
+			p.add(fmt.Sprint("welcome-", i), tasks.NameWelcome, welcomeTo(fmt.Sprintf("w%d@strict.example", i)))
+		}
+		p.run()
+		if count.asked > 0 || server.deferred == 0 {
+			t.Errorf("%d questions after %d deferrals", count.asked, server.deferred)
+		}
+	})
+}
+
+// All workers hear of a slowed domain within a second. Without one they ask nothing.
+func TestSlowedDomainIsShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := workertest.NewBroker()
+		count := &counter{Admitter: shared}
+		other := newBench(t, func(c *tasks.Config) {
+			c.Now, c.Limits = time.Now, tasks.Limits{Admitter: count, Board: shared}
+		})
+		if _, err := other.run(t.Context(), oneOfEach()["welcome"]); err != nil || count.asked > 0 {
+			t.Errorf("%d questions, %v", count.asked, err)
+		}
+		server := &strictServer{rate: 1, burst: 30}
+		p := newPost(t, func(c *tasks.Config) {
+			c.Mailer, c.Limits = server, tasks.Limits{Admitter: shared, Board: shared}
+		})
+		for i := range 40 {
+			p.add(fmt.Sprint("welcome-", i), tasks.NameWelcome, welcomeTo(fmt.Sprintf("w%d@example.com", i)))
+		}
+		p.run()
+		if server.deferred == 0 {
+			t.Fatal("nothing was deferred: this test would prove nothing")
+		}
+		time.Sleep(time.Second)
+		if _, err := other.run(t.Context(), oneOfEach()["welcome"]); err != nil || count.asked == 0 {
+			t.Errorf("the other worker asks %d times, %v", count.asked, err)
+		}
+		time.Sleep(time.Hour)
+		count.asked = 0
+		if _, err := other.run(t.Context(), oneOfEach()["welcome"]); err != nil || count.asked > 0 {
+			t.Errorf("an hour later: %d questions, %v", count.asked, err)
 		}
 	})
 }

@@ -6,6 +6,7 @@ package tasks
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"sync"
@@ -153,7 +154,7 @@ func New(cfg Config) (*Service, error) {
 	s := &Service{
 		cfg:     cfg,
 		pauses:  pauses{retryDelay: cfg.RetryDelay, maxRetryDelay: cfg.MaxRetryDelay},
-		limiter: limiter{Limits: cfg.Limits, now: cfg.Now},
+		limiter: limiter{Limits: cfg.Limits, now: cfg.Now, caller: rand.Text()},
 		history: history{sealer: cfg.Ledger, worker: cfg.Worker, now: cfg.Now, observer: cfg.Observer},
 	}
 	s.acquirer, _ = cfg.Users.(acquirer)

@@ -46,7 +46,8 @@ type Board interface {
 type Limit struct {
 	// Name of the limit. Callers that use one name must agree in Every and Burst.
 	Name string
-	// Every is the time between two tokens: a second divided by the rate. Required.
+	// Every is the time between two tokens: a second divided by the rate. 0: the limit has no
+	// rate until Admitter.Slow gives it one, and admits everything until then.
 	Every time.Duration
 	// Burst is how many tokens may be taken at once after a silence. Default: 1.
 	Burst int
@@ -87,7 +88,21 @@ type Admitter interface {
 	// rate in a minute. A call within 30 seconds after an effective one changes nothing,
 	// because many workers hear of the same trouble. share is the part of the full rate that
 	// is left, at least 1/64. slowed reports whether the call had an effect.
-	Slow(ctx context.Context, limit string) (share float64, slowed bool, err error)
+	//
+	// A limit without a rate gets half of the sum of what its callers have had. Callers count
+	// that call within 30 seconds after the first one. The limit ends when it has recovered to
+	// twice the sum.
+	Slow(ctx context.Context, s Slowing) (share float64, slowed bool, err error)
+}
+
+// Slowing names a limit whose rate is halved.
+type Slowing struct {
+	Limit string
+	// Every is for a limit without a rate: the time between two tokens that the caller has
+	// lately taken. 0: the limit has a rate.
+	Every time.Duration
+	// Caller tells the callers of a limit without a rate apart. It must have no space in it.
+	Caller string
 }
 
 // MaxLimits is the greatest number of limits in one Admit.
@@ -106,8 +121,8 @@ func CheckLimits(limits []Limit) error {
 		switch {
 		case names[l.Name]:
 			return fmt.Errorf("limit %q is named twice", l.Name)
-		case l.Every < time.Microsecond:
-			return fmt.Errorf("limit %q: Every is %v, want at least a microsecond", l.Name, l.Every)
+		case l.Every != 0 && l.Every < time.Microsecond:
+			return fmt.Errorf("limit %q: Every is %v, want at least a microsecond, or 0", l.Name, l.Every)
 		case l.Burst < 0 || l.Every > maxLimitTime/time.Duration(max(l.Burst, 1)):
 			return fmt.Errorf("limit %q: Burst is %d, want 1 or more, and at most a year for all of it", l.Name, l.Burst)
 		case l.Reserve < 0 || l.Reserve > maxLimitTime:

@@ -104,14 +104,48 @@ func TestSlowedRateRecovers(t *testing.T) {
 			t.Errorf("%s: the next token comes after %v, want %v (%v)", name, a.Wait, want, err)
 		}
 	}
+	// A limit without a rate recovers to twice the one that it was given, and then it has none.
+	for name, tc := range map[string]struct {
+		value string
+		ago   time.Duration
+		want  float64 // share of the rate; 0: there is none
+	}{
+		"at once":            {"500000 360000000000 a,b", 0, 0.5},
+		"later":              {"500000 360000000000 -", 10 * time.Minute, 1.5},
+		"at the end":         {"500000 360000000000 a", 15 * time.Minute, 0},
+		"not slowed":         {"", 0, 0},
+		"of a limit with it": {"500000", 0, 0},
+		"no time":            {"500000 0 a", 0, 0},
+		"too long a time":    {"500000 99999999999999 a", 0, 0},
+		"a foreign value":    {"500000 x a", 0, 0},
+	} {
+		do(t, c, "FLUSHALL")
+		clock := must(redigo.Int64s(c.Do("TIME")))(t)
+		do(t, c, "SET", key, fmt.Sprintf("%d %s", clock[0]*1e6+clock[1]-tc.ago.Microseconds(), tc.value))
+		l := []broker.Limit{{Name: "x", Reserve: 365 * 24 * time.Hour}}
+		if _, err := b.Admit(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+		a, err := b.Admit(t.Context(), l)
+		want := time.Duration(0)
+		if tc.want > 0 {
+			want = time.Duration(float64(every) / tc.want)
+		}
+		if err != nil || a.Wait > want+time.Second || a.Wait < want*99/100 {
+			t.Errorf("without a rate, %s: the next token comes after %v, want %v (%v)", name, a.Wait, want, err)
+		}
+		if n := must(redigo.Int(c.Do("EXISTS", "_goworker.1.admit.x")))(t); (n > 0) != (want > 0) {
+			t.Errorf("without a rate, %s: %d keys of tokens", name, n)
+		}
+	}
 	// Half of the rate each time, down to the bottom, and no less.
 	do(t, c, "FLUSHALL")
 	for n, want := range []float64{0.5, 0.25, 0.125, 1.0 / 16, 1.0 / 32, 1.0 / 64, 1.0 / 64} {
-		share, slowed, err := b.Slow(t.Context(), "x")
+		share, slowed, err := b.Slow(t.Context(), broker.Slowing{Limit: "x"})
 		if err != nil || !slowed || share < want-0.001 || share > want+0.06 {
 			t.Errorf("slowed down %d times: share %v, %v, want %v (%v)", n+1, share, slowed, want, err)
 		}
-		if again, slowed, err := b.Slow(t.Context(), "x"); again < share || slowed || err != nil {
+		if again, slowed, err := b.Slow(t.Context(), broker.Slowing{Limit: "x"}); again < share || slowed || err != nil {
 			t.Errorf("the same trouble again: share %v after %v, %v, %v", again, share, slowed, err)
 		}
 		// 31 seconds later, in which a share of 5 % comes back.
@@ -137,7 +171,15 @@ func TestAdmitWithForeignValues(t *testing.T) {
 			if err != nil || !a.Admitted || a.Wait != 0 {
 				t.Errorf("%q: %+v, %v", value, a, err)
 			}
-			if share, slowed, err := b.Slow(t.Context(), "x"); share != 0.5 || !slowed || err != nil {
+			given := broker.Slowing{Limit: "x", Every: time.Hour, Caller: "me"}
+			do(t, c, "FLUSHALL")
+			do(t, c, value[0].(string), value[1:]...)
+			if share, slowed, err := b.Slow(t.Context(), given); share != 0.5 || !slowed || err != nil {
+				t.Errorf("%q: slowed to %v without a rate, %v, %v", value, share, slowed, err)
+			}
+			do(t, c, "FLUSHALL")
+			do(t, c, value[0].(string), value[1:]...)
+			if share, slowed, err := b.Slow(t.Context(), broker.Slowing{Limit: "x"}); share != 0.5 || !slowed || err != nil {
 				t.Errorf("%q: slowed to %v, %v, %v", value, share, slowed, err)
 			}
 		}

@@ -58,6 +58,7 @@ func parts() map[string]part {
 		"ReservationsInOrder":            {testReserve, func(c broker.Capabilities) bool { return c.Admitter != nil }},
 		"LaneForUrgentWork":              {testLane, func(c broker.Capabilities) bool { return c.Admitter != nil }},
 		"SlowedLimit":                    {testSlow, func(c broker.Capabilities) bool { return c.Admitter != nil }},
+		"SlowedLimitWithoutARate":        {testSlowWithoutARate, func(c broker.Capabilities) bool { return c.Admitter != nil }},
 		"HeldTasksStay":                  {testSelect, func(c broker.Capabilities) bool { return c.Selector != nil }},
 		"NamesOfHeldTasks":               {testSelectNames, func(c broker.Capabilities) bool { return c.Selector != nil }},
 		"RedeliveredAmongHeld":           {testSelectRedelivered, func(c broker.Capabilities) bool { return c.Selector != nil }},

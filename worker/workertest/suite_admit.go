@@ -41,7 +41,7 @@ func testAdmit(t *testing.T, f Fixture) {
 		return err == nil && a.Admitted
 	})
 	for name, limits := range map[string][]broker.Limit{
-		"no time":      {{Name: "x"}},
+		"no time":      {{Name: "x", Every: 1}},
 		"twice":        {fast, fast},
 		"burst":        {{Name: "x", Every: time.Hour, Burst: -1}},
 		"too long":     {{Name: "x", Every: 24 * time.Hour, Burst: 1000}},
@@ -109,7 +109,7 @@ func testLane(t *testing.T, f Fixture) {
 func testSlow(t *testing.T, f Fixture) {
 	slow := func(want float64, effective bool) {
 		t.Helper()
-		share, slowed, err := f.can.Admitter.Slow(context.Background(), "x")
+		share, slowed, err := f.can.Admitter.Slow(context.Background(), broker.Slowing{Limit: "x"})
 		if err != nil {
 			t.Fatalf("Slow: %v", err)
 		}
@@ -129,4 +129,36 @@ func testSlow(t *testing.T, f Fixture) {
 	l.Reserve = 100 * time.Hour
 	admit(t, f, true, 10*time.Hour, "x", l)
 	admit(t, f, true, 30*time.Hour, "x", l)
+}
+
+// A limit without a rate gets half of the sum of what its callers have had, once each.
+func testSlowWithoutARate(t *testing.T, f Fixture) {
+	ctx := context.Background()
+	l := broker.Limit{Name: "x", Reserve: 100 * time.Hour}
+	for range 3 {
+		admit(t, f, true, 0, "", l)
+	}
+	slow := func(caller string, every time.Duration, effective bool) {
+		t.Helper()
+		share, slowed, err := f.can.Admitter.Slow(ctx, broker.Slowing{Limit: "x", Every: every, Caller: caller})
+		if err != nil || slowed != effective || share < 0.5 || share > 0.55 {
+			t.Errorf("Slow of %s = %v, %v, %v, want 0.5, %v", caller, share, slowed, err, effective)
+		}
+	}
+	slow("a", 2*time.Hour, true)
+	slow("a", 2*time.Hour, false)
+	slow("a", 2*time.Hour, false)
+	admit(t, f, true, 0, "", l)
+	admit(t, f, true, 4*time.Hour, "x", l)
+	// Another caller has had as much: together they get half of that.
+	slow("b", 2*time.Hour, false)
+	slow("b", 2*time.Hour, false)
+	admit(t, f, true, 8*time.Hour, "x", l)
+	admit(t, f, true, 10*time.Hour, "x", l)
+	// A caller that names a rate has that one, slowed down.
+	l.Every = 5 * time.Hour
+	admit(t, f, true, 12*time.Hour, "x", l)
+	other := broker.Limit{Name: "y"}
+	admit(t, f, true, 0, "", other)
+	admit(t, f, true, 0, "", other)
 }

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
@@ -46,13 +47,14 @@ func (f *Fleet) Admit(ctx context.Context, limits []broker.Limit) (broker.Admiss
 }
 
 // Slow implements [broker.Admitter].
-func (f *Fleet) Slow(ctx context.Context, limit string) (share float64, slowed bool, err error) {
-	reply, err := redigo.Int64s(f.script(ctx, f.scripts.Slow, 1, f.prefix+"slow."+limit, slowOnce.Microseconds(), leastShares))
+func (f *Fleet) Slow(ctx context.Context, s broker.Slowing) (share float64, slowed bool, err error) {
+	reply, err := redigo.Int64s(f.script(ctx, f.scripts.Slow, 1, f.prefix+"slow."+s.Limit,
+		slowOnce.Microseconds(), leastShares, s.Every.Microseconds(), strings.ReplaceAll(s.Caller, " ", "_")))
 	if err == nil && len(reply) != 2 {
 		err = fmt.Errorf("reply of the script is not understood: %v", reply)
 	}
 	if err != nil {
-		return 0, false, fmt.Errorf("slow down the limit %s: %w", limit, err)
+		return 0, false, fmt.Errorf("slow down the limit %s: %w", s.Limit, err)
 	}
 	return float64(reply[0]) / wholeRate, reply[1] == 1, nil
 }

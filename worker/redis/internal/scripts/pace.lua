@@ -12,12 +12,20 @@ local function microseconds()
 end
 
 -- share_of returns how many shares of its rate a limit has at a time, and when it was slowed
--- down last. value is "time shares"; any other value has no effect.
+-- down last. value is "time shares", and for a limit without a rate "time shares every callers":
+-- the time between two tokens that it got, and who gave it. Such a limit recovers to twice its
+-- rate, and then it has none. Any other value has no effect.
 local function share_of(value, at)
-  local slowed, shares = string.match(value or '', '^(%d+) (%d+)$')
-  slowed, shares = tonumber(slowed), tonumber(shares)
-  if not shares or shares < 1 or slowed > at then
+  local slowed, shares, every, callers = string.match(value or '', '^(%d+) (%d+) ?(%d*) ?(%S*)$')
+  slowed, shares, every = tonumber(slowed), tonumber(shares), every ~= '' and tonumber(every) or nil
+  if not shares or shares < 1 or slowed > at or every and (every < 1 or every > 1e12) then
     return whole, nil
   end
-  return math.min(whole, shares + math.floor((at - slowed) / recovery)), slowed
+  shares = shares + math.floor((at - slowed) / recovery)
+  if not every then
+    return math.min(whole, shares), slowed
+  elseif shares >= 2 * whole then
+    return whole, nil
+  end
+  return shares, slowed, every, callers
 end
