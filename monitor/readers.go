@@ -13,20 +13,50 @@ import (
 	"github.com/evently/workers/worker/inspect"
 )
 
-// Letters reads and disposes of dead letters. Commands and pages use it, so that they do
-// not depend on a concrete broker.
-type Letters interface {
-	// List returns dead letters, the newest first, and their total number.
+// LetterReader reads dead letters. Commands and pages use it, so that they do not depend on a
+// concrete broker.
+type LetterReader interface {
+	// List returns open dead letters, the newest first, and their total number.
 	List(ctx context.Context, offset, limit int) (letters []broker.DeadLetter, total int, err error)
 
-	// Get returns one dead letter.
+	// Each calls fn for the dead letters of the given states, without any for all, the newest
+	// first. It ends at the first error of fn and returns that. Letters that others add or
+	// remove meanwhile do not move the others.
+	Each(ctx context.Context, fn func(broker.DeadLetter) error, states ...broker.LetterState) error
+
+	// Get returns one dead letter of any state. When it is encrypted with a key that is
+	// missing, Locked says so and Raw is nil.
 	Get(ctx context.Context, id string) (broker.DeadLetter, error)
 
 	// Find completes the prefix of an id.
 	Find(ctx context.Context, prefix string) (id string, err error)
 
-	// Retry puts a dead letter back into its queue, as a new message.
+	// Counts returns the numbers of dead letters. Dropped and Aged count the ones that were
+	// lost because there were too many, or because they were too old.
+	Counts(ctx context.Context) (broker.LetterCounts, error)
+}
+
+// Letters reads and disposes of dead letters. by is the person who does it, and note says why;
+// both may be empty. A change of a letter that another person has changed returns a
+// *[broker.LetterStateError].
+type Letters interface {
+	LetterReader
+
+	// Retry puts a dead letter back into its queue, as a new message. Concurrent calls do it
+	// once.
 	Retry(ctx context.Context, id string) error
+
+	// RetryMany does the same for many, in few round trips. It returns one error, or nil, for
+	// each.
+	RetryMany(ctx context.Context, ids []string, by, note string) []error
+
+	// Replace publishes raw, an edited copy of the message of a dead letter, under a new task
+	// id, which it returns. The letter becomes replaced in the same step.
+	Replace(ctx context.Context, id string, raw []byte, by, note string) (taskID string, err error)
+
+	// Resolve marks an open dead letter as dealt with, and Reopen takes that back.
+	Resolve(ctx context.Context, id, by, note string) error
+	Reopen(ctx context.Context, id, by, note string) error
 
 	// Delete removes a dead letter for good.
 	Delete(ctx context.Context, id string) error

@@ -284,15 +284,3 @@ type Info struct {
 	URL                                      string // without its password
 	ConnectTimeout                           time.Duration
 }
-
-// DeadLetter is a message that was set aside for a person.
-type DeadLetter struct {
-	ID       string    `json:"id"`
-	Queue    string    `json:"queue"`
-	Reason   string    `json:"reason"`
-	TaskName string    `json:"task,omitempty"`    // "" when it cannot be read
-	TaskID   string    `json:"task_id,omitempty"` // "" when it cannot be read
-	At       time.Time `json:"at"`
-	Size     int       `json:"size"` // bytes of Raw
-	Raw      []byte    `json:"-"`    // exact bytes; may hold secrets of the producer
-}

@@ -37,7 +37,7 @@ func (st stage) set(sc scene) {
 	}
 }
 
-var at = regexp.MustCompile(`"at": ?"?[0-9.]+"?`)
+var at = regexp.MustCompile(`"at": ?"?[0-9.]+"?|at=[0-9.]+`)
 
 // dump is what the keys hold, one line for each element, without times.
 func (st stage) dump(without ...string) []string {

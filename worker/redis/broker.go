@@ -34,7 +34,6 @@ type Broker struct {
 	control     *control
 	revocations *revocations
 	checks      *checks
-	letters     *Letters
 }
 
 // shared is the state that all workers of the database have in common.
@@ -83,7 +82,6 @@ func New(cfg Config) (*Broker, error) {
 		shared: fleet.New(s.conns, s.scripts, s.keys.own),
 		server: s, consumer: c, claimer: claimer, settler: newSettler(s, held, results, p), leases: leases, recovery: recovery,
 		waiter: w, results: results, control: &control{s}, revocations: &revocations{s}, checks: newChecks(s, indexer, claimer.consumed),
-		letters: &Letters{s},
 	}, nil
 }
 
@@ -123,6 +121,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	loops.Go(func() { b.checks.run(ctx, b.reporting("look at the types of keys", b.checks.checkKeys)) })
 	loops.Go(func() { b.every(ctx, b.leases.renewInterval(), "renew leases", b.leases.renew) })
 	loops.Go(func() { b.every(ctx, keyCheckSoon, "look at the streams of tasks", b.checks.checkStreams) })
+	loops.Go(func() { b.server.letters.Run(ctx, b.reporting("keep the dead letters tidy", b.server.letters.Look)) })
 	heartbeat := b.server.cfg.OwnerTimeout / 5
 	loops.Go(func() { b.every(ctx, heartbeat, "keep up the heartbeat", b.leases.beat) })
 	// Not in the loop of the heartbeat: a recovery takes long, and a worker without a
@@ -375,4 +374,8 @@ func (b *Broker) Secret(ctx context.Context) ([]byte, error) {
 }
 
 // Letters returns the dead letters.
-func (b *Broker) Letters() *Letters { return b.letters }
+func (b *Broker) Letters() *Letters { return b.server.letters.Letters }
+
+// LetterCounts returns the numbers of dead letters as the running broker saw them last. It does no
+// I/O.
+func (b *Broker) LetterCounts() broker.LetterCounts { return b.server.letters.Seen() }

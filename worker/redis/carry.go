@@ -27,6 +27,7 @@ const (
 type operations struct {
 	args  []any
 	parts []canvas.ChordPart // members, in the order of their operations
+	dead  int                // messages that become dead letters
 }
 
 func (o *operations) add(args ...any) { o.args = append(o.args, args...) }
@@ -167,6 +168,7 @@ func (se *settler) addChanges(ctx context.Context, o *operations, c broker.Chang
 		lists, err := se.destinations(ctx, p)
 		if nowhere, ok := errors.AsType[*broker.RouteError](err); ok && bury {
 			se.log.Error("message has no destination, moved to the dead letters", "error", nowhere)
+			o.dead++
 			o.add("bury", p.Raw, meta(p.RoutingKey, nowhere.Error()))
 			continue
 		}

@@ -107,6 +107,7 @@ func (cl *claimer) claimNow(ctx context.Context, max int) ([]broker.Delivery, er
 		cl.reportBroken(c.broken)
 		if len(c.dead) > 0 {
 			cl.suspectKeys()
+			cl.letters.Tidy()
 		}
 		for _, v := range c.dead {
 			cl.consumer.deadLettered(cl.lists[v.list-1].queue, v.text)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/order"
 )
@@ -99,10 +100,23 @@ type Config struct {
 	// unparsed. Default: that of [protocol.Limits], 16 MiB.
 	MaxMessageSize int
 
-	// DeadLettersMax bounds the number of dead letters, DeadLettersAge their
-	// age; the oldest are dropped. Defaults: 10,000 and 30 days.
+	// DeadLettersMax bounds the number of dead letters that are open, and separately that of
+	// the ones that were retried, replaced or dealt with. DeadLettersAge bounds their age. The
+	// oldest are dropped, and the open ones among them are counted. Defaults: 10,000 and 30
+	// days.
 	DeadLettersMax int
 	DeadLettersAge time.Duration
+
+	// DeadLetterLives is the life of the dead letters of some tasks, by the names of the
+	// tasks. After it the values of their arguments are wiped, and they cannot be retried. A
+	// message that expires is wiped then at the latest. Other dead letters keep their
+	// arguments.
+	DeadLetterLives map[string]time.Duration
+
+	// Sealer encrypts dead letters at rest. Their ids, queues, reasons, times and the names
+	// and ids of their tasks stay readable. nil: they are not encrypted, and encrypted ones
+	// cannot be read. Package worker/seal has one.
+	Sealer broker.Sealer
 
 	// StreamMax bounds the entries of a stream that wait for their reader; the oldest are
 	// dropped and counted. Default: 1,000,000. Redis drops them in groups of some hundred.

@@ -183,6 +183,9 @@ func (rec *recovery) restore(ctx context.Context, owner string, es []expired) (i
 	if barrier != "" {
 		rec.log.Error("message cannot be given back: its queue cannot be written", "error", barrier)
 	}
+	if dead > 0 {
+		rec.letters.Tidy()
+	}
 	for range dead {
 		rec.consumer.deadLettered("", "not restorable")
 	}

@@ -29,7 +29,9 @@ var recordKeys = []string{"_goworker.1.mark.f", "_goworker.1.mark.g", "_goworker
 
 const (
 	deadRaws, deadMetas, deadIndex = "_goworker.1.dead", "_goworker.1.dead.meta", "_goworker.1.dead.index"
+	closedRaws                     = "_goworker.1.dead.closed"
 	ownerKey                       = "_goworker.1.owner.me"
+	later                          = 4102444800 // 2100; what is older than a thousand seconds is dropped
 )
 
 // held enters claims as unacknowledged.
@@ -51,6 +53,7 @@ func fineRaw(id string) string {
 func scenes() map[string]scene {
 	books := []any{"unacked", "unacked_index"}
 	graves := []any{deadRaws, deadMetas, deadIndex}
+	letterKeys := append(graves[:3:3], closedRaws, closedRaws+".meta", closedRaws+".index", deadRaws+".expires")
 	keys := func(parts ...[]any) []any { return slices.Concat(parts...) }
 	owned := []any{"HSET", ownerKey, "epoch", 1}
 	result := `{"status": "RETRY", "result": null}`
@@ -234,10 +237,39 @@ func scenes() map[string]scene {
 			args: []any{"me", 15, "1"}, repeatable: []string{ownerKey}, markers: map[string]int{"=me": 0},
 		},
 		"revive": {
-			script: "revive", keys: keys(graves, []any{"q", "_goworker.1.crashes.i", "celery-task-meta-i"}),
-			before: [][]any{{"HSET", deadRaws, "x", "old"}, {"HSET", deadMetas, "x", "{}"}, {"ZADD", deadIndex, 1, "x"},
-				{"SET", "celery-task-meta-i", result}, {"HSET", "_goworker.1.crashes.i", "n", 1}},
-			args: []any{"x", "again"}, markers: map[string]int{"again": 1, "old": 0},
+			script: "revive", keys: keys(letterKeys, []any{"q", "_goworker.1.crashes.i", "celery-task-meta-i"}),
+			before: [][]any{{"HSET", deadRaws, "x", "old"}, {"HSET", deadMetas, "x", "{}"}, {"ZADD", deadIndex, later, "x"},
+				{"ZADD", deadRaws + ".expires", 2, "x"}, {"SET", "celery-task-meta-i", result}, {"HSET", "_goworker.1.crashes.i", "n", 1}},
+			args:    []any{"token", 10, 1000, "x", "{}", "again", `{"state":"retried"}`, "remains"},
+			markers: map[string]int{"again": 1, "old": 0, "remains": 1, "retried": 1},
+		},
+		"letters: resolved": {
+			script: "lettermove", keys: letterKeys,
+			before:  [][]any{{"HSET", deadRaws, "x", "corpse"}, {"HSET", deadMetas, "x", "{}"}, {"ZADD", deadIndex, later, "x"}},
+			args:    []any{"token", 10, 1000, "x", "{}", `{"state":"dealt_with"}`, "0", "", "", "0"},
+			markers: map[string]int{"corpse": 1, "dealt_with": 1},
+		},
+		"letters: encrypted": {
+			script: "lettermove", keys: keys(graves, graves, []any{deadRaws + ".expires"}),
+			before:  [][]any{{"HSET", deadRaws, "x", "old"}, {"HSET", deadMetas, "x", "{}"}, {"ZADD", deadIndex, later, "x"}},
+			args:    []any{"token", 10, 1000, "x", "{}", `{"key":"k"}`, "1", "sealed", "2", "0"},
+			markers: map[string]int{"old": 0, "sealed": 1, `"key"`: 1},
+		},
+		"letterread": {
+			script: "letterread", keys: []any{deadRaws, deadMetas, closedRaws, closedRaws + ".meta"},
+			before: [][]any{{"HSET", deadRaws, "x", "corpse"}, {"HSET", closedRaws, "y", "stray"}}, args: []any{1000, "x", "y", "z"},
+			markers: map[string]int{"corpse": 1, "stray": 1},
+		},
+		"letterpage": {
+			script: "letterpage", keys: []any{deadIndex, closedRaws + ".index"}, before: [][]any{{"ZADD", deadIndex, later, "x"}}, args: []any{"+inf", "", 10},
+		},
+		"letterdrop": {
+			script: "letterdrop", keys: letterKeys, before: [][]any{{"HSET", deadRaws, "x", "old"}, {"HSET", deadMetas, "x", "{}"}, {"ZADD", deadIndex, later, "x"}},
+			args: []any{"x"}, markers: map[string]int{"old": 0},
+		},
+		"lettercount": {
+			script: "lettercount", keys: append(letterKeys[:6:6], deadRaws+".dropped"), args: []any{10, 10, 1000},
+			before: [][]any{{"HSET", deadRaws, "x", "old"}, {"HSET", deadMetas, "x", "{}"}, {"ZADD", deadIndex, 1, "x"}}, markers: map[string]int{"old": 0},
 		},
 		"revoke": {
 			script: "revoke", keys: []any{"_goworker.1.revoked", "_goworker.1.revoked.stamps"},

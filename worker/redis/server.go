@@ -10,6 +10,7 @@ import (
 
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/conn"
+	"github.com/evently/workers/worker/redis/internal/letters"
 	"github.com/evently/workers/worker/redis/internal/outbox"
 	"github.com/evently/workers/worker/redis/internal/scripts"
 )
@@ -24,6 +25,7 @@ type server struct {
 	scripts *scripts.Scripts
 	keys    keys
 	outbox  *outbox.Outbox
+	letters *letters.Keeper
 
 	suspicion chan struct{} // capacity 1: the types of keys should be checked
 }
@@ -48,6 +50,7 @@ func newServer(cfg Config, addr Address) (*server, error) {
 		suspicion: make(chan struct{}, 1),
 	}
 	s.outbox = outbox.New(outbox.Config{Do: s.do, Stream: s.keys.stream, Losses: s.keys.losses, Max: cfg.StreamMax})
+	s.letters = newKeeper(s)
 	return s, nil
 }
 

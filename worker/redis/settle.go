@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,10 +103,8 @@ func (se *settler) disposal(s *broker.Settlement) disposal {
 	}
 	if s.DeadLetter != "" {
 		se.suspectKeys() // a letter whose keys have another type goes to the spare list
-		e.deadRaw, e.deadMeta, e.deadID = d.Raw, meta(d.Queue, s.DeadLetter), d.Claim
-		if e.deadID == "" {
-			e.deadID = uuid.NewString()
-		}
+		e.deadID = cmp.Or(d.Claim, uuid.NewString())
+		e.deadRaw, e.deadMeta = se.letters.SetAside(letterID(e.deadID), d.Queue, s.DeadLetter, d.Raw, d.Message)
 	}
 	return e
 }
@@ -189,6 +188,9 @@ func (se *settler) settleByCarry(ctx context.Context, s *broker.Settlement) (bro
 	reply, err := se.carry(ctx, call)
 	if err != nil {
 		return broker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
+	}
+	if o.dead > 0 {
+		se.letters.Tidy()
 	}
 	if !reply.held {
 		se.held.remove(call.claim)

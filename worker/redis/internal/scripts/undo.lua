@@ -60,6 +60,11 @@ local function keep(grave, id, raw, meta)
     did('HDEL', metas, id)
     did('HDEL', raws, id)
   end
+  -- Without this entry the arguments are wiped later, but they are not shown any more.
+  local expires = string.match(meta, '"expires":([%d.]+)')
+  if expires and redis.pcall('ZADD', raws .. '.expires', expires, id) == 1 then
+    did('ZREM', raws .. '.expires', id)
+  end
   grave.buried = grave.buried + 1
 end
 
@@ -78,25 +83,61 @@ local function bury(grave, claim, raw, meta)
   end
 end
 
--- prune removes dead letters that are too many or too old. It comes last, and its failure
--- does no harm.
+-- keep_for lets the keys of dead letters expire a day after the last letter, so that letters that
+-- become too old are counted before.
+local function keep_for(age, ...)
+  for _, key in ipairs({...}) do
+    redis.call('EXPIRE', key, age + 86400)
+  end
+end
+
+-- most_pruned bounds the dead letters that one call removes. The next call removes the others.
+local most_pruned = 1000
+
+-- discard removes dead letters, and counts them unless kind is nil: in the hash raws.dropped,
+-- which does not expire. A counter of another type loses the count only.
+local function discard(raws, metas, index, ids, kind)
+  if #ids == 0 then
+    return
+  end
+  -- What can fail comes first, and changes no letter.
+  redis.call('HDEL', raws, '?')
+  redis.call('HDEL', metas, '?')
+  redis.call('ZREM', index, '?')
+  local noted = kind and redis.pcall('HSET', raws .. '.dropped', 'at', now())
+  if failed(noted) and not unusable(noted) then
+    raise(noted)
+  end
+  for _, id in ipairs(ids) do
+    redis.call('ZREM', index, id)
+    redis.call('HDEL', raws, id)
+    redis.call('HDEL', metas, id)
+  end
+  if kind then
+    redis.pcall('HINCRBY', raws .. '.dropped', kind, #ids)
+  end
+end
+
+-- prune_all removes dead letters that are too many or too old, the oldest first.
+local function prune_all(raws, metas, index, max, age, counted)
+  local old = redis.call('ZRANGEBYSCORE', index, '-inf', '(' .. (now() - age), 'LIMIT', 0, most_pruned)
+  discard(raws, metas, index, old, counted and 'aged')
+  local surplus = redis.call('ZCARD', index) - max
+  if surplus > 0 then
+    local oldest = redis.call('ZRANGE', index, 0, math.min(surplus, most_pruned) - 1)
+    discard(raws, metas, index, oldest, counted and 'capped')
+  end
+end
+
+-- prune removes dead letters after others were buried. It comes last, and its failure does no
+-- harm.
 local function prune(grave)
   if grave.buried == 0 then
     return
   end
-  local raws, metas, index, max, age = unpack(grave)
+  local raws, metas, index, max, age = unpack(grave, 1, 5)
   pcall(function()
-    for _, key in ipairs({raws, metas, index}) do
-      redis.call('EXPIRE', key, age)
-    end
-    local drop = redis.call('ZRANGEBYSCORE', index, '-inf', '(' .. (now() - age))
-    if #drop == 0 and redis.call('ZCARD', index) > max then
-      drop = redis.call('ZRANGE', index, 0, redis.call('ZCARD', index) - max - 1)
-    end
-    for _, old in ipairs(drop) do
-      redis.call('HDEL', raws, old)
-      redis.call('HDEL', metas, old)
-      redis.call('ZREM', index, old)
-    end
+    keep_for(age, raws, metas, index, raws .. '.expires')
+    prune_all(raws, metas, index, max, age, true)
   end)
 end
