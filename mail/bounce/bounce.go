@@ -9,6 +9,7 @@
 package bounce
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 
@@ -102,6 +103,10 @@ type Recipient struct {
 	Diagnostic string // one line of at most 300 characters, with masked addresses
 	RemoteMTA  string // the host that refused the mail, if the message tells
 }
+
+// Sent returns the address to which the mail was sent: Original, or Address if the message does
+// not tell it.
+func (r Recipient) Sent() string { return cmp.Or(r.Original, r.Address) }
 
 // Limits of what Parse reads. The rest of a larger message is ignored, because a report comes
 // before the mail that it returns.

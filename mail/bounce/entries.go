@@ -21,7 +21,7 @@ var (
 	// An address at the beginning of a line, after a bullet or a bracket, with the rest.
 	leading = regexp.MustCompile(`^[\s>*•·●○◦–"'“„«-]{0,40}(?:\d{1,2}[.)]\s+)?<?(?:mailto:|rfc822;\s*|smtp:)?["']?(` + addressForm + `)["'”»]?>?(.*)$`)
 	// An address after a word that names it as the recipient of the mail.
-	labelled = regexp.MustCompile(`(?i)(?:\b(?:recipients?(?: address)?(?:\(s\))?|rcpt to|address(?:es)?|mailbox|user|account|unknown user|unknown address|(?:deliver|delivered|delivering|delivery|sent|send|message|mail|e-mail|email)(?: (?:your|the|this|a|mail|message|e-mail|email|it|of|was|not|following|address|user|person|sent|recipient)){0,4} (?:to|for)|allowed size|failed|destinataire|empfänger|destinatario|destinatário|ontvanger|получател[а-я]*|odbiorc[a-zę]*|an|для|a|à)|宛先|宛て|送信先|收件人|收件者|받는 사람)\s*[:：=-]?\s*(?:rfc822;\s*)?[<"'“„«\[(]{0,2}(?:mailto:)?(` + addressForm + `)`)
+	labelled = regexp.MustCompile(`(?i)(?:\b(?:recipients?(?: address)?(?:\(s\))?|rcpt to|address(?:es)?|mailbox|user|account|unknown user|unknown address|(?:deliver|delivered|delivering|delivery|sent|send|message|mail|e-mail|email)(?: (?:your|the|this|a|mail|message|e-mail|email|it|of|was|not|following|address|user|person|sent|recipient)){0,4} (?:to|for)|allowed size|failed|destinataire|empfänger|destinatario|destinatário|ontvanger|получател[а-я]*|odbiorc[a-zę]*|an|для|a|à)(?:\s*[:：=]\s*|\s+-?\s*|\s*[<"'(\[])|(?:宛先|宛て|送信先|收件人|收件者|받는 사람)\s*[:：=-]?\s*)(?:rfc822;\s*)?[<"'“„«\[(]{0,2}(?:mailto:)?(` + addressForm + `)`)
 	anywhere = regexp.MustCompile(addressForm)
 	madeFrom = regexp.MustCompile(`(?i)\((?:generated|expanded|forwarded|reached via|originally sent)\s*(?:from|to)?:?\s*<?(` + addressForm + `)>?\)`)
 	smtpLine = regexp.MustCompile(`(?:^|[\s<>(\[:])[45]\d\d[ -]`)
@@ -46,9 +46,21 @@ func readEntries(n notice, own map[string]bool) []entry {
 	if len(weak) > 0 {
 		return weak
 	}
-	return otherEntries(n.lines, own, func(line string) []string {
-		return anywhere.FindAllString(line, 3)
-	})
+	return otherEntries(n.lines, own, inText)
+}
+
+var (
+	fieldOfMail = regexp.MustCompile(`(?i)^\s*(?:to|cc|from|sender|subject|sent|date|reply-to|message-id|von|an|de|à|gesendet|betreff)\s*:`)
+	afterFrom   = regexp.MustCompile(`(?i)\b(?:from|by|contact|sender)\s*:?\s*<?` + addressForm)
+)
+
+// inText returns the addresses of a line that neither quotes a field of the mail nor names its
+// sender.
+func inText(line string) []string {
+	if fieldOfMail.MatchString(line) {
+		return nil
+	}
+	return anywhere.FindAllString(afterFrom.ReplaceAllString(line, " "), 3)
 }
 
 // leadingEntries returns the recipients at the beginnings of lines. Those of the weak form are

@@ -11,7 +11,7 @@ var complaints = map[string]bool{"abuse": true, "fraud": true, "other": true, "o
 func readFeedback(m *mail) (Message, bool) {
 	p := m.find("message/feedback-report")
 	if p == nil {
-		return Message{}, false
+		return readJunkReport(m)
 	}
 	fields, _ := statusBlock(strings.TrimLeft(p.body, "\n"))
 	msg := Message{
@@ -32,13 +32,32 @@ func readFeedback(m *mail) (Message, bool) {
 			msg.complain(typedAddress(f.value))
 		}
 	}
-	if len(msg.Recipients) == 0 {
-		msg.complain(cleanAddress(returned.get("x-hmxmroriginalrecipient")))
-	}
-	if to := anywhere.FindAllString(returned.text("to"), 3); len(msg.Recipients) == 0 && len(to) == 1 {
-		msg.complain(to[0])
-	}
+	msg.complainOf(returned)
 	return msg, true
+}
+
+// readJunkReport reads a report of the Junk Mail Reporting Program of Outlook.com, which is older
+// than RFC 5965.
+func readJunkReport(m *mail) (Message, bool) {
+	subject := fold(m.header.text("subject"))
+	returned := returnedHeader(m)
+	if !strings.HasPrefix(subject, "complaint about message from") || !strings.HasPrefix(strings.ToLower(cleanAddress(m.header.get("from"))), "staff@") || len(returned) == 0 {
+		return Message{}, false
+	}
+	msg := Message{Kind: Complaint, Form: "jmrp", FeedbackType: "abuse"}
+	msg.setReturned(returned)
+	msg.complainOf(returned)
+	return msg, true
+}
+
+// complainOf adds the recipient of the mail that came back, if no other is known.
+func (m *Message) complainOf(returned header) {
+	if len(m.Recipients) == 0 {
+		m.complain(cleanAddress(returned.get("x-hmxmroriginalrecipient")))
+	}
+	if to := anywhere.FindAllString(returned.text("to"), 3); len(m.Recipients) == 0 && len(to) == 1 {
+		m.complain(to[0])
+	}
 }
 
 // complain adds the recipient of a complaint.

@@ -107,7 +107,7 @@ func kindOfNotice(s sender, n notice, list []entry) (Kind, bool) {
 // delaySubjects are in the subjects of delays.
 var (
 	delaySubjects = []string{"delayed", "delay)", "warning", "deferred", "still undelivered", "verzögert", "retardé", "отложен", "задержан", "遅延", "延迟"}
-	finalSubjects = []string{"returned mail", "undeliverable", "failure", "failed", "returned to sender"} // they outweigh delaySubjects
+	finalSubjects = []string{"returned mail", "undeliverable", "failure", "failed", "returned to sender", "unknown", "permanent"} // they outweigh delaySubjects
 )
 
 // recipient returns the recipient of an entry.

@@ -33,7 +33,7 @@ type part struct {
 // newMail builds the tree of a message.
 func newMail(raw []byte) *mail {
 	m := &mail{}
-	m.part = *m.newPart(normalizeLines(raw), 0)
+	m.part = *m.newPart(strings.TrimLeft(strings.TrimPrefix(normalizeLines(raw), "\ufeff"), "\n \t"), 0)
 	return m
 }
 

@@ -35,7 +35,7 @@ var failureSubjects = []string{
 	"undeliver", "un-deliver", "not deliver", "non-deliver", "nondeliver", "non deliver", "returned mail", "mail returned", "returned to sender", "returning message", "returned e-mail", "returned email", "message returned",
 	"failure notice", "delivery fail", "delivery has failed", "delivery status notification", "delivery notification", "delivery error", "delivery problem", "delivery report", "failed delivery", "delivery unsuccessful", "failed mail",
 	"mail delivery", "mail failure", "mail system error", "mail error", "message delivery", "could not be delivered", "couldn't be delivered", "couldn't be sent", "could not be sent", "unable to deliver", "cannot be delivered",
-	"cannot send", "can't be delivered", "address not found", "unknown user", "user unknown", "message not delivered", "mail not delivered", "bounced mail", "error sending your mail", "rejected mail", "message rejected", "status notification", "undelivered",
+	"cannot send", "can't be delivered", "address not found", "unknown user", "user unknown", "message not delivered", "mail not delivered", "bounced mail", "error sending your mail", "rejected mail", "message rejected", "error during delivery", "status notification", "undelivered",
 	"unzustellbar", "nicht zugestellt", "nicht zustellbar", "zustellung fehlgeschlagen", "zustellung nicht möglich", "fehler bei der zustellung", "übermittlungsfehler", "zurückgewiesen",
 	"non remis", "non-remise", "non remise", "non distribu", "échec de la remise", "échec de remise", "echec de", "échec de", "non délivr", "impossible de remettre", "message non",
 	"no se puede entregar", "no se pudo entregar", "no entregado", "error de entrega", "no se ha podido entregar", "no entregable", "mensaje devuelto", "devuelto",
@@ -89,7 +89,7 @@ var deliveredWords = []string{
 
 // finalWords outweigh delayWords: the server has given up.
 var finalWords = []string{
-	"permanent error", "permanent fatal error", "permanent failure", "failed permanently", "given up", "giving up on your", "gave up", "i'm not going to try again", "this message has been in the queue too long", "could not be delivered after", "no further delivery", "no further attempts", "will not be retried", "has failed to these",
+	"is a permanent error", "permanent fatal", "been a permanent failure", "permanent delivery failure", "failed permanently", "given up", "giving up on your", "gave up", "i'm not going to try again", "this message has been in the queue too long", "could not be delivered after", "no further delivery", "no further attempts", "will not be retried", "has failed to these",
 	"was aborted after", "retry timeout exceeded", "message has been in the queue", "has been removed from the queue", "final attempt", "stopped trying",
 }
 

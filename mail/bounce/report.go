@@ -302,7 +302,7 @@ func isUpperHex(c byte) bool { return c >= '0' && c <= '9' || c >= 'A' && c <= '
 func isXtextEscaped(c byte) bool { return c == '+' || c == '=' || c <= ' ' || c > '~' }
 
 var (
-	statusPattern = regexp.MustCompile(`(?:^|[\s(\[#;:-])([245]\.\d{1,3}\.\d{1,3})(?:$|[\s)\],;:.#-])`)
+	statusPattern = regexp.MustCompile(`(?:^|[\s(\[#;:-])([245]\.\d{1,3}\.\d{1,3})(?:$|[\s)\],;:#-]|\.(?:\s|$))`)
 	codePattern   = regexp.MustCompile(`(?:^|[\s(\[:;])([2345][0-5]\d)(?:$|[\s\]):;,#-])`)
 )
 

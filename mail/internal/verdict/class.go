@@ -81,6 +81,9 @@ func (r *refusal) class() Class {
 	if class := r.firstClass(clearRules); class != "" {
 		return class
 	}
+	if r.status[1] == 2 && r.status[2] == 3 || r.status[1] == 3 && r.status[2] == 4 {
+		return TooBig
+	}
 	text := r.classOfTexts()
 	if r.status[1] == 2 && r.status[2] == 2 || text == Transient && r.firstClass(codeRules) == MailboxFull {
 		return MailboxFull // whatever the server says of its attempts

@@ -28,6 +28,7 @@ var rules = slices.Concat(clearRules, codeRules, ambiguousRules)
 
 // clearRules holds words with one meaning, whatever the codes.
 var clearRules = []rule{
+	{verdict: Mail, class: TooBig, codes: "534", words: []string{"message too big", "size"}},
 	{verdict: Address, class: BadAddress, status: "x.7.13", words: []string{"disabled recipient", "recipient address"}},
 	{verdict: Account, class: Auth, codes: "523 524 525 530 534 535 538"},                                   // RFC 4954 section 6, RFC 5248
 	{verdict: Unclear, class: Transient, words: []string{"greylist", "grey list", "graylist", "gray list"}}, // even with 5yz, the server expects another try
