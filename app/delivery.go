@@ -19,6 +19,7 @@ func (a *App) tasksConfig(cfg config.Config, log *slog.Logger) tasks.Config {
 		RetryDelay:    cfg.Worker.RetryDelay,
 		UnknownPolicy: tasks.UnknownPolicy(cfg.Delivery.UnknownPolicy),
 		ReplyTimeout:  cfg.Delivery.ReplyTimeout,
+		GiveUpAfter:   cfg.Delivery.GiveUpAfter,
 		Limits: tasks.Limits{
 			Admitter:  a.broker,
 			Board:     a.broker,

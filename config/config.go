@@ -127,6 +127,7 @@ type Mail struct {
 type Delivery struct {
 	UnknownPolicy string // "hold" or "resend"
 	ReplyTimeout  time.Duration
+	GiveUpAfter   time.Duration
 	Limits        Limits
 	Codes         Codes // zero: codes are not checked
 }

@@ -101,6 +101,7 @@ func (c *Config) delivery(v *variables) {
 	c.Delivery = Delivery{
 		UnknownPolicy: v.UnknownPolicy.text,
 		ReplyTimeout:  v.SMTPReplyTimeout.value,
+		GiveUpAfter:   v.MailGiveUpAfter.value,
 		Limits:        Limits{All: v.MailRate.value[""], Domain: v.MailRatePerDomain.value, Recipient: v.MailRatePerRecipient.value},
 	}
 	if limit := v.TaskSoftTimeLimit.value; limit > 0 && v.SMTPReplyTimeout.value >= limit {

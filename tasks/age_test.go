@@ -246,3 +246,103 @@ func TestPauses(t *testing.T) {
 		t.Errorf("an offer without a database: %v", err)
 	}
 }
+
+// A mail that the server always puts off ends, as a dead letter that says why. Outages, and
+// refusals of all mails, do not count, however long they last.
+func TestMailThatIsAlwaysPutOffEnds(t *testing.T) {
+	code := func(command string, code int, enhanced ...int) *mail.SendError {
+		e := &mail.SendError{Command: command, Code: code}
+		copy(e.EnhancedCode[:], enhanced)
+		return e
+	}
+	away := &mail.SendError{Command: "DIAL", Err: errors.New("connection refused")}
+	blamed := code("RCPT", 550, 5, 1, 1)
+	blamed.Recipients = 5
+	const limit, runs = time.Hour, 200
+	for name, c := range map[string]struct {
+		replies []*mail.SendError // in turn
+		others  bool              // the relay takes other mails
+		reason  string            // "": it goes on
+	}{
+		"421 at RCPT":             {replies: []*mail.SendError{code("RCPT", 421, 4, 7, 28)}, reason: "421 4.7.28 at RCPT"},
+		"421 at the end":          {replies: []*mail.SendError{code(".", 421)}, reason: "421 at end of data"},
+		"4.7.x words of a rate":   {replies: []*mail.SendError{{Command: "RCPT", Code: 450, EnhancedCode: [3]int{4, 7, 1}, Text: "rate limit exceeded"}}, reason: "450 4.7.1 at RCPT"},
+		"a quota":                 {replies: []*mail.SendError{{Command: "DATA", Code: 550, EnhancedCode: [3]int{5, 4, 5}, Text: "Daily user sending quota exceeded"}}, reason: "550 5.4.5 at DATA"},
+		"words about the mail":    {replies: []*mail.SendError{blamed}, reason: "550 5.1.1 at RCPT"},
+		"between outages":         {replies: []*mail.SendError{away, code("RCPT", 421), away, away}, reason: "421 at RCPT"},
+		"421 at MAIL, others not": {replies: []*mail.SendError{code("MAIL", 421)}, others: true, reason: "421 at MAIL"},
+		"a refused sender alone":  {replies: []*mail.SendError{code("MAIL", 550, 5, 7, 1)}, others: true, reason: "550 5.7.1 at MAIL"},
+		"421 at MAIL":             {replies: []*mail.SendError{code("MAIL", 421)}},
+		"421 at EHLO":             {replies: []*mail.SendError{code("EHLO", 421)}, others: true},
+		"421 as greeting":         {replies: []*mail.SendError{code("GREETING", 421)}, others: true},
+		"a wrong password":        {replies: []*mail.SendError{code("AUTH", 535, 5, 7, 8)}, others: true},
+		"an outage":               {replies: []*mail.SendError{away}, others: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clock := now
+			b := newBench(t, func(cfg *tasks.Config) {
+				cfg.GiveUpAfter = limit
+				cfg.Now = func() time.Time { return clock }
+			})
+			one, other := task(tasks.NameWelcome, welcomeTo("ann@example.com"), `{}`), task(tasks.NameWelcome, welcomeTo("bob@example.com"), `{}`)
+			waited := time.Duration(0) // after answers about the mail
+			for n := range runs {
+				e := c.replies[n%len(c.replies)]
+				b.out.err = error(e)
+				result, err := b.run(t.Context(), one)
+				r, ok := errors.AsType[*worker.RetryError](err)
+				if !ok {
+					var gave *worker.GiveUpError
+					if c.reason == "" || !errors.As(err, &gave) || gave.Reason != "mail server has put the mail off for too long: "+c.reason {
+						t.Errorf("ended after %v with %v, %v", waited, result, err)
+					}
+					if waited < limit || waited > limit+6*time.Minute {
+						t.Errorf("ended after %v of deferrals, want %v", waited, limit)
+					}
+					return
+				}
+				if !r.Free || r.Countdown <= 0 {
+					t.Fatalf("%v has cost an attempt, or no pause", err)
+				}
+				if e != away {
+					waited += r.Countdown
+				}
+				clock = clock.Add(r.Countdown / 2)
+				if c.others {
+					b.out.err = nil
+					if _, err := b.run(t.Context(), other); err != nil {
+						t.Fatal(err)
+					}
+				}
+				clock = clock.Add(r.Countdown / 2)
+				for _, h := range r.Headers {
+					one.Message.SetHeader(h.Name, h.Value)
+				}
+			}
+			if c.reason != "" {
+				t.Errorf("goes on after %d runs and %v", runs, waited)
+			}
+		})
+	}
+}
+
+// A person who retries such a dead letter gives it the whole time again.
+func TestPutOffBeginsAnewForADeadLetter(t *testing.T) {
+	b := newBench(t, func(cfg *tasks.Config) { cfg.GiveUpAfter = time.Hour })
+	b.out.err = &mail.SendError{Command: "RCPT", Code: 421}
+	spent := []protocol.Header{{Name: "evently_deferred", Value: protocol.Raw("3600000")}, worker.TimeHeader("evently_deferred_at", now.Add(-2*time.Hour))}
+	for name, c := range map[string]struct {
+		headers []protocol.Header
+		goesOn  bool
+	}{
+		"first time": {nil, true}, "spent": {spent, false}, "retried": {append([]protocol.Header{setAside(time.Hour)}, spent...), true},
+		"nonsense": {[]protocol.Header{{Name: "evently_deferred", Value: protocol.Raw(`"x"`)}}, true},
+		"negative": {[]protocol.Header{{Name: "evently_deferred", Value: protocol.Raw(`-5`)}}, true},
+		"huge":     {[]protocol.Header{{Name: "evently_deferred", Value: protocol.Raw(`9223372036854775807`)}}, false},
+	} {
+		_, err := b.run(t.Context(), with(task(tasks.NameWelcome, welcomeTo("ann@example.com"), `{}`), c.headers...))
+		if _, retried := errors.AsType[*worker.RetryError](err); retried != c.goesOn {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -23,6 +23,9 @@ const (
 	// brokenHeader is the number of connections that were lost during the mail, and
 	// brokeHeader the time of the last loss.
 	brokenHeader, brokeHeader = "evently_broken", "evently_broken_at"
+	// deferredHeader is for how many milliseconds the server has put this mail off, and
+	// deferredAtHeader the time when it last did.
+	deferredHeader, deferredAtHeader = "evently_deferred", "evently_deferred_at"
 	// admittedHeader is the time for which the limits have admitted the mail.
 	admittedHeader = "evently_admitted"
 )
@@ -74,16 +77,38 @@ func (a *attempt) headers(more ...protocol.Header) []protocol.Header {
 	return append(headers, more...)
 }
 
-// broken returns the number of connections that were lost during the mail before this run.
-func (a *attempt) broken() int {
+// count returns the number in a header of the message, 0 without one.
+func (a *attempt) count(header string) int {
 	if a.task.Message == nil {
 		return 0
 	}
-	n, err := strconv.Atoi(string(a.task.Message.Header(brokenHeader)))
+	n, err := strconv.Atoi(string(a.task.Message.Header(header)))
 	if err != nil || n < 0 {
 		return 0
 	}
 	return n
+}
+
+// broken returns the number of connections that were lost during the mail before this run.
+func (a *attempt) broken() int { return a.count(brokenHeader) }
+
+// deferred returns for how long the server has put this mail off, by answers about it. When a
+// person has retried the dead letter, that begins anew.
+func (a *attempt) deferred() time.Duration {
+	if a.task.HeaderTime(deferredAtHeader).Before(a.task.SetAside()) {
+		return 0
+	}
+	const most = 1 << 40 // milliseconds
+	return time.Duration(min(a.count(deferredHeader), most)) * time.Millisecond
+}
+
+// deferredAgain returns the headers of the next attempt after another pause.
+func (a *attempt) deferredAgain(pause time.Duration) []protocol.Header {
+	sum := (a.deferred() + pause).Milliseconds()
+	return []protocol.Header{
+		{Name: deferredHeader, Value: protocol.Raw(strconv.FormatInt(sum, 10))},
+		worker.TimeHeader(deferredAtHeader, a.now),
+	}
 }
 
 // brokenAgain returns the headers of the next attempt after another lost connection.

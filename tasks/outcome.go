@@ -58,12 +58,12 @@ func (s *Service) notSent(ctx context.Context, a *attempt, err error) (Result, e
 func (s *Service) refused(ctx context.Context, a *attempt, e *mail.SendError, err error) (Result, error) {
 	switch {
 	case e.ConfigurationFault():
-		return s.free(ctx, a, reply("mail server refuses this service", e), s.pauses.configuration(a, e), e, err)
+		return s.putOff(ctx, a, "mail server refuses this service", s.pauses.configuration(a, e), e, err)
 	case e.Quota():
-		return s.free(ctx, a, reply("mail server takes no more mails for now", e), s.pauses.quota(a), e, err)
+		return s.putOff(ctx, a, "mail server takes no more mails for now", s.pauses.quota(a), e, err)
 	case e.Throttled(), e.Code == 421:
 		s.limiter.slow(ctx, a, e)
-		return s.free(ctx, a, reply("mail server puts this service off", e), s.pauses.throttled(a, e), e, err)
+		return s.putOff(ctx, a, "mail server puts this service off", s.pauses.throttled(a, e), e, err)
 	case !concernsMail(e) && e.Retryable():
 		return s.free(ctx, a, reply("mail server did not take the mail", e), s.pauses.outage(a), e, err)
 	case e.Code == 0 && ctx.Err() == nil && a.breaksFree(&s.taken):
@@ -77,6 +77,33 @@ func (s *Service) refused(ctx context.Context, a *attempt, e *mail.SendError, er
 	default:
 		return s.giveUp(a, reply("mail refused", e), e, err)
 	}
+}
+
+// putOff retries the mail without counting a retry, after an answer that may concern all mails.
+// If the answers concern this mail, it is given up after Config.GiveUpAfter.
+func (s *Service) putOff(ctx context.Context, a *attempt, text string, pause time.Duration, e *mail.SendError, err error) (Result, error) {
+	if !a.isDeferredAlone(e, &s.taken) {
+		return s.free(ctx, a, reply(text, e), pause, e, err)
+	}
+	left := s.cfg.GiveUpAfter - a.deferred()
+	if left <= 0 && endedByEngine(ctx) == nil {
+		return s.giveUp(a, reply("mail server has put the mail off for too long", e), e, err)
+	}
+	pause = min(pause, max(left, time.Second))
+	return s.free(ctx, a, reply(text, e), pause, e, err, a.deferredAgain(pause)...)
+}
+
+// isDeferredAlone reports whether a server that can take mails puts this one off: it has taken
+// the sender, and answers so about the recipient or the mail. A refusal of the sender or of the
+// account, which all mails have, counts only if the relay takes other mails meanwhile.
+func (a *attempt) isDeferredAlone(e *mail.SendError, relay *lastTaken) bool {
+	switch {
+	case a.urgent(), e.Code < 400, !concernsMail(e):
+		return false // an urgent mail ends with its lifetime
+	case e.Command == "MAIL", e.ConfigurationFault() && !e.BlamesMail():
+		return relay.since(a.task.HeaderTime(deferredAtHeader))
+	}
+	return true
 }
 
 // concernsMail reports whether the failed command was about this mail.

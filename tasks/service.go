@@ -34,6 +34,8 @@ const (
 	DefaultRetryDelay = 60 * time.Second
 
 	DefaultReplyTimeout = 2 * time.Minute // as in package mail
+
+	DefaultGiveUpAfter = 4 * 24 * time.Hour // RFC 5321 section 4.5.4.1 asks for 4 to 5 days
 )
 
 // Users looks up recipients. [store.Store] is one.
@@ -73,6 +75,11 @@ type Config struct {
 	MaxRetries    int
 	RetryDelay    time.Duration
 	MaxRetryDelay time.Duration // default: 10 minutes, as Celery's retry_backoff_max
+
+	// GiveUpAfter is how long the mail server may put one mail off, by answers about it that
+	// cost no attempt, such as 421 at RCPT. Then the message becomes a dead letter. The time
+	// of an outage does not count. Default: DefaultGiveUpAfter.
+	GiveUpAfter time.Duration
 
 	// UnknownPolicy selects what happens to a mail of which it is unknown whether it was
 	// delivered: HoldUnknown (default) or ResendUnknown. Codes and waitlist offers are
@@ -137,6 +144,9 @@ func New(cfg Config) (*Service, error) {
 	if cfg.RetryDelay < 0 || cfg.MaxRetryDelay < 0 {
 		faults = append(faults, errors.New("tasks: Config.RetryDelay and MaxRetryDelay must not be negative"))
 	}
+	if cfg.GiveUpAfter < 0 {
+		faults = append(faults, errors.New("tasks: Config.GiveUpAfter must not be negative"))
+	}
 	if cfg.UnknownPolicy != "" && cfg.UnknownPolicy != HoldUnknown && cfg.UnknownPolicy != ResendUnknown {
 		faults = append(faults, errors.New("tasks: Config.UnknownPolicy must be HoldUnknown or ResendUnknown"))
 	}
@@ -147,6 +157,7 @@ func New(cfg Config) (*Service, error) {
 	cfg.MaxRetries = cmp.Or(cfg.MaxRetries, DefaultMaxRetries)
 	cfg.RetryDelay = cmp.Or(cfg.RetryDelay, DefaultRetryDelay)
 	cfg.ReplyTimeout = cmp.Or(cfg.ReplyTimeout, DefaultReplyTimeout)
+	cfg.GiveUpAfter = cmp.Or(cfg.GiveUpAfter, DefaultGiveUpAfter)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
 	if cfg.Now == nil {
 		cfg.Now = time.Now
