@@ -128,6 +128,7 @@ func (d *database) deadline(ctx context.Context) (context.Context, context.Cance
 const (
 	lockMigrate = 0x6d61696c01 // migrations and partitions
 	lockWrite   = 0x6d61696c02 // batches
+	lockAudit   = 0x6d61696c04 // entries of the audit trail
 )
 
 // lock takes an advisory lock until the end of the transaction. SQLite has one writer.

@@ -14,6 +14,7 @@ import (
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/conn"
 	"github.com/evently/workers/worker/redis/internal/fleet"
+	"github.com/evently/workers/worker/redis/internal/journal"
 	redigo "github.com/gomodule/redigo/redis"
 )
 
@@ -379,3 +380,15 @@ func (b *Broker) Letters() *Letters { return b.server.letters.Letters }
 // LetterCounts returns the numbers of dead letters as the running broker saw them last. It does no
 // I/O.
 func (b *Broker) LetterCounts() broker.LetterCounts { return b.server.letters.Seen() }
+
+// Journal is a stream whose writers agree on an order. [Broker.Journal] returns it.
+type Journal = journal.Journal
+
+// Journal returns the journal with a name. It needs no Run of the Broker.
+func (b *Broker) Journal(name string) *Journal {
+	s, k := b.server, b.server.keys
+	return journal.New(journal.Config{
+		Name: name, Do: s.do, Append: s.scripts.Journal, Outbox: s.outbox,
+		Head: k.own + "head." + name, Stream: k.stream(name), Losses: k.losses(name), Notes: k.own + "notes." + name,
+	})
+}

@@ -70,9 +70,22 @@ func (o *Outbox) Written() []string {
 }
 
 // Oldest returns the oldest entries of a stream.
-func (o *Outbox) Oldest(ctx context.Context, stream string, max int) (entries []broker.Recorded, err error) {
+func (o *Outbox) Oldest(ctx context.Context, stream string, max int) ([]broker.Recorded, error) {
+	return o.After(ctx, stream, "", max)
+}
+
+// After returns the oldest entries after the one with an id, "" for the beginning.
+func (o *Outbox) After(ctx context.Context, stream, id string, max int) (entries []broker.Recorded, err error) {
+	from := "-"
+	if ms, number, ok := strings.Cut(id, "-"); ok {
+		n, err := strconv.ParseUint(number, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("read the stream %s: %q is no id of an entry", stream, id)
+		}
+		from = fmt.Sprintf("%s-%d", ms, n+1) // "(" needs Redis 6.2
+	}
 	err = o.cfg.Do(ctx, func(c redigo.Conn) error {
-		rows, err := redigo.Values(c.Do("XRANGE", o.cfg.Stream(stream), "-", "+", "COUNT", max))
+		rows, err := redigo.Values(c.Do("XRANGE", o.cfg.Stream(stream), from, "+", "COUNT", max))
 		if err != nil {
 			return err
 		}
