@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/jmoiron/sqlx"
+
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/internal/breaker"
 	"github.com/evently/workers/mail"
@@ -33,6 +35,7 @@ type App struct {
 	outage  *outage
 	counts  *monitor.Mails
 	history *history
+	auditor *auditor
 	codes   *codes.Reader // nil: codes are not checked
 	worker  *worker.Worker
 }
@@ -63,6 +66,9 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 		return err
 	}
 	if a.history, err = openHistory(cfg, a.broker, log); err != nil {
+		return err
+	}
+	if err := a.audit(cfg, log); err != nil {
 		return err
 	}
 	if a.codes, err = openCodes(cfg.Delivery.Codes); err != nil {
@@ -105,6 +111,7 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 		UnknownTasks:          unknown,
 		MaxRedeliveries:       cfg.Worker.MaxRedeliveries,
 		MaxMemory:             int64(cfg.Worker.MaxMemory),
+		OnControl:             a.auditor.changed,
 		Grace:                 cfg.Worker.ShutdownGrace,
 		Limits: protocol.Limits{
 			Size: cfg.Worker.MaxBytes, Depth: cfg.Worker.MaxDepth, Elements: cfg.Worker.MaxElements,
@@ -131,6 +138,16 @@ func (a *App) guard(cfg config.Config, log *slog.Logger) (err error) {
 		return err
 	}
 	a.outage.database, err = newDatabaseBreaker(cfg.Database, a.store, others, log)
+	return err
+}
+
+// audit prepares the audit trail. The history exists already.
+func (a *App) audit(cfg config.Config, log *slog.Logger) (err error) {
+	var db *sqlx.DB
+	if a.history != nil {
+		db = a.history.db
+	}
+	a.auditor, err = newAuditor(cfg, a.broker, db, func() string { return a.worker.Status().Node }, log)
 	return err
 }
 

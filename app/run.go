@@ -88,6 +88,7 @@ func (a *App) serve(ctx context.Context, cfg config.Config, listener net.Listene
 	g.Go(func() error { return a.sender.Run(outlive) })
 	g.Go(func() error { return a.outage.Run(outlive, a.worker.Hold) })
 	g.Go(func() error { return a.history.Run(outlive) })
+	g.Go(func() error { return a.auditor.Run(outlive) })
 	g.Go(func() error {
 		defer end()
 		return a.worker.Run(ctx)

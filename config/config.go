@@ -25,6 +25,7 @@ type Config struct {
 	Delivery Delivery
 	Database Database
 	Ledger   Ledger
+	Audit    Audit
 	Service  Service
 
 	// Warnings are about what works, but probably not as it was meant.
@@ -205,6 +206,7 @@ func Load(lookup Lookup, more ...Source) (Config, error) {
 	c.delivery(&v)
 	c.database(&v)
 	c.ledger(&v)
+	c.audit(&v)
 	c.service(&v)
 
 	fields := v.fields()

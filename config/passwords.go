@@ -17,7 +17,7 @@ func (c *Config) Passwords() []string {
 	for _, key := range c.Mail.BounceKeys {
 		all = append(all, key.Reveal())
 	}
-	for _, key := range c.Ledger.Keys {
+	for _, key := range append(c.Ledger.Keys[:len(c.Ledger.Keys):len(c.Ledger.Keys)], c.Audit.Keys...) {
 		all = append(all, key.Reveal())
 	}
 	for _, r := range c.Relays {

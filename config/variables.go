@@ -104,6 +104,9 @@ type variables struct {
 	LedgerKey       secret    `envconfig:"LEDGER_KEY" group:"Database" unset:"addresses are masked" desc:"Secret of at least 16 characters, the same for all workers and commands: with it the history has the addresses, encrypted. While a key is replaced write new,old: the first encrypts, both decrypt and find."`
 	LedgerRetention days      `envconfig:"LEDGER_RETENTION" group:"Database" default:"90" min:"1" max:"3650" desc:"Days that the history of mails is kept, at least."`
 
+	AuditKey      secret `envconfig:"AUDIT_KEY" group:"Database" unset:"hashes without a key" desc:"Secret of at least 16 characters, the same for all workers and commands: it keys the hashes of the audit trail, so that a change of rows is found even if all hashes are made anew. While a key is replaced write new,old."`
+	AuditRequired toggle `envconfig:"AUDIT_REQUIRED" group:"Database" default:"true" desc:"Refuse commands that change something while the audit trail cannot be written, neither in the database nor in Redis. With false they warn and go on."`
+
 	HealthAddr  listen   `envconfig:"HEALTH_ADDR" group:"Service" default:":8004" desc:"Where the health server listens; off is nowhere."`
 	HealthPprof choice   `envconfig:"HEALTH_PPROF" group:"Service" default:"off" options:"off,local,all" desc:"Clients that may fetch CPU and heap profiles from the health server, below /debug/pprof/: none (off), loopback only (local), or all."`
 	MonitorAddr listen   `envconfig:"MONITOR_ADDR" group:"Service" default:"127.0.0.1:5555" desc:"Where the monitor listens. Not supported yet: nothing listens there."`

@@ -164,6 +164,12 @@ type Config struct {
 	// code. Default: the command is refused.
 	PoolRestart func(context.Context) error
 
+	// OnControl is called after each command of remote control that changes what the worker
+	// does, such as shutdown or revoke, also when it was refused: for an audit trail. Inspect
+	// commands are not told. It must return at once, because remote control waits for it.
+	// Default: nothing is told.
+	OnControl func(ControlChange)
+
 	// Software and SoftwareVersion are the name and the version of the program in
 	// heartbeats and answers to remote control. Default: the import path of this library,
 	// without a version.
@@ -237,6 +243,9 @@ const (
 	// PrefetchUnlimited holds messages without a bound. Celery writes 0 for that.
 	PrefetchUnlimited Prefetch = -1
 )
+
+// ControlChange describes a command of remote control that changes what the worker does.
+type ControlChange = control.Change
 
 // prefetch returns the prefetch of the pool.
 func (c *Config) prefetch() pool.Prefetch { return pool.Prefetch(c.PrefetchMultiplier) }

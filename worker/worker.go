@@ -182,8 +182,9 @@ func (w *Worker) connect() {
 	w.control = control.New(control.Config{
 		Name: w.cfg.Name, Mode: control.Mode(w.cfg.Control), Gossip: !w.cfg.WithoutGossip, Mingle: !w.cfg.WithoutMingle,
 		Node: w.newNode(presenter, clock), Events: w.events.Dispatcher, Clock: clock, Remote: w.can.Remote, Decoder: w.decoder,
-		Repr: func(err error) string { return canvas.ReprException(wire(err)) },
-		Log:  w.log, Now: w.now,
+		Repr:     func(err error) string { return canvas.ReprException(wire(err)) },
+		OnChange: w.cfg.OnControl,
+		Log:      w.log, Now: w.now,
 	})
 }
 

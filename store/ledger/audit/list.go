@@ -81,7 +81,7 @@ func (t *Trail) List(ctx context.Context, f Filter) (l Listed, err error) {
 	return l, nil
 }
 
-// Each calls do with all rows in their order, those that wait in the broker last.
+// Each calls do with all rows in their order. Rows that wait in the broker come last.
 func (t *Trail) Each(ctx context.Context, do func(Row) error) error {
 	var waiting []Row
 	if t.cfg.Journal != nil {

@@ -107,7 +107,7 @@ func (t *Trail) Append(ctx context.Context, entries ...Entry) error {
 	return nil
 }
 
-// store writes entries to the database, after those that wait in the broker.
+// store writes entries to the database, after the entries that wait in the broker.
 func (t *Trail) store(ctx context.Context, entries []Entry) error {
 	if t.cfg.Journal != nil {
 		if _, err := t.Move(ctx); err != nil {
@@ -297,4 +297,14 @@ func (t *Trail) unstored(ctx context.Context, recorded []broker.Recorded, stored
 // and its hash.
 func (r Row) origin() string {
 	return fmt.Sprintf("%d %s %s %s", r.Number, r.Prev, cmp.Or(r.Key, "-"), r.Hash)
+}
+
+// Head returns the end of the trail in the database, number:hash, "" while it is empty.
+func (t *Trail) Head(ctx context.Context) (string, error) {
+	record, err := t.cfg.Store.Record(ctx)
+	if err != nil {
+		return "", fmt.Errorf("read the end of the audit trail: %w", err)
+	}
+	head, _ := t.cfg.Keys.unseal(record)
+	return head.String(), nil
 }

@@ -35,6 +35,7 @@ func (s *Service) answer(ctx context.Context, raw []byte) {
 	}
 	c, known := s.commands[q.Method]
 	value, err := s.carryOut(ctx, c, known, q)
+	s.changed(c, q, value, err)
 	if err != nil {
 		value = outcome{Error: s.Repr(err)}
 	}

@@ -23,7 +23,7 @@ const (
 	Off                  // none: requests are not listened for
 )
 
-// Config describes a Service. All fields are required, but Remote may be nil.
+// Config describes a Service. All fields are required, but Remote and OnChange may be nil.
 type Config struct {
 	Name    string // node name
 	Mode    Mode
@@ -36,8 +36,11 @@ type Config struct {
 	Decoder protocol.Decoder
 	// Repr returns the repr of an error in Python.
 	Repr func(error) string
-	Log  *slog.Logger
-	Now  func() time.Time
+	// OnChange hears of each command that changes something, after it. It must return at
+	// once. nil: nothing is told.
+	OnChange func(Change)
+	Log      *slog.Logger
+	Now      func() time.Time
 }
 
 // Service answers requests and hears the events of other workers.
