@@ -88,8 +88,8 @@ func init() {
 	suite["audit: hostile texts"] = testAuditHostile
 }
 
-// tables makes the tables.
-func (f *fixture) tables() audit.Store {
+// auditTables makes the tables.
+func (f *fixture) auditTables() audit.Store {
 	f.t.Helper()
 	w := f.writer(nil)
 	f.run(w, func() bool { return w.Status().On })
@@ -97,7 +97,7 @@ func (f *fixture) tables() audit.Store {
 }
 
 func testAuditList(t *testing.T, f *fixture) {
-	tr := trail(t, audit.TrailConfig{Store: f.tables(), Keys: audit.Keys{auditKey}})
+	tr := trail(t, audit.TrailConfig{Store: f.auditTables(), Keys: audit.Keys{auditKey}})
 	clean(t, tr, 0)
 	start := audit.Entry{Actor: "bob@host", Via: "command", Action: "suppressions.release", IDs: []string{"x-1"}, Outcome: audit.Started}
 	start.ID = audit.NewID()
@@ -181,7 +181,7 @@ func swap(a, b int) []string {
 }
 
 func testAuditTampered(t *testing.T, f *fixture) {
-	store := f.tables()
+	store := f.auditTables()
 	for _, keys := range []audit.Keys{nil, {auditKey}} {
 		for name, c := range map[string]struct {
 			statements []string
@@ -254,7 +254,7 @@ func testAuditForged(t *testing.T, f *fixture, store audit.Store) {
 }
 
 func testAuditAtOnce(t *testing.T, f *fixture) {
-	store := f.tables()
+	store := f.auditTables()
 	const writers, each = 4, 12
 	server := redistest.Start(t)
 	var group sync.WaitGroup
@@ -275,7 +275,7 @@ func testAuditAtOnce(t *testing.T, f *fixture) {
 }
 
 func testAuditHostile(t *testing.T, f *fixture) {
-	tr := trail(t, audit.TrailConfig{Store: f.tables(), Keys: audit.Keys{auditKey}})
+	tr := trail(t, audit.TrailConfig{Store: f.auditTables(), Keys: audit.Keys{auditKey}})
 	bad := "a\x00b\r\n\x1b[31m\u202e\u200b\xff'\"\\" + strings.Repeat("ß", 400)
 	many := make([]string, 1203)
 	for i := range many {
@@ -309,7 +309,7 @@ func TestAuditWithoutDatabase(t *testing.T) {
 	s, server := storetest.Postgres(t), redistest.Start(t)
 	f := newFixture(t, databaseOf(t, s, "ledger"))
 	j := journal(t, server)
-	cfg := audit.TrailConfig{Store: f.tables(), Journal: j, Keys: audit.Keys{auditKey}, Patience: 20 * time.Second}
+	cfg := audit.TrailConfig{Store: f.auditTables(), Journal: j, Keys: audit.Keys{auditKey}, Patience: 20 * time.Second}
 	tr := trail(t, cfg)
 	act(t, tr, "a", "b")
 	s.Stop()
@@ -404,7 +404,7 @@ func TestAuditLostAnswer(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	f := newFixture(t, sqliteDB(t))
-	store := &deafStore{Store: f.tables()}
+	store := &deafStore{Store: f.auditTables()}
 	tr := trail(t, audit.TrailConfig{Store: store, Journal: journal(t, server)})
 	act(t, tr, "a")
 	store.deaf = true

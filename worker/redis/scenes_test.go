@@ -298,6 +298,12 @@ func scenes() map[string]scene {
 			script: "lease", keys: []any{"_goworker.1.lease.x"}, before: [][]any{{"SET", "_goworker.1.lease.x", "me"}}, args: []any{"me", 100000},
 			markers: map[string]int{"=me": 1},
 		},
+		"journal": {
+			script: "journal", keys: []any{"_goworker.1.head.j", "_goworker.1.stream.j", "_goworker.1.losses.j"},
+			before:  [][]any{{"SET", "_goworker.1.head.j", "old"}},
+			args:    []any{"old", "young", 10, 2, "field", "one", 2, "field", "two"},
+			markers: map[string]int{"old": 0, "young": 1, "field one": 1, "field two": 1},
+		},
 		"take":    {script: "take", keys: []any{"_goworker.1.limit.t"}, args: []any{1000}},
 		"unlock":  {script: "unlock", keys: []any{"unacked_mutex"}, before: [][]any{{"SET", "unacked_mutex", "me"}}, args: []any{"me"}},
 		"letters": {script: "letters", keys: []any{deadIndex}, before: [][]any{{"ZADD", deadIndex, 1, "x"}}, args: []any{0, 10}},

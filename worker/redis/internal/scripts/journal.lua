@@ -7,15 +7,25 @@ local head = redis.call('GET', KEYS[1]) or ''
 if head ~= ARGV[1] then
   return {0, head}
 end
+local ids = {}
+local function must(reply)
+  if failed(reply) then
+    for _, id in ipairs(ids) do
+      redis.pcall('XDEL', KEYS[2], id)
+    end
+    raise(reply)
+  end
+  return reply
+end
 local i = 4
 while i <= #ARGV do
   local n = tonumber(ARGV[i])
-  redis.call('XADD', KEYS[2], '*', unpack(ARGV, i + 1, i + n))
+  ids[#ids + 1] = must(redis.pcall('XADD', KEYS[2], '*', unpack(ARGV, i + 1, i + n)))
   i = i + 1 + n
 end
-redis.call('SET', KEYS[1], ARGV[2])
-local dropped = redis.call('XTRIM', KEYS[2], 'MAXLEN', ARGV[3])
-if dropped > 0 then
-  redis.call('HINCRBY', KEYS[3], 'full', dropped)
+must(redis.pcall('SET', KEYS[1], ARGV[2]))
+local dropped = redis.pcall('XTRIM', KEYS[2], 'MAXLEN', ARGV[3])
+if not failed(dropped) and dropped > 0 then
+  redis.pcall('HINCRBY', KEYS[3], 'full', dropped)
 end
 return {1, ARGV[2]}
