@@ -211,7 +211,7 @@ func unquoted(lines []string) (kept []string) {
 func trimAddress(address string) string {
 	address = strings.Trim(address, ".-_")
 	local, domain, _ := strings.Cut(address, "@")
-	if len(address) > 320 || local == "" || domain == "" {
+	if len(address) > 320 || local == "" || domain == "" || strings.ContainsFunc(address, isHidden) {
 		return ""
 	}
 	return address

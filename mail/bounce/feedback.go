@@ -17,9 +17,9 @@ func readFeedback(m *mail) (Message, bool) {
 	msg := Message{
 		Kind:         Unrelated,
 		Form:         "arf",
-		FeedbackType: strings.ToLower(strings.TrimSpace(fields.get("feedback-type"))),
-		EnvelopeID:   decodeXtext(fields.get("original-envelope-id")),
-		ReportingMTA: typedValue(fields.get("reporting-mta")),
+		FeedbackType: strings.ToLower(clean(fields.get("feedback-type"))),
+		EnvelopeID:   clean(decodeXtext(fields.get("original-envelope-id"))),
+		ReportingMTA: clean(typedValue(fields.get("reporting-mta"))),
 	}
 	returned := returnedHeader(m)
 	msg.setReturned(returned)
@@ -56,7 +56,7 @@ func (m *Message) complainOf(returned header) {
 		m.complain(cleanAddress(returned.get("x-hmxmroriginalrecipient")))
 	}
 	if to := anywhere.FindAllString(returned.text("to"), 3); len(m.Recipients) == 0 && len(to) == 1 {
-		m.complain(to[0])
+		m.complain(cleanAddress(to[0]))
 	}
 }
 

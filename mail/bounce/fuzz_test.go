@@ -32,17 +32,25 @@ func checkMessage(t *testing.T, msg bounce.Message) {
 		if (r.Class != "") != (r.Action == bounce.ActionFailed || msg.Kind == bounce.Complaint) {
 			t.Errorf("class %q of a %q recipient", r.Class, r.Action)
 		}
-		if r.Address == "" || strings.Count(r.Address, "@") < 1 {
+		if !strings.Contains(r.Address, "@") {
 			t.Errorf("address %q", r.Address)
+		}
+		for _, s := range []string{r.Address, r.Original, r.RemoteMTA} {
+			checkField(t, s)
 		}
 		if utf8.RuneCountInString(r.Diagnostic) > 300 || strings.ContainsFunc(r.Diagnostic, unicode.IsControl) || !utf8.ValidString(r.Diagnostic) {
 			t.Errorf("diagnostic %q", r.Diagnostic)
 		}
 	}
 	for _, s := range []string{msg.MessageID, msg.EnvelopeID, msg.ReportingMTA, msg.ReturnPath, msg.FeedbackType} {
-		if len(s) > 1000 || strings.ContainsFunc(s, unicode.IsControl) || !utf8.ValidString(s) {
-			t.Errorf("field %.100q of %d octets", s, len(s))
-		}
+		checkField(t, s)
+	}
+}
+
+func checkField(t *testing.T, s string) {
+	t.Helper()
+	if len(s) > 320 || strings.ContainsFunc(s, unicode.IsControl) || !utf8.ValidString(s) {
+		t.Errorf("field %.100q of %d octets", s, len(s))
 	}
 }
 

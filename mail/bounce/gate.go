@@ -4,23 +4,24 @@ import "strings"
 
 // sender tells what the header of a mail says of its origin.
 type sender struct {
+	program bool   // no person writes with this name
 	daemon  bool   // the mail comes from the mail system, not from a person
+	maybe   bool   // the name of the sender may be that of a mail system
 	null    bool   // it has the empty envelope sender of RFC 5321 section 4.5.5
 	subject string // folded
 	failure bool   // the subject is that of a bounce
 }
 
-// daemonNames are the local parts of mail systems; daemonTitles are in their display names.
+// programNames and daemonNames are the local parts of mail systems; people also write from the
+// latter. daemonTitles are in their display names. doubtfulNames may be those of people and shops.
 var (
-	daemonNames = []string{
-		"mailer-daemon", "mailerdaemon", "mailer_daemon", "mail-daemon", "maildaemon", "mail.daemon", "postmaster", "post_master", "post.master", "mailsystem", "mail-system", "mail.system", "mail.delivery.system",
-		"mdaemon", "mail-delivery", "maildelivery", "mailadmin", "mailmaster", "bounce-handler", "double-bounce", "delivery", "mmdf", "mailsvc", "microsoftexchange", "mailserver", "mail-server", "smtp-daemon", "pmdf", "mailgate", "returned-mail",
-		"sysadmin", "administrator", "amavis", "smtp", "courier", "root",
-	}
+	programNames = []string{"mailer-daemon", "mailerdaemon", "mailer_daemon", "mail-daemon", "maildaemon", "mail.daemon", "mail.delivery.system", "mdaemon", "double-bounce", "mmdf", "microsoftexchange", "smtp-daemon", "pmdf"}
+	daemonNames  = []string{"postmaster", "post_master", "post.master", "mailsystem", "mail-system", "mail.system", "maildelivery", "mail-delivery", "returned-mail"}
 	daemonTitles = []string{
-		"mail delivery", "mail deliver ", "mailer-daemon", "mailer daemon", "delivery subsystem", "delivery system", "mail system", "system administrator", "postmaster", "mail administrator", "systemadministrator", "administrateur système", "email delivery",
-		"administrador do sistema", "administrador del sistema", "amministratore di sistema", "systeembeheerder", "microsoft outlook", "microsoft exchange", "mail router", "mailserver", "bounce", "delivery notification", "system attendant",
+		"mail delivery", "mail deliver ", "mailer-daemon", "mailer daemon", "delivery subsystem", "mail system", "system administrator", "postmaster", "mail administrator", "systemadministrator", "administrateur système", "email delivery",
+		"administrador do sistema", "administrador del sistema", "amministratore di sistema", "systeembeheerder",
 	}
+	doubtfulNames = []string{"delivery", "smtp", "root", "administrator", "sysadmin", "courier", "amavis", "mailserver", "mail-server", "mailadmin", "mailmaster", "mailsvc", "mailgate", "bounce"}
 )
 
 // readSender reads the origin of a mail.
@@ -36,7 +37,9 @@ func readSender(h header) sender {
 	if at := strings.IndexByte(from, '<'); at > 0 {
 		title = from[:at]
 	}
-	s.daemon = strings.TrimSpace(from) == "<>" || beginsWithAny(local, daemonNames) || local == "" && containsAny(from, daemonNames) || containsAny(title, daemonTitles) || strings.HasPrefix(strings.TrimSpace(from), "mailer-daemon")
+	s.program = strings.TrimSpace(from) == "<>" || beginsWithAny(local, programNames) || beginsWithAny(strings.TrimSpace(from), programNames)
+	s.daemon = s.program || beginsWithAny(local, daemonNames) || containsAny(title, daemonTitles)
+	s.maybe = beginsWithAny(local, doubtfulNames) || strings.HasPrefix(title, "system attendant")
 	if h.has("return-path") {
 		path := strings.ToLower(strings.Trim(h.get("return-path"), "<> "))
 		s.null = path == "" || strings.HasPrefix(path, "mailer-daemon")

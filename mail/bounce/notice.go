@@ -14,10 +14,14 @@ func readText(m *mail, s sender) (Message, bool) {
 	failed := h.get("x-failed-recipients")
 	isReport := m.mediaType == "multipart/report" || reportType(&m.part) == "delivery-status"
 	n := readNotice(m)
-	if !s.daemon && failed == "" && !(s.failure && (s.null || isReport)) && !(s.null && deliveredTo.MatchString(strings.Join(n.lines, " "))) {
+	msg := Message{Form: formOf(n, h)}
+	proof := failed != "" || isReport || msg.Form != "text" || n.proves()
+	switch {
+	case failed != "", s.daemon && (s.null || proof), s.program && s.failure, s.maybe && s.failure && proof, s.failure && (s.null || isReport):
+	case s.null && deliveredTo.MatchString(strings.Join(n.lines, " ")):
+	default:
 		return Message{}, false
 	}
-	msg := Message{Form: formOf(n, h)}
 	if fields, ok := embeddedReport(n); ok {
 		msg = fields
 		msg.complete(m)
@@ -39,6 +43,16 @@ func readText(m *mail, s sender) (Message, bool) {
 	}
 	msg.setReturned(n.returned)
 	return msg, true
+}
+
+// proves reports whether a notice has what only a mail system has: the mail that came back, or
+// the reply of a server.
+func (n notice) proves() bool {
+	if len(n.returned) > 0 {
+		return true
+	}
+	text := strings.Join(unquoted(n.lines), " ")
+	return statusIn(text) != "" || replyCode(text) != 0 && smtpLine.MatchString(text)
 }
 
 // deliveredTo is a sentence of Japanese carriers, whose mails have no other sign of a bounce.

@@ -2,8 +2,10 @@ package bounce
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/evently/workers/mail/internal/verdict"
 )
@@ -31,7 +33,7 @@ func (m *Message) complete(whole *mail) {
 	var n notice
 	for i := range m.Recipients {
 		r := &m.Recipients[i]
-		if r.Action != ActionFailed || r.Class != verdict.Unknown {
+		if r.Action != ActionFailed || r.Class != verdict.Unknown && (r.Diagnostic != "" || !isGeneric(r.Status)) {
 			continue
 		}
 		if n.lines == nil {
@@ -59,8 +61,8 @@ func readFields(body string) (Message, bool) {
 	perMessage, groups := statusGroups(body)
 	msg := Message{
 		Form:         "rfc3464",
-		EnvelopeID:   decodeXtext(perMessage.get("original-envelope-id")),
-		ReportingMTA: typedValue(perMessage.get("reporting-mta")),
+		EnvelopeID:   clean(decodeXtext(perMessage.get("original-envelope-id"))),
+		ReportingMTA: clean(typedValue(perMessage.get("reporting-mta"))),
 	}
 	for _, group := range groups {
 		if r, ok := readRecipient(group); ok && len(msg.Recipients) < MaxRecipients {
@@ -68,7 +70,14 @@ func readFields(body string) (Message, bool) {
 		}
 	}
 	msg.Kind = kindOf(msg.Recipients)
-	return msg, len(groups) > 0
+	return msg, len(msg.Recipients) > 0 || slices.ContainsFunc(groups, isProbe)
+}
+
+// isProbe reports whether the fields of a recipient have an action that RFC 3464 does not know.
+// Postfix answers so to "sendmail -bv". Such a report is no failure, whatever its text says.
+func isProbe(h header) bool {
+	_, known := actionOf(h.get("action"), "")
+	return h.get("action") != "" && !known
 }
 
 // kindOf returns the kind of a report: one failure outweighs all.
@@ -145,7 +154,7 @@ func readRecipient(h header) (Recipient, bool) {
 	r := Recipient{
 		Address:   typedAddress(h.get("final-recipient")),
 		Original:  typedAddress(h.get("original-recipient")),
-		RemoteMTA: typedValue(h.get("remote-mta")),
+		RemoteMTA: clean(typedValue(h.get("remote-mta"))),
 	}
 	if r.Address == "" {
 		r.Address = r.Original
@@ -270,11 +279,29 @@ var addressPattern = regexp.MustCompile(`(?:"[^"\s]{1,64}"|[^\s<>()\[\]"',;:@]+)
 // cleanAddress returns the address in a text, or "" without one.
 func cleanAddress(text string) string {
 	address := addressPattern.FindString(text)
-	if len(address) > 320 {
+	if len(address) > 320 || strings.ContainsFunc(address, isHidden) {
 		return ""
 	}
 	return strings.TrimRight(address, ".")
 }
+
+// clean returns the value of a field without hidden characters, of at most 300 octets.
+func clean(value string) string {
+	value = strings.Map(func(r rune) rune {
+		if isHidden(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(value, ""))
+	if len(value) > 300 {
+		value = strings.ToValidUTF8(value[:300], "")
+	}
+	return strings.TrimSpace(value)
+}
+
+// isHidden reports whether a character cannot be seen, such as an escape or a mark that turns the
+// direction of a text.
+func isHidden(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }
 
 // decodeXtext decodes the xtext of RFC 3461 section 4: "+2B" stands for "+".
 func decodeXtext(text string) string {
@@ -338,6 +365,6 @@ func returnedHeader(m *mail) (h header) {
 // setReturned sets the fields of a message that come from the header of the mail that came
 // back.
 func (m *Message) setReturned(h header) {
-	m.MessageID = strings.Trim(h.get("message-id"), "<> ")
+	m.MessageID = strings.Trim(clean(h.get("message-id")), "<> ")
 	m.ReturnPath = cleanAddress(h.get("return-path"))
 }

@@ -154,11 +154,9 @@ func (r *refusal) classOfCodes() Class {
 		return Policy
 	case r.status[1] == 6:
 		return Content
-	case r.status[1] == 5 && r.status[2] != 0:
+	case r.status[1] == 5:
 		return Protocol
-	case r.status[1] == 4:
-		return Transient
-	case r.status[1] == 3 && r.status[2] == 5, r.status[1] == 3 && r.status[2] == 1:
+	case r.status[1] == 3, r.status[1] == 4: // the system, the network
 		return Transient
 	case r.status[1] == 2 && r.status[2] == 4:
 		return Policy // an expansion of a list
