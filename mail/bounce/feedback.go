@@ -1,6 +1,9 @@
 package bounce
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // complaints are the types of abuse reports that are complaints of a recipient (RFC 5965
 // section 7.3 and the registry of IANA). Others, such as "not-spam" and the DMARC reports of
@@ -62,7 +65,8 @@ func (m *Message) complainOf(returned header) {
 
 // complain adds the recipient of a complaint.
 func (m *Message) complain(address string) {
-	if address != "" && len(m.Recipients) < MaxRecipients {
+	known := slices.ContainsFunc(m.Recipients, func(r Recipient) bool { return strings.EqualFold(r.Address, address) })
+	if address != "" && !known && len(m.Recipients) < MaxRecipients {
 		m.Recipients = append(m.Recipients, Recipient{Address: address, Class: ComplaintClass})
 	}
 }

@@ -154,7 +154,7 @@ func (r *refusal) classOfCodes() Class {
 		return Policy
 	case r.status[1] == 6:
 		return Content
-	case r.status[1] == 5:
+	case r.status[1] == 5 && (r.status[2] != 0 || r.code != 550): // 5.5.0 may be made of a bare 550
 		return Protocol
 	case r.status[1] == 3, r.status[1] == 4: // the system, the network
 		return Transient
