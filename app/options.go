@@ -15,6 +15,7 @@ import (
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/inspect"
 	"github.com/evently/workers/worker/redis"
+	"github.com/evently/workers/worker/seal"
 )
 
 // publishing sends callbacks of our tasks where the producers would.
@@ -51,15 +52,29 @@ func OpenBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {
 		ResultExpires:     cfg.Redis.ResultExpires,
 		MaxMessageSize:    cfg.Worker.MaxBytes,
 		DeadLettersMax:    cfg.Redis.DeadLettersMax,
+		DeadLetterLives:   tasks.LetterLives(),
 		Logger:            log,
 	}
+	var err error
+	if r.Sealer, err = letterBox(cfg.Redis.DeadLetterKeys); err != nil {
+		return nil, err
+	}
 	if cfg.Redis.UseTLS {
-		var err error
 		if r.TLS, err = cfg.Redis.TLS.Config(); err != nil {
 			return nil, fmt.Errorf("redis: %w", err)
 		}
 	}
 	return redis.New(r)
+}
+
+// letterBox returns what encrypts dead letters. Without keys it encrypts nothing, and its errors
+// name the variable that is missing.
+func letterBox(keys []config.Secret) (*seal.Box, error) {
+	c := seal.Config{Setting: "DEAD_LETTER_KEY"}
+	for _, key := range keys {
+		c.Secrets = append(c.Secrets, key.Reveal())
+	}
+	return seal.New(c)
 }
 
 // templateOptions leaves the brand alone: producers and readers know the subjects,

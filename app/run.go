@@ -130,6 +130,7 @@ func (a *App) health(cfg config.Config, listener net.Listener, log *slog.Logger)
 		Breakers:      a.outage.states,
 		Held:          a.outage.heldTasks,
 		Ledger:        a.history.state,
+		Letters:       a.broker.LetterCounts,
 		Mails:         a.counts,
 		Profiles:      monitor.Profiles(cfg.Service.HealthPprof),
 		Configuration: state,

@@ -55,6 +55,7 @@ type Redis struct {
 	OwnerTimeout      time.Duration
 	ResultExpires     time.Duration
 	DeadLettersMax    int
+	DeadLetterKeys    []Secret // the one that encrypts first; none: no encryption
 }
 
 // Worker is what the engine and its tasks are told.

@@ -349,6 +349,8 @@ func TestMistakes(t *testing.T) {
 		{"history in memory", env{"LEDGER_DATABASE_URL": "sqlite::memory:"}, "LEDGER_DATABASE_URL", "path of a file", "sqlite:/path"},
 		{"history without a file", env{"LEDGER_DATABASE_URL": "sqlite://"}, "LEDGER_DATABASE_URL", "path of a file", "or off"},
 		{"history without a database", env{"LEDGER_DATABASE_URL": "no"}, "LEDGER_DATABASE_URL", "postgres://", "or off"},
+		{"short key of dead letters", env{"DEAD_LETTER_KEY": "0123456789abcdef,short"}, "DEAD_LETTER_KEY", "less than 16 characters", "openssl rand"},
+		{"three keys of dead letters", env{"DEAD_LETTER_KEY": "0123456789abcdef,1123456789abcdef,2123456789abcdef"}, "DEAD_LETTER_KEY", "more than two keys", "new,old"},
 		{"short key", env{"LEDGER_KEY": "0123456789abcde"}, "LEDGER_KEY", "less than 16", "openssl"},
 		{"short former key", env{"LEDGER_KEY": "0123456789abcdef,x"}, "LEDGER_KEY", "less than 16", "openssl"},
 		{"three keys", env{"LEDGER_KEY": "0123456789abcdef,1123456789abcdef,2123456789abcdef"}, "LEDGER_KEY", "more than two", "new,old"},

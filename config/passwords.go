@@ -20,6 +20,9 @@ func (c *Config) Passwords() []string {
 	for _, key := range append(c.Ledger.Keys[:len(c.Ledger.Keys):len(c.Ledger.Keys)], c.Audit.Keys...) {
 		all = append(all, key.Reveal())
 	}
+	for _, key := range c.Redis.DeadLetterKeys {
+		all = append(all, key.Reveal())
+	}
 	for _, r := range c.Relays {
 		all = append(all, r.Password.Reveal(), url.UserPassword("", r.Password.Reveal()).String()[1:])
 	}

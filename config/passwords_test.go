@@ -14,13 +14,14 @@ func TestPasswords(t *testing.T) {
 		"SMTP_USERNAME": "u", "SMTP_PASSWORD": "smtp-canary", "ZERO_TOKEN": "zero-canary",
 		"OTP_CHECK_REDIS_URL": "redis://:codes-canary@auth",
 		"LEDGER_DATABASE_URL": "postgres://u:led%40ger-canary@db/n", "LEDGER_KEY": "first-key-canary,other-key-canary",
+		"DEAD_LETTER_KEY": "first-letter-canary,other-letter-canary",
 	}
 	cfg, err := config.Load(func(name string) (string, bool) { v, ok := env[name]; return v, ok })
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := cfg.Passwords()
-	for _, want := range []string{"redis-canary", "data@base-canary", "data%40base-canary", "db-canary", "smtp-canary", "zero-canary", "led@ger-canary", "led%40ger-canary", "first-key-canary", "other-key-canary", "codes-canary"} {
+	for _, want := range []string{"redis-canary", "data@base-canary", "data%40base-canary", "db-canary", "smtp-canary", "zero-canary", "led@ger-canary", "led%40ger-canary", "first-key-canary", "other-key-canary", "codes-canary", "first-letter-canary", "other-letter-canary"} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%s is missing", want)
 		}

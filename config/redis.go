@@ -27,6 +27,9 @@ func (c *Config) redis(v *variables) {
 			SkipVerify: v.RedisTLSSkipVerify.value,
 		},
 	}
+	if v.DeadLetterKey.given() && v.DeadLetterKey.value.IsSet() {
+		c.Redis.DeadLetterKeys = v.DeadLetterKey.keys(rightKey + " and commands")
+	}
 	if v.RedisURL.given() {
 		c.redisURL(v)
 	} else {

@@ -92,6 +92,7 @@ func TestNoOutputHoldsASecret(t *testing.T) {
 		"relays, space":     {"SMTP_URLS": "smtp://u:12 " + canary + "@h"},
 		"relays, parameter": {"SMTP_URLS": "smtp://h?max_conns=" + canary + "&password=" + canary},
 		"relays, twice":     {"SMTP_URLS": "smtp://u:" + canary + "@h smtp://u:" + canary + "@H"},
+		"dead letters":      {"DEAD_LETTER_KEY": canary + "0123456789," + canary},
 		"bounces":           {"BOUNCE_DOMAIN": "b.example", "BOUNCE_KEY": canary + "0123456789," + canary},
 		"relays in clear":   {"SMTP_URLS": "smtp+plain://u:" + canary + "@h"},
 		"broken URL":        {"REDIS_URL": "redis://u:" + canary + "%zz@h", "DATABASE_URL": "postgres://u:" + canary + "\x7f@h"},

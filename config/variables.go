@@ -35,7 +35,8 @@ type variables struct {
 	VisibilityTimeout  seconds   `envconfig:"VISIBILITY_TIMEOUT" group:"Redis" default:"3600" min:"1" max:"604800" desc:"Time after which an unacknowledged message is delivered again. Must not be longer than that of Python peers."`
 	OwnerTimeout       seconds   `envconfig:"OWNER_TIMEOUT" group:"Redis" default:"15" min:"1" max:"3600" desc:"Silence after which a worker of this kind counts as dead, or frozen, and the others deliver its messages again. Python workers go by VISIBILITY_TIMEOUT."`
 	ResultExpires      seconds   `envconfig:"RESULT_EXPIRES" group:"Redis" default:"3600" min:"1" max:"31536000" desc:"Time that results are kept."`
-	DeadLettersMax     count     `envconfig:"DEAD_LETTERS_MAX" group:"Redis" default:"10000" min:"1" max:"10000000" desc:"Dead letters that are kept; the oldest go first."`
+	DeadLettersMax     count     `envconfig:"DEAD_LETTERS_MAX" group:"Redis" default:"10000" min:"1" max:"10000000" desc:"Open dead letters that are kept; the oldest go first, and are counted. As many that were retried, replaced or dealt with are kept beside them."`
+	DeadLetterKey      secret    `envconfig:"DEAD_LETTER_KEY" group:"Redis" unset:"dead letters are not encrypted" desc:"Secret of at least 16 characters, the same for all workers and commands: with it dead letters are encrypted in Redis. While a key is replaced write new,old: the first encrypts, both decrypt."`
 
 	Queues             list    `envconfig:"QUEUES" group:"Worker" default:"email_notifications" desc:"Queues to consume."`
 	QueueOrder         choice  `envconfig:"QUEUE_ORDER" group:"Worker" default:"round_robin" options:"round_robin,sorted,priority" desc:"Queue to take from when several have messages of the same priority: each in turn, the first in the alphabet, or the first in QUEUES; Celery's transport option queue_order_strategy."`

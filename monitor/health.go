@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/evently/workers/worker/broker"
 )
 
 // Times of the server. Answers are small and made from memory; a client that needs longer
@@ -102,6 +104,10 @@ type HealthConfig struct {
 	Breakers func() []BreakerState
 	Held     func() HeldTasks
 	Ledger   func() LedgerState
+
+	// Letters are the numbers of dead letters as they were seen last; nil: not known. It must
+	// cost no I/O.
+	Letters func() broker.LetterCounts
 
 	// Mails counts mails for /metrics; nil: they are not counted.
 	Mails *Mails

@@ -86,6 +86,9 @@ func (h *Health) metrics() http.Handler {
 	if h.cfg.Ledger != nil {
 		r.MustRegister(ledgerCollector(h.cfg.Ledger)...)
 	}
+	if h.cfg.Letters != nil {
+		r.MustRegister(letterCollector(h.cfg.Letters)...)
+	}
 	r.MustRegister(newCollector(h), newBreakerCollector(h), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 3})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/evently/workers/monitor"
+	"github.com/evently/workers/worker/broker"
 )
 
 func TestMetrics(t *testing.T) {
@@ -82,13 +83,18 @@ func TestMetricsOfDelivery(t *testing.T) {
 		Breakers: func() []monitor.BreakerState {
 			return []monitor.BreakerState{{Name: "database", Phase: "closed", Opened: 2, Probes: 7}, {Name: "relay a:587", Phase: "half-open"}}
 		},
-		Held: func() monitor.HeldTasks { return monitor.HeldTasks{Tasks: 5, Cause: "relay a:587"} },
+		Letters: func() broker.LetterCounts { return broker.LetterCounts{Open: 6, Closed: 8, Dropped: 9, Aged: 10} },
+		Held:    func() monitor.HeldTasks { return monitor.HeldTasks{Tasks: 5, Cause: "relay a:587"} },
 		Ledger: func() monitor.LedgerState {
 			return monitor.LedgerState{Writing: true, Waiting: 12, Lag: 1500 * time.Millisecond, Dropped: 3, Written: 40, Skipped: 1, Discarded: 2, Stray: 5}
 		},
 	})
 	reply := get(h.Handler(), http.MethodGet, "/metrics")
 	code, text := reply.Code, reply.Body.String()
+	want := "open: 6; lost because there were more than DEAD_LETTERS_MAX: 9; lost because they were too old: 10"
+	if r := h.Report(); r.DeadLetters != (monitor.State{OK: true, Text: want}) {
+		t.Errorf("dead letters are %+v", r.DeadLetters)
+	}
 	for _, want := range []string{
 		`evently_worker_breaker_state{breaker="database",state="closed"} 1`,
 		`evently_worker_breaker_state{breaker="database",state="open"} 0`,
@@ -111,6 +117,10 @@ func TestMetricsOfDelivery(t *testing.T) {
 		`evently_worker_ledger_skipped_events_total 1`,
 		`evently_worker_ledger_discarded_events_total 2`,
 		`evently_worker_ledger_stray_rows 5`,
+		`evently_worker_dead_letters_open 6`,
+		`evently_worker_dead_letters_closed 8`,
+		`evently_worker_dead_letters_dropped_total 9`,
+		`evently_worker_dead_letters_aged_total 10`,
 	} {
 		if code != http.StatusOK || !strings.Contains(text, want+"\n") {
 			t.Errorf("/metrics: %d, without %s", code, want)

@@ -31,6 +31,7 @@ type Report struct {
 	Mail          State `json:"mail"`
 	Held          State `json:"held"`
 	History       State `json:"history"`
+	DeadLetters   State `json:"dead_letters"`
 	Configuration State `json:"configuration"`
 
 	Breakers []Breaker `json:"breakers"`
@@ -67,6 +68,7 @@ func (h *Health) Report() Report {
 		Mail:          h.mailState(now),
 		Held:          h.heldState(),
 		History:       h.historyState(now),
+		DeadLetters:   h.lettersState(),
 		Breakers:      h.reportBreakers(),
 		Configuration: h.cfg.Configuration,
 		Tasks: Tasks{
@@ -208,7 +210,7 @@ func (h *Health) Handler() http.Handler {
 		r := h.Report()
 		part, ok := map[string]State{
 			"worker": r.Worker, "queue": r.Queue, "keys": r.Keys, "database": r.Database, "configuration": r.Configuration,
-			"mail": r.Mail, "email": r.Mail, "held": r.Held, "history": r.History,
+			"mail": r.Mail, "email": r.Mail, "held": r.Held, "history": r.History, "dead_letters": r.DeadLetters,
 		}[req.PathValue("part")]
 		if !ok {
 			notFound(w, req)

@@ -99,6 +99,18 @@ func Kinds() (kinds []string) {
 	return kinds
 }
 
+// LetterLives returns the tasks whose arguments are secret and of use for a short time only, and
+// for how long: the values in their dead letters must not rest longer.
+func LetterLives() map[string]time.Duration {
+	lives := map[string]time.Duration{}
+	for _, m := range Mails() {
+		if life := m.read(&dictionary{}).lifetime; m.SecretArguments && life > 0 {
+			lives[m.Name] = life
+		}
+	}
+	return lives
+}
+
 // throttle says that a mail must wait.
 type throttle struct {
 	limit string        // that decides, for people

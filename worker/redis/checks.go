@@ -135,10 +135,14 @@ func setCheck(key, cost string) keyCheck {
 func (ch *checks) keyChecks() []keyCheck {
 	k := ch.keys
 	const stopped, letters = "messages are neither claimed nor acknowledged", "dead letters wait in another key"
+	const stay = "dead letters can be neither retried nor marked as dealt with"
+	closed, times := ch.server.letters.Keys()
 	checks := []keyCheck{
 		hashCheck(k.unacked, stopped), zsetCheck(k.index, stopped),
 		{k.mutex, "string", "Python workers give back no unacknowledged messages", "GET", []any{k.mutex}},
 		hashCheck(k.dead, letters), hashCheck(k.deadMeta, letters), zsetCheck(k.deadIndex, letters),
+		hashCheck(closed[0], stay), hashCheck(closed[1], stay), hashCheck(closed[2], "lost dead letters are not counted"),
+		zsetCheck(times[0], stay), zsetCheck(times[1], "arguments of dead letters that expired are wiped an hour later"),
 		{k.spare, "list", "dead letters have no second place", "LLEN", []any{k.spare}},
 		zsetCheck(k.owners, "messages of crashed workers come back after the visibility timeout only"),
 		zsetCheck(k.revoked, "workers that start do not know what was revoked"),

@@ -268,7 +268,7 @@ func scenes() map[string]scene {
 			args: []any{"x"}, markers: map[string]int{"old": 0},
 		},
 		"lettercount": {
-			script: "lettercount", keys: append(letterKeys[:6:6], deadRaws+".dropped"), args: []any{10, 10, 1000},
+			script: "lettercount", keys: append(letterKeys[:6:6], deadRaws+".dropped", deadRaws+".expires"), args: []any{10, 10, 1000},
 			before: [][]any{{"HSET", deadRaws, "x", "old"}, {"HSET", deadMetas, "x", "{}"}, {"ZADD", deadIndex, 1, "x"}}, markers: map[string]int{"old": 0},
 		},
 		"revoke": {

@@ -105,7 +105,6 @@ func (d *Letters) RetryMany(ctx context.Context, ids []string, by, note string) 
 
 // revived is a letter that goes back into its queue.
 type revived struct {
-	at     int // place among the ids
 	s      stored
 	what   *deadletter.Revival
 	entry  deadletter.Entry // of the closed letter
@@ -124,39 +123,17 @@ func (d *Letters) retryPage(ctx context.Context, ids []string, by, note string) 
 		pending[id] = i
 	}
 	err := repeat(ctx, func() (bool, error) {
-		found, err := d.readPending(ctx, ids, pending)
+		rs, err := d.prepareRetries(ctx, ids, pending, errs, retrying{by: by, note: note, token: token})
 		if err != nil {
 			return false, err
-		}
-		var rs []revived
-		for _, s := range found {
-			r, err := d.prepareRetry(s, by, note, token)
-			if err != nil {
-				errs[pending[s.id]] = err
-				delete(pending, s.id)
-				continue
-			}
-			r.at = pending[s.id]
-			rs = append(rs, r)
-		}
-		known := make(map[string]bool, len(found))
-		for _, s := range found {
-			known[s.id] = true
-		}
-		for id, i := range pending {
-			if !known[id] {
-				errs[i] = fmt.Errorf("%w: %s", broker.ErrNoDeadLetter, id)
-				delete(pending, id)
-			}
 		}
 		answers, err := d.revive(ctx, token, rs)
 		if err != nil {
 			return false, err
 		}
 		for i, a := range answers {
-			id := rs[i].s.id
-			if a.code != stale {
-				errs[rs[i].at] = reviveError(id, a)
+			if id := rs[i].s.id; a.code != stale {
+				errs[pending[id]] = reviveError(id, a)
 				delete(pending, id)
 			}
 		}
@@ -168,29 +145,54 @@ func (d *Letters) retryPage(ctx context.Context, ids []string, by, note string) 
 	return errs
 }
 
-// readPending reads the letters that are still to be put back, in their order.
-func (d *Letters) readPending(ctx context.Context, ids []string, pending map[string]int) ([]stored, error) {
+// retrying is one call of RetryMany.
+type retrying struct{ by, note, token string }
+
+// prepareRetries reads the pending letters and returns the messages that go back. It settles the
+// others: with an error, or without one when an attempt whose reply got lost has put them back.
+func (d *Letters) prepareRetries(ctx context.Context, ids []string, pending map[string]int, errs []error, by retrying) (rs []revived, err error) {
 	var left []string
 	for i, id := range ids {
 		if at, ok := pending[id]; ok && at == i {
 			left = append(left, id)
 		}
 	}
-	return d.read(ctx, left)
+	found, err := d.read(ctx, left)
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[string]bool, len(found))
+	for _, s := range found {
+		known[s.id] = true
+		if s.closed && s.entry.Token == by.token {
+			delete(pending, s.id)
+			continue
+		}
+		r, err := d.prepareRetry(s, by)
+		if err != nil {
+			errs[pending[s.id]] = err
+			delete(pending, s.id)
+			continue
+		}
+		rs = append(rs, r)
+	}
+	for _, id := range left {
+		if !known[id] {
+			errs[pending[id]] = fmt.Errorf("%w: %s", broker.ErrNoDeadLetter, id)
+			delete(pending, id)
+		}
+	}
+	return rs, nil
 }
 
-// prepareRetry returns the message of a letter. A letter that this call has closed before, when
-// the reply got lost, needs none.
-func (d *Letters) prepareRetry(s stored, by, note, token string) (revived, error) {
-	if s.closed && s.entry.Token == token {
-		return revived{s: s, what: &deadletter.Revival{Message: &protocol.Message{}}}, nil
-	}
+// prepareRetry returns the message of a letter.
+func (d *Letters) prepareRetry(s stored, by retrying) (revived, error) {
 	l := d.letter(&s)
 	what, err := deadletter.Retry(&l, time.Now())
 	if err != nil {
 		return revived{}, err
 	}
-	return d.revived(s, &l, what, s.entry.Close(broker.LetterRetried, by, note, token, time.Now()))
+	return d.revived(s, &l, what, s.entry.Close(broker.LetterRetried, by.by, by.note, by.token, time.Now()))
 }
 
 // revived joins a message and what remains of its letter: the arguments are in the queue, and need

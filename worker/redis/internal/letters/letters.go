@@ -338,25 +338,36 @@ func (d *Letters) ages() int { return int(d.cfg.Age.Seconds()) }
 // Counts removes letters that are too many or too old, and returns the numbers of the others and of
 // the lost ones. The latter are kept in Redis and survive restarts.
 func (d *Letters) Counts(ctx context.Context) (broker.LetterCounts, error) {
+	c, _, err := d.count(ctx)
+	return c, err
+}
+
+// count does the same, and returns the time at which the next letter expires, zero for none.
+func (d *Letters) count(ctx context.Context) (c broker.LetterCounts, next time.Time, err error) {
 	for {
-		rows, err := d.script(ctx, d.cfg.Scripts.LetterCount, append(append(d.open.keys(), d.closed.keys()...), d.dropped),
+		rows, err := d.script(ctx, d.cfg.Scripts.LetterCount, slices.Concat(d.open.keys(), d.closed.keys(), []any{d.dropped, d.expiries}),
 			[]any{d.cfg.Max, d.cfg.Max, d.ages()})
-		var c broker.LetterCounts
-		var at string
+		var last, expires string
 		var more int
 		if err == nil {
-			_, err = redigo.Scan(rows, &c.Open, &c.Closed, &c.Dropped, &c.Aged, &at, &more)
+			_, err = redigo.Scan(rows, &c.Open, &c.Closed, &c.Dropped, &c.Aged, &last, &more, &expires)
 		}
 		if err != nil {
-			return c, fmt.Errorf("count dead letters: %w", err)
+			return c, next, fmt.Errorf("count dead letters: %w", err)
 		}
-		var last deadletter.Seconds
-		if at != "" && last.UnmarshalJSON([]byte(at)) == nil {
-			c.LastDropped = last.Time()
-		}
+		c.LastDropped = timeOf(last)
 		d.seen.Store(&c)
 		if more == 0 {
-			return c, nil
+			return c, timeOf(expires), nil
 		}
 	}
+}
+
+// timeOf returns the time that a script has written, zero for "".
+func timeOf(text string) time.Time {
+	var s deadletter.Seconds
+	if text == "" || s.UnmarshalJSON([]byte(text)) != nil {
+		return time.Time{}
+	}
+	return s.Time()
 }

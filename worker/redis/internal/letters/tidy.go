@@ -27,6 +27,7 @@ type Keeper struct {
 	wanted chan struct{} // capacity 1: letters were set aside by scripts
 	score  string        // of the newest open letter whose entry was looked at
 	whole  time.Time     // when all entries were looked at
+	next   time.Time     // at which a letter expires; zero: none does
 }
 
 // NewKeeper returns the keeper of dead letters.
@@ -53,7 +54,11 @@ func (k *Keeper) Run(ctx context.Context, step func(context.Context) error) {
 	for {
 		began := time.Now()
 		_ = step(ctx) // it reports its errors
-		calm := time.NewTimer(tidyCalm)
+		wait := tidyCalm
+		if !k.next.IsZero() {
+			wait = min(wait, time.Until(k.next))
+		}
+		calm := time.NewTimer(wait)
 		select {
 		case <-calm.C:
 		case <-k.wanted:
@@ -85,7 +90,8 @@ func (k *Keeper) Look(ctx context.Context) error {
 	if err := k.wipeExpired(ctx); err != nil {
 		return err
 	}
-	_, err := k.Counts(ctx)
+	_, next, err := k.count(ctx)
+	k.next = next
 	return err
 }
 

@@ -1,0 +1,42 @@
+package monitor
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/evently/workers/worker/broker"
+)
+
+// lettersState tells how many dead letters wait for a person, and whether some were lost. It
+// decides neither the readiness nor the status of the worker.
+func (h *Health) lettersState() State {
+	if h.cfg.Letters == nil {
+		return State{OK: true, Text: "not counted"}
+	}
+	c := h.cfg.Letters()
+	text := fmt.Sprintf("open: %d", c.Open)
+	if c.Dropped > 0 {
+		text += fmt.Sprintf("; lost because there were more than DEAD_LETTERS_MAX: %d", c.Dropped)
+	}
+	if c.Aged > 0 {
+		text += fmt.Sprintf("; lost because they were too old: %d", c.Aged)
+	}
+	return State{OK: true, Text: text}
+}
+
+// letterCollector makes metrics of the dead letters.
+func letterCollector(counts func() broker.LetterCounts) []prometheus.Collector {
+	gauge := func(name, help string, value func(broker.LetterCounts) int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return float64(value(counts())) })
+	}
+	counter := func(name, help string, value func(broker.LetterCounts) int64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return float64(value(counts())) })
+	}
+	return []prometheus.Collector{
+		gauge("dead_letters_open", "Dead letters that wait for a person; the same number in all workers.", func(c broker.LetterCounts) int { return c.Open }),
+		gauge("dead_letters_closed", "Dead letters that were retried, replaced or dealt with; the same number in all workers.", func(c broker.LetterCounts) int { return c.Closed }),
+		counter("dead_letters_dropped_total", "Open dead letters that were lost because there were too many, since the first; the same number in all workers.", func(c broker.LetterCounts) int64 { return c.Dropped }),
+		counter("dead_letters_aged_total", "Open dead letters that were lost because they were too old, since the first; the same number in all workers.", func(c broker.LetterCounts) int64 { return c.Aged }),
+	}
+}
