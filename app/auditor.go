@@ -59,7 +59,9 @@ func (a *auditor) changed(c worker.ControlChange) {
 	if c.Answer != "" {
 		e.Outcome += ": " + maskWords(c.Answer)
 	}
-	e.Details = jsonOf(c.Arguments)
+	if len(c.Arguments) > 0 {
+		e.Details = jsonOf(c.Arguments)
+	}
 	select {
 	case a.changes <- e:
 	default:

@@ -9,6 +9,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/evently/workers/app"
+	"github.com/evently/workers/app/cli/audit"
 	"github.com/evently/workers/app/cli/deadletters"
 	"github.com/evently/workers/app/cli/deliveries"
 	"github.com/evently/workers/app/cli/internal/term"
@@ -26,6 +27,7 @@ type program struct {
 	WasItSent   deliveries.WasItSentCmd `cmd:"" name:"was-it-sent" help:"Tell whether a mail was sent, with the evidence."`
 	Deliveries  deliveries.Cmd          `cmd:"" help:"Look at the history of mails; erase a person."`
 	Ledger      deliveries.LedgerCmd    `cmd:"" help:"Look after the database of the history."`
+	Audit       audit.Cmd               `cmd:"" help:"Tell who did what; find what was tampered with."`
 	Health      healthCmd               `cmd:"" help:"Ask a running worker how it is; for container health checks."`
 	Version     versionCmd              `cmd:"" help:"Print the version."`
 }

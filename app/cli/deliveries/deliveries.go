@@ -10,6 +10,7 @@ import (
 
 	"github.com/evently/workers/app"
 	"github.com/evently/workers/app/cli/internal/term"
+	"github.com/evently/workers/mail"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/store/ledger"
 )
@@ -172,7 +173,7 @@ func (c eraseDeliveriesCmd) Run(ctx context.Context, t term.Terminal) error {
 			return err
 		}
 	}
-	n, err := d.Erase(ctx, ledger.Erasure{UserID: c.User, Address: c.Address})
+	n, err := c.erase(ctx, d)
 	if err != nil {
 		if n > 0 {
 			fmt.Fprintf(t.Err, "erased so far: %s\n", term.Count(n, "mail"))
@@ -186,6 +187,26 @@ func (c eraseDeliveriesCmd) Run(ctx context.Context, t term.Terminal) error {
 	}
 	_, err = fmt.Fprintf(t.Out, "erased: %s\n", term.Count(n, "mail"))
 	return err
+}
+
+// erase erases between two entries of the audit trail, which have the address masked.
+func (c eraseDeliveriesCmd) erase(ctx context.Context, d monitor.Deliveries) (n int64, err error) {
+	cfg, err := app.LoadConfig(ctx)
+	if err != nil {
+		return 0, err
+	}
+	a := app.Action{Name: "deliveries.erase"}
+	if c.User != nil {
+		a.Subjects = append(a.Subjects, fmt.Sprintf("user:%d", *c.User))
+	}
+	if c.Address != "" {
+		a.Subjects = append(a.Subjects, "address:"+mail.MaskAddress(c.Address))
+	}
+	err = app.Audit(ctx, cfg, a, func(ctx context.Context) (map[string]any, error) {
+		n, err = d.Erase(ctx, ledger.Erasure{UserID: c.User, Address: c.Address})
+		return map[string]any{"mails": n}, err
+	})
+	return n, err
 }
 
 type deliveriesStatsCmd struct {

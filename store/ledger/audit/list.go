@@ -81,8 +81,23 @@ func (t *Trail) List(ctx context.Context, f Filter) (l Listed, err error) {
 	return l, nil
 }
 
-// Each calls do with all rows in their order. Rows that wait in the broker come last.
-func (t *Trail) Each(ctx context.Context, do func(Row) error) error {
+// Each calls do with the rows that a filter selects in their order, whatever its limit. Rows that wait in the broker come last.
+func (t *Trail) Each(ctx context.Context, f Filter, do func(Row) error) error {
+	ops := map[string]bool{} // that have the id of f
+	visit := func(rows []Row) error {
+		for _, r := range rows {
+			if slices.Contains(r.IDs, f.ID) {
+				ops[r.Op()] = true
+			}
+			if !f.selects(r) || f.ID != "" && !ops[r.Op()] {
+				continue
+			}
+			if err := do(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	var waiting []Row
 	if t.cfg.Journal != nil {
 		var err error
@@ -99,18 +114,11 @@ func (t *Trail) Each(ctx context.Context, do func(Row) error) error {
 			if len(rows) == 0 {
 				break
 			}
-			for _, r := range rows {
-				if err := do(r); err != nil {
-					return err
-				}
+			if err := visit(rows); err != nil {
+				return err
 			}
 			after = rows[len(rows)-1].Number
 		}
 	}
-	for _, r := range waiting {
-		if err := do(r); err != nil {
-			return err
-		}
-	}
-	return nil
+	return visit(waiting)
 }
