@@ -131,6 +131,23 @@ func Parse(r io.Reader) (Message, error) {
 	return read(newMail(raw)), nil
 }
 
+// readInner reads the report in a mail that the mail system of a gateway wraps around it.
+func readInner(m *mail, s sender) (Message, bool) {
+	p := m.find("message/rfc822")
+	if p == nil || !s.program && !(s.daemon && s.null) {
+		return Message{}, false
+	}
+	inner := newMail([]byte(p.body))
+	from := readSender(inner.header)
+	if _, ok := harmless(inner, from); ok {
+		return Message{}, false
+	}
+	if msg, ok := readReport(inner, from); ok {
+		return msg, true
+	}
+	return readText(inner, from)
+}
+
 // read decides the kind of a mail. Harmless mails come first: a vacation reply may quote a
 // bounce.
 func read(m *mail) Message {
@@ -145,6 +162,9 @@ func read(m *mail) Message {
 		return msg
 	}
 	if msg, ok := readText(m, from); ok {
+		return msg
+	}
+	if msg, ok := readInner(m, from); ok {
 		return msg
 	}
 	return Message{Kind: Unrelated}

@@ -32,8 +32,9 @@ var (
 
 // readEntries returns the recipients that the lines of a notice name. The strongest form that
 // occurs counts: an address at the beginning of a line, one after a label, one in a reply of
-// a server.
-func readEntries(n notice, own map[string]bool) []entry {
+// a server. Any other address counts only if the subject is that of a bounce: automatic answers
+// name addresses, too.
+func readEntries(n notice, own map[string]bool, failure bool) []entry {
 	atStart, weak := leadingEntries(n.lines, own)
 	if len(atStart) > 0 {
 		return atStart
@@ -43,7 +44,7 @@ func readEntries(n notice, own map[string]bool) []entry {
 			return found
 		}
 	}
-	if len(weak) > 0 {
+	if len(weak) > 0 || !failure {
 		return weak
 	}
 	return otherEntries(n.lines, own, inText)

@@ -26,7 +26,7 @@ func readText(m *mail, s sender) (Message, bool) {
 		msg = fields
 		msg.complete(m)
 	} else {
-		list := recipientsOf(m, n, failed)
+		list := recipientsOf(m, n, failed, s.failure)
 		kind, ok := kindOfNotice(s, n, list)
 		if !ok {
 			return Message{}, false
@@ -48,7 +48,7 @@ func readText(m *mail, s sender) (Message, bool) {
 // proves reports whether a notice has what only a mail system has: the mail that came back, or
 // the reply of a server.
 func (n notice) proves() bool {
-	if len(n.returned) > 0 {
+	if n.cut {
 		return true
 	}
 	text := strings.Join(unquoted(n.lines), " ")
@@ -60,7 +60,7 @@ var deliveredTo = regexp.MustCompile(`(?i)could not be delivered to:? *<` + addr
 
 // recipientsOf returns the recipients of a notice: those of X-Failed-Recipients (Exim,
 // Google), those in the text, or the only one of the mail that came back.
-func recipientsOf(m *mail, n notice, failed string) []entry {
+func recipientsOf(m *mail, n notice, failed string, failure bool) []entry {
 	own := map[string]bool{}
 	for _, name := range []string{"to", "from", "return-path", "reply-to"} {
 		own[strings.ToLower(cleanAddress(m.header.text(name)))] = true
@@ -72,7 +72,7 @@ func recipientsOf(m *mail, n notice, failed string) []entry {
 	for _, address := range to {
 		delete(own, strings.ToLower(address)) // a mail to oneself
 	}
-	list := readEntries(n, own)
+	list := readEntries(n, own, failure)
 	var named []entry
 	for _, address := range anywhere.FindAllString(failed, MaxRecipients) {
 		e := addEntry(&named, trimAddress(address))
@@ -91,7 +91,7 @@ func recipientsOf(m *mail, n notice, failed string) []entry {
 	if len(named) > 0 {
 		return named
 	}
-	if len(list) == 0 && len(to) == 1 {
+	if len(list) == 0 && len(to) == 1 && !readSender(n.returned).daemon {
 		return []entry{{address: trimAddress(to[0]), words: unquoted(n.lines)}}
 	}
 	return list
@@ -152,7 +152,10 @@ func (e *entry) class(n notice, status string) Class {
 	if class := verdict.ClassifyText(whole); class != verdict.Unknown {
 		return verdict.Classify(0, status, whole)
 	}
-	return verdict.Classify(0, status, text)
+	if class := verdict.Classify(0, status, text); class != verdict.Unknown || verdict.Classify(0, "", whole) != verdict.Transient {
+		return class
+	}
+	return verdict.Transient
 }
 
 // embeddedReport reads the fields of RFC 3464 in a text: some servers do not put them in a

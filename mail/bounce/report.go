@@ -38,7 +38,7 @@ func (m *Message) complete(whole *mail) {
 		}
 		if n.lines == nil {
 			n = readNotice(whole)
-			list = readEntries(n, nil)
+			list = readEntries(n, nil, true)
 		}
 		e := entry{words: unquoted(n.lines)}
 		for j := range list {
@@ -111,14 +111,27 @@ func statusGroups(body string) (perMessage header, groups []header) {
 			groups[len(groups)-1] = append(groups[len(groups)-1], block...)
 		case !namesRecipient(block):
 			perMessage = append(perMessage, block...)
-		case block.has("reporting-mta"): // no empty line between the two
-			perMessage = append(perMessage, block...)
-			groups = append(groups, block)
 		default:
-			groups = append(groups, block)
+			if block.has("reporting-mta") { // no empty line between the two
+				perMessage = append(perMessage, block...)
+			}
+			groups = append(groups, splitGroups(block)...)
 		}
 	}
 	return perMessage, groups
+}
+
+// splitGroups splits fields where a second recipient begins: some servers put no empty line
+// between recipients.
+func splitGroups(block header) (groups []header) {
+	start := 0
+	for i, f := range block {
+		if (f.name == "final-recipient" || f.name == "original-recipient") && block[start:i].has(f.name) {
+			groups = append(groups, block[start:i])
+			start = i
+		}
+	}
+	return append(groups, block[start:])
 }
 
 // statusBlock reads the fields up to an empty line. A line that is no field continues the
@@ -217,6 +230,8 @@ func (r *Recipient) setDiagnostic(text string) {
 // classify returns the class of a failure. The words of the server that refused the mail
 // outweigh the status that the reporting server made of them.
 func classify(text, status string) Class {
+	early := beforeRecipient(text)
+	text = smtpCommand.ReplaceAllString(text, " ")
 	reply := replyIn(text)
 	if said := statusIn(reply); said != "" && (!isGeneric(said) || isGeneric(status) || status == "") {
 		status = said
@@ -225,16 +240,22 @@ func classify(text, status string) Class {
 	if class == verdict.Unknown && reply != text {
 		class = verdict.Classify(replyCode(reply), status, text)
 	}
-	if (class == verdict.BadAddress || class == verdict.BadDomain) && beforeRecipient(text) {
+	if all := verdict.ClassifyText(text); class == verdict.Protocol && all != verdict.Unknown {
+		class = all // the protocol of the last server, not the cause
+	}
+	if (class == verdict.BadAddress || class == verdict.BadDomain) && early {
 		return verdict.Sender // "does not exist" is about the sender
 	}
 	return class
 }
 
+// smtpCommand is the command to which a server replied, in the words of Postfix and Exim.
+var smtpCommand = regexp.MustCompile(`(?i)\(in reply to [^()]{0,60}\)|after (?:MAIL FROM|RCPT TO):<[^<>]{0,320}>(?: SIZE=\d+)?:?`)
+
 // beforeRecipient reports whether words say that a server refused the mail before it knew the
 // recipient.
 func beforeRecipient(text string) bool {
-	return containsAny(strings.ToLower(text), []string{"in reply to mail from", "in reply to ehlo", "in reply to helo", "after mail from:", "after ehlo", "after helo", "[mail_from]", "but sender was rejected", "did not like our mail from", "did not like our ehlo", "did not like our helo"})
+	return containsAny(strings.ToLower(text), []string{"in reply to mail from", "in reply to ehlo", "in reply to helo", "after mail from:", "after ehlo", "after helo", "[mail_from]", "but sender was rejected", "my name was rejected", "did not like our mail from", "did not like our ehlo", "did not like our helo"})
 }
 
 // isGeneric reports whether a status names no cause.
@@ -246,8 +267,7 @@ func isGeneric(status string) bool {
 func replyIn(text string) string {
 	for _, at := range codePattern.FindAllStringSubmatchIndex(text, 8) {
 		if text[at[2]] == '4' || text[at[2]] == '5' {
-			reply, _, _ := strings.Cut(text[at[2]:], "(in reply to")
-			return reply
+			return text[at[2]:]
 		}
 	}
 	return text

@@ -9,6 +9,7 @@ import (
 // notice is the human-readable part of a bounce.
 type notice struct {
 	lines    []string
+	cut      bool   // a mail that came back follows the lines
 	returned header // of the mail that came back, as far as the message has it
 }
 
@@ -26,6 +27,7 @@ func readNotice(m *mail) notice {
 		case len(p.children) > 0:
 		case isReturned(p):
 			n.returned, _ = readHeader(strings.TrimLeft(p.body, "\n"))
+			n.cut = true
 			return false
 		case p.mediaType == "text/html":
 			if !plain {
@@ -43,6 +45,7 @@ func readNotice(m *mail) notice {
 	for text != "" {
 		line, rest := cutLine(text)
 		if beginsReturned(line) {
+			n.cut = true
 			if !fieldStart.MatchString(line) {
 				text = strings.TrimLeft(rest, "\n \t-=")
 			}

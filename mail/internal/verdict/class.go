@@ -38,6 +38,12 @@ func Classify(code int, status, text string) Class {
 		return Reputation
 	}
 	class := r.class()
+	if r.status == [3]int{4, 0, 0} && r.code >= 500 { // Postfix, about a greeting
+		if class == Unknown {
+			return Transient
+		}
+		return class
+	}
 	if r.isTemporary() && class != MailboxFull && !strings.Contains(r.words, " null mx") {
 		return Transient
 	}
@@ -85,7 +91,7 @@ func (r *refusal) class() Class {
 		return TooBig
 	}
 	text := r.classOfTexts()
-	if r.status[1] == 2 && r.status[2] == 2 || text == Transient && r.firstClass(codeRules) == MailboxFull {
+	if r.status[1] == 2 && r.status[2] == 2 || text == Transient && r.firstClass(codeRules) == MailboxFull && !strings.Contains(r.words, " insufficient ") {
 		return MailboxFull // whatever the server says of its attempts
 	}
 	if own := r.classOfAddress(); own != "" {
@@ -228,15 +234,20 @@ var texts = sync.OnceValue(func() (list []text) {
 	return list
 })
 
-// classOfTexts returns the class of the first text that occurs, or "".
-func (r *refusal) classOfTexts() Class {
+// classOfTexts returns the class of the first text that occurs, or "". A text about the attempts
+// of the reporting server yields to one about the refusal.
+func (r *refusal) classOfTexts() (class Class) {
 	all := texts()
 	for i := range all {
-		if strings.Contains(r.words, all[i].words) && (all[i].codes == "-" || r.hasCode(all[i].codes)) {
+		if !strings.Contains(r.words, all[i].words) || all[i].codes != "-" && !r.hasCode(all[i].codes) {
+			continue
+		}
+		if all[i].class != Transient {
 			return all[i].class
 		}
+		class = Transient
 	}
-	return ""
+	return class
 }
 
 // hasCode reports whether the refusal has one of the codes, separated by spaces.
