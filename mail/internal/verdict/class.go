@@ -87,12 +87,9 @@ func (r *refusal) class() Class {
 	if class := r.firstClass(clearRules); class != "" {
 		return class
 	}
-	if r.status[1] == 2 && r.status[2] == 3 || r.status[1] == 3 && r.status[2] == 4 {
-		return TooBig
-	}
 	text := r.classOfTexts()
-	if r.status[1] == 2 && r.status[2] == 2 || text == Transient && r.firstClass(codeRules) == MailboxFull && !strings.Contains(r.words, " insufficient ") {
-		return MailboxFull // whatever the server says of its attempts
+	if class := r.classOfSize(text); class != "" {
+		return class
 	}
 	if own := r.classOfAddress(); own != "" {
 		return r.check(own, text)
@@ -114,6 +111,20 @@ func (r *refusal) class() Class {
 		return class
 	}
 	return r.classOfCodes()
+}
+
+// classOfSize returns the class of a mail that is too big or of a mailbox that is full, whatever
+// the server says of its attempts.
+func (r *refusal) classOfSize(text Class) Class {
+	switch {
+	case r.status[1] == 2 && r.status[2] == 3, r.status[1] == 3 && r.status[2] == 4:
+		return TooBig
+	case r.status[1] == 2 && r.status[2] == 2:
+		return MailboxFull
+	case text == Transient && r.firstClass(codeRules) == MailboxFull && !strings.Contains(r.words, " insufficient "):
+		return MailboxFull
+	}
+	return ""
 }
 
 // classOfAddress returns the class of a code that is about the address, or "".
