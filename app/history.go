@@ -24,8 +24,12 @@ type history struct {
 	writer *ledger.Writer
 }
 
-// historyConns is the number of connections to the database of the history.
-const historyConns = 2
+// historyConns is the number of connections to the database of the history, and bounceConns
+// that of further ones of a worker that takes bounces in.
+const (
+	historyConns = 2
+	bounceConns  = 4
+)
 
 // openHistory returns the history of the configuration. It connects to nothing.
 func openHistory(cfg config.Config, b any, log *slog.Logger) (*history, error) {
@@ -100,6 +104,9 @@ func openLedger(cfg config.Config) (*sqlx.DB, error) {
 	}
 	c := storeConfig(cfg.Ledger.Database)
 	c.MaxOpen, c.QueryTimeout = historyConns, ledger.DefaultTimeout
+	if cfg.Bounces.Address != "" || cfg.Bounces.WebhookAddr != "" {
+		c.MaxOpen += bounceConns
+	}
 	db, err := store.OpenDB(c)
 	if err != nil {
 		return nil, config.Add(nil, config.Problem{Variable: "LEDGER_DATABASE_URL", Wrong: err.Error()})

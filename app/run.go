@@ -66,10 +66,18 @@ func (a *App) serve(ctx context.Context, cfg config.Config, listener net.Listene
 	defer end()
 
 	var g errgroup.Group
+	bounces, err := a.openBounces(ctx, cfg, log)
+	if err != nil {
+		if listener != nil {
+			listener.Close()
+		}
+		return err
+	}
 	if listener != nil {
-		health, err := a.health(cfg, listener, log)
+		health, err := a.health(cfg, listener, bounces, log)
 		if err != nil {
 			listener.Close()
+			bounces.close()
 			return err
 		}
 		log.Info("health server listens", "addr", listener.Addr().String())
@@ -89,6 +97,16 @@ func (a *App) serve(ctx context.Context, cfg config.Config, listener net.Listene
 	g.Go(func() error { return a.outage.Run(outlive, a.worker.Hold) })
 	g.Go(func() error { return a.history.Run(outlive) })
 	g.Go(func() error { return a.auditor.Run(outlive) })
+	if bounces != nil {
+		log.Info("bounces are taken in", "addr", bounces.listens)
+	}
+	g.Go(func() error {
+		err := bounces.Run(ctx)
+		if err != nil {
+			cancel()
+		}
+		return err
+	})
 	g.Go(func() error {
 		defer end()
 		return a.worker.Run(ctx)
@@ -102,22 +120,27 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 	if addr == "" {
 		return nil, nil
 	}
+	return listenOn(ctx, "HEALTH_ADDR", "tcp", addr)
+}
+
+// listenOn opens the port of a variable.
+func listenOn(ctx context.Context, variable, network, addr string) (net.Listener, error) {
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", addr)
+	l, err := lc.Listen(ctx, network, addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("HEALTH_ADDR: another process listens on %s; stop it, or choose another address", addr)
+		return nil, fmt.Errorf("%s: another process listens on %s; stop it, or choose another address", variable, addr)
 	}
 	if err != nil {
 		if e, ok := errors.AsType[*os.SyscallError](err); ok {
 			err = e.Err // the rest repeats the address
 		}
-		return nil, fmt.Errorf("HEALTH_ADDR: cannot listen on %s: %w", addr, err)
+		return nil, fmt.Errorf("%s: cannot listen on %s: %w", variable, addr, err)
 	}
 	return l, nil
 }
 
 // health returns the health server.
-func (a *App) health(cfg config.Config, listener net.Listener, log *slog.Logger) (*monitor.Health, error) {
+func (a *App) health(cfg config.Config, listener net.Listener, bounces *bounces, log *slog.Logger) (*monitor.Health, error) {
 	state := monitor.State{OK: true, Text: "valid"}
 	if n := len(cfg.Warnings); n > 0 {
 		state.Text = fmt.Sprintf("valid, with warnings: %d", n)
@@ -131,6 +154,7 @@ func (a *App) health(cfg config.Config, listener net.Listener, log *slog.Logger)
 		Held:          a.outage.heldTasks,
 		Ledger:        a.history.state,
 		Letters:       a.broker.LetterCounts,
+		Bounces:       bounces.state,
 		Mails:         a.counts,
 		Profiles:      monitor.Profiles(cfg.Service.HealthPprof),
 		Configuration: state,

@@ -26,6 +26,7 @@ type Config struct {
 	Database Database
 	Ledger   Ledger
 	Audit    Audit
+	Bounces  Bounces
 	Service  Service
 
 	// Warnings are about what works, but probably not as it was meant.
@@ -208,6 +209,7 @@ func Load(lookup Lookup, more ...Source) (Config, error) {
 	c.database(&v)
 	c.ledger(&v)
 	c.audit(&v)
+	c.intake(&v)
 	c.service(&v)
 
 	fields := v.fields()

@@ -17,6 +17,9 @@ func (c *Config) Passwords() []string {
 	for _, key := range c.Mail.BounceKeys {
 		all = append(all, key.Reveal())
 	}
+	for _, key := range c.Bounces.WebhookKeys {
+		all = append(all, key.Reveal())
+	}
 	for _, key := range append(c.Ledger.Keys[:len(c.Ledger.Keys):len(c.Ledger.Keys)], c.Audit.Keys...) {
 		all = append(all, key.Reveal())
 	}

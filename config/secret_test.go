@@ -94,6 +94,7 @@ func TestNoOutputHoldsASecret(t *testing.T) {
 		"relays, twice":     {"SMTP_URLS": "smtp://u:" + canary + "@h smtp://u:" + canary + "@H"},
 		"dead letters":      {"DEAD_LETTER_KEY": canary + "0123456789," + canary},
 		"bounces":           {"BOUNCE_DOMAIN": "b.example", "BOUNCE_KEY": canary + "0123456789," + canary},
+		"webhooks":          {"WEBHOOK_ADDR": canary + ":1", "BOUNCE_LISTEN": "lmtp://u:" + canary + "@h:1", "WEBHOOK_KEY": canary + "0123456789," + canary},
 		"relays in clear":   {"SMTP_URLS": "smtp+plain://u:" + canary + "@h"},
 		"broken URL":        {"REDIS_URL": "redis://u:" + canary + "%zz@h", "DATABASE_URL": "postgres://u:" + canary + "\x7f@h"},
 		"slash in password": {"REDIS_URL": "redis://:abc/" + canary + "@h", "DATABASE_URL": "postgres://u:1/" + canary + "@h/n"},

@@ -108,6 +108,12 @@ type variables struct {
 	AuditKey      secret `envconfig:"AUDIT_KEY" group:"Database" unset:"hashes without a key" desc:"Secret of at least 16 characters, the same for all workers and commands: it keys the hashes of the audit trail, so that a change of rows is found even if all hashes are made anew. While a key is replaced write new,old."`
 	AuditRequired toggle `envconfig:"AUDIT_REQUIRED" group:"Database" default:"true" desc:"Refuse commands that change something while the audit trail cannot be written, neither in the database nor in Redis. With false they warn and go on."`
 
+	BounceListen   mailListen `envconfig:"BOUNCE_LISTEN" group:"Bounces" default:"off" desc:"Where the worker takes bounces in by SMTP or LMTP: host:port, lmtp://host:port, lmtp+unix:///path, or off. It takes mails to signed addresses of BOUNCE_DOMAIN and no others."`
+	BounceCertFile file       `envconfig:"BOUNCE_TLS_CERT_FILE" group:"Bounces" unset:"no STARTTLS" desc:"PEM file of the certificate of BOUNCE_LISTEN, with its chain. It is read again when it changes."`
+	BounceKeyFile  file       `envconfig:"BOUNCE_TLS_KEY_FILE" group:"Bounces" desc:"PEM file of the key of that certificate."`
+	WebhookAddr    listen     `envconfig:"WEBHOOK_ADDR" group:"Bounces" default:"off" desc:"Where the worker takes bounces in from mail services, by POST to /webhooks/bounces/<source>; off is nowhere. Put a proxy with TLS before it."`
+	WebhookKey     secret     `envconfig:"WEBHOOK_KEY" group:"Bounces" desc:"Secret of the signatures and URLs of webhooks, at least 16 characters and the same for all workers. While it is replaced write new,old: both are accepted."`
+
 	HealthAddr  listen   `envconfig:"HEALTH_ADDR" group:"Service" default:":8004" desc:"Where the health server listens; off is nowhere."`
 	HealthPprof choice   `envconfig:"HEALTH_PPROF" group:"Service" default:"off" options:"off,local,all" desc:"Clients that may fetch CPU and heap profiles from the health server, below /debug/pprof/: none (off), loopback only (local), or all."`
 	MonitorAddr listen   `envconfig:"MONITOR_ADDR" group:"Service" default:"127.0.0.1:5555" desc:"Where the monitor listens. Not supported yet: nothing listens there."`

@@ -109,6 +109,9 @@ type HealthConfig struct {
 	// cost no I/O.
 	Letters func() broker.LetterCounts
 
+	// Bounces is the state of the servers that take bounces in; nil: there are none.
+	Bounces func() BouncesState
+
 	// Mails counts mails for /metrics; nil: they are not counted.
 	Mails *Mails
 

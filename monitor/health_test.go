@@ -346,6 +346,7 @@ func TestRun(t *testing.T) {
 		Held:          monitor.State{OK: true, Text: "no tasks are held"},
 		History:       monitor.State{OK: true, Text: "not used"},
 		DeadLetters:   monitor.State{OK: true, Text: "not counted"},
+		Bounces:       monitor.State{OK: true, Text: "not used"},
 		Breakers:      []monitor.Breaker{},
 		Configuration: monitor.State{OK: true, Text: "valid"},
 		Tasks:         monitor.Tasks{Concurrency: 4, Running: 2, Waiting: 1, Received: 9, Succeeded: 5, Failed: 1, Retried: 2, DeadLetters: 3},

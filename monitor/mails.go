@@ -17,6 +17,7 @@ type Mails struct {
 	phases        *prometheus.HistogramVec
 	whole         *prometheus.HistogramVec
 	limited       *prometheus.HistogramVec
+	bounces       *prometheus.CounterVec
 	codes, prompt prometheus.Counter
 }
 
@@ -54,6 +55,8 @@ func NewMails() *Mails {
 			.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200), []string{"kind"}),
 		limited: prometheus.NewHistogramVec(histogram("mail_limit_wait_seconds", "Pauses of mails that a rate limit held back, by limit.",
 			.1, .5, 1, 5, 10, 30, 60, 300, 1800, 3600), []string{"limit"}),
+		bounces: prometheus.NewCounterVec(counter("bounces_total", "Bounces that this process has stored, by source, kind, and whether their mail is known."),
+			[]string{"source", "kind", "matched"}),
 		codes:  prometheus.NewCounter(counter("codes_total", "Mails with codes that were accepted, expired, given up or left unknown. Addresses that the relay refused do not count.")),
 		prompt: prometheus.NewCounter(counter("codes_in_time_total", "Mails with codes that the relay accepted within 10 seconds after the first claim.")),
 	}
@@ -98,5 +101,5 @@ func (m *Mails) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *Mails) all() []prometheus.Collector {
-	return []prometheus.Collector{m.outcomes, m.phases, m.whole, m.limited, m.codes, m.prompt}
+	return []prometheus.Collector{m.outcomes, m.phases, m.whole, m.limited, m.bounces, m.codes, m.prompt}
 }

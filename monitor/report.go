@@ -32,6 +32,7 @@ type Report struct {
 	Held          State `json:"held"`
 	History       State `json:"history"`
 	DeadLetters   State `json:"dead_letters"`
+	Bounces       State `json:"bounces"`
 	Configuration State `json:"configuration"`
 
 	Breakers []Breaker `json:"breakers"`
@@ -69,6 +70,7 @@ func (h *Health) Report() Report {
 		Held:          h.heldState(),
 		History:       h.historyState(now),
 		DeadLetters:   h.lettersState(),
+		Bounces:       h.bouncesState(now),
 		Breakers:      h.reportBreakers(),
 		Configuration: h.cfg.Configuration,
 		Tasks: Tasks{
@@ -210,7 +212,7 @@ func (h *Health) Handler() http.Handler {
 		r := h.Report()
 		part, ok := map[string]State{
 			"worker": r.Worker, "queue": r.Queue, "keys": r.Keys, "database": r.Database, "configuration": r.Configuration,
-			"mail": r.Mail, "email": r.Mail, "held": r.Held, "history": r.History, "dead_letters": r.DeadLetters,
+			"mail": r.Mail, "email": r.Mail, "held": r.Held, "history": r.History, "dead_letters": r.DeadLetters, "bounces": r.Bounces,
 		}[req.PathValue("part")]
 		if !ok {
 			notFound(w, req)
@@ -231,7 +233,8 @@ func notFound(w http.ResponseWriter, _ *http.Request) {
 /livez                 the process answers
 /readyz                the worker consumes
 /health                a report of all parts
-/health/worker         one part; also queue, database, mail (or email), held, history, configuration
+/health/worker         one part; also queue, database, mail (or email), held, history, bounces,
+                       configuration
 /metrics               figures for Prometheus
 /debug/pprof/heap      a profile, where HEALTH_PPROF allows; also profile, allocs, goroutine, trace`, http.StatusNotFound)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/evently/workers/app"
 	"github.com/evently/workers/app/cli/audit"
+	"github.com/evently/workers/app/cli/bounces"
 	"github.com/evently/workers/app/cli/deadletters"
 	"github.com/evently/workers/app/cli/deliveries"
 	"github.com/evently/workers/app/cli/internal/term"
@@ -26,6 +27,7 @@ type program struct {
 	DeadLetters deadletters.Cmd         `cmd:"" name:"dead-letters" help:"Look at messages that were set aside; retry or delete them."`
 	WasItSent   deliveries.WasItSentCmd `cmd:"" name:"was-it-sent" help:"Tell whether a mail was sent, with the evidence."`
 	Deliveries  deliveries.Cmd          `cmd:"" help:"Look at the history of mails; erase a person."`
+	Bounces     bounces.Cmd             `cmd:"" help:"Look at mails that came back; take bounces in."`
 	Ledger      deliveries.LedgerCmd    `cmd:"" help:"Look after the database of the history."`
 	Audit       audit.Cmd               `cmd:"" help:"Tell who did what; find what was tampered with."`
 	Health      healthCmd               `cmd:"" help:"Ask a running worker how it is; for container health checks."`

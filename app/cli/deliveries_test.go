@@ -135,7 +135,7 @@ func fillHistory(t *testing.T, path string, all []life) {
 			s.add(e.At, ledger.Encode(e, sealer))
 		}
 	}
-	w, err := ledger.NewWriter(ledger.WriterConfig{DB: db, Outbox: s, Sealer: sealer, Logger: slog.New(slog.DiscardHandler)})
+	w, err := ledger.NewWriter(ledger.WriterConfig{DB: db, Outbox: s, Sealer: sealer, Reference: mail.Reference, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,6 +48,7 @@ func TestProgram(t *testing.T) {
 	t.Run("Zero unavailable", func(t *testing.T) { t.Parallel(); testZeroUnavailable(t, p) })
 	t.Run("deliveries", func(t *testing.T) { t.Parallel(); testDeliveries(t, p) })
 	t.Run("no history", func(t *testing.T) { t.Parallel(); testNoHistory(t, p) })
+	t.Run("bounces", func(t *testing.T) { t.Parallel(); testBounces(t, p) })
 	t.Run("dead letters", func(t *testing.T) { t.Parallel(); testDeadLetters(t, p) })
 }
 
@@ -118,6 +119,8 @@ func testHelp(t *testing.T, p binary) {
 		"help-run": {"run", "--help"}, "help-was-it-sent": {"was-it-sent", "--help"}, "help-deliveries": {"deliveries", "--help"},
 		"help-deliveries-list": {"deliveries", "list", "--help"}, "help-deliveries-show": {"deliveries", "show", "--help"},
 		"help-deliveries-stats": {"deliveries", "stats", "--help"}, "help-deliveries-erase": {"deliveries", "erase", "--help"},
+		"help-bounces": {"bounces", "--help"}, "help-bounces-list": {"bounces", "list", "--help"}, "help-bounces-show": {"bounces", "show", "--help"},
+		"help-bounces-ingest": {"bounces", "ingest", "--help"}, "help-bounces-webhook-url": {"bounces", "webhook-url", "--help"},
 		"help-ledger": {"ledger", "--help"}, "help-ledger-status": {"ledger", "status", "--help"}, "help-ledger-migrations": {"ledger", "migrations", "--help"},
 	} {
 		out, errs, code := p.run(t, nil, args...)

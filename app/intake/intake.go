@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/evently/workers/mail/bounce"
@@ -45,8 +47,9 @@ type Config struct {
 
 // Intake takes bounces in. It is safe for concurrent use.
 type Intake struct {
-	cfg  Config
-	tags tags
+	cfg    Config
+	tags   tags
+	status statusKeeper
 }
 
 // New returns an Intake.
@@ -107,6 +110,7 @@ func (i *Intake) keep(ctx context.Context, b ledger.Bounce) (Outcome, error) {
 		return Outcome{Bounce: b}, nil
 	}
 	stored, fresh, err := i.cfg.Store.Store(ctx, b)
+	i.status.note(err, fresh, b.ReceivedAt)
 	if err != nil {
 		return Outcome{Bounce: b}, err
 	}
@@ -152,11 +156,19 @@ func fromMessage(msg bounce.Message) ledger.Bounce {
 		return b
 	}
 	b.Address, b.Original, b.Action, b.Enhanced, b.Code = r.Address, r.Original, string(r.Action), r.Status, r.Code
-	b.Text, b.RemoteMTA = r.Diagnostic, r.RemoteMTA
+	b.Text, b.RemoteMTA = withoutCodes(r.Diagnostic, r.Code, r.Status), r.RemoteMTA
 	if b.Class == "" {
 		b.Class = string(r.Class)
 	}
 	return b
+}
+
+// withoutCodes returns the words of a reply, whose codes are stored beside them.
+func withoutCodes(text string, code int, status string) string {
+	if code > 0 {
+		text = strings.TrimLeft(strings.TrimPrefix(text, strconv.Itoa(code)), " -")
+	}
+	return strings.TrimSpace(strings.TrimPrefix(text, status))
 }
 
 // recipientOf returns the recipient that decided the kind of a message: our mails have one

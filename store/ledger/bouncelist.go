@@ -86,7 +86,7 @@ func (r *bounceRow) entry(mail *row) (entry, bool) {
 			Mail: mail.Mail, TaskID: mail.TaskID, Kind: mail.Kind, State: state, At: r.ReceivedAt.Time, FirstSeen: mail.FirstSeen.Time,
 			Reason:    reason + ", see bounce " + r.ID,
 			Recipient: Recipient{Hash: mail.Hash, Masked: mail.Masked.String, Domain: mail.Domain.String, Sealed: mail.Sealed},
-			Stage:     "bounce", Code: r.Code, Enhanced: r.Enhanced, Class: r.Class, Text: r.Words, Endpoint: r.RemoteMTA,
+			Stage:     StageBounce, Code: r.Code, Enhanced: r.Enhanced, Class: r.Class, Text: r.Words, Endpoint: r.RemoteMTA,
 		},
 	}, true
 }

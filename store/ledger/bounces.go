@@ -16,6 +16,9 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
+// StageBounce is the stage of the event of a bounce.
+const StageBounce = "bounce"
+
 // BounceKind tells what a notification about a mail says.
 type BounceKind string
 

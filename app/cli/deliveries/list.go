@@ -166,7 +166,7 @@ func reply(code int, enhanced, stage string) string {
 		return ""
 	}
 	text := strings.TrimSpace(fmt.Sprintf("%d %s", code, enhanced))
-	if stage != "" {
+	if stage != "" && stage != ledger.StageBounce {
 		text += " at " + stageName(stage)
 	}
 	return text

@@ -86,7 +86,11 @@ func step(e ledger.Record, first time.Time, width int) string {
 func server(e ledger.Record) string {
 	var parts []string
 	if e.Endpoint != "" {
-		parts = append(parts, "relay "+term.Line(e.Endpoint))
+		kind := "relay"
+		if e.Stage == ledger.StageBounce {
+			kind = "server"
+		}
+		parts = append(parts, kind+" "+term.Line(e.Endpoint))
 	}
 	if e.TLS != "" {
 		parts = append(parts, term.Line(e.TLS))

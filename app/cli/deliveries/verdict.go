@@ -26,6 +26,9 @@ func judge(h ledger.History, now time.Time) (verdict, string) {
 		return sentYes, fmt.Sprintf("Yes. %s accepted %s at %s%s, and the recipient reported it as unwanted at %s.",
 			relay(accepted), mail, term.Clock(acceptedAt(m)), queueID(accepted), term.Clock(m.StateAt))
 	case ledger.Bounced:
+		if m.AcceptedAt == nil { // the bounce was read first
+			return sentNo, fmt.Sprintf("No. At %s %s came back%s.", term.Clock(m.StateAt), mail, because(m, last))
+		}
 		accepted := lastOf(h.Events, ledger.Accepted)
 		return sentNo, fmt.Sprintf("No. %s accepted %s at %s%s, but it came back at %s%s.",
 			relay(accepted), mail, term.Clock(acceptedAt(m)), queueID(accepted), term.Clock(m.StateAt), because(m, last))
