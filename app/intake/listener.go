@@ -112,12 +112,22 @@ func (l *Listener) source() string {
 type session struct {
 	listener *Listener
 	conn     *smtp.Conn
+	from     string
 	to       []string
 	refused  int
 }
 
 // Mail implements [smtp.Session]. Bounces have an empty sender, complaints have not.
-func (s *session) Mail(string, *smtp.MailOptions) error { return nil }
+func (s *session) Mail(from string, _ *smtp.MailOptions) error {
+	s.from = from
+	return nil
+}
+
+// withReturnPath returns a message with the envelope sender before its header (RFC 5321 section
+// 4.4). An empty one tells a bounce from a mail that looks like one.
+func (s *session) withReturnPath(raw []byte) []byte {
+	return append([]byte("Return-Path: <"+s.from+">\r\n"), raw...)
+}
 
 // Rcpt implements [smtp.Session].
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
@@ -143,6 +153,7 @@ func (s *session) Data(r io.Reader) error {
 	if err != nil {
 		return err // go-smtp has the right reply code
 	}
+	raw = s.withReturnPath(raw)
 	for _, to := range s.to {
 		if err := s.take(raw, to); err != nil {
 			return err
@@ -157,6 +168,7 @@ func (s *session) LMTPData(r io.Reader, status smtp.StatusCollector) error {
 	if err != nil {
 		return err
 	}
+	raw = s.withReturnPath(raw)
 	for _, to := range s.to {
 		status.SetStatus(to, s.take(raw, to))
 	}

@@ -122,6 +122,24 @@ func TestListener(t *testing.T) {
 	})
 }
 
+// A notice in words that only people understand is a bounce if its envelope sender is empty.
+func TestEnvelopeSenderTellsBounces(t *testing.T) {
+	t.Parallel()
+	const notice = "From: Postmaster <postmaster@example.org>\r\nTo: x@example.com\r\nSubject: Message\r\n\r\n" +
+		"Ihre Nachricht konnte nicht zugestellt werden:\r\n\r\nada@example.org\r\n\r\nEmpfänger unbekannt\r\n"
+	for from, want := range map[string]ledger.BounceKind{"": ledger.BounceFailed, "postmaster@example.org": ledger.BounceUnrelated} {
+		f := newFixture(t, sqlite(t))
+		f.write(accepted(task))
+		addr, _ := f.listen(f.intake, nil)
+		if err := dial(t, addr).SendMail(from, []string{addressOf(t, key, mail.Reference(task))}, strings.NewReader(notice)); err != nil {
+			t.Fatal(err)
+		}
+		if stored := f.stored(); len(stored) != 1 || stored[0].Kind != want {
+			t.Errorf("from %q: %+v, want %s", from, stored, want)
+		}
+	}
+}
+
 // brokenStore fails until it is repaired.
 type brokenStore struct {
 	store  intake.Store

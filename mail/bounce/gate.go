@@ -42,7 +42,7 @@ func readSender(h header) sender {
 	s.maybe = beginsWithAny(local, doubtfulNames) || strings.HasPrefix(title, "system attendant")
 	if h.has("return-path") {
 		path := strings.ToLower(strings.Trim(h.get("return-path"), "<> "))
-		s.null = path == "" || strings.HasPrefix(path, "mailer-daemon")
+		s.null = path == "" || path == "#@[]" || strings.HasPrefix(path, "mailer-daemon") // qmail has the second for double bounces
 	}
 	s.failure = containsAny(s.subject, failureSubjects) && !strings.HasPrefix(s.subject, "re:") && !isForward(s.subject)
 	return s
