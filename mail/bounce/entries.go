@@ -32,12 +32,15 @@ var (
 
 // readEntries returns the recipients that the lines of a notice name. The strongest form that
 // occurs counts: an address at the beginning of a line, one after a label, one in a reply of
-// a server. Any other address counts only if the subject is that of a bounce: automatic answers
-// name addresses, too.
+// a server. Without a subject of a bounce or the reply of a server only the first counts, because
+// automatic answers name addresses, too.
 func readEntries(n notice, own map[string]bool, failure bool) []entry {
 	atStart, weak := leadingEntries(n.lines, own)
 	if len(atStart) > 0 {
 		return atStart
+	}
+	if !failure && !n.proves() {
+		return nil
 	}
 	for _, find := range []func(string) []string{inTranscript, afterLabel, inReply} {
 		if found := otherEntries(n.lines, own, find); len(found) > 0 {

@@ -15,10 +15,10 @@ func readText(m *mail, s sender) (Message, bool) {
 	isReport := m.mediaType == "multipart/report" || reportType(&m.part) == "delivery-status"
 	n := readNotice(m)
 	msg := Message{Form: formOf(n, h)}
+	carrier := s.null && deliveredTo.MatchString(strings.Join(n.lines, " "))
 	proof := failed != "" || isReport || msg.Form != "text" || n.proves()
 	switch {
-	case failed != "", s.daemon && (s.null || proof), s.program && s.failure, s.maybe && s.failure && proof, s.failure && (s.null || isReport):
-	case s.null && deliveredTo.MatchString(strings.Join(n.lines, " ")):
+	case failed != "", carrier, s.daemon && (s.null || proof), s.program && s.failure, s.maybe && s.failure && proof, s.failure && (s.null || isReport):
 	default:
 		return Message{}, false
 	}
@@ -26,7 +26,7 @@ func readText(m *mail, s sender) (Message, bool) {
 		msg = fields
 		msg.complete(m)
 	} else {
-		list := recipientsOf(m, n, failed, s.failure)
+		list := recipientsOf(m, n, failed, s.failure || carrier)
 		kind, ok := kindOfNotice(s, n, list)
 		if !ok {
 			return Message{}, false
