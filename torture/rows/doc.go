@@ -12,7 +12,7 @@ import (
 func All() []harness.Row {
 	return slices.Concat([]harness.Row{
 		killed, crashes, recovery, mixed, cuts, frozen, failover, refusals, stopping, etas, longTasks, fencing, clocks,
-		malformed, poison, misbehaving, results, priorities, backlog, operator, upgrade, full, soak,
+		malformed, poison, misbehaving, replayed, results, priorities, backlog, operator, upgrade, full, soak,
 		sizes, secrets, harmless, forged,
 	}, mails.All())
 }

@@ -22,7 +22,7 @@ type Broker struct {
 	lists    queues
 	claimed  map[string]*entry
 	results  resultStore
-	dead     []broker.DeadLetter
+	letters  Letters
 	crashes  map[string]int
 	chords   chords
 	groups   map[string]protocol.Raw
@@ -78,6 +78,7 @@ func NewBroker() *Broker {
 		crashes: map[string]int{}, chords: chords{}, groups: map[string]protocol.Raw{},
 		steps: stepCounts{}, changed: make(chan struct{}),
 	}
+	b.letters.b = b
 	b.outbox = outbox{b: b, marks: marks{byTask: map[string]mark{}}, streams: streams{}, settled: map[string]bool{}}
 	return b
 }

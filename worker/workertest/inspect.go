@@ -56,12 +56,15 @@ func (b *Broker) Unacked() int {
 	return len(b.claimed)
 }
 
-// DeadLetters returns the dead letters.
+// DeadLetters returns the open dead letters, the oldest first.
 func (b *Broker) DeadLetters() []broker.DeadLetter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.dead)
+	return b.letters.list(broker.LetterOpen)
 }
+
+// Letters returns the dead letters, with what a person may do to them.
+func (b *Broker) Letters() *Letters { return &b.letters }
 
 // Steal takes all claims, as another worker does after their leases expired, and tells
 // the worker.

@@ -163,8 +163,8 @@ func outcomeOf(t testing.TB, b *Broker, id string) Outcome {
 			o.Sent = append(o.Sent, m)
 		}
 	}
-	if len(b.dead) > 0 {
-		o.DeadLetter = b.dead[0].Reason
+	if dead := b.letters.list(); len(dead) > 0 {
+		o.DeadLetter = dead[0].Reason
 	}
 	return o
 }

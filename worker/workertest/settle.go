@@ -93,10 +93,6 @@ func (rs *resultStore) store(r *protocol.Result) {
 }
 
 func (b *Broker) bury(d broker.Delivery, reason string) {
-	l := broker.DeadLetter{ID: d.Claim, Queue: d.Queue, Reason: reason, At: time.Now(), Size: len(d.Raw), Raw: d.Raw}
-	if env, err := protocol.ParseEnvelope(d.Raw); err == nil {
-		l.TaskName, l.TaskID = env.Task, env.ID
-	}
-	b.dead = append(b.dead, l)
+	b.letters.add(d, reason)
 	b.wake()
 }

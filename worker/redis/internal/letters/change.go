@@ -62,7 +62,7 @@ func repeat(ctx context.Context, fn func() (done bool, err error)) error {
 	var lost *lostError
 	for n := range attempts {
 		if lost != nil && backoff.Sleep(ctx, time.Duration(n)*100*time.Millisecond) != nil {
-			return lost
+			return lost.err
 		}
 		done, err := fn()
 		if l, ok := errors.AsType[*lostError](err); ok && ctx.Err() == nil {
@@ -75,7 +75,7 @@ func repeat(ctx context.Context, fn func() (done bool, err error)) error {
 		lost = nil
 	}
 	if lost != nil {
-		return lost
+		return lost.err
 	}
 	return errors.New("others change it all the time, try again")
 }

@@ -66,13 +66,31 @@ func New(cfg Config) *Letters {
 	}
 }
 
-// script runs a script with keysAndArgs, of which the first n are keys.
+// script runs a script once. After an error of the connection it may have been carried out.
 func (d *Letters) script(ctx context.Context, script scripts.Script, keys, args []any) (reply []any, err error) {
 	err = d.cfg.Do(ctx, func(c redigo.Conn) error {
 		reply, err = redigo.Values(script().Do(c, slices.Concat([]any{len(keys)}, keys, args)...))
 		return err
 	})
 	return reply, asLost(err)
+}
+
+// ask runs a script that may run twice: after an error of the connection it runs again. A server that
+// was restarted has broken the connections that were idle.
+func (d *Letters) ask(ctx context.Context, script scripts.Script, keys, args []any) (reply []any, err error) {
+	err = repeat(ctx, func() (bool, error) {
+		reply, err = d.script(ctx, script, keys, args)
+		return err == nil, err
+	})
+	return reply, err
+}
+
+// again calls fn with a connection, and once more after an error of the connection.
+func (d *Letters) again(ctx context.Context, fn func(redigo.Conn) error) error {
+	return repeat(ctx, func() (bool, error) {
+		err := asLost(d.cfg.Do(ctx, fn))
+		return err == nil, err
+	})
 }
 
 // asLost marks an error that is no answer of the server.
@@ -110,7 +128,7 @@ func (d *Letters) read(ctx context.Context, ids []string) (found []stored, err e
 	for len(ids) > 0 {
 		chunk := ids[:min(pageSize, len(ids))]
 		args := redigo.Args{readBytes}.AddFlat(chunk)
-		rows, err := d.script(ctx, d.cfg.Scripts.LetterRead, []any{d.open.raws, d.open.metas, d.closed.raws, d.closed.metas}, args)
+		rows, err := d.ask(ctx, d.cfg.Scripts.LetterRead, []any{d.open.raws, d.open.metas, d.closed.raws, d.closed.metas}, args)
 		if err != nil {
 			return nil, fmt.Errorf("read dead letters: %w", err)
 		}
@@ -185,7 +203,7 @@ func (d *Letters) letters(ctx context.Context, ids []string) ([]broker.DeadLette
 // that were removed or closed meanwhile are in neither.
 func (d *Letters) List(ctx context.Context, offset, limit int) (letters []broker.DeadLetter, total int, err error) {
 	// In one step: a letter that comes in between would make count and list differ.
-	rows, err := d.script(ctx, d.cfg.Scripts.Letters, []any{d.open.index}, []any{offset, offset + limit - 1})
+	rows, err := d.ask(ctx, d.cfg.Scripts.Letters, []any{d.open.index}, []any{offset, offset + limit - 1})
 	var ids []string
 	if err == nil {
 		_, err = redigo.Scan(rows, &total, &ids)
@@ -215,7 +233,7 @@ func (d *Letters) Each(ctx context.Context, fn func(broker.DeadLetter) error, st
 	}
 	score, last := "+inf", ""
 	for {
-		page, err := redigo.Strings(d.script(ctx, d.cfg.Scripts.LetterPage, keys, []any{score, last, pageSize}))
+		page, err := redigo.Strings(d.ask(ctx, d.cfg.Scripts.LetterPage, keys, []any{score, last, pageSize}))
 		if err != nil {
 			return fmt.Errorf("list dead letters: %w", err)
 		}
@@ -283,7 +301,8 @@ const minPrefix = 4
 func (d *Letters) Find(ctx context.Context, prefix string) (string, error) {
 	var whole bool
 	var ids []string
-	err := d.cfg.Do(ctx, func(c redigo.Conn) error {
+	err := d.again(ctx, func(c redigo.Conn) error {
+		ids = nil
 		for _, s := range []set{d.open, d.closed} {
 			is, err := redigo.Bool(c.Do("HEXISTS", s.raws, prefix))
 			if err != nil || is {
@@ -318,11 +337,18 @@ func (d *Letters) Find(ctx context.Context, prefix string) (string, error) {
 
 // Delete removes a dead letter for good, open or closed.
 func (d *Letters) Delete(ctx context.Context, id string) error {
-	flags, err := redigo.Ints(d.script(ctx, d.cfg.Scripts.LetterDrop, d.keys(), []any{id}))
-	if err != nil || len(flags) != 1 {
+	calls, deleted := 0, false
+	err := repeat(ctx, func() (bool, error) {
+		calls++
+		flags, err := redigo.Ints(d.script(ctx, d.cfg.Scripts.LetterDrop, d.keys(), []any{id}))
+		// The reply to the first call may have been lost.
+		deleted = len(flags) == 1 && flags[0] == 1 || calls > 1
+		return err == nil, err
+	})
+	if err != nil {
 		return fmt.Errorf("delete dead letter %s: %w", id, err)
 	}
-	if flags[0] == 0 {
+	if !deleted {
 		return fmt.Errorf("%w: %s", broker.ErrNoDeadLetter, id)
 	}
 	return nil
@@ -345,7 +371,7 @@ func (d *Letters) Counts(ctx context.Context) (broker.LetterCounts, error) {
 // count does the same, and returns the time at which the next letter expires, zero for none.
 func (d *Letters) count(ctx context.Context) (c broker.LetterCounts, next time.Time, err error) {
 	for {
-		rows, err := d.script(ctx, d.cfg.Scripts.LetterCount, slices.Concat(d.open.keys(), d.closed.keys(), []any{d.dropped, d.expiries}),
+		rows, err := d.ask(ctx, d.cfg.Scripts.LetterCount, slices.Concat(d.open.keys(), d.closed.keys(), []any{d.dropped, d.expiries}),
 			[]any{d.cfg.Max, d.cfg.Max, d.ages()})
 		var last, expires string
 		var more int

@@ -126,7 +126,7 @@ func (k *Keeper) completeNew(ctx context.Context) error {
 func (k *Keeper) completeClosed(ctx context.Context) error {
 	score, last := "+inf", ""
 	for {
-		page, err := redigo.Strings(k.script(ctx, k.cfg.Scripts.LetterPage, []any{k.closed.index}, []any{score, last, pageSize}))
+		page, err := redigo.Strings(k.ask(ctx, k.cfg.Scripts.LetterPage, []any{k.closed.index}, []any{score, last, pageSize}))
 		if err != nil || len(page) == 0 {
 			return err
 		}

@@ -46,5 +46,7 @@ if not stays then
 end
 if expires == '' then
   redis.pcall('ZREM', expiries, id)
+else
+  pcall(keep_for, tonumber(age), expiries)
 end
 return {1}

@@ -95,7 +95,7 @@ end
 local most_pruned = 1000
 
 -- discard removes dead letters, and counts them unless kind is nil: in the hash raws.dropped,
--- which does not expire. A counter of another type loses the count only.
+-- which outlives them. A counter of another type loses the count only.
 local function discard(raws, metas, index, ids, kind)
   if #ids == 0 then
     return
@@ -115,6 +115,7 @@ local function discard(raws, metas, index, ids, kind)
   end
   if kind then
     redis.pcall('HINCRBY', raws .. '.dropped', kind, #ids)
+    redis.pcall('EXPIRE', raws .. '.dropped', 31622400) -- a year: every key has an end
   end
 end
 
