@@ -15,6 +15,7 @@ import (
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis"
 	"github.com/evently/workers/worker/redis/redistest"
+	"github.com/evently/workers/worker/workertest"
 )
 
 // oldLetter stores a dead letter as earlier versions did.
@@ -205,4 +206,14 @@ func TestStatesOfADeadLetter(t *testing.T) {
 func replace(t *testing.T, letters *redis.Letters, id, raw string) error {
 	_, err := letters.Replace(t.Context(), id, []byte(raw), "bob", "")
 	return err
+}
+
+func TestLettersAsInMemory(t *testing.T) {
+	for name, sealer := range map[string]broker.Sealer{"clear": nil, "encrypted": box(t, firstSecret)} {
+		t.Run(name, func(t *testing.T) {
+			s := redistest.Start(t)
+			f := fixture(t, s.Conn(0), redis.Config{URL: s.URL(0), Sealer: sealer})
+			workertest.TestLetters(t, f, f.Broker.(*redis.Broker).Letters())
+		})
+	}
 }

@@ -28,3 +28,8 @@ func inMemory() workertest.Fixture {
 		},
 	}
 }
+
+func TestLettersInMemory(t *testing.T) {
+	f := inMemory()
+	workertest.TestLetters(t, f, f.Broker.(*workertest.Broker).Letters())
+}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"time"
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
