@@ -21,7 +21,7 @@ var replayed = harness.Row{
 	ID: "R29",
 	Goal: "dead letters are listed while more come, replayed each by 5 of 50 callers while Redis is killed, " +
 		"dropped beyond their bound, and purged",
-	Mark: "each is listed once; each replayed one is one message and one run, whoever else replays it; the dropped are the oldest, and counted across restarts",
+	Mark: "each is listed once; each replayed one is one message and one run whatever others do; the dropped are the oldest, and counted across restarts",
 	Run: func(r *harness.Run) {
 		s := harness.NewStage(r)
 		d := desk{Stage: s, a: openLetters(s), b: openLetters(s)}
@@ -66,7 +66,7 @@ func openLetters(s *harness.Stage) *redis.Letters {
 	return b.Letters()
 }
 
-// small is a bound of messages that makes padded ones dead letters.
+// small bounds messages, so that padded ones become dead letters.
 const small, padding = 4000, 4000
 
 // fill makes n dead letters, whose tasks can run once they are replayed, and lists them meanwhile.
@@ -193,7 +193,7 @@ func (d desk) overflow(bound, over int) (counts broker.LetterCounts, kept int) {
 	o := harness.Options{Concurrency: 1, Prefetch: 1, Flags: []string{"-dead-max", strconv.Itoa(bound)}}
 	w := d.Start(o)
 	d.Ready()
-	ids := d.Send(bound+over, harness.Task{Name: "e2e.nobody"})
+	ids := d.Send(bound+over, harness.Task{Name: "e2e.unknown"})
 	testkit.Eventually(d, 2*time.Minute, "nothing waits", func() bool {
 		return d.Redis.Waiting(harness.Queue)+d.Redis.Int("HLEN", "unacked") == 0
 	})
