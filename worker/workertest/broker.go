@@ -216,12 +216,6 @@ func (b *Broker) Start(_ context.Context, d broker.Delivery, st broker.Start) (b
 // sameTask reports whether a result may be that of a task, by their fingerprints.
 func sameTask(stored, task string) bool { return stored == "" || task == "" || stored == task }
 
-// Secret implements [broker.SecretKeeper]: the same in all tests, as fingerprints
-// may stand in what they compare.
-func (b *Broker) Secret(context.Context) ([]byte, error) {
-	return []byte("the secret of workertest"), nil
-}
-
 // Held implements [broker.Broker].
 func (b *Broker) Held(_ context.Context, claim string) (bool, error) {
 	b.mu.Lock()

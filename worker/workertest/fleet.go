@@ -112,3 +112,9 @@ func (f *fleet) Take(_ context.Context, limit string, every time.Duration) (time
 	f.limits[limit] = now.Add(every)
 	return 0, nil
 }
+
+// Secret implements [broker.SecretKeeper]: the same in all tests, as fingerprints
+// may stand in what they compare.
+func (f *fleet) Secret(context.Context) ([]byte, error) {
+	return []byte("the secret of workertest"), nil
+}
