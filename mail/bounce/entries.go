@@ -15,6 +15,9 @@ type entry struct {
 
 func (e *entry) text() string { return strings.Join(e.words, " ") }
 
+// maxLine bounds what is kept of a line, in octets.
+const maxLine = 1000
+
 const addressForm = `(?:"[^"\s]{1,64}"|[^\s<>()\[\]"',;:@=*/\\|]+)@[A-Za-z0-9\p{L}_-][A-Za-z0-9\p{L}_.-]*`
 
 var (
@@ -96,7 +99,7 @@ func leadingEntries(lines []string, own map[string]bool) (strong, weak []entry) 
 			if current != nil {
 				current.note(rest)
 			}
-		case current != nil && len(current.words) < 40:
+		case current != nil:
 			current.note(line)
 		}
 		blank = 0
@@ -110,8 +113,8 @@ func (e *entry) note(line string) {
 	if m := madeFrom.FindStringSubmatch(line); m != nil && e.original == "" {
 		e.original = trimAddress(m[1])
 	}
-	line = strings.TrimLeft(line, ":> ")
-	if line != "" {
+	line = clip(strings.TrimLeft(line, ":> "), maxLine)
+	if line != "" && len(e.words) < 40 {
 		e.words = append(e.words, line)
 	}
 }
@@ -205,7 +208,7 @@ func isQuoted(line string) bool { return quoted.MatchString(line) && !tracer.Mat
 func unquoted(lines []string) (kept []string) {
 	for _, line := range lines {
 		if line = strings.TrimSpace(line); line != "" && !isQuoted(line) && len(kept) < 60 {
-			kept = append(kept, line)
+			kept = append(kept, clip(line, maxLine))
 		}
 	}
 	return kept

@@ -73,6 +73,12 @@ var hostile = map[string]func(size int) string{
 		return "From: MAILER-DAEMON\n\n" + strings.Repeat("a", n/2) + "@" + strings.Repeat("b", n/2)
 	},
 	"addresses": func(n int) string { return "From: MAILER-DAEMON\n\nundeliverable\n" + numbered("u%d@example.com\n", n) },
+	"long line": func(n int) string {
+		return "From: MAILER-DAEMON\n\n" + numbered("u%d@example.com\n", 2000) + "\n" + numbered("u%d@example.org is unknown, ", n)
+	},
+	"many in a line": func(n int) string {
+		return "From: MAILER-DAEMON\n\n" + strings.Repeat("550 ", 500) + numbered("sent to u%d@example.org, ", n)
+	},
 	"failed header": func(n int) string {
 		return "From: MAILER-DAEMON\nX-Failed-Recipients: " + numbered("u%d@example.com,\n ", n) + "\n\n"
 	},

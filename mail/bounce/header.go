@@ -93,7 +93,7 @@ func isEnvelopeLine(line string) bool {
 
 // joinWords joins two pieces of a folded value. Values of hostile headers stay short.
 func joinWords(value, more string) string {
-	more = strings.TrimSpace(more)
+	more = clip(strings.TrimSpace(more), 8<<10)
 	switch {
 	case len(value) > 8<<10:
 		return value

@@ -51,7 +51,7 @@ func (n notice) proves() bool {
 	if n.cut {
 		return true
 	}
-	text := strings.Join(unquoted(n.lines), " ")
+	text := n.words
 	return statusIn(text) != "" || replyCode(text) != 0 && smtpLine.MatchString(text)
 }
 
@@ -100,7 +100,7 @@ func recipientsOf(m *mail, n notice, failed string, failure bool) []entry {
 // kindOfNotice returns whether a notice reports a failure or a delay. It returns false if it
 // reports neither.
 func kindOfNotice(s sender, n notice, list []entry) (Kind, bool) {
-	text := fold(strings.Join(unquoted(n.lines), " "))
+	text := fold(n.words)
 	delayed := containsAny(text, delayWords)
 	switch {
 	case containsAny(text, deliveredWords):
@@ -142,14 +142,14 @@ func (e *entry) class(n notice, status string) Class {
 	if replyCode(text) != 0 || statusIn(text) != "" {
 		return classify(text, status)
 	}
-	whole := strings.Join(unquoted(n.lines), " ")
+	whole := n.words
 	if class := verdict.ClassifyText(text); class != verdict.Unknown {
 		return verdict.Classify(0, status, text)
 	}
 	if replyCode(whole) != 0 || statusIn(whole) != "" {
 		return classify(whole, status)
 	}
-	if class := verdict.ClassifyText(whole); class != verdict.Unknown {
+	if n.class != verdict.Unknown {
 		return verdict.Classify(0, status, whole)
 	}
 	if class := verdict.Classify(0, status, text); class != verdict.Unknown || verdict.Classify(0, "", whole) != verdict.Transient {

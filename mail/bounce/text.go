@@ -4,6 +4,8 @@ import (
 	"html"
 	"regexp"
 	"strings"
+
+	"github.com/evently/workers/mail/internal/verdict"
 )
 
 // notice is the human-readable part of a bounce.
@@ -11,6 +13,9 @@ type notice struct {
 	lines    []string
 	cut      bool   // a mail that came back follows the lines
 	returned header // of the mail that came back, as far as the message has it
+
+	words string // of all lines that quote nothing
+	class Class  // of the words, if they are no reply of a server
 }
 
 // maxNotice bounds the text that is searched for recipients. A notice comes before the mail
@@ -31,12 +36,12 @@ func readNotice(m *mail) notice {
 			return false
 		case p.mediaType == "text/html":
 			if !plain {
-				b.WriteString(fromHTML(clip(p.body)) + "\n\n")
+				b.WriteString(fromHTML(clip(p.body, maxNotice)) + "\n\n")
 			}
 		case strings.HasPrefix(p.mediaType, "text/") || !strings.Contains(p.mediaType, "/") || p == &m.part:
 			if strings.TrimSpace(p.body) != "" {
 				plain = true
-				b.WriteString(clip(p.body) + "\n\n")
+				b.WriteString(clip(p.body, maxNotice) + "\n\n")
 			}
 		}
 		return b.Len() < maxNotice
@@ -57,12 +62,15 @@ func readNotice(m *mail) notice {
 		n.lines = append(n.lines, line)
 		text = rest
 	}
+	n.words = clip(strings.Join(unquoted(n.lines), " "), 16*maxLine)
+	n.class = verdict.ClassifyText(n.words)
 	return n
 }
 
-func clip(text string) string {
-	if len(text) > maxNotice {
-		return strings.ToValidUTF8(text[:maxNotice], "")
+// clip returns the beginning of a text, of at most some octets.
+func clip(text string, most int) string {
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "")
 	}
 	return text
 }
