@@ -74,7 +74,7 @@ func harmless(m *mail, s sender) (Message, bool) {
 // isAutoReply reports whether a header is that of a vacation reply or a challenge (RFC 3834,
 // and the fields before it).
 func isAutoReply(h header, s sender) bool {
-	if beginsWithAny(s.subject, autoSubjects) {
+	if beginsWithAny(s.subject, autoSubjects) || containsAny(s.subject, challengeSubjects) && !s.program {
 		return true
 	}
 	if rest, ok := strings.CutPrefix(s.subject, "re:"); ok && beginsWithAny(strings.TrimSpace(rest), autoSubjects) {

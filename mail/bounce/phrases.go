@@ -23,11 +23,11 @@ var autoSubjects = []string{
 	"自動応答", "自動返信", "不在", "自动回复", "自動回覆", "外出", "자동 회신", "부재중", "otomatik yanıt", "αυτόματη απάντηση", "מענה אוטומטי", "رد تلقائي",
 }
 
-// challengeWords are the words of programs that ask a sender to prove that it is a person.
-var challengeWords = []string{
-	"confirm that you sent", "confirm your message", "confirmation required", "please confirm", "verify that you are", "verify your email to", "sender verification",
-	"your message is waiting for approval", "requires confirmation", "requires verification", "confirm your address", "challenge", "held until you",
-	"awaiting your verification", "click the link below to deliver", "your message to has been quarantined until", "whitelist",
+// challengeSubjects are in the subjects of programs that ask a sender to prove that it is a
+// person.
+var challengeSubjects = []string{
+	"confirm that you sent", "confirm your message", "confirm your email to", "confirm your e-mail to", "confirmation required", "sender verification", "verify your email to",
+	"requires confirmation", "requires verification", "awaiting your verification", "spam arrest", "action required to deliver",
 }
 
 // failureSubjects are in the subjects of bounces.
