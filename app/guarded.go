@@ -35,9 +35,9 @@ func relayOutcome(failed *mail.SendError) breaker.Outcome {
 	}
 	o := breaker.Outcome{Result: breaker.Fault, Reason: failed.Explain()}
 	switch {
-	case failed.ConfigurationFault(), failed.Quota():
+	case failed.ConfigurationFault():
 		o.Result = breaker.Refused
-	case failed.Throttled(), failed.Code == 421:
+	case failed.Quota(), failed.Throttled(), failed.Code == 421:
 		o.Result = breaker.Throttled
 	}
 	return o

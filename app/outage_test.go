@@ -136,7 +136,7 @@ func TestRelayOutcome(t *testing.T) {
 		"busy":                    {&mail.SendError{Command: "GREETING", Code: 421, Text: "too many connections"}, breaker.Throttled},
 		"a rate":                  {&mail.SendError{Command: "MAIL", Code: 454, EnhancedCode: [3]int{4, 7, 0}, Text: "Throttling failure: Maximum sending rate exceeded."}, breaker.Throttled},
 		"wrong password":          {&mail.SendError{Command: "AUTH", Code: 535, EnhancedCode: [3]int{5, 7, 8}, Text: "authentication failed"}, breaker.Refused},
-		"quota for the day":       {&mail.SendError{Command: "DATA", Code: 550, EnhancedCode: [3]int{5, 4, 5}, Text: "Daily user sending limit exceeded."}, breaker.Refused},
+		"quota for the day":       {&mail.SendError{Command: "DATA", Code: 550, EnhancedCode: [3]int{5, 4, 5}, Text: "Daily user sending limit exceeded."}, breaker.Throttled},
 		"five unknown recipients": {&mail.SendError{Command: "RCPT", Code: 550, EnhancedCode: [3]int{5, 1, 1}, Text: "no such user", Recipients: 5}, breaker.Success},
 		"five spam verdicts":      {&mail.SendError{Command: ".", Code: 554, EnhancedCode: [3]int{5, 7, 1}, Text: "Spam message rejected", Recipients: 5}, breaker.Success},
 		"five equal refusals":     {&mail.SendError{Command: "RCPT", Code: 550, EnhancedCode: [3]int{5, 7, 1}, Text: "denied", Recipients: 5}, breaker.Refused},

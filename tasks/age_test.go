@@ -202,7 +202,7 @@ func TestPauses(t *testing.T) {
 		"confirmation, greylisted":       {kind: "confirmation", err: greylisted, least: 5 * minute, most: 6 * minute},
 		"confirmation, asked":            {kind: "confirmation", err: asked, least: 8 * minute, most: 10 * minute},
 		"confirmation, asked for little": {kind: "confirmation", err: asks, least: 48 * second, most: 72 * second},
-		"confirmation, quota":            {kind: "confirmation", err: quota, least: 24 * minute, most: 36 * minute},
+		"confirmation, quota":            {kind: "confirmation", err: quota, least: 96 * second, most: 144 * second},
 		"confirmation, busy":             {kind: "confirmation", err: busy, least: 10 * minute, most: 12 * minute},
 		"code, plain":                    {kind: "otp", err: plain, least: 4 * second, most: 6 * second},
 		"code, third":                    {kind: "otp", err: plain, retries: 2, least: 36 * second, most: 54 * second},

@@ -16,9 +16,10 @@ const (
 	// greylistWait is the pause that most greylists ask of an unknown sender.
 	greylistWait = 5 * time.Minute
 
-	// quotaWait is the pause of a mail that a daily quota holds back. A quota has no
-	// fixed hour at which it ends: each mail counts for a day.
-	quotaWait = 30 * time.Minute
+	// refusedFactor times RetryDelay is the pause of a mail that met a server which takes no
+	// mails for now. A circuit breaker keeps mails from the server until it takes them again,
+	// and then this one must not be far behind.
+	refusedFactor = 2
 
 	// longestWait bounds the wait for a free connection to the relay or the database. It
 	// is far longer than a mail takes.
@@ -107,8 +108,9 @@ func (p pauses) configuration(a *attempt, e *mail.SendError) time.Duration {
 	return a.longPause(factor * p.retryDelay)
 }
 
-// quota returns the pause of a mail whose sender has used up a daily quota.
-func (p pauses) quota(a *attempt) time.Duration { return a.longPause(quotaWait) }
+// quota returns the pause of a mail whose sender has used up a quota. A quota has no fixed hour
+// at which it ends: each mail counts for a day.
+func (p pauses) quota(a *attempt) time.Duration { return a.longPause(refusedFactor * p.retryDelay) }
 
 // longPause returns the pause after a fault that lasts. An urgent mail asks sooner: when a
 // person has corrected the fault, or a circuit breaker has found that it is over, the mail is
@@ -123,14 +125,12 @@ func (a *attempt) longPause(pause time.Duration) time.Duration {
 // lookup returns the pause of a mail whose recipient cannot be looked up because the
 // rights, the schema or the login of the database are wrong.
 func (p pauses) lookup(a *attempt) time.Duration {
-	const factor = 2
-	return a.longPause(factor * p.retryDelay)
+	return a.longPause(refusedFactor * p.retryDelay)
 }
 
 // throttled returns the pause of a mail when the server defers all mails.
 func (p pauses) throttled(a *attempt, e *mail.SendError) time.Duration {
-	const factor = 2
-	pause := spread(factor * p.retryDelay)
+	pause := spread(refusedFactor * p.retryDelay)
 	if a.urgent() {
 		pause = min(pause, spread(urgentThrottleWait))
 	}

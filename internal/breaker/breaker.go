@@ -49,7 +49,7 @@ const (
 	Success               // the server works, even if it refused this call
 	Fault                 // the server is unavailable, perhaps
 	// Throttled is a Fault of a server that answers and asks for time. The next probe
-	// waits longer.
+	// waits longer. After it one process tries one call, and the others wait for its success.
 	Throttled
 	// Refused means that the server refuses this client, for example its login. It
 	// opens the breaker at once. The next probe waits longer than after a Fault,
@@ -275,16 +275,16 @@ func (b *Breaker) EnterWait(ctx context.Context) (done func(Outcome), err error)
 // change changes the state and tells of the change: the log, callers that wait, and Run.
 func (b *Breaker) change(step func(m *machine, now time.Time)) {
 	b.mu.Lock()
-	before, room := b.state(), b.machine.hasRoom()
+	before, room, unposted := b.state(), b.machine.hasRoom(), b.machine.unposted
 	step(&b.machine, time.Now())
-	after := b.state()
+	after, news := b.state(), b.machine.unposted && !unposted
 	moved := after.Phase != before.Phase || after.Next != before.Next || after.Reason != before.Reason
 	if moved || b.machine.hasRoom() && !room {
 		close(b.changed)
 		b.changed = make(chan struct{})
 	}
 	b.mu.Unlock()
-	if !moved {
+	if !moved && !news {
 		return
 	}
 	b.log(before, after)

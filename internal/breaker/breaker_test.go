@@ -286,9 +286,38 @@ func TestThrottled(t *testing.T) {
 				}
 			}
 		}
-		if n := len(trials); n < 30 || n > 2*90 {
+		if n := len(trials); n < 30 || n > 46 {
 			t.Errorf("%d trials of two processes in 15 minutes", n)
 		}
+	})
+}
+
+// Once the first call after a throttling has succeeded, all processes let calls through.
+func TestOthersFollowTheFirstSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, fleet := new(server), breakertest.NewFleet()
+		a := start(t, s, fleet.Member("a"), nil)
+		b := start(t, s, fleet.Member("b"), nil)
+		for range 5 {
+			done, err := a.Enter()
+			if err != nil {
+				t.Fatal(err)
+			}
+			done(breaker.Outcome{Result: breaker.Throttled, Reason: "454 too many mails"})
+		}
+		time.Sleep(2 * time.Second)
+		b.wantPhase(t, breaker.Open)
+		prober, other := a, b
+		for begin := time.Now(); prober.State().Phase != breaker.HalfOpen; time.Sleep(100 * time.Millisecond) {
+			if prober, other = other, prober; time.Since(begin) > 30*time.Second {
+				t.Fatalf("no probe: %+v, %+v", a.State(), b.State())
+			}
+		}
+		time.Sleep(3 * time.Second)
+		other.wantPhase(t, breaker.Open)
+		prober.call(s)
+		time.Sleep(1100 * time.Millisecond)
+		other.wantPhase(t, breaker.HalfOpen)
 	})
 }
 

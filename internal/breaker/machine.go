@@ -95,6 +95,8 @@ func (m *machine) leaveTrial(o Outcome, now time.Time) {
 	case Success:
 		if m.ramp.succeed(now) {
 			m.close(true)
+		} else if !m.ramp.told {
+			m.unposted, m.ramp.told = true, true
 		}
 	case Fault, Throttled, Refused:
 		m.fails++
@@ -136,11 +138,12 @@ func (m *machine) yield(now time.Time) {
 	m.next = now.Add(pause)
 }
 
-// halfOpen begins to let calls through.
-func (m *machine) halfOpen(now time.Time, own bool) {
+// halfOpen begins to let calls through. tell posts the verdict at once; else the first call that
+// succeeds does.
+func (m *machine) halfOpen(now time.Time, tell bool) {
 	m.phase = HalfOpen
 	m.ramp.begin(now)
-	m.unposted = own
+	m.unposted, m.ramp.told = tell, tell
 }
 
 func (m *machine) close(own bool) {
@@ -158,7 +161,9 @@ func (m *machine) probe(now time.Time) {
 func (m *machine) probed(o Outcome, now time.Time) {
 	switch o.Result {
 	case Success:
-		m.halfOpen(now, true)
+		// A server that throttles or refuses calls may answer probes nevertheless. Then the
+		// calls of the other processes would not find out more than one of this process.
+		m.halfOpen(now, m.last == Fault)
 	case Unknown: // it was cut off
 		m.phase = Open
 		m.next = now.Add(m.pauses.fault)
@@ -219,6 +224,7 @@ func (m *machine) adoptWorking(v verdict, now time.Time) {
 	switch {
 	case m.phase == Open:
 		m.halfOpen(now, false)
+		m.ramp.told = true
 	case m.phase == HalfOpen && v.Phase == Closed.String():
 		m.close(false)
 	}
@@ -231,6 +237,7 @@ type ramp struct {
 	inFlight  int
 	succeeded int       // calls since limit changed
 	used      time.Time // last success, or the begin
+	told      bool      // the share has the verdict, or will have it
 }
 
 func (r *ramp) begin(now time.Time) { *r = ramp{number: r.number + 1, limit: 1, used: now} }
