@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evently/workers/internal/testkit"
 	"github.com/evently/workers/internal/testkit/proxy"
 	"github.com/evently/workers/mail/smtptest"
 	"github.com/evently/workers/worker"
@@ -21,6 +22,7 @@ import (
 // outageScale is the size of an outage: small in CI, OUTAGE=10m for the whole.
 type outageScale struct {
 	lasts        time.Duration
+	before       int // mails that are sent before it, for the rate
 	mails, codes int
 }
 
@@ -28,13 +30,13 @@ func scaleOfOutage(t *testing.T) outageScale {
 	t.Helper()
 	text := os.Getenv("OUTAGE")
 	if text == "" {
-		return outageScale{20 * time.Second, 300, 30}
+		return outageScale{20 * time.Second, 300, 400, 30}
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
 		t.Fatalf("OUTAGE: %v", err)
 	}
-	return outageScale{d, 2000, 200}
+	return outageScale{d, 600, 2000, 200}
 }
 
 // outageWorld is the service with two workers whose relay and database are behind proxies.
@@ -48,8 +50,12 @@ type outageWorld struct {
 	pushed          int
 
 	mu       sync.Mutex
-	accepted []time.Time // mails, by the relay
+	accepted testkit.Throughput // mails, by the relay
 }
+
+// relayTime is what the relay takes for each reply. So the rate depends on it and on the number
+// of connections, and less on what else the machine does.
+const relayTime = 25 * time.Millisecond
 
 const outageUser = 4711
 
@@ -58,6 +64,7 @@ func startOutageWorld(t *testing.T) *outageWorld {
 	w := &outageWorld{platform: startPlatform(t), t: t}
 	w.addUser(t, outageUser, "ann@example.com", true)
 	w.server = smtptest.New(t, smtptest.Options{Script: func(s smtptest.Step) smtptest.Action {
+		time.Sleep(relayTime) // the relay is slow
 		if s.Command == "." {
 			w.mu.Lock()
 			w.accepted = append(w.accepted, time.Now())
@@ -80,7 +87,7 @@ func startOutageWorld(t *testing.T) *outageWorld {
 		health := freePort(t)
 		w.health[i] = "http://127.0.0.1:" + health
 		w.workers[i] = start(t, fmt.Sprintf("worker %d", i), w.env(t, "WORKER_NAME=w"+strconv.Itoa(i)+"@%h",
-			"SMTP_PORT="+port, "DATABASE_URL="+url, "HEALTH_ADDR=127.0.0.1:"+health, "LOG_LEVEL=info"), bin.service, "run")
+			"SMTP_PORT="+port, "DATABASE_URL="+url, "HEALTH_ADDR=127.0.0.1:"+health, "LOG_LEVEL=info", "CONCURRENCY=6"), bin.service, "run")
 	}
 	eventually(t, 30*time.Second, "both workers consume", func() bool {
 		return strings.Contains(w.get(0, "/health"), `"healthy"`) && strings.Contains(w.get(1, "/health"), `"healthy"`)
@@ -97,6 +104,13 @@ func (w *outageWorld) get(worker int, path string) string {
 	defer reply.Body.Close()
 	text, _ := io.ReadAll(reply.Body)
 	return string(text)
+}
+
+// times returns when the relay accepted mails.
+func (w *outageWorld) times() testkit.Throughput {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.accepted)
 }
 
 // push publishes a task, and returns its id.
@@ -153,8 +167,8 @@ func displaced(mails []smtptest.Mail, few int) int {
 }
 
 // An outage of the relay, of the database or of both costs no attempt, no mail and no
-// order. Codes that expire meanwhile are answered in time, and so is health_check. All
-// mails are sent within a minute after the end.
+// order. Codes that expire meanwhile are answered in time, and so is health_check. The rate of
+// mails is that of before within a minute after the end.
 func TestOutage(t *testing.T) {
 	scale := scaleOfOutage(t)
 	for _, test := range []struct {
@@ -180,15 +194,17 @@ func TestOutage(t *testing.T) {
 				}
 			}
 			var ids []string
-			for n := range 20 {
+			for n := range scale.before {
 				ids = append(ids, w.booking(n))
 			}
-			awaitResults(w.redis, ids, 30*time.Second)
+			awaitResults(w.redis, ids, time.Minute)
+			at := w.times()
+			rate := at.Median(at[len(at)/10], at.Last())
 
 			set(proxy.Refuse)
 			began := time.Now()
-			for n := range scale.mails - 20 {
-				ids = append(ids, w.booking(20+n))
+			for n := range scale.mails {
+				ids = append(ids, w.booking(scale.before+n))
 			}
 			lasting, expiring := []string{}, []string{}
 			const life = 10 * time.Minute
@@ -200,7 +216,7 @@ func TestOutage(t *testing.T) {
 					lasting = append(lasting, w.code(n, began.Add(scale.lasts+time.Minute-life)))
 				}
 			}
-			eventually(t, scale.lasts/2, "both workers keep the tasks in the queue, and say so", func() bool {
+			eventually(t, 10*time.Second, "both workers keep the tasks in the queue, and say so", func() bool {
 				for i := range w.workers {
 					if health := w.get(i, "/health"); !strings.Contains(health, test.cause) || !strings.Contains(health, "mail tasks are held: ") {
 						return false
@@ -211,11 +227,13 @@ func TestOutage(t *testing.T) {
 			t.Logf("held after %v", time.Since(began).Round(time.Millisecond))
 			check := w.push("health_check", `[]`)
 			asked := time.Now()
-			awaitResults(w.redis, []string{check}, 30*time.Second) // the codes are in front of it
+			awaitResults(w.redis, []string{check}, 15*time.Second) // the codes are in front of it
 			t.Logf("health_check behind %d messages answered after %v", w.redis.waiting(queue), time.Since(asked).Round(time.Millisecond))
 			if test.relay {
-				time.Sleep(time.Until(began.Add(scale.lasts/2 + 3*time.Second)))
-				awaitResults(w.redis, expiring, 30*time.Second)
+				expiry := began.Add(scale.lasts / 2)
+				time.Sleep(time.Until(expiry))
+				awaitResults(w.redis, expiring, 10*time.Second)
+				t.Logf("expired codes answered within %v", time.Since(expiry).Round(time.Millisecond))
 				for id, r := range w.redis.results(expiring) {
 					if !strings.Contains(string(r.Result), `expired`) {
 						t.Errorf("code %s: %s", id, r.Result)
@@ -226,21 +244,28 @@ func TestOutage(t *testing.T) {
 			}
 			time.Sleep(time.Until(began.Add(scale.lasts)))
 			sent := len(w.server.Mails())
-			if n := sent - 20; test.relay && n > 0 {
+			if n := sent - scale.before; test.relay && n > 0 {
 				t.Errorf("%d mails during the outage", n)
 			}
 			set(proxy.Pass)
 			over := time.Now()
-			eventually(t, time.Minute, "both workers send at full rate", func() bool {
+			eventually(t, time.Minute, "all breakers are closed", func() bool {
 				metrics := w.get(0, "/metrics") + w.get(1, "/metrics")
 				return strings.Count(metrics, `state="closed"} 1`) == 4 && strings.Count(metrics, "held_task_kinds 0") == 2
 			})
-			t.Logf("full rate after %v", time.Since(over).Round(time.Millisecond))
-			awaitResults(w.redis, append(slices.Clone(ids), lasting...), time.Minute+time.Duration(scale.mails)*50*time.Millisecond)
-			w.mu.Lock()
-			first := w.accepted[sent].Sub(over)
-			w.mu.Unlock()
-			t.Logf("first mail after %v, all %d after %v", first.Round(time.Millisecond), len(w.server.Mails())-sent, time.Since(over).Round(time.Millisecond))
+			t.Logf("all breakers closed after %v", time.Since(over).Round(time.Millisecond))
+			want := len(ids) + len(lasting)
+			if !test.relay {
+				want += len(expiring)
+			}
+			enough := time.Minute + time.Duration(1.5*float64(want-sent)/rate*float64(time.Second))
+			eventually(t, enough, "all mails are sent", func() bool { return len(w.times()) >= want })
+			awaitResults(w.redis, append(slices.Clone(ids), lasting...), 10*time.Second)
+			again := w.times().Recovery(over, rate)
+			t.Logf("%v; all %d after %v", again, want-sent, w.times().Last().Sub(over).Round(time.Millisecond))
+			if again.Full == 0 || again.Full > time.Minute {
+				t.Errorf("full rate not within a minute: %v", again)
+			}
 
 			mails := w.server.Mails()
 			seen := map[string]int{}
@@ -251,15 +276,17 @@ func TestOutage(t *testing.T) {
 					}
 				}
 			}
-			want := len(ids) + len(lasting)
-			if !test.relay {
-				want += len(expiring)
-			}
 			if len(mails) != want || len(seen) != want {
 				t.Errorf("%d mails, %d different ones, want %d", len(mails), len(seen), want)
 			}
 			if n := w.redis.int("HLEN", "_goworker.1.dead"); n != 0 {
 				t.Errorf("%d dead letters", n)
+			}
+			breakers := 0
+			for _, concerned := range []bool{test.relay, test.database} {
+				if concerned {
+					breakers++
+				}
 			}
 			for _, p := range w.workers {
 				log := p.out.String()
@@ -267,7 +294,8 @@ func TestOutage(t *testing.T) {
 					t.Errorf("%s spent %d attempts", p.name, n)
 				}
 				for _, line := range []string{"circuit breaker open", "circuit breaker closed", "mail tasks held", "mail tasks released"} {
-					if n := strings.Count(log, `"`+line); n > 3 {
+					// A busy machine may make one of them open once more.
+					if n := strings.Count(log, `"`+line); n > breakers+1 {
 						t.Errorf("%s: %d lines %q", p.name, n, line)
 					}
 				}
@@ -275,7 +303,7 @@ func TestOutage(t *testing.T) {
 			const few = 40 // messages at hand when the outage began
 			distance := displaced(mails, few)
 			t.Logf("a mail is at most %d places from its own, but for %d", distance, few)
-			if distance > 100 {
+			if distance > 40 {
 				t.Errorf("order: a mail is %d places from its own", distance)
 			}
 			w.redis.settled(queue)

@@ -114,6 +114,13 @@ var mutants = []struct {
 			Old:  `	if e != nil && e.Unknown() {`,
 			New:  `	if e != nil && e.Unknown() && e.Command == "" {`,
 		}},
+	}, {
+		name: "the age of a code is ignored", row: "R27", fault: "every code as it should be",
+		patches: []harness.Patch{{
+			File: "tasks/deadline.go",
+			Old:  `	return !end.IsZero() && at.After(end)`,
+			New:  `	return end.IsZero() && at.After(end)`,
+		}},
 	},
 }
 

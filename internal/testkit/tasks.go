@@ -28,7 +28,9 @@ type StoredResult struct {
 }
 
 // Final reports whether the task has ended.
-func (s StoredResult) Final() bool { return s.Status == "SUCCESS" || s.Status == "FAILURE" }
+func (s StoredResult) Final() bool {
+	return s.Status == "SUCCESS" || s.Status == "FAILURE" || s.Status == "REVOKED"
+}
 
 // Results reads the stored results of tasks; those without one are left out.
 func (r *Redis) Results(ids []string) map[string]StoredResult {

@@ -16,6 +16,8 @@ type Task struct {
 	Seconds  float64   // first argument of tasks that have one
 	Args     []any     // all arguments, instead of seconds and number
 	ETA      time.Time // zero: at once
+	Expires  time.Time // zero: never
+	Headers  string    // more headers, as members of a JSON object: `"name": "value"`
 	Priority int
 	Padding  int    // bytes that the message is larger
 	Repr     string // of the arguments, as producers send it; default: "()"
@@ -54,19 +56,25 @@ func (r *Run) Message(number int, t Task) (id, raw string) {
 	if err != nil {
 		r.Fatalf("arguments of a task: %v", err)
 	}
-	eta := "null"
-	if !t.ETA.IsZero() {
-		eta = `"` + t.ETA.UTC().Format("2006-01-02T15:04:05.000000+00:00") + `"`
+	moment := func(at time.Time) string {
+		if at.IsZero() {
+			return "null"
+		}
+		return `"` + at.UTC().Format("2006-01-02T15:04:05.000000+00:00") + `"`
+	}
+	more := ""
+	if t.Headers != "" {
+		more = ", " + t.Headers
 	}
 	id = r.uuid()
 	return id, fmt.Sprintf(`{"body": "%s", "content-encoding": "utf-8", "content-type": "application/json", `+
-		`"headers": {"lang": "py", "task": "%s", "id": "%s", "shadow": null, "eta": %s, "expires": null, "group": null, `+
+		`"headers": {"lang": "py", "task": "%s", "id": "%s", "shadow": null, "eta": %s, "expires": %[10]s, "group": null, `+
 		`"group_index": null, "retries": 0, "timelimit": [null, null], "root_id": "%[3]s", "parent_id": null, `+
 		`"argsrepr": %[5]s, "kwargsrepr": "{}", "origin": "gen1@torture", "ignore_result": false, `+
-		`"replaced_task_nesting": 0, "stamped_headers": null, "stamps": {}}, `+
+		`"replaced_task_nesting": 0, "stamped_headers": null, "stamps": {}%[11]s}, `+
 		`"properties": {"correlation_id": "%[3]s", "reply_to": "%[6]s", "delivery_mode": 2, `+
 		`"delivery_info": {"exchange": "", "routing_key": "%[7]s"}, "priority": %[8]d, "body_encoding": "base64", "delivery_tag": "%[9]s"}}`,
-		base64.StdEncoding.EncodeToString(body), name, id, eta, quoted, r.uuid(), Queue, t.Priority, r.uuid())
+		base64.StdEncoding.EncodeToString(body), name, id, moment(t.ETA), quoted, r.uuid(), Queue, t.Priority, r.uuid(), moment(t.Expires), more)
 }
 
 // list is the key that a message of a priority waits in.

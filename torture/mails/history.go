@@ -47,6 +47,6 @@ func agrees(found []ledger.History, verdict string, copies int) bool {
 			states[e.State] = true
 		}
 	}
-	want := map[string]ledger.State{delivered: ledger.Accepted, unsure: ledger.Unknown}[verdict]
+	want := map[string]ledger.State{delivered: ledger.Accepted, unsure: ledger.Unknown, expired: ledger.Expired, "superseded": ledger.Expired}[verdict]
 	return last == want && (copies < 2 || states[ledger.Unknown])
 }

@@ -3,6 +3,7 @@ package mails
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -83,9 +84,20 @@ func (s *stage) work(name string, env ...string) *testkit.Process {
 	return proc
 }
 
-// healthy waits until a worker with its health page at port works.
+// healthy waits until a worker works.
 func (s *stage) healthy(proc *testkit.Process) {
 	s.Helper()
+	testkit.Eventually(s, time.Minute, "the service is healthy", func() bool {
+		if proc.Ended() {
+			s.Fatalf("the service ended at its start\n%s", testkit.Last(proc.Out.String(), 2000))
+		}
+		ok, _ := health(proc)
+		return ok
+	})
+}
+
+// health returns the verdict and the text of the health page of a worker.
+func health(proc *testkit.Process) (ok bool, text string) {
 	address := ""
 	for _, v := range proc.Cmd.Env {
 		if a, ok := strings.CutPrefix(v, "HEALTH_ADDR="); ok {
@@ -93,17 +105,16 @@ func (s *stage) healthy(proc *testkit.Process) {
 		}
 	}
 	client := &http.Client{Timeout: 2 * time.Second}
-	testkit.Eventually(s, time.Minute, "the service is healthy", func() bool {
-		if proc.Ended() {
-			s.Fatalf("the service ended at its start\n%s", testkit.Last(proc.Out.String(), 2000))
-		}
-		reply, err := client.Get("http://" + address + "/health")
-		if err != nil {
-			return false
-		}
-		reply.Body.Close()
-		return reply.StatusCode == http.StatusOK
-	})
+	reply, err := client.Get("http://" + address + "/health")
+	if err != nil {
+		return false, err.Error()
+	}
+	defer reply.Body.Close()
+	body, err := io.ReadAll(reply.Body)
+	if err != nil {
+		return false, err.Error()
+	}
+	return reply.StatusCode == http.StatusOK, string(body)
 }
 
 // ask publishes n tasks of mails, of all kinds in turn, or of the kinds with these numbers.
@@ -125,6 +136,7 @@ func (s *stage) ask(n int, numbers ...int) []letter {
 
 // Verdicts about one mail.
 const (
+	expired   = "expired"
 	delivered = "sent"                                            // says the result
 	unsure    = "delivery unsure: no answer from the mail server" // says the result, and the message is a dead letter
 )
@@ -135,6 +147,8 @@ type account struct {
 	arrived             int // of the unsure ones
 	lost                int // have no result, or say that they were sent and were not
 	other               int // have another result
+	expired             int // of these, the ones that were too late
+	strangers           int // mails to addresses that nobody asked for
 	again, againUrgent  int // second copies, of all and of codes and offers
 	differ              int // second copies that a mail program does not recognise
 }
@@ -149,9 +163,10 @@ func (s *stage) account(d time.Duration) account {
 	s.Helper()
 	s.Await(s.IDs, d)
 	results, copies, dead := s.Redis.Results(s.IDs), s.relay.copies(), s.dead()
-	a := account{mails: len(s.sent)}
+	a := account{mails: len(s.sent), strangers: len(copies)}
 	for _, l := range s.sent {
 		mails := copies[l.address]
+		a.strangers -= min(1, len(mails))
 		switch verdict := verdictOf(results[l.id]); {
 		case verdict == "" || verdict == delivered && len(mails) == 0 || verdict == unsure && !dead[l.id]:
 			a.lost++
@@ -161,6 +176,9 @@ func (s *stage) account(d time.Duration) account {
 		case verdict == unsure:
 			a.unsure++
 			a.arrived += min(1, len(mails))
+		case verdict == expired && len(mails) == 0:
+			a.expired++
+			a.other++
 		default:
 			a.other++
 			s.Logf("task %s: %s", l.id, verdict)

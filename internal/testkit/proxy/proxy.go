@@ -41,11 +41,11 @@ const tricklePause = 2 * time.Millisecond
 
 // Proxy forwards connections to one address. Make one with New, and Close it.
 type Proxy struct {
-	target  string
 	addr    string
 	running sync.WaitGroup
 
 	mu       sync.Mutex
+	target   string
 	changed  *sync.Cond // mode, stuck or closed changed
 	mode     Mode
 	listener net.Listener // nil while refusing
@@ -96,6 +96,15 @@ func (p *Proxy) Set(mode Mode) error {
 		return p.listen(p.addr)
 	}
 	return nil
+}
+
+// Redirect forwards new connections to another address, and resets all that are open: a name or
+// an address that moves to another machine.
+func (p *Proxy) Redirect(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+	p.reset()
 }
 
 // Delay holds everything up for d, each way, from now on.
@@ -209,7 +218,10 @@ func (p *Proxy) accept(l net.Listener) {
 }
 
 func (p *Proxy) forward(client *net.TCPConn) {
-	conn, err := net.DialTimeout("tcp", p.target, 5*time.Second)
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
+	conn, err := net.DialTimeout("tcp", target, 5*time.Second)
 	if err != nil {
 		cut(client)
 		return
