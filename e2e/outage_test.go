@@ -227,12 +227,12 @@ func TestOutage(t *testing.T) {
 			t.Logf("held after %v", time.Since(began).Round(time.Millisecond))
 			check := w.push("health_check", `[]`)
 			asked := time.Now()
-			awaitResults(w.redis, []string{check}, 15*time.Second) // the codes are in front of it
+			awaitResults(w.redis, []string{check}, 30*time.Second) // the codes are in front of it
 			t.Logf("health_check behind %d messages answered after %v", w.redis.waiting(queue), time.Since(asked).Round(time.Millisecond))
 			if test.relay {
 				expiry := began.Add(scale.lasts / 2)
 				time.Sleep(time.Until(expiry))
-				awaitResults(w.redis, expiring, 10*time.Second)
+				awaitResults(w.redis, expiring, 15*time.Second)
 				t.Logf("expired codes answered within %v", time.Since(expiry).Round(time.Millisecond))
 				for id, r := range w.redis.results(expiring) {
 					if !strings.Contains(string(r.Result), `expired`) {

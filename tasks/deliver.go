@@ -90,11 +90,12 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 	if err != nil {
 		return s.notRendered(a, err)
 	}
-	if wait := s.limiter.admit(ctx, a); wait != nil {
-		return s.throttled(ctx, a, wait)
-	}
+	// Before the limits: a code that is not sent must take no share of the rates.
 	if answer, stale := s.checkCode(ctx, a); stale {
 		return answer, nil
+	}
+	if wait := s.limiter.admit(ctx, a); wait != nil {
+		return s.throttled(ctx, a, wait)
 	}
 	receipt, err := s.transmit(ctx, a, body)
 	if earlier, ok := errors.AsType[*dateError](err); ok {

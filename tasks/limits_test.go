@@ -290,6 +290,19 @@ func TestLimitsCostOneQuestion(t *testing.T) {
 	}
 }
 
+// A code that is not sent takes no share of a rate: after an outage a thousand of them must not
+// keep fresh ones waiting.
+func TestStaleCodesTakeNoShare(t *testing.T) {
+	count := &counter{Admitter: workertest.NewBroker()}
+	b := newBench(t, func(cfg *tasks.Config) {
+		cfg.Codes = codeBook{}
+		cfg.Limits = tasks.Limits{Admitter: count, All: tasks.Rate{Mails: 1, Per: time.Minute}}
+	})
+	if _, err := b.run(t.Context(), oneOfEach()["otp"]); err != nil || len(b.out.sent) != 0 || count.asked != 0 {
+		t.Errorf("%d mails, %d questions, %v", len(b.out.sent), count.asked, err)
+	}
+}
+
 // A server that defers mails to a domain slows down that domain for all workers.
 func TestDomainSlowsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
