@@ -18,7 +18,7 @@ import (
 // database is R22.
 var database = harness.Row{
 	ID:   "R22",
-	Goal: "PostgreSQL is away, answers no query, is slow, loses connections within queries, refuses the password, and fails over to a standby that is read-only at first; two services, mails to users in the queue",
+	Goal: "PostgreSQL is stopped, answers no query, is slow, loses connections within queries, refuses the password, and fails over to a standby that is read-only at first; two services, mails to users in the queue",
 	Mark: "0 lost, 0 mails to unknown addresses, 0 attempts spent, mails to users held and the health pages say why, all at full rate ≤ 60 s after; the history agrees",
 	Run: func(r *harness.Run) {
 		binary := harness.Build(r, r.TempDir(), "evently-workers", service, r.Kind.Flags...)
@@ -83,7 +83,7 @@ func (d *outaged) troubles() []trouble {
 	lasts := harness.Size(d.Run, 3*time.Second, 10*time.Minute)
 	var release func()
 	return []trouble{
-		{"away", lasts, "no recipient can be looked up for ", d.users.Stop, d.users.Start},
+		{"stopped", lasts, "no recipient can be looked up for ", d.users.Stop, d.users.Start},
 		{"no answer", max(8*time.Second, lasts/5), "no answer in time", func() { release = d.lock() }, func() { release() }},
 		{"slow", max(3*time.Second, lasts/20), "", func() { d.link.Delay(150 * time.Millisecond) }, func() { d.link.Delay(0) }},
 		{"connections cut within queries", max(3*time.Second, lasts/20), "", func() { release = d.cutQueries() }, func() { release() }},

@@ -148,7 +148,7 @@ type account struct {
 	lost                int // have no result, or say that they were sent and were not
 	other               int // have another result
 	expired             int // of these, the ones that were too late
-	strangers           int // mails to addresses that nobody asked for
+	strangers           int // mails to addresses that no task asked for
 	again, againUrgent  int // second copies, of all and of codes and offers
 	differ              int // second copies that a mail program does not recognise
 }
