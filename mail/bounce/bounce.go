@@ -134,7 +134,7 @@ func Parse(r io.Reader) (Message, error) {
 // readInner reads the report in a mail that the mail system of a gateway wraps around it.
 func readInner(m *mail, s sender) (Message, bool) {
 	p := m.find("message/rfc822")
-	if p == nil || !s.program && !(s.daemon && s.null) {
+	if p == nil || !s.program && !(s.daemon && (s.null || s.failure)) {
 		return Message{}, false
 	}
 	inner := newMail([]byte(p.body))

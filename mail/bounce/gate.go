@@ -61,7 +61,7 @@ func harmless(m *mail, s sender) (Message, bool) {
 	switch {
 	case report == "disposition-notification" || m.find("message/disposition-notification") != nil:
 		return Message{Kind: AutoReply, Form: "mdn"}, true
-	case (h.has("list-id") || h.has("list-post") || h.has("x-beenthere")) && !(s.daemon && (s.failure || report == "delivery-status")):
+	case (h.has("list-id") || h.has("list-post") || h.has("x-beenthere")) && !s.program && !(s.daemon && (s.failure || report == "delivery-status")):
 		return Message{Kind: Unrelated, Form: "list"}, true
 	case report == "delivery-status" && (s.daemon || s.null), m.find("message/feedback-report") != nil:
 		return Message{}, false

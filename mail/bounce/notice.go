@@ -18,7 +18,7 @@ func readText(m *mail, s sender) (Message, bool) {
 	carrier := s.null && deliveredTo.MatchString(strings.Join(n.lines, " "))
 	proof := failed != "" || isReport || msg.Form != "text" || n.proves()
 	switch {
-	case failed != "", carrier, s.daemon && (s.null || proof), s.program && s.failure, s.maybe && s.failure && proof, s.failure && (s.null || isReport):
+	case failed != "", carrier, s.daemon && (s.null || proof), s.program && s.failure, s.maybe && s.failure && proof, s.failure && (s.null || isReport), isReport && s.null:
 	default:
 		return Message{}, false
 	}

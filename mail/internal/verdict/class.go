@@ -167,6 +167,8 @@ func (r *refusal) check(own, text Class) Class {
 // classOfCodes returns the class of the codes alone.
 func (r *refusal) classOfCodes() Class {
 	switch {
+	case r.code == 556, r.code == 521: // RFC 7504: the host takes no mail
+		return BadDomain
 	case r.status[1] == 7:
 		return Policy
 	case r.status[1] == 6:
@@ -187,8 +189,6 @@ func (r *refusal) classOfCodes() Class {
 		return BadAddress
 	case r.code == 552:
 		return MailboxFull
-	case r.code == 556, r.code == 521:
-		return BadDomain
 	}
 	return Unknown
 }

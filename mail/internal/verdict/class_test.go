@@ -29,6 +29,8 @@ func TestClassify(t *testing.T) {
 		{550, "5.1.10", "RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup", BadAddress},
 		{556, "5.1.10", "Recipient address has null MX", BadDomain},
 		{551, "", "User not local", BadAddress},
+		{521, "5.3.2", "<ada@example.com>: this host takes no mail", BadDomain},
+		{521, "5.3.0", "DNSBL:RBL 521< 192.0.2.7 >_is_blocked", Reputation},
 		{550, "5.1.2", "Host unknown", BadDomain},
 		{0, "5.4.4", "", BadDomain},
 		{0, "5.4.4", "Sorry, I couldn't find a mail exchanger or IP address.", BadDomain},
