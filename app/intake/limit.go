@@ -1,9 +1,11 @@
 package intake
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,8 +14,9 @@ import (
 type limitedListener struct {
 	net.Listener
 	log        *slog.Logger
-	ofHostMost int    // connections of one host at once
-	refusal    string // what a connection above the limits gets
+	ofHostMost int           // connections of one host at once
+	refusal    string        // what a connection above the limits gets
+	probation  time.Duration // of a connection, until it is of use
 
 	mu     sync.Mutex
 	open   map[*limitedConn]struct{}
@@ -24,7 +27,7 @@ type limitedListener struct {
 
 func newLimitedListener(l net.Listener, log *slog.Logger) *limitedListener {
 	return &limitedListener{
-		Listener: l, log: log, ofHostMost: mostConnsOfHost, refusal: "421 4.7.0 Too many connections, try again later\r\n",
+		Listener: l, log: log, ofHostMost: mostConnsOfHost, probation: longestProbation, refusal: "421 4.7.0 Too many connections, try again later\r\n",
 		open: map[*limitedConn]struct{}{}, ofHost: map[string]int{},
 	}
 }
@@ -56,7 +59,7 @@ func (l *limitedListener) admit(c net.Conn) net.Conn {
 		return nil
 	}
 	admitted := &limitedConn{Conn: c, of: l, from: from}
-	admitted.timer = time.AfterFunc(longestSession, func() { admitted.Close() })
+	admitted.timer = time.AfterFunc(l.probation, func() { admitted.Close() })
 	l.open[admitted] = struct{}{}
 	l.ofHost[from]++
 	return admitted
@@ -110,12 +113,23 @@ func (l *limitedListener) logOften(event string, facts ...any) {
 	}
 }
 
+// trust gives a connection its longest time, because it is of use. It counts once.
+func (l *limitedListener) trust(c net.Conn) {
+	if encrypted, ok := c.(*tls.Conn); ok {
+		c = encrypted.NetConn()
+	}
+	if limited, ok := c.(*limitedConn); ok && limited.trusted.CompareAndSwap(false, true) {
+		limited.timer.Reset(longestSession)
+	}
+}
+
 // limitedConn removes itself from its listener when it is closed.
 type limitedConn struct {
 	net.Conn
-	of    *limitedListener
-	from  string
-	timer *time.Timer
+	of      *limitedListener
+	from    string
+	timer   *time.Timer
+	trusted atomic.Bool
 }
 
 // Close implements [net.Conn].

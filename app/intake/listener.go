@@ -22,6 +22,7 @@ const (
 	mostRefusals     = 10  // recipients in one connection, then it is closed
 	mostRecipients   = 10  // of one message
 	idleTimeout      = time.Minute
+	longestProbation = time.Minute // until the first signed address
 	longestSession   = 10 * time.Minute
 	longestStore     = 12 * time.Second // for the database
 	drainConnections = 5 * time.Second  // when the listener stops
@@ -133,6 +134,7 @@ func (s *session) withReturnPath(raw []byte) []byte {
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	reference, claimed := s.listener.cfg.Intake.tags.of(to)
 	if reference != "" {
+		s.listener.conns.trust(s.conn.Conn())
 		s.to = append(s.to, to)
 		return nil
 	}

@@ -95,6 +95,7 @@ func NewWebhook(cfg WebhookConfig) (*Webhook, error) {
 		cfg.Client = &http.Client{Timeout: 10 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	}
 	conns := newLimitedListener(cfg.Listener, cfg.Logger)
+	conns.probation = longestSession
 	conns.ofHostMost = mostConns // all requests may come through one proxy
 	conns.refusal = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 10\r\n\r\n"
 	return &Webhook{cfg: cfg, conns: conns}, nil

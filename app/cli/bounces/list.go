@@ -27,7 +27,8 @@ type listCmd struct {
 func (listCmd) Help() string {
 	return `Lists the bounces that meet all conditions, the newest first. MATCH tells by what a
 bounce names its mail: its tag, the envelope id, or the Message-ID. Nothing follows
-from an address alone, or from a forged tag.
+from an address alone, or from a forged tag. Receipts are listed by
+--kind delivered.
 
 Examples:
 
@@ -62,6 +63,9 @@ func (c listCmd) Run(ctx context.Context, t term.Terminal) error {
 	}
 	for _, kind := range c.Kind {
 		f.Kinds = append(f.Kinds, ledger.BounceKind(kind))
+	}
+	if len(f.Kinds) == 0 {
+		f.Kinds = []ledger.BounceKind{ledger.BounceFailed, ledger.BounceDelayed, ledger.BounceComplaint, ledger.BounceAutoReply, ledger.BounceUnrelated}
 	}
 	page, err := b.List(ctx, f)
 	if err != nil {
