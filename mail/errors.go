@@ -65,6 +65,10 @@ type SendError struct {
 	Times    Times         // of the phases, including the one that failed
 	Duration time.Duration // of the call of Send
 
+	// Others are the failures at other relays within the same call of [Relays.Send], in
+	// their order.
+	Others []*SendError
+
 	judged verdict.Verdict // of the whole reply, of which Text is a part
 
 	misled ways.Way // what the server offers and may not be able to do; see [session.misled]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -88,6 +89,7 @@ func (r *Relays) Send(ctx context.Context, m Message) (Receipt, error) {
 		}
 	}
 	var failures sendFailures
+	var tried []*SendError
 	for _, one := range r.order(start) {
 		receipt, failed, skipped := one.send(ctx, m, r.rest)
 		switch {
@@ -95,14 +97,18 @@ func (r *Relays) Send(ctx context.Context, m Message) (Receipt, error) {
 			failures.skipped = append(failures.skipped, skipped)
 			continue
 		case failed == nil:
-			receipt.Duration = time.Since(start)
+			receipt.Duration, receipt.Others = time.Since(start), tried
 			return receipt, nil
 		case final || ctx.Err() != nil || !failed.failsOver() && !failed.lacksExtension():
+			failed.Others = tried
 			return Receipt{}, failed
 		}
 		failures.add(failed)
+		tried = append(tried, failed)
 	}
-	return Receipt{}, failures.error()
+	failed := failures.error()
+	failed.Others = slices.DeleteFunc(tried, func(e *SendError) bool { return e == failed })
+	return Receipt{}, failed
 }
 
 // order returns the relays in the order in which a mail tries them.

@@ -84,6 +84,9 @@ func TestFailover(t *testing.T) {
 			if receipt.Relay != second.Addr() || receipt.MessageID != header(t, got.Data, "Message-ID") || len(first.Mails()) != 0 || asked != 1 {
 				t.Errorf("relay %q, Message-ID %q, first relay has %d mails, asked %d times", receipt.Relay, receipt.MessageID, len(first.Mails()), asked)
 			}
+			if len(receipt.Others) != 1 || receipt.Others[0].Relay != first.Addr() {
+				t.Errorf("attempts at other relays: %v", receipt.Others)
+			}
 			status := relays.Status()
 			if status[0].Name != first.Addr() || status[0].Fault == nil || status[0].Fault.Relay != first.Addr() || status[1].Fault != nil || status[1].Accepted.IsZero() {
 				t.Errorf("status %+v", status)

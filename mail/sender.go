@@ -56,6 +56,7 @@ type Receipt struct {
 	Reused    bool          // the connection carried an earlier mail
 	Times     Times         // of the phases
 	Duration  time.Duration // of the call of Send
+	Others    []*SendError  // failures at other relays before, as in [SendError]
 }
 
 // Times are the durations of the phases of one delivery. Phases that were not reached are 0. A

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/evently/workers/worker"
@@ -144,7 +143,7 @@ func (s *Service) finish(ctx context.Context, a *attempt) error {
 		return err
 	}
 	if ctx.Err() != nil {
-		s.unmark(ctx, a, before)
+		s.unmark(ctx, a, before, s.history.cutShort(a, before)...)
 		return context.Cause(ctx)
 	}
 	if !a.guard.final() {
@@ -172,10 +171,10 @@ func (a *attempt) untilAnswered(ctx context.Context) (context.Context, context.C
 
 // unmark brings back the mark of an earlier run, because this run has not sent the mail and may
 // be cut short, and the end of such a run ends no mark.
-func (s *Service) unmark(ctx context.Context, a *attempt, before string) {
+func (s *Service) unmark(ctx context.Context, a *attempt, before string, entries ...broker.Entry) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), heldAgainMost)
 	defer cancel()
-	if _, err := a.task.Mark(ctx, cmp.Or(before, markNone)); err != nil && !errors.Is(err, worker.ErrLost) {
+	if _, err := a.task.Mark(ctx, cmp.Or(before, markNone), entries...); err != nil && !errors.Is(err, worker.ErrLost) {
 		a.log.WarnContext(ctx, "mark of a mail stays although the mail was not sent", "kind", a.data.Kind(), "error", err)
 	}
 }
@@ -246,6 +245,11 @@ func (a *attempt) copiesBefore() int {
 		return a.earlier.copies
 	}
 	return max(a.earlier.copies, 1)
+}
+
+// isUnsure reports whether an earlier run may have delivered the mail, as far as this run knows.
+func (a *attempt) isUnsure() bool {
+	return a.copiesBefore() > 0 || a.guard.isUnsure()
 }
 
 // dateError says that an earlier run may have delivered the mail with another Date. The message
@@ -319,82 +323,4 @@ func (e *unaskedError) Unwrap() error { return e.err }
 func isUnasked(err error) bool {
 	_, ok := errors.AsType[*unaskedError](err)
 	return ok
-}
-
-// guard is the part of an attempt that its handler shares with the hard time limit, so that
-// one of the two decides. Its zero value is an attempt that has sent nothing.
-type guard struct {
-	mu     sync.Mutex
-	stage  stage
-	mark   mark   // of this run; zero: none was set
-	before string // mark of an earlier run, "" for none
-}
-
-// stage is how far an attempt has come.
-type stage int
-
-const (
-	stageOpen  stage = iota // the mail may be retried
-	stageFinal              // the end of data may have been sent
-	stageLeft               // the time limit has decided: the mail must not be sent
-)
-
-// begin notes that a mark is being set. It reports false after the time limit.
-func (g *guard) begin(m mark) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.stage == stageLeft {
-		return false
-	}
-	g.mark = m
-	return true
-}
-
-// found notes the mark of an earlier run.
-func (g *guard) found(before string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.before = before
-}
-
-// final reports whether the end of the mail may be sent, and notes that it is.
-func (g *guard) final() bool { return g.advance(stageFinal) }
-
-// leave reports whether the end of the mail was not sent, and forbids it.
-func (g *guard) leave() bool { return g.advance(stageLeft) }
-
-func (g *guard) advance(to stage) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.stage != stageOpen {
-		return false
-	}
-	g.stage = to
-	return true
-}
-
-// sent reports whether the end of the mail may have been sent, and the mark of that.
-func (g *guard) sent() (mark, bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.mark, g.stage == stageFinal
-}
-
-// withdraw ends the mark of this run, which did not deliver the mail for certain. The mark of
-// an earlier run comes back.
-func (g *guard) withdraw(t *worker.Task) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.mark != (mark{}) {
-		t.EndMark(g.before)
-	}
-}
-
-// settle removes the mark: the outcome of the mail is known, or left to a person.
-func (g *guard) settle(t *worker.Task) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.mark != (mark{}) || g.before != "" {
-		t.EndMark("")
-	}
 }

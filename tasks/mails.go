@@ -43,8 +43,9 @@ type MailTask struct {
 	SecretArguments bool
 
 	// read makes the mail of the data. It leaves the recipient empty if that is a user.
-	read    func(d *dictionary) delivery
-	handler func(*Service) worker.Handler
+	read      func(d *dictionary) delivery
+	handler   func(*Service) worker.Handler
+	withdrawn func(*Service) func(*worker.Task, worker.Withdrawal)
 }
 
 // Field is one key of the data of a mail task.
@@ -80,15 +81,29 @@ func taskOf[A any](m MailTask) MailTask {
 	for i := range t.NumField() {
 		m.Params = append(m.Params, t.Field(i).Tag.Get("celery"))
 	}
+	values := func(in A) []protocol.Raw {
+		v := reflect.ValueOf(in)
+		values := make([]protocol.Raw, v.NumField())
+		for i := range values {
+			values[i] = v.Field(i).Interface().(protocol.Raw)
+		}
+		return values
+	}
 	m.handler = func(s *Service) worker.Handler {
-		return worker.Func(func(ctx context.Context, in A) (Result, error) {
-			v := reflect.ValueOf(in)
-			values := make([]protocol.Raw, v.NumField())
-			for i := range values {
-				values[i] = v.Field(i).Interface().(protocol.Raw)
+		return worker.Func(func(ctx context.Context, in A) (Result, error) { return s.send(ctx, m, values(in)) })
+	}
+	m.withdrawn = func(s *Service) func(*worker.Task, worker.Withdrawal) {
+		return func(t *worker.Task, why worker.Withdrawal) {
+			var in A
+			d, err := delivery{}, t.Bind(&in)
+			if err == nil {
+				d, err = m.delivery(values(in), "")
 			}
-			return s.send(ctx, m, values)
-		})
+			if err != nil { // the history knows its kind and its task
+				d = m.read(&dictionary{})
+			}
+			s.history.withdrawn(s.attempt(worker.NewContext(context.Background(), t), d), why)
+		}
 	}
 	return m
 }
@@ -108,19 +123,28 @@ func (m MailTask) Urgent() bool { return m.read(&dictionary{}).lifetime > 0 }
 // expect {"success": false}. Data that cannot be understood is a dead letter. A database
 // fault is retried; an address is never guessed.
 func (s *Service) send(ctx context.Context, m MailTask, values []protocol.Raw) (Result, error) {
-	last := len(values) - 1
-	d, err := readDictionary(m.Params[last], values[last])
+	d, err := m.delivery(values, s.today())
 	if err != nil {
 		return Result{}, err
 	}
-	d.today = s.today()
+	return s.deliver(ctx, d)
+}
+
+// delivery returns the mail that the values of m.Params describe. today is the default of dates.
+func (m MailTask) delivery(values []protocol.Raw, today string) (delivery, error) {
+	last := len(values) - 1
+	d, err := readDictionary(m.Params[last], values[last])
+	if err != nil {
+		return delivery{}, err
+	}
+	d.today = today
 	mail := m.read(d)
 	mail.invalid, mail.leftOut = d.err, d.leftOut
 	mail.missing = slices.ContainsFunc(m.Fields, func(f Field) bool { return f.Required && !d.has(f.Key) })
 	if m.ToUser() {
 		mail.userID = values[0]
 	}
-	return s.deliver(ctx, mail)
+	return mail, nil
 }
 
 // Example returns the data of an ordinary mail: the samples of all fields, with nested

@@ -156,6 +156,7 @@ func (s *Service) unavailable(ctx context.Context, a *attempt, text string, open
 	if cause := endedByEngine(ctx); cause != nil {
 		return Result{}, fmt.Errorf("%s: %w", text, cause)
 	}
+	s.history.end(a, ending{state: ledger.Queued, reason: text, next: max(until, 0), e: e})
 	a.log.DebugContext(ctx, "mail given back, no retry spent", "kind", a.data.Kind(), "error", err)
 	return Result{}, worker.GiveBack(&failure{text: text, err: err})
 }
@@ -219,14 +220,9 @@ func endedByEngine(ctx context.Context) error {
 	return nil
 }
 
-// free retries the mail without counting a retry, for faults that all mails share. A mail
-// whose first command was not answered was not tried.
+// free retries the mail without counting a retry, for faults that all mails share.
 func (s *Service) free(ctx context.Context, a *attempt, text string, after time.Duration, e *mail.SendError, err error, more ...protocol.Header) (Result, error) {
-	state := ledger.Deferred
-	if e == nil || !concernsMail(e) {
-		state = ledger.Queued
-	}
-	return s.later(ctx, a, ending{state: state, reason: text, next: after, e: e}, err, more...)
+	return s.later(ctx, a, ending{state: untaken(e), reason: text, next: after, e: e}, err, more...)
 }
 
 // park retries the mail later without counting a retry. The mail was not tried.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/store/ledger"
+	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/broker"
 )
 
@@ -42,28 +43,67 @@ type history struct {
 
 // end adds the end of this run to the history. It is written together with the end of the
 // task, so that the history is neither ahead of the truth nor behind it.
+//
+// A mail that an earlier run may have delivered stays unknown until it is accepted.
 func (h *history) end(a *attempt, end ending) {
+	if end.state != ledger.Accepted && a.isUnsure() {
+		end.state = ledger.Unknown
+	}
 	h.observe(a, end)
 	if h.sealer == nil {
 		return
+	}
+	others := end.receipt.Others
+	if end.e != nil {
+		others = end.e.Others
+	}
+	for _, e := range others {
+		h.otherRelay(a, e)
 	}
 	event := h.event(a, end.state)
 	event.Reason, event.Stage = end.reason, end.stage
 	if end.next > 0 {
 		event.NextAt = event.At.Add(end.next)
 	}
-	if e := end.e; e != nil {
-		event.Stage, event.Code, event.Class = e.Command, e.Code, class(e)
-		event.Text, event.Endpoint, event.TLS, event.Phases = e.Text, e.Relay, e.TLS, phases(e.Times)
-		if c := e.EnhancedCode; c != [3]int{} {
-			event.Enhanced = fmt.Sprintf("%d.%d.%d", c[0], c[1], c[2])
-		}
+	if end.e != nil {
+		addFailure(&event, end.e)
 	}
 	if r := end.receipt; r.MessageID != "" {
 		event.Stage, event.Text, event.MessageID, event.QueueID = ".", r.Reply, r.MessageID, r.QueueID
 		event.Endpoint, event.TLS, event.Phases = r.Relay, r.TLS, phases(r.Times)
 	}
 	a.task.Record(ledger.StreamName, ledger.Encode(event, h.sealer)...)
+}
+
+// otherRelay adds the attempt at a relay that did not take the mail, so that another one was
+// tried in the same run.
+func (h *history) otherRelay(a *attempt, e *mail.SendError) {
+	state := untaken(e)
+	if a.isUnsure() {
+		state = ledger.Unknown
+	}
+	event := h.event(a, state)
+	event.Reason = "another relay was tried"
+	addFailure(&event, e)
+	a.task.Record(ledger.StreamName, ledger.Encode(event, h.sealer)...)
+}
+
+// untaken returns the state of a mail that a relay did not take for now. A mail whose first
+// command was not answered was not tried.
+func untaken(e *mail.SendError) ledger.State {
+	if e == nil || !concernsMail(e) {
+		return ledger.Queued
+	}
+	return ledger.Deferred
+}
+
+// addFailure adds what is known of a failed delivery.
+func addFailure(event *ledger.Event, e *mail.SendError) {
+	event.Stage, event.Code, event.Class = e.Command, e.Code, class(e)
+	event.Text, event.Endpoint, event.TLS, event.Phases = e.Text, e.Relay, e.TLS, phases(e.Times)
+	if c := e.EnhancedCode; c != [3]int{} {
+		event.Enhanced = fmt.Sprintf("%d.%d.%d", c[0], c[1], c[2])
+	}
 }
 
 // sending returns the entry that is written with the mark.
@@ -79,6 +119,28 @@ func (h *history) entry(a *attempt, state ledger.State, reason string) []broker.
 	event := h.event(a, state)
 	event.Reason = reason
 	return []broker.Entry{{Stream: ledger.StreamName, Fields: ledger.Encode(event, h.sealer)}}
+}
+
+// cutShort returns the entry of a mail whose mark is taken back, because a stop came before its
+// end. before is the mark of an earlier run.
+func (h *history) cutShort(a *attempt, before string) []broker.Entry {
+	if before != "" {
+		return h.entry(a, ledger.Unknown, errUnsure)
+	}
+	return h.entry(a, ledger.Queued, "worker stopped before the end of the mail")
+}
+
+// withdrawn adds the end of a mail whose message the engine settles without a run.
+func (h *history) withdrawn(a *attempt, why worker.Withdrawal) {
+	switch why {
+	case worker.WithdrawnExpired:
+		h.end(a, ending{state: ledger.Expired, reason: "message expired in its queue"})
+	case worker.WithdrawnRevoked:
+		h.end(a, ending{state: ledger.Rejected, reason: "revoked"})
+	case worker.WithdrawnCrashed:
+		// It may have been sent in one of the runs.
+		h.end(a, ending{state: ledger.Unknown, reason: "each run ended its worker"})
+	}
 }
 
 // event returns the event of a state, with what is known of the mail.

@@ -1,6 +1,7 @@
 package tasks_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,10 +11,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/evently/workers/internal/breaker"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/mail/smtptest"
 	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/tasks"
+	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/workertest"
 )
@@ -53,7 +56,7 @@ func summary(e ledger.Event) string {
 
 // Every end of a run is an event.
 func TestEvents(t *testing.T) {
-	now := func(c *tasks.Config) { c.Now = func() time.Time { return now } }
+	clock := func(c *tasks.Config) { c.Now = func() time.Time { return now } }
 	send := func(before, after error) func(*tasks.Config) {
 		return func(c *tasks.Config) { c.Mailer = &relay{before: before, after: after} }
 	}
@@ -66,31 +69,46 @@ func TestEvents(t *testing.T) {
 	marked.Mark = markAt("sending 1", time.Minute)
 	held := unsureCall("booking")
 	held.Mark = markAt("sending 1", time.Hour)
+	again, heldAgain := marked, held
+	again.Redelivered, heldAgain.Redelivered = true, true
+	expired, nonsense := unsureCall("booking"), workertest.Call{Task: tasks.NameOTP, Args: rawArgs([]string{`{}`, `7`})}
+	expired.Expires, nonsense.Expires = time.Now().Add(-time.Second), time.Now().Add(-time.Second)
 	for name, c := range map[string]struct {
 		call   workertest.Call
 		change func(*tasks.Config)
 		want   []string
 	}{
-		"accepted":        {unsureCall("booking"), send(nil, nil), []string{"sending 0", "accepted . 0"}},
-		"deferred":        {unsureCall("booking"), send(&mail.SendError{Command: "RCPT", Code: 451, EnhancedCode: [3]int{4, 7, 1}}, nil), []string{"deferred RCPT 451 4.7.1 temporary mail server did not take the mail: 451 4.7.1 at RCPT next"}},
-		"at the last":     {last, send(&mail.SendError{Command: "RCPT", Code: 451}, nil), []string{"dead RCPT 451 temporary mail server did not take the mail: 451 at RCPT"}},
-		"refused":         {unsureCall("booking"), send(&mail.SendError{Command: "RCPT", Code: 550, EnhancedCode: [3]int{5, 1, 1}, Text: "no such user"}, nil), []string{"rejected RCPT 550 5.1.1 address recipient address refused: 550 5.1.1 at RCPT"}},
-		"relay is down":   {unsureCall("booking"), send(&mail.SendError{Command: "DIAL", Err: errors.New("refused")}, nil), []string{"queued DIAL 0 connection mail server did not take the mail: no answer at DIAL next"}},
-		"throttled":       {unsureCall("booking"), send(&mail.SendError{Command: "DATA", Code: 421}, nil), []string{"deferred DATA 421 rate mail server puts this service off: 421 at DATA next"}},
-		"no answer":       {unsureCall("booking"), send(nil, &mail.SendError{Command: ".", Err: errors.New("closed")}), []string{"sending 0", "unknown . 0 unknown " + unsureText}},
-		"no answer, code": {unsureCall("otp"), send(nil, &mail.SendError{Command: ".", Err: errors.New("closed")}), []string{"sending 0", "unknown . 0 unknown " + unsureText + " next"}},
-		"resent":          {marked, send(nil, nil), []string{"sending 0", "unknown 0 " + unsureText, "sending 0", "accepted . 0"}},
-		"held":            {held, send(nil, nil), []string{"sending 0", "unknown 0 " + unsureText}},
-		"too old":         {old, nil, []string{"expired 0 expired"}},
-		"missing data":    {missing, nil, []string{"rejected arguments 0 Missing required data"}},
-		"no such user":    {nobody, nil, []string{"rejected lookup 0 User email not found"}},
-		"no such code":    {unsureCall("otp"), func(c *tasks.Config) { c.Codes = codeBook{} }, []string{"expired 0 code is used or expired"}},
-		"database down":   {unsureCall("booking"), func(c *tasks.Config) { c.Users = directory{err: errors.New("down")} }, []string{"queued 0 user lookup failed next"}},
+		"accepted":                           {unsureCall("booking"), send(nil, nil), []string{"sending 0", "accepted . 0"}},
+		"deferred":                           {unsureCall("booking"), send(&mail.SendError{Command: "RCPT", Code: 451, EnhancedCode: [3]int{4, 7, 1}}, nil), []string{"deferred RCPT 451 4.7.1 temporary mail server did not take the mail: 451 4.7.1 at RCPT next"}},
+		"at the last":                        {last, send(&mail.SendError{Command: "RCPT", Code: 451}, nil), []string{"dead RCPT 451 temporary mail server did not take the mail: 451 at RCPT"}},
+		"refused":                            {unsureCall("booking"), send(&mail.SendError{Command: "RCPT", Code: 550, EnhancedCode: [3]int{5, 1, 1}, Text: "no such user"}, nil), []string{"rejected RCPT 550 5.1.1 address recipient address refused: 550 5.1.1 at RCPT"}},
+		"relay is down":                      {unsureCall("booking"), send(&mail.SendError{Command: "DIAL", Err: errors.New("refused")}, nil), []string{"queued DIAL 0 connection mail server did not take the mail: no answer at DIAL next"}},
+		"throttled":                          {unsureCall("booking"), send(&mail.SendError{Command: "DATA", Code: 421}, nil), []string{"deferred DATA 421 rate mail server puts this service off: 421 at DATA next"}},
+		"no answer":                          {unsureCall("booking"), send(nil, &mail.SendError{Command: ".", Err: errors.New("closed")}), []string{"sending 0", "unknown . 0 unknown " + unsureText}},
+		"no answer, code":                    {unsureCall("otp"), send(nil, &mail.SendError{Command: ".", Err: errors.New("closed")}), []string{"sending 0", "unknown . 0 unknown " + unsureText + " next"}},
+		"resent":                             {marked, send(nil, nil), []string{"sending 0", "unknown 0 " + unsureText, "sending 0", "accepted . 0"}},
+		"held":                               {held, send(nil, nil), []string{"sending 0", "unknown 0 " + unsureText}},
+		"resent, seen before":                {again, send(nil, nil), []string{"unknown 0 " + unsureText, "sending 0", "accepted . 0"}},
+		"held, seen before":                  {heldAgain, send(nil, nil), []string{"unknown 0 " + unsureText}},
+		"a copy is put off":                  {marked, send(nil, &mail.SendError{Command: ".", Code: 452}), []string{"sending 0", "unknown 0 " + unsureText, "sending 0", "unknown . 452 temporary mail server did not take the mail: 452 at end of data next"}},
+		"a copy is refused":                  {again, send(&mail.SendError{Command: "RCPT", Code: 550, EnhancedCode: [3]int{5, 1, 1}, Text: "no such user"}, nil), []string{"unknown RCPT 550 5.1.1 address recipient address refused: 550 5.1.1 at RCPT"}},
+		"expired in the queue":               {expired, nil, []string{"expired 0 message expired in its queue"}},
+		"expired, arguments of another form": {nonsense, nil, []string{"expired 0 message expired in its queue"}},
+		"breaker is open":                    {unsureCall("booking"), send(&mail.SendError{Command: "WAIT", Err: &breaker.OpenError{Next: now.Add(time.Minute)}}, nil), []string{"queued WAIT 0 connection mail server is unavailable next"}},
+		"another relay": {unsureCall("booking"), send(&mail.SendError{Command: "RCPT", Code: 451, Others: []*mail.SendError{
+			{Command: "DIAL", Relay: "one.example:25", Err: errors.New("refused")}, {Command: "MAIL", Code: 421, Relay: "two.example:25"}}}, nil), []string{
+			"queued DIAL 0 connection another relay was tried", "deferred MAIL 421 rate another relay was tried",
+			"deferred RCPT 451 temporary mail server did not take the mail: 451 at RCPT next"}},
+		"too old":       {old, nil, []string{"expired 0 expired"}},
+		"missing data":  {missing, nil, []string{"rejected arguments 0 Missing required data"}},
+		"no such user":  {nobody, nil, []string{"rejected lookup 0 User email not found"}},
+		"no such code":  {unsureCall("otp"), func(c *tasks.Config) { c.Codes = codeBook{} }, []string{"expired 0 code is used or expired"}},
+		"database down": {unsureCall("booking"), func(c *tasks.Config) { c.Users = directory{err: errors.New("down")} }, []string{"queued 0 user lookup failed next"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, func(cfg *tasks.Config) {
 				withLedger(t)(cfg)
-				now(cfg)
+				clock(cfg)
 				if c.change != nil {
 					c.change(cfg)
 				}
@@ -186,5 +204,49 @@ func TestEventsHaveNoSecrets(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A mail that a stop cuts short between its mark and its end was not sent.
+func TestStopBeforeTheEndIsRecorded(t *testing.T) {
+	for earlier, want := range map[string]string{
+		"":                               "queued 0 worker stopped before the end of the mail",
+		markAt("unknown 1", time.Minute): "unknown 0 " + unsureText,
+	} {
+		b := newBench(t, func(cfg *tasks.Config) {
+			withLedger(t)(cfg)
+			cfg.Mailer = mailerFunc(func(run context.Context, m mail.Message) (mail.Receipt, error) {
+				stopped, stop := context.WithCancelCause(run)
+				stop(worker.ErrStopped)
+				err := m.BeforeFinal(stopped)
+				return mail.Receipt{}, &mail.SendError{Command: "BODY", Err: fmt.Errorf("%w: %w", mail.ErrWithheld, err)}
+			})
+		})
+		call := unsureCall("otp")
+		call.Mark = earlier
+		found := false
+		for _, e := range events(t, workertest.Run(t, b.Definitions(), call)) {
+			found = found || summary(e) == want
+		}
+		if !found {
+			t.Errorf("mark %q: no event says %s", earlier, want)
+		}
+	}
+}
+
+// The event of a message that expired in its queue has what its arguments tell.
+func TestEventOfAnExpiredMessage(t *testing.T) {
+	b := newBench(t, withLedger(t))
+	call := unsureCall("booking")
+	call.Expires = time.Now().Add(-time.Second)
+	o := workertest.Run(t, b.Definitions(), call)
+	all := events(t, o)
+	if len(all) != 1 || all[0].UserID != 42 || all[0].Booking != "BK-7" || all[0].Kind != "booking_confirmation" || o.State != protocol.StateRevoked {
+		t.Errorf("%s, events %+v", o.State, all)
+	}
+	call = unsureCall("otp")
+	call.Expires = time.Now().Add(-time.Second)
+	if all = events(t, workertest.Run(t, b.Definitions(), call)); len(all) != 1 || all[0].Recipient.Masked != "b***@example.com" {
+		t.Errorf("events %+v", all)
 	}
 }

@@ -176,20 +176,15 @@ func New(cfg Config) (*Service, error) {
 // both.
 func (s *Service) Definitions() map[string]worker.Definition {
 	table := map[string]worker.Definition{}
-	add := func(name string, h worker.Handler, secret bool) {
-		d := worker.Definition{
-			Handler:            h,
-			MaxRetries:         s.cfg.MaxRetries,
-			Backoff:            s.pauses.backoff(),
-			ArgumentsAreSecret: secret,
-		}
+	add := func(name string, d worker.Definition) {
+		d.MaxRetries, d.Backoff = s.cfg.MaxRetries, s.pauses.backoff()
 		table[name] = d
 		table[Module+"."+name] = d
 	}
 	for _, m := range Mails() {
-		add(m.Name, m.handler(s), m.SecretArguments)
+		add(m.Name, worker.Definition{Handler: m.handler(s), Withdrawn: m.withdrawn(s), ArgumentsAreSecret: m.SecretArguments})
 	}
-	add(NameHealthCheck, worker.Func(s.HealthCheck), false)
+	add(NameHealthCheck, worker.Definition{Handler: worker.Func(s.HealthCheck)})
 	return table
 }
 

@@ -42,10 +42,24 @@ type Definition struct {
 	// tasks whose argument is a secret even when a caller sends it in a wrong form.
 	ArgumentsAreSecret bool
 
+	// Withdrawn is called for a message that is settled without a run. It may call
+	// Task.Record and Task.EndMark, and must return at once. nil: nothing is called.
+	Withdrawn func(t *Task, why Withdrawal)
+
 	// These fields switch on for this task what the fields of Config of the same name
 	// switch on for all tasks.
 	AcksEarly, IgnoreResult, TrackStarted, StoreErrorsEvenIfIgnored, RejectOnFailure, RequeueOnTimeout bool
 }
+
+// Withdrawal says why a message does not run.
+type Withdrawal string
+
+// The reasons of a Withdrawal.
+const (
+	WithdrawnExpired Withdrawal = "expired" // its time of expiry has passed
+	WithdrawnRevoked Withdrawal = "revoked" // by remote control
+	WithdrawnCrashed Withdrawal = "crashed" // its runs have ended their worker, MaxRedeliveries times
+)
 
 // Bounds of retries. They mean the same wherever retries are counted: in
 // [Definition.MaxRetries], [Task.MaxRetries] and [RetryError.MaxRetries].

@@ -11,6 +11,7 @@ import (
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/workertest"
 )
 
@@ -67,6 +68,76 @@ func TestOutcomesRecord(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A run that gives its message back writes its entries, and leaves its mark.
+func TestGiveBackRecords(t *testing.T) {
+	o := workertest.Run(t, one(func(ctx context.Context) (any, error) {
+		task, _ := worker.TaskFrom(ctx)
+		if _, err := task.Mark(ctx, "mine"); err != nil {
+			t.Errorf("Mark: %v", err)
+		}
+		task.EndMark("")
+		task.Record("s", "what", "back")
+		return nil, worker.GiveBack(errors.New("not now"))
+	}), workertest.Call{Task: "t"})
+	if !o.GivenBack || o.Mark != "mine" || len(o.Recorded["s"]) != 1 {
+		t.Errorf("%+v", o)
+	}
+}
+
+// The definition hears of a message that does not run. Its entries are written with the end of the
+// message, and a panic changes nothing.
+func TestWithdrawnRecords(t *testing.T) {
+	for _, panics := range []bool{false, true} {
+		var heard []worker.Withdrawal
+		d := worker.Definition{
+			Handler: worker.HandlerFunc(func(context.Context, *worker.Task) (any, error) { t.Error("the task runs"); return nil, nil }),
+			Withdrawn: func(task *worker.Task, why worker.Withdrawal) {
+				heard = append(heard, why)
+				task.Record("s", "task", task.ID, "why", string(why))
+				task.EndMark("")
+				if panics {
+					panic("no")
+				}
+			},
+		}
+		o := workertest.Run(t, map[string]worker.Definition{"t": d}, workertest.Call{Task: "t", ID: "late", Expires: time.Now().Add(-time.Second), Mark: "theirs"})
+		if o.State != "REVOKED" || o.Mark != "" || !slices.Equal(heard, []worker.Withdrawal{worker.WithdrawnExpired}) {
+			t.Errorf("%+v, heard %q", o, heard)
+		}
+		if es := o.Recorded["s"]; len(es) != 1 || !slices.Equal(es[0].Fields, []string{"task", "late", "why", "expired"}) {
+			t.Errorf("recorded %+v", es)
+		}
+	}
+}
+
+// So it does of a message that was revoked, and of one whose runs end their worker.
+func TestWithdrawnForOtherReasons(t *testing.T) {
+	heard := make(chan worker.Withdrawal, 2)
+	b := start(t, worker.Config{Concurrency: 1, MaxRedeliveries: 1, Tasks: map[string]worker.Definition{"t": {
+		Handler: worker.HandlerFunc(func(context.Context, *worker.Task) (any, error) { return nil, nil }),
+		Withdrawn: func(task *worker.Task, why worker.Withdrawal) {
+			task.Record("s", "why", string(why))
+			heard <- why
+		},
+	}}})
+	if _, err := b.w.Revoke(t.Context(), worker.Revocation{IDs: []string{"unwanted"}}, false); err != nil {
+		t.Fatal(err)
+	}
+	b.send(t, "t", func(m *protocol.Message) { m.ID = "unwanted" })
+	if why := <-heard; why != worker.WithdrawnRevoked {
+		t.Errorf("the reason is %q, want that it was revoked", why)
+	}
+	b.send(t, "t", func(m *protocol.Message) { m.Redelivered = true })
+	if why := <-heard; why != worker.WithdrawnCrashed {
+		t.Errorf("the reason is %q, want that its worker crashed", why)
+	}
+	b.eventually(t, "both are settled", func() bool { return b.Unacked() == 0 })
+	if l, err := b.Backlog(t.Context(), "s"); l.Length != 2 || err != nil {
+		t.Errorf("%d entries, %v, want 2", l.Length, err)
+	}
+	b.stop(t)
 }
 
 // Without EndMark the mark stays. Without a value Mark only looks.

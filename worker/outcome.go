@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/evently/workers/worker/canvas"
+	"github.com/evently/workers/worker/internal/events"
 	"github.com/evently/workers/worker/internal/present"
+	"github.com/evently/workers/worker/internal/taskevents"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -272,4 +274,26 @@ func (t *Task) shownForRetry(e *RetryError) (args, kwargs string) {
 	}
 	s := t.workflow.present.Arguments(&next, present.InEvent)
 	return s.ArgsRepr, s.KwargsRepr
+}
+
+// outcomeEvent prepares the event of the outcome of a run, to be sent once the outcome is
+// stored. It is nil when there is none.
+func outcomeEvent(w taskevents.Writer, m *protocol.Message, o outcome, runtime time.Duration) *events.Prepared {
+	switch {
+	case o.retry:
+		return w.Retried(m, o.exception, o.traceback)
+	case o.state == protocol.StateSuccess:
+		raw, _ := o.result.(protocol.Raw)
+		return w.Succeeded(m, raw, runtime)
+	case o.state == protocol.StateRevoked:
+		return w.Revoked(m, "terminated")
+	case o.state == protocol.StateFailure:
+		if o.rejected() {
+			return w.Rejected(m, false)
+		}
+		return w.Failed(m, o.exception, o.traceback)
+	case o.disposition == requeue:
+		return w.Rejected(m, true)
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -59,6 +60,19 @@ func (r *request) holds(ctx context.Context) error {
 // stored reports whether a result in that state is stored.
 func (r *request) stored(state string) bool {
 	return !r.ignoreResult || r.storeErrors && (state == protocol.StateFailure || state == protocol.StateRevoked)
+}
+
+// withdraw calls the function for a message that does not run.
+func (r *request) withdraw(why Withdrawal) {
+	if r.def == nil || r.def.Withdrawn == nil {
+		return
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			r.log.Error("function for a withdrawn message panicked", "type", fmt.Sprintf("%T", v))
+		}
+	}()
+	r.def.Withdrawn(r.task, why)
 }
 
 // size returns the number of bytes that a request takes which may run, as it came and as

@@ -97,7 +97,11 @@ func (s *settler) settleRun(r *request, o outcome, runtime time.Duration) pool.R
 // returned GiveBack. Other messages may go back with it, because handlers end in any order.
 // Until then the slot stays taken: the next task would probably be given back as well.
 func (s *settler) giveBackRun(log *slog.Logger, r *request, o outcome) pool.Result {
-	over := s.returns.Add(r.msg.Task, r.delivery)
+	d := r.delivery
+	if !errors.Is(o.err, ErrStopped) && s.can.Outbox != nil {
+		d.Entries = r.task.recorded()
+	}
+	over := s.returns.Add(r.msg.Task, d)
 	if errors.Is(o.err, ErrStopped) {
 		log.Info("task cut short by the stop, given back")
 		return pool.Ended
@@ -242,7 +246,9 @@ func (s *settler) settle(ctx context.Context, what string, t *Task, planned brok
 // failUnrun settles a message that is not run as a failure, with all consequences of one.
 func (s *settler) failUnrun(ctx context.Context, r *request, exc *protocol.Exception, deadLetter string) {
 	ctx = r.task.after(ctx)
-	if s.settle(ctx, "fail a task that did not run", r.task, s.plan.planUnrun(ctx, r, exc, deadLetter)) == nil {
+	planned := s.plan.planUnrun(ctx, r, exc, deadLetter)
+	r.task.addRecords(&planned, s.can)
+	if s.settle(ctx, "fail a task that did not run", r.task, planned) == nil {
 		s.events.Add(s.events.Failed(r.msg, exc, ""))
 	}
 }
@@ -256,6 +262,7 @@ func (s *settler) poisoned(r *request, crashed int) {
 	r.log.Error("task crashed the worker too often, message set aside in the dead letters", "runs", crashed)
 	exc := &protocol.Exception{Type: "WorkerLostError", Module: "billiard.exceptions",
 		Args: []any{"Worker exited prematurely, every time the task ran."}}
+	r.withdraw(WithdrawnCrashed)
 	s.failUnrun(s.store, r, exc, "poison: runs that never ended")
 }
 
@@ -266,7 +273,10 @@ func (s *settler) revoke(ctx context.Context, r *request, reason string) {
 	}
 	s.counts.revoked.Add(1)
 	r.log.Info("task revoked", "reason", reason)
-	if s.settle(r.task.after(ctx), "revoke a task", r.task, s.plan.planRevoked(r, revokedError(reason))) == nil {
+	planned := s.plan.planRevoked(r, revokedError(reason))
+	r.withdraw(Withdrawal(reason))
+	r.task.addRecords(&planned, s.can)
+	if s.settle(r.task.after(ctx), "revoke a task", r.task, planned) == nil {
 		s.events.Add(s.events.Revoked(r.msg, reason))
 	}
 }
@@ -375,26 +385,4 @@ func (s *settler) errorText(r *request, err error) string {
 		return ""
 	}
 	return s.workflow.present.Text(r.msg, errorText(err))
-}
-
-// outcomeEvent prepares the event of the outcome of a run, to be sent once the outcome is
-// stored. It is nil when there is none.
-func outcomeEvent(w taskevents.Writer, m *protocol.Message, o outcome, runtime time.Duration) *events.Prepared {
-	switch {
-	case o.retry:
-		return w.Retried(m, o.exception, o.traceback)
-	case o.state == protocol.StateSuccess:
-		raw, _ := o.result.(protocol.Raw)
-		return w.Succeeded(m, raw, runtime)
-	case o.state == protocol.StateRevoked:
-		return w.Revoked(m, "terminated")
-	case o.state == protocol.StateFailure:
-		if o.rejected() {
-			return w.Rejected(m, false)
-		}
-		return w.Failed(m, o.exception, o.traceback)
-	case o.disposition == requeue:
-		return w.Rejected(m, true)
-	}
-	return nil
 }

@@ -147,8 +147,9 @@ func (t *Task) EndMark(value string) {
 // missing last value is "". An entry of more than 1,000 texts is logged and left out.
 // Values are stored as they are, so record no secrets.
 //
-// A run that is cut short by a stop records nothing, and one whose message was lost only
-// if it ends in SUCCESS. A broker that is no Outbox records nothing.
+// A run that gives its message back records, too. One that is cut short by a stop records
+// nothing, and one whose message was lost only if it ends in SUCCESS. A broker that is no
+// Outbox records nothing.
 func (t *Task) Record(stream string, fields ...string) {
 	t.record(t.whole([]broker.Entry{{Stream: stream, Fields: slices.Clone(fields)}}))
 }
@@ -157,6 +158,13 @@ func (t *Task) record(entries []broker.Entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.entries = append(t.entries, entries...)
+}
+
+// recorded returns the entries so far.
+func (t *Task) recorded() []broker.Entry {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.entries)
 }
 
 // addRecords adds what the run has recorded to its settlement, as far as the broker can.

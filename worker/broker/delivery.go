@@ -39,6 +39,10 @@ type Delivery struct {
 	Crashes int
 	// Refused is set in a call of Session.Refused.
 	Refused *Refusal
+	// Entries are for Broker.Return, which appends them to their streams if the claim is
+	// held. A message goes back even if they are refused. Only a broker that is an Outbox
+	// gets any.
+	Entries []Entry
 }
 
 // Refusal describes why a message was moved to the dead letters.

@@ -249,7 +249,7 @@ func (rec *recovery) giveBackAll(ctx context.Context, ds []broker.Delivery) erro
 		ds = ds[len(chunk):]
 		rs := make([]returned, len(chunk))
 		for i, d := range chunk {
-			r := returned{claim: d.Claim, raw: d.Raw, queue: d.Queue}
+			r := returned{claim: d.Claim, raw: d.Raw, queue: d.Queue, entries: d.Entries}
 			if env, err := protocol.ParseEnvelope(d.Raw); err == nil {
 				r.priority, r.crashes, r.first = env.Priority, rec.keys.crashes(env), !env.Redelivered
 				if raw, err := protocol.MarkRedelivered(d.Raw); err == nil {
@@ -275,6 +275,7 @@ type returned struct {
 	raw          []byte
 	crashes      string // key of the count of its crashes; "" for none
 	first        bool   // it was not delivered before
+	entries      []broker.Entry
 }
 
 // giveBack puts messages back to the front of their queues and returns their number.
@@ -284,6 +285,12 @@ func (rec *recovery) giveBack(ctx context.Context, rs []returned) (int, error) {
 	for _, r := range rs {
 		keys = append(keys, rec.listKey(r.queue, r.priority), rec.orNone(r.crashes))
 		args = append(args, r.claim, r.raw, meta(r.queue, "queue cannot be written"), flag(r.first))
+	}
+	for i, r := range rs {
+		if len(r.entries) > 0 {
+			records := rec.outbox.Append(nil, r.entries)
+			args = append(append(args, i+1, len(records)), records...)
+		}
 	}
 	n, err := rec.scriptInt(ctx, rec.scripts.GiveBack, len(keys), append(keys, args...)...)
 	if err != nil {

@@ -61,6 +61,7 @@ func (b *Broker) Return(_ context.Context, ds []broker.Delivery) error {
 			continue
 		}
 		delete(b.claimed, d.Claim)
+		b.streams.append(d.Entries)
 		raw := d.Raw
 		if marked, err := protocol.MarkRedelivered(raw); err == nil {
 			raw = marked

@@ -78,6 +78,7 @@ func parts() map[string]part {
 		"SettledMarkStays":               {testSettledMarkStays, func(c broker.Capabilities) bool { return c.Marker != nil }},
 		"SettlementRecordsEntries":       {testOutbox, func(c broker.Capabilities) bool { return c.Outbox != nil }},
 		"EntriesStayUntilRemoved":        {testOutboxReading, func(c broker.Capabilities) bool { return c.Outbox != nil }},
+		"ReturnedMessageRecords":         {testOutboxOfAReturn, func(c broker.Capabilities) bool { return c.Outbox != nil }},
 		"LostRunRecordsOnlySuccess":      {testOutboxOfALostRun, func(c broker.Capabilities) bool { return c.Outbox != nil }},
 		"RemoteControlIsAnswered":        {testRemote, func(c broker.Capabilities) bool { return c.Remote != nil }},
 		"EventsReachListeners":           {testEmit, func(c broker.Capabilities) bool { return c.Remote != nil && c.Emitter != nil }},

@@ -313,3 +313,34 @@ func testOutboxOfALostRun(t *testing.T, f Fixture) {
 		t.Errorf("recorded %q, want %q", got, want)
 	}
 }
+
+// Messages that go back append their entries, if the claim is held, and once.
+func testOutboxOfAReturn(t *testing.T, f Fixture) {
+	ctx := context.Background()
+	var ds []broker.Delivery
+	for i := range 4 {
+		_, d := taken(t, f)
+		if d.Entries = single("s", fmt.Sprint(i)); i == 2 {
+			d.Entries = append(d.Entries, single("s", "2b")...)
+		} else if i == 3 {
+			d.Entries = nil
+		}
+		ds = append(ds, d)
+	}
+	if err := settle(t, f, broker.Settlement{Delivery: ds[1]}); err != nil {
+		t.Fatalf("Settle: %v", err)
+	}
+	for range 2 { // the second time as after a lost reply
+		if err := f.Broker.Return(ctx, ds); err != nil {
+			t.Errorf("Return: %v", err)
+		}
+	}
+	got := recorded(t, f, "s")
+	slices.Sort(got)
+	if want := []string{"0", "2", "2b"}; !slices.Equal(got, want) {
+		t.Errorf("recorded %q, want %q", got, want)
+	}
+	if n := len(claim(t, f, 10)); n != 3 {
+		t.Errorf("%d messages went back, want 3", n)
+	}
+}

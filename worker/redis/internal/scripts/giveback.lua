@@ -3,13 +3,20 @@
 -- KEYS: unacked, unacked_index, dead raws, dead metas, dead index, then list and
 --       crashes (unacked for none) for each message
 -- ARGV: dead max, dead age, then for each: claim, message, dead meta, "1" for the
---       first delivery
+--       first delivery; then for messages with entries: number of the message, number of
+--       arguments, and these, as record.lua has them
 -- A clean return is no crash: see start.lua for the count.
 local n = 0
 local unacked, index = KEYS[1], KEYS[2]
 local grave = grave_of(KEYS[3], KEYS[4], KEYS[5], ARGV[1], ARGV[2])
 ready(unacked, index, ARGV[3])
-for i = 1, (#ARGV - 2) / 4 do
+local messages, records = (#KEYS - 5) / 2, {}
+local at = 4 * messages + 3
+while ARGV[at] do
+  records[tonumber(ARGV[at])] = {at + 2, tonumber(ARGV[at + 1]), true}
+  at = at + 2 + tonumber(ARGV[at + 1])
+end
+for i = 1, messages do
   local claim, raw, meta, first = ARGV[4 * i - 1], ARGV[4 * i], ARGV[4 * i + 1], ARGV[4 * i + 2]
   local list, crashes = KEYS[4 + 2 * i], KEYS[5 + 2 * i]
   if redis.call('HEXISTS', unacked, claim) == 1 then
@@ -24,6 +31,9 @@ for i = 1, (#ARGV - 2) / 4 do
     redis.call('HDEL', unacked, claim)
     if crashes ~= unacked then
       pcall(uncount, crashes, claim, first == '1')
+    end
+    if records[i] then
+      pcall(record, {records[i]}) -- the message matters more than its history
     end
     n = n + 1
   end

@@ -42,9 +42,9 @@ func libraries(name string) []string {
 		return []string{"lib", "claims"}
 	case "claim":
 		return []string{"lib", "claims", "undo"}
-	case "settle", "carry":
+	case "settle", "carry", "giveback":
 		return []string{"lib", "undo", "steps", "record"}
-	case "start", "giveback":
+	case "start":
 		return []string{"lib", "undo", "steps"}
 	case "restore":
 		return []string{"lib", "undo", "steps", "owners"}
