@@ -104,3 +104,17 @@ func TestReaderFails(t *testing.T) {
 		t.Errorf("error %v, want %v", err, fault)
 	}
 }
+
+// The words about a recipient do not hold the subject of the mail, which may have a code in it.
+func TestDiagnosticHasNoSubject(t *testing.T) {
+	t.Parallel()
+	msg := parse(t, "Return-Path: <>\nFrom: Postmaster@example.com\nSubject: DELIVERY FAILURE\n\nYour message\n\n  Subject: Your code is 482913\n\n"+
+		"was not delivered to:\n\n  ada@example.com\n\nbecause:\n\n  User ada not listed in Domino Directory\n")
+	if msg.Kind != bounce.Failed || len(msg.Recipients) != 1 || strings.Contains(msg.Recipients[0].Diagnostic, "482913") {
+		t.Errorf("%+v", msg)
+	}
+	msg = parse(t, "Return-Path: <>\nFrom: Postmaster@example.com\nSubject: DELIVERY FAILURE\n\nSubject: Your code is 482913\nThe mail to ada@example.com could not be delivered: user unknown\n")
+	if msg.Kind != bounce.Failed || len(msg.Recipients) != 1 || strings.Contains(msg.Recipients[0].Diagnostic, "482913") {
+		t.Errorf("%+v", msg)
+	}
+}

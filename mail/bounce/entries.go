@@ -15,6 +15,9 @@ type entry struct {
 
 func (e *entry) text() string { return strings.Join(e.words, " ") }
 
+// subjectLine repeats the subject of the mail, which may hold what must not be stored.
+var subjectLine = regexp.MustCompile(`(?i)^(?:the subject of the message is|subject|betreff|objet|asunto|oggetto|assunto|onderwerp|temat|тема|件名|主题)\s*[:：]`)
+
 // maxLine bounds what is kept of a line, in octets.
 const maxLine = 1000
 
@@ -114,7 +117,7 @@ func (e *entry) note(line string) {
 		e.original = trimAddress(m[1])
 	}
 	line = clip(strings.TrimLeft(line, ":> "), maxLine)
-	if line != "" && len(e.words) < 40 {
+	if line != "" && len(e.words) < 40 && !subjectLine.MatchString(line) {
 		e.words = append(e.words, line)
 	}
 }
@@ -207,7 +210,7 @@ func isQuoted(line string) bool { return quoted.MatchString(line) && !tracer.Mat
 
 func unquoted(lines []string) (kept []string) {
 	for _, line := range lines {
-		if line = strings.TrimSpace(line); line != "" && !isQuoted(line) && len(kept) < 60 {
+		if line = strings.TrimSpace(line); line != "" && !isQuoted(line) && len(kept) < 60 && !subjectLine.MatchString(line) {
 			kept = append(kept, clip(line, maxLine))
 		}
 	}
