@@ -10,31 +10,25 @@ import (
 // readText reads a bounce that is no report of RFC 3464. It returns false if the mail does not
 // come from a mail system, or if its text does not say that a mail was not delivered.
 func readText(m *mail, s sender) (Message, bool) {
-	h := m.header
-	failed := h.get("x-failed-recipients")
-	isReport := m.mediaType == "multipart/report" || reportType(&m.part) == "delivery-status"
 	n := readNotice(m)
-	msg := Message{Form: formOf(n, h)}
-	carrier := s.null && deliveredTo.MatchString(strings.Join(n.lines, " "))
-	proof := failed != "" || isReport || msg.Form != "text" || n.proves()
-	switch {
-	case failed != "", carrier, s.daemon && (s.null || proof), s.program && s.failure, s.maybe && s.failure && proof, s.failure && (s.null || isReport), isReport && s.null:
-	default:
+	failed := m.header.get("x-failed-recipients")
+	form := formOf(n, m.header)
+	isCarrier := s.null && deliveredTo.MatchString(strings.Join(n.lines, " "))
+	if failed == "" && !isCarrier && !s.sends(m.mediaType == "multipart/report", form != "text" || n.proves()) {
 		return Message{}, false
 	}
-	if fields, ok := embeddedReport(n); ok {
-		msg = fields
+	msg, ok := embeddedReport(n)
+	if ok {
 		msg.complete(m)
 	} else {
-		list := recipientsOf(m, n, failed, s.failure || carrier)
-		kind, ok := kindOfNotice(s, n, list)
-		if !ok {
+		msg = Message{Form: form}
+		list := recipientsOf(m, n, failed, s.failure || isCarrier)
+		if msg.Kind, ok = kindOfNotice(s, n, list); !ok {
 			return Message{}, false
 		}
-		msg.Kind = kind
 		for i := range list {
 			if len(msg.Recipients) < MaxRecipients {
-				msg.Recipients = append(msg.Recipients, list[i].recipient(kind, n))
+				msg.Recipients = append(msg.Recipients, list[i].recipient(msg.Kind, n))
 			}
 		}
 	}
@@ -43,6 +37,16 @@ func readText(m *mail, s sender) (Message, bool) {
 	}
 	msg.setReturned(n.returned)
 	return msg, true
+}
+
+// sends reports whether the sender of a mail is a mail system: by its name, by the empty envelope
+// sender, and by a report or another proof in the mail.
+func (s sender) sends(report, proof bool) bool {
+	switch {
+	case s.daemon && (s.null || report || proof), s.program && s.failure, s.maybe && s.failure && (report || proof):
+		return true
+	}
+	return report && (s.failure || s.null) || s.failure && s.null
 }
 
 // proves reports whether a notice has what only a mail system has: the mail that came back, or
