@@ -37,6 +37,9 @@ func (a *App) tasksConfig(cfg config.Config, log *slog.Logger) tasks.Config {
 	}
 	if a.history != nil {
 		t.Ledger = a.history.sealer
+		if c := a.history.checks; c != nil {
+			t.Suppressions = c
+		}
 	}
 	return t
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/store"
 	"github.com/evently/workers/store/ledger"
+	"github.com/evently/workers/store/ledger/suppressions"
 	"github.com/evently/workers/worker/broker"
 )
 
@@ -22,6 +24,7 @@ type history struct {
 	db     *sqlx.DB
 	sealer *ledger.Sealer // nil: no event is recorded
 	writer *ledger.Writer
+	checks *checks // nil: no address is checked
 }
 
 // historyConns is the number of connections to the database of the history, and bounceConns
@@ -46,10 +49,18 @@ func openHistory(cfg config.Config, b any, log *slog.Logger) (*history, error) {
 	if h.db, err = openLedger(cfg); err != nil {
 		return nil, err
 	}
-	h.writer, err = ledger.NewWriter(ledger.WriterConfig{
+	w := ledger.WriterConfig{
 		DB: h.db, Outbox: can.Outbox, Leaser: can.Leaser, Sealer: h.sealer,
 		Reference: mail.Reference, Retention: cfg.Ledger.Retention, Logger: log,
-	})
+	}
+	if s := newSuppressions(cfg, h.db, h.sealer); s != nil {
+		w.Follower, w.Suppressor = s, s
+	}
+	if h.checks, err = openChecks(cfg, h.sealer, log); err != nil {
+		h.close()
+		return nil, err
+	}
+	h.writer, err = ledger.NewWriter(w)
 	if err != nil {
 		h.close()
 		return nil, err
@@ -66,7 +77,11 @@ func (h *history) Run(ctx context.Context) error {
 }
 
 func (h *history) close() {
-	if h != nil && h.db != nil {
+	if h == nil {
+		return
+	}
+	h.checks.close()
+	if h.db != nil {
 		_ = h.db.Close()
 	}
 }
@@ -99,14 +114,21 @@ func newSealer(l config.Ledger, secrets ledger.SecretKeeper) (*ledger.Sealer, er
 
 // openLedger returns the database of the history.
 func openLedger(cfg config.Config) (*sqlx.DB, error) {
+	conns := historyConns
+	if cfg.Bounces.Address != "" || cfg.Bounces.WebhookAddr != "" {
+		conns += bounceConns
+	}
+	return openLedgerWith(cfg, conns, ledger.DefaultTimeout)
+}
+
+// openLedgerWith returns the database of the history with a number of connections at most.
+// timeout bounds each read and write.
+func openLedgerWith(cfg config.Config, conns int, timeout time.Duration) (*sqlx.DB, error) {
 	if path := cfg.Ledger.SQLite; path != "" {
 		return ledger.OpenSQLite(path)
 	}
 	c := storeConfig(cfg.Ledger.Database)
-	c.MaxOpen, c.QueryTimeout = historyConns, ledger.DefaultTimeout
-	if cfg.Bounces.Address != "" || cfg.Bounces.WebhookAddr != "" {
-		c.MaxOpen += bounceConns
-	}
+	c.MaxOpen, c.QueryTimeout = conns, timeout
 	db, err := store.OpenDB(c)
 	if err != nil {
 		return nil, config.Add(nil, config.Problem{Variable: "LEDGER_DATABASE_URL", Wrong: err.Error()})
@@ -117,7 +139,8 @@ func openLedger(cfg config.Config) (*sqlx.DB, error) {
 // Deliveries is the history of mails for commands.
 type Deliveries struct {
 	*ledger.Reader
-	db *sqlx.DB
+	db           *sqlx.DB
+	suppressions *suppressions.Store
 }
 
 var _ monitor.Deliveries = Deliveries{}
@@ -125,26 +148,63 @@ var _ monitor.Deliveries = Deliveries{}
 // OpenDeliveries returns the history of the configuration. It dials when it is used. The
 // caller must call Close.
 func OpenDeliveries(cfg config.Config) (Deliveries, error) {
+	db, sealer, err := openForCommand(cfg, "history of mails")
+	if err != nil {
+		return Deliveries{}, err
+	}
+	return Deliveries{
+		Reader: ledger.NewReader(ledger.ReaderConfig{DB: db, Sealer: sealer}), db: db,
+		suppressions: suppressions.New(suppressions.Config{DB: db, Sealer: sealer}),
+	}, nil
+}
+
+// openForCommand returns the database of the history, which must be there, with the sealer
+// of its addresses. what names what is looked for.
+func openForCommand(cfg config.Config, what string) (*sqlx.DB, *ledger.Sealer, error) {
 	if cfg.Ledger.Off {
-		return Deliveries{}, fmt.Errorf("there is no history of mails: LEDGER_DATABASE_URL is off; set it to the database of the workers")
+		return nil, nil, fmt.Errorf("there is no %s: LEDGER_DATABASE_URL is off; set it to the database of the workers", what)
 	}
 	if path := cfg.Ledger.SQLite; path != "" {
 		if _, err := os.Stat(path); err != nil { // opening would make an empty one
 			if e, ok := err.(*fs.PathError); ok {
 				err = e.Err
 			}
-			return Deliveries{}, fmt.Errorf("there is no history of mails in the file %s of LEDGER_DATABASE_URL: %w; a worker makes it at its start", path, err)
+			return nil, nil, fmt.Errorf("there is no %s in the file %s of LEDGER_DATABASE_URL: %w; a worker makes it at its start", what, path, err)
 		}
 	}
 	sealer, err := newSealer(cfg.Ledger, nil)
 	if err != nil {
-		return Deliveries{}, err
+		return nil, nil, err
 	}
 	db, err := openLedger(cfg)
 	if err != nil {
-		return Deliveries{}, &UsageError{Err: err}
+		return nil, nil, &UsageError{Err: err}
 	}
-	return Deliveries{Reader: ledger.NewReader(ledger.ReaderConfig{DB: db, Sealer: sealer}), db: db}, nil
+	return db, sealer, nil
+}
+
+// Erase removes the data about a person, also from the suppressions. It returns the number
+// of changed mails.
+func (d Deliveries) Erase(ctx context.Context, e ledger.Erasure) (erased int64, err error) {
+	hashes, err := d.Hashes(ctx, e)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := d.suppressions.Erase(ctx, hashes); err != nil {
+		return 0, err
+	}
+	return d.Reader.Erase(ctx, e)
+}
+
+// Suppressed returns the suppressions in force of the recipient of a mail.
+func (d Deliveries) Suppressed(ctx context.Context, m ledger.Mail) ([]suppressions.Suppression, error) {
+	return d.suppressions.OfMail(ctx, m)
+}
+
+// SuppressedAddress returns the suppressions in force of an address.
+func (d Deliveries) SuppressedAddress(ctx context.Context, address string) ([]suppressions.Suppression, error) {
+	page, err := d.suppressions.List(ctx, suppressions.Filter{Of: address, State: suppressions.Active})
+	return page.Suppressions, err
 }
 
 // Close closes the connections.

@@ -27,3 +27,6 @@ func (o *observer) Ended(e tasks.Ended) {
 
 // Limited implements [tasks.Observer].
 func (o *observer) Limited(limit string, pause time.Duration) { o.counts.Limited(limit, pause) }
+
+// Unchecked implements [tasks.Observer].
+func (o *observer) Unchecked() { o.counts.Unchecked() }

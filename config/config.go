@@ -129,6 +129,7 @@ type Mail struct {
 // Delivery says what may be sent, how often and how fast.
 type Delivery struct {
 	UnknownPolicy string // "hold" or "resend"
+	Suppressions  string // "on", "observe" or "off"
 	ReplyTimeout  time.Duration
 	GiveUpAfter   time.Duration
 	Limits        Limits

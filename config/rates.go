@@ -100,6 +100,7 @@ type Limits struct {
 func (c *Config) delivery(v *variables) {
 	c.Delivery = Delivery{
 		UnknownPolicy: v.UnknownPolicy.text,
+		Suppressions:  v.Suppressions.text,
 		ReplyTimeout:  v.SMTPReplyTimeout.value,
 		GiveUpAfter:   v.MailGiveUpAfter.value,
 		Limits:        Limits{All: v.MailRate.value[""], Domain: v.MailRatePerDomain.value, Recipient: v.MailRatePerRecipient.value},

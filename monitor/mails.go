@@ -19,12 +19,13 @@ type Mails struct {
 	limited       *prometheus.HistogramVec
 	bounces       *prometheus.CounterVec
 	codes, prompt prometheus.Counter
+	unchecked     prometheus.Counter
 }
 
 // MailOutcome is the end of one attempt to deliver a mail.
 type MailOutcome struct {
 	Kind  string        // of the mail
-	State string        // as in the history: accepted, deferred, queued, rejected, unknown, expired or dead
+	State string        // as in the history: accepted, deferred, queued, rejected, suppressed, unknown, expired or dead
 	Class string        // of the failure, one word; "" without one
 	Final bool          // there is no further attempt
 	Code  bool          // the mail has a code, which a reader waits for
@@ -57,8 +58,9 @@ func NewMails() *Mails {
 			.1, .5, 1, 5, 10, 30, 60, 300, 1800, 3600), []string{"limit"}),
 		bounces: prometheus.NewCounterVec(counter("bounces_total", "Bounces that this process has stored, by source, kind, and whether their mail is known."),
 			[]string{"source", "kind", "matched"}),
-		codes:  prometheus.NewCounter(counter("codes_total", "Mails with codes that were accepted, expired, given up or left unknown. Addresses that the relay refused do not count.")),
-		prompt: prometheus.NewCounter(counter("codes_in_time_total", "Mails with codes that the relay accepted within 10 seconds after the first claim.")),
+		codes:     prometheus.NewCounter(counter("codes_total", "Mails with codes that were accepted, expired, given up or left unknown. Addresses that the relay refused do not count.")),
+		unchecked: prometheus.NewCounter(counter("mails_unchecked_total", "Mails that were sent although it was not known whether their address is suppressed, because the database did not answer in time.")),
+		prompt:    prometheus.NewCounter(counter("codes_in_time_total", "Mails with codes that the relay accepted within 10 seconds after the first claim.")),
 	}
 }
 
@@ -86,6 +88,9 @@ func (m *Mails) Limited(limit string, pause time.Duration) {
 	m.limited.WithLabelValues(limit).Observe(pause.Seconds())
 }
 
+// Unchecked counts a mail whose address could not be checked.
+func (m *Mails) Unchecked() { m.unchecked.Inc() }
+
 // Describe implements [prometheus.Collector].
 func (m *Mails) Describe(ch chan<- *prometheus.Desc) {
 	for _, c := range m.all() {
@@ -101,5 +106,5 @@ func (m *Mails) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *Mails) all() []prometheus.Collector {
-	return []prometheus.Collector{m.outcomes, m.phases, m.whole, m.limited, m.bounces, m.codes, m.prompt}
+	return []prometheus.Collector{m.outcomes, m.phases, m.whole, m.limited, m.bounces, m.codes, m.prompt, m.unchecked}
 }

@@ -65,7 +65,7 @@ const (
 	remedyColumns   = "users must have the columns id (integer), email and is_active (boolean)"
 	remedyLogin     = "check DB_USER and DB_PASSWORD, or DATABASE_URL, and pg_hba.conf of the server"
 	remedyDatabase  = "check DB_NAME, or DATABASE_URL"
-	remedyResources = "free resources of the server, or raise max_connections; a worker opens up to 8 connections, and 2 for the history of mails"
+	remedyResources = "free resources of the server, or raise max_connections; a worker opens up to 8 connections, and 3 for the history of mails"
 	remedyServer    = "wait until the server has started, or look at its log"
 	remedyTLS       = "check DB_SSLMODE, or sslmode in DATABASE_URL, and the certificate of the server"
 	remedyRows      = "run CREATE POLICY … FOR SELECT on users, or ALTER ROLE … BYPASSRLS, for the user of DB_USER or DATABASE_URL"

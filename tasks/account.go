@@ -103,9 +103,10 @@ func (m Welcome) View(p templates.Page) (templates.View, error) {
 
 func welcome() MailTask {
 	return taskOf[AccountArgs](MailTask{
-		Name:  NameWelcome,
-		Title: "Welcome",
-		About: "Greets a new user at the address in the task.",
+		Name:     NameWelcome,
+		Title:    "Welcome",
+		About:    "Greets a new user at the address in the task.",
+		Optional: true,
 		Fields: []Field{
 			{Key: "email", Label: "E-mail", Input: Email, Sample: "ann.keller@example.com", Required: true, Wide: true},
 			{Key: "user_data.username", Label: "Username", Sample: "ann"},

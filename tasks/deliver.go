@@ -34,6 +34,7 @@ const (
 	errBusyLookup  = "no connection to the database was free"
 	errTimeLimit   = "time limit exceeded"
 	errInternal    = "internal error"
+	errSuppressed  = "recipient address is suppressed"
 )
 
 // delivery is one mail to one recipient.
@@ -49,6 +50,7 @@ type delivery struct {
 	secrets []string // texts of data that must appear in the mail only
 
 	reference      string // id of the booking or event that the mail is about, for the history
+	optional       bool   // the recipient can do without mails of this kind
 	code           string // code that must still be valid when the mail is sent; "" for none
 	writtenAddress string // address as the producer wrote it, for the check of the code
 
@@ -85,6 +87,9 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 	}
 	if a.to, err = s.recipient(ctx, a); err != nil {
 		return s.noRecipient(ctx, a, err)
+	}
+	if answer, withheld := s.checkSuppression(ctx, a); withheld {
+		return answer, nil
 	}
 	body, err := s.render(ctx, a)
 	if err != nil {

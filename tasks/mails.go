@@ -38,6 +38,11 @@ type MailTask struct {
 	Params []string // Python parameters; the last one is the dictionary with the data
 	Fields []Field  // keys of that dictionary
 
+	// Optional says that the recipient can do without the mail: one who has complained
+	// about mails does not get it. The others are about something that the recipient has
+	// begun, such as a booking, and would miss.
+	Optional bool
+
 	// SecretArguments says that the arguments have a secret in them even if they are not
 	// of the form that Fields describe.
 	SecretArguments bool
@@ -139,7 +144,7 @@ func (m MailTask) delivery(values []protocol.Raw, today string) (delivery, error
 	}
 	d.today = today
 	mail := m.read(d)
-	mail.invalid, mail.leftOut = d.err, d.leftOut
+	mail.invalid, mail.leftOut, mail.optional = d.err, d.leftOut, m.Optional
 	mail.missing = slices.ContainsFunc(m.Fields, func(f Field) bool { return f.Required && !d.has(f.Key) })
 	if m.ToUser() {
 		mail.userID = values[0]

@@ -18,6 +18,10 @@ type Observer interface {
 	// Limited is called for each mail that a rate limit puts off. limit is "all mails",
 	// "domain" or "recipient".
 	Limited(limit string, pause time.Duration)
+
+	// Unchecked is called for each mail that is sent although it is not known whether its
+	// address is suppressed.
+	Unchecked()
 }
 
 // Ended describes the end of one attempt to deliver a mail.
@@ -38,7 +42,7 @@ func (h *history) observe(a *attempt, end ending) {
 	}
 	e := Ended{
 		Kind: string(a.data.Kind()), State: end.state, Final: end.next == 0 && end.state != ledger.Queued && end.state != ledger.Deferred, Code: a.code != "",
-		Whole: h.now().Sub(a.seen), Times: end.receipt.Times,
+		Class: end.class, Whole: h.now().Sub(a.seen), Times: end.receipt.Times,
 	}
 	if end.e != nil {
 		e.Class, e.Times = class(end.e), end.e.Times
@@ -56,4 +60,11 @@ func (h *history) observeLimit(wait *throttle) {
 		limit = "domain"
 	}
 	h.observer.Limited(limit, wait.after)
+}
+
+// observeUnchecked tells the observer of a mail whose address was not checked.
+func (h *history) observeUnchecked() {
+	if h.observer != nil {
+		h.observer.Unchecked()
+	}
 }

@@ -26,6 +26,12 @@ func (w *watcher) Ended(e tasks.Ended) {
 
 func (w *watcher) Limited(string, time.Duration) {}
 
+func (w *watcher) Unchecked() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = append(w.ended, "unchecked")
+}
+
 // The observer is told of each attempt how it ended.
 func TestObserver(t *testing.T) {
 	for name, test := range map[string]struct {

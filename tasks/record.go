@@ -19,6 +19,7 @@ const (
 	stepRender    = "render"
 	stepLimit     = "limit" // rates of mails
 	stepCode      = "code"  // the question whether a code is of use
+	stepSuppress  = "suppression"
 )
 
 // ending describes how a run ended, for the history of the mail.
@@ -26,6 +27,7 @@ type ending struct {
 	state  ledger.State
 	reason string        // as producers may see it
 	stage  string        // "": that of e
+	class  string        // "": that of e
 	next   time.Duration // until the next run; 0: there is none
 
 	e       *mail.SendError // failure of the delivery; nil without one
@@ -61,12 +63,13 @@ func (h *history) end(a *attempt, end ending) {
 		h.otherRelay(a, e)
 	}
 	event := h.event(a, end.state)
-	event.Reason, event.Stage = end.reason, end.stage
+	event.Reason, event.Stage, event.Class = end.reason, end.stage, end.class
 	if end.next > 0 {
 		event.NextAt = event.At.Add(end.next)
 	}
 	if end.e != nil {
 		addFailure(&event, end.e)
+		event.Fault = string(faultOfAddress(end.e))
 	}
 	if r := end.receipt; r.MessageID != "" {
 		event.Stage, event.Text, event.MessageID, event.QueueID = ".", r.Reply, r.MessageID, r.QueueID
@@ -101,9 +104,7 @@ func untaken(e *mail.SendError) ledger.State {
 func addFailure(event *ledger.Event, e *mail.SendError) {
 	event.Stage, event.Code, event.Class = e.Command, e.Code, class(e)
 	event.Text, event.Endpoint, event.TLS, event.Phases = e.Text, e.Relay, e.TLS, phases(e.Times)
-	if c := e.EnhancedCode; c != [3]int{} {
-		event.Enhanced = fmt.Sprintf("%d.%d.%d", c[0], c[1], c[2])
-	}
+	event.Enhanced = enhanced(e)
 }
 
 // sending returns the entry that is written with the mark.
@@ -189,6 +190,15 @@ func class(e *mail.SendError) string {
 		return "unclear"
 	}
 	return "refused"
+}
+
+// enhanced returns the enhanced code of a reply, "" for none.
+func enhanced(e *mail.SendError) string {
+	c := e.EnhancedCode
+	if c == [3]int{} {
+		return ""
+	}
+	return fmt.Sprintf("%d.%d.%d", c[0], c[1], c[2])
 }
 
 // domain returns the domain of an address in lower case.

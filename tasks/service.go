@@ -92,6 +92,9 @@ type Config struct {
 	// Codes tells whether a code is still of use; nil: codes are not checked.
 	Codes Codes
 
+	// Suppressions tells which addresses get no mail; nil: all get mails.
+	Suppressions Suppressions
+
 	Limits Limits // of the rates of mails; zero: none
 
 	// Ledger seals the addresses in the history of mails, which goes to the stream

@@ -43,9 +43,10 @@ func (m WaitlistJoined) View(p templates.Page) (templates.View, error) {
 
 func waitlistJoined() MailTask {
 	return taskOf[WaitlistArgs](MailTask{
-		Name:  NameWaitlistJoined,
-		Title: "Waitlist: joined",
-		About: "Confirms a place on a waitlist.",
+		Name:     NameWaitlistJoined,
+		Title:    "Waitlist: joined",
+		About:    "Confirms a place on a waitlist.",
+		Optional: true,
 		Fields: []Field{
 			{Key: "event_name", Label: "Event", Sample: "Nordic Jazz Night", Wide: true},
 			{Key: "position", Label: "Position", Input: Number, Sample: "3"},
@@ -150,9 +151,10 @@ func (m WaitlistCancellation) View(p templates.Page) (templates.View, error) {
 
 func waitlistCancellation() MailTask {
 	return taskOf[WaitlistArgs](MailTask{
-		Name:  NameWaitlistCancellation,
-		Title: "Waitlist: left",
-		About: "Confirms that a user is off a waitlist.",
+		Name:     NameWaitlistCancellation,
+		Title:    "Waitlist: left",
+		About:    "Confirms that a user is off a waitlist.",
+		Optional: true,
 		Fields: []Field{
 			{Key: "event_name", Label: "Event", Sample: "Nordic Jazz Night", Wide: true},
 			{Key: "cancellation_date", Label: "Left on", Input: Date, Sample: "2026-11-23"},

@@ -329,6 +329,8 @@ func (s *Store) Bounced(ctx context.Context, tx *sqlx.Tx, b ledger.Evidence) err
 		e.Class = Delivered
 	case b.Kind != ledger.BounceFailed:
 		return nil
+	case e.Class == Unknown:
+		return nil // a notice that does not say why proves nothing
 	case b.Forwarded && e.Class == BadAddress:
 		e.Class = Unknown // the address exists, and leads nowhere at present
 	}
