@@ -14,6 +14,7 @@ import (
 	"github.com/evently/workers/app/cli/deadletters"
 	"github.com/evently/workers/app/cli/deliveries"
 	"github.com/evently/workers/app/cli/internal/term"
+	"github.com/evently/workers/app/cli/suppressions"
 )
 
 // helpWidth is the default width of a terminal.
@@ -21,17 +22,18 @@ const helpWidth = 80
 
 // program is the command line.
 type program struct {
-	Run         runCmd                  `cmd:"" default:"1" help:"Take tasks from the queue and send mails; the default."`
-	Dev         devCmd                  `cmd:"" help:"Try everything on this machine, without any server."`
-	Config      configCmd               `cmd:"" help:"Show the configuration in force and its sources."`
-	DeadLetters deadletters.Cmd         `cmd:"" name:"dead-letters" help:"Look at messages that were set aside; retry or delete them."`
-	WasItSent   deliveries.WasItSentCmd `cmd:"" name:"was-it-sent" help:"Tell whether a mail was sent, with the evidence."`
-	Deliveries  deliveries.Cmd          `cmd:"" help:"Look at the history of mails; erase a person."`
-	Bounces     bounces.Cmd             `cmd:"" help:"Look at mails that came back; take bounces in."`
-	Ledger      deliveries.LedgerCmd    `cmd:"" help:"Look after the database of the history."`
-	Audit       audit.Cmd               `cmd:"" help:"Tell who did what; find what was tampered with."`
-	Health      healthCmd               `cmd:"" help:"Ask a running worker how it is; for container health checks."`
-	Version     versionCmd              `cmd:"" help:"Print the version."`
+	Run          runCmd                  `cmd:"" default:"1" help:"Take tasks from the queue and send mails; the default."`
+	Dev          devCmd                  `cmd:"" help:"Try everything on this machine, without any server."`
+	Config       configCmd               `cmd:"" help:"Show the configuration in force and its sources."`
+	DeadLetters  deadletters.Cmd         `cmd:"" name:"dead-letters" help:"Look at messages that were set aside; retry or delete them."`
+	WasItSent    deliveries.WasItSentCmd `cmd:"" name:"was-it-sent" help:"Tell whether a mail was sent, with the evidence."`
+	Deliveries   deliveries.Cmd          `cmd:"" help:"Look at the history of mails; erase a person."`
+	Bounces      bounces.Cmd             `cmd:"" help:"Look at mails that came back; take bounces in."`
+	Suppressions suppressions.Cmd        `cmd:"" help:"Look at addresses that get no mail; add and release them."`
+	Ledger       deliveries.LedgerCmd    `cmd:"" help:"Look after the database of the history."`
+	Audit        audit.Cmd               `cmd:"" help:"Tell who did what; find what was tampered with."`
+	Health       healthCmd               `cmd:"" help:"Ask a running worker how it is; for container health checks."`
+	Version      versionCmd              `cmd:"" help:"Print the version."`
 }
 
 const description = `Sends the mails of Evently: takes the tasks that Python services put into a

@@ -190,7 +190,7 @@ func testWasItSent(t *testing.T, p binary, path string) {
 		{"task-crashed", "no outcome followed.", 3},
 		{"E-7", "but it came back at ", 1},
 		{"51", "Yes. ", 0},
-		{"never@example.com", "the address takes no mail", 1},
+		{"never@example.com", "the address is suppressed", 1},
 		{"unheard@example.com", `Not known: the history has no mail of "unheard@example.com". It begins at `, 3},
 		{"999", "The task may still wait in the queue.", 3},
 	} {

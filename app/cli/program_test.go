@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -49,6 +50,7 @@ func TestProgram(t *testing.T) {
 	t.Run("deliveries", func(t *testing.T) { t.Parallel(); testDeliveries(t, p) })
 	t.Run("no history", func(t *testing.T) { t.Parallel(); testNoHistory(t, p) })
 	t.Run("bounces", func(t *testing.T) { t.Parallel(); testBounces(t, p) })
+	t.Run("suppressions", func(t *testing.T) { t.Parallel(); testSuppressions(t, p) })
 	t.Run("dead letters", func(t *testing.T) { t.Parallel(); testDeadLetters(t, p) })
 }
 
@@ -121,6 +123,9 @@ func testHelp(t *testing.T, p binary) {
 		"help-deliveries-stats": {"deliveries", "stats", "--help"}, "help-deliveries-erase": {"deliveries", "erase", "--help"},
 		"help-bounces": {"bounces", "--help"}, "help-bounces-list": {"bounces", "list", "--help"}, "help-bounces-show": {"bounces", "show", "--help"},
 		"help-bounces-ingest": {"bounces", "ingest", "--help"}, "help-bounces-webhook-url": {"bounces", "webhook-url", "--help"},
+		"help-suppressions": {"suppressions", "--help"}, "help-suppressions-list": {"suppressions", "list", "--help"}, "help-suppressions-show": {"suppressions", "show", "--help"},
+		"help-suppressions-add": {"suppressions", "add", "--help"}, "help-suppressions-release": {"suppressions", "release", "--help"},
+		"help-suppressions-import": {"suppressions", "import", "--help"}, "help-suppressions-export": {"suppressions", "export", "--help"},
 		"help-ledger": {"ledger", "--help"}, "help-ledger-status": {"ledger", "status", "--help"}, "help-ledger-migrations": {"ledger", "migrations", "--help"},
 	} {
 		out, errs, code := p.run(t, nil, args...)
@@ -162,6 +167,14 @@ func testUsage(t *testing.T, p binary) {
 		{[]string{"deliveries", "list", "--address", "ada"}, "--domain"},
 		{[]string{"deliveries", "list", "--user", "ada"}, "--user"},
 		{[]string{"deliveries", "erase"}, "--address"},
+		{[]string{"suppressions", "list", "--class", "spam"}, "use operator, bad_address"},
+		{[]string{"suppressions", "list", "--limit", "0"}, "--limit"},
+		{[]string{"suppressions", "add", "ann@b.example"}, "--reason"},
+		{[]string{"suppressions", "add", "ann@b.example", "--reason", " "}, "say why"},
+		{[]string{"suppressions", "add", "ann@b.example", "--reason", "x", "--until", "soon"}, "12h or 30d"},
+		{[]string{"suppressions", "release", "--reason", "x"}, "--domain"},
+		{[]string{"suppressions", "release", "ann@b.example", "--class", "unknown", "--reason", "x"}, "--domain"},
+		{[]string{"suppressions", "import", "/nowhere.csv", "--reason", "x"}, "/nowhere.csv"},
 	} {
 		out, errs, code := p.run(t, nil, test.args...)
 		if code != 2 || out != "" || !strings.Contains(errs, test.has) {
@@ -291,6 +304,21 @@ func (l *live) answers(path string, code int) {
 		last = resp.Status
 		return resp.StatusCode == code
 	}, &last)
+}
+
+// get returns what the health server answers.
+func (l *live) get(path string) string {
+	l.t.Helper()
+	resp, err := http.Get(l.url + path)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return string(body)
 }
 
 // signal sends a signal.

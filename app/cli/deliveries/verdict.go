@@ -41,7 +41,7 @@ func judge(h ledger.History, now time.Time) (verdict, string) {
 	case ledger.Unknown:
 		return sentUnknown, unknownText(m, mail, last, now)
 	case ledger.Suppressed:
-		return sentNo, fmt.Sprintf("No. At %s %s was not sent, because the address takes no mail%s.", term.Clock(m.StateAt), mail, because(m, last))
+		return sentNo, fmt.Sprintf("No. At %s %s was not sent, because the address is suppressed%s.", term.Clock(m.StateAt), mail, because(m, last))
 	case ledger.Expired:
 		return sentNo, fmt.Sprintf("No. At %s %s was too late to be of use%s.", term.Clock(m.StateAt), mail, because(m, last))
 	case ledger.Rejected:

@@ -12,6 +12,7 @@ import (
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/store/ledger"
+	"github.com/evently/workers/store/ledger/suppressions"
 )
 
 // WasItSentCmd tells whether a mail was sent.
@@ -66,6 +67,8 @@ type answer struct {
 	Mails   []ledger.Mail `json:"mails"`
 
 	Events []ledger.Record `json:"events"` // of the newest mail
+
+	Suppressions []suppressions.Suppression `json:"suppressions,omitempty"` // in force, of the recipient
 }
 
 // verdict answers whether a mail was sent.
@@ -131,6 +134,9 @@ func (c WasItSentCmd) ask(ctx context.Context, cfg config.Config) (a answer, new
 	for i := range found {
 		hideAddress(&found[i], c.ShowAddresses)
 	}
+	if a.Suppressions, err = suppressed(ctx, d, identifier, found, c.ShowAddresses); err != nil {
+		return a, nil, err
+	}
 	if len(found) == 0 {
 		a.Sent, a.Verdict, a.Traces, err = notFound(ctx, cfg, d, identifier)
 		return a, nil, err
@@ -186,6 +192,9 @@ func notFound(ctx context.Context, cfg config.Config, d monitor.Deliveries, iden
 func (a answer) text(newest *ledger.History, width, columns int) string {
 	var b strings.Builder
 	b.WriteString(term.Fold(a.Verdict, min(width, columns), "") + "\n")
+	for _, s := range a.Suppressions {
+		b.WriteString(term.Fold(suppressionText(s), width, "  ") + "\n")
+	}
 	if a.Traces != nil {
 		for _, l := range a.Traces.lines() {
 			b.WriteString(term.Fold(l, width, "  ") + "\n")

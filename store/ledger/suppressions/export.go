@@ -19,7 +19,7 @@ var fileColumns = []string{
 // otherNames are the names that files of other programs have for columns.
 var otherNames = map[string]string{"email": "address", "e-mail": "address", "recipient": "address", "hash": "id", "reason": "note", "comment": "note", "expires": "expires_at"}
 
-// Export writes the suppressions that f chooses as CSV, and returns their number. Addresses
+// Export writes the suppressions in force that f chooses as CSV, and returns their number. Addresses
 // are written only if they were encrypted and the key of the operator is there; the ids are
 // always written, and Import accepts them.
 func (s *Store) Export(ctx context.Context, to io.Writer, f Filter) (n int, err error) {
@@ -27,7 +27,7 @@ func (s *Store) Export(ctx context.Context, to io.Writer, f Filter) (n int, err 
 	if err := w.Write(fileColumns); err != nil {
 		return 0, fmt.Errorf("write the file: %w", err)
 	}
-	f.Limit = mostListed
+	f.Limit, f.State = mostListed, Active
 	for {
 		page, err := s.List(ctx, f)
 		if err != nil {

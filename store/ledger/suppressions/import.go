@@ -68,7 +68,7 @@ func (e *FileError) add(line int, format string, args ...any) {
 // a line. All rows are checked before the first one is stored, and they are stored together.
 // A fault of the file is a [FileError].
 func (s *Store) Import(ctx context.Context, i Import) (n Imported, err error) {
-	if strings.TrimSpace(i.Note) == "" {
+	if strings.TrimSpace(i.Note) == "" && !i.DryRun {
 		return n, errReason
 	}
 	rows, n, err := s.readFile(ctx, i)
@@ -305,7 +305,7 @@ func (f *file) of(ctx context.Context, r *row, address, id string) error {
 		r.Hash = hash
 		return nil
 	}
-	if err := checkAddress(address); err != nil {
+	if err := CheckAddress(address); err != nil {
 		return fmt.Errorf("address: %w", err)
 	}
 	if f.hasher == nil {
@@ -342,6 +342,9 @@ func (r *row) read(cells map[string]string) error {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 		}
+	}
+	if r.Class == Complaint && cells["scope"] == "" {
+		r.Scope = OptionalMails
 	}
 	if r.First.After(r.Last.Time) {
 		if cells["first_at"] != "" && cells["last_at"] != "" {

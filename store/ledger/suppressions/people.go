@@ -76,7 +76,7 @@ func earlier(a, b time.Time) time.Time {
 
 // hasher returns the keys for an address that a person wrote, and checks it.
 func (s *Store) hasher(ctx context.Context, address string) (ledger.Hasher, error) {
-	if err := checkAddress(address); err != nil {
+	if err := CheckAddress(address); err != nil {
 		return ledger.Hasher{}, err
 	}
 	ctx, cancel := s.db.Deadline(ctx)
@@ -93,8 +93,8 @@ func (s *Store) recipientOf(h ledger.Hasher, address string) ledger.Recipient {
 	return r
 }
 
-// checkAddress reports what is wrong with the form of an address.
-func checkAddress(address string) error {
+// CheckAddress reports what is wrong with the form of an address.
+func CheckAddress(address string) error {
 	const longest = 254
 	address = strings.TrimSpace(address)
 	at := strings.LastIndexByte(address, '@')
