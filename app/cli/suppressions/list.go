@@ -201,7 +201,7 @@ type showCmd struct {
 
 // Help is the long help of the command.
 func (showCmd) Help() string {
-	return `Prints the suppressions of an address, also those that have ended, with the
+	return `Prints the suppressions of an address, ended ones too, with the
 evidence: which mail, when, and the words of the server. The exit code is 1 if
 there are none.
 
