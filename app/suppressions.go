@@ -2,9 +2,6 @@ package app
 
 import (
 	"log/slog"
-	"os"
-	"os/user"
-	"strconv"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -75,16 +72,5 @@ func OpenSuppressions(cfg config.Config) (Suppressions, error) {
 // Close closes the connections.
 func (s Suppressions) Close() error { return s.db.Close() }
 
-// Operator names the person who runs a command: the user of the operating system, and the
-// host.
-func Operator() string {
-	name := "uid " + strconv.Itoa(os.Getuid())
-	if u, err := user.Current(); err == nil && u.Username != "" {
-		name = u.Username
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown host"
-	}
-	return name + "@" + host
-}
+// Operator names the person who runs a command, as the audit trail does.
+func Operator() string { return operator().Actor }
