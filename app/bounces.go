@@ -23,8 +23,12 @@ import (
 )
 
 // bounceStore returns the store of bounces in the database of the history.
-func bounceStore(db *sqlx.DB, sealer *ledger.Sealer) *ledger.Bounces {
-	return ledger.NewBounces(ledger.BouncesConfig{DB: db, Sealer: sealer, Reference: mail.Reference})
+func bounceStore(cfg config.Config, db *sqlx.DB, sealer *ledger.Sealer) *ledger.Bounces {
+	c := ledger.BouncesConfig{DB: db, Sealer: sealer, Reference: mail.Reference}
+	if s := newSuppressions(cfg, db, sealer); s != nil {
+		c.Suppressor = s
+	}
+	return ledger.NewBounces(c)
 }
 
 // newIntake returns an intake that stores in s.
@@ -66,7 +70,7 @@ func (a *App) openBounces(ctx context.Context, cfg config.Config, log *slog.Logg
 	count := func(source string, kind ledger.BounceKind, matched bool) {
 		a.counts.Bounced(source, string(kind), matched)
 	}
-	if b.intake, err = newIntake(cfg, bounceStore(a.history.db, a.history.sealer), count, log); err != nil {
+	if b.intake, err = newIntake(cfg, bounceStore(cfg, a.history.db, a.history.sealer), count, log); err != nil {
 		return nil, err
 	}
 	if cfg.Bounces.Address != "" {
@@ -216,7 +220,7 @@ func OpenBounces(cfg config.Config, log *slog.Logger) (Bounces, error) {
 		_ = d.Close()
 		return Bounces{}, err
 	}
-	store := bounceStore(d.db, sealer)
+	store := bounceStore(cfg, d.db, sealer)
 	i, err := newIntake(cfg, store, nil, log)
 	if err != nil {
 		_ = d.Close()
