@@ -49,6 +49,7 @@ type MailTask struct {
 
 	// read makes the mail of the data. It leaves the recipient empty if that is a user.
 	read      func(d *dictionary) delivery
+	bind      func(t *worker.Task) ([]protocol.Raw, error) // values of Params
 	handler   func(*Service) worker.Handler
 	withdrawn func(*Service) func(*worker.Task, worker.Withdrawal)
 }
@@ -86,7 +87,7 @@ func taskOf[A any](m MailTask) MailTask {
 	for i := range t.NumField() {
 		m.Params = append(m.Params, t.Field(i).Tag.Get("celery"))
 	}
-	values := func(in A) []protocol.Raw {
+	valuesOf := func(in A) []protocol.Raw {
 		v := reflect.ValueOf(in)
 		values := make([]protocol.Raw, v.NumField())
 		for i := range values {
@@ -94,15 +95,20 @@ func taskOf[A any](m MailTask) MailTask {
 		}
 		return values
 	}
+	m.bind = func(t *worker.Task) ([]protocol.Raw, error) {
+		var in A
+		err := t.Bind(&in)
+		return valuesOf(in), err
+	}
 	m.handler = func(s *Service) worker.Handler {
-		return worker.Func(func(ctx context.Context, in A) (Result, error) { return s.send(ctx, m, values(in)) })
+		return worker.Func(func(ctx context.Context, in A) (Result, error) { return s.send(ctx, m, valuesOf(in)) })
 	}
 	m.withdrawn = func(s *Service) func(*worker.Task, worker.Withdrawal) {
 		return func(t *worker.Task, why worker.Withdrawal) {
-			var in A
-			d, err := delivery{}, t.Bind(&in)
+			d := delivery{}
+			values, err := m.bind(t)
 			if err == nil {
-				d, err = m.delivery(values(in), "")
+				d, err = m.delivery(values, "")
 			}
 			if err != nil { // the history knows its kind and its task
 				d = m.read(&dictionary{})
