@@ -150,7 +150,7 @@ func (t *Trail) outcome(err error) string {
 	case errors.Is(err, context.Canceled):
 		return audit.Failed + ": interrupted"
 	}
-	return audit.Failed + ": " + t.hide(maskWords(err.Error()))
+	return audit.Failed + ": " + t.hide(MaskAddresses(err.Error()))
 }
 
 // details returns details as JSON, without the secrets of the configuration.
@@ -179,8 +179,8 @@ func (t *Trail) hide(text string) string {
 	return text
 }
 
-// maskWords masks the addresses in a text.
-func maskWords(text string) string {
+// MaskAddresses masks the addresses in a text that a person typed.
+func MaskAddresses(text string) string {
 	words := strings.Fields(text)
 	for i, w := range words {
 		if strings.Contains(w, "@") {

@@ -57,7 +57,7 @@ func (a *auditor) changed(c worker.ControlChange) {
 		e.Outcome = audit.Refused
 	}
 	if c.Answer != "" {
-		e.Outcome += ": " + maskWords(c.Answer)
+		e.Outcome += ": " + MaskAddresses(c.Answer)
 	}
 	if len(c.Arguments) > 0 {
 		e.Details = jsonOf(c.Arguments)

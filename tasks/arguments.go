@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -386,4 +387,11 @@ func (a *Arguments) Changed() (keys []string) {
 		}
 	}
 	return keys
+}
+
+// Copy returns a copy of the arguments, which can be changed without them.
+func (a *Arguments) Copy() *Arguments {
+	c := *a
+	c.data, c.touched = slices.Clone(a.data), maps.Clone(a.touched)
+	return &c
 }

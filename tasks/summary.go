@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"strings"
+	"sync"
 
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/worker"
@@ -23,15 +24,19 @@ type Summary struct {
 	Fault string `json:"fault,omitempty"`
 }
 
+// byName holds the mail tasks by their names without [Module].
+var byName = sync.OnceValue(func() map[string]MailTask {
+	table := map[string]MailTask{}
+	for _, m := range Mails() {
+		table[m.Name] = m
+	}
+	return table
+})
+
 // MailTaskOf returns the mail task with a name, which may begin with [Module].
 func MailTaskOf(name string) (m MailTask, ok bool) {
-	name = strings.TrimPrefix(name, Module+".")
-	for _, m := range Mails() {
-		if m.Name == name {
-			return m, true
-		}
-	}
-	return MailTask{}, false
+	m, ok = byName()[strings.TrimPrefix(name, Module+".")]
+	return m, ok
 }
 
 // Kind returns the kind of the mail.
@@ -70,7 +75,7 @@ func maskedDomain(address string) string {
 }
 
 // Arguments returns the arguments of a message of the task, for a person who corrects them.
-// Those that are not of the form of the task count as empty.
+// Arguments of another form count as empty.
 func (m MailTask) Arguments(args, kwargs protocol.Raw) *Arguments {
 	a := &Arguments{task: m, touched: map[string]bool{}}
 	if len(args) == 0 {

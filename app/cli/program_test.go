@@ -52,6 +52,9 @@ func TestProgram(t *testing.T) {
 	t.Run("bounces", func(t *testing.T) { t.Parallel(); testBounces(t, p) })
 	t.Run("suppressions", func(t *testing.T) { t.Parallel(); testSuppressions(t, p) })
 	t.Run("dead letters", func(t *testing.T) { t.Parallel(); testDeadLetters(t, p) })
+	t.Run("repair desk", func(t *testing.T) { t.Parallel(); testDesk(t, p) })
+	t.Run("bulk", func(t *testing.T) { t.Parallel(); testBulk(t, p) })
+	t.Run("edited letters", func(t *testing.T) { t.Parallel(); testEditedLetters(t, p) })
 }
 
 // binary is the path of the built program.
@@ -117,6 +120,8 @@ func testHelp(t *testing.T, p binary) {
 		"help": {"--help"}, "help-config": {"config", "--help"}, "help-health": {"health", "--help"},
 		"help-dev": {"dev", "--help"}, "help-version": {"version", "--help"}, "help-dead-letters": {"dead-letters", "--help"},
 		"help-dead-letters-list": {"dead-letters", "list", "--help"}, "help-dead-letters-show": {"dead-letters", "show", "--help"},
+		"help-dead-letters-causes": {"dead-letters", "causes", "--help"}, "help-dead-letters-edit": {"dead-letters", "edit", "--help"},
+		"help-dead-letters-resolve": {"dead-letters", "resolve", "--help"}, "help-dead-letters-reopen": {"dead-letters", "reopen", "--help"},
 		"help-dead-letters-retry": {"dead-letters", "retry", "--help"}, "help-dead-letters-delete": {"dead-letters", "delete", "--help"},
 		"help-run": {"run", "--help"}, "help-was-it-sent": {"was-it-sent", "--help"}, "help-deliveries": {"deliveries", "--help"},
 		"help-deliveries-list": {"deliveries", "list", "--help"}, "help-deliveries-show": {"deliveries", "show", "--help"},

@@ -49,7 +49,7 @@ func askOnTerminal(t *testing.T, p binary, env []string) {
 	t.Helper()
 	for _, answer := range []string{"\n", "n\n", "\x04"} {
 		out, code := onTerminal(t, p.command(t, env, "dead-letters", "delete", "--all"), answer)
-		if code != 1 || !strings.Contains(out, "Delete all 1 dead letters? [y/N]") || !strings.Contains(out, "nothing was done") {
+		if code != 1 || !strings.Contains(out, "Delete 1 dead letter? [y/N]") || !strings.Contains(out, "nothing was done") {
 			t.Errorf("answer %q: exit code %d, %q", answer, code, out)
 		}
 	}

@@ -1,95 +1,297 @@
 package deadletters
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
+	"time"
 
 	"github.com/evently/workers/app/cli/internal/term"
-	"github.com/evently/workers/tasks"
+	"github.com/evently/workers/monitor/desk"
 	"github.com/evently/workers/worker/broker"
 )
 
-type listLettersCmd struct {
-	Limit  int  `default:"50" help:"Most to list."`
-	Offset int  `default:"0" help:"How many of the newest to pass over."`
-	JSON   bool `name:"json" help:"Print JSON."`
+type listCmd struct {
+	conditions
+	State  []state `default:"open" help:"States: open, retried, replaced, dealt_with, or all." placeholder:"STATE"`
+	Limit  int     `default:"50" help:"Most to list."`
+	Offset int     `default:"0" help:"How many of the newest to pass over."`
+	JSON   bool    `name:"json" help:"Print a JSON array."`
 }
 
 // Help is the long help of the command.
-func (listLettersCmd) Help() string {
-	return `Lists the newest first. On a terminal rows are cut to its width, and ids to what
-tells them apart. An id may be shortened in the other commands, to four
+func (listCmd) Help() string {
+	return `Lists the letters that meet all conditions, the newest first. Of several values
+of a condition one suffices. The domain of a user is known from the history of
+mails only. On a narrow terminal each letter has two lines, and ids are cut to
+what tells them apart. An id may be shortened in the other commands, to four
 characters or more, while it is that of one dead letter.
 
 Examples:
 
     ` + term.ProgramName + ` dead-letters list --limit 10
-    ` + term.ProgramName + ` dead-letters list --json`
+    ` + term.ProgramName + ` dead-letters list --reason "550 5.1.1" --domain gmail.com
+    ` + term.ProgramName + ` dead-letters list --state all --json`
 }
 
 // Validate checks the flags.
-func (c listLettersCmd) Validate() error {
+func (c listCmd) Validate() error {
 	if c.Limit < 1 || c.Limit > 10000 || c.Offset < 0 {
 		return errors.New("--limit must be from 1 to 10000, and --offset 0 or more")
 	}
-	return nil
+	return c.check()
 }
 
 // Run prints the list.
-func (c listLettersCmd) Run(ctx context.Context, t term.Terminal) error {
-	box, closing, err := openLetters(ctx)
+func (c listCmd) Run(ctx context.Context, t term.Terminal) error {
+	b, err := open(ctx)
 	if err != nil {
 		return err
 	}
-	defer closing()
-	letters, total, err := box.List(ctx, c.Offset, c.Limit)
+	defer b.close()
+	f := c.filter(c.State)
+	items, total, err := c.page(ctx, t, b, f)
 	if err != nil {
 		return err
 	}
 	if c.JSON {
-		return term.PrintJSON(t.Out, struct {
-			Total       int                 `json:"total"`
-			DeadLetters []broker.DeadLetter `json:"dead_letters"`
-		}{total, append([]broker.DeadLetter{}, letters...)})
+		err = term.PrintJSON(t.Out, append([]desk.Item{}, items...))
+	} else if total == 0 {
+		_, err = fmt.Fprintln(t.Out, none(f))
+	} else if len(items) == 0 {
+		_, err = fmt.Fprintf(t.Out, "No more: there are %d.\n", total)
+	} else {
+		_, err = io.WriteString(t.Out, table(items, term.Columns(t.Out)))
 	}
-	if total == 0 {
-		_, err = fmt.Fprintln(t.Out, "There are no dead letters.")
+	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(t.Out, table(letters, term.Columns(t.Out))); err != nil {
+	if rest := c.Offset + len(items); rest < total && len(items) > 0 {
+		fmt.Fprintf(t.Err, "%d of %d; go on with --offset %d\n", len(items), total, rest)
+	}
+	return b.tellCounts(ctx, t, f)
+}
+
+// page returns the letters to list, and how many there are.
+func (c listCmd) page(ctx context.Context, t term.Terminal, b *box, f desk.Filter) (items []desk.Item, total int, err error) {
+	if !f.IsZero() || len(f.States) != 1 || f.States[0] != broker.LetterOpen {
+		items, err = b.gather(ctx, f, t)
+		total = len(items)
+		items = items[min(c.Offset, total):]
+		return items[:min(c.Limit, len(items))], total, err
+	}
+	// Without conditions only the letters of the page need be read.
+	letters, total, err := b.List(ctx, c.Offset, c.Limit)
+	for _, l := range letters {
+		items = append(items, desk.New(l))
+	}
+	return items, total, err
+}
+
+// none says that no letter was found.
+func none(f desk.Filter) string {
+	if f.IsZero() && len(f.States) == 1 && f.States[0] == broker.LetterOpen {
+		return "There are no open dead letters."
+	}
+	return "No dead letter meets the conditions."
+}
+
+// tellCounts tells of letters that a list of open ones does not have.
+func (b *box) tellCounts(ctx context.Context, t term.Terminal, f desk.Filter) error {
+	counts, err := b.Counts(ctx)
+	if err != nil {
 		return err
 	}
-	if len(letters) < total {
-		fmt.Fprintf(t.Err, "%d of %d; go on with --offset %d\n", len(letters), total, c.Offset+len(letters))
+	if counts.Closed > 0 && len(f.States) == 1 && f.States[0] == broker.LetterOpen {
+		fmt.Fprintf(t.Err, "retried, replaced or dealt with: %d; see them with --state all\n", counts.Closed)
+	}
+	if lost := counts.Dropped + counts.Aged; lost > 0 {
+		fmt.Fprintf(t.Err, "%s open letters that were lost: %d above DEAD_LETTERS_MAX, %d after 30 days; the last at %s\n",
+			term.Paint(t.Err, term.Yellow, "warning:"), counts.Dropped, counts.Aged, term.Clock(counts.LastDropped))
 	}
 	return nil
 }
 
-// table returns the list for people, in lines of up to most columns; 0 is no limit. It
-// leaves out what is the same in all rows, or seldom asked for.
-func table(letters []broker.DeadLetter, most int) string {
-	ids, queues := make([]string, len(letters)), make(map[string]bool)
-	for i, l := range letters {
-		ids[i], queues[l.Queue] = l.ID, true
+// Widths from which a row has one line, and from which ids are whole.
+const (
+	oneLine  = 100
+	wholeIDs = 150
+)
+
+// table returns the list for people, in lines of up to most columns; 0 is no limit. It leaves
+// out what is the same in all rows.
+func table(items []desk.Item, most int) string {
+	ids, queues, states := make([]string, len(items)), map[string]bool{}, map[broker.LetterState]bool{}
+	for i := range items {
+		ids[i], queues[items[i].Queue], states[items[i].State] = items[i].ID, true, true
 	}
-	if most > 0 && most < term.WideTerminal {
+	if most > 0 && most < wholeIDs {
 		ids = shorten(ids)
 	}
-	rows := [][]string{{"ID", "AGE", "QUEUE", "TASK", "REASON"}}
-	for i, l := range letters {
-		task := strings.TrimPrefix(l.TaskName, tasks.Module+".")
-		rows = append(rows, []string{ids[i], term.Age(l.At), term.Line(l.Queue), term.Line(task), term.Line(l.Reason)})
+	narrow := most > 0 && most < oneLine
+	columns := []column{{title: "ID"}, {title: "AGE"}}
+	if len(states) > 1 || !states[broker.LetterOpen] {
+		columns = append(columns, column{title: "STATE"})
 	}
-	if len(queues) < 2 {
-		for i := range rows {
-			rows[i] = slices.Delete(rows[i], 2, 3)
+	if len(queues) > 1 {
+		columns = append(columns, column{title: "QUEUE", most: 24})
+	}
+	columns = append(columns, column{title: taskTitle, most: 30}, column{title: "WHOSE", most: 40})
+	if !narrow {
+		columns = append(columns, column{title: "REASON", rest: true})
+	}
+	var second []string
+	rows := make([][]string, 0, len(items))
+	for i := range items {
+		it := &items[i]
+		row := make([]string, 0, len(columns))
+		for _, c := range columns {
+			row = append(row, cell(it, ids[i], c.title))
+		}
+		rows = append(rows, row)
+		if narrow {
+			second = append(second, cell(it, ids[i], "REASON"))
 		}
 	}
-	return layOut(rows, most)
+	return layOut(columns, rows, second, most)
+}
+
+// taskTitle is the title of the column with the kind of the mail, or the task that sends none.
+const taskTitle = "KIND OR TASK"
+
+// cell returns the text of a letter in a column.
+func cell(it *desk.Item, id, title string) string {
+	switch title {
+	case "ID":
+		return id
+	case "AGE":
+		return term.Age(it.At)
+	case "STATE":
+		return it.State.String()
+	case "QUEUE":
+		return term.Line(it.Queue)
+	case taskTitle:
+		return term.Line(cmp.Or(it.Kind, it.Task()))
+	case "WHOSE":
+		return whose(it)
+	}
+	reason := term.Line(it.Reason)
+	if it.State == broker.LetterOpen && it.Expired(time.Now()) {
+		reason = "expired; " + reason
+	}
+	return reason
+}
+
+// whose names the recipient and the booking as far as may be shown.
+func whose(it *desk.Item) string {
+	var parts []string
+	if it.UserID != nil {
+		parts = append(parts, fmt.Sprintf("user %d", *it.UserID))
+	}
+	if it.To != "" {
+		parts = append(parts, it.To)
+	}
+	if it.Booking != "" {
+		parts = append(parts, it.Booking)
+	}
+	return term.Line(strings.Join(parts, ", "))
+}
+
+// column is a column of a table.
+type column struct {
+	title string
+	most  int  // widest; 0: as wide as its cells
+	rest  bool // takes what the others leave
+	right bool // numbers
+}
+
+// layOut writes rows with aligned columns. second holds a further line for each row, if any.
+func layOut(columns []column, rows [][]string, second []string, most int) string {
+	const gap = 2
+	head := make([]string, len(columns))
+	for i, c := range columns {
+		head[i] = c.title
+	}
+	widths := term.Widths(append([][]string{head}, rows...))
+	used := 0
+	for i, c := range columns {
+		if c.most > 0 {
+			widths[i] = min(widths[i], c.most)
+		}
+		if !c.rest {
+			used += widths[i] + gap
+		}
+	}
+	fit(columns, widths, used, most)
+	var b strings.Builder
+	write := func(row []string) {
+		var text strings.Builder
+		for i, cell := range row {
+			cell = term.Cut(cell, widths[i])
+			space := strings.Repeat(" ", widths[i]-term.Cells(cell))
+			if columns[i].right {
+				cell, space = space+cell, ""
+			}
+			text.WriteString(cell + space + strings.Repeat(" ", gap))
+		}
+		line := strings.TrimRight(text.String(), " ")
+		if most > 0 {
+			line = term.Cut(line, most)
+		}
+		b.WriteString(line + "\n")
+	}
+	write(head)
+	for i, row := range rows {
+		write(row)
+		if second != nil {
+			text := "  " + second[i]
+			if most > 0 {
+				text = term.Cut(text, most)
+			}
+			b.WriteString(text + "\n")
+		}
+	}
+	return b.String()
+}
+
+// fit narrows columns until a row has at most most columns: first the one with the rest, and
+// then the widest of those with a bound.
+func fit(columns []column, widths []int, used, most int) {
+	const gap, least, leastRest = 2, 4, 24
+	if most <= 0 {
+		return
+	}
+	rest := -1
+	for i, c := range columns {
+		if c.rest {
+			rest = i
+		}
+	}
+	want := most
+	if rest >= 0 {
+		want -= min(widths[rest], leastRest)
+	} else {
+		want += gap
+	}
+	for used > want {
+		widest := -1
+		for i, c := range columns {
+			if c.most > 0 && widths[i] > least && (widest < 0 || widths[i] > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		widths[widest]--
+		used--
+	}
+	if rest >= 0 {
+		widths[rest] = max(min(widths[rest], most-used), 1)
+	}
 }
 
 // shorten cuts ids to eight characters, or as many as tell them apart.
@@ -104,39 +306,4 @@ func shorten(ids []string) []string {
 			return short
 		}
 	}
-}
-
-// layOut writes rows with aligned columns. The last two, task and reason, and the
-// queue before them share what the others leave of most columns; the reason gets the
-// most, as it says what to do.
-func layOut(rows [][]string, most int) string {
-	const gap, mostQueue, mostTask, narrowest = 2, 40, 60, 20
-	columns := term.Widths(rows)
-	last := len(columns) - 1
-	task, queue := last-1, last-2
-	columns[task] = min(columns[task], mostTask)
-	if queue > 1 {
-		columns[queue] = min(columns[queue], mostQueue)
-	}
-	if most >= narrowest {
-		rest := most - gap*last - columns[0] - columns[1]
-		if queue > 1 {
-			columns[queue] = min(columns[queue], max(rest/5, 4))
-			rest -= columns[queue]
-		}
-		columns[task] = min(columns[task], max(rest*2/5, rest-columns[last], 4))
-		columns[last] = max(rest-columns[task], 1)
-	}
-	var b strings.Builder
-	for _, row := range rows {
-		for i, cell := range row {
-			cell = term.Cut(cell, columns[i])
-			b.WriteString(cell)
-			if i < last {
-				b.WriteString(strings.Repeat(" ", columns[i]-term.Cells(cell)+gap))
-			}
-		}
-		b.WriteByte('\n')
-	}
-	return b.String()
 }

@@ -4,37 +4,8 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
-
-// letterView is what may be shown of a dead letter: no value of an argument.
-type letterView struct {
-	broker.DeadLetter
-	Unreadable string `json:"unreadable,omitempty"` // why it cannot be read
-	Origin     string `json:"origin,omitempty"`
-	Retries    int    `json:"retries"`
-	Args       string `json:"args,omitempty"` // shape
-	Kwargs     string `json:"kwargs,omitempty"`
-}
-
-// describe reads what may be shown. The limits are wide: those of the worker
-// may be why the message is here.
-func describe(l broker.DeadLetter) letterView {
-	v := letterView{DeadLetter: l}
-	decoder := protocol.Decoder{
-		Limits: protocol.Limits{Size: 2 * max(len(l.Raw), protocol.DefaultSize)},
-		Accept: protocol.Serializers(),
-	}
-	m, err := decoder.Decode(l.Raw)
-	if err != nil {
-		v.Unreadable = err.Error()
-		return v
-	}
-	v.Origin, v.Retries = m.Origin, m.Retries
-	v.Args, v.Kwargs = shape(m.Args, 0), shape(m.Kwargs, 0)
-	return v
-}
 
 // shape describes a value by its types, as in [{"email": string}].
 func shape(r protocol.Raw, depth int) string {

@@ -109,7 +109,7 @@ func (c showDeliveryCmd) Run(ctx context.Context, t term.Terminal) error {
 		if i > 0 {
 			fmt.Fprintln(t.Out)
 		}
-		if _, err := fmt.Fprint(t.Out, timeline(h, term.ParagraphWidth(t))); err != nil {
+		if _, err := fmt.Fprint(t.Out, Timeline(h, term.ParagraphWidth(t))); err != nil {
 			return err
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/evently/workers/store/ledger"
 )
 
-// timeline returns the life of a mail for people, in lines of up to width columns.
-func timeline(h ledger.History, width int) string {
+// Timeline returns the life of a mail for people, in lines of up to width columns.
+func Timeline(h ledger.History, width int) string {
 	var b strings.Builder
 	fact := func(name, text string) {
 		if text != "" {

@@ -201,7 +201,7 @@ func (a answer) text(newest *ledger.History, width, columns int) string {
 		}
 	}
 	if newest != nil {
-		b.WriteString("\n" + timeline(*newest, width))
+		b.WriteString("\n" + Timeline(*newest, width))
 	}
 	if len(a.Mails) > 1 {
 		fmt.Fprintf(&b, "\nBefore that:\n\n%s", mailTable(a.Mails[1:], width))

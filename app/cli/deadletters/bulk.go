@@ -1,0 +1,314 @@
+package deadletters
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/evently/workers/app"
+	"github.com/evently/workers/app/cli/internal/term"
+	"github.com/evently/workers/monitor/desk"
+	"github.com/evently/workers/worker/broker"
+)
+
+// chosen are the dead letters that a command is for.
+type chosen struct {
+	IDs []string `arg:"" optional:"" name:"id" help:"Ids of dead letters, or their beginnings."`
+	conditions
+	All    bool      `help:"All that are in the state that the command is for."`
+	Yes    bool      `help:"Do not ask before."`
+	DryRun bool      `help:"Count the letters that meet the conditions, and do nothing."`
+	Rate   term.Rate `default:"0" help:"Most a second, minute or hour, such as 50/s or 600/m; 0 is no limit." placeholder:"RATE"`
+	JSON   bool      `name:"json" help:"Print a JSON array."`
+}
+
+// Validate checks the flags.
+func (c chosen) Validate() error {
+	named, filtered := len(c.IDs) > 0, !c.filter(nil).IsZero()
+	switch {
+	case !named && !filtered && !c.All:
+		return errors.New("name the ids of dead letters, conditions such as --reason, or --all")
+	case named && (filtered || c.All), filtered && c.All:
+		return errors.New("name either ids, or conditions, or --all")
+	}
+	return c.check()
+}
+
+// job is what a command does to dead letters.
+type job struct {
+	verb   string // such as Retry
+	done   string // such as back in their queues
+	action string // of the audit trail, such as retry
+	note   string
+	states []state // of the letters
+	do     func(ctx context.Context, ids []string) []error
+}
+
+// outcome is what became of one letter, for programs.
+type outcome struct {
+	ID    string `json:"id"`
+	Done  bool   `json:"done"`
+	Error string `json:"error,omitempty"`
+}
+
+// run does the job to all that are chosen, whatever becomes of the others, and tells what was done.
+func (c chosen) run(ctx context.Context, t term.Terminal, b *box, j job) error {
+	ids, outcomes, err := c.choose(ctx, t, b, j)
+	if err != nil || c.DryRun {
+		return err
+	}
+	failed := len(outcomes) // names of no letter
+	results, done, err := c.work(ctx, t, b, j, ids)
+	outcomes = append(outcomes, results...)
+	failed += len(results) - done
+	if c.JSON {
+		if err := term.PrintJSON(t.Out, append([]outcome{}, outcomes...)); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(t.Out, "%s: %d\n", j.done, done)
+	}
+	if err != nil {
+		return err
+	}
+	if stopped := len(ids) - len(results); stopped > 0 {
+		return fmt.Errorf("stopped after %d of %d; run the same command to go on", len(results), len(ids))
+	}
+	if failed > 0 {
+		return term.ErrSilent
+	}
+	return nil
+}
+
+// choose returns the ids of the letters, after a question unless they were named one by one.
+// Names of no letter are told at once.
+func (c chosen) choose(ctx context.Context, t term.Terminal, b *box, j job) (ids []string, wrong []outcome, err error) {
+	if len(c.IDs) > 0 {
+		return c.named(ctx, t, b, j)
+	}
+	f := c.filter(j.states)
+	items, err := b.gather(ctx, f, t)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.DryRun {
+		return nil, nil, c.preview(t, items, f)
+	}
+	if len(items) > 0 {
+		what := term.Count(int64(len(items)), "dead letter")
+		if !c.Yes && t.Interactive() {
+			fmt.Fprint(t.Err, causeTable(shortList(group(items, false)), term.Columns(t.Err)))
+		}
+		if !c.Yes {
+			if err := t.Confirm(fmt.Sprintf("%s %s?", j.verb, what), fmt.Sprintf("%s %s", j.verb, what)); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	for i := range items {
+		ids = append(ids, items[i].ID)
+	}
+	// The oldest first, as their mails are the latest.
+	slices.Reverse(ids)
+	return ids, nil, nil
+}
+
+// named completes the ids of the command line. An id that was named twice counts once.
+func (c chosen) named(ctx context.Context, t term.Terminal, b *box, j job) (ids []string, wrong []outcome, err error) {
+	for _, prefix := range c.IDs {
+		id, err := b.Find(ctx, prefix)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, nil, err
+			}
+			fmt.Fprintln(t.Err, err)
+			wrong = append(wrong, outcome{ID: prefix, Error: err.Error()})
+		} else if !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	if !c.DryRun {
+		return ids, wrong, nil
+	}
+	var items []desk.Item
+	for _, id := range ids {
+		l, err := b.Get(ctx, id)
+		if err != nil {
+			return nil, nil, err
+		}
+		items = append(items, desk.New(l))
+	}
+	return nil, wrong, c.preview(t, items, desk.Filter{})
+}
+
+// shortList returns the largest causes, as a question must fit on a screen.
+func shortList(causes []desk.Cause) []desk.Cause { return causes[:min(len(causes), 5)] }
+
+// preview tells which letters would be chosen.
+func (c chosen) preview(t term.Terminal, items []desk.Item, f desk.Filter) error {
+	causes := group(items, false)
+	if c.JSON {
+		return term.PrintJSON(t.Out, causes)
+	}
+	if len(items) == 0 {
+		_, err := fmt.Fprintln(t.Out, none(f))
+		return err
+	}
+	_, err := fmt.Fprintf(t.Out, "%s\n%s, nothing was done\n", causeTable(causes, term.Columns(t.Out)), term.Count(int64(len(items)), "dead letter"))
+	return err
+}
+
+// Sizes of the parts of a job.
+const (
+	mostAtOnce  = 50  // letters in one call
+	mostAudited = 500 // ids in one entry of the audit trail
+)
+
+// work does the job in parts, each between two entries of the audit trail. A signal stops it
+// between two calls, so that it is known what was done.
+func (c chosen) work(ctx context.Context, t term.Terminal, b *box, j job, ids []string) (results []outcome, done int, err error) {
+	going, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	context.AfterFunc(going, stop) // a second signal ends the process
+	faults := &limitedErrors{}
+	bar := &term.Progress{Out: t.Err, Total: len(ids)}
+	if len(ids) > mostAtOnce || len(ids) > 1 && c.Rate.Every() > 0 {
+		bar.Start()
+		defer bar.Stop()
+		faults.print = bar.Print
+	} else {
+		faults.print = func(text string) { fmt.Fprintln(t.Err, text) }
+		bar = nil
+	}
+	pacer := term.NewPacer(c.Rate)
+	for part := range slices.Chunk(ids, mostAudited) {
+		if going.Err() != nil {
+			break
+		}
+		action := app.Action{Name: "dead-letters." + j.action, Subjects: part, Details: c.details(j, len(ids))}
+		err = app.Audit(context.WithoutCancel(ctx), b.cfg, action, func(ctx context.Context) (map[string]any, error) {
+			n, refused := 0, []string{}
+			for batch := range slices.Chunk(part, c.batch()) {
+				if wait(going, pacer, len(batch)) != nil {
+					break
+				}
+				failed := 0
+				for i, err := range j.do(ctx, batch) {
+					o := outcome{ID: batch[i], Done: err == nil}
+					if err != nil {
+						o.Error = err.Error()
+						faults.add(o.Error)
+						refused = append(refused, o.ID)
+						failed++
+					}
+					results = append(results, o)
+				}
+				n += len(batch) - failed
+				if bar != nil {
+					bar.Add(len(batch)-failed, failed)
+				}
+			}
+			done += n
+			return map[string]any{"done": n, "failed": refused}, nil
+		})
+		if err != nil {
+			break
+		}
+	}
+	faults.end()
+	return results, done, err
+}
+
+// wait waits for the turn of the last of n letters.
+func wait(ctx context.Context, p *term.Pacer, n int) error {
+	for range n {
+		if err := p.Wait(ctx); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// batch returns how many letters go in one call: those of a fifth of a second.
+func (c chosen) batch() int {
+	every := c.Rate.Every()
+	if every == 0 {
+		return mostAtOnce
+	}
+	return max(1, min(mostAtOnce, int(200*time.Millisecond/every)))
+}
+
+// details tell the audit trail how the letters were chosen.
+func (c chosen) details(j job, total int) map[string]any {
+	d := map[string]any{"total": total}
+	add := func(name string, values []string) {
+		if len(values) > 0 {
+			d[name] = values
+		}
+	}
+	add("reason", masked(c.Reason))
+	add("task", c.Task)
+	add("kind", c.Kind)
+	add("domain", c.Domain)
+	if !c.Since.IsZero() {
+		d["since"] = c.Since.UTC().Format(time.RFC3339)
+	}
+	if !c.Until.IsZero() {
+		d["until"] = c.Until.UTC().Format(time.RFC3339)
+	}
+	if c.All {
+		d["all"] = true
+	}
+	if j.note != "" {
+		d["note"] = app.MaskAddresses(j.note)
+	}
+	return d
+}
+
+func masked(texts []string) (all []string) {
+	for _, text := range texts {
+		all = append(all, app.MaskAddresses(text))
+	}
+	return all
+}
+
+// limitedErrors prints errors until there are many.
+type limitedErrors struct {
+	print func(string)
+	n     int
+}
+
+const mostErrors = 20
+
+func (l *limitedErrors) add(text string) {
+	if l.n++; l.n <= mostErrors {
+		l.print(text)
+	}
+}
+
+func (l *limitedErrors) end() {
+	if l.n > mostErrors {
+		l.print(fmt.Sprintf("and %d more errors; see all of them with --json", l.n-mostErrors))
+	}
+}
+
+// eachOf makes a job of many of a function for one.
+func eachOf(do func(ctx context.Context, id string) error) func(context.Context, []string) []error {
+	return func(ctx context.Context, ids []string) []error {
+		errs := make([]error, len(ids))
+		for i, id := range ids {
+			errs[i] = do(ctx, id)
+		}
+		return errs
+	}
+}
+
+var (
+	onlyOpen      = []state{{LetterState: broker.LetterOpen}}
+	onlyDealtWith = []state{{LetterState: broker.LetterDealtWith}}
+)

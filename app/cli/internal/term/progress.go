@@ -1,0 +1,115 @@
+package term
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// Progress shows how far a long action is: a bar on a terminal, and a line each ten seconds
+// otherwise. The zero value of its fields but Out and Total will do.
+type Progress struct {
+	Out   *os.File
+	Total int
+	Now   func() time.Time // nil: time.Now
+
+	done, failed int
+	began, shown time.Time
+	bar          bool
+}
+
+const (
+	barEvery  = 100 * time.Millisecond
+	lineEvery = 10 * time.Second
+)
+
+// Start shows the first state of the progress on a terminal.
+func (p *Progress) Start() {
+	if p.Now == nil {
+		p.Now = time.Now
+	}
+	p.began = p.Now()
+	p.shown = p.began
+	p.bar = term.IsTerminal(int(p.Out.Fd())) && os.Getenv("TERM") != "dumb"
+	if p.bar {
+		p.draw()
+	}
+}
+
+// Add counts things that are done, and failures.
+func (p *Progress) Add(done, failed int) {
+	p.done, p.failed = p.done+done, p.failed+failed
+	now := p.Now()
+	switch since := now.Sub(p.shown); {
+	case p.bar && since >= barEvery:
+		p.shown = now
+		p.draw()
+	case !p.bar && since >= lineEvery:
+		p.shown = now
+		fmt.Fprintln(p.Out, p.text())
+	}
+}
+
+// Print writes a line above the bar.
+func (p *Progress) Print(text string) {
+	p.clear()
+	fmt.Fprintln(p.Out, text)
+	if p.bar {
+		p.draw()
+	}
+}
+
+// Stop removes the bar.
+func (p *Progress) Stop() {
+	p.clear()
+	p.bar = false
+}
+
+func (p *Progress) clear() {
+	if p.bar {
+		fmt.Fprint(p.Out, "\r\x1b[K")
+	}
+}
+
+// draw writes the bar over the one before. It leaves the last column free, because some
+// terminals go to the next line there.
+func (p *Progress) draw() {
+	text, width := p.text(), Columns(p.Out)
+	if width <= 0 {
+		width = defaultWidth
+	}
+	if room := min(width-Cells(text)-4, 40); room >= 10 {
+		full := 0
+		if p.Total > 0 {
+			full = room * (p.done + p.failed) / p.Total
+		}
+		full = min(full, room)
+		text = "[" + strings.Repeat("#", full) + strings.Repeat(".", room-full) + "] " + text
+	}
+	fmt.Fprint(p.Out, "\r"+Cut(text, max(width-1, 1))+"\x1b[K")
+}
+
+// text tells how many are done, and how long the rest may take.
+func (p *Progress) text() string {
+	text := fmt.Sprintf("%d of %d", p.done+p.failed, p.Total)
+	if p.failed > 0 {
+		text += fmt.Sprintf(", %d failed", p.failed)
+	}
+	passed := p.done + p.failed
+	if spent := p.Now().Sub(p.began); passed > 0 && spent >= time.Second && passed < p.Total {
+		rest := time.Duration(float64(spent) / float64(passed) * float64(p.Total-passed))
+		text += ", " + whole(rest) + " left"
+	}
+	return text
+}
+
+// whole writes a duration in whole seconds or more.
+func whole(d time.Duration) string {
+	if d < 10*time.Second {
+		return fmt.Sprintf("%d s", max(1, int(d.Round(time.Second).Seconds())))
+	}
+	return Spell(d)
+}
