@@ -267,6 +267,23 @@ func testEditedLetters(t *testing.T, p binary) {
 		t.Errorf("edit --file: exit code %d, %q, %q", code, out, errs)
 	}
 	testEditor(t, p, d, letterID(7), letterID(3))
+	// Values are shown with the key and --reveal only. Method run would object to one.
+	env := append(slices.Clone(d.env), "DEAD_LETTER_KEY=0123456789abcdef")
+	if out, errs, code := p.run(t, env, "dead-letters", "show", letterID(8)); code != 0 || strings.Contains(out, "Jazz") {
+		t.Errorf("show without --reveal: exit code %d, %q, %q", code, out, errs)
+	}
+	for _, form := range []string{"--reveal", "--reveal --json"} {
+		out, err := p.command(t, env, append([]string{"dead-letters", "show", letterID(8)}, strings.Fields(form)...)...).Output()
+		if err != nil || !strings.Contains(string(out), canary) {
+			t.Errorf("show %s: %v\n%s", form, err, out)
+		}
+	}
+	if _, errs, code := p.run(t, d.env, "dead-letters", "show", "--reveal", letterID(8)); code != 2 || !strings.Contains(errs, "DEAD_LETTER_KEY") {
+		t.Errorf("show --reveal without a key: exit code %d, %q", code, errs)
+	}
+	if out, _, code := p.run(t, d.env, "audit", "list", "--json"); code != 0 || !strings.Contains(out, "dead-letters.reveal") || !strings.Contains(out, "dead-letters.edit") || !strings.Contains(out, "wrong user") {
+		t.Errorf("audit list: exit code %d\n%s", code, out)
+	}
 }
 
 // newest returns the newest message of the queue.

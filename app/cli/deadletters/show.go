@@ -94,7 +94,7 @@ var errNoKey = &app.UsageError{
 }
 
 // mayReveal reports whether values may be shown on this machine.
-func (b *box) mayReveal() bool { return false }
+func (b *box) mayReveal() bool { return len(b.cfg.Redis.DeadLetterKeys) > 0 }
 
 // readable returns why a letter has no values to show.
 func (b *box) readable(l *broker.DeadLetter) error {
