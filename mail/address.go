@@ -108,6 +108,9 @@ func checkLocal(local string) string {
 			return "character in the local part that is not allowed"
 		}
 	}
+	if first, _ := utf8.DecodeRuneInString(atoms); unicode.IsMark(first) {
+		return "local part begins with a combining mark"
+	}
 	// Software that normalises turns compatibility forms, such as a full-width @, into
 	// special characters. RFC 6530 section 10.1 advises against them.
 	if !norm.NFKC.IsNormalString(atoms) {
@@ -131,11 +134,18 @@ func quoteDots(local string) string {
 func isAtext(r rune) bool {
 	switch {
 	case r >= utf8.RuneSelf:
-		return unicode.IsGraphic(r) && !unicode.IsSpace(r)
+		return unicode.IsGraphic(r) && !unicode.IsSpace(r) && !isBlank(r)
 	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
 		return true
 	}
 	return strings.ContainsRune("!#$%&'*+-/=?^_`{|}~", r)
+}
+
+// isBlank reports whether a graphic character shows nothing, such as a filler or a variation
+// selector. Two mailboxes would look the same.
+func isBlank(r rune) bool {
+	const blankBraille = '\u2800'
+	return r == blankBraille || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
 // asciiDomain returns a domain as lower-case A-labels, or the reason why it is refused.
