@@ -142,10 +142,11 @@ func isAtext(r rune) bool {
 }
 
 // isBlank reports whether a graphic character shows nothing, such as a filler or a variation
-// selector. Two mailboxes would look the same.
+// selector, so that two mailboxes would look the same. The replacement character stands for
+// one that was lost.
 func isBlank(r rune) bool {
 	const blankBraille = '\u2800'
-	return r == blankBraille || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+	return r == blankBraille || r == utf8.RuneError || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
 // asciiDomain returns a domain as lower-case A-labels, or the reason why it is refused.

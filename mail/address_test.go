@@ -67,7 +67,7 @@ func hostileAddresses() []string {
 		strings.Repeat("x", 10_000) + "@example.com", "a@" + strings.Repeat("ü", 5000) + ".de",
 		"jane\u200b@example.com", "jane\u202e@example.com", "jane\u00a0@example.com", "jane\u2028@example.com", "jane\uff20x@example.com",
 		"ﬁ@example.com", "jane@example.com\u200b", "jane@exa\u2100mple.com", "jane@example\u3002\u3002com", "jane@\uff45xample.com", "jane@xn--a.example", "jane@xn--.example", "jane\xff@example.com",
-		"jane\u034f@example.com", "jane\ufe0f@example.com", "ja\u115fne@example.com", "\u3164@example.com", "\u2800jane@example.com", "\u0301jane@example.com", "jane\U000e0101@example.com",
+		"jane\u034f@example.com", "jane\ufffd@example.com", "jane\ufe0f@example.com", "ja\u115fne@example.com", "\u3164@example.com", "\u2800jane@example.com", "\u0301jane@example.com", "jane\U000e0101@example.com",
 		"jane@\xff.com", "=?utf-8?q?a?= <a@example.com>",
 	}
 }

@@ -321,7 +321,7 @@ func (l *limiter) of(a *attempt) []limit {
 	}
 	kind := string(a.data.Kind())
 	if r, ok := rateOf(l.Recipient, kind); ok && a.task.HeaderTime(admittedHeader).IsZero() {
-		sum := sha256.Sum256([]byte(strings.ToLower(a.to)))
+		sum := sha256.Sum256([]byte(mailboxOf(a.to)))
 		all = append(all, limit{Limit: inBursts("mail.recipient."+kind+"."+hex.EncodeToString(sum[:12]), r, reserve), once: true})
 	}
 	return all

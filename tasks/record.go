@@ -203,5 +203,8 @@ func enhanced(e *mail.SendError) string {
 
 // domain returns the domain of an address in lower case.
 func domain(address string) string {
+	if a, err := mail.ParseAddress(address); err == nil {
+		return a.Domain
+	}
 	return strings.ToLower(address[strings.LastIndexByte(address, '@')+1:])
 }
