@@ -140,7 +140,7 @@ type input struct {
 	name, args, result string
 }
 
-// Whatever producers put into the arguments of a mail, the relay gets one mail for each
+// Of any arguments that a producer sends, the relay gets one mail for each
 // success and none for a refusal. Go and Python read the same mail: the expected fields,
 // one recipient, which is that of the envelope, two parts, and links to our site only.
 func TestWholeWay(t *testing.T) {
@@ -178,7 +178,7 @@ func TestWholeWay(t *testing.T) {
 	}
 }
 
-// sendAll runs tasks with hostile arguments against a relay. It returns those that were sent.
+// sendAll runs tasks with hostile arguments against a relay. It returns the inputs that were sent.
 func sendAll(t *testing.T, r *rand.Rand, server *smtptest.Server, n int) (sent []input, refused int) {
 	t.Helper()
 	sender, err := mail.New(mail.Config{
