@@ -2,8 +2,12 @@ package intake_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -268,4 +272,18 @@ func (r report) String() string {
 // unknownUser is the bounce of a mail to an address that does not exist.
 func unknownUser() report {
 	return report{recipient: taskAddress, action: "failed", status: "5.1.1", text: "550 5.1.1 <ada@example.com>: Recipient address rejected: User unknown"}
+}
+
+// writePair writes a certificate and its key as PEM.
+func writePair(t *testing.T, pair tls.Certificate, certFile, keyFile string) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]}, keyFile: {Type: "PRIVATE KEY", Bytes: der}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -35,7 +35,7 @@ Examples:
     ` + term.ProgramName + ` bounces list --since 24h
     ` + term.ProgramName + ` bounces list --unmatched
     ` + term.ProgramName + ` bounces show <id>
-    ` + term.ProgramName + ` bounces ingest --recipient "$RECIPIENT" < message`
+    ` + term.ProgramName + ` bounces ingest --recipient="$RECIPIENT" < message`
 }
 
 // open opens the bounces. The caller closes them.
@@ -73,7 +73,7 @@ Exit codes:
 
 Examples:
 
-    ` + term.ProgramName + ` bounces ingest --recipient "$ORIGINAL_RECIPIENT" < message
+    ` + term.ProgramName + ` bounces ingest --recipient="$RECIPIENT" < message
     ` + term.ProgramName + ` bounces ingest --json < message`
 }
 
