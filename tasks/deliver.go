@@ -139,7 +139,7 @@ func (s *Service) accepted(ctx context.Context, a *attempt, receipt mail.Receipt
 	a.guard.settle(a.task)
 	s.history.end(a, ending{state: ledger.Accepted, receipt: receipt})
 	a.log.InfoContext(ctx, "mail sent", "kind", a.data.Kind(), "to", mail.MaskAddress(a.to),
-		"message_id", receipt.MessageID, "reply", receipt.Reply, "duration", receipt.Duration.Seconds())
+		"relay", receipt.Relay, "message_id", receipt.MessageID, "reply", receipt.Reply, "duration", receipt.Duration.Seconds())
 	r := a.sent
 	r.Success, r.UserID, r.Email = true, a.userID, a.to
 	return s.result(r)

@@ -131,6 +131,10 @@ func (d *database) applyMails(ctx context.Context, tx *sqlx.Tx, entries []entry)
 	if err != nil {
 		return nil, fmt.Errorf("read the mails of the events: %w", err)
 	}
+	erased, err := d.erasures(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
 	mails := make(map[string][]*row, len(names))
 	for _, r := range known {
 		mails[r.Mail] = append(mails[r.Mail], r)
@@ -147,6 +151,7 @@ func (d *database) applyMails(ctx context.Context, tx *sqlx.Tx, entries []entry)
 			mails[e.event.Mail] = append(mails[e.event.Mail], &row{Mail: e.event.Mail, FirstSeen: stamp{e.event.FirstSeen}})
 		}
 		r := mails[e.event.Mail][i]
+		r.Erased = r.Erased || erased.cover(e)
 		r.merge(e)
 		if !changed[r] {
 			changed[r] = true

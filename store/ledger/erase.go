@@ -2,9 +2,12 @@ package ledger
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -23,8 +26,8 @@ const erasePart = 1000
 // mails, and all bounces of the address, lose it, too. The mails, their states
 // and all counts remain. For a user it includes the mails to each address that the user got
 // mail at, because codes are sent to an address without a user. It returns how many mails
-// it changed. Events that are still in the stream are not changed; mails of which an event
-// was stored before stay erased.
+// it changed. Mails stay erased whatever events come later. Events from before the erasure that
+// still wait in the stream are stored without the data.
 func (r *Reader) Erase(ctx context.Context, e Erasure) (erased int64, err error) {
 	if e.UserID == nil && e.Address == "" {
 		return 0, errors.New("erase: name a user or an address")
@@ -46,6 +49,9 @@ func (r *Reader) Erase(ctx context.Context, e Erasure) (erased int64, err error)
 	}
 	if len(conditions) == 0 {
 		return 0, nil
+	}
+	if err := r.db.keepErasure(ctx, e.UserID, hashes, time.Now()); err != nil {
+		return 0, r.fault("note the erasure", err)
 	}
 	for {
 		n, err := r.erasePart(ctx, strings.Join(conditions, " OR "), args)
@@ -119,4 +125,69 @@ func (r *Reader) erasePart(ctx context.Context, condition string, args []any) (n
 		return nil
 	})
 	return n, err
+}
+
+// Names in the table meta of whom an erasure was for.
+const (
+	metaErased     = "erased."
+	metaErasedUser = metaErased + "user."
+	metaErasedHash = metaErased + "hash."
+)
+
+// erasedKept is how long an erasure is remembered. Events wait in the stream for as long as the
+// database is unavailable.
+const erasedKept = 30 * day
+
+// keepErasure remembers an erasure for events from before it that come later. It is committed
+// before mails are erased, so that a writer either knows of it, or has stored its events by then.
+func (d *database) keepErasure(ctx context.Context, userID *int64, hashes [][]byte, now time.Time) error {
+	var names []string
+	if userID != nil {
+		names = append(names, metaErasedUser+strconv.FormatInt(*userID, 10))
+	}
+	for _, h := range hashes {
+		names = append(names, metaErasedHash+hex.EncodeToString(h))
+	}
+	return d.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		for _, name := range names {
+			if _, err := d.exec(ctx, tx, "INSERT INTO evently_mail.meta AS t (name, value, changed_at) VALUES (?, '', ?) ON CONFLICT (name) DO UPDATE SET changed_at = excluded.changed_at",
+				name, d.time(now)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// erasures are the times of erasures by the names in the table meta.
+type erasures map[string]time.Time
+
+// erasures returns the erasures that are remembered.
+func (d *database) erasures(ctx context.Context, tx *sqlx.Tx) (erasures, error) {
+	var rows []struct {
+		Name string `db:"name"`
+		At   stamp  `db:"changed_at"`
+	}
+	if err := d.query(ctx, tx, &rows, "SELECT name, changed_at FROM evently_mail.meta WHERE name LIKE ?", metaErased+"%"); err != nil {
+		return nil, fmt.Errorf("read the erasures: %w", err)
+	}
+	all := make(erasures, len(rows))
+	for _, r := range rows {
+		all[r.Name] = r.At.Time
+	}
+	return all, nil
+}
+
+// cover reports whether the person of an entry was erased after it was made.
+func (all erasures) cover(e entry) bool {
+	if len(all) == 0 {
+		return false
+	}
+	ev := e.event
+	for _, name := range []string{metaErasedUser + strconv.FormatInt(ev.UserID, 10), metaErasedHash + hex.EncodeToString(ev.Recipient.Hash)} {
+		if at, ok := all[name]; ok && !e.at.After(at) {
+			return true
+		}
+	}
+	return false
 }

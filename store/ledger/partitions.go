@@ -136,6 +136,7 @@ func (d *database) retire(ctx context.Context, now time.Time, retention time.Dur
 		{d.leftOver("mails"), "first_seen < ?", before},
 		{d.leftOver("events"), "event_at < ?", before},
 		{"bounces", "received_at < ?", before},
+		{"meta", "name LIKE '" + metaErased + "%' AND changed_at < ?", now.Add(-erasedKept)},
 	} {
 		err := d.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 			_, err := d.exec(ctx, tx, "DELETE FROM evently_mail."+c.table+" WHERE "+c.condition, d.time(c.before))

@@ -13,6 +13,7 @@ func init() {
 	suite["List"] = testList
 	suite["Find"] = testFind
 	suite["Erase"] = testErase
+	suite["EraseBeforeTheEvents"] = testEraseBeforeTheEvents
 	suite["Stats"] = testStats
 	suite["Keys"] = testKeys
 }
@@ -169,6 +170,38 @@ func testErase(t *testing.T, f *fixture) {
 	after, err := f.reader().Stats(t.Context(), noon.Add(-time.Hour), noon.Add(time.Hour))
 	if err != nil || len(after) != len(before)+1 { // the bounce
 		t.Errorf("counts before %+v, after %+v, %v", before, after, err)
+	}
+}
+
+// Events that waited in the stream when a person was erased bring nothing back. A mail that is
+// made later is a new one.
+func testEraseBeforeTheEvents(t *testing.T, f *fixture) {
+	f.fill()
+	user := int64(3)
+	if _, err := f.reader().Erase(t.Context(), ledger.Erasure{UserID: &user}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.reader().Erase(t.Context(), ledger.Erasure{Address: "waiting@example.com"}); err != nil {
+		t.Fatal(err)
+	}
+	ofUser, code, other := mailOf(3), mailOf(3), mailOf(4)
+	ofUser.Mail, ofUser.TaskID = "waited-user", "waited-user"
+	code.Mail, code.TaskID, code.UserID, code.Address = "waited-code", "waited-code", 0, "Waiting@example.com"
+	other.Mail, other.TaskID = "other", "other"
+	f.writeAt(time.Now().Add(-time.Minute), ofUser, code, other)
+	for _, id := range []string{"waited-user", "waited-code"} {
+		if m := f.only(ledger.Filter{TaskID: id}); !m.Erased || m.To != "" || m.UserID != nil || m.Booking != "" || m.Domain != "" {
+			t.Errorf("%s: %+v", id, m)
+		}
+	}
+	if m := f.only(ledger.Filter{TaskID: "other"}); m.Erased {
+		t.Errorf("%+v", m)
+	}
+	again := ofUser
+	again.Mail, again.TaskID = "new", "new"
+	f.writeAt(time.Now().Add(time.Minute), again)
+	if m := f.only(ledger.Filter{TaskID: "new"}); m.Erased || m.UserID == nil {
+		t.Errorf("a mail from after the erasure: %+v", m)
 	}
 }
 

@@ -26,7 +26,8 @@ type outbox struct {
 	entries []broker.Recorded
 	next    int
 	removed int
-	refuse  bool // Remove fails
+	refuse  bool          // Remove fails
+	shift   time.Duration // of the times of entries
 }
 
 func (o *outbox) Oldest(_ context.Context, _ string, max int) ([]broker.Recorded, error) {
@@ -70,7 +71,7 @@ func (o *outbox) add(entries ...[]string) {
 	defer o.mu.Unlock()
 	for _, fields := range entries {
 		o.next++
-		at := noon.Add(time.Duration(o.next) * time.Millisecond)
+		at := noon.Add(time.Duration(o.next)*time.Millisecond + o.shift)
 		o.entries = append(o.entries, broker.Recorded{ID: fmt.Sprintf("%d-0", at.UnixMilli()), At: at, Fields: fields})
 	}
 }
@@ -154,6 +155,14 @@ func (f *fixture) write(events ...ledger.Event) {
 		f.stream.add(ledger.Encode(e, f.sealer))
 	}
 	f.run(f.writer(nil), func() bool { return f.stream.length() == 0 })
+}
+
+// writeAt writes all events, which were appended to the stream at that time.
+func (f *fixture) writeAt(at time.Time, events ...ledger.Event) {
+	f.t.Helper()
+	f.stream.shift = at.Sub(noon)
+	defer func() { f.stream.shift = 0 }()
+	f.write(events...)
 }
 
 func (f *fixture) list(filter ledger.Filter) []ledger.Mail {

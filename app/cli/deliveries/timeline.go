@@ -116,10 +116,14 @@ func said(e ledger.Record) string {
 	return text
 }
 
-// phases returns the durations of the steps of an attempt.
+// phases returns the durations of the steps of an attempt, without those of less than half a
+// millisecond.
 func phases(all []ledger.Phase) string {
 	var parts []string
 	for _, p := range all {
+		if p.Took < time.Millisecond/2 {
+			continue
+		}
 		parts = append(parts, term.Line(p.Name)+" "+term.Spell(p.Took))
 	}
 	return strings.Join(parts, ", ")
