@@ -17,7 +17,7 @@ var codes = harness.Row{
 	Mark: "0 of the old ones sent, each result says why, the history agrees; the fresh ones are accepted < 2 s after the start of the process",
 	Run: func(r *harness.Run) {
 		binary := harness.Build(r, r.TempDir(), "evently-workers", service, r.Kind.Flags...)
-		old, fresh, rounds := harness.Size(r, 300, 1000), 20, harness.Size(r, 1, 5)
+		old, fresh, rounds := harness.Size(r, 150, 1000), 20, harness.Size(r, 1, 5)
 		before := 0
 		s := newStage(r, binary, startRefusing(r, smtptest.Options{}).relay, 1)
 		auth := testkit.StartRedis(r)
