@@ -97,7 +97,7 @@ func BounceID(content []byte) string {
 // Evidence is what a bounce proves about an address.
 type Evidence struct {
 	Bounce string     // id of the bounce
-	Kind   BounceKind // BounceFailed or BounceComplaint
+	Kind   BounceKind // BounceFailed, BounceComplaint, or BounceDelivered of a mail that reached its mailbox
 	At     time.Time
 
 	Mail     string // fingerprint of the task of the mail
@@ -325,7 +325,8 @@ func (d *database) applyBounce(ctx context.Context, tx *sqlx.Tx, mail *row, b *b
 			return err
 		}
 	}
-	if d.suppressor == nil || !b.Proven || e.event.State <= Accepted || mail.Erased || len(mail.Hash) == 0 {
+	arrived := b.Kind == BounceDelivered && b.Action == "delivered" // not relayed, which proves little
+	if d.suppressor == nil || !b.Proven || e.event.State <= Accepted && !arrived || mail.Erased || len(mail.Hash) == 0 {
 		return nil
 	}
 	err := d.suppressor.Bounced(ctx, tx, Evidence{

@@ -179,7 +179,7 @@ func (f *fixture) write(s *Store, events ...ledger.Event) {
 
 // suite is what both kinds of databases must do.
 var suite = map[string]func(t *testing.T, f *fixture){
-	"evidence": testEvidence, "decay": testDecay, "release": testRelease, "writer": testWriter, "people": testPeople,
+	"bounces": testBounces, "evidence": testEvidence, "decay": testDecay, "release": testRelease, "writer": testWriter, "people": testPeople,
 	"list": testList, "transfer": testTransfer, "bad files": testBadFiles, "erase": testErase, "keys": testKeys, "maintain": testMaintain,
 }
 
@@ -696,5 +696,57 @@ func testMaintain(t *testing.T, f *fixture) {
 	var mails []string
 	if err := f.db.Select(&mails, "SELECT mail FROM "+f.name("suppression_evidence")); err != nil || !slices.Equal(mails, []string{"m1"}) {
 		t.Errorf("evidence of %v, %v", mails, err)
+	}
+}
+
+// Bounces are evidence, if they say that the address is at fault.
+func testBounces(t *testing.T, f *fixture) {
+	s := f.store(keyOne)
+	n := 0
+	bounced := func(address string, kind ledger.BounceKind, class string, forwarded bool) {
+		t.Helper()
+		n++
+		db := ledger.NewDB(f.db, 0)
+		err := db.Transact(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
+			return s.Bounced(ctx, tx, ledger.Evidence{
+				Bounce: fmt.Sprint(n), Kind: kind, At: f.clock, Mail: fmt.Sprint("m", n), TaskID: fmt.Sprint("t", n), MailKind: "welcome",
+				Recipient: f.sealer(keyOne).Seal(address), Forwarded: forwarded, Class: class, Code: 550, Text: "words",
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, kind := range []ledger.BounceKind{ledger.BounceDelayed, ledger.BounceAutoReply, ledger.BounceUnrelated} {
+		bounced("a@example.com", kind, "bad_address", false)
+	}
+	for range 5 {
+		for _, class := range []string{"unknown", "policy", "reputation", "auth", "sender", "protocol", "transient", "content", "too_big", ""} {
+			bounced("a@example.com", ledger.BounceFailed, class, false)
+		}
+	}
+	if all := f.list(s, Filter{}); len(all) != 0 {
+		t.Errorf("by bounces that prove nothing: %+v", all)
+	}
+	bounced("a@example.com", ledger.BounceFailed, "bad_address", false)
+	bounced("c@example.com", ledger.BounceComplaint, "", false)
+	if got := f.one(s, "a@example.com"); got.Class != BadAddress || got.Source != FromBounce || got.Hits != 1 {
+		t.Errorf("a bounce: %+v", got)
+	}
+	if got := f.one(s, "c@example.com"); got.Class != Complaint || got.Source != FromComplaint || got.Scope != OptionalMails {
+		t.Errorf("a complaint: %+v", got)
+	}
+	// The address leads to another one that failed: this may be mended.
+	bounced("f@example.com", ledger.BounceFailed, "bad_address", true)
+	if all := f.list(s, Filter{Of: "f@example.com"}); len(all) != 0 {
+		t.Errorf("one bounce of another address: %+v", all)
+	}
+	bounced("f@example.com", ledger.BounceFailed, "bad_address", true)
+	if got := f.one(s, "f@example.com"); got.Class != Unknown || got.Expires == nil {
+		t.Errorf("two bounces of another address: %+v", got)
+	}
+	bounced("f@example.com", ledger.BounceDelivered, "", false)
+	if got := f.one(s, "f@example.com"); got.State != Released || got.EndedBy != "delivery" {
+		t.Errorf("a receipt: %+v", got)
 	}
 }
