@@ -399,6 +399,31 @@ func testAuditWaiting(t *testing.T, f *fixture, s *storetest.Server, server *red
 	first(t, check(t, tr), audit.Missing, 1)
 }
 
+// Before a worker has made the tables, entries wait in the broker, and are shown.
+func TestAuditBeforeTables(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	f := newFixture(t, sqliteDB(t))
+	tr := trail(t, audit.TrailConfig{Store: ledger.NewAudit(f.db, 0), Journal: journal(t, server)})
+	clean(t, tr, 0)
+	act(t, tr, "a", "b")
+	if r := clean(t, tr, 0); r.Waiting != 2 || len(r.Remarks) != 1 {
+		t.Errorf("%+v", r)
+	}
+	n := 0
+	if err := tr.Each(t.Context(), audit.Filter{ID: "a-1"}, func(audit.Row) error { n++; return nil }); err != nil || n != 1 {
+		t.Errorf("Each: %d rows, %v", n, err)
+	}
+	if found, err := tr.List(t.Context(), audit.Filter{}); err != nil || len(found.Rows) != 2 || found.Waiting != 2 {
+		t.Errorf("List: %+v, %v", found, err)
+	}
+	f.auditTables()
+	act(t, tr, "c")
+	clean(t, tr, 3)
+	f.exec("DROP TABLE {audit}")
+	first(t, check(t, tr), audit.Missing, 1)
+}
+
 // A commit whose answer is lost leaves two rows of one action, the later one with a sign.
 func TestAuditLostAnswer(t *testing.T) {
 	t.Parallel()

@@ -46,6 +46,14 @@ func open(ctx context.Context) (*app.Trail, error) {
 	return app.OpenTrail(cfg, slog.New(slog.DiscardHandler))
 }
 
+// unreadable adds what to do to the error of a trail that cannot be read.
+func unreadable(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, audit.ErrNoTables) {
+		return err
+	}
+	return fmt.Errorf("%w\ncheck LEDGER_DATABASE_URL, or DATABASE_URL and DB_* if it is not set, and REDIS_URL or REDIS_*", err)
+}
+
 // filter are the flags that select rows.
 type filter struct {
 	Since  term.Moment `help:"Then or later: a time ago such as 2h or 7d, a day, or a time." placeholder:"WHEN"`
@@ -107,7 +115,7 @@ func (c listCmd) Run(ctx context.Context, t term.Terminal) error {
 	f.Limit, f.Before = c.Limit, c.Before
 	found, err := trail.List(ctx, f)
 	if err != nil {
-		return err
+		return unreadable(err)
 	}
 	if c.JSON {
 		return term.PrintJSON(t.Out, append([]audit.Row{}, found.Rows...))
@@ -246,7 +254,7 @@ func (c verifyCmd) Run(ctx context.Context, t term.Terminal) error {
 	defer trail.Close()
 	report, err := trail.Verify(ctx, c.Head...)
 	if err != nil {
-		return err
+		return unreadable(err)
 	}
 	if c.JSON {
 		err = term.PrintJSON(t.Out, report)
@@ -332,7 +340,7 @@ func (c exportCmd) Run(ctx context.Context, t term.Terminal) error {
 	}
 	if err := trail.Each(ctx, c.of(), write); err != nil {
 		_ = w.Flush()
-		return err
+		return unreadable(err)
 	}
 	return w.Flush()
 }

@@ -48,14 +48,11 @@ func JSONLines(w io.Writer) func(Row) error {
 // writes a header first.
 func CSV(w io.Writer) func(Row) error {
 	c := csv.NewWriter(w)
-	header := []string{"number", "chain", "id", "at", "actor", "via", "from", "action", "ids", "details", "outcome", "origin", "key", "prev", "hash"}
+	_ = c.Write([]string{"number", "chain", "id", "at", "actor", "via", "from", "action", "ids", "details", "outcome", "origin", "key", "prev", "hash"})
+	c.Flush() // its error comes with the first row
 	return func(r Row) error {
-		if header != nil {
-			_ = c.Write(header) // Flush tells
-			header = nil
-		}
 		e := r.exported()
-		_ = c.Write([]string{
+		_ = c.Write([]string{ // Flush tells
 			strconv.FormatInt(e.Number, 10), e.Chain, e.ID, e.At, e.Actor, e.Via, e.From, e.Action, r.IDsJSON(), e.Details, e.Outcome,
 			e.Origin, e.Key, e.Prev, e.Hash,
 		})

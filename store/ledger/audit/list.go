@@ -3,6 +3,7 @@ package audit
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -71,7 +72,7 @@ func (t *Trail) List(ctx context.Context, f Filter) (l Listed, err error) {
 	}
 	if t.cfg.Store != nil {
 		rows, err := t.cfg.Store.List(ctx, f)
-		if err != nil {
+		if err != nil && !t.awaitsTables(err) {
 			return l, fmt.Errorf("read the audit trail: %w", err)
 		}
 		l.Rows = append(l.Rows, rows...)
@@ -108,7 +109,7 @@ func (t *Trail) Each(ctx context.Context, f Filter, do func(Row) error) error {
 	if t.cfg.Store != nil {
 		for after := int64(0); ; {
 			rows, err := t.cfg.Store.Rows(ctx, after, readAtOnce)
-			if err != nil {
+			if err != nil && !t.awaitsTables(err) {
 				return fmt.Errorf("read the audit trail: %w", err)
 			}
 			if len(rows) == 0 {
@@ -121,4 +122,10 @@ func (t *Trail) Each(ctx context.Context, f Filter, do func(Row) error) error {
 		}
 	}
 	return visit(waiting)
+}
+
+// awaitsTables reports whether err says that the tables are not made yet, while entries may
+// wait for them in the broker.
+func (t *Trail) awaitsTables(err error) bool {
+	return t.cfg.Journal != nil && errors.Is(err, ErrNoTables)
 }

@@ -84,6 +84,14 @@ func (t *Trail) verifyDatabase(ctx context.Context, c *checker, waiting *waiting
 func (t *Trail) readRows(ctx context.Context, c *checker) (record string, err error) {
 	for {
 		rows, err := t.cfg.Store.Rows(ctx, c.last.Number, readAtOnce)
+		if t.awaitsTables(err) {
+			c.report.remark("the database has no table for the trail")
+			record, err := t.cfg.Store.Record(ctx)
+			if t.awaitsTables(err) {
+				return "", nil
+			}
+			return record, err
+		}
 		if err != nil {
 			return "", fmt.Errorf("read the audit trail: %w", err)
 		}
