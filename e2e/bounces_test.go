@@ -100,6 +100,7 @@ func TestBounces(t *testing.T) {
 		}
 	}
 	w.ask(t, w.env, first, 1, says)
+	w.suppressed(t, "lmtp@mail.example")
 
 	second, mail := send("pipe@mail.example")
 	pipe := exec.CommandContext(t.Context(), bin.service, "bounces", "ingest", "--recipient", mail.From)
@@ -138,6 +139,35 @@ func TestBounces(t *testing.T) {
 			t.Errorf("the log has %q", secret)
 		}
 	}
+}
+
+// suppressed sends another mail to an address whose mail came back. It is not sent until the
+// address is released.
+func (w *historyWorld) suppressed(t *testing.T, address string) {
+	t.Helper()
+	send := func() string {
+		return flood(t, celeryNew, w.redis, queue, 1, prefix+"send_otp_verification_email", otpTo(address), nil)[0]
+	}
+	count := func() (n int) {
+		for _, m := range w.relay.Mails() {
+			if m.To == address {
+				n++
+			}
+		}
+		return n
+	}
+	before := count()
+	w.ask(t, w.env, send(), 1, "because the address is suppressed: bad_address")
+	if n := count(); n != before {
+		t.Errorf("%d mails to a suppressed address", n-before)
+	}
+	if out, code := w.command(t, w.env, "suppressions", "release", address, "--reason", "the mailbox is new", "--yes"); code != 0 {
+		t.Errorf("release: exit code %d\n%s", code, out)
+	}
+	eventually(t, time.Minute, "a mail after the release", func() bool {
+		w.ask(t, w.env, send(), 0, "Yes.")
+		return count() > before
+	})
 }
 
 // outage offers a bounce while the database is unavailable, and again afterwards.
