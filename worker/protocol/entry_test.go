@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -133,9 +134,9 @@ func TestParseEnvelope(t *testing.T) {
 		}
 		want := protocol.Envelope{Task: m.Task, ID: m.ID, RootID: m.RootID, CorrelationID: m.CorrelationID, GroupID: m.Group, Retries: m.Retries,
 			Priority: m.Priority, DeliveryTag: m.DeliveryTag, Exchange: m.Exchange, RoutingKey: m.RoutingKey,
-			Redelivered: m.Redelivered, ContentType: m.ContentType}
+			Redelivered: m.Redelivered, ContentType: m.ContentType, Expires: m.Expires}
 		if all, _ := plainJSON([]byte(r.Raw)); m.Protocol == 1 && memberOf(memberOf(all, "headers"), "task") == nil {
-			want.Task, want.Retries, want.GroupID = "", 0, ""
+			want.Task, want.Retries, want.GroupID, want.Expires = "", 0, "", time.Time{}
 		}
 		if diff := cmp.Diff(want, e); diff != "" {
 			t.Errorf("%s/%s (-Decode +ParseEnvelope):\n%s", r.folder, r.Name, diff)

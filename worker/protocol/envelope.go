@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/evently/workers/worker/protocol/internal/compression"
 )
@@ -324,6 +325,7 @@ type Envelope struct {
 	RoutingKey    string
 	Redelivered   bool
 	ContentType   string
+	Expires       time.Time // zero: never, or not readable
 }
 
 // ParseEnvelope reads the parts that are needed to put a message back or to list it. The
@@ -349,6 +351,9 @@ func (e *envelope) summary() Envelope {
 		Exchange:      text(e.exchange),
 		RoutingKey:    text(e.routingKey),
 		ContentType:   text(e.contentType),
+	}
+	if at := text(e.known.expires); at != "" {
+		out.Expires, _ = ParseTime(at) // zero with an error
 	}
 	if out.ID, _ = name(e.known.id); out.ID == "" {
 		out.ID = out.CorrelationID

@@ -169,7 +169,7 @@ func (se *settler) addChanges(ctx context.Context, o *operations, c broker.Chang
 		if nowhere, ok := errors.AsType[*broker.RouteError](err); ok && bury {
 			se.log.Error("message has no destination, moved to the dead letters", "error", nowhere)
 			o.dead++
-			o.add("bury", p.Raw, meta(p.RoutingKey, nowhere.Error()))
+			o.add("bury", p.Raw, meta(p.RoutingKey, nowhere.Error(), len(p.Raw)))
 			continue
 		}
 		if err != nil {

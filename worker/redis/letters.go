@@ -22,18 +22,20 @@ func newKeeper(s *server) *letters.Keeper {
 	return letters.NewKeeper(letters.New(letters.Config{
 		Do: s.do, Scripts: s.scripts, Dead: s.keys.dead,
 		List: s.listKey, Crashes: s.keys.crashes, Result: s.keys.result, QueueFault: s.queueFault,
-		Max: s.cfg.DeadLettersMax, Age: s.cfg.DeadLettersAge, Lives: s.cfg.DeadLetterLives, Sealer: s.cfg.Sealer, Logger: s.log,
+		MaxMessageSize: s.cfg.MaxMessageSize,
+		Max:            s.cfg.DeadLettersMax, Age: s.cfg.DeadLettersAge, Lives: s.cfg.DeadLetterLives, Sealer: s.cfg.Sealer, Logger: s.log,
 	}))
 }
 
 // meta returns the entry of a dead letter of now whose message the caller does not look at. The
 // letters complete it later.
-func meta(queue, reason string) []byte {
+func meta(queue, reason string, size int) []byte {
 	b, err := json.Marshal(struct {
 		Queue  string             `json:"queue"`
 		Reason string             `json:"reason"`
 		At     deadletter.Seconds `json:"at"`
-	}{queue, reason, deadletter.SecondsOf(time.Now())})
+		Size   int                `json:"size"`
+	}{queue, reason, deadletter.SecondsOf(time.Now()), size})
 	if err != nil {
 		return []byte(`{}`) // texts and a finite number: cannot happen
 	}

@@ -163,7 +163,7 @@ func (rec *recovery) restore(ctx context.Context, owner string, es []expired) (i
 				chord = rec.keys.chordBase(env.GroupID) + ".c"
 			}
 		}
-		args = append(args, e.claim, e.score, raw, deadRaw, meta(queue, "not restorable"), chord, len(lists))
+		args = append(args, e.claim, e.score, raw, deadRaw, meta(queue, "not restorable", len(deadRaw)), chord, len(lists))
 		for _, l := range lists {
 			args = append(args, l)
 		}
@@ -284,7 +284,7 @@ func (rec *recovery) giveBack(ctx context.Context, rs []returned) (int, error) {
 	args := []any{rec.cfg.DeadLettersMax, rec.deadLettersAge()}
 	for _, r := range rs {
 		keys = append(keys, rec.listKey(r.queue, r.priority), rec.orNone(r.crashes))
-		args = append(args, r.claim, r.raw, meta(r.queue, "queue cannot be written"), flag(r.first))
+		args = append(args, r.claim, r.raw, meta(r.queue, "queue cannot be written", len(r.raw)), flag(r.first))
 	}
 	for i, r := range rs {
 		if len(r.entries) > 0 {

@@ -104,7 +104,7 @@ func (se *settler) disposal(s *broker.Settlement) disposal {
 	if s.DeadLetter != "" {
 		se.suspectKeys() // a letter whose keys have another type goes to the spare list
 		e.deadID = cmp.Or(d.Claim, uuid.NewString())
-		e.deadRaw, e.deadMeta = se.letters.SetAside(letterID(e.deadID), d.Queue, s.DeadLetter, d.Raw, d.Message)
+		e.deadRaw, e.deadMeta = se.letters.SetAside(letterID(e.deadID), d.Queue, s.DeadLetter, d.Raw)
 	}
 	return e
 }

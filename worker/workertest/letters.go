@@ -34,7 +34,7 @@ type letter struct {
 // add adds the message of a delivery. b.mu must be held.
 func (d *Letters) add(del broker.Delivery, reason string) {
 	e := deadletter.Entry{Queue: del.Queue, Reason: reason, At: deadletter.SecondsOf(time.Now())}
-	e.Fill(del.Raw, del.Message, d.Lives)
+	e.Fill(del.Raw, d.Lives)
 	d.all = append(d.all, &letter{id: del.Claim, entry: e, raw: del.Raw})
 }
 

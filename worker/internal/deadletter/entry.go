@@ -4,6 +4,7 @@
 package deadletter
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"strconv"
@@ -98,21 +99,21 @@ func Parse(text []byte) Entry {
 // tasks.
 type Lives map[string]time.Duration
 
-// Fill fills in the fields that follow from the message. m is the message as it was decoded, nil
-// if that was not done yet.
-func (e *Entry) Fill(raw []byte, m *protocol.Message, lives Lives) {
+// decoded is the size of the largest message whose body is decoded here.
+const decoded = 1 << 20
+
+// Fill fills in the fields that follow from the message. It decodes the bodies of small messages
+// only: those of protocol 1, which have everything there, and those of edited copies.
+func (e *Entry) Fill(raw []byte, lives Lives) {
 	e.Version, e.Size = Complete, len(raw)
-	if m == nil {
-		m = decode(raw)
-	}
-	var expires time.Time
-	if m != nil {
-		e.Task, e.TaskID, expires = m.Task, m.ID, m.Expires
-		if id := m.Header(broker.ReplacesHeader); id != nil {
-			_ = protocol.Unmarshal(id, &e.Replaces) // a producer may write anything
+	env, err := protocol.ParseEnvelope(raw)
+	e.Task, e.TaskID = env.Task, env.ID
+	expires := env.Expires
+	if err == nil && (env.Task == "" || bytes.Contains(raw, []byte(broker.ReplacesHeader))) {
+		if m := decode(raw); m != nil {
+			e.Task, e.TaskID, expires = m.Task, m.ID, m.Expires
+			_ = protocol.Unmarshal(m.Header(broker.ReplacesHeader), &e.Replaces) // a producer may write anything
 		}
-	} else if env, err := protocol.ParseEnvelope(raw); err == nil {
-		e.Task, e.TaskID = env.Task, env.ID
 	}
 	if life, ok := lives[e.Task]; ok {
 		if end := e.At.Time().Add(life); expires.IsZero() || end.Before(expires) {
@@ -136,9 +137,12 @@ func (e *Entry) Letter(id string, clear []byte, now time.Time) broker.DeadLetter
 	return l
 }
 
-// decode reads a message with wide limits: those of the worker may be why it is here.
+// decode reads a message that is not large, nil if it cannot.
 func decode(raw []byte) *protocol.Message {
-	d := protocol.Decoder{Limits: protocol.Limits{Size: 2 * max(len(raw), protocol.DefaultSize)}, Accept: protocol.Serializers()}
+	if len(raw) > decoded {
+		return nil
+	}
+	d := protocol.Decoder{Limits: protocol.Limits{Size: 4 * decoded}, Accept: protocol.Serializers()}
 	m, err := d.Decode(raw)
 	if err != nil {
 		return nil

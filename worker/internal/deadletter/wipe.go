@@ -16,7 +16,8 @@ const (
 
 // Wipe returns a message with the shape of the arguments and without any value: texts are empty,
 // numbers 0, and names that may be data are replaced. Callbacks, stamps and the headers and
-// properties of the application are left out. It returns nil for bytes that are no message.
+// properties of the application are left out. It returns nil for bytes that are no message, and for
+// a message above a megabyte.
 func Wipe(raw []byte) []byte {
 	m := decode(raw)
 	if m == nil {

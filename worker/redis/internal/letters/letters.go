@@ -35,6 +35,8 @@ type Config struct {
 	// QueueFault returns why a text is not the name of a queue, or "".
 	QueueFault func(queue string) string
 
+	MaxMessageSize int // of messages that a worker reads, in bytes
+
 	Max    int // open letters, and as many closed ones
 	Age    time.Duration
 	Lives  deadletter.Lives
@@ -150,7 +152,7 @@ func (d *Letters) read(ctx context.Context, ids []string) (found []stored, err e
 			}
 			s.closed, s.entry = where == 1, deadletter.Parse(s.text)
 			if s.entry.Version < deadletter.Complete {
-				s.entry.Fill(s.raw, nil, d.cfg.Lives)
+				s.entry.Fill(s.raw, d.cfg.Lives)
 			}
 			found = append(found, s)
 		}
@@ -387,13 +389,4 @@ func (d *Letters) count(ctx context.Context) (c broker.LetterCounts, next time.T
 			return c, timeOf(expires), nil
 		}
 	}
-}
-
-// timeOf returns the time that a script has written, zero for "".
-func timeOf(text string) time.Time {
-	var s deadletter.Seconds
-	if text == "" || s.UnmarshalJSON([]byte(text)) != nil {
-		return time.Time{}
-	}
-	return s.Time()
 }

@@ -169,12 +169,22 @@ func (k *Keeper) complete(ctx context.Context, where set, ids []string) error {
 // lacks reports whether a letter has to be written anew.
 func (k *Keeper) lacks(e *deadletter.Entry) bool {
 	switch {
-	case e.Wiped:
+	case e.Wiped, e.Version < deadletter.Complete && k.large(e):
 		return false
 	case e.Version < deadletter.Complete, e.Expires != 0 && !time.Now().Before(e.Expires.Time()):
 		return true
 	}
 	return e.Key != k.key() && k.key() != ""
+}
+
+// large reports whether a letter stays as a script has written it, because a worker must not take so
+// much memory for it. Earlier versions did not write the size.
+func (k *Keeper) large(e *deadletter.Entry) bool {
+	most := 1 << 20
+	if k.key() != "" {
+		most = 4 * k.cfg.MaxMessageSize
+	}
+	return e.Size > most || e.Size == 0 && e.Reason == string(protocol.ReasonTooLarge)
 }
 
 // key returns the name of the key in use, "" without encryption.
@@ -285,10 +295,10 @@ func (k *Keeper) wipeExpired(ctx context.Context) error {
 }
 
 // SetAside returns what is stored of a message that becomes a dead letter now: its bytes, encrypted
-// where that is wanted, and its entry. m is the message as it was decoded, nil if it was not.
-func (k *Keeper) SetAside(id, queue, reason string, raw []byte, m *protocol.Message) (stored, entry []byte) {
+// where that is wanted, and its entry.
+func (k *Keeper) SetAside(id, queue, reason string, raw []byte) (stored, entry []byte) {
 	e := deadletter.Entry{Queue: queue, Reason: reason, At: deadletter.SecondsOf(time.Now())}
-	e.Fill(raw, m, k.cfg.Lives)
+	e.Fill(raw, k.cfg.Lives)
 	stored, err := k.seal(id, &e, raw)
 	if err != nil {
 		k.cfg.Logger.Error("dead letter is not encrypted", "error", err)
@@ -301,4 +311,13 @@ func (k *Keeper) SetAside(id, queue, reason string, raw []byte, m *protocol.Mess
 // sorted sets.
 func (k *Keeper) Keys() (hashes, sorted []string) {
 	return []string{k.closed.raws, k.closed.metas, k.dropped}, []string{k.closed.index, k.expiries}
+}
+
+// timeOf returns the time that a script has written, zero for "".
+func timeOf(text string) time.Time {
+	var s deadletter.Seconds
+	if text == "" || s.UnmarshalJSON([]byte(text)) != nil {
+		return time.Time{}
+	}
+	return s.Time()
 }

@@ -275,7 +275,7 @@ while left > 0 and budget > 0 do
   left = left - 1
   budget = budget - #raw
   if reason ~= '' then
-    buried[#buried + 1] = {claim, raw, cjson.encode({queue = queue, reason = reason, at = t})}
+    buried[#buried + 1] = {claim, raw, cjson.encode({queue = queue, reason = reason, at = t, size = #raw})}
     dead[#dead + 1] = {claim, i, reason, told(raw)}
   else
     raw = completed[raw] or raw
