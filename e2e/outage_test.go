@@ -47,6 +47,7 @@ type outageWorld struct {
 	relay, database *proxy.Proxy
 	workers         [2]*process
 	health          [2]string
+	begin           func(i int, name string) // starts a worker
 	pushed          int
 
 	mu       sync.Mutex
@@ -83,11 +84,14 @@ func startOutageWorld(t *testing.T) *outageWorld {
 	w.relay, w.database = through(w.server.Addr()), through(fmt.Sprintf("127.0.0.1:%d", w.postgres.Port))
 	_, port, _ := strings.Cut(w.relay.Addr(), ":")
 	url := strings.Replace(w.postgres.URL(), fmt.Sprintf("127.0.0.1:%d", w.postgres.Port), w.database.Addr(), 1)
-	for i := range w.workers {
+	w.begin = func(i int, name string) {
 		health := freePort(t)
 		w.health[i] = "http://127.0.0.1:" + health
-		w.workers[i] = start(t, fmt.Sprintf("worker %d", i), w.env(t, "WORKER_NAME=w"+strconv.Itoa(i)+"@%h",
-			"SMTP_PORT="+port, "DATABASE_URL="+url, "HEALTH_ADDR=127.0.0.1:"+health, "LOG_LEVEL=info", "CONCURRENCY=6"), bin.service, "run")
+		w.workers[i] = start(t, "worker "+name, w.env(t, "WORKER_NAME="+name+"@%h",
+			"SMTP_PORT="+port, "DATABASE_URL="+url, "HEALTH_ADDR=127.0.0.1:"+health, "LOG_LEVEL=info", "CONCURRENCY=6", "OWNER_TIMEOUT=5"), bin.service, "run")
+	}
+	for i := range w.workers {
+		w.begin(i, "w"+strconv.Itoa(i))
 	}
 	eventually(t, 30*time.Second, "both workers consume", func() bool {
 		return strings.Contains(w.get(0, "/health"), `"healthy"`) && strings.Contains(w.get(1, "/health"), `"healthy"`)
@@ -309,4 +313,65 @@ func TestOutage(t *testing.T) {
 			w.redis.settled(queue)
 		})
 	}
+}
+
+// Workers are killed in the middle of an outage: first one of two, then the other one. The
+// messages stay in their queue, in their order, and the worker that is left holds them on. The
+// codes of the dead workers come back.
+func TestKilledDuringAHold(t *testing.T) {
+	t.Parallel()
+	w := startOutageWorld(t)
+	if err := w.relay.Set(proxy.Refuse); err != nil {
+		t.Fatal(err)
+	}
+	const mails, codes = 200, 6
+	var ids []string
+	for n := range mails {
+		ids = append(ids, w.booking(n))
+	}
+	for n := range codes {
+		ids = append(ids, w.code(n, time.Now()))
+	}
+	holds := func(worker int) bool {
+		return strings.Contains(w.get(worker, "/health"), "mail tasks are held: ")
+	}
+	eventually(t, 30*time.Second, "both workers hold the mails", func() bool { return holds(0) && holds(1) })
+	unclaimed := func() bool { return w.redis.waiting(queue) >= mails && w.redis.int("HLEN", "unacked") <= codes }
+	eventually(t, 30*time.Second, "the mails are in their queue", unclaimed)
+	w.workers[0].kill()
+	w.begin(0, "w2")
+	eventually(t, 30*time.Second, "a new worker holds the mails, too", func() bool { return holds(0) && holds(1) && unclaimed() })
+	w.workers[1].kill()
+	eventually(t, 30*time.Second, "the one that is left holds the mails on", func() bool { return holds(0) && unclaimed() })
+	if n := len(w.server.Mails()); n != 0 {
+		t.Errorf("%d mails during the outage", n)
+	}
+	if err := w.relay.Set(proxy.Pass); err != nil {
+		t.Fatal(err)
+	}
+	awaitResults(w.redis, ids, 2*time.Minute)
+	seen := map[string]int{}
+	for _, m := range w.server.Mails() {
+		for line := range strings.Lines(string(m.Data)) {
+			if id, ok := strings.CutPrefix(line, "Message-ID: "); ok {
+				seen[id]++
+			}
+		}
+	}
+	if n := len(w.server.Mails()); n != mails+codes || len(seen) != n {
+		t.Errorf("%d mails, %d different ones, want %d", n, len(seen), mails+codes)
+	}
+	if n := w.redis.int("HLEN", "_goworker.1.dead"); n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
+	if n := strings.Count(w.workers[0].out.String(), "mail will be retried"); n != 0 {
+		t.Errorf("%d attempts were spent", n)
+	}
+	const few = 40 // messages at hand when the outage began
+	distance := displaced(w.server.Mails(), few)
+	t.Logf("a mail is at most %d places from its own, but for %d", distance, few)
+	if distance > 20 {
+		t.Errorf("order: a mail is %d places from its own", distance)
+	}
+	w.redis.settled(queue)
 }
