@@ -141,6 +141,12 @@ func testSuppressions(t *testing.T, p binary) {
 	if text := l.output(); strings.Contains(text, canary) || strings.Contains(text, "ann@") || !strings.Contains(text, "address is suppressed") {
 		t.Error("a password or an address is in the log, or nothing of the suppression")
 	}
+	if out, errs, code := p.run(t, env, "deliveries", "erase", "--address", "ann@b.example", "--yes"); code != 0 {
+		t.Errorf("erase: exit code %d, %q, %q", code, out, errs)
+	}
+	if out, errs, code := p.run(t, env, "suppressions", "show", "ann@b.example"); code != 1 || out != "" || !strings.Contains(errs, "is not suppressed") {
+		t.Errorf("show after the erasure: exit code %d, %q, %q", code, out, errs)
+	}
 	testSuppressionFiles(t, p, env)
 	testSuppressionLists(t, p, env)
 }
