@@ -142,7 +142,11 @@ func (d desk) replay(kills int) int {
 	go func() { defer close(finished); replaying.Wait() }()
 	killed := 0
 	for killed < kills {
-		pace := time.NewTimer(time.Duration(50+d.Chance.IntN(400)) * time.Millisecond)
+		pause := 5 + d.Chance.IntN(20) // a short replay is over soon
+		if killed > 0 {
+			pause = 50 + d.Chance.IntN(400)
+		}
+		pace := time.NewTimer(time.Duration(pause) * time.Millisecond)
 		select {
 		case <-pace.C:
 			d.Redis.Proc.Kill()
