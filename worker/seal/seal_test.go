@@ -18,7 +18,7 @@ func newBox(t *testing.T, secrets ...string) *seal.Box {
 	return b
 }
 
-// What one box seals opens under the same id, with the same secret, and unchanged.
+// A message opens under the id and the secret that it was sealed with, if it is unchanged.
 func TestBox(t *testing.T) {
 	first, second := strings.Repeat("a", 16), strings.Repeat("b", 16)
 	one, other, both, none := newBox(t, first), newBox(t, second), newBox(t, second, first), newBox(t)
