@@ -49,7 +49,7 @@ func withoutQuotes(text string) string {
 // generalize returns a word without what differs from letter to letter.
 func generalize(word string) string {
 	switch hex := strings.ReplaceAll(word, "-", ""); {
-	case strings.Contains(word, "@"):
+	case strings.Contains(strings.Trim(word, "@"), "@"):
 		return "(address)"
 	case len(hex) >= 12 && strings.ContainsAny(hex, "0123456789") && strings.Trim(hex, "0123456789abcdefABCDEF") == "":
 		return "(id)"

@@ -24,6 +24,7 @@ func TestCauseOf(t *testing.T) {
 		`retry of task 6f2b9a51-1d9c-4a8c-a0c3-3c3e5d0f1a11 "a b" failed`: "retry of task (id) “…” failed",
 		"user 123456 of ada@example.com at 10.0.0.7:2525":                 "user (number) of (address) at (host)",
 		"queue id 4f5a6b7c8d9e0f1a2b3c":                                   "queue id (id)",
+		`otp is not 1 to 32 printable characters without . : / \ @`:       `otp is not 1 to 32 printable characters without . : / \ @`,
 		"failed: ValueError":                                              "failed: ValueError",
 		"poison: runs that never ended":                                   "poison: runs that never ended",
 	} {
