@@ -42,7 +42,7 @@ func scaleOfOutage(t *testing.T) outageScale {
 // outageWorld is the service with two workers whose relay and database are behind proxies.
 type outageWorld struct {
 	*platform
-	t               *testing.T
+	t               testing.TB
 	server          *smtptest.Server
 	relay, database *proxy.Proxy
 	workers         [2]*process
