@@ -11,8 +11,8 @@ import (
 	"github.com/evently/workers/store/ledger"
 )
 
-// A bounce names its mail in several ways; the most trusted one that is there counts, and only
-// a tag suppresses.
+// A bounce names its mail in several ways; the most trusted one that is there counts.
+// Without a tag only the recipient of that mail is suppressed.
 func TestMatching(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(f *fixture) {
@@ -32,16 +32,20 @@ func TestMatching(t *testing.T) {
 				r.to, r.messageID = addressOf(f, key, ref), unknownReference
 				return "bounces@example.com"
 			}},
-			"envelope id": {by: ledger.MatchEnvelopeID, bounced: true, change: func(ref string, r *report) string {
+			"envelope id": {by: ledger.MatchEnvelopeID, bounced: true, suppress: true, change: func(ref string, r *report) string {
 				r.envelopeID = ref
 				return ""
 			}},
-			"Message-ID": {by: ledger.MatchMessageID, bounced: true, change: func(ref string, r *report) string {
+			"Message-ID": {by: ledger.MatchMessageID, bounced: true, suppress: true, change: func(ref string, r *report) string {
 				r.envelopeID, r.messageID = "another", ref
 				return ""
 			}},
-			"X-Entity-Ref-ID, beside a Message-ID of a service": {by: ledger.MatchMessageID, bounced: true, change: func(ref string, r *report) string {
+			"X-Entity-Ref-ID, beside a Message-ID of a service": {by: ledger.MatchMessageID, bounced: true, suppress: true, change: func(ref string, r *report) string {
 				r.messageID, r.entityRef = "0100018c-of-a-service", ref
+				return ""
+			}},
+			"Message-ID, about a stranger": {by: ledger.MatchMessageID, bounced: true, change: func(ref string, r *report) string {
+				r.messageID, r.recipient, r.original = ref, "stranger@elsewhere.example", ""
 				return ""
 			}},
 			"address alone": {by: ledger.MatchAddress, change: func(string, *report) string { return "" }},

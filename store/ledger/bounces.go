@@ -58,7 +58,7 @@ type Bounce struct {
 	Kind       BounceKind  `json:"kind"`
 	MatchedBy  BounceMatch `json:"matched_by"` // "": nothing in it names a mail
 	Reference  string      `json:"reference"`  // id by which it names the mail
-	Proven     bool        `json:"proven"`     // by a tag or by its source: it may suppress the address
+	Proven     bool        `json:"proven"`     // by a tag, its source, or the recipient of a known mail: it may suppress the address
 
 	// Mail, FirstSeen, TaskID and MailKind are those of the mail; empty: it is not known.
 	Mail      string     `json:"mail,omitempty"`
@@ -169,6 +169,7 @@ func (s *Bounces) Store(ctx context.Context, b Bounce) (stored Bounce, fresh boo
 		row := newBounceRow(b)
 		if mail != nil {
 			row.describe(mail, isOther(mail, hashes, originals))
+			row.Proven = row.Proven || b.namesMail() && isRecipient(mail, hashes, originals)
 		} else if b.MatchedBy == MatchAddress {
 			row.Hash, row.Masked = hashes[0], sql.NullString{String: s.sealer.Seal(b.Address).Masked, Valid: true}
 		}
@@ -200,6 +201,17 @@ func (s *Bounces) hashes(ctx context.Context, address string) ([][]byte, error) 
 		return nil, nil
 	}
 	return hashes, err
+}
+
+// namesMail reports whether an id of the mail, which its readers know, named it.
+func (b Bounce) namesMail() bool {
+	return b.MatchedBy == MatchEnvelopeID || b.MatchedBy == MatchMessageID
+}
+
+// isRecipient reports whether a bounce is about the recipient of its mail. A reader who
+// invents such a bounce harms no address but the one that got the mail.
+func isRecipient(mail *row, address, original [][]byte) bool {
+	return len(mail.Hash) > 0 && len(address)+len(original) > 0 && !isOther(mail, address, original)
 }
 
 // isOther reports whether a bounce is about another address than that of its mail, as when

@@ -207,7 +207,7 @@ func testBounceKinds(t *testing.T, f *fixture) {
 }
 
 // Nothing follows from a tag that is not signed, from an address alone, and from an id of no
-// mail; an id without a tag suppresses no address.
+// mail. An id without a tag suppresses the recipient of its mail and no other address.
 func testBounceForged(t *testing.T, f *fixture) {
 	f.acceptedMail("m1")
 	s := &suppressor{}
@@ -239,8 +239,13 @@ func testBounceForged(t *testing.T, f *fixture) {
 	if stored, _ := f.store(b, weak); stored.MatchedBy != ledger.MatchMessageID || stored.Mail != "m1" {
 		t.Errorf("by Message-ID: %+v", stored)
 	}
-	if m := f.only(ledger.Filter{}); m.State != ledger.Bounced || len(s.got) != 0 {
+	if m := f.only(ledger.Filter{}); m.State != ledger.Bounced || len(s.got) != 1 {
 		t.Errorf("mail %+v, evidence %v", m, s.got)
+	}
+	other := weak
+	other.ID, other.Address, other.Original = ledger.BounceID([]byte("other")), "stranger@elsewhere.example", ""
+	if stored, _ := f.store(b, other); stored.Mail != "m1" || !stored.Forwarded || stored.Proven || len(s.got) != 1 {
+		t.Errorf("by Message-ID, about a stranger: %+v, evidence %v", stored, s.got)
 	}
 }
 
