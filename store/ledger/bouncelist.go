@@ -18,7 +18,7 @@ func newBounceRow(b Bounce) *bounceRow {
 		Action: b.Action, Code: b.Code, Enhanced: b.Enhanced, Class: b.Class, Words: b.Text, RemoteMTA: b.RemoteMTA, Reporting: b.Reporting,
 		Size: b.Size,
 	}
-	// Only the domain of an address that no mail went to is stored.
+	// Of an address that no mail went to the domain is stored, and a hash if it may get a mail.
 	if at := strings.LastIndexByte(b.Address, '@'); at >= 0 {
 		r.Domain = sql.NullString{String: line(Normalise(b.Address[at:])[1:], maxID), Valid: true}
 	}
@@ -32,6 +32,28 @@ func (r *bounceRow) describe(mail *row, other bool) {
 	if mail.Erased {
 		r.Words = ""
 	}
+}
+
+// await notes the hash of the address that a bounce is about, for the time when its mail comes. A
+// bounce that names no mail, or forges a tag, has none.
+func (r *bounceRow) await(address, original [][]byte) {
+	switch {
+	case r.Ref == "":
+	case len(original) > 0:
+		r.Hash = original[0]
+	case len(address) > 0:
+		r.Hash = address[0]
+	}
+}
+
+// meet names the mail that a bounce has waited for.
+func (r *bounceRow) meet(mail *row) {
+	var about [][]byte
+	if len(r.Hash) > 0 {
+		about = [][]byte{r.Hash}
+	}
+	r.Proven = r.Proven || r.MatchedBy.namesMail() && isRecipient(mail, about, nil)
+	r.describe(mail, isOther(mail, about, nil))
 }
 
 // cells returns the values of the row in the order of bounceColumns.

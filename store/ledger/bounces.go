@@ -169,9 +169,11 @@ func (s *Bounces) Store(ctx context.Context, b Bounce) (stored Bounce, fresh boo
 		row := newBounceRow(b)
 		if mail != nil {
 			row.describe(mail, isOther(mail, hashes, originals))
-			row.Proven = row.Proven || b.namesMail() && isRecipient(mail, hashes, originals)
+			row.Proven = row.Proven || b.MatchedBy.namesMail() && isRecipient(mail, hashes, originals)
 		} else if b.MatchedBy == MatchAddress {
 			row.Hash, row.Masked = hashes[0], sql.NullString{String: s.sealer.Seal(b.Address).Masked, Valid: true}
+		} else {
+			row.await(hashes, originals)
 		}
 		n, err := s.db.exec(ctx, tx, "INSERT INTO evently_mail.bounces ("+bounceColumns+") VALUES (?"+strings.Repeat(", ?", len(row.cells(s.db))-1)+") ON CONFLICT (id) DO NOTHING", row.cells(s.db)...)
 		if err != nil {
@@ -204,9 +206,7 @@ func (s *Bounces) hashes(ctx context.Context, address string) ([][]byte, error) 
 }
 
 // namesMail reports whether an id of the mail, which its readers know, named it.
-func (b Bounce) namesMail() bool {
-	return b.MatchedBy == MatchEnvelopeID || b.MatchedBy == MatchMessageID
-}
+func (by BounceMatch) namesMail() bool { return by == MatchEnvelopeID || by == MatchMessageID }
 
 // isRecipient reports whether a bounce is about the recipient of its mail. A reader who
 // invents such a bounce harms no address but the one that got the mail.
@@ -304,9 +304,9 @@ func (d *database) adopt(ctx context.Context, tx *sqlx.Tx, mails []*row) error {
 	}
 	for _, b := range waiting {
 		mail := of[b.Ref]
-		b.describe(mail, b.Forwarded)
-		_, err := d.exec(ctx, tx, "UPDATE evently_mail.bounces SET mail = ?, first_seen = ?, rcpt_hash = ?, rcpt_masked = ?, rcpt_domain = ?, words = ? WHERE id = ?",
-			b.Mail, d.time(b.FirstSeen.Time), nullBytes(b.Hash), b.Masked, b.Domain, b.Words, b.ID)
+		b.meet(mail)
+		_, err := d.exec(ctx, tx, "UPDATE evently_mail.bounces SET mail = ?, first_seen = ?, rcpt_hash = ?, rcpt_masked = ?, rcpt_domain = ?, words = ?, proven = ?, forwarded = ? WHERE id = ?",
+			b.Mail, d.time(b.FirstSeen.Time), nullBytes(b.Hash), b.Masked, b.Domain, b.Words, b.Proven, b.Forwarded, b.ID)
 		if err != nil {
 			return fmt.Errorf("join a bounce with its mail: %w", err)
 		}

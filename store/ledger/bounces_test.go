@@ -18,6 +18,7 @@ import (
 func init() {
 	suite["Bounce"] = testBounce
 	suite["BounceFirst"] = testBounceFirst
+	suite["BounceWaited"] = testBounceWaited
 	suite["BounceKinds"] = testBounceKinds
 	suite["BounceForged"] = testBounceForged
 	suite["BounceErased"] = testBounceErased
@@ -164,6 +165,43 @@ func testBounceFirst(t *testing.T, f *fixture) {
 	}
 	if _, fresh := f.store(f.bounces(s), bounceOf("m1", 0)); fresh || len(s.got) != 1 {
 		t.Error("a copy counts")
+	}
+}
+
+// A bounce that waited for its mail proves as much as one that came later.
+func testBounceWaited(t *testing.T, f *fixture) {
+	f.writeWith(func(c *ledger.WriterConfig) { c.Reference = reference })
+	f.run(f.writer(nil), func() bool { return f.tables() })
+	for _, c := range []struct {
+		mail, address, original string
+		by                      ledger.BounceMatch
+		forwarded, proven       bool
+	}{
+		{"m1", "ada@elsewhere.example", "", ledger.MatchTag, true, true},
+		{"m2", "ada@elsewhere.example", "ADA@example.com", ledger.MatchTag, false, true},
+		{"m3", "Ada@Example.COM", "", ledger.MatchTag, false, true},
+		{"m4", "", "", ledger.MatchTag, false, true},
+		{"m5", "stranger@elsewhere.example", "", ledger.MatchMessageID, true, false},
+		{"m6", "Ada@Example.COM", "", ledger.MatchMessageID, false, true},
+		{"m7", "", "", ledger.MatchEnvelopeID, false, false},
+	} {
+		s := &suppressor{}
+		b := bounceOf(c.mail, 0)
+		b.Address, b.Original, b.Proven = c.address, c.original, c.by == ledger.MatchTag
+		b.References = []ledger.BounceReference{{By: c.by, ID: reference(c.mail)}}
+		if stored, _ := f.store(f.bounces(s), b); stored.To != "" || stored.Mail != "" {
+			t.Errorf("%s: before its mail: %+v", c.mail, stored)
+		}
+		e := fullEvent()
+		e.Mail, e.TaskID, e.State, e.FirstSeen, e.At, e.Address = c.mail, c.mail, ledger.Accepted, noon, noon.Add(time.Second), "ada@example.com"
+		f.writeWith(func(w *ledger.WriterConfig) { w.Reference, w.Suppressor = reference, s }, e)
+		if told := len(s.got) == 1; told != c.proven || told && s.got[0].Forwarded != c.forwarded {
+			t.Errorf("%s: evidence %+v", c.mail, s.got)
+		}
+		shown, err := f.bounces(nil).Show(t.Context(), b.ID)
+		if err != nil || len(shown) != 1 || shown[0].Proven != c.proven || shown[0].Forwarded != c.forwarded || shown[0].To != mask("ada@example.com") {
+			t.Errorf("%s: bounce %+v, %v", c.mail, shown, err)
+		}
 	}
 }
 
