@@ -68,6 +68,7 @@ const (
 	idle         = 500 * time.Millisecond // between reads of an empty stream
 	linger       = 100 * time.Millisecond // after a batch that was not full: more comes together
 	upkeep       = time.Hour
+	cleanAgain   = 5 * time.Minute // after old history could not be removed
 	lookPeriod   = 5 * time.Second
 	longestPause = 5 * time.Second  // after failures; connecting is cheap
 	lastingPause = 30 * time.Second // after faults that a person must mend
@@ -235,36 +236,6 @@ func (w *Writer) keepKey(ctx context.Context) error {
 		w.cfg.Logger.WarnContext(ctx, "history has addresses of another LEDGER_KEY: they are not found by address")
 	}
 	return err
-}
-
-// maintain makes and drops partitions once an hour. It is the task of the worker that
-// writes.
-func (w *Writer) maintain(ctx context.Context) error {
-	now := w.cfg.Now()
-	if now.Sub(w.maintained) < upkeep {
-		return nil
-	}
-	if err := w.db.makePartitions(ctx, now); err != nil && !isLockTimeout(err) {
-		return err
-	}
-	if err := w.db.retire(ctx, now, w.cfg.Retention); err != nil {
-		return err
-	}
-	if f := w.cfg.Follower; f != nil {
-		if err := f.Maintain(ctx, now.Add(-w.cfg.Retention)); err != nil {
-			return err
-		}
-	}
-	if err := w.keepKey(ctx); err != nil {
-		return err
-	}
-	stray, err := w.db.stray(ctx)
-	if err != nil {
-		return err
-	}
-	w.status.stray(stray)
-	w.maintained = now
-	return nil
 }
 
 // drain moves one batch and returns the number of entries that it read.

@@ -1,12 +1,15 @@
 package ledger_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jmoiron/sqlx"
 
 	"github.com/evently/workers/store/ledger"
 )
@@ -16,6 +19,7 @@ func init() {
 	suite["OutOfOrder"] = testOutOfOrder
 	suite["Idempotent"] = testIdempotent
 	suite["Poison"] = testPoison
+	suite["RemovalFails"] = testRemovalFails
 	suite["NoSecrets"] = testNoSecrets
 	suite["SecondRun"] = testSecondRun
 	suite["FirstSeenLost"] = testFirstSeenLost
@@ -264,5 +268,24 @@ func TestNoDatabase(t *testing.T) {
 	f.run(w, func() bool { return o.length() == 10_000 })
 	if s := w.Status(); s.On || s.Discarded != 600 || s.Reason != "history is off: LEDGER_DATABASE_URL is off" || s.Waiting == 0 || s.Dropped != 3 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// follower fails to remove what is old.
+type follower struct{ asked atomic.Int32 }
+
+func (f *follower) Follow(context.Context, *sqlx.Tx, []ledger.Stored) error { return nil }
+
+func (f *follower) Maintain(context.Context, time.Time) error {
+	f.asked.Add(1)
+	return fmt.Errorf("remove: %w", context.DeadlineExceeded)
+}
+
+// A removal of old rows that takes too long does not keep events from being stored.
+func testRemovalFails(t *testing.T, f *fixture) {
+	old := new(follower)
+	f.writeWith(func(c *ledger.WriterConfig) { c.Follower = old }, life()...)
+	if m := f.only(ledger.Filter{}); m.State != ledger.Bounced || old.asked.Load() != 1 {
+		t.Errorf("%+v, asked %d times", m, old.asked.Load())
 	}
 }

@@ -179,7 +179,7 @@ func (s *Store) Maintain(ctx context.Context, before time.Time) error {
 	}
 	err := s.db.Transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		old := s.db.Param(before)
-		if _, err := s.db.Exec(ctx, tx, "DELETE FROM evently_mail.suppressions WHERE ended_at < ? OR expires_at < ?", old, old); err != nil {
+		if _, err := s.db.Exec(ctx, tx, removeEnded, old, old); err != nil {
 			return err
 		}
 		_, err := s.db.Exec(ctx, tx, `DELETE FROM evently_mail.suppression_evidence WHERE at < ? AND NOT EXISTS (
@@ -191,6 +191,8 @@ func (s *Store) Maintain(ctx context.Context, before time.Time) error {
 	}
 	return nil
 }
+
+const removeEnded = "DELETE FROM evently_mail.suppressions WHERE ended_at < ? OR expires_at < ?"
 
 // rekey gives rows whose address can be read the hash and the encryption of the present key,
 // so that they are found when the former key is left out.

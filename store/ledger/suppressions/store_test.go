@@ -214,6 +214,30 @@ func TestPostgres(t *testing.T) {
 	}
 }
 
+// The removal of old suppressions reads no table as a whole.
+func TestRemovalPlan(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, database(t, storetest.Postgres(t), "removal"))
+	for _, statement := range []string{
+		`INSERT INTO evently_mail.suppressions SELECT decode(md5(i::text), 'hex'), 'all', 'bad_address', 'reply', '', 'example.com', NULL, 1, now(), now(),
+			CASE WHEN i % 3 = 0 THEN now() + i * interval '1 minute' END, 550, '5.1.1', 'user unknown', '', '', '', '', CASE WHEN i % 50 = 0 THEN now() END, '', ''
+			FROM generate_series(1, 50000) i`,
+		"ANALYZE",
+	} {
+		if _, err := f.db.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var plan []string
+	old := time.Now().AddDate(0, 0, -90)
+	if err := f.db.Select(&plan, "EXPLAIN "+strings.NewReplacer("ended_at < ?", "ended_at < $1", "expires_at < ?", "expires_at < $2").Replace(RemoveEnded), old, old); err != nil {
+		t.Fatal(err)
+	}
+	if text := strings.Join(plan, "\n"); strings.Contains(text, "Seq Scan") {
+		t.Errorf("%s", text)
+	}
+}
+
 // database makes an empty database of a server.
 func database(t *testing.T, server *storetest.Server, name string) *sqlx.DB {
 	t.Helper()

@@ -1,0 +1,4 @@
+package suppressions
+
+// RemoveEnded is the statement that removes old suppressions.
+const RemoveEnded = removeEnded
