@@ -67,7 +67,8 @@ func testRefusalDoesNotSpoilTheNext(t *testing.T, w way) {
 	}
 }
 
-// Replies that come before their command would be taken for the next one's.
+// Replies that come before their command would be taken for the next one's. In a group that ends
+// with BDAT they are known by the reply that is left over, once it is there.
 func TestReplyBeforeCommand(t *testing.T) { eachWay(t, testReplyBeforeCommand) }
 
 func testReplyBeforeCommand(t *testing.T, w way) {
@@ -79,7 +80,7 @@ func testReplyBeforeCommand(t *testing.T, w way) {
 			if code == "" {
 				code = "250"
 			}
-			server := smtptest.New(t, w.in(smtptest.Options{Script: at(command, smtptest.Action{Reply: code + " ok\r\n250 2.0.0 queued, honestly"})}))
+			server := smtptest.New(t, w.in(smtptest.Options{Gather: true, Script: at(command, smtptest.Action{Reply: code + " ok\r\n250 2.0.0 queued, honestly"})}))
 			_, err := newSender(t, config(server)).Send(t.Context(), message())
 			if failed := sendError(t, err); verdict(failed) != "rb" || failed.Code != 0 {
 				t.Errorf("%v, verdict %q", err, verdict(failed))

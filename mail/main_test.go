@@ -49,7 +49,7 @@ var ways = []way{
 // first chunk, too.
 func (w way) in(opts smtptest.Options) smtptest.Options {
 	opts.Extensions = append(slices.Clone(opts.Extensions), w.extensions...)
-	opts.Gather = w.gather
+	opts.Gather = opts.Gather || w.gather
 	if script := opts.Script; script != nil {
 		opts.Script = func(s smtptest.Step) smtptest.Action {
 			if s.Command == "BDAT" {
