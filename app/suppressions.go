@@ -20,7 +20,7 @@ func newSuppressions(cfg config.Config, db *sqlx.DB, sealer *ledger.Sealer) *sup
 	return suppressions.New(suppressions.Config{DB: db, Sealer: sealer})
 }
 
-// checks asks whether addresses are suppressed. It has a connection of its own, so that no
+// checks asks whether addresses are suppressed. It has a separate connection, so that no
 // mail waits for a batch of the history. nil checks nothing.
 type checks struct {
 	*suppressions.Checker

@@ -56,7 +56,7 @@ func costOfMails(b *testing.B, mode string, n int) time.Duration {
 	_, port, _ := strings.Cut(server.Addr(), ":")
 	history := map[string]string{
 		"off":      "off",
-		"recorded": "postgres://nobody@127.0.0.1:1/none?sslmode=disable", // unavailable: the stream waits
+		"recorded": "postgres://mailer@127.0.0.1:1/none?sslmode=disable", // unavailable: the stream waits
 		"written":  p.postgres.URL(),
 	}
 	w := &outageWorld{platform: p, t: b}

@@ -140,12 +140,12 @@ func testBounceList(t *testing.T, p binary, env []string, task string) {
 	}
 }
 
-// testIngestFails keeps the message with the mail server, whatever is wrong.
+// testIngestFails keeps the message with the mail server after every fault.
 func testIngestFails(t *testing.T, p binary, env []string, to string) {
 	for name, change := range map[string]string{
 		"no tables":           "LEDGER_DATABASE_URL=sqlite:" + filepath.Join(t.TempDir(), "none.db"),
 		"no history":          "LEDGER_DATABASE_URL=off",
-		"no server":           "LEDGER_DATABASE_URL=postgres://nobody:secret@127.0.0.1:1/none",
+		"no server":           "LEDGER_DATABASE_URL=postgres://mailer:secret@127.0.0.1:1/none",
 		"wrong configuration": "BOUNCE_KEY=short",
 	} {
 		out, errs, code := p.ingest(t, append(append([]string{}, env...), change), returned, "--recipient", to)

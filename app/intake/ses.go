@@ -125,8 +125,8 @@ func (n *sesNotification) events() (events []event) {
 	return events
 }
 
-// snsHost is a host of SNS. Nothing else is asked for a confirmation, whatever the request
-// says.
+// snsHost is a host of SNS. No other host is asked for a confirmation, even if the request
+// names it.
 var snsHost = regexp.MustCompile(`^sns\.[a-z0-9-]{1,30}\.amazonaws\.com(\.cn)?$`)
 
 // confirm confirms the subscription of SNS to this webhook.

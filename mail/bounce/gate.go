@@ -57,7 +57,7 @@ func isForward(subject string) bool {
 }
 
 // harmless returns a message whose kind follows from the header: mails of lists, automatic
-// replies and receipts are no bounces, whatever they quote.
+// replies and receipts are no bounces, even if they quote one.
 func harmless(m *mail, s sender) (Message, bool) {
 	h := m.header
 	report := reportType(&m.part)

@@ -175,8 +175,8 @@ func guessDelimiter(body string) string {
 	return ""
 }
 
-// normalizeLines returns a text with LF at the end of each line, whatever it had: CRLF, CR or
-// a mixture.
+// normalizeLines returns a text with LF at the end of each line, where it had CRLF, CR or a
+// mixture.
 func normalizeLines(raw []byte) string {
 	if bytes.IndexByte(raw, '\r') < 0 {
 		return string(raw)

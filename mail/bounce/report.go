@@ -74,7 +74,7 @@ func readFields(body string) (Message, bool) {
 }
 
 // isProbe reports whether the fields of a recipient have an action that RFC 3464 does not know.
-// Postfix answers so to "sendmail -bv". Such a report is no failure, whatever its text says.
+// Postfix answers so to "sendmail -bv". Such a report is no failure, even if its text says so.
 func isProbe(h header) bool {
 	_, known := actionOf(h.get("action"), "")
 	return h.get("action") != "" && !known

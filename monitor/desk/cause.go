@@ -133,7 +133,7 @@ type DomainCount struct {
 
 // Causes groups dead letters.
 type Causes struct {
-	ByDomain bool // each domain has a cause of its own
+	ByDomain bool // each domain has a separate cause
 	Now      time.Time
 
 	groups map[causeKey]*Cause

@@ -71,7 +71,7 @@ type Filter struct {
 	States  []broker.LetterState
 }
 
-// IsZero reports whether the filter chooses all letters, of whatever state.
+// IsZero reports whether the filter chooses all letters of all states.
 func (f Filter) IsZero() bool {
 	return len(f.Reasons)+len(f.Tasks)+len(f.Kinds)+len(f.Domains) == 0 && f.Since.IsZero() && f.Until.IsZero()
 }

@@ -103,7 +103,7 @@ func (f *fixture) writeWith(change func(*ledger.WriterConfig), events ...ledger.
 	f.run(f.writer(change), func() bool { return f.stream.length() == 0 })
 }
 
-// A bounce turns its mail into a bounced one, once, whatever the number of copies.
+// A bounce turns its mail into a bounced one, once for any number of copies.
 func testBounce(t *testing.T, f *fixture) {
 	f.acceptedMail("m1")
 	s := &suppressor{}

@@ -26,7 +26,7 @@ const erasePart = 1000
 // mails, and all bounces of the address, lose it, too. The mails, their states
 // and all counts remain. For a user it includes the mails to each address that the user got
 // mail at, because codes are sent to an address without a user. It returns how many mails
-// it changed. Mails stay erased whatever events come later. Events from before the erasure that
+// it changed. Mails stay erased when later events come. Events from before the erasure that
 // still wait in the stream are stored without the data.
 func (r *Reader) Erase(ctx context.Context, e Erasure) (erased int64, err error) {
 	if e.UserID == nil && e.Address == "" {

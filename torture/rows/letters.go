@@ -21,7 +21,7 @@ var replayed = harness.Row{
 	ID: "R29",
 	Goal: "dead letters are listed while more come, replayed each by 5 of 50 callers while Redis is killed, " +
 		"dropped beyond their bound, and purged",
-	Mark: "each is listed once; each replayed one is one message and one run whatever others do; the dropped are the oldest, and counted across restarts",
+	Mark: "each is listed once; each replayed one is one message and one run beside other callers; the dropped are the oldest, and counted across restarts",
 	Run: func(r *harness.Run) {
 		s := harness.NewStage(r)
 		d := desk{Stage: s, a: openLetters(s), b: openLetters(s)}

@@ -65,8 +65,8 @@ func all(t testing.TB, letters *redis.Letters) (found []broker.DeadLetter) {
 	return found
 }
 
-// With a key no argument of a dead letter rests in Redis in clear, whatever the way by which the
-// message became one: refused by its task, poison, unreadable, too large, left by another version.
+// With a key no argument of a dead letter rests in Redis in clear. The message may have
+// been refused by its task, poison, unreadable, too large, left by another version.
 func TestDeadLettersAreEncrypted(t *testing.T) {
 	s := redistest.Start(t)
 	c := s.Conn(0)

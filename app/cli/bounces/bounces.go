@@ -94,7 +94,7 @@ func (c ingestCmd) Run(ctx context.Context, t term.Terminal) error {
 			ledger.Bounce
 		}{outcome.Stored, outcome.Copy, outcome.Bounce})
 	}
-	_, _ = fmt.Fprintln(t.Err, told(outcome)) // it is stored, whatever becomes of the words
+	_, _ = fmt.Fprintln(t.Err, told(outcome)) // it is stored, even if the words are lost
 	return nil
 }
 

@@ -56,7 +56,7 @@ type outcome struct {
 	Error string `json:"error,omitempty"`
 }
 
-// run does the job to all that are chosen, whatever becomes of the others, and tells what was done.
+// run does the job to each chosen letter, also after failures of others, and tells what was done.
 func (c chosen) run(ctx context.Context, t term.Terminal, b *box, j job) error {
 	ids, outcomes, err := c.choose(ctx, t, b, j)
 	if err != nil || c.DryRun {

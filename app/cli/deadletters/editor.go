@@ -38,7 +38,7 @@ func (c editCmd) editForm(ctx context.Context, t term.Terminal, b *box, l *broke
 	return app.Audit(ctx, b.cfg, action, edit)
 }
 
-// runEditor runs the editor in a folder of its own, which other users cannot read.
+// runEditor runs the editor in a new folder, which other users cannot read.
 func runEditor(ctx context.Context, t term.Terminal, editor string, l *broker.DeadLetter, args *tasks.Arguments, form []byte) error {
 	folder, err := os.MkdirTemp("", "dead-letter-")
 	if err != nil {

@@ -113,8 +113,8 @@ func (r *refusal) class() Class {
 	return r.classOfCodes()
 }
 
-// classOfSize returns the class of a mail that is too big or of a mailbox that is full, whatever
-// the server says of its attempts.
+// classOfSize returns the class of a mail that is too big or of a mailbox that is full,
+// with any words about its attempts.
 func (r *refusal) classOfSize(text Class) Class {
 	switch {
 	case r.status[1] == 2 && r.status[2] == 3, r.status[1] == 3 && r.status[2] == 4:

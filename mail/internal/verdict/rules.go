@@ -26,7 +26,7 @@ type rule struct {
 // the sender. Rules of one recipient come before both.
 var rules = slices.Concat(clearRules, codeRules, ambiguousRules)
 
-// clearRules holds words with one meaning, whatever the codes.
+// clearRules holds words with one meaning beside any code.
 var clearRules = []rule{
 	{verdict: Mail, class: TooBig, codes: "534", words: []string{"message too big", "size"}},
 	{verdict: Address, class: BadAddress, status: "x.7.13", words: []string{"disabled recipient", "recipient address"}},

@@ -33,7 +33,7 @@ type Entry struct {
 
 // Outcomes. Words may follow after a colon.
 const (
-	Started = "started" // a command begins; its outcome is an entry of its own
+	Started = "started" // a command begins; its outcome is a second entry
 	Done    = "done"
 	Failed  = "failed"
 	Refused = "refused"

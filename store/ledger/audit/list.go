@@ -82,7 +82,7 @@ func (t *Trail) List(ctx context.Context, f Filter) (l Listed, err error) {
 	return l, nil
 }
 
-// Each calls do with the rows that a filter selects in their order, whatever its limit. Rows that wait in the broker come last.
+// Each calls do with the rows that a filter selects in their order, without its limit. Rows that wait in the broker come last.
 func (t *Trail) Each(ctx context.Context, f Filter, do func(Row) error) error {
 	ops := map[string]bool{} // that have the id of f
 	visit := func(rows []Row) error {

@@ -135,7 +135,7 @@ func (r rule) isMet(history []Fact, counted []int) bool {
 }
 
 // concernsAddress reports whether the enhanced code allows that the address is at fault: a
-// code x.7.x is about security or policy, whatever class the words suggest.
+// code x.7.x is about security or policy, also with words of another class.
 func (f Fact) concernsAddress() bool {
 	_, rest, found := strings.Cut(f.Enhanced, ".")
 	return f.Class == Complaint || !found || !strings.HasPrefix(rest, "7.")

@@ -41,7 +41,7 @@ func TestDecide(t *testing.T) {
 		{"bad address", []Fact{ago(0, BadAddress, "a")}, BadAddress, never, 1},
 		{"bad address, months ago", []Fact{ago(100*day, BadAddress, "a")}, BadAddress, never, 1},
 		{"bad address, by a bounce", []Fact{bounced(0, BadAddress, "a")}, BadAddress, never, 1},
-		{"bad address, whatever is accepted later", []Fact{ago(day, BadAddress, "a"), ago(0, Delivered, "b")}, BadAddress, never, 1},
+		{"bad address, and a mail accepted later", []Fact{ago(day, BadAddress, "a"), ago(0, Delivered, "b")}, BadAddress, never, 1},
 		{"policy in the code", []Fact{coded(ago(0, BadAddress, "a"), "5.7.1")}, "", 0, 0},
 		{"policy in the code of a full mailbox", []Fact{coded(ago(0, MailboxFull, "a"), "5.7.1"), coded(ago(0, MailboxFull, "b"), "5.7.1"), coded(ago(0, MailboxFull, "c"), "4.7.0")}, "", 0, 0},
 		{"code of the address", []Fact{coded(ago(0, BadAddress, "a"), "5.1.1")}, BadAddress, never, 1},
@@ -108,7 +108,7 @@ func TestDecidePassesOver(t *testing.T) {
 	}
 }
 
-// A complaint is about mails that one can do without, whatever else is known.
+// A complaint is about mails that one can do without, beside all other evidence.
 func TestDecideComplaint(t *testing.T) {
 	t.Parallel()
 	complaint := Fact{At: noon, Class: Complaint, Source: FromComplaint, Mail: "a", Enhanced: "5.7.1"}

@@ -52,7 +52,7 @@ func TestWipe(t *testing.T) {
 	}
 }
 
-// No text of the arguments survives, whatever the message is.
+// No text of the arguments survives in any message.
 func FuzzWipe(f *testing.F) {
 	f.Add(`["c4n4ry", {"a": [1, {"c4n4ry": "c4n4ry"}]}]`, `{"k": {"c4n4ry ": 1}}`)
 	f.Add(`[`+strings.Repeat(`[`, 50)+`"c4n4ry"`+strings.Repeat(`]`, 50)+`]`, `{}`)

@@ -224,7 +224,7 @@ func (d *Letters) List(ctx context.Context, offset, limit int) (letters []broker
 // Each calls fn for the dead letters of the given states, without any for all, the newest first.
 // It ends at the first error of fn and returns that. It reads pages of bounded size. Letters that
 // come after its start, and letters that go before their turn, are left out; the others have their
-// turn once, whatever others add, close or remove meanwhile.
+// turn once, while others add, close and remove letters.
 func (d *Letters) Each(ctx context.Context, fn func(broker.DeadLetter) error, states ...broker.LetterState) error {
 	var keys []any
 	if len(states) == 0 || slices.Contains(states, broker.LetterOpen) {
