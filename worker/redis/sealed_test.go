@@ -66,7 +66,7 @@ func all(t testing.TB, letters *redis.Letters) (found []broker.DeadLetter) {
 }
 
 // With a key no argument of a dead letter rests in Redis in clear. The message may have
-// been refused by its task, poison, unreadable, too large, left by another version.
+// been refused by its task, unreadable, too large, poison, or of another version.
 func TestDeadLettersAreEncrypted(t *testing.T) {
 	s := redistest.Start(t)
 	c := s.Conn(0)
