@@ -127,9 +127,6 @@ func readGeneric(body []byte) ([]event, error) {
 	return events, nil
 }
 
-// mostEventsOfRequest bounds what one request may do.
-const mostEventsOfRequest = 1000
-
 // oneOrMany reads a JSON object or an array of objects. The errors show no values.
 func oneOrMany[T any](body []byte) (all []T, err error) {
 	if text := strings.TrimSpace(string(body)); strings.HasPrefix(text, "[") {
@@ -140,9 +137,6 @@ func oneOrMany[T any](body []byte) (all []T, err error) {
 	}
 	if err != nil {
 		return nil, plainJSONError(err)
-	}
-	if len(all) > mostEventsOfRequest {
-		return nil, fmt.Errorf("request has more than %d events", mostEventsOfRequest)
 	}
 	return all, nil
 }

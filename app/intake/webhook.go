@@ -30,7 +30,10 @@ const (
 )
 
 const (
-	maxBody         = 1 << 20 // a service sends many events together
+	maxBody = 1 << 20 // a service sends many events together
+	// longestRequest is the time in which the events of a request are stored. The answer must
+	// come before the end of the WriteTimeout.
+	longestRequest  = 50 * time.Second
 	signatureWindow = 5 * time.Minute
 	webhookPath     = "/webhooks/bounces/"
 
@@ -194,9 +197,11 @@ func (w *Webhook) refuseSignature(timestamp, signature string, body []byte) stri
 // take stores the events of a request. The answer is 503 if one of them cannot be stored now:
 // the service sends all again, and the events that were stored are copies then.
 func (w *Webhook) take(out http.ResponseWriter, req *http.Request, source string, adapter adapter, body []byte) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(req.Context()), longestStore)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(req.Context()), longestRequest)
 	defer cancel()
 	if kind, _, _ := mime.ParseMediaType(req.Header.Get("Content-Type")); kind == "message/rfc822" && source == generic {
+		ctx, cancel := context.WithTimeout(ctx, longestStore)
+		defer cancel()
 		err := w.cfg.Intake.Ingest(ctx, body, req.Header.Get(HeaderRecipient), source)
 		if errors.Is(err, ErrTooLarge) {
 			http.Error(out, err.Error(), http.StatusRequestEntityTooLarge)
@@ -215,12 +220,20 @@ func (w *Webhook) take(out http.ResponseWriter, req *http.Request, source string
 		http.Error(out, err.Error(), http.StatusBadRequest)
 		return
 	}
+	w.answer(out, source, w.report(ctx, source, events))
+}
+
+// report stores events, up to the first one that cannot be stored now.
+func (w *Webhook) report(ctx context.Context, source string, events []event) error {
 	for _, e := range events {
-		if _, err = w.cfg.Intake.report(ctx, e, source); err != nil {
-			break
+		storing, cancel := context.WithTimeout(ctx, longestStore)
+		_, err := w.cfg.Intake.report(storing, e, source)
+		cancel()
+		if err != nil {
+			return err
 		}
 	}
-	w.answer(out, source, err)
+	return nil
 }
 
 func (w *Webhook) answer(out http.ResponseWriter, source string, err error) {

@@ -242,6 +242,44 @@ func TestWebhookWithoutDatabase(t *testing.T) {
 	}
 }
 
+// slowStore takes its time, as a database far away does.
+type slowStore struct {
+	store intake.Store
+	pause time.Duration
+}
+
+func (s *slowStore) Store(ctx context.Context, b ledger.Bounce) (ledger.Bounce, bool, error) {
+	select {
+	case <-ctx.Done():
+		return b, false, ctx.Err()
+	case <-time.After(s.pause):
+		return s.store.Store(ctx, b)
+	}
+}
+
+// A request with many events is stored as a whole, also by a database that is slow. Events that
+// concern no bounce do not count.
+func TestWebhookOfManyEvents(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sqlite(t))
+	i := f.newIntake(&slowStore{f.bounces, 20 * time.Millisecond})
+	path, err := intake.WebhookPath(webhookKey, "sendgrid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []string
+	for n := range 3250 {
+		kind := "open"
+		if n%5 == 0 {
+			kind = "bounce"
+		}
+		events = append(events, fmt.Sprintf(`{"event":%q,"sg_event_id":"%d","email":"a@example.com","status":"5.1.1"}`, kind, n))
+	}
+	if got := post(t, f.webhook(i, nil)+path, "["+strings.Join(events, ",")+"]", nil); got != 204 || len(f.stored()) != 650 {
+		t.Errorf("%d, %d rows", got, len(f.stored()))
+	}
+}
+
 // SNS is asked to confirm a subscription, and no other host is.
 func TestSubscription(t *testing.T) {
 	t.Parallel()
