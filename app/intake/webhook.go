@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -104,10 +105,18 @@ func NewWebhook(cfg WebhookConfig) (*Webhook, error) {
 	return &Webhook{cfg: cfg, conns: conns}, nil
 }
 
-// Run serves until ctx ends, and then answers the requests that are there.
+// Run serves until ctx ends, and then answers the requests that are there, if that takes at most
+// five seconds. The others are cut off, and their services send them again.
 func (w *Webhook) Run(ctx context.Context) error {
+	halted, halt := context.WithCancel(context.WithoutCancel(ctx))
+	defer halt()
+	var serving sync.RWMutex // for reading by each request
 	mux := http.NewServeMux()
-	mux.Handle("POST "+webhookPath+"{source}", w)
+	mux.HandleFunc("POST "+webhookPath+"{source}", func(out http.ResponseWriter, req *http.Request) {
+		serving.RLock()
+		defer serving.RUnlock()
+		w.serve(halted, out, req)
+	})
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 16 << 10, ErrorLog: log.New(io.Discard, "", 0), // its lines may have text of the client in them
@@ -124,15 +133,19 @@ func (w *Webhook) Run(ctx context.Context) error {
 		wait, cancel := context.WithTimeout(context.WithoutCancel(gctx), drainConnections)
 		defer cancel()
 		if err := server.Shutdown(wait); err != nil {
-			_ = server.Close()
+			_ = server.Close() // it waits for no request
 		}
+		halt()
+		serving.Lock()
+		defer serving.Unlock()
 		return nil
 	})
 	return g.Wait()
 }
 
-// ServeHTTP takes the request of one source.
-func (w *Webhook) ServeHTTP(out http.ResponseWriter, req *http.Request) {
+// serve takes the request of one source. Nothing more is stored after the end of halted; that the
+// service goes away cuts off nothing.
+func (w *Webhook) serve(halted context.Context, out http.ResponseWriter, req *http.Request) {
 	out.Header().Set("Cache-Control", "no-store")
 	source := req.PathValue("source")
 	adapter, known := adapters[source]
@@ -154,7 +167,7 @@ func (w *Webhook) ServeHTTP(out http.ResponseWriter, req *http.Request) {
 		http.Error(out, why, http.StatusUnauthorized)
 		return
 	}
-	w.take(out, req, source, adapter, body)
+	w.take(halted, out, req, source, adapter, body)
 }
 
 // refuse returns why a request is not authentic, "" if it is. Each source may sign; services
@@ -196,8 +209,8 @@ func (w *Webhook) refuseSignature(timestamp, signature string, body []byte) stri
 
 // take stores the events of a request. The answer is 503 if one of them cannot be stored now:
 // the service sends all again, and the events that were stored are copies then.
-func (w *Webhook) take(out http.ResponseWriter, req *http.Request, source string, adapter adapter, body []byte) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(req.Context()), longestRequest)
+func (w *Webhook) take(halted context.Context, out http.ResponseWriter, req *http.Request, source string, adapter adapter, body []byte) {
+	ctx, cancel := context.WithTimeout(halted, longestRequest)
 	defer cancel()
 	if kind, _, _ := mime.ParseMediaType(req.Header.Get("Content-Type")); kind == "message/rfc822" && source == generic {
 		ctx, cancel := context.WithTimeout(ctx, longestStore)

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -278,6 +279,61 @@ func TestWebhookOfManyEvents(t *testing.T) {
 	if got := post(t, f.webhook(i, nil)+path, "["+strings.Join(events, ",")+"]", nil); got != 204 || len(f.stored()) != 650 {
 		t.Errorf("%d, %d rows", got, len(f.stored()))
 	}
+}
+
+// stuckStore answers when its context ends.
+type stuckStore struct{ asked, ended atomic.Bool }
+
+func (s *stuckStore) Store(ctx context.Context, b ledger.Bounce) (ledger.Bounce, bool, error) {
+	s.asked.Store(true)
+	<-ctx.Done()
+	time.Sleep(50 * time.Millisecond)
+	s.ended.Store(true)
+	return b, false, ctx.Err()
+}
+
+// Run leaves no request behind that still uses the database.
+func TestWebhookStop(t *testing.T) {
+	t.Parallel()
+	store := new(stuckStore)
+	i, err := intake.New(intake.Config{Store: store, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := intake.NewWebhook(intake.WebhookConfig{Intake: i, Keys: []string{webhookKey}, Listener: l, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	body := `{"id":"1","kind":"failed","recipient":"a@example.com"}`
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+l.Addr().String()+"/webhooks/bounces/generic", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range signed(webhookKey, body, time.Now()) {
+		request.Header.Set(name, value)
+	}
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		if answer, err := http.DefaultClient.Do(request); err == nil {
+			answer.Body.Close()
+		}
+	}()
+	for !store.asked.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if err := <-ended; err != nil || !store.ended.Load() {
+		t.Errorf("Run: %v, store left behind: %v", err, !store.ended.Load())
+	}
+	<-answered
 }
 
 // SNS is asked to confirm a subscription, and no other host is.
