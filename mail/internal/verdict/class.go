@@ -2,6 +2,7 @@ package verdict
 
 import (
 	_ "embed"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,7 +33,16 @@ const (
 // Classify returns the class of a failure with a reply code (0: none), an enhanced code ("":
 // none) and the words of the server. The enhanced code comes first, except for codes that
 // servers are known to use for something else: then their words decide.
+//
+// A server that has asked another one about the address quotes its reply. Then that one counts,
+// because it may have refused the question and not the address.
 func Classify(code int, status, text string) Class {
+	if m := quotedReply.FindStringSubmatch(text); m != nil {
+		quoted, _ := strconv.Atoi(m[1])
+		if class := Classify(quoted, m[2], m[3]); class != Unknown {
+			return class
+		}
+	}
 	r := &refusal{command: "RCPT", code: code, status: parseStatus(status), words: normalize(text)}
 	if hasBlockList(text) {
 		return Reputation
@@ -49,6 +59,9 @@ func Classify(code int, status, text string) Class {
 	}
 	return class
 }
+
+// quotedReply finds the reply of another server in the form of Postfix.
+var quotedReply = regexp.MustCompile(`(?is)\bsaid:\s+([45]\d\d)(?:[ -]+([245]\.\d{1,3}\.\d{1,3}))?\b(.*)`)
 
 // blockLists are in the addresses of pages about blocked hosts. Some servers say nothing else.
 var blockLists = []string{"spamhaus", "spamcop", "barracudacentral", "sorbs", "uceprotect", "dnsbl", "senderbase", "senderscore", "ipcheck", "/rbl"}

@@ -16,6 +16,11 @@ func TestClassify(t *testing.T) {
 	}{
 		{550, "5.1.1", "User unknown", BadAddress},
 		{550, "5.1.1", "", BadAddress},
+		{550, "5.1.1", "<ada@example.com>: Recipient address rejected: undeliverable address: host mx.example.com[192.0.2.1] said: 550 5.7.1 Service unavailable; client host blocked using Spamhaus (in reply to RCPT TO command)", Reputation},
+		{550, "5.1.1", "<ada@example.com>: Recipient address rejected: undeliverable address: host mx.example.com[192.0.2.1] said: 450 4.2.0 Greylisted (in reply to RCPT TO command)", Transient},
+		{550, "5.1.1", "<ada@example.com>: Recipient address rejected: undeliverable address: host mx.example.com[192.0.2.1] said: 554 5.7.1 Message rejected due to local policy (in reply to RCPT TO command)", Policy},
+		{550, "5.1.1", "<ada@example.com>: Recipient address rejected: undeliverable address: host mx.example.com[192.0.2.1] said: 550 5.1.1 No such user (in reply to RCPT TO command)", BadAddress},
+		{550, "5.1.1", "undeliverable address: host mx.example.com said: 550-no (in reply to RCPT TO command)", BadAddress},
 		{550, "5.1.3", "bad address syntax", BadAddress},
 		{550, "5.1.6", "Recipient has moved", BadAddress},
 		{550, "5.2.1", "Mailbox disabled for this recipient", BadAddress},
