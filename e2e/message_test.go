@@ -31,14 +31,11 @@ func deadLetters(t testing.TB, r *redisServer) []deadLetter {
 	if err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, stderrOf(err))
 	}
-	var list struct {
-		Total       int          `json:"total"`
-		DeadLetters []deadLetter `json:"dead_letters"`
-	}
-	if err := json.Unmarshal(out, &list); err != nil || list.Total != len(list.DeadLetters) {
+	var letters []deadLetter
+	if err := json.Unmarshal(out, &letters); err != nil {
 		t.Fatalf("dead-letters list --json printed %q: %v", clip(string(out), 500), err)
 	}
-	return list.DeadLetters
+	return letters
 }
 
 func stderrOf(err error) []byte {
