@@ -3,6 +3,7 @@ package cli_test
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -83,6 +84,12 @@ func testDeadLetters(t *testing.T, p binary) {
 		t.Errorf("list --limit 1 does not tell of the rest: %q", errs)
 	}
 
+	for _, args := range []string{"list", "causes", "show abcd", "resolve abcd", "edit abcd --set a=b", "retry --all --yes"} {
+		out, errs, code := p.run(t, append(slices.Clone(env), "REDIS_URL=redis://127.0.0.1:1/0"), append([]string{"dead-letters"}, strings.Fields(args)...)...)
+		if code != 1 || out != "" || !strings.Contains(errs, "\ncheck REDIS_URL") {
+			t.Errorf("%s without Redis: exit code %d, %q, %q", args, code, out, errs)
+		}
+	}
 	out, _, code := p.run(t, env, "dead-letters", "show", unknownID)
 	const shape = `[{"email": string, "otp": string, (name): [number, null, boolean]}]`
 	if code != 0 || !strings.Contains(out, shape) || strings.Contains(out, "a@b.example") {

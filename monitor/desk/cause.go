@@ -99,6 +99,11 @@ var advice = []struct{ begins, text string }{
 // AdviceFor tells what to do about a reason.
 func AdviceFor(reason string) string {
 	reason = strings.ToLower(strings.TrimSpace(reason))
+	for _, status := range []string{" 4.2.2 ", " 5.2.2 "} {
+		if strings.Contains(reason+" ", status) {
+			return "the mailbox is full: retry in some days, or mark as dealt with"
+		}
+	}
 	for _, a := range advice {
 		if strings.HasPrefix(reason, a.begins) {
 			return a.text

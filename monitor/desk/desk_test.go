@@ -37,6 +37,19 @@ func TestCauseOf(t *testing.T) {
 	}
 }
 
+func TestAdviceForFullMailboxes(t *testing.T) {
+	for _, reason := range []string{
+		"mail server did not take the mail: 452 4.2.2 at RCPT", "mail refused: 552 5.2.2 at DATA", "recipient address refused: 550 5.2.2 at RCPT",
+	} {
+		if got := desk.AdviceFor(reason); !strings.HasPrefix(got, "the mailbox is full: retry in some days") {
+			t.Errorf("AdviceFor(%q) = %q", reason, got)
+		}
+	}
+	if got := desk.AdviceFor("mail server did not take the mail: 451 4.3.0 at RCPT"); got != "mend the relay, then retry" {
+		t.Errorf("another fault of the server: %q", got)
+	}
+}
+
 // message returns a message of a task.
 func message(t testing.TB, task, args string) []byte {
 	t.Helper()

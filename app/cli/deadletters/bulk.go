@@ -123,8 +123,8 @@ func (c chosen) named(ctx context.Context, t term.Terminal, b *box, j job) (ids 
 	for _, prefix := range c.IDs {
 		id, err := b.Find(ctx, prefix)
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil, nil, err
+			if _, down := errors.AsType[*unreachableError](unreachable(err)); down || ctx.Err() != nil {
+				return nil, nil, unreachable(err)
 			}
 			fmt.Fprintln(t.Err, err)
 			wrong = append(wrong, outcome{ID: prefix, Error: err.Error()})

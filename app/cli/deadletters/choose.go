@@ -81,8 +81,12 @@ func (b *box) gather(ctx context.Context, f desk.Filter, t term.Terminal) ([]des
 		}
 		return nil
 	}, f.States...)
-	if err != nil || len(f.Domains) == 0 {
-		return items, err
+	if err != nil {
+		return nil, unreachable(err)
+	}
+	tellLocked(t, items)
+	if len(f.Domains) == 0 {
+		return items, nil
 	}
 	if err := b.addRecipients(ctx, items); err != nil {
 		fmt.Fprintf(t.Err, "%s the history of mails cannot be read, so --domain finds mails to addresses and none to users: %v\n",

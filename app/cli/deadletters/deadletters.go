@@ -3,13 +3,18 @@ package deadletters
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/user"
+	"syscall"
 
 	"github.com/evently/workers/app"
 	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/monitor/desk"
 	"github.com/evently/workers/worker/broker"
 )
 
@@ -73,6 +78,39 @@ func open(ctx context.Context) (*box, error) {
 		return nil, &app.UsageError{Err: err}
 	}
 	return &box{letters: b.Letters(), cfg: cfg, close: b.Close}, nil
+}
+
+// unreachable adds what to do to the error of a Redis that does not answer.
+func unreachable(err error) error {
+	_, refused := errors.AsType[syscall.Errno](err)
+	_, network := errors.AsType[net.Error](err)
+	if !refused && !network || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &unreachableError{err}
+}
+
+type unreachableError struct{ error }
+
+func (e *unreachableError) Error() string {
+	return e.error.Error() + "\ncheck REDIS_URL, or REDIS_HOST and the other REDIS_* if it is not set"
+}
+
+func (e *unreachableError) Unwrap() error { return e.error }
+
+// tellLocked warns of letters that the keys of this machine do not decrypt: their recipients
+// are not shown, and conditions do not find them by these.
+func tellLocked(t term.Terminal, items []desk.Item) {
+	n := 0
+	for i := range items {
+		if items[i].Locked != nil {
+			n++
+		}
+	}
+	if n > 0 {
+		fmt.Fprintf(t.Err, "%s letters that cannot be decrypted: %d; set DEAD_LETTER_KEY to the key of the workers to see whose they are\n",
+			term.Paint(t.Err, term.Yellow, "warning:"), n)
+	}
 }
 
 // person names who runs the command: the user and the host.

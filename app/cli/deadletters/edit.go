@@ -79,7 +79,7 @@ func (c editCmd) Run(ctx context.Context, t term.Terminal) error {
 	}
 	id, err := b.Find(ctx, c.ID)
 	if err != nil {
-		return err
+		return unreachable(err)
 	}
 	l, err := b.Get(ctx, id)
 	if err != nil {

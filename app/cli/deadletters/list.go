@@ -88,7 +88,8 @@ func (c listCmd) page(ctx context.Context, t term.Terminal, b *box, f desk.Filte
 	for _, l := range letters {
 		items = append(items, desk.New(l))
 	}
-	return items, total, err
+	tellLocked(t, items)
+	return items, total, unreachable(err)
 }
 
 // none says that no letter was found.

@@ -318,6 +318,9 @@ func (d *Letters) move(ctx context.Context, id string, state broker.LetterState,
 		}
 		return true, nil
 	})
+	if _, ok := errors.AsType[*broker.LetterStateError](err); ok {
+		return err // it names the letter
+	}
 	if err != nil {
 		return fmt.Errorf("mark dead letter %s as %s: %w", id, state, err)
 	}
