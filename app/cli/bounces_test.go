@@ -129,7 +129,7 @@ func testBounceList(t *testing.T, p binary, env []string, task string) {
 	}
 	for _, columns := range []uint16{80, 120} {
 		out, code := onTerminalOf(t, p.command(t, env, "bounces", "list"), "", columns)
-		if code != 0 || !strings.Contains(out, "a***@example.com") || !strings.Contains(out, "?@example.com") {
+		if code != 0 || !strings.Contains(out, "a***@example.com") || !strings.Contains(out, "?@example.com") || !strings.Contains(out, task+"  550 5.1.1 “") {
 			t.Errorf("list on %d columns: exit code %d\n%s", columns, code, out)
 		}
 		for line := range strings.Lines(out) {
@@ -151,6 +151,11 @@ func testIngestFails(t *testing.T, p binary, env []string, to string) {
 		out, errs, code := p.ingest(t, append(append([]string{}, env...), change), returned, "--recipient", to)
 		if code != 75 || out != "" || !strings.Contains(errs, "not stored, try again: ") || strings.Contains(errs, "secret") {
 			t.Errorf("%s: exit code %d, %q %q", name, code, out, errs)
+		}
+	}
+	for _, wrong := range []string{"--recipent=" + to, to} {
+		if out, errs, code := p.ingest(t, env, returned, wrong); code != 75 || out != "" || !strings.Contains(errs, "ingest --help") {
+			t.Errorf("wrong usage: exit code %d, %q %q", code, out, errs)
 		}
 	}
 	if out, errs, code := p.ingest(t, env, returned, "--json"); code != 0 || !strings.Contains(out, `"stored": true`) {

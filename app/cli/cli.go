@@ -86,7 +86,8 @@ func execute(ctx context.Context, args []string, t term.Terminal) int {
 		return term.ExitOK
 	}
 	if err != nil {
-		return term.Fail(t.Err, &app.UsageError{Err: err, Hint: `run "` + helpCommand(command, err) + `"`})
+		code := term.Fail(t.Err, &app.UsageError{Err: err, Hint: `run "` + helpCommand(command, err) + `"`})
+		return usageCode(selected(command, err), code)
 	}
 	err = command.Run()
 	if e, ok := errors.AsType[*term.ExitError](err); ok {
@@ -100,11 +101,31 @@ func execute(ctx context.Context, args []string, t term.Terminal) int {
 
 // helpCommand names the help that is nearest to a wrong command line.
 func helpCommand(command *kong.Context, err error) string {
+	if node := selected(command, err); node != nil {
+		return node.FullPath() + " --help"
+	}
+	return term.ProgramName + " --help"
+}
+
+// selected returns the command of a wrong command line, nil if there is none.
+func selected(command *kong.Context, err error) *kong.Node {
 	if e, ok := errors.AsType[*kong.ParseError](err); ok && command == nil {
 		command = e.Context
 	}
-	if command != nil && command.Selected() != nil {
-		return command.Selected().FullPath() + " --help"
+	if command == nil {
+		return nil
 	}
-	return term.ProgramName + " --help"
+	return command.Selected()
+}
+
+// usageCode returns the exit code of wrong usage of a command: usual, unless the command has
+// one for the program that runs it.
+func usageCode(node *kong.Node, usual int) int {
+	if node == nil {
+		return usual
+	}
+	if c, ok := node.Target.Interface().(interface{ UsageCode() int }); ok {
+		return c.UsageCode()
+	}
+	return usual
 }

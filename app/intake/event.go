@@ -144,6 +144,9 @@ func oneOrMany[T any](body []byte) (all []T, err error) {
 // plainJSONError names the field of a fault, and no value.
 func plainJSONError(err error) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		if e.Field == "" {
+			return errors.New("body is neither a JSON object nor an array of objects")
+		}
 		return fmt.Errorf("field %s has a wrong type", e.Field)
 	}
 	return errors.New("body is not the JSON of this source")

@@ -199,6 +199,8 @@ func (w *Webhook) refuseSignature(timestamp, signature string, body []byte) stri
 	}
 	seconds, err := strconv.ParseInt(timestamp, 10, 64)
 	switch age := w.cfg.Intake.cfg.Now().Sub(time.Unix(seconds, 0)).Abs(); {
+	case signature == "" || timestamp == "":
+		return "the request needs the headers " + HeaderTimestamp + " and " + HeaderSignature
 	case !accepted:
 		return "the signature is wrong"
 	case err != nil || age > signatureWindow:

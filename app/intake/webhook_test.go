@@ -103,6 +103,7 @@ func TestWebhookSignature(t *testing.T) {
 		"token of another one": {"ses?token=" + intake.Token(webhookKey, "brevo"), "{}", nil, 401},
 		"no token":             {"ses", "{}", nil, 401},
 		"unknown source":       {"aol?token=x", "{}", nil, 404},
+		"numbers":              {"generic", "[1]", signed(webhookKey, "[1]", now), 400},
 		"no JSON":              {"generic", "x", signed(webhookKey, "x", now), 400},
 		"no id":                {"generic", `{"kind": "failed"}`, signed(webhookKey, `{"kind": "failed"}`, now), 400},
 		"unknown kind":         {"generic", `{"id": "1", "kind": "opened"}`, signed(webhookKey, `{"id": "1", "kind": "opened"}`, now), 400},

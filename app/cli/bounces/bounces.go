@@ -47,12 +47,12 @@ func open(ctx context.Context) (app.Bounces, error) {
 	return app.OpenBounces(cfg, slog.New(slog.DiscardHandler))
 }
 
-// unreadable adds what to do to the error of bounces that cannot be read.
+// unreadable adds what to do to the error of bounces that cannot be read or stored.
 func unreadable(err error) error {
 	if _, ok := errors.AsType[*ledger.AccessError](err); ok || err == nil || errors.Is(err, ledger.ErrNoHistory) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	return fmt.Errorf("the bounces cannot be read: %w\ncheck LEDGER_DATABASE_URL, or DATABASE_URL and DB_* if it is not set", err)
+	return fmt.Errorf("the bounces cannot be read or stored: %w\ncheck LEDGER_DATABASE_URL, or DATABASE_URL and DB_* if it is not set", err)
 }
 
 type ingestCmd struct {
@@ -78,6 +78,10 @@ Examples:
 }
 
 const exitTempFail = 75 // EX_TEMPFAIL of sysexits.h: the mail server tries again
+
+// UsageCode is the exit code of wrong flags: a mail server would return the message after
+// another one.
+func (ingestCmd) UsageCode() int { return exitTempFail }
 
 // Run takes the message in. A person may mend any fault, so that the mail server must
 // keep the message.
