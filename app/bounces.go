@@ -204,8 +204,8 @@ func (b *bounces) state() monitor.BouncesState {
 // Bounces is the store of bounces for commands, with an intake.
 type Bounces struct {
 	*ledger.Bounces
+	keyCheck
 	Intake *intake.Intake
-	db     *sqlx.DB
 }
 
 // OpenBounces returns the bounces of the configuration. It dials when it is used. The caller
@@ -226,7 +226,7 @@ func OpenBounces(cfg config.Config, log *slog.Logger) (Bounces, error) {
 		_ = d.Close()
 		return Bounces{}, &UsageError{Err: err}
 	}
-	return Bounces{Bounces: store, Intake: i, db: d.db}, nil
+	return Bounces{Bounces: store, keyCheck: d.keyCheck, Intake: i}, nil
 }
 
 // Close closes the connections.

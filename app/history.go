@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -139,8 +140,26 @@ func openLedgerWith(cfg config.Config, conns int, timeout time.Duration) (*sqlx.
 // Deliveries is the history of mails for commands.
 type Deliveries struct {
 	*ledger.Reader
-	db           *sqlx.DB
+	keyCheck
 	suppressions *suppressions.Store
+}
+
+// ErrOtherKey is why addresses are not found that are in the history.
+var ErrOtherKey = errors.New("LEDGER_KEY is not that of the workers, and addresses are not found without it")
+
+// keyCheck compares the LEDGER_KEY of a command with that of the workers.
+type keyCheck struct {
+	db     *sqlx.DB
+	sealer *ledger.Sealer
+}
+
+// CheckKey returns [ErrOtherKey] if the workers have another LEDGER_KEY, as far as the database
+// tells it. Its other faults are for the work that follows to report.
+func (k keyCheck) CheckKey(ctx context.Context) error {
+	if other, err := ledger.NewDB(k.db, ledger.DefaultTimeout).OtherKey(ctx, k.sealer); err == nil && other {
+		return ErrOtherKey
+	}
+	return nil
 }
 
 var _ monitor.Deliveries = Deliveries{}
@@ -153,7 +172,7 @@ func OpenDeliveries(cfg config.Config) (Deliveries, error) {
 		return Deliveries{}, err
 	}
 	return Deliveries{
-		Reader: ledger.NewReader(ledger.ReaderConfig{DB: db, Sealer: sealer}), db: db,
+		Reader: ledger.NewReader(ledger.ReaderConfig{DB: db, Sealer: sealer}), keyCheck: keyCheck{db, sealer},
 		suppressions: suppressions.New(suppressions.Config{DB: db, Sealer: sealer}),
 	}, nil
 }

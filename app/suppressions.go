@@ -55,7 +55,7 @@ func (c *checks) close() {
 // Suppressions are the addresses that get no mail, for commands.
 type Suppressions struct {
 	*suppressions.Store
-	db *sqlx.DB
+	keyCheck
 }
 
 // OpenSuppressions returns the suppressions of the configuration. It dials when it is used.
@@ -66,7 +66,7 @@ func OpenSuppressions(cfg config.Config) (Suppressions, error) {
 		return Suppressions{}, err
 	}
 	const timeout = 5 * time.Minute // of an import
-	return Suppressions{Store: suppressions.New(suppressions.Config{DB: db, Sealer: sealer, Timeout: timeout}), db: db}, nil
+	return Suppressions{Store: suppressions.New(suppressions.Config{DB: db, Sealer: sealer, Timeout: timeout}), keyCheck: keyCheck{db, sealer}}, nil
 }
 
 // Close closes the connections.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -148,6 +149,7 @@ func testSuppressions(t *testing.T, p binary) {
 		t.Errorf("show after the erasure: exit code %d, %q, %q", code, out, errs)
 	}
 	testSuppressionFiles(t, p, env)
+	testSuppressionKeys(t, p, env)
 	testSuppressionLists(t, p, env)
 }
 
@@ -210,7 +212,41 @@ func testSuppressionFiles(t *testing.T, p binary, env []string) {
 }
 
 // testSuppressionLists looks at lists of no, one and 10,000 rows.
+// testSuppressionKeys runs commands with another LEDGER_KEY than the worker had: they would
+// suppress, and look for, an address that the worker does not find.
+func testSuppressionKeys(t *testing.T, p binary, env []string) {
+	const other, what = "another-key-of-32-characters-....", "LEDGER_KEY is not that of the workers"
+	for _, key := range []string{other, ""} {
+		env := append(slices.Clone(env), "LEDGER_KEY="+key)
+		for args, code := range map[string]int{
+			"suppressions add new@b.example --reason x": 2, "suppressions release new@b.example --reason x": 2, "suppressions show new@b.example": 2,
+			"was-it-sent new@b.example": 3, "bounces list --address new@b.example": 0, "deliveries list --address new@b.example": 0,
+		} {
+			if out, errs, got := p.run(t, env, strings.Fields(args)...); got != code || !strings.Contains(out+errs, what) {
+				t.Errorf("%s with the key %q: exit code %d, want %d and %q\n%s%s", args, key, got, code, what, out, errs)
+			}
+		}
+	}
+	for _, key := range []string{other + "," + ledgerKey, ledgerKey + "," + other} {
+		env := append(slices.Clone(env), "LEDGER_KEY="+key)
+		if out, errs, got := p.run(t, env, "suppressions", "add", "new@b.example", "--reason", "x"); got != 0 {
+			t.Errorf("add while a key is replaced: exit code %d\n%s%s", got, out, errs)
+		}
+		if _, errs, got := p.run(t, env, "suppressions", "release", "new@b.example", "--reason", "x"); got != 0 {
+			t.Errorf("release while a key is replaced: exit code %d, %s", got, errs)
+		}
+	}
+}
+
 func testSuppressionLists(t *testing.T, p binary, env []string) {
+	for args, has := range map[string]string{
+		"list --after x": "--after: ", "add ann@b.example --reason x --until 2020-01-01": "has passed",
+		"release other@b.example --reason x": "is not suppressed", "release a@b.example --class unknown --reason x": "not both",
+	} {
+		if out, errs, code := p.run(t, env, append([]string{"suppressions"}, strings.Fields(args)...)...); code != 2 || out != "" || !strings.Contains(errs, has) || strings.Contains(errs, "LEDGER_DATABASE_URL") {
+			t.Errorf("%s: exit code %d, %q %q", args, code, out, errs)
+		}
+	}
 	check := func(rows int) {
 		t.Helper()
 		for _, columns := range []uint16{80, 120} {

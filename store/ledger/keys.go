@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -119,4 +120,26 @@ func (d *database) hashes(ctx context.Context, s *Sealer, address string) ([][]b
 		return nil, err
 	}
 	return h.Hashes(address), nil
+}
+
+// OtherKey reports whether the worker that started last has a LEDGER_KEY that the sealer does
+// not have: it does not find addresses by the hashes of the sealer.
+func (b *DB) OtherKey(ctx context.Context, s *Sealer) (bool, error) {
+	ctx, cancel := b.Deadline(ctx)
+	defer cancel()
+	var names []string
+	err := b.d.query(ctx, b.d.db, &names, "SELECT name FROM evently_mail.meta WHERE name LIKE ? OR name LIKE ? ORDER BY changed_at DESC LIMIT 1",
+		metaOperator+"%", metaHashKey+"%")
+	if err != nil || len(names) == 0 || !strings.HasPrefix(names[0], metaOperator) {
+		return false, err
+	}
+	if !s.Encrypts() {
+		return true, nil
+	}
+	key, err := s.hash.get()
+	if err != nil {
+		return false, err
+	}
+	known := func(key []byte) bool { return names[0] == metaOperator+fingerprint(key) }
+	return !known(key) && !slices.ContainsFunc(s.formerHashes, known), nil
 }

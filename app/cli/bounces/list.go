@@ -76,20 +76,26 @@ func (c listCmd) Run(ctx context.Context, t term.Terminal) error {
 	} else {
 		_, err = fmt.Fprint(t.Out, table(page.Bounces, term.Columns(t.Out)))
 	}
+	if err := b.CheckKey(ctx); err != nil && c.Address != "" {
+		fmt.Fprintf(t.Err, "%s %v\n", term.Paint(t.Err, term.Yellow, "warning:"), err)
+	}
 	if page.Next != "" {
 		fmt.Fprintf(t.Err, "there are more; go on with --after %s\n", page.Next)
 	}
 	return err
 }
 
-const shortID = 8 // digits of an id on a narrow terminal
+const (
+	shortID = 8   // digits of an id on a terminal
+	oneLine = 160 // width from which the words of the server have room in the line of a bounce
+)
 
 // table returns bounces for people, in lines of up to most columns; 0 is no limit.
 func table(all []ledger.Bounce, most int) string {
 	if len(all) == 0 {
 		return "No bounce meets the conditions.\n"
 	}
-	narrow := most > 0 && most < term.WideTerminal
+	narrow := most > 0 && most < oneLine
 	rows := [][]string{{"ID", "RECEIVED", "KIND", "MATCH", "TO"}}
 	if !narrow {
 		rows[0] = append(rows[0], "CLASS", "TASK ID", "WORDS")

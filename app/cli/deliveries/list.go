@@ -83,6 +83,11 @@ func (c listDeliveriesCmd) Run(ctx context.Context, t term.Terminal) error {
 	} else {
 		_, err = fmt.Fprint(t.Out, mailTable(page.Mails, term.Columns(t.Out)))
 	}
+	if k, ok := d.(interface{ CheckKey(context.Context) error }); ok && c.Address != "" {
+		if err := k.CheckKey(ctx); err != nil {
+			fmt.Fprintf(t.Err, "%s %v\n", term.Paint(t.Err, term.Yellow, "warning:"), err)
+		}
+	}
 	if page.Next != "" {
 		fmt.Fprintf(t.Err, "there are more; go on with --after %s\n", page.Next)
 	}

@@ -178,6 +178,11 @@ func notFound(ctx context.Context, cfg config.Config, d monitor.Deliveries, iden
 		text += ". It begins at " + term.Clock(oldest) + "."
 	}
 	if strings.Contains(identifier, "@") {
+		if k, ok := d.(interface{ CheckKey(context.Context) error }); ok {
+			if err := k.CheckKey(ctx); err != nil {
+				text += " " + err.Error() + "."
+			}
+		}
 		return sentUnknown, text + " The task may still wait in the queue: ask by its id as well.", nil, nil
 	}
 	tr := lookInRedis(ctx, cfg, identifier)

@@ -47,6 +47,9 @@ func (c addCmd) Run(ctx context.Context, t term.Terminal) error {
 	if err := suppressions.CheckAddress(c.Address); err != nil {
 		return &app.UsageError{Err: err}
 	}
+	if err := s.CheckKey(ctx); err != nil {
+		return otherKey(err)
+	}
 	var added suppressions.Suppression
 	var replaced bool
 	action := app.Action{Name: "suppressions.add", Subjects: []string{subject(c.Address)}, Details: map[string]any{"reason": c.Reason, "scope": c.Scope}}
@@ -95,7 +98,7 @@ Examples:
 // Validate checks the flags.
 func (c releaseCmd) Validate() error {
 	if c.given() == (len(c.Of) > 0) {
-		return errors.New("name addresses or ids, or conditions such as --class or --domain")
+		return errors.New("name addresses or ids, or conditions such as --class or --domain, and not both")
 	}
 	if c.DryRun {
 		return nil
@@ -206,6 +209,9 @@ func (c releaseCmd) filters(ctx context.Context, s app.Suppressions) (filters []
 			return nil, err
 		}
 		if len(page.Suppressions) == 0 {
+			if err := s.CheckKey(ctx); err != nil && strings.Contains(of, "@") {
+				return nil, otherKey(err)
+			}
 			return nil, &app.UsageError{Err: fmt.Errorf("%s is not suppressed: nothing was released", term.Line(of))}
 		}
 		if !strings.Contains(of, "@") {
@@ -267,6 +273,9 @@ func (c importCmd) Run(ctx context.Context, t term.Terminal) error {
 		return err
 	}
 	defer s.Close()
+	if err := s.CheckKey(ctx); err != nil {
+		return otherKey(err)
+	}
 	var n suppressions.Imported
 	load := func(ctx context.Context) (map[string]any, error) {
 		var err error
@@ -318,7 +327,7 @@ Examples:
 
 // Run exports.
 func (c exportCmd) Run(ctx context.Context, t term.Terminal) error {
-	_, s, err := open(ctx, false)
+	cfg, s, err := open(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -326,6 +335,9 @@ func (c exportCmd) Run(ctx context.Context, t term.Terminal) error {
 	n, err := s.Export(ctx, t.Out, c.filter())
 	if err != nil {
 		return explain(err)
+	}
+	if len(cfg.Ledger.Keys) > 0 { // without a key only ids are wanted
+		warnOfKey(ctx, t, s)
 	}
 	_, err = fmt.Fprintf(t.Err, "exported: %s\n", term.Count(int64(n), "suppression"))
 	return err

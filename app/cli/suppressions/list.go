@@ -76,6 +76,9 @@ func (c listCmd) Run(ctx context.Context, t term.Terminal) error {
 	} else {
 		_, err = fmt.Fprint(t.Out, table(page.Suppressions, term.Columns(t.Out)))
 	}
+	if c.ShowAddresses {
+		warnOfKey(ctx, t, s)
+	}
 	if page.Next != "" {
 		fmt.Fprintf(t.Err, "there are more; go on with --after %s\n", page.Next)
 	}
@@ -238,6 +241,9 @@ func (c showCmd) Run(ctx context.Context, t term.Terminal) error {
 		}
 	}
 	if err == nil && len(details) == 0 {
+		if err := s.CheckKey(ctx); err != nil && strings.Contains(c.Of, "@") {
+			return otherKey(err)
+		}
 		if c.JSON {
 			return term.ErrSilent
 		}

@@ -56,13 +56,30 @@ func open(ctx context.Context, showAddresses bool) (cfg config.Config, s app.Sup
 	return cfg, s, err
 }
 
+// otherKey adds what to do to an error of the key for addresses.
+func otherKey(err error) error {
+	return &app.UsageError{Err: err, Hint: "set LEDGER_KEY to the key of the workers"}
+}
+
+// warnOfKey tells that addresses cannot be decrypted, and are not found.
+func warnOfKey(ctx context.Context, t term.Terminal, s app.Suppressions) {
+	if err := s.CheckKey(ctx); err != nil {
+		fmt.Fprintf(t.Err, "%s %v\n", term.Paint(t.Err, term.Yellow, "warning:"), err)
+	}
+}
+
 // explain adds what to do to the error of a database.
 func explain(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
-	if errors.Is(err, suppressions.ErrID) {
-		return &app.UsageError{Err: suppressions.ErrID}
+	if _, ok := errors.AsType[*app.UsageError](err); ok {
+		return err
+	}
+	for _, mistake := range []error{suppressions.ErrID, suppressions.ErrAfter, suppressions.ErrPassed} {
+		if errors.Is(err, mistake) {
+			return &app.UsageError{Err: mistake}
+		}
 	}
 	if errors.Is(err, ledger.ErrNoKey) {
 		return fmt.Errorf("no key for addresses is known: start a worker once, or set LEDGER_KEY to the key of the workers")

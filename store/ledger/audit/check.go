@@ -122,7 +122,7 @@ func (c *checker) checkHash(r Row) (right bool) {
 			f = &Fault{Kind: Unchecked, Number: r.Number}
 			c.unchecked[r.Key] = f
 		}
-		f.Text = fmt.Sprintf("rows from %d to %d have hashes of a key with the fingerprint %s: set AUDIT_KEY to it", f.Number, r.Number, r.Key)
+		f.Text = fmt.Sprintf("rows from %d to %d have hashes of a key with the fingerprint %s: set AUDIT_KEY to new,old with that key among them", f.Number, r.Number, r.Key)
 		return true
 	case sum == r.Hash:
 		return true

@@ -164,19 +164,20 @@ func cursor(r row) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(fmt.Sprintf("%d %x %s", r.Last.UnixMicro(), r.Hash, r.Scope)))
 }
 
-var errCursor = errors.New("the position in the list is not one that an earlier page gave")
+// ErrAfter is the error of a Filter.After that no page has as its Next.
+var ErrAfter = errors.New("--after: it is not the end of another list; write the value that the list names")
 
 func readCursor(text string) (at time.Time, hash []byte, scope string, err error) {
 	plain, err := base64.RawURLEncoding.DecodeString(text)
 	fields := strings.Fields(string(plain))
 	if err != nil || len(fields) != 3 {
-		return at, nil, "", errCursor
+		return at, nil, "", ErrAfter
 	}
 	const latest = 7258118400e6 // the year 2200
 	micros, err1 := strconv.ParseInt(fields[0], 10, 64)
 	hash, err2 := hex.DecodeString(fields[1])
 	if err1 != nil || err2 != nil || micros < 0 || micros > latest || (Scope(fields[2]) != AllMails && Scope(fields[2]) != OptionalMails) {
-		return at, nil, "", errCursor
+		return at, nil, "", ErrAfter
 	}
 	return time.UnixMicro(micros), hash, fields[2], nil
 }

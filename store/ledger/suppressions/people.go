@@ -21,6 +21,9 @@ type Addition struct {
 	Note    string    // reason
 }
 
+// ErrPassed is the error of a suppression that would have ended already.
+var ErrPassed = errors.New("the end of the suppression has passed: write a time to come")
+
 // Add adds a suppression of a person. It replaces one that is in force. The result is the
 // new one; replaced reports whether there was one in force.
 func (s *Store) Add(ctx context.Context, a Addition) (added Suppression, replaced bool, err error) {
@@ -34,7 +37,7 @@ func (s *Store) Add(ctx context.Context, a Addition) (added Suppression, replace
 	to, hashes := s.recipientOf(h, a.Address), h.Hashes(a.Address)
 	now := s.now()
 	if !a.Expires.IsZero() && !a.Expires.After(now) {
-		return added, false, errors.New("the end of the suppression has passed")
+		return added, false, ErrPassed
 	}
 	if a.Scope == "" {
 		a.Scope = AllMails
