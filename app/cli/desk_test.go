@@ -201,6 +201,9 @@ func testStoppedBulk(t *testing.T, p binary, d deskServer) {
 		if code != 1 || match == nil || match[1] != fmt.Sprint(done) || !strings.Contains(out, "run the same command to go on") || done > 190 {
 			t.Errorf("terminal %t: exit code %d, %d are done:\n%s", terminal, code, done, out)
 		}
+		if trail, _, code := p.run(t, d.env, "audit", "list", "--json", "--limit", "1"); code != 0 || !strings.Contains(trail, fmt.Sprintf("stopped after the first %d of ", done)) {
+			t.Errorf("terminal %t: %d letters are done, and the audit trail says:\n%s", terminal, done, trail)
+		}
 		if strings.Contains(out, "\x1b[K") != terminal {
 			t.Errorf("terminal %t: a bar is where it should not be, or not where it should:\n%q", terminal, out)
 		}

@@ -214,14 +214,29 @@ func (c chosen) work(ctx context.Context, t term.Terminal, b *box, j job, ids []
 				}
 			}
 			done += n
-			return map[string]any{"done": n, "failed": refused}, nil
+			details := map[string]any{"done": n, "failed": refused}
+			if tried := n + len(refused); tried < len(part) {
+				return details, &stoppedError{tried, len(part)}
+			}
+			return details, nil
 		})
+		if _, stopped := errors.AsType[*stoppedError](err); stopped {
+			err = nil // method run tells it of all parts
+			break
+		}
 		if err != nil {
 			break
 		}
 	}
 	faults.end()
 	return results, done, err
+}
+
+// stoppedError tells the audit trail that only the first letters of an entry were tried.
+type stoppedError struct{ tried, of int }
+
+func (e *stoppedError) Error() string {
+	return fmt.Sprintf("stopped after the first %d of %d", e.tried, e.of)
 }
 
 // wait waits for the turn of the last of n letters.
