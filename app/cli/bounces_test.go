@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,12 +109,13 @@ func testBounceList(t *testing.T, p binary, env []string, task string) {
 		}
 		return all
 	}
-	for args, n := range map[string]int{"": 4, "--unmatched": 2, "--kind failed": 3, "--kind complaint": 0, "--class bad_address --address Ada@example.com": 1, "--since 1m --until 0s": 4, "--limit 1": 1} {
+	for args, n := range map[string]int{"": 4, "--unmatched": 2, "--kind failed": 3, "--kind complaint": 0, "--class bad_address --address Ada@example.com": 2, "--since 1m --until 0s": 4, "--limit 1": 1} {
 		if all := list(strings.Fields(args)...); len(all) != n {
 			t.Errorf("%q: %d bounces, want %d: %+v", args, len(all), n, all)
 		}
 	}
-	all := list("--address", "ada@example.com", "--class", "bad_address")
+	// One of them waits for its mail.
+	all := slices.DeleteFunc(list("--address", "ada@example.com", "--class", "bad_address"), func(b ledger.Bounce) bool { return b.TaskID == "" })
 	if len(all) != 1 || all[0].TaskID != task || all[0].MatchedBy != ledger.MatchTag || !all[0].Proven {
 		t.Fatalf("bounces of the address: %+v", all)
 	}
