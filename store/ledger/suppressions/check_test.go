@@ -64,7 +64,11 @@ func TestCheckWithoutDatabase(t *testing.T) {
 	f.write(f.store(keyOne))
 	f.record(f.store(keyOne), f.evidence("ada@example.com", BadAddress, "m1"))
 	log := new(logs)
-	c := NewChecker(New(Config{DB: open(t, server), Sealer: f.sealer(keyOne), Timeout: 2 * time.Second}), slog.New(slog.NewTextHandler(log, nil)))
+	db := open(t, server)
+	if err := db.PingContext(t.Context()); err != nil { // so that the first question does not wait for a connection
+		t.Fatal(err)
+	}
+	c := NewChecker(New(Config{DB: db, Sealer: f.sealer(keyOne), Timeout: 2 * time.Second}), slog.New(slog.NewTextHandler(log, nil)))
 	defer c.Close()
 	code, other := Question{Address: "ada@example.com", Code: true}, Question{Address: "bob@example.com"}
 	if found, err := c.Check(t.Context(), code); found == nil || err != nil {

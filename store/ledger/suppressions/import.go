@@ -129,8 +129,8 @@ func (s *Store) choose(ctx context.Context, tx *sqlx.Tx, rows []row, now time.Ti
 	return chosen, nil
 }
 
-// isWeaker reports whether a row of a file says no more than the one in force: it has a
-// weaker class, or it ends no later.
+// isWeaker reports whether a row says at most as much as the one in force: its class is weaker, or
+// it is the same and the row ends no later.
 func isWeaker(r, old row) bool {
 	a, b := slices.Index(Classes(), r.Class), slices.Index(Classes(), old.Class)
 	if a != b {

@@ -230,7 +230,7 @@ func (s *Store) rekey(ctx context.Context) error {
 	}
 }
 
-// rekeyOne moves one row to the present key, unless that key has one already.
+// rekeyOne moves one row to the present key, unless that key has one that says as much.
 func (s *Store) rekeyOne(ctx context.Context, tx *sqlx.Tx, r row) error {
 	address, err := s.sealer.Open(r.Sealed)
 	if err != nil {
@@ -252,7 +252,7 @@ func (s *Store) rekeyOne(ctx context.Context, tx *sqlx.Tx, r row) error {
 	if err := s.db.Select(ctx, tx, &there, "SELECT "+columns+" FROM evently_mail.suppressions WHERE rcpt_hash = ? AND scope = ?", to.Hash, string(r.Scope)); err != nil {
 		return err
 	}
-	if now := s.now(); len(there) > 0 && (there[0].isActive(now) || !r.isActive(now)) {
+	if now := s.now(); len(there) > 0 && (!r.isActive(now) || there[0].isActive(now) && isWeaker(r, there[0])) {
 		return nil
 	}
 	if err := s.put(ctx, tx, r); err != nil {

@@ -180,7 +180,7 @@ func (f *fixture) write(s *Store, events ...ledger.Event) {
 // suite is what both kinds of databases must do.
 var suite = map[string]func(t *testing.T, f *fixture){
 	"bounces": testBounces, "evidence": testEvidence, "decay": testDecay, "release": testRelease, "writer": testWriter, "people": testPeople,
-	"list": testList, "transfer": testTransfer, "bad files": testBadFiles, "erase": testErase, "keys": testKeys, "maintain": testMaintain,
+	"list": testList, "transfer": testTransfer, "bad files": testBadFiles, "erase": testErase, "keys": testKeys, "keys of stronger": testKeysOfStronger, "maintain": testMaintain,
 }
 
 func newFixture(t *testing.T, db *sqlx.DB) *fixture {
@@ -701,6 +701,35 @@ func testKeys(t *testing.T, f *fixture) {
 	}
 	if err := both.Maintain(t.Context(), noon.Add(-90*day)); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A move to another key loses no suppression to a weaker one that has the new key already.
+func testKeysOfStronger(t *testing.T, f *fixture) {
+	s := f.store(keyOne)
+	if _, _, err := s.Add(t.Context(), Addition{Address: "ada@example.com", By: "ann", Note: "has asked for it"}); err != nil {
+		t.Fatal(err)
+	}
+	f.record(s, f.evidence("bob@example.com", BadAddress, "m1"))
+	both := f.store(keyTwo, keyOne)
+	for _, address := range []string{"ada@example.com", "bob@example.com"} {
+		var found []Evidence
+		for n := range 3 {
+			e := f.evidence(address, MailboxFull, fmt.Sprint("full", n))
+			e.Recipient = f.sealer(keyTwo, keyOne).Seal(address)
+			found = append(found, e)
+		}
+		f.record(both, found...)
+	}
+	if err := both.Maintain(t.Context(), noon.Add(-90*day)); err != nil {
+		t.Fatal(err)
+	}
+	two := f.store(keyTwo)
+	if got := f.one(two, "ada@example.com"); got.Class != Operator || got.Expires != nil || got.Note != "has asked for it" {
+		t.Errorf("a suppression of a person: %+v", got)
+	}
+	if got := f.one(two, "bob@example.com"); got.Class != BadAddress {
+		t.Errorf("a suppression for good: %+v", got)
 	}
 }
 
