@@ -69,12 +69,12 @@ func (r *Run) Want(ok bool, format string, args ...any) bool {
 }
 
 // Mark is a time that must be kept. The short forms run side by side and beside
-// other tests, on machines with few processors: they allow four times as much.
+// other load, on machines with few processors: they prove that it ends, and the long ones how soon.
 func (r *Run) Mark(d time.Duration) time.Duration {
 	if r.Long {
 		return d
 	}
-	return 4 * d
+	return 8 * d
 }
 
 // Memory is a bound of so many megabytes, for a worker without the race detector;

@@ -121,7 +121,7 @@ func (d *outaged) pass(t trouble, before float64) string {
 		return fmt.Sprintf("%d mails sent within %v of it", len(d.IDs)-first, all)
 	}
 	again := d.recovered(over, before, 12)
-	d.Want(again.Full > 0 && again.Full <= d.Mark(time.Minute), "full rate within a minute after %q: %s", t.name, again)
+	d.fullRate(again, t.name)
 	return fmt.Sprintf("%v, %d mails held, %s, all sent after %v", t.lasts, len(d.relay.Mails())-sent, again, all)
 }
 

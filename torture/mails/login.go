@@ -95,7 +95,7 @@ func lockedOut(r *harness.Run, binary string, restart bool) string {
 	s.unharmed(a)
 	again := s.recovered(over, before, early)
 	s.Want(again.First > 0 && again.First <= r.Mark(30*time.Second), "the first mail within 30 s: %s", again)
-	s.Want(again.Full > 0 && again.Full <= r.Mark(time.Minute), "full rate within a minute: %s", again)
+	s.fullRate(again, "the refusal")
 	s.Settled(time.Minute)
 	return fmt.Sprintf("%s: %d refused logins until held, %d in the rest of %v; %s; %d mails, %d lost", how, early, logins, lasts, again, mails, a.lost)
 }

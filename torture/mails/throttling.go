@@ -86,7 +86,7 @@ func throttled(r *harness.Run, binary string, t throttle) string {
 	a := s.account(r.Mark(time.Minute) + time.Duration(mails)*50*time.Millisecond)
 	s.unharmed(a)
 	again := s.recovered(over, before, refused+refusals)
-	s.Want(again.Full > 0 && again.Full <= r.Mark(time.Minute), "full rate within a minute: %s", again)
+	s.fullRate(again, "throttling")
 	all := s.accepted().Last().Sub(over).Round(100 * time.Millisecond)
 	s.Settled(time.Minute)
 	return fmt.Sprintf("%d refused and %d connections until held, %d and %d in the rest of %v; %s, all sent after %v; %d mails and %d codes and offers, %d of them expired, %d lost",

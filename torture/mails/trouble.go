@@ -111,6 +111,17 @@ func (s *stage) recovered(over time.Time, before float64, few int) testkit.Recov
 	return at[:max(0, len(at)-few)].Recovery(over, before)
 }
 
+// fullRate checks that the rate of before came back within a minute. The short form has too few
+// mails for a rate beside other load: the first mail must come.
+func (s *stage) fullRate(again testkit.Recovery, after string) {
+	s.Helper()
+	if !s.Long {
+		s.Want(again.First > 0, "a mail after %s: %s", after, again)
+		return
+	}
+	s.Want(again.Full > 0 && again.Full <= time.Minute, "full rate within a minute after %s: %s", after, again)
+}
+
 // unharmed checks that no mail was lost, set aside or sent twice or to a stranger, and that no
 // attempt was spent.
 func (s *stage) unharmed(a account) {

@@ -36,7 +36,7 @@ var sizes = harness.Row{
 				}
 				begin := time.Now()
 				good := s.Send(1, harness.Task{})
-				ok := testkit.Poll(10*time.Second, func() bool {
+				ok := testkit.Poll(r.Mark(2*time.Second), func() bool {
 					most = max(most, residentMB(s, w))
 					return s.Redis.Results(good)[good[0]].Final()
 				})
@@ -179,7 +179,7 @@ var harmless = harness.Row{
 		// that all of them were.
 		s.Redis.Do("SADD", "_kombu.binding.reply.celery.pidbox", "asker\x06\x16\x06\x16asker.reply.celery.pidbox")
 		command("ping", map[string]any{}, "asker")
-		answered := testkit.Poll(10*time.Second, func() bool { return s.Redis.Int("LLEN", "asker.reply.celery.pidbox") > 0 })
+		answered := testkit.Poll(r.Mark(2*time.Second), func() bool { return s.Redis.Int("LLEN", "asker.reply.celery.pidbox") > 0 })
 		s.Want(answered, "an answer to ping")
 		s.Redis.Do("LPUSH", harness.Queue, raw)
 		ids := append(s.Send(50, harness.Task{}), id)
