@@ -103,7 +103,9 @@ func Start(t testkit.T, o Options) *Server {
 	for _, name := range o.Maps {
 		s.run(t, "", "postmap", "-c", dir, "hash:"+filepath.Join(dir, name))
 	}
-	s.Proc = testkit.Start(t, "postfix", nil, s.programs(t)+"/master", "-c", dir, "-d") // not -s: it wants to be no leader of a group
+	// With -s it cannot begin, because it leads a group already. It outlives a test that is
+	// killed, by ten minutes at most.
+	s.Proc = testkit.Start(t, "postfix", nil, s.programs(t)+"/master", "-c", dir, "-d", "-e", "600")
 	testkit.Eventually(t, 30*time.Second, "Postfix is started", func() bool {
 		if s.Proc.Ended() {
 			t.Fatalf("Postfix has ended at its start:\n%s", s.Proc.Out.String())
