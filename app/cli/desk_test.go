@@ -37,11 +37,13 @@ var deskReasons = []string{
 	"mail server did not take the mail: connection refused at DIAL", "delivery unsure: no answer from the mail server",
 }
 
-// fill puts letters of all kinds of mails into Redis, as workers of earlier versions did.
+// fill puts letters of all kinds of mails into Redis, as workers of earlier versions did. Times
+// have seconds only, and the first letter alone has the newest one.
 func (d deskServer) fill(t *testing.T, n int) {
 	t.Helper()
 	names := []string{"send_otp_verification_email", "send_welcome_email", "send_booking_confirmation", "send_waitlist_notification", "shop.tasks.unknown"}
 	conn := d.Conn(0)
+	newest := time.Now()
 	for i := range n {
 		name := names[i%len(names)]
 		args := fmt.Sprintf(`[%d, {"booking_id": "BK-%06d", "event_name": "%s"}]`, 1000+i, i, canary)
@@ -55,7 +57,7 @@ func (d deskServer) fill(t *testing.T, n int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		id, at := letterID(i), time.Now().Add(-time.Duration(i)*20*time.Millisecond).Unix()
+		id, at := letterID(i), newest.Add(-time.Duration(i)*20*time.Millisecond).Unix()-int64(min(i, 1))
 		meta := fmt.Sprintf(`{"queue": "email_notifications", "reason": %q, "at": "%d.5"}`, deskReasons[i%len(deskReasons)], at)
 		for _, send := range [][]any{{"HSET", "_goworker.1.dead", id, raw}, {"HSET", "_goworker.1.dead.meta", id, meta}, {"ZADD", "_goworker.1.dead.index", at, id}} {
 			if err := conn.Send(send[0].(string), send[1:]...); err != nil {
