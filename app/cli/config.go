@@ -56,7 +56,7 @@ func (c configCmd) Run(ctx context.Context, t term.Terminal) error {
 		return err
 	}
 	for _, w := range cfg.Warnings {
-		fmt.Fprintf(t.Err, "%s %s\n", term.Paint(t.Err, term.Yellow, "warning:"), w)
+		term.Warn(t.Err, "%s", w)
 	}
 	return nil
 }

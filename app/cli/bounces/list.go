@@ -76,8 +76,10 @@ func (c listCmd) Run(ctx context.Context, t term.Terminal) error {
 	} else {
 		_, err = fmt.Fprint(t.Out, table(page.Bounces, term.Columns(t.Out)))
 	}
-	if err := b.CheckKey(ctx); err != nil && c.Address != "" {
-		fmt.Fprintf(t.Err, "%s %v\n", term.Paint(t.Err, term.Yellow, "warning:"), err)
+	if c.Address != "" {
+		if err := b.CheckKey(ctx); err != nil {
+			term.Warn(t.Err, "%v", err)
+		}
 	}
 	if page.Next != "" {
 		fmt.Fprintf(t.Err, "there are more; go on with --after %s\n", page.Next)

@@ -89,8 +89,7 @@ func (b *box) gather(ctx context.Context, f desk.Filter, t term.Terminal) ([]des
 		return items, nil
 	}
 	if err := b.addRecipients(ctx, items); err != nil {
-		fmt.Fprintf(t.Err, "%s the history of mails cannot be read, so --domain finds mails to addresses and none to users: %v\n",
-			term.Paint(t.Err, term.Yellow, "warning:"), err)
+		term.Warn(t.Err, "the history of mails cannot be read, so --domain finds mails to addresses and none to users: %v", err)
 	}
 	chosen := items[:0]
 	for i := range items {

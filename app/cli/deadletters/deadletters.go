@@ -4,7 +4,6 @@ package deadletters
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -80,6 +79,15 @@ func open(ctx context.Context) (*box, error) {
 	return &box{letters: b.Letters(), cfg: cfg, close: b.Close}, nil
 }
 
+// letter returns the dead letter whose id begins with prefix.
+func (b *box) letter(ctx context.Context, prefix string) (broker.DeadLetter, error) {
+	id, err := b.Find(ctx, prefix)
+	if err != nil {
+		return broker.DeadLetter{}, unreachable(err)
+	}
+	return b.Get(ctx, id)
+}
+
 // unreachable adds what to do to the error of a Redis that does not answer.
 func unreachable(err error) error {
 	_, refused := errors.AsType[syscall.Errno](err)
@@ -108,8 +116,7 @@ func tellLocked(t term.Terminal, items []desk.Item) {
 		}
 	}
 	if n > 0 {
-		fmt.Fprintf(t.Err, "%s letters that cannot be decrypted: %d; set DEAD_LETTER_KEY to the key of the workers to see whose they are\n",
-			term.Paint(t.Err, term.Yellow, "warning:"), n)
+		term.Warn(t.Err, "letters that cannot be decrypted: %d; set DEAD_LETTER_KEY to the key of the workers to see whose they are", n)
 	}
 }
 

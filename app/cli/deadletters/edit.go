@@ -77,11 +77,7 @@ func (c editCmd) Run(ctx context.Context, t term.Terminal) error {
 	if c.Reveal && !b.mayReveal() {
 		return errNoKey
 	}
-	id, err := b.Find(ctx, c.ID)
-	if err != nil {
-		return unreachable(err)
-	}
-	l, err := b.Get(ctx, id)
+	l, err := b.letter(ctx, c.ID)
 	if err != nil {
 		return err
 	}

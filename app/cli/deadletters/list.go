@@ -110,8 +110,8 @@ func (b *box) tellCounts(ctx context.Context, t term.Terminal, f desk.Filter) er
 		fmt.Fprintf(t.Err, "retried, replaced or dealt with: %d; see them with --state all\n", counts.Closed)
 	}
 	if lost := counts.Dropped + counts.Aged; lost > 0 {
-		fmt.Fprintf(t.Err, "%s open letters that were lost: %d above DEAD_LETTERS_MAX, %d after 30 days; the last at %s\n",
-			term.Paint(t.Err, term.Yellow, "warning:"), counts.Dropped, counts.Aged, term.Clock(counts.LastDropped))
+		term.Warn(t.Err, "open letters that were lost: %d above DEAD_LETTERS_MAX, %d after 30 days; the last at %s",
+			counts.Dropped, counts.Aged, term.Clock(counts.LastDropped))
 	}
 	return nil
 }

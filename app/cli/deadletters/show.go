@@ -69,11 +69,7 @@ func (c showCmd) Run(ctx context.Context, t term.Terminal) error {
 	if c.Reveal && !b.mayReveal() {
 		return errNoKey
 	}
-	id, err := b.Find(ctx, c.ID)
-	if err != nil {
-		return unreachable(err)
-	}
-	l, err := b.Get(ctx, id)
+	l, err := b.letter(ctx, c.ID)
 	if err != nil {
 		return err
 	}
@@ -81,7 +77,7 @@ func (c showCmd) Run(ctx context.Context, t term.Terminal) error {
 		if err := b.readable(&l); err != nil {
 			return err
 		}
-		action := app.Action{Name: "dead-letters.reveal", Subjects: []string{id}, Details: map[string]any{"raw": c.Raw, "task_id": l.TaskID}}
+		action := app.Action{Name: "dead-letters.reveal", Subjects: []string{l.ID}, Details: map[string]any{"raw": c.Raw, "task_id": l.TaskID}}
 		return app.Audit(ctx, b.cfg, action, func(ctx context.Context) (map[string]any, error) { return nil, c.print(ctx, t, b, l) })
 	}
 	return c.print(ctx, t, b, l)

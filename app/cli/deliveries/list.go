@@ -85,7 +85,7 @@ func (c listDeliveriesCmd) Run(ctx context.Context, t term.Terminal) error {
 	}
 	if k, ok := d.(interface{ CheckKey(context.Context) error }); ok && c.Address != "" {
 		if err := k.CheckKey(ctx); err != nil {
-			fmt.Fprintf(t.Err, "%s %v\n", term.Paint(t.Err, term.Yellow, "warning:"), err)
+			term.Warn(t.Err, "%v", err)
 		}
 	}
 	if page.Next != "" {

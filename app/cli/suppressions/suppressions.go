@@ -64,7 +64,7 @@ func otherKey(err error) error {
 // warnOfKey tells that addresses cannot be decrypted, and are not found.
 func warnOfKey(ctx context.Context, t term.Terminal, s app.Suppressions) {
 	if err := s.CheckKey(ctx); err != nil {
-		fmt.Fprintf(t.Err, "%s %v\n", term.Paint(t.Err, term.Yellow, "warning:"), err)
+		term.Warn(t.Err, "%v", err)
 	}
 }
 

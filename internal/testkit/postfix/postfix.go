@@ -1,4 +1,4 @@
-// Package postfix runs a real Postfix for tests, from a folder of its own and on free ports.
+// Package postfix runs a real Postfix for tests, from a separate folder and on free ports.
 package postfix
 
 import (

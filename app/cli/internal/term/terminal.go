@@ -33,6 +33,11 @@ const (
 	Yellow = "33"
 )
 
+// Warn prints a line that begins with a coloured "warning:". format is that of fmt.
+func Warn(w io.Writer, format string, args ...any) {
+	fmt.Fprintf(w, "%s %s\n", Paint(w, Yellow, "warning:"), fmt.Sprintf(format, args...))
+}
+
 // Paint colours text on a terminal, unless NO_COLOR (no-color.org) or a dumb
 // terminal forbids it.
 func Paint(w io.Writer, colour, text string) string {
