@@ -117,7 +117,7 @@ func TestPeersAndGossip(t *testing.T) {
 			ids = flood(t, celery, r, queue, 200, "e2e.work", []any{0.01, "%d"}, nil)
 			awaitResults(r, ids, time.Minute)
 			// Both that are left stand for election; ours acknowledges.
-			out := runPython(t, celery, nil, "testdata/election.py", r.url(), queue)
+			out := runPython(t, celery, nil, "testdata/election.py", r.url(), queue, "ours", "first", "third")
 			t.Logf("%s", out)
 			if strings.Contains(peers[0].out.String(), "missed heartbeat from ours@") {
 				t.Error("the first misses a worker that is there")
