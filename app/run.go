@@ -195,7 +195,7 @@ func workerState(s worker.Status) monitor.WorkerState {
 	return monitor.WorkerState{
 		Node: s.Node, State: s.State.String(), Consuming: s.Consuming, LastLook: s.LastLook, Faults: s.Faults,
 		Concurrency: s.Concurrency, MinConcurrency: s.Autoscale.Min, MaxConcurrency: s.Autoscale.Max, Running: s.Running, Waiting: s.Reserved + s.Scheduled,
-		Received: s.Received, Succeeded: s.Succeeded, Failed: s.Failed, Retried: s.Retried,
+		LeftBehind: s.Aborted, Received: s.Received, Succeeded: s.Succeeded, Failed: s.Failed, Retried: s.Retried,
 		Revoked: s.Revoked, DeadLetters: s.DeadLettered,
 	}
 }

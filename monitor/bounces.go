@@ -15,16 +15,25 @@ type BouncesState struct {
 	Failing time.Time
 }
 
-// bouncesState tells whether bounces are taken in. Like the history it decides neither the
+// bouncesPart tells whether bounces are taken in. Like the history it decides neither the
 // readiness nor the status of the worker: senders of bounces try again.
-func (h *Health) bouncesState(now time.Time) State {
+func (h *Health) bouncesPart(now time.Time) Part {
 	if h.cfg.Bounces == nil {
-		return State{OK: true, Text: "not used"}
+		return newPart(State{OK: true, Text: "not used"})
 	}
 	s := h.cfg.Bounces()
+	if s.Listens == "" {
+		return newPart(State{OK: true, Text: "not used"})
+	}
+	p := newPart(s.state(now)).from(s.Failing).answered(s.Last, now)
+	p.check("listens", PartOK, s.Listens)
+	p.check("stored", p.Status, fmt.Sprintf("bounces stored since the start: %d", s.Stored))
+	return p.advised("correct the database of LEDGER_DATABASE_URL, see /health/history")
+}
+
+// state returns the state in words.
+func (s *BouncesState) state(now time.Time) State {
 	switch {
-	case s.Listens == "":
-		return State{OK: true, Text: "not used"}
 	case !s.Failing.IsZero():
 		return State{Text: fmt.Sprintf("no bounce can be stored for %s; their senders try again", span(now.Sub(s.Failing)))}
 	case s.Last.IsZero():

@@ -31,7 +31,7 @@ func TestBounces(t *testing.T) {
 		l.Close()
 		r := h.Report()
 		r.Configuration.OK = true
-		if r.Bounces != test.want {
+		if r.Bounces.State != test.want {
 			t.Errorf("%+v: %+v", test.state, r.Bounces)
 		}
 	}

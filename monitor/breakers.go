@@ -74,30 +74,33 @@ func (h *Health) reportBreakers() []Breaker {
 }
 
 // openDatabase returns the state of a database whose breaker is open.
-func (h *Health) openDatabase(now time.Time) (s State, isOpen bool) {
+func (h *Health) openDatabase(now time.Time) (p Part, isOpen bool) {
 	for _, b := range h.breakers() {
 		if b.Name == DatabaseBreaker && b.isOpen() {
-			return State{Text: fmt.Sprintf("no recipient can be looked up for %s, %s: %s", span(now.Sub(b.Since)), b.nextProbe(now), b.Reason)}, true
+			text := fmt.Sprintf("no recipient can be looked up for %s, %s: %s", span(now.Sub(b.Since)), b.nextProbe(now), b.Reason)
+			return newPart(State{Text: text}).from(b.Since), true
 		}
 	}
-	return State{}, false
+	return Part{}, false
 }
 
-// heldState tells which tasks wait for the end of an outage, and what to do.
-func (h *Health) heldState() State {
+// heldPart tells which tasks wait for the end of an outage, and what to do.
+func (h *Health) heldPart() Part {
 	var held HeldTasks
 	if h.cfg.Held != nil {
 		held = h.cfg.Held()
 	}
 	if held.Tasks == 0 {
-		return State{OK: true, Text: "no tasks are held"}
+		return newPart(State{OK: true, Text: "no tasks are held"})
 	}
 	waiting := "some"
 	if held.Waiting >= 0 {
 		waiting = fmt.Sprint(held.Waiting)
 	}
-	return State{Text: fmt.Sprintf("mail tasks are held: %s waiting, until a probe of the %s succeeds; correct its cause and leave the queues alone: no attempt is spent, and all are sent then",
-		waiting, held.Cause)}
+	p := newPart(State{Text: fmt.Sprintf("mail tasks are held: %s waiting, until a probe of the %s succeeds; correct its cause and leave the queues alone: no attempt is spent, and all are sent then",
+		waiting, held.Cause)})
+	return p.degraded(fmt.Sprintf("mail tasks are held because of an outage of the %s", held.Cause),
+		"correct the cause of the outage and leave the queues alone: no attempt is spent, and all are sent then")
 }
 
 // breakerCollector makes metrics of circuit breakers.

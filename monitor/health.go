@@ -51,6 +51,8 @@ type WorkerState struct {
 	LastLook  time.Time
 	Faults    []string // of the queue, that only a person can mend, each a sentence
 
+	LeftBehind int // handlers that go on after the worker stopped waiting for them
+
 	Concurrency, Running, Waiting                              int
 	MinConcurrency, MaxConcurrency                             int // of autoscaling; without it both are Concurrency
 	Received, Succeeded, Failed, Retried, Revoked, DeadLetters int64
@@ -109,6 +111,11 @@ type HealthConfig struct {
 	// cost no I/O.
 	Letters func() broker.LetterCounts
 
+	// Queues is how the queues were seen last, and Secrets the secrets in use; nil: not known.
+	// They must cost no I/O.
+	Queues  func() QueuesState
+	Secrets func() []SecretState
+
 	// Bounces is the state of the servers that take bounces in; nil: there are none.
 	Bounces func() BouncesState
 
@@ -141,6 +148,8 @@ type HealthConfig struct {
 type Health struct {
 	cfg     HealthConfig
 	started time.Time
+	changes changes
+	grown   growth // of the open dead letters
 
 	mu       sync.Mutex
 	database checked
@@ -209,15 +218,15 @@ func (h *Health) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// watch asks the database until ctx ends.
+// watch asks the database and notes changes of the parts until ctx ends.
 func (h *Health) watch(ctx context.Context) {
-	if h.cfg.Database == nil {
-		return
-	}
 	tick := time.NewTicker(h.cfg.Every)
 	defer tick.Stop()
 	for {
-		h.ask(ctx)
+		if h.cfg.Database != nil {
+			h.ask(ctx)
+		}
+		h.Report()
 		select {
 		case <-ctx.Done():
 			return

@@ -29,13 +29,39 @@ type LedgerState struct {
 // mostLag is the age of an event from which the history counts as behind.
 const mostLag = time.Minute
 
-// historyState tells whether the history of mails is kept. It decides neither the readiness
+// historyPart tells whether the history of mails is kept. It decides neither the readiness
 // nor the status of the worker: mails are sent without a history.
-func (h *Health) historyState(now time.Time) State {
+func (h *Health) historyPart(now time.Time) Part {
 	if h.cfg.Ledger == nil {
-		return State{OK: true, Text: "not used"}
+		return newPart(State{OK: true, Text: "not used"})
 	}
 	s := h.cfg.Ledger()
+	p := newPart(s.state(now)).from(s.Since)
+	switch {
+	case s.Off:
+		return p
+	case s.Writing && !p.OK:
+		p = p.degraded(p.Text, "the events follow by themselves; see how busy the database of LEDGER_DATABASE_URL is").from(now.Add(-s.Lag))
+	case s.Writing && s.Stray > 0:
+		p = p.degraded(fmt.Sprintf("rows outside of the partitions: %d", s.Stray), "see docs/ledger.md")
+		p.Since = "" // not that of Writing
+	}
+	p.check("database", statusOf(s.Writing, PartFailed), s.where())
+	p.check("lag", statusOf(s.Lag <= mostLag, PartDegraded), fmt.Sprintf("events that wait: %d, the oldest for %s", s.Waiting, span(s.Lag)))
+	p.check("losses", statusOf(s.Dropped == 0, PartDegraded), fmt.Sprintf("events lost: %d", s.Dropped))
+	return p.advised("correct the cause that the text names; mails are sent nevertheless")
+}
+
+// where tells where the events go.
+func (s *LedgerState) where() string {
+	if s.Writing {
+		return "events are stored"
+	}
+	return s.Reason
+}
+
+// state returns the state in words.
+func (s *LedgerState) state(now time.Time) State {
 	waiting := ""
 	if s.Waiting > 0 {
 		waiting = fmt.Sprintf("; events that wait: %d, the oldest for %s", s.Waiting, span(s.Lag))

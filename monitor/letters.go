@@ -2,19 +2,21 @@ package monitor
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/evently/workers/worker/broker"
 )
 
-// lettersState tells how many dead letters wait for a person, and whether some were lost. It
+// lettersPart tells how many dead letters wait for a person, and whether some were lost. It
 // decides neither the readiness nor the status of the worker.
-func (h *Health) lettersState() State {
+func (h *Health) lettersPart(now time.Time) Part {
 	if h.cfg.Letters == nil {
-		return State{OK: true, Text: "not counted"}
+		return newPart(State{OK: true, Text: "not counted"})
 	}
 	c := h.cfg.Letters()
+	grown := h.grown.note(c.Open, now)
 	text := fmt.Sprintf("open: %d", c.Open)
 	if c.Dropped > 0 {
 		text += fmt.Sprintf("; lost because there were more than DEAD_LETTERS_MAX: %d", c.Dropped)
@@ -22,8 +24,26 @@ func (h *Health) lettersState() State {
 	if c.Aged > 0 {
 		text += fmt.Sprintf("; lost because they were too old: %d", c.Aged)
 	}
-	return State{OK: true, Text: text}
+	p := newPart(State{OK: true, Text: text})
+	isLosing := !c.LastDropped.IsZero() && now.Sub(c.LastDropped) < lossPeriod
+	switch {
+	case isLosing:
+		p = p.degraded(fmt.Sprintf("dead letters were lost %s ago", span(now.Sub(c.LastDropped))), "deal with the open ones, or raise DEAD_LETTERS_MAX").from(c.LastDropped)
+	case grown >= manyLetters:
+		p = p.degraded(fmt.Sprintf("%d more dead letters than %s ago", grown, span(growthPeriod)), "run dead-letters list; see Dead letters in docs/operations.md")
+	}
+	p.check("growth", statusOf(grown < manyLetters, PartDegraded), fmt.Sprintf("%+d within %s", grown, span(growthPeriod)))
+	p.check("losses", statusOf(!isLosing, PartDegraded), fmt.Sprintf("lost: %d", c.Dropped+c.Aged))
+	return p
 }
+
+const (
+	// manyLetters is the growth of the open dead letters within growthPeriod from which they
+	// need a person now.
+	manyLetters = 10
+	// lossPeriod is the time for which the loss of a dead letter is told.
+	lossPeriod = 24 * time.Hour
+)
 
 // letterCollector makes metrics of the dead letters.
 func letterCollector(counts func() broker.LetterCounts) []prometheus.Collector {

@@ -92,7 +92,7 @@ func TestMetricsOfDelivery(t *testing.T) {
 	reply := get(h.Handler(), http.MethodGet, "/metrics")
 	code, text := reply.Code, reply.Body.String()
 	want := "open: 6; lost because there were more than DEAD_LETTERS_MAX: 9; lost because they were too old: 10"
-	if r := h.Report(); r.DeadLetters != (monitor.State{OK: true, Text: want}) {
+	if r := h.Report(); r.DeadLetters.State != (monitor.State{OK: true, Text: want}) {
 		t.Errorf("dead letters are %+v", r.DeadLetters)
 	}
 	for _, want := range []string{

@@ -2,10 +2,8 @@ package monitor
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -24,16 +22,16 @@ type Report struct {
 	Timestamp     string `json:"timestamp"` // RFC 3339, UTC
 	UptimeSeconds int64  `json:"uptime_seconds"`
 
-	Worker        State `json:"worker"`
-	Queue         State `json:"queue"`
-	Keys          State `json:"keys"`
-	Database      State `json:"database"`
-	Mail          State `json:"mail"`
-	Held          State `json:"held"`
-	History       State `json:"history"`
-	DeadLetters   State `json:"dead_letters"`
-	Bounces       State `json:"bounces"`
-	Configuration State `json:"configuration"`
+	Worker        Part `json:"worker"`
+	Queue         Part `json:"queue"`
+	Keys          Part `json:"keys"`
+	Database      Part `json:"database"`
+	Mail          Part `json:"mail"`
+	Held          Part `json:"held"`
+	History       Part `json:"history"`
+	DeadLetters   Part `json:"dead_letters"`
+	Bounces       Part `json:"bounces"`
+	Configuration Part `json:"configuration"`
 
 	Breakers []Breaker `json:"breakers"`
 
@@ -62,17 +60,17 @@ func (h *Health) Report() Report {
 		Node:          w.Node,
 		Timestamp:     now.UTC().Format(time.RFC3339),
 		UptimeSeconds: int64(now.Sub(h.started).Seconds()),
-		Worker:        State{OK: w.State == "running", Text: w.State},
-		Queue:         queueState(w, now),
-		Keys:          keysState(w),
-		Database:      h.databaseState(now),
-		Mail:          h.mailState(now),
-		Held:          h.heldState(),
-		History:       h.historyState(now),
-		DeadLetters:   h.lettersState(),
-		Bounces:       h.bouncesState(now),
+		Worker:        workerPart(w),
+		Queue:         h.queuePart(w, now),
+		Keys:          keysPart(w),
+		Database:      h.databasePart(now),
+		Mail:          h.mailPart(now),
+		Held:          h.heldPart(),
+		History:       h.historyPart(now),
+		DeadLetters:   h.lettersPart(now),
+		Bounces:       h.bouncesPart(now),
 		Breakers:      h.reportBreakers(),
-		Configuration: h.cfg.Configuration,
+		Configuration: h.configurationPart(w, now),
 		Tasks: Tasks{
 			Concurrency: w.Concurrency, Running: w.Running, Waiting: w.Waiting,
 			Received: w.Received, Succeeded: w.Succeeded, Failed: w.Failed, Retried: w.Retried,
@@ -80,9 +78,11 @@ func (h *Health) Report() Report {
 		},
 	}
 	if w.Waits != "" {
-		r.Database = State{OK: true, Text: "not asked yet"}
-		r.Mail = State{OK: true, Text: "no mail sent yet"}
-		r.Configuration = State{Text: w.Waits}
+		r.Database = newPart(State{OK: true, Text: "not asked yet"})
+		r.Mail = newPart(State{OK: true, Text: "no mail sent yet"})
+	}
+	for name, p := range r.parts() {
+		h.changes.note(name, p, now)
 	}
 	switch {
 	case !w.Consuming:
@@ -95,83 +95,17 @@ func (h *Health) Report() Report {
 	return r
 }
 
-// keysState tells of keys in the way. The worker consumes what they do not concern.
-func keysState(w WorkerState) State {
-	if len(w.Faults) > 0 {
-		return State{Text: strings.Join(w.Faults, "; ")}
+// parts returns the parts by their names below /health/.
+func (r *Report) parts() map[string]*Part {
+	return map[string]*Part{
+		"worker": &r.Worker, "queue": &r.Queue, "keys": &r.Keys, "database": &r.Database, "mail": &r.Mail, "held": &r.Held,
+		"history": &r.History, "dead_letters": &r.DeadLetters, "bounces": &r.Bounces, "configuration": &r.Configuration,
 	}
-	return State{OK: true, Text: "no key has a wrong type"}
 }
 
-func queueState(w WorkerState, now time.Time) State {
-	switch {
-	case w.Consuming:
-		return State{OK: true, Text: "consuming"}
-	case w.Waits != "":
-		return State{Text: "not consuming: " + w.Waits}
-	case w.State != "running":
-		return State{Text: "not consuming: the worker is " + w.State}
-	}
-	return State{Text: "no answer for " + span(now.Sub(w.LastLook))}
-}
-
-// summarized is an error with words that all may read.
-type summarized interface {
-	error
-	Summary() string
-}
-
-func (h *Health) databaseState(now time.Time) State {
-	if h.cfg.Database == nil {
-		return State{OK: true, Text: "not used"}
-	}
-	if s, isOpen := h.openDatabase(now); isOpen {
-		return s
-	}
-	h.mu.Lock()
-	last := h.database
-	h.mu.Unlock()
-	switch {
-	case last.at.IsZero():
-		return State{OK: true, Text: "not asked yet"}
-	case last.err != nil:
-		down := span(now.Sub(last.down))
-		if fault, ok := errors.AsType[summarized](last.err); ok {
-			return State{Text: "no recipient can be looked up for " + down + ": " + fault.Summary()}
-		}
-		return State{Text: "no answer for " + down}
-	}
-	return State{OK: true, Text: "answered " + span(now.Sub(last.at)) + " ago"}
-}
-
-func (h *Health) mailState(now time.Time) State {
-	if h.cfg.Mail == nil {
-		return State{OK: true, Text: "not used"}
-	}
-	m := h.cfg.Mail()
-	var faults []string
-	var since time.Time // when the last relay failed
-	for _, r := range m.Faulty {
-		since = latest(since, r.Since)
-		faults = append(faults, fmt.Sprintf("%s takes none for %s, %s: %s", r.Name, span(now.Sub(r.Since)), r.progress(now), r.Fault))
-	}
-	switch {
-	case m.stuck() && len(m.Faulty) == 1:
-		return State{Text: fmt.Sprintf("no mail gets out for %s, %s: %s", span(now.Sub(since)), m.Faulty[0].progress(now), m.Faulty[0].Fault)}
-	case m.stuck():
-		return State{Text: fmt.Sprintf("no mail gets out for %s: %s", span(now.Sub(since)), strings.Join(faults, "; "))}
-	case len(faults) > 0:
-		return State{Text: "mails go by the other relays: " + strings.Join(faults, "; ")}
-	}
-	text := "no mail sent yet"
-	if !m.Accepted.IsZero() {
-		text = "sent a mail " + span(now.Sub(m.Accepted)) + " ago"
-	}
-	if len(m.Retried) > 0 {
-		text += "; tried again after an outage, with few mails at a time: " + strings.Join(m.Retried, ", ")
-	}
-	return State{OK: true, Text: text}
-}
+// Changes returns the latest changes of the parts, the latest first. They are seen every Every
+// and with each report.
+func (h *Health) Changes() []Change { return h.changes.list() }
 
 // progress tells when the relay was tried, or will be.
 func (r *RelayState) progress(now time.Time) string {
@@ -198,7 +132,8 @@ func (h *Health) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		state := h.cfg.Worker().State
-		answer(w, state != "stopped", State{OK: state != "stopped", Text: state})
+		p := newPart(State{OK: state != "stopped", Text: state})
+		answer(w, p.OK, p.advised("restart the process"))
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		r := h.Report()
@@ -210,10 +145,9 @@ func (h *Health) Handler() http.Handler {
 	})
 	mux.HandleFunc("GET /health/{part}", func(w http.ResponseWriter, req *http.Request) {
 		r := h.Report()
-		part, ok := map[string]State{
-			"worker": r.Worker, "queue": r.Queue, "keys": r.Keys, "database": r.Database, "configuration": r.Configuration,
-			"mail": r.Mail, "email": r.Mail, "held": r.Held, "history": r.History, "dead_letters": r.DeadLetters, "bounces": r.Bounces,
-		}[req.PathValue("part")]
+		parts := r.parts()
+		parts["email"] = parts["mail"]
+		part, ok := parts[req.PathValue("part")]
 		if !ok {
 			notFound(w, req)
 			return
@@ -233,8 +167,8 @@ func notFound(w http.ResponseWriter, _ *http.Request) {
 /livez                 the process answers
 /readyz                the worker consumes
 /health                a report of all parts
-/health/worker         one part; also queue, database, mail (or email), held, history, bounces,
-                       configuration
+/health/worker         one part; also queue, keys, database, mail (or email), held, history,
+                       dead_letters, bounces, configuration
 /metrics               figures for Prometheus
 /debug/pprof/heap      a profile, where HEALTH_PPROF allows; also profile, allocs, goroutine, trace`, http.StatusNotFound)
 }

@@ -1,0 +1,186 @@
+package monitor_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/evently/workers/monitor"
+	"github.com/evently/workers/worker/broker"
+)
+
+// Each part says how it is, since when, why and what to do.
+func TestParts(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 29, 3, 0, 0, 0, time.UTC)
+	running := consuming()
+	running.LastLook = now.Add(-2 * time.Second)
+	with := func(change func(*monitor.WorkerState)) monitor.WorkerState {
+		w := running
+		change(&w)
+		return w
+	}
+	for name, test := range map[string]struct {
+		change func(*monitor.HealthConfig)
+		path   string
+		code   int
+		status string
+		has    []string // of the page
+	}{
+		"worker": {func(*monitor.HealthConfig) {}, "/health/worker", 200, "ok", []string{`"4, 2 of them in use, 1 tasks waiting"`}},
+		"worker that waits for its configuration": {func(c *monitor.HealthConfig) {
+			c.Worker = func() monitor.WorkerState {
+				return monitor.WorkerState{State: "waiting", Waits: "configuration: secrets service unavailable"}
+			}
+		}, "/health/worker", 503, "degraded", []string{`"advice": "the worker starts by itself`}},
+		"worker that stops": {func(c *monitor.HealthConfig) {
+			c.Worker = func() monitor.WorkerState {
+				return with(func(w *monitor.WorkerState) { w.State, w.Consuming = "stopping", false })
+			}
+		}, "/health/worker", 503, "degraded", []string{`"reason": "the worker is stopping"`}},
+		"handlers left behind": {func(c *monitor.HealthConfig) {
+			c.Worker = func() monitor.WorkerState {
+				return with(func(w *monitor.WorkerState) { w.LeftBehind = 3 })
+			}
+		}, "/health/worker", 200, "degraded", []string{"hard time limit exceeded"}},
+		"queue": {func(*monitor.HealthConfig) {}, "/health/queue", 200, "ok", []string{`"age_seconds": 2`}},
+		"queue without Redis": {func(c *monitor.HealthConfig) {
+			c.Worker = func() monitor.WorkerState {
+				return with(func(w *monitor.WorkerState) { w.Consuming, w.LastLook = false, now.Add(-70*time.Second) })
+			}
+		}, "/health/queue", 503, "failed", []string{"REDIS_URL", `"reason": "no answer for 70 s"`, `"age_seconds": 70`}},
+		"queues by priority": {func(c *monitor.HealthConfig) {
+			c.Queues = func() monitor.QueuesState {
+				return monitor.QueuesState{At: now, Unacked: 5, Queues: []monitor.QueueState{
+					{Name: "slow"},
+					{Name: "mails", Oldest: 4 * time.Second, Depths: []monitor.PriorityDepth{{0, 3}, {3, 0}, {9, 2}}},
+				}}
+			}
+		}, "/health/queue", 200, "ok", []string{"5 waiting (priority 0: 3, priority 9: 2), the oldest for 4 s", `"queue slow"`, `"empty"`, "5 messages claimed"}},
+		"queue that is behind": {func(c *monitor.HealthConfig) {
+			c.Queues = func() monitor.QueuesState {
+				return monitor.QueuesState{At: now, Unacked: -1, Queues: []monitor.QueueState{{Name: "mails", Oldest: 2 * time.Minute, Depths: []monitor.PriorityDepth{{0, 900}}}}}
+			}
+		}, "/health/queue", 200, "degraded", []string{"queue mails is behind: 900 waiting, the oldest for 120 s", "start more workers"}},
+		"queues not seen of late": {func(c *monitor.HealthConfig) {
+			c.Queues = func() monitor.QueuesState { return monitor.QueuesState{At: now.Add(-time.Hour)} }
+		}, "/health/queue", 200, "ok", []string{"not known"}},
+		"mail refused": {func(c *monitor.HealthConfig) {
+			c.Mail = func() monitor.MailState {
+				return monitor.MailState{Accepted: now.Add(-time.Hour), Faulty: []monitor.RelayState{{Name: "a:587", Fault: "535 5.7.8 at AUTH", Since: now.Add(-10 * time.Minute), Tried: now.Add(-time.Minute)}}}
+			}
+		}, "/health/email", 503, "failed", []string{`"since": "2026-11-29T02:50:00Z"`, `"age_seconds": 60`, "535 5.7.8", "SMTP variables", `"relay a:587"`}},
+		"one relay of two": {func(c *monitor.HealthConfig) {
+			c.Mail = func() monitor.MailState {
+				return monitor.MailState{Working: 1, Faulty: []monitor.RelayState{{Name: "a:587", Fault: "no answer", Since: now.Add(-time.Minute), Tried: now}}}
+			}
+		}, "/health/mail", 503, "degraded", []string{"before the other relays fail"}},
+		"configuration": {func(c *monitor.HealthConfig) {
+			c.Secrets = func() []monitor.SecretState {
+				return []monitor.SecretState{{Name: "SMTP_PASSWORD", Since: now.Add(-100 * 24 * time.Hour)}, {Name: "LEDGER_KEY"}, {Name: "REDIS_URL", Since: now.Add(-time.Minute)}}
+			}
+		}, "/health/configuration", 200, "ok", []string{`"secret SMTP_PASSWORD"`, "known for 100 days", "known for 60 s"}},
+		"history behind": {func(c *monitor.HealthConfig) {
+			c.Ledger = func() monitor.LedgerState {
+				return monitor.LedgerState{Writing: true, Lag: 2 * time.Minute, Waiting: 10}
+			}
+		}, "/health/history", 503, "degraded", []string{"LEDGER_DATABASE_URL", `"since": "2026-11-29T02:58:00Z"`}},
+		"history away": {func(c *monitor.HealthConfig) {
+			c.Ledger = func() monitor.LedgerState {
+				return monitor.LedgerState{Reason: "no answer", Since: now.Add(-time.Minute)}
+			}
+		}, "/health/history", 503, "failed", []string{"mails are sent nevertheless", `"since": "2026-11-29T02:59:00Z"`}},
+		"dead letters lost": {func(c *monitor.HealthConfig) {
+			c.Letters = func() broker.LetterCounts {
+				return broker.LetterCounts{Open: 1, Dropped: 2, LastDropped: now.Add(-time.Hour)}
+			}
+		}, "/health/dead_letters", 200, "degraded", []string{"DEAD_LETTERS_MAX"}},
+		"bounces": {func(c *monitor.HealthConfig) {
+			c.Bounces = func() monitor.BouncesState {
+				return monitor.BouncesState{Listens: "LMTP on :24", Failing: now.Add(-time.Minute)}
+			}
+		}, "/health/bounces", 503, "failed", []string{"/health/history"}},
+		"held": {func(c *monitor.HealthConfig) {
+			c.Held = func() monitor.HeldTasks { return monitor.HeldTasks{Tasks: 3, Cause: "relay a:587", Waiting: -1} }
+		}, "/health/held", 503, "degraded", []string{"leave the queues alone"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := monitor.HealthConfig{
+				Listener: listen(t), Worker: func() monitor.WorkerState { return running }, Now: func() time.Time { return now },
+				Configuration: monitor.State{OK: true, Text: "valid"},
+			}
+			test.change(&cfg)
+			h := newHealth(t, cfg).Handler()
+			r := get(h, http.MethodGet, test.path)
+			var p monitor.Part
+			if err := json.Unmarshal(r.Body.Bytes(), &p); err != nil {
+				t.Fatal(err)
+			}
+			if r.Code != test.code || p.Status != test.status || p.OK != (test.code == 200) || p.Since == "" {
+				t.Errorf("%d, %+v; want %d, %s", r.Code, p, test.code, test.status)
+			}
+			if p.Status != monitor.PartOK && p.Reason == "" {
+				t.Error("no reason")
+			}
+			for _, want := range test.has {
+				if !strings.Contains(r.Body.String(), want) {
+					t.Errorf("without %s: %s", want, r.Body)
+				}
+			}
+			if head := get(h, http.MethodHead, test.path); head.Code != test.code {
+				t.Errorf("HEAD: %d", head.Code)
+			}
+		})
+	}
+}
+
+// Changes of the parts are remembered, also without a probe at the time.
+func TestChangesOfParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := new(world)
+		w.setWorker(consuming())
+		cfg := w.config(newPipeListener())
+		var open int
+		cfg.Letters = func() broker.LetterCounts { return broker.LetterCounts{Open: open} }
+		h := newHealth(t, cfg)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- h.Run(ctx) }()
+		synctest.Wait()
+		start := time.Now()
+		w.setDatabase(errors.New("away"))
+		time.Sleep(monitor.DefaultEvery + time.Second)
+		w.setDatabase(nil)
+		time.Sleep(monitor.DefaultEvery)
+		if got := h.Changes(); len(got) != 2 || got[0].Status != monitor.PartOK || got[1].Part != "database" || got[1].Status != monitor.PartFailed ||
+			got[1].Reason != "no answer for 0 s" || !got[1].At.Equal(start.Add(monitor.DefaultEvery)) {
+			t.Errorf("changes are %+v", got)
+		}
+		if p := h.Report().Database; p.Since != start.Add(2*monitor.DefaultEvery).UTC().Format(time.RFC3339) {
+			t.Errorf("the database is well since %s", p.Since)
+		}
+
+		// Dead letters that become many in a short time are told, and those of before are not.
+		for range 12 {
+			open++
+			time.Sleep(monitor.DefaultEvery)
+		}
+		if p := h.Report().DeadLetters; p.Status != monitor.PartDegraded || !p.OK || !strings.Contains(p.Advice, "dead-letters list") {
+			t.Errorf("with 12 more dead letters: %+v", p)
+		}
+		time.Sleep(15 * time.Minute)
+		if p := h.Report().DeadLetters; p.Status != monitor.PartOK {
+			t.Errorf("15 minutes later: %+v", p)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}

@@ -1,0 +1,118 @@
+package monitor
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// QueuesState describes the consumed queues, as they were seen last.
+type QueuesState struct {
+	At      time.Time // when they were looked at; zero: never
+	Queues  []QueueState
+	Unacked int // claimed and not settled, by all workers; -1: not known
+}
+
+// QueueState describes one queue.
+type QueueState struct {
+	Name   string
+	Depths []PriorityDepth // of the priorities that the broker keeps apart
+	Oldest time.Duration   // age of the oldest waiting message; 0: none, or not known
+}
+
+// PriorityDepth is the number of waiting messages of one priority.
+type PriorityDepth struct {
+	Priority, Messages int
+}
+
+// depth returns the number of waiting messages.
+func (q *QueueState) depth() (n int) {
+	for _, d := range q.Depths {
+		n += d.Messages
+	}
+	return n
+}
+
+// text describes a queue in words.
+func (q *QueueState) text() string {
+	n := q.depth()
+	if n == 0 {
+		return "empty"
+	}
+	text := fmt.Sprintf("%d waiting", n)
+	if len(q.Depths) > 1 || q.Depths[0].Priority != 0 {
+		var each []string
+		for _, d := range q.Depths {
+			if d.Messages > 0 {
+				each = append(each, fmt.Sprintf("priority %d: %d", d.Priority, d.Messages))
+			}
+		}
+		text += " (" + strings.Join(each, ", ") + ")"
+	}
+	if q.Oldest > 0 {
+		text += ", the oldest for " + span(q.Oldest)
+	}
+	return text
+}
+
+const (
+	// longWait is the age of the oldest message from which a queue counts as behind. A
+	// code is valid for minutes.
+	longWait = time.Minute
+	// staleQueues is the age of a look at the queues from which it tells nothing.
+	staleQueues = time.Minute
+)
+
+// queuePart tells whether messages are taken from the queues, and how many wait.
+func (h *Health) queuePart(w WorkerState, now time.Time) Part {
+	p := newPart(queueState(w, now)).answered(w.LastLook, now)
+	switch {
+	case w.Consuming:
+	case w.Waits != "" || w.State == "new" || w.State == "stopping":
+		p = p.degraded(p.Text, "")
+	case w.State == "stopped":
+		p = p.advised("start the process again; its supervisor should")
+	default:
+		p = p.advised("check Redis and REDIS_URL; messages stay in their queues, and the worker tries again within a second")
+	}
+	p.check("claims", p.Status, p.Text)
+	if h.cfg.Queues == nil {
+		return p
+	}
+	s := h.cfg.Queues()
+	if s.At.IsZero() || now.Sub(s.At) > staleQueues {
+		p.check("depth", statusOf(s.At.IsZero(), PartDegraded), "not known")
+		return p
+	}
+	p.add(s)
+	return p
+}
+
+// add adds the checks of the queues. A queue that is behind degrades the part.
+func (p *Part) add(s QueuesState) {
+	slices.SortFunc(s.Queues, func(a, b QueueState) int { return cmp.Compare(a.Name, b.Name) })
+	for _, q := range s.Queues {
+		behind := q.Oldest > longWait
+		p.check("queue "+q.Name, statusOf(!behind, PartDegraded), q.text())
+		if behind && p.Status == PartOK {
+			*p = p.degraded(fmt.Sprintf("queue %s is behind: %s", q.Name, q.text()), "start more workers, or see what their slots wait for: /health/mail, /health/database, /health/held")
+		}
+	}
+	if s.Unacked >= 0 {
+		p.check("unacked", PartOK, fmt.Sprintf("%d messages claimed and not settled, by all workers", s.Unacked))
+	}
+}
+
+func queueState(w WorkerState, now time.Time) State {
+	switch {
+	case w.Consuming:
+		return State{OK: true, Text: "consuming"}
+	case w.Waits != "":
+		return State{Text: "not consuming: " + w.Waits}
+	case w.State != "running":
+		return State{Text: "not consuming: the worker is " + w.State}
+	}
+	return State{Text: "no answer for " + span(now.Sub(w.LastLook))}
+}
