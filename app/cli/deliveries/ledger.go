@@ -10,6 +10,7 @@ import (
 	"github.com/evently/workers/app"
 	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/monitor/verdict"
 	"github.com/evently/workers/store/ledger"
 )
 
@@ -139,7 +140,7 @@ func (s *ledgerStatus) readDatabase(ctx context.Context, cfg config.Config) {
 }
 
 func (s *ledgerStatus) readRedis(ctx context.Context, cfg config.Config) {
-	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	ctx, cancel := context.WithTimeout(ctx, verdict.RedisPatience)
 	defer cancel()
 	b, err := app.OpenBroker(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -149,7 +150,7 @@ func (s *ledgerStatus) readRedis(ctx context.Context, cfg config.Config) {
 	defer b.Close()
 	backlog, err := b.Backlog(ctx, ledger.StreamName)
 	if err != nil {
-		s.Redis = plainError(err)
+		s.Redis = verdict.PlainError(err)
 		return
 	}
 	s.Waiting, s.Dropped = backlog.Length, backlog.Dropped

@@ -5,12 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/evently/workers/app/cli/internal/term"
+	"github.com/evently/workers/monitor/verdict"
 	"github.com/evently/workers/store/ledger"
 )
 
@@ -105,9 +105,9 @@ func mailTable(mails []ledger.Mail, most int) string {
 		rows[0] = append(rows[0], "TASK ID", "WHY")
 	}
 	for _, m := range mails {
-		row := []string{term.Clock(m.FirstSeen), m.State.String(), term.Line(m.Kind), term.Line(recipient(m))}
+		row := []string{term.Clock(m.FirstSeen), m.State.String(), term.Line(m.Kind), term.Line(verdict.Recipient(m))}
 		if !narrow {
-			row = append(row, term.Line(m.TaskID), why(m))
+			row = append(row, term.Line(m.TaskID), verdict.Why(m))
 		}
 		rows = append(rows, row)
 	}
@@ -123,66 +123,13 @@ func mailTable(mails []ledger.Mail, most int) string {
 		b.WriteString(text + "\n")
 		if narrow && i > 0 {
 			second := term.Line(mails[i-1].TaskID)
-			if reason := why(mails[i-1]); reason != "" {
+			if reason := verdict.Why(mails[i-1]); reason != "" {
 				second += "  " + reason
 			}
 			b.WriteString("  " + term.Cut(second, max(most-2, 1)) + "\n")
 		}
 	}
 	return b.String()
-}
-
-// recipient returns the address of a mail as it may be shown.
-func recipient(m ledger.Mail) string {
-	switch {
-	case m.Erased:
-		return "(erased)"
-	case m.Address != "":
-		return m.Address
-	case m.To != "":
-		return m.To
-	case m.UserID != nil:
-		return fmt.Sprintf("user %d", *m.UserID)
-	}
-	return ""
-}
-
-// why tells why a mail is in its state, "" if it was accepted.
-func why(m ledger.Mail) string {
-	if m.State == ledger.Accepted {
-		return ""
-	}
-	text := reply(m.Code, m.Enhanced, m.Stage)
-	switch {
-	case m.Reason != "" && text != "" && !strings.Contains(m.Reason, strconv.Itoa(m.Code)):
-		text = m.Reason + ": " + text
-	case m.Reason != "":
-		text = m.Reason
-	}
-	if text == "" {
-		return ""
-	}
-	return term.Line(text)
-}
-
-// reply writes a reply of a mail server, "" for none.
-func reply(code int, enhanced, stage string) string {
-	if code == 0 {
-		return ""
-	}
-	text := strings.TrimSpace(fmt.Sprintf("%d %s", code, enhanced))
-	if stage != "" && stage != ledger.StageBounce {
-		text += " at " + stageName(stage)
-	}
-	return text
-}
-
-// stageName returns the name of a step for people.
-func stageName(stage string) string {
-	if stage == "." {
-		return "the end of the mail"
-	}
-	return stage
 }
 
 // text writes the counts as tables.

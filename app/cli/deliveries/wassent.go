@@ -4,20 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/evently/workers/app"
 	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/config"
-	"github.com/evently/workers/monitor"
-	"github.com/evently/workers/store/ledger"
-	"github.com/evently/workers/store/ledger/suppressions"
+	"github.com/evently/workers/monitor/verdict"
 )
 
 // WasItSentCmd tells whether a mail was sent.
 type WasItSentCmd struct {
-	Of            string `arg:"" name:"identifier" help:"Address, or id of a user, booking, event or task."`
+	Of            string `arg:"" name:"identifier" help:"Address, or id of a user, booking, event, task or relay queue."`
 	Limit         int    `default:"10" help:"Most mails to list."`
 	ShowAddresses bool   `help:"Show whole addresses. It needs LEDGER_KEY."`
 	JSON          bool   `name:"json" help:"Print JSON."`
@@ -59,34 +57,12 @@ func (c WasItSentCmd) Validate() error {
 	return nil
 }
 
-// answer is what the command prints.
-type answer struct {
-	Sent    verdict       `json:"sent"`
-	Verdict string        `json:"verdict"`
-	Traces  *traces       `json:"redis,omitempty"`
-	Mails   []ledger.Mail `json:"mails"`
-
-	Events []ledger.Record `json:"events"` // of the newest mail
-
-	Suppressions []suppressions.Suppression `json:"suppressions,omitempty"` // in force, of the recipient
-}
-
-// verdict answers whether a mail was sent.
-type verdict string
-
-const (
-	sentYes     verdict = "yes"
-	sentNo      verdict = "no"
-	sentNotYet  verdict = "not yet"
-	sentUnknown verdict = "not known"
-)
-
 // exit returns the exit code of a verdict.
-func (v verdict) exit() error {
+func exit(v verdict.Sent) error {
 	switch v {
-	case sentYes:
+	case verdict.Yes:
 		return nil
-	case sentUnknown:
+	case verdict.Unknown:
 		return &term.ExitError{Code: term.ExitUnknown}
 	}
 	return &term.ExitError{Code: term.ExitFailure}
@@ -98,7 +74,7 @@ func (c WasItSentCmd) Run(ctx context.Context, t term.Terminal) error {
 	if err != nil {
 		return err
 	}
-	a, newest, err := c.ask(ctx, cfg)
+	a, err := c.ask(ctx, cfg)
 	if usage, ok := errors.AsType[*app.UsageError](err); ok {
 		return usage
 	}
@@ -110,102 +86,51 @@ func (c WasItSentCmd) Run(ctx context.Context, t term.Terminal) error {
 		if err := term.PrintJSON(t.Out, a); err != nil {
 			return err
 		}
-		return a.Sent.exit()
+		return exit(a.Sent)
 	}
-	if _, err := fmt.Fprint(t.Out, a.text(newest, term.ParagraphWidth(t), term.Columns(t.Out))); err != nil {
+	if _, err := fmt.Fprint(t.Out, answerText(a, term.ParagraphWidth(t), term.Columns(t.Out))); err != nil {
 		return err
 	}
-	return a.Sent.exit()
+	return exit(a.Sent)
 }
 
-// ask looks for mails and decides. newest is the history of the newest one, nil without one.
-func (c WasItSentCmd) ask(ctx context.Context, cfg config.Config) (a answer, newest *ledger.History, err error) {
-	a.Mails, a.Events = []ledger.Mail{}, []ledger.Record{}
-	identifier := strings.TrimSpace(c.Of)
+// ask looks for mails and decides.
+func (c WasItSentCmd) ask(ctx context.Context, cfg config.Config) (a verdict.Answer, err error) {
 	d, closing, err := openDeliveries(ctx, c.ShowAddresses)
 	if err != nil {
-		return a, nil, err
+		return a, err
 	}
 	defer closing()
-	found, err := d.Find(ctx, identifier, c.Limit)
-	if err != nil {
-		return a, nil, err
-	}
-	for i := range found {
-		hideAddress(&found[i], c.ShowAddresses)
-	}
-	if a.Suppressions, err = suppressed(ctx, d, identifier, found, c.ShowAddresses); err != nil {
-		return a, nil, err
-	}
-	if len(found) == 0 {
-		a.Sent, a.Verdict, a.Traces, err = notFound(ctx, cfg, d, identifier)
-		return a, nil, err
-	}
-	a.Mails = found
-	histories, err := d.Histories(ctx, found[:1])
-	if err != nil {
-		return a, nil, err
-	}
-	newest = &histories[0]
-	a.Events = append(a.Events, newest.Events...)
-	a.Sent, a.Verdict = judge(*newest, time.Now())
-	if needsTraces(newest.State) {
-		tr := lookInRedis(ctx, cfg, newest.TaskID)
-		a.Traces = &tr
-	}
-	return a, newest, nil
+	return verdict.Ask(ctx, d, verdict.Question{
+		Of: c.Of, Limit: c.Limit, ShowAddresses: c.ShowAddresses,
+		Redis: func(ctx context.Context, taskID string) verdict.Traces { return lookInRedis(ctx, cfg, taskID) },
+	})
 }
 
-// needsTraces reports whether Redis may have more about a mail of that state.
-func needsTraces(s ledger.State) bool {
-	switch s {
-	case ledger.Queued, ledger.Sending, ledger.Deferred, ledger.Unknown, ledger.Rejected, ledger.Dead:
-		return true
-	}
-	return false
-}
-
-// notFound decides about an identifier that the history does not know.
-func notFound(ctx context.Context, cfg config.Config, d monitor.Deliveries, identifier string) (verdict, string, *traces, error) {
-	oldest, err := d.Oldest(ctx)
+// lookInRedis looks for the traces of a task.
+func lookInRedis(ctx context.Context, cfg config.Config, taskID string) verdict.Traces {
+	b, err := app.OpenBroker(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return "", "", nil, err
+		return verdict.Traces{Error: err.Error()}
 	}
-	text := fmt.Sprintf("Not known: the history has no mail of %q", identifier)
-	if oldest.IsZero() {
-		text += ", and none at all: no worker has written one yet."
-	} else {
-		text += ". It begins at " + term.Clock(oldest) + "."
-	}
-	if strings.Contains(identifier, "@") {
-		if k, ok := d.(interface{ CheckKey(context.Context) error }); ok {
-			if err := k.CheckKey(ctx); err != nil {
-				text += " " + err.Error() + "."
-			}
-		}
-		return sentUnknown, text + " The task may still wait in the queue: ask by its id as well.", nil, nil
-	}
-	tr := lookInRedis(ctx, cfg, identifier)
-	if v, more := tr.judge(); v != "" {
-		return v, more, &tr, nil
-	}
-	return sentUnknown, text + " The task may still wait in the queue.", &tr, nil
+	defer b.Close()
+	return verdict.Look(ctx, b, b.Letters(), taskID)
 }
 
-// text returns the answer for people. The verdict is one line where there is no terminal, whose
+// answerText returns the answer for people. The verdict is one line where there is no terminal, whose
 // columns are 0 then.
-func (a answer) text(newest *ledger.History, width, columns int) string {
+func answerText(a verdict.Answer, width, columns int) string {
 	var b strings.Builder
 	b.WriteString(term.Fold(a.Verdict, min(width, columns), "") + "\n")
 	for _, s := range a.Suppressions {
-		b.WriteString(term.Fold(suppressionText(s), width, "  ") + "\n")
+		b.WriteString(term.Fold(fmt.Sprintf("%s %s suppressions show %s tells why.", verdict.SuppressionText(s), term.ProgramName, s.ID[:10]), width, "  ") + "\n")
 	}
 	if a.Traces != nil {
-		for _, l := range a.Traces.lines() {
+		for _, l := range a.Traces.Lines() {
 			b.WriteString(term.Fold(l, width, "  ") + "\n")
 		}
 	}
-	if newest != nil {
+	if newest := a.Newest(); newest != nil {
 		b.WriteString("\n" + Timeline(*newest, width))
 	}
 	if len(a.Mails) > 1 {

@@ -6,6 +6,8 @@ import (
 	"unicode"
 
 	"golang.org/x/text/width"
+
+	"github.com/evently/workers/internal/words"
 )
 
 // Count writes a number of things.
@@ -79,22 +81,7 @@ func Cut(text string, n int) string {
 }
 
 // Line makes foreign text fit for one line on a terminal.
-func Line(text string) string {
-	const most = 500
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, text)
-	if text == "" {
-		return "-"
-	}
-	if runes := []rune(text); len(runes) > most {
-		return string(runes[:most-1]) + "…"
-	}
-	return text
-}
+func Line(text string) string { return words.Line(text) }
 
 // Fold breaks text into lines of at most width columns. Every line but the first begins
 // with indent, and the first with the spaces of text. A width of 0 breaks nothing.

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/evently/workers/internal/words"
 )
 
 // Age writes the time since at in a few characters, such as 5m or 2d.
@@ -50,37 +52,10 @@ func (m *Moment) UnmarshalText(text []byte) error {
 }
 
 // Clock writes a time in the zone of this machine, with its offset.
-func Clock(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 -07:00") }
+func Clock(t time.Time) string { return words.Clock(t) }
 
 // Spell writes a duration for people.
-func Spell(d time.Duration) string {
-	d = max(0, d)
-	switch {
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Round(time.Millisecond).Milliseconds())
-	case d < 10*time.Second:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
-	case d < time.Hour:
-		return pair(int(d.Minutes()), "min", int(d.Seconds())%60, "s")
-	case d < 48*time.Hour:
-		return pair(int(d.Hours()), "h", int(d.Minutes())%60, "min")
-	}
-	return fmt.Sprintf("%d days", int(d.Hours()/24))
-}
-
-func pair(n int, unit string, rest int, smaller string) string {
-	if rest == 0 {
-		return fmt.Sprintf("%d %s", n, unit)
-	}
-	return fmt.Sprintf("%d %s %d %s", n, unit, rest, smaller)
-}
+func Spell(d time.Duration) string { return words.Spell(d) }
 
 // Until tells how far a time is from now.
-func Until(t time.Time) string {
-	if d := time.Until(t); d > 0 {
-		return "in " + Spell(d)
-	}
-	return Spell(time.Since(t)) + " ago"
-}
+func Until(t time.Time) string { return words.Until(t) }

@@ -1,0 +1,169 @@
+package verdict
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/evently/workers/internal/words"
+	"github.com/evently/workers/store/ledger"
+	"github.com/evently/workers/tasks"
+	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/protocol"
+)
+
+// Traces is what Redis has of a task, for a mail that the history does not settle.
+type Traces struct {
+	Error      string             `json:"error,omitempty"`
+	DeadLetter *broker.DeadLetter `json:"dead_letter,omitempty"`
+	Status     string             `json:"status,omitempty"` // of the result; "": there is none
+	Success    *bool              `json:"success,omitempty"`
+	Reason     string             `json:"reason,omitempty"` // why Success is false
+	At         *time.Time         `json:"at,omitempty"`
+	Waiting    int                `json:"waiting,omitempty"`        // messages in the queues
+	Unwritten  int                `json:"waiting_events,omitempty"` // events that are not in the history yet
+}
+
+// RedisPatience is how long Redis is asked.
+const RedisPatience = 2 * time.Second
+
+// Redis is what the traces of a task are looked for in. [redis.Broker] is one, but for its
+// letters.
+type Redis interface {
+	// Depths returns the number of waiting messages in each queue.
+	Depths(ctx context.Context) (map[string]int, error)
+
+	// Backlog describes a stream of events.
+	Backlog(ctx context.Context, stream string) (broker.Backlog, error)
+
+	// Results returns the stored results of tasks, nil where there is none.
+	Results(ctx context.Context, ids []string) ([]*protocol.Result, error)
+}
+
+// Look looks for the traces of a task, for at most [RedisPatience].
+func Look(ctx context.Context, r Redis, letters Letters, taskID string) (tr Traces) {
+	ctx, cancel := context.WithTimeout(ctx, RedisPatience)
+	defer cancel()
+	results, err := tr.read(ctx, r, letters, taskID)
+	if err != nil {
+		return Traces{Error: PlainError(err)}
+	}
+	if len(results) == 0 || results[0] == nil {
+		return tr
+	}
+	result := results[0]
+	tr.Status = result.Status
+	if !result.DateDone.IsZero() {
+		tr.At = &result.DateDone
+	}
+	var value tasks.Result
+	if text, err := json.Marshal(result.Result); err == nil && result.Status == "SUCCESS" && json.Unmarshal(text, &value) == nil {
+		tr.Success, tr.Reason = &value.Success, value.Error
+	}
+	return tr
+}
+
+// PlainError returns the text of an error of Redis without what was asked for.
+func PlainError(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no answer"
+	}
+	if cause := errors.Unwrap(err); cause != nil {
+		err = cause
+	}
+	return err.Error()
+}
+
+// read asks for what Redis has.
+func (tr *Traces) read(ctx context.Context, r Redis, letters Letters, taskID string) ([]*protocol.Result, error) {
+	depths, err := r.Depths(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range depths {
+		tr.Waiting += n
+	}
+	if backlog, err := r.Backlog(ctx, ledger.StreamName); err == nil {
+		tr.Unwritten = backlog.Length
+	}
+	if tr.DeadLetter, err = LetterOf(ctx, letters, taskID); err != nil {
+		return nil, err
+	}
+	return r.Results(ctx, []string{taskID})
+}
+
+// Letters lists open dead letters, the newest first.
+type Letters interface {
+	List(ctx context.Context, offset, limit int) (letters []broker.DeadLetter, total int, err error)
+}
+
+// LetterOf returns the newest open dead letter of a task, nil if there is none among the newest
+// ten thousand.
+func LetterOf(ctx context.Context, letters Letters, taskID string) (*broker.DeadLetter, error) {
+	const page, most = 500, 10_000
+	for offset := 0; offset < most; offset += page {
+		found, total, err := letters.List(ctx, offset, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range found {
+			if l.TaskID == taskID {
+				return &l, nil
+			}
+		}
+		if len(found) == 0 || offset+page >= total {
+			break
+		}
+	}
+	return nil, nil
+}
+
+// judge decides by the traces alone, "" if they say nothing.
+func (tr Traces) judge() (Sent, string) {
+	at := ""
+	if tr.At != nil {
+		at = " of " + words.Clock(*tr.At)
+	}
+	switch {
+	case tr.Success != nil && *tr.Success:
+		return Yes, fmt.Sprintf("Yes, by the result%s of the task: it says success. The history has nothing of it.", at)
+	case tr.Success != nil && tr.DeadLetter == nil:
+		return No, fmt.Sprintf("No, by the result%s of the task: %s. The history has nothing of it.", at, words.Line(tr.Reason))
+	case tr.DeadLetter != nil:
+		return No, fmt.Sprintf("No. The task became a dead letter at %s: %s. The history has nothing of it.", words.Clock(tr.DeadLetter.At), words.Line(tr.DeadLetter.Reason))
+	case tr.Status == "RETRY", tr.Status == "STARTED", tr.Status == "RECEIVED":
+		return NotYet, fmt.Sprintf("Not yet, by the state %s of the task. The history has nothing of it.", tr.Status)
+	}
+	return "", ""
+}
+
+// Lines returns the traces for people.
+func (tr Traces) Lines() (all []string) {
+	if tr.Error != "" {
+		return []string{"Redis could not be asked for a dead letter or a result: " + words.Line(tr.Error)}
+	}
+	if l := tr.DeadLetter; l != nil {
+		short := l.ID[:min(len(l.ID), 12)]
+		all = append(all, fmt.Sprintf("Dead letter %s since %s: %s", short, words.Clock(l.At), words.Line(l.Reason)),
+			fmt.Sprintf("  the command dead-letters retry %s sends it again", short))
+	}
+	if tr.Status != "" {
+		text := "Result of the task: " + words.Line(tr.Status)
+		if tr.Success != nil {
+			text += fmt.Sprintf(", success %t", *tr.Success)
+		}
+		if tr.Reason != "" {
+			text += ", " + words.Line(tr.Reason)
+		}
+		all = append(all, text)
+	}
+	if len(all) == 0 {
+		all = append(all, fmt.Sprintf("Redis has neither a dead letter nor a result of the task; messages that wait in the queues: %d", tr.Waiting))
+	}
+	if tr.Unwritten > 0 {
+		all = append(all, fmt.Sprintf("Events of mails that are not in the history yet: %d", tr.Unwritten))
+	}
+	return all
+}
