@@ -150,7 +150,7 @@ func (t *Trail) outcome(err error) string {
 	case errors.Is(err, context.Canceled):
 		return audit.Failed + ": interrupted"
 	}
-	return audit.Failed + ": " + t.hide(MaskAddresses(err.Error()))
+	return audit.Failed + ": " + t.hide(mail.MaskAddresses(err.Error()))
 }
 
 // details returns details as JSON, without the secrets of the configuration.
@@ -177,17 +177,6 @@ func (t *Trail) hide(text string) string {
 		}
 	}
 	return text
-}
-
-// MaskAddresses masks the addresses in a text that a person typed.
-func MaskAddresses(text string) string {
-	words := strings.Fields(text)
-	for i, w := range words {
-		if strings.Contains(w, "@") {
-			words[i] = mail.MaskAddress(strings.Trim(w, `<>"',;:.()`))
-		}
-	}
-	return strings.Join(words, " ")
 }
 
 // operator returns the user of the operating system, and the terminal.

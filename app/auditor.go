@@ -9,6 +9,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/mail"
 	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/store/ledger/audit"
 	"github.com/evently/workers/worker"
@@ -57,7 +58,7 @@ func (a *auditor) changed(c worker.ControlChange) {
 		e.Outcome = audit.Refused
 	}
 	if c.Answer != "" {
-		e.Outcome += ": " + MaskAddresses(c.Answer)
+		e.Outcome += ": " + mail.MaskAddresses(c.Answer)
 	}
 	if len(c.Arguments) > 0 {
 		e.Details = jsonOf(c.Arguments)

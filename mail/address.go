@@ -231,6 +231,18 @@ func MaskAddress(s string) string {
 	return string(first) + hidden + "@" + domain
 }
 
+// MaskAddresses returns a text that a person typed, with its addresses masked and with single
+// spaces.
+func MaskAddresses(text string) string {
+	words := strings.Fields(text)
+	for i, w := range words {
+		if strings.Contains(w, "@") {
+			words[i] = MaskAddress(strings.Trim(w, `<>"',;:.()`))
+		}
+	}
+	return strings.Join(words, " ")
+}
+
 func isASCII(s string) bool {
 	for i := range len(s) {
 		if s[i] >= utf8.RuneSelf {

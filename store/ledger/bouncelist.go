@@ -144,6 +144,35 @@ func (b Bounce) tidy() Bounce {
 	return b
 }
 
+// matches tells by what a bounce names its mail.
+var matches = map[BounceMatch]string{
+	MatchTag: "by the tag in the address for bounces", MatchEnvelopeID: "by the envelope id, which a reader of the mail may know",
+	MatchMessageID: "by the Message-ID in the returned header, which a reader of the mail may know",
+	MatchAddress:   "not matched: a mail went to that address, which proves nothing", "": "not matched: nothing in it names a mail",
+	MatchForged: "not matched: its tag is not signed with BOUNCE_KEY",
+}
+
+// Matched tells by what the bounce names its mail.
+func (b Bounce) Matched() string {
+	text := matches[b.MatchedBy]
+	if b.Mail == "" && b.MatchedBy == MatchTag {
+		text += ", but no such mail is stored yet"
+	}
+	return text
+}
+
+// Reply returns the reply of the server with its words, "" without any.
+func (b Bounce) Reply() string {
+	text := b.Enhanced
+	if b.Code != 0 {
+		text = strings.TrimSpace(fmt.Sprintf("%d %s", b.Code, b.Enhanced))
+	}
+	if b.Text != "" {
+		text = strings.TrimSpace(text + " “" + b.Text + "”")
+	}
+	return text
+}
+
 // BounceFilter chooses bounces. Its zero value chooses all; each field that is set narrows
 // the choice.
 type BounceFilter struct {

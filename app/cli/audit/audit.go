@@ -120,7 +120,7 @@ func (c listCmd) Run(ctx context.Context, t term.Terminal) error {
 	if c.JSON {
 		return term.PrintJSON(t.Out, append([]audit.Row{}, found.Rows...))
 	}
-	if _, err := fmt.Fprint(t.Out, table(actions(found), term.Columns(t.Out))); err != nil {
+	if _, err := fmt.Fprint(t.Out, table(found.Actions(), term.Columns(t.Out))); err != nil {
 		return err
 	}
 	if n := len(found.Rows); n == c.Limit {
@@ -131,46 +131,8 @@ func (c listCmd) Run(ctx context.Context, t term.Terminal) error {
 	return nil
 }
 
-// action is a row with its outcome.
-type action struct {
-	audit.Row
-	number string
-}
-
-// actions joins the rows of one action.
-func actions(l audit.Listed) []action {
-	outcomes := map[string]string{}
-	all := make([]action, 0, len(l.Rows))
-	for i, r := range l.Rows { // the outcome comes before
-		op := r.Op()
-		switch outcome, known := outcomes[op]; {
-		case r.Outcome != audit.Started && len(r.IDs) == 0 && strings.HasSuffix(r.ID, "+") && hasStart(l.Rows[i:], op):
-			outcomes[op] = r.Outcome
-			continue
-		case known:
-			r.Outcome = outcome
-		}
-		a := action{Row: r}
-		if i >= l.Waiting {
-			a.number = fmt.Sprint(r.Number)
-		}
-		all = append(all, a)
-	}
-	return all
-}
-
-// hasStart reports whether the row before an action is among rows.
-func hasStart(rows []audit.Row, op string) bool {
-	for _, r := range rows {
-		if r.ID == op {
-			return true
-		}
-	}
-	return false
-}
-
 // table returns actions for people, in lines of up to most columns; 0 is no limit.
-func table(all []action, most int) string {
+func table(all []audit.Action, most int) string {
 	if len(all) == 0 {
 		return "No row of the audit trail meets the conditions.\n"
 	}
@@ -180,7 +142,7 @@ func table(all []action, most int) string {
 		rows[0] = append(rows[0], "ACTOR", "IDS")
 	}
 	for _, a := range all {
-		row := []string{a.number, term.Clock(a.At), term.Line(a.Action), term.Line(a.Outcome)}
+		row := []string{number(a), term.Clock(a.At), term.Line(a.Action), term.Line(a.Outcome)}
 		if !narrow {
 			row = append(row, term.Line(a.Actor), ids(a.IDs))
 		}
@@ -202,6 +164,14 @@ func table(all []action, most int) string {
 		}
 	}
 	return b.String()
+}
+
+// number returns the number of a row, "" while it waits for one.
+func number(a audit.Action) string {
+	if a.Waiting {
+		return ""
+	}
+	return fmt.Sprint(a.Number)
 }
 
 // ids writes the first ids and the number of the others.
@@ -282,13 +252,7 @@ func text(r *audit.Report, width int) string {
 	for _, remark := range r.Remarks {
 		say("remark: %s", term.Line(remark))
 	}
-	verdict := "the trail is whole"
-	if len(r.Faults) > 0 {
-		verdict = "THE TRAIL IS NOT WHOLE"
-	}
-	if unchecked(r) {
-		verdict = "the trail cannot be checked without the key"
-	}
+	verdict := r.Verdict()
 	say("%s: %s, %d of them with a key; %d in Redis", verdict, term.Count(r.Rows, "row"), r.Keyed, r.Waiting)
 	if !r.First.IsZero() {
 		say("from %s to %s", r.First.Local().Format(time.RFC3339), r.Last.Local().Format(time.RFC3339))
@@ -297,16 +261,6 @@ func text(r *audit.Report, width int) string {
 		b.WriteString("head " + r.Head + "\n") // never folded: people copy it
 	}
 	return b.String()
-}
-
-// unchecked reports whether all faults are rows whose key is not there.
-func unchecked(r *audit.Report) bool {
-	for _, f := range r.Faults {
-		if f.Kind != audit.Unchecked {
-			return false
-		}
-	}
-	return len(r.Faults) > 0
 }
 
 type exportCmd struct {

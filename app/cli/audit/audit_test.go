@@ -170,7 +170,7 @@ func TestTable(t *testing.T) {
 		all[i] = audit.Row{Entry: e, Number: int64(10000 - i)}
 	}
 	for _, columns := range []int{20, 80, 120} {
-		text := table(actions(audit.Listed{Rows: all}), columns)
+		text := table(audit.Listed{Rows: all}.Actions(), columns)
 		for line := range strings.Lines(text) {
 			if n := term.Cells(strings.TrimSuffix(line, "\n")); n > columns {
 				t.Fatalf("%d columns of %d:\n%s", n, columns, line)

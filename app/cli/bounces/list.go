@@ -131,7 +131,7 @@ func table(all []ledger.Bounce, most int) string {
 // secondLine returns what does not fit into a line of a narrow terminal.
 func secondLine(b ledger.Bounce) string {
 	var parts []string
-	for _, part := range []string{b.Class, b.TaskID, reply(b)} {
+	for _, part := range []string{b.Class, b.TaskID, b.Reply()} {
 		if part != "" {
 			parts = append(parts, term.Line(part))
 		}
@@ -151,19 +151,7 @@ func to(b ledger.Bounce) string {
 }
 
 // said is reply for a table.
-func said(b ledger.Bounce) string { return term.Line(reply(b)) }
-
-// reply returns the reply of the server with its words, "" without any.
-func reply(b ledger.Bounce) string {
-	text := b.Enhanced
-	if b.Code != 0 {
-		text = strings.TrimSpace(fmt.Sprintf("%d %s", b.Code, b.Enhanced))
-	}
-	if b.Text != "" {
-		text = strings.TrimSpace(text + " “" + b.Text + "”")
-	}
-	return text
-}
+func said(b ledger.Bounce) string { return term.Line(b.Reply()) }
 
 type showCmd struct {
 	ID   string `arg:"" help:"Id of the bounce, or its beginning."`
@@ -212,14 +200,6 @@ func (e *ambiguousError) Error() string {
 	return fmt.Sprintf("several bounces begin with %q; write more of the id", e.prefix)
 }
 
-// matches tells by what a bounce names its mail.
-var matches = map[ledger.BounceMatch]string{
-	ledger.MatchTag: "by the tag in the address for bounces", ledger.MatchEnvelopeID: "by the envelope id, which a reader of the mail may know",
-	ledger.MatchMessageID: "by the Message-ID in the returned header, which a reader of the mail may know",
-	ledger.MatchAddress:   "not matched: a mail went to that address, which proves nothing", "": "not matched: nothing in it names a mail",
-	ledger.MatchForged: "not matched: its tag is not signed with BOUNCE_KEY",
-}
-
 // describe returns a bounce for people, in lines of up to width columns.
 func describe(b ledger.Bounce, width int) string {
 	var text strings.Builder
@@ -236,11 +216,7 @@ func describe(b ledger.Bounce, width int) string {
 	}
 	fact("Kind", kind)
 	fact("Received", term.Clock(b.ReceivedAt)+" by "+term.Line(b.Source)+fmt.Sprintf(", %d bytes", b.Size))
-	match := matches[b.MatchedBy]
-	if b.Mail == "" && b.MatchedBy == ledger.MatchTag {
-		match += ", but no such mail is stored yet"
-	}
-	fact("Matched", match)
+	fact("Matched", b.Matched())
 	if b.Mail != "" {
 		fact("Mail", term.Line(b.MailKind)+", task "+term.Line(b.TaskID))
 		if b.Kind == ledger.BounceFailed || b.Kind == ledger.BounceComplaint {
@@ -257,7 +233,7 @@ func describe(b ledger.Bounce, width int) string {
 	if b.Forwarded {
 		fact("Forwarded", "the report is about another address, to which mail is forwarded")
 	}
-	fact("Said", maybe(reply(b)))
+	fact("Said", maybe(b.Reply()))
 	fact("By", maybe(b.RemoteMTA))
 	fact("Reported", maybe(b.Reporting))
 	fact("Reference", maybe(b.Reference))

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/evently/workers/app/cli/internal/term"
+	"github.com/evently/workers/monitor/desk"
 )
 
 // note is the reason that a person gives.
@@ -57,9 +58,7 @@ func (c retryCmd) Run(ctx context.Context, t term.Terminal) error {
 		return err
 	}
 	defer b.close()
-	return c.run(ctx, t, b, job{verb: "Retry", done: "back in their queues", action: "retry", note: c.Note, states: onlyOpen,
-		do: func(ctx context.Context, ids []string) []error { return b.RetryMany(ctx, ids, person(), c.Note) },
-	})
+	return c.run(ctx, t, b, job{title: "Retry", done: "back in their queues", verb: desk.Retry, note: c.Note, states: onlyOpen})
 }
 
 type deleteCmd struct {
@@ -91,7 +90,7 @@ func (c deleteCmd) Run(ctx context.Context, t term.Terminal) error {
 		return err
 	}
 	defer b.close()
-	return c.run(ctx, t, b, job{verb: "Delete", done: "deleted", action: "delete", note: c.Note, states: c.State, do: eachOf(b.Delete)})
+	return c.run(ctx, t, b, job{title: "Delete", done: "deleted", verb: desk.Delete, note: c.Note, states: c.State})
 }
 
 type resolveCmd struct {
@@ -121,9 +120,7 @@ func (c resolveCmd) Run(ctx context.Context, t term.Terminal) error {
 		return err
 	}
 	defer b.close()
-	return c.run(ctx, t, b, job{verb: "Mark as dealt with:", done: "dealt with", action: "resolve", note: c.Note, states: onlyOpen,
-		do: eachOf(func(ctx context.Context, id string) error { return b.Resolve(ctx, id, person(), c.Note) }),
-	})
+	return c.run(ctx, t, b, job{title: "Mark as dealt with:", done: "dealt with", verb: desk.Resolve, note: c.Note, states: onlyOpen})
 }
 
 type reopenCmd struct {
@@ -152,7 +149,5 @@ func (c reopenCmd) Run(ctx context.Context, t term.Terminal) error {
 		return err
 	}
 	defer b.close()
-	return c.run(ctx, t, b, job{verb: "Reopen", done: "open again", action: "reopen", note: c.Note, states: onlyDealtWith,
-		do: eachOf(func(ctx context.Context, id string) error { return b.Reopen(ctx, id, person(), c.Note) }),
-	})
+	return c.run(ctx, t, b, job{title: "Reopen", done: "open again", verb: desk.Reopen, note: c.Note, states: onlyDealtWith})
 }

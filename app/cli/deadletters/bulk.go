@@ -8,7 +8,6 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
-	"time"
 
 	"github.com/evently/workers/app"
 	"github.com/evently/workers/app/cli/internal/term"
@@ -23,7 +22,7 @@ type chosen struct {
 	All    bool      `help:"All that are in the state that the command is for."`
 	Yes    bool      `help:"Do not ask before."`
 	DryRun bool      `help:"Count the letters that meet the conditions, and do nothing."`
-	Rate   term.Rate `default:"0" help:"Most a second, minute or hour, such as 50/s or 600/m; 0 is no limit." placeholder:"RATE"`
+	Rate   desk.Rate `default:"0" help:"Most a second, minute or hour, such as 50/s or 600/m; 0 is no limit." placeholder:"RATE"`
 	JSON   bool      `name:"json" help:"Print a JSON array."`
 }
 
@@ -41,19 +40,11 @@ func (c chosen) Validate() error {
 
 // job is what a command does to dead letters.
 type job struct {
-	verb   string // such as Retry
+	title  string // such as Retry
 	done   string // such as back in their queues
-	action string // of the audit trail, such as retry
+	verb   desk.Verb
 	note   string
 	states []state // of the letters
-	do     func(ctx context.Context, ids []string) []error
-}
-
-// outcome is what became of one letter, for programs.
-type outcome struct {
-	ID    string `json:"id"`
-	Done  bool   `json:"done"`
-	Error string `json:"error,omitempty"`
 }
 
 // run does the job to each chosen letter, also after failures of others, and tells what was done.
@@ -67,7 +58,7 @@ func (c chosen) run(ctx context.Context, t term.Terminal, b *box, j job) error {
 	outcomes = append(outcomes, results...)
 	failed += len(results) - done
 	if c.JSON {
-		if err := term.PrintJSON(t.Out, append([]outcome{}, outcomes...)); err != nil {
+		if err := term.PrintJSON(t.Out, append([]desk.Outcome{}, outcomes...)); err != nil {
 			return err
 		}
 	} else {
@@ -87,7 +78,7 @@ func (c chosen) run(ctx context.Context, t term.Terminal, b *box, j job) error {
 
 // choose returns the ids of the letters, after a question unless they were named one by one.
 // Names of no letter are told at once.
-func (c chosen) choose(ctx context.Context, t term.Terminal, b *box, j job) (ids []string, wrong []outcome, err error) {
+func (c chosen) choose(ctx context.Context, t term.Terminal, b *box, j job) (ids []string, wrong []desk.Outcome, err error) {
 	if len(c.IDs) > 0 {
 		return c.named(ctx, t, b, j)
 	}
@@ -105,7 +96,7 @@ func (c chosen) choose(ctx context.Context, t term.Terminal, b *box, j job) (ids
 			fmt.Fprint(t.Err, causeTable(shortList(group(items, false)), term.Columns(t.Err)))
 		}
 		if !c.Yes {
-			if err := t.Confirm(fmt.Sprintf("%s %s?", j.verb, what), fmt.Sprintf("%s %s", j.verb, what)); err != nil {
+			if err := t.Confirm(fmt.Sprintf("%s %s?", j.title, what), fmt.Sprintf("%s %s", j.title, what)); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -119,7 +110,7 @@ func (c chosen) choose(ctx context.Context, t term.Terminal, b *box, j job) (ids
 }
 
 // named completes the ids of the command line. An id that was named twice counts once.
-func (c chosen) named(ctx context.Context, t term.Terminal, b *box, j job) (ids []string, wrong []outcome, err error) {
+func (c chosen) named(ctx context.Context, t term.Terminal, b *box, j job) (ids []string, wrong []desk.Outcome, err error) {
 	for _, prefix := range c.IDs {
 		id, err := b.Find(ctx, prefix)
 		if err != nil {
@@ -127,7 +118,7 @@ func (c chosen) named(ctx context.Context, t term.Terminal, b *box, j job) (ids 
 				return nil, nil, unreachable(err)
 			}
 			fmt.Fprintln(t.Err, err)
-			wrong = append(wrong, outcome{ID: prefix, Error: err.Error()})
+			wrong = append(wrong, desk.Outcome{ID: prefix, Error: err.Error()})
 		} else if !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
@@ -163,21 +154,17 @@ func (c chosen) preview(t term.Terminal, items []desk.Item, f desk.Filter) error
 	return err
 }
 
-// Sizes of the parts of a job.
-const (
-	mostAtOnce  = 50  // letters in one call
-	mostAudited = 500 // ids in one entry of the audit trail
-)
+// longJob is the number of letters from which a bar shows the progress.
+const longJob = 50
 
-// work does the job in parts, each between two entries of the audit trail. A signal stops it
-// between two calls, so that it is known what was done.
-func (c chosen) work(ctx context.Context, t term.Terminal, b *box, j job, ids []string) (results []outcome, done int, err error) {
+// work does the job. A signal stops it between two calls, so that it is known what was done.
+func (c chosen) work(ctx context.Context, t term.Terminal, b *box, j job, ids []string) (results []desk.Outcome, done int, err error) {
 	going, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(going, stop) // a second signal ends the process
 	faults := &limitedErrors{}
 	bar := &term.Progress{Out: t.Err, Total: len(ids)}
-	if len(ids) > mostAtOnce || len(ids) > 1 && c.Rate.Every() > 0 {
+	if len(ids) > longJob || len(ids) > 1 && c.Rate.Every() > 0 {
 		bar.Start()
 		defer bar.Stop()
 		faults.print = bar.Print
@@ -185,111 +172,33 @@ func (c chosen) work(ctx context.Context, t term.Terminal, b *box, j job, ids []
 		faults.print = func(text string) { fmt.Fprintln(t.Err, text) }
 		bar = nil
 	}
-	pacer := term.NewPacer(c.Rate)
-	for part := range slices.Chunk(ids, mostAudited) {
-		if going.Err() != nil {
-			break
-		}
-		action := app.Action{Name: "dead-letters." + j.action, Subjects: part, Details: c.details(j, len(ids))}
-		err = app.Audit(context.WithoutCancel(ctx), b.cfg, action, func(ctx context.Context) (map[string]any, error) {
-			n, refused := 0, []string{}
-			for batch := range slices.Chunk(part, c.batch()) {
-				if wait(going, pacer, len(batch)) != nil {
-					break
-				}
-				failed := 0
-				for i, err := range j.do(ctx, batch) {
-					o := outcome{ID: batch[i], Done: err == nil}
-					if err != nil {
-						o.Error = err.Error()
-						faults.add(o.Error)
-						refused = append(refused, o.ID)
-						failed++
-					}
-					results = append(results, o)
-				}
-				n += len(batch) - failed
-				if bar != nil {
-					bar.Add(len(batch)-failed, failed)
-				}
+	details := c.filter(nil).Details()
+	if c.All {
+		details["all"] = true
+	}
+	bulk := desk.Bulk{Letters: b, Verb: j.verb, By: person(), Note: j.note, Rate: c.Rate, Details: details, Audit: b.audit}
+	bulk.Report = func(outcomes []desk.Outcome) {
+		failed := 0
+		for _, o := range outcomes {
+			if !o.Done {
+				faults.add(o.Error)
+				failed++
 			}
-			done += n
-			details := map[string]any{"done": n, "failed": refused}
-			if tried := n + len(refused); tried < len(part) {
-				return details, &stoppedError{tried, len(part)}
-			}
-			return details, nil
-		})
-		if _, stopped := errors.AsType[*stoppedError](err); stopped {
-			err = nil // method run tells it of all parts
-			break
 		}
-		if err != nil {
-			break
+		done += len(outcomes) - failed
+		results = append(results, outcomes...)
+		if bar != nil {
+			bar.Add(len(outcomes)-failed, failed)
 		}
 	}
+	_, err = bulk.Run(context.WithoutCancel(ctx), going, ids)
 	faults.end()
 	return results, done, err
 }
 
-// stoppedError tells the audit trail that only the first letters of an entry were tried.
-type stoppedError struct{ tried, of int }
-
-func (e *stoppedError) Error() string {
-	return fmt.Sprintf("stopped after the first %d of %d", e.tried, e.of)
-}
-
-// wait waits for the turn of the last of n letters.
-func wait(ctx context.Context, p *term.Pacer, n int) error {
-	for range n {
-		if err := p.Wait(ctx); err != nil {
-			return err
-		}
-	}
-	return ctx.Err()
-}
-
-// batch returns how many letters go in one call: those of a fifth of a second.
-func (c chosen) batch() int {
-	every := c.Rate.Every()
-	if every == 0 {
-		return mostAtOnce
-	}
-	return max(1, min(mostAtOnce, int(200*time.Millisecond/every)))
-}
-
-// details tell the audit trail how the letters were chosen.
-func (c chosen) details(j job, total int) map[string]any {
-	d := map[string]any{"total": total}
-	add := func(name string, values []string) {
-		if len(values) > 0 {
-			d[name] = values
-		}
-	}
-	add("reason", masked(c.Reason))
-	add("task", c.Task)
-	add("kind", c.Kind)
-	add("domain", c.Domain)
-	if !c.Since.IsZero() {
-		d["since"] = c.Since.UTC().Format(time.RFC3339)
-	}
-	if !c.Until.IsZero() {
-		d["until"] = c.Until.UTC().Format(time.RFC3339)
-	}
-	if c.All {
-		d["all"] = true
-	}
-	if j.note != "" {
-		d["note"] = app.MaskAddresses(j.note)
-	}
-	return d
-}
-
-func masked(texts []string) (all []string) {
-	for _, text := range texts {
-		all = append(all, app.MaskAddresses(text))
-	}
-	return all
+// audit runs do between two entries of the audit trail.
+func (b *box) audit(ctx context.Context, a desk.Action, do func(context.Context) (map[string]any, error)) error {
+	return app.Audit(ctx, b.cfg, app.Action(a), do)
 }
 
 // limitedErrors prints errors until there are many.
@@ -309,17 +218,6 @@ func (l *limitedErrors) add(text string) {
 func (l *limitedErrors) end() {
 	if l.n > mostErrors {
 		l.print(fmt.Sprintf("and %d more errors; see all of them with --json", l.n-mostErrors))
-	}
-}
-
-// eachOf makes a job of many of a function for one.
-func eachOf(do func(ctx context.Context, id string) error) func(context.Context, []string) []error {
-	return func(ctx context.Context, ids []string) []error {
-		errs := make([]error, len(ids))
-		for i, id := range ids {
-			errs[i] = do(ctx, id)
-		}
-		return errs
 	}
 }
 

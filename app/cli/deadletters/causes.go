@@ -81,11 +81,7 @@ func (c causesCmd) Run(ctx context.Context, t term.Terminal) error {
 }
 
 func group(items []desk.Item, byDomain bool) []desk.Cause {
-	causes := desk.Causes{ByDomain: byDomain, Now: time.Now()}
-	for i := range items {
-		causes.Add(&items[i])
-	}
-	return causes.List()
+	return desk.Causes{ByDomain: byDomain, Now: time.Now()}.Group(items)
 }
 
 // causeTable returns causes for people. Each has three lines: the numbers, the reason, and what

@@ -70,17 +70,7 @@ func (s *state) UnmarshalText(text []byte) error {
 
 // gather returns what may be shown of the letters that a filter chooses, the newest first.
 func (b *box) gather(ctx context.Context, f desk.Filter, t term.Terminal) ([]desk.Item, error) {
-	early := f
-	early.Domains = nil // that of a user is known later
-	var items []desk.Item
-	err := b.Each(ctx, func(l broker.DeadLetter) error {
-		it := desk.New(l)
-		it.Raw = nil
-		if early.Chooses(&it) {
-			items = append(items, it)
-		}
-		return nil
-	}, f.States...)
+	items, err := desk.Gather(ctx, b, f)
 	if err != nil {
 		return nil, unreachable(err)
 	}
@@ -91,13 +81,7 @@ func (b *box) gather(ctx context.Context, f desk.Filter, t term.Terminal) ([]des
 	if err := b.addRecipients(ctx, items); err != nil {
 		term.Warn(t.Err, "the history of mails cannot be read, so --domain finds mails to addresses and none to users: %v", err)
 	}
-	chosen := items[:0]
-	for i := range items {
-		if f.Chooses(&items[i]) {
-			chosen = append(chosen, items[i])
-		}
-	}
-	return chosen, nil
+	return f.Choose(items), nil
 }
 
 // addRecipients asks the history for the domains of users. Without a history it does nothing.

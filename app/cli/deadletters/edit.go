@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
-	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/evently/workers/app"
 	"github.com/evently/workers/app/cli/internal/term"
+	"github.com/evently/workers/mail"
 	"github.com/evently/workers/monitor/desk"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/worker/broker"
@@ -81,7 +78,7 @@ func (c editCmd) Run(ctx context.Context, t term.Terminal) error {
 	if err != nil {
 		return err
 	}
-	message, args, err := editable(&l)
+	message, args, err := desk.Editable(&l)
 	if err != nil {
 		return err
 	}
@@ -92,31 +89,6 @@ func (c editCmd) Run(ctx context.Context, t term.Terminal) error {
 		return errors.New("nothing was changed; retry sends it as it is")
 	}
 	return c.send(ctx, t, b, &l, message, args)
-}
-
-// editable returns the message of a letter and its arguments, or why it cannot be edited.
-func editable(l *broker.DeadLetter) (*protocol.Message, *tasks.Arguments, error) {
-	switch {
-	case l.State != broker.LetterOpen:
-		return nil, nil, &broker.LetterStateError{ID: l.ID, State: l.State, At: l.StateAt, By: l.By}
-	case l.Expired(time.Now()):
-		return nil, nil, &broker.ExpiredError{ID: l.ID, At: l.ExpiresAt}
-	case l.Locked != nil:
-		return nil, nil, l.Locked
-	}
-	m, err := desk.Decode(l.Raw)
-	if err != nil {
-		return nil, nil, fmt.Errorf("dead letter %s cannot be edited, as it is no message: %w", l.ID, err)
-	}
-	task, ok := tasks.MailTaskOf(m.Task)
-	if !ok {
-		var names []string
-		for _, known := range tasks.Mails() {
-			names = append(names, known.Name)
-		}
-		return nil, nil, fmt.Errorf("dead letter %s is of the task %s, whose fields are not known; edit knows %s", l.ID, term.Line(m.Task), strings.Join(names, ", "))
-	}
-	return m, task.Arguments(m.Args, m.Kwargs), nil
 }
 
 // change changes the arguments in the way that was asked for, and checks them.
@@ -172,21 +144,6 @@ func (c editCmd) fillFile(t term.Terminal, args *tasks.Arguments) error {
 	return args.Fill(withoutComments(form))
 }
 
-// copyOf returns the message of an edited copy. It has nothing of the runs of the original: no
-// retries, and no headers of this service, which hold the Date and the marks of a mail.
-func copyOf(m *protocol.Message, args *tasks.Arguments) ([]byte, error) {
-	c := *m
-	c.ID = uuid.NewString()
-	if c.RootID == m.ID {
-		c.RootID = c.ID
-	}
-	c.Protocol, c.Retries, c.ETA = 2, 0, time.Time{}
-	c.ArgsRepr, c.KwargsRepr, c.Redelivered = "", "", false
-	c.Args, c.Kwargs = args.Encode()
-	c.Headers = slices.DeleteFunc(slices.Clone(m.Headers), func(h protocol.Header) bool { return strings.HasPrefix(h.Name, "evently_") })
-	return protocol.Encode(&c)
-}
-
 // edited is what became of an edited letter, for programs.
 type edited struct {
 	ID      string   `json:"id"`
@@ -196,13 +153,13 @@ type edited struct {
 
 // send puts the copy into the queue.
 func (c editCmd) send(ctx context.Context, t term.Terminal, b *box, l *broker.DeadLetter, m *protocol.Message, args *tasks.Arguments) error {
-	raw, err := copyOf(m, args)
+	raw, err := desk.Copy(m, args)
 	if err != nil {
 		return fmt.Errorf("edited copy of dead letter %s: %w", l.ID, err)
 	}
 	action := app.Action{Name: "dead-letters.edit", Subjects: []string{l.ID}, Details: map[string]any{"fields": args.Changed(), "task_id": l.TaskID}}
 	if c.Note != "" {
-		action.Details["note"] = app.MaskAddresses(c.Note)
+		action.Details["note"] = mail.MaskAddresses(c.Note)
 	}
 	var taskID string
 	err = app.Audit(ctx, b.cfg, action, func(ctx context.Context) (map[string]any, error) {

@@ -74,7 +74,7 @@ func (c showCmd) Run(ctx context.Context, t term.Terminal) error {
 		return err
 	}
 	if c.Raw || c.Reveal {
-		if err := b.readable(&l); err != nil {
+		if err := desk.Readable(&l); err != nil {
 			return err
 		}
 		action := app.Action{Name: "dead-letters.reveal", Subjects: []string{l.ID}, Details: map[string]any{"raw": c.Raw, "task_id": l.TaskID}}
@@ -91,28 +91,6 @@ var errNoKey = &app.UsageError{
 
 // mayReveal reports whether values may be shown on this machine.
 func (b *box) mayReveal() bool { return len(b.cfg.Redis.DeadLetterKeys) > 0 }
-
-// readable returns why a letter has no values to show.
-func (b *box) readable(l *broker.DeadLetter) error {
-	switch {
-	case l.Locked != nil:
-		return l.Locked
-	case l.Wiped:
-		return fmt.Errorf("the values of dead letter %s were wiped: %s", l.ID, wiped(l))
-	}
-	return nil
-}
-
-// wiped tells why a letter has no values.
-func wiped(l *broker.DeadLetter) string {
-	switch {
-	case l.State == broker.LetterRetried:
-		return "it is a message in its queue again"
-	case l.State == broker.LetterReplaced:
-		return "an edited copy is a message in its queue"
-	}
-	return "it expired at " + term.Clock(l.ExpiresAt)
-}
 
 // print prints the letter in the form that was asked for.
 func (c showCmd) print(ctx context.Context, t term.Terminal, b *box, l broker.DeadLetter) error {
@@ -144,7 +122,7 @@ func describe(l broker.DeadLetter, reveal bool) view {
 		return v
 	}
 	v.Origin, v.Retries = m.Origin, m.Retries
-	v.Args, v.Kwargs = shape(m.Args, 0), shape(m.Kwargs, 0)
+	v.Args, v.Kwargs = desk.Shape(m.Args), desk.Shape(m.Kwargs)
 	if reveal {
 		v.Values = &values{Args: m.Args, Kwargs: m.Kwargs}
 	}

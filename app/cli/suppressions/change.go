@@ -143,7 +143,7 @@ func (c releaseCmd) Run(ctx context.Context, t term.Terminal) error {
 		}
 	}
 	if !c.DryRun && result.Found > 0 {
-		details := c.details()
+		details := c.filter().Details()
 		details["reason"] = c.Reason
 		var subjects []string
 		for _, of := range c.Of {

@@ -111,23 +111,6 @@ func (c choice) given() bool {
 	return len(c.Class) > 0 || c.Domain != "" || c.Scope != "" || c.Source != "" || !c.Since.IsZero()
 }
 
-// details returns the choice for the audit trail.
-func (c choice) details() map[string]any {
-	d := map[string]any{}
-	if len(c.Class) > 0 {
-		d["class"] = c.Class
-	}
-	for name, value := range map[string]string{"domain": c.Domain, "scope": string(c.Scope), "source": string(c.Source)} {
-		if value != "" {
-			d[name] = value
-		}
-	}
-	if !c.Since.IsZero() {
-		d["since"] = c.Since.UTC().Format(time.RFC3339)
-	}
-	return d
-}
-
 // hide removes the whole address, unless it is asked for.
 func hide(s *suppressions.Suppression, show bool) {
 	if !show {

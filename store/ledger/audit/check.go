@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -53,10 +54,22 @@ type checker struct {
 	unchecked map[string]*Fault
 	noted     map[int64][]string // hashes that were noted elsewhere, by number
 	origin    Head               // of the last row that came from the broker
+	next      func(rows int64) error
 }
 
 func newChecker(keys Keys, chain string, report *Report) *checker {
 	return &checker{keys: keys, chain: chain, report: report, unchecked: map[string]*Fault{}, noted: map[int64][]string{}}
+}
+
+// Verdict says in a few words what the check has found.
+func (r *Report) Verdict() string {
+	switch {
+	case len(r.Faults) == 0:
+		return "the trail is whole"
+	case slices.ContainsFunc(r.Faults, func(f Fault) bool { return f.Kind != Unchecked }):
+		return "THE TRAIL IS NOT WHOLE"
+	}
+	return "the trail cannot be checked without the key"
 }
 
 func (r *Report) fault(kind string, number int64, format string, args ...any) {

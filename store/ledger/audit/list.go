@@ -82,6 +82,35 @@ func (t *Trail) List(ctx context.Context, f Filter) (l Listed, err error) {
 	return l, nil
 }
 
+// Action is the row that begins an action, with the outcome that came later.
+type Action struct {
+	Row
+	Waiting bool // for the database: it has no number yet
+}
+
+// Actions joins the rows of one action. The newest is the first.
+func (l Listed) Actions() []Action {
+	outcomes := map[string]string{}
+	all := make([]Action, 0, len(l.Rows))
+	for i, r := range l.Rows { // the outcome comes before
+		op := r.Op()
+		switch outcome, known := outcomes[op]; {
+		case r.Outcome != Started && len(r.IDs) == 0 && strings.HasSuffix(r.ID, "+") && hasStart(l.Rows[i:], op):
+			outcomes[op] = r.Outcome
+			continue
+		case known:
+			r.Outcome = outcome
+		}
+		all = append(all, Action{Row: r, Waiting: i < l.Waiting})
+	}
+	return all
+}
+
+// hasStart reports whether the row before an action is among rows.
+func hasStart(rows []Row, op string) bool {
+	return slices.ContainsFunc(rows, func(r Row) bool { return r.ID == op })
+}
+
 // Each calls do with the rows that a filter selects in their order, without its limit. Rows that wait in the broker come last.
 func (t *Trail) Each(ctx context.Context, f Filter, do func(Row) error) error {
 	ops := map[string]bool{} // that have the id of f

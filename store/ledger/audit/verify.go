@@ -12,12 +12,19 @@ const readAtOnce = 1000
 // the trail that were noted elsewhere, as [Head.String] writes them. The error is about reading;
 // what is wrong with the trail is in the report.
 func (t *Trail) Verify(ctx context.Context, heads ...string) (*Report, error) {
+	return t.VerifySlices(ctx, func(int64) error { return nil }, heads...)
+}
+
+// VerifySlices is Verify that calls next with the number of checked rows, before it reads the
+// next thousand. It ends with the error of next.
+func (t *Trail) VerifySlices(ctx context.Context, next func(rows int64) error, heads ...string) (*Report, error) {
 	report := &Report{Faults: []Fault{}, Remarks: []string{}}
 	waiting, err := t.readJournal(ctx, report)
 	if err != nil {
 		return nil, err
 	}
 	c := newChecker(t.cfg.Keys, Database, report)
+	c.next = next
 	if t.cfg.Store == nil {
 		c = newChecker(t.cfg.Keys, Stream, report)
 	}
@@ -83,6 +90,9 @@ func (t *Trail) verifyDatabase(ctx context.Context, c *checker, waiting *waiting
 // readRows checks all rows and returns the record of the head, read after them.
 func (t *Trail) readRows(ctx context.Context, c *checker) (record string, err error) {
 	for {
+		if err := c.next(c.report.Rows); err != nil {
+			return "", err
+		}
 		rows, err := t.cfg.Store.Rows(ctx, c.last.Number, readAtOnce)
 		if t.awaitsTables(err) {
 			c.report.remark("the database has no table for the trail")

@@ -33,6 +33,23 @@ func (f Filter) isEmpty() bool {
 	return f.Of == "" && len(f.Classes) == 0 && f.Domain == "" && f.Scope == "" && f.Source == "" && f.Since.IsZero()
 }
 
+// Details tell the audit trail what f chooses, without the address.
+func (f Filter) Details() map[string]any {
+	d := map[string]any{}
+	if len(f.Classes) > 0 {
+		d["class"] = f.Classes
+	}
+	for name, value := range map[string]string{"domain": f.Domain, "scope": string(f.Scope), "source": string(f.Source)} {
+		if value != "" {
+			d[name] = value
+		}
+	}
+	if !f.Since.IsZero() {
+		d["since"] = f.Since.UTC().Format(time.RFC3339)
+	}
+	return d
+}
+
 // Limits of [Filter].
 const (
 	defaultLimit = 50

@@ -1,4 +1,4 @@
-package term
+package desk
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Rate is a pace on the command line, such as 50/s or 600/m. Its zero value is no pace.
+// Rate is a pace that a person types, such as 50/s or 600/m. Its zero value is no pace.
 type Rate struct {
 	N   float64
 	Per time.Duration

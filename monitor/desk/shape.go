@@ -1,4 +1,4 @@
-package deadletters
+package desk
 
 import (
 	"strings"
@@ -7,7 +7,9 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// shape describes a value by its types, as in [{"email": string}].
+// Shape describes a value by its types, as in [{"email": string}].
+func Shape(r protocol.Raw) string { return shape(r, 0) }
+
 func shape(r protocol.Raw, depth int) string {
 	const deepest, most = 4, 20
 	text := strings.TrimSpace(string(r))
