@@ -11,6 +11,7 @@ import (
 	"github.com/evently/workers/app"
 	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/internal/moment"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/store/ledger/suppressions"
@@ -149,14 +150,7 @@ func checkReason(reason string) error {
 type ending struct{ time.Time }
 
 // UnmarshalText implements [encoding.TextUnmarshaler].
-func (e *ending) UnmarshalText(text []byte) error {
-	var m term.Moment
-	if err := m.UnmarshalText(text); err != nil {
-		return fmt.Errorf("%q is not a time; write a time from now on such as 12h or 30d, a day such as 2026-12-24, or 2026-12-24T14:00", string(text))
-	}
-	e.Time = m.Time
-	if s := strings.TrimSpace(string(text)); !strings.Contains(s, "-") {
-		e.Time = time.Now().Add(time.Since(m.Time)) // a duration, which Moment takes for the past
-	}
-	return nil
+func (e *ending) UnmarshalText(text []byte) (err error) {
+	e.Time, err = moment.End(string(text), time.Now())
+	return err
 }

@@ -2,10 +2,9 @@ package term
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
+	"github.com/evently/workers/internal/moment"
 	"github.com/evently/workers/internal/words"
 )
 
@@ -26,29 +25,10 @@ func Age(at time.Time) string {
 // Moment is a time on the command line: a time ago, a day, or a day with a time.
 type Moment struct{ time.Time }
 
-// momentForms are the layouts of times, in the zone of this machine where they have none.
-var momentForms = []string{time.RFC3339Nano, "2006-01-02 15:04:05 -07:00", "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly}
-
 // UnmarshalText implements [encoding.TextUnmarshaler].
-func (m *Moment) UnmarshalText(text []byte) error {
-	s := strings.TrimSpace(string(text))
-	for _, form := range momentForms {
-		if t, err := time.ParseInLocation(form, s, time.Local); err == nil {
-			m.Time = t
-			return nil
-		}
-	}
-	ago, err := time.ParseDuration(s)
-	if days, isDays := strings.CutSuffix(s, "d"); isDays {
-		var n float64
-		n, err = strconv.ParseFloat(days, 64)
-		ago = time.Duration(n * 24 * float64(time.Hour))
-	}
-	if err != nil || ago < 0 {
-		return fmt.Errorf("%q is not a time; write a time ago such as 90m, 2h or 7d, a day such as 2026-11-29, or 2026-11-29T14:00", s)
-	}
-	m.Time = time.Now().Add(-ago)
-	return nil
+func (m *Moment) UnmarshalText(text []byte) (err error) {
+	m.Time, err = moment.Parse(string(text), time.Now())
+	return err
 }
 
 // Clock writes a time in the zone of this machine, with its offset.
