@@ -85,7 +85,7 @@ type Bulk struct {
 	Rate     Rate
 	Details  map[string]any // how the letters were chosen
 	Audit    Audit
-	Report   func([]Outcome) // is called after each call; nil: nobody asks
+	Report   func([]Outcome) // is called after each call; nil: it is not called
 }
 
 // Sizes of the parts of a bulk.

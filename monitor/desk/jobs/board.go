@@ -20,7 +20,7 @@ const (
 func jobName(id string) string  { return "repair.job." + id }
 func stopName(id string) string { return "repair.stop." + id }
 
-// write puts the state of a job on the board. A board that is away costs what others see.
+// write puts the state of a job on the board. While the board is unavailable other monitors see an old state.
 func (r *Runner) write(ctx context.Context, j Job) {
 	if r.cfg.Board == nil {
 		return

@@ -58,7 +58,7 @@ func (t *table) remove(id string) {
 	}
 }
 
-// retire moves a job to those that have ended.
+// retire moves a job to the ones that have ended.
 func (t *table) retire(j Job) {
 	const most = 20
 	t.mu.Lock()
