@@ -76,10 +76,15 @@ func Migrations() string {
 	return b.String()
 }
 
+// migrationTimeout bounds the migrations: an index of ten million rows takes a minute.
+const migrationTimeout = 15 * time.Minute
+
 // migrate makes the tables or brings them up to date. Tables that another tool has made are
 // used as they are.
 func (d *database) migrate(ctx context.Context, now time.Time) error {
-	return d.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+	patient := *d
+	patient.timeout = max(d.timeout, migrationTimeout)
+	return patient.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		if err := d.lock(ctx, tx, lockMigrate); err != nil {
 			return err
 		}

@@ -93,7 +93,10 @@ type Filter struct {
 	Booking string
 	Domain  string
 	TaskID  string
-	Mail    string // fingerprint of the task
+	Mail    string   // fingerprint of the task
+	Classes []string // of failures
+
+	mails []string // fingerprints
 
 	Since, Until time.Time // of the first claim; Until is excluded
 
@@ -174,6 +177,12 @@ func (r *Reader) conditions(ctx context.Context, f Filter) (where []string, args
 	}
 	if f.Mail != "" {
 		add("mail = ?", f.Mail)
+	}
+	if len(f.mails) > 0 {
+		add("mail IN (?)", f.mails)
+	}
+	if len(f.Classes) > 0 {
+		add("class IN (?) AND class <> ''", f.Classes)
 	}
 	if !f.Since.IsZero() {
 		add("first_seen >= ?", r.db.time(f.Since))
@@ -282,22 +291,28 @@ func readCursor(text string) (at time.Time, mail string, err error) {
 }
 
 // Find returns the latest mails that an identifier belongs to: an address, if it has an @,
-// and otherwise the id of a user, a booking or a task, or the fingerprint of a task. limit
-// is the number of mails at most.
+// and otherwise the id of a user, a booking or a task, the fingerprint of a task, or the id that
+// the relay gave to the mail. limit is the number of mails at most.
 func (r *Reader) Find(ctx context.Context, identifier string, limit int) ([]Mail, error) {
-	identifier = strings.TrimSpace(identifier)
+	if identifier = strings.TrimSpace(identifier); identifier == "" {
+		return nil, nil
+	}
 	filters := []Filter{{TaskID: identifier}, {Mail: identifier}, {Booking: identifier}}
 	if id, err := strconv.ParseInt(identifier, 10, 64); err == nil {
 		filters = append(filters, Filter{UserID: &id})
+	}
+	queued, err := r.queued(ctx, identifier, limit)
+	if err != nil {
+		return nil, err
+	}
+	if len(queued) > 0 {
+		filters = append(filters, Filter{mails: queued})
 	}
 	if strings.Contains(identifier, "@") {
 		filters = []Filter{{Address: identifier}, {TaskID: identifier}}
 	}
 	var found []Mail
 	seen := map[string]bool{}
-	if identifier == "" {
-		return nil, nil
-	}
 	for _, f := range filters {
 		f.Limit = limit
 		page, err := r.List(ctx, f)
@@ -316,4 +331,30 @@ func (r *Reader) Find(ctx context.Context, identifier string, limit int) ([]Mail
 		found = found[:min(len(found), limit)]
 	}
 	return found, nil
+}
+
+// queued returns the fingerprints of the latest mails with an id in the queue of a relay.
+func (r *Reader) queued(ctx context.Context, id string, limit int) ([]string, error) {
+	if len(id) > maxName {
+		return nil, nil
+	}
+	ctx, cancel := r.db.deadline(ctx)
+	defer cancel()
+	if limit <= 0 {
+		limit = defaultLimit
+	}
+	var rows []struct {
+		Mail string `db:"mail"`
+		At   stamp  `db:"at"`
+	}
+	err := r.db.query(ctx, r.db.db, &rows, "SELECT mail, max(event_at) AS at FROM evently_mail.events WHERE queue_id = ? AND queue_id <> '' GROUP BY mail ORDER BY at DESC LIMIT ?",
+		id, min(limit, mostMails))
+	if err != nil {
+		return nil, r.fault("look for a queue id", err)
+	}
+	mails := make([]string, len(rows))
+	for i, row := range rows {
+		mails[i] = row.Mail
+	}
+	return mails, nil
 }

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,8 @@ func init() {
 	suite["Erase"] = testErase
 	suite["EraseBeforeTheEvents"] = testEraseBeforeTheEvents
 	suite["Stats"] = testStats
+	suite["Facets"] = testFacets
+	suite["QueueID"] = testQueueID
 	suite["Keys"] = testKeys
 }
 
@@ -285,5 +288,61 @@ func testKeys(t *testing.T, f *fixture) {
 	f.sealer = nil
 	if found := f.list(ledger.Filter{Address: "user3@domain3.example"}); len(found) != 2 {
 		t.Errorf("without it: %+v", found)
+	}
+}
+
+func testFacets(t *testing.T, f *fixture) {
+	f.fill()
+	user := int64(3)
+	for name, c := range map[string]struct {
+		filter ledger.Filter
+		want   func(i int, e ledger.Event) bool
+	}{
+		"all":     {ledger.Filter{}, func(int, ledger.Event) bool { return true }},
+		"a state": {ledger.Filter{States: []ledger.State{ledger.Dead}}, func(int, ledger.Event) bool { return true }},
+		"kinds":   {ledger.Filter{Kinds: []string{"otp", "welcome"}}, func(_ int, e ledger.Event) bool { return e.Kind != "booking_confirmation" }},
+		"domain":  {ledger.Filter{Domain: "domain1.example"}, func(i int, _ ledger.Event) bool { return i%4 == 1 }},
+		"user":    {ledger.Filter{UserID: &user}, func(_ int, e ledger.Event) bool { return e.UserID == user }},
+		"class":   {ledger.Filter{Classes: []string{"transient"}}, func(_ int, e ledger.Event) bool { return e.Class == "transient" }},
+		"none":    {ledger.Filter{Classes: []string{"none"}}, func(int, ledger.Event) bool { return false }},
+	} {
+		want := map[ledger.State]int64{}
+		for i := range manyMails {
+			if e := mailOf(i); c.want(i, e) {
+				want[e.State]++
+			}
+		}
+		facets, err := f.reader().Facets(t.Context(), c.filter)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got := map[ledger.State]int64{}
+		for _, facet := range facets {
+			got[facet.State] = facet.N
+			if facet.Estimated {
+				t.Errorf("%s: %+v is estimated", name, facet)
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+	if mails := f.list(ledger.Filter{Classes: []string{"transient", "none"}}); len(mails) != 50 {
+		t.Errorf("%d mails of a class, want a page", len(mails))
+	}
+}
+
+// A relay tells its queue id to the support of the recipient, who asks with it.
+func testQueueID(t *testing.T, f *fixture) {
+	f.fill()
+	e := mailOf(7)
+	e.State, e.QueueID, e.At = ledger.Accepted, "4FzQ2x1Yz3", e.At.Add(time.Second)
+	f.write(e)
+	found, err := f.reader().Find(t.Context(), " 4FzQ2x1Yz3 ", 10)
+	if err != nil || len(found) != 1 || found[0].TaskID != e.TaskID {
+		t.Errorf("%+v, %v", found, err)
+	}
+	if found, err := f.reader().Find(t.Context(), "4FzQ2x1Yz4", 10); err != nil || len(found) != 0 {
+		t.Errorf("%+v, %v", found, err)
 	}
 }

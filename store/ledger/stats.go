@@ -3,7 +3,11 @@ package ledger
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -227,6 +231,113 @@ func (r *Reader) Domains(ctx context.Context, since, until time.Time, limit int)
 		return nil, r.fault("count mails by domain", err)
 	}
 	return counts, nil
+}
+
+// Facet is the number of mails in a state.
+type Facet struct {
+	State State `json:"state"`
+	N     int64 `json:"n"`
+
+	// Estimated says that there are more than [MostCounted], and N is what the statistics of
+	// PostgreSQL tell. In SQLite N is one more than MostCounted then.
+	Estimated bool `json:"estimated,omitempty"`
+}
+
+// MostCounted is the number of mails up to which [Reader.Facets] counts.
+const MostCounted = 10_000
+
+// Facets returns the numbers of mails that f chooses, by state. The states and the place in the
+// list that f names are ignored.
+func (r *Reader) Facets(ctx context.Context, f Filter) ([]Facet, error) {
+	ctx, cancel := r.db.deadline(ctx)
+	defer cancel()
+	f.After = ""
+	where, args, err := r.conditions(ctx, f)
+	if errors.Is(err, ErrNoKey) {
+		return nil, nil // no address was ever stored
+	}
+	if err != nil {
+		return nil, r.fault("count mails", err)
+	}
+	if len(f.Kinds) > 0 {
+		where, args = append(where, "kind IN (?)"), append(args, f.Kinds)
+	}
+	counts, err := r.facetCounts(ctx, f, where, args)
+	if err != nil {
+		return nil, r.fault("count mails", err)
+	}
+	var facets []Facet
+	for _, s := range States() {
+		c := Facet{State: s, N: counts[s]}
+		if c.N > MostCounted {
+			c.Estimated = true
+			if c.N, err = r.estimate(ctx, append(slices.Clone(where), stateIs(s)), args, c.N); err != nil {
+				return nil, r.fault("estimate a number of mails", err)
+			}
+		}
+		if c.N > 0 {
+			facets = append(facets, c)
+		}
+	}
+	return facets, nil
+}
+
+func stateIs(s State) string { return fmt.Sprintf("state = %d", int(s)) }
+
+// facetCounts counts up to one more than MostCounted of each state.
+func (r *Reader) facetCounts(ctx context.Context, f Filter, where []string, args []any) (map[State]int64, error) {
+	selectMails := func(column string, where []string, order string) string {
+		text := "SELECT " + column + " FROM evently_mail.mails"
+		if len(where) > 0 {
+			text += " WHERE " + strings.Join(where, " AND ")
+		}
+		return text + fmt.Sprintf("%s LIMIT %d", order, MostCounted+1)
+	}
+	var query string
+	var all []any
+	if f.Address != "" || f.UserID != nil || f.Booking != "" || f.TaskID != "" || f.Mail != "" { // few mails
+		query, all = "SELECT state, count(*) AS n FROM ("+selectMails("state", where, "")+") AS q GROUP BY state", args
+	} else {
+		var parts []string
+		for _, s := range States() {
+			parts = append(parts, fmt.Sprintf("SELECT %d AS state, count(*) AS n FROM (%s) AS q", int(s), selectMails("1", append(slices.Clone(where), stateIs(s)), " ORDER BY first_seen DESC")))
+			all = append(all, args...)
+		}
+		query = strings.Join(parts, " UNION ALL ")
+	}
+	var rows []struct {
+		State State `db:"state"`
+		N     int64 `db:"n"`
+	}
+	if err := r.db.query(ctx, r.db.db, &rows, query, all...); err != nil {
+		return nil, err
+	}
+	counts := make(map[State]int64, len(rows))
+	for _, row := range rows {
+		counts[row.State] = row.N
+	}
+	return counts, nil
+}
+
+// estimate returns how many mails PostgreSQL expects, at least fewest.
+func (r *Reader) estimate(ctx context.Context, where []string, args []any, fewest int64) (int64, error) {
+	if !r.db.postgres {
+		return fewest, nil
+	}
+	var plans []string
+	err := r.db.query(ctx, r.db.db, &plans, "EXPLAIN (FORMAT JSON) SELECT 1 FROM evently_mail.mails WHERE "+strings.Join(where, " AND "), args...)
+	if err != nil || len(plans) == 0 {
+		return fewest, err
+	}
+	var explained []struct {
+		Plan struct {
+			Rows float64 `json:"Plan Rows"`
+		}
+	}
+	if err := json.Unmarshal([]byte(plans[0]), &explained); err != nil || len(explained) == 0 {
+		return fewest, err
+	}
+	return max(fewest, int64(explained[0].Plan.Rows)), nil
 }
 
 // Oldest returns the first claim of the oldest mail, the zero time without mails.
