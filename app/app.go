@@ -30,6 +30,7 @@ import (
 type App struct {
 	mails   *mails
 	broker  *redis.Broker
+	aside   *redis.Broker // of what goes on when the worker has ended, and its broker with it
 	store   *store.Store
 	sender  *mail.Relays
 	outage  *outage
@@ -62,10 +63,13 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 	if a.broker, err = OpenBroker(cfg, log); err != nil {
 		return err
 	}
+	if a.aside, err = OpenBroker(cfg, log); err != nil {
+		return err
+	}
 	if err := a.guard(cfg, log); err != nil {
 		return err
 	}
-	if a.history, err = openHistory(cfg, a.broker, log); err != nil {
+	if a.history, err = openHistory(cfg, a.aside, log); err != nil {
 		return err
 	}
 	if err := a.audit(cfg, log); err != nil {
@@ -147,7 +151,7 @@ func (a *App) audit(cfg config.Config, log *slog.Logger) (err error) {
 	if a.history != nil {
 		db = a.history.db
 	}
-	a.auditor, err = newAuditor(cfg, a.broker, db, func() string { return a.worker.Status().Node }, log)
+	a.auditor, err = newAuditor(cfg, a.aside, db, func() string { return a.worker.Status().Node }, log)
 	return err
 }
 
@@ -184,6 +188,9 @@ func (a *App) Close() {
 	a.history.close()
 	if a.broker != nil {
 		_ = a.broker.Close()
+	}
+	if a.aside != nil {
+		_ = a.aside.Close()
 	}
 	if a.codes != nil {
 		_ = a.codes.Close()

@@ -16,6 +16,7 @@ import (
 	"github.com/evently/workers/internal/breaker"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/monitor"
+	"github.com/evently/workers/monitor/vitals"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/gcfloor"
 )
@@ -73,19 +74,17 @@ func (a *App) serve(ctx context.Context, cfg config.Config, listener net.Listene
 		}
 		return err
 	}
-	if listener != nil {
-		health, err := a.health(cfg, listener, bounces, log)
-		if err != nil {
-			listener.Close()
-			bounces.close()
-			return err
-		}
-		log.Info("health server listens", "addr", listener.Addr().String())
+	shared, err := a.serveHealth(cfg, listener, bounces, log, func(health *monitor.Health) {
 		g.Go(func() error {
 			defer cancel() // no work without health checks
 			return health.Run(outlive)
 		})
+	})
+	if err != nil {
+		bounces.close()
+		return err
 	}
+	g.Go(func() error { return shared.Run(outlive) })
 	g.Go(func() error {
 		err := a.mails.wait(ctx)
 		if err != nil {
@@ -137,6 +136,33 @@ func listenOn(ctx context.Context, variable, network, addr string) (net.Listener
 		return nil, fmt.Errorf("%s: cannot listen on %s: %w", variable, addr, err)
 	}
 	return l, nil
+}
+
+// serveHealth prepares the health server, and starts it by run. Without a listener it has no
+// clients. The writer tells the fleet the same; it is nil without a broker.
+func (a *App) serveHealth(cfg config.Config, listener net.Listener, bounces *bounces, log *slog.Logger, run func(*monitor.Health)) (*vitals.Writer, error) {
+	l := listener
+	switch {
+	case l == nil && a.aside == nil:
+		return nil, nil
+	case l == nil:
+		l = newNowhere()
+	}
+	health, err := a.health(cfg, l, bounces, log)
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	w, err := a.newVitals(cfg, health.Report, log)
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	if listener != nil {
+		log.Info("health server listens", "addr", listener.Addr().String())
+	}
+	run(health)
+	return w, nil
 }
 
 // health returns the health server.

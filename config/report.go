@@ -1,6 +1,9 @@
 package config
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"strings"
 	"unicode"
 )
@@ -97,3 +100,70 @@ func Markdown() string {
 }
 
 func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
+
+// Fingerprint describes the value of a variable without the value.
+type Fingerprint struct {
+	Variable string
+	Source   string // as in [Setting]
+	Digest   string // the same for the same value and key; "" where nothing is set
+
+	Secret bool // the value is a secret, or a URL with one in it
+	Length int  // characters of a secret that is no URL
+}
+
+// revealer is a field whose text in reports differs from its value.
+type revealer interface{ reveal() string }
+
+func (s *secret) reveal() string    { return s.value.Reveal() }
+func (s *secretURL) reveal() string { return s.value.Reveal() }
+func (u *tokenURL) reveal() string  { return u.value.Reveal() }
+
+func (l *ledgerURL) reveal() string {
+	if l.value.IsSet() {
+		return l.value.Reveal()
+	}
+	return l.text
+}
+
+func (r *relayURLs) reveal() string {
+	text := r.text
+	for _, u := range r.value {
+		if u.Password != "" {
+			text += "\x00" + u.Password
+		}
+	}
+	return text
+}
+
+// Fingerprints returns a fingerprint of each variable, in the order of [Config.Report]. key
+// keys the digests, so that values cannot be guessed without it.
+func (c Config) Fingerprints(key []byte) (all []Fingerprint) {
+	if c.variables == nil {
+		return nil
+	}
+	reports := c.variables.report()
+	for i, f := range c.variables.fields() {
+		value := reports[i].Value
+		print := Fingerprint{Variable: reports[i].Variable, Source: reports[i].Source}
+		if r, ok := f.(revealer); ok && f.base().text != "" {
+			value = r.reveal()
+			print.Secret = value != f.base().text
+		}
+		if _, ok := f.(*secret); ok {
+			print.Length = len([]rune(value))
+		}
+		if value != "" {
+			print.Digest = digest(key, print.Variable, value)
+		}
+		all = append(all, print)
+	}
+	return all
+}
+
+// digest returns a short hash of a value. It tells values apart, and is too short to prove one.
+func digest(key []byte, variable, value string) string {
+	const octets = 5
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(variable + "\x00" + value))
+	return hex.EncodeToString(h.Sum(nil)[:octets])
+}

@@ -148,3 +148,59 @@ func TestREADME(t *testing.T) {
 		t.Error("the table of variables is not that of the program; go test ./config -run README -update renews it")
 	}
 }
+
+// Fingerprints tell values apart, and say nothing about them without the key.
+func TestFingerprints(t *testing.T) {
+	t.Parallel()
+	prints := func(key string, values map[string]string) map[string]config.Fingerprint {
+		c := load(t, values)
+		all := map[string]config.Fingerprint{}
+		for _, f := range c.Fingerprints([]byte(key)) {
+			all[f.Variable] = f
+		}
+		if len(all) != len(config.Table()) {
+			t.Errorf("%d fingerprints, want one of each variable", len(all))
+		}
+		return all
+	}
+	set := map[string]string{
+		"SMTP_PASSWORD": "geheim-ünd", "REDIS_URL": "redis://:secret-1@h:1/0", "SMTP_URLS": "smtp://u:secret-1@a:587 smtp://b:25",
+		"LEDGER_DATABASE_URL": "postgres://u:secret-1@h/n", "QUEUES": "a,b", "ZERO_URL": "https://zero.example/x",
+	}
+	a := prints("key", set)
+	for variable, want := range map[string]config.Fingerprint{
+		"SMTP_PASSWORD": {Secret: true, Length: 10, Source: "SMTP_URLS"}, "REDIS_URL": {Secret: true, Source: "env"},
+		"SMTP_URLS": {Secret: true, Source: "env"}, "LEDGER_DATABASE_URL": {Secret: true, Source: "env"},
+		"QUEUES": {Source: "env"}, "ZERO_URL": {Source: "env"}, "CONCURRENCY": {Source: "default"},
+	} {
+		got := a[variable]
+		if len(got.Digest) != 10 {
+			t.Errorf("%s: digest %q", variable, got.Digest)
+		}
+		if want.Variable, want.Digest = variable, got.Digest; got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+	if got := a["DB_PASSWORD"]; got.Digest != "" || got.Secret || got.Length != 0 {
+		t.Errorf("a secret that is not set: %+v", got)
+	}
+	same, other := prints("key", set), prints("another key", set)
+	for variable, f := range a {
+		if same[variable] != f || f.Digest != "" && other[variable].Digest == f.Digest {
+			t.Errorf("%s: %+v, then %+v, with another key %+v", variable, f, same[variable], other[variable])
+		}
+	}
+	for variable, value := range map[string]string{
+		"SMTP_PASSWORD": "geheim-und", "REDIS_URL": "redis://:secret-2@h:1/0", "SMTP_URLS": "smtp://u:secret-2@a:587 smtp://b:25",
+		"LEDGER_DATABASE_URL": "postgres://u:secret-2@h/n", "QUEUES": "a,c",
+	} {
+		changed := map[string]string{}
+		for k, v := range set {
+			changed[k] = v
+		}
+		changed[variable] = value
+		if prints("key", changed)[variable].Digest == a[variable].Digest {
+			t.Errorf("%s: another value has the same digest", variable)
+		}
+	}
+}

@@ -3,6 +3,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -13,7 +14,7 @@ import (
 	"github.com/evently/workers/worker/redis/internal/scripts"
 )
 
-// Max is the number of entries that a journal keeps. The oldest ones beyond it are dropped
+// Max is the number of entries that a journal keeps by default. The oldest ones beyond it are dropped
 // and counted.
 const Max = 100_000
 
@@ -29,6 +30,8 @@ type Config struct {
 	Outbox *outbox.Outbox // reads and removes entries
 	// Head, Stream, Losses and Notes are the keys.
 	Head, Stream, Losses, Notes string
+	// Max is the number of entries that are kept. Default: Max.
+	Max int
 }
 
 // Journal is a stream with a head, which its writers choose, and a set of notes. Make one
@@ -36,7 +39,18 @@ type Config struct {
 type Journal struct{ cfg Config }
 
 // New returns a Journal.
-func New(cfg Config) *Journal { return &Journal{cfg} }
+func New(cfg Config) *Journal {
+	cfg.Max = cmp.Or(cfg.Max, Max)
+	return &Journal{cfg}
+}
+
+// Capped returns the same journal with another number of entries that it keeps after an
+// append.
+func (j *Journal) Capped(max int) *Journal {
+	cfg := j.cfg
+	cfg.Max = max
+	return New(cfg)
+}
 
 // Head returns the head of the last append, "" before the first.
 func (j *Journal) Head(ctx context.Context) (head string, err error) {
@@ -56,7 +70,7 @@ func (j *Journal) Head(ctx context.Context) (head string, err error) {
 // Append appends entries and sets the head to next, if it is still the one given. It
 // returns the head that the journal has then: next, or that of a writer that was faster.
 func (j *Journal) Append(ctx context.Context, head, next string, entries ...[]string) (now string, err error) {
-	args := []any{3, j.cfg.Head, j.cfg.Stream, j.cfg.Losses, head, next, Max}
+	args := []any{3, j.cfg.Head, j.cfg.Stream, j.cfg.Losses, head, next, j.cfg.Max}
 	for _, fields := range entries {
 		args = append(args, len(fields))
 		for _, f := range fields {

@@ -1,0 +1,60 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/evently/workers/config"
+	"github.com/evently/workers/monitor"
+	"github.com/evently/workers/monitor/vitals"
+)
+
+// newVitals returns what tells the fleet how this process is.
+func (a *App) newVitals(cfg config.Config, report func() monitor.Report, log *slog.Logger) (*vitals.Writer, error) {
+	return vitals.NewWriter(vitals.WriterConfig{
+		Report: report, Board: a.aside, Journal: a.aside.Journal(vitals.JournalName).Capped(vitals.JournalMax),
+		Version: Version(), VisibilityTimeout: cfg.Redis.VisibilityTimeout, Logger: log,
+		Settings: func(ctx context.Context) ([]vitals.Setting, error) {
+			key, err := a.aside.Secret(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return settingsOf(cfg, key), nil
+		},
+	})
+}
+
+// settingsOf returns the digests of the configuration. The workers share the key, so that
+// equal values have equal digests.
+func settingsOf(cfg config.Config, key []byte) (all []vitals.Setting) {
+	for _, f := range cfg.Fingerprints(key) {
+		all = append(all, vitals.Setting{Variable: f.Variable, Source: f.Source, Digest: f.Digest, Secret: f.Secret, Length: f.Length})
+	}
+	return all
+}
+
+// nowhere is the listener of a health server that is off: the health of the process is
+// looked at all the same, because the monitor shows it.
+type nowhere struct {
+	close  sync.Once
+	closed chan struct{}
+}
+
+func newNowhere() *nowhere { return &nowhere{closed: make(chan struct{})} }
+
+// Accept implements [net.Listener]. It waits for Close.
+func (n *nowhere) Accept() (net.Conn, error) {
+	<-n.closed
+	return nil, net.ErrClosed
+}
+
+// Close implements [net.Listener].
+func (n *nowhere) Close() error {
+	n.close.Do(func() { close(n.closed) })
+	return nil
+}
+
+// Addr implements [net.Listener].
+func (n *nowhere) Addr() net.Addr { return &net.UnixAddr{Name: "nowhere", Net: "unix"} }

@@ -1,0 +1,91 @@
+package vitals
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/evently/workers/monitor"
+)
+
+// PartProcess is the part of changes that tell of the start and the end of a process.
+const PartProcess = "process"
+
+// breakerPart begins the names of parts that are circuit breakers.
+const breakerPart = "breaker "
+
+// part is a part of a report at one moment.
+type part struct {
+	name string
+	ok   bool
+	text string
+}
+
+// Parts lists the parts of a report by their names in [Change], in the order of pages.
+func Parts(r monitor.Report) (names []string, states map[string]monitor.State) {
+	states = map[string]monitor.State{}
+	for _, p := range parts(r) {
+		names = append(names, p.name)
+		states[p.name] = monitor.State{OK: p.ok, Text: p.text}
+	}
+	return names, states
+}
+
+func parts(r monitor.Report) []part {
+	all := []part{{"status", r.Status != monitor.StatusUnhealthy, r.Status}}
+	for _, p := range []struct {
+		name  string
+		state monitor.State
+	}{
+		{"worker", r.Worker}, {"queue", r.Queue}, {"keys", r.Keys}, {"database", r.Database}, {"mail", r.Mail}, {"held", r.Held},
+		{"history", r.History}, {"dead_letters", r.DeadLetters}, {"bounces", r.Bounces}, {"configuration", r.Configuration},
+	} {
+		all = append(all, part{p.name, p.state.OK, p.state.Text})
+	}
+	for _, b := range r.Breakers {
+		text := b.State
+		if b.Reason != "" {
+			text += ": " + b.Reason
+		}
+		all = append(all, part{breakerPart + b.Name, b.State == "closed", text})
+	}
+	return all
+}
+
+// changes returns the parts whose state differs from that of before. Texts with numbers in
+// them change all the time, so only the state counts, and the word of a status or a breaker.
+func changes(before, now []part) (changed []part) {
+	for _, p := range now {
+		i := slices.IndexFunc(before, func(q part) bool { return q.name == p.name })
+		switch {
+		case i < 0 && p.ok:
+		case i < 0, before[i].ok != p.ok, p.worded() && firstWord(before[i].text) != firstWord(p.text):
+			changed = append(changed, p)
+		}
+	}
+	return changed
+}
+
+// worded reports whether the first word of the text is a state of its own.
+func (p part) worded() bool { return p.name == "status" || strings.HasPrefix(p.name, breakerPart) }
+
+func firstWord(text string) string {
+	word, _, _ := strings.Cut(text, ":")
+	return word
+}
+
+// mostText bounds the text of a change, in bytes.
+const mostText = 500
+
+// clip shortens a text.
+func clip(text string) string {
+	if len(text) <= mostText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:mostText], "") + "…"
+}
+
+// missed tells of changes that were not noted.
+func missed(n int) part {
+	return part{PartProcess, false, fmt.Sprintf("changes came faster than they are noted; not noted: %d", n)}
+}

@@ -1,0 +1,208 @@
+package vitals_test
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/evently/workers/monitor"
+	"github.com/evently/workers/monitor/vitals"
+	"github.com/evently/workers/worker/redis"
+	"github.com/evently/workers/worker/redis/redistest"
+)
+
+// process is a process whose report the test changes.
+type process struct {
+	report atomic.Pointer[monitor.Report]
+	broker *redis.Broker
+	stop   func()
+}
+
+func healthy(node string) monitor.Report {
+	ok := monitor.State{OK: true, Text: "fine"}
+	return monitor.Report{
+		Status: monitor.StatusHealthy, Node: node, Worker: ok, Queue: ok, Keys: ok, Database: ok, Mail: ok, Held: ok,
+		History: ok, DeadLetters: ok, Bounces: ok, Configuration: ok,
+	}
+}
+
+func open(t *testing.T, server *redistest.Server) *redis.Broker {
+	t.Helper()
+	b, err := redis.New(redis.Config{URL: server.URL(0), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+func journal(b *redis.Broker) vitals.Journal {
+	return b.Journal(vitals.JournalName).Capped(vitals.JournalMax)
+}
+
+// run starts a process. secret is the digest of its password.
+func run(t *testing.T, server *redistest.Server, node, secret string) *process {
+	t.Helper()
+	p := &process{broker: open(t, server)}
+	r := healthy(node)
+	p.report.Store(&r)
+	w, err := vitals.NewWriter(vitals.WriterConfig{
+		Report: func() monitor.Report { return *p.report.Load() }, Board: p.broker, Journal: journal(p.broker),
+		Version: "1.2", VisibilityTimeout: time.Hour, Logger: slog.New(slog.DiscardHandler),
+		Settings: func(context.Context) ([]vitals.Setting, error) {
+			return []vitals.Setting{{Variable: "REDIS_PASSWORD", Source: "env", Secret: true, Length: 7, Digest: secret}, {Variable: "QUEUES", Digest: "11"}}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = w.Run(ctx)
+	}()
+	p.stop = func() {
+		cancel()
+		<-ended
+	}
+	t.Cleanup(p.stop)
+	return p
+}
+
+// eventually refreshes until the state is as wanted.
+func eventually(t *testing.T, r *vitals.Reader, want func(vitals.State) bool) vitals.State {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		err := r.Refresh(t.Context())
+		s := r.State()
+		if err == nil && want(s) {
+			return s
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not as wanted: %v, %+v", err, s)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func texts(s vitals.State) (all []string) {
+	for _, c := range s.Changes {
+		all = append(all, c.Node+" "+c.Part+": "+c.Text)
+	}
+	return all
+}
+
+// Two processes of one node name are two, changes of both are history, and it survives the
+// restart of its reader and the end of the processes.
+func TestFleet(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := run(t, server, "email-worker@a", "aa"), run(t, server, "email-worker@a", "bb")
+	reader := vitals.NewReader(open(t, server), journal(open(t, server)))
+	s := eventually(t, reader, func(s vitals.State) bool { return len(s.Processes) == 2 && len(s.Changes) == 2 })
+	for _, p := range s.Processes {
+		if p.Node != "email-worker@a" || p.Version != "1.2" || p.PID == 0 || p.VisibilityTimeout != 3600 || len(p.Settings) != 2 || p.Settings[0].Since.IsZero() {
+			t.Errorf("process: %+v", p)
+		}
+	}
+
+	bad := healthy("email-worker@a")
+	bad.Status, bad.Mail = monitor.StatusDegraded, monitor.State{Text: "no mail gets out for 3 s: 535"}
+	bad.Breakers = []monitor.Breaker{{Name: "relay r:587", State: "open", Reason: "535 refused"}}
+	a.report.Store(&bad)
+	s = eventually(t, reader, func(s vitals.State) bool { return len(s.Changes) == 5 })
+	got := strings.Join(texts(s), "\n")
+	for _, want := range []string{"status: degraded", "mail: no mail gets out for 3 s: 535", "breaker relay r:587: open: 535 refused", "process: started, version 1.2"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("changes lack %q:\n%s", want, got)
+		}
+	}
+	worse := bad
+	worse.Mail.Text = "no mail gets out for 4 s: 535" // a number is no change
+	a.report.Store(&worse)
+
+	server.Kill()
+	fine := healthy("email-worker@a")
+	fine.Breakers = []monitor.Breaker{{Name: "relay r:587", State: "closed"}}
+	a.report.Store(&fine) // while Redis does not run
+	time.Sleep(1500 * time.Millisecond)
+	server.Up()
+	// Changes of that time are noted now.
+	again := vitals.NewReader(open(t, server), journal(open(t, server)))
+	s = eventually(t, again, func(s vitals.State) bool { return len(s.Processes) == 2 && len(s.Changes) >= 8 })
+	if got := strings.Join(texts(s), "\n"); !strings.Contains(got, "mail: fine") || strings.Contains(got, "4 s") {
+		t.Errorf("changes after the outage:\n%s", got)
+	}
+
+	a.stop()
+	b.stop()
+	s = eventually(t, again, func(s vitals.State) bool { return len(s.Processes) == 0 })
+	if n := strings.Count(strings.Join(texts(s), "\n"), "process: stopped"); n != 2 {
+		t.Errorf("%d processes have noted their end: %q", n, texts(s))
+	}
+	// The secret that was seen before keeps its time.
+	run(t, server, "email-worker@c", "aa")
+	s = eventually(t, vitals.NewReader(open(t, server), journal(open(t, server))), func(s vitals.State) bool { return len(s.Processes) == 1 })
+	if p := s.Processes[0]; !p.Settings[0].Since.Before(p.Started) || p.Node != "email-worker@c" {
+		t.Errorf("process: %+v", p)
+	}
+}
+
+// A process whose health changes all the time does not flood the journal, and says so.
+func TestFlapping(t *testing.T) {
+	server := redistest.Start(t)
+	b := open(t, server)
+	now, n := time.Now(), 0
+	w, err := vitals.NewWriter(vitals.WriterConfig{
+		Report: func() monitor.Report {
+			n++
+			now = now.Add(100 * time.Millisecond)
+			r := healthy("x@y")
+			r.Mail.OK = n%2 == 0
+			r.Database.OK = n%2 == 0
+			return r
+		},
+		Board: b, Journal: journal(b), Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 200 {
+		w.Look(t.Context())
+	}
+	r := vitals.NewReader(b, journal(b))
+	s := eventually(t, r, func(s vitals.State) bool { return len(s.Changes) > 0 })
+	if got := strings.Join(texts(s), "\n"); len(s.Changes) > 70 || !strings.Contains(got, "not noted: ") {
+		t.Errorf("%d changes:\n%s", len(s.Changes), got)
+	}
+}
+
+// Notices of others are material: what cannot be read is left out.
+func TestForeignNotices(t *testing.T) {
+	server := redistest.Start(t)
+	b := open(t, server)
+	ctx := t.Context()
+	for name, value := range map[string]string{
+		"vitals":              `{"a":"2026-11-29T00:00:00Z","b":"2026-11-29T00:00:00Z","c":"2026-11-29T00:00:00Z"}`,
+		"vitals.process.a":    `[`,
+		"vitals.process.b":    `{"node":5}`,
+		"vitals.process.c":    `{"node":"n@h","report":{"status":"healthy"}}`,
+		"vitals.process.zzzz": `{"node":"n@not in the directory"}`,
+	} {
+		if err := b.Post(ctx, name, []byte(value), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := journal(b).Append(ctx, "", "", []string{"odd", "1"}, []string{"node", "n", "part", "p", "at", "x", "text", strings.Repeat("ü", 4000)}); err != nil {
+		t.Fatal(err)
+	}
+	r := vitals.NewReader(b, journal(b))
+	s := eventually(t, r, func(vitals.State) bool { return true })
+	if len(s.Processes) != 1 || len(s.Changes) != 1 || len(s.Changes[0].Text) > 600 {
+		t.Errorf("%+v", s)
+	}
+}

@@ -1,0 +1,246 @@
+package vitals
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/evently/workers/monitor"
+	"github.com/evently/workers/worker/broker"
+)
+
+// WriterConfig is the configuration of a [Writer]. Report, Board and Journal are required.
+type WriterConfig struct {
+	Report  func() monitor.Report // must cost no I/O
+	Board   broker.Board
+	Journal Journal
+	Version string
+
+	// Settings describes the configuration; nil: it is not told. Since of secrets is filled
+	// in by the Writer.
+	Settings          func(ctx context.Context) ([]Setting, error)
+	VisibilityTimeout time.Duration
+
+	Now    func() time.Time // default: time.Now
+	Logger *slog.Logger     // default: slog.Default()
+}
+
+// Writer tells the fleet how this process is. Make one with NewWriter.
+type Writer struct {
+	cfg     WriterConfig
+	process Process
+
+	last    []part
+	pending [][]string // entries of the journal that wait for Redis
+	missed  int        // changes beyond the pace
+	budget  float64    // changes that may be noted now
+	counted time.Time  // when budget was filled
+
+	posted time.Time
+	silent bool // Redis did not take the last notice
+	told   bool // the settings are in process
+}
+
+// Bounds of the journal of one process.
+const (
+	mostPending  = 200
+	burst        = 40.0
+	perSecond    = 0.5
+	lookEvery    = time.Second
+	finishWithin = 2 * time.Second
+)
+
+// NewWriter checks cfg and returns a Writer.
+func NewWriter(cfg WriterConfig) (*Writer, error) {
+	if cfg.Report == nil || cfg.Board == nil || cfg.Journal == nil {
+		return nil, errors.New("vitals: Report, Board and Journal are required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	now := cfg.Now()
+	return &Writer{
+		cfg: cfg, budget: burst, counted: now,
+		process: Process{
+			ID: rand.Text()[:16], Host: host, PID: os.Getpid(), Version: cfg.Version, Started: now,
+			VisibilityTimeout: cfg.VisibilityTimeout.Seconds(),
+		},
+	}, nil
+}
+
+// Run writes until ctx ends, and then returns nil. It needs no broker that answers: changes
+// wait until it does. Run of a nil Writer returns at once.
+func (w *Writer) Run(ctx context.Context) error {
+	if w == nil {
+		return nil
+	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	w.note(part{PartProcess, true, "started, version " + w.cfg.Version})
+	for {
+		w.look(ctx)
+		select {
+		case <-ctx.Done():
+			w.finish(ctx)
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// look notes what has changed, and posts the report when it is time, or has changed.
+func (w *Writer) look(ctx context.Context) {
+	now, report := w.cfg.Now(), w.cfg.Report()
+	w.process.Node, w.process.Report, w.process.At = report.Node, report, now.UTC()
+	current := parts(report)
+	changed := changes(w.last, current)
+	if w.last == nil {
+		changed = changes([]part{{name: "status", ok: true, text: monitor.StatusHealthy}}, current)
+	}
+	w.last = current
+	for _, p := range changed {
+		w.note(p)
+	}
+	w.flush(ctx)
+	if len(changed) > 0 || now.Sub(w.posted) >= postEvery {
+		w.post(ctx, now)
+	}
+}
+
+// note makes an entry of the journal. A process that changes all the time notes less.
+func (w *Writer) note(p part) {
+	now := w.cfg.Now()
+	w.budget = min(burst, w.budget+now.Sub(w.counted).Seconds()*perSecond)
+	w.counted = now
+	if w.budget < 1 || len(w.pending) >= mostPending {
+		w.missed++
+		return
+	}
+	w.budget--
+	if w.missed > 0 {
+		w.pending = append(w.pending, w.entry(missed(w.missed), now))
+		w.missed = 0
+	}
+	w.pending = append(w.pending, w.entry(p, now))
+}
+
+// entry returns the fields of an entry. The node is filled in when it is known.
+func (w *Writer) entry(p part, now time.Time) []string {
+	return []string{
+		"at", strconv.FormatInt(now.UnixMilli(), 10), "process", w.process.ID, "part", p.name,
+		"ok", strconv.FormatBool(p.ok), "text", clip(p.text),
+	}
+}
+
+// flush appends the entries that wait. They stay when the broker does not answer.
+func (w *Writer) flush(ctx context.Context) {
+	if len(w.pending) == 0 || w.process.Node == "" {
+		return
+	}
+	entries := make([][]string, len(w.pending))
+	for i, e := range w.pending {
+		entries[i] = append([]string{"node", w.process.Node}, e...)
+	}
+	if _, err := w.cfg.Journal.Append(ctx, "", "", entries...); err == nil {
+		w.pending = nil
+	}
+}
+
+// post posts the report, and enters this process in the directory.
+func (w *Writer) post(ctx context.Context, now time.Time) {
+	w.posted = now
+	err := w.publish(ctx, now)
+	if err != nil && !w.silent && ctx.Err() == nil {
+		w.cfg.Logger.Warn("health not shared with the monitor", "error", err)
+	}
+	w.silent = err != nil
+}
+
+func (w *Writer) publish(ctx context.Context, now time.Time) error {
+	if !w.told {
+		if err := w.describe(ctx); err != nil {
+			return err
+		}
+		w.told = true
+	}
+	raw, err := json.Marshal(w.process)
+	if err != nil {
+		return err
+	}
+	if len(raw) > broker.MaxNotice {
+		without := w.process
+		without.Settings = nil
+		if raw, err = json.Marshal(without); err != nil {
+			return err
+		}
+	}
+	if err := w.cfg.Board.Post(ctx, processPrefix+w.process.ID, raw, noticeLife); err != nil {
+		return err
+	}
+	notices, err := w.cfg.Board.Posted(ctx, directoryName)
+	if err != nil {
+		return err
+	}
+	d := readDirectory(notices[0])
+	if !d.enter(w.process.ID, now) {
+		return nil
+	}
+	if raw, err = json.Marshal(d); err != nil {
+		return err
+	}
+	return w.cfg.Board.Post(ctx, directoryName, raw, directoryLife)
+}
+
+// describe fills in the settings. The fleet remembers since when a secret has its value.
+func (w *Writer) describe(ctx context.Context) error {
+	if w.cfg.Settings == nil {
+		return nil
+	}
+	settings, err := w.cfg.Settings(ctx)
+	if err != nil {
+		return err
+	}
+	now := w.cfg.Now().UTC()
+	for i := range settings {
+		s := &settings[i]
+		if !s.Secret || s.Digest == "" {
+			continue
+		}
+		s.Since = now
+		name := secretPrefix + s.Variable + "." + s.Digest
+		notices, err := w.cfg.Board.Posted(ctx, name)
+		if err != nil {
+			return err
+		}
+		if since, err := time.Parse(time.RFC3339, string(notices[0])); err == nil && since.Before(now) {
+			s.Since = since
+		}
+		if err := w.cfg.Board.Post(ctx, name, []byte(s.Since.Format(time.RFC3339)), secretLife); err != nil {
+			return err
+		}
+	}
+	w.process.Settings = settings
+	return nil
+}
+
+// finish notes the end of the process, and removes its notice.
+func (w *Writer) finish(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishWithin)
+	defer cancel()
+	w.budget = burst
+	w.note(part{PartProcess, true, "stopped"})
+	w.flush(ctx)
+	_ = w.cfg.Board.Unpost(ctx, processPrefix+w.process.ID) // it expires anyway
+}
