@@ -37,8 +37,9 @@ func parts(r monitor.Report) []part {
 		name  string
 		state monitor.State
 	}{
-		{"worker", r.Worker}, {"queue", r.Queue}, {"keys", r.Keys}, {"database", r.Database}, {"mail", r.Mail}, {"held", r.Held},
-		{"history", r.History}, {"dead_letters", r.DeadLetters}, {"bounces", r.Bounces}, {"configuration", r.Configuration},
+		{"worker", r.Worker.State}, {"queue", r.Queue.State}, {"keys", r.Keys.State}, {"database", r.Database.State},
+		{"mail", r.Mail.State}, {"held", r.Held.State}, {"history", r.History.State}, {"dead_letters", r.DeadLetters.State},
+		{"bounces", r.Bounces.State}, {"configuration", r.Configuration.State},
 	} {
 		all = append(all, part{p.name, p.state.OK, p.state.Text})
 	}

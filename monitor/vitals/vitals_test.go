@@ -22,7 +22,7 @@ type process struct {
 }
 
 func healthy(node string) monitor.Report {
-	ok := monitor.State{OK: true, Text: "fine"}
+	ok := monitor.Part{State: monitor.State{OK: true, Text: "fine"}}
 	return monitor.Report{
 		Status: monitor.StatusHealthy, Node: node, Worker: ok, Queue: ok, Keys: ok, Database: ok, Mail: ok, Held: ok,
 		History: ok, DeadLetters: ok, Bounces: ok, Configuration: ok,
@@ -111,7 +111,7 @@ func TestFleet(t *testing.T) {
 	}
 
 	bad := healthy("email-worker@a")
-	bad.Status, bad.Mail = monitor.StatusDegraded, monitor.State{Text: "no mail gets out for 3 s: 535"}
+	bad.Status, bad.Mail = monitor.StatusDegraded, monitor.Part{State: monitor.State{Text: "no mail gets out for 3 s: 535"}}
 	bad.Breakers = []monitor.Breaker{{Name: "relay r:587", State: "open", Reason: "535 refused"}}
 	a.report.Store(&bad)
 	s = eventually(t, reader, func(s vitals.State) bool { return len(s.Changes) == 5 })
