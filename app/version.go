@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"time"
 )
 
 // Name is the name of the program.
@@ -12,33 +13,60 @@ const Name = "evently-workers"
 // linked is the version that the linker sets for builds from a tree without history.
 var linked string
 
-// Version returns the version, the commit and the version of Go. It is never empty.
-func Version() string {
-	info, _ := debug.ReadBuildInfo()
-	return describeBuild(linked, info)
+// Build tells from what the program was built.
+type Build struct {
+	// Version is the version that the linker set, else that of the module, else
+	// "development build".
+	Version string
+	Commit  string    // the first 12 digits; "" without history
+	Time    time.Time // of the commit; zero without history
+	// Modified reports changes that are not committed.
+	Modified bool
+	Go       string // version of Go
+	System   string // operating system and architecture
 }
 
-// describeBuild prefers the version that the linker set, then that of the module.
-func describeBuild(linked string, info *debug.BuildInfo) string {
-	name, commit, modified := linked, "", ""
+// Version returns the version, the commit and the version of Go. It is never empty.
+func Version() string { return BuildOf().String() }
+
+// BuildOf returns from what this program was built.
+func BuildOf() Build {
+	info, _ := debug.ReadBuildInfo()
+	return readBuild(linked, info)
+}
+
+// String returns one line.
+func (b Build) String() string {
+	if b.Commit == "" {
+		return fmt.Sprintf("%s (%s)", b.Version, b.Go)
+	}
+	modified := ""
+	if b.Modified {
+		modified = ", modified"
+	}
+	return fmt.Sprintf("%s (commit %s%s, %s)", b.Version, b.Commit, modified, b.Go)
+}
+
+// readBuild prefers the version that the linker set, then that of the module.
+func readBuild(linked string, info *debug.BuildInfo) Build {
+	b := Build{Version: linked, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
 	if info != nil {
-		if name == "" && info.Main.Version != "(devel)" {
-			name = info.Main.Version
+		if b.Version == "" && info.Main.Version != "(devel)" {
+			b.Version = info.Main.Version
 		}
 		for _, s := range info.Settings {
-			switch {
-			case s.Key == "vcs.revision":
-				commit = s.Value[:min(12, len(s.Value))]
-			case s.Key == "vcs.modified" && s.Value == "true":
-				modified = ", modified"
+			switch s.Key {
+			case "vcs.revision":
+				b.Commit = s.Value[:min(12, len(s.Value))]
+			case "vcs.time":
+				b.Time, _ = time.Parse(time.RFC3339, s.Value)
+			case "vcs.modified":
+				b.Modified = s.Value == "true"
 			}
 		}
 	}
-	if name == "" {
-		name = "development build"
+	if b.Version == "" {
+		b.Version = "development build"
 	}
-	if commit != "" {
-		return fmt.Sprintf("%s (commit %s%s, %s)", name, commit, modified, runtime.Version())
-	}
-	return fmt.Sprintf("%s (%s)", name, runtime.Version())
+	return b
 }

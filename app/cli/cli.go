@@ -14,6 +14,7 @@ import (
 	"github.com/evently/workers/app/cli/deadletters"
 	"github.com/evently/workers/app/cli/deliveries"
 	"github.com/evently/workers/app/cli/internal/term"
+	"github.com/evently/workers/app/cli/shell"
 	"github.com/evently/workers/app/cli/suppressions"
 )
 
@@ -34,6 +35,9 @@ type program struct {
 	Audit        audit.Cmd               `cmd:"" help:"Tell who did what; find what was tampered with."`
 	Health       healthCmd               `cmd:"" help:"Ask a running worker how it is; for container health checks."`
 	Version      versionCmd              `cmd:"" help:"Print the version."`
+	Completion   shell.CompletionCmd     `cmd:"" help:"Print the completion for a shell."`
+	Man          shell.ManCmd            `cmd:"" help:"Print the manual page."`
+	Complete     shell.CompleteCmd       `cmd:"" hidden:"" help:"Complete a command line; the shells call it."`
 }
 
 const description = `Sends the mails of Evently: takes the tasks that Python services put into a

@@ -34,6 +34,8 @@ func TestProgram(t *testing.T) {
 	t.Run("help", func(t *testing.T) { t.Parallel(); testHelp(t, p) })
 	t.Run("usage", func(t *testing.T) { t.Parallel(); testUsage(t, p) })
 	t.Run("version", func(t *testing.T) { t.Parallel(); testVersion(t, p) })
+	t.Run("completion", func(t *testing.T) { t.Parallel(); testCompletion(t, p) })
+	t.Run("manual page", func(t *testing.T) { t.Parallel(); testManualPage(t, p) })
 	t.Run("configuration", func(t *testing.T) { t.Parallel(); testConfiguration(t, p) })
 	t.Run("verdicts", func(t *testing.T) { t.Parallel(); testVerdicts(t, p) })
 	t.Run("terminal", func(t *testing.T) { t.Parallel(); testTerminal(t, p) })
@@ -131,6 +133,7 @@ func testHelp(t *testing.T, p binary) {
 		"help-suppressions": {"suppressions", "--help"}, "help-suppressions-list": {"suppressions", "list", "--help"}, "help-suppressions-show": {"suppressions", "show", "--help"},
 		"help-suppressions-add": {"suppressions", "add", "--help"}, "help-suppressions-release": {"suppressions", "release", "--help"},
 		"help-suppressions-import": {"suppressions", "import", "--help"}, "help-suppressions-export": {"suppressions", "export", "--help"},
+		"help-completion": {"completion", "--help"}, "help-man": {"man", "--help"},
 		"help-ledger": {"ledger", "--help"}, "help-ledger-status": {"ledger", "status", "--help"}, "help-ledger-migrations": {"ledger", "migrations", "--help"},
 	} {
 		out, errs, code := p.run(t, nil, args...)
@@ -196,6 +199,7 @@ func testVersion(t *testing.T, p binary) {
 	if fields := strings.Fields(out); code != 0 || errs != "" || len(fields) < 3 || fields[0] != "evently-workers" || !strings.Contains(out, "go1.") {
 		t.Errorf("version: exit code %d, %q, %q", code, out, errs)
 	}
+	testVersionJSON(t, p)
 }
 
 func testConfiguration(t *testing.T, p binary) {

@@ -2,12 +2,15 @@ package cli
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/evently/workers/app"
 	"github.com/evently/workers/app/cli/internal/term"
 )
 
-type versionCmd struct{}
+type versionCmd struct {
+	JSON bool `name:"json" help:"Print JSON for scripts."`
+}
 
 // Help is the long help of the command.
 func (versionCmd) Help() string {
@@ -15,7 +18,22 @@ func (versionCmd) Help() string {
 }
 
 // Run prints the version.
-func (versionCmd) Run(t term.Terminal) error {
-	_, err := fmt.Fprintf(t.Out, "%s %s\n", term.ProgramName, app.Version())
-	return err
+func (c versionCmd) Run(t term.Terminal) error {
+	b := app.BuildOf()
+	if !c.JSON {
+		_, err := fmt.Fprintf(t.Out, "%s %s\n", term.ProgramName, b)
+		return err
+	}
+	out := struct {
+		Version  string     `json:"version"`
+		Commit   string     `json:"commit,omitempty"`
+		Time     *time.Time `json:"time,omitempty"`
+		Modified bool       `json:"modified"`
+		Go       string     `json:"go"`
+		System   string     `json:"system"`
+	}{b.Version, b.Commit, nil, b.Modified, b.Go, b.System}
+	if !b.Time.IsZero() {
+		out.Time = &b.Time
+	}
+	return term.PrintJSON(t.Out, out)
 }
