@@ -268,6 +268,8 @@ type Listening struct {
 	// Event receives the events of workers, our own included; nil: do not listen for
 	// them.
 	Event func(raw []byte)
+	// TaskEvents has Event receive the events of tasks, too, alone or in batches.
+	TaskEvents bool
 }
 
 // Emission is an event, or a batch of events, to be published.

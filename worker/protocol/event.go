@@ -126,6 +126,53 @@ func (d *Decoder) DecodeEvent(raw []byte) (*Event, error) {
 	return &e, nil
 }
 
+// EachEvent reads a message with one event or a batch of them, and calls fn for each, an
+// object. The error is a *[DecodeError]; fn was called for the events before it.
+func (d *Decoder) EachEvent(raw []byte, fn func(Raw)) error {
+	lim := d.Limits.withDefaults()
+	var e envelope
+	_, body, err := d.open(&e, raw, lim)
+	if err != nil {
+		return err
+	}
+	body = bytes.TrimLeft(body, " \t\r\n")
+	if len(body) == 0 || body[0] != '[' {
+		k, err := Raw(body).kind()
+		if err == nil && k != kindObject {
+			err = refuse(ReasonBadBody, "body is %v, expected object or array", k)
+		}
+		if err != nil {
+			return inBody(err)
+		}
+		fn(body)
+		return nil
+	}
+	s, err := newScanner(body, lim)
+	if err != nil {
+		return inBody(err)
+	}
+	if _, err = s.enter('['); err != nil {
+		return inBody(err)
+	}
+	for {
+		more, err := s.next()
+		if err != nil {
+			return inBody(err)
+		}
+		if !more {
+			return nil
+		}
+		v, k, err := s.value()
+		if err != nil {
+			return inBody(err)
+		}
+		if k != kindObject {
+			return refuse(ReasonBadBody, "event is %v, expected object", k)
+		}
+		fn(v)
+	}
+}
+
 // Field returns the value of a field, nil if it is absent.
 func (e *Event) Field(name string) Raw {
 	for _, f := range e.Fields {

@@ -73,6 +73,30 @@ func (r Raw) EachField(fn func(Field) (more bool)) error {
 	}))
 }
 
+// EachMember does so with names that are not copied: they are valid during the call alone.
+func (r Raw) EachMember(fn func(name []byte, value Raw) (more bool)) error {
+	return stopped(r.each('{', func(s *scanner) error {
+		key, err := s.key()
+		if err != nil {
+			return err
+		}
+		v, _, err := s.value()
+		if err == nil && !fn(bare(key), v) {
+			err = errStop
+		}
+		return err
+	}))
+}
+
+// Text returns the text of a string that a reader of this package has accepted, as bytes: a
+// span of r if nothing is escaped. It returns false if r is no string.
+func (r Raw) Text() (text []byte, ok bool) {
+	if !isText(r) {
+		return nil, false
+	}
+	return bare(r), true
+}
+
 // errStop ends a walk early.
 var errStop = errors.New("stop")
 

@@ -96,7 +96,11 @@ func (ctl *control) listenOnce(ctx context.Context, l broker.Listening) error {
 		subscriptions++
 	}
 	if l.Event != nil {
-		if err := ps.PSubscribe(literalPattern.Replace(ctl.channel(eventExchange, "worker.")) + "*"); err != nil {
+		kind := "worker."
+		if l.TaskEvents {
+			kind = "" // the slash is part of the pattern
+		}
+		if err := ps.PSubscribe(literalPattern.Replace(ctl.channel(eventExchange, "")+"/"+kind) + "*"); err != nil {
 			return err
 		}
 		subscriptions++

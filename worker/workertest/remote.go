@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/evently/workers/worker/broker"
@@ -86,7 +87,7 @@ func (b *Broker) Emit(_ context.Context, es ...broker.Emission) error {
 		e.Raw = bytes.Clone(e.Raw)
 		b.remote.events = append(b.remote.events, e)
 		for _, l := range b.remote.listeners {
-			if l.Event != nil && len(e.RoutingKey) > 7 && e.RoutingKey[:7] == "worker." {
+			if l.Event != nil && (l.TaskEvents || strings.HasPrefix(e.RoutingKey, "worker.")) {
 				l.tell(func() { l.Event(e.Raw) })
 			}
 		}
