@@ -171,6 +171,8 @@ func (d *dictionary) minutes(key string, missing int64) int64 {
 	return int64(math.Floor(f))
 }
 
+const currencyKey = "currency"
+
 // money returns an amount in the currency that d names: zero if it is missing, unknown if
 // it is unreadable. A currency that does not exist is left out, as most producers send
 // amounts without a currency.
@@ -184,7 +186,6 @@ func (d *dictionary) money(key string) templates.Money {
 		d.leaveOut(key)
 		return templates.UnknownMoney()
 	}
-	const currencyKey = "currency"
 	rawCurrency, given := d.get(currencyKey)
 	currency, ok := scalar(rawCurrency)
 	m, err := templates.ParseMoney(text, currency)
