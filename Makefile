@@ -98,7 +98,7 @@ conformance: setup ## Celery's integration suite against our worker, RUNS times 
 .PHONY: documents
 documents: ## write the generated parts of docs/ again, and wrap all documents
 	@go test ./worker/conformance -run TestDocuments -update
-	@go test ./internal/house -run 'TestArchitecturePage|TestDocumentsAreWrapped' -update
+	@go test ./internal/house -run 'TestArchitecturePage|TestMetricsTable|TestDocumentsAreWrapped' -update
 
 .PHONY: bench
 bench: setup ## speed beside Celery, all PARTS or some, ROUNDS (3); 15 minutes

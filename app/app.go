@@ -35,10 +35,14 @@ type App struct {
 	sender  *mail.Relays
 	outage  *outage
 	counts  *monitor.Mails
-	history *history
-	auditor *auditor
-	codes   *codes.Reader // nil: codes are not checked
-	worker  *worker.Worker
+	runs    *monitor.Runs
+	secrets *secretAges
+
+	suppressed *suppressionCounter
+	history    *history
+	auditor    *auditor
+	codes      *codes.Reader // nil: codes are not checked
+	worker     *worker.Worker
 }
 
 // New builds the parts from the configuration. Nothing connects yet, and the mails may not
@@ -78,7 +82,9 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 	if a.codes, err = openCodes(cfg.Delivery.Codes); err != nil {
 		return err
 	}
-	a.counts = monitor.NewMails()
+	a.counts, a.runs = monitor.NewMails(), monitor.NewRuns()
+	a.secrets = newSecretAges(cfg, a.broker, log)
+	a.suppressed = newSuppressionCounter(cfg, a.history, log)
 	service, err := tasks.New(a.tasksConfig(cfg, log))
 	if err != nil {
 		return err
@@ -117,6 +123,7 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 		MaxMemory:             int64(cfg.Worker.MaxMemory),
 		OnControl:             a.auditor.changed,
 		Grace:                 cfg.Worker.ShutdownGrace,
+		Middleware:            []worker.Middleware{countRuns(a.runs)},
 		Limits: protocol.Limits{
 			Size: cfg.Worker.MaxBytes, Depth: cfg.Worker.MaxDepth, Elements: cfg.Worker.MaxElements,
 		},

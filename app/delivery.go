@@ -28,7 +28,7 @@ func (a *App) tasksConfig(cfg config.Config, log *slog.Logger) tasks.Config {
 			Recipient: rates(cfg.Delivery.Limits.Recipient),
 		},
 		Worker:   cfg.Worker.Name,
-		Observer: &observer{a.counts},
+		Observer: &observer{a.counts, a.runs},
 		Check:    a.check,
 		Logger:   log,
 	}

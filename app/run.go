@@ -96,6 +96,8 @@ func (a *App) serve(ctx context.Context, cfg config.Config, listener net.Listene
 	g.Go(func() error { return a.outage.Run(outlive, a.worker.Hold) })
 	g.Go(func() error { return a.history.Run(outlive) })
 	g.Go(func() error { return a.auditor.Run(outlive) })
+	g.Go(func() error { return a.secrets.Run(ctx) })
+	g.Go(func() error { return a.suppressed.Run(ctx) })
 	if bounces != nil {
 		log.Info("bounces are taken in", "addr", bounces.listens)
 	}
@@ -182,6 +184,10 @@ func (a *App) health(cfg config.Config, listener net.Listener, bounces *bounces,
 		Letters:       a.broker.LetterCounts,
 		Bounces:       bounces.state,
 		Mails:         a.counts,
+		Runs:          a.runs,
+		Secrets:       a.secrets.list,
+		Suppressions:  a.suppressed.latest,
+		Build:         BuildOf().forMetrics(),
 		Profiles:      monitor.Profiles(cfg.Service.HealthPprof),
 		Configuration: state,
 		Logger:        log,

@@ -1,12 +1,15 @@
 package app
 
 import (
+	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/jmoiron/sqlx"
 
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/store/ledger/suppressions"
 )
@@ -50,6 +53,64 @@ func (c *checks) close() {
 		c.Checker.Close()
 		_ = c.db.Close()
 	}
+}
+
+// suppressionCounter counts the suppressions in force, for /metrics. nil counts nothing.
+type suppressionCounter struct {
+	store  *suppressions.Store
+	log    *slog.Logger
+	counts atomic.Pointer[monitor.SuppressionCounts]
+}
+
+// suppressionLook is the time between two counts.
+const suppressionLook = 5 * time.Minute
+
+// newSuppressionCounter returns a counter for the history of the configuration.
+func newSuppressionCounter(cfg config.Config, h *history, log *slog.Logger) *suppressionCounter {
+	if h == nil || h.db == nil || cfg.Delivery.Suppressions == "off" {
+		return nil
+	}
+	return &suppressionCounter{store: suppressions.New(suppressions.Config{DB: h.db, Sealer: h.sealer}), log: log}
+}
+
+// Run counts until ctx ends. While the database is unavailable it tries again after a while.
+func (c *suppressionCounter) Run(ctx context.Context) error {
+	if c == nil {
+		return nil
+	}
+	const soon = 15 * time.Second
+	timer := time.NewTimer(soon) // the tables may not be there yet
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		_, byClass, err := c.store.Count(ctx, suppressions.Filter{State: suppressions.Active})
+		if err != nil {
+			c.log.DebugContext(ctx, "suppressions not counted", "error", err)
+			timer.Reset(2 * soon)
+			continue
+		}
+		counts := monitor.SuppressionCounts{}
+		for class, n := range byClass {
+			counts[string(class)] = n
+		}
+		c.counts.Store(&counts)
+		timer.Reset(suppressionLook)
+	}
+}
+
+// latest returns the last counts.
+func (c *suppressionCounter) latest() monitor.SuppressionCounts {
+	if c == nil {
+		return nil
+	}
+	if counts := c.counts.Load(); counts != nil {
+		return *counts
+	}
+	return nil
 }
 
 // Suppressions are the addresses that get no mail, for commands.

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"time"
+
+	"github.com/evently/workers/monitor"
 )
 
 // Name is the name of the program.
@@ -33,6 +35,11 @@ func Version() string { return BuildOf().String() }
 func BuildOf() Build {
 	info, _ := debug.ReadBuildInfo()
 	return readBuild(linked, info)
+}
+
+// forMetrics returns the build for the metrics.
+func (b Build) forMetrics() monitor.Build {
+	return monitor.Build{Version: b.Version, Revision: b.Commit, Go: b.Go}
 }
 
 // String returns one line.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/url"
 
 	"github.com/evently/workers/internal/connurl"
@@ -44,4 +45,62 @@ func (c *Config) Passwords() []string {
 		}
 	}
 	return kept
+}
+
+// SecretInUse is a secret of the configuration, or a file with one. The file is read again when
+// it changes.
+type SecretInUse struct {
+	Variable string
+	Value    Secret
+	File     string // instead of Value
+}
+
+// SecretsInUse returns the secrets that are set, by their variables. Of several keys it returns
+// the one in use. The passwords of URLs have the names of the variables that may hold them alone.
+func (c *Config) SecretsInUse() (all []SecretInUse) {
+	add := func(variable string, values ...Secret) {
+		if len(values) > 0 && values[0].IsSet() {
+			all = append(all, SecretInUse{Variable: variable, Value: values[0]})
+		}
+	}
+	file := func(variable, path string) {
+		if path != "" {
+			all = append(all, SecretInUse{Variable: variable, File: path})
+		}
+	}
+	add("REDIS_PASSWORD", c.Redis.Password)
+	add("REDIS_SENTINEL_PASSWORD", c.Redis.Sentinel.Password)
+	add("DB_PASSWORD", databasePassword(c.Database))
+	add("LEDGER_DATABASE_URL", databasePassword(c.Ledger.Database))
+	add("LEDGER_KEY", c.Ledger.Keys...)
+	add("AUDIT_KEY", c.Audit.Keys...)
+	add("DEAD_LETTER_KEY", c.Redis.DeadLetterKeys...)
+	add("BOUNCE_KEY", c.Mail.BounceKeys...)
+	add("WEBHOOK_KEY", c.Bounces.WebhookKeys...)
+	add("OTP_CHECK_REDIS_URL", c.Delivery.Codes.Password)
+	if c.variables != nil {
+		add("ZERO_TOKEN", c.variables.ZeroToken.value)
+	}
+	for _, r := range c.Relays {
+		password, token := "SMTP_PASSWORD", "SMTP_TOKEN_FILE"
+		if r.URL > 0 {
+			password = fmt.Sprintf("SMTP_URLS[%d]", r.URL)
+			token = password
+		}
+		add(password, r.Password)
+		file(token, r.TokenFile)
+	}
+	if files := c.Mail.DKIM.KeyFiles; len(files) > 0 {
+		file("DKIM_KEY_FILE", files[0])
+	}
+	file("REDIS_TLS_KEY_FILE", c.Redis.TLS.Key)
+	file("BOUNCE_TLS_KEY_FILE", c.Bounces.KeyFile)
+	return all
+}
+
+func databasePassword(d Database) Secret {
+	if p, err := connurl.ParsePostgres(d.URL.Reveal()); d.URL.IsSet() && err == nil {
+		return NewSecret(p.Password)
+	}
+	return d.Password
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/evently/workers/worker/broker"
@@ -119,8 +120,14 @@ type HealthConfig struct {
 	// Bounces is the state of the servers that take bounces in; nil: there are none.
 	Bounces func() BouncesState
 
-	// Mails counts mails for /metrics; nil: they are not counted.
-	Mails *Mails
+	// Mails and Runs count mails and runs of tasks for /metrics; nil: they are not counted.
+	// Collectors makes further metrics. Suppressions counts suppressions; nil: not known.
+	// It must cost no I/O.
+	Mails        *Mails
+	Runs         *Runs
+	Collectors   []prometheus.Collector
+	Suppressions func() SuppressionCounts
+	Build        Build
 
 	Profiles      Profiles         // who may fetch profiles; default: none
 	Configuration State            // as it was at the start

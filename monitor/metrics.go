@@ -38,6 +38,8 @@ func newCollector(h *Health) *collector {
 	gauge("slots", "Tasks that may run at once.", func(w WorkerState, _ MailState) float64 { return float64(w.Concurrency) })
 	gauge("slots_min", "Lower bound of the slots that autoscaling may set; without autoscaling, the slots.", func(w WorkerState, _ MailState) float64 { return float64(w.MinConcurrency) })
 	gauge("slots_max", "Most slots that autoscaling allows.", func(w WorkerState, _ MailState) float64 { return float64(w.MaxConcurrency) })
+	gauge("up", "1 while the worker runs, 0 while it waits for its configuration or stops.", func(w WorkerState, _ MailState) float64 { return boolean(w.State == "running") })
+	gauge("handlers_left_behind", "Handlers that go on after the worker stopped waiting for them.", func(w WorkerState, _ MailState) float64 { return float64(w.LeftBehind) })
 	gauge("tasks_running", "Tasks that run now.", func(w WorkerState, _ MailState) float64 { return float64(w.Running) })
 	gauge("tasks_waiting", "Tasks that were taken from the queues and wait for a slot or for their time.", func(w WorkerState, _ MailState) float64 { return float64(w.Waiting) })
 
@@ -76,12 +78,17 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// metrics serves what the worker counts, beside the figures of Go and the process,
-// in the format of Prometheus.
-func (h *Health) metrics() http.Handler {
+// Registry returns the metrics of the worker, beside the figures of Go and the process.
+func (h *Health) Registry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
+	for _, c := range h.cfg.Collectors {
+		r.MustRegister(c)
+	}
 	if h.cfg.Mails != nil {
 		r.MustRegister(h.cfg.Mails)
+	}
+	if h.cfg.Runs != nil {
+		r.MustRegister(h.cfg.Runs)
 	}
 	if h.cfg.Ledger != nil {
 		r.MustRegister(ledgerCollector(h.cfg.Ledger)...)
@@ -89,8 +96,22 @@ func (h *Health) metrics() http.Handler {
 	if h.cfg.Letters != nil {
 		r.MustRegister(letterCollector(h.cfg.Letters)...)
 	}
+	if h.cfg.Suppressions != nil {
+		r.MustRegister(newSuppressionCollector(h.cfg.Suppressions))
+	}
+	if h.cfg.Secrets != nil {
+		r.MustRegister(newSecretCollector(h))
+	}
+	if h.cfg.Build != (Build{}) {
+		r.MustRegister(buildInfo(h.cfg.Build))
+	}
 	r.MustRegister(newCollector(h), newBreakerCollector(h), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 3})
+	return r
+}
+
+// metrics serves the metrics in the format of Prometheus.
+func (h *Health) metrics() http.Handler {
+	return promhttp.HandlerFor(h.Registry(), promhttp.HandlerOpts{MaxRequestsInFlight: 3})
 }
 
 func boolean(b bool) float64 {

@@ -22,6 +22,9 @@ type Observer interface {
 	// Unchecked is called for each mail that is sent although it is not known whether its
 	// address is suppressed.
 	Unchecked()
+
+	// Panicked is called for each delivery that panics.
+	Panicked()
 }
 
 // Ended describes the end of one attempt to deliver a mail.
@@ -66,5 +69,12 @@ func (h *history) observeLimit(wait *throttle) {
 func (h *history) observeUnchecked() {
 	if h.observer != nil {
 		h.observer.Unchecked()
+	}
+}
+
+// observePanic tells the observer of a delivery that has panicked.
+func (h *history) observePanic() {
+	if h.observer != nil {
+		h.observer.Panicked()
 	}
 }

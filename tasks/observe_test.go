@@ -26,6 +26,8 @@ func (w *watcher) Ended(e tasks.Ended) {
 
 func (w *watcher) Limited(string, time.Duration) {}
 
+func (w *watcher) Panicked() {}
+
 func (w *watcher) Unchecked() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

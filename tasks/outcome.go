@@ -175,6 +175,7 @@ func (s *Service) leftBehind(a *attempt) error {
 // because it may have a secret in it.
 func (s *Service) panicked(ctx context.Context, a *attempt, value any) (Result, error) {
 	err := fmt.Errorf("panic of type %T", value)
+	s.history.observePanic()
 	a.log.ErrorContext(ctx, "mail delivery panicked", "kind", a.data.Kind(), "error", err, "stack", string(debug.Stack()))
 	if _, sent := a.guard.sent(); sent {
 		return s.unsure(a, nil, err)
