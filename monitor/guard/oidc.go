@@ -1,0 +1,261 @@
+package guard
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+)
+
+// OIDC describes an OpenID provider that persons log in at.
+type OIDC struct {
+	Name         string // on the button; default: the host of the issuer
+	Issuer       string // URL
+	ClientID     string
+	ClientSecret string
+	// URL is the address of the monitor as browsers see it, without a path. The provider must
+	// know URL + /login/oidc/callback.
+	URL    string
+	Scopes []string // default: openid profile email
+	// RoleClaim is the claim with groups or roles: a text or a list; default: groups. Roles
+	// are the roles of its values, Default that of persons with none of them.
+	RoleClaim string
+	Roles     map[string]Role
+	Default   Role
+	Client    *http.Client // default: one with a timeout
+}
+
+// flowFor is the time that a person has at the provider.
+const flowFor = 10 * time.Minute
+
+// provider talks to an OpenID provider. It asks for its addresses when they are needed
+// first, so that the monitor begins without it.
+type provider struct {
+	cfg OIDC
+
+	mu    sync.Mutex
+	ready *oidc.Provider
+}
+
+func newProvider(cfg OIDC) (*provider, error) {
+	issuer, err := url.Parse(cfg.Issuer)
+	if err != nil || issuer.Host == "" || issuer.Scheme != "https" && !isLoopback(issuer.Host+":0") && !isLoopback(issuer.Host) {
+		return nil, errors.New("MONITOR_OIDC_ISSUER: it is not an https URL")
+	}
+	own, err := url.Parse(cfg.URL)
+	if err != nil || own.Host == "" || own.Scheme != "https" && own.Scheme != "http" || strings.Trim(own.Path, "/") != "" {
+		return nil, errors.New("MONITOR_URL: it is not the URL of the monitor, such as https://monitor.example.com")
+	}
+	if cfg.ClientID == "" {
+		return nil, errors.New("MONITOR_OIDC_CLIENT_ID: it is needed with MONITOR_OIDC_ISSUER")
+	}
+	if cfg.Name == "" {
+		cfg.Name = issuer.Host
+	}
+	if len(cfg.Scopes) == 0 {
+		cfg.Scopes = []string{oidc.ScopeOpenID, "profile", "email"}
+	}
+	if cfg.RoleClaim == "" {
+		cfg.RoleClaim = "groups"
+	}
+	if cfg.Client == nil {
+		cfg.Client = &http.Client{Timeout: 10 * time.Second}
+	}
+	cfg.URL = strings.TrimSuffix(cfg.URL, "/")
+	return &provider{cfg: cfg}, nil
+}
+
+// key is the key of the MAC of sessions of this provider.
+func (p *provider) key() string {
+	return "oidc " + p.cfg.Issuer + " " + p.cfg.ClientID + " " + p.cfg.ClientSecret
+}
+
+// discover returns the provider with its addresses and keys. Several may ask at once, so that
+// no lock is held meanwhile.
+func (p *provider) discover() (*oidc.Provider, error) {
+	p.mu.Lock()
+	ready := p.ready
+	p.mu.Unlock()
+	if ready != nil {
+		return ready, nil
+	}
+	// The provider keeps this context for its keys: it must not end with a request. The
+	// client has a timeout.
+	ready, err := oidc.NewProvider(oidc.ClientContext(context.Background(), p.cfg.Client), p.cfg.Issuer)
+	if err != nil {
+		return nil, fmt.Errorf("ask the OpenID provider for its addresses: %w", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ready = ready
+	return ready, nil
+}
+
+func (p *provider) oauth(ready *oidc.Provider) *oauth2.Config {
+	return &oauth2.Config{
+		ClientID: p.cfg.ClientID, ClientSecret: p.cfg.ClientSecret, Endpoint: ready.Endpoint(),
+		RedirectURL: p.cfg.URL + "/login/oidc/callback", Scopes: p.cfg.Scopes,
+	}
+}
+
+// flow is one login at a provider. All that must not be guessed is made of one secret, which
+// is in a cookie of the browser alone: nothing is kept here, and any monitor can finish it.
+type flow string
+
+func (f flow) derive(what string) string {
+	h := hmac.New(sha256.New, []byte(f))
+	h.Write([]byte(what))
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+}
+
+func (f flow) state() string    { return f.derive("state") }
+func (f flow) nonce() string    { return f.derive("nonce") }
+func (f flow) verifier() string { return f.derive("verifier") }
+
+func (g *Guard) oidcBegin(w http.ResponseWriter, r *http.Request) {
+	if g.provider == nil {
+		http.NotFound(w, r)
+		return
+	}
+	ready, err := g.provider.discover()
+	if err != nil {
+		g.cfg.Log.Warn("OpenID provider does not answer", "error", err)
+		g.showLogin(w, http.StatusBadGateway, loginView{Next: localPath(r.URL.Query().Get("next")), Fault: "The OpenID provider does not answer. Try again, or use a password."})
+		return
+	}
+	f := flow(rand.Text() + rand.Text())
+	next := base64.RawURLEncoding.EncodeToString([]byte(localPath(r.URL.Query().Get("next"))))
+	// The answer is a request of another site: SameSite=Strict would keep the cookie back.
+	g.setCookie(w, r, flowCookie, string(f)+"."+next, http.SameSiteLaxMode)
+	to := g.provider.oauth(ready).AuthCodeURL(f.state(), oidc.Nonce(f.nonce()), oauth2.S256ChallengeOption(f.verifier()))
+	// The policy of the pages allows forms of this site only, and the browser applies that to
+	// redirects of forms: this is a link.
+	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+func (g *Guard) oidcCallback(w http.ResponseWriter, r *http.Request) {
+	if g.provider == nil {
+		http.NotFound(w, r)
+		return
+	}
+	var f flow
+	next := "/"
+	if c, err := r.Cookie(g.cookieName(r, flowCookie)); err == nil {
+		secret, path, _ := strings.Cut(c.Value, ".")
+		f = flow(secret)
+		if raw, err := base64.RawURLEncoding.DecodeString(path); err == nil {
+			next = localPath(string(raw))
+		}
+	}
+	g.clearCookie(w, r, flowCookie)
+	a, err := g.oidcLogin(r, f)
+	if err != nil {
+		g.cfg.Log.Warn("login at the OpenID provider refused", "from", g.from(r), "error", clean(err.Error()))
+		g.tell(r.Context(), Event{Action: Login, Actor: Actor{Name: "unknown name", By: ByOIDC, From: g.from(r)}, Refused: "OpenID provider"})
+		g.showLogin(w, http.StatusForbidden, loginView{Next: next, Fault: "The login at the OpenID provider did not succeed. Try again."})
+		return
+	}
+	a.From = g.from(r)
+	if a.Role < Viewer {
+		g.tell(r.Context(), Event{Action: Login, Actor: a, Refused: "no role"})
+		g.showLogin(w, http.StatusForbidden, loginView{Next: next, Fault: "You are known as " + a.Name + ", but have no role in the monitor."})
+		return
+	}
+	g.open(w, r, a, g.provider.key())
+	again(w, next) // a redirect would be one of another site, without the new cookie
+}
+
+// oidcLogin finishes a login with the code that the provider gave.
+func (g *Guard) oidcLogin(r *http.Request, f flow) (Actor, error) {
+	q := r.URL.Query()
+	if len(f) != 52 || subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(f.state())) != 1 {
+		return Actor{}, errors.New("the state is not the one of this browser")
+	}
+	if fault := q.Get("error"); fault != "" {
+		return Actor{}, fmt.Errorf("the provider says %.100q", fault)
+	}
+	p := g.provider
+	ready, err := p.discover()
+	if err != nil {
+		return Actor{}, err
+	}
+	ctx := oidc.ClientContext(r.Context(), p.cfg.Client)
+	token, err := p.oauth(ready).Exchange(ctx, q.Get("code"), oauth2.VerifierOption(f.verifier()))
+	if err != nil {
+		if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
+			return Actor{}, fmt.Errorf("the provider refuses the code: %.100q", refused.ErrorCode) // its body may have more
+		}
+		return Actor{}, fmt.Errorf("exchange the code: %w", err)
+	}
+	raw, _ := token.Extra("id_token").(string)
+	id, err := ready.Verifier(&oidc.Config{ClientID: p.cfg.ClientID, Now: g.cfg.Now}).Verify(ctx, raw)
+	if err != nil {
+		return Actor{}, fmt.Errorf("check the token: %w", err)
+	}
+	if subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(f.nonce())) != 1 {
+		return Actor{}, errors.New("the nonce is not the one of this browser")
+	}
+	var claims map[string]json.RawMessage
+	if err := id.Claims(&claims); err != nil {
+		return Actor{}, fmt.Errorf("read the claims: %w", err)
+	}
+	return p.actor(id.Subject, claims), nil
+}
+
+// actor returns the actor of claims. An address that the provider did not verify is no name.
+func (p *provider) actor(subject string, claims map[string]json.RawMessage) Actor {
+	text := func(name string) (s string) {
+		_ = json.Unmarshal(claims[name], &s)
+		return s
+	}
+	var verified bool
+	_ = json.Unmarshal(claims["email_verified"], &verified)
+	candidates := []string{text("preferred_username")}
+	if verified {
+		candidates = []string{text("email"), candidates[0]}
+	}
+	name := subject
+	for _, candidate := range candidates {
+		if checkName(candidate) == nil {
+			name = candidate
+			break
+		}
+	}
+	if checkName(name) != nil {
+		sum := sha256.Sum256([]byte(subject))
+		name = "oidc-" + base64.RawURLEncoding.EncodeToString(sum[:9])
+	}
+	var groups []string
+	if json.Unmarshal(claims[p.cfg.RoleClaim], &groups) != nil {
+		groups = strings.Fields(text(p.cfg.RoleClaim))
+	}
+	return Actor{Name: name, By: ByOIDC, Role: roleOf(groups, p.cfg.Roles, p.cfg.Default)}
+}
+
+// clean makes a text of others fit for a log.
+func clean(text string) string {
+	const most = 300
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x200b && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2060 && r <= 0x206f {
+			return '?'
+		}
+		return r
+	}, text)
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
+}

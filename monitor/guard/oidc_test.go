@@ -1,0 +1,218 @@
+package guard_test
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/evently/workers/monitor/guard"
+)
+
+// provider is a small OpenID provider. It logs everyone in, as claims say, and takes each
+// code once, with the right verifier.
+type provider struct {
+	*httptest.Server
+	key *rsa.PrivateKey
+
+	mu     sync.Mutex
+	claims map[string]any
+	codes  map[string]url.Values // requests by the code that was given
+}
+
+func startProvider(t testing.TB) *provider {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &provider{key: key, codes: map[string]url.Values{}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, map[string]any{
+			"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/keys",
+			"response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"}, "id_token_signing_alg_values_supported": []string{"RS256"},
+		})
+	})
+	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) {
+		encode := base64.RawURLEncoding.EncodeToString
+		writeJSON(w, map[string]any{"keys": []any{map[string]any{"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "k", "n": encode(key.N.Bytes()), "e": "AQAB"}}})
+	})
+	mux.HandleFunc("GET /authorize", func(w http.ResponseWriter, r *http.Request) {
+		code := rand.Text()
+		p.mu.Lock()
+		p.codes[code] = r.URL.Query()
+		p.mu.Unlock()
+		http.Redirect(w, r, r.URL.Query().Get("redirect_uri")+"?"+url.Values{"code": {code}, "state": {r.URL.Query().Get("state")}}.Encode(), http.StatusSeeOther)
+	})
+	mux.HandleFunc("POST /token", p.token)
+	p.Server = httptest.NewServer(mux)
+	t.Cleanup(p.Close)
+	return p
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+func (p *provider) token(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	asked, ok := p.codes[r.FormValue("code")]
+	delete(p.codes, r.FormValue("code"))
+	sum := sha256.Sum256([]byte(r.FormValue("code_verifier")))
+	name, secret, _ := r.BasicAuth()
+	if name == "" {
+		name, secret = r.FormValue("client_id"), r.FormValue("client_secret")
+	}
+	if !ok || asked.Get("code_challenge_method") != "S256" || asked.Get("code_challenge") != base64.RawURLEncoding.EncodeToString(sum[:]) || name != "monitor" || secret != "client-secret" {
+		w.WriteHeader(http.StatusBadRequest)
+		writeJSON(w, map[string]string{"error": "invalid_grant"})
+		return
+	}
+	claims := map[string]any{
+		"iss": p.URL, "aud": "monitor", "sub": "subject-1", "nonce": asked.Get("nonce"),
+		"iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(),
+	}
+	maps.Copy(claims, p.claims)
+	writeJSON(w, map[string]any{"access_token": "a", "token_type": "Bearer", "id_token": p.sign(claims)})
+}
+
+func (p *provider) sign(claims map[string]any) string {
+	raw, _ := json.Marshal(claims)
+	encode := base64.RawURLEncoding.EncodeToString
+	text := encode([]byte(`{"alg":"RS256","kid":"k"}`)) + "." + encode(raw)
+	sum := sha256.Sum256([]byte(text))
+	signature, _ := rsa.SignPKCS1v15(rand.Reader, p.key, crypto.SHA256, sum[:])
+	return text + "." + encode(signature)
+}
+
+func (p *provider) says(claims map[string]any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.claims = claims
+}
+
+// oidcSite is a monitor that persons log in to at p. The URL of the monitor is known only
+// when it has begun, so that a proxy stands for it.
+func oidcSite(t testing.TB, p *provider) *site {
+	t.Helper()
+	var s *site
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.Config.Handler.ServeHTTP(w, r) }))
+	t.Cleanup(front.Close)
+	s = start(t, guard.Config{Users: users(t), OIDC: &guard.OIDC{
+		Issuer: p.URL, ClientID: "monitor", ClientSecret: "client-secret", URL: front.URL, RoleClaim: "groups",
+		Roles: map[string]guard.Role{"sre": guard.Admin, "support": guard.Operator},
+	}})
+	s.URL = front.URL
+	return s
+}
+
+// flow goes to the provider and returns the URL of the callback, without opening it.
+func flow(t testing.TB, c *http.Client, base, next string) string {
+	t.Helper()
+	reply, _ := do(t, c, base+"/login/oidc?next="+url.QueryEscape(next), nil, browser)
+	wantStatus(t, reply, http.StatusSeeOther)
+	reply, _ = do(t, &http.Client{Transport: c.Transport, CheckRedirect: c.CheckRedirect}, reply.Header.Get("Location"), nil)
+	wantStatus(t, reply, http.StatusSeeOther)
+	return reply.Header.Get("Location")
+}
+
+func TestOIDC(t *testing.T) {
+	t.Parallel()
+	p := startProvider(t)
+	s := oidcSite(t, p)
+	for i, c := range []struct {
+		claims map[string]any
+		want   string // on the page; "": no login
+	}{
+		{map[string]any{"email": "ada@example.com", "email_verified": true, "groups": []string{"dev", "sre"}}, "ada@example.com admin oidc"},
+		{map[string]any{"email": "root@example.com", "preferred_username": "ada", "groups": []string{"support"}}, "ada operator oidc"}, // not verified
+		{map[string]any{"groups": "support dev"}, "subject-1 operator oidc"},
+		{map[string]any{"preferred_username": "<script>", "sub": "a\nb", "groups": []string{"sre"}}, "oidc-"},
+		{map[string]any{"groups": []string{"dev"}}, ""},
+		{map[string]any{"groups": map[string]any{"sre": true}}, ""},
+		{map[string]any{}, ""},
+		{map[string]any{"groups": []string{"sre"}, "aud": "another"}, ""},
+		{map[string]any{"groups": []string{"sre"}, "iss": "https://another.example"}, ""},
+		{map[string]any{"groups": []string{"sre"}, "exp": time.Now().Add(-time.Hour).Unix()}, ""},
+		{map[string]any{"groups": []string{"sre"}, "nonce": "another"}, ""},
+	} {
+		p.says(c.claims)
+		b := client(t)
+		reply, body := do(t, b, flow(t, b, s.URL, "/tasks?a=b"), nil, browser)
+		if c.want == "" {
+			if wantStatus(t, reply, http.StatusForbidden); len(b.Jar.Cookies(nil)) > 0 {
+				t.Errorf("case %d: a refused login gives %v", i, b.Jar.Cookies(nil))
+			}
+			continue
+		}
+		wantStatus(t, reply, http.StatusOK)
+		if !strings.Contains(body, `content="0; url=/tasks?a=b"`) {
+			t.Errorf("case %d: page after the login:\n%s", i, body)
+		}
+		_, body = do(t, b, s.URL+"/", nil)
+		wantBody(t, body, c.want)
+	}
+}
+
+// A callback works in the browser that began, once, and nowhere else.
+func TestOIDCAttacks(t *testing.T) {
+	t.Parallel()
+	p := startProvider(t)
+	p.says(map[string]any{"groups": []string{"sre"}})
+	s := oidcSite(t, p)
+	mine := client(t)
+	callback := flow(t, mine, s.URL, "//evil.example")
+	cookie := mine.Jar.Cookies(nil)[0]
+	if cookie.SameSite != http.SameSiteLaxMode || !cookie.HttpOnly || cookie.MaxAge <= 0 {
+		t.Errorf("cookie of the flow %+v", cookie)
+	}
+	refused := func(what string, c *http.Client, target string) {
+		t.Helper()
+		reply, body := do(t, c, target, nil, browser)
+		if reply.StatusCode != http.StatusForbidden || strings.Contains(body, "<b>") {
+			t.Errorf("%s: %d\n%s", what, reply.StatusCode, body)
+		}
+		if len(c.Jar.Cookies(nil)) > 0 {
+			t.Errorf("%s: cookies %v", what, c.Jar.Cookies(nil))
+		}
+	}
+	refused("another browser", client(t), callback)
+	victim := client(t)
+	flow(t, victim, s.URL, "/")
+	refused("browser with another flow", victim, callback)
+	reply, body := do(t, mine, callback, nil, browser)
+	if wantStatus(t, reply, http.StatusOK); !strings.Contains(body, `content="0; url=/"`) {
+		t.Errorf("page after the login:\n%s", body)
+	}
+	again := client(t)
+	again.Jar.SetCookies(nil, []*http.Cookie{cookie})
+	refused("the same code again", again, callback)
+	denied := client(t)
+	u, _ := url.Parse(flow(t, denied, s.URL, "/"))
+	refused("the provider refuses", denied, s.URL+u.Path+"?error=access_denied%0a<b>&state="+url.QueryEscape(u.Query().Get("state")))
+	stolen := client(t)
+	u, _ = url.Parse(flow(t, stolen, s.URL, "/"))
+	refused("no code", stolen, s.URL+u.Path+"?state="+url.QueryEscape(u.Query().Get("state")))
+	p.Close()
+	reply, body = do(t, client(t), oidcSite(t, p).URL+"/login/oidc", nil, browser)
+	if wantStatus(t, reply, http.StatusBadGateway); !strings.Contains(body, "does not answer") {
+		t.Errorf("page without the provider:\n%s", body)
+	}
+	if got := fmt.Sprint(s.events.text()); strings.Contains(got, "<b>") || !strings.Contains(got, "OpenID provider") {
+		t.Errorf("audit trail:\n%s", got)
+	}
+}
