@@ -70,8 +70,8 @@ type Workers interface {
 	Workers(ctx context.Context) ([]inspect.Worker, error)
 }
 
-// Queues reads the consumed queues. Messages carry no time of their publication, so there
-// is no age of a queue.
+// Queues reads the consumed queues. Messages carry no time of their publication; package
+// monitor/watch knows their age all the same.
 type Queues interface {
 	// Depths returns the number of waiting messages in each queue.
 	Depths(ctx context.Context) (map[string]int, error)

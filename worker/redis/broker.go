@@ -23,6 +23,7 @@ import (
 // number of Clients may publish through it.
 type Broker struct {
 	*shared // implements broker.Admitter, broker.Board and broker.Leaser
+	views
 
 	server      *server
 	consumer    *consumer
@@ -81,6 +82,7 @@ func New(cfg Config) (*Broker, error) {
 	results := newResults(s)
 	return &Broker{
 		shared: fleet.New(s.conns, s.scripts, s.keys.own),
+		views:  views{s},
 		server: s, consumer: c, claimer: claimer, settler: newSettler(s, held, results, p), leases: leases, recovery: recovery,
 		waiter: w, results: results, control: &control{s}, revocations: &revocations{s}, checks: newChecks(s, indexer, claimer.consumed),
 	}, nil
@@ -373,13 +375,6 @@ func (b *Broker) Secret(ctx context.Context) ([]byte, error) {
 	}
 	return secret, nil
 }
-
-// Letters returns the dead letters.
-func (b *Broker) Letters() *Letters { return b.server.letters.Letters }
-
-// LetterCounts returns the numbers of dead letters as the running broker saw them last. It does no
-// I/O.
-func (b *Broker) LetterCounts() broker.LetterCounts { return b.server.letters.Seen() }
 
 // Journal is a stream whose writers agree on an order. [Broker.Journal] returns it.
 type Journal = journal.Journal

@@ -9,6 +9,7 @@ import (
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/internal/deadletter"
 	"github.com/evently/workers/worker/redis/internal/letters"
+	"github.com/evently/workers/worker/redis/internal/queues"
 )
 
 // ErrNoDeadLetter is returned for an id without a dead letter.
@@ -16,6 +17,29 @@ var ErrNoDeadLetter = broker.ErrNoDeadLetter
 
 // Letters are the dead letters of a Redis database. [Broker.Letters] returns them.
 type Letters = letters.Letters
+
+// Queues shows and changes what waits in the queues of a Redis database. [Broker.Queues] returns
+// it.
+type Queues = queues.Queues
+
+// views are the parts of a Broker that need no Run of it.
+type views struct{ of *server }
+
+// Letters returns the dead letters.
+func (v views) Letters() *Letters { return v.of.letters.Letters }
+
+// LetterCounts returns the numbers of dead letters as the running broker saw them last. It does no
+// I/O.
+func (v views) LetterCounts() broker.LetterCounts { return v.of.letters.Seen() }
+
+// Queues returns a view of the queues, all that the database has.
+func (v views) Queues() *Queues {
+	s := v.of
+	return queues.New(queues.Config{
+		Do: s.do, Scripts: s.scripts, List: s.listKey, Steps: s.cfg.PrioritySteps, QueueFault: s.queueFault,
+		Separator: s.cfg.Separator, Bindings: s.keys.binding(""), Unacked: s.keys.unacked, Index: s.keys.index,
+	})
+}
 
 // newKeeper returns the keeper of the dead letters of a server.
 func newKeeper(s *server) *letters.Keeper {

@@ -255,6 +255,20 @@ func scenes() map[string]scene {
 			args:    []any{"token", 10, 1000, "x", "{}", `{"key":"k"}`, "1", "sealed", "2", "0"},
 			markers: map[string]int{"old": 0, "sealed": 1, `"key"`: 1},
 		},
+		"look": {
+			script: "look", keys: keys(books, []any{"q", "r"}),
+			before:  with(held("c"), []any{"LPUSH", "q", "one", "two"}),
+			args:    []any{10, 1000, "one", ""},
+			markers: map[string]int{"one": 1, "two": 1},
+		},
+		"peek": {
+			script: "peek", keys: []any{"q"}, before: [][]any{{"LPUSH", "q", "one", "two"}},
+			args: []any{-1, 10, 1000}, markers: map[string]int{"one": 1, "two": 1},
+		},
+		"purge": {
+			script: "purge", keys: []any{"q"}, before: [][]any{{"LPUSH", "q", "oldest", "newest"}},
+			args: []any{1}, markers: map[string]int{"oldest": 0, "newest": 1},
+		},
 		"letterread": {
 			script: "letterread", keys: []any{deadRaws, deadMetas, closedRaws, closedRaws + ".meta"},
 			before: [][]any{{"HSET", deadRaws, "x", "corpse"}, {"HSET", closedRaws, "y", "stray"}}, args: []any{1000, "x", "y", "z"},

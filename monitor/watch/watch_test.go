@@ -1,0 +1,176 @@
+package watch_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/goleak"
+
+	"github.com/evently/workers/internal/testkit"
+	"github.com/evently/workers/monitor/watch"
+	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/redis"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// clock is a clock that the test sets.
+type clock struct{ now time.Time }
+
+func (c *clock) read() time.Time { return c.now }
+
+func open(t *testing.T, url string) *redis.Broker {
+	t.Helper()
+	b, err := redis.New(redis.Config{URL: url, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+func message(id int) string {
+	return fmt.Sprintf(`{"body": "W10=", "headers": {"id": "%d", "task": "t"}, "properties": {"delivery_tag": "%d"}}`, id, id)
+}
+
+// A look at a real Redis tells depths, ages, rates and waits of messages that carry no time.
+func TestLook(t *testing.T) {
+	r := testkit.StartRedis(t)
+	c := &clock{time.Date(2026, 11, 29, 3, 0, 0, 0, time.UTC)}
+	w := watch.New(watch.Config{Source: open(t, r.URL()).Queues(), Queues: []string{"mails", "bulk"}, Now: c.read, Logger: slog.New(slog.DiscardHandler)})
+	look := func() watch.Queue {
+		w.Look(t.Context())
+		if f := w.State().Fault; f != "" {
+			t.Fatal(f)
+		}
+		q, ok := w.State().Queue("mails")
+		if !ok {
+			t.Fatal("queue not watched")
+		}
+		return q
+	}
+	r.Do("LPUSH", "mails\x06\x163", message(1))
+	r.Do("SET", "bulk", "no list")
+	r.Do("HSET", "unacked", "claim", "entry")
+	q := look()
+	if q.Messages != 1 || q.Lists[1].Messages != 1 || !q.Oldest.AtLeast || w.State().Unacked != 1 {
+		t.Errorf("first look: %+v, %d unacked", q, w.State().Unacked)
+	}
+	if bulk, _ := w.State().Queue("bulk"); !bulk.Broken || bulk.Messages != 0 {
+		t.Errorf("queue of another type: %+v", bulk)
+	}
+	for second := range 20 {
+		c.now = c.now.Add(time.Second)
+		if second < 10 {
+			r.Do("LPUSH", "mails", message(10+2*second), message(11+2*second))
+		} else {
+			r.Do("RPOP", "mails")
+			r.Do("RPOP", "mails")
+		}
+		q = look()
+		if second == 0 {
+			r.Do("RPOP", "mails\x06\x163")
+		}
+		if second == 9 && (q.Messages != 20 || q.Oldest.Seconds != 9 || q.Oldest.AtLeast || q.In != 2 || q.Empty != 0) {
+			t.Errorf("full: %+v", q)
+		}
+		if second == 14 && (q.Messages != 10 || q.Oldest.Seconds != 9 || q.Out != 1 && q.Out != 1.1) {
+			t.Errorf("half: %+v", q)
+		}
+	}
+	if q.Messages != 0 || q.Oldest.Known || q.Waits.Count() != 20 || q.Waits.Sum != 200 || q.Waits.Unknown != 1 || q.Arrived != 20 || q.Taken != 21 {
+		t.Errorf("empty: %+v", q)
+	}
+	if s := w.Samples("mails", time.Time{}); len(s) != 21 || s[10].Messages != 20 || s[10].In != 2 || s[0].Oldest.AtLeast != true {
+		t.Errorf("%d samples: %+v", len(s), s)
+	}
+	if text := metrics(t, w); !strings.Contains(text, histogram("bulk", 0, 0)) || !strings.Contains(text, histogram("mails", 20, 200)) ||
+		!strings.Contains(text, `evently_queue_messages{priority="3",queue="mails"} 0`) {
+		t.Error(text)
+	}
+
+	// A server that does not answer leaves what was known, and says so.
+	r.Proc.Kill()
+	w.Look(t.Context())
+	if s := w.State(); s.Fault == "" || len(s.Queues) != 2 || !s.At.Equal(c.now) {
+		t.Errorf("without Redis: %+v", s)
+	}
+}
+
+// metrics returns the metrics of a Watch as Prometheus reads them.
+func metrics(t *testing.T, w *watch.Watch) string {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(w.Collector())
+	answer := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest("GET", "/", nil))
+	if answer.Code != 200 {
+		t.Fatalf("metrics: %s", answer.Body)
+	}
+	return answer.Body.String()
+}
+
+func histogram(queue string, n, sum int) (text string) {
+	for _, b := range watch.Buckets {
+		below := 0
+		if b >= 10 {
+			below = n
+		}
+		text += fmt.Sprintf("evently_queue_wait_seconds_bucket{queue=%q,le=%q} %d\n", queue, strings.TrimSuffix(fmt.Sprintf("%.1f", b), ".0"), below)
+	}
+	return text + fmt.Sprintf("evently_queue_wait_seconds_bucket{queue=%q,le=\"+Inf\"} %d\nevently_queue_wait_seconds_sum{queue=%q} %d\nevently_queue_wait_seconds_count{queue=%q} %d\n", queue, n, queue, sum, queue, n)
+}
+
+// Queues are found in the configuration, with the workers and in kombu's bindings. Queues for
+// answers are left out.
+func TestNames(t *testing.T) {
+	r := testkit.StartRedis(t)
+	for _, q := range []string{"declared", "it's <b>\"hostile\"\xff"} {
+		r.Do("SADD", "_kombu.binding."+q, q+"\x06\x16\x06\x16"+q)
+	}
+	r.Do("SADD", "_kombu.binding.reply.celery.pidbox", "id\x06\x16\x06\x16id.reply.celery.pidbox")
+	r.Do("SADD", "_kombu.binding.celeryev", "worker.#\x06\x16\x06\x16celeryev.id")
+	r.Do("SADD", "_kombu.binding.strange", "unacked\x06\x16\x06\x16unacked", "no binding")
+	r.Do("SET", "_kombu.binding.text", "no set")
+	for i := range 3000 {
+		r.Do("SET", fmt.Sprintf("celery-task-meta-%d", i), "{}")
+	}
+	w := watch.New(watch.Config{
+		Source: open(t, r.URL()).Queues(), Queues: []string{"mails"}, Declared: true, Interval: 20 * time.Millisecond,
+		Consumers: func(context.Context) (map[string][]string, error) {
+			return map[string][]string{"consumed": {"w@h"}, "mails": {"v@h", "w@h"}}, nil
+		},
+		Pauses: func(_ context.Context, queues []string) (map[string]broker.Pause, error) {
+			return map[string]broker.Pause{"mails": {By: "ops"}}, nil
+		},
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- w.Run(ctx) }()
+	var found []string
+	testkit.Eventually(t, 30*time.Second, "all queues are watched", func() bool {
+		found = nil
+		for _, q := range w.State().Queues {
+			found = append(found, q.Name)
+		}
+		mails, _ := w.State().Queue("mails")
+		return len(found) == 4 && mails.Paused != nil && len(mails.Consumers) == 2
+	})
+	if want := []string{"mails", "consumed", "declared", "it's <b>\"hostile\"\xff"}; !slices.Equal(found, want) {
+		t.Errorf("queues %q, want %q", found, want)
+	}
+	metrics(t, w)
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

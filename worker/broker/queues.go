@@ -1,0 +1,68 @@
+package broker
+
+import "time"
+
+// QueueList is one of the lists of a queue: that of a priority.
+type QueueList struct {
+	Queue    string
+	Priority int // the lowest priority of its messages
+}
+
+// ListLook asks for the state of a list.
+type ListLook struct {
+	QueueList
+	// Since is the newest message of the look before, nil for none.
+	Since []byte
+}
+
+// Values of ListState.Arrived.
+const (
+	// ArrivedAll says that every message of the list is newer than ListLook.Since.
+	ArrivedAll = -1
+	// ArrivedUnknown says that the newer messages were not counted: there are too many, there
+	// was no Since, or the server cannot search.
+	ArrivedUnknown = -2
+)
+
+// ListState is the state of a list at one moment.
+type ListState struct {
+	Messages int // -1: its key has another type
+	// Arrived is the number of messages that are newer than ListLook.Since, or one of the
+	// constants.
+	Arrived int
+	// Newest is the message that was published last, nil without messages. It is empty when it
+	// is the one of Since, or larger than a bound.
+	Newest []byte
+	// Oldest identifies the message that is taken next, "" without messages.
+	Oldest string
+}
+
+// QueueLook is the answer to one look at lists.
+type QueueLook struct {
+	At      time.Time // by the clock of the broker
+	Unacked int       // messages that workers hold, also ones that wait for their time; -1: unknown
+	Lists   []ListState
+}
+
+// QueuedMessage is a message in a list, or in the unacked set.
+type QueuedMessage struct {
+	Size int
+	Raw  []byte // nil when it is larger than the bound of a read
+}
+
+// HeldMessage is a message that a worker holds: it runs, or waits for a slot or for its time.
+type HeldMessage struct {
+	Claim string // id of the claim, unique
+	// Owner is the id of the worker of this kind that holds it, "" for a Python worker.
+	Owner string
+	Queue string
+	QueuedMessage
+}
+
+// Pause keeps all workers of this kind from taking messages from a queue, also ones that start
+// later.
+type Pause struct {
+	At   time.Time `json:"at"`
+	By   string    `json:"by,omitempty"`   // who has paused the queue
+	Note string    `json:"note,omitempty"` // and why
+}
