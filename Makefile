@@ -44,7 +44,7 @@ lint: ## gofmt, go vet, staticcheck, shell syntax
 		printf 'not formatted, run gofmt -w on:\n%s\n' "$$unformatted" >&2
 		exit 1
 	fi
-	bash -n .ci/conformance .ci/run .ci/setup .ci/vuln
+	bash -n .ci/conformance .ci/release .ci/run .ci/setup .ci/vuln
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	for module in $(MODULES); do
@@ -86,6 +86,10 @@ selection: ## a selection of Celery's own tests against our worker
 	@.ci/conformance short
 
 ##@ Before a release
+
+.PHONY: release
+release: ## archives for linux and darwin, amd64 and arm64, below bin/release
+	@.ci/release '$(VERSION)' bin/release
 
 .PHONY: torture
 torture: setup ## both workers under faults, all ROWS or some; docs/reliability.md
