@@ -107,3 +107,28 @@ func (m MailTask) form() string {
 	}
 	return "a dictionary " + last
 }
+
+// Inputs returns the fields that a form for the arguments has: the id of the user, if the task
+// has one, and the fields of the data.
+func (m MailTask) Inputs() (all []Field) {
+	if user, ok := m.field(m.userParam()); ok {
+		user.Label = "User id"
+		all = append(all, user)
+	}
+	return append(all, m.Fields...)
+}
+
+// Value returns the value of a field as a person would type it, and whether there is one.
+func (a *Arguments) Value(key string) (typed string, there bool) {
+	value := a.user
+	if key != a.task.userParam() {
+		value = valueAt(a.data, strings.Split(key, "."))
+	}
+	if len(value) == 0 || value.IsNull() {
+		return "", false
+	}
+	if text, ok := scalar(value); ok {
+		return text, true
+	}
+	return string(value), true
+}
