@@ -86,7 +86,7 @@ func (g *Group) loadJob(ctx context.Context, r *web.Request) (web.View, error) {
 	case jobs.Stopped:
 		v.Advice = fmt.Sprintf("It was stopped: %d were not tried.", j.Total-j.Tried())
 	case jobs.Failed:
-		v.Advice = "What was not tried is as it was."
+		v.Advice = "The letters that were not tried are as they were."
 	}
 	if v.Running && r.May(web.RoleOperator) {
 		v.Stop = jobPath(j.ID, "/stop")
@@ -120,7 +120,7 @@ func (g *Group) loadJobs(ctx context.Context, _ *web.Request) (web.View, error) 
 		})
 	}
 	if len(all) == 0 {
-		v.Empty = &web.Empty{Title: "No jobs", Text: "What is done to many letters at once is a job. Its progress is kept for 30 days.", Href: "/dead-letters", Link: "Dead letters"}
+		v.Empty = &web.Empty{Title: "No jobs", Text: "Work on many letters at once is a job. Its progress is kept for 30 days.", Href: "/dead-letters", Link: "Dead letters"}
 	}
 	return web.View{Title: v.Head.Title, Data: v}, nil
 }
