@@ -11,6 +11,7 @@ import (
 	"github.com/evently/workers/worker/internal/control"
 	"github.com/evently/workers/worker/internal/hold"
 	"github.com/evently/workers/worker/internal/link"
+	"github.com/evently/workers/worker/internal/pause"
 	"github.com/evently/workers/worker/internal/pool"
 	"github.com/evently/workers/worker/internal/ratelimit"
 	"github.com/evently/workers/worker/internal/revoked"
@@ -42,6 +43,7 @@ type consumer struct {
 	limits    *ratelimit.Limiter[*request] // requests that wait for their rate limit
 	held      *holdings
 	holds     *hold.Set
+	pauses    *pause.Keeper
 	reader    *reader
 	batch     *batch.Batcher[settlement]
 	settler   *settler
@@ -75,6 +77,7 @@ func (c *consumer) run(ctx context.Context) (stopped time.Time) {
 	loops.Go(func() { c.claimLoop(ctx) })
 	loops.Go(func() { c.releaseDue(ctx) })
 	loops.Go(func() { c.giveBackHeld(ctx) })
+	loops.Go(func() { c.pauses.Run(ctx) })
 	loops.Go(func() { c.limits.Run(ctx, c.stages.accept, c.admit) })
 	loops.Go(func() { c.exchange.Run(ctx, c.revoked, c.now) })
 	ended := make(chan struct{})
@@ -111,8 +114,12 @@ func (c *consumer) claimLoop(ctx context.Context) {
 	var pause backoff.Backoff
 	for known := false; ctx.Err() == nil; {
 		if !known {
-			// A worker that starts must not run tasks that were revoked before.
+			// A worker that starts must not run tasks that were revoked before, nor take
+			// messages from paused queues.
 			err := c.exchange.Sync(c.stages.accept, c.revoked)
+			if err == nil {
+				err = c.pauses.Sync(c.stages.accept)
+			}
 			if err == nil {
 				err = c.reader.workflow.learnSecret(c.stages.accept)
 			}

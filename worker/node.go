@@ -14,6 +14,7 @@ import (
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/internal/control"
 	"github.com/evently/workers/worker/internal/events"
+	"github.com/evently/workers/worker/internal/pause"
 	"github.com/evently/workers/worker/internal/present"
 	"github.com/evently/workers/worker/internal/process"
 	"github.com/evently/workers/worker/internal/ratelimit"
@@ -37,6 +38,7 @@ type node struct {
 	calls    *calls
 	clock    *events.Clock
 	queues   *control.Queues
+	pauses   *pause.Keeper
 	state    *atomic.Int32 // of the Worker
 	recycle  context.CancelFunc
 }
@@ -174,8 +176,8 @@ func (n node) Attribute(task, item string) (value string, ok bool) {
 	return "", false
 }
 
-// Queues implements [control.Inspector].
-func (n node) Queues() []string { return n.queues.List() }
+// Queues implements [control.Inspector]. It leaves out paused ones.
+func (n node) Queues() []string { return n.pauses.Without(n.queues.List()) }
 
 // Revoked implements [control.Inspector].
 func (n node) Revoked() []string { return n.revoked.IDs() }

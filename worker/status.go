@@ -62,6 +62,7 @@ type Status struct {
 	LastLook    time.Time // into the queues, completed
 	Fault       string    // why consuming does not work; "" when it does
 	Held        []string  // names of the tasks that Hold keeps in their queues
+	Paused      []string  // queues that an operator has paused, of those of this worker
 	Faults      []string  // of the broker, that only a person can mend, each a sentence
 	Concurrency int
 	Autoscale   Autoscale // bounds of Concurrency; without autoscaling both are Concurrency

@@ -18,6 +18,7 @@ import (
 	"github.com/evently/workers/worker/internal/fallback"
 	"github.com/evently/workers/worker/internal/hold"
 	"github.com/evently/workers/worker/internal/link"
+	"github.com/evently/workers/worker/internal/pause"
 	"github.com/evently/workers/worker/internal/pool"
 	"github.com/evently/workers/worker/internal/present"
 	"github.com/evently/workers/worker/internal/process"
@@ -51,6 +52,8 @@ type Worker struct {
 	limits   *ratelimit.Limiter[*request] // requests that wait for their rate limit
 	held     *holdings
 	holds    *hold.Set // tasks that stay in their queues
+	queues   *control.Queues
+	pauses   *pause.Keeper
 	revoked  *revoked.Set
 	exchange *revoked.Exchange
 	link     *link.Link
@@ -100,6 +103,8 @@ func New(cfg Config) (*Worker, error) {
 		stopNow:  make(chan struct{}),
 	}
 	w.recycled, w.recycle = context.WithCancel(context.Background())
+	w.queues = control.NewQueues(cfg.Queues)
+	w.pauses = pause.New(pause.Config{Board: w.can.Board, QueueSet: w.can.QueueSet, Queues: w.queues.List, Log: cfg.Logger})
 	w.limits = w.newLimiter()
 	w.scaler = w.newScaler()
 	w.connect()
@@ -192,7 +197,7 @@ func (w *Worker) newNode(p *present.Presenter, clock *events.Clock) node {
 	return node{
 		env: w.env, whereabouts: w.where(), can: w.can, decoder: &w.decoder, tasks: w.tasks, present: p,
 		revoked: w.revoked, exchange: w.exchange, scaler: w.scaler, counts: w.counts, calls: w.calls, clock: clock,
-		queues: control.NewQueues(w.cfg.Queues), state: &w.state, recycle: w.recycle,
+		queues: w.queues, pauses: w.pauses, state: &w.state, recycle: w.recycle,
 	}
 }
 
@@ -254,7 +259,7 @@ func (w *Worker) assemble(stages *stages) (*consumer, *drainer) {
 	}
 	consumer := &consumer{
 		env: w.env, broker: w.broker, pipeliner: w.can.Pipeliner, selector: w.can.Selector, link: w.link,
-		pool: w.pool, schedule: w.schedule, limits: w.limits, held: w.held, holds: w.holds,
+		pool: w.pool, schedule: w.schedule, limits: w.limits, held: w.held, holds: w.holds, pauses: w.pauses,
 		reader: &reader{env: w.env, decoder: &w.decoder, tasks: w.tasks, held: w.held, exec: executor, workflow: w.workflow},
 		batch:  settler.batch, settler: settler, revoked: w.revoked, exchange: w.exchange, control: w.control,
 		events: w.events, counts: w.counts, calls: w.calls, stages: stages, stopNow: w.stopNow,
@@ -337,7 +342,7 @@ func (w *Worker) Status() Status {
 		Reserved: w.pool.Waiting() + w.limits.Len(),
 	}
 	w.counts.into(&s)
-	s.Held = slices.Clone(w.holds.Names())
+	s.Held, s.Paused = slices.Clone(w.holds.Names()), w.pauses.Names()
 	if w.can.Faulter != nil {
 		s.Faults = w.can.Faulter.Faults()
 	}

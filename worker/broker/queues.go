@@ -65,4 +65,10 @@ type Pause struct {
 	At   time.Time `json:"at"`
 	By   string    `json:"by,omitempty"`   // who has paused the queue
 	Note string    `json:"note,omitempty"` // and why
+	// Python are the Python workers that were told to cancel their consumers.
+	Python []string `json:"python,omitempty"`
 }
+
+// PauseNotice returns the name of the notice on the Board that pauses a queue. Its value is a
+// Pause as JSON; workers heed it whatever it holds.
+func PauseNotice(queue string) string { return "queue.paused." + queue }

@@ -1,5 +1,5 @@
-// Package inspect asks the workers of a deployment what they do, as "celery inspect" does. It
-// knows workers of this kind and Python's.
+// Package inspect asks the workers of a deployment what they do, as "celery inspect" does, and
+// tells them what to do, as "celery control" does. It knows workers of this kind and Python's.
 package inspect
 
 import (
@@ -97,22 +97,25 @@ type answer struct {
 
 // ask sends a request to these nodes, or to all, and returns the answers that arrive until
 // all have come or ctx ends.
-func (c *Client) ask(ctx context.Context, method string, nodes []string) (answers []answer, err error) {
+func (c *Client) ask(ctx context.Context, method string, nodes []string) ([]answer, error) {
+	return c.askWith(ctx, method, nil, nodes)
+}
+
+// askWith does the same with arguments.
+func (c *Client) askWith(ctx context.Context, method string, arguments map[string]any, nodes []string) (answers []answer, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	request := &protocol.ControlRequest{
-		Method: method, Destination: nodes, Ticket: uuid.NewString(),
-		ReplyTo: protocol.ReplyTo{Exchange: "reply.celery.pidbox", RoutingKey: uuid.NewString()},
-	}
+	ticket := uuid.NewString()
+	to := protocol.ReplyTo{Exchange: "reply.celery.pidbox", RoutingKey: uuid.NewString()}
 	deadline, _ := ctx.Deadline()
-	raw, err := protocol.EncodeControl(request, uuid.NewString(), deadline)
+	raw, err := c.request(method, arguments, nodes, to, ticket, deadline)
 	if err != nil {
 		return nil, err
 	}
 	var decoder protocol.Decoder
-	err = c.remote.Ask(ctx, raw, request.ReplyTo.RoutingKey, func(raw []byte) {
+	err = c.remote.Ask(ctx, raw, to.RoutingKey, func(raw []byte) {
 		reply, err := decoder.DecodeReply(raw)
-		if err != nil || reply.Ticket != request.Ticket {
+		if err != nil || reply.Ticket != ticket {
 			return
 		}
 		answers = append(answers, answer{reply.Node, reply.Value})
@@ -121,6 +124,19 @@ func (c *Client) ask(ctx context.Context, method string, nodes []string) (answer
 		}
 	})
 	return answers, err
+}
+
+// request encodes a request to these nodes, or to all.
+func (c *Client) request(method string, arguments map[string]any, nodes []string, to protocol.ReplyTo, ticket string, expires time.Time) ([]byte, error) {
+	q := &protocol.ControlRequest{Method: method, Destination: nodes, Ticket: ticket, ReplyTo: to}
+	if len(arguments) > 0 {
+		raw, err := protocol.Marshal(arguments)
+		if err != nil {
+			return nil, err
+		}
+		q.Arguments = raw
+	}
+	return protocol.EncodeControl(q, uuid.NewString(), expires)
 }
 
 // stats is the part of the answer to "stats" that is read. Python's answer has no Software
@@ -133,6 +149,7 @@ type stats struct {
 	Pool     struct {
 		Concurrency any `json:"max-concurrency"` // a number, or a text for pools without one
 		Running     int
+		Processes   protocol.Raw // ids of those of a prefork pool
 	}
 }
 
@@ -146,7 +163,10 @@ func readStats(a answer) Worker {
 	if n, ok := s.Pool.Concurrency.(int64); ok {
 		w.Concurrency = int(n)
 	}
-	if w.Python = s.Software == ""; !w.Python {
+	if w.Python = s.Software == ""; w.Python {
+		// The number of a pool that has grown is that of its processes.
+		w.Concurrency = cmp.Or(count(s.Pool.Processes), w.Concurrency)
+	} else {
 		w.Software, w.Version, _ = strings.Cut(s.Software, " ")
 		w.Active = s.Pool.Running
 	}

@@ -22,6 +22,8 @@ import (
 	"github.com/evently/workers/worker/redis"
 )
 
+var quiet = slog.New(slog.DiscardHandler)
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // app is a Celery application with a task that runs until a key appears.

@@ -1,0 +1,239 @@
+package inspect
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/evently/workers/worker/broker"
+)
+
+// Broker is the part of a broker that an Operator needs. The Broker of worker/redis has it.
+type Broker interface {
+	broker.Remote
+	broker.Board
+	broker.Revoker
+}
+
+// Operator does what lasts longer than one command: it pauses queues, drains workers and
+// revokes tasks, also for workers that start later. Its notices are kept with the broker, so
+// that several programs may do it.
+type Operator struct {
+	*Client
+	broker Broker
+	now    func() time.Time
+}
+
+// NewOperator returns an Operator.
+func NewOperator(b Broker) *Operator { return &Operator{Client: New(b), broker: b, now: time.Now} }
+
+// noticeLife is the life of the notices of paused queues and drained workers.
+const noticeLife = 10 * 365 * 24 * time.Hour
+
+// Pause keeps workers from taking messages from a queue. Workers of this kind see it within
+// some seconds, also ones that start later, and go on with what they have taken. The live
+// Python workers of the queue are told to cancel its consumer; one that starts later consumes
+// it. The answers are those of the Python workers.
+func (o *Operator) Pause(ctx context.Context, queue, by, note string) ([]Answer, error) {
+	python, err := o.pythonConsumers(ctx, queue)
+	if err != nil {
+		return nil, fmt.Errorf("pause the queue %s: %w", queue, err)
+	}
+	p := broker.Pause{At: o.now().UTC(), By: by, Note: note, Python: python}
+	if earlier, err := o.Paused(ctx, queue); err == nil {
+		p.Python = append(p.Python, earlier[queue].Python...)
+		slices.Sort(p.Python)
+		p.Python = slices.Compact(p.Python)
+	}
+	value, err := json.Marshal(p)
+	if err == nil {
+		err = o.broker.Post(ctx, broker.PauseNotice(queue), value, noticeLife)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pause the queue %s: %w", queue, err)
+	}
+	if len(python) == 0 {
+		return nil, nil
+	}
+	return o.CancelConsumer(ctx, queue, python...)
+}
+
+// Resume ends the pause of a queue. Python workers that the pause has told to cancel its
+// consumer are told to consume it again. The answers are those of them that are alive.
+func (o *Operator) Resume(ctx context.Context, queue string) ([]Answer, error) {
+	paused, err := o.Paused(ctx, queue)
+	if err == nil {
+		err = o.broker.Unpost(ctx, broker.PauseNotice(queue))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("resume the queue %s: %w", queue, err)
+	}
+	python := paused[queue].Python
+	if len(python) == 0 {
+		return nil, nil
+	}
+	return o.AddConsumer(ctx, queue, python...)
+}
+
+// Paused returns the paused ones of some queues.
+func (o *Operator) Paused(ctx context.Context, queues ...string) (map[string]broker.Pause, error) {
+	names := make([]string, len(queues))
+	for i, q := range queues {
+		names[i] = broker.PauseNotice(q)
+	}
+	values, err := o.broker.Posted(ctx, names...)
+	if err != nil {
+		return nil, fmt.Errorf("ask which queues are paused: %w", err)
+	}
+	paused := map[string]broker.Pause{}
+	for i, v := range values {
+		if v != nil {
+			var p broker.Pause
+			_ = json.Unmarshal(v, &p) // the notice counts, whatever it says
+			paused[queues[i]] = p
+		}
+	}
+	return paused, nil
+}
+
+// pythonConsumers returns the Python workers that consume a queue.
+func (o *Operator) pythonConsumers(ctx context.Context, queue string) (nodes []string, err error) {
+	consumers, err := o.Consumers(ctx)
+	if err != nil || len(consumers[queue]) == 0 {
+		return nil, err
+	}
+	workers, err := o.Workers(ctx)
+	for _, w := range workers {
+		if w.Python && slices.Contains(consumers[queue], w.Node) {
+			nodes = append(nodes, w.Node)
+		}
+	}
+	return nodes, err
+}
+
+// Drained says that a worker was told to take nothing more.
+type Drained struct {
+	At     time.Time `json:"at"`
+	By     string    `json:"by,omitempty"`
+	Queues []string  `json:"queues"` // that it consumed before
+}
+
+func drainNotice(node string) string { return "node.drained." + node }
+
+// Drain tells a worker to take nothing more and to finish what it has: the consumers of all its
+// queues are cancelled. It stays alive, and consumes again after Fill or its restart.
+func (o *Operator) Drain(ctx context.Context, node, by string) ([]Answer, error) {
+	began := o.now()
+	replies, err := o.askOne(ctx, "active_queues", node)
+	if err != nil {
+		return nil, fmt.Errorf("drain %s: %w", node, err)
+	}
+	if replies == nil {
+		return []Answer{{Node: node, Err: &SilentError{Node: node, Command: "active_queues", After: o.now().Sub(began)}}}, nil
+	}
+	queues := readQueues(replies.value)
+	if len(queues) == 0 {
+		return []Answer{{Node: node, Text: "it consumes no queue"}}, nil
+	}
+	// First the notice: without it the queues would be forgotten.
+	value, err := json.Marshal(Drained{At: o.now().UTC(), By: by, Queues: queues})
+	if err == nil {
+		err = o.broker.Post(ctx, drainNotice(node), value, noticeLife)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("drain %s: %w", node, err)
+	}
+	return o.eachQueue(ctx, node, queues, o.CancelConsumer)
+}
+
+// ErrNotDrained is returned for a worker that was not drained, or has started anew since.
+var ErrNotDrained = errors.New("the worker is not drained")
+
+// Fill lets a drained worker consume its queues again.
+func (o *Operator) Fill(ctx context.Context, node string) ([]Answer, error) {
+	drained, err := o.Drained(ctx, node)
+	if err != nil {
+		return nil, fmt.Errorf("resume %s: %w", node, err)
+	}
+	d, is := drained[node]
+	if !is {
+		return nil, fmt.Errorf("resume %s: %w", node, ErrNotDrained)
+	}
+	answers, err := o.eachQueue(ctx, node, d.Queues, o.AddConsumer)
+	if err == nil && Failed(answers) == nil {
+		err = o.broker.Unpost(ctx, drainNotice(node))
+	}
+	if err != nil {
+		return answers, fmt.Errorf("resume %s: %w", node, err)
+	}
+	return answers, nil
+}
+
+// Drained returns the drained ones of some workers. A worker that has started anew consumes
+// again although its notice is there: it is drained only as long as it consumes nothing.
+func (o *Operator) Drained(ctx context.Context, nodes ...string) (map[string]Drained, error) {
+	names := make([]string, len(nodes))
+	for i, n := range nodes {
+		names[i] = drainNotice(n)
+	}
+	values, err := o.broker.Posted(ctx, names...)
+	if err != nil {
+		return nil, fmt.Errorf("ask which workers are drained: %w", err)
+	}
+	drained := map[string]Drained{}
+	for i, v := range values {
+		var d Drained
+		if v != nil && json.Unmarshal(v, &d) == nil {
+			drained[nodes[i]] = d
+		}
+	}
+	return drained, nil
+}
+
+// eachQueue gives one worker a command for each queue. It ends at the first queue that fails.
+func (o *Operator) eachQueue(ctx context.Context, node string, queues []string, do func(context.Context, string, ...string) ([]Answer, error)) (answers []Answer, err error) {
+	for _, q := range queues {
+		answers, err = do(ctx, q, node)
+		if err != nil || Failed(answers) != nil {
+			break
+		}
+	}
+	return answers, err
+}
+
+// askOne returns the answer of one worker, nil when it is silent.
+func (o *Operator) askOne(ctx context.Context, method, node string) (*answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	answers, err := o.ask(ctx, method, []string{node})
+	if err != nil || len(answers) == 0 {
+		return nil, err
+	}
+	return &answers[0], nil
+}
+
+// Revoke keeps tasks from running: it is stored for workers of this kind, also ones that start
+// later, and told to the live workers of both kinds. Python workers that start later do not
+// know of it. The answers are those of the live workers.
+func (o *Operator) Revoke(ctx context.Context, r Revocation) ([]Answer, error) {
+	if err := o.broker.Revoke(ctx, broker.Revocation{IDs: r.IDs}); err != nil {
+		return nil, fmt.Errorf("revoke tasks: %w", err)
+	}
+	return o.Client.Revoke(ctx, r)
+}
+
+// Revoked returns the ids of the revoked tasks that are stored.
+func (o *Operator) Revoked(ctx context.Context) (map[string]bool, error) {
+	r, _, err := o.broker.Revoked(ctx, "")
+	if err != nil {
+		return nil, fmt.Errorf("ask for revoked tasks: %w", err)
+	}
+	revoked := make(map[string]bool, len(r.IDs))
+	for _, id := range r.IDs {
+		revoked[id] = true
+	}
+	return revoked, nil
+}
