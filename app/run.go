@@ -74,6 +74,15 @@ func (a *App) serve(ctx context.Context, cfg config.Config, listener net.Listene
 		}
 		return err
 	}
+	pages, err := openEmbedded(ctx, cfg, log)
+	if err != nil {
+		if listener != nil {
+			listener.Close()
+		}
+		bounces.close()
+		return err
+	}
+	defer pages.close()
 	shared, err := a.serveHealth(cfg, listener, bounces, log, func(health *monitor.Health) {
 		g.Go(func() error {
 			defer cancel() // no work without health checks
@@ -85,6 +94,7 @@ func (a *App) serve(ctx context.Context, cfg config.Config, listener net.Listene
 		return err
 	}
 	g.Go(func() error { return shared.Run(outlive) })
+	g.Go(func() error { return pages.Run(ctx) })
 	g.Go(func() error {
 		err := a.mails.wait(ctx)
 		if err != nil {

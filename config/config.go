@@ -172,6 +172,7 @@ type Service struct {
 	HealthAddr  string // "": no health server
 	HealthPprof string // "off", "local" or "all"
 	MonitorAddr string // "": no monitor
+	Embedded    bool   // the monitor runs inside of the worker
 	LogLevel    slog.Level
 	LogFormat   string // "json" or "text"; "": text on a terminal, else json
 }
@@ -300,12 +301,13 @@ func (c *Config) service(v *variables) {
 		HealthAddr:  v.HealthAddr.value(),
 		HealthPprof: v.HealthPprof.text,
 		MonitorAddr: v.MonitorAddr.value(),
+		Embedded:    v.Monitor.text == "embedded",
 		LogFormat:   v.LogFormat.text,
 	}
 	// The words that are allowed are those of slog.
 	_ = c.Service.LogLevel.UnmarshalText([]byte(v.LogLevel.text))
-	if v.MonitorAddr.given() && c.Service.MonitorAddr != "" {
-		c.warn("MONITOR_ADDR", "is not supported yet: nothing listens there")
+	if c.Service.Embedded && c.Service.MonitorAddr == "" {
+		v.MonitorAddr.mistake("it is off, and MONITOR=embedded needs it", "write an address, such as 127.0.0.1:5555, or MONITOR=off")
 	}
 	if host, _, _ := net.SplitHostPort(c.Service.HealthAddr); c.Service.HealthPprof == "all" && c.Service.HealthAddr != "" && !loopback.Is(host) {
 		c.warn("HEALTH_PPROF", "every client that reaches HEALTH_ADDR may record profiles")

@@ -412,7 +412,6 @@ func TestWarnings(t *testing.T) {
 		{env{"CONCURRENCY": "16", "SMTP_MAX_CONNS": "1"}, "CONCURRENCY", "at most 1 tasks run at once"},
 		{env{"DKIM_SELECTOR": "one"}, "DKIM_KEY_FILE", "mails are not signed here"},
 		{env{"AUTOSCALE": "16,2", "SMTP_MAX_CONNS": "1"}, "AUTOSCALE", "at most 1 tasks run at once"},
-		{env{"MONITOR_ADDR": ":5555"}, "MONITOR_ADDR", "not supported yet"},
 		{env{"REDIS_USE_TLS": "1", "REDIS_TLS_SKIP_VERIFY": "1"}, "REDIS_TLS_SKIP_VERIFY", "not verified"},
 		{env{"REDIS_URL": "rediss://h?ssl_cert_reqs=none"}, "REDIS_URL", "not verified"},
 		{env{"REDIS_URL": "redis://h?foo=1"}, "REDIS_URL", `"foo" is not used`},

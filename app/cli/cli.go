@@ -24,6 +24,7 @@ const helpWidth = 80
 // program is the command line.
 type program struct {
 	Run          runCmd                  `cmd:"" default:"1" help:"Take tasks from the queue and send mails; the default."`
+	Monitor      monitorCmd              `cmd:"" help:"Serve the pages that show workers, queues, tasks and mails."`
 	Dev          devCmd                  `cmd:"" help:"Try everything on this machine, without any server."`
 	Config       configCmd               `cmd:"" help:"Show the configuration in force and its sources."`
 	DeadLetters  deadletters.Cmd         `cmd:"" name:"dead-letters" help:"Look at messages that were set aside; retry or delete them."`
@@ -59,6 +60,7 @@ Examples:
     ` + term.ProgramName + ` dev                  try it, no server needed
     ` + term.ProgramName + ` config               check the configuration
     ` + term.ProgramName + ` run                  work
+    ` + term.ProgramName + ` monitor              look, on http://127.0.0.1:5555
     ` + term.ProgramName + ` dead-letters list    what could not be done
     ` + term.ProgramName + ` was-it-sent ADDRESS  whether a mail was sent`
 
@@ -85,7 +87,7 @@ func execute(ctx context.Context, args []string, t term.Terminal) int {
 	if err != nil {
 		return term.Fail(t.Err, err)
 	}
-	command, err := parser.Parse(args)
+	command, err := parser.Parse(monitorFlag(args))
 	if helped {
 		return term.ExitOK
 	}

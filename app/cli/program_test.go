@@ -120,7 +120,7 @@ func testHelp(t *testing.T, p binary) {
 		"help-audit": {"audit", "--help"}, "help-audit-list": {"audit", "list", "--help"},
 		"help-audit-verify": {"audit", "verify", "--help"}, "help-audit-export": {"audit", "export", "--help"},
 		"help": {"--help"}, "help-config": {"config", "--help"}, "help-health": {"health", "--help"},
-		"help-dev": {"dev", "--help"}, "help-version": {"version", "--help"}, "help-dead-letters": {"dead-letters", "--help"},
+		"help-dev": {"dev", "--help"}, "help-monitor": {"monitor", "--help"}, "help-version": {"version", "--help"}, "help-dead-letters": {"dead-letters", "--help"},
 		"help-dead-letters-list": {"dead-letters", "list", "--help"}, "help-dead-letters-show": {"dead-letters", "show", "--help"},
 		"help-dead-letters-causes": {"dead-letters", "causes", "--help"}, "help-dead-letters-edit": {"dead-letters", "edit", "--help"},
 		"help-dead-letters-resolve": {"dead-letters", "resolve", "--help"}, "help-dead-letters-reopen": {"dead-letters", "reopen", "--help"},
@@ -228,7 +228,7 @@ func testConfiguration(t *testing.T, p binary) {
 	good := []string{
 		"REDIS_URL=rediss://u:" + canary + "@redis:6380/1", "SMTP_PASSWORD=" + canary, "SMTP_USERNAME=mailer",
 		"DB_PASSWORD=" + canary, "WORKER_NAME=email-worker@host", "AUTOSCALE=10,3",
-		"MONITOR_ADDR=127.0.0.1:5556",
+		"MONITOR_ADDR=127.0.0.1:5556", "HEALTH_PPROF=all",
 	}
 	out, errs, code := p.run(t, good, "config")
 	if code != 0 {
@@ -416,7 +416,7 @@ func testStop(t *testing.T, p binary) {
 		}
 		checkChain(t, entry.Error)
 	}
-	for _, want := range []string{"MONITOR_ADDR: is not supported yet", "worker starts", "worker stopped"} {
+	for _, want := range []string{"worker starts", "worker stopped"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log does not tell %q", want)
 		}

@@ -9,7 +9,9 @@ import (
 )
 
 // runCmd is the worker.
-type runCmd struct{}
+type runCmd struct {
+	Monitor bool `help:"Run the monitor and no worker, as the command monitor does."`
+}
 
 // Help is the long help of the command.
 func (runCmd) Help() string {
@@ -40,4 +42,9 @@ around a whole value, and a comment behind it, are left out with a warning.
 }
 
 // Run runs the worker until a signal stops it.
-func (runCmd) Run(ctx context.Context, t term.Terminal) error { return app.Run(ctx, t.Err) }
+func (c runCmd) Run(ctx context.Context, t term.Terminal) error {
+	if c.Monitor {
+		return app.RunMonitor(ctx, t.Err)
+	}
+	return app.Run(ctx, t.Err)
+}

@@ -36,11 +36,20 @@ type hub struct {
 	pages *http.ServeMux
 	now   func() time.Time
 	open  streams
+	end   func()
+	ended <-chan struct{}
 }
 
 func newHub(s *Site, pages *http.ServeMux) *hub {
-	return &hub{site: s, pages: pages, now: time.Now, open: streams{views: map[viewKey]*liveView{}}}
+	ended := make(chan struct{})
+	return &hub{
+		site: s, pages: pages, now: time.Now, open: streams{views: map[viewKey]*liveView{}},
+		ended: ended, end: sync.OnceFunc(func() { close(ended) }),
+	}
 }
+
+// EndStreams ends the open streams, and all later ones. A server calls it when it shuts down.
+func (s *Site) EndStreams() { s.hub.end() }
 
 // viewKey names what readers share. It has no name of a person: a pushed page knows the role
 // of its reader alone.
@@ -111,7 +120,7 @@ func (h *hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	render := func() frame { return h.render(f, key) }
 	end := h.now().Add(liveLife - rand.N(liveLife/5))
 	for stream.push(view.get(r.Context(), h.now, render)) && h.now().Before(end) {
-		if !pause(r.Context(), untilNext(h.now())) {
+		if !h.pause(r.Context(), untilNext(h.now())) {
 			return
 		}
 	}
@@ -121,12 +130,15 @@ func (h *hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // same time.
 func untilNext(now time.Time) time.Duration { return liveEvery - now.Sub(now.Truncate(liveEvery)) }
 
-func pause(ctx context.Context, d time.Duration) bool {
+// pause waits, and reports whether the stream goes on.
+func (h *hub) pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 		return true
+	case <-h.ended:
+		return false
 	case <-ctx.Done():
 		return false
 	}

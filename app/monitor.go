@@ -1,0 +1,179 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+
+	"github.com/evently/workers/app/site"
+	"github.com/evently/workers/config"
+	"github.com/evently/workers/monitor/web"
+	"github.com/evently/workers/tasks"
+)
+
+// monitorConns is the number of connections of the monitor to the database of the history.
+const monitorConns = 4
+
+// Monitor is the monitor with the connections that it reads from.
+type Monitor struct {
+	site    *site.Site
+	trail   *Trail
+	closers []func() error
+}
+
+// OpenMonitor makes the monitor of the configuration. It dials when it is used: Redis and
+// PostgreSQL may be down. The caller must call Close.
+func OpenMonitor(cfg config.Config, log *slog.Logger) (*Monitor, error) {
+	m := new(Monitor)
+	if err := m.open(cfg, log); err != nil {
+		m.Close()
+		return nil, &UsageError{Err: err}
+	}
+	return m, nil
+}
+
+func (m *Monitor) open(cfg config.Config, log *slog.Logger) (err error) {
+	p := site.Parts{Config: cfg, Version: Version(), Log: log}
+	if p.Broker, err = OpenBroker(cfg, log); err != nil {
+		return err
+	}
+	m.closers = append(m.closers, p.Broker.Close)
+	if err := m.openHistory(cfg, &p); err != nil {
+		return err
+	}
+	if m.trail, err = OpenTrail(cfg, log); err != nil {
+		return err
+	}
+	p.Trail = pageTrail{m.trail}
+	if p.Templates, err = tasks.NewTemplates(templateOptions(cfg)); err != nil {
+		return err
+	}
+	m.site, err = site.New(p)
+	return err
+}
+
+// openHistory opens the database of the history. Without one the pages say why.
+func (m *Monitor) openHistory(cfg config.Config, p *site.Parts) error {
+	d, err := OpenDeliveries(cfg)
+	if err != nil {
+		p.NoHistory = err.Error()
+		return nil
+	}
+	m.closers = append(m.closers, d.Close)
+	d.db.SetMaxOpenConns(monitorConns)
+	p.DB, p.Sealer, p.Deliveries, p.Suppressions = d.db, d.sealer, d, d.suppressions
+	return nil
+}
+
+// Run serves on l, which it closes, until ctx ends.
+func (m *Monitor) Run(ctx context.Context, l net.Listener) error { return m.site.Run(ctx, l) }
+
+// Close closes the connections.
+func (m *Monitor) Close() {
+	if m.site != nil {
+		m.site.Close()
+	}
+	if m.trail != nil {
+		m.trail.Close()
+	}
+	for _, c := range m.closers {
+		_ = c()
+	}
+}
+
+// pageTrail records the actions of pages.
+type pageTrail struct{ trail *Trail }
+
+// Do implements [site.Trail].
+func (t pageTrail) Do(ctx context.Context, e web.AuditEntry, do func(context.Context) (map[string]any, error)) error {
+	who := Who{Actor: cmp.Or(e.Actor.Name, "unknown"), Via: "page", From: e.From}
+	return t.trail.Do(ctx, who, Action{Name: e.Action, Subjects: e.Subjects}, do)
+}
+
+// RunMonitor reads the configuration and runs the monitor until a signal. It logs to output.
+func RunMonitor(ctx context.Context, output *os.File) error {
+	IgnoreLostOutput()
+	ctx, stop := signal.NotifyContext(ctx, StopSignals()...)
+	defer stop()
+	cfg, err := LoadConfig(ctx)
+	if err != nil {
+		return err
+	}
+	log := NewLogger(output, cfg.Service)
+	for _, w := range cfg.Warnings {
+		log.Warn("configuration: " + w.String())
+	}
+	if cfg.Service.MonitorAddr == "" {
+		return &UsageError{Err: fmt.Errorf("MONITOR_ADDR is off; write where the monitor listens, such as 127.0.0.1:5555")}
+	}
+	m, err := OpenMonitor(cfg, log)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	l, err := listenOn(ctx, "MONITOR_ADDR", "tcp", cfg.Service.MonitorAddr)
+	if err != nil {
+		return err
+	}
+	log.Info("monitor listens", "url", pageURL(l.Addr()), "redis", cfg.Redis.String())
+	return m.Run(ctx, l)
+}
+
+// pageURL returns a URL that a browser on this host can open.
+func pageURL(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port) + "/"
+}
+
+// embedded is the monitor inside of a worker. A nil one serves nothing.
+type embedded struct {
+	monitor  *Monitor
+	listener net.Listener
+	log      *slog.Logger
+}
+
+// openEmbedded opens the monitor if MONITOR asks for it. The caller must call close.
+func openEmbedded(ctx context.Context, cfg config.Config, log *slog.Logger) (*embedded, error) {
+	if !cfg.Service.Embedded {
+		return nil, nil
+	}
+	m, err := OpenMonitor(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	l, err := listenOn(ctx, "MONITOR_ADDR", "tcp", cfg.Service.MonitorAddr)
+	if err != nil {
+		m.Close()
+		return nil, err
+	}
+	log.Info("monitor listens", "url", pageURL(l.Addr()))
+	return &embedded{m, l, log}, nil
+}
+
+// Run serves until ctx ends. A monitor that fails does not end the worker.
+func (e *embedded) Run(ctx context.Context) error {
+	if e == nil {
+		return nil
+	}
+	if err := e.monitor.Run(ctx, e.listener); err != nil {
+		e.log.Error("monitor ended", "error", err)
+	}
+	return nil
+}
+
+func (e *embedded) close() {
+	if e != nil {
+		e.listener.Close()
+		e.monitor.Close()
+	}
+}

@@ -1,0 +1,4 @@
+package site
+
+// makeGallery makes the pages of the templates.
+func makeGallery(*Parts) (*Module, error) { return nil, nil }

@@ -1,0 +1,193 @@
+// Package site wires the monitor: the groups of its pages, and the parts of the service that
+// they read. The command monitor, the worker and dev use it.
+//
+// Each group has a file here with a function that makes it. What several groups read, such as
+// the events of the fleet, is a field of [Parts] that a maker before them fills.
+package site
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"github.com/jmoiron/sqlx"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/evently/workers/config"
+	"github.com/evently/workers/monitor"
+	"github.com/evently/workers/monitor/fleet"
+	"github.com/evently/workers/monitor/web"
+	"github.com/evently/workers/store/ledger"
+	"github.com/evently/workers/store/ledger/suppressions"
+	"github.com/evently/workers/templates"
+	"github.com/evently/workers/worker/redis"
+)
+
+// Parts are what the groups read. The program hands over the first ones; a nil one is not
+// there, and the pages say so.
+type Parts struct {
+	Config  config.Config
+	Version string
+	Label   string // beside the name of the product; "": none
+	Log     *slog.Logger
+
+	Broker       *redis.Broker // required; not run: it consumes nothing
+	DB           *sqlx.DB      // database of the history
+	Sealer       *ledger.Sealer
+	Deliveries   Deliveries
+	Suppressions *suppressions.Store
+	NoHistory    string // why there is no history, and what to do; "" if there is one
+	Trail        Trail  // of the audit
+	Templates    *templates.Set
+
+	// The makers fill these.
+	Fleet *fleet.State
+}
+
+// Deliveries is the history of mails.
+type Deliveries interface {
+	monitor.Deliveries
+
+	// Suppressed and SuppressedAddress return the suppressions in force of the recipient of
+	// a mail, and of an address.
+	Suppressed(ctx context.Context, m ledger.Mail) ([]suppressions.Suppression, error)
+	SuppressedAddress(ctx context.Context, address string) ([]suppressions.Suppression, error)
+
+	// CheckKey returns an error if the workers seal addresses with another key.
+	CheckKey(ctx context.Context) error
+}
+
+// Trail writes the audit trail. Do runs do between two entries.
+type Trail interface {
+	Do(ctx context.Context, e web.AuditEntry, do func(context.Context) (details map[string]any, err error)) error
+}
+
+// Module is a part of the monitor.
+type Module struct {
+	Group web.Group                       // nil: it has no pages
+	Run   func(ctx context.Context) error // nil: it does nothing by itself
+	Close func()                          // nil: it holds nothing
+	Guard func(http.Handler) http.Handler // of the module that decides who may come in
+}
+
+// maker makes a module. A maker that returns nil makes none.
+type maker struct {
+	name string
+	make func(*Parts) (*Module, error)
+}
+
+// makers are the modules in their order: what several groups read comes first.
+var makers = []maker{
+	{"fleet", makeFleet},
+	{"guard", makeGuard},
+	{"overview", makeOverview},
+	{"queues", makeQueues},
+	{"workers", makeWorkers},
+	{"tasks", makeTasks},
+	{"schedule", makeSchedule},
+	{"mails", makeMails},
+	{"letters", makeLetters},
+	{"suppressions", makeSuppressions},
+	{"gallery", makeGallery},
+	{"system", makeSystem},
+}
+
+// Site is the monitor.
+type Site struct {
+	*web.Site
+	log     *slog.Logger
+	modules []namedModule
+}
+
+type namedModule struct {
+	name string
+	*Module
+}
+
+// New makes the monitor. Nothing connects yet. The caller must call Close.
+func New(p Parts) (*Site, error) {
+	p.Log = cmp.Or(p.Log, slog.Default())
+	s := &Site{log: p.Log}
+	cfg := web.Config{Label: p.Label, Version: p.Version, Logger: p.Log}
+	for _, m := range makers {
+		module, err := m.make(&p)
+		if err != nil {
+			s.Close()
+			return nil, fmt.Errorf("monitor: %s: %w", m.name, err)
+		}
+		if module == nil {
+			continue
+		}
+		s.modules = append(s.modules, namedModule{m.name, module})
+		if module.Group != nil {
+			cfg.Groups = append(cfg.Groups, module.Group)
+		}
+		if module.Guard != nil {
+			cfg.Guard = module.Guard
+		}
+	}
+	if p.Trail != nil {
+		cfg.Audit = audited(p.Trail)
+	}
+	var err error
+	if s.Site, err = web.New(cfg); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("monitor: %w", err)
+	}
+	return s, nil
+}
+
+// audited returns what records the actions of the pages.
+func audited(t Trail) func(context.Context, web.AuditEntry, func(context.Context) (web.Done, error)) (web.Done, error) {
+	return func(ctx context.Context, e web.AuditEntry, do func(context.Context) (web.Done, error)) (done web.Done, err error) {
+		err = t.Do(ctx, e, func(ctx context.Context) (map[string]any, error) {
+			var err error
+			done, err = do(ctx)
+			details := map[string]any{}
+			for name, value := range done.Details {
+				details[name] = value
+			}
+			if len(done.Subjects) > 0 {
+				details["subjects"] = done.Subjects
+			}
+			return details, err
+		})
+		return done, err
+	}
+}
+
+// maxConns bounds the connections to the monitor: the streams of open tabs among them.
+const maxConns = 256
+
+// Run serves on l, which it closes, until ctx ends. A module that ends with an error is
+// logged, and the others go on.
+func (s *Site) Run(ctx context.Context, l net.Listener) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, m := range s.modules {
+		if m.Run == nil {
+			continue
+		}
+		g.Go(func() error {
+			if err := m.Run(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("part of the monitor ended", "part", m.name, "error", err)
+			}
+			return nil
+		})
+	}
+	g.Go(func() error {
+		return monitor.Serve(ctx, monitor.ServerConfig{Name: "monitor", Listener: l, Handler: s, MaxConns: maxConns, OnShutdown: s.EndStreams, Logger: s.log})
+	})
+	return g.Wait()
+}
+
+// Close closes what the modules hold.
+func (s *Site) Close() {
+	for _, m := range s.modules {
+		if m.Close != nil {
+			m.Close()
+		}
+	}
+}
