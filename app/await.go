@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/evently/workers/app/internal/supervisor"
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/monitor"
 )
@@ -29,7 +30,7 @@ const (
 // awaitConfig reads the configuration. While Zero is unavailable it waits, as for
 // every other part, and the health server says so. The caller must close the
 // early server, nil or not.
-func awaitConfig(ctx context.Context, output *os.File) (config.Config, *earlyHealth, error) {
+func awaitConfig(ctx context.Context, output *os.File, reports *supervisor.Reporter) (config.Config, *earlyHealth, error) {
 	ctx, stop := signal.NotifyContext(ctx, StopSignals()...)
 	defer stop()
 	var early *earlyHealth
@@ -51,6 +52,7 @@ func awaitConfig(ctx context.Context, output *os.File) (config.Config, *earlyHea
 		}
 		pause := pauseBefore(tries, unavailable.Wait)
 		early.tell(unavailable.Summary)
+		reports.Ready(func() string { return "no configuration: secrets service unavailable (" + unavailable.Summary + ")" })
 		NewLogger(output, config.Service{}).Error("no configuration yet, will try again", "error", err, "pause", pause.Round(time.Millisecond).Seconds())
 		timer := time.NewTimer(pause)
 		select {

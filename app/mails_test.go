@@ -52,7 +52,7 @@ func TestFaultyTemplatesEndTheProgram(t *testing.T) {
 	}
 	broker.Push("q", 0, raw)
 	done := make(chan error, 1)
-	go func() { done <- p.serve(t.Context(), config.Config{}, nil, log) }()
+	go func() { done <- p.serve(t.Context(), config.Config{}, nil, nil, log) }()
 	for deadline := time.Now().Add(30 * time.Second); p.worker.Status().Running == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the task never began")

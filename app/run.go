@@ -9,9 +9,11 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/evently/workers/app/internal/supervisor"
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/internal/breaker"
 	"github.com/evently/workers/mail"
@@ -25,7 +27,9 @@ import (
 // output.
 func Run(ctx context.Context, output *os.File) error {
 	IgnoreLostOutput()
-	cfg, early, err := awaitConfig(ctx, output)
+	reports := supervisor.Start(NewLogger(output, config.Service{}))
+	defer reports.Close()
+	cfg, early, err := awaitConfig(ctx, output, reports)
 	if errors.Is(err, errStopped) {
 		return nil
 	}
@@ -53,12 +57,15 @@ func Run(ctx context.Context, output *os.File) error {
 	}
 	log.Info("starting", "version", Version(), "redis", cfg.Redis.String(),
 		"smtp", strings.Join(relays, " "), "smtp_tls", strings.Join(modes, " "))
-	return a.serve(ctx, cfg, listener, log)
+	return a.serve(ctx, cfg, listener, reports, log)
 }
+
+// stopMargin is the time that a stop may take beyond the grace period.
+const stopMargin = 7 * time.Second
 
 // serve runs the worker until a signal. The mail sender and the health server run a little
 // longer, because the worker needs them while it drains.
-func (a *App) serve(ctx context.Context, cfg config.Config, listener net.Listener, log *slog.Logger) error {
+func (a *App) serve(ctx context.Context, cfg config.Config, listener net.Listener, reports *supervisor.Reporter, log *slog.Logger) error {
 	ctx, stop := a.stopOnSignal(ctx, log)
 	defer stop()
 	ctx, cancel := context.WithCancel(ctx)
@@ -122,6 +129,8 @@ func (a *App) serve(ctx context.Context, cfg config.Config, listener net.Listene
 		defer end()
 		return a.worker.Run(ctx)
 	})
+	reports.Ready(func() string { return workerWords(a.worker.Status()) })
+	defer context.AfterFunc(ctx, func() { reports.Stopping(cfg.Worker.ShutdownGrace + stopMargin) })()
 	return g.Wait()
 }
 

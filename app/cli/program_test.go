@@ -36,6 +36,7 @@ func TestProgram(t *testing.T) {
 	t.Run("version", func(t *testing.T) { t.Parallel(); testVersion(t, p) })
 	t.Run("completion", func(t *testing.T) { t.Parallel(); testCompletion(t, p) })
 	t.Run("manual page", func(t *testing.T) { t.Parallel(); testManualPage(t, p) })
+	t.Run("systemd", func(t *testing.T) { t.Parallel(); testSystemd(t, p) })
 	t.Run("configuration", func(t *testing.T) { t.Parallel(); testConfiguration(t, p) })
 	t.Run("verdicts", func(t *testing.T) { t.Parallel(); testVerdicts(t, p) })
 	t.Run("terminal", func(t *testing.T) { t.Parallel(); testTerminal(t, p) })
