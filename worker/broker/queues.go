@@ -1,6 +1,9 @@
 package broker
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // QueueList is one of the lists of a queue: that of a priority.
 type QueueList struct {
@@ -53,11 +56,23 @@ type QueuedMessage struct {
 // HeldMessage is a message that a worker holds: it runs, or waits for a slot or for its time.
 type HeldMessage struct {
 	Claim string // id of the claim, unique
-	// Owner is the id of the worker of this kind that holds it, "" for a Python worker.
-	Owner string
-	Queue string
+	// Node is the name of the worker of this kind that holds the message, "" when it is not
+	// known. Python says that a Python worker holds it; its name is not known.
+	Node   string
+	Python bool
+	Queue  string
 	QueuedMessage
 }
+
+// Errors of changes of held messages.
+var (
+	// ErrNotHeld says that no worker holds the message any more.
+	ErrNotHeld = errors.New("no worker holds this message any more: it has run, or is back in its queue")
+	// ErrHeldByPython says that only the Python worker that holds a message can release it.
+	ErrHeldByPython = errors.New("a Python worker holds this message in its memory, and would run it a second time: only revoking it is possible")
+	// ErrDue says that the time of a message has come, or comes in a moment.
+	ErrDue = errors.New("the message is due: it runs as soon as its worker has a free slot")
+)
 
 // Pause keeps all workers of this kind from taking messages from a queue, also ones that start
 // later.

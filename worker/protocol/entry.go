@@ -106,6 +106,47 @@ func MarkRedelivered(raw []byte) ([]byte, error) {
 	return append(out, raw[done:]...), nil
 }
 
+// WithoutETA sets headers.eta to null, so that the task may run at once. Every other byte stays
+// as it is. The error is a *[DecodeError]. A message of protocol 1, which has its eta in the
+// body, is refused.
+func WithoutETA(raw []byte) ([]byte, error) {
+	s, err := newScanner(raw, tolerant(len(raw)))
+	if err != nil {
+		return nil, err
+	}
+	var spans []mark
+	k, err := s.members(func(key Raw) (err error) {
+		if string(bare(key)) != "headers" {
+			_, _, err = s.value()
+			return err
+		}
+		spans = spans[:0] // the last one of equal members counts
+		_, err = s.members(func(key Raw) error {
+			v, _, err := s.value()
+			if err == nil && string(bare(key)) == "eta" {
+				spans = append(spans, mark{start: s.pos - len(v), end: s.pos, text: "null"})
+			}
+			return err
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.end(); err != nil {
+		return nil, err
+	}
+	if k != kindObject || len(spans) == 0 {
+		return nil, refuse(ReasonNoHeaders, "message has no header eta")
+	}
+	out, done := make([]byte, 0, len(raw)), 0
+	for _, m := range spans {
+		out = append(append(out, raw[done:m.start]...), m.text...)
+		done = m.end
+	}
+	return append(out, raw[done:]...), nil
+}
+
 // mark is a replacement of raw[start:end].
 type mark struct {
 	start, end int

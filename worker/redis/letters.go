@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"context"
 	"crypto/sha1"
 	"encoding/hex"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/internal/deadletter"
+	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/letters"
 	"github.com/evently/workers/worker/redis/internal/queues"
 )
@@ -38,6 +40,14 @@ func (v views) Queues() *Queues {
 	return queues.New(queues.Config{
 		Do: s.do, Scripts: s.scripts, List: s.listKey, Steps: s.cfg.PrioritySteps, QueueFault: s.queueFault,
 		Separator: s.cfg.Separator, Bindings: s.keys.binding(""), Unacked: s.keys.unacked, Index: s.keys.index,
+		OwnerOf: ownerOf, Owner: s.keys.owner,
+		GiveBack: func(ctx context.Context, m broker.HeldMessage, raw []byte) (int, error) {
+			r := returned{claim: m.Claim, queue: m.Queue, raw: raw}
+			if env, err := protocol.ParseEnvelope(m.Raw); err == nil {
+				r.priority, r.crashes, r.first = env.Priority, s.keys.crashes(env), !env.Redelivered
+			}
+			return (&recovery{server: s}).giveBack(ctx, []returned{r})
+		},
 	})
 }
 

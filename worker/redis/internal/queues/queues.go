@@ -29,6 +29,13 @@ type Config struct {
 	Bindings   string // beginning of the keys of kombu's bindings
 	Unacked    string // hash of the messages that workers hold
 	Index      string // and its index
+	// OwnerOf returns the owner of a claim; false for one of a Python worker. Owner returns
+	// the hash about an owner.
+	OwnerOf func(claim string) (string, bool)
+	Owner   func(owner string) string
+	// GiveBack puts a held message back to the front of its queue, as raw. It returns 0 when
+	// the message is held no more.
+	GiveBack func(ctx context.Context, m broker.HeldMessage, raw []byte) (int, error)
 }
 
 // Queues shows queues. Make one with New. Many goroutines may use it.
