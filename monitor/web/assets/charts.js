@@ -24,23 +24,35 @@
     const axis = { stroke: muted, font, grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 22 };
     return {
       width, height: chart.height, padding: [6, 4, 0, 0],
-      legend: { live: true },
-      cursor: { points: { size: 6 }, drag: { x: false, y: false }, sync: { key: 'charts' } },
+      legend: { show: false },
+      cursor: { points: { size: 6 }, y: false, drag: { x: false, y: false }, sync: { key: 'charts' } },
+      hooks: { setCursor: [(u) => tell(u)], setData: [(u) => tell(u)] },
       scales: { x: { time: true }, y: { range: (u, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.08 : 1] } },
       axes: [axis, { ...axis, size: 46, values: (u, all) => all.map(value) }],
       series: [
-        { label: 'Time', value: (u, v) => (v == null ? '–' : new Date(v * 1000).toLocaleTimeString()) },
+        {},
         ...chart.series.map((s) => {
           const c = colour(`--${s.tone}-line`);
           return {
             label: s.label, stroke: c, width: 1.5, points: { show: false }, spanGaps: false,
             fill: chart.series.length === 1 || chart.stack ? faint(c) : undefined,
             paths: chart.bars ? uPlot.paths.bars({ size: [0.8, 40] }) : undefined,
-            value: (u, v) => (v == null ? '–' : value(v) + (chart.unit ? ' ' + chart.unit : '')),
           };
         }),
       ],
     };
+  }
+  // The caption has the values at the cursor, or the last ones, and the time.
+  function tell(u) {
+    const figure = u.root.closest('figure'), chart = plots.get(figure)?.chart;
+    if (!chart) return;
+    const at = u.cursor.idx ?? null;
+    figure.querySelectorAll('.key b').forEach((b, i) => {
+      const all = chart.series[i]?.values ?? [];
+      b.textContent = value(at == null ? all.findLast((v) => v != null) : all[at]);
+    });
+    const time = figure.querySelector('.at');
+    if (time) time.textContent = at == null ? '' : new Date(chart.times[at] * 1000).toLocaleTimeString();
   }
   function stacked(chart) {
     const data = [chart.times, ...chart.series.map((s) => s.values)];
@@ -60,8 +72,10 @@
     if (!chart.times?.length || width < 40) return;
     const shape = JSON.stringify([chart.series.map((s) => [s.label, s.tone]), chart.unit, chart.bars, chart.height]);
     if (had && had.shape === shape && !again) {
-      had.plot.setData(stacked(chart));
       had.text = text;
+      had.chart = chart;
+      had.plot.setData(stacked(chart));
+      tell(had.plot);
       return;
     }
     had?.plot.destroy();
@@ -70,8 +84,10 @@
     box.className = 'plot';
     box.setAttribute('aria-hidden', 'true');
     figure.append(box);
-    plots.set(figure, { plot: new uPlot(options(chart, width), stacked(chart), box), text, shape });
+    const plot = new uPlot(options(chart, width), stacked(chart), box);
+    plots.set(figure, { plot, text, shape, chart });
     figures.add(figure);
+    tell(plot);
   }
   function all(again) {
     for (const f of figures) if (!f.isConnected) { plots.get(f)?.plot.destroy(); figures.delete(f); }
