@@ -32,8 +32,10 @@ type entry struct {
 	past    []Attempt // runs that ended in a retry, without the current one
 	tries   int       // runs that ended in a retry
 	secrets seen
+	node    string // see TaskEvent.TaskNode
 	size    int
-	next    *entry
+	// prev and next are its neighbours in the order of their first events.
+	prev, next *entry
 }
 
 // worker is a worker in memory.
@@ -67,8 +69,11 @@ func newBook(l limits, h *hider) *book {
 type TaskEvent struct {
 	Type string // "task-received"
 	Node string // that sent the event
-	Name string // of the task, if the event itself has it
-	At   Seconds
+	// TaskNode is the sender of the last event of the task in the order of Celery's states: an
+	// event task-received that is late does not count.
+	TaskNode string
+	Name     string // of the task, if the event itself has it
+	At       Seconds
 	// Runtime is that of the event, 0 when it has none.
 	Runtime float64
 	// Created reports that this is the first event of the task.

@@ -15,7 +15,7 @@ func (b *book) add(id string) *entry {
 	if b.last == nil {
 		b.first = t
 	} else {
-		b.last.next = t
+		b.last.next, t.prev = t, b.last
 	}
 	b.last = t
 	b.retype(t, "")
@@ -39,6 +39,8 @@ func (b *book) shrink(keep *entry) {
 		t := b.first
 		if b.first = t.next; b.first == nil {
 			b.last = nil
+		} else {
+			b.first.prev = nil
 		}
 		delete(b.tasks, t.ID)
 		b.move(t, "")
@@ -119,7 +121,7 @@ func (b *book) count(t *entry, e *event, created bool, now time.Time) {
 	}
 	if e.kind.state == Started {
 		if wait, ok := t.Wait(); ok {
-			observe(&b.series.wait, now, wait.Seconds())
+			observe(&b.series.wait, now, wait)
 		}
 	}
 }

@@ -9,6 +9,7 @@ type literalScanner struct {
 	pos  int
 
 	start, end int    // of the literal
+	key        bool   // it is a key itself
 	name       string // its key, behind those of the dicts around it; "" for none
 	index      int    // of the element of the outermost bracket
 
@@ -20,7 +21,7 @@ type literalScanner struct {
 // deepestRepr is the depth to which names are known. Celery's repr shows three levels.
 const deepestRepr = 16
 
-// next finds the next literal that is no key of a dict.
+// next finds the next literal.
 func (s *literalScanner) next() bool {
 	for s.pos < len(s.text) {
 		switch c := s.text[s.pos]; {
@@ -71,7 +72,7 @@ func (s *literalScanner) full() string {
 	return outer + " " + s.pending
 }
 
-// quoted reads a text. It returns false for a key.
+// quoted reads a text.
 func (s *literalScanner) quoted(quote byte) bool {
 	s.start = s.pos
 	i := s.pos + 1
@@ -106,10 +107,13 @@ func (s *literalScanner) word() bool {
 
 // literal gives a literal its name, or keeps it as the name of the next one.
 func (s *literalScanner) literal(value string) bool {
-	rest := strings.TrimLeft(s.text[s.pos:], " ")
-	if strings.HasPrefix(rest, ":") {
-		s.pending = value
-		return false
+	i := s.pos
+	for i < len(s.text) && s.text[i] == ' ' {
+		i++
+	}
+	if s.key = i < len(s.text) && s.text[i] == ':'; s.key {
+		s.pending, s.pos = value, i+1
+		return true
 	}
 	s.name = s.full()
 	return true

@@ -139,11 +139,16 @@ func (s *State) Tasks(f Filter) (Page, error) {
 	defer b.mu.RUnlock()
 	page := Page{Known: len(b.tasks), States: map[string]int{}}
 	first := firstTasks{oldest: f.OldestFirst}
-	for t := b.first; t != nil; t = t.next {
+	state, count := "", 0 // of neighbours, which often have the same
+	for t := first.start(b); t != nil; t = first.next(t) {
 		if !m.match(&t.Task) {
 			continue
 		}
-		page.States[t.State]++
+		if t.State != state {
+			page.States[state] += count
+			state, count = t.State, 0
+		}
+		count++
 		if len(f.States) > 0 && !slices.Contains(f.States, t.State) {
 			continue
 		}
@@ -152,6 +157,8 @@ func (s *State) Tasks(f Filter) (Page, error) {
 			first.add(t, limit+1)
 		}
 	}
+	page.States[state] += count
+	delete(page.States, "")
 	slices.SortFunc(first.tasks, func(a, b *entry) int { return first.compare(&a.Task, &b.Task) })
 	if len(first.tasks) > limit {
 		first.tasks = first.tasks[:limit]
@@ -171,6 +178,21 @@ func (s *State) Tasks(f Filter) (Page, error) {
 type firstTasks struct {
 	oldest bool
 	tasks  []*entry
+}
+
+// start and next walk over the tasks about in their order, so that few are added in vain.
+func (f *firstTasks) start(b *book) *entry {
+	if f.oldest {
+		return b.first
+	}
+	return b.last
+}
+
+func (f *firstTasks) next(t *entry) *entry {
+	if f.oldest {
+		return t.next
+	}
+	return t.prev
 }
 
 func (f *firstTasks) compare(a, b *Task) int {

@@ -13,6 +13,8 @@ type hider struct {
 	redact *redact.Redactor
 	params func(task string) []string // names of the positional parameters
 	seed   maphash.Seed
+
+	secretNames map[string]bool // guarded by the lock of the book
 }
 
 // seen holds hashes of the secrets of a task, so that they are found again in its result
@@ -34,7 +36,7 @@ func (h *hider) args(task string, repr []byte) (string, seen) {
 	if h.params != nil {
 		names = h.params(task)
 	}
-	return h.literals(string(repr), names)
+	return h.literals(string(repr), names, true)
 }
 
 // kwargs shows the repr of the keyword arguments.
@@ -43,37 +45,79 @@ func (h *hider) kwargs(repr []byte) (string, seen) {
 	case "", "{}", "None":
 		return s, nil
 	}
-	return h.literals(string(repr), nil)
+	return h.literals(string(repr), nil, true)
 }
 
-// literals hides the texts and numbers of a repr that have the name of a secret or no name.
-func (h *hider) literals(repr string, params []string) (string, seen) {
+// literals hides the texts and numbers of a repr that have the name of a secret. With codes
+// set, it also hides the ones without a name that may be codes. Within the other texts it
+// hides what [redact.Redactor.Text] hides: much less to search than the whole.
+func (h *hider) literals(repr string, params []string, codes bool) (string, seen) {
 	var out strings.Builder
 	var secrets seen
 	s := literalScanner{text: repr}
 	copied := 0
 	for s.next() {
-		switch {
-		case s.name != "" && h.redact.Secret(s.name):
-		case s.name == "" && s.depth == 1 && s.index < len(params):
-			if !h.redact.Secret(params[s.index]) {
+		value := s.value()
+		if h.secret(&s, value, params, codes) {
+			if !tells(value) {
 				continue
 			}
-		case s.name != "" || !mayBeCode(s.value()):
-			continue
-		}
-		if tells(s.value()) {
-			secrets = h.remember(secrets, s.value())
+			secrets = h.remember(secrets, value)
 			out.WriteString(repr[copied:s.start])
 			out.WriteString("'" + redact.Mark + "'")
 			copied = s.end
+		} else if strings.ContainsAny(value, "@:=") {
+			out.WriteString(repr[copied:s.start])
+			out.WriteString(h.redact.Text(repr[s.start:s.end]))
+			copied = s.end
 		}
 	}
+	if copied == 0 {
+		return repr, nil
+	}
 	out.WriteString(repr[copied:])
-	return h.redact.Text(out.String()), secrets
+	return out.String(), secrets
 }
 
-// text shows a result, an exception or a traceback.
+// secret reports whether a literal is hidden as a whole.
+func (h *hider) secret(s *literalScanner, value string, params []string, codes bool) bool {
+	switch {
+	case s.key:
+		return false
+	case s.name != "":
+		return h.secretName(s.name)
+	case s.depth == 1 && s.index < len(params):
+		return h.secretName(params[s.index])
+	}
+	return codes && mayBeCode(value)
+}
+
+// secretName remembers which names are those of secrets, because they repeat.
+func (h *hider) secretName(name string) bool {
+	secret, ok := h.secretNames[name]
+	if !ok {
+		secret = h.redact.Secret(name)
+		if len(h.secretNames) >= mostNames || h.secretNames == nil {
+			h.secretNames = map[string]bool{}
+		}
+		h.secretNames[strings.Clone(name)] = secret
+	}
+	return secret
+}
+
+const mostNames = 5_000
+
+// result shows the repr of a result.
+func (h *hider) result(repr []byte, secrets seen) string {
+	s := string(repr)
+	if len(secrets) > 0 {
+		s = h.forget(s, secrets)
+	}
+	s, _ = h.literals(s, nil, false)
+	return s
+}
+
+// text shows an exception or a traceback.
 func (h *hider) text(b []byte, secrets seen) string {
 	s := string(b)
 	if len(secrets) > 0 {

@@ -53,17 +53,19 @@ func (b *book) taskEvent(e *event, now time.Time) *TaskEvent {
 		w.beat(min(at, secondsOf(now))) // a clock that is ahead must not keep it online
 	}
 	t.stamp(k.subject, at)
-	fields := e.here
+	fields, node := e.here, b.names.text(e.host)
 	if k.state != Retry && t.State != Retry && precedence(k.state) > precedence(t.State) {
 		// The event happened before the one that led to the current state.
 		if k.state == Received {
 			fields &= fromReceived
+			node = cmp.Or(t.node, node)
 		} else {
 			t.At, t.Clock = at, e.clock
 		}
 	} else {
 		t.State, t.At, t.Clock = b.state(k), at, e.clock
 	}
+	t.node = node
 	b.update(t, e, fields)
 	if k.state == Retry {
 		t.retried(at)
@@ -71,7 +73,7 @@ func (b *book) taskEvent(e *event, now time.Time) *TaskEvent {
 	b.count(t, e, created, now)
 	b.resize(t)
 	b.shrink(t)
-	result := &TaskEvent{Type: k.kind, Node: t.Worker, At: at, Created: created, Task: &t.Task}
+	result := &TaskEvent{Type: k.kind, Node: t.Worker, TaskNode: t.node, At: at, Created: created, Task: &t.Task}
 	if k.subject == "sent" {
 		result.Node = t.Client
 	}
@@ -148,6 +150,9 @@ func (b *book) update(t *entry, e *event, fields Fields) {
 	if fields.Has(HasRuntime) {
 		t.Runtime = e.runtime
 	}
+	if fields.Has(HasResult) {
+		t.Result = b.hider.result(e.result, t.secrets)
+	}
 	if fields&(HasArgs|HasKwargs) != 0 {
 		b.arguments(t, e, fields)
 	}
@@ -155,7 +160,7 @@ func (b *book) update(t *entry, e *event, fields Fields) {
 		has  Fields
 		dst  *string
 		text []byte
-	}{{HasResult, &t.Result, e.result}, {HasException, &t.Exception, e.exception}, {HasTraceback, &t.Traceback, e.traceback}} {
+	}{{HasException, &t.Exception, e.exception}, {HasTraceback, &t.Traceback, e.traceback}} {
 		if fields.Has(f.has) {
 			*f.dst = b.hider.text(f.text, t.secrets)
 		}

@@ -146,9 +146,9 @@ func (t *Task) Ready() bool {
 	return false
 }
 
-// Wait returns how long the task waited in its queue: from its sending, or from its ETA if
-// that is later, until its start. It returns false when that is not known.
-func (t *Task) Wait() (time.Duration, bool) {
+// Wait returns how many seconds the task waited in its queue: from its sending, or from its
+// ETA if that is later, until its start. It returns false when that is not known.
+func (t *Task) Wait() (seconds float64, known bool) {
 	if t.Sent == 0 || t.Started == 0 {
 		return 0, false
 	}
@@ -156,7 +156,7 @@ func (t *Task) Wait() (time.Duration, bool) {
 	if eta, ok := parseETA(t.ETA); ok {
 		from = max(from, eta)
 	}
-	return time.Duration(max(0, float64(t.Started-from)) * 1e9), true
+	return max(0, float64(t.Started-from)), true
 }
 
 // Family is a task with its relatives, as far as they are in memory.

@@ -1,0 +1,108 @@
+package exporter
+
+import (
+	"strings"
+
+	"github.com/evently/workers/monitor/fleet"
+)
+
+// hostOf returns the part of a node name after the @.
+func hostOf(node string) string {
+	if _, after, ok := strings.Cut(node, "@"); ok {
+		return after
+	}
+	return node
+}
+
+// ObserveWorker implements [fleet.Observer].
+func (x *Exporter) ObserveWorker(e fleet.WorkerEvent) {
+	name := hostOf(e.Worker.Node)
+	c := &x.ledger
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.hosts[name]
+	if h == nil {
+		if e.Type == "worker-offline" {
+			return
+		}
+		if len(c.hosts) >= x.cfg.Series {
+			c.folded++
+			return
+		}
+		h = &host{nodes: map[string]*node{}}
+		c.hosts[name] = h
+	}
+	n := h.nodes[e.Worker.Node]
+	if n == nil {
+		n = &node{}
+		h.nodes[e.Worker.Node] = n
+	}
+	switch e.Type {
+	case "worker-online":
+		n.up, n.seen = true, e.At.Time()
+	case "worker-heartbeat":
+		n.up, n.seen, n.active = true, e.At.Time(), e.Worker.Active
+	case "worker-offline":
+		n.up, n.active = false, 0
+	}
+}
+
+// settle marks silent workers as down, and removes the series of hosts that were silent for
+// longer. c.mu must be held.
+func (x *Exporter) settle() {
+	now := x.cfg.Now()
+	c := &x.ledger
+	for name, h := range c.hosts {
+		for id, n := range h.nodes {
+			silent := now.Sub(n.seen)
+			if silent > x.cfg.Timeout {
+				n.up, n.active = false, 0
+			}
+			if silent > x.cfg.Purge {
+				delete(h.nodes, id)
+			}
+		}
+		if len(h.nodes) == 0 {
+			delete(c.hosts, name)
+			c.purge(name)
+		}
+	}
+}
+
+// purge removes the series of a host.
+func (c *counts) purge(name string) {
+	kept := c.order[:0]
+	for _, r := range c.order {
+		if r.host == name {
+			delete(c.rows, r.labels)
+		} else {
+			kept = append(kept, r)
+		}
+	}
+	clear(c.order[len(kept):])
+	c.order = kept
+}
+
+// state returns whether a worker of the host is up, and the number of running tasks.
+func (h *host) state() (up, active float64) {
+	for _, n := range h.nodes {
+		if n.up {
+			up = 1
+		}
+		active += float64(n.active)
+	}
+	return up, active
+}
+
+// learn takes over which workers consume one queue alone.
+func (c *counts) learn(consumers []Consumer) {
+	sole := map[string]string{}
+	for _, w := range consumers {
+		if len(w.Queues) == 1 {
+			sole[w.Node] = w.Queues[0]
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sole = sole
+}
