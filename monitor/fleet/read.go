@@ -180,7 +180,7 @@ type firstTasks struct {
 	tasks  []*entry
 }
 
-// start and next walk over the tasks about in their order, so that few are added in vain.
+// start and next walk over the tasks about in their order, so that few are added and replaced.
 func (f *firstTasks) start(b *book) *entry {
 	if f.oldest {
 		return b.first
