@@ -11,7 +11,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # Modules of their own, so that their requirements are nobody else's; see
 # docs/decisions.md. "./..." does not reach them.
-MODULES := worker/oteltrace e2e/gocelery
+MODULES := e2e/gocelery
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
@@ -62,7 +62,6 @@ unit: ## tests of the packages, with the race detector
 	@packages=$$(go list ./... | grep -vE '/e2e|/torture$$')
 	slow='/worker/redis$$|/app/cli$$|/mail$$'
 	go test -race -timeout 12m -p 3 $$(grep -E "$$slow" <<<"$$packages" | sort -r) $$(grep -vE "$$slow" <<<"$$packages")
-	go -C worker/oteltrace test -race -timeout 3m ./...
 
 .PHONY: allocs
 allocs: ## allocations per operation, against the golden files

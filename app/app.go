@@ -13,6 +13,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"github.com/evently/workers/app/tracing"
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/internal/breaker"
 	"github.com/evently/workers/mail"
@@ -39,6 +40,7 @@ type App struct {
 	secrets *secretAges
 
 	suppressed *suppressionCounter
+	tracing    *tracing.Tracing // nil: there are no traces
 	history    *history
 	auditor    *auditor
 	codes      *codes.Reader // nil: codes are not checked
@@ -85,6 +87,7 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 	a.counts, a.runs = monitor.NewMails(), monitor.NewRuns()
 	a.secrets = newSecretAges(cfg, a.broker, log)
 	a.suppressed = newSuppressionCounter(cfg, a.history, log)
+	a.tracing = openTracing(cfg, log)
 	service, err := tasks.New(a.tasksConfig(cfg, log))
 	if err != nil {
 		return err
@@ -110,7 +113,7 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 		Redact:          cfg.Worker.Redact,
 		Software:        Name,
 		SoftwareVersion: Version(),
-		Publishing:      publishing(cfg),
+		Publishing:      a.publishing(cfg),
 		// A mail whose SUCCESS is stored is not sent again after a lost
 		// acknowledgement.
 		DeduplicateSuccessful: true,
@@ -123,7 +126,7 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 		MaxMemory:             int64(cfg.Worker.MaxMemory),
 		OnControl:             a.auditor.changed,
 		Grace:                 cfg.Worker.ShutdownGrace,
-		Middleware:            []worker.Middleware{countRuns(a.runs)},
+		Middleware:            append(a.tracing.Middleware(), countRuns(a.runs)),
 		Limits: protocol.Limits{
 			Size: cfg.Worker.MaxBytes, Depth: cfg.Worker.MaxDepth, Elements: cfg.Worker.MaxElements,
 		},
@@ -193,6 +196,7 @@ func (a *App) Close() {
 		_ = a.store.Close()
 	}
 	a.history.close()
+	a.tracing.Close()
 	if a.broker != nil {
 		_ = a.broker.Close()
 	}

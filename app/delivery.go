@@ -1,10 +1,13 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 
+	"github.com/evently/workers/app/tracing"
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/store/codes"
 	"github.com/evently/workers/tasks"
 )
@@ -13,7 +16,8 @@ import (
 func (a *App) tasksConfig(cfg config.Config, log *slog.Logger) tasks.Config {
 	t := tasks.Config{
 		Users:         &guardedUsers{store: a.store, breaker: a.outage.database},
-		Mailer:        &guardedMailer{relays: a.sender, breakers: a.outage.relays},
+		Mailer:        a.tracing.Mailer(&guardedMailer{relays: a.sender, breakers: a.outage.relays}),
+		Step:          a.tracing.Step(),
 		Templates:     a.mails,
 		MaxRetries:    retries(cfg.Worker.MaxRetries),
 		RetryDelay:    cfg.Worker.RetryDelay,
@@ -42,6 +46,26 @@ func (a *App) tasksConfig(cfg config.Config, log *slog.Logger) tasks.Config {
 		}
 	}
 	return t
+}
+
+// openTracing returns the tracing that the environment asks for. A mistake in it keeps no mail:
+// collectors are often configured for all programs of a machine at once.
+func openTracing(cfg config.Config, log *slog.Logger) *tracing.Tracing {
+	t, err := tracing.New(context.Background(), tracing.Config{
+		Service: Name, Version: BuildOf().Version, Instance: cfg.Worker.Name, Logger: log,
+	})
+	if err != nil {
+		log.Warn("no traces are exported", "error", err)
+	}
+	return t
+}
+
+// spanCounts returns the function that counts spans; nil: there are no traces.
+func (a *App) spanCounts() func() monitor.SpanCounts {
+	if a.tracing == nil {
+		return nil
+	}
+	return func() monitor.SpanCounts { return monitor.SpanCounts(a.tracing.Counts()) }
 }
 
 func rates(named map[string]config.Rate) map[string]tasks.Rate {

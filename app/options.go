@@ -19,10 +19,11 @@ import (
 )
 
 // publishing sends callbacks of our tasks where the producers would.
-func publishing(cfg config.Config) worker.Publishing {
+func (a *App) publishing(cfg config.Config) worker.Publishing {
 	return worker.Publishing{
-		Routes:       []worker.Route{{Task: tasks.Module + ".*", Queue: tasks.Queue}},
-		DefaultQueue: cfg.Worker.Queues[0],
+		BeforePublish: a.tracing.BeforePublish(),
+		Routes:        []worker.Route{{Task: tasks.Module + ".*", Queue: tasks.Queue}},
+		DefaultQueue:  cfg.Worker.Queues[0],
 	}
 }
 

@@ -127,6 +127,7 @@ type HealthConfig struct {
 	Runs         *Runs
 	Collectors   []prometheus.Collector
 	Suppressions func() SuppressionCounts
+	Spans        func() SpanCounts // of traces; nil: there are none
 	Build        Build
 
 	Profiles      Profiles         // who may fetch profiles; default: none

@@ -99,6 +99,9 @@ func (h *Health) Registry() *prometheus.Registry {
 	if h.cfg.Suppressions != nil {
 		r.MustRegister(newSuppressionCollector(h.cfg.Suppressions))
 	}
+	if h.cfg.Spans != nil {
+		r.MustRegister(newSpanCollector(h.cfg.Spans))
+	}
 	if h.cfg.Secrets != nil {
 		r.MustRegister(newSecretCollector(h))
 	}

@@ -88,3 +88,29 @@ func (c *suppressionCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(c.active, prometheus.GaugeValue, float64(n), class)
 	}
 }
+
+// SpanCounts are the numbers of spans of traces that were exported, dropped because too many
+// waited, and lost because the collector did not take them.
+type SpanCounts struct{ Exported, Dropped, Failed int64 }
+
+// spanCollector makes metrics of the export of traces.
+type spanCollector struct {
+	counts func() SpanCounts
+	spans  *prometheus.Desc
+}
+
+func newSpanCollector(counts func() SpanCounts) *spanCollector {
+	return &spanCollector{counts: counts, spans: prometheus.NewDesc(prometheus.BuildFQName(namespace, "", "trace_spans_total"),
+		"Spans of traces that were exported, dropped because too many waited, or lost because the collector did not take them (failed).", []string{"outcome"}, nil)}
+}
+
+// Describe implements [prometheus.Collector].
+func (c *spanCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.spans }
+
+// Collect implements [prometheus.Collector].
+func (c *spanCollector) Collect(ch chan<- prometheus.Metric) {
+	n := c.counts()
+	for outcome, count := range map[string]int64{"exported": n.Exported, "dropped": n.Dropped, "failed": n.Failed} {
+		ch <- prometheus.MustNewConstMetric(c.spans, prometheus.CounterValue, float64(count), outcome)
+	}
+}

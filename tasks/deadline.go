@@ -64,7 +64,9 @@ func (s *Service) checkCode(ctx context.Context, a *attempt) (answer Result, sta
 	if a.code == "" || s.cfg.Codes == nil {
 		return Result{}, false
 	}
+	ended := s.step(ctx, "code check")
 	valid, ok, err := s.cfg.Codes.Code(ctx, a.writtenAddress)
+	ended(err)
 	switch {
 	case err != nil:
 		s.codeUnchecked.Do(func() {

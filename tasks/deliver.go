@@ -85,13 +85,18 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 	if a.isLate(a.now) {
 		return s.expired(a, errExpired, errExpired), nil
 	}
-	if a.to, err = s.recipient(ctx, a); err != nil {
+	ended := s.step(ctx, "lookup")
+	a.to, err = s.recipient(ctx, a)
+	ended(err)
+	if err != nil {
 		return s.noRecipient(ctx, a, err)
 	}
 	if answer, withheld := s.checkSuppression(ctx, a); withheld {
 		return answer, nil
 	}
+	ended = s.step(ctx, "render")
 	body, err := s.render(ctx, a)
+	ended(err)
 	if err != nil {
 		return s.notRendered(a, err)
 	}
@@ -99,7 +104,10 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 	if answer, stale := s.checkCode(ctx, a); stale {
 		return answer, nil
 	}
-	if wait := s.limiter.admit(ctx, a); wait != nil {
+	ended = s.step(ctx, "limits")
+	wait := s.limiter.admit(ctx, a)
+	ended(nil)
+	if wait != nil {
 		return s.throttled(ctx, a, wait)
 	}
 	receipt, err := s.transmit(ctx, a, body)

@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -78,3 +79,13 @@ func (h *history) observePanic() {
 		h.observer.Panicked()
 	}
 }
+
+// step tells the start of a step, and returns a function for its end.
+func (s *Service) step(ctx context.Context, name string) (ended func(error)) {
+	if s.cfg.Step == nil {
+		return noStep
+	}
+	return s.cfg.Step(ctx, name)
+}
+
+func noStep(error) {}

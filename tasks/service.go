@@ -106,6 +106,11 @@ type Config struct {
 	// Observer is told how attempts end; nil: it is not.
 	Observer Observer
 
+	// Step is called at the start of each step of a mail: "lookup", "suppressions", "render",
+	// "code check" or "limits". It returns a function for the end of the step. nil: it is not
+	// called.
+	Step func(ctx context.Context, name string) (ended func(error))
+
 	// Check is called by health_check; nil is always healthy. Producers see the text of
 	// its error, which must not have secrets in it.
 	Check func(ctx context.Context) error

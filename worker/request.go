@@ -133,7 +133,7 @@ func (d *reader) fill(r *request, p *parts, m *protocol.Message) {
 	p.logger = *slog.New(&p.log)
 	p.task = Task{
 		ID: m.ID, Name: m.Task, RootID: cmp.Or(m.RootID, m.ID), ParentID: m.ParentID, CorrelationID: cmp.Or(m.CorrelationID, m.ID),
-		Queue: r.delivery.Queue, Retries: m.Retries, ETA: m.ETA, Expires: m.Expires, Redelivered: m.Redelivered,
+		Queue: r.delivery.Queue, Retries: m.Retries, ETA: m.ETA, Expires: m.Expires, Redelivered: m.Redelivered, Received: d.now(),
 		Message: m, Logger: &p.logger,
 		workflow: d.workflow, request: r, claim: r.delivery.Claim,
 	}

@@ -32,7 +32,8 @@ type Task struct {
 	MaxRetries    int    // retries that are allowed, 0 for none; or UnlimitedRetries
 	ETA           time.Time
 	Expires       time.Time
-	Redelivered   bool // an earlier delivery was not acknowledged
+	Redelivered   bool      // an earlier delivery was not acknowledged
+	Received      time.Time // when the worker had claimed the message, or its ETA had come
 
 	// TimeLimit and SoftTimeLimit are the limits of this run, of the message, of
 	// the task or of the worker; 0: none.

@@ -56,6 +56,11 @@ var boundaries = []boundary{
 		except: []string{"worker/redis", "worker/workertest", "worker/conformance"},
 		forbid: []string{"worker/redis", redigo},
 	}, {
+		name:   "only programs that import oteltrace link OpenTelemetry",
+		from:   []string{"worker", "tasks", "mail", "store", "templates"},
+		except: []string{"worker/oteltrace"},
+		forbid: []string{otel, "worker/oteltrace"},
+	}, {
 		name:    "protocol is pure, but for the codecs of its bodies",
 		from:    []string{"worker/protocol"},
 		stdOnly: true,
@@ -121,6 +126,7 @@ const (
 	redigo    = "github.com/gomodule/redigo"
 	gomail    = "gopkg.in/gomail.v2"
 	miniredis = "github.com/alicebob/miniredis/v2"
+	otel      = "go.opentelemetry.io/otel"
 	brotli    = "github.com/andybalholm/brotli"
 	xz        = "github.com/ulikunitz/xz"
 	zstd      = "github.com/klauspost/compress"

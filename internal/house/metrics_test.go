@@ -82,12 +82,15 @@ func gatherAll(t *testing.T) []*dto.MetricFamily {
 	h, err := monitor.NewHealth(monitor.HealthConfig{
 		Listener: listener, Worker: func() monitor.WorkerState { return monitor.WorkerState{State: "running"} },
 		Database: func(context.Context) error { return nil }, Mail: func() monitor.MailState { return monitor.MailState{} },
-		Breakers:     func() []monitor.BreakerState { return []monitor.BreakerState{{Name: "database", Phase: "closed"}} },
-		Held:         func() monitor.HeldTasks { return monitor.HeldTasks{} },
-		Ledger:       func() monitor.LedgerState { return monitor.LedgerState{} },
-		Letters:      func() broker.LetterCounts { return broker.LetterCounts{} },
-		Secrets:      func() []monitor.SecretState { return []monitor.SecretState{{Name: "SMTP_PASSWORD", Since: time.Unix(1, 0)}} },
+		Breakers: func() []monitor.BreakerState { return []monitor.BreakerState{{Name: "database", Phase: "closed"}} },
+		Held:     func() monitor.HeldTasks { return monitor.HeldTasks{} },
+		Ledger:   func() monitor.LedgerState { return monitor.LedgerState{} },
+		Letters:  func() broker.LetterCounts { return broker.LetterCounts{} },
+		Secrets: func() []monitor.SecretState {
+			return []monitor.SecretState{{Name: "SMTP_PASSWORD", Since: time.Unix(1, 0)}}
+		},
 		Suppressions: func() monitor.SuppressionCounts { return monitor.SuppressionCounts{"hard": 1} },
+		Spans:        func() monitor.SpanCounts { return monitor.SpanCounts{} },
 		Mails:        mails, Runs: runs, Build: monitor.Build{Version: "v"},
 	})
 	if err != nil {

@@ -5,9 +5,6 @@
 //
 // Spans have the names of tasks and exceptions, ids, queues, numbers of attempts
 // and texts of errors. They have no arguments, no results and no bodies.
-//
-// The package is a separate module, so that programs without OpenTelemetry do not require
-// it.
 package oteltrace
 
 import (
