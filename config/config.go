@@ -27,6 +27,7 @@ type Config struct {
 	Ledger   Ledger
 	Audit    Audit
 	Bounces  Bounces
+	Guard    Guard
 	Service  Service
 
 	// Warnings are about what works, but probably not as it was meant.
@@ -213,6 +214,7 @@ func Load(lookup Lookup, more ...Source) (Config, error) {
 	c.audit(&v)
 	c.intake(&v)
 	c.service(&v)
+	c.guard(&v)
 
 	fields := v.fields()
 	for _, f := range fields {

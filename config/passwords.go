@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/evently/workers/internal/connurl"
 )
@@ -13,7 +14,11 @@ import (
 func (c *Config) Passwords() []string {
 	all := []string{
 		c.SMTP.Password.Reveal(), c.Redis.Password.Reveal(), c.Redis.UserAlone.Reveal(), c.Redis.Sentinel.Password.Reveal(),
-		c.Database.Password.Reveal(), c.Delivery.Codes.Password.Reveal(),
+		c.Database.Password.Reveal(), c.Delivery.Codes.Password.Reveal(), c.Guard.OIDC.ClientSecret.Reveal(),
+	}
+	all = append(all, c.Guard.Users.Reveal())
+	for user := range strings.SplitSeq(c.Guard.Users.Reveal(), ",") {
+		all = append(all, user[strings.LastIndex(user, ":")+1:])
 	}
 	for _, key := range c.Mail.BounceKeys {
 		all = append(all, key.Reveal())

@@ -15,13 +15,14 @@ func TestPasswords(t *testing.T) {
 		"OTP_CHECK_REDIS_URL": "redis://:codes-canary@auth",
 		"LEDGER_DATABASE_URL": "postgres://u:led%40ger-canary@db/n", "LEDGER_KEY": "first-key-canary,other-key-canary",
 		"DEAD_LETTER_KEY": "first-letter-canary,other-letter-canary",
+		"MONITOR_USERS": "ann:admin:hash-canary-1,bob:viewer:hash-canary-2", "MONITOR_OIDC_CLIENT_SECRET": "oidc-canary",
 	}
 	cfg, err := config.Load(func(name string) (string, bool) { v, ok := env[name]; return v, ok })
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := cfg.Passwords()
-	for _, want := range []string{"redis-canary", "data@base-canary", "data%40base-canary", "db-canary", "smtp-canary", "zero-canary", "led@ger-canary", "led%40ger-canary", "first-key-canary", "other-key-canary", "codes-canary", "first-letter-canary", "other-letter-canary"} {
+	for _, want := range []string{"redis-canary", "data@base-canary", "data%40base-canary", "db-canary", "smtp-canary", "zero-canary", "led@ger-canary", "led%40ger-canary", "first-key-canary", "other-key-canary", "codes-canary", "first-letter-canary", "other-letter-canary", "hash-canary-1", "hash-canary-2", "oidc-canary"} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%s is missing", want)
 		}
@@ -36,8 +37,8 @@ func TestPasswords(t *testing.T) {
 		}
 	}
 	// A Secret that is new must be in the list: there are this many today.
-	if n := secrets(reflect.TypeFor[config.Config]()); n != 9 {
-		t.Errorf("Config has %d secrets; Passwords knows 9", n)
+	if n := secrets(reflect.TypeFor[config.Config]()); n != 11 {
+		t.Errorf("Config has %d secrets; Passwords knows 11", n)
 	}
 }
 

@@ -123,6 +123,27 @@ type variables struct {
 	LogFormat   choice   `envconfig:"LOG_FORMAT" group:"Service" options:"json,text" unset:"json, but text on a terminal" desc:"Form of the log."`
 	ZeroToken   secret   `envconfig:"ZERO_TOKEN" group:"Service" desc:"Token for secrets from Zero. With it, every variable that the environment does not set is looked up there by its name in lower case with hyphens: REDIS_HOST is redis-host."`
 	ZeroURL     tokenURL `envconfig:"ZERO_URL" group:"Service" default:"https://core.tryzero.com/graphql" desc:"Where Zero answers."`
+
+	MonitorUsers        secret   `envconfig:"MONITOR_USERS" group:"Access to the monitor" desc:"Users of the monitor as name:role:hash with commas between them; roles are viewer, operator and admin. The command monitor-user makes one. In compose files write $$ for each $."`
+	MonitorUsersFile    file     `envconfig:"MONITOR_USERS_FILE" group:"Access to the monitor" desc:"File with more of them, one a line. It is read again when it changes."`
+	MonitorAnonymous    choice   `envconfig:"MONITOR_ANONYMOUS_ROLE" group:"Access to the monitor" options:"none,viewer,operator,admin" unset:"operator on a loopback address without any login, else none" desc:"Role of requests without login. Where other machines reach the monitor it may be none or viewer."`
+	MonitorReadOnly     toggle   `envconfig:"MONITOR_READ_ONLY" group:"Access to the monitor" default:"false" desc:"Refuse every action of the pages and of the API, to all roles."`
+	MonitorHosts        list     `envconfig:"MONITOR_HOSTS" group:"Access to the monitor" unset:"localhost on a loopback address, else any" desc:"Names by which browsers may ask for the monitor, beside localhost and addresses."`
+	MonitorURL          siteURL  `envconfig:"MONITOR_URL" group:"Access to the monitor" desc:"Where browsers find the monitor; needed with an OpenID provider, which must know this with /login/oidc/callback behind it."`
+	MonitorIdle         seconds  `envconfig:"MONITOR_SESSION_IDLE" group:"Access to the monitor" default:"28800" min:"60" max:"2592000" desc:"Time without a request after which a login ends."`
+	MonitorLifetime     seconds  `envconfig:"MONITOR_SESSION_LIFETIME" group:"Access to the monitor" default:"604800" min:"60" max:"2592000" desc:"Time after which a login ends in any case."`
+	MonitorCertFile     file     `envconfig:"MONITOR_TLS_CERT_FILE" group:"Access to the monitor" unset:"no TLS" desc:"PEM file of the certificate of the monitor, with its chain. It is read again when it changes."`
+	MonitorKeyFile      file     `envconfig:"MONITOR_TLS_KEY_FILE" group:"Access to the monitor" desc:"PEM file of the key of that certificate."`
+	MonitorProxies      networks `envconfig:"MONITOR_TRUSTED_PROXIES" group:"Access to the monitor" desc:"Networks of the proxies before the monitor, such as 10.0.0.0/8: their MONITOR_FORWARD_HEADER, X-Forwarded-For and X-Forwarded-Proto are believed."`
+	MonitorForward      text     `envconfig:"MONITOR_FORWARD_HEADER" group:"Access to the monitor" desc:"Header in which a proxy tells the user, such as X-Forwarded-User. The proxy must remove it from the requests of clients."`
+	MonitorForwardRole  text     `envconfig:"MONITOR_FORWARD_ROLE_HEADER" group:"Access to the monitor" desc:"Header with the groups of the user, such as X-Forwarded-Groups."`
+	MonitorRoles        roles    `envconfig:"MONITOR_ROLES" group:"Access to the monitor" desc:"Roles of the groups that a proxy or an OpenID provider tells, such as sre=admin,support=operator. The highest one counts."`
+	MonitorDefaultRole  choice   `envconfig:"MONITOR_DEFAULT_ROLE" group:"Access to the monitor" options:"none,viewer,operator,admin" unset:"none" desc:"Role of users of a proxy or an OpenID provider who are in none of these groups. A public provider has users of the whole world."`
+	MonitorIssuer       text     `envconfig:"MONITOR_OIDC_ISSUER" group:"Access to the monitor" desc:"URL of an OpenID provider to log in at, as in its discovery document."`
+	MonitorClientID     text     `envconfig:"MONITOR_OIDC_CLIENT_ID" group:"Access to the monitor" desc:"Client id that the provider gave the monitor."`
+	MonitorClientSecret secret   `envconfig:"MONITOR_OIDC_CLIENT_SECRET" group:"Access to the monitor" desc:"Secret of that client. PKCE is used in any case."`
+	MonitorRoleClaim    text     `envconfig:"MONITOR_OIDC_ROLE_CLAIM" group:"Access to the monitor" default:"groups" desc:"Claim with the groups: a list, or names with spaces between them."`
+	MonitorScopes       list     `envconfig:"MONITOR_OIDC_SCOPES" group:"Access to the monitor" default:"openid,profile,email" desc:"Scopes that are asked for."`
 }
 
 // field is one variable, whatever its kind.
