@@ -34,6 +34,7 @@ type program struct {
 	Suppressions suppressions.Cmd        `cmd:"" help:"Look at addresses that get no mail; add and release them."`
 	Ledger       deliveries.LedgerCmd    `cmd:"" help:"Look after the database of the history."`
 	Audit        audit.Cmd               `cmd:"" help:"Tell who did what; find what was tampered with."`
+	MonitorUser  monitorUserCmd          `cmd:"" help:"Make a user of the monitor: ask for a password, print its hash."`
 	Health       healthCmd               `cmd:"" help:"Ask a running worker how it is; for container health checks."`
 	Version      versionCmd              `cmd:"" help:"Print the version."`
 	Completion   shell.CompletionCmd     `cmd:"" help:"Print the completion for a shell."`

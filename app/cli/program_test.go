@@ -37,6 +37,7 @@ func TestProgram(t *testing.T) {
 	t.Run("completion", func(t *testing.T) { t.Parallel(); testCompletion(t, p) })
 	t.Run("manual page", func(t *testing.T) { t.Parallel(); testManualPage(t, p) })
 	t.Run("systemd", func(t *testing.T) { t.Parallel(); testSystemd(t, p) })
+	t.Run("monitor user", func(t *testing.T) { t.Parallel(); testMonitorUser(t, p) })
 	t.Run("configuration", func(t *testing.T) { t.Parallel(); testConfiguration(t, p) })
 	t.Run("verdicts", func(t *testing.T) { t.Parallel(); testVerdicts(t, p) })
 	t.Run("terminal", func(t *testing.T) { t.Parallel(); testTerminal(t, p) })
@@ -134,7 +135,7 @@ func testHelp(t *testing.T, p binary) {
 		"help-suppressions": {"suppressions", "--help"}, "help-suppressions-list": {"suppressions", "list", "--help"}, "help-suppressions-show": {"suppressions", "show", "--help"},
 		"help-suppressions-add": {"suppressions", "add", "--help"}, "help-suppressions-release": {"suppressions", "release", "--help"},
 		"help-suppressions-import": {"suppressions", "import", "--help"}, "help-suppressions-export": {"suppressions", "export", "--help"},
-		"help-completion": {"completion", "--help"}, "help-man": {"man", "--help"},
+		"help-monitor-user": {"monitor-user", "--help"}, "help-completion": {"completion", "--help"}, "help-man": {"man", "--help"},
 		"help-ledger": {"ledger", "--help"}, "help-ledger-status": {"ledger", "status", "--help"}, "help-ledger-migrations": {"ledger", "migrations", "--help"},
 	} {
 		out, errs, code := p.run(t, nil, args...)

@@ -31,7 +31,7 @@ func (g *Guard) forwarded(r *http.Request) (a Actor, found bool) {
 		return Actor{}, false
 	}
 	names := r.Header.Values(f.Header)
-	if len(names) != 1 || checkName(names[0]) != nil {
+	if len(names) != 1 || CheckName(names[0]) != nil {
 		return Actor{}, false // two are the work of a client that the proxy did not strip
 	}
 	a = Actor{Name: names[0], By: ByForward, Role: f.Default}

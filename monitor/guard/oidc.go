@@ -229,12 +229,12 @@ func (p *provider) actor(subject string, claims map[string]json.RawMessage) Acto
 	}
 	name := subject
 	for _, candidate := range candidates {
-		if checkName(candidate) == nil {
+		if CheckName(candidate) == nil {
 			name = candidate
 			break
 		}
 	}
-	if checkName(name) != nil {
+	if CheckName(name) != nil {
 		sum := sha256.Sum256([]byte(subject))
 		name = "oidc-" + base64.RawURLEncoding.EncodeToString(sum[:9])
 	}

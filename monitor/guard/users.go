@@ -33,12 +33,12 @@ func ParseUser(text string) (User, error) {
 	if !found {
 		return User{}, errors.New("a user is not name:role:hash")
 	}
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return User{}, err
 	}
 	role, err := ParseRole(word)
-	if err == nil && role == None {
-		err = errors.New("it has no role; write viewer, operator or admin")
+	if err != nil || role == None {
+		err = errors.New("it has no role; write viewer, operator or admin") // the word may be a secret
 	}
 	if err == nil {
 		err = checkHash(hash)
@@ -49,9 +49,9 @@ func ParseUser(text string) (User, error) {
 	return User{Name: name, Role: role, Hash: hash}, nil
 }
 
-// checkName refuses names that a log or a page could not show. Its error does not repeat
+// CheckName refuses names that a log or a page could not show. Its error does not repeat
 // the name, which may be a secret in the wrong place.
-func checkName(name string) error {
+func CheckName(name string) error {
 	if name == "" || len(name) > longestName {
 		return fmt.Errorf("the name of a user has 1 to %d bytes", longestName)
 	}
