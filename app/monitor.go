@@ -12,6 +12,7 @@ import (
 	"github.com/evently/workers/app/site"
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/monitor/web"
+	"github.com/evently/workers/store/ledger/audit"
 	"github.com/evently/workers/tasks"
 )
 
@@ -94,6 +95,18 @@ func (t pageTrail) Do(ctx context.Context, e web.AuditEntry, do func(context.Con
 	return t.trail.Do(ctx, who, Action{Name: e.Action, Subjects: e.Subjects}, do)
 }
 
+// Note implements [site.Trail].
+func (t pageTrail) Note(ctx context.Context, e web.AuditEntry, refused string, details map[string]any) error {
+	entry := audit.Entry{
+		Actor: cmp.Or(e.Actor.Name, "unknown"), Via: "page", From: e.From, Action: e.Action, IDs: e.Subjects,
+		Details: t.trail.details(details), Outcome: audit.Done,
+	}
+	if refused != "" {
+		entry.Outcome = audit.Refused + ": " + refused
+	}
+	return t.trail.Append(ctx, entry)
+}
+
 // RunMonitor reads the configuration and runs the monitor until a signal. It logs to output.
 func RunMonitor(ctx context.Context, output *os.File) error {
 	IgnoreLostOutput()
@@ -119,12 +132,12 @@ func RunMonitor(ctx context.Context, output *os.File) error {
 	if err != nil {
 		return err
 	}
-	log.Info("monitor listens", "url", pageURL(l.Addr()), "redis", cfg.Redis.String())
+	log.Info("monitor listens", "url", pageURL(cfg, l.Addr()), "redis", cfg.Redis.String())
 	return m.Run(ctx, l)
 }
 
 // pageURL returns a URL that a browser on this host can open.
-func pageURL(a net.Addr) string {
+func pageURL(cfg config.Config, a net.Addr) string {
 	host, port, err := net.SplitHostPort(a.String())
 	if err != nil {
 		return a.String()
@@ -132,7 +145,11 @@ func pageURL(a net.Addr) string {
 	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, port) + "/"
+	scheme := "http"
+	if cfg.Guard.CertFile != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port) + "/"
 }
 
 // embedded is the monitor inside of a worker. A nil one serves nothing.
@@ -156,7 +173,7 @@ func openEmbedded(ctx context.Context, cfg config.Config, log *slog.Logger) (*em
 		m.Close()
 		return nil, err
 	}
-	log.Info("monitor listens", "url", pageURL(l.Addr()))
+	log.Info("monitor listens", "url", pageURL(cfg, l.Addr()))
 	return &embedded{m, l, log}, nil
 }
 

@@ -3,6 +3,7 @@ package monitor
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,7 +19,8 @@ type ServerConfig struct {
 	Name     string       // for errors, such as "monitor"
 	Listener net.Listener // Serve closes it
 	Handler  http.Handler
-	MaxConns int // default: 128
+	TLS      *tls.Config // with a certificate; nil: no TLS
+	MaxConns int         // default: 128
 
 	// ReadTimeout bounds the reading of a request, and WriteTimeout that of its answer. A
 	// handler may set other deadlines with an http.ResponseController. Defaults: 15 s and 60 s.
@@ -38,6 +40,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	server := &http.Server{
 		Handler:           markBusy(cfg.Handler),
 		ConnContext:       withConn,
+		TLSConfig:         cfg.TLS,
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       cmp.Or(cfg.ReadTimeout, 15*time.Second),
 		WriteTimeout:      cmp.Or(cfg.WriteTimeout, time.Minute),
@@ -50,7 +53,11 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	}
 	g.Go(func() error {
 		l := newBoundedListener(cfg.Listener, cmp.Or(cfg.MaxConns, maxConns))
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		serve := server.Serve
+		if cfg.TLS != nil {
+			serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+		}
+		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve %s on %s: %w", cfg.Name, cfg.Listener.Addr(), err)
 		}
 		return nil

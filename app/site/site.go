@@ -8,6 +8,7 @@ package site
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -63,6 +64,9 @@ type Deliveries interface {
 // Trail writes the audit trail. Do runs do between two entries.
 type Trail interface {
 	Do(ctx context.Context, e web.AuditEntry, do func(context.Context) (details map[string]any, err error)) error
+
+	// Note writes one entry. refused tells why it was refused; "": it was done.
+	Note(ctx context.Context, e web.AuditEntry, refused string, details map[string]any) error
 }
 
 // Module is a part of the monitor.
@@ -70,7 +74,12 @@ type Module struct {
 	Group web.Group                       // nil: it has no pages
 	Run   func(ctx context.Context) error // nil: it does nothing by itself
 	Close func()                          // nil: it holds nothing
-	Guard func(http.Handler) http.Handler // of the module that decides who may come in
+
+	// Of the module that decides who may come in.
+	Guard  func(http.Handler) http.Handler
+	Refuse func(w http.ResponseWriter, r *http.Request, needs web.Role) bool
+	Login  string
+	TLS    *tls.Config // nil: no TLS
 }
 
 // maker makes a module. A maker that returns nil makes none.
@@ -99,6 +108,7 @@ var makers = []maker{
 type Site struct {
 	*web.Site
 	log     *slog.Logger
+	tls     *tls.Config
 	modules []namedModule
 }
 
@@ -111,7 +121,7 @@ type namedModule struct {
 func New(p Parts) (*Site, error) {
 	p.Log = cmp.Or(p.Log, slog.Default())
 	s := &Site{log: p.Log}
-	cfg := web.Config{Label: p.Label, Version: p.Version, Logger: p.Log}
+	cfg := web.Config{Label: p.Label, Version: p.Version, ReadOnly: p.Config.Guard.ReadOnly, Logger: p.Log}
 	for _, m := range makers {
 		module, err := m.make(&p)
 		if err != nil {
@@ -126,7 +136,7 @@ func New(p Parts) (*Site, error) {
 			cfg.Groups = append(cfg.Groups, module.Group)
 		}
 		if module.Guard != nil {
-			cfg.Guard = module.Guard
+			cfg.Guard, cfg.Refuse, cfg.Login, s.tls = module.Guard, module.Refuse, module.Login, module.TLS
 		}
 	}
 	if p.Trail != nil {
@@ -178,7 +188,7 @@ func (s *Site) Run(ctx context.Context, l net.Listener) error {
 		})
 	}
 	g.Go(func() error {
-		return monitor.Serve(ctx, monitor.ServerConfig{Name: "monitor", Listener: l, Handler: s, MaxConns: maxConns, OnShutdown: s.EndStreams, Logger: s.log})
+		return monitor.Serve(ctx, monitor.ServerConfig{Name: "monitor", Listener: l, Handler: s, TLS: s.tls, MaxConns: maxConns, OnShutdown: s.EndStreams, Logger: s.log})
 	})
 	return g.Wait()
 }

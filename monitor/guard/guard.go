@@ -47,8 +47,6 @@ type Config struct {
 
 	// Open reports whether a path needs no login, such as those of style sheets.
 	Open func(path string) bool
-	// Styles are the paths of the style sheets of the login page.
-	Styles []string
 	// Audit takes logins and refusals. It must not block for long.
 	Audit func(context.Context, Event)
 	Log   *slog.Logger     // default: slog.Default()
@@ -286,20 +284,24 @@ func (g *Guard) unauthorized(w http.ResponseWriter, text string) {
 	http.Error(w, text, http.StatusUnauthorized)
 }
 
-// Refuse answers a request whose actor lacks a role: with words for a person, and an entry
-// in the audit trail.
-func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, needs Role) {
+// Refuse hears of a request whose actor lacks a role. It asks a person without login for
+// one, and returns true. Else it returns false, and the caller answers 403.
+func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, needs Role) (answered bool) {
 	a := ActorOf(r.Context())
 	if a.By == ByAnonymous && !g.cfg.ReadOnly && g.cfg.HasLogin() {
 		g.challenge(w, r, a)
-		return
-	}
-	text := fmt.Sprintf("This needs the role %s. %s has the role %s.", needs, a.Name, a.Role)
-	if g.cfg.ReadOnly {
-		text = "The monitor is read-only (MONITOR_READ_ONLY)."
+		return true
 	}
 	g.tell(r.Context(), Event{Action: Denied, Actor: a, Refused: "needs the role " + needs.String(), Details: map[string]string{"path": pathOf(r)}})
-	http.Error(w, text, http.StatusForbidden)
+	return false
+}
+
+// Login returns the path of the page to log in at, "" when there is none.
+func (g *Guard) Login() string {
+	if g.users.any() || g.provider != nil {
+		return "/login"
+	}
+	return ""
 }
 
 func (g *Guard) secure(r *http.Request) bool { return proxies(g.cfg.Proxies).secure(r) }

@@ -32,20 +32,8 @@ func Headers(h http.Header, secure bool) {
 
 // Bounds of requests.
 const (
-	MaxBody       = 1 << 20
-	MaxHeader     = 32 << 10
-	headerTimeout = 5 * time.Second
-	readTimeout   = 15 * time.Second
-	idleTimeout   = 2 * time.Minute
+	MaxBody = 8 << 20 // of any request; the pages have smaller bounds
 	// streamFor is the longest request: a stream ends then, and the browser opens it again,
 	// as far as its session still allows that.
 	streamFor = 15 * time.Minute
 )
-
-// Server returns a server with the bounds of time and size of the monitor. Its requests have
-// no bound for writing: streams last. A handler of a stream must clear the read deadline.
-func Server(h http.Handler) *http.Server {
-	return &http.Server{
-		Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: MaxHeader,
-	}
-}

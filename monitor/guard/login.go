@@ -18,7 +18,6 @@ var loginTemplate = template.Must(template.New("login").Parse(loginHTML))
 
 // loginView is the page of the login.
 type loginView struct {
-	Styles    []string
 	Next      string // path to go to after it
 	Name      string
 	Fault     string
@@ -26,7 +25,6 @@ type loginView struct {
 	OIDC      bool
 	Provider  string
 	ReadOnly  bool
-	LoggedIn  string // who is logged in, with too low a role
 }
 
 func style(w http.ResponseWriter, _ *http.Request) {
@@ -118,7 +116,7 @@ func (g *Guard) loginPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Guard) showLogin(w http.ResponseWriter, status int, v loginView) {
-	v.Styles, v.Passwords, v.OIDC, v.ReadOnly = g.cfg.Styles, g.users.any(), g.provider != nil, g.cfg.ReadOnly
+	v.Passwords, v.OIDC, v.ReadOnly = g.users.any(), g.provider != nil, g.cfg.ReadOnly
 	if v.OIDC {
 		v.Provider = g.provider.cfg.Name
 	}

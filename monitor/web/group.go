@@ -123,6 +123,9 @@ type Actor struct {
 	Name string
 	Role Role
 	From string // address of the client behind proxies; "": that of the connection
+
+	Anonymous bool // not known by name: may log in
+	Session   bool // logged in on a page: may log out
 }
 
 type actorKey struct{}

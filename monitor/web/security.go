@@ -55,6 +55,9 @@ func (s *Site) withRole(role Role, changes bool, next http.Handler) http.Handler
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		denied := ActorOf(r.Context()).Role < role
 		if readOnly := changes && s.cfg.ReadOnly; readOnly || denied {
+			if s.cfg.Refuse != nil && s.cfg.Refuse(w, r, role) {
+				return
+			}
 			s.showProblem(w, r, roleProblem(role, readOnly))
 			return
 		}

@@ -29,6 +29,7 @@ type layout struct {
 	Search  string // in the box of the head
 	Live    bool
 	Plain   bool // without menu: the page for logging in
+	Login   string
 }
 
 // request completes a request.
@@ -219,7 +220,7 @@ func wantsHTML(r *http.Request) bool {
 
 // write answers with a whole document.
 func (s *Site) write(w http.ResponseWriter, r *http.Request, status int, l layout) {
-	l.Actor, l.Label, l.Version = ActorOf(r.Context()), s.cfg.Label, s.cfg.Version
+	l.Actor, l.Label, l.Version, l.Login = ActorOf(r.Context()), s.cfg.Label, s.cfg.Version, s.cfg.Login
 	l.Plain = l.Actor.Role < RoleViewer
 	l.Menu = s.menuFor(l.Actor, r.URL.Path)
 	l.Notice = takeNotice(w, r)

@@ -22,6 +22,13 @@ type Config struct {
 	// Audit runs do and records it. Nil: actions are not recorded.
 	Audit func(ctx context.Context, e AuditEntry, do func(context.Context) (Done, error)) (Done, error)
 
+	// Refuse hears of requests that lack a role, and reports whether it answered, such as by
+	// asking for a login. Nil: a page says which role is missing.
+	Refuse func(w http.ResponseWriter, r *http.Request, needs Role) bool
+
+	// Login is the path of the page for logging in, for senders without a name; "": none.
+	Login string
+
 	// ReadOnly refuses all actions.
 	ReadOnly bool
 
@@ -102,7 +109,7 @@ func New(cfg Config) (*Site, error) {
 	if err := errors.Join(r.check(), s.views.check()); err != nil {
 		return nil, fmt.Errorf("pages: %w", err)
 	}
-	s.handler = secure(http.NewCrossOriginProtection().Handler(cfg.Guard(r.mux)))
+	s.handler = secure(cfg.Guard(http.NewCrossOriginProtection().Handler(r.mux)))
 	return s, nil
 }
 
