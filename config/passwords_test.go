@@ -15,7 +15,7 @@ func TestPasswords(t *testing.T) {
 		"OTP_CHECK_REDIS_URL": "redis://:codes-canary@auth",
 		"LEDGER_DATABASE_URL": "postgres://u:led%40ger-canary@db/n", "LEDGER_KEY": "first-key-canary,other-key-canary",
 		"DEAD_LETTER_KEY": "first-letter-canary,other-letter-canary",
-		"MONITOR_USERS": "ann:admin:hash-canary-1,bob:viewer:hash-canary-2", "MONITOR_OIDC_CLIENT_SECRET": "oidc-canary",
+		"MONITOR_USERS":   "ann:admin:hash-canary-1,bob:viewer:hash-canary-2", "MONITOR_OIDC_CLIENT_SECRET": "oidc-canary",
 	}
 	cfg, err := config.Load(func(name string) (string, bool) { v, ok := env[name]; return v, ok })
 	if err != nil {
