@@ -1,0 +1,376 @@
+package attention
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Bounds of the rules.
+const (
+	// CodeLimit is the time within which a code must be accepted.
+	CodeLimit = 10 * time.Second
+	// oldQueue is the age of the oldest message of a queue from which it counts as late.
+	oldQueue = 30 * time.Second
+	// oldSecret is the age of a secret from which it is to be changed.
+	oldSecret = 365 * 24 * time.Hour
+	// mostSkew is the difference of clocks that does no harm.
+	mostSkew = 5 * time.Second
+	// fewestCodes is the number of codes from which a share says anything.
+	fewestCodes = 20
+)
+
+// rule finds one kind of trouble.
+type rule struct {
+	name  string
+	level Level
+	link  string
+	look  func(f *Facts) []Finding
+}
+
+// rules are in the order of their importance.
+var rules = []rule{
+	{"queues", Urgent, "/health", queuesAway},
+	{"no-worker", Urgent, "/workers", noWorker},
+	{"code-waits", Urgent, "/deliveries?kind=otp&state=queued,deferred,sending", codeWaits},
+	{"login", Urgent, "/health", loginRefused},
+	{"breaker", Urgent, "/health", breakerOpen},
+	{"queue-late", Warning, "/queues", queueLate},
+	{"queue-broken", Urgent, "/queues", queueBroken},
+	{"queue-paused", Notice, "/queues", queuePaused},
+	{"faults", Urgent, "/health", workerFaults},
+	{"unhealthy", Urgent, "/health", unhealthy},
+	{"codes", Warning, "/deliveries?kind=otp", codesMissed},
+	{"letters", Warning, "/dead-letters", lettersGrow},
+	{"letters-lost", Warning, "/dead-letters", lettersLost},
+	{"reputation", Warning, "/deliveries?state=rejected,bounced", reputation},
+	{"same-node", Urgent, "/workers", sameNode},
+	{"visibility", Urgent, "/configuration", shorterVisibility},
+	{"clock", Warning, "/workers", clockDrift},
+	{"history", Warning, "/health", historyFails},
+	{"configuration", Notice, "/configuration", differences},
+	{"secret", Notice, "/configuration", oldSecrets},
+}
+
+func one(f Finding) []Finding { return []Finding{f} }
+
+func queuesAway(f *Facts) []Finding {
+	if f.QueueFault == "" {
+		return nil
+	}
+	return one(Finding{
+		Text:   "Redis cannot be asked: " + f.QueueFault + ".",
+		Advice: "Look whether Redis runs, and whether REDIS_URL of this monitor is right.",
+	})
+}
+
+func noWorker(f *Facts) []Finding {
+	if !f.WorkersKnown || f.QueueFault != "" {
+		return nil
+	}
+	waiting, oldest := 0, time.Duration(0)
+	for _, q := range f.Queues {
+		waiting, oldest = waiting+q.Messages, max(oldest, q.Oldest)
+	}
+	switch {
+	case len(f.Workers) > 0:
+		return noConsumer(f)
+	case waiting == 0:
+		return one(Finding{Level: Warning, Text: "No worker runs. Nothing waits yet.", Advice: "Start a worker."})
+	}
+	return one(Finding{
+		Text:   fmt.Sprintf("No worker runs, and %s in the queues%s.", wait(waiting), forOldest(oldest)),
+		Advice: "Start a worker.",
+	})
+}
+
+// noConsumer finds queues that no live worker consumes.
+func noConsumer(f *Facts) (found []Finding) {
+	for _, q := range f.Queues {
+		if q.Consumers == 0 && q.Messages > 0 && !q.Paused {
+			found = append(found, Finding{
+				Subject: q.Name, Link: queueLink(q.Name),
+				Text:   fmt.Sprintf("No worker consumes the queue %s, and %s in it%s.", q.Name, wait(q.Messages), forOldest(q.Oldest)),
+				Advice: "Add the queue to QUEUES of a worker, or by the page of a worker.",
+			})
+		}
+	}
+	return found
+}
+
+func codeWaits(f *Facts) []Finding {
+	if f.Codes.Waiting <= CodeLimit {
+		return nil
+	}
+	text := fmt.Sprintf("A code is not accepted after %s; the objective is %s.", Spell(f.Codes.Waiting), Spell(CodeLimit))
+	if f.Codes.Number > 1 {
+		text = fmt.Sprintf("%d codes are not accepted yet, the oldest after %s; the objective is %s.", f.Codes.Number, Spell(f.Codes.Waiting), Spell(CodeLimit))
+	}
+	return one(Finding{Text: text, Since: f.Now.Add(-f.Codes.Waiting)})
+}
+
+func loginRefused(f *Facts) (found []Finding) {
+	for _, b := range f.Breakers {
+		if b.Login {
+			found = append(found, Finding{
+				Subject: b.Name, Since: b.Since,
+				Text:   fmt.Sprintf("The %s refuses the login of %s: %s.", b.Name, nodes(b.Nodes), clause(b.Reason)),
+				Advice: "Set the right password. The worker tries again by itself.",
+			})
+		}
+	}
+	return found
+}
+
+func breakerOpen(f *Facts) (found []Finding) {
+	for _, b := range f.Breakers {
+		if b.Login {
+			continue
+		}
+		one := Finding{Subject: b.Name, Since: b.Since}
+		switch {
+		case b.Phase == "half-open":
+			one.Level = Notice
+			one.Text = fmt.Sprintf("The %s is tried again after an outage, with few mails at a time.", b.Name)
+		case strings.HasPrefix(b.Name, "relay"):
+			one.Text = fmt.Sprintf("The %s takes no mails of %s: %s.", b.Name, nodes(b.Nodes), clause(b.Reason))
+			one.Advice = "Mails wait in their queues, and no attempt is spent. Look at the relay."
+		default:
+			one.Text = fmt.Sprintf("The %s does not answer %s: %s.", b.Name, nodes(b.Nodes), clause(b.Reason))
+			one.Advice = "Mails to users wait in their queues, and no attempt is spent. Look at the database."
+		}
+		found = append(found, one)
+	}
+	return found
+}
+
+func queueLate(f *Facts) (found []Finding) {
+	for _, q := range f.Queues {
+		switch {
+		case q.Paused || q.Consumers == 0:
+		case q.Oldest > oldQueue && q.Growing:
+			found = append(found, Finding{
+				Subject: q.Name, Link: queueLink(q.Name), Since: f.Now.Add(-q.Oldest),
+				Text:   fmt.Sprintf("The queue %s grows: %s, the oldest one for %s.", q.Name, wait(q.Messages), Spell(q.Oldest)),
+				Advice: "Raise CONCURRENCY, or start another worker, unless the relay is the limit.",
+			})
+		case q.Oldest > oldQueue:
+			found = append(found, Finding{
+				Subject: q.Name, Link: queueLink(q.Name), Since: f.Now.Add(-q.Oldest),
+				Text: fmt.Sprintf("A message has waited in the queue %s for %s; %s.", q.Name, Spell(q.Oldest), wait(q.Messages)),
+			})
+		}
+	}
+	return found
+}
+
+func queueBroken(f *Facts) (found []Finding) {
+	for _, q := range f.Queues {
+		if q.Broken {
+			found = append(found, Finding{
+				Subject: q.Name, Link: queueLink(q.Name),
+				Text:   fmt.Sprintf("A key of the queue %s has a wrong type, so that its messages cannot be taken.", q.Name),
+				Advice: "Find what has written it, rename the key, and put the messages back.",
+			})
+		}
+	}
+	return found
+}
+
+func queuePaused(f *Facts) (found []Finding) {
+	for _, q := range f.Queues {
+		if !q.Paused {
+			continue
+		}
+		one := Finding{Subject: q.Name, Link: queueLink(q.Name), Since: q.Since, Text: fmt.Sprintf("The queue %s is paused", q.Name)}
+		if q.PausedBy != "" {
+			one.Text += " by " + q.PausedBy
+		}
+		if one.Text += "."; q.Messages > 0 {
+			one.Level = Warning
+			one.Text = strings.TrimSuffix(one.Text, ".") + fmt.Sprintf(", and %s in it%s.", wait(q.Messages), forOldest(q.Oldest))
+		}
+		found = append(found, one)
+	}
+	return found
+}
+
+func workerFaults(f *Facts) (found []Finding) {
+	nodes := map[string][]string{}
+	for _, w := range f.Workers {
+		for _, fault := range w.Faults {
+			nodes[fault] = append(nodes[fault], w.Node)
+		}
+	}
+	for _, fault := range slices.Sorted(maps.Keys(nodes)) {
+		found = append(found, Finding{Subject: fault, Text: sentence(fault)})
+	}
+	return found
+}
+
+func unhealthy(f *Facts) (found []Finding) {
+	for _, w := range f.Workers {
+		if w.Status == "unhealthy" {
+			found = append(found, Finding{Subject: w.Node + " " + w.Process, Text: fmt.Sprintf("The worker %s does not consume.", w.Node)})
+		}
+	}
+	return found
+}
+
+func codesMissed(f *Facts) []Finding {
+	c := f.Codes
+	if c.Objective == 0 || c.Ended < fewestCodes || float64(c.InTime) >= c.Objective*float64(c.Ended) {
+		return nil
+	}
+	text := fmt.Sprintf("In the last 24 hours %s of %s were accepted within %s; the objective is %s.",
+		Percent(c.InTime, c.Ended), count(int(c.Ended), "code"), Spell(CodeLimit), percent(c.Objective))
+	if c.Expired > 0 {
+		text = strings.TrimSuffix(text, ".") + fmt.Sprintf(", and %d expired unsent.", c.Expired)
+	}
+	return one(Finding{Text: text})
+}
+
+func lettersGrow(f *Facts) []Finding {
+	l := f.Letters
+	if !l.Known || l.Grown <= 0 {
+		return nil
+	}
+	return one(Finding{
+		Since:  l.Since,
+		Text:   fmt.Sprintf("Dead letters grow: %d more in the last %s, %d open.", l.Grown, Spell(l.GrownIn), l.Open),
+		Advice: "Look at them by cause. Mend the cause, then retry all of it.",
+	})
+}
+
+func lettersLost(f *Facts) []Finding {
+	if f.Letters.Lost == 0 {
+		return nil
+	}
+	return one(Finding{
+		Text:   fmt.Sprintf("%s lost because there were too many.", plural(f.Letters.Lost, "dead letter was", "dead letters were")),
+		Advice: "Deal with the open ones, or raise DEAD_LETTERS_MAX.",
+	})
+}
+
+func reputation(f *Facts) []Finding {
+	var n int64
+	for _, c := range f.Failures {
+		if c.Class == "reputation" {
+			n += c.N
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return one(Finding{
+		Text:   fmt.Sprintf("%s of the last hour about our reputation: the receiver does not trust our address.", plural(n, "reply", "replies")),
+		Advice: "Look at SPF, DKIM and block lists. No address is suppressed because of it.",
+	})
+}
+
+func sameNode(f *Facts) (found []Finding) {
+	processes := map[string]map[string]bool{}
+	for _, w := range f.Workers {
+		if processes[w.Node] == nil {
+			processes[w.Node] = map[string]bool{}
+		}
+		processes[w.Node][w.Process] = true
+	}
+	for _, node := range slices.Sorted(maps.Keys(processes)) {
+		if n := len(processes[node]); n > 1 {
+			found = append(found, Finding{
+				Subject: node,
+				Text:    fmt.Sprintf("%d workers have the node name %s, so that remote control reaches only one of them.", n, node),
+				Advice:  "Give each a WORKER_NAME of its own, such as email-worker@%h.",
+			})
+		}
+	}
+	return found
+}
+
+func shorterVisibility(f *Facts) []Finding {
+	var shortest, longest time.Duration
+	var who, other string
+	for _, w := range f.Workers {
+		switch v := w.VisibilityTimeout; {
+		case v == 0:
+		case shortest == 0:
+			shortest, longest, who, other = v, v, w.Node, w.Node
+		case v < shortest:
+			shortest, who = v, w.Node
+		case v > longest:
+			longest, other = v, w.Node
+		}
+	}
+	if shortest == longest {
+		return nil
+	}
+	return one(Finding{
+		Text: fmt.Sprintf("The worker %s has a visibility timeout of %s, shorter than the %s of %s: it delivers messages again that %s holds.",
+			who, Spell(shortest), Spell(longest), other, other),
+		Advice: "Set the same VISIBILITY_TIMEOUT for all.",
+	})
+}
+
+func clockDrift(f *Facts) (found []Finding) {
+	for _, w := range f.Workers {
+		if d := w.Skew.Abs(); d > mostSkew {
+			direction := "ahead of"
+			if w.Skew < 0 {
+				direction = "behind"
+			}
+			found = append(found, Finding{
+				Subject: w.Node, Text: fmt.Sprintf("The clock of %s is %s %s that of this monitor.", w.Node, Spell(d), direction),
+				Advice: "Let both machines follow a time server. Times and expiries are wrong meanwhile.",
+			})
+		}
+	}
+	return found
+}
+
+func historyFails(f *Facts) []Finding {
+	h := f.History
+	switch {
+	case h.Fleet && h.Off:
+		return one(Finding{
+			Level: Notice, Text: "No history of mails is kept: LEDGER_DATABASE_URL is off.",
+			Advice: "With a database, was-it-sent can tell what became of each mail.",
+		})
+	case h.Fault != "":
+		return one(Finding{Since: h.Since, Text: "The history of mails is not up to date: " + clause(h.Fault) + "."})
+	case h.Absent:
+		return one(Finding{
+			Level: Notice, Text: "This monitor cannot read the history of mails that the workers keep.",
+			Advice: "Give it the LEDGER_DATABASE_URL of the workers.",
+		})
+	}
+	return nil
+}
+
+func differences(f *Facts) []Finding {
+	const most = 5
+	if len(f.Differences) == 0 {
+		return nil
+	}
+	names := f.Differences
+	more := ""
+	if len(names) > most {
+		more = fmt.Sprintf(" and %d more", len(names)-most)
+		names = names[:most]
+	}
+	return one(Finding{Text: "The workers differ in " + strings.Join(names, ", ") + more + "."})
+}
+
+func oldSecrets(f *Facts) (found []Finding) {
+	for _, s := range f.Secrets {
+		if age := f.Now.Sub(s.Since); !s.Since.IsZero() && age > oldSecret {
+			found = append(found, Finding{
+				Subject: s.Variable, Since: s.Since.Add(oldSecret),
+				Text: fmt.Sprintf("%s has not changed for %d days.", s.Variable, int(age.Hours()/24)),
+			})
+		}
+	}
+	return found
+}
