@@ -132,7 +132,7 @@ func (o *outage) states() (all []monitor.BreakerState) {
 	for _, b := range o.all() {
 		s := b.State()
 		all = append(all, monitor.BreakerState{
-			Name: s.Name, Phase: s.Phase.String(), Reason: s.Reason, Since: s.Since, Next: s.Next, Opened: s.Opened, Probes: s.Probes,
+			Name: s.Name, Phase: s.Phase.String(), Reason: s.Reason, Since: s.Since, Next: s.Next, Refused: s.Refused, Opened: s.Opened, Probes: s.Probes,
 		})
 	}
 	return all

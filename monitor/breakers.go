@@ -15,6 +15,8 @@ type BreakerState struct {
 	Since  time.Time
 	Next   time.Time // next probe; zero: none is due
 
+	Refused bool // the server refuses this client, for example its login
+
 	Opened, Probes int64 // since the start of the process
 }
 
@@ -35,6 +37,7 @@ type Breaker struct {
 	Reason    string `json:"reason,omitempty"`
 	Since     string `json:"since,omitempty"`      // RFC 3339, UTC
 	NextProbe string `json:"next_probe,omitempty"` // RFC 3339, UTC
+	Refused   bool   `json:"refused,omitempty"`    // the server refuses this client, for example its login
 }
 
 // phases are the values of BreakerState.Phase.
@@ -61,7 +64,7 @@ func (h *Health) breakers() []BreakerState {
 func (h *Health) reportBreakers() []Breaker {
 	all := []Breaker{}
 	for _, b := range h.breakers() {
-		r := Breaker{Name: b.Name, State: b.Phase, Reason: b.Reason}
+		r := Breaker{Name: b.Name, State: b.Phase, Reason: b.Reason, Refused: b.Refused}
 		if !b.Since.IsZero() {
 			r.Since = b.Since.UTC().Format(time.RFC3339)
 		}

@@ -143,6 +143,8 @@ type State struct {
 	Since  time.Time // when it opened; zero if it is closed
 	Next   time.Time // next probe of the fleet; zero unless it is open
 
+	Refused bool // it is not closed because the server refuses this client
+
 	Opened int64 // how often it opened since the start of the process
 	Probes int64 // probes of this process since its start
 }

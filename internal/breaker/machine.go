@@ -46,7 +46,7 @@ type pass struct {
 func (m *machine) state() State {
 	s := State{Phase: m.phase, Opened: m.opened, Probes: m.probes}
 	if m.phase != Closed {
-		s.Reason, s.Since = m.reason, m.since
+		s.Reason, s.Since, s.Refused = m.reason, m.since, m.last == Refused
 	}
 	if m.phase == Open || m.phase == Probing {
 		s.Next = m.next

@@ -90,3 +90,28 @@ func clip(text string) string {
 func missed(n int) part {
 	return part{PartProcess, false, fmt.Sprintf("changes came faster than they are noted; not noted: %d", n)}
 }
+
+// personal are variables in which processes may differ.
+var personal = []string{
+	"WORKER_NAME", "HEALTH_ADDR", "HEALTH_PPROF", "MONITOR", "MONITOR_ADDR", "CONCURRENCY", "AUTOSCALE", "LOG_LEVEL", "LOG_FORMAT", "BOUNCE_LISTEN",
+	"WEBHOOK_ADDR", "QUEUES", "SMTP_HELLO_NAME",
+}
+
+// Differences returns the variables in which processes of the fleet differ, although they
+// should not. Variables that a process does not tell of do not count.
+func Differences(processes []Process) (names []string) {
+	digests := map[string]string{}
+	for _, p := range processes {
+		for _, s := range p.Settings {
+			before, known := digests[s.Variable]
+			switch {
+			case !known:
+				digests[s.Variable] = s.Digest
+			case before != s.Digest && !slices.Contains(personal, s.Variable) && !slices.Contains(names, s.Variable):
+				names = append(names, s.Variable)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}

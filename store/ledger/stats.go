@@ -22,6 +22,7 @@ type Count struct {
 	// tells how many events came within ten seconds: the objective for codes.
 	P50    float64 `json:"p50"`
 	P90    float64 `json:"p90"`
+	P95    float64 `json:"p95"`
 	P99    float64 `json:"p99"`
 	Within int64   `json:"within_10s"`
 }
@@ -131,7 +132,9 @@ func count(kind string, state State, histogram []int64) Count {
 			c.Within += n
 		}
 	}
-	c.P50, c.P90, c.P99 = percentile(histogram, c.N, 0.5), percentile(histogram, c.N, 0.9), percentile(histogram, c.N, 0.99)
+	for at, share := range map[*float64]float64{&c.P50: 0.5, &c.P90: 0.9, &c.P95: 0.95, &c.P99: 0.99} {
+		*at = percentile(histogram, c.N, share)
+	}
 	return c
 }
 
