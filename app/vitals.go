@@ -15,7 +15,7 @@ import (
 func (a *App) newVitals(cfg config.Config, report func() monitor.Report, log *slog.Logger) (*vitals.Writer, error) {
 	return vitals.NewWriter(vitals.WriterConfig{
 		Report: report, Board: a.aside, Journal: a.aside.Journal(vitals.JournalName).Capped(vitals.JournalMax),
-		Version: Version(), VisibilityTimeout: cfg.Redis.VisibilityTimeout, Logger: log,
+		Version: Version(), VisibilityTimeout: cfg.Redis.VisibilityTimeout, Ages: a.secrets.list, Logger: log,
 		Settings: func(ctx context.Context) ([]vitals.Setting, error) {
 			key, err := a.aside.Secret(ctx)
 			if err != nil {

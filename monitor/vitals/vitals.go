@@ -72,7 +72,6 @@ const (
 const (
 	directoryName = "vitals"
 	processPrefix = "vitals.process."
-	secretPrefix  = "vitals.secret."
 )
 
 // Times of notices. The directory outlives a short stop of all processes.
@@ -82,7 +81,6 @@ const (
 	directoryLife = time.Hour
 	seenLife      = 15 * time.Minute // of an entry of the directory
 	seenEvery     = 5 * time.Minute  // how often an entry is renewed
-	secretLife    = 366 * 24 * time.Hour
 )
 
 // mostProcesses bounds the directory, so that it fits into a notice.

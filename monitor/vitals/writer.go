@@ -21,9 +21,10 @@ type WriterConfig struct {
 	Journal Journal
 	Version string
 
-	// Settings describes the configuration; nil: it is not told. Since of secrets is filled
-	// in by the Writer.
+	// Settings describes the configuration; nil: it is not told. Ages adds since when its
+	// secrets are known; it must cost no I/O.
 	Settings          func(ctx context.Context) ([]Setting, error)
+	Ages              func() []monitor.SecretState
 	VisibilityTimeout time.Duration
 
 	Now    func() time.Time // default: time.Now
@@ -43,7 +44,6 @@ type Writer struct {
 
 	posted time.Time
 	silent bool // Redis did not take the last notice
-	told   bool // the settings are in process
 }
 
 // Bounds of the journal of one process.
@@ -169,11 +169,8 @@ func (w *Writer) post(ctx context.Context, now time.Time) {
 }
 
 func (w *Writer) publish(ctx context.Context, now time.Time) error {
-	if !w.told {
-		if err := w.describe(ctx); err != nil {
-			return err
-		}
-		w.told = true
+	if err := w.describe(ctx); err != nil {
+		return err
 	}
 	raw, err := json.Marshal(w.process)
 	if err != nil {
@@ -203,35 +200,28 @@ func (w *Writer) publish(ctx context.Context, now time.Time) error {
 	return w.cfg.Board.Post(ctx, directoryName, raw, directoryLife)
 }
 
-// describe fills in the settings. The fleet remembers since when a secret has its value.
+// describe fills in the settings, and the ages of secrets, which become known later.
 func (w *Writer) describe(ctx context.Context) error {
 	if w.cfg.Settings == nil {
 		return nil
 	}
-	settings, err := w.cfg.Settings(ctx)
-	if err != nil {
-		return err
-	}
-	now := w.cfg.Now().UTC()
-	for i := range settings {
-		s := &settings[i]
-		if !s.Secret || s.Digest == "" {
-			continue
-		}
-		s.Since = now
-		name := secretPrefix + s.Variable + "." + s.Digest
-		notices, err := w.cfg.Board.Posted(ctx, name)
+	if w.process.Settings == nil {
+		settings, err := w.cfg.Settings(ctx)
 		if err != nil {
 			return err
 		}
-		if since, err := time.Parse(time.RFC3339, string(notices[0])); err == nil && since.Before(now) {
-			s.Since = since
-		}
-		if err := w.cfg.Board.Post(ctx, name, []byte(s.Since.Format(time.RFC3339)), secretLife); err != nil {
-			return err
+		w.process.Settings = settings
+	}
+	if w.cfg.Ages == nil {
+		return nil
+	}
+	for _, age := range w.cfg.Ages() {
+		for i := range w.process.Settings {
+			if s := &w.process.Settings[i]; s.Variable == age.Name && s.Secret {
+				s.Since = age.Since
+			}
 		}
 	}
-	w.process.Settings = settings
 	return nil
 }
 
