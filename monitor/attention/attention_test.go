@@ -124,6 +124,20 @@ func TestRules(t *testing.T) {
 			change: func(f *facts) { f.Workers[0].Status = "unhealthy" },
 			rule:   "unhealthy", text: "The worker email-worker@a does not consume.", level: attention.Urgent,
 		},
+		"a degraded part": {
+			change: func(f *facts) {
+				f.Workers[0].Status = "degraded"
+				f.Workers[0].Parts = []attention.Part{{Name: "database", Text: "no answer for 7 s", Advice: "see whether it runs"}, {Name: "history"}}
+			},
+			rule: "part", text: "The worker email-worker@a is degraded, database: no answer for 7 s.", level: attention.Warning,
+		},
+		"a part whose breaker is open": {
+			change: func(f *facts) {
+				f.Workers[0].Parts = []attention.Part{{Name: "mail", Text: "no mail gets out"}}
+				f.Breakers = []attention.Breaker{{Name: "relay r:587", Phase: "open"}}
+			},
+			rule: "breaker", text: "The relay r:587 takes no mails", level: attention.Urgent,
+		},
 		"objective missed": {
 			change: func(f *facts) { f.Codes.InTime, f.Codes.Expired = 985, 3 },
 			rule:   "codes", text: "98.5 % of 1000 codes were accepted within 10 s; the objective is 99 %, and 3 expired unsent.", level: attention.Warning,

@@ -83,8 +83,17 @@ type Worker struct {
 	Python            bool
 	Status            string        // "healthy", "degraded", "unhealthy" or "" for not known
 	Faults            []string      // sentences about what only a person can mend
+	Parts             []Part        // those of its health that are not well
 	VisibilityTimeout time.Duration // 0: not known
 	Skew              time.Duration // its clock minus ours
+}
+
+// Part is a part of the health of a worker that is not well.
+type Part struct {
+	Name   string // such as "mail" or "database"
+	Text   string
+	Advice string
+	Since  time.Time
 }
 
 // History tells of the history of mails.

@@ -42,6 +42,7 @@ var rules = []rule{
 	{"queue-paused", Notice, "/queues", queuePaused},
 	{"faults", Urgent, "/health", workerFaults},
 	{"unhealthy", Urgent, "/health", unhealthy},
+	{"part", Warning, "/health", parts},
 	{"codes", Warning, "/deliveries?kind=otp", codesMissed},
 	{"letters", Warning, "/dead-letters", lettersGrow},
 	{"letters-lost", Warning, "/dead-letters", lettersLost},
@@ -214,6 +215,30 @@ func unhealthy(f *Facts) (found []Finding) {
 	for _, w := range f.Workers {
 		if w.Status == "unhealthy" {
 			found = append(found, Finding{Subject: w.Node + " " + w.Process, Text: fmt.Sprintf("The worker %s does not consume.", w.Node)})
+		}
+	}
+	return found
+}
+
+// parts finds parts of the health of workers for which no other rule speaks.
+func parts(f *Facts) (found []Finding) {
+	spoken := []string{"history", "keys", "held", "dead_letters"}
+	for _, b := range f.Breakers {
+		if kind, _, _ := strings.Cut(b.Name, " "); kind == "relay" {
+			spoken = append(spoken, "mail")
+		} else {
+			spoken = append(spoken, kind)
+		}
+	}
+	for _, w := range f.Workers {
+		for _, p := range w.Parts {
+			if w.Status == "unhealthy" || slices.Contains(spoken, p.Name) {
+				continue
+			}
+			found = append(found, Finding{
+				Subject: w.Node + " " + w.Process + " " + p.Name, Since: p.Since, Advice: advice(p.Advice),
+				Text: fmt.Sprintf("The worker %s is degraded, %s: %s.", w.Node, strings.ReplaceAll(p.Name, "_", " "), clause(p.Text)),
+			})
 		}
 	}
 	return found

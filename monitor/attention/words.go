@@ -83,4 +83,12 @@ func clause(text string) string {
 // sentence makes words a sentence.
 func sentence(text string) string { return strings.TrimRight(text, ".") + "." }
 
+// advice makes the advice of a health report a sentence.
+func advice(text string) string {
+	if text == "" {
+		return ""
+	}
+	return strings.ToUpper(text[:1]) + sentence(text[1:])
+}
+
 func queueLink(name string) string { return "/queues/" + url.PathEscape(name) }

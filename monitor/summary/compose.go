@@ -342,6 +342,7 @@ func (k *Keeper) workerFacts(f *attention.Facts, s *Summary, state vitals.State)
 			if !p.Report.Keys.OK {
 				w.Faults = []string{p.Report.Keys.Text}
 			}
+			w.Parts = partsInTrouble(p.Report)
 		}
 		f.History.Fleet = true
 		h := p.Report.History
@@ -356,6 +357,20 @@ func (k *Keeper) workerFacts(f *attention.Facts, s *Summary, state vitals.State)
 	f.History.Absent = f.History.Fleet && !f.History.Off && k.cfg.Mails == nil
 	f.Differences = vitals.Differences(state.Processes)
 	f.Secrets = secrets(state.Processes)
+}
+
+// partsInTrouble lists the parts of a report that are not well.
+func partsInTrouble(r monitor.Report) (all []attention.Part) {
+	for _, p := range []struct {
+		name string
+		part monitor.Part
+	}{{"database", r.Database}, {"mail", r.Mail}, {"bounces", r.Bounces}, {"configuration", r.Configuration}} {
+		if !p.part.OK {
+			since, _ := time.Parse(time.RFC3339, p.part.Since) // zero: not known
+			all = append(all, attention.Part{Name: p.name, Text: p.part.Text, Advice: p.part.Advice, Since: since})
+		}
+	}
+	return all
 }
 
 // secrets returns the secrets in use, each with the latest time at which one of its values was

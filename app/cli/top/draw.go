@@ -50,7 +50,7 @@ const (
 
 // paint colours a text.
 func (c *screen) paint(colour, text string) string {
-	if !c.colour || text == "" {
+	if !c.colour || colour == "" || text == "" {
 		return text
 	}
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
@@ -200,6 +200,9 @@ func (c *screen) spark(s *summary.Summary) string {
 
 func (c *screen) codes(s *summary.Summary) string {
 	l, k := c.line().add(dim, "codes     "), s.Codes
+	if k.Waiting > 0 {
+		l.add(toneOf(k.Waiting > attention.CodeLimit.Seconds(), red), fmt.Sprintf("%d waiting for %s", k.Number, spell(k.Waiting))).add("", "  ")
+	}
 	switch {
 	case !k.Known:
 		l.add("", "no history of mails")
@@ -213,9 +216,6 @@ func (c *screen) codes(s *summary.Summary) string {
 			colour = yellow
 		}
 		l.add(colour, attention.Percent(k.InTime, k.Ended)).add("", fmt.Sprintf(" in 10 s  p95 %s  expired %d  budget %s left", spell(k.P95), k.Expired, attention.Percent(int64(max(0, k.Budget)*1000), 1000)))
-	}
-	if k.Waiting > 0 {
-		l.add("", fmt.Sprintf("  waiting %d, ", k.Number)).add(toneOf(k.Waiting > attention.CodeLimit.Seconds(), red), spell(k.Waiting))
 	}
 	return l.String()
 }
@@ -322,7 +322,7 @@ func (c *screen) table(head []string, rows [][]string, tones map[int]string) (li
 
 func (c *screen) queues(s *summary.Summary) []string {
 	if s.Queues.Fault != "" || !s.Queues.Known {
-		return []string{c.line().add(red, "Queues are not known: "+cmp.Or(term.Line(s.Queues.Fault), "no answer yet")).String()}
+		return []string{c.line().add(red, "Queues are not known: "+term.Line(cmp.Or(s.Queues.Fault, "no answer yet"))).String()}
 	}
 	all := slices.Clone(s.Queues.All)
 	if c.sort == byTrouble {
