@@ -36,7 +36,7 @@ type program struct {
 	Ledger       deliveries.LedgerCmd    `cmd:"" help:"Look after the database of the history."`
 	Audit        audit.Cmd               `cmd:"" help:"Tell who did what; find what was tampered with."`
 	MonitorUser  monitorUserCmd          `cmd:"" help:"Make a user of the monitor: ask for a password, print its hash."`
-	Top          top.Cmd                 `cmd:"" help:"Watch rates, queues, workers, and what to look at, in this terminal."`
+	Top          top.Cmd                 `cmd:"" help:"Watch rates, queues, workers and what to look at."`
 	Health       healthCmd               `cmd:"" help:"Ask a running worker how it is; for container health checks."`
 	Version      versionCmd              `cmd:"" help:"Print the version."`
 	Completion   shell.CompletionCmd     `cmd:"" help:"Print the completion for a shell."`

@@ -32,13 +32,18 @@ func testTerminal(t *testing.T, p binary) {
 			t.Errorf("%s: exit code %d, %q; want colours: %t", test.name, code, out, test.colour)
 		}
 	}
+	// The keys of top; the terminal is as before when it ends.
+	out, code := onTerminal(t, p.command(t, []string{"TERM=xterm", "REDIS_URL=redis://127.0.0.1:1/0", "LEDGER_DATABASE_URL=off"}, "top"), "spq")
+	if code != 0 || !strings.Contains(out, "\x1b[?1049h") || !strings.HasSuffix(out, "\x1b[?25h\x1b[?1049l") || !strings.Contains(out, "evently top") {
+		t.Errorf("top: exit code %d, %q", code, out)
+	}
 	// A person reads text, a machine JSON. The port is taken, so that it ends.
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	out, code := onTerminal(t, p.command(t, []string{"HEALTH_ADDR=" + l.Addr().String(), "TERM=xterm", "MONITOR_ADDR=127.0.0.1:5556"}, "run"), "")
+	out, code = onTerminal(t, p.command(t, []string{"HEALTH_ADDR=" + l.Addr().String(), "TERM=xterm", "MONITOR_ADDR=127.0.0.1:5556"}, "run"), "")
 	if code != 1 || !strings.Contains(out, "level=WARN") || strings.Contains(out, `{"time"`) {
 		t.Errorf("log on a terminal: exit code %d, %q", code, out)
 	}

@@ -94,6 +94,19 @@ func plain(text string) string {
 	return text
 }
 
+func TestKeys(t *testing.T) {
+	var d display
+	for _, test := range []struct {
+		keys         string
+		on           bool
+		paused, name bool
+	}{{"", true, false, false}, {"p", true, true, false}, {"s", true, true, true}, {" s", true, false, false}, {"\x1b[A", true, false, false}, {"xq", false, false, false}, {"\x03", false, false, false}} {
+		if on := d.press([]byte(test.keys)); on != test.on || d.paused != test.paused || (d.sort == byName) != test.name {
+			t.Errorf("%q: goes on: %t, %+v", test.keys, on, d)
+		}
+	}
+}
+
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name+".golden")

@@ -157,8 +157,8 @@ func (d *display) watch(ctx context.Context, s source) error {
 			if err := d.draw(s); err != nil {
 				return err
 			}
-			key, err := d.key()
-			if err != nil || !d.press(key) {
+			keys, err := d.keys()
+			if err != nil || !d.press(keys) {
 				return err
 			}
 		}
@@ -166,16 +166,21 @@ func (d *display) watch(ctx context.Context, s source) error {
 	})
 }
 
-// press does what a key is for. It reports false for the ones that quit.
-func (d *display) press(key byte) bool {
-	const controlC, controlD = 3, 4
-	switch key {
-	case 'q', 'Q', controlC, controlD:
-		return false
-	case 'p', 'P', ' ':
-		d.paused = !d.paused
-	case 's', 'S':
-		d.sort = (d.sort + 1) % orders
+// press does what keys are for. It reports false for the ones that quit.
+func (d *display) press(keys []byte) bool {
+	const controlC, controlD, escape = 3, 4, '\x1b'
+	if len(keys) > 1 && keys[0] == escape {
+		return true // an arrow or another key with a name
+	}
+	for _, key := range keys {
+		switch key {
+		case 'q', 'Q', controlC, controlD:
+			return false
+		case 'p', 'P', ' ':
+			d.paused = !d.paused
+		case 's', 'S':
+			d.sort = (d.sort + 1) % orders
+		}
 	}
 	return true
 }
@@ -183,25 +188,22 @@ func (d *display) press(key byte) bool {
 // drawEvery is the longest time between two looks at the summary and the size of the terminal.
 const drawEvery = 200 * time.Millisecond
 
-// key waits for a key for a moment. It returns 0 without one.
-func (d *display) key() (byte, error) {
+// keys waits for keys for a moment.
+func (d *display) keys() ([]byte, error) {
 	fds := []unix.PollFd{{Fd: int32(d.in.Fd()), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds, int(drawEvery.Milliseconds()))
 	if errors.Is(err, unix.EINTR) || err == nil && n == 0 {
-		return 0, nil
+		return nil, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("wait for a key: %w", err)
+		return nil, fmt.Errorf("wait for a key: %w", err)
 	}
-	var keys [32]byte
-	n, err = d.in.Read(keys[:])
+	keys := make([]byte, 32)
+	n, err = d.in.Read(keys)
 	if err != nil || n == 0 {
-		return 'q', nil // the terminal is gone
+		return []byte("q"), nil // the terminal is gone
 	}
-	if keys[0] == '\x1b' {
-		return 0, nil // an arrow or another key with a name
-	}
-	return keys[0], nil
+	return keys[:n], nil
 }
 
 // draw draws the summary, if anything has changed.
