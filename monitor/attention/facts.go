@@ -40,7 +40,7 @@ type Queue struct {
 // Codes tells of the mails with codes.
 type Codes struct {
 	Waiting time.Duration // age of the oldest one that is not accepted yet; 0: none, or not known
-	Number  int           // of those that wait
+	Number  int           // codes that wait
 
 	// Of the last 24 hours.
 	Ended   int64 // accepted, expired, given up or left unknown
@@ -83,7 +83,7 @@ type Worker struct {
 	Python            bool
 	Status            string        // "healthy", "degraded", "unhealthy" or "" for not known
 	Faults            []string      // sentences about what only a person can mend
-	Parts             []Part        // those of its health that are not well
+	Parts             []Part        // parts of its health that are not well
 	VisibilityTimeout time.Duration // 0: not known
 	Skew              time.Duration // its clock minus ours
 }

@@ -222,8 +222,8 @@ func (b *Breaker) join(node string, other monitor.Breaker) {
 	}
 }
 
-// workers lists the live workers: those that share their health, and those that only events
-// tell of.
+// workers lists the live workers: processes that share their health, and nodes that only
+// events tell of.
 func (k *Keeper) workers(processes []vitals.Process) []Worker {
 	all := []Worker{}
 	byNode := map[string]*fleet.Worker{}

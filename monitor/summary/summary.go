@@ -102,7 +102,7 @@ type Breaker struct {
 	Reason string    `json:"reason,omitempty"`
 	Since  time.Time `json:"since,omitzero"`
 	Login  bool      `json:"refused,omitempty"`
-	Nodes  []string  `json:"nodes"` // those on which it is not closed; all when it is closed
+	Nodes  []string  `json:"nodes"` // where it is not closed; all when it is closed
 }
 
 // Codes tells how codes fare.
@@ -118,7 +118,7 @@ type Codes struct {
 	Budget float64 `json:"budget"`
 
 	Waiting float64 `json:"waiting"` // age in seconds of the oldest one that is not accepted; 0: none
-	Number  int     `json:"number"`  // of those that wait
+	Number  int     `json:"number"`  // codes that wait
 }
 
 // Failure counts the failures of a class.
