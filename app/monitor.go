@@ -73,6 +73,9 @@ func (m *Monitor) openHistory(cfg config.Config, p *site.Parts) error {
 // Run serves on l, which it closes, until ctx ends.
 func (m *Monitor) Run(ctx context.Context, l net.Listener) error { return m.site.Run(ctx, l) }
 
+// Pages returns all pages in the order of their patterns.
+func (m *Monitor) Pages() []web.PageInfo { return m.site.Pages() }
+
 // Close closes the connections.
 func (m *Monitor) Close() {
 	if m.site != nil {
