@@ -18,6 +18,7 @@ import (
 	"github.com/evently/workers/internal/breaker"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/monitor"
+	"github.com/evently/workers/monitor/watch"
 	"github.com/evently/workers/store"
 	"github.com/evently/workers/store/codes"
 	"github.com/evently/workers/tasks"
@@ -41,6 +42,7 @@ type App struct {
 
 	suppressed *suppressionCounter
 	tracing    *tracing.Tracing // nil: there are no traces
+	watch      *watch.Watch     // of the queues; nil: nothing looks
 	history    *history
 	auditor    *auditor
 	codes      *codes.Reader // nil: codes are not checked
@@ -88,6 +90,7 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 	a.secrets = newSecretAges(cfg, a.broker, log)
 	a.suppressed = newSuppressionCounter(cfg, a.history, log)
 	a.tracing = openTracing(cfg, log)
+	a.watch = newWatch(cfg, a.broker, log)
 	service, err := tasks.New(a.tasksConfig(cfg, log))
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/evently/workers/app/internal/supervisor"
@@ -115,6 +116,9 @@ func (a *App) serve(ctx context.Context, cfg config.Config, listener net.Listene
 	g.Go(func() error { return a.auditor.Run(outlive) })
 	g.Go(func() error { return a.secrets.Run(ctx) })
 	g.Go(func() error { return a.suppressed.Run(ctx) })
+	if a.watch != nil {
+		g.Go(func() error { return a.watch.Run(outlive) })
+	}
 	if bounces != nil {
 		log.Info("bounces are taken in", "addr", bounces.listens)
 	}
@@ -202,6 +206,8 @@ func (a *App) health(cfg config.Config, listener net.Listener, bounces *bounces,
 		Ledger:        a.history.state,
 		Letters:       a.broker.LetterCounts,
 		Bounces:       bounces.state,
+		Queues:        func() monitor.QueuesState { return queuesState(a.watch.State()) },
+		Collectors:    []prometheus.Collector{a.watch.Collector()},
 		Mails:         a.counts,
 		Runs:          a.runs,
 		Secrets:       a.secrets.list,

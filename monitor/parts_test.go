@@ -67,6 +67,11 @@ func TestParts(t *testing.T) {
 				return monitor.QueuesState{At: now, Unacked: -1, Queues: []monitor.QueueState{{Name: "mails", Oldest: 2 * time.Minute, Depths: []monitor.PriorityDepth{{0, 900}}}}}
 			}
 		}, "/health/queue", 200, "degraded", []string{"queue mails is behind: 900 waiting, the oldest for 120 s", "start more workers"}},
+		"queue that is paused": {func(c *monitor.HealthConfig) {
+			c.Queues = func() monitor.QueuesState {
+				return monitor.QueuesState{At: now, Queues: []monitor.QueueState{{Name: "mails", Paused: true}}}
+			}
+		}, "/health/queue", 200, "degraded", []string{"queue mails is paused by an operator", "paused, empty"}},
 		"queues not seen of late": {func(c *monitor.HealthConfig) {
 			c.Queues = func() monitor.QueuesState { return monitor.QueuesState{At: now.Add(-time.Hour)} }
 		}, "/health/queue", 200, "ok", []string{"not known"}},

@@ -20,6 +20,7 @@ type QueueState struct {
 	Name   string
 	Depths []PriorityDepth // of the priorities that the broker keeps apart
 	Oldest time.Duration   // age of the oldest waiting message; 0: none, or not known
+	Paused bool            // by an operator: workers of this kind take nothing from it
 }
 
 // PriorityDepth is the number of waiting messages of one priority.
@@ -37,11 +38,14 @@ func (q *QueueState) depth() (n int) {
 
 // text describes a queue in words.
 func (q *QueueState) text() string {
-	n := q.depth()
-	if n == 0 {
-		return "empty"
+	n, paused := q.depth(), ""
+	if q.Paused {
+		paused = "paused, "
 	}
-	text := fmt.Sprintf("%d waiting", n)
+	if n == 0 {
+		return paused + "empty"
+	}
+	text := paused + fmt.Sprintf("%d waiting", n)
 	if len(q.Depths) > 1 || q.Depths[0].Priority != 0 {
 		var each []string
 		for _, d := range q.Depths {
@@ -95,8 +99,12 @@ func (p *Part) add(s QueuesState) {
 	slices.SortFunc(s.Queues, func(a, b QueueState) int { return cmp.Compare(a.Name, b.Name) })
 	for _, q := range s.Queues {
 		behind := q.Oldest > longWait
-		p.check("queue "+q.Name, statusOf(!behind, PartDegraded), q.text())
-		if behind && p.Status == PartOK {
+		p.check("queue "+q.Name, statusOf(!behind && !q.Paused, PartDegraded), q.text())
+		switch {
+		case p.Status != PartOK:
+		case q.Paused:
+			*p = p.degraded(fmt.Sprintf("queue %s is paused by an operator", q.Name), "resume it when the reason is gone; the audit trail has its name")
+		case behind:
 			*p = p.degraded(fmt.Sprintf("queue %s is behind: %s", q.Name, q.text()), "start more workers, or see what their slots wait for: /health/mail, /health/database, /health/held")
 		}
 	}

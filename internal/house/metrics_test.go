@@ -10,10 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/evently/workers/monitor"
+	"github.com/evently/workers/monitor/watch"
 	"github.com/evently/workers/worker/broker"
 )
 
@@ -66,6 +68,25 @@ func metricsTable(families []*dto.MetricFamily) string {
 	return b.String()
 }
 
+// watchOfOneQueue returns a watch that has looked at an empty queue.
+func watchOfOneQueue(t *testing.T) *watch.Watch {
+	t.Helper()
+	w := watch.New(watch.Config{Source: oneQueue{}, Queues: []string{"q"}})
+	w.Look(t.Context())
+	return w
+}
+
+// oneQueue is an empty queue.
+type oneQueue struct{}
+
+func (oneQueue) Lists(...string) []broker.QueueList { return []broker.QueueList{{Queue: "q"}} }
+
+func (oneQueue) Look(context.Context, []broker.ListLook) (broker.QueueLook, error) {
+	return broker.QueueLook{At: time.Now(), Lists: make([]broker.ListState, 1)}, nil
+}
+
+func (oneQueue) Bound(context.Context, string) ([]string, string, error) { return nil, "", nil }
+
 // gatherAll returns one series at least of each metric of the health server.
 func gatherAll(t *testing.T) []*dto.MetricFamily {
 	t.Helper()
@@ -91,6 +112,7 @@ func gatherAll(t *testing.T) []*dto.MetricFamily {
 		},
 		Suppressions: func() monitor.SuppressionCounts { return monitor.SuppressionCounts{"hard": 1} },
 		Spans:        func() monitor.SpanCounts { return monitor.SpanCounts{} },
+		Collectors:   []prometheus.Collector{watchOfOneQueue(t).Collector()},
 		Mails:        mails, Runs: runs, Build: monitor.Build{Version: "v"},
 	})
 	if err != nil {

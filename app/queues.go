@@ -1,0 +1,42 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/evently/workers/config"
+	"github.com/evently/workers/monitor"
+	"github.com/evently/workers/monitor/watch"
+	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/inspect"
+	"github.com/evently/workers/worker/redis"
+)
+
+// newWatch returns the watch of the queues that the configuration names, for the health and
+// the metrics of the worker.
+func newWatch(cfg config.Config, b *redis.Broker, log *slog.Logger) *watch.Watch {
+	operator := inspect.NewOperator(b)
+	return watch.New(watch.Config{
+		Source: b.Queues(), Queues: cfg.Worker.Queues, Logger: log,
+		Pauses: func(ctx context.Context, queues []string) (map[string]broker.Pause, error) {
+			return operator.Paused(ctx, queues...)
+		},
+	})
+}
+
+// queuesState returns the state of the queues for the health server.
+func queuesState(s *watch.State) monitor.QueuesState {
+	all := monitor.QueuesState{At: s.At, Unacked: s.Unacked}
+	for _, q := range s.Queues {
+		one := monitor.QueueState{Name: q.Name, Paused: q.Paused != nil}
+		if q.Oldest.Known {
+			one.Oldest = time.Duration(q.Oldest.Seconds * float64(time.Second))
+		}
+		for _, l := range q.Lists {
+			one.Depths = append(one.Depths, monitor.PriorityDepth{Priority: l.Priority, Messages: l.Messages})
+		}
+		all.Queues = append(all.Queues, one)
+	}
+	return all
+}
