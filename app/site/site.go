@@ -20,10 +20,12 @@ import (
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/fleet"
+	"github.com/evently/workers/monitor/watch"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/store/ledger/suppressions"
 	"github.com/evently/workers/templates"
+	"github.com/evently/workers/worker/inspect"
 	"github.com/evently/workers/worker/redis"
 )
 
@@ -45,7 +47,12 @@ type Parts struct {
 	Templates    *templates.Set
 
 	// The makers fill these.
-	Fleet *fleet.State
+	Fleet     *fleet.State
+	Watch     *watch.Watch       // of the queues
+	Operator  *inspect.Operator  // tells workers what to do
+	Presenter *inspect.Presenter // shows messages without their secrets
+	// WorkersJSON answers /workers?json=1 as Flower does; nil: the page answers.
+	WorkersJSON http.Handler
 }
 
 // Deliveries is the history of mails.
@@ -91,6 +98,7 @@ type maker struct {
 // makers are the modules in their order: what several groups read comes first.
 var makers = []maker{
 	{"fleet", makeFleet},
+	{"watch", makeWatch},
 	{"guard", makeGuard},
 	{"overview", makeOverview},
 	{"queues", makeQueues},

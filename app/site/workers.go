@@ -1,4 +1,13 @@
 package site
 
+import "github.com/evently/workers/monitor/pages/workers"
+
 // makeWorkers makes the pages of the workers.
-func makeWorkers(*Parts) (*Module, error) { return nil, nil }
+func makeWorkers(p *Parts) (*Module, error) {
+	cfg := workers.Config{Operator: p.Operator, JSON: p.WorkersJSON}
+	if p.Fleet != nil {
+		cfg.Fleet = p.Fleet
+	}
+	g := workers.New(cfg)
+	return &Module{Group: g, Run: g.Run}, nil
+}

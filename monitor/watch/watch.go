@@ -38,7 +38,7 @@ type Config struct {
 	// nil: only Queues and declared ones are watched. It may take long.
 	Consumers func(ctx context.Context) (map[string][]string, error)
 	// Pauses returns the paused ones of some queues.
-	Pauses func(ctx context.Context, queues []string) (map[string]broker.Pause, error)
+	Pauses func(ctx context.Context, queues ...string) (map[string]broker.Pause, error)
 	// Declared searches the database for queues that producers have declared, a thousand keys a
 	// second.
 	Declared bool
@@ -153,7 +153,7 @@ func (w *Watch) readPauses(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	queues, _ := w.names.list()
-	if found, err := w.cfg.Pauses(ctx, queues); err == nil {
+	if found, err := w.cfg.Pauses(ctx, queues...); err == nil {
 		w.pauses.Store(&found)
 	}
 }

@@ -148,7 +148,7 @@ func TestNames(t *testing.T) {
 		Consumers: func(context.Context) (map[string][]string, error) {
 			return map[string][]string{"consumed": {"w@h"}, "mails": {"v@h", "w@h"}}, nil
 		},
-		Pauses: func(_ context.Context, queues []string) (map[string]broker.Pause, error) {
+		Pauses: func(_ context.Context, queues ...string) (map[string]broker.Pause, error) {
 			return map[string]broker.Pause{"mails": {By: "ops"}}, nil
 		},
 		Logger: slog.New(slog.DiscardHandler),

@@ -29,6 +29,10 @@ type Page struct {
 	Role Role // least role of the reader; default: RoleViewer
 	Load func(ctx context.Context, r *Request) (View, error)
 
+	// Instead returns the handler that answers a request instead of the page, such as one for
+	// JSON; nil: the page answers. Instead may be nil.
+	Instead func(*http.Request) http.Handler
+
 	// Badge returns a small number beside the words in the menu; 0 is not shown. It must cost
 	// no I/O. Nil: there is none.
 	Badge func() int

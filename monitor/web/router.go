@@ -32,6 +32,12 @@ func (r *Router) Page(p Page) {
 	r.site.pages = append(r.site.pages, page)
 	pattern := exact(p.Pattern)
 	r.handle("GET "+pattern, r.site.withRole(p.Role, false, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if page.Instead != nil {
+			if h := page.Instead(req); h != nil {
+				h.ServeHTTP(w, req)
+				return
+			}
+		}
 		r.site.servePage(w, req, page)
 	})))
 	if r.site.views.has(p.Template + liveSuffix) {
