@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -184,7 +185,11 @@ func (s *Site) problemOf(r *http.Request, err error) *problem {
 	if errors.Is(err, context.DeadlineExceeded) {
 		p.Status, p.Text = http.StatusGatewayTimeout, "A server did not answer in time. Reload the page to try again."
 	}
-	s.cfg.Logger.Error("page failed", "id", p.ID, "path", r.URL.Path, "error", err)
+	level := slog.LevelError
+	if _, live := r.Context().Value(foundKey{}).(*found); live {
+		level = slog.LevelDebug // it would be logged every second; the page itself was logged when it was opened
+	}
+	s.cfg.Logger.Log(r.Context(), level, "page failed", "id", p.ID, "path", r.URL.Path, "error", err)
 	return p
 }
 
