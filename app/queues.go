@@ -1,14 +1,12 @@
 package app
 
 import (
-	"context"
 	"log/slog"
 	"time"
 
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/watch"
-	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/inspect"
 	"github.com/evently/workers/worker/redis"
 )
@@ -19,9 +17,7 @@ func newWatch(cfg config.Config, b *redis.Broker, log *slog.Logger) *watch.Watch
 	operator := inspect.NewOperator(b)
 	return watch.New(watch.Config{
 		Source: b.Queues(), Queues: cfg.Worker.Queues, Logger: log,
-		Pauses: func(ctx context.Context, queues []string) (map[string]broker.Pause, error) {
-			return operator.Paused(ctx, queues...)
-		},
+		Pauses: operator.Paused,
 	})
 }
 
