@@ -3,8 +3,11 @@ package ledger
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"time"
 
@@ -184,6 +187,22 @@ func refine(err error) error {
 		return &AccessError{Err: err, Words: "history is off: the database refuses the statements (" + string(e.Code) + "); it must be PostgreSQL 12 or newer, with the tables of ledger migrations --sql"}
 	}
 	return err
+}
+
+// IsUnavailable reports whether err says that the database did not answer, or not in time.
+func IsUnavailable(err error) bool {
+	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) {
+		return true
+	}
+	refused, ok := errors.AsType[*pq.Error](err)
+	if !ok {
+		return false
+	}
+	switch refused.Code.Class() {
+	case pqerror.ClassConnectionException, pqerror.ClassOperatorIntervention, pqerror.ClassInsufficientResources:
+		return true
+	}
+	return false
 }
 
 // isMissing reports whether the tables do not exist.

@@ -275,17 +275,18 @@ func cursor(at time.Time, mail string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(at.UnixMicro(), 10) + " " + mail))
 }
 
-var errCursor = errors.New("the position in the list is not one that an earlier page gave")
+// ErrCursor is the error of a [Filter] whose After is not that of a [Page].
+var ErrCursor = errors.New("the position in the list is not one that an earlier page gave")
 
 func readCursor(text string) (at time.Time, mail string, err error) {
 	plain, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {
-		return time.Time{}, "", errCursor
+		return time.Time{}, "", ErrCursor
 	}
 	micros, mail, ok := strings.Cut(string(plain), " ")
 	n, err := strconv.ParseInt(micros, 10, 64)
 	if !ok || err != nil || n < 0 || n > latestTime || !isPlain(mail) {
-		return time.Time{}, "", errCursor
+		return time.Time{}, "", ErrCursor
 	}
 	return time.UnixMicro(n), mail, nil
 }
