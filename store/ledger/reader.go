@@ -93,6 +93,7 @@ type Filter struct {
 	Booking string
 	Domain  string
 	TaskID  string
+	Tasks   []string // ids
 	Mail    string   // fingerprint of the task
 	Classes []string // of failures
 
@@ -174,6 +175,9 @@ func (r *Reader) conditions(ctx context.Context, f Filter) (where []string, args
 	}
 	if f.TaskID != "" {
 		add("task_id = ?", f.TaskID)
+	}
+	if len(f.Tasks) > 0 {
+		add("task_id IN (?)", f.Tasks)
 	}
 	if f.Mail != "" {
 		add("mail = ?", f.Mail)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evently/workers/monitor/pages/internal/keep"
 	"github.com/evently/workers/monitor/pages/internal/life"
 	"github.com/evently/workers/monitor/pages/internal/search"
 	"github.com/evently/workers/monitor/verdict"
@@ -129,7 +130,7 @@ func (g *Group) list(ctx context.Context, r *web.Request) (web.View, error) {
 		return web.View{}, life.Fault(err)
 	}
 	key := c.q + "\x00" + c.since + "\x00" + c.until
-	facets, err := get(&g.cache, "facets\x00"+key, func() ([]ledger.Facet, error) { return h.Facets(ctx, c.filter) })
+	facets, err := keep.Get(g.cache, "facets\x00"+key, func() ([]ledger.Facet, error) { return h.Facets(ctx, c.filter) })
 	if err != nil {
 		return web.View{}, life.Fault(err)
 	}
@@ -143,6 +144,7 @@ func (g *Group) list(ctx context.Context, r *web.Request) (web.View, error) {
 		return web.View{}, life.Fault(err)
 	}
 	for _, m := range page.Mails {
+		m.Address = ""
 		v.Rows = append(v.Rows, rowOf(m))
 	}
 	if page.Next != "" {
@@ -183,17 +185,21 @@ func (g *Group) facets(c choice, counted []ledger.Facet) web.Facets {
 	for _, f := range counted {
 		total, more = total+f.N, more || f.Estimated
 	}
-	states := web.FacetGroup{Title: "State", Items: []web.Facet{{Text: "All", Href: c.href("state"), Count: total, Capped: more, Chosen: len(c.states) == 0}}}
+	all := web.Facet{Text: "All", Href: c.href("state"), Count: total, Chosen: len(c.states) == 0}
+	if more {
+		all.Text, all.Count = "All, about", life.About(total)
+	}
+	states := web.FacetGroup{Title: "State", Items: []web.Facet{all}}
 	for _, s := range ledger.States() {
 		item := web.Facet{Text: s.String(), Href: c.href("state", s.String()), Tone: life.Tone(s), Chosen: chosen[s.String()]}
 		if i := slices.IndexFunc(counted, func(f ledger.Facet) bool { return f.State == s }); i >= 0 {
-			item.Count, item.Capped = counted[i].N, counted[i].Estimated
+			item.Count = counted[i].N
+			if counted[i].Estimated {
+				item.Text, item.Count = item.Text+", about", life.About(item.Count)
+			}
 		}
 		if item.Count == 0 && !item.Chosen {
 			continue
-		}
-		if item.Capped {
-			item.Text = "≈ " + item.Text
 		}
 		states.Items = append(states.Items, item)
 	}
@@ -230,9 +236,9 @@ func pagerText(n int, c choice, facets []ledger.Facet) string {
 		}
 	}
 	if estimated {
-		return fmt.Sprintf("%d of about %s mails, as the database estimates", n, web.Number(total))
+		return fmt.Sprintf("%d of about %s mails, as the database estimates", n, life.Number(life.About(total)))
 	}
-	return fmt.Sprintf("%d of %s", n, web.Number(max(total, int64(n))))
+	return fmt.Sprintf("%d of %s", n, life.Number(max(total, int64(n))))
 }
 
 // chart returns the events over time. The roll-ups know the kind and the state of a mail, and
@@ -255,7 +261,7 @@ func (g *Group) chart(ctx context.Context, h History, c choice) (web.Chart, erro
 		span = time.Hour
 	}
 	key := fmt.Sprint("chart\x00", since.Truncate(span).Unix(), "\x00", until.Truncate(span).Unix(), "\x00", span)
-	points, err := get(&g.cache, key, func() ([]ledger.Point, error) { return h.Chart(ctx, since, until, span) })
+	points, err := keep.Get(g.cache, key, func() ([]ledger.Point, error) { return h.Chart(ctx, since, until, span) })
 	if err != nil {
 		return web.Chart{}, err
 	}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/evently/workers/monitor/pages/internal/keep"
 	"github.com/evently/workers/monitor/pages/internal/life"
 	"github.com/evently/workers/monitor/preview"
 	"github.com/evently/workers/monitor/verdict"
@@ -58,7 +59,7 @@ type Config struct {
 type Group struct {
 	cfg   Config
 	kinds []string
-	cache cache
+	cache *keep.Cache
 }
 
 // New returns the group. kinds are the kinds of mails, for the choices of lists.
@@ -66,7 +67,7 @@ func New(cfg Config, kinds []string) *Group {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Group{cfg: cfg, kinds: kinds, cache: cache{now: cfg.Now, entries: map[string]cached{}}}
+	return &Group{cfg: cfg, kinds: kinds, cache: keep.New(cfg.Now)}
 }
 
 //go:embed *.html

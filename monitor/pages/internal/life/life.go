@@ -3,6 +3,7 @@ package life
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -152,4 +153,22 @@ func Milliseconds(d time.Duration) string {
 		return fmt.Sprintf("%.1f ms", ms)
 	}
 	return fmt.Sprintf("%.0f ms", ms)
+}
+
+// Number writes a number with commas.
+func Number(n int64) string {
+	text := strconv.FormatInt(n, 10)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+// About rounds an estimate to two digits.
+func About(n int64) int64 {
+	unit := int64(1)
+	for n/unit >= 100 {
+		unit *= 10
+	}
+	return n / unit * unit
 }
