@@ -174,7 +174,10 @@ func (g *Group) listFleet(ctx context.Context, v *listView, c choice) error {
 		}
 	}
 	status := g.cfg.Fleet.Status()
-	v.Head.Lead = "Tasks of all workers, by their events, the latest event first. The monitor listens since " + words.Clock(status.Began) + "."
+	v.Head.Lead = "Tasks of all workers, by their events, the latest event first."
+	if !status.Began.IsZero() {
+		v.Head.Lead += " The monitor listens since " + words.Clock(status.Began) + "."
+	}
 	if g.cfg.History == nil {
 		v.Note = "Only what was seen since the start of the monitor is here. " + cmp.Or(g.cfg.Off, "With LEDGER_DATABASE_URL the mails of the time before are here, too.")
 	}
@@ -192,7 +195,10 @@ func (g *Group) listFleet(ctx context.Context, v *listView, c choice) error {
 	}
 	if g.cfg.History != nil {
 		older := c
-		older.asked, older.states, older.until = true, nil, status.Began.UTC().Format(time.RFC3339)
+		older.asked, older.states = true, nil
+		if !status.Began.IsZero() {
+			older.until = status.Began.UTC().Format(time.RFC3339)
+		}
 		v.Head.Links = []web.Link{{Text: "Mails before that", Href: older.href("after"), Icon: "clock"}}
 	}
 	return nil
