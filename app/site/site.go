@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 	"golang.org/x/sync/errgroup"
@@ -63,6 +64,11 @@ type Deliveries interface {
 	// a mail, and of an address.
 	Suppressed(ctx context.Context, m ledger.Mail) ([]suppressions.Suppression, error)
 	SuppressedAddress(ctx context.Context, address string) ([]suppressions.Suppression, error)
+
+	// Facets returns the numbers of mails that f chooses, by state, and Chart the counts of
+	// events for each minute, hour or day.
+	Facets(ctx context.Context, f ledger.Filter) ([]ledger.Facet, error)
+	Chart(ctx context.Context, since, until time.Time, span time.Duration) ([]ledger.Point, error)
 
 	// CheckKey returns an error if the workers seal addresses with another key.
 	CheckKey(ctx context.Context) error

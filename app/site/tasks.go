@@ -1,4 +1,34 @@
 package site
 
+import (
+	"context"
+	"time"
+
+	"github.com/evently/workers/monitor/pages/tasks"
+	"github.com/evently/workers/worker/inspect"
+)
+
+// commandPatience is how long workers are waited for.
+const commandPatience = 3 * time.Second
+
 // makeTasks makes the pages of the tasks.
-func makeTasks(*Parts) (*Module, error) { return nil, nil }
+func makeTasks(p *Parts) (*Module, error) {
+	cfg := tasks.Config{Off: p.NoHistory, Letters: p.Broker.Letters(), Redis: traces(p)}
+	if p.Fleet != nil {
+		cfg.Fleet = p.Fleet
+	}
+	if p.Deliveries != nil {
+		cfg.History = p.Deliveries
+	}
+	operator := inspect.NewOperator(p.Broker)
+	cfg.Revoke = func(ctx context.Context, id string, terminate bool) error {
+		ctx, cancel := context.WithTimeout(ctx, commandPatience)
+		defer cancel()
+		answers, err := operator.Revoke(ctx, inspect.Revocation{IDs: []string{id}, Terminate: terminate})
+		if err != nil {
+			return err
+		}
+		return inspect.Failed(answers)
+	}
+	return &Module{Group: tasks.New(cfg)}, nil
+}

@@ -3,12 +3,14 @@ package tasks
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 
 	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/fleet"
 	"github.com/evently/workers/monitor/literal"
 	"github.com/evently/workers/monitor/web"
+	"github.com/evently/workers/worker/inspect"
 )
 
 // revokeView asks before a task is revoked.
@@ -51,10 +53,14 @@ func (g *Group) revoke(ctx context.Context, r *web.Request) (web.Done, error) {
 		return web.Done{}, web.Invalid("The form cannot be read.")
 	}
 	terminate := r.PostForm.Get("terminate") == "yes"
-	if err := g.cfg.Revoke(ctx, id, terminate); err != nil {
+	err := g.cfg.Revoke(ctx, id, terminate)
+	if refused, ok := errors.AsType[*inspect.RefusedError](err); ok {
+		return web.Done{}, web.Invalid(words.Line(refused.Error()) + ".")
+	}
+	if err != nil {
 		return web.Done{}, err
 	}
-	notice := "The workers were told not to run the task. Those that start later learn it from them."
+	notice := "The workers were told not to run the task. Workers of this program that start later know it as well; Python's do not."
 	details := map[string]string{"terminate": "no"}
 	if terminate {
 		notice = "The workers were told to stop the task, and not to run it."

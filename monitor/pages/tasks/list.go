@@ -163,7 +163,7 @@ func (g *Group) listFleet(ctx context.Context, v *listView, c choice) error {
 		return web.Invalid("This is no place in the list. Open the list again from its beginning.")
 	}
 	if len(page.Tasks) == 0 && c.after == "" && c.q != "" && g.cfg.History != nil {
-		// What the events do not know, the history may: it survives restarts.
+		// The history survives restarts, so it may know more than the events.
 		older := c
 		older.history = true
 		if older.query.Has("worker", "queue", "root", "name") {
@@ -310,66 +310,6 @@ func historyText(n int, f ledger.Filter, facets []ledger.Facet) string {
 		return fmt.Sprintf("%d of about %s mails, as the database estimates", n, life.Number(life.About(total)))
 	}
 	return fmt.Sprintf("%d of %s mails", n, life.Number(max(total, int64(n))))
-}
-
-// counted is a state with its number.
-type counted struct {
-	name      string
-	n         int64
-	estimated bool
-	tone      web.Tone
-}
-
-func fleetStates(states map[string]int) (all []counted) {
-	order := []string{fleet.Pending, fleet.Received, fleet.Started, fleet.Retry, fleet.Success, fleet.Failure, fleet.Revoked, fleet.Rejected}
-	for s := range states {
-		if !slices.Contains(order, s) {
-			order = append(order, s)
-		}
-	}
-	slices.Sort(order[8:])
-	for _, s := range order {
-		if n := states[s]; n > 0 {
-			all = append(all, counted{s, int64(n), false, stateChip(s).Tone})
-		}
-	}
-	return all
-}
-
-func historyStates(facets []ledger.Facet) (all []counted) {
-	for _, f := range facets {
-		all = append(all, counted{f.State.String(), f.N, f.Estimated, life.Tone(f.State)})
-	}
-	return all
-}
-
-// facets returns the choices beside the list.
-func (c choice) facets(states []counted, none bool) web.Facets {
-	group := web.FacetGroup{Title: "State"}
-	sum := counted{}
-	for _, s := range states {
-		sum.n, sum.estimated = sum.n+s.n, sum.estimated || s.estimated
-	}
-	add := func(text, href string, s counted, chosen bool) {
-		if s.estimated {
-			text, s.n = text+", about", life.About(s.n)
-		}
-		group.Items = append(group.Items, web.Facet{Text: text, Href: href, Count: s.n, Tone: s.tone, Chosen: chosen})
-	}
-	add("All", c.href("state"), sum, len(c.states) == 0)
-	for _, s := range states {
-		add(s.name, c.href("state", s.name), s, slices.Contains(c.states, s.name))
-	}
-	if none {
-		for _, s := range c.states {
-			add(s, c.href("state", s), counted{}, true)
-		}
-	}
-	when := web.FacetGroup{Title: "Time"}
-	for _, t := range []struct{ since, text string }{{"5m", "Last 5 minutes"}, {"1h", "Last hour"}, {"24h", "Last 24 hours"}, {"7d", "Last 7 days"}, {"", "All"}} {
-		when.Items = append(when.Items, web.Facet{Text: t.text, Href: c.href("since", t.since), Count: -1, Chosen: c.since == t.since && c.until == ""})
-	}
-	return web.Facets{Label: "Choices", Groups: []web.FacetGroup{group, when}}
 }
 
 // stateChip returns a state of Celery in its colour.

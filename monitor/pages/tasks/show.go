@@ -237,8 +237,8 @@ func clean(text string) string {
 	return strings.TrimRight(strings.Join(lines, "\n"), "\n")
 }
 
-// timeline joins the events of a task with those of its mails, in the order of their times.
-// What happened during an attempt is nested in it.
+// timeline joins the events of a task with those of its mails, in the order of their times. The
+// events of an attempt are nested in it.
 func timeline(f *fleet.Family, histories []ledger.History) web.Timeline {
 	var line web.Timeline
 	if f == nil {

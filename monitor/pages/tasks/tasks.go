@@ -1,4 +1,4 @@
-// Package tasks serves the pages about tasks: those that the events tell of, joined with the
+// Package tasks serves the pages about tasks: the tasks of which events tell, joined with the
 // history of mails.
 package tasks
 
