@@ -166,7 +166,7 @@ func (g *Group) addTask(v *showView, f *fleet.Family) {
 		add(&v.Head.Facts, "Runtime", life.Milliseconds(time.Duration(f.Runtime*float64(time.Second))), "")
 	}
 	if wait, ok := f.Wait(); ok {
-		add(&v.Head.Facts, "Waited", life.Milliseconds(wait), "")
+		add(&v.Head.Facts, "Waited", life.Milliseconds(time.Duration(wait*float64(time.Second))), "")
 	}
 	for _, h := range []struct{ name, value string }{
 		{"task", f.Name}, {"id", f.ID}, {"root_id", f.Root}, {"parent_id", f.Parent}, {"origin", f.Client}, {"exchange", f.Exchange}, {"routing_key", f.RoutingKey},
