@@ -84,7 +84,7 @@ func (g *Group) loadEdit(ctx context.Context, r *web.Request) (web.View, error) 
 			Lead: line(it.Reason),
 		},
 		Action: letterPath(e.letter.ID, "edit"), Cancel: letterPath(e.letter.ID), Reveal: letterPath(e.letter.ID, "reveal"),
-		MayReveal: g.cfg.MayReveal, Revealed: g.tickets.valid(ticket, e.letter.ID, r.Actor), Note: formNote(r),
+		MayReveal: g.cfg.MayReveal, Revealed: g.shows(r, ticket, e.letter.ID), Note: formNote(r),
 	}
 	if v.Revealed {
 		v.Ticket = ticket
@@ -217,7 +217,7 @@ func (g *Group) doEdit(ctx context.Context, r *web.Request) (web.Done, error) {
 	if err != nil {
 		return web.Done{}, err
 	}
-	revealed := g.tickets.valid(r.PostFormValue("values"), e.letter.ID, r.Actor)
+	revealed := g.shows(r, r.PostFormValue("values"), e.letter.ID)
 	if faults := apply(e.args, e.task, r.PostForm, revealed); len(faults) > 0 {
 		return web.Done{}, web.Invalid("The copy cannot be sent like this. Nothing was sent.")
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/desk"
 	"github.com/evently/workers/monitor/desk/jobs"
+	"github.com/evently/workers/monitor/pages/internal/ticket"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/broker"
 )
@@ -41,7 +42,20 @@ type Config struct {
 type Group struct {
 	cfg     Config
 	box     *box
-	tickets *tickets
+	tickets *ticket.Box[string] // letters whose values are shown
+}
+
+// revealFor is how long the values of a letter are shown after a click, and mostTickets how many
+// clicks are remembered.
+const (
+	revealFor   = 5 * time.Minute
+	mostTickets = 1000
+)
+
+// shows reports whether a person may see the values of a letter with a ticket.
+func (g *Group) shows(r *web.Request, id, letter string) bool {
+	of, ok := g.tickets.Get(id, r.Actor.Name)
+	return ok && of == letter && r.Actor.Role >= web.RoleOperator
 }
 
 // New returns the pages.
@@ -52,7 +66,7 @@ func New(cfg Config) *Group {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	g := &Group{cfg: cfg, tickets: newTickets(cfg.Now)}
+	g := &Group{cfg: cfg, tickets: ticket.New[string](revealFor, mostTickets, cfg.Now)}
 	if cfg.Letters != nil {
 		g.box = newBox(cfg.Letters, cfg.Deliveries, cfg.Now)
 	}

@@ -259,7 +259,7 @@ func (g *Group) values(r *web.Request, v *oneView, l *broker.DeadLetter) {
 		return
 	}
 	v.MayReveal = true
-	if !g.tickets.valid(r.URL.Query().Get("values"), l.ID, r.Actor) {
+	if !g.shows(r, r.URL.Query().Get("values"), l.ID) {
 		return
 	}
 	if m, err := desk.Decode(l.Raw); err == nil {
@@ -287,7 +287,7 @@ func (g *Group) doReveal(ctx context.Context, r *web.Request) (web.Done, error) 
 		to = letterPath(l.ID, "edit")
 	}
 	return web.Done{
-		Location: to + "?values=" + g.tickets.issue(l.ID, r.Actor), Subjects: []string{l.ID}, Details: map[string]string{"task_id": l.TaskID},
+		Location: to + "?values=" + g.tickets.Issue(r.Actor.Name, l.ID), Subjects: []string{l.ID}, Details: map[string]string{"task_id": l.TaskID},
 	}, nil
 }
 

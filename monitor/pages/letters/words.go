@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/desk"
@@ -14,12 +12,13 @@ import (
 )
 
 // line makes foreign text fit for a page: printable, on one line, and bounded.
-func line(text string) string {
-	if text == "" {
-		return ""
-	}
-	return words.Line(text)
-}
+func line(text string) string { return words.Maybe(text) }
+
+// sentence writes a text as a sentence.
+func sentence(text string) string { return words.Sentence(text) }
+
+// count writes a number of things.
+func count(n int, thing string) string { return words.Count(int64(n), thing) }
 
 // whose names the recipient and the booking as far as may be shown.
 func whose(it *desk.Item) string {
@@ -47,25 +46,4 @@ func chipOf(s broker.LetterState) web.Chip {
 		}
 	}
 	return web.Chip{Text: line(s.String()), Tone: web.Calm}
-}
-
-// sentence writes a text as a sentence.
-func sentence(text string) string {
-	first, size := utf8.DecodeRuneInString(text)
-	if size == 0 {
-		return ""
-	}
-	text = string(unicode.ToUpper(first)) + text[size:]
-	if !strings.HasSuffix(text, ".") {
-		text += "."
-	}
-	return text
-}
-
-// count writes a number of things.
-func count(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
 }

@@ -19,6 +19,7 @@ type Filter struct {
 	Of      string // address, or the beginning of an id of at least 4 digits
 	Classes []Class
 	Domain  string
+	Kind    string // of a mail that is evidence
 	Scope   Scope
 	Source  Source
 	State   State     // "": any
@@ -30,7 +31,7 @@ type Filter struct {
 
 // isEmpty reports whether f chooses all.
 func (f Filter) isEmpty() bool {
-	return f.Of == "" && len(f.Classes) == 0 && f.Domain == "" && f.Scope == "" && f.Source == "" && f.Since.IsZero()
+	return f.Of == "" && len(f.Classes) == 0 && f.Domain == "" && f.Kind == "" && f.Scope == "" && f.Source == "" && f.Since.IsZero()
 }
 
 // Details tell the audit trail what f chooses, without the address.
@@ -39,7 +40,7 @@ func (f Filter) Details() map[string]any {
 	if len(f.Classes) > 0 {
 		d["class"] = f.Classes
 	}
-	for name, value := range map[string]string{"domain": f.Domain, "scope": string(f.Scope), "source": string(f.Source)} {
+	for name, value := range map[string]string{"domain": f.Domain, "kind": f.Kind, "scope": string(f.Scope), "source": string(f.Source)} {
 		if value != "" {
 			d[name] = value
 		}
@@ -92,6 +93,9 @@ func (s *Store) conditions(ctx context.Context, f Filter) (where string, args []
 	}
 	if f.Domain != "" {
 		add("rcpt_domain = ?", ledger.Normalise("@" + f.Domain)[1:])
+	}
+	if f.Kind != "" {
+		add("rcpt_hash IN (SELECT rcpt_hash FROM evently_mail.suppression_evidence WHERE kind = ?)", f.Kind)
 	}
 	if f.Scope != "" {
 		add("scope = ?", string(f.Scope))

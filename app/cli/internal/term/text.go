@@ -1,7 +1,6 @@
 package term
 
 import (
-	"fmt"
 	"strings"
 	"unicode"
 
@@ -11,12 +10,7 @@ import (
 )
 
 // Count writes a number of things.
-func Count(n int64, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}
+func Count(n int64, thing string) string { return words.Count(n, thing) }
 
 // Align writes rows with aligned columns.
 func Align(rows [][]string) string {
