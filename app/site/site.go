@@ -20,6 +20,7 @@ import (
 
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/monitor"
+	"github.com/evently/workers/monitor/desk/jobs"
 	"github.com/evently/workers/monitor/fleet"
 	"github.com/evently/workers/monitor/watch"
 	"github.com/evently/workers/monitor/web"
@@ -54,6 +55,7 @@ type Parts struct {
 	Presenter *inspect.Presenter // shows messages without their secrets
 	// WorkersJSON answers /workers?json=1 as Flower does; nil: the page answers.
 	WorkersJSON http.Handler
+	Jobs        *jobs.Runner // of the pages that start long work
 }
 
 // Deliveries is the history of mails.

@@ -25,8 +25,9 @@ type listView struct {
 	Empty    *web.Empty
 	Pager    web.Pager
 
-	Release string            // href of the page that asks; "": it is not offered
-	Export  map[string]string // hidden fields of the form; nil: it is not offered
+	Release string // href of the page that asks; "": it is not offered
+	Export  bool   // the form is offered
+	Fields  map[string]string
 }
 
 // row is a suppression of the list.
@@ -151,9 +152,9 @@ func (g *Group) offer(ctx context.Context, r *web.Request, v *listView, q *query
 	v.Head.Links = []web.Link{{Text: "Add…", Href: "/suppressions/add"}, {Text: "Import…", Href: "/suppressions/import"}}
 	if q.state == string(store.Active) && len(v.Rows) > 0 {
 		values := q.with(func(*query) {}).values()
-		v.Export = map[string]string{}
+		v.Export, v.Fields = true, map[string]string{}
 		for name := range values {
-			v.Export[name] = values.Get(name)
+			v.Fields[name] = values.Get(name)
 		}
 		if q.narrows() {
 			v.Release = href("/suppressions/release", values)
