@@ -194,7 +194,7 @@ func TestFiles(t *testing.T) {
 	// A file that a browser uploads.
 	var b bytes.Buffer
 	w := multipart.NewWriter(&b)
-	part, _ := w.CreateFormFile("upload", pages.Hostile+".csv")
+	part, _ := w.CreateFormFile("upload", "<img src=x>.csv")
 	_, _ = part.Write([]byte("carol@example.com\n"))
 	_ = w.Close()
 	req, _ := http.NewRequest("POST", r.URL+"/suppressions/check", &b)
