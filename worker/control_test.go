@@ -569,3 +569,36 @@ func TestClientRevokesEverywhere(t *testing.T) {
 		t.Error("a revocation that nobody has stored is no error")
 	}
 }
+
+// A flood of questions gets a bounded number of answers, and the worker obeys meanwhile.
+func TestAnswersAreFew(t *testing.T) {
+	b := start(t, worker.Config{Name: "w@h", Tasks: one(func(context.Context) (any, error) { return nil, nil })})
+	b.ask(t, "ping", "{}")
+	to := protocol.ReplyTo{Exchange: "reply.celery.pidbox", RoutingKey: uuid.NewString()}
+	send := func(method, arguments string) {
+		t.Helper()
+		raw, err := protocol.EncodeControl(&protocol.ControlRequest{Method: method, Arguments: protocol.Raw(arguments), Clock: 1, Ticket: uuid.NewString(), ReplyTo: to}, uuid.NewString(), time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Broadcast(t.Context(), raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	for i := range 4000 {
+		send("clock", "{}")
+		if i%500 == 499 { // so that none is dropped before it is looked at
+			b.eventually(t, "the flood is worked off", func() bool { return len(b.Replies(to.RoutingKey)) > min(i/2, 900) })
+		}
+	}
+	before := b.w.Status().Concurrency
+	b.eventually(t, "the worker obeys", func() bool {
+		send("pool_grow", `{"n": 3}`)
+		return b.w.Status().Concurrency > before
+	})
+	most := 1001 + int(110*time.Since(began).Seconds()) // one more in each further 10 ms
+	if n := len(b.Replies(to.RoutingKey)); n < 900 || n > most {
+		t.Errorf("%d answers, want about 1000 and not above %d", n, most)
+	}
+}

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"runtime/debug"
 	"slices"
@@ -34,12 +35,16 @@ func (s *Service) answer(ctx context.Context, raw []byte) {
 		return
 	}
 	c, known := s.commands[q.Method]
+	spent := q.Wanted() && !c.silent && s.budget.spent(s.Now(), q.Method == "ping")
+	if spent && !c.changes {
+		return // a flood: the work is saved, too
+	}
 	value, err := s.carryOut(ctx, c, known, q)
 	s.changed(c, q, value, err)
 	if err != nil {
 		value = outcome{Error: s.Repr(err)}
 	}
-	if !q.Wanted() || c.silent {
+	if !q.Wanted() || c.silent || spent {
 		return
 	}
 	if err := s.reply(ctx, q, value); err != nil {
@@ -82,8 +87,14 @@ func (s *Service) carryOut(ctx context.Context, c command, known bool, q *protoc
 // reply sends the answer of this node.
 func (s *Service) reply(ctx context.Context, q *protocol.ControlRequest, value any) error {
 	raw, err := protocol.Marshal(value)
+	if err == nil && len(raw) > answerMost {
+		raw, err = protocol.Marshal(nok(fmt.Sprintf("the answer has %d bytes, more than %d", len(raw), answerMost)))
+	}
 	if err != nil {
 		return err
+	}
+	if dropped := s.budget.take(len(raw)); dropped > 0 {
+		s.Log.Warn("remote control requests not answered: there were too many", "requests", dropped)
 	}
 	reply := protocol.ControlReply{Node: s.Name, Value: raw, Clock: s.Clock.Forward()}
 	message, err := protocol.EncodeReply(q, reply, uuid.NewString())

@@ -5,9 +5,9 @@ import "time"
 // Bounds of the answers. Any client that can publish may ask, and each answer is kept in the
 // broker until its reader takes it.
 const (
-	answerMost   = 8 << 20  // bytes of one answer
-	infoBytes    = 4 << 20  // bytes of arguments in one answer; later tasks show their reprs, shortened
-	reprMost     = 1 << 10  // bytes of such a repr
+	answerMost   = 16 << 20 // bytes of one answer
+	infoBytes    = 2 << 20  // bytes of arguments in one answer; later tasks show their reprs, shortened
+	reprMost     = 60       // bytes of such a repr
 	answersBurst = 1000     // answers at once
 	answersRate  = 100      // answers a second, later on
 	bytesBurst   = 64 << 20 // bytes of answers at once

@@ -64,10 +64,23 @@ const (
 
 func (s *Service) infos(rs []Request, safe bool) []requestInfo {
 	infos := make([]requestInfo, 0, len(rs))
+	size := 0
 	for _, r := range rs {
-		infos = append(infos, s.info(r, safe))
+		size += len(r.Args) + len(r.Kwargs)
+		if size > infoBytes {
+			r.ArgsRepr, r.KwargsRepr = shortened(r.ArgsRepr), shortened(r.KwargsRepr)
+		}
+		infos = append(infos, s.info(r, safe || size > infoBytes))
 	}
 	return infos
+}
+
+// shortened returns the beginning of a repr that has too many bytes for an answer with many.
+func shortened(repr string) string {
+	if len(repr) <= reprMost {
+		return repr
+	}
+	return strings.ToValidUTF8(repr[:reprMost], "") + "..."
 }
 
 func (s *Service) inspectActive(args arguments) (any, error) {
@@ -91,8 +104,9 @@ type scheduledInfo struct {
 
 func (s *Service) inspectScheduled(arguments) (any, error) {
 	infos := []scheduledInfo{}
-	for _, r := range s.Node.Scheduled(inspectMost, s.deadline()) {
-		infos = append(infos, scheduledInfo{protocol.FormatTime(r.ETA), 6, s.info(r, false)})
+	rs := s.Node.Scheduled(inspectMost, s.deadline())
+	for i, info := range s.infos(rs, false) {
+		infos = append(infos, scheduledInfo{protocol.FormatTime(rs[i].ETA), 6, info})
 	}
 	return infos, nil
 }
@@ -113,7 +127,7 @@ func (s *Service) inspectQueryTask(args arguments) (any, error) {
 	}
 	found := map[string][2]any{}
 	for id, f := range s.Node.Find(ids) {
-		found[id] = [2]any{f.State, s.info(f.Request, false)}
+		found[id] = [2]any{f.State, s.infos([]Request{f.Request}, false)[0]}
 	}
 	return found, nil
 }

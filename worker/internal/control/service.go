@@ -57,6 +57,7 @@ type Service struct {
 	// Used by the goroutine of attend only.
 	twinAt time.Time    // last warning of another worker with this name
 	acks   []pendingAck // elections to acknowledge, by their time
+	budget budget       // of answers
 }
 
 // Bounds of the messages that wait to be looked at. More of them within the time of a few
