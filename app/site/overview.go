@@ -1,4 +1,63 @@
 package site
 
+import (
+	"context"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/evently/workers/monitor/pages/overview"
+	"github.com/evently/workers/monitor/summary"
+	"github.com/evently/workers/monitor/vitals"
+	"github.com/evently/workers/tasks"
+)
+
+// makeSummary makes what reads the health of the fleet, and keeps what the overview shows.
+func makeSummary(p *Parts) (*Module, error) {
+	p.Vitals = vitals.NewReader(p.Broker, p.Broker.Journal(vitals.JournalName))
+	c := summary.Config{
+		Fleet: p.Fleet, Queues: summary.Watched(p.Watch), Vitals: p.Vitals, Letters: p.Broker.Letters().Counts,
+		CodeKinds: []string{string(tasks.OTP{}.Kind())}, CodeTasks: []string{tasks.NameOTP, tasks.Module + "." + tasks.NameOTP},
+		NoHistory: p.NoHistory, Logger: p.Log,
+	}
+	if p.Deliveries != nil {
+		c.Mails = p.Deliveries
+	}
+	p.Summary = summary.New(c)
+	return &Module{Run: p.Summary.Run}, nil
+}
+
 // makeOverview makes the overview.
-func makeOverview(*Parts) (*Module, error) { return nil, nil }
+func makeOverview(p *Parts) (*Module, error) {
+	return &Module{Group: overview.New(overview.Config{Summary: p.Summary.Summary})}, nil
+}
+
+// Overview is the overview without pages.
+type Overview struct {
+	*summary.Keeper
+	Parts Parts
+
+	runs []func(ctx context.Context) error
+}
+
+// NewOverview makes the overview for a command. Nothing connects yet.
+func NewOverview(p Parts) (*Overview, error) {
+	o := new(Overview)
+	for _, make := range []func(*Parts) (*Module, error){makeFleet, makeWatch, makeSummary} {
+		m, err := make(&p)
+		if err != nil {
+			return nil, err
+		}
+		o.runs = append(o.runs, m.Run)
+	}
+	o.Keeper, o.Parts = p.Summary, p
+	return o, nil
+}
+
+// Run reads until ctx ends, and then returns nil.
+func (o *Overview) Run(ctx context.Context) error {
+	var g errgroup.Group
+	for _, run := range o.runs {
+		g.Go(func() error { return run(ctx) })
+	}
+	return g.Wait()
+}

@@ -22,6 +22,8 @@ import (
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/desk/jobs"
 	"github.com/evently/workers/monitor/fleet"
+	"github.com/evently/workers/monitor/summary"
+	"github.com/evently/workers/monitor/vitals"
 	"github.com/evently/workers/monitor/watch"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/store/ledger"
@@ -55,7 +57,9 @@ type Parts struct {
 	Presenter *inspect.Presenter // shows messages without their secrets
 	// WorkersJSON answers /workers?json=1 as Flower does; nil: the page answers.
 	WorkersJSON http.Handler
-	Jobs        *jobs.Runner // of the pages that start long work
+	Jobs        *jobs.Runner    // of the pages that start long work
+	Vitals      *vitals.Reader  // of the health of the fleet
+	Summary     *summary.Keeper // what the overview shows
 }
 
 // Deliveries is the history of mails.
@@ -107,6 +111,7 @@ type maker struct {
 var makers = []maker{
 	{"fleet", makeFleet},
 	{"watch", makeWatch},
+	{"summary", makeSummary},
 	{"guard", makeGuard},
 	{"overview", makeOverview},
 	{"queues", makeQueues},
