@@ -24,6 +24,8 @@ import (
 //	dur DURATION      a duration
 //	num NUMBER        12,345
 //	short ID          the first eight characters of an id
+//	soft NAME         a long name that may break after _ . @ and the like
+//	taskname NAME     a task without its modules, with all of its name as a hint
 //	bytes NUMBER      12.3 kB
 //	percent NUMBER    a share of 1 as "12.3 %"
 //	plural N ONE MANY the word for a number
@@ -47,6 +49,8 @@ func functions(a *assets) template.FuncMap {
 		"dur":      func(d time.Duration) string { return seconds(d.Seconds()) },
 		"num":      num,
 		"short":    short,
+		"soft":     soft,
+		"taskname": taskName,
 		"bytes":    byteSize,
 		"percent":  percent,
 		"plural":   plural,
@@ -216,6 +220,29 @@ func short(id string) string {
 		return id
 	}
 	return string(runes[:most])
+}
+
+// soft lets a browser break a name after its separators.
+func soft(name string) template.HTML {
+	var b strings.Builder
+	from := 0
+	for i, r := range name {
+		if strings.ContainsRune("_.@/:-,", r) {
+			b.WriteString(template.HTMLEscapeString(name[from : i+1]))
+			b.WriteString("<wbr>")
+			from = i + 1
+		}
+	}
+	b.WriteString(template.HTMLEscapeString(name[from:]))
+	return template.HTML(b.String()) // escaped
+}
+
+func taskName(name string) template.HTML {
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	if last == "" || last == name {
+		return soft(name)
+	}
+	return template.HTML(`<span title="`+template.HTMLEscapeString(name)+`">`) + soft(last) + `</span>` // escaped
 }
 
 func byteSize(v any) (string, error) {

@@ -72,6 +72,7 @@ func inspectAt(t testing.TB, tab context.Context, in Inspection, watch *watch, a
 	}
 	for _, scheme := range []string{"light", "dark"} {
 		Resize(t, tab, width, scheme)
+		Step(t, tab, "drawn", chromedp.Evaluate[any](drawn, chromedp.EvalAwaitPromise))
 		name := fmt.Sprintf("%s at %d px, %s", path, width, scheme)
 		if wide := Step(t, tab, name, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`)); wide > width {
 			t.Errorf("%s: the page is %d px wide, because of %s", name, wide, Step(t, tab, name, chromedp.Evaluate[string](fmt.Sprintf(widest, width))))
@@ -93,6 +94,9 @@ func inspectAt(t testing.TB, tab context.Context, in Inspection, watch *watch, a
 		watch.reset() // axe may write to the console
 	}
 }
+
+// drawn waits until the page is drawn again, charts included.
+const drawn = `new Promise(done => setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(() => done(0))), 50))`
 
 // rulesFor returns the options of axe for one look. The colours are the same at all widths, and
 // the rest is the same in both schemes.

@@ -23,11 +23,11 @@
     const line = colour('--line'), muted = colour('--muted'), font = '11px ' + token('--sans');
     const axis = { stroke: muted, font, grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 22 };
     return {
-      width, height: chart.height, padding: [6, 4, 0, 0],
+      width, height: chart.height, padding: [6, 16, 0, 0],
       legend: { show: false },
       cursor: { points: { size: 6 }, y: false, drag: { x: false, y: false }, sync: { key: 'charts' } },
       hooks: { setCursor: [(u) => tell(u)], setData: [(u) => tell(u)] },
-      scales: { x: { time: true }, y: { range: (u, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.08 : 1] } },
+      scales: { x: { time: true, range: (u, low, high) => [Math.min(low, high - 60), high] }, y: { range: (u, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.08 : 1] } },
       axes: [axis, { ...axis, size: 46, values: (u, all) => all.map(value) }],
       series: [
         {},
