@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -43,6 +44,8 @@ type attempt struct {
 	earlier  mark      // of a run that may have sent the mail, found by look; zero: none
 	admitted time.Time // by the limits; zero: not asked, or not admitted
 	turn     bool      // the mail has waited for its share of the rates
+
+	steps []ledger.Phase // durations of the steps before the delivery, for the history
 }
 
 func (s *Service) attempt(ctx context.Context, d delivery) *attempt {
@@ -57,6 +60,16 @@ func (s *Service) attempt(ctx context.Context, d delivery) *attempt {
 		a.seen = at
 	}
 	return a
+}
+
+// timed begins a step of the attempt. The function that it returns ends the step.
+func (a *attempt) timed(name string) (end func()) {
+	begin := time.Now()
+	return func() {
+		if took := time.Since(begin); took >= time.Microsecond {
+			a.steps = append(a.steps, ledger.Phase{Name: name, Took: took})
+		}
+	}
 }
 
 // wait calls wait, which waits for a connection that other mails use. This time does not

@@ -75,6 +75,7 @@ func (h *history) end(a *attempt, end ending) {
 		event.Stage, event.Text, event.MessageID, event.QueueID = ".", r.Reply, r.MessageID, r.QueueID
 		event.Endpoint, event.TLS, event.Phases = r.Relay, r.TLS, phases(r.Times)
 	}
+	event.Phases = slices.Concat(a.steps, event.Phases)
 	a.task.Record(ledger.StreamName, ledger.Encode(event, h.sealer)...)
 }
 

@@ -165,8 +165,8 @@ func (g *Group) addTask(v *showView, f *fleet.Family) {
 	if f.Has.Has(fleet.HasRuntime) {
 		add(&v.Head.Facts, "Runtime", life.Milliseconds(time.Duration(f.Runtime*float64(time.Second))), "")
 	}
-	if wait, ok := f.Wait(); ok {
-		add(&v.Head.Facts, "Waited", life.Milliseconds(time.Duration(wait*float64(time.Second))), "")
+	if wait, ok := f.Wait(); ok && len(f.Attempts) < 2 { // a later run has waited for its turn
+		add(&v.Head.Facts, "Waited", words.Spell(time.Duration(wait*float64(time.Second))), "")
 	}
 	for _, h := range []struct{ name, value string }{
 		{"task", f.Name}, {"id", f.ID}, {"root_id", f.Root}, {"parent_id", f.Parent}, {"origin", f.Client}, {"exchange", f.Exchange}, {"routing_key", f.RoutingKey},
@@ -304,7 +304,9 @@ func attempt(a fleet.Attempt, records []ledger.Record) (e web.Event, rest []ledg
 			rest = append(rest, r)
 			continue
 		}
-		e.Events = append(e.Events, life.Event(r))
+		inner := life.Event(r)
+		inner.Facts = slices.DeleteFunc(inner.Facts, func(f web.Fact) bool { return f.Name == "worker" })
+		e.Events = append(e.Events, inner)
 	}
 	point(a.Ended, "Ended: "+a.State, e.Tone)
 	for i := range e.Events {

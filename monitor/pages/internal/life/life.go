@@ -118,30 +118,42 @@ func Facts(r ledger.Record) (facts []web.Fact) {
 	if r.Stage == ledger.StageBounce {
 		relay = "server"
 	}
-	add(relay, r.Endpoint, true)
-	add("TLS", r.TLS, false)
+	where := r.Endpoint
+	if where != "" && r.TLS != "" {
+		where += ", " + r.TLS
+	}
+	add(relay, where, false)
 	add("queue id", r.QueueID, true)
 	add("class", r.Class, false)
 	add("worker", r.Worker, true)
-	for _, p := range r.Phases {
+	add("took", phases(r.Phases), false)
+	return facts
+}
+
+// phases writes the durations of the steps of an attempt, without the shortest.
+func phases(all []ledger.Phase) string {
+	var parts []string
+	for _, p := range all {
 		if p.Took >= time.Millisecond/20 {
-			facts = append(facts, web.Fact{Name: phaseName(p.Name), Value: Milliseconds(p.Took)})
+			parts = append(parts, phaseName(p.Name)+" "+Milliseconds(p.Took))
 		}
 	}
-	return facts
+	return strings.Join(parts, " · ")
 }
 
 // phaseName returns the name of a step of an attempt for people.
 func phaseName(name string) string {
 	switch name {
 	case "wait":
-		return "waited for a connection"
+		return "wait"
 	case "mail", "rcpt", "data":
 		return strings.ToUpper(name)
+	case "lookup":
+		return "look up"
 	case "guard":
-		return "asked for the claim"
+		return "claim"
 	case "final":
-		return "answer to the end"
+		return "answer"
 	}
 	return words.Line(name)
 }
