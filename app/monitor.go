@@ -76,6 +76,9 @@ func (m *Monitor) Run(ctx context.Context, l net.Listener) error { return m.site
 // Pages returns all pages in the order of their patterns.
 func (m *Monitor) Pages() []web.PageInfo { return m.site.Pages() }
 
+// Actions returns the patterns of all actions.
+func (m *Monitor) Actions() []string { return m.site.Actions() }
+
 // Close closes the connections.
 func (m *Monitor) Close() {
 	if m.site != nil {

@@ -157,7 +157,12 @@ func (h *Health) Handler() http.Handler {
 	mux.Handle("GET /metrics", h.metrics())
 	mux.HandleFunc("GET /", notFound)
 	h.profiles(mux)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		// A browser shows the answers as they are, and nothing around them.
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		mux.ServeHTTP(w, req)
+	})
 }
 
 // notFound lists the pages that there are.
@@ -176,7 +181,6 @@ func notFound(w http.ResponseWriter, _ *http.Request) {
 func answer(w http.ResponseWriter, ok bool, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if !ok {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}

@@ -106,5 +106,5 @@ func (v *views) execute(name string, data any) (template.HTML, error) {
 	if err := v.set.ExecuteTemplate(&b, name, data); err != nil {
 		return "", err
 	}
-	return template.HTML(b.String()), nil // the output of html/template
+	return template.HTML(showOdd(b.String())), nil // the output of html/template
 }

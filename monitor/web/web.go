@@ -133,6 +133,16 @@ func (s *Site) Pages() []PageInfo {
 	return all
 }
 
+// Actions returns the patterns of all actions, sorted.
+func (s *Site) Actions() []string {
+	var all []string
+	for _, a := range s.actions {
+		all = append(all, a.Pattern)
+	}
+	slices.Sort(all)
+	return all
+}
+
 // page returns the page of a pattern; nil: there is none.
 func (s *Site) page(pattern string) *Page {
 	for _, p := range s.pages {
