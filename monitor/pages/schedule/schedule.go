@@ -53,12 +53,15 @@ func (g *Group) Register(r *web.Router) {
 	r.Action(web.Action{Pattern: "/scheduled/bulk", Audit: "schedule.bulk", Page: "/scheduled/bulk", MaxBody: 4 << 20, Subjects: chosen, Do: g.bulk})
 }
 
-// chosen returns the claims of a form.
+// chosen returns the claims of a form, or the filter that chooses them.
 func chosen(r *web.Request) []string {
 	if one := r.FormValue("one"); one != "" {
 		return []string{one}
 	}
-	return r.Form["claim"]
+	if claims := r.Form["claim"]; len(claims) > 0 {
+		return claims
+	}
+	return []string{"all of " + readFilter(r.Form).href()}
 }
 
 // filter chooses from what waits.
