@@ -220,6 +220,43 @@ func (m MailTask) Sample() (templates.Mail, error) {
 	return mail.data, nil
 }
 
+// Least returns the mail of data that has the required fields only, so that it shows what a
+// template does about the others.
+func (m MailTask) Least() (templates.Mail, error) {
+	example := map[string]any{}
+	for _, f := range m.Fields {
+		if f.Required {
+			example = merge(example, strings.Split(f.Key, "."), f.Value(f.Sample))
+		}
+	}
+	raw, err := json.Marshal(example)
+	if err != nil {
+		return nil, fmt.Errorf("%s: encode the samples: %w", m.Name, err)
+	}
+	d, err := readDictionary(m.Params[len(m.Params)-1], raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: read the samples: %w", m.Name, err)
+	}
+	mail := m.read(d)
+	if d.err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Name, d.err)
+	}
+	return mail.data, nil
+}
+
+// merge sets the value at a path of nested objects.
+func merge(into map[string]any, path []string, value any) map[string]any {
+	if len(path) > 1 {
+		inner, _ := into[path[0]].(map[string]any)
+		if inner == nil {
+			inner = map[string]any{}
+		}
+		value = merge(inner, path[1:], value)
+	}
+	into[path[0]] = value
+	return into
+}
+
 // NewTemplates returns the templates of all mails, checked with their samples.
 func NewTemplates(o templates.Options) (*templates.Set, error) {
 	var samples []templates.Mail

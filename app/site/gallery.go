@@ -1,4 +1,6 @@
 package site
 
+import "github.com/evently/workers/monitor/pages/gallery"
+
 // makeGallery makes the pages of the templates.
-func makeGallery(*Parts) (*Module, error) { return nil, nil }
+func makeGallery(p *Parts) (*Module, error) { return &Module{Group: gallery.New(p.Templates)}, nil }

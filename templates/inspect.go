@@ -1,0 +1,151 @@
+package templates
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/html"
+	"golang.org/x/net/html/atom"
+)
+
+// Check is one question that [Set.Inspect] has asked about a mail.
+type Check struct {
+	Name   string   // such as "Links"
+	Found  string   // what there is, such as "2 links"
+	Faults []string // what is wrong; none: the mail is right
+}
+
+// Inspected is a rendered mail with what the checks of its start have found.
+type Inspected struct {
+	Rendered
+	Preheader string
+	Checks    []Check
+}
+
+// faultAreas are the checks, with the beginnings of the faults that belong to each. The last one
+// has the others.
+var faultAreas = []struct {
+	name   string
+	begins []string
+}{
+	{"Subject", []string{"subject:"}},
+	{"Preheader", []string{"preheader:"}},
+	{"Size", []string{"HTML: " /* bytes */}},
+	{"Links", []string{"a:", "text part: lacks the address"}},
+	{"Images", []string{"img:"}},
+	{"Contrast", []string{"text \""}},
+	{"Text part", []string{"text part"}},
+	{"Fields", []string{"a template printed"}},
+	{"Structure", nil},
+}
+
+// Inspect renders a mail and asks what [New] asks about each sample.
+func (s *Set) Inspect(m Mail) (i Inspected, err error) {
+	if i.Rendered, err = s.Render(m); err != nil {
+		return i, err
+	}
+	doc, err := html.Parse(strings.NewReader(i.HTML))
+	if err != nil {
+		return i, fmt.Errorf("parse the HTML: %w", err)
+	}
+	i.Preheader = preheaderOf(doc)
+	found := i.found(doc)
+	faults := unjoined(lint(i.Rendered))
+	if i.LinkLeftOut {
+		faults = append(faults, errors.New("a: a link of the data is left out, because the options do not allow it"))
+	}
+	for _, area := range faultAreas {
+		c := Check{Name: area.name, Found: found[area.name]}
+		faults = slices.DeleteFunc(faults, func(fault error) bool {
+			text := fault.Error()
+			mine := area.begins == nil || slices.ContainsFunc(area.begins, func(b string) bool { return strings.HasPrefix(text, b) })
+			if mine {
+				c.Faults = append(c.Faults, text)
+			}
+			return mine
+		})
+		i.Checks = append(i.Checks, c)
+	}
+	return i, nil
+}
+
+// unjoined returns the errors of [errors.Join].
+func unjoined(err error) []error {
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		return slices.Clone(all.Unwrap())
+	}
+	if err != nil {
+		return []error{err}
+	}
+	return nil
+}
+
+// found tells what each check has looked at.
+func (i *Inspected) found(doc *html.Node) map[string]string {
+	links, images, tables := 0, 0, 0
+	for n := range doc.Descendants() {
+		switch n.DataAtom {
+		case atom.A:
+			links++
+		case atom.Img:
+			images++
+		case atom.Table:
+			tables++
+		}
+	}
+	return map[string]string{
+		"Subject":   fmt.Sprintf("%d characters, %d are shown whole", runes(i.Subject), wholeSubject),
+		"Preheader": fmt.Sprintf("%d characters", runes(i.Preheader)),
+		"Size":      fmt.Sprintf("%d bytes of HTML, at most %d are allowed", len(i.HTML), maxHTML),
+		"Links":     fmt.Sprintf("%d, each to be read in the text as well", links),
+		"Images":    fmt.Sprintf("%d: these mails load nothing", images),
+		"Contrast":  fmt.Sprintf("%.1f or more, in light and dark", minContrast),
+		"Text part": fmt.Sprintf("%d lines that say what the HTML shows", strings.Count(i.Text, "\n")),
+		"Fields":    "each field of the template has a value",
+		"Structure": fmt.Sprintf("%d tables; language, title, colour schemes and width of the screen", tables),
+	}
+}
+
+// preheaderOf returns the hidden line that inboxes show beside the subject.
+func preheaderOf(doc *html.Node) string {
+	body := find(doc, atom.Body)
+	if body == nil {
+		return ""
+	}
+	for n := range body.ChildNodes() {
+		if n.Type == html.ElementNode {
+			if !hidden(n) {
+				return ""
+			}
+			return strings.TrimRight(content(n), " \u00a0\u034f\u200c\n\t")
+		}
+	}
+	return ""
+}
+
+// Version returns a fingerprint of the templates of a kind: those of the mail, and those that all
+// mails share.
+func Version(k Kind) string {
+	sum := sha256.New()
+	for _, name := range Files(k) {
+		text, err := fs.ReadFile(embedded, name)
+		if err != nil {
+			continue
+		}
+		fmt.Fprintf(sum, "%s %d\n%s", name, len(text), text)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:6])
+}
+
+// Files returns the names of the templates of a kind, in order.
+func Files(k Kind) []string {
+	all, _ := fs.Glob(embedded, "*.tmpl") // the pattern is a right one
+	own, _ := fs.Glob(embedded, path.Join(string(k), "*.tmpl"))
+	return append(all, own...)
+}
