@@ -52,19 +52,22 @@ func startWorker(ctx context.Context, p parts) error {
 	if err != nil {
 		return fmt.Errorf("prepare the mail relay: %w", err)
 	}
-	broker, err := redis.New(redis.Config{
-		URL: p.redisURL, VisibilityTimeout: time.Hour, ResultExpires: time.Hour, Logger: p.logger,
-	})
+	broker, err := openBroker(p)
 	if err != nil {
-		return fmt.Errorf("prepare the broker: %w", err)
+		return err
 	}
 	defer broker.Close()
-	history, sealer, err := openHistory(p, broker)
+	aside, err := openBroker(p) // the worker closes the other one before the last events are stored
+	if err != nil {
+		return err
+	}
+	defer aside.Close()
+	history, sealer, err := openHistory(p, aside)
 	if err != nil {
 		return err
 	}
 	defer history.Close()
-	writer, err := ledger.NewWriter(ledger.WriterConfig{DB: history, Outbox: broker, Sealer: sealer, Logger: p.logger})
+	writer, err := ledger.NewWriter(ledger.WriterConfig{DB: history, Outbox: aside, Sealer: sealer, Logger: p.logger})
 	if err != nil {
 		return fmt.Errorf("prepare the history: %w", err)
 	}
@@ -102,6 +105,16 @@ func startWorker(ctx context.Context, p parts) error {
 		return w.Run(ctx)
 	})
 	return g.Wait()
+}
+
+func openBroker(p parts) (*redis.Broker, error) {
+	broker, err := redis.New(redis.Config{
+		URL: p.redisURL, VisibilityTimeout: time.Hour, ResultExpires: time.Hour, Logger: p.logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prepare the broker: %w", err)
+	}
+	return broker, nil
 }
 
 // openHistory opens the history of mails, whose addresses are masked.

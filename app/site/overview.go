@@ -5,6 +5,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/evently/workers/config"
+	"github.com/evently/workers/monitor/incident"
 	"github.com/evently/workers/monitor/pages/overview"
 	"github.com/evently/workers/monitor/summary"
 	"github.com/evently/workers/monitor/vitals"
@@ -61,3 +63,27 @@ func (o *Overview) Run(ctx context.Context) error {
 	}
 	return g.Wait()
 }
+
+// incidentOf returns what a bundle of an incident is made of.
+func incidentOf(p *Parts) incident.Sources {
+	s := incident.Sources{
+		Program: "evently-workers " + p.Version, Summary: p.Summary.Summary, Vitals: p.Vitals.State, Watch: p.Watch, Fleet: p.Fleet,
+		Settings: p.Config.Report(), Fingerprints: p.fingerprints, Secrets: p.Config.Passwords(),
+	}
+	if p.Deliveries != nil {
+		s.Mails = p.Deliveries
+	}
+	return s
+}
+
+// fingerprints returns the digests of the configuration, with the key of the fleet.
+func (p *Parts) fingerprints(ctx context.Context) ([]config.Fingerprint, error) {
+	key, err := p.Broker.Secret(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.Config.Fingerprints(key), nil
+}
+
+// Incident returns what a bundle of an incident is made of.
+func (o *Overview) Incident() incident.Sources { return incidentOf(&o.Parts) }

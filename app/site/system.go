@@ -1,9 +1,6 @@
 package site
 
 import (
-	"context"
-
-	"github.com/evently/workers/config"
 	"github.com/evently/workers/monitor/pages/system"
 )
 
@@ -11,12 +8,6 @@ import (
 func makeSystem(p *Parts) (*Module, error) {
 	return &Module{Group: system.New(system.Config{
 		Vitals: p.Vitals.State, Settings: p.Config.Report(), Warnings: p.Config.Warnings,
-		Fingerprints: func(ctx context.Context) ([]config.Fingerprint, error) {
-			key, err := p.Broker.Secret(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return p.Config.Fingerprints(key), nil
-		},
+		Fingerprints: p.fingerprints, Incident: incidentOf(p),
 	})}, nil
 }

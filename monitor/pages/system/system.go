@@ -6,9 +6,11 @@ import (
 	"context"
 	"embed"
 	"io/fs"
+	"net/http"
 	"time"
 
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/monitor/incident"
 	"github.com/evently/workers/monitor/vitals"
 	"github.com/evently/workers/monitor/web"
 )
@@ -27,18 +29,24 @@ type Config struct {
 	// I/O.
 	Fingerprints func(ctx context.Context) ([]config.Fingerprint, error)
 
+	Incident incident.Sources
+
 	Now func() time.Time // default: time.Now
 }
 
 // Group serves the pages.
-type Group struct{ cfg Config }
+type Group struct {
+	cfg     Config
+	opened  *shelf
+	working chan struct{} // one bundle is made at a time
+}
 
 // New returns the pages.
 func New(cfg Config) *Group {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Group{cfg: cfg}
+	return &Group{cfg: cfg, opened: new(shelf), working: make(chan struct{}, 1)}
 }
 
 // Templates implements [web.Group].
@@ -48,4 +56,8 @@ func (g *Group) Templates() fs.FS { return files }
 func (g *Group) Register(r *web.Router) {
 	r.Page(web.Page{Pattern: "/health", Menu: "Health", Template: "system.health", Load: g.loadHealth, Badge: g.unwell})
 	r.Page(web.Page{Pattern: "/configuration", Menu: "Configuration", Template: "system.configuration", Load: g.loadConfiguration})
+	r.Page(web.Page{Pattern: "/incident", Menu: "Incident", Template: "system.incident", Load: g.loadIncident})
+	r.Page(web.Page{Pattern: "/incident/{id}", Template: "system.bundle", Load: g.loadBundle})
+	r.Action(web.Action{Pattern: "/incident", Role: web.RoleViewer, ReadOnly: true, Page: "/incident", MaxBody: incident.MostSize + 1<<20, Do: g.open})
+	r.Handle("GET /incident/bundle.zip", web.RoleOperator, http.HandlerFunc(g.download))
 }
