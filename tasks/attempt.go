@@ -62,16 +62,6 @@ func (s *Service) attempt(ctx context.Context, d delivery) *attempt {
 	return a
 }
 
-// timed begins a step of the attempt. The function that it returns ends the step.
-func (a *attempt) timed(name string) (end func()) {
-	begin := time.Now()
-	return func() {
-		if took := time.Since(begin); took >= time.Microsecond {
-			a.steps = append(a.steps, ledger.Phase{Name: name, Took: took})
-		}
-	}
-}
-
 // wait calls wait, which waits for a connection that other mails use. This time does not
 // count for the time limits of the task.
 func (a *attempt) wait(ctx context.Context, wait func(context.Context) error) error {

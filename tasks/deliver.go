@@ -85,7 +85,7 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 	if a.isLate(a.now) {
 		return s.expired(a, errExpired, errExpired), nil
 	}
-	ended := s.step(ctx, "lookup")
+	ended := s.timed(ctx, a, "lookup")
 	a.to, err = s.recipient(ctx, a)
 	ended(err)
 	if err != nil {
@@ -94,7 +94,7 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 	if answer, withheld := s.checkSuppression(ctx, a); withheld {
 		return answer, nil
 	}
-	ended = s.step(ctx, "render")
+	ended = s.timed(ctx, a, "render")
 	body, err := s.render(ctx, a)
 	ended(err)
 	if err != nil {

@@ -89,3 +89,12 @@ func (s *Service) step(ctx context.Context, name string) (ended func(error)) {
 }
 
 func noStep(error) {}
+
+// timed does the same, and notes the duration for the history of the mail.
+func (s *Service) timed(ctx context.Context, a *attempt, name string) (ended func(error)) {
+	begin, told := time.Now(), s.step(ctx, name)
+	return func(err error) {
+		told(err)
+		a.steps = append(a.steps, ledger.Phase{Name: name, Took: time.Since(begin)})
+	}
+}
