@@ -141,17 +141,14 @@ func (b *book) workerEvent(e *event, now time.Time) *WorkerEvent {
 // worker returns the worker that sent an event, and counts the event.
 func (b *book) worker(e *event, now time.Time) *worker {
 	w := b.workers[string(e.host)]
-	switch {
-	case w == nil:
+	if w == nil {
 		if len(b.workers) >= b.limits.workers {
 			b.dropWorkers()
 		}
 		w = &worker{Worker: newWorker(b.names.text(e.host)), kinds: map[*kind]int64{}}
 		b.workers[w.Node] = w
-	case w.Left && e.kind.subject != "offline":
-		w.Worker = newWorker(w.Node) // Celery has forgotten the earlier one
 	}
-	w.Seen = now
+	w.Seen, w.Left = now, false
 	if known := kinds[e.kind.kind]; known != nil || len(w.kinds) < mostKinds {
 		w.count(e.kind)
 	}

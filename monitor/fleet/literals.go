@@ -1,6 +1,9 @@
 package fleet
 
-import "strings"
+import (
+	"iter"
+	"strings"
+)
 
 // literalScanner finds the texts and numbers in what Python's repr shows of tuples, lists,
 // sets and dicts. The text may be cut anywhere, and anything else in it is skipped.
@@ -130,4 +133,17 @@ func (s *literalScanner) value() string {
 		}
 	}
 	return v
+}
+
+// Pairs yields the keys and the values of what Python's repr shows of a dict, as far as they
+// are texts, numbers and other words.
+func Pairs(repr string) iter.Seq2[string, string] {
+	return func(yield func(key, value string) bool) {
+		s := literalScanner{text: repr}
+		for s.next() {
+			if !s.key && s.depth == 1 && s.name != "" && !yield(s.name, s.value()) {
+				return
+			}
+		}
+	}
 }

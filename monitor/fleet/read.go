@@ -309,3 +309,17 @@ func lower(c byte) byte {
 	}
 	return c
 }
+
+// Hide shows the reprs of the arguments of a task without their secrets, as the tasks of a
+// State have them.
+func (s *State) Hide(task string, args, kwargs []byte) (shownArgs, shownKwargs string) {
+	b := s.book
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	shownArgs, _ = b.hider.args(task, args)
+	shownKwargs, _ = b.hider.kwargs(kwargs)
+	return shownArgs, shownKwargs
+}
+
+// HideText shows a text, such as a result or an error, without its secrets.
+func (s *State) HideText(text string) string { return s.book.hider.redact.Text(text) }

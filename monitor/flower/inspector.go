@@ -1,0 +1,263 @@
+package flower
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redact"
+)
+
+// The questions to workers. The lists of tasks can be long: they are asked of one worker
+// alone.
+var (
+	questions     = []string{"stats", "active_queues", "registered", "conf"}
+	taskQuestions = []string{"scheduled", "active", "reserved", "revoked"}
+)
+
+const (
+	patience   = time.Second      // for the answers to a question
+	everyFull  = time.Minute      // between two questions to all
+	everyLook  = 5 * time.Second  // between two looks for workers that are new
+	mostNodes  = 5_000            // that are kept
+	mostAnswer = 4 << 20          // bytes of the answer of one worker
+	keepSilent = 24 * time.Hour   // of a worker that does not answer any more
+	refreshAll = 10 * time.Second // bounds the questions of a refresh
+)
+
+// inspector keeps what the workers have answered.
+type inspector struct {
+	remote broker.Remote
+	redact *redact.Redactor
+	params func(string) []string
+	cfg    *Config
+
+	mu      sync.Mutex
+	workers map[string]*answers
+}
+
+// answers are those of one worker, by question.
+type answers struct {
+	values map[string]json.RawMessage
+	at     time.Time
+}
+
+func newInspector(cfg *Config) *inspector {
+	return &inspector{remote: cfg.Remote, redact: cfg.Redactor, params: cfg.Params, cfg: cfg, workers: map[string]*answers{}}
+}
+
+// run asks all workers once a minute, and earlier when there are new ones.
+func (in *inspector) run(ctx context.Context) error {
+	if in.remote == nil {
+		<-ctx.Done()
+		return nil
+	}
+	tick := time.NewTicker(everyLook)
+	defer tick.Stop()
+	var asked time.Time
+	for {
+		if now := in.cfg.Now(); now.Sub(asked) >= everyFull || in.hasNew() {
+			asked = now
+			if err := in.refresh(ctx, ""); err != nil && ctx.Err() == nil {
+				in.cfg.Logger.Debug("workers cannot be asked, will try again", "error", err)
+			}
+			in.forget(now)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// hasNew reports whether a worker sends events that was not asked yet.
+func (in *inspector) hasNew() bool {
+	online := in.cfg.Fleet.Workers()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return slices.ContainsFunc(online, func(w onlineWorker) bool { return w.Online && in.workers[w.Node] == nil })
+}
+
+// forget forgets workers that have not answered for long.
+func (in *inspector) forget(now time.Time) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	maps.DeleteFunc(in.workers, func(_ string, a *answers) bool { return now.Sub(a.at) > keepSilent })
+}
+
+// refresh asks one worker, or all when node is "".
+func (in *inspector) refresh(ctx context.Context, node string) error {
+	if in.remote == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, refreshAll)
+	defer cancel()
+	methods := questions
+	var nodes []string
+	if node != "" {
+		methods, nodes = slices.Concat(questions, taskQuestions), []string{node}
+	}
+	for _, method := range methods {
+		replies, err := in.ask(ctx, method, questionArguments[method], nodes)
+		if err != nil {
+			return err
+		}
+		for _, r := range replies {
+			in.keep(method, r)
+		}
+		if len(replies) == 0 {
+			return nil // no worker would answer the rest
+		}
+	}
+	return nil
+}
+
+// questionArguments are what Flower gives with its questions.
+var questionArguments = map[string]map[string]any{
+	"registered": {"taskinfoitems": []string{}},
+	"conf":       {"with_defaults": false},
+	"active":     {"safe": true},
+}
+
+// reply is the answer of a node.
+type reply struct {
+	node  string
+	value protocol.Raw
+}
+
+// ask sends a request to these nodes, or to all, and returns the answers.
+func (in *inspector) ask(ctx context.Context, method string, arguments map[string]any, nodes []string) (replies []reply, err error) {
+	if in.remote == nil {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	request := &protocol.ControlRequest{
+		Method: method, Destination: nodes, Ticket: uuid.NewString(),
+		ReplyTo: protocol.ReplyTo{Exchange: "reply.celery.pidbox", RoutingKey: uuid.NewString()},
+	}
+	deadline, _ := ctx.Deadline()
+	raw, err := encodeRequest(request, arguments, deadline)
+	if err != nil {
+		return nil, err
+	}
+	var decoder protocol.Decoder
+	err = in.remote.Ask(ctx, raw, request.ReplyTo.RoutingKey, func(raw []byte) {
+		r, err := decoder.DecodeReply(raw)
+		if err != nil || r.Ticket != request.Ticket || len(r.Value) > mostAnswer {
+			return
+		}
+		replies = append(replies, reply{r.Node, r.Value})
+		if len(replies) == len(nodes) {
+			cancel() // the others do not answer
+		}
+	})
+	return replies, err
+}
+
+func encodeRequest(request *protocol.ControlRequest, arguments map[string]any, deadline time.Time) (raw []byte, err error) {
+	if arguments != nil {
+		if request.Arguments, err = protocol.Marshal(arguments); err != nil {
+			return nil, fmt.Errorf("ask workers: %w", err)
+		}
+	}
+	if raw, err = protocol.EncodeControl(request, uuid.NewString(), deadline); err != nil {
+		return nil, fmt.Errorf("ask workers: %w", err)
+	}
+	return raw, nil
+}
+
+// tell sends a command that wants no answer.
+func (in *inspector) tell(ctx context.Context, method string, arguments map[string]any, nodes ...string) error {
+	if in.remote == nil {
+		return refuse(http.StatusServiceUnavailable, "This monitor has no broker")
+	}
+	raw, err := encodeRequest(&protocol.ControlRequest{Method: method, Destination: nodes}, arguments, time.Time{})
+	if err != nil {
+		return err
+	}
+	return in.remote.Broadcast(ctx, raw)
+}
+
+// keep stores an answer without its secrets.
+func (in *inspector) keep(method string, r reply) {
+	value := in.show(method, r.value)
+	if !json.Valid(value) { // NaN, which Python writes and reads
+		return
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	a := in.workers[r.node]
+	if a == nil {
+		if len(in.workers) >= mostNodes {
+			return
+		}
+		a = &answers{values: map[string]json.RawMessage{}}
+		in.workers[r.node] = a
+	}
+	a.values[method], a.at = value, in.cfg.Now()
+}
+
+// show hides the secrets of an answer.
+func (in *inspector) show(method string, value protocol.Raw) []byte {
+	switch method {
+	case "conf":
+		return in.redact.Value(value)
+	case "active", "reserved", "scheduled":
+		return in.requests(value)
+	case "stats":
+		return withoutAlternates(value)
+	}
+	return value
+}
+
+// known returns what a worker has answered; nil: nothing.
+func (in *inspector) known(node string) map[string]any {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	a := in.workers[node]
+	if a == nil {
+		return nil
+	}
+	return a.view()
+}
+
+func (a *answers) view() map[string]any {
+	v := map[string]any{"timestamp": float64(a.at.UnixMicro()) / 1e6}
+	for method, value := range a.values {
+		v[method] = value
+	}
+	return v
+}
+
+// all returns what all workers have answered.
+func (in *inspector) all() map[string]any {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	all := map[string]any{}
+	for node, a := range in.workers {
+		all[node] = a.view()
+	}
+	return all
+}
+
+// each calls fn with an answer of each worker, in the order of their names.
+func (in *inspector) each(method string, fn func(node string, value protocol.Raw)) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, node := range slices.Sorted(maps.Keys(in.workers)) {
+		if value := in.workers[node].values[method]; value != nil {
+			fn(node, protocol.Raw(value))
+		}
+	}
+}
