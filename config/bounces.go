@@ -93,7 +93,7 @@ func (c *Config) intake(v *variables) {
 	if b.CertFile != "" && b.Address == "" {
 		c.warn(v.BounceCertFile.name, "is not used, because BOUNCE_LISTEN is off")
 	}
-	for _, other := range []*listen{&v.HealthAddr, &v.MonitorAddr} {
+	for _, other := range []*listen{&v.HealthAddr, &v.MonitorAddr, &v.MetricsAddr} {
 		if a := b.WebhookAddr; a != "" && a == other.value() {
 			v.WebhookAddr.mistake("it is the same as "+other.name, "write two different addresses")
 		}

@@ -173,6 +173,7 @@ type Service struct {
 	HealthAddr  string // "": no health server
 	HealthPprof string // "off", "local" or "all"
 	MonitorAddr string // "": no monitor
+	MetricsAddr string // of the metrics of celery-exporter; "": nowhere
 	Embedded    bool   // the monitor runs inside of the worker
 	LogLevel    slog.Level
 	LogFormat   string // "json" or "text"; "": text on a terminal, else json
@@ -303,6 +304,7 @@ func (c *Config) service(v *variables) {
 		HealthAddr:  v.HealthAddr.value(),
 		HealthPprof: v.HealthPprof.text,
 		MonitorAddr: v.MonitorAddr.value(),
+		MetricsAddr: v.MetricsAddr.value(),
 		Embedded:    v.Monitor.text == "embedded",
 		LogFormat:   v.LogFormat.text,
 	}
@@ -316,5 +318,8 @@ func (c *Config) service(v *variables) {
 	}
 	if a := c.Service.HealthAddr; a != "" && a == c.Service.MonitorAddr {
 		v.MonitorAddr.mistake("it is the same as HEALTH_ADDR", "write two different addresses")
+	}
+	if a := c.Service.MetricsAddr; a != "" && (a == c.Service.MonitorAddr || a == c.Service.HealthAddr) {
+		v.MetricsAddr.mistake("it is the same as MONITOR_ADDR or HEALTH_ADDR", "write another address, such as :9808")
 	}
 }

@@ -118,6 +118,7 @@ type variables struct {
 	HealthAddr  listen   `envconfig:"HEALTH_ADDR" group:"Service" default:":8004" desc:"Where the health server listens; off is nowhere."`
 	HealthPprof choice   `envconfig:"HEALTH_PPROF" group:"Service" default:"off" options:"off,local,all" desc:"Clients that may fetch CPU and heap profiles from the health server, below /debug/pprof/: none (off), loopback only (local), or all."`
 	Monitor     choice   `envconfig:"MONITOR" group:"Service" default:"off" options:"off,embedded" desc:"Run the monitor inside of the worker (embedded), or only by the command monitor (off). One monitor is enough for all workers."`
+	MetricsAddr listen   `envconfig:"CELERY_METRICS_ADDR" group:"Service" default:"off" desc:"Where the monitor serves the metrics of celery-exporter for all workers, such as :9808; off is nowhere."`
 	MonitorAddr listen   `envconfig:"MONITOR_ADDR" group:"Service" default:"127.0.0.1:5555" desc:"Where the monitor listens."`
 	LogLevel    choice   `envconfig:"LOG_LEVEL" group:"Service" default:"info" options:"debug,info,warn,error" desc:"Lowest level that is logged."`
 	LogFormat   choice   `envconfig:"LOG_FORMAT" group:"Service" options:"json,text" unset:"json, but text on a terminal" desc:"Form of the log."`

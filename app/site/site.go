@@ -21,7 +21,9 @@ import (
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/desk/jobs"
+	"github.com/evently/workers/monitor/exporter"
 	"github.com/evently/workers/monitor/fleet"
+	"github.com/evently/workers/monitor/flower"
 	"github.com/evently/workers/monitor/summary"
 	"github.com/evently/workers/monitor/vitals"
 	"github.com/evently/workers/monitor/watch"
@@ -51,10 +53,13 @@ type Parts struct {
 	Templates    *templates.Set
 
 	// The makers fill these.
-	Fleet     *fleet.State
-	Watch     *watch.Watch       // of the queues
-	Operator  *inspect.Operator  // tells workers what to do
-	Presenter *inspect.Presenter // shows messages without their secrets
+	FlowerMetrics *flower.Metrics
+	Flower        *flower.API
+	Exporter      *exporter.Exporter
+	Fleet         *fleet.State
+	Watch         *watch.Watch       // of the queues
+	Operator      *inspect.Operator  // tells workers what to do
+	Presenter     *inspect.Presenter // shows messages without their secrets
 	// WorkersJSON answers /workers?json=1 as Flower does; nil: the page answers.
 	WorkersJSON http.Handler
 	Jobs        *jobs.Runner    // of the pages that start long work
@@ -99,6 +104,9 @@ type Module struct {
 	Refuse func(w http.ResponseWriter, r *http.Request, needs web.Role) bool
 	Login  string
 	TLS    *tls.Config // nil: no TLS
+
+	// Beside answers what has no pattern of its own, and leaves the rest to next. Nil: nothing.
+	Beside func(next http.Handler) http.Handler
 }
 
 // maker makes a module. A maker that returns nil makes none.
@@ -112,6 +120,8 @@ var makers = []maker{
 	{"fleet", makeFleet},
 	{"watch", makeWatch},
 	{"summary", makeSummary},
+	{"flower", makeFlower},
+	{"exporter", makeExporter},
 	{"guard", makeGuard},
 	{"overview", makeOverview},
 	{"queues", makeQueues},
@@ -128,6 +138,7 @@ var makers = []maker{
 // Site is the monitor.
 type Site struct {
 	*web.Site
+	handler http.Handler
 	log     *slog.Logger
 	tls     *tls.Config
 	modules []namedModule
@@ -168,8 +179,17 @@ func New(p Parts) (*Site, error) {
 		s.Close()
 		return nil, fmt.Errorf("monitor: %w", err)
 	}
+	s.handler = s.Site
+	for _, m := range s.modules {
+		if m.Beside != nil {
+			s.handler = m.Beside(s.handler)
+		}
+	}
 	return s, nil
 }
+
+// ServeHTTP implements [http.Handler].
+func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
 // audited returns what records the actions of the pages.
 func audited(t Trail) func(context.Context, web.AuditEntry, func(context.Context) (web.Done, error)) (web.Done, error) {
