@@ -45,7 +45,7 @@ func makeFleet(p *Parts) (*Module, error) {
 	return &Module{Run: state.Run}, nil
 }
 
-// newExporter makes the metrics of celery-exporter. What they read is made later.
+// newExporter makes the metrics of celery-exporter. They read parts that are made later.
 func newExporter(p *Parts) (err error) {
 	var consumed queueNames
 	p.Exporter, err = exporter.New(exporter.Config{

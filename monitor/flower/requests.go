@@ -93,7 +93,7 @@ func withoutAlternates(stats protocol.Raw) []byte {
 	return encode(shown)
 }
 
-// encode writes JSON. What it is given was read from JSON, or is a text.
+// encode writes a value that was read from JSON, or a text, as JSON.
 func encode(v any) json.RawMessage {
 	b, err := json.Marshal(v)
 	if err != nil {
