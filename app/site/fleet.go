@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -128,7 +129,8 @@ func makeFlower(p *Parts) (*Module, error) {
 	if p.Flower, err = flower.New(cfg); err != nil {
 		return nil, err
 	}
-	return &Module{Group: p.Flower, Run: p.Flower.Run, Beside: p.Flower.Beside}, nil
+	p.WorkersJSON = http.HandlerFunc(p.Flower.ServeWorkers)
+	return &Module{Group: p.Flower, Run: p.Flower.Run}, nil
 }
 
 // exporterConns bounds the connections to the metrics of celery-exporter.

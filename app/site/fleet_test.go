@@ -49,9 +49,10 @@ func TestNamesOfFlowerAndExporter(t *testing.T) {
 		return reply.StatusCode, string(b)
 	}
 	testkit.Eventually(t, 60*time.Second, "the task is known", func() bool {
-		publish()
-		status, _ := ask(base + "/api/task/info/abc")
-		return status == http.StatusOK
+		publish() // the first ones may come before the monitor listens
+		_, types := ask(base + "/api/task/types")
+		_, workers := ask(base + "/api/workers?status=1")
+		return strings.Contains(types, "send_otp") && strings.Contains(workers, "alpha")
 	})
 	for url, want := range map[string]string{
 		base + "/api/task/info/abc":               `"state":"FAILURE"`,

@@ -104,9 +104,6 @@ type Module struct {
 	Refuse func(w http.ResponseWriter, r *http.Request, needs web.Role) bool
 	Login  string
 	TLS    *tls.Config // nil: no TLS
-
-	// Beside answers what has no pattern of its own, and leaves the rest to next. Nil: nothing.
-	Beside func(next http.Handler) http.Handler
 }
 
 // maker makes a module. A maker that returns nil makes none.
@@ -138,7 +135,6 @@ var makers = []maker{
 // Site is the monitor.
 type Site struct {
 	*web.Site
-	handler http.Handler
 	log     *slog.Logger
 	tls     *tls.Config
 	modules []namedModule
@@ -179,17 +175,8 @@ func New(p Parts) (*Site, error) {
 		s.Close()
 		return nil, fmt.Errorf("monitor: %w", err)
 	}
-	s.handler = s.Site
-	for _, m := range s.modules {
-		if m.Beside != nil {
-			s.handler = m.Beside(s.handler)
-		}
-	}
 	return s, nil
 }
-
-// ServeHTTP implements [http.Handler].
-func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
 // audited returns what records the actions of the pages.
 func audited(t Trail) func(context.Context, web.AuditEntry, func(context.Context) (web.Done, error)) (web.Done, error) {

@@ -101,7 +101,6 @@ func (a *API) Register(r *web.Router) {
 func (a *API) routes() map[string]http.Handler {
 	routes := map[string]http.Handler{
 		"GET /healthcheck":                                 text("OK"),
-		"GET " + rowsPath:                                  http.HandlerFunc(a.workerRows),
 		"GET /api/workers":                                 handler(a.listWorkers),
 		"GET /api/tasks":                                   handler(a.listTasks),
 		"GET /api/task/info/{id...}":                       handler(a.taskInfo),

@@ -130,7 +130,13 @@ func startPair(t *testing.T) *pair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(api.Beside(site))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/workers" { // the page of the workers does this
+			api.ServeWorkers(w, r)
+			return
+		}
+		site.ServeHTTP(w, r)
+	}))
 	t.Cleanup(server.Close)
 	p.ours = server.URL
 	background(t, "fleet", p.state.Run)

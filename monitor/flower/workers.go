@@ -48,8 +48,9 @@ func unknownWorker(node string) error {
 	return refuse(http.StatusNotFound, "Unknown worker '%s'", node)
 }
 
-// workerRows answers GET /workers?json=1.
-func (a *API) workerRows(w http.ResponseWriter, _ *http.Request) {
+// ServeWorkers answers GET /workers?json=1. The page of the workers is at that path, too, so
+// that its package calls this.
+func (a *API) ServeWorkers(w http.ResponseWriter, _ *http.Request) {
 	rows := []map[string]any{}
 	for _, one := range a.cfg.Fleet.Workers() {
 		rows = append(rows, workerRow(&one))
@@ -190,20 +191,3 @@ func (a *API) order(ctx context.Context, node, command string, arguments map[str
 	}
 	return "", refuse(http.StatusForbidden, failed, reason)
 }
-
-// Beside returns a handler that answers /workers?json=1 as Flower does, which has a page at
-// that path, too. next has all the rest, and decides who may come in.
-func (a *API) Beside(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/workers" && r.Method == http.MethodGet && r.URL.Query().Has("json") {
-			if json, err := truth(r, "json"); err == nil && json {
-				r = r.Clone(r.Context())
-				r.URL.Path, r.RequestURI = rowsPath, rowsPath
-			}
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// rowsPath is where /workers?json=1 is found.
-const rowsPath = "/api/flower/workers"
