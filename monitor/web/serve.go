@@ -180,6 +180,10 @@ func (s *Site) problemOf(r *http.Request, err error) *problem {
 	if e, ok := errors.AsType[*MissingError](err); ok {
 		return &problem{Status: http.StatusOK, Heading: e.What, Missing: e}
 	}
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
+		s.cfg.Logger.Debug("server of a page does not answer", "path", r.URL.Path, "error", err)
+		return silentServer(e)
+	}
 	p := &problem{Status: http.StatusInternalServerError, Heading: "This page cannot be shown", ID: rand.Text()[:10],
 		Text: "The log of the monitor says why."}
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -191,6 +195,16 @@ func (s *Site) problemOf(r *http.Request, err error) *problem {
 	}
 	s.cfg.Logger.Log(r.Context(), level, "page failed", "id", p.ID, "path", r.URL.Path, "error", err)
 	return p
+}
+
+// silentServer is the page of a server that cannot be reached.
+func silentServer(e *net.OpError) *problem {
+	where := "A server"
+	if e.Addr != nil {
+		where = e.Addr.String()
+	}
+	m := &MissingError{What: where + " does not answer", Advice: "The monitor reads this page from there: " + e.Err.Error() + ".\nIt tries again as soon as the page is loaded again."}
+	return &problem{Status: http.StatusOK, Heading: m.What, Missing: m}
 }
 
 // notFound answers for all other paths.

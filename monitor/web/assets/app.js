@@ -43,6 +43,21 @@
   times(document);
   setInterval(() => { if (!document.hidden) times(document); }, 1000);
 
+  // Tables that are wider than their place can be scrolled by keyboard.
+  function regions() {
+    for (const t of document.querySelectorAll('.table')) {
+      const wide = t.scrollWidth > t.clientWidth + 1;
+      if (wide === t.hasAttribute('tabindex')) continue;
+      if (wide) {
+        t.tabIndex = 0;
+        t.setAttribute('role', 'region');
+        t.setAttribute('aria-label', t.querySelector('caption')?.textContent.trim() || 'Table');
+      } else for (const name of ['tabindex', 'role', 'aria-label']) t.removeAttribute(name);
+    }
+  }
+  regions();
+  on(window, 'resize', regions);
+
   // Live updates. The stream belongs to the element #live; htmx opens it, swaps, and connects
   // again with a jitter.
   const live = $('#live'), state = $('#live-state');
@@ -88,7 +103,7 @@
     on(document, 'visibilitychange', () => { if (!document.hidden && !api?.htmxProp(live).sse) connect(); });
     on(document, 'htmx:after:process', () => connect(), { once: true });
     on(document, 'DOMContentLoaded', () => connect(50));
-    on(document, 'htmx:after:swap', () => { times(live); document.dispatchEvent(new Event('live:changed')); });
+    on(document, 'htmx:after:swap', () => { times(live); regions(); document.dispatchEvent(new Event('live:changed')); });
     if (state) on(state, 'click', toggle);
   }
 

@@ -19,6 +19,18 @@
     if (a >= 1000) return Math.round(v).toLocaleString('en');
     return String(+v.toPrecision(3));
   }
+  const two = (n) => String(n).padStart(2, '0');
+  // Times of the x axis, as exact as its span wants.
+  function clock(u, splits) {
+    const span = u.scales.x.max - u.scales.x.min;
+    return splits.map((s) => {
+      const d = new Date(s * 1000), day = d.toLocaleDateString('en', { month: 'short', day: 'numeric' });
+      if (span > 4 * 86400) return day;
+      const time = two(d.getHours()) + ':' + two(d.getMinutes());
+      if (span > 600) return span > 86400 && time === '00:00' ? day : time;
+      return time + ':' + two(d.getSeconds());
+    });
+  }
   function options(chart, width) {
     const line = colour('--line'), muted = colour('--muted'), font = '11px ' + token('--sans');
     const axis = { stroke: muted, font, grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 22 };
@@ -28,15 +40,15 @@
       cursor: { points: { size: 6 }, y: false, drag: { x: false, y: false }, sync: { key: 'charts' } },
       hooks: { setCursor: [(u) => tell(u)], setData: [(u) => tell(u)] },
       scales: { x: { time: true, range: (u, low, high) => [Math.min(low, high - 60), high] }, y: { range: (u, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.08 : 1] } },
-      axes: [axis, { ...axis, size: 46, values: (u, all) => all.map(value) }],
+      axes: [{ ...axis, space: 72, values: clock, incrs: [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800] }, { ...axis, size: 46, values: (u, all) => all.map(value) }],
       series: [
         {},
-        ...chart.series.map((s) => {
+        ...shown(chart).map((s) => {
           const c = colour(`--${s.tone}-line`);
           return {
-            label: s.label, stroke: c, width: 1.5, points: { show: false }, spanGaps: false,
-            fill: chart.series.length === 1 || chart.stack ? faint(c) : undefined,
-            paths: chart.bars ? uPlot.paths.bars({ size: [0.8, 40] }) : undefined,
+            label: s.label, stroke: c, width: chart.bars ? 0 : 1.5, points: { show: false }, spanGaps: false,
+            fill: chart.bars ? c : chart.series.length === 1 || chart.stack ? faint(c) : undefined,
+            paths: chart.bars ? uPlot.paths.bars({ size: [0.8, 24] }) : undefined,
           };
         }),
       ],
@@ -54,12 +66,12 @@
     const time = figure.querySelector('.at');
     if (time) time.textContent = at == null ? '' : new Date(chart.times[at] * 1000).toLocaleTimeString();
   }
+  // Of a stack the top is drawn first, and the others over it.
+  const shown = (chart) => (chart.stack ? chart.series.toReversed() : chart.series);
   function stacked(chart) {
-    const data = [chart.times, ...chart.series.map((s) => s.values)];
-    if (!chart.stack) return data;
+    if (!chart.stack) return [chart.times, ...chart.series.map((s) => s.values)];
     const sum = new Array(chart.times.length).fill(0);
-    // The first series lies at the bottom, and is drawn last.
-    return [chart.times, ...chart.series.map((s) => s.values.map((v, i) => (v == null ? null : (sum[i] += v))))];
+    return [chart.times, ...chart.series.map((s) => s.values.map((v, i) => (v == null ? null : (sum[i] += v)))).reverse()];
   }
 
   function draw(figure, again) {
