@@ -39,6 +39,7 @@ func TestLiveInChromium(t *testing.T) {
 	browser.Step(t, tab, "open the details", chromedp.Evaluate[any](`document.querySelector('#more').open = true`))
 	say("second")
 	step("changed", `document.querySelector('#text').textContent === 'second'`)
+	step("chart drawn", `document.querySelector('#chart .plot canvas') && document.querySelector('#chart .key b').textContent === '6'`)
 	step("still open", `document.querySelector('#more').open`)
 
 	// Paused, it stands still; later it goes on.

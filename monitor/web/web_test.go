@@ -97,12 +97,13 @@ const sampleHTML = `
 {{template "part.confirm" .Confirm}}{{template "part.empty" .Empty}}{{template "part.missing" .Missing}}
 {{end}}
 {{define "sample.live"}}{{template "part.head" .Head}}<div {{live}}>{{template "sample.live.live" .}}</div>{{end}}
-{{define "sample.live.live"}}<p id="text">{{.Text}}</p><details id="more"><summary>More</summary>{{.Text}}</details>{{end}}
+{{define "sample.live.live"}}<p id="text">{{.Text}}</p>{{template "part.chart" .Chart}}<details id="more"><summary>More</summary>{{.Text}}</details>{{end}}
 `
 
 type liveSample struct {
-	Head Head
-	Text string
+	Head  Head
+	Text  string
+	Chart Chart
 }
 
 func (g *samples) Templates() fs.FS {
@@ -141,7 +142,12 @@ func (g *samples) load(_ context.Context, r *Request) (View, error) {
 	if t := g.text.Load(); t != nil {
 		text = *t
 	}
-	return View{Title: "Live", Data: liveSample{Head: Head{Title: "Live"}, Text: text}}, nil
+	// The chart is empty at first.
+	chart := Chart{ID: "chart", Title: "Chart", Series: []Series{{Label: "x"}}}
+	if text != "first" {
+		chart.Times, chart.Series[0].Values = []int64{1, 2, 3}, []float64{1, 2, float64(len(text))}
+	}
+	return View{Title: "Live", Data: liveSample{Head: Head{Title: "Live"}, Text: text, Chart: chart}}, nil
 }
 
 // as is a guard that lets everybody in with a role.
