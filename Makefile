@@ -11,7 +11,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # Modules of their own, so that their requirements are nobody else's; see
 # docs/decisions.md. "./..." does not reach them.
-MODULES := e2e/gocelery
+MODULES := e2e/gocelery e2e/promrules
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
@@ -72,8 +72,8 @@ e2e: ## the built program against real servers and Python Celery
 	@# Verbose, as counts and times are part of the answer; 200 names are not.
 	@# Most of them wait most of the time: more of them at once than processors.
 	go test -race -timeout 12m -parallel 5 -v ./e2e/... | grep -vE '^ *=== |^ +--- PASS: .*/.*/'
-	cd e2e/gocelery
-	go test -race -timeout 2m ./...
+	go -C e2e/gocelery test -race -timeout 2m ./...
+	go -C e2e/promrules test -timeout 2m ./...
 
 .PHONY: torture-short
 torture-short: setup ## short torture and mutants; two minutes

@@ -40,6 +40,7 @@ func newCollector(h *Health) *collector {
 	gauge("slots_max", "Most slots that autoscaling allows.", func(w WorkerState, _ MailState) float64 { return float64(w.MaxConcurrency) })
 	gauge("up", "1 while the worker runs, 0 while it waits for its configuration or stops.", func(w WorkerState, _ MailState) float64 { return boolean(w.State == "running") })
 	gauge("handlers_left_behind", "Handlers that go on after the worker stopped waiting for them.", func(w WorkerState, _ MailState) float64 { return float64(w.LeftBehind) })
+	gauge("redis_faults", "Keys of Redis in the way, and other faults there that a person must correct; see /health/keys.", func(w WorkerState, _ MailState) float64 { return float64(len(w.Faults)) })
 	gauge("tasks_running", "Tasks that run now.", func(w WorkerState, _ MailState) float64 { return float64(w.Running) })
 	gauge("tasks_waiting", "Tasks that were taken from the queues and wait for a slot or for their time.", func(w WorkerState, _ MailState) float64 { return float64(w.Waiting) })
 
