@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ type world struct {
 	postgres *storetest.Server
 	env      map[string]string
 	client   *worker.Client
+	relay    relay
 	ids      map[string]string // of the tasks, by what became of them
 }
 
@@ -46,7 +48,7 @@ type world struct {
 func startWorld(t *testing.T, more map[string]string) *world {
 	t.Helper()
 	w := &world{redis: redistest.Start(t), postgres: storetest.Postgres(t), ids: map[string]string{}}
-	relay := smtptest.New(t, smtptest.Options{Script: relayScript})
+	relay := smtptest.New(t, smtptest.Options{Script: w.relay.answer})
 	w.env = map[string]string{
 		"REDIS_URL": w.redis.URL(0), "DATABASE_URL": w.postgres.URL(), "LEDGER_KEY": "k3y-of-the-operator",
 		"DEAD_LETTER_KEY": "k3y-of-the-letters", "AUDIT_KEY": "k3y-of-the-trail",
@@ -73,9 +75,15 @@ func startWorld(t *testing.T, more map[string]string) *world {
 	return w
 }
 
-// relayScript refuses some recipients.
-func relayScript(s smtptest.Step) smtptest.Action {
+// relay is what the mail server does. Others change it while it runs.
+type relay struct {
+	mended atomic.Bool // takes every recipient
+}
+
+// answer refuses some recipients.
+func (r *relay) answer(s smtptest.Step) smtptest.Action {
 	switch {
+	case r.mended.Load():
 	case s.Command == "RCPT" && strings.Contains(s.Line, "refused@"):
 		return smtptest.Action{Reply: "550 5.1.1 no such user " + hostile}
 	case s.Command == "RCPT" && strings.Contains(s.Line, "later@"):
@@ -104,10 +112,13 @@ func (w *world) send(t *testing.T, name, task string, o canvas.Options, args ...
 	w.ids[name] = r.ID
 }
 
+// queued publishes into the queue that the worker consumes.
+var queued = canvas.Options{Queue: "email_notifications"}
+
 // fill makes tasks of all outcomes.
 func (w *world) fill(t *testing.T) {
 	t.Helper()
-	to := canvas.Options{Queue: "email_notifications"}
+	to := queued
 	late := canvas.Options{Queue: "email_notifications", Countdown: time.Hour}
 	w.send(t, "sent", "send_booking_confirmation", to, 7, map[string]any{"event_name": hostile, "booking_id": "BK-17"})
 	w.send(t, "code", "send_otp_verification_email", to, map[string]any{"email": "ada@mail.example", "otp": "493817"})

@@ -1,0 +1,257 @@
+package site_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/evently/workers/internal/testkit"
+	"github.com/evently/workers/internal/testkit/browser"
+)
+
+// mostClicks is the number of clicks that each question of an operator may need. What is typed
+// does not count.
+const mostClicks = 3
+
+// TestWalks does in a browser what operators and support come for. Each walk begins on the
+// overview.
+func TestWalks(t *testing.T) {
+	w := startWorld(t, map[string]string{"RETRY_DELAY": "900"})
+	w.fill(t)
+	w.settle(t)
+	tab := browser.Open(t, 10*time.Minute)
+	if err := chromedp.Do(tab, chromedp.EmulateViewport(1280, 900)); err != nil {
+		t.Fatal(err)
+	}
+	// One world for all, and the walks are in an order: the later ones find what the earlier
+	// ones did.
+	for _, walk := range []struct {
+		name string
+		do   func(*walker)
+	}{
+		{"a user asks whether the mail was sent", func(w *walker) {
+			w.ask("ada@mail.example")
+			w.sees("Yes.", "accepted", "For support")
+		}},
+		{"support has the id of a booking, and wants to see the mail", func(w *walker) {
+			w.ask("BK-17")
+			w.sees("accepted", "The mail")
+			w.click("Open the delivery")
+			w.sees("Timeline", "Preview")
+			w.click("Text")
+			w.sees("Thank you for booking", "BK-17")
+		}},
+		{"a mail did not arrive, and support asks why", func(w *walker) {
+			w.ask("refused@mail.example")
+			w.sees("550 5.1.1")
+			w.click("Open the delivery")
+			w.sees("Timeline", "RCPT")
+		}},
+		{"a mail is late", func(w *walker) {
+			w.ask("BK-18")
+			w.sees("451 4.7.1")
+			w.click("Open the task")
+			w.sees("retry")
+		}},
+		{"dead letters grow, and the operator asks for the cause", func(w *walker) {
+			w.click("Dead letters")
+			w.sees("By cause", "recipient address refused", "correct the address")
+			w.click("recipient address refused: 550 5.1.1 at RCPT")
+			w.sees("r***@mail.example")
+			w.not("no_such_task")
+		}},
+		{"the address in a mail was mistyped", func(w *walker) {
+			w.click("Dead letters")
+			w.click("welcome")
+			w.click("Edit a copy…")
+			w.fill("#i-email", "found@mail.example")
+			w.press(kb.Enter)
+			w.sees("replaced")
+			w.history(w.world.ids["refused"], "replaced")
+		}},
+		{"the relay is mended, and its dead letters are tried again", func(w *walker) {
+			w.world.relay.mended.Store(true)
+			w.world.send(w.t, "again", "no_such_task", queued, 2)
+			w.click("Dead letters")
+			w.click("Retry…")
+			w.sees("Rate")
+			w.click("Retry 1")
+			w.sees("100 %")
+		}},
+		{"a queue must rest while a provider is down", func(w *walker) {
+			w.click("Queues")
+			w.click("email_notifications")
+			w.click("Pause")
+			w.sees("Paused")
+			w.world.send(w.t, "paused", "send_welcome_email", queued, map[string]any{"email": "rest@mail.example"})
+			w.sees("send_welcome_email")
+		}},
+		{"the queue may go on", func(w *walker) {
+			w.click("Queues")
+			w.click("email_notifications")
+			w.click("Resume")
+			w.not("Paused by")
+			w.delivered("paused")
+		}},
+		{"a mail that waits for its time is needed now", func(w *walker) {
+			w.click("Scheduled")
+			w.clickIn("tr:has([href*='"+w.world.ids["scheduled"]+"'])", "Run now")
+			w.delivered("scheduled")
+		}},
+		{"a worker is taken out for maintenance", func(w *walker) {
+			w.click("Workers")
+			w.click("email-worker@")
+			w.click("Drain")
+			w.sees("Drained")
+		}},
+		{"who did that?", func(w *walker) {
+			if !w.world.has("/audit") {
+				w.t.Fatal("there is no page of the audit trail")
+			}
+			w.click("Audit")
+			w.sees("worker drain", "queue pause")
+		}},
+	} {
+		t.Run(walk.name, func(t *testing.T) {
+			w := &walker{t: t, tab: tab, world: w}
+			w.open("/")
+			walk.do(w)
+			t.Logf("%d clicks", w.clicks)
+			if w.clicks > mostClicks {
+				t.Errorf("%d clicks, want at most %d", w.clicks, mostClicks)
+			}
+		})
+	}
+}
+
+// walker is an operator in a browser.
+type walker struct {
+	t      *testing.T
+	tab    context.Context
+	world  *world
+	clicks int
+}
+
+// patience is how long a walker waits for what must appear.
+const patience = 10 * time.Second
+
+func (w *walker) do(what string, steps ...chromedp.Action[chromedp.Void]) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.tab, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		w.t.Fatalf("%s: %v\n%s", what, err, w.text())
+	}
+}
+
+func (w *walker) open(path string) {
+	w.t.Helper()
+	w.do("open "+path, chromedp.Navigate(w.world.base+path))
+}
+
+// text returns the text of the page.
+func (w *walker) text() string {
+	ctx, cancel := context.WithTimeout(w.tab, patience)
+	defer cancel()
+	text, _ := chromedp.Run(ctx, chromedp.Evaluate[string](`document.querySelector('main').innerText`)) // "" between two pages
+	return text
+}
+
+// sees waits until the page has all the words.
+func (w *walker) sees(words ...string) {
+	w.t.Helper()
+	for _, word := range words {
+		if !testkit.Poll(patience, func() bool { return strings.Contains(strings.ToLower(w.text()), strings.ToLower(word)) }) {
+			w.t.Fatalf("the page has no %q:\n%s", word, w.text())
+		}
+	}
+}
+
+// not waits until the page has no such word.
+func (w *walker) not(word string) {
+	w.t.Helper()
+	if !testkit.Poll(patience, func() bool { return !strings.Contains(w.text(), word) }) {
+		w.t.Fatalf("the page has %q:\n%s", word, w.text())
+	}
+}
+
+// click clicks on the first visible link or button whose text begins with words.
+func (w *walker) click(words string) { w.t.Helper(); w.clickIn("body", words) }
+
+// clickIn does so within the first element of a selector.
+func (w *walker) clickIn(selector, words string) {
+	w.t.Helper()
+	w.clicks++
+	script := fmt.Sprintf(`(() => {
+		const all = [...(document.querySelector(%q)?.querySelectorAll('a, button') ?? [])];
+		const found = all.find(e => e.checkVisibility() && e.innerText.trim().startsWith(%q));
+		if (!found) return null;
+		found.scrollIntoView({block: 'center', behavior: 'instant'});
+		const r = found.getClientRects()[0];
+		return {X: r.x + r.width / 2, Y: r.y + r.height / 2};
+	})()`, selector, words)
+	var at *struct{ X, Y float64 }
+	if !testkit.Poll(patience, func() bool {
+		ctx, cancel := context.WithTimeout(w.tab, patience)
+		defer cancel()
+		var err error
+		at, err = chromedp.Run(ctx, chromedp.Evaluate[*struct{ X, Y float64 }](script))
+		return err == nil && at != nil
+	}) {
+		w.t.Fatalf("nothing to click on says %q:\n%s", words, w.text())
+	}
+	w.do("click on "+words, chromedp.MouseClickXY(at.X, at.Y))
+}
+
+// ask types into the box that each page has.
+func (w *walker) ask(question string) {
+	w.t.Helper()
+	w.do("ask", chromedp.SendKeys(chromedp.CSS("#ask"), question+kb.Enter))
+	w.sees("Was it sent?")
+}
+
+// fill replaces the value of a field, which then has the focus.
+func (w *walker) fill(selector, value string) {
+	w.t.Helper()
+	w.do("fill "+selector, chromedp.SetValue(chromedp.CSS(selector), ""), chromedp.SendKeys(chromedp.CSS(selector), value))
+}
+
+// press presses a key.
+func (w *walker) press(key string) {
+	w.t.Helper()
+	w.do("press a key", chromedp.KeyEvent(key))
+}
+
+// delivered waits until the mail of a task of the world was accepted.
+func (w *walker) delivered(name string) {
+	w.t.Helper()
+	w.history(w.world.ids[name], "accepted")
+}
+
+// history waits until the answer about a task has a word. It looks beside the browser.
+func (w *walker) history(id, word string) {
+	w.t.Helper()
+	var body string
+	if !testkit.Poll(patience, func() bool {
+		_, body = get(w.t, w.world.base+"/was-it-sent?q="+url.QueryEscape(id))
+		return strings.Contains(body, word)
+	}) {
+		w.t.Fatalf("the answer about %s has no %q:\n%s", id, word, body)
+	}
+}
+
+// has reports whether the monitor has a page.
+func (w *world) has(path string) bool {
+	for _, p := range w.pages {
+		if p.Pattern == path {
+			return true
+		}
+	}
+	return false
+}
