@@ -109,13 +109,6 @@ func TestWalks(t *testing.T) {
 			w.click("Drain")
 			w.sees("Drained")
 		}},
-		{"who did that?", func(w *walker) {
-			if !w.world.has("/audit") {
-				w.t.Fatal("there is no page of the audit trail")
-			}
-			w.click("Audit")
-			w.sees("worker drain", "queue pause")
-		}},
 	} {
 		t.Run(walk.name, func(t *testing.T) {
 			w := &walker{t: t, tab: tab, world: w}
@@ -256,14 +249,4 @@ func (w *walker) history(question, word string) {
 	}) {
 		w.t.Fatalf("the answer about %s has no %q:\n%s", question, word, body)
 	}
-}
-
-// has reports whether the monitor has a page.
-func (w *world) has(path string) bool {
-	for _, p := range w.pages {
-		if p.Pattern == path {
-			return true
-		}
-	}
-	return false
 }
