@@ -136,7 +136,7 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-// What events and workers tell is shown without secrets.
+// Events and answers of workers are shown without secrets.
 func TestRedaction(t *testing.T) {
 	state := newFleet(t)
 	b := workertest.NewBroker()
