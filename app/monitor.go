@@ -49,7 +49,7 @@ func (m *Monitor) open(cfg config.Config, log *slog.Logger) (err error) {
 	if m.trail, err = OpenTrail(cfg, log); err != nil {
 		return err
 	}
-	p.Trail = pageTrail{m.trail}
+	p.Trail, p.Audited = pageTrail{m.trail}, m.trail.Trail
 	if p.Templates, err = tasks.NewTemplates(templateOptions(cfg)); err != nil {
 		return err
 	}

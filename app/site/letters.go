@@ -16,7 +16,7 @@ import (
 func makeLetters(p *Parts) (*Module, error) {
 	p.Jobs = jobs.New(jobs.Config{Board: p.Broker, Leaser: p.Broker, Logger: p.Log})
 	c := letters.Config{
-		Letters: p.Broker.Letters(), Jobs: p.Jobs, Audit: audit(p.Trail), MayReveal: len(p.Config.Redis.DeadLetterKeys) > 0, Logger: p.Log,
+		Letters: p.Broker.Letters(), Jobs: p.Jobs, Audit: auditJobs(p.Trail), MayReveal: len(p.Config.Redis.DeadLetterKeys) > 0, Logger: p.Log,
 	}
 	if p.Deliveries != nil {
 		c.Deliveries = p.Deliveries
@@ -30,8 +30,8 @@ func makeLetters(p *Parts) (*Module, error) {
 	}}, nil
 }
 
-// audit returns what records the parts of a job. Without a trail nothing is recorded.
-func audit(t Trail) func(context.Context, web.Actor, desk.Action, func(context.Context) (map[string]any, error)) error {
+// auditJobs returns what records the parts of a job. Without a trail nothing is recorded.
+func auditJobs(t Trail) func(context.Context, web.Actor, desk.Action, func(context.Context) (map[string]any, error)) error {
 	return func(ctx context.Context, who web.Actor, a desk.Action, do func(context.Context) (map[string]any, error)) error {
 		if t == nil {
 			_, err := do(ctx)

@@ -24,6 +24,7 @@ import (
 	"github.com/evently/workers/monitor/exporter"
 	"github.com/evently/workers/monitor/fleet"
 	"github.com/evently/workers/monitor/flower"
+	"github.com/evently/workers/monitor/pages/audit"
 	"github.com/evently/workers/monitor/summary"
 	"github.com/evently/workers/monitor/vitals"
 	"github.com/evently/workers/monitor/watch"
@@ -48,8 +49,9 @@ type Parts struct {
 	Sealer       *ledger.Sealer
 	Deliveries   Deliveries
 	Suppressions *suppressions.Store
-	NoHistory    string // why there is no history, and what to do; "" if there is one
-	Trail        Trail  // of the audit
+	NoHistory    string       // why there is no history, and what to do; "" if there is one
+	Trail        Trail        // of the audit
+	Audited      audit.Reader // reads the trail of the audit; nil: there is none
 	Templates    *templates.Set
 
 	// The makers fill these.
@@ -129,6 +131,7 @@ var makers = []maker{
 	{"letters", makeLetters},
 	{"suppressions", makeSuppressions},
 	{"gallery", makeGallery},
+	{"audit", makeAudit},
 	{"system", makeSystem},
 }
 

@@ -24,6 +24,7 @@ type jobView struct {
 	Running bool
 	Stop    string // path of the action; "": it is not offered
 	Facts   []web.Fact
+	Result  []string
 	Faults  []string
 	More    int
 	Error   string
@@ -98,6 +99,9 @@ func (g *Group) loadJob(ctx context.Context, r *web.Request) (web.View, error) {
 	if !j.Ended.IsZero() {
 		v.Facts = append(v.Facts, web.Fact{Name: "Took", Value: words.Spell(j.Ended.Sub(j.Started))})
 	}
+	for _, l := range j.Result {
+		v.Result = append(v.Result, line(l))
+	}
 	for _, f := range j.Faults {
 		v.Faults = append(v.Faults, line(f))
 	}
@@ -112,7 +116,7 @@ func (g *Group) loadJobs(ctx context.Context, _ *web.Request) (web.View, error) 
 	if err != nil {
 		return web.View{}, plain(err)
 	}
-	v := &jobsView{Head: web.Head{Title: "Jobs of the repair desk", Back: &web.Link{Text: "Dead letters", Href: "/dead-letters"}}}
+	v := &jobsView{Head: web.Head{Title: "Jobs"}}
 	for i := range all {
 		j := &all[i]
 		v.Rows = append(v.Rows, jobRow{
@@ -120,7 +124,7 @@ func (g *Group) loadJobs(ctx context.Context, _ *web.Request) (web.View, error) 
 		})
 	}
 	if len(all) == 0 {
-		v.Empty = &web.Empty{Title: "No jobs", Text: "Work on many letters at once is a job. Its progress is kept for 30 days.", Href: "/dead-letters", Link: "Dead letters"}
+		v.Empty = &web.Empty{Title: "No jobs", Text: "Work on many dead letters at once is a job, and so is the check of the audit trail. Its progress is kept for 30 days.", Href: "/dead-letters", Link: "Dead letters"}
 	}
 	return web.View{Title: v.Head.Title, Data: v}, nil
 }
