@@ -19,14 +19,16 @@ import (
 // the machine.
 type catcher struct {
 	inbox  *Inbox
+	chaos  *chaos // nil: it always works
 	logger *slog.Logger
 	now    func() time.Time
+	ended  chan struct{} // closed at the end; nil: none
 }
 
 // serve answers on l until ctx ends. It closes l.
 func (c *catcher) serve(ctx context.Context, l net.Listener) error {
-	s := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) {
-		return &session{catcher: c}, nil
+	s := smtp.NewServer(smtp.BackendFunc(func(conn *smtp.Conn) (smtp.Session, error) {
+		return &session{catcher: c, conn: conn}, nil
 	}))
 	s.Domain = "localhost"
 	s.MaxMessageBytes = maxMailBytes
@@ -47,6 +49,9 @@ func (c *catcher) serve(ctx context.Context, l net.Listener) error {
 	})
 	g.Go(func() error {
 		<-gctx.Done()
+		if c.ended != nil {
+			close(c.ended)
+		}
 		conns.closeAll()
 		// Only Shutdown waits for the sessions. Without their connections they end
 		// immediately; the limit is for unknown faults.
@@ -115,6 +120,7 @@ func (c *connection) Close() error {
 // session is one SMTP connection.
 type session struct {
 	catcher *catcher
+	conn    *smtp.Conn
 	from    string
 	to      []string
 }
@@ -122,11 +128,14 @@ type session struct {
 // Mail implements [smtp.Session].
 func (s *session) Mail(from string, _ *smtp.MailOptions) error {
 	s.from = from
-	return nil
+	return s.catcher.chaos.onMail()
 }
 
-// Rcpt implements [smtp.Session]. Every address is welcome.
+// Rcpt implements [smtp.Session]. Every address is welcome, unless a fault is switched on.
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
+	if err := s.catcher.chaos.onRecipient(to); err != nil {
+		return err
+	}
 	s.to = append(s.to, to)
 	return nil
 }
@@ -137,11 +146,17 @@ func (s *session) Data(r io.Reader) error {
 	if err != nil {
 		return err // go-smtp gives it the right reply code
 	}
+	if _, ok := s.catcher.chaos.meet(FaultHang); ok {
+		return s.catcher.chaos.hang(s.catcher.ended)
+	}
 	m := readMail(raw)
 	m.Received = s.catcher.now()
 	m.EnvelopeFrom, m.EnvelopeTo = s.from, s.to
 	s.catcher.inbox.add(m)
 	s.catcher.logger.Info("mail caught", "mail", m.ID, "message_id", m.MessageID, "bytes", len(raw))
+	if _, ok := s.catcher.chaos.meet(FaultDrop); ok {
+		s.conn.Conn().Close()
+	}
 	return nil
 }
 

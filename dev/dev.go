@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/evently/workers/monitor/web"
 )
 
 // Preferred ports. If one is in use, the next free one is taken.
@@ -28,6 +30,8 @@ const (
 	DefaultRedisPort = 6379
 	DefaultSMTPPort  = 1025
 	DefaultHTTPPort  = 8025
+
+	DefaultMonitorPort = 5555
 )
 
 // Options are the options of [Run]. The zero value has the defaults.
@@ -44,10 +48,21 @@ type Options struct {
 	Open bool
 
 	// Preferred ports. 0: the defaults; negative: any free port.
-	RedisPort, SMTPPort, HTTPPort int
+	RedisPort, SMTPPort, HTTPPort, MonitorPort int
+
+	// OpenMonitor makes the monitor, with the pages of the catcher and of the faults beside its
+	// own; nil: there is none.
+	OpenMonitor func(a Addresses, groups ...web.Group) (Monitor, error)
 
 	// Ready is called when all parts listen. It may be nil.
 	Ready func(Addresses)
+}
+
+// Monitor serves the pages of the monitor.
+type Monitor interface {
+	// Run serves on l, which it closes, until ctx ends.
+	Run(ctx context.Context, l net.Listener) error
+	Close()
 }
 
 // Run starts all parts and blocks until ctx ends or a part fails. It returns when all parts
@@ -63,6 +78,7 @@ func run(ctx context.Context, o Options, worker work) (err error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	now := time.Now
+	o.say("  Starting Evently Workers, development mode …\n")
 	users := seed()
 	db, err := openUsers(ctx, now(), users)
 	if err != nil {
@@ -85,6 +101,14 @@ func run(ctx context.Context, o Options, worker work) (err error) {
 	}
 	defer page.Close()
 
+	pages, err := o.listenMonitor()
+	if err != nil {
+		return err
+	}
+	if pages != nil {
+		defer pages.Close()
+	}
+
 	folder, err := os.MkdirTemp("", "evently-")
 	if err != nil {
 		return fmt.Errorf("make a folder for the history: %w", err)
@@ -100,13 +124,28 @@ func run(ctx context.Context, o Options, worker work) (err error) {
 
 		History: "sqlite:" + filepath.Join(folder, "history.db"),
 	}
+	addresses.Taken = append(addresses.Taken, stepped("Redis", or(o.RedisPort, DefaultRedisPort), redis.Addr())...)
+	addresses.Taken = append(addresses.Taken, stepped("SMTP", or(o.SMTPPort, DefaultSMTPPort), smtp.Addr().String())...)
+	addresses.Taken = append(addresses.Taken, stepped("Page", or(o.HTTPPort, DefaultHTTPPort), page.Addr().String())...)
+	if pages != nil {
+		addresses.Monitor = "http://" + pages.Addr().String()
+		addresses.Taken = append(addresses.Taken, stepped("Monitor", or(o.MonitorPort, DefaultMonitorPort), pages.Addr().String())...)
+	}
+	faulty := newChaos(redis, now)
 	changed := newPulse()
 	inbox, log := newInbox(changed), newTasklog(changed, now)
 	site := &site{
 		inbox: inbox, tasks: log, changed: changed, users: users, addresses: addresses,
 		send: newProducer(pool, log).send, logger: o.Logger, now: now,
 	}
-	catcher := &catcher{inbox: inbox, logger: o.Logger, now: now}
+	catcher := &catcher{inbox: inbox, chaos: faulty, logger: o.Logger, now: now, ended: make(chan struct{})}
+	var monitor Monitor
+	if pages != nil {
+		if monitor, err = o.OpenMonitor(addresses, &pagesGroup{inbox: inbox, chaos: faulty, addresses: addresses}); err != nil {
+			return fmt.Errorf("prepare the monitor: %w", err)
+		}
+		defer monitor.Close()
+	}
 
 	// The worker ends first: while it drains, it needs its Redis and its mail server.
 	below, release := context.WithCancel(context.WithoutCancel(ctx))
@@ -116,10 +155,13 @@ func run(ctx context.Context, o Options, worker work) (err error) {
 		defer release()
 		return worker(gctx, parts{
 			users: db, redisURL: addresses.Redis, smtp: smtp.Addr().(*net.TCPAddr), log: log, logger: o.Logger,
-			history: filepath.Join(folder, "history.db"),
+			history: filepath.Join(folder, "history.db"), chaos: faulty,
 		})
 	})
 	g.Go(func() error { return site.serve(gctx, page) })
+	if monitor != nil {
+		g.Go(func() error { return monitor.Run(gctx, pages) })
+	}
 	g.Go(func() error { return catcher.serve(below, smtp) })
 	g.Go(func() error {
 		log.watch(below, redis.Addr(), pool, o.Logger)
@@ -130,6 +172,25 @@ func run(ctx context.Context, o Options, worker work) (err error) {
 		return fmt.Errorf("development mode: %w", err)
 	}
 	return nil
+}
+
+// say writes a text for people, if there is a place for it.
+func (o Options) say(text string) {
+	if o.Out != nil {
+		_, _ = io.WriteString(o.Out, text) // the banner reports a fault
+	}
+}
+
+// listenMonitor opens the port of the monitor, nil without one.
+func (o Options) listenMonitor() (net.Listener, error) {
+	if o.OpenMonitor == nil {
+		return nil, nil
+	}
+	l, err := bindTCP(or(o.MonitorPort, DefaultMonitorPort))
+	if err != nil {
+		return nil, fmt.Errorf("start the monitor: %w", err)
+	}
+	return l, nil
 }
 
 // announce writes the banner, opens the browser and calls Ready.

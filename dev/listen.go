@@ -51,6 +51,15 @@ func bindTCP(preferred int) (net.Listener, error) {
 	return l, nil
 }
 
+// stepped returns a sentence if a part listens on another port than the preferred one.
+func stepped(part string, preferred int, address string) []string {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil || preferred <= 0 || port == strconv.Itoa(preferred) {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s is on port %s, because another program has port %d.", part, port, preferred)}
+}
+
 // ignoreClosed drops the error of a listener that was closed on purpose.
 func ignoreClosed(err error) error {
 	if errors.Is(err, net.ErrClosed) {

@@ -13,6 +13,9 @@ type Addresses struct {
 	SMTP  string // host:port of the catcher
 	Page  string // http:// URL
 
+	Monitor string   // http:// URL; "": there is none
+	Taken   []string // sentences about ports that other programs have
+
 	History string // LEDGER_DATABASE_URL for commands
 }
 
@@ -38,15 +41,25 @@ print(result.get(timeout=10))
 
 // banner writes the addresses and a program to try them.
 func banner(w io.Writer, a Addresses) error {
+	monitor, taken := "", ""
+	if a.Monitor != "" {
+		monitor = "\n  Monitor " + a.Monitor + "  (tasks, queues, mails, and faults at " + a.Monitor + "/chaos)"
+	}
+	for _, text := range a.Taken {
+		taken += "\n  " + text
+	}
+	if taken != "" {
+		taken += "\n"
+	}
 	// The program is not indented, so that it runs when it is copied.
 	_, err := fmt.Fprintf(w, `
   Evently Workers, development mode
 
-  Page    %s
+  Page    %s%s
   Redis   %s  (broker and results)
   SMTP    %s  (catches every mail, sends none)
   Queue   %s
-
+%s
   The history of the mails, in another terminal:
 
   export LEDGER_DATABASE_URL=%s
@@ -58,6 +71,6 @@ func banner(w io.Writer, a Addresses) error {
 %s
   Ctrl-C stops everything. Nothing is kept.
 
-`, a.Page, a.Redis, a.SMTP, queue, a.History, snippet(a))
+`, a.Page, monitor, a.Redis, a.SMTP, queue, taken, a.History, snippet(a))
 	return err
 }

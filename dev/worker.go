@@ -31,6 +31,7 @@ type parts struct {
 	log      *tasklog
 	logger   *slog.Logger
 	history  string // path of its file; "": there is none
+	chaos    *chaos // nil: nothing is broken
 }
 
 // startWorker runs the real worker, configured as in production. Only the retry delay is
@@ -72,7 +73,7 @@ func startWorker(ctx context.Context, p parts) error {
 		return fmt.Errorf("prepare the history: %w", err)
 	}
 	service, err := tasks.New(tasks.Config{
-		Users: users, Mailer: mailer{sender, p.log}, Templates: set,
+		Users: chaoticUsers{users, p.chaos}, Mailer: mailer{sender, p.log}, Templates: set,
 		Ledger: sealer, Worker: "email-worker",
 		RetryDelay: 2 * time.Second,
 		Check:      users.Ping,
@@ -86,9 +87,10 @@ func startWorker(ctx context.Context, p parts) error {
 		Tasks:       service.Definitions(),
 		Concurrency: 4, PrefetchMultiplier: 1, TrackStarted: true,
 		TaskTimeLimit: 300 * time.Second, TaskSoftTimeLimit: 240 * time.Second,
-		Grace:      5 * time.Second,
-		Middleware: []worker.Middleware{p.observe},
-		Logger:     p.logger,
+		Grace:          5 * time.Second,
+		SendTaskEvents: true,
+		Middleware:     []worker.Middleware{p.observe},
+		Logger:         p.logger,
 	})
 	if err != nil {
 		return fmt.Errorf("prepare the worker: %w", err)

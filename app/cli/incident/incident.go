@@ -48,9 +48,9 @@ type createCmd struct {
 // Help is the long help of the command.
 func (createCmd) Help() string {
 	return `Listens to events for five seconds, reads Redis and the database of the
-history, and writes a zip. What cannot be read is missing in it, and the command
-says so. The events of tasks are those of these seconds: the page /incident of a
-monitor that has run for longer knows more of them.
+history, and writes a zip. A part that cannot be read is missing in it, and the
+command says so. The events of tasks are those of these seconds: the page
+/incident of a monitor that has run for longer knows more of them.
 
 Examples:
 
