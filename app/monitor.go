@@ -29,16 +29,22 @@ type Monitor struct {
 // OpenMonitor makes the monitor of the configuration. It dials when it is used: Redis and
 // PostgreSQL may be down. The caller must call Close.
 func OpenMonitor(cfg config.Config, log *slog.Logger) (*Monitor, error) {
+	return OpenMonitorWith(cfg, log, "")
+}
+
+// OpenMonitorWith is [OpenMonitor] with a label beside the name of the product, and further
+// pages.
+func OpenMonitorWith(cfg config.Config, log *slog.Logger, label string, groups ...web.Group) (*Monitor, error) {
 	m := new(Monitor)
-	if err := m.open(cfg, log); err != nil {
+	if err := m.open(cfg, log, label, groups); err != nil {
 		m.Close()
 		return nil, &UsageError{Err: err}
 	}
 	return m, nil
 }
 
-func (m *Monitor) open(cfg config.Config, log *slog.Logger) (err error) {
-	p := site.Parts{Config: cfg, Version: Version(), Log: log}
+func (m *Monitor) open(cfg config.Config, log *slog.Logger, label string, groups []web.Group) (err error) {
+	p := site.Parts{Config: cfg, Version: Version(), Label: label, Groups: groups, Log: log}
 	if p.Broker, err = OpenBroker(cfg, log); err != nil {
 		return err
 	}

@@ -139,6 +139,9 @@ func run(ctx context.Context, o Options, worker work) (err error) {
 		send: newProducer(pool, log).send, logger: o.Logger, now: now,
 	}
 	catcher := &catcher{inbox: inbox, chaos: faulty, logger: o.Logger, now: now, ended: make(chan struct{})}
+	if err := os.WriteFile(filepath.Join(folder, "history.db"), nil, 0o600); err != nil {
+		return fmt.Errorf("make the file of the history: %w", err)
+	}
 	var monitor Monitor
 	if pages != nil {
 		if monitor, err = o.OpenMonitor(addresses, &pagesGroup{inbox: inbox, chaos: faulty, addresses: addresses}); err != nil {

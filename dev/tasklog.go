@@ -265,6 +265,13 @@ func newPool(address string) *redis.Pool {
 	return &redis.Pool{
 		MaxIdle:     2,
 		IdleTimeout: time.Minute,
+		TestOnBorrow: func(c redis.Conn, used time.Time) error {
+			if time.Since(used) < time.Second {
+				return nil
+			}
+			_, err := c.Do("PING") // Redis may have been switched off meanwhile
+			return err
+		},
 		DialContext: func(ctx context.Context) (redis.Conn, error) {
 			return redis.DialContext(ctx, "tcp", address,
 				redis.DialConnectTimeout(callTimeout), redis.DialReadTimeout(callTimeout), redis.DialWriteTimeout(callTimeout))

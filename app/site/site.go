@@ -41,7 +41,8 @@ import (
 type Parts struct {
 	Config  config.Config
 	Version string
-	Label   string // beside the name of the product; "": none
+	Label   string      // beside the name of the product; "": none
+	Groups  []web.Group // further pages
 	Log     *slog.Logger
 
 	Broker       *redis.Broker // required; not run: it consumes nothing
@@ -170,6 +171,7 @@ func New(p Parts) (*Site, error) {
 			cfg.Guard, cfg.Refuse, cfg.Login, s.tls = module.Guard, module.Refuse, module.Login, module.TLS
 		}
 	}
+	cfg.Groups = append(cfg.Groups, p.Groups...)
 	if p.Trail != nil {
 		cfg.Audit = audited(p.Trail)
 	}

@@ -65,7 +65,7 @@ func TestRules(t *testing.T) {
 		"a code within its time": {change: func(f *facts) { f.Codes.Waiting = attention.CodeLimit }},
 		"a code waits": {
 			change: func(f *facts) { f.Codes.Waiting = 11 * time.Second },
-			rule:   "code-waits", level: attention.Urgent, text: "A code is not accepted after 11 s; the objective is 10 s.", link: "/deliveries?kind=otp", since: now.Add(-11 * time.Second),
+			rule:   "code-waits", level: attention.Urgent, text: "A code is not accepted after 11 s; the objective is 10 s.", link: "/deliveries?q=kind:otp", since: now.Add(-11 * time.Second),
 		},
 		"codes wait": {
 			change: func(f *facts) { f.Codes.Waiting, f.Codes.Number = 3*time.Minute, 7 },

@@ -25,6 +25,8 @@ type menuItem struct {
 var places = []struct{ section, pattern, icon, key string }{
 	{"", "/", "overview", "o"},
 	{"", "/was-it-sent", "sent", "s"},
+	{"Try", "/inbox", "inbox", "n"},
+	{"Try", "/chaos", "warn", "x"},
 	{"Work", "/tasks", "tasks", "t"},
 	{"Work", "/queues", "queues", "q"},
 	{"Work", "/workers", "workers", "w"},

@@ -124,7 +124,7 @@ func viewOf(s *summary.Summary) view {
 	}
 	const most = 8
 	for _, f := range s.Failures[:min(most, len(s.Failures))] {
-		v.Failures = append(v.Failures, bar{Class: words(f.Class), N: f.N, Href: "/deliveries?" + url.Values{"class": {f.Class}}.Encode()})
+		v.Failures = append(v.Failures, bar{Class: words(f.Class), N: f.N, Href: "/deliveries?" + url.Values{"q": {"class:" + f.Class}, "since": {"1h"}}.Encode()})
 	}
 	if !s.Queues.Known {
 		v.NoQueues = "The queues are not known yet."
