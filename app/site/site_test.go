@@ -160,3 +160,17 @@ func TestNothingAnswers(t *testing.T) {
 		}
 	}
 }
+
+// The guide names the pages of the menu.
+func TestGuideNamesPages(t *testing.T) {
+	text, err := os.ReadFile("../../docs/monitor.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, pages := startMonitor(t, map[string]string{"REDIS_PORT": "1", "DB_PORT": "1"})
+	for _, p := range pages {
+		if p.Menu != "" && !strings.Contains(string(text), "| `"+p.Pattern+"` |") {
+			t.Errorf("docs/monitor.md does not name the page %s", p.Pattern)
+		}
+	}
+}
