@@ -86,6 +86,10 @@ func (s *Site) serveAction(w http.ResponseWriter, req *http.Request, a *Action) 
 		s.showProblem(w, req, problem)
 		return
 	}
+	if !wellFormedForm(req.Form) {
+		s.showProblem(w, req, &problem{Status: http.StatusBadRequest, Heading: "Form not read", Text: "A field of the form has characters that are no text."})
+		return
+	}
 	r := s.request(req)
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.ActionTimeout)
 	defer cancel()

@@ -109,7 +109,7 @@ func New(cfg Config) (*Site, error) {
 	if err := errors.Join(r.check(), s.views.check()); err != nil {
 		return nil, fmt.Errorf("pages: %w", err)
 	}
-	s.handler = secure(cfg.Guard(http.NewCrossOriginProtection().Handler(r.mux)))
+	s.handler = secure(cfg.Guard(http.NewCrossOriginProtection().Handler(wellFormed(r.mux))))
 	return s, nil
 }
 
