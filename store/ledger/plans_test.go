@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -146,7 +147,12 @@ func (p *plans) check(name string, ask func(ctx context.Context) (int, error)) {
 	}
 	var statements []statement
 	db := p.r.db
-	db.explain = func(query string, args []any) { statements = append(statements, statement{query, slices.Clone(args)}) }
+	var mu sync.Mutex
+	db.explain = func(query string, args []any) {
+		mu.Lock()
+		defer mu.Unlock()
+		statements = append(statements, statement{query, slices.Clone(args)})
+	}
 	n, err := ask(p.t.Context())
 	db.explain = nil
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Count is the number of events of a kind that led to a state, with the distribution of the
@@ -271,19 +273,28 @@ func (r *Reader) Facets(ctx context.Context, f Filter) ([]Facet, error) {
 	}
 	var facets []Facet
 	for _, s := range States() {
-		c := Facet{State: s, N: counts[s]}
-		if c.N > MostCounted {
-			c.Estimated = true
-			if c.N, err = r.estimate(ctx, append(slices.Clone(where), stateIs(s)), args, c.N); err != nil {
-				return nil, r.fault("estimate a number of mails", err)
-			}
+		if n := counts[s]; n > 0 {
+			facets = append(facets, Facet{State: s, N: n, Estimated: n > MostCounted})
 		}
-		if c.N > 0 {
-			facets = append(facets, c)
+	}
+	var all errgroup.Group // a plan takes some milliseconds
+	all.SetLimit(estimators)
+	for i := range facets {
+		if c := &facets[i]; c.Estimated {
+			all.Go(func() (err error) {
+				c.N, err = r.estimate(ctx, append(slices.Clone(where), stateIs(c.State)), args, c.N)
+				return err
+			})
 		}
+	}
+	if err := all.Wait(); err != nil {
+		return nil, r.fault("estimate a number of mails", err)
 	}
 	return facets, nil
 }
+
+// estimators is the number of plans that are made at a time.
+const estimators = 3
 
 func stateIs(s State) string { return fmt.Sprintf("state = %d", int(s)) }
 
@@ -303,6 +314,9 @@ func (r *Reader) facetCounts(ctx context.Context, f Filter, where []string, args
 	} else {
 		var parts []string
 		for _, s := range States() {
+			if s == Accepted && len(f.Classes) > 0 {
+				continue // only failures have a class, and the search for others would read all mails
+			}
 			parts = append(parts, fmt.Sprintf("SELECT %d AS state, count(*) AS n FROM (%s) AS q", int(s), selectMails("1", append(slices.Clone(where), stateIs(s)), " ORDER BY first_seen DESC")))
 			all = append(all, args...)
 		}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/evently/workers/monitor/pages/internal/keep"
 	"github.com/evently/workers/monitor/pages/internal/life"
 	"github.com/evently/workers/monitor/pages/internal/search"
@@ -26,7 +28,6 @@ type listView struct {
 	Rows   []row
 	Pager  web.Pager
 	Empty  web.Empty
-	Export string // the same choice, for a command
 }
 
 // row is one mail of a list.
@@ -125,23 +126,30 @@ func (g *Group) list(ctx context.Context, r *web.Request) (web.View, error) {
 	if err != nil {
 		return web.View{}, err
 	}
-	page, err := h.List(ctx, c.filter)
-	if err != nil {
-		return web.View{}, life.Fault(err)
-	}
-	key := c.q + "\x00" + c.since + "\x00" + c.until
-	facets, err := keep.Get(g.cache, "facets\x00"+key, func() ([]ledger.Facet, error) { return h.Facets(ctx, c.filter) })
-	if err != nil {
+	var page ledger.Page
+	var facets []ledger.Facet
+	var chart web.Chart
+	all, together := errgroup.WithContext(ctx)
+	all.Go(func() (err error) {
+		page, err = h.List(together, c.filter)
+		return err
+	})
+	all.Go(func() (err error) {
+		facets, err = keep.Get(g.cache, "facets\x00"+c.q+"\x00"+c.since+"\x00"+c.until, func() ([]ledger.Facet, error) { return h.Facets(together, c.filter) })
+		return err
+	})
+	all.Go(func() (err error) {
+		chart, err = g.chart(together, h, c)
+		return err
+	})
+	if err := all.Wait(); err != nil {
 		return web.View{}, life.Fault(err)
 	}
 	v := listView{
 		Head:   web.Head{Title: "Deliveries", Lead: "Every mail of the history, the latest first claim first. Of each: what became of it, and why."},
-		Search: g.searchBox(c), Facets: g.facets(c, facets),
+		Search: g.searchBox(c), Facets: g.facets(c, facets), Chart: chart,
 		Pager: web.Pager{Text: pagerText(len(page.Mails), c, facets)},
 		Empty: web.Empty{Title: "No mail", Text: "No mail of the history meets these conditions.", Href: "/deliveries", Link: "Show all"},
-	}
-	if v.Chart, err = g.chart(ctx, h, c); err != nil {
-		return web.View{}, life.Fault(err)
 	}
 	for _, m := range page.Mails {
 		m.Address = ""
@@ -257,7 +265,7 @@ func (g *Group) chart(ctx context.Context, h History, c choice) (web.Chart, erro
 	switch length := until.Sub(since); {
 	case length <= 3*time.Hour && now.Sub(since) < 6*24*time.Hour:
 		span = time.Minute
-	case length <= 8*24*time.Hour:
+	case length <= 3*24*time.Hour:
 		span = time.Hour
 	}
 	key := fmt.Sprint("chart\x00", since.Truncate(span).Unix(), "\x00", until.Truncate(span).Unix(), "\x00", span)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/fleet"
 	"github.com/evently/workers/monitor/pages/internal/keep"
@@ -261,12 +263,18 @@ func (g *Group) listHistory(ctx context.Context, v *listView, c choice) error {
 		return web.Invalid(sentence(err))
 	}
 	f.Since, f.Until, f.After, f.Limit = c.from, c.to, c.after, pageSize
-	page, err := g.cfg.History.List(ctx, f)
-	if err != nil {
-		return life.Fault(err)
-	}
-	facets, err := keep.Get(g.cache, "facets\x00"+c.q+"\x00"+c.since+"\x00"+c.until, func() ([]ledger.Facet, error) { return g.cfg.History.Facets(ctx, f) })
-	if err != nil {
+	var page ledger.Page
+	var facets []ledger.Facet
+	all, together := errgroup.WithContext(ctx)
+	all.Go(func() (err error) {
+		page, err = g.cfg.History.List(together, f)
+		return err
+	})
+	all.Go(func() (err error) {
+		facets, err = keep.Get(g.cache, "facets\x00"+c.q+"\x00"+c.since+"\x00"+c.until, func() ([]ledger.Facet, error) { return g.cfg.History.Facets(together, f) })
+		return err
+	})
+	if err := all.Wait(); err != nil {
 		return life.Fault(err)
 	}
 	v.Head.Lead = "Tasks that sent a mail, by the history of mails, the latest first claim first."

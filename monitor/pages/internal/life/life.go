@@ -158,8 +158,11 @@ func phaseName(name string) string {
 	return words.Line(name)
 }
 
-// Milliseconds writes a duration in milliseconds, with a decimal below ten.
+// Milliseconds writes a duration of less than a second in milliseconds, with a decimal below ten.
 func Milliseconds(d time.Duration) string {
+	if d >= 999*time.Millisecond {
+		return words.Spell(d)
+	}
 	ms := float64(d.Microseconds()) / 1000
 	if ms < 10 {
 		return fmt.Sprintf("%.1f ms", ms)
