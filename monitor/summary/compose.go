@@ -127,7 +127,11 @@ func (k *Keeper) history(s *Summary) {
 		}
 	}
 	s.Codes.budget()
-	for _, m := range seen.waiting {
+	waiting := k.waiting.Load()
+	if waiting == nil {
+		waiting = new(waitingSeen)
+	}
+	for _, m := range waiting.mails {
 		if age := s.At.Sub(m.FirstSeen).Seconds(); age > 0 {
 			s.Codes.Number++
 			s.Codes.Waiting = max(s.Codes.Waiting, age)

@@ -61,6 +61,7 @@ type Keeper struct {
 
 	letters atomic.Pointer[lettersSeen]
 	mails   atomic.Pointer[mailsSeen]
+	waiting atomic.Pointer[waitingSeen]
 	vitals  atomic.Pointer[fault]
 }
 
@@ -73,6 +74,7 @@ const (
 	vitalsEvery  = 3 * time.Second
 	lettersEvery = 5 * time.Second
 	mailsEvery   = 15 * time.Second
+	waitingEvery = 3 * time.Second
 	patience     = 5 * time.Second
 )
 
@@ -99,7 +101,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	for _, loop := range []struct {
 		every time.Duration
 		step  func(context.Context)
-	}{{vitalsEvery, k.readVitals}, {lettersEvery, k.readLetters}, {mailsEvery, k.readMails}, {composeEvery, func(context.Context) { k.compose() }}} {
+	}{{vitalsEvery, k.readVitals}, {lettersEvery, k.readLetters}, {mailsEvery, k.readMails}, {waitingEvery, k.readWaiting}, {composeEvery, func(context.Context) { k.compose() }}} {
 		g.Go(func() error {
 			every(ctx, loop.every, loop.step)
 			return nil
@@ -113,6 +115,7 @@ func (k *Keeper) Refresh(ctx context.Context) {
 	k.readVitals(ctx)
 	k.readLetters(ctx)
 	k.readMails(ctx)
+	k.readWaiting(ctx)
 	k.compose()
 }
 
@@ -198,7 +201,12 @@ type mailsSeen struct {
 	err     error
 	stats   []ledger.Count
 	classes []ledger.ClassCount
-	waiting []ledger.Mail
+}
+
+// waitingSeen are the codes that were not accepted at the last look.
+type waitingSeen struct {
+	err   error
+	mails []ledger.Mail
 }
 
 // codeLife is the time within which a code that waits is looked for.
@@ -212,17 +220,23 @@ func (k *Keeper) readMails(ctx context.Context) {
 	defer cancel()
 	now := k.cfg.Now()
 	var seen mailsSeen
-	var errs [3]error
+	var errs [2]error
 	seen.stats, errs[0] = k.cfg.Mails.Stats(ctx, now.Add(-24*time.Hour), now)
 	seen.classes, errs[1] = k.cfg.Mails.Classes(ctx, now.Add(-time.Hour), now)
-	if len(k.cfg.CodeKinds) > 0 {
-		const most = 500
-		var page ledger.Page
-		page, errs[2] = k.cfg.Mails.List(ctx, ledger.Filter{
-			Kinds: k.cfg.CodeKinds, States: []ledger.State{ledger.Queued, ledger.Sending, ledger.Deferred}, Since: now.Add(-codeLife), Limit: most,
-		})
-		seen.waiting = page.Mails
-	}
 	seen.err = errors.Join(errs[:]...)
 	k.mails.Store(&seen)
+}
+
+// readWaiting looks for codes that are not accepted yet.
+func (k *Keeper) readWaiting(ctx context.Context) {
+	if k.cfg.Mails == nil || len(k.cfg.CodeKinds) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	const most = 500
+	page, err := k.cfg.Mails.List(ctx, ledger.Filter{
+		Kinds: k.cfg.CodeKinds, States: []ledger.State{ledger.Queued, ledger.Sending, ledger.Deferred}, Since: k.cfg.Now().Add(-codeLife), Limit: most,
+	})
+	k.waiting.Store(&waitingSeen{err, page.Mails})
 }
