@@ -129,7 +129,7 @@ func preheaderOf(doc *html.Node) string {
 	return ""
 }
 
-// Version returns a fingerprint of the templates of a kind: those of the mail, and those that all
+// Version returns a fingerprint of the templates of a kind: the ones of the mail, and the ones that all
 // mails share.
 func Version(k Kind) string {
 	sum := sha256.New()

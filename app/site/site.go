@@ -131,6 +131,7 @@ var makers = []maker{
 	{"mails", makeMails},
 	{"letters", makeLetters},
 	{"suppressions", makeSuppressions},
+	{"bounces", makeBounces},
 	{"gallery", makeGallery},
 	{"audit", makeAudit},
 	{"system", makeSystem},

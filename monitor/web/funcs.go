@@ -82,6 +82,7 @@ var icons = map[string]string{
 	"clock":    `<circle cx="10" cy="10" r="7"/><path d="M10 6v4l2.8 2"/>`,
 	"dead":     `<path d="M3 7.5 5 3.5h10l2 4V15a1.5 1.5 0 0 1-1.5 1.5h-11A1.5 1.5 0 0 1 3 15z"/><path d="M3 7.5h14m-9 3.2 4 3.600m0-3.6-4 3.6"/>`,
 	"mail":     `<rect x="2.5" y="4.5" width="15" height="11" rx="2"/><path d="m3 6 7 5 7-5"/>`,
+	"return":   `<path d="M16.5 4v5a3 3 0 0 1-3 3H4"/><path d="m8 8-4 4 4 4"/>`,
 	"blocked":  `<circle cx="10" cy="10" r="7"/><path d="m5.2 5.2 9.6 9.6"/>`,
 	"template": `<rect x="3" y="3" width="14" height="14" rx="2"/><path d="M3 7.5h14M8 7.5V17"/>`,
 	"health":   `<path d="M2.5 10.5H6l2-5 3.5 9 2-4h4"/>`,

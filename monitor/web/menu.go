@@ -34,6 +34,7 @@ var places = []struct{ section, pattern, icon, key string }{
 	{"Work", "/dead-letters", "dead", "d"},
 	{"Mail", "/deliveries", "mail", "m"},
 	{"Mail", "/suppressions", "blocked", "b"},
+	{"Mail", "/bounces", "return", "u"},
 	{"Mail", "/templates", "template", "p"},
 	{"Service", "/health", "health", "h"},
 	{"Service", "/configuration", "sliders", "c"},

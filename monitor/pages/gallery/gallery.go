@@ -112,7 +112,7 @@ func (g *Group) loadList(_ context.Context, _ *web.Request) (web.View, error) {
 	}
 	all := tasks.Mails()
 	v := &listView{Head: web.Head{
-		Title: "Templates", Lead: fmt.Sprintf("%s, with samples. The checks are those that stop the start of a worker.", words.Count(int64(len(all)), "mail")),
+		Title: "Templates", Lead: fmt.Sprintf("%s, with samples. A worker does not start if one of the checks fails.", words.Count(int64(len(all)), "mail")),
 	}}
 	for _, m := range all {
 		i, err := g.look(m, samples[0].name)

@@ -58,6 +58,7 @@ type rig struct {
 	redis  *redistest.Server
 	trail  *trail
 	runner *jobs.Runner
+	group  *letters.Group
 }
 
 func newRig(t testing.TB, change func(*letters.Config)) *rig {
@@ -70,6 +71,7 @@ func newRig(t testing.TB, change func(*letters.Config)) *rig {
 		change(&c)
 	}
 	group := letters.New(c)
+	r.group = group
 	ctx, cancel := context.WithCancel(context.Background())
 	var loops sync.WaitGroup
 	loops.Go(func() { _ = r.runner.Run(ctx) })

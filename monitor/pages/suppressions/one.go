@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/evently/workers/monitor/web"
@@ -67,7 +68,7 @@ func (g *Group) loadOne(ctx context.Context, r *web.Request) (web.View, error) {
 	for i := range details {
 		d := &details[i]
 		inForce = inForce || d.State == store.Active
-		v.All = append(v.All, suppressionView{Title: sentence(scopeText(d.Scope)), Chip: chipOf(d.State), Facts: facts(&d.Suppression)})
+		v.All = append(v.All, suppressionView{Title: strings.TrimSuffix(sentence(scopeText(d.Scope)), "."), Chip: chipOf(d.State), Facts: facts(&d.Suppression)})
 	}
 	if inForce && r.May(web.RoleOperator) {
 		v.Release = path(first.ID, "release")
