@@ -113,6 +113,7 @@ type node struct {
 	seen   time.Time
 	active int
 	up     bool
+	told   bool // of its running tasks, or it is down
 }
 
 // New returns an Exporter that has counted nothing.

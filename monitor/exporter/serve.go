@@ -94,13 +94,14 @@ func (c *counts) write(out *exposition.Writer) {
 	out.Family("celery_worker_up", "Indicates if a worker has recently sent a heartbeat.", "gauge")
 	hosts := slices.Sorted(maps.Keys(c.hosts))
 	for _, name := range hosts {
-		up, _ := c.hosts[name].state()
+		up, _, _ := c.hosts[name].state()
 		out.Sample("celery_worker_up", exposition.Labels{"hostname", name}, up)
 	}
 	out.Family("celery_worker_tasks_active", "The number of tasks the worker is currently processing", "gauge")
 	for _, name := range hosts {
-		_, active := c.hosts[name].state()
-		out.Sample("celery_worker_tasks_active", exposition.Labels{"hostname", name}, active)
+		if _, active, told := c.hosts[name].state(); told {
+			out.Sample("celery_worker_tasks_active", exposition.Labels{"hostname", name}, active)
+		}
 	}
 	out.Family("celery_task_runtime", "Histogram of task runtime measurements.", "histogram")
 	for _, r := range c.order {

@@ -41,11 +41,13 @@ func (x *Exporter) ObserveWorker(e fleet.WorkerEvent) {
 	case "worker-online":
 		n.up, n.seen = true, e.At.Time()
 	case "worker-heartbeat":
-		n.up, n.seen, n.active = true, e.At.Time(), e.Worker.Active
+		n.up, n.seen, n.active, n.told = true, e.At.Time(), e.Worker.Active, true
 	case "worker-offline":
-		n.up, n.active = false, 0
+		n.down()
 	}
 }
+
+func (n *node) down() { n.up, n.active, n.told = false, 0, true }
 
 // settle marks silent workers as down, and removes the series of hosts that were silent for
 // longer. c.mu must be held.
@@ -56,7 +58,7 @@ func (x *Exporter) settle() {
 		for id, n := range h.nodes {
 			silent := now.Sub(n.seen)
 			if silent > x.cfg.Timeout {
-				n.up, n.active = false, 0
+				n.down()
 			}
 			if silent > x.cfg.Purge {
 				delete(h.nodes, id)
@@ -83,15 +85,17 @@ func (c *counts) purge(name string) {
 	c.order = kept
 }
 
-// state returns whether a worker of the host is up, and the number of running tasks.
-func (h *host) state() (up, active float64) {
+// state returns whether a worker of the host is up, and the number of running tasks, if it is
+// known.
+func (h *host) state() (up, active float64, told bool) {
 	for _, n := range h.nodes {
 		if n.up {
 			up = 1
 		}
 		active += float64(n.active)
+		told = told || n.told
 	}
-	return up, active
+	return up, active, told
 }
 
 // learn takes over which workers consume one queue alone.
