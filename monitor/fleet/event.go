@@ -21,9 +21,6 @@ const (
 // event is an event as it was read. Its texts are spans of the message: they are valid until
 // the next one.
 type event struct {
-	group, subject string // "task" and "received"
-	worker, client bool   // group and origin
-
 	host, id          []byte
 	timestamp         float64
 	clock             int64

@@ -53,12 +53,11 @@ def go():
 
 // pair is a real Flower beside an API, on the same events.
 type pair struct {
-	t            *testing.T
-	redis        *testkit.Redis
-	real, ours   string
-	state        *fleet.State
-	client       *worker.Client
-	realAt, node string
+	t          *testing.T
+	redis      *testkit.Redis
+	real, ours string
+	state      *fleet.State
+	client     *worker.Client
 }
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
