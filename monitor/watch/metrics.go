@@ -11,10 +11,10 @@ import (
 var (
 	messagesDesc = prometheus.NewDesc("evently_queue_messages", "Messages that wait in a queue, by the priority of their list.", []string{"queue", "priority"}, nil)
 	ageDesc      = prometheus.NewDesc("evently_queue_oldest_age_seconds", "Age of the oldest message of a queue; 0 without messages. After a start with a full queue it is a lower bound.", []string{"queue"}, nil)
-	waitDesc     = prometheus.NewDesc("evently_queue_wait_seconds", "Time that messages have waited in a queue before a worker took them, to a second. Messages that came and went between two looks are not counted.", []string{"queue"}, nil)
+	waitDesc     = prometheus.NewDesc("evently_queue_wait_seconds", "Time that messages have waited in a queue before a worker took them, to a second. Messages that a Python worker took between two looks are not counted.", []string{"queue"}, nil)
 	emptyDesc    = prometheus.NewDesc("evently_queue_empty_in_seconds", "Time until a queue is empty at the rate of the last minute; absent when it does not become so.", []string{"queue"}, nil)
-	inDesc       = prometheus.NewDesc("evently_queue_arrived_total", "Messages that were seen to arrive in a queue.", []string{"queue"}, nil)
-	outDesc      = prometheus.NewDesc("evently_queue_taken_total", "Messages that were seen to leave a queue.", []string{"queue"}, nil)
+	inDesc       = prometheus.NewDesc("evently_queue_arrived_total", "Messages that arrived in a queue, as far as looks and workers tell.", []string{"queue"}, nil)
+	outDesc      = prometheus.NewDesc("evently_queue_taken_total", "Messages that left a queue, as far as looks and workers tell.", []string{"queue"}, nil)
 	pausedDesc   = prometheus.NewDesc("evently_queue_paused", "1 while workers of this kind take nothing from a queue because an operator has paused it.", []string{"queue"}, nil)
 	unackedDesc  = prometheus.NewDesc("evently_unacked_messages", "Messages that workers hold, of all queues, also ones that wait for their time.", nil, nil)
 	lookDesc     = prometheus.NewDesc("evently_queue_look_timestamp_seconds", "Unix time of the last answered look at the queues; 0: none yet.", nil, nil)

@@ -47,8 +47,9 @@ type Queue struct {
 	Consumers []string
 	// Configured says that the queue is one of this configuration.
 	Configured bool
-	// In and Out are messages a second, as the list has shown them in the last ten seconds.
-	// Messages that came and went between two looks are not in it.
+	// In and Out are messages a second: what the list has shown in the last ten seconds, or
+	// what workers of this kind told in the last fifteen, if that is more. Messages that
+	// Python workers took between two looks are not in it.
 	In, Out float64
 	// Arrived and Taken count the messages since the first look in the same way.
 	Arrived, Taken int64

@@ -69,6 +69,7 @@ type Watch struct {
 	series *series
 	names  *names
 	pauses atomic.Pointer[map[string]broker.Pause]
+	taken  taken
 
 	// Used by the goroutine of the looks only.
 	trackers map[broker.QueueList]*tracker
@@ -76,8 +77,8 @@ type Watch struct {
 	totals   map[string]*total
 }
 
-// total counts the messages of a queue since the first look.
-type total struct{ in, out int64 }
+// total counts the messages of a queue since the first look. unseen ones are those of taken.go.
+type total struct{ in, out, unseen int64 }
 
 // New returns a Watch that has not looked yet.
 func New(cfg Config) *Watch {
@@ -116,6 +117,9 @@ func (w *Watch) Run(ctx context.Context) error {
 	}
 	if w.cfg.Pauses != nil {
 		loops.Go(func() { w.every(ctx, pauseInterval, w.readPauses) })
+	}
+	if _, ok := w.cfg.Source.(Counter); ok {
+		loops.Go(func() { w.every(ctx, min(takenInterval, 3*w.cfg.Interval), w.readTaken) })
 	}
 	if w.cfg.Declared {
 		loops.Go(func() { w.every(ctx, searchPause, w.search) })
@@ -248,7 +252,9 @@ func (w *Watch) summarize(now time.Time, queues []string, lists []broker.QueueLi
 		w.series.add(name, pointOf(now, q, in, out))
 		q.In, q.Out = w.series.rates(name, now.Add(-10*time.Second), now)
 		q.Empty = w.timeToEmpty(now, q)
-		q.Waits, q.Arrived, q.Taken = *w.waits[name], w.totals[name].in, w.totals[name].out
+		w.addUnseen(&q)
+		t := w.totals[name]
+		q.Waits, q.Arrived, q.Taken = *w.waits[name], t.in+t.unseen, t.out+t.unseen
 		if paused := w.pauses.Load(); paused != nil {
 			if p, is := (*paused)[name]; is {
 				q.Paused = &p

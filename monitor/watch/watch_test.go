@@ -16,6 +16,7 @@ import (
 
 	"github.com/evently/workers/internal/testkit"
 	"github.com/evently/workers/monitor/watch"
+	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/redis"
 )
@@ -172,5 +173,46 @@ func TestNames(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// Messages that workers take between two looks are counted, because the workers tell how many
+// they have taken.
+func TestTaken(t *testing.T) {
+	r := testkit.StartRedis(t)
+	b, err := redis.New(redis.Config{URL: r.URL(), OwnerTimeout: time.Second, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const messages = 300
+	consumer, err := worker.New(worker.Config{
+		Broker: b, Name: "w@h", Queues: []string{"mails"}, Concurrency: 4, WithoutMingle: true, Logger: slog.New(slog.DiscardHandler),
+		Tasks: map[string]worker.Definition{"t": {Handler: worker.HandlerFunc(func(context.Context, *worker.Task) (any, error) { return nil, nil })}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := watch.New(watch.Config{Source: open(t, r.URL()).Queues(), Queues: []string{"mails"}, Interval: 50 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 2)
+	go func() { done <- w.Run(ctx) }()
+	testkit.Eventually(t, 30*time.Second, "a first look", func() bool { return !w.State().At.IsZero() })
+	go func() { done <- consumer.Run(ctx) }()
+	for id := range messages {
+		r.Do("LPUSH", "mails", fmt.Sprintf(`{"body": "W1tdLCB7fSwge31d", "content-type": "application/json", "content-encoding": "utf-8", "headers": {"id": "i%d", "task": "t", "lang": "py"}, `+
+			`"properties": {"delivery_tag": "d%d", "body_encoding": "base64", "delivery_info": {"exchange": "", "routing_key": "mails"}, "priority": 0}}`, id, id))
+	}
+	testkit.Eventually(t, 30*time.Second, "all messages are counted", func() bool {
+		q, _ := w.State().Queue("mails")
+		return q.Taken >= messages && q.Waits.Count() >= messages && q.Messages == 0
+	})
+	if q, _ := w.State().Queue("mails"); q.Taken != messages || q.Waits.Count() != messages || q.Arrived != messages {
+		t.Errorf("%d taken, %d arrived, %d waits, want %d of each", q.Taken, q.Arrived, q.Waits.Count(), messages)
+	}
+	cancel()
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,13 +92,24 @@ func ownerOf(claim string) (owner string, ok bool) {
 	return owner, ok && len(owner) == 36 && len(number) >= 12 // the width in earlier versions
 }
 
-// holdings are the claims that this worker holds: the ones whose leases it renews.
+// holdings are the claims that this worker holds: the ones whose leases it renews. It counts
+// them by queue, since the start.
 type holdings struct {
 	mu     sync.Mutex
 	claims map[string]struct{}
+	taken  map[string]int64
 }
 
-func newHoldings() *holdings { return &holdings{claims: map[string]struct{}{}} }
+func newHoldings() *holdings {
+	return &holdings{claims: map[string]struct{}{}, taken: map[string]int64{}}
+}
+
+// counts returns the number of messages that were claimed from each queue.
+func (h *holdings) counts() map[string]int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.taken)
+}
 
 // add adds the claims of deliveries.
 func (h *holdings) add(ds []broker.Delivery) {
@@ -105,6 +117,7 @@ func (h *holdings) add(ds []broker.Delivery) {
 	defer h.mu.Unlock()
 	for _, d := range ds {
 		h.claims[d.Claim] = struct{}{}
+		h.taken[d.Queue]++
 	}
 }
 

@@ -2,8 +2,10 @@ package redis
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -19,9 +21,10 @@ type leases struct {
 	consumer *consumer
 	held     *holdings
 
-	lastBeat     atomic.Pointer[time.Time] // when the last heartbeat was sent
-	late         chan struct{}             // capacity 1: one caller makes up for a late heartbeat
-	judgeAfter   atomic.Pointer[time.Time] // until then no owner counts as silent
+	lastBeat     atomic.Pointer[time.Time]        // when the last heartbeat was sent
+	told         atomic.Pointer[map[string]int64] // counts of the last tell
+	late         chan struct{}                    // capacity 1: one caller makes up for a late heartbeat
+	judgeAfter   atomic.Pointer[time.Time]        // until then no owner counts as silent
 	silentOwners atomic.Pointer[[]string]
 }
 
@@ -86,6 +89,7 @@ func (l *leases) beat(ctx context.Context) error {
 		return err
 	}
 	l.silentOwners.Store(&silent)
+	l.tell(ctx)
 	if l.silentTooLong() {
 		// All workers may have been silent, if the server was unavailable.
 		l.judgeAfter.Store(new(time.Now().Add(l.cfg.OwnerTimeout)))
@@ -96,6 +100,30 @@ func (l *leases) beat(ctx context.Context) error {
 	}
 	l.lastBeat.Store(&asked)
 	return nil
+}
+
+// mostTold bounds the queues whose counts are told.
+const mostTold = 200
+
+// tell writes how many messages were claimed from each queue, for monitors: messages that come
+// and go between two looks at a queue are not seen otherwise. Nothing depends on it.
+func (l *leases) tell(ctx context.Context) {
+	counts := l.held.counts()
+	if last := l.told.Load(); len(counts) == 0 || len(counts) > mostTold || last != nil && maps.Equal(*last, counts) {
+		return
+	}
+	text, err := json.Marshal(counts)
+	if err == nil {
+		err = l.do(ctx, func(c redigo.Conn) error {
+			_, err := redigo.DoContext(c, ctx, "HSET", l.keys.owner(l.consumer.id), "taken", text)
+			return err
+		})
+	}
+	if err != nil {
+		l.log.Debug("counts of claimed messages not written", "error", err)
+		return
+	}
+	l.told.Store(&counts)
 }
 
 // silentTooLong reports whether the last heartbeat is so old that other workers may soon

@@ -136,8 +136,8 @@ func (g *Group) tiles(s *watch.State) []web.Tile {
 	tiles := []web.Tile{
 		{Label: "Waiting", Value: fmt.Sprint(messages), Hint: fmt.Sprintf("in %d queues", len(s.Queues))},
 		{Label: "Oldest", Value: age(oldest.Oldest), Tone: toneOf(oldest.Oldest)},
-		{Label: "Arriving", Value: rate(in), Unit: "/s", Hint: "seen in 10 seconds"},
-		{Label: "Taken", Value: rate(out), Unit: "/s", Hint: "seen in 10 seconds"},
+		{Label: "Arriving", Value: rate(in), Unit: "/s", Hint: "in the last seconds"},
+		{Label: "Taken", Value: rate(out), Unit: "/s", Hint: "in the last seconds"},
 	}
 	if oldest.Oldest.Known {
 		tiles[1].Hint, tiles[1].Href = shown(oldest.Name), href(oldest.Name)

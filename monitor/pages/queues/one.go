@@ -97,10 +97,10 @@ func (g *Group) view(s *watch.State, q watch.Queue, r *web.Request) oneView {
 	}
 	p50, p95 := quantile(q.Waits, .5), quantile(q.Waits, .95)
 	v.Tiles = []web.Tile{
-		{Label: "Waiting", Value: fmt.Sprint(q.Messages), Hint: fmt.Sprintf("%d seen to arrive", q.Arrived)},
+		{Label: "Waiting", Value: fmt.Sprint(q.Messages), Hint: fmt.Sprintf("%d arrived", q.Arrived)},
 		{Label: "Oldest", Value: age(q.Oldest), Tone: toneOf(q.Oldest), Hint: oldestHint(q.Oldest)},
-		{Label: "Arriving", Value: rate(q.In), Unit: "/s", Hint: "seen in 10 seconds"},
-		{Label: "Taken", Value: rate(q.Out), Unit: "/s", Hint: "seen in 10 seconds"},
+		{Label: "Arriving", Value: rate(q.In), Unit: "/s", Hint: "in the last seconds"},
+		{Label: "Taken", Value: rate(q.Out), Unit: "/s", Hint: "in the last seconds"},
 		{Label: "Empty in", Value: empty(q), Hint: "at the rate of a minute"},
 		{Label: "Wait", Value: p50, Hint: "95 %: " + p95},
 	}

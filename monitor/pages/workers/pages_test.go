@@ -398,7 +398,7 @@ func (s *stage) chromium(path string) {
 	tab := browser.Open(s.t, 5*time.Minute)
 	browser.Inspect(s.t, tab, browser.Inspection{
 		Base: s.base, Shots: os.Getenv("MONITOR_SCREENSHOTS"),
-		Paths: []string{path, "/workers/one@h", "/scheduled", "/scheduled/bulk?verb=cancel&holder=go"},
+		Paths: []string{path, "/scheduled"},
 		Ready: `document.documentElement.hasAttribute('data-js') && (!document.querySelector('figure[data-chart] svg, figure .plot') || document.querySelector('.plot canvas') !== null)`,
 	})
 	browser.Resize(s.t, tab, 1280, "light")

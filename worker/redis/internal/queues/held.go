@@ -2,6 +2,7 @@ package queues
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -153,4 +154,39 @@ func (q *Queues) now(ctx context.Context) (t time.Time, err error) {
 		return err
 	})
 	return t, err
+}
+
+// mostOwners bounds the workers whose counts are read.
+const mostOwners = 1000
+
+// Taken returns how many messages each live worker of this kind has taken from its queues since
+// its start, by its id. Workers tell it every few seconds.
+func (q *Queues) Taken(ctx context.Context) (map[string]map[string]int64, error) {
+	taken := map[string]map[string]int64{}
+	err := q.cfg.Do(ctx, func(c redigo.Conn) error {
+		owners, err := redigo.Strings(redigo.DoContext(c, ctx, "ZREVRANGE", q.cfg.Owners, 0, mostOwners-1))
+		if err != nil || len(owners) == 0 {
+			return err
+		}
+		for _, o := range owners {
+			if err := c.Send("HGET", q.cfg.Owner(o), "taken"); err != nil {
+				return err
+			}
+		}
+		texts, err := redigo.Values(redigo.DoContext(c, ctx, ""))
+		if err != nil {
+			return err
+		}
+		for i, o := range owners {
+			var counts map[string]int64
+			if text, ok := texts[i].([]byte); ok && json.Unmarshal(text, &counts) == nil {
+				taken[o] = counts
+			}
+		}
+		return nil
+	})
+	if err != nil && !conn.IsWrongType(err) {
+		return nil, fmt.Errorf("read the counts of workers: %w", err)
+	}
+	return taken, nil
 }

@@ -33,6 +33,7 @@ type Config struct {
 	// the hash about an owner.
 	OwnerOf func(claim string) (string, bool)
 	Owner   func(owner string) string
+	Owners  string // sorted set of all owners
 	// GiveBack puts a held message back to the front of its queue, as raw. It returns 0 when
 	// the message is held no more.
 	GiveBack func(ctx context.Context, m broker.HeldMessage, raw []byte) (int, error)
