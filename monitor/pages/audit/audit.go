@@ -58,7 +58,7 @@ func (g *Group) Register(r *web.Router) {
 	r.Page(web.Page{Pattern: "/audit", Menu: "Audit", Template: "audit.list", Load: g.loadList})
 	r.Page(web.Page{Pattern: "/audit/{number}", Template: "audit.one", Load: g.loadOne})
 	r.Action(web.Action{Pattern: "/audit/verify", Audit: "audit.verify", Page: "/audit", Do: g.doVerify})
-	r.Handle("GET /audit/export", web.RoleOperator, http.HandlerFunc(g.export))
+	r.Handle("GET /audit/export/{format}", web.RoleOperator, http.HandlerFunc(g.export))
 }
 
 func (g *Group) here() error {
@@ -195,8 +195,7 @@ func (g *Group) loadList(ctx context.Context, r *web.Request) (web.View, error) 
 	}
 	if r.May(web.RoleOperator) {
 		q.before = 0
-		v.ExportJSON = q.href("/audit/export")
-		v.ExportCSV = q.href("/audit/export") + map[bool]string{true: "&", false: "?"}[strings.Contains(v.ExportJSON, "?")] + "format=csv"
+		v.ExportJSON, v.ExportCSV = q.href("/audit/export/jsonl"), q.href("/audit/export/csv")
 	}
 	return web.View{Title: "Audit", Data: v}, nil
 }
@@ -386,7 +385,7 @@ func (g *Group) export(w http.ResponseWriter, r *http.Request) {
 	kind, ending := "application/x-ndjson", "jsonl"
 	out := bufio.NewWriter(w)
 	write := trail.JSONLines
-	if r.URL.Query().Get("format") == "csv" {
+	if r.PathValue("format") == "csv" {
 		kind, ending, write = "text/csv; charset=utf-8", "csv", trail.CSV
 	}
 	w.Header().Set("Content-Type", kind)

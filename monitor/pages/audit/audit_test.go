@@ -72,10 +72,10 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%s: %d", none, status)
 		}
 	}
-	if _, text, _ := s.Page(t, "/audit/export"); strings.Count(text, "\n") != 120 || !strings.Contains(text, `"number":120`) {
+	if _, text, _ := s.Page(t, "/audit/export/jsonl"); strings.Count(text, "\n") != 120 || !strings.Contains(text, `"number":120`) {
 		t.Errorf("the export has %d lines", strings.Count(text, "\n"))
 	}
-	if _, text, _ := s.Page(t, "/audit/export?format=csv&actor=bob"); strings.Count(text, "suppressions.release") != 2 {
+	if _, text, _ := s.Page(t, "/audit/export/csv?actor=bob"); strings.Count(text, "suppressions.release") != 2 {
 		t.Errorf("the filtered export:\n%s", text)
 	}
 
@@ -106,7 +106,7 @@ func TestAudit(t *testing.T) {
 	if status, _, _ := s.Post(t, "/audit/verify", nil); status != http.StatusForbidden {
 		t.Errorf("a viewer may verify: %d", status)
 	}
-	if status, _, _ := s.Page(t, "/audit/export"); status != http.StatusForbidden {
+	if status, _, _ := s.Page(t, "/audit/export/jsonl"); status != http.StatusForbidden {
 		t.Errorf("a viewer may export: %d", status)
 	}
 	pages.Has(t, pages.Open(t, audit.New(audit.Config{})).Get(t, "/audit"), "No audit trail")
