@@ -12,10 +12,11 @@ import (
 	"golang.org/x/term"
 
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/internal/logflood"
 )
 
 // NewLogger returns a logger to f. The format is JSON unless f is a terminal or cfg says
-// text.
+// text. Floods of one warning or error are bounded.
 func NewLogger(f *os.File, cfg config.Service) *slog.Logger {
 	options := &slog.HandlerOptions{Level: cfg.LogLevel}
 	format := cfg.LogFormat
@@ -23,7 +24,7 @@ func NewLogger(f *os.File, cfg config.Service) *slog.Logger {
 		format = "text"
 	}
 	if format == "text" {
-		return slog.New(slog.NewTextHandler(f, options)) // it quotes what is not printable
+		return slog.New(logflood.New(slog.NewTextHandler(f, options), logflood.Config{})) // it quotes what is not printable
 	}
 	return slog.New(slog.NewJSONHandler(jsonEscaper{f}, options))
 }
@@ -73,4 +74,11 @@ func escapeJSON(line []byte) []byte {
 // direction, of no width, and of tags.
 func steers(r rune) bool {
 	return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
+}
+
+// flushLog writes what is left to say about lines that were left out.
+func flushLog(log *slog.Logger) {
+	if h, ok := log.Handler().(*logflood.Handler); ok {
+		h.Flush()
+	}
 }

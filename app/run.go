@@ -39,6 +39,7 @@ func Run(ctx context.Context, output *os.File) error {
 	}
 	defer early.close()
 	log := NewLogger(output, cfg.Service)
+	defer flushLog(log)
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration: " + w.String())
 	}

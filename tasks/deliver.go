@@ -104,7 +104,7 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 	if answer, stale := s.checkCode(ctx, a); stale {
 		return answer, nil
 	}
-	ended = s.step(ctx, "limits")
+	ended = s.step(ctx, a, "limits")
 	wait := s.limiter.admit(ctx, a)
 	ended(nil)
 	if wait != nil {

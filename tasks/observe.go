@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -80,19 +81,30 @@ func (h *history) observePanic() {
 	}
 }
 
-// step tells the start of a step, and returns a function for its end.
-func (s *Service) step(ctx context.Context, name string) (ended func(error)) {
-	if s.cfg.Step == nil {
+// step tells the start of a step, and returns a function for its end, which logs how long the
+// step has taken.
+func (s *Service) step(ctx context.Context, a *attempt, name string) (ended func(error)) {
+	isLogged := a.log.Enabled(ctx, slog.LevelDebug)
+	if s.cfg.Step == nil && !isLogged {
 		return noStep
 	}
-	return s.cfg.Step(ctx, name)
+	told, began := noStep, time.Now()
+	if s.cfg.Step != nil {
+		told = s.cfg.Step(ctx, name)
+	}
+	return func(err error) {
+		told(err)
+		if isLogged {
+			a.log.DebugContext(ctx, "mail step", "kind", a.data.Kind(), "step", name, "duration", time.Since(began).Seconds(), "error", err)
+		}
+	}
 }
 
 func noStep(error) {}
 
 // timed does the same, and notes the duration for the history of the mail.
 func (s *Service) timed(ctx context.Context, a *attempt, name string) (ended func(error)) {
-	begin, told := time.Now(), s.step(ctx, name)
+	begin, told := time.Now(), s.step(ctx, a, name)
 	return func(err error) {
 		told(err)
 		a.steps = append(a.steps, ledger.Phase{Name: name, Took: time.Since(begin)})

@@ -23,8 +23,8 @@ func TestLazyLogIsAsWith(t *testing.T) {
 	}
 	var lazy, usual bytes.Buffer
 	base := slog.New(slog.NewJSONHandler(&lazy, options)).With("base", true)
-	write(slog.New(&lazyLog{base: base.Handler(), task: &Task{Name: "t", ID: "i", RootID: "r", CorrelationID: "c"}}))
-	write(slog.New(slog.NewJSONHandler(&usual, options)).With("base", true).With("task", "t", "task_id", "i", "root_id", "r", "correlation_id", "c"))
+	write(slog.New(&lazyLog{base: base.Handler(), task: &Task{Name: "t", ID: "i", RootID: "r", CorrelationID: "c", Queue: "q", Retries: 2}}))
+	write(slog.New(slog.NewJSONHandler(&usual, options)).With("base", true).With("task", "t", "task_id", "i", "root_id", "r", "correlation_id", "c", "queue", "q", "attempt", 3))
 	if lazy.String() != usual.String() {
 		t.Errorf("got\n%swant\n%s", lazy.String(), usual.String())
 	}

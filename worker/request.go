@@ -170,7 +170,8 @@ type lazyLog struct {
 // with returns the handler that has the attributes.
 func (l *lazyLog) with() slog.Handler {
 	return l.base.WithAttrs([]slog.Attr{slog.String("task", l.task.Name), slog.String("task_id", l.task.ID),
-		slog.String("root_id", l.task.RootID), slog.String("correlation_id", l.task.CorrelationID)})
+		slog.String("root_id", l.task.RootID), slog.String("correlation_id", l.task.CorrelationID),
+		slog.String("queue", l.task.Queue), slog.Int("attempt", l.task.Retries+1)})
 }
 
 // Enabled implements [slog.Handler].

@@ -42,7 +42,7 @@ type Task struct {
 	// Message is the whole message. Treat it as read-only.
 	Message *protocol.Message
 
-	// Logger carries the task's name, id, root id and correlation id. A kept Logger keeps
+	// Logger carries the task's name, id, root id, correlation id, queue and attempt. A kept Logger keeps
 	// the task and its message in memory.
 	Logger *slog.Logger
 

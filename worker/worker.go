@@ -82,6 +82,7 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.Logger = cfg.Logger.With("worker", cfg.Name)
 	w := &Worker{
 		env: env{
 			cfg: &cfg,
