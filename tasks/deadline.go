@@ -64,7 +64,7 @@ func (s *Service) checkCode(ctx context.Context, a *attempt) (answer Result, sta
 	if a.code == "" || s.cfg.Codes == nil {
 		return Result{}, false
 	}
-	ended := s.step(ctx, a, "code check")
+	ended := s.history.step(ctx, a, "code check")
 	valid, ok, err := s.cfg.Codes.Code(ctx, a.writtenAddress)
 	ended(err)
 	switch {

@@ -85,7 +85,7 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 	if a.isLate(a.now) {
 		return s.expired(a, errExpired, errExpired), nil
 	}
-	ended := s.timed(ctx, a, "lookup")
+	ended := s.history.timed(ctx, a, "lookup")
 	a.to, err = s.recipient(ctx, a)
 	ended(err)
 	if err != nil {
@@ -94,7 +94,7 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 	if answer, withheld := s.checkSuppression(ctx, a); withheld {
 		return answer, nil
 	}
-	ended = s.timed(ctx, a, "render")
+	ended = s.history.timed(ctx, a, "render")
 	body, err := s.render(ctx, a)
 	ended(err)
 	if err != nil {
@@ -104,7 +104,7 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 	if answer, stale := s.checkCode(ctx, a); stale {
 		return answer, nil
 	}
-	ended = s.step(ctx, a, "limits")
+	ended = s.history.step(ctx, a, "limits")
 	wait := s.limiter.admit(ctx, a)
 	ended(nil)
 	if wait != nil {

@@ -83,14 +83,14 @@ func (h *history) observePanic() {
 
 // step tells the start of a step, and returns a function for its end, which logs how long the
 // step has taken.
-func (s *Service) step(ctx context.Context, a *attempt, name string) (ended func(error)) {
+func (h *history) step(ctx context.Context, a *attempt, name string) (ended func(error)) {
 	isLogged := a.log.Enabled(ctx, slog.LevelDebug)
-	if s.cfg.Step == nil && !isLogged {
+	if h.tell == nil && !isLogged {
 		return noStep
 	}
 	told, began := noStep, time.Now()
-	if s.cfg.Step != nil {
-		told = s.cfg.Step(ctx, name)
+	if h.tell != nil {
+		told = h.tell(ctx, name)
 	}
 	return func(err error) {
 		told(err)
@@ -103,8 +103,8 @@ func (s *Service) step(ctx context.Context, a *attempt, name string) (ended func
 func noStep(error) {}
 
 // timed does the same, and notes the duration for the history of the mail.
-func (s *Service) timed(ctx context.Context, a *attempt, name string) (ended func(error)) {
-	begin, told := time.Now(), s.step(ctx, a, name)
+func (h *history) timed(ctx context.Context, a *attempt, name string) (ended func(error)) {
+	begin, told := time.Now(), h.step(ctx, a, name)
 	return func(err error) {
 		told(err)
 		a.steps = append(a.steps, ledger.Phase{Name: name, Took: time.Since(begin)})

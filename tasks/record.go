@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,7 +41,8 @@ type history struct {
 	worker string
 	now    func() time.Time
 
-	observer Observer // nil: there is none
+	observer Observer                                           // nil: there is none
+	tell     func(ctx context.Context, step string) func(error) // of steps; nil: none is told
 }
 
 // end adds the end of this run to the history. It is written together with the end of the

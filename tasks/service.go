@@ -174,7 +174,7 @@ func New(cfg Config) (*Service, error) {
 		cfg:     cfg,
 		pauses:  pauses{retryDelay: cfg.RetryDelay, maxRetryDelay: cfg.MaxRetryDelay},
 		limiter: limiter{Limits: cfg.Limits, now: cfg.Now, caller: rand.Text()},
-		history: history{sealer: cfg.Ledger, worker: cfg.Worker, now: cfg.Now, observer: cfg.Observer},
+		history: history{sealer: cfg.Ledger, worker: cfg.Worker, now: cfg.Now, observer: cfg.Observer, tell: cfg.Step},
 	}
 	s.acquirer, _ = cfg.Users.(acquirer)
 	return s, nil

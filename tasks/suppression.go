@@ -25,7 +25,7 @@ func (s *Service) checkSuppression(ctx context.Context, a *attempt) (answer Resu
 	if s.cfg.Suppressions == nil || a.copiesBefore() > 0 {
 		return Result{}, false
 	}
-	ended := s.step(ctx, a, "suppressions")
+	ended := s.history.step(ctx, a, "suppressions")
 	found, err := s.cfg.Suppressions.Check(ctx, suppressions.Question{Address: a.to, Optional: a.optional, Code: a.code != ""})
 	ended(err)
 	if err != nil {
