@@ -152,6 +152,10 @@ func (c Config) Fingerprints(key []byte) (all []Fingerprint) {
 		if _, ok := f.(*secret); ok {
 			print.Length = len([]rune(value))
 		}
+		if _, ok := f.(*secret); ok && f.base().shownSource != "" {
+			// It is a part of another variable, which tells it.
+			print.Secret, print.Length, value = value != "", 0, ""
+		}
 		if value != "" {
 			print.Digest = digest(key, print.Variable, value)
 		}

@@ -164,12 +164,12 @@ func TestFingerprints(t *testing.T) {
 		return all
 	}
 	set := map[string]string{
-		"SMTP_PASSWORD": "geheim-ünd", "REDIS_URL": "redis://:secret-1@h:1/0", "SMTP_URLS": "smtp://u:secret-1@a:587 smtp://b:25",
+		"DB_PASSWORD": "geheim-ünd", "REDIS_URL": "redis://:secret-1@h:1/0", "SMTP_URLS": "smtp://u:secret-1@a:587 smtp://b:25",
 		"LEDGER_DATABASE_URL": "postgres://u:secret-1@h/n", "QUEUES": "a,b", "ZERO_URL": "https://zero.example/x",
 	}
 	a := prints("key", set)
 	for variable, want := range map[string]config.Fingerprint{
-		"SMTP_PASSWORD": {Secret: true, Length: 10, Source: "SMTP_URLS"}, "REDIS_URL": {Secret: true, Source: "env"},
+		"DB_PASSWORD": {Secret: true, Length: 10, Source: "env"}, "REDIS_URL": {Secret: true, Source: "env"},
 		"SMTP_URLS": {Secret: true, Source: "env"}, "LEDGER_DATABASE_URL": {Secret: true, Source: "env"},
 		"QUEUES": {Source: "env"}, "ZERO_URL": {Source: "env"}, "CONCURRENCY": {Source: "default"},
 	} {
@@ -181,8 +181,11 @@ func TestFingerprints(t *testing.T) {
 			t.Errorf("%+v, want %+v", got, want)
 		}
 	}
-	if got := a["DB_PASSWORD"]; got.Digest != "" || got.Secret || got.Length != 0 {
+	if got := a["WEBHOOK_KEY"]; got.Digest != "" || got.Secret || got.Length != 0 {
 		t.Errorf("a secret that is not set: %+v", got)
+	}
+	if got := a["REDIS_PASSWORD"]; got != (config.Fingerprint{Variable: "REDIS_PASSWORD", Source: "REDIS_URL", Secret: true}) {
+		t.Errorf("a secret that is a part of a URL: %+v", got)
 	}
 	same, other := prints("key", set), prints("another key", set)
 	for variable, f := range a {
@@ -191,7 +194,7 @@ func TestFingerprints(t *testing.T) {
 		}
 	}
 	for variable, value := range map[string]string{
-		"SMTP_PASSWORD": "geheim-und", "REDIS_URL": "redis://:secret-2@h:1/0", "SMTP_URLS": "smtp://u:secret-2@a:587 smtp://b:25",
+		"DB_PASSWORD": "geheim-und", "REDIS_URL": "redis://:secret-2@h:1/0", "SMTP_URLS": "smtp://u:secret-2@a:587 smtp://b:25",
 		"LEDGER_DATABASE_URL": "postgres://u:secret-2@h/n", "QUEUES": "a,c",
 	} {
 		changed := map[string]string{}

@@ -187,7 +187,7 @@ func (s *lettersSeen) grown() (more int, over time.Duration, since time.Time) {
 		return 0, 0, time.Time{}
 	}
 	first, last := s.history[0], s.history[len(s.history)-1]
-	more, over = last.open-first.open, last.at.Sub(first.at)
+	more, over = last.open-first.open, max(time.Minute, last.at.Sub(first.at))
 	for _, h := range s.history {
 		if more > 0 && h.open > first.open {
 			return more, over, h.at

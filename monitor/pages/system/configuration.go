@@ -110,6 +110,12 @@ func settingOf(s config.Setting, f config.Fingerprint, processes []vitals.Proces
 	if s.Source == config.SourceDefault {
 		one.Source.Tone = web.Calm
 	}
+	if !f.Secret {
+		one.Fingerprint = ""
+	}
+	if f.Secret && f.Digest == "" {
+		one.Value = "set"
+	}
 	if one.Secret && f.Length > 0 {
 		one.Value = fmt.Sprintf("set, %d characters", f.Length)
 	}
