@@ -125,6 +125,7 @@ func TestRedisAway(t *testing.T) {
 	breakIt(t, r, url.Values{"part": {"redis"}, "away": {"no"}})
 	breakIt(t, r, url.Values{"part": {"database"}, "away": {"yes"}})
 	id := post(t, r.Page, url.Values{"task": {"send_booking_cancellation"}, "send_booking_cancellation.user_id.": {"4"}})
+	eventually(t, "the health of the database", func() bool { return strings.Contains(get(t, r.Health), "no answer for") })
 	eventually(t, "a task that waits for the database", func() bool { return strings.Contains(get(t, r.Page+"/tasks/"+id), "RETRY") })
 	breakIt(t, r, url.Values{"part": {"database"}, "away": {"no"}})
 	eventually(t, "the mail after the outage", func() bool { return strings.Contains(get(t, r.Monitor+"/inbox"), "Booking Cancelled") })

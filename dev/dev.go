@@ -32,6 +32,7 @@ const (
 	DefaultHTTPPort  = 8025
 
 	DefaultMonitorPort = 5555
+	DefaultHealthPort  = 8004
 )
 
 // Options are the options of [Run]. The zero value has the defaults.
@@ -48,7 +49,7 @@ type Options struct {
 	Open bool
 
 	// Preferred ports. 0: the defaults; negative: any free port.
-	RedisPort, SMTPPort, HTTPPort, MonitorPort int
+	RedisPort, SMTPPort, HTTPPort, MonitorPort, HealthPort int
 
 	// OpenMonitor makes the monitor, with the pages of the catcher and of the faults beside its
 	// own; nil: there is none.
@@ -101,6 +102,11 @@ func run(ctx context.Context, o Options, worker work) (err error) {
 	}
 	defer page.Close()
 
+	healthPort, err := o.listenHealth()
+	if err != nil {
+		return fmt.Errorf("start the health server: %w", err)
+	}
+	defer healthPort.Close()
 	pages, err := o.listenMonitor()
 	if err != nil {
 		return err
@@ -127,6 +133,8 @@ func run(ctx context.Context, o Options, worker work) (err error) {
 	addresses.Taken = append(addresses.Taken, stepped("Redis", or(o.RedisPort, DefaultRedisPort), redis.Addr())...)
 	addresses.Taken = append(addresses.Taken, stepped("SMTP", or(o.SMTPPort, DefaultSMTPPort), smtp.Addr().String())...)
 	addresses.Taken = append(addresses.Taken, stepped("Page", or(o.HTTPPort, DefaultHTTPPort), page.Addr().String())...)
+	addresses.Health = "http://" + healthPort.Addr().String() + "/health"
+	addresses.Taken = append(addresses.Taken, stepped("Health", or(o.HealthPort, DefaultHealthPort), healthPort.Addr().String())...)
 	if pages != nil {
 		addresses.Monitor = "http://" + pages.Addr().String()
 		addresses.Taken = append(addresses.Taken, stepped("Monitor", or(o.MonitorPort, DefaultMonitorPort), pages.Addr().String())...)
@@ -158,7 +166,7 @@ func run(ctx context.Context, o Options, worker work) (err error) {
 		defer release()
 		return worker(gctx, parts{
 			users: db, redisURL: addresses.Redis, smtp: smtp.Addr().(*net.TCPAddr), log: log, logger: o.Logger,
-			history: filepath.Join(folder, "history.db"), chaos: faulty,
+			history: filepath.Join(folder, "history.db"), chaos: faulty, health: healthPort,
 		})
 	})
 	g.Go(func() error { return site.serve(gctx, page) })

@@ -35,7 +35,7 @@ func start(t *testing.T, o dev.Options) running {
 	ready := make(chan dev.Addresses, 1)
 	o.Out, o.Ready = r.out, func(a dev.Addresses) { ready <- a }
 	o.Logger = slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	for _, port := range []*int{&o.RedisPort, &o.SMTPPort, &o.HTTPPort} {
+	for _, port := range []*int{&o.RedisPort, &o.SMTPPort, &o.HTTPPort, &o.HealthPort} {
 		if *port == 0 {
 			*port = -1
 		}

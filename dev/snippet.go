@@ -13,6 +13,7 @@ type Addresses struct {
 	SMTP  string // host:port of the catcher
 	Page  string // http:// URL
 
+	Health  string   // http:// URL of the health report
 	Monitor string   // http:// URL; "": there is none
 	Taken   []string // sentences about ports that other programs have
 
@@ -59,6 +60,7 @@ func banner(w io.Writer, a Addresses) error {
   Redis   %s  (broker and results)
   SMTP    %s  (catches every mail, sends none)
   Queue   %s
+  Health  %s
 %s
   The history of the mails, in another terminal:
 
@@ -71,6 +73,6 @@ func banner(w io.Writer, a Addresses) error {
 %s
   Ctrl-C stops everything. Nothing is kept.
 
-`, a.Page, monitor, a.Redis, a.SMTP, queue, taken, a.History, snippet(a))
+`, a.Page, monitor, a.Redis, a.SMTP, queue, a.Health, taken, a.History, snippet(a))
 	return err
 }

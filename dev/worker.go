@@ -30,8 +30,9 @@ type parts struct {
 	smtp     *net.TCPAddr
 	log      *tasklog
 	logger   *slog.Logger
-	history  string // path of its file; "": there is none
-	chaos    *chaos // nil: nothing is broken
+	history  string       // path of its file; "": there is none
+	chaos    *chaos       // nil: nothing is broken
+	health   net.Listener // nil: there is no health server
 }
 
 // startWorker runs the real worker, configured as in production. Only the retry delay is
@@ -45,6 +46,7 @@ func startWorker(ctx context.Context, p parts) error {
 	if err != nil {
 		return fmt.Errorf("open the users: %w", err)
 	}
+	looked := chaoticUsers{users, p.chaos}
 	sender, err := mail.New(mail.Config{
 		Host: p.smtp.IP.String(), Port: p.smtp.Port, Security: mail.Plain,
 		FromName: "Evently", FromAddress: "noreply@evently.com",
@@ -73,7 +75,7 @@ func startWorker(ctx context.Context, p parts) error {
 		return fmt.Errorf("prepare the history: %w", err)
 	}
 	service, err := tasks.New(tasks.Config{
-		Users: chaoticUsers{users, p.chaos}, Mailer: mailer{sender, p.log}, Templates: set,
+		Users: looked, Mailer: mailer{sender, p.log}, Templates: set,
 		Ledger: sealer, Worker: "email-worker",
 		RetryDelay: 2 * time.Second,
 		Check:      users.Ping,
@@ -96,12 +98,19 @@ func startWorker(ctx context.Context, p parts) error {
 		return fmt.Errorf("prepare the worker: %w", err)
 	}
 
+	health, shared, err := observed{w, sender, writer, looked, aside, p.smtp.String()}.health(p)
+	if err != nil {
+		return fmt.Errorf("prepare the health server: %w", err)
+	}
+
 	// The mail connections outlive the tasks that use them.
 	relay, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer hangUp()
 	var g errgroup.Group
 	g.Go(func() error { return sender.Run(relay) })
 	g.Go(func() error { return writer.Run(relay) })
+	g.Go(func() error { return health.Run(relay) })
+	g.Go(func() error { return shared.Run(relay) })
 	g.Go(func() error {
 		defer hangUp()
 		return w.Run(ctx)
