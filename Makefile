@@ -108,8 +108,9 @@ bench: setup ## speed beside Celery, all PARTS or some, ROUNDS (3); 15 minutes
 	@go run ./bench $(if $(PARTS),-parts $(PARTS)) $(if $(ROUNDS),-rounds $(ROUNDS))
 
 .PHONY: ledger-figures
-ledger-figures: ## times and plans of the ledger's queries at five million mails; 30 minutes
+ledger-figures: ## times of the ledger's queries and of the pages that read it, at five million mails; 45 minutes
 	@go test ./store/ledger -count=1 -timeout 90m -v -run '^TestQueryPlans$$' -ledger.rows 5000000 -ledger.figures
+	@go test ./monitor/pages/mails -count=1 -timeout 90m -v -run '^TestFigures$$' -pages.rows 5000000
 	go test -run '^$$' -bench . ./store/ledger
 
 .PHONY: fuzz

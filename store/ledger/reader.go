@@ -186,7 +186,7 @@ func (r *Reader) conditions(ctx context.Context, f Filter) (where []string, args
 		add("mail IN (?)", f.mails)
 	}
 	if len(f.Classes) > 0 {
-		add("class IN (?) AND class <> ''", f.Classes)
+		add("class IN (?) AND class <> '' AND state <> 100", f.Classes) // of accepted mails none has a class
 	}
 	if !f.Since.IsZero() {
 		add("first_seen >= ?", r.db.time(f.Since))

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // Count is the number of events of a kind that led to a state, with the distribution of the
@@ -267,94 +265,122 @@ func (r *Reader) Facets(ctx context.Context, f Filter) ([]Facet, error) {
 	if len(f.Kinds) > 0 {
 		where, args = append(where, "kind IN (?)"), append(args, f.Kinds)
 	}
-	counts, err := r.facetCounts(ctx, f, where, args)
+	if f.Address != "" || f.UserID != nil || f.Booking != "" || f.TaskID != "" || f.Mail != "" {
+		facets, err := r.fewFacets(ctx, where, args)
+		return facets, r.faultOf("count mails", err)
+	}
+	facets, err := r.manyFacets(ctx, f, where, args)
+	return facets, r.faultOf("count mails", err)
+}
+
+// faultOf is fault for an error that may be nil.
+func (r *Reader) faultOf(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return r.fault(doing, err)
+}
+
+// facetRow is the number of mails in a state.
+type facetRow struct {
+	State State `db:"state"`
+	N     int64 `db:"n"`
+}
+
+// fewFacets counts mails of a filter that chooses few.
+func (r *Reader) fewFacets(ctx context.Context, where []string, args []any) (facets []Facet, err error) {
+	var rows []facetRow
+	query := fmt.Sprintf("SELECT state, count(*) AS n FROM (SELECT state FROM evently_mail.mails WHERE %s LIMIT %d) AS q GROUP BY state ORDER BY state", strings.Join(where, " AND "), MostCounted+1)
+	err = r.db.query(ctx, r.db.db, &rows, query, args...)
+	for _, row := range rows {
+		facets = append(facets, Facet{State: row.State, N: row.N, Estimated: row.N > MostCounted})
+	}
+	return facets, err
+}
+
+// manyFacets counts up to one more than MostCounted of each state. A state with far more, as
+// PostgreSQL expects, is not counted at all.
+func (r *Reader) manyFacets(ctx context.Context, f Filter, where []string, args []any) (facets []Facet, err error) {
+	count := func(states []State) (query string, all []any) {
+		var parts []string
+		for _, s := range states {
+			conditions := strings.Join(append(slices.Clone(where), fmt.Sprintf("state = %d", int(s))), " AND ")
+			parts = append(parts, fmt.Sprintf("SELECT %d AS state, count(*) AS n FROM (SELECT 1 FROM evently_mail.mails WHERE %s ORDER BY first_seen DESC LIMIT %d) AS q", int(s), conditions, MostCounted+1))
+			all = append(all, args...)
+		}
+		return strings.Join(parts, " UNION ALL "), all
+	}
+	states := slices.DeleteFunc(States(), func(s State) bool { return s == Accepted && len(f.Classes) > 0 })
+	query, all := count(states)
+	expected, err := r.expect(ctx, states, query, all)
 	if err != nil {
-		return nil, r.fault("count mails", err)
+		return nil, err
 	}
-	var facets []Facet
-	for _, s := range States() {
-		if n := counts[s]; n > 0 {
-			facets = append(facets, Facet{State: s, N: n, Estimated: n > MostCounted})
+	few := slices.DeleteFunc(slices.Clone(states), func(s State) bool { return expected[s] > 2*MostCounted })
+	counted := map[State]int64{}
+	if len(few) > 0 {
+		var rows []facetRow
+		query, all = count(few)
+		if err := r.db.query(ctx, r.db.db, &rows, query, all...); err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			counted[row.State] = row.N
 		}
 	}
-	var all errgroup.Group // a plan takes some milliseconds
-	all.SetLimit(estimators)
-	for i := range facets {
-		if c := &facets[i]; c.Estimated {
-			all.Go(func() (err error) {
-				c.N, err = r.estimate(ctx, append(slices.Clone(where), stateIs(c.State)), args, c.N)
-				return err
-			})
+	for _, s := range states {
+		n, wasCounted := counted[s]
+		if !wasCounted || n > MostCounted {
+			facets = append(facets, Facet{State: s, N: max(expected[s], MostCounted+1), Estimated: true})
+		} else if n > 0 {
+			facets = append(facets, Facet{State: s, N: n})
 		}
-	}
-	if err := all.Wait(); err != nil {
-		return nil, r.fault("estimate a number of mails", err)
 	}
 	return facets, nil
 }
 
-// estimators is the number of plans that are made at a time.
-const estimators = 3
-
-func stateIs(s State) string { return fmt.Sprintf("state = %d", int(s)) }
-
-// facetCounts counts up to one more than MostCounted of each state.
-func (r *Reader) facetCounts(ctx context.Context, f Filter, where []string, args []any) (map[State]int64, error) {
-	selectMails := func(column string, where []string, order string) string {
-		text := "SELECT " + column + " FROM evently_mail.mails"
-		if len(where) > 0 {
-			text += " WHERE " + strings.Join(where, " AND ")
-		}
-		return text + fmt.Sprintf("%s LIMIT %d", order, MostCounted+1)
-	}
-	var query string
-	var all []any
-	if f.Address != "" || f.UserID != nil || f.Booking != "" || f.TaskID != "" || f.Mail != "" { // few mails
-		query, all = "SELECT state, count(*) AS n FROM ("+selectMails("state", where, "")+") AS q GROUP BY state", args
-	} else {
-		var parts []string
-		for _, s := range States() {
-			if s == Accepted && len(f.Classes) > 0 {
-				continue // only failures have a class, and the search for others would read all mails
-			}
-			parts = append(parts, fmt.Sprintf("SELECT %d AS state, count(*) AS n FROM (%s) AS q", int(s), selectMails("1", append(slices.Clone(where), stateIs(s)), " ORDER BY first_seen DESC")))
-			all = append(all, args...)
-		}
-		query = strings.Join(parts, " UNION ALL ")
-	}
-	var rows []struct {
-		State State `db:"state"`
-		N     int64 `db:"n"`
-	}
-	if err := r.db.query(ctx, r.db.db, &rows, query, all...); err != nil {
-		return nil, err
-	}
-	counts := make(map[State]int64, len(rows))
-	for _, row := range rows {
-		counts[row.State] = row.N
-	}
-	return counts, nil
+// plannedNode is a node of a plan of PostgreSQL.
+type plannedNode struct {
+	Type  string        `json:"Node Type"`
+	Rows  float64       `json:"Plan Rows"`
+	Plans []plannedNode `json:"Plans"`
 }
 
-// estimate returns how many mails PostgreSQL expects, at least fewest.
-func (r *Reader) estimate(ctx context.Context, where []string, args []any, fewest int64) (int64, error) {
+// expect returns how many mails of each state PostgreSQL expects: the rows below the limits of
+// a query of manyFacets. It reads no mail. SQLite expects nothing.
+func (r *Reader) expect(ctx context.Context, states []State, query string, args []any) (map[State]int64, error) {
 	if !r.db.postgres {
-		return fewest, nil
+		return nil, nil
 	}
 	var plans []string
-	err := r.db.query(ctx, r.db.db, &plans, "EXPLAIN (FORMAT JSON) SELECT 1 FROM evently_mail.mails WHERE "+strings.Join(where, " AND "), args...)
+	err := r.db.query(ctx, r.db.db, &plans, "EXPLAIN (FORMAT JSON) "+query, args...)
 	if err != nil || len(plans) == 0 {
-		return fewest, err
+		return nil, err
 	}
-	var explained []struct {
-		Plan struct {
-			Rows float64 `json:"Plan Rows"`
+	var explained []struct{ Plan plannedNode }
+	if err := json.Unmarshal([]byte(plans[0]), &explained); err != nil || len(explained) == 0 {
+		return nil, err
+	}
+	var below []float64
+	var visit func(n plannedNode)
+	visit = func(n plannedNode) {
+		if n.Type == "Limit" && len(n.Plans) == 1 {
+			below = append(below, n.Plans[0].Rows)
+			return
+		}
+		for _, child := range n.Plans {
+			visit(child)
 		}
 	}
-	if err := json.Unmarshal([]byte(plans[0]), &explained); err != nil || len(explained) == 0 {
-		return fewest, err
+	visit(explained[0].Plan)
+	if len(below) != len(states) { // a plan of another form
+		return nil, nil
 	}
-	return max(fewest, int64(explained[0].Plan.Rows)), nil
+	expected := make(map[State]int64, len(states))
+	for i, s := range states {
+		expected[s] = int64(below[i])
+	}
+	return expected, nil
 }
 
 // Oldest returns the first claim of the oldest mail, the zero time without mails.
