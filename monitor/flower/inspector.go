@@ -43,6 +43,7 @@ type inspector struct {
 
 	mu      sync.Mutex
 	workers map[string]*answers
+	tried   map[string]bool // workers that were asked since the last question to all
 }
 
 // answers are those of one worker, by question.
@@ -52,7 +53,7 @@ type answers struct {
 }
 
 func newInspector(cfg *Config) *inspector {
-	return &inspector{remote: cfg.Remote, redact: cfg.Redactor, params: cfg.Params, cfg: cfg, workers: map[string]*answers{}}
+	return &inspector{remote: cfg.Remote, redact: cfg.Redactor, params: cfg.Params, cfg: cfg, workers: map[string]*answers{}, tried: map[string]bool{}}
 }
 
 // run asks all workers once a minute, and earlier when there are new ones.
@@ -65,7 +66,7 @@ func (in *inspector) run(ctx context.Context) error {
 	defer tick.Stop()
 	var asked time.Time
 	for {
-		if now := in.cfg.Now(); now.Sub(asked) >= everyFull || in.hasNew() {
+		if now := in.cfg.Now(); in.hasNew(now.Sub(asked) >= everyFull) {
 			asked = now
 			if err := in.refresh(ctx, ""); err != nil && ctx.Err() == nil {
 				in.cfg.Logger.Debug("workers cannot be asked, will try again", "error", err)
@@ -80,12 +81,21 @@ func (in *inspector) run(ctx context.Context) error {
 	}
 }
 
-// hasNew reports whether a worker sends events that was not asked yet.
-func (in *inspector) hasNew() bool {
-	online := in.cfg.Fleet.Workers()
+// hasNew reports whether all must be asked: all is set, or a worker sends events that was not
+// asked yet. Some never answer.
+func (in *inspector) hasNew(all bool) bool {
+	workers := in.cfg.Fleet.Workers()
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return slices.ContainsFunc(online, func(w onlineWorker) bool { return w.Online && in.workers[w.Node] == nil })
+	if all {
+		in.tried = map[string]bool{}
+	}
+	for _, w := range workers {
+		if w.Online && in.workers[w.Node] == nil && !in.tried[w.Node] {
+			in.tried[w.Node], all = true, true
+		}
+	}
+	return all
 }
 
 // forget forgets workers that have not answered for long.

@@ -3,11 +3,8 @@ package flower
 import (
 	"encoding/json"
 
-	"github.com/evently/workers/monitor/fleet"
 	"github.com/evently/workers/worker/protocol"
 )
-
-type onlineWorker = fleet.Worker
 
 // requests hides the secrets of a list of requests, or of scheduled entries with one each.
 func (in *inspector) requests(value protocol.Raw) []byte {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/evently/workers/worker/protocol"
@@ -90,8 +91,7 @@ func number(f float64) string {
 	s := string(protocol.AppendFloat(nil, f))
 	if dot := strings.IndexByte(s, '.'); f > 0 && dot > 6 {
 		mantissa := strings.TrimRight(s[:1]+"."+s[1:dot]+s[dot+1:], "0.")
-		exponent := string([]byte{'0' + byte((dot-1)/10), '0' + byte((dot-1)%10)})
-		return mantissa + "e+" + exponent
+		return mantissa + "e+0" + strconv.Itoa(dot-1) // also before two digits, as there
 	}
 	return s
 }
