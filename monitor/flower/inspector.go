@@ -21,12 +21,14 @@ import (
 // alone.
 var (
 	questions     = []string{"stats", "active_queues", "registered", "conf"}
+	moving        = questions[:2] // change often
 	taskQuestions = []string{"scheduled", "active", "reserved", "revoked"}
 )
 
 const (
 	patience   = time.Second      // for the answers to a question
 	everyFull  = time.Minute      // between two questions to all
+	everyQuick = 15 * time.Second // between two about what changes often
 	everyLook  = 5 * time.Second  // between two looks for workers that are new
 	mostNodes  = 5_000            // that are kept
 	mostAnswer = 4 << 20          // bytes of the answer of one worker
@@ -64,14 +66,19 @@ func (in *inspector) run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(everyLook)
 	defer tick.Stop()
-	var asked time.Time
+	var full, quick time.Time
 	for {
-		if now := in.cfg.Now(); in.hasNew(now.Sub(asked) >= everyFull) {
-			asked = now
-			if err := in.refresh(ctx, ""); err != nil && ctx.Err() == nil {
-				in.cfg.Logger.Debug("workers cannot be asked, will try again", "error", err)
-			}
+		now := in.cfg.Now()
+		var methods []string
+		switch {
+		case in.hasNew(now.Sub(full) >= everyFull):
+			full, quick, methods = now, now, questions
 			in.forget(now)
+		case now.Sub(quick) >= everyQuick:
+			quick, methods = now, moving
+		}
+		if err := in.askAll(ctx, methods, nil); err != nil && ctx.Err() == nil {
+			in.cfg.Logger.Debug("workers cannot be asked, will try again", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -112,11 +119,14 @@ func (in *inspector) refresh(ctx context.Context, node string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, refreshAll)
 	defer cancel()
-	methods := questions
-	var nodes []string
 	if node != "" {
-		methods, nodes = slices.Concat(questions, taskQuestions), []string{node}
+		return in.askAll(ctx, slices.Concat(questions, taskQuestions), []string{node})
 	}
+	return in.askAll(ctx, questions, nil)
+}
+
+// askAll asks questions and keeps the answers.
+func (in *inspector) askAll(ctx context.Context, methods, nodes []string) error {
 	for _, method := range methods {
 		replies, err := in.ask(ctx, method, questionArguments[method], nodes)
 		if err != nil {
