@@ -6,9 +6,9 @@ import (
 	"github.com/evently/workers/worker/broker"
 )
 
-// mostMarks bounds the marks of a list. Beyond it every second mark is dropped, so that ages
-// become less exact instead of memory growing.
-const mostMarks = 1024
+// mostMarks bounds the marks of a list. Beyond it every second mark is dropped, and new ones are
+// twice as far apart: ages become less exact, by a hundredth at most, instead of memory growing.
+const mostMarks = 512
 
 // mark says that the messages up to a number had arrived at a time.
 type mark struct {
@@ -30,10 +30,11 @@ type tracker struct {
 	since   []byte // newest message of the last look
 	arrived int64  // number of the newest message
 	length  int
-	marks   []mark // of messages that wait, the oldest first
-	taken   mark   // the last mark whose messages were all taken
-	oldest  string // identifies the message that is taken next
-	head    mark   // and its age
+	marks   []mark        // of messages that wait, the oldest first
+	apart   time.Duration // least time between two marks
+	taken   mark          // the last mark whose messages were all taken
+	oldest  string        // identifies the message that is taken next
+	head    mark          // and its age
 }
 
 // waits says how long some messages have waited.
@@ -93,16 +94,22 @@ func (t *tracker) moved(s broker.ListState) (in, out int64) {
 	return in, max(0, before+in-now) // less than none went: some came back at the front
 }
 
-// addMark adds a mark.
+// addMark adds a mark. It replaces the last one if that is too close to the one before.
 func (t *tracker) addMark(m mark) {
+	last := len(t.marks) - 1
+	if last >= 1 && t.marks[last].at.Sub(t.marks[last-1].at) < t.apart && !t.marks[last].atLeast {
+		t.marks[last] = m
+		return
+	}
 	if len(t.marks) >= mostMarks {
+		span := t.marks[last].at.Sub(t.marks[0].at)
 		kept := t.marks[:0]
 		for i, old := range t.marks {
 			if i%2 == 1 || old.atLeast {
 				kept = append(kept, old)
 			}
 		}
-		t.marks = kept
+		t.marks, t.apart = kept, 2*span/mostMarks
 	}
 	t.marks = append(t.marks, m)
 }
@@ -138,7 +145,7 @@ func (t *tracker) take(at time.Time, first, next int64, same bool) (all []waits)
 func (t *tracker) setHead(s broker.ListState, same bool) {
 	switch {
 	case s.Messages == 0:
-		t.head, t.marks = mark{}, nil
+		t.head, t.marks, t.apart = mark{}, nil, 0
 	case same:
 	case len(t.marks) > 0:
 		t.head = t.marks[0]

@@ -159,20 +159,20 @@ func TestTrackerIsBounded(t *testing.T) {
 	q := &queue{came: map[int]time.Time{}}
 	var tr tracker
 	tr.look(start, q.state(nil))
-	for second := range 5000 {
+	for second := range 50_000 {
 		s := broker.ListState{Messages: second + 1, Arrived: 1, Newest: []byte("x"), Oldest: "first"}
 		tr.look(start.Add(time.Duration(second+1)*time.Second), s)
 	}
-	now := start.Add(5001 * time.Second)
+	now := start.Add(50_001 * time.Second)
 	if len(tr.marks) > mostMarks {
 		t.Errorf("%d marks", len(tr.marks))
 	}
-	if a := tr.age(now); a.Seconds != 5000 {
-		t.Errorf("age %+v, want 5000 seconds", a)
+	if a := tr.age(now); a.Seconds != 50_000 {
+		t.Errorf("age %+v, want 50,000 seconds", a)
 	}
 	// Half of it is taken: the age is wrong by no more than the distance of two marks.
-	tr.look(now, broker.ListState{Messages: 2500, Arrived: 0, Oldest: "other"})
-	if a := tr.age(now); a.Seconds < 2450 || a.Seconds > 2550 {
-		t.Errorf("age %+v, want about 2500 seconds", a)
+	tr.look(now, broker.ListState{Messages: 25_000, Arrived: 0, Oldest: "other"})
+	if a := tr.age(now); a.Seconds < 24_500 || a.Seconds > 25_010 {
+		t.Errorf("age %+v, want about 25,000 seconds", a)
 	}
 }

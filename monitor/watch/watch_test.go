@@ -216,3 +216,32 @@ func TestTaken(t *testing.T) {
 		}
 	}
 }
+
+// One look at many queues with a backlog, and messages that come and go.
+func BenchmarkLook(b *testing.B) {
+	for _, queues := range []int{1, 50, 200} {
+		b.Run(fmt.Sprint(queues), func(b *testing.B) {
+			r := testkit.StartRedis(b)
+			source, err := redis.New(redis.Config{URL: r.URL(), Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer source.Close()
+			var names []string
+			body := strings.Repeat("x", 1500)
+			for q := range queues {
+				names = append(names, fmt.Sprintf("q%d", q))
+				for range 100 {
+					r.Do("LPUSH", names[q], body)
+				}
+			}
+			w := watch.New(watch.Config{Source: source.Queues(), Queues: names, Logger: slog.New(slog.DiscardHandler)})
+			for b.Loop() {
+				w.Look(b.Context())
+			}
+			if f := w.State().Fault; f != "" {
+				b.Fatal(f)
+			}
+		})
+	}
+}

@@ -82,6 +82,7 @@ func (g *Group) loadOne(ctx context.Context, r *web.Request) (web.View, error) {
 	if !ok && !s.At.IsZero() {
 		return web.View{}, web.NotFound(fmt.Sprintf("No queue with the name %q is known: no configuration names it, no worker consumes it, and no producer has declared it.", shown(name)))
 	}
+	q.Name = name
 	v := g.view(s, q, r)
 	if !r.Live {
 		g.peek(ctx, &v, name, r.URL.Query().Get("messages"))
