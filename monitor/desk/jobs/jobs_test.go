@@ -168,14 +168,14 @@ func TestJobIsInterrupted(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(3500 * time.Millisecond)
-		crashed := slices.Clone(s.values["repair.job."+id])
+		posted, _ := s.Posted(t.Context(), "repair.job."+id)
 		end()
 		after, endAfter := monitor(t, s)
 		defer endAfter()
 		if j := state(t, after, id); j.State != jobs.Interrupted || j.Done != 3 {
 			t.Errorf("after an orderly end: %+v", j)
 		}
-		s.values["repair.job."+id] = crashed
+		_ = s.Post(t.Context(), "repair.job."+id, posted[0], time.Hour)
 		if j := state(t, after, id); j.State != jobs.Running {
 			t.Errorf("right after a crash: %+v", j)
 		}
