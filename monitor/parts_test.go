@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,8 +152,8 @@ func TestChangesOfParts(t *testing.T) {
 		w := new(world)
 		w.setWorker(consuming())
 		cfg := w.config(newPipeListener())
-		var open int
-		cfg.Letters = func() broker.LetterCounts { return broker.LetterCounts{Open: open} }
+		var open atomic.Int64
+		cfg.Letters = func() broker.LetterCounts { return broker.LetterCounts{Open: int(open.Load())} }
 		h := newHealth(t, cfg)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
@@ -173,7 +174,7 @@ func TestChangesOfParts(t *testing.T) {
 
 		// Dead letters that become many in a short time are told, and those of before are not.
 		for range 12 {
-			open++
+			open.Add(1)
 			time.Sleep(monitor.DefaultEvery)
 		}
 		if p := h.Report().DeadLetters; p.Status != monitor.PartDegraded || !p.OK || !strings.Contains(p.Advice, "dead-letters list") {
