@@ -27,8 +27,9 @@ MONITOR_USERS_FILE: name, role and the bcrypt hash of the password. Without a
 terminal the password is the first line of the input. It is never an argument,
 where every process of the machine could read it.
 
-A viewer looks. An operator also retries, pauses and drains. An admin does
-everything, such as purge, erase, unmask and send.
+A viewer reads the pages. An operator also does what they offer, such as retry,
+pause, purge and unmask. An admin may send any task by the interface for
+programs, too.
 
 Examples:
 

@@ -14,8 +14,8 @@ type Role int
 const (
 	None     Role = iota // may not even look
 	Viewer               // looks
-	Operator             // retries, pauses, drains: actions that lose and reveal nothing
-	Admin                // everything, such as purge, erase, unmask, send
+	Operator             // does what the pages offer
+	Admin                // sends any task by the interface for programs, too
 )
 
 var roleNames = [...]string{"none", "viewer", "operator", "admin"}

@@ -8,8 +8,8 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// An answer has a bounded size, however large the arguments of many tasks are. What does not
-// fit is shown by the beginning of its repr.
+// An answer has a bounded size, however large the arguments of many tasks are. Later ones
+// are shown by the beginning of their reprs.
 func TestInfosAreSmall(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("ü", 2000)
