@@ -20,6 +20,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
@@ -279,3 +280,17 @@ func (w *watch) take() []string {
 }
 
 func (w *watch) reset() { w.take() }
+
+// Picture writes a small picture of the window as WebP.
+func Picture(t testing.TB, tab context.Context, file string, quality int64) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(tab, stepTime)
+	defer cancel()
+	shot, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: "webp", Quality: &quality})
+	if err != nil {
+		t.Fatalf("picture: %v", err)
+	}
+	if err := os.WriteFile(file, shot.Data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

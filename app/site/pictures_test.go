@@ -1,0 +1,47 @@
+package site_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/evently/workers/internal/testkit"
+	"github.com/evently/workers/internal/testkit/browser"
+	"github.com/evently/workers/worker/canvas"
+)
+
+// TestPictures writes the pictures of the documents to the folder MONITOR_PICTURES: a monitor
+// with a minute of mails.
+func TestPictures(t *testing.T) {
+	folder := os.Getenv("MONITOR_PICTURES")
+	if folder == "" {
+		t.Skip("MONITOR_PICTURES is not set")
+	}
+	w := startWorld(t, nil)
+	w.fill(t)
+	to := canvas.Options{Queue: "email_notifications"}
+	for i := range 240 {
+		w.send(t, "more", "send_welcome_email", to, map[string]any{"email": fmt.Sprintf("user%d@mail.example", i), "username": "user"})
+		if i%3 == 0 {
+			w.send(t, "more", "send_booking_confirmation", to, 7, map[string]any{"event_name": "Nordic Jazz Night", "booking_id": fmt.Sprintf("BK-%d", 100+i)})
+		}
+		if i%40 == 0 {
+			w.send(t, "more", "send_welcome_email", to, map[string]any{"email": fmt.Sprintf("refused@d%d.example", i), "username": "x"})
+		}
+		testkit.Pause(t, time.Duration(100+i%7*60)*time.Millisecond)
+	}
+	tab := browser.Open(t, 5*time.Minute)
+	for _, p := range []struct{ name, path, scheme string }{
+		{"overview", "/", "light"}, {"tasks", "/tasks", "light"}, {"task", "/tasks/" + w.ids["retry"], "dark"}, {"dead-letters", "/dead-letters", "dark"},
+	} {
+		browser.Resize(t, tab, 1280, p.scheme)
+		browser.Step(t, tab, p.name, chromedp.Navigate(w.base+p.path))
+		browser.Until(t, tab, p.name, `document.readyState === 'complete'`)
+		testkit.Pause(t, 6*time.Second) // charts and what is asked in the background
+		browser.Picture(t, tab, filepath.Join(folder, "monitor-"+p.name+".webp"), 60)
+	}
+}
