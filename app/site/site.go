@@ -1,8 +1,8 @@
 // Package site wires the monitor: the groups of its pages, and the parts of the service that
 // they read. The command monitor, the worker and dev use it.
 //
-// Each group has a file here with a function that makes it. What several groups read, such as
-// the events of the fleet, is a field of [Parts] that a maker before them fills.
+// Each group has a file here with a function that makes it. Parts that several groups read,
+// such as the events of the fleet, are fields of [Parts] that a maker before them fills.
 package site
 
 import (

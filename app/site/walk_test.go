@@ -15,7 +15,7 @@ import (
 	"github.com/evently/workers/internal/testkit/browser"
 )
 
-// mostClicks is the number of clicks that each question of an operator may need. What is typed
+// mostClicks is the number of clicks that each question of an operator may need. Typing
 // does not count.
 const mostClicks = 3
 

@@ -21,7 +21,7 @@ func TestPartsInChromium(t *testing.T) {
 	})
 }
 
-// A page changes while it is open. What the reader has opened stays open.
+// A page changes while it is open. Parts that the reader has opened stay open.
 func TestLiveInChromium(t *testing.T) {
 	g := new(samples)
 	site, base := serve(t, Config{Groups: []Group{g}})
@@ -51,7 +51,7 @@ func TestLiveInChromium(t *testing.T) {
 	browser.Step(t, tab, "go on", chromedp.Click(chromedp.CSS("#live-state")))
 	step("changed again", `document.querySelector('#text').textContent === 'third'`)
 
-	// A part that is away shows in the page, and so does its return.
+	// A part that is unavailable shows in the page, and so does its return.
 	err := Missing("PostgreSQL does not answer", "It is tried again.")
 	g.err.Store(&err)
 	step("missing", `document.querySelector('#live').textContent.includes('PostgreSQL does not answer')`)
