@@ -48,7 +48,7 @@ type View struct {
 type Action struct {
 	Pattern string // path as in net/http, such as "/workers/{node}/drain"; POST is implied
 	Role    Role   // least role; default: RoleOperator
-	Audit   string // name in the audit trail, such as "worker drain"; "": it is not audited
+	Audit   string // name in the audit trail, such as "worker.drain"; "": it is not audited
 
 	// Subjects returns the ids that the action is done to, for the entry that is written
 	// before it. Nil: the values of the path.

@@ -82,7 +82,7 @@ func (g *Group) Register(r *web.Router) {
 	r.Page(web.Page{Pattern: "/deliveries", Menu: "Deliveries", Template: "mails.list", Load: g.list})
 	r.Page(web.Page{Pattern: "/deliveries/{task}", Template: "mails.show", Load: g.show})
 	r.Handle("GET /deliveries/{task}/preview", web.RoleViewer, http.HandlerFunc(g.servePreview))
-	r.Action(web.Action{Pattern: "/deliveries/{task}/unmask", Role: web.RoleOperator, Audit: "address unmask", Do: g.unmask})
+	r.Action(web.Action{Pattern: "/deliveries/{task}/unmask", Role: web.RoleOperator, Audit: "deliveries.unmask", Do: g.unmask})
 }
 
 // taskPath returns the path of a task's page in a section of the monitor.

@@ -197,7 +197,9 @@ func (v *showView) addRelatives(f *fleet.Family) {
 		add("parent", f.Parent, f.ParentTask)
 	}
 	for i := range f.Children {
-		add("child", f.Children[i].ID, &f.Children[i])
+		if f.Children[i].ID != f.ID { // a retry names its own task as its parent
+			add("child", f.Children[i].ID, &f.Children[i])
+		}
 	}
 	if f.ChildrenTotal > len(f.Children) {
 		v.RelativesText = fmt.Sprintf("The first %d of %s children.", len(f.Children), life.Number(int64(f.ChildrenTotal)))

@@ -81,8 +81,8 @@ func (g *Group) Register(r *web.Router) {
 	r.Page(web.Page{Pattern: "/tasks", Menu: "Tasks", Template: "tasks.list", Load: g.list})
 	r.Page(web.Page{Pattern: "/tasks/{id}", Template: "tasks.show", Load: g.show})
 	r.Page(web.Page{Pattern: "/tasks/{id}/revoke", Template: "tasks.revoke", Role: web.RoleOperator, Load: g.askRevoke})
-	r.Action(web.Action{Pattern: "/tasks/{id}/revoke", Audit: "task revoke", Page: "/tasks/{id}/revoke", Do: g.revoke})
-	r.Action(web.Action{Pattern: "/tasks/{id}/retry", Audit: "dead letter retry", Do: g.retry})
+	r.Action(web.Action{Pattern: "/tasks/{id}/revoke", Audit: "tasks.revoke", Page: "/tasks/{id}/revoke", Do: g.revoke})
+	r.Action(web.Action{Pattern: "/tasks/{id}/retry", Audit: "dead-letters.retry", Do: g.retry})
 }
 
 func path(id string) string { return "/tasks/" + url.PathEscape(id) }
