@@ -224,6 +224,7 @@ func (w *walker) clickIn(selector, words string) {
 	w.t.Helper()
 	w.clicks++
 	script := fmt.Sprintf(`(() => {
+		if (document.readyState !== 'complete') return null;
 		const all = [...(document.querySelector(%q)?.querySelectorAll('a, button') ?? [])];
 		const found = all.find(e => e.checkVisibility() && e.innerText.trim().startsWith(%q));
 		if (!found) return null;
