@@ -55,7 +55,10 @@ func (tr *trail) count(name string) (n int) {
 // rig is a site with the pages, before a real Redis.
 type rig struct {
 	*pages.Site
-	redis  *redistest.Server
+	redis *redistest.Server
+	conn  interface {
+		Do(command string, args ...any) (any, error)
+	} // for put
 	trail  *trail
 	runner *jobs.Runner
 	group  *letters.Group
@@ -107,10 +110,12 @@ func (r *rig) put(t testing.TB, n int, task, args, reason string, ago time.Durat
 
 func (r *rig) putRaw(t testing.TB, n int, raw []byte, reason string, ago time.Duration) string {
 	id, at := fmt.Sprintf("%08x%024x", uint32(n+1)*2654435761, n), time.Now().Add(-ago).Unix()
-	conn := r.redis.Conn(0)
+	if r.conn == nil {
+		r.conn = r.redis.Conn(0)
+	}
 	meta, _ := json.Marshal(map[string]string{"queue": "email_notifications", "reason": reason, "at": fmt.Sprintf("%d.5", at)})
 	for _, send := range [][]any{{"HSET", "_goworker.1.dead", id, raw}, {"HSET", "_goworker.1.dead.meta", id, meta}, {"ZADD", "_goworker.1.dead.index", at, id}} {
-		if _, err := conn.Do(send[0].(string), send[1:]...); err != nil {
+		if _, err := r.conn.Do(send[0].(string), send[1:]...); err != nil {
 			t.Fatal(err)
 		}
 	}
