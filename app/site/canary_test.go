@@ -1,0 +1,145 @@
+package site_test
+
+import (
+	"archive/zip"
+	"bytes"
+	"database/sql"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	_ "github.com/lib/pq"
+
+	"github.com/evently/workers/internal/testkit"
+	"github.com/evently/workers/worker/canvas"
+)
+
+// canaries are secrets of tasks that end in each way. None may be seen outside of the
+// producer's own message and the mail.
+var canaries = map[string]string{
+	"code that is mailed": "481516", "code of a refused mail": "342815", "code that waits": "623420", "code of an unknown task": "768231", "password of an unknown task": "corr3ct-h0rse",
+	"token of a login": "t0k3n-of-nobody", "name of a login": "passw0rd-as-a-name",
+}
+
+// TestCanaries sends marked secrets with the monitor running, and looks for them on every
+// page, in the interfaces for programs, metrics and bundle, and in what Redis and PostgreSQL keep.
+func TestCanaries(t *testing.T) {
+	t.Parallel()
+	w := startWorld(t, map[string]string{"MONITOR_ANONYMOUS_ROLE": "admin"})
+	to := canvas.Options{Queue: "email_notifications"}
+	code := func(address, canary string) map[string]any {
+		return map[string]any{"email": address, "otp": canaries[canary], "user_data": map[string]any{"username": "kofi"}}
+	}
+	w.send(t, "mailed", "send_otp_verification_email", to, code("ada@mail.example", "code that is mailed"))
+	w.send(t, "refused", "send_otp_verification_email", to, code("refused@mail.example", "code of a refused mail"))
+	w.send(t, "waits", "send_otp_verification_email", canvas.Options{Queue: "email_notifications", Countdown: time.Hour}, code("ada@mail.example", "code that waits"))
+	w.send(t, "unknown", "no_such_task", to, map[string]any{"otp": canaries["code of an unknown task"], "password": canaries["password of an unknown task"]})
+	conn := w.redis.Conn(0)
+	defer conn.Close()
+	testkit.Eventually(t, 60*time.Second, "dead letters", func() bool {
+		n, err := conn.Do("HLEN", "_goworker.1.dead")
+		return err == nil && n.(int64) >= 2
+	})
+
+	places := map[string]string{}
+	read := func(path string) {
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, w.base+path, nil)
+		req.Header.Set("Accept", "text/html")
+		req.SetBasicAuth(canaries["name of a login"], canaries["token of a login"])
+		if reply, err := http.DefaultClient.Do(req); err == nil { // refused, and logged
+			reply.Body.Close()
+		}
+		_, places["page "+path] = get(t, w.base+path)
+	}
+	for _, path := range w.crawl(t) {
+		read(path)
+	}
+	for _, path := range []string{"/api/tasks", "/api/workers?refresh=true", "/api/queues/length", "/api/task/types", "/metrics", "/healthcheck", "/workers?json=1"} {
+		read(path)
+	}
+	for _, id := range w.ids {
+		for _, path := range []string{"/tasks/", "/api/task/info/", "/api/task/result/", "/dead-letters/", "/deliveries/", "/was-it-sent?q="} {
+			read(path + id)
+		}
+	}
+	reply, err := http.Post(w.base+"/incident", "application/x-www-form-urlencoded", strings.NewReader(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	raw, _ := io.ReadAll(reply.Body)
+	places["answer of the bundle"] = string(raw)
+	if z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw))); err == nil {
+		for _, f := range z.File {
+			in, err := f.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, _ := io.ReadAll(in)
+			in.Close()
+			places["bundle "+f.Name] = string(text)
+		}
+	}
+	keys, err := conn.Do("KEYS", "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys.([]any) {
+		name := string(key.([]byte))
+		if strings.HasPrefix(name, "_goworker.1.") || strings.HasPrefix(name, "celery-task-meta") {
+			for _, command := range [][]any{{"GET", name}, {"HGETALL", name}, {"ZRANGE", name, 0, -1}, {"XRANGE", name, "-", "+"}, {"SMEMBERS", name}} {
+				if value, err := conn.Do(command[0].(string), command[1:]...); err == nil {
+					places["key "+name] += fmt.Sprintf("%s", value)
+				}
+			}
+		}
+	}
+	rows(t, w.postgres.URL(), places)
+	if len(places) < 60 {
+		t.Errorf("%d places were looked at: this test proves little", len(places))
+	}
+	for place, text := range places {
+		for what, canary := range canaries {
+			if at := strings.Index(text, canary); at >= 0 {
+				t.Errorf("%s has the %s: … %s …", place, what, text[max(0, at-100):min(len(text), at+40)])
+			}
+		}
+	}
+	if !strings.Contains(places["page /tasks/"+w.ids["mailed"]], w.ids["mailed"]) {
+		t.Error("the page of the task does not show it")
+	}
+	t.Logf("%d places", len(places))
+}
+
+// rows adds the rows of all tables that the service writes.
+func rows(t *testing.T, url string, places map[string]string) {
+	t.Helper()
+	db, err := sql.Open("postgres", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	all := func(query string) (texts []string) {
+		found, err := db.QueryContext(t.Context(), query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer found.Close()
+		for found.Next() {
+			var text string
+			if err := found.Scan(&text); err != nil {
+				t.Fatal(err)
+			}
+			texts = append(texts, text)
+		}
+		return texts
+	}
+	for _, table := range all(`SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables WHERE table_schema = 'evently_mail'`) {
+		if texts := all("SELECT x::text FROM " + table + " x"); len(texts) > 0 {
+			places["table "+table] = strings.Join(texts, "\n")
+		}
+	}
+}
