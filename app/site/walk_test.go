@@ -124,8 +124,13 @@ func TestWalks(t *testing.T) {
 			w.clickIn("li:has(a[href^='/dead-letters'] b)", "warning")
 			w.sees("By cause")
 		}},
-		{"the worker may work again", func(w *walker) {
+		{"mails wait, and no worker takes them", func(w *walker) {
 			w.world.send(w.t, "stuck", "send_welcome_email", queued, map[string]any{"email": "stuck@mail.example"})
+			w.sees("No worker consumes the queue email_notifications")
+			w.clickIn("li:has(a[href^='/queues/'] b)", "urgent")
+			w.sees("Waiting", "Consumers")
+		}},
+		{"the worker may work again", func(w *walker) {
 			w.click("Workers")
 			w.click("email-worker@")
 			w.click("Resume")

@@ -1,8 +1,6 @@
 package summary
 
 import (
-	"slices"
-
 	"github.com/evently/workers/monitor/watch"
 )
 
@@ -12,15 +10,13 @@ func Watched(w interface{ State() *watch.State }) func() Queues {
 }
 
 func queuesOf(state *watch.State) Queues {
-	// While no worker has answered, it is not known who consumes.
-	answered := slices.ContainsFunc(state.Queues, func(q watch.Queue) bool { return len(q.Consumers) > 0 })
 	all := Queues{Known: !state.At.IsZero(), Fault: state.Fault, Unacked: state.Unacked, All: []Queue{}}
 	for _, q := range state.Queues {
 		one := Queue{
 			Name: q.Name, Messages: q.Messages, In: q.In, Out: q.Out, Empty: q.Empty.Seconds(), Consumers: len(q.Consumers), Broken: q.Broken,
 			Oldest: Age{Known: q.Oldest.Known, Seconds: q.Oldest.Seconds, AtLeast: q.Oldest.AtLeast},
 		}
-		if !answered {
+		if state.Answered == 0 { // it is not known who consumes
 			one.Consumers = -1
 		}
 		if q.Paused != nil {

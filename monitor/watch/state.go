@@ -23,6 +23,9 @@ type State struct {
 	Fault   string
 	Unacked int // messages that workers hold, also ones that wait for their time; -1: unknown
 	Queues  []Queue
+	// Answered is the number of workers that told which queues they consume, when they were
+	// asked last.
+	Answered int
 	// Left is the number of queues that are not watched because there are too many.
 	Left int
 }

@@ -34,9 +34,10 @@ type Config struct {
 	Source Source
 	// Queues are the queues of the configuration. They are always watched.
 	Queues []string
-	// Consumers returns the queues that live workers consume, with the names of their nodes.
+	// Consumers returns the queues that live workers consume, with the names of their nodes,
+	// and the number of workers that answered.
 	// nil: only Queues and declared ones are watched. It may take long.
-	Consumers func(ctx context.Context) (map[string][]string, error)
+	Consumers func(ctx context.Context) (consumers map[string][]string, answered int, err error)
 	// Pauses returns the paused ones of some queues.
 	Pauses func(ctx context.Context, queues ...string) (map[string]broker.Pause, error)
 	// Declared searches the database for queues that producers have declared, a thousand keys a
@@ -70,6 +71,8 @@ type Watch struct {
 	names  *names
 	pauses atomic.Pointer[map[string]broker.Pause]
 	taken  taken
+
+	answered atomic.Int64 // workers that told which queues they consume, when they were asked last
 
 	// Used by the goroutine of the looks only.
 	trackers map[broker.QueueList]*tracker
@@ -145,8 +148,9 @@ func (w *Watch) every(ctx context.Context, interval time.Duration, step func(con
 func (w *Watch) askWorkers(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if found, err := w.cfg.Consumers(ctx); err == nil {
+	if found, answered, err := w.cfg.Consumers(ctx); err == nil {
 		w.names.consumed(found)
+		w.answered.Store(int64(answered))
 	} else if ctx.Err() == nil {
 		w.cfg.Logger.Debug("workers could not be asked for their queues", "error", err)
 	}
@@ -209,7 +213,8 @@ func (w *Watch) Look(ctx context.Context) {
 	}
 	next := &State{
 		At: now, Skew: look.At.Sub(now), Since: before.Since, Unacked: look.Unacked, Left: left,
-		Queues: w.summarize(now, queues, lists, look.Lists),
+		Queues:   w.summarize(now, queues, lists, look.Lists),
+		Answered: int(w.answered.Load()),
 	}
 	if before.Since.IsZero() {
 		next.Since = now

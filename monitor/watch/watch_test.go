@@ -146,8 +146,8 @@ func TestNames(t *testing.T) {
 	}
 	w := watch.New(watch.Config{
 		Source: open(t, r.URL()).Queues(), Queues: []string{"mails"}, Declared: true, Interval: 20 * time.Millisecond,
-		Consumers: func(context.Context) (map[string][]string, error) {
-			return map[string][]string{"consumed": {"w@h"}, "mails": {"v@h", "w@h"}}, nil
+		Consumers: func(context.Context) (map[string][]string, int, error) {
+			return map[string][]string{"consumed": {"w@h"}, "mails": {"v@h", "w@h"}}, 2, nil
 		},
 		Pauses: func(_ context.Context, queues ...string) (map[string]broker.Pause, error) {
 			return map[string]broker.Pause{"mails": {By: "ops"}}, nil

@@ -13,9 +13,9 @@ import (
 	"github.com/evently/workers/worker/protocol"
 )
 
-// Consumers returns the queues that the live workers consume, with the nodes that do. A worker
-// of this kind leaves out queues that are paused.
-func (c *Client) Consumers(ctx context.Context) (map[string][]string, error) {
+// Consumers returns the queues that the live workers consume, with the nodes that do, and the
+// number of workers that answered. A worker of this kind leaves out queues that are paused.
+func (c *Client) Consumers(ctx context.Context) (consumers map[string][]string, answered int, err error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, Patience)
@@ -23,7 +23,7 @@ func (c *Client) Consumers(ctx context.Context) (map[string][]string, error) {
 	}
 	answers, err := c.ask(ctx, "active_queues", nil)
 	if err != nil {
-		return nil, fmt.Errorf("ask for the consumed queues: %w", err)
+		return nil, 0, fmt.Errorf("ask for the consumed queues: %w", err)
 	}
 	queues := map[string][]string{}
 	for _, a := range answers {
@@ -36,7 +36,7 @@ func (c *Client) Consumers(ctx context.Context) (map[string][]string, error) {
 	for _, nodes := range queues {
 		slices.Sort(nodes)
 	}
-	return queues, nil
+	return queues, len(answers), nil
 }
 
 func readQueues(value protocol.Raw) (names []string) {

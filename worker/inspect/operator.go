@@ -101,7 +101,7 @@ func (o *Operator) Paused(ctx context.Context, queues ...string) (map[string]bro
 
 // pythonConsumers returns the Python workers that consume a queue.
 func (o *Operator) pythonConsumers(ctx context.Context, queue string) (nodes []string, err error) {
-	consumers, err := o.Consumers(ctx)
+	consumers, _, err := o.Consumers(ctx)
 	if err != nil || len(consumers[queue]) == 0 {
 		return nil, err
 	}

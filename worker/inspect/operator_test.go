@@ -59,7 +59,7 @@ func TestPause(t *testing.T) {
 	startPython(t, testkit.CeleryNew, server.URL())
 	python := "python-" + testkit.CeleryNew
 	testkit.Eventually(t, 60*time.Second, "both workers answer", func() bool {
-		queues, err := o.Consumers(t.Context())
+		queues, _, err := o.Consumers(t.Context())
 		return err == nil && len(queues["go"]) == 1 && len(queues[python]) == 2
 	})
 	for _, queue := range []string{"go", python} {
@@ -72,7 +72,7 @@ func TestPause(t *testing.T) {
 		}
 	}
 	testkit.Eventually(t, 10*time.Second, "no worker consumes", func() bool {
-		queues, err := o.Consumers(t.Context())
+		queues, _, err := o.Consumers(t.Context())
 		return err == nil && len(queues) == 0
 	})
 	paused, err := o.Paused(t.Context(), "go", python, "other")
@@ -97,7 +97,7 @@ func TestPause(t *testing.T) {
 		}
 	}
 	testkit.Eventually(t, 10*time.Second, "all have run, and all consume", func() bool {
-		queues, err := o.Consumers(t.Context())
+		queues, _, err := o.Consumers(t.Context())
 		return err == nil && ran.Load() == 5 && len(queues["go"]) == 2 && len(queues[python]) == 2
 	})
 }

@@ -172,7 +172,7 @@ func rank(w worker) int {
 
 // addQueues adds the consumed queues, and which workers are drained.
 func (r *roster) addQueues(ctx context.Context, byNode map[string]*worker, next *roll) {
-	consumers, err := r.operator.Consumers(ctx)
+	consumers, _, err := r.operator.Consumers(ctx)
 	if err != nil {
 		next.fault = err.Error()
 		return

@@ -28,7 +28,7 @@ type Operator interface {
 // Asker asks workers.
 type Asker interface {
 	Workers(ctx context.Context) ([]inspect.Worker, error)
-	Consumers(ctx context.Context) (map[string][]string, error)
+	Consumers(ctx context.Context) (consumers map[string][]string, answered int, err error)
 	Detail(ctx context.Context, node string) (inspect.Detail, error)
 	Drained(ctx context.Context, nodes ...string) (map[string]inspect.Drained, error)
 }
