@@ -308,7 +308,7 @@ func sameNode(f *Facts) (found []Finding) {
 			found = append(found, Finding{
 				Subject: node,
 				Text:    fmt.Sprintf("%d workers have the node name %s, so that remote control reaches only one of them.", n, node),
-				Advice:  "Give each a WORKER_NAME of its own, such as email-worker@%h.",
+				Advice:  "Give each its own WORKER_NAME, such as email-worker@%h.",
 			})
 		}
 	}

@@ -14,7 +14,7 @@ type hider struct {
 	params func(task string) []string // names of the positional parameters
 	seed   maphash.Seed
 
-	secretNames map[string]bool // guarded by the lock of the book
+	secretNames map[string]bool // guarded by the mutex of the state
 }
 
 // seen holds hashes of the secrets of a task, so that they are found again in its result

@@ -21,7 +21,7 @@ func (s Seconds) Time() time.Time {
 func secondsOf(t time.Time) Seconds { return Seconds(float64(t.UnixMicro()) / 1e6) }
 
 // The states of tasks that Celery's events lead to. A custom event, such as task-progress,
-// leads to a state of its own, PROGRESS.
+// leads to the separate state PROGRESS.
 const (
 	Pending  = "PENDING" // sent, and not received yet
 	Received = "RECEIVED"

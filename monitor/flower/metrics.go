@@ -71,7 +71,7 @@ func (m *Metrics) ObserveTask(e fleet.TaskEvent) {
 		}
 		h.Observe(e.Runtime)
 	}
-	// Without a time of its own a task that was received waits for a process.
+	// Without its own time a task that was received waits for a process.
 	if t.ETA != "" || t.Received == 0 {
 		return
 	}

@@ -545,7 +545,7 @@ func TestMethodsAndSizes(t *testing.T) {
 	wantStatus(t, reply, http.StatusRequestEntityTooLarge)
 }
 
-// Each answer has the headers, whatever it is.
+// Each answer of any kind has the headers.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	s := start(t, guard.Config{Users: users(t)})

@@ -239,7 +239,7 @@ func TestSessionExpiry(t *testing.T) {
 	}
 }
 
-// Requests within two seconds ask the store once: ten tabs load Redis no more than one.
+// Requests within two seconds ask the store once: ten tabs load Redis as one does.
 func TestSessionsAskSeldom(t *testing.T) {
 	t.Parallel()
 	store := &flaky{notes: map[string][]byte{}}

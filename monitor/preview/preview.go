@@ -168,7 +168,7 @@ func (m *Maker) compose(p *Preview, h ledger.History, body templates.Rendered) e
 }
 
 // Scheme returns the HTML of a mail as a program with a light or a dark scheme shows it,
-// whatever the scheme of the reader.
+// in every scheme of the reader.
 func Scheme(html string, dark bool) string {
 	media := "@media not all"
 	if dark {

@@ -53,7 +53,7 @@ type Config struct {
 }
 
 // Keeper keeps a summary up to date. Run keeps it; Summary answers from memory, so that many
-// readers cost no more than one.
+// readers cost the same as one.
 type Keeper struct {
 	cfg     Config
 	watcher attention.Watcher

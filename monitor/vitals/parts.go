@@ -67,7 +67,7 @@ func changes(before, now []part) (changed []part) {
 	return changed
 }
 
-// worded reports whether the first word of the text is a state of its own.
+// worded reports whether the first word of the text is a state.
 func (p part) worded() bool { return p.name == "status" || strings.HasPrefix(p.name, breakerPart) }
 
 func firstWord(text string) string {

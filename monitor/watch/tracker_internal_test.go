@@ -52,7 +52,7 @@ func (q *queue) state(since []byte) broker.ListState {
 
 var start = time.Date(2026, 11, 29, 3, 0, 0, 0, time.UTC)
 
-// Ages and waits are right to a second, whatever comes and goes.
+// Ages and waits are right to a second while messages come and go.
 func TestTrackerAges(t *testing.T) {
 	for seed := range uint64(50) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -170,7 +170,7 @@ func TestTrackerIsBounded(t *testing.T) {
 	if a := tr.age(now); a.Seconds != 50_000 {
 		t.Errorf("age %+v, want 50,000 seconds", a)
 	}
-	// Half of it is taken: the age is wrong by no more than the distance of two marks.
+	// Half of it is taken: the age is wrong by at most the distance of two marks.
 	tr.look(now, broker.ListState{Messages: 25_000, Arrived: 0, Oldest: "other"})
 	if a := tr.age(now); a.Seconds < 24_500 || a.Seconds > 25_010 {
 		t.Errorf("age %+v, want about 25,000 seconds", a)

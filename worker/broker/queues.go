@@ -85,5 +85,5 @@ type Pause struct {
 }
 
 // PauseNotice returns the name of the notice on the Board that pauses a queue. Its value is a
-// Pause as JSON; workers heed it whatever it holds.
+// Pause as JSON; workers heed it with any content.
 func PauseNotice(queue string) string { return "queue.paused." + queue }

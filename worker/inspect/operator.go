@@ -92,7 +92,7 @@ func (o *Operator) Paused(ctx context.Context, queues ...string) (map[string]bro
 	for i, v := range values {
 		if v != nil {
 			var p broker.Pause
-			_ = json.Unmarshal(v, &p) // the notice counts, whatever it says
+			_ = json.Unmarshal(v, &p) // the notice counts with any content
 			paused[queues[i]] = p
 		}
 	}

@@ -25,7 +25,7 @@ const (
 	Done        State = "done"        // everything was tried
 	Stopped     State = "stopped"     // by a person
 	Interrupted State = "interrupted" // the monitor ended before the job
-	Failed      State = "failed"      // by an error of its own
+	Failed      State = "failed"      // by an error of the job
 )
 
 // Job is what is known of a job.

@@ -221,7 +221,7 @@ func depths(b *incident.Bundle) (all []web.Chart) {
 		values := []float64{}
 		last := int64(0)
 		for _, s := range b.Queues[name] {
-			if at := s.At.Unix(); at > last { // rising, whatever the file says
+			if at := s.At.Unix(); at > last { // rising, also when the file has another order
 				last = at
 				c.Times, values = append(c.Times, at), append(values, float64(s.Messages))
 			}
