@@ -37,6 +37,7 @@ func TestProgram(t *testing.T) {
 	t.Run("completion", func(t *testing.T) { t.Parallel(); testCompletion(t, p) })
 	t.Run("manual page", func(t *testing.T) { t.Parallel(); testManualPage(t, p) })
 	t.Run("systemd", func(t *testing.T) { t.Parallel(); testSystemd(t, p) })
+	t.Run("monitor", func(t *testing.T) { t.Parallel(); testMonitor(t, p) })
 	t.Run("monitor user", func(t *testing.T) { t.Parallel(); testMonitorUser(t, p) })
 	t.Run("configuration", func(t *testing.T) { t.Parallel(); testConfiguration(t, p) })
 	t.Run("verdicts", func(t *testing.T) { t.Parallel(); testVerdicts(t, p) })
