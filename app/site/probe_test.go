@@ -78,7 +78,7 @@ func (p *prober) send(method, target, body string, headers ...string) (*http.Res
 		}
 		_ = p.conn.SetDeadline(time.Now().Add(60 * time.Second))
 		text := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\nAccept: text/html\r\nContent-Length: %d\r\n%s\r\n%s", method, target, p.addr, len(body), strings.Join(headers, ""), body)
-		_, lastErr = io.WriteString(p.conn, text)
+		_, _ = io.WriteString(p.conn, text) // the answer tells
 		if reply, err := http.ReadResponse(p.in, &http.Request{Method: method}); err == nil {
 			raw, err := io.ReadAll(io.LimitReader(reply.Body, 4<<20))
 			if err == nil || reply.StatusCode >= 400 {

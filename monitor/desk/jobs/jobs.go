@@ -121,7 +121,7 @@ var errStopped = errors.New("stopped by a person")
 func (r *Runner) Run(ctx context.Context) error {
 	r.table.open(ctx)
 	<-ctx.Done()
-	r.table.open(nil)
+	r.table.close()
 	r.going.Wait()
 	return nil
 }

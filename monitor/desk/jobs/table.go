@@ -23,11 +23,18 @@ type table struct {
 	recent []Job              // ended here, the latest last
 }
 
-// open lets jobs be added, which live as long as life; nil ends that.
+// open lets jobs be added until close, which live as long as life.
 func (t *table) open(life context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.life = life
+}
+
+// close lets no more jobs be added.
+func (t *table) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.life = nil
 }
 
 // add adds a job, and counts it in going.

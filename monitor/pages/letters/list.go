@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -331,14 +330,4 @@ func suggestions(items []desk.Item) (all []string) {
 	}
 	slices.Sort(all)
 	return append(all, "since:1h", "since:24h", "until:2h")
-}
-
-// listOf returns the path of the list that a form came from.
-func listOf(v url.Values, now time.Time) string {
-	q, err := readQuery(v, now)
-	if err != nil {
-		return "/dead-letters"
-	}
-	q.after = ""
-	return q.href()
 }

@@ -75,7 +75,7 @@ func (q Query) Filter() (f ledger.Filter, err error) {
 		case f.TaskID == "":
 			f.TaskID = word
 		default:
-			return f, fmt.Errorf("the search has more than one task: %q and %q; other words need a name, such as user:, kind: or domain:", f.TaskID, word)
+			return f, fmt.Errorf("the search has more than one task: %q and %q; other words need a name, such as user: or domain: before them", f.TaskID, word)
 		}
 	}
 	if f.Address != "" && !strings.Contains(f.Address, "@") {
