@@ -15,6 +15,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -188,6 +189,10 @@ func (s *Site) problemOf(r *http.Request, err error) *problem {
 		s.cfg.Logger.Debug("server of a page does not answer", "path", r.URL.Path, "error", err)
 		return silentServer(e)
 	}
+	if e, ok := errors.AsType[syscall.Errno](err); ok && slices.Contains(unreachable, e) {
+		s.cfg.Logger.Debug("server of a page does not answer", "path", r.URL.Path, "error", err)
+		return silentServer(&net.OpError{Op: "dial", Err: e})
+	}
 	p := &problem{Status: http.StatusInternalServerError, Heading: "This page cannot be shown", ID: rand.Text()[:10],
 		Text: "The log of the monitor says why."}
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -200,6 +205,10 @@ func (s *Site) problemOf(r *http.Request, err error) *problem {
 	s.cfg.Logger.Log(r.Context(), level, "page failed", "id", p.ID, "path", r.URL.Path, "error", err)
 	return p
 }
+
+// unreachable are the faults of a server that is down, from clients that name it in their own
+// errors and not in a [net.OpError].
+var unreachable = []syscall.Errno{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EHOSTUNREACH, syscall.ENETUNREACH}
 
 // silentServer is the page of a server that cannot be reached.
 func silentServer(e *net.OpError) *problem {
@@ -218,6 +227,10 @@ func (s *Site) notFound(w http.ResponseWriter, r *http.Request) {
 
 // showProblem answers with the page of a problem, and programs with a line of text.
 func (s *Site) showProblem(w http.ResponseWriter, r *http.Request, p *problem) {
+	if page := wantsHTML(r) && (r.Method == http.MethodGet || r.Method == http.MethodHead); p.Missing != nil && !page {
+		// Nothing was done, and programs see the status alone.
+		p.Status, p.Text = http.StatusServiceUnavailable, strings.ReplaceAll(p.Missing.Advice, "\n", " ")
+	}
 	if !wantsHTML(r) {
 		http.Error(w, p.Heading+": "+p.Text, p.Status)
 		return

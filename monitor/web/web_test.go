@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -296,6 +298,7 @@ func TestErrorsOfPages(t *testing.T) {
 		{Invalid("The time is wrong."), 400, "The time is wrong."},
 		{Forbidden("Not for you."), 403, "Not for you."},
 		{Missing("No history", "Set LEDGER_DATABASE_URL."), 200, "Set LEDGER_DATABASE_URL."},
+		{fmt.Errorf("connect to redis hunter2: %w", syscall.ECONNREFUSED), 200, "A server does not answer"},
 		{errors.New("password=hunter2"), 500, "Number in the log"},
 		{context.DeadlineExceeded, 504, "did not answer in time"},
 		{Redirect("/tasks"), 200, "Overview"}, // the next page fails with the same error
@@ -311,6 +314,16 @@ func TestErrorsOfPages(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "hunter2") {
 		t.Error("the log does not have the error")
+	}
+	// What was not done, and what programs ask for, has no status of success.
+	missing := Missing("No history", "Set LEDGER_DATABASE_URL.\nThen restart.")
+	g.err.Store(&missing)
+	g.doErr = missing
+	if got := do(t, client(t), "GET", base+"/", nil, "Accept", "*/*"); got.status != 503 || !strings.Contains(got.body, "LEDGER_DATABASE_URL. Then restart.") {
+		t.Errorf("for a program: status %d, %s", got.status, got.body)
+	}
+	if got := do(t, client(t), "POST", base+"/act", url.Values{}); got.status != 503 || !strings.Contains(got.body, "LEDGER_DATABASE_URL") {
+		t.Errorf("action: status %d, %s", got.status, got.body)
 	}
 	if got := do(t, client(t), "GET", base+"/panic", nil); got.status != 500 || strings.Contains(got.body, "boom") {
 		t.Errorf("panic: status %d", got.status)

@@ -60,7 +60,7 @@ func TestPagesInChromium(t *testing.T) {
 	browser.Step(t, tab, "stop it", chromedp.Click(chromedp.CSS(`input[name=terminate]`)))
 	browser.Step(t, tab, "revoke", chromedp.Click(chromedp.CSS(`form.confirm button`)))
 	browser.Step(t, tab, "without a script", chromedp.WaitVisible(chromedp.CSS(`.notice`)))
-	for _, done := range []string{"audit address unmask", "audit dead letter retry", "retry 0123456789abcdef by local", "audit task revoke", "revoke waiting-1", "terminate waiting-1"} {
+	for _, done := range []string{"audit deliveries.unmask", "audit dead-letters.retry", "retry 0123456789abcdef by local", "audit tasks.revoke", "revoke waiting-1", "terminate waiting-1"} {
 		if all := f.desk.all(); !strings.Contains(all, done) {
 			t.Errorf("no %q in %s", done, all)
 		}

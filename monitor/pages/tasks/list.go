@@ -48,10 +48,13 @@ type row struct {
 }
 
 // names are the names that the search box knows.
-var names = slices.Concat(search.MailNames, []string{"name", "worker", "queue", "root"})
+var names = slices.Concat(search.MailNames, eventsOnly)
 
 // mailOnly are the names that the history knows and the events do not.
 var mailOnly = []string{"user", "booking", "domain", "address", "class"}
+
+// eventsOnly are those that the events know and the history does not.
+var eventsOnly = []string{"worker", "queue", "root", "name"}
 
 // choice is what a list shows, as the URL says it.
 type choice struct {
@@ -166,12 +169,8 @@ func (g *Group) listFleet(ctx context.Context, v *listView, c choice) error {
 	}
 	if len(page.Tasks) == 0 && c.after == "" && c.q != "" && g.cfg.History != nil {
 		// The history survives restarts, so it may know more than the events.
-		older := c
-		older.history = true
-		if older.query.Has("worker", "queue", "root", "name") {
-			older.history = false
-		}
-		if older.history {
+		if older := c; older.forHistory() {
+			older.history = true
 			return g.listHistory(ctx, v, older)
 		}
 	}
@@ -201,9 +200,17 @@ func (g *Group) listFleet(ctx context.Context, v *listView, c choice) error {
 		if !status.Began.IsZero() {
 			older.until = status.Began.UTC().Format(time.RFC3339)
 		}
-		v.Head.Links = []web.Link{{Text: "Mails before that", Href: older.href("after"), Icon: "clock"}}
+		if older.forHistory() {
+			v.Head.Links = []web.Link{{Text: "Mails before that", Href: older.href("after"), Icon: "clock"}}
+		}
 	}
 	return nil
+}
+
+// forHistory reports whether the history can answer the search.
+func (c choice) forHistory() bool {
+	_, err := c.query.Filter()
+	return err == nil && !c.query.Has(eventsOnly...)
 }
 
 // mailsOf returns the mails of tasks by their ids, the latest of each. Without a history, or
@@ -249,7 +256,7 @@ func (g *Group) listHistory(ctx context.Context, v *listView, c choice) error {
 	if g.cfg.History == nil {
 		return life.NoHistory(g.cfg.Off)
 	}
-	if c.query.Has("worker", "queue", "root", "name") {
+	if c.query.Has(eventsOnly...) {
 		return web.Invalid("Users, bookings, domains, addresses and classes are known by the history of mails; workers, queues, roots and names by the events. A search may have one of both.")
 	}
 	query := c.query

@@ -80,7 +80,7 @@ func (g *Group) look(ctx context.Context, id string) (k known, err error) {
 			if k.task == nil {
 				return k, fault
 			}
-			k.missing = words.Line(fault.Error())
+			k.missing = words.Line(strings.ReplaceAll(fault.Error(), "\n", " "))
 		}
 	}
 	for i := range k.histories {

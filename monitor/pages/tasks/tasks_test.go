@@ -232,7 +232,7 @@ func TestActions(t *testing.T) {
 		{"/tasks/task-dead/retry", url.Values{"letter": {"0123456789abcdef"}}, "in its queue again", "retry 0123456789abcdef by local"},
 		{"/tasks/task-dead/retry", url.Values{"letter": {"none"}}, "no such dead letter", ""},
 		{"/tasks/task-dead/retry", url.Values{}, "names no dead letter", ""},
-		{"/deliveries/task-deferred/unmask", url.Values{}, "The mail is to ada@example.com", "audit address unmask"},
+		{"/deliveries/task-deferred/unmask", url.Values{}, "The mail is to ada@example.com", "audit deliveries.unmask"},
 	} {
 		status, text := f.send(t, http.MethodPost, c.path, c.form)
 		if !strings.Contains(text, c.has) || c.done != "" && status != 200 {
@@ -240,6 +240,18 @@ func TestActions(t *testing.T) {
 		}
 		if !strings.Contains(f.desk.all(), c.done) {
 			t.Errorf("%s: done is %s, want %s", c.path, f.desk.all(), c.done)
+		}
+	}
+}
+
+// A search that the history cannot answer has no link to it.
+func TestOlderMails(t *testing.T) {
+	t.Parallel()
+	f := newSite(t, nil)
+	for query, want := range map[string]bool{"": true, "send_welcome": true, "worker:celery@worker-2": false, "name:send_welcome": false, "state:SUCCESS": false, "send welcome": false} {
+		status, text := f.get(t, "/tasks?q="+url.QueryEscape(query))
+		if got := strings.Contains(text, "Mails before that"); status != 200 || got != want {
+			t.Errorf("%q: status %d, link to the history: %t", query, status, got)
 		}
 	}
 }
