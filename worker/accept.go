@@ -213,7 +213,7 @@ func (c *consumer) lost(claim string) {
 	}
 	c.counts.lost.Add(1)
 	if a == nil {
-		c.log.Warn("waiting message lost: its lease ran out", "queue", r.delivery.Queue)
+		c.log.Warn("waiting message is held no longer: run now or cancelled by an operator, or its lease ran out", "queue", r.delivery.Queue)
 		return
 	}
 	a.log.Warn("message lost: its lease ran out")

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -195,8 +196,11 @@ func (s *Site) problemOf(r *http.Request, err error) *problem {
 	}
 	p := &problem{Status: http.StatusInternalServerError, Heading: "This page cannot be shown", ID: rand.Text()[:10],
 		Text: "The log of the monitor says why."}
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
 		p.Status, p.Text = http.StatusGatewayTimeout, "A server did not answer in time. Reload the page to try again."
+		if r.Method == http.MethodPost {
+			p.Text = "A server did not answer in time, so it is not known whether this was done. Look at the page before you try again."
+		}
 	}
 	level := slog.LevelError
 	if _, live := r.Context().Value(foundKey{}).(*found); live {

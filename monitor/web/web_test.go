@@ -12,6 +12,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -324,6 +325,10 @@ func TestErrorsOfPages(t *testing.T) {
 	}
 	if got := do(t, client(t), "POST", base+"/act", url.Values{}); got.status != 503 || !strings.Contains(got.body, "LEDGER_DATABASE_URL") {
 		t.Errorf("action: status %d, %s", got.status, got.body)
+	}
+	g.doErr = fmt.Errorf("read tcp: %w", os.ErrDeadlineExceeded)
+	if got := do(t, client(t), "POST", base+"/act", url.Values{}); got.status != 504 || !strings.Contains(got.body, "not known whether this was done") {
+		t.Errorf("action without an answer: status %d, %s", got.status, got.body)
 	}
 	if got := do(t, client(t), "GET", base+"/panic", nil); got.status != 500 || strings.Contains(got.body, "boom") {
 		t.Errorf("panic: status %d", got.status)
