@@ -53,7 +53,7 @@ func (g *pagesGroup) loadInbox(context.Context, *web.Request) (web.View, error) 
 	return web.View{Title: "Inbox", Data: inboxPage{
 		Head: web.Head{
 			Title: "Inbox", Lead: "Every mail that the worker has sent. None has left this machine.",
-			Links: []web.Link{{Text: "Faults", Href: "/chaos", Icon: "warn"}},
+			Links: []web.Link{{Text: "Chaos", Href: "/chaos", Icon: "warn"}},
 		},
 		Mails: all[:min(most, len(all))],
 	}}, nil

@@ -11,6 +11,7 @@ import (
 	"github.com/evently/workers/monitor/vitals"
 	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/redis"
 )
 
@@ -24,14 +25,15 @@ type observed struct {
 	writer  *ledger.Writer
 	users   chaoticUsers
 	aside   *redis.Broker
-	address string // of the catcher
+	letters func() broker.LetterCounts // of the broker that runs
+	address string                     // of the catcher
 }
 
 // health serves the health of the worker, and tells the monitor of it.
 func (o observed) health(p parts) (*monitor.Health, *vitals.Writer, error) {
 	h, err := monitor.NewHealth(monitor.HealthConfig{
 		Listener: p.health, Worker: o.workerState, Database: o.ping, Every: 2 * time.Second, Mail: o.mailState, Ledger: o.ledgerState, Logger: p.logger,
-		Letters:       o.aside.LetterCounts,
+		Letters:       o.letters,
 		Configuration: monitor.State{OK: true, Text: "that of the development mode"},
 	})
 	if err != nil {

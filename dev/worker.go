@@ -98,7 +98,7 @@ func startWorker(ctx context.Context, p parts) error {
 		return fmt.Errorf("prepare the worker: %w", err)
 	}
 
-	health, shared, err := observed{w, sender, writer, looked, aside, p.smtp.String()}.health(p)
+	health, shared, err := observed{w, sender, writer, looked, aside, broker.LetterCounts, p.smtp.String()}.health(p)
 	if err != nil {
 		return fmt.Errorf("prepare the health server: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -190,8 +191,33 @@ func (f Field) Value(typed string) any {
 }
 
 // Sample returns the mail of [MailTask.Example]. The error tells where the table is wrong.
-func (m MailTask) Sample() (templates.Mail, error) {
-	raw, err := json.Marshal(m.Example())
+func (m MailTask) Sample() (templates.Mail, error) { return m.sampleOf(m.Example()) }
+
+// SampleFor is [MailTask.Sample] with links to the web site, which is the only host that a mail may
+// always link to. Without a site it has no links.
+func (m MailTask) SampleFor(site string) (templates.Mail, error) {
+	example := m.Example()
+	host, err := url.Parse(site)
+	if err != nil {
+		return nil, fmt.Errorf("read the address of the web site: %w", err)
+	}
+	for _, f := range m.Fields {
+		if f.Input != URL {
+			continue
+		}
+		var link any
+		if u, err := url.Parse(f.Sample); err == nil && site != "" {
+			u.Scheme, u.Host = host.Scheme, host.Host
+			link = u.String()
+		}
+		example = merge(example, strings.Split(f.Key, "."), link)
+	}
+	return m.sampleOf(example)
+}
+
+// sampleOf returns the mail of an example.
+func (m MailTask) sampleOf(example map[string]any) (templates.Mail, error) {
+	raw, err := json.Marshal(example)
 	if err != nil {
 		return nil, fmt.Errorf("%s: encode the samples: %w", m.Name, err)
 	}

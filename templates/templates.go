@@ -87,6 +87,9 @@ func newSet(files fs.FS, o Options, samples []Mail) (*Set, error) {
 	return s, nil
 }
 
+// SiteURL returns the address of the web site, "" if there is none.
+func (s *Set) SiteURL() string { return s.page.SiteURL }
+
 // each calls do for all kinds concurrently, and returns all errors.
 func each(kinds []Kind, do func(Kind) error) error {
 	faults := make([]error, len(kinds))

@@ -55,7 +55,7 @@ command says so. The events of tasks are those of these seconds: the page
 Examples:
 
     ` + term.ProgramName + ` incident create
-    ` + term.ProgramName + ` incident create --since 2026-11-29T14:00 --until 2026-11-29T15:30 -o night.zip`
+    ` + term.ProgramName + ` incident create --since 2026-11-29T14:00 -o night.zip`
 }
 
 // Validate checks the flags.

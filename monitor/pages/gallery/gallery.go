@@ -43,20 +43,20 @@ func (g *Group) Register(r *web.Router) {
 // sample is a way to fill a template.
 type sample struct {
 	name, title string
-	mail        func(tasks.MailTask) (templates.Mail, error)
+	mail        func(m tasks.MailTask, site string) (templates.Mail, error)
 }
 
 // samples are those of each mail; the first one is shown at first.
 var samples = []sample{
-	{"ordinary", "Ordinary", tasks.MailTask.Sample},
-	{"least", "Required fields only", tasks.MailTask.Least},
+	{"ordinary", "Ordinary", tasks.MailTask.SampleFor},
+	{"least", "Required fields only", func(m tasks.MailTask, _ string) (templates.Mail, error) { return m.Least() }},
 }
 
 // look renders one sample of one mail.
 func (g *Group) look(task tasks.MailTask, name string) (templates.Inspected, error) {
 	for _, s := range samples {
 		if s.name == name {
-			m, err := s.mail(task)
+			m, err := s.mail(task, g.set.SiteURL())
 			if err != nil {
 				return templates.Inspected{}, err
 			}
@@ -197,9 +197,9 @@ func (g *Group) loadOne(_ context.Context, r *web.Request) (web.View, error) {
 		v.Samples = append(v.Samples, web.Facet{Text: s.title, Href: path(kind) + "?sample=" + s.name, Chosen: s.name == chosen, Count: -1})
 	}
 	for _, c := range i.Checks {
-		row := checkRow{Name: c.Name, Found: c.Found, Faults: c.Faults, Chip: web.Chip{Text: "right", Tone: web.Good}}
+		row := checkRow{Name: c.Name, Found: c.Found, Faults: c.Faults, Chip: web.Chip{Text: "ok", Tone: web.Good}}
 		if len(c.Faults) > 0 {
-			row.Chip = web.Chip{Text: "wrong", Tone: web.Bad}
+			row.Chip = web.Chip{Text: "fault", Tone: web.Bad}
 		}
 		v.Checks = append(v.Checks, row)
 	}

@@ -13,10 +13,17 @@ import (
 )
 
 func TestGallery(t *testing.T) {
-	set, err := tasks.NewTemplates(templates.Options{SiteURL: "https://evently.com", SupportAddress: "help@evently.com"})
-	if err != nil {
-		t.Fatal(err)
+	for _, site := range []string{"https://evently.com", "https://tickets.example:8443/shop", ""} {
+		set, err := tasks.NewTemplates(templates.Options{SiteURL: site, SupportAddress: "help@evently.com"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run("site "+site, func(t *testing.T) { testGallery(t, set) })
 	}
+	pages.Has(t, pages.Open(t, gallery.New(nil)).Get(t, "/templates"), "No templates")
+}
+
+func testGallery(t *testing.T, set *templates.Set) {
 	s := pages.Open(t, gallery.New(set))
 	s.Role = web.RoleViewer
 	list := s.Get(t, "/templates")
@@ -41,5 +48,4 @@ func TestGallery(t *testing.T) {
 			t.Errorf("%s: %d", wrong, status)
 		}
 	}
-	pages.Has(t, pages.Open(t, gallery.New(nil)).Get(t, "/templates"), "No templates")
 }

@@ -146,10 +146,13 @@ func (g *Group) list(ctx context.Context, r *web.Request) (web.View, error) {
 		return web.View{}, life.Fault(err)
 	}
 	v := listView{
-		Head:   web.Head{Title: "Deliveries", Lead: "Every mail of the history, the latest first claim first. Of each: what became of it, and why."},
+		Head:   web.Head{Title: "Deliveries", Lead: "Every mail of the history, the newest first: what became of it, and why."},
 		Search: g.searchBox(c), Facets: g.facets(c, facets), Chart: chart,
 		Pager: web.Pager{Text: pagerText(len(page.Mails), c, facets)},
 		Empty: web.Empty{Title: "No mail", Text: "No mail of the history meets these conditions.", Href: "/deliveries", Link: "Show all"},
+	}
+	if c.q == "" && c.since == "" && c.until == "" && len(c.states) == 0 {
+		v.Empty = web.Empty{Title: "No mails yet", Text: "A mail appears here as soon as a worker has taken its task."}
 	}
 	for _, m := range page.Mails {
 		m.Address = ""

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/watch"
 	"github.com/evently/workers/monitor/web"
 )
@@ -134,7 +135,7 @@ func (g *Group) tiles(s *watch.State) []web.Tile {
 		}
 	}
 	tiles := []web.Tile{
-		{Label: "Waiting", Value: fmt.Sprint(messages), Hint: fmt.Sprintf("in %d queues", len(s.Queues))},
+		{Label: "Waiting", Value: fmt.Sprint(messages), Hint: "in " + words.Count(int64(len(s.Queues)), "queue")},
 		{Label: "Oldest", Value: age(oldest.Oldest), Tone: toneOf(oldest.Oldest)},
 		{Label: "Arriving", Value: rate(in), Unit: "/s", Hint: "in the last seconds"},
 		{Label: "Taken", Value: rate(out), Unit: "/s", Hint: "in the last seconds"},

@@ -125,6 +125,9 @@ func (g *Group) list(ctx context.Context, r *web.Request) (web.View, error) {
 		Search: web.Search{Action: "/tasks", Value: c.q, Label: "Search tasks", Placeholder: "id, name, worker:, queue:, user:42, domain:, class: …", Keep: map[string]string{"since": c.since, "until": c.until}, Suggest: suggestions()},
 		Empty:  web.Empty{Title: "No tasks", Text: "No task meets these conditions.", Href: "/tasks", Link: "Show all"},
 	}
+	if c.q == "" && c.since == "" && c.until == "" && len(c.states) == 0 {
+		v.Empty = web.Empty{Title: "No tasks yet", Text: "A task appears here with its first event. Workers send events with TASK_EVENTS=true, or with celery worker -E."}
+	}
 	if len(c.states) > 0 {
 		v.Search.Keep["state"] = c.states[0]
 	}
@@ -177,7 +180,7 @@ func (g *Group) listFleet(ctx context.Context, v *listView, c choice) error {
 	status := g.cfg.Fleet.Status()
 	v.Head.Lead = "Tasks of all workers, by their events, the latest event first."
 	if !status.Began.IsZero() {
-		v.Head.Lead += " The monitor listens since " + words.Clock(status.Began) + "."
+		v.Head.Lead += " The monitor has listened since " + words.Clock(status.Began) + "."
 	}
 	if g.cfg.History == nil {
 		v.Note = "Only what was seen since the start of the monitor is here. " + cmp.Or(g.cfg.Off, "With LEDGER_DATABASE_URL the mails of the time before are here, too.")
@@ -201,7 +204,7 @@ func (g *Group) listFleet(ctx context.Context, v *listView, c choice) error {
 			older.until = status.Began.UTC().Format(time.RFC3339)
 		}
 		if older.forHistory() {
-			v.Head.Links = []web.Link{{Text: "Mails before that", Href: older.href("after"), Icon: "clock"}}
+			v.Head.Links = []web.Link{{Text: "Older mails", Href: older.href("after"), Icon: "clock"}}
 		}
 	}
 	return nil

@@ -127,7 +127,7 @@ func (g *Group) show(ctx context.Context, r *web.Request) (web.View, error) {
 	case len(k.histories) > 0:
 		v.Head.Title = k.histories[0].Kind + " mail"
 		if g.cfg.Fleet != nil {
-			v.Notes = append(v.Notes, "The events of this task were not heard: the monitor listens since "+words.Clock(g.cfg.Fleet.Status().Began)+". This is what the history of mails has.")
+			v.Notes = append(v.Notes, "The events of this task were not heard: the monitor has listened since "+words.Clock(g.cfg.Fleet.Status().Began)+". This is what the history of mails has.")
 		}
 	case k.traces != nil && (k.traces.Status != "" || k.traces.DeadLetter != nil):
 		v.Notes = append(v.Notes, "Neither the events nor the history know this task.")

@@ -180,7 +180,7 @@ func TestPages(t *testing.T) {
 		status int
 		has    []string
 	}{
-		"/tasks":                              {200, []string{"50 of 74", "SUCCESS", "send_booking_confirmation", "bounced", "535 5.7.8", "Mails before that"}},
+		"/tasks":                              {200, []string{"50 of 74", "SUCCESS", "send_booking_confirmation", "bounced", "535 5.7.8", "Older mails"}},
 		"/tasks?state=FAILURE":                {200, []string{"1 of 1", "task-dead"}},
 		"/tasks?q=worker%3Acelery%40worker-2": {200, []string{"50 of 70", "after="}},
 		"/tasks?q=send_otp":                   {200, []string{"1 of 1"}},

@@ -35,7 +35,7 @@
     const line = colour('--line'), muted = colour('--muted'), font = '11px ' + token('--sans');
     const axis = { stroke: muted, font, grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 22 };
     return {
-      width, height: chart.height, padding: [6, 16, 0, 0],
+      width, height: chart.height, padding: [6, 26, 0, 0],
       legend: { show: false },
       cursor: { points: { size: 6 }, y: false, drag: { x: false, y: false }, sync: { key: 'charts' } },
       hooks: { setCursor: [(u) => tell(u)], setData: [(u) => tell(u)] },

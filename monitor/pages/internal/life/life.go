@@ -72,6 +72,9 @@ func attempt(events []ledger.Record, first time.Time) web.Event {
 // Event shows one event of a mail.
 func Event(r ledger.Record) web.Event {
 	e := web.Event{Time: r.At, Title: title(r), Chip: Chip(r.State), Tone: Tone(r.State), Detail: said(r)}
+	if e.Title == "Sending" {
+		e.Chip = web.Chip{} // it would say the same
+	}
 	var texts []string
 	if r.Reason != "" {
 		texts = append(texts, words.Line(r.Reason))
