@@ -250,7 +250,7 @@ func TestOlderMails(t *testing.T) {
 	f := newSite(t, nil)
 	for query, want := range map[string]bool{"": true, "send_welcome": true, "worker:celery@worker-2": false, "name:send_welcome": false, "state:SUCCESS": false, "send welcome": false} {
 		status, text := f.get(t, "/tasks?q="+url.QueryEscape(query))
-		if got := strings.Contains(text, "Mails before that"); status != 200 || got != want {
+		if got := strings.Contains(text, "Older mails"); status != 200 || got != want {
 			t.Errorf("%q: status %d, link to the history: %t", query, status, got)
 		}
 	}
