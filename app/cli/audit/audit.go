@@ -222,7 +222,7 @@ func (c verifyCmd) Run(ctx context.Context, t term.Terminal) error {
 		return err
 	}
 	defer trail.Close()
-	report, err := trail.Verify(ctx, c.Head...)
+	report, err := verify(ctx, t, trail, c.Head)
 	if err != nil {
 		return unreadable(err)
 	}
@@ -235,6 +235,29 @@ func (c verifyCmd) Run(ctx context.Context, t term.Terminal) error {
 		return term.ErrSilent
 	}
 	return err
+}
+
+// verify checks the trail and shows how far it is.
+func verify(ctx context.Context, t term.Terminal, trail *app.Trail, heads []string) (*audit.Report, error) {
+	newest, err := trail.List(ctx, audit.Filter{Limit: 1})
+	if err != nil {
+		return nil, err
+	}
+	bar := &term.Progress{Out: t.Err}
+	for _, row := range newest.Rows {
+		bar.Total = max(bar.Total, int(row.Number))
+	}
+	if bar.Total == 0 { // all rows are in Redis, which has few
+		return trail.Verify(ctx, heads...)
+	}
+	bar.Start()
+	defer bar.Stop()
+	checked := int64(0)
+	return trail.VerifySlices(ctx, func(rows int64) error {
+		bar.Add(int(rows-checked), 0)
+		checked = rows
+		return nil
+	}, heads...)
 }
 
 // text returns a report for people.
