@@ -45,7 +45,7 @@ func testSystemd(t *testing.T, p binary) {
 	server := testkit.StartRedis(t)
 	server.Proc.Kill()
 	cmd := p.command(t, []string{
-		"REDIS_HOST=127.0.0.1", "REDIS_PORT=" + server.Port, "HEALTH_ADDR=", "NOTIFY_SOCKET=" + socket, "WATCHDOG_USEC=300000", "SHUTDOWN_GRACE=3",
+		"REDIS_HOST=127.0.0.1", "REDIS_PORT=" + server.Port, "HEALTH_ADDR=off", "NOTIFY_SOCKET=" + socket, "WATCHDOG_USEC=300000", "SHUTDOWN_GRACE=3",
 	}, "run")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

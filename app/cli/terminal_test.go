@@ -43,7 +43,7 @@ func testTerminal(t *testing.T, p binary) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	out, code = onTerminal(t, p.command(t, []string{"HEALTH_ADDR=" + l.Addr().String(), "TERM=xterm", "MONITOR_ADDR=127.0.0.1:5556"}, "run"), "")
+	out, code = onTerminal(t, p.command(t, []string{"HEALTH_ADDR=" + l.Addr().String(), "TERM=xterm", "CONCURRENCY='4'"}, "run"), "")
 	if code != 1 || !strings.Contains(out, "level=WARN") || strings.Contains(out, `{"time"`) {
 		t.Errorf("log on a terminal: exit code %d, %q", code, out)
 	}

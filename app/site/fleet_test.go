@@ -71,7 +71,11 @@ func TestNamesOfFlowerAndExporter(t *testing.T) {
 	} {
 		var status int
 		var text string
-		if !testkit.Poll(20*time.Second, func() bool { status, text = ask(url); return strings.Contains(text, want) }) {
+		if !testkit.Poll(20*time.Second, func() bool {
+			publish() // a worker that is silent goes offline
+			status, text = ask(url)
+			return strings.Contains(text, want)
+		}) {
 			t.Errorf("%s: status %d, %s; want %s", url, status, text, want)
 		}
 		if strings.Contains(text, "493817") || strings.Contains(text, "ada@") {

@@ -141,6 +141,9 @@ func (g *Group) loadList(ctx context.Context, r *web.Request) (web.View, error) 
 		}
 	}
 	page, err := g.store.List(ctx, f)
+	if errors.Is(err, ledger.ErrCursor) {
+		return web.View{}, web.Invalid("The position in the list is not one that an earlier page gave. Open the list again.")
+	}
 	if err != nil {
 		return web.View{}, plain(err)
 	}
