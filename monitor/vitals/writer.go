@@ -231,6 +231,10 @@ func (w *Writer) finish(ctx context.Context) {
 	defer cancel()
 	w.budget = burst
 	w.note(part{PartProcess, true, "stopped"})
-	w.flush(ctx)
+	for range 3 { // idle connections may be broken after a restart of the broker
+		if w.flush(ctx); len(w.pending) == 0 {
+			break
+		}
+	}
 	_ = w.cfg.Board.Unpost(ctx, processPrefix+w.process.ID) // it expires anyway
 }

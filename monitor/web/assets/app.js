@@ -73,7 +73,12 @@
   function connect(after = 0) {
     clearTimeout(waiting);
     if (!live || paused) return;
-    waiting = setTimeout(() => { if (!paused && !document.hidden) htmx.trigger(live, 'live:start'); }, after);
+    waiting = setTimeout(() => {
+      if (paused || document.hidden) return;
+      htmx.trigger(live, 'live:start');
+      // On a slow machine htmx may not listen yet.
+      waiting = setTimeout(() => { if (!api?.htmxProp(live).sse) connect(); }, 2000);
+    }, after);
   }
   function toggle() {
     if (!live) return;
