@@ -264,8 +264,12 @@ func timeline(f *fleet.Family, histories []ledger.History) web.Timeline {
 		}
 		line = append(line, e)
 	}
-	for _, a := range f.Attempts {
-		e, rest := attempt(a, records)
+	for i, a := range f.Attempts {
+		var next time.Time
+		if i+1 < len(f.Attempts) {
+			next = beginOf(f.Attempts[i+1])
+		}
+		e, rest := attempt(a, next, records)
 		line, records = append(line, e), rest
 	}
 	for _, r := range records {
@@ -278,14 +282,28 @@ func timeline(f *fleet.Family, histories []ledger.History) web.Timeline {
 	return line
 }
 
-// attempt shows a run of a task, with the records that fall into it. It returns the others.
-func attempt(a fleet.Attempt, records []ledger.Record) (e web.Event, rest []ledger.Record) {
+// beginOf returns the first time of a run: its events may come in another order.
+func beginOf(a fleet.Attempt) (first time.Time) {
+	for _, at := range []fleet.Seconds{a.Received, a.Started, a.Ended} {
+		if at != 0 && (first.IsZero() || at.Time().Before(first)) {
+			first = at.Time()
+		}
+	}
+	return first
+}
+
+// attempt shows a run of a task, with the records that fall into it: not those after the begin
+// of the next run, if there is one. It returns the others.
+func attempt(a fleet.Attempt, next time.Time, records []ledger.Record) (e web.Event, rest []ledger.Record) {
 	// Events and records carry the clocks of workers and of their hosts.
 	const before, after = time.Second, 2 * time.Second
 	begin := cmp.Or(a.Received, a.Started, a.Ended).Time()
 	end := time.Time{}
 	if a.Ended != 0 {
 		end = a.Ended.Time().Add(after)
+	}
+	if !next.IsZero() && (end.IsZero() || next.Before(end)) {
+		end = next
 	}
 	e = web.Event{Time: begin, Title: fmt.Sprintf("Attempt %d", a.Number), Chip: stateChip(a.State), Tone: stateChip(a.State).Tone, Text: firstLine(a.Exception)}
 	if a.Worker != "" {
