@@ -33,16 +33,17 @@ func Judge(h ledger.History, now time.Time) (Sent, string) {
 	last := lastOf(h.Events, m.State)
 	switch m.State {
 	case ledger.Accepted:
-		return Yes, fmt.Sprintf("Yes. %s accepted %s at %s%s.", relay(last), mail, words.Clock(acceptedAt(m)), queueID(last))
+		accepted := firstOf(h.Events, ledger.Accepted)
+		return Yes, fmt.Sprintf("Yes. %s accepted %s at %s%s.%s", relay(accepted), mail, words.Clock(acceptedAt(m)), queueID(accepted), again(h.Events))
 	case ledger.Complained:
-		accepted := lastOf(h.Events, ledger.Accepted)
+		accepted := firstOf(h.Events, ledger.Accepted)
 		return Yes, fmt.Sprintf("Yes. %s accepted %s at %s%s, and the recipient reported it as unwanted at %s.",
 			relay(accepted), mail, words.Clock(acceptedAt(m)), queueID(accepted), words.Clock(m.StateAt))
 	case ledger.Bounced:
 		if m.AcceptedAt == nil { // the bounce was read first
 			return No, fmt.Sprintf("No. At %s %s came back%s.", words.Clock(m.StateAt), mail, because(m, last))
 		}
-		accepted := lastOf(h.Events, ledger.Accepted)
+		accepted := firstOf(h.Events, ledger.Accepted)
 		return No, fmt.Sprintf("No. %s accepted %s at %s%s, but it came back at %s%s.",
 			relay(accepted), mail, words.Clock(acceptedAt(m)), queueID(accepted), words.Clock(m.StateAt), because(m, last))
 	case ledger.Deferred:
@@ -131,6 +132,31 @@ func queueID(e ledger.Record) string {
 		return ""
 	}
 	return ", with the queue id " + words.Line(e.QueueID)
+}
+
+// again tells of further copies that a relay accepted, as when a task was published twice.
+func again(events []ledger.Record) string {
+	copies := 0
+	for _, e := range events {
+		if e.State == ledger.Accepted {
+			copies++
+		}
+	}
+	if copies < 2 {
+		return ""
+	}
+	last := lastOf(events, ledger.Accepted)
+	return fmt.Sprintf(" It was accepted %d times, last at %s%s.", copies, words.Clock(last.At), queueID(last))
+}
+
+// firstOf returns the first event that led to a state.
+func firstOf(events []ledger.Record, s ledger.State) ledger.Record {
+	for _, e := range events {
+		if e.State == s {
+			return e
+		}
+	}
+	return ledger.Record{}
 }
 
 // lastOf returns the last event that led to a state.
