@@ -337,7 +337,7 @@ func testNoHistory(t *testing.T, p binary) {
 			if args[0] == "was-it-sent" {
 				want = 3
 			}
-			out, errs, code := p.run(t, test.env, args...)
+			out, errs, code := p.run(t, append(test.env, "REDIS_URL=redis://"+closed), args...)
 			if code != want || out != "" || !strings.Contains(errs, test.has) {
 				t.Errorf("%s: %q: exit code %d, %q, %q; want %d and %q", name, args, code, out, errs, want, test.has)
 			}

@@ -173,10 +173,10 @@ func tiles(s *summary.Summary) []web.Tile {
 		rate("Deferred", r.Known, r.Retried, r.Series.Retried, web.Wait, "/scheduled"),
 		rate("Failed", r.Known, r.Failed, r.Series.Failed, web.Bad, "/tasks?state=FAILURE"),
 	}
-	run := web.Tile{Label: "Run time, 95 of 100", Value: "–"}
+	run := web.Tile{Label: "Run time, p95", Value: "–"}
 	if s.Latency.Known {
 		run.Value = seconds(s.Latency.P95)
-		run.Hint = fmt.Sprintf("half %s, 99 of 100 %s", seconds(s.Latency.P50), seconds(s.Latency.P99))
+		run.Hint = fmt.Sprintf("p50 %s, p99 %s", seconds(s.Latency.P50), seconds(s.Latency.P99))
 	}
 	depth := web.Tile{Label: "Waiting in queues", Value: "–", Href: "/queues"}
 	if s.Queues.Known {
