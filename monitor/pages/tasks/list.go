@@ -53,7 +53,7 @@ var names = slices.Concat(search.MailNames, eventsOnly)
 // mailOnly are the names that the history knows and the events do not.
 var mailOnly = []string{"user", "booking", "domain", "address", "class"}
 
-// eventsOnly are those that the events know and the history does not.
+// eventsOnly are the names that the events know and the history does not.
 var eventsOnly = []string{"worker", "queue", "root", "name"}
 
 // choice is what a list shows, as the URL says it.
