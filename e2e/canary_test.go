@@ -185,6 +185,7 @@ func TestCanary(t *testing.T) {
 	for _, key := range p.redis.strings("KEYS", "*") {
 		switch {
 		case key == "_goworker.1.dead": // the very messages, as they came
+		case key == "_goworker.1.head.health" && p.redis.dump(key) == "": // a journal without an order
 		case strings.HasPrefix(key, queue): // what waits for its time, given back as it came
 		default:
 			places["Redis key "+key] = testkit.Unfold(p.redis.dump(key))
