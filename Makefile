@@ -58,10 +58,11 @@ vuln: ## known vulnerabilities, if their database can be reached
 
 .PHONY: unit
 unit: ## tests of the packages, with the race detector
-	@# The slow ones first, so that the others run beside them.
+	@# The slow ones first, so that the others run beside them. Most of them wait most of the
+	@# time: more of them at once than processors.
 	@packages=$$(go list ./... | grep -vE '/e2e|/torture$$')
-	slow='/worker/redis$$|/app/cli$$|/mail$$'
-	go test -race -timeout 12m -p 3 $$(grep -E "$$slow" <<<"$$packages" | sort -r) $$(grep -vE "$$slow" <<<"$$packages")
+	slow='/worker/redis$$|/app/cli$$|/mail$$|/app/site$$|/monitor/guard$$|/monitor/web$$|/monitor/pages/workers$$'
+	go test -race -timeout 12m -p 5 $$(grep -E "$$slow" <<<"$$packages" | sort -r) $$(grep -vE "$$slow" <<<"$$packages")
 
 .PHONY: allocs
 allocs: ## allocations per operation, against the golden files
