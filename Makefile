@@ -62,7 +62,7 @@ unit: ## tests of the packages, with the race detector
 	@# time: more of them at once than processors.
 	@packages=$$(go list ./... | grep -vE '/e2e|/torture$$')
 	slow='/worker/redis$$|/app/cli$$|/mail$$|/app/site$$|/monitor/guard$$|/monitor/web$$|/monitor/pages/workers$$'
-	go test -race -timeout 12m -p 5 $$(grep -E "$$slow" <<<"$$packages" | sort -r) $$(grep -vE "$$slow" <<<"$$packages")
+	go test -race -timeout 15m -p 4 $$(grep -E "$$slow" <<<"$$packages" | sort -r) $$(grep -vE "$$slow" <<<"$$packages")
 
 .PHONY: allocs
 allocs: ## allocations per operation, against the golden files

@@ -33,7 +33,7 @@ func TestTimes(t *testing.T) { eachWay(t, testTimes) }
 
 func testTimes(t *testing.T, w way) {
 	t.Parallel()
-	const delay = 20 * time.Millisecond
+	const delay = 60 * time.Millisecond
 	for refused, reached := range map[string]string{
 		"":        "connect mail rcpt data guard final",
 		"AUTH":    "connect",

@@ -79,7 +79,7 @@ func result(t testing.TB, c redigo.Conn, id string) (s stored) {
 // eventually polls for a condition.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("did not come to pass: %s", what)
