@@ -316,7 +316,7 @@ func TestErrorsOfPages(t *testing.T) {
 	if !strings.Contains(log.String(), "hunter2") {
 		t.Error("the log does not have the error")
 	}
-	// What was not done, and what programs ask for, has no status of success.
+	// An action that was not done, and a request of a program, have no status of success.
 	missing := Missing("No history", "Set LEDGER_DATABASE_URL.\nThen restart.")
 	g.err.Store(&missing)
 	g.doErr = missing
