@@ -60,9 +60,10 @@ vuln: ## known vulnerabilities, if their database can be reached
 unit: ## tests of the packages, with the race detector
 	@# The slow ones first, so that the others run beside them. Most of them wait most of the
 	@# time: more of them at once than processors.
-	@packages=$$(go list ./... | grep -vE '/e2e|/torture$$')
+	@packages=$$(go list ./... | grep -vE '/e2e|/torture$$|/internal/house$$')
 	slow='/worker/redis$$|/app/cli$$|/mail$$|/app/site$$|/monitor/guard$$|/monitor/web$$|/monitor/pages/workers$$'
 	go test -race -timeout 15m -p 4 $$(grep -E "$$slow" <<<"$$packages" | sort -r) $$(grep -vE "$$slow" <<<"$$packages")
+	go test -timeout 5m ./internal/house # it reads the source, which the race detector makes slow
 
 .PHONY: allocs
 allocs: ## allocations per operation, against the golden files
