@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 
@@ -193,31 +192,12 @@ func NewHealth(cfg HealthConfig) (*Health, error) {
 
 // Run serves until ctx ends, and then returns nil.
 func (h *Health) Run(ctx context.Context) error {
-	server := &http.Server{
-		Handler:           markBusy(h.Handler()),
-		ConnContext:       withConn,
-		ReadHeaderTimeout: readTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(h.cfg.Logger.Handler(), slog.LevelDebug),
-	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		if err := server.Serve(newBoundedListener(h.cfg.Listener, maxConns)); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve health on %s: %w", h.cfg.Listener.Addr(), err)
-		}
-		return nil
-	})
-	g.Go(func() error {
-		<-ctx.Done()
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancel()
-		if err := server.Shutdown(end); err != nil {
-			return server.Close()
-		}
-		return nil
+		return Serve(ctx, ServerConfig{
+			Name: "health", Listener: h.cfg.Listener, Handler: h.Handler(), ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+			MaxHeader: maxHeader, Logger: h.cfg.Logger,
+		})
 	})
 	g.Go(func() error {
 		h.watch(ctx)

@@ -35,3 +35,13 @@ func Maybe(text string) string {
 	}
 	return Line(text)
 }
+
+// Name writes a name of others, with a dot for each control character.
+func Name(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '·'
+		}
+		return r
+	}, strings.ToValidUTF8(name, "�"))
+}

@@ -2,6 +2,7 @@ package desk
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -128,6 +129,20 @@ type Cause struct {
 	Advice  string         `json:"advice"`
 	Expired int            `json:"expired"` // of no use any more
 	domains map[string]int // by name, as long as letters are added
+}
+
+// DomainText names the most frequent domains, with their numbers of letters.
+func (c *Cause) DomainText() string {
+	const most = 2
+	var parts []string
+	for i, d := range c.Domains {
+		if i == most {
+			parts = append(parts, fmt.Sprintf("%d more", len(c.Domains)-most))
+			break
+		}
+		parts = append(parts, fmt.Sprintf("%s %d", d.Domain, d.Count))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // DomainCount counts the dead letters to a domain.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/attention"
+	"github.com/evently/workers/monitor/internal/loop"
 	"github.com/evently/workers/monitor/vitals"
 	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/worker/broker"
@@ -98,12 +99,12 @@ func (k *Keeper) Summary() *Summary { return k.current.Load() }
 // Run reads the sources until ctx ends, and then returns nil.
 func (k *Keeper) Run(ctx context.Context) error {
 	var g errgroup.Group
-	for _, loop := range []struct {
+	for _, l := range []struct {
 		every time.Duration
 		step  func(context.Context)
 	}{{vitalsEvery, k.readVitals}, {lettersEvery, k.readLetters}, {mailsEvery, k.readMails}, {waitingEvery, k.readWaiting}, {composeEvery, func(context.Context) { k.compose() }}} {
 		g.Go(func() error {
-			every(ctx, loop.every, loop.step)
+			loop.Every(ctx, l.every, l.step)
 			return nil
 		})
 	}
@@ -117,18 +118,6 @@ func (k *Keeper) Refresh(ctx context.Context) {
 	k.readMails(ctx)
 	k.readWaiting(ctx)
 	k.compose()
-}
-
-func every(ctx context.Context, interval time.Duration, step func(context.Context)) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for ctx.Err() == nil {
-		step(ctx)
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-		}
-	}
 }
 
 func (k *Keeper) readVitals(ctx context.Context) {

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/evently/workers/monitor/internal/loop"
 	"github.com/evently/workers/worker/broker"
 )
 
@@ -116,32 +117,19 @@ func (w *Watch) Run(ctx context.Context) error {
 	var loops sync.WaitGroup
 	defer loops.Wait()
 	if w.cfg.Consumers != nil {
-		loops.Go(func() { w.every(ctx, askInterval, w.askWorkers) })
+		loops.Go(func() { loop.Every(ctx, askInterval, w.askWorkers) })
 	}
 	if w.cfg.Pauses != nil {
-		loops.Go(func() { w.every(ctx, pauseInterval, w.readPauses) })
+		loops.Go(func() { loop.Every(ctx, pauseInterval, w.readPauses) })
 	}
 	if _, ok := w.cfg.Source.(Counter); ok {
-		loops.Go(func() { w.every(ctx, min(takenInterval, 3*w.cfg.Interval), w.readTaken) })
+		loops.Go(func() { loop.Every(ctx, min(takenInterval, 3*w.cfg.Interval), w.readTaken) })
 	}
 	if w.cfg.Declared {
-		loops.Go(func() { w.every(ctx, searchPause, w.search) })
+		loops.Go(func() { loop.Every(ctx, searchPause, w.search) })
 	}
-	w.every(ctx, w.cfg.Interval, w.Look)
+	loop.Every(ctx, w.cfg.Interval, w.Look)
 	return nil
-}
-
-// every calls step at once and then in intervals until ctx ends.
-func (w *Watch) every(ctx context.Context, interval time.Duration, step func(context.Context)) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for ctx.Err() == nil {
-		step(ctx)
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-		}
-	}
 }
 
 // askWorkers asks the workers which queues they consume.

@@ -4,30 +4,21 @@ import (
 	"net"
 	"net/http"
 	"strings"
+
+	"github.com/evently/workers/monitor/internal/headers"
 )
 
-// Policy is the Content Security Policy of the pages: they run the scripts of the site only,
-// and no inline one. [UntrustedPolicy] is that of a mail which is shown: it runs no script and
-// loads nothing.
+// Policy is the Content-Security-Policy of the pages. UntrustedPolicy is that of a mail which is
+// shown: it runs no script and loads nothing.
 const (
-	Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
-		"font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; frame-src 'self'; " +
-		"require-trusted-types-for 'script'; trusted-types htmx"
-	UntrustedPolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; " +
-		"base-uri 'none'; frame-ancestors 'self'"
+	Policy          = headers.Policy
+	UntrustedPolicy = headers.Untrusted
 )
 
 // secure sets the header fields of all answers.
 func secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", Policy)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "same-origin")
-		h.Set("Cross-Origin-Opener-Policy", "same-origin")
-		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
-		h.Set("Cache-Control", "no-store")
+		headers.Set(w.Header())
 		next.ServeHTTP(w, r)
 	})
 }

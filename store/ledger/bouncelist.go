@@ -152,6 +152,15 @@ var matches = map[BounceMatch]string{
 	MatchForged: "not matched: its tag is not signed with BOUNCE_KEY",
 }
 
+// Recipient returns the recipient as it may be shown: the masked address, else the domain
+// alone, else "".
+func (b Bounce) Recipient() string {
+	if b.To == "" && b.Domain != "" {
+		return "?@" + b.Domain
+	}
+	return b.To
+}
+
 // Matched tells by what the bounce names its mail.
 func (b Bounce) Matched() string {
 	text := matches[b.MatchedBy]

@@ -107,7 +107,7 @@ func table(all []ledger.Bounce, most int) string {
 		if most > 0 {
 			id = id[:min(shortID, len(id))]
 		}
-		row := []string{id, term.Clock(b.ReceivedAt), string(b.Kind), cmp.Or(string(b.MatchedBy), "none"), to(b)}
+		row := []string{id, term.Clock(b.ReceivedAt), string(b.Kind), cmp.Or(string(b.MatchedBy), "none"), term.Line(b.Recipient())}
 		if !narrow {
 			row = append(row, term.Line(b.Class), term.Line(b.TaskID), said(b))
 		}
@@ -137,17 +137,6 @@ func secondLine(b ledger.Bounce) string {
 		}
 	}
 	return strings.Join(parts, "  ")
-}
-
-// to returns the recipient as it may be shown.
-func to(b ledger.Bounce) string {
-	switch {
-	case b.To != "":
-		return term.Line(b.To)
-	case b.Domain != "":
-		return "?@" + term.Line(b.Domain)
-	}
-	return "-"
 }
 
 // said is reply for a table.
@@ -228,7 +217,7 @@ func describe(b ledger.Bounce, width int) string {
 		}
 	}
 	if b.Domain != "" || b.To != "" {
-		fact("To", to(b))
+		fact("To", term.Line(b.Recipient()))
 	}
 	if b.Forwarded {
 		fact("Forwarded", "the report is about another address, to which mail is forwarded")

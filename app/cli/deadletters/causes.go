@@ -96,7 +96,7 @@ func causeTable(causes []desk.Cause, most int) string {
 	rows := make([][]string, len(causes))
 	second := make([]string, len(causes))
 	for i, c := range causes {
-		rows[i] = []string{strconv.Itoa(c.Count), term.Age(c.Last), term.Age(c.First), ids[i], term.Line(cmp.Or(c.Kind, c.Task)), domains(c.Domains)}
+		rows[i] = []string{strconv.Itoa(c.Count), term.Age(c.Last), term.Age(c.First), ids[i], term.Line(cmp.Or(c.Kind, c.Task)), term.Line(c.DomainText())}
 		second[i] = term.Line(c.Cause)
 		advice := "  → " + c.Advice
 		if c.Expired > 0 {
@@ -128,18 +128,4 @@ func layOutCauses(columns []column, rows [][]string, second []string, most int) 
 		}
 	}
 	return b.String()
-}
-
-// domains names the most frequent domains.
-func domains(all []desk.DomainCount) string {
-	const most = 2
-	var parts []string
-	for i, d := range all {
-		if i == most {
-			parts = append(parts, fmt.Sprintf("%d more", len(all)-most))
-			break
-		}
-		parts = append(parts, fmt.Sprintf("%s %d", d.Domain, d.Count))
-	}
-	return term.Line(strings.Join(parts, ", "))
 }

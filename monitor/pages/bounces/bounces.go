@@ -100,20 +100,10 @@ type row struct {
 	At            time.Time
 }
 
-func to(b *ledger.Bounce) string {
-	switch {
-	case b.To != "":
-		return words.Line(b.To)
-	case b.Domain != "":
-		return "?@" + words.Line(b.Domain)
-	}
-	return ""
-}
-
 func rowOf(b *ledger.Bounce) row {
 	const short = 8
 	r := row{
-		Href: "/bounces/" + url.PathEscape(b.ID), Short: b.ID[:min(short, len(b.ID))], Kind: chipOf(b.Kind), To: to(b), Class: words.Maybe(b.Class),
+		Href: "/bounces/" + url.PathEscape(b.ID), Short: b.ID[:min(short, len(b.ID))], Kind: chipOf(b.Kind), To: words.Maybe(b.Recipient()), Class: words.Maybe(b.Class),
 		Reply: words.Maybe(b.Reply()), Matched: web.Chip{Text: "no mail", Tone: web.Wait}, Task: words.Maybe(b.TaskID), At: b.ReceivedAt,
 	}
 	if b.Mail != "" {
@@ -218,7 +208,7 @@ func (g *Group) loadOne(ctx context.Context, r *web.Request) (web.View, error) {
 	}
 	b := &found[0]
 	head := web.Head{Title: "Bounce", Back: &web.Link{Text: "Bounces", Href: "/bounces"}, Chips: []web.Chip{chipOf(b.Kind)}, Lead: words.Sentence(b.Matched())}
-	if t := to(b); t != "" {
+	if t := words.Maybe(b.Recipient()); t != "" {
 		head.Title = "Bounce of " + t
 	}
 	add := func(f web.Fact) {

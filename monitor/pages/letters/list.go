@@ -223,7 +223,7 @@ func (v *listView) causes(chosen []desk.Item, q *query, now time.Time) {
 		}
 		r := causeRow{
 			Cause: line(c.Cause), Kind: line(cmp.Or(c.Kind, c.Task, "unreadable")), Advice: c.Advice, Count: c.Count, First: c.First, Last: c.Last,
-			Domains: domainText(c.Domains), Expired: c.Expired, Href: at.href(), Example: letterPath(c.Example),
+			Domains: line(c.DomainText()), Expired: c.Expired, Href: at.href(), Example: letterPath(c.Example),
 		}
 		if q.state == "open" && c.Count > c.Expired && strings.Contains(c.Advice, "retry") {
 			values := at.values()
@@ -232,20 +232,6 @@ func (v *listView) causes(chosen []desk.Item, q *query, now time.Time) {
 		}
 		v.Causes = append(v.Causes, r)
 	}
-}
-
-// domainText names the most frequent domains.
-func domainText(all []desk.DomainCount) string {
-	const most = 2
-	var parts []string
-	for i, d := range all {
-		if i == most {
-			parts = append(parts, fmt.Sprintf("%d more", len(all)-most))
-			break
-		}
-		parts = append(parts, fmt.Sprintf("%s %d", line(d.Domain), d.Count))
-	}
-	return strings.Join(parts, ", ")
 }
 
 // facets are the states, kinds, domains and times that lead to a part of the list. Each number

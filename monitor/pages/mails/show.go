@@ -117,10 +117,6 @@ func previewQuery(h ledger.History, look string) string {
 	return url.Values{"mail": {h.Mail.Mail}, "look": {look}}.Encode()
 }
 
-// previewPolicy is for the document in the frame. It runs nothing and loads nothing; its links
-// open nothing.
-const previewPolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'self'"
-
 // servePreview serves the HTML of a mail that was made again.
 func (g *Group) servePreview(w http.ResponseWriter, r *http.Request) {
 	_, h, err := g.find(r.Context(), r)
@@ -136,7 +132,7 @@ func (g *Group) servePreview(w http.ResponseWriter, r *http.Request) {
 	body := []byte(preview.Scheme(p.HTML, oneOf(looks, r.URL.Query().Get("look")) == "dark"))
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Security-Policy", previewPolicy)
+	header.Set("Content-Security-Policy", web.UntrustedPolicy)
 	header.Set("X-Frame-Options", "SAMEORIGIN")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	if _, err := io.Copy(w, bytes.NewReader(body)); err != nil {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/inspect"
 )
@@ -91,11 +92,11 @@ func (g *Group) loadPurge(_ context.Context, r *web.Request) (web.View, error) {
 	}
 	q, ok := g.cfg.Looks.State().Queue(name)
 	if !ok {
-		return web.View{}, web.NotFound(fmt.Sprintf("No queue with the name %q is known.", shown(name)))
+		return web.View{}, web.NotFound(fmt.Sprintf("No queue with the name %q is known.", words.Name(name)))
 	}
-	v := purgeView{Problem: r.Problem, Back: web.Link{Text: shown(name), Href: href(name)}}
+	v := purgeView{Problem: r.Problem, Back: web.Link{Text: words.Name(name), Href: href(name)}}
 	v.Confirm = web.Confirm{
-		Title:  "Purge the queue " + shown(name) + "?",
+		Title:  "Purge the queue " + words.Name(name) + "?",
 		Text:   fmt.Sprintf("%d %s will be deleted for good. Their tasks never run, their mails are never sent, and callers that wait for a result wait for ever. Messages that workers hold already are not touched, and new ones stay.", q.Messages, plural(q.Messages, "message", "messages")),
 		Action: href(name) + "/purge", Word: name, Button: "Purge", Cancel: href(name), Note: true,
 	}
@@ -104,7 +105,7 @@ func (g *Group) loadPurge(_ context.Context, r *web.Request) (web.View, error) {
 			v.Confirm.Facts = append(v.Confirm.Facts, web.Fact{Name: "Priority " + strconv.Itoa(l.Priority), Value: fmt.Sprintf("%d, the oldest %s", l.Messages, age(l.Oldest))})
 		}
 	}
-	return web.View{Title: "Purge " + shown(name), Data: v}, nil
+	return web.View{Title: "Purge " + words.Name(name), Data: v}, nil
 }
 
 func (g *Group) purge(ctx context.Context, r *web.Request) (web.Done, error) {
@@ -113,7 +114,7 @@ func (g *Group) purge(ctx context.Context, r *web.Request) (web.Done, error) {
 		return web.Done{}, err
 	}
 	if strings.TrimSpace(r.FormValue("word")) != name {
-		return web.Done{}, web.Invalid(fmt.Sprintf("Nothing was deleted: type the name of the queue, %s, to confirm.", shown(name)))
+		return web.Done{}, web.Invalid(fmt.Sprintf("Nothing was deleted: type the name of the queue, %s, to confirm.", words.Name(name)))
 	}
 	removed, err := g.cfg.Store.Purge(ctx, name, nil)
 	details := map[string]string{"removed": strconv.Itoa(removed), "note": r.FormValue("note")}

@@ -78,7 +78,7 @@ func stale(s *watch.State) string {
 
 func (g *Group) row(q watch.Queue) row {
 	r := row{
-		Name: shown(q.Name), Href: href(q.Name), Chips: chips(q), Messages: q.Messages, Oldest: age(q.Oldest), In: rate(q.In), Out: rate(q.Out),
+		Name: words.Name(q.Name), Href: href(q.Name), Chips: chips(q), Messages: q.Messages, Oldest: age(q.Oldest), In: rate(q.In), Out: rate(q.Out),
 		EmptyIn: empty(q), Consumers: len(q.Consumers), Tone: toneOf(q.Oldest),
 	}
 	for _, l := range q.Lists {
@@ -141,7 +141,7 @@ func (g *Group) tiles(s *watch.State) []web.Tile {
 		{Label: "Taken", Value: rate(out), Unit: "/s", Hint: "in the last seconds"},
 	}
 	if oldest.Oldest.Known {
-		tiles[1].Hint, tiles[1].Href = shown(oldest.Name), href(oldest.Name)
+		tiles[1].Hint, tiles[1].Href = words.Name(oldest.Name), href(oldest.Name)
 	}
 	if s.Unacked >= 0 {
 		tiles = append(tiles, web.Tile{Label: "Held by workers", Value: fmt.Sprint(s.Unacked), Hint: "running, reserved or scheduled", Href: "/scheduled"})
@@ -188,7 +188,7 @@ func (g *Group) chart(s *watch.State) web.Chart {
 			}
 			values[j] = value
 		}
-		c.Series = append(c.Series, web.Series{Label: shown(q.Name), Tone: tones[i], Values: values})
+		c.Series = append(c.Series, web.Series{Label: words.Name(q.Name), Tone: tones[i], Values: values})
 	}
 	return c
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/watch"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/inspect"
@@ -80,20 +81,20 @@ func (g *Group) loadOne(ctx context.Context, r *web.Request) (web.View, error) {
 	s := g.cfg.Looks.State()
 	q, ok := s.Queue(name)
 	if !ok && !s.At.IsZero() {
-		return web.View{}, web.NotFound(fmt.Sprintf("No queue with the name %q is known: no configuration names it, no worker consumes it, and no producer has declared it.", shown(name)))
+		return web.View{}, web.NotFound(fmt.Sprintf("No queue with the name %q is known: no configuration names it, no worker consumes it, and no producer has declared it.", words.Name(name)))
 	}
 	q.Name = name
 	v := g.view(s, q, r)
 	if !r.Live {
 		g.peek(ctx, &v, name, r.URL.Query().Get("messages"))
 	}
-	return web.View{Title: "Queue " + shown(name), Data: v}, nil
+	return web.View{Title: "Queue " + words.Name(name), Data: v}, nil
 }
 
 // view returns what is known without asking Redis.
 func (g *Group) view(s *watch.State, q watch.Queue, r *web.Request) oneView {
 	v := oneView{
-		Head:    web.Head{Title: shown(q.Name), Back: &web.Link{Text: "Queues", Href: "/queues"}, Chips: chips(q)},
+		Head:    web.Head{Title: words.Name(q.Name), Back: &web.Link{Text: "Queues", Href: "/queues"}, Chips: chips(q)},
 		Problem: r.Problem, Fault: stale(s), May: r.May(web.RoleOperator), Path: href(q.Name), Waits: waitRows(q.Waits), Unknown: q.Waits.Unknown,
 	}
 	p50, p95 := quantile(q.Waits, .5), quantile(q.Waits, .95)

@@ -82,16 +82,6 @@ func (g *Group) fault(name string) error {
 	return nil
 }
 
-// shown returns a name without characters that are not shown.
-func shown(name string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return '·'
-		}
-		return r
-	}, strings.ToValidUTF8(name, "�"))
-}
-
 // seconds returns a duration in words, without a fraction, so that it does not flicker.
 func seconds(s float64) string {
 	d := time.Duration(s) * time.Second

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/inspect"
 )
@@ -95,7 +96,7 @@ func (g *Group) addConsumer(ctx context.Context, r *web.Request, node string) ([
 		return nil, outcome{}, err
 	}
 	answers, err := g.cfg.Operator.AddConsumer(ctx, q, node)
-	return answers, outcome{"The worker consumes " + shown(q) + ", until its process ends.", map[string]string{"queue": q}}, err
+	return answers, outcome{"The worker consumes " + words.Name(q) + ", until its process ends.", map[string]string{"queue": q}}, err
 }
 
 func (g *Group) cancelConsumer(ctx context.Context, r *web.Request, node string) ([]inspect.Answer, outcome, error) {
@@ -104,7 +105,7 @@ func (g *Group) cancelConsumer(ctx context.Context, r *web.Request, node string)
 		return nil, outcome{}, err
 	}
 	answers, err := g.cfg.Operator.CancelConsumer(ctx, q, node)
-	return answers, outcome{"The worker consumes " + shown(q) + " no more. Messages that it has taken run.", map[string]string{"queue": q}}, err
+	return answers, outcome{"The worker consumes " + words.Name(q) + " no more. Messages that it has taken run.", map[string]string{"queue": q}}, err
 }
 
 func (g *Group) rateLimit(ctx context.Context, r *web.Request, node string) ([]inspect.Answer, outcome, error) {
@@ -117,7 +118,7 @@ func (g *Group) rateLimit(ctx context.Context, r *web.Request, node string) ([]i
 		return nil, outcome{}, err
 	}
 	answers, err := g.cfg.Operator.RateLimit(ctx, task, limit, node)
-	return answers, outcome{"The rate limit of " + shown(task) + " is " + shown(limit) + ", in this worker, until its process ends.", map[string]string{"task": task, "limit": limit}}, err
+	return answers, outcome{"The rate limit of " + words.Name(task) + " is " + words.Name(limit) + ", in this worker, until its process ends.", map[string]string{"task": task, "limit": limit}}, err
 }
 
 func (g *Group) timeLimit(ctx context.Context, r *web.Request, node string) ([]inspect.Answer, outcome, error) {
@@ -132,7 +133,7 @@ func (g *Group) timeLimit(ctx context.Context, r *web.Request, node string) ([]i
 		return nil, outcome{}, err
 	}
 	answers, err := g.cfg.Operator.TimeLimit(ctx, task, time.Duration(soft)*time.Second, time.Duration(hard)*time.Second, node)
-	return answers, outcome{"The time limits of " + shown(task) + " are set, in this worker, until its process ends.", map[string]string{"task": task, "soft": strconv.Itoa(soft), "hard": strconv.Itoa(hard)}}, err
+	return answers, outcome{"The time limits of " + words.Name(task) + " are set, in this worker, until its process ends.", map[string]string{"task": task, "soft": strconv.Itoa(soft), "hard": strconv.Itoa(hard)}}, err
 }
 
 // number reads a whole number of a form.
@@ -164,27 +165,27 @@ func (g *Group) loadShutdown(ctx context.Context, r *web.Request) (web.View, err
 	node := r.PathValue("node")
 	w, known := g.roster.get(ctx).find(node)
 	if !known {
-		return web.View{}, web.NotFound(fmt.Sprintf("No worker with the name %q answers, and none has sent events.", shown(node)))
+		return web.View{}, web.NotFound(fmt.Sprintf("No worker with the name %q answers, and none has sent events.", words.Name(node)))
 	}
-	v := confirmView{Problem: r.Problem, Back: web.Link{Text: shown(node), Href: href(node)}}
+	v := confirmView{Problem: r.Problem, Back: web.Link{Text: words.Name(node), Href: href(node)}}
 	v.Confirm = web.Confirm{
-		Title:  "Stop the worker " + shown(node) + "?",
+		Title:  "Stop the worker " + words.Name(node) + "?",
 		Text:   "It takes nothing more and ends when its running tasks have ended. Messages that it holds without running go back to their queues. Only its supervisor can start it again.",
 		Action: href(node) + "/shutdown", Word: node, Button: "Stop the worker", Cancel: href(node),
 	}
 	if w.answered {
 		v.Confirm.Facts = []web.Fact{{Name: "Running", Value: fmt.Sprintf("%d tasks", w.told.Active)}, {Name: "Queues", Value: strings.Join(w.queues, ", ")}}
 	}
-	return web.View{Title: "Stop " + shown(node), Data: v}, nil
+	return web.View{Title: "Stop " + words.Name(node), Data: v}, nil
 }
 
 func (g *Group) shutdown(ctx context.Context, r *web.Request) (web.Done, error) {
 	node := r.PathValue("node")
 	if strings.TrimSpace(r.FormValue("word")) != node {
-		return web.Done{}, web.Invalid(fmt.Sprintf("Nothing was done: type the name of the worker, %s, to confirm.", shown(node)))
+		return web.Done{}, web.Invalid(fmt.Sprintf("Nothing was done: type the name of the worker, %s, to confirm.", words.Name(node)))
 	}
 	if err := g.cfg.Operator.Shutdown(ctx, node); err != nil {
 		return web.Done{}, web.Invalid(sentence(err))
 	}
-	return web.Done{Location: "/workers", Notice: shown(node) + " was asked to stop. It ends when its running tasks have ended. A worker with limited remote control goes on."}, nil
+	return web.Done{Location: "/workers", Notice: words.Name(node) + " was asked to stop. It ends when its running tasks have ended. A worker with limited remote control goes on."}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/web"
 )
 
@@ -118,7 +119,7 @@ func (g *Group) loadList(ctx context.Context, r *web.Request) (web.View, error) 
 }
 
 func newRow(w worker) row {
-	r := row{Node: shown(w.node), Href: href(w.node), Kind: kind(w), State: state(w), Queues: w.queues}
+	r := row{Node: words.Name(w.node), Href: href(w.node), Kind: kind(w), State: state(w), Queues: w.queues}
 	if w.heard {
 		r.Processed, r.Known = w.event.Processed, w.event.Told.Processed
 		if !w.event.Seen.IsZero() {
@@ -136,7 +137,7 @@ func newRow(w worker) row {
 	case w.heard && w.event.Told.Active:
 		r.Active = fmt.Sprint(w.event.Active)
 	}
-	r.Version = shown(r.Version)
+	r.Version = words.Name(r.Version)
 	return r
 }
 

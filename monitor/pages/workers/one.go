@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/inspect"
 )
@@ -60,7 +61,7 @@ func (g *Group) loadOne(ctx context.Context, r *web.Request) (web.View, error) {
 		return web.View{}, err
 	}
 	if !known && isSilent {
-		return web.View{}, web.NotFound(fmt.Sprintf("No worker with the name %q answers, and none has sent events.", shown(node)))
+		return web.View{}, web.NotFound(fmt.Sprintf("No worker with the name %q answers, and none has sent events.", words.Name(node)))
 	}
 	w.node = node
 	v := oneView{Path: href(node), Problem: r.Problem, May: r.May(web.RoleOperator), Answers: err == nil}
@@ -82,7 +83,7 @@ func (g *Group) loadOne(ctx context.Context, r *web.Request) (web.View, error) {
 		v.Drained = &drained{At: w.drained.At, By: w.drained.By, Queues: strings.Join(w.drained.Queues, ", ")}
 	}
 	v.Python = kind(w) == "Python"
-	return web.View{Title: "Worker " + shown(node), Data: v}, nil
+	return web.View{Title: "Worker " + words.Name(node), Data: v}, nil
 }
 
 // drainedOf returns that a worker is drained: it was told so, and consumes nothing.
@@ -99,7 +100,7 @@ func (g *Group) drainedOf(ctx context.Context, node string, d inspect.Detail) *i
 
 // head is the head of the page.
 func head(w worker, d inspect.Detail) web.Head {
-	h := web.Head{Title: shown(w.node), Back: &web.Link{Text: "Workers", Href: "/workers"}, Chips: []web.Chip{state(w)}}
+	h := web.Head{Title: words.Name(w.node), Back: &web.Link{Text: "Workers", Href: "/workers"}, Chips: []web.Chip{state(w)}}
 	if k := kind(w); k != "" {
 		h.Chips = append(h.Chips, web.Chip{Text: k, Tone: web.Info})
 	}
@@ -121,7 +122,7 @@ func head(w worker, d inspect.Detail) web.Head {
 	} else if w.event.PID > 0 {
 		fact("Process", fmt.Sprint(w.event.PID))
 	}
-	fact("System", shown(w.event.System))
+	fact("System", words.Name(w.event.System))
 	if len(w.event.Load) == 3 {
 		fact("Load", fmt.Sprintf("%.2f %.2f %.2f", w.event.Load[0], w.event.Load[1], w.event.Load[2]))
 	}
@@ -171,7 +172,7 @@ func (v *oneView) detail(d inspect.Detail) {
 		}
 	}
 	for task, n := range d.Runs {
-		v.Runs = append(v.Runs, runs{Task: shown(task), Count: n})
+		v.Runs = append(v.Runs, runs{Task: words.Name(task), Count: n})
 	}
 	slices.SortFunc(v.Runs, func(a, b runs) int { return strings.Compare(a.Task, b.Task) })
 }

@@ -113,13 +113,3 @@ func (g *Group) json(r *http.Request) http.Handler {
 }
 
 func href(node string) string { return "/workers/" + url.PathEscape(node) }
-
-// shown returns a name without characters that are not shown.
-func shown(name string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return '·'
-		}
-		return r
-	}, strings.ToValidUTF8(name, "�"))
-}
