@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -32,6 +33,51 @@ func (a Address) String() string {
 		return fmt.Sprintf("master of %s/%d", strings.Join(a.Sentinels, ","), a.DB)
 	}
 	return fmt.Sprintf("%s/%d", a.Host, a.DB)
+}
+
+// Credentials are a user and a password. A user may be empty, and have no password.
+type Credentials struct{ Username, Password string }
+
+// CredentialSource gives the login of each new connection. Its methods may be called by
+// several goroutines.
+type CredentialSource interface {
+	// Next returns the login to try. If the server refuses it, Next is called again for the
+	// same connection, with the refused ones. It may then return a newer login or the
+	// previous one, up to three in all. Returning one of them again, or an error, ends the
+	// attempt. It must return within a few seconds.
+	Next(ctx context.Context, refused []Credentials) (Credentials, error)
+	// Accepted is called with a login that the server has accepted.
+	Accepted(Credentials)
+}
+
+// CredentialFunc is a [CredentialSource] that returns the present login. A refusal ends the
+// attempt, unless the login has changed since.
+type CredentialFunc func(ctx context.Context) (Credentials, error)
+
+// Next implements [CredentialSource].
+func (f CredentialFunc) Next(ctx context.Context, _ []Credentials) (Credentials, error) {
+	return f(ctx)
+}
+
+// Accepted implements [CredentialSource]. It does nothing.
+func (f CredentialFunc) Accepted(Credentials) {}
+
+// loginsOf returns a source as package conn has it.
+func loginsOf(s CredentialSource) conn.Logins {
+	if s == nil {
+		return conn.Logins{}
+	}
+	return conn.Logins{
+		Next: func(ctx context.Context, refused []conn.Login) (conn.Login, error) {
+			var before []Credentials
+			for _, l := range refused {
+				before = append(before, Credentials(l))
+			}
+			c, err := s.Next(ctx, before)
+			return conn.Login(c), err
+		},
+		Accepted: func(l conn.Login) { s.Accepted(Credentials(l)) },
+	}
 }
 
 // parseURL reads a URL by the rules of kombu and redis-py. db is the database when the URL

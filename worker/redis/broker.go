@@ -254,6 +254,10 @@ func (b *Broker) Return(ctx context.Context, ds []broker.Delivery) error {
 // Reset implements [broker.Broker].
 func (b *Broker) Reset() { b.server.conns.Reset() }
 
+// Renew closes idle connections, and those in use when they are returned, so that the next ones
+// log in by Config.Credentials. Subscriptions stay.
+func (b *Broker) Renew() { b.server.conns.Renew() }
+
 // AddQueue implements [broker.QueueSet].
 func (b *Broker) AddQueue(ctx context.Context, queue string) (bool, error) {
 	return b.claimer.addQueue(ctx, queue)

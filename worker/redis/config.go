@@ -36,6 +36,11 @@ type Config struct {
 	// (sentinel_kwargs).
 	SentinelUsername, SentinelPassword string
 
+	// Credentials gives the login of each new connection to the server, instead of the one
+	// in URL or Address, so that a password can be replaced without a restart. nil: the
+	// login is fixed. SentinelCredentials is the same for the Sentinels themselves.
+	Credentials, SentinelCredentials CredentialSource
+
 	// DB is the database when URL names none.
 	DB int
 

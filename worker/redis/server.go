@@ -39,6 +39,7 @@ func newServer(cfg Config, addr Address) (*server, error) {
 		Network: addr.Network, Host: addr.Host, Username: addr.Username, Password: addr.Password, DB: addr.DB, Name: addr.String(),
 		Sentinels: addr.Sentinels, SentinelMaster: cfg.SentinelMaster,
 		SentinelUsername: cfg.SentinelUsername, SentinelPassword: cfg.SentinelPassword,
+		Logins: loginsOf(cfg.Credentials), SentinelLogins: loginsOf(cfg.SentinelCredentials),
 		Logger: cfg.Logger,
 	}
 	if addr.TLS {

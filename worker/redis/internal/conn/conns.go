@@ -20,6 +20,7 @@ const maxConns = 8
 type Config struct {
 	Network, Host      string // for net.Dial; not used with Sentinels
 	Username, Password string // a user may have no password
+	Logins             Logins // instead of Username and Password
 	DB                 int
 	TLS                *tls.Config // nil: no TLS
 	Name               string      // the server in errors and logs
@@ -27,6 +28,7 @@ type Config struct {
 	Sentinels                          []string // host:port of each; they know the master
 	SentinelMaster                     string   // name of the master
 	SentinelUsername, SentinelPassword string   // login to the Sentinels themselves
+	SentinelLogins                     Logins   // instead of both
 
 	Logger *slog.Logger
 }
@@ -151,6 +153,10 @@ func (c *Conns) Replace(g *Generation, cut bool) {
 		c.open.cut(g)
 	}
 }
+
+// Renew closes idle connections, and those in use when they are returned: the next ones log in
+// anew.
+func (c *Conns) Renew() { c.Replace(c.Current(), false) }
 
 // Reset closes all connections, also those in use.
 func (c *Conns) Reset() {

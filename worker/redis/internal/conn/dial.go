@@ -41,25 +41,32 @@ func dialCause(err error) error {
 	return err
 }
 
-// server connects to one server and logs in as redis-py does: a user without a password has
-// an empty one, and a server before Redis 6 gets the password alone.
+// server connects to one server and logs in, see [Config.Logins].
 func (d *dialer) server(ctx context.Context, network, host string, nd netDialer) (redigo.Conn, error) {
+	return d.cfg.Logins.try(ctx, Login{d.cfg.Username, d.cfg.Password}, func(l Login) (redigo.Conn, error) {
+		return d.login(ctx, network, host, nd, l)
+	})
+}
+
+// login connects to one server and logs in as redis-py does: a user without a password has
+// an empty one, and a server before Redis 6 gets the password alone.
+func (d *dialer) login(ctx context.Context, network, host string, nd netDialer, l Login) (redigo.Conn, error) {
 	opts := []redigo.DialOption{
 		redigo.DialReadTimeout(CommandTimeout),
 		redigo.DialWriteTimeout(CommandTimeout),
 		redigo.DialContextFunc(nd),
 	}
-	if d.cfg.Username == "" {
-		opts = append(opts, redigo.DialPassword(d.cfg.Password), redigo.DialDatabase(d.cfg.DB))
+	if l.Username == "" {
+		opts = append(opts, redigo.DialPassword(l.Password), redigo.DialDatabase(d.cfg.DB))
 		return redigo.DialContext(ctx, network, host, opts...)
 	}
 	c, err := redigo.DialContext(ctx, network, host, opts...)
 	if err != nil {
 		return nil, err
 	}
-	_, err = redigo.DoContext(c, ctx, "AUTH", d.cfg.Username, d.cfg.Password)
+	_, err = redigo.DoContext(c, ctx, "AUTH", l.Username, l.Password)
 	if refused, ok := errors.AsType[redigo.Error](err); ok && strings.Contains(string(refused), "wrong number of arguments") {
-		_, err = redigo.DoContext(c, ctx, "AUTH", d.cfg.Password)
+		_, err = redigo.DoContext(c, ctx, "AUTH", l.Password)
 	}
 	if err == nil && d.cfg.DB != 0 {
 		_, err = redigo.DoContext(c, ctx, "SELECT", d.cfg.DB)

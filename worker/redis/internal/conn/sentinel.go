@@ -25,12 +25,13 @@ var errNoMaster = errors.New("no master")
 
 // sentinels knows the Sentinels and the master that they watch.
 type sentinels struct {
-	dialer             *dialer
-	name               string // of the server, for errors
-	master             string // its name
-	username, password string // login to the Sentinels
-	asking             redigo.Conn
-	askingHost         string // both of newMaster alone
+	dialer     *dialer
+	name       string // of the server, for errors
+	master     string // its name
+	login      Login  // to the Sentinels
+	logins     Logins
+	asking     redigo.Conn
+	askingHost string // both of newMaster alone
 
 	mu    sync.Mutex
 	order []string // Sentinels, the one that answered last first
@@ -39,7 +40,8 @@ type sentinels struct {
 
 func newSentinels(cfg Config, d *dialer) *sentinels {
 	return &sentinels{
-		dialer: d, name: cfg.Name, master: cfg.SentinelMaster, username: cfg.SentinelUsername, password: cfg.SentinelPassword,
+		dialer: d, name: cfg.Name, master: cfg.SentinelMaster,
+		login: Login{cfg.SentinelUsername, cfg.SentinelPassword}, logins: cfg.SentinelLogins,
 		order: slices.Clone(cfg.Sentinels),
 	}
 }
@@ -93,12 +95,15 @@ func (s *sentinels) dial(ctx context.Context, sentinel string) (redigo.Conn, err
 		redigo.DialWriteTimeout(sentinelTimeout),
 		redigo.DialContextFunc(s.dialer.net),
 	}
-	if s.password != "" {
-		opts = append(opts, redigo.DialUsername(s.username), redigo.DialPassword(s.password))
-	}
 	ctx, cancel := context.WithTimeout(ctx, sentinelTimeout)
 	defer cancel()
-	return redigo.DialContext(ctx, "tcp", sentinel, opts...)
+	return s.logins.try(ctx, s.login, func(l Login) (redigo.Conn, error) {
+		opts := slices.Clip(opts)
+		if l.Password != "" {
+			opts = append(opts, redigo.DialUsername(l.Username), redigo.DialPassword(l.Password))
+		}
+		return redigo.DialContext(ctx, "tcp", sentinel, opts...)
+	})
 }
 
 func (s *sentinels) askOnce(ctx context.Context, sentinel string) (master string, err error) {
