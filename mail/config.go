@@ -55,6 +55,11 @@ type Config struct {
 	Username string
 	Password string
 
+	// Credentials gives the login of each new connection, instead of Username and Password,
+	// so that a password can be replaced without a restart. It is not asked with a
+	// TokenFile. nil: the login is fixed.
+	Credentials CredentialSource
+
 	// TokenFile is a file with an OAuth 2.0 access token for Username, instead of
 	// Password. The login uses OAUTHBEARER (RFC 7628), or XOAUTH2 if the server lacks that
 	// or refuses it. Each login reads the file, so another program may replace the token.
@@ -245,7 +250,7 @@ func (c *Config) fillDurations(faults *configFaults) {
 }
 
 func (c *Config) login() bool {
-	return c.Username != "" && (c.Password != "" || c.TokenFile != "")
+	return c.Credentials != nil || c.Username != "" && (c.Password != "" || c.TokenFile != "")
 }
 
 func (c *Config) checkHello(faults *configFaults) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/evently/workers/mail/internal/redact"
@@ -16,11 +17,34 @@ func (s *Sender) open(ctx context.Context, hide redact.Secrets) (*session, *Send
 	if !s.cfg.login() {
 		return s.connect(ctx, credential{}, hide)
 	}
-	login, failed := s.credentials.read(&s.cfg)
-	if failed != nil {
-		return nil, failed
+	var refused []Credentials
+	var refusal *SendError
+	for {
+		login, failed := s.credentials.read(ctx, &s.cfg, refused)
+		switch {
+		case failed != nil && refusal != nil, slices.Contains(refused, login.public()):
+			return nil, refusal
+		case failed != nil:
+			return nil, failed
+		}
+		c, failed := s.openWith(ctx, login, hide)
+		if failed == nil || s.cfg.Credentials == nil || !failed.refusesLogin() {
+			if failed == nil && s.cfg.Credentials != nil {
+				s.cfg.Credentials.Accepted(login.public())
+			}
+			return c, failed
+		}
+		refused, refusal = append(refused, login.public()), failed
+		if len(refused) == maxLogins {
+			return nil, refusal
+		}
 	}
-	refusal, probe := s.guard.enter(login.secret, time.Now())
+}
+
+// openWith is open with one login.
+func (s *Sender) openWith(ctx context.Context, login credential, hide redact.Secrets) (*session, *SendError) {
+	guard := s.guards.of(login)
+	refusal, probe := guard.enter(login.secret, time.Now())
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -29,7 +53,7 @@ func (s *Sender) open(ctx context.Context, hide redact.Secrets) (*session, *Send
 	if failed != nil && failed.untriedLogin {
 		c, failed = s.connect(ctx, login, hide) // with the other mechanism
 	}
-	s.guard.leave(login.secret, probe, failed, s.cfg.LoginPause, time.Now())
+	guard.leave(login.secret, probe, failed, s.cfg.LoginPause, time.Now())
 	return c, failed
 }
 

@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -60,4 +61,31 @@ func (g *loginGuard) leave(secret string, probe bool, failed *SendError, first t
 	}
 	refusal := *failed
 	g.refusal, g.secret, g.until = &refusal, secret, now.Add(g.pause)
+}
+
+// loginGuards are the guards of the logins that were tried last: while a password is replaced,
+// the new one and the previous one may be tried in turn, and each refusal has its own pause.
+type loginGuards struct {
+	mu     sync.Mutex
+	logins []credential // the one that was used last first
+	guards []*loginGuard
+}
+
+// keptGuards is the number of logins whose refusals are remembered.
+const keptGuards = 4
+
+// of returns the guard of a login.
+func (g *loginGuards) of(login credential) *loginGuard {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	guard := new(loginGuard)
+	if i := slices.Index(g.logins, login); i >= 0 {
+		guard = g.guards[i]
+		g.logins, g.guards = slices.Delete(g.logins, i, i+1), slices.Delete(g.guards, i, i+1)
+	}
+	g.logins, g.guards = slices.Insert(g.logins, 0, login), slices.Insert(g.guards, 0, guard)
+	if n := keptGuards; len(g.logins) > n {
+		g.logins, g.guards = g.logins[:n], g.guards[:n]
+	}
+	return guard
 }

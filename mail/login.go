@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"context"
 	"encoding/base64"
 	"net"
 	"net/textproto"
@@ -136,36 +137,74 @@ func (c credential) forms() redact.Secrets {
 	return all
 }
 
-// credentialKeeper knows the last two access tokens. Its methods may be called by several
+// Credentials are a user and a password.
+type Credentials struct{ Username, Password string }
+
+// CredentialSource gives the login of each new connection. Its methods may be called by several
 // goroutines.
+type CredentialSource interface {
+	// Next returns the login to try. If the server refuses it, Next is called again for the
+	// same mail, with the refused ones. It may then return a newer login or the previous
+	// one, up to three in all. Returning one of them again, or an error, ends the attempt.
+	Next(ctx context.Context, refused []Credentials) (Credentials, error)
+	// Accepted is called with a login that the server has accepted.
+	Accepted(Credentials)
+}
+
+// maxLogins bounds the logins that one mail tries.
+const maxLogins = 3
+
+// public returns the credential as a [CredentialSource] has it.
+func (c credential) public() Credentials { return Credentials{c.user, c.secret} }
+
+// refusesLogin reports whether the server refuses the user or the password, so that another
+// login may be accepted.
+func (e *SendError) refusesLogin() bool {
+	return e.Command == "AUTH" && e.refused() && (e.Code >= 500 || e.ConfigurationFault())
+}
+
+// credentialKeeper knows the last secrets. Its methods may be called by several goroutines.
 type credentialKeeper struct {
 	mu     sync.Mutex
-	last   credential
-	hidden redact.Secrets // forms of the last one and of the one before it
+	last   []credential   // at most keptGuards, the latest first
+	hidden redact.Secrets // their forms
 }
 
 // read returns the credential for a login. It reads a token from its file each time, because
-// tokens live for about an hour and another program replaces them.
-func (k *credentialKeeper) read(cfg *Config) (credential, *SendError) {
+// tokens live for about an hour and another program replaces them. refused are the logins that
+// the server has refused for this mail.
+func (k *credentialKeeper) read(ctx context.Context, cfg *Config, refused []Credentials) (credential, *SendError) {
 	c := credential{user: cfg.Username, secret: cfg.Password}
-	if cfg.TokenFile == "" {
-		return c, nil
+	switch {
+	case cfg.TokenFile != "":
+		token, err := oauth.ReadToken(cfg.TokenFile)
+		if err != nil {
+			return credential{}, &SendError{Command: "AUTH", Err: setupError{"no access token", err.Error()}}
+		}
+		c.secret, c.token = token, true
+	case cfg.Credentials != nil:
+		next, err := cfg.Credentials.Next(ctx, refused)
+		if err != nil {
+			return credential{}, &SendError{Command: "AUTH", Err: setupError{"no password", err.Error()}}
+		}
+		c.user, c.secret = next.Username, next.Password
+	default:
+		return c, nil // Config.Password is hidden in any case
 	}
-	token, err := oauth.ReadToken(cfg.TokenFile)
-	if err != nil {
-		return credential{}, &SendError{Command: "AUTH", Err: setupError{"no access token", err.Error()}}
-	}
-	c.secret, c.token = token, true
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if c != k.last {
-		k.hidden = redact.Join(c.forms(), k.last.forms())
-		k.last = c
+	if !slices.Contains(k.last, c) {
+		k.last = slices.Insert(k.last, 0, c)
+		k.last = k.last[:min(len(k.last), keptGuards)]
+		k.hidden = redact.Secrets{}
+		for _, one := range k.last {
+			k.hidden = redact.Join(k.hidden, one.forms())
+		}
 	}
 	return c, nil
 }
 
-// forms returns [credential.forms] of the last two tokens.
+// forms returns [credential.forms] of the last secrets.
 func (k *credentialKeeper) forms() redact.Secrets {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -67,8 +67,9 @@ func (s *Sender) takeExpired() (expired []*session) {
 	return expired
 }
 
+// expired reports whether c must not be used any more. s.mu must be held.
 func (s *Sender) expired(c *session, now time.Time) bool {
-	return c.sent >= s.cfg.MaxMessagesPerConn || now.Sub(c.born) >= s.cfg.MaxAge || now.Sub(c.used) >= s.cfg.IdleTimeout
+	return c.born.Before(s.renewed) || c.sent >= s.cfg.MaxMessagesPerConn || now.Sub(c.born) >= s.cfg.MaxAge || now.Sub(c.used) >= s.cfg.IdleTimeout
 }
 
 // release ends the use of c for one mail. It closes c if Run, which closes idle connections,

@@ -28,7 +28,7 @@ type Sender struct {
 	log  *slog.Logger
 
 	slots   chan struct{} // one for each connection in use
-	guard   loginGuard
+	guards  loginGuards
 	status  statusKeeper
 	streaks verdict.Streaks
 	prober  prober
@@ -42,6 +42,7 @@ type Sender struct {
 	mu      sync.Mutex
 	running bool       // Run is running and closes idle connections
 	idle    []*session // the last one was used last
+	renewed time.Time  // of the last Renew
 }
 
 // Receipt describes a mail that the server accepted.
@@ -100,7 +101,7 @@ func New(cfg Config) (*Sender, error) {
 	}
 	switch {
 	case cfg.TokenFile != "":
-		if _, failed := s.credentials.read(&s.cfg); failed != nil {
+		if _, failed := s.credentials.read(context.Background(), &s.cfg, nil); failed != nil {
 			s.log.Warn("SMTP login needs a token file", "error", failed)
 		}
 	case (cfg.Username == "") != (cfg.Password == ""):
@@ -171,6 +172,14 @@ func (s *Sender) Ping(ctx context.Context) error {
 		return failed
 	}
 	return nil
+}
+
+// Renew keeps the connections that are open now from being used for another mail, so that the
+// next ones log in by Config.Credentials. Mails in progress end on their connections.
+func (s *Sender) Renew() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.renewed = time.Now()
 }
 
 // takeSlot waits until a connection may be used. around is [Message.Wait] or nil.

@@ -50,6 +50,10 @@ type Config struct {
 	Password string
 	SSLMode  string // DefaultSSLMode, unless the URL or PGSSLMODE has one
 
+	// Credentials gives the login of each new connection, instead of the one in URL or in User
+	// and Password, so that a password can be replaced without a restart. nil: it is fixed.
+	Credentials CredentialSource
+
 	// DB is a ready database of another kind, such as the SQLite file of the
 	// development mode. Its pool limits are left alone. Close closes it.
 	DB *sqlx.DB
@@ -129,12 +133,10 @@ func OpenDB(cfg Config) (*sqlx.DB, error) {
 			pgcfg.ConnectTimeout = share
 		}
 	}
-	connector, err := pq.NewConnectorConfig(pgcfg)
-	if err != nil {
+	if _, err := pq.NewConnectorConfig(pgcfg); err != nil {
 		return nil, fmt.Errorf("database settings: %w", err)
 	}
-	connector.Dialer(&dialer{timeout: timeout + cancelGrace})
-	db := sqlx.NewDb(sql.OpenDB(connector), driverName)
+	db := sqlx.NewDb(sql.OpenDB(&connector{cfg: pgcfg, dialer: &dialer{timeout: timeout + cancelGrace}, source: cfg.Credentials}), driverName)
 	maxOpen := or(cfg.MaxOpen, DefaultMaxOpen)
 	db.SetMaxOpenConns(maxOpen)
 	db.SetMaxIdleConns(or(cfg.MaxIdle, maxOpen))
@@ -184,6 +186,20 @@ func (s *Store) Ping(ctx context.Context) error {
 		return fmt.Errorf("ping database: %w", err)
 	}
 	return nil
+}
+
+// Renew is [Renew] for the connections of the Store.
+func (s *Store) Renew() { Renew(s.db) }
+
+// Renew closes the idle connections of a pool that OpenDB has made, so that the next ones log in
+// by the present credentials. Connections in use end their work.
+func Renew(db *sqlx.DB) {
+	if _, ours := db.Driver().(*pq.Driver); !ours {
+		return // of another kind of database
+	}
+	idle := db.Stats().MaxOpenConnections
+	db.SetMaxIdleConns(0)
+	db.SetMaxIdleConns(idle)
 }
 
 // Close closes the connections; calls under way are waited for.

@@ -160,7 +160,7 @@ func (d *dialogue) auth(line string) bool {
 			password, ok = d.prompt("Pass phrase")
 		}
 	}
-	if !ok || user != opts.Username || password != opts.Password {
+	if !ok || !d.server.knows(user, password) {
 		return d.answer("AUTH", step, "535 5.7.8 wrong user name or password")
 	}
 	return d.answerIf("AUTH", step, "235 2.7.0 welcome", func() { d.login = user })

@@ -119,6 +119,7 @@ type Server struct {
 	wg       sync.WaitGroup
 
 	mu       sync.Mutex
+	login    [2]string             // user and password
 	open     map[net.Conn]net.Conn // raw connections, with the TLS connection over each or itself
 	conns    int
 	mails    []Mail
@@ -136,6 +137,7 @@ func New(tb TB, opts Options) *Server {
 	s := &Server{
 		tb:       tb,
 		opts:     opts,
+		login:    [2]string{opts.Username, opts.Password},
 		listener: listener,
 		tls:      opts.TLS,
 		done:     make(chan struct{}),
@@ -169,6 +171,20 @@ func (s *Server) Roots() *x509.CertPool {
 		return nil
 	}
 	return s.Authority.Roots()
+}
+
+// SetLogin replaces the user and the password. Connections that are logged in stay so.
+func (s *Server) SetLogin(user, password string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.login = [2]string{user, password}
+}
+
+// knows reports whether a login is correct.
+func (s *Server) knows(user, password string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.login == [2]string{user, password}
 }
 
 // Stop closes all connections and waits for the goroutines of the server. Later calls do

@@ -1,0 +1,89 @@
+package store
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
+)
+
+// Credentials are a user and a password.
+type Credentials struct{ User, Password string }
+
+// CredentialSource gives the login of each new connection. Its methods may be called by
+// several goroutines.
+type CredentialSource interface {
+	// Next returns the login to try. If the server refuses it, Next is called again for the
+	// same connection, with the refused ones. It may then return a newer login or the
+	// previous one, up to three in all. Returning one of them again, or an error, ends the
+	// attempt.
+	Next(ctx context.Context, refused []Credentials) (Credentials, error)
+	// Accepted is called with a login that the server has accepted.
+	Accepted(Credentials)
+}
+
+// maxLogins bounds the logins that one connection tries.
+const maxLogins = 3
+
+// connector opens connections with the login of a source. It implements [driver.Connector].
+type connector struct {
+	cfg    pq.Config
+	dialer *dialer
+	source CredentialSource // nil: that of cfg
+}
+
+// Connect implements [driver.Connector].
+func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
+	if c.source == nil {
+		return c.connect(ctx, Credentials{c.cfg.User, c.cfg.Password})
+	}
+	var refused []Credentials
+	var refusal error
+	for len(refused) < maxLogins {
+		login, err := c.source.Next(ctx, refused)
+		switch {
+		case slices.Contains(refused, login):
+			return nil, refusal
+		case err != nil && refusal != nil:
+			return nil, refusal // it tells more
+		case err != nil:
+			return nil, err
+		}
+		conn, err := c.connect(ctx, login)
+		if err == nil {
+			c.source.Accepted(login)
+			return conn, nil
+		}
+		if !isLoginRefused(err) {
+			return nil, err
+		}
+		refused, refusal = append(refused, login), err
+	}
+	return nil, refusal
+}
+
+// connect opens a connection.
+func (c *connector) connect(ctx context.Context, login Credentials) (driver.Conn, error) {
+	cfg := c.cfg.Clone()
+	cfg.User, cfg.Password = login.User, login.Password
+	one, err := pq.NewConnectorConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("database settings: %w", err)
+	}
+	one.Dialer(c.dialer)
+	return one.Connect(ctx)
+}
+
+// Driver implements [driver.Connector].
+func (c *connector) Driver() driver.Driver { return &pq.Driver{} }
+
+// isLoginRefused reports whether the server refuses the user or the password: 28P01, or 28000
+// of a role that may not log in, as the old one of two that alternate.
+func isLoginRefused(err error) bool {
+	e, ok := errors.AsType[*pq.Error](err)
+	return ok && (e.Code == pqerror.InvalidPassword || e.Code == pqerror.InvalidAuthorizationSpecification)
+}
