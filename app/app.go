@@ -83,7 +83,7 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 	if err := a.audit(cfg, log); err != nil {
 		return err
 	}
-	if a.codes, err = openCodes(cfg.Delivery.Codes); err != nil {
+	if a.codes, err = openCodes(cfg.Delivery.Codes, log); err != nil {
 		return err
 	}
 	a.counts, a.runs = monitor.NewMails(), monitor.NewRuns()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/evently/workers/app/tracing"
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/internal/tlsfiles"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/store/codes"
 	"github.com/evently/workers/tasks"
@@ -80,7 +81,7 @@ func rates(named map[string]config.Rate) map[string]tasks.Rate {
 }
 
 // openCodes returns a reader of the codes of the auth service, nil if they are not checked.
-func openCodes(c config.Codes) (*codes.Reader, error) {
+func openCodes(c config.Codes, log *slog.Logger) (*codes.Reader, error) {
 	if c.Address == "" {
 		return nil, nil
 	}
@@ -88,10 +89,11 @@ func openCodes(c config.Codes) (*codes.Reader, error) {
 		Network: c.Network, Address: c.Address, Username: c.Username, Password: c.Password.Reveal(), DB: c.DB,
 	}
 	if c.UseTLS {
-		var err error
-		if r.TLS, err = c.TLS.Config(); err != nil {
+		files, err := tlsfiles.NewReader(tlsfiles.Files(c.TLS), log)
+		if err != nil {
 			return nil, fmt.Errorf("redis of the codes: %w", err)
 		}
+		r.TLS = files.Config
 	}
 	return codes.New(r)
 }

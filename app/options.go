@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/internal/tlsfiles"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/store"
@@ -61,9 +62,11 @@ func OpenBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {
 		return nil, err
 	}
 	if cfg.Redis.UseTLS {
-		if r.TLS, err = cfg.Redis.TLS.Config(); err != nil {
+		files, err := tlsfiles.NewReader(tlsfiles.Files(cfg.Redis.TLS), log)
+		if err != nil {
 			return nil, fmt.Errorf("redis: %w", err)
 		}
+		r.TLSConfig = files.Config
 	}
 	return redis.New(r)
 }

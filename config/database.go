@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/evently/workers/internal/connurl"
+	"github.com/evently/workers/internal/tlsfiles"
 )
 
 func (c *Config) database(v *variables) {
@@ -66,13 +67,13 @@ func (c *Config) warnOfFiles(variable string, params map[string]string) {
 		return
 	}
 	if ca := params["sslrootcert"]; ca != "" && ca != "system" {
-		if _, err := readCA(ca); err != nil {
+		if _, err := tlsfiles.ReadCA(ca); err != nil {
 			c.warn(variable, "no connection is possible, because of its sslrootcert: "+err.Error())
 		}
 	}
 	if cert, key := params["sslcert"], params["sslkey"]; cert != "" && key != "" {
 		if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
-			c.warn(variable, "no connection is possible, because of its sslcert or sslkey: "+fileFault(cert, err))
+			c.warn(variable, "no connection is possible, because of its sslcert or sslkey: "+tlsfiles.Fault(cert, err))
 		}
 	}
 }

@@ -25,8 +25,8 @@ type variables struct {
 	SentinelMaster     text      `envconfig:"REDIS_SENTINEL_MASTER" group:"Redis" unset:"required with sentinel://" desc:"Name of the master that the Sentinels watch; Celery's transport option master_name."`
 	SentinelUsername   text      `envconfig:"REDIS_SENTINEL_USERNAME" group:"Redis" desc:"User of the Sentinels themselves."`
 	SentinelPassword   secret    `envconfig:"REDIS_SENTINEL_PASSWORD" group:"Redis" desc:"Password of the Sentinels themselves."`
-	RedisTLSCAFile     file      `envconfig:"REDIS_TLS_CA_FILE" group:"Redis" desc:"PEM file of the authorities to trust instead of the system's."`
-	RedisTLSCertFile   file      `envconfig:"REDIS_TLS_CERT_FILE" group:"Redis" desc:"PEM file of the client certificate."`
+	RedisTLSCAFile     file      `envconfig:"REDIS_TLS_CA_FILE" group:"Redis" desc:"PEM file of the authorities to trust instead of the system's. It is read again when it changes."`
+	RedisTLSCertFile   file      `envconfig:"REDIS_TLS_CERT_FILE" group:"Redis" desc:"PEM file of the client certificate. It is read again when it changes."`
 	RedisTLSKeyFile    file      `envconfig:"REDIS_TLS_KEY_FILE" group:"Redis" desc:"PEM file of the client certificate's key."`
 	RedisTLSSkipVerify toggle    `envconfig:"REDIS_TLS_SKIP_VERIFY" group:"Redis" default:"false" desc:"Accept any certificate. Anybody on the way can then read and change the queue."`
 	RedisKeyPrefix     text      `envconfig:"REDIS_KEY_PREFIX" group:"Redis" desc:"Prefix of every key but those of results; global_keyprefix among Celery's broker_transport_options."`

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ type Config struct {
 	Username string
 	Password string
 	DB       int
-	TLS      *tls.Config // nil: no TLS
+	TLS      func() *tls.Config // of the next connection; nil: no TLS
 
 	// Timeout bounds each step of a lookup: the connection, and the answer. Default: one
 	// second. A code waits for it.
@@ -60,13 +61,14 @@ func New(cfg Config) (*Reader, error) {
 	if cfg.Password != "" {
 		options = append(options, redigo.DialPassword(cfg.Password))
 	}
-	if cfg.TLS != nil {
-		options = append(options, redigo.DialUseTLS(true), redigo.DialTLSConfig(cfg.TLS))
-	}
 	return &Reader{pool: &redigo.Pool{
 		MaxIdle: 2, IdleTimeout: time.Minute,
 		DialContext: func(ctx context.Context) (redigo.Conn, error) {
-			return redigo.DialContext(ctx, cfg.Network, cfg.Address, options...)
+			if cfg.TLS == nil {
+				return redigo.DialContext(ctx, cfg.Network, cfg.Address, options...)
+			}
+			secure := slices.Concat(options, []redigo.DialOption{redigo.DialUseTLS(true), redigo.DialTLSConfig(cfg.TLS())})
+			return redigo.DialContext(ctx, cfg.Network, cfg.Address, secure...)
 		},
 		TestOnBorrow: func(c redigo.Conn, idle time.Time) error {
 			const trusted = 5 * time.Second

@@ -3,16 +3,16 @@ package redis
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/evently/workers/internal/connurl"
+	"github.com/evently/workers/internal/tlsfiles"
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/redis/internal/conn"
 )
@@ -104,33 +104,17 @@ func parseURL(raw string, db int) (Address, *connurl.Redis, error) {
 	return a, r, nil
 }
 
-// tlsConfig reads the files that the parameters of a URL name.
-func tlsConfig(p connurl.RedisTLS) (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: p.SkipVerify}
-	if p.CA != "" {
-		pem, err := os.ReadFile(p.CA)
-		if err != nil {
-			return nil, fmt.Errorf("read ssl_ca_certs of the redis URL: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ssl_ca_certs of the redis URL: %s holds no certificate", p.CA)
-		}
-	}
+// readTLS returns the TLS configuration of the next connection, with the files that the
+// parameters of a URL name. The files are read now, and again for each connection.
+func readTLS(p connurl.RedisTLS, log *slog.Logger) (func() *tls.Config, error) {
 	if (p.Cert == "") != (p.Key == "") {
 		return nil, errors.New("redis URL names one of ssl_certfile and ssl_keyfile: want both")
 	}
-	if p.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(p.Cert, p.Key)
-		if err != nil {
-			return nil, fmt.Errorf("read ssl_certfile and ssl_keyfile of the redis URL: %w", err)
-		}
-		c.Certificates = []tls.Certificate{pair}
+	r, err := tlsfiles.NewReader(tlsfiles.Files(p), log)
+	if err != nil {
+		return nil, fmt.Errorf("redis URL: %w", err)
 	}
-	if p.IgnoreHostname && !p.SkipVerify {
-		connurl.IgnoreHostname(c)
-	}
-	return c, nil
+	return r.Config, nil
 }
 
 // info describes the server for "celery inspect stats".

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/evently/workers/internal/connurl"
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/order"
@@ -53,6 +54,11 @@ type Config struct {
 	// newer. With sentinel:// there is TLS, to the Sentinels and to the master,
 	// when it is set.
 	TLS *tls.Config
+
+	// TLSConfig returns the configuration of the next connection, and overrides TLS. A
+	// program whose certificates are replaced while it runs reads them there. The files of
+	// the ssl_ parameters of URL are read for each connection without it.
+	TLSConfig func() *tls.Config
 
 	// KeyPrefix is put before every key (global_keyprefix), with nothing between.
 	KeyPrefix string
@@ -154,7 +160,7 @@ func (c Config) normalise() (Config, Address, error) {
 		faults = append(faults, err)
 	}
 	if len(addr.Sentinels) > 0 {
-		addr.TLS = c.TLS != nil
+		addr.TLS = c.TLSConfig != nil
 		if c.SentinelMaster == "" {
 			faults = append(faults, errors.New("SentinelMaster is missing: want the name of the master that the Sentinels of the URL watch, such as mymaster"))
 		}
@@ -217,8 +223,12 @@ func (c *Config) fillIn() (faults []error) {
 }
 
 // address returns the address of the server, with notes about the URL for a warning. It
-// completes c.TLS.
+// completes c.TLSConfig.
 func (c *Config) address() (a Address, notes []string, err error) {
+	if c.TLSConfig == nil && c.TLS != nil {
+		fixed := c.TLS
+		c.TLSConfig = func() *tls.Config { return fixed }
+	}
 	if c.URL == "" {
 		if c.Address.Host == "" && len(c.Address.Sentinels) == 0 {
 			return a, nil, errors.New("URL is missing: want redis://host:port/db")
@@ -228,17 +238,17 @@ func (c *Config) address() (a Address, notes []string, err error) {
 		if len(a.Sentinels) > 0 {
 			a.Network, a.Host = "tcp", ""
 		}
-		if a.TLS && c.TLS == nil {
-			c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+		if a.TLS && c.TLSConfig == nil {
+			c.TLSConfig, err = readTLS(connurl.RedisTLS{}, c.Logger)
 		}
-		return a, nil, nil
+		return a, nil, err
 	}
 	a, parsed, err := parseURL(c.URL, c.DB)
 	if err != nil {
 		return a, nil, err
 	}
-	if a.TLS && c.TLS == nil {
-		c.TLS, err = tlsConfig(parsed.TLSParams)
+	if a.TLS && c.TLSConfig == nil {
+		c.TLSConfig, err = readTLS(parsed.TLSParams, c.Logger)
 	}
 	return a, parsed.Notes, err
 }

@@ -43,7 +43,7 @@ func newServer(cfg Config, addr Address) (*server, error) {
 		Logger: cfg.Logger,
 	}
 	if addr.TLS {
-		connect.TLS = cfg.TLS
+		connect.TLS = cfg.TLSConfig
 	}
 	s := &server{
 		cfg: cfg, addr: addr, log: cfg.Logger, conns: conn.New(connect), scripts: loaded,

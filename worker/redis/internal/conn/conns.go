@@ -22,8 +22,8 @@ type Config struct {
 	Username, Password string // a user may have no password
 	Logins             Logins // instead of Username and Password
 	DB                 int
-	TLS                *tls.Config // nil: no TLS
-	Name               string      // the server in errors and logs
+	TLS                func() *tls.Config // of the next connection; nil: no TLS
+	Name               string             // the server in errors and logs
 
 	Sentinels                          []string // host:port of each; they know the master
 	SentinelMaster                     string   // name of the master

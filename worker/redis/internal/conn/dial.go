@@ -2,9 +2,7 @@ package conn
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -56,30 +54,41 @@ func (d *dialer) login(ctx context.Context, network, host string, nd netDialer, 
 		redigo.DialWriteTimeout(CommandTimeout),
 		redigo.DialContextFunc(nd),
 	}
-	if l.Username == "" {
+	if l.Username == "" { // redigo sends both, or neither
 		opts = append(opts, redigo.DialPassword(l.Password), redigo.DialDatabase(d.cfg.DB))
-		return redigo.DialContext(ctx, network, host, opts...)
 	}
 	c, err := redigo.DialContext(ctx, network, host, opts...)
-	if err != nil {
-		return nil, err
+	if err == nil && l.Username != "" {
+		err = d.authUser(ctx, c, l)
 	}
-	_, err = redigo.DoContext(c, ctx, "AUTH", l.Username, l.Password)
+	if err == nil && d.cfg.TLS != nil {
+		// With TLS 1.3 the server looks at our certificate after the handshake.
+		if _, err = redigo.DoContext(c, ctx, "PING"); c.Err() == nil {
+			err = nil // it has replied
+		}
+	}
+	if err != nil {
+		if c != nil {
+			c.Close()
+		}
+		return nil, explainTLS(err)
+	}
+	return c, nil
+}
+
+// authUser logs in a user and selects the database.
+func (d *dialer) authUser(ctx context.Context, c redigo.Conn, l Login) error {
+	_, err := redigo.DoContext(c, ctx, "AUTH", l.Username, l.Password)
 	if refused, ok := errors.AsType[redigo.Error](err); ok && strings.Contains(string(refused), "wrong number of arguments") {
 		_, err = redigo.DoContext(c, ctx, "AUTH", l.Password)
 	}
 	if err == nil && d.cfg.DB != 0 {
 		_, err = redigo.DoContext(c, ctx, "SELECT", d.cfg.DB)
 	}
-	if err != nil {
-		c.Close()
-		return nil, err
-	}
-	return c, nil
+	return err
 }
 
-// net opens a network connection. It does the TLS handshake itself, under the deadline of
-// the dial.
+// net opens a network connection, with TLS when that is wanted.
 func (d *dialer) net(ctx context.Context, network, host string) (net.Conn, error) {
 	nd := net.Dialer{Timeout: DialTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	nc, err := nd.DialContext(ctx, network, host)
@@ -90,16 +99,7 @@ func (d *dialer) net(ctx context.Context, network, host string) (net.Conn, error
 	if d.cfg.TLS == nil {
 		return nc, nil
 	}
-	cfg := d.cfg.TLS.Clone()
-	if cfg.ServerName == "" {
-		cfg.ServerName, _, _ = net.SplitHostPort(host)
-	}
-	tc := tls.Client(nc, cfg)
-	if err := tc.HandshakeContext(ctx); err != nil {
-		nc.Close()
-		return nil, fmt.Errorf("TLS handshake: %w", err)
-	}
-	return tc, nil
+	return handshake(ctx, nc, host, d.cfg.TLS())
 }
 
 // netBuffered opens a network connection with large buffers.

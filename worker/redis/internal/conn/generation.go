@@ -2,8 +2,12 @@ package conn
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"net"
 	"sync"
+	"syscall"
 
 	redigo "github.com/gomodule/redigo/redis"
 )
@@ -48,7 +52,7 @@ func (o *openConns) add(nc net.Conn, g *Generation) net.Conn {
 		o.all = map[net.Conn]*Generation{}
 	}
 	o.all[nc] = g
-	return &trackedConn{nc, o}
+	return &trackedConn{Conn: nc, open: o}
 }
 
 // cut closes the connections of g, or with nil those of all generations, while they are
@@ -66,7 +70,21 @@ func (o *openConns) cut(g *Generation) {
 // trackedConn is a connection that leaves openConns when it is closed.
 type trackedConn struct {
 	net.Conn
-	open *openConns
+	open  *openConns
+	heard bool // something was received
+}
+
+// Read implements [net.Conn]. It says more of a connection that the server closes without a
+// reply, as it does on a port for TLS.
+func (c *trackedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.heard = true
+	}
+	if !c.heard && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
+		err = fmt.Errorf("server closed the connection without a reply (is its port one for TLS?): %w", err)
+	}
+	return n, err
 }
 
 // Close implements [net.Conn].

@@ -102,7 +102,8 @@ func (s *sentinels) dial(ctx context.Context, sentinel string) (redigo.Conn, err
 		if l.Password != "" {
 			opts = append(opts, redigo.DialUsername(l.Username), redigo.DialPassword(l.Password))
 		}
-		return redigo.DialContext(ctx, "tcp", sentinel, opts...)
+		c, err := redigo.DialContext(ctx, "tcp", sentinel, opts...)
+		return c, explainTLS(err)
 	})
 }
 
