@@ -78,6 +78,7 @@ func long() bool { return os.Getenv("E2E_LONG") != "" }
 // TestChordsKilled kills workers that share the members of chords, at random: no
 // body may be lost, and none may be published twice.
 func TestChordsKilled(t *testing.T) {
+	t.Parallel()
 	chords, members, kills := 60, 50, 15
 	if long() {
 		chords, kills = 200, 60

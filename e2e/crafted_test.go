@@ -31,6 +31,7 @@ var readable = map[string]string{
 // TestCrafted puts every malformed message that is known to hurt, most of them
 // deadly for a Python worker, between good ones.
 func TestCrafted(t *testing.T) {
+	t.Parallel()
 	p := startPlatform(t)
 	service := p.startService(t)
 	type crafted struct{ name, id, raw string }

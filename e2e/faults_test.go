@@ -92,6 +92,7 @@ func (f *faultyWorker) lost() {
 // TestConnectionsCut kills and resets the connections of an idle and of a busy
 // worker.
 func TestConnectionsCut(t *testing.T) {
+	t.Parallel()
 	f := startFaulty(t)
 	const rounds = 10
 	raw, ids := f.prepare(2 * rounds)
@@ -120,6 +121,7 @@ func TestConnectionsCut(t *testing.T) {
 
 // TestRefused takes Redis away for a while, as seen by the worker alone.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	f := startFaulty(t)
 	f.send(40, 0.05)
 	raw, ids := f.prepare(1)
@@ -137,6 +139,7 @@ func TestRefused(t *testing.T) {
 // TestFrozen freezes connections without a word, as a pulled cable or a
 // forgetful firewall does: first the open ones, then all.
 func TestFrozen(t *testing.T) {
+	t.Parallel()
 	f := startFaulty(t)
 	raw, ids := f.prepare(2)
 	n := f.proxy.Stick()
@@ -157,6 +160,7 @@ func TestFrozen(t *testing.T) {
 
 // TestRedisRestarted stops Redis under load and starts it again.
 func TestRedisRestarted(t *testing.T) {
+	t.Parallel()
 	f := startFaulty(t, "--appendonly", "yes", "--appendfsync", "always")
 	f.send(300, 0.05)
 	raw, ids := f.prepare(2)
@@ -176,6 +180,7 @@ func TestRedisRestarted(t *testing.T) {
 
 // TestWithoutBLMOVE runs against what an old server lacks.
 func TestWithoutBLMOVE(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t, "--rename-command", "BLMOVE", "")
 	startWorker(t, r, "ours")
 	ids := flood(t, celeryOld, r, queue, 200, "e2e.work", []any{0.005, "%d"}, nil)

@@ -129,6 +129,7 @@ func (p *platform) sent(t testing.TB, ids []string, d time.Duration) {
 // Mails that wait for a connection lose no time: there are more tasks than
 // connections, and all of them together take longer than the time limits.
 func TestMailsWaitForConnections(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		mails, slots, conns int
 		each                time.Duration
@@ -219,6 +220,7 @@ func freeze(t *testing.T, mails int, stages ...string) (copies int) {
 // A worker that is frozen before the final dots of its mails sends no mail that
 // another worker has sent meanwhile.
 func TestFrozenBeforeTheDot(t *testing.T) {
+	t.Parallel()
 	const mails = 9
 	n := freeze(t, mails, "CONNECT", "MAIL", "DATA")
 	t.Logf("frozen before the dot: %d mails, %d second copies", mails, n)
@@ -230,6 +232,7 @@ func TestFrozenBeforeTheDot(t *testing.T) {
 // A worker that is frozen between the final dot and the answer stores the outcome when it
 // goes on, although another worker has its messages by then. That one sends no second copies.
 func TestFrozenAfterTheDot(t *testing.T) {
+	t.Parallel()
 	const mails = 8
 	n := freeze(t, mails, "DATA", ".")
 	t.Logf("frozen, half of them after the dot: %d mails, %d second copies", mails, n)

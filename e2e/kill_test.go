@@ -9,6 +9,7 @@ import (
 // TestKilled kills one of two workers at random, again and again, as a kernel
 // without memory would: no task may be lost.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	const (
 		tasks = 5000
 		kills = 50

@@ -198,6 +198,7 @@ var ways = []struct {
 // TestProducers sends every task in every way that producers have, by an old and
 // the newest Celery, and compares what get() returns and what arrives.
 func TestProducers(t *testing.T) {
+	t.Parallel()
 	p := startPlatform(t)
 	service := p.startService(t)
 	var codes []string
@@ -264,6 +265,7 @@ func TestProducers(t *testing.T) {
 // TestProducersOdd sends what is no everyday call, and compares what get()
 // returns or raises.
 func TestProducersOdd(t *testing.T) {
+	t.Parallel()
 	p := startPlatform(t)
 	p.addUser(t, 1, "one@mail.example", true)
 	p.addUser(t, 2, "two@mail.example", false)
