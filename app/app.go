@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -47,25 +48,39 @@ type App struct {
 	auditor    *auditor
 	codes      *codes.Reader // nil: codes are not checked
 	worker     *worker.Worker
+
+	healthEvery time.Duration // between two looks of the health server at the database; 0: the usual time
+}
+
+// WorkerParts has what a program gives a worker that runs inside it.
+type WorkerParts struct {
+	Users       *sqlx.DB            // instead of the database of the configuration; nil: that one
+	Middleware  []worker.Middleware // around those of the worker
+	Health      net.Listener        // of the health server; nil: there is none
+	HealthEvery time.Duration       // between two looks at the database; 0: the usual time
 }
 
 // New builds the parts from the configuration. Nothing connects yet, and the mails may not
 // be prepared. The error is a [UsageError]. The caller must call Close.
-func New(cfg config.Config, log *slog.Logger) (*App, error) {
-	a := new(App)
-	if err := a.build(cfg, log); err != nil {
+func New(cfg config.Config, log *slog.Logger) (*App, error) { return newWith(cfg, WorkerParts{}, log) }
+
+func newWith(cfg config.Config, e WorkerParts, log *slog.Logger) (*App, error) {
+	a := &App{healthEvery: e.HealthEvery}
+	if err := a.build(cfg, e, log); err != nil {
 		a.Close()
 		return nil, &UsageError{Err: err} // parts check values, they do not connect
 	}
 	return a, nil
 }
 
-func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
+func (a *App) build(cfg config.Config, e WorkerParts, log *slog.Logger) (err error) {
 	if err := checkParts(cfg, nil); err != nil {
 		return err
 	}
 	a.mails = prepareMails(func() (*templates.Set, error) { return tasks.NewTemplates(templateOptions(cfg)) })
-	if a.store, err = store.Open(storeConfig(cfg.Database)); err != nil {
+	users := storeConfig(cfg.Database)
+	users.DB = e.Users
+	if a.store, err = store.Open(users); err != nil {
 		return databaseError(cfg.Database, err)
 	}
 	if a.broker, err = OpenBroker(cfg, log); err != nil {
@@ -129,7 +144,7 @@ func (a *App) build(cfg config.Config, log *slog.Logger) (err error) {
 		MaxMemory:             int64(cfg.Worker.MaxMemory),
 		OnControl:             a.auditor.changed,
 		Grace:                 cfg.Worker.ShutdownGrace,
-		Middleware:            append(a.tracing.Middleware(), countRuns(a.runs)),
+		Middleware:            slices.Concat(e.Middleware, a.tracing.Middleware(), []worker.Middleware{countRuns(a.runs)}),
 		Limits: protocol.Limits{
 			Size: cfg.Worker.MaxBytes, Depth: cfg.Worker.MaxDepth, Elements: cfg.Worker.MaxElements,
 		},

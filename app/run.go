@@ -62,14 +62,33 @@ func Run(ctx context.Context, output *os.File) error {
 	return a.serve(ctx, cfg, listener, reports, log)
 }
 
+// RunWorker runs a worker inside a program that handles the signals, until ctx ends. It closes
+// the parts of e.
+func RunWorker(ctx context.Context, cfg config.Config, e WorkerParts, log *slog.Logger) error {
+	a, err := newWith(cfg, e, log)
+	if err != nil {
+		if e.Health != nil {
+			e.Health.Close()
+		}
+		return err
+	}
+	defer a.Close()
+	return a.run(ctx, cfg, e.Health, nil, log)
+}
+
 // stopMargin is the time that a stop may take beyond the grace period.
 const stopMargin = 7 * time.Second
 
-// serve runs the worker until a signal. The mail sender and the health server run a little
-// longer, because the worker needs them while it drains.
+// serve runs the worker until a signal.
 func (a *App) serve(ctx context.Context, cfg config.Config, listener net.Listener, reports *supervisor.Reporter, log *slog.Logger) error {
 	ctx, stop := a.stopOnSignal(ctx, log)
 	defer stop()
+	return a.run(ctx, cfg, listener, reports, log)
+}
+
+// run runs the worker until ctx ends. The mail sender and the health server run a little
+// longer, because the worker needs them while it drains.
+func (a *App) run(ctx context.Context, cfg config.Config, listener net.Listener, reports *supervisor.Reporter, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	outlive, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -201,6 +220,7 @@ func (a *App) health(cfg config.Config, listener net.Listener, bounces *bounces,
 		Listener:      listener,
 		Worker:        func() monitor.WorkerState { return workerState(a.worker.Status()) },
 		Database:      a.store.Ping,
+		Every:         a.healthEvery,
 		Mail:          func() monitor.MailState { return mailState(a.sender.Status(), a.outage.relays) },
 		Breakers:      a.outage.states,
 		Held:          a.outage.heldTasks,

@@ -78,7 +78,7 @@ func (c *suppressionCounter) Run(ctx context.Context) error {
 	if c == nil {
 		return nil
 	}
-	const soon = 15 * time.Second
+	const soon = 2 * time.Second
 	timer := time.NewTimer(soon) // the tables may not be there yet
 	defer timer.Stop()
 	for {
@@ -90,12 +90,12 @@ func (c *suppressionCounter) Run(ctx context.Context) error {
 		_, byClass, err := c.store.Count(ctx, suppressions.Filter{State: suppressions.Active})
 		if err != nil {
 			c.log.DebugContext(ctx, "suppressions not counted", "error", err)
-			timer.Reset(2 * soon)
+			timer.Reset(15 * soon)
 			continue
 		}
 		counts := monitor.SuppressionCounts{}
-		for class, n := range byClass {
-			counts[string(class)] = n
+		for _, class := range suppressions.Classes() {
+			counts[string(class)] = byClass[class]
 		}
 		c.counts.Store(&counts)
 		timer.Reset(suppressionLook)

@@ -1,19 +1,14 @@
 package dev
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/emersion/go-smtp"
-
-	"github.com/evently/workers/store"
 )
 
 // Fault is what the mail server does instead of taking a mail.
@@ -184,18 +179,4 @@ func (c *chaos) hang(done <-chan struct{}) error {
 	case <-done:
 	}
 	return reply(451, smtp.EnhancedCode{4, 3, 0}, "it took too long")
-}
-
-// chaoticUsers looks up users, unless the database is switched off.
-type chaoticUsers struct {
-	*store.Store
-	chaos *chaos
-}
-
-// Email implements tasks.Users.
-func (u chaoticUsers) Email(ctx context.Context, userID int64) (string, error) {
-	if u.chaos.State().DatabaseAway {
-		return "", fmt.Errorf("look up the address of user %d: %w", userID, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED})
-	}
-	return u.Store.Email(ctx, userID)
 }

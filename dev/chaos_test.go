@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evently/workers/config"
 	"github.com/evently/workers/dev"
 	"github.com/evently/workers/monitor/web"
 )
@@ -44,7 +45,7 @@ func operator(next http.Handler) http.Handler {
 // startChaos runs the development mode with its pages of the monitor.
 func startChaos(t *testing.T) running {
 	t.Helper()
-	return start(t, dev.Options{MonitorPort: -1, OpenMonitor: func(_ dev.Addresses, groups ...web.Group) (dev.Monitor, error) {
+	return start(t, dev.Options{MonitorPort: -1, OpenMonitor: func(_ config.Lookup, groups ...web.Group) (dev.Monitor, error) {
 		site, err := web.New(web.Config{Groups: groups, Guard: operator, Logger: slog.New(slog.DiscardHandler)})
 		return pages{site}, err
 	}})

@@ -22,7 +22,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/evently/workers/config"
 	"github.com/evently/workers/monitor/web"
+	"github.com/evently/workers/worker"
 )
 
 // Preferred ports. If one is in use, the next free one is taken.
@@ -53,7 +55,11 @@ type Options struct {
 
 	// OpenMonitor makes the monitor, with the pages of the catcher and of the faults beside its
 	// own; nil: there is none.
-	OpenMonitor func(a Addresses, groups ...web.Group) (Monitor, error)
+	// settings are the variables of its configuration.
+	OpenMonitor func(settings config.Lookup, groups ...web.Group) (Monitor, error)
+
+	// RunWorker runs the worker until ctx ends, and returns when its running tasks have ended.
+	RunWorker func(ctx context.Context, w Worker) error // required
 
 	// Ready is called when all parts listen. It may be nil.
 	Ready func(Addresses)
@@ -68,29 +74,23 @@ type Monitor interface {
 
 // Run starts all parts and blocks until ctx ends or a part fails. It returns when all parts
 // have ended: nil after an orderly stop.
-func Run(ctx context.Context, o Options) error { return run(ctx, o, startWorker) }
-
-// work runs a worker on the embedded parts until ctx ends. It returns when its running
-// tasks have ended.
-type work func(ctx context.Context, p parts) error
-
-func run(ctx context.Context, o Options, worker work) (err error) {
+func Run(ctx context.Context, o Options) (err error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	now := time.Now
 	o.say("  Starting Evently Workers, development mode …\n")
-	users := seed()
-	db, err := openUsers(ctx, now(), users)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
 	redis, err := startRedis(or(o.RedisPort, DefaultRedisPort))
 	if err != nil {
 		return err
 	}
 	defer redis.Close()
+	faulty, users := newChaos(redis, now), seed()
+	db, err := openUsers(ctx, now(), users, faulty)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
 	smtp, err := bindTCP(or(o.SMTPPort, DefaultSMTPPort))
 	if err != nil {
 		return fmt.Errorf("start the mail catcher: %w", err)
@@ -102,7 +102,7 @@ func run(ctx context.Context, o Options, worker work) (err error) {
 	}
 	defer page.Close()
 
-	healthPort, err := o.listenHealth()
+	healthPort, err := bindTCP(or(o.HealthPort, DefaultHealthPort))
 	if err != nil {
 		return fmt.Errorf("start the health server: %w", err)
 	}
@@ -139,7 +139,6 @@ func run(ctx context.Context, o Options, worker work) (err error) {
 		addresses.Monitor = "http://" + pages.Addr().String()
 		addresses.Taken = append(addresses.Taken, stepped("Monitor", or(o.MonitorPort, DefaultMonitorPort), pages.Addr().String())...)
 	}
-	faulty := newChaos(redis, now)
 	changed := newPulse()
 	inbox, log := newInbox(changed), newTasklog(changed, now)
 	site := &site{
@@ -152,7 +151,7 @@ func run(ctx context.Context, o Options, worker work) (err error) {
 	}
 	var monitor Monitor
 	if pages != nil {
-		if monitor, err = o.OpenMonitor(addresses, &pagesGroup{inbox: inbox, chaos: faulty, addresses: addresses}); err != nil {
+		if monitor, err = o.OpenMonitor(settings(addresses), &pagesGroup{inbox: inbox, chaos: faulty, addresses: addresses}); err != nil {
 			return fmt.Errorf("prepare the monitor: %w", err)
 		}
 		defer monitor.Close()
@@ -164,9 +163,8 @@ func run(ctx context.Context, o Options, worker work) (err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer release()
-		return worker(gctx, parts{
-			users: db, redisURL: addresses.Redis, smtp: smtp.Addr().(*net.TCPAddr), log: log, logger: o.Logger,
-			history: filepath.Join(folder, "history.db"), chaos: faulty, health: healthPort,
+		return o.RunWorker(gctx, Worker{
+			Settings: settings(addresses), Users: db, Middleware: []worker.Middleware{log.observe}, Health: healthPort, HealthEvery: 2 * time.Second,
 		})
 	})
 	g.Go(func() error { return site.serve(gctx, page) })

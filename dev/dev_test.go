@@ -17,6 +17,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/evently/workers/app"
+	"github.com/evently/workers/config"
 	"github.com/evently/workers/dev"
 	"github.com/evently/workers/store/ledger"
 )
@@ -35,6 +37,13 @@ func start(t *testing.T, o dev.Options) running {
 	ready := make(chan dev.Addresses, 1)
 	o.Out, o.Ready = r.out, func(a dev.Addresses) { ready <- a }
 	o.Logger = slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	o.RunWorker = func(ctx context.Context, w dev.Worker) error {
+		cfg, err := config.Load(w.Settings)
+		if err != nil {
+			return err
+		}
+		return app.RunWorker(ctx, cfg, app.WorkerParts{Users: w.Users, Middleware: w.Middleware, Health: w.Health, HealthEvery: w.HealthEvery}, o.Logger)
+	}
 	for _, port := range []*int{&o.RedisPort, &o.SMTPPort, &o.HTTPPort, &o.HealthPort} {
 		if *port == 0 {
 			*port = -1
@@ -60,6 +69,12 @@ func start(t *testing.T, o dev.Options) running {
 // eventually polls until done returns true.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
+	eventuallyOr(t, what, done, func() any { return "" })
+}
+
+// eventuallyOr is eventually with what is told when done never returns true.
+func eventuallyOr(t *testing.T, what string, done func() bool, tell func() any) {
+	t.Helper()
 	deadline := time.NewTimer(30 * time.Second)
 	defer deadline.Stop()
 	poll := time.NewTicker(20 * time.Millisecond)
@@ -67,7 +82,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 	for !done() {
 		select {
 		case <-deadline.C:
-			t.Fatalf("%s: still not after 30 s", what)
+			t.Fatalf("%s: still not after 30 s %v", what, tell())
 		case <-poll.C:
 		}
 	}

@@ -56,9 +56,9 @@ func (b *Inbox) get(id int) *Mail {
 	return b.find(func(m *Mail) bool { return m.ID == id })
 }
 
-// byMessageID returns the newest mail with that Message-ID, or nil.
-func (b *Inbox) byMessageID(id string) *Mail {
-	return b.find(func(m *Mail) bool { return id != "" && m.MessageID == id })
+// of returns the newest mail of a task, or nil.
+func (b *Inbox) of(task Entry) *Mail {
+	return b.find(func(m *Mail) bool { return task.wrote(m.MessageID) })
 }
 
 func (b *Inbox) find(match func(*Mail) bool) *Mail {

@@ -193,7 +193,7 @@ func TestPagesAndTheirHoles(t *testing.T) {
 		}
 	}
 	s.inbox.add(&Mail{Subject: "one"})
-	s.tasks.began("id", "some.task", 0)
+	s.tasks.began("id", "some.task", "", 0)
 	ask(t, "POST", server.URL+"/clear", url.Values{"what": {"mails"}})
 	if len(s.inbox.all()) != 0 || len(s.tasks.all()) != 1 {
 		t.Error("clearing the mails should clear the mails")

@@ -33,10 +33,16 @@ type Entry struct {
 	State   string    // Celery's: PENDING, STARTED, RETRY, SUCCESS, FAILURE, REVOKED
 	Done    time.Time // zero: not done
 	Retries int
-	// MessageID is the Message-ID of the mail that the task sent, "" before that.
-	MessageID string
-	Result    json.RawMessage // "result" of the stored meta
-	Meta      json.RawMessage // all of celery-task-meta-<id>
+
+	reference string // what the Message-ID of its mail begins with; "" until a worker has begun it
+
+	Result json.RawMessage // "result" of the stored meta
+	Meta   json.RawMessage // all of celery-task-meta-<id>
+}
+
+// wrote reports whether the mail with that Message-ID is of this task.
+func (e Entry) wrote(messageID string) bool {
+	return e.reference != "" && strings.HasPrefix(messageID, "<"+e.reference+"@")
 }
 
 // Refused reports whether the task ended with an answer that says no.
@@ -121,13 +127,9 @@ func (l *tasklog) forget(id string) {
 
 // began notes that the worker runs a task. The name of a task that another producer sent
 // is known from here only, because a result does not have it.
-func (l *tasklog) began(id, name string, retries int) {
-	l.update(id, func(e *Entry) { e.Task, e.Retries = name, retries })
-}
-
-// mailed notes which mail a task sent.
-func (l *tasklog) mailed(id, messageID string) {
-	l.update(id, func(e *Entry) { e.MessageID = messageID })
+// reference is what the Message-ID of its mail begins with.
+func (l *tasklog) began(id, name, reference string, retries int) {
+	l.update(id, func(e *Entry) { e.Task, e.reference, e.Retries = name, reference, retries })
 }
 
 // stored notes the result that the backend has.
@@ -173,7 +175,7 @@ func (l *tasklog) get(id string) (Entry, bool) {
 // sender returns the task that sent the mail with that Message-ID.
 func (l *tasklog) sender(messageID string) (Entry, bool) {
 	for _, e := range l.all() {
-		if messageID != "" && e.MessageID == messageID {
+		if e.wrote(messageID) {
 			return e, true
 		}
 	}

@@ -2,11 +2,12 @@ package dev
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 
 	"github.com/jmoiron/sqlx"
-	_ "modernc.org/sqlite" // driver "sqlite"
+	"modernc.org/sqlite"
 )
 
 // User is a row of the embedded users table for the page.
@@ -48,13 +49,10 @@ CREATE TABLE users (
 	last_login      timestamp
 )`
 
-// openUsers makes the users table in memory and fills it. The caller closes
-// the database.
-func openUsers(ctx context.Context, now time.Time, users []User) (db *sqlx.DB, err error) {
-	db, err = sqlx.Open("sqlite", ":memory:")
-	if err != nil {
-		return nil, fmt.Errorf("open the embedded database: %w", err)
-	}
+// openUsers makes the users table in memory and fills it. Queries fail while c has switched
+// the database off. The caller closes the database.
+func openUsers(ctx context.Context, now time.Time, users []User, c *chaos) (db *sqlx.DB, err error) {
+	db = sqlx.NewDb(sql.OpenDB(chaoticDriver{new(sqlite.Driver), ":memory:", c}), "sqlite")
 	// Every connection to ":memory:" opens another database.
 	db.SetMaxOpenConns(1)
 	db.SetConnMaxIdleTime(0)

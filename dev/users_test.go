@@ -11,7 +11,7 @@ import (
 // The embedded table answers the very query that goes to PostgreSQL.
 func TestStoreReadsTheEmbeddedUsers(t *testing.T) {
 	users := seed()
-	db, err := openUsers(t.Context(), time.Now(), users)
+	db, err := openUsers(t.Context(), time.Now(), users, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func (s *site) view(r *http.Request) view {
 			break
 		}
 		v.Title, v.Pane, v.Task = e.Title, "task", &e
-		v.TaskMail = s.inbox.byMessageID(e.MessageID)
+		v.TaskMail = s.inbox.of(e)
 	}
 	return v
 }

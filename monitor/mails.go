@@ -48,7 +48,7 @@ func NewMails() *Mails {
 	histogram := func(name, help string, buckets ...float64) prometheus.HistogramOpts {
 		return prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}
 	}
-	return &Mails{
+	m := &Mails{
 		outcomes: prometheus.NewCounterVec(counter("mails_total", "Attempts to deliver mails, by kind of mail, how they ended, and class of failure."), []string{"kind", "state", "class"}),
 		phases: prometheus.NewHistogramVec(histogram("mail_phase_duration_seconds", "Duration of the phases of deliveries.",
 			.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 120), []string{"phase"}),
@@ -62,6 +62,10 @@ func NewMails() *Mails {
 		unchecked: prometheus.NewCounter(counter("mails_unchecked_total", "Mails that were sent although it was not known whether their address is suppressed, because the database did not answer in time.")),
 		prompt:    prometheus.NewCounter(counter("codes_in_time_total", "Mails with codes that the relay accepted within 10 seconds after the first claim.")),
 	}
+	for _, limit := range []string{"all mails", "domain", "recipient"} {
+		m.limited.WithLabelValues(limit) // a series that begins at 0 shows its first pause
+	}
+	return m
 }
 
 // Ended counts the end of an attempt.

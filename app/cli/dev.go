@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"os/signal"
-	"strings"
 
 	"github.com/evently/workers/app"
 	"github.com/evently/workers/app/cli/internal/term"
@@ -26,7 +25,7 @@ memory: a Redis that Python Celery clients can use, a users table, an SMTP
 server that catches every mail, the worker, a page that shows the mails and
 sends each of the tasks, and the monitor, where parts can be broken to see what
 happens (/chaos). Ports taken by others are stepped over. No variable of the
-environment is used.
+environment is used but those of OpenTelemetry.
 
 Examples:
 
@@ -47,18 +46,19 @@ func (c devCmd) Run(ctx context.Context, t term.Terminal) error {
 	log := app.NewLogger(t.Err, config.Service{LogLevel: level, LogFormat: "text"})
 	return dev.Run(ctx, dev.Options{
 		Out: t.Out, Open: c.Open, Logger: log,
-		OpenMonitor: func(a dev.Addresses, groups ...web.Group) (dev.Monitor, error) {
-			settings := map[string]string{
-				"REDIS_URL": a.Redis, "LEDGER_DATABASE_URL": a.History, "MONITOR_ADDR": strings.TrimPrefix(a.Monitor, "http://"), "SITE_URL": "https://evently.test",
-			}
-			cfg, err := config.Load(func(name string) (string, bool) {
-				value, ok := settings[name]
-				return value, ok
-			})
+		OpenMonitor: func(settings config.Lookup, groups ...web.Group) (dev.Monitor, error) {
+			cfg, err := config.Load(settings)
 			if err != nil {
 				return nil, err
 			}
 			return app.OpenMonitorWith(cfg, log, "dev", groups...)
+		},
+		RunWorker: func(ctx context.Context, w dev.Worker) error {
+			cfg, err := config.Load(w.Settings)
+			if err != nil {
+				return err
+			}
+			return app.RunWorker(ctx, cfg, app.WorkerParts{Users: w.Users, Middleware: w.Middleware, Health: w.Health, HealthEvery: w.HealthEvery}, log)
 		},
 	})
 }

@@ -111,9 +111,13 @@ var boundaries = []boundary{
 		importer: true,
 	}, {
 		name:     "the wiring is imported by the command line only",
-		from:     []string{"tasks", "mail", "store", "config", "templates", "monitor", "dev", "internal", "torture", "bench", "e2e"},
+		from:     []string{"tasks", "mail", "store", "config", "templates", "monitor", "internal", "torture", "bench", "e2e"},
 		forbid:   []string{"app"},
 		importer: true,
+	}, {
+		name:   "the development mode gets the worker from the command line; its tests take that of the wiring",
+		from:   []string{"dev"},
+		forbid: []string{"app"},
 	}, {
 		name:   "the wiring knows nothing of the command line",
 		from:   []string{"app"},
