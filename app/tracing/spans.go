@@ -2,10 +2,13 @@ package tracing
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 
 	sdk "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/evently/workers/app/tracing/otlp"
 )
 
 // spans passes spans on to the batches of the SDK, and counts them. Spans that find the queue
@@ -43,6 +46,12 @@ func (c countingExporter) ExportSpans(ctx context.Context, batch []sdk.ReadOnlyS
 	s, n := c.spans, int64(len(batch))
 	err := s.exporter.ExportSpans(ctx, batch)
 	s.waiting.Add(-n)
+	if r, ok := errors.AsType[*otlp.Rejected](err); ok {
+		s.failed.Add(min(r.Spans, n))
+		s.exported.Add(max(n-r.Spans, 0))
+		s.log.Debug("spans rejected", "error", err)
+		return err
+	}
 	if err != nil {
 		s.failed.Add(n)
 		if !s.down.Swap(true) {

@@ -6,11 +6,11 @@
 package tracing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"strconv"
 	"time"
@@ -18,11 +18,11 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/evently/workers/app/tracing/otlp"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/oteltrace"
 	"github.com/evently/workers/worker/protocol"
@@ -60,9 +60,9 @@ func New(ctx context.Context, cfg Config) (*Tracing, error) {
 	if err != nil || !wanted {
 		return nil, err
 	}
-	exporter, err := otlptracehttp.New(ctx)
+	exporter, err := otlp.New(ctx, cfg.Getenv)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", endpoint, err)
+		return nil, err
 	}
 	described, err := resource.New(ctx,
 		resource.WithAttributes(attribute.String("service.name", cfg.Service), attribute.String("service.version", cfg.Version),
@@ -83,16 +83,12 @@ func New(ctx context.Context, cfg Config) (*Tracing, error) {
 
 // isWanted reports whether the environment asks for traces.
 func isWanted(getenv func(string) string) (bool, error) {
-	at := getenv(tracesEndpoint)
-	name := tracesEndpoint
-	if at == "" {
-		at, name = getenv(endpoint), endpoint
+	at, name := cmp.Or(getenv(tracesEndpoint), getenv(endpoint)), endpoint
+	if getenv(tracesEndpoint) != "" {
+		name = tracesEndpoint
 	}
 	if at == "" || getenv("OTEL_SDK_DISABLED") == "true" || getenv("OTEL_TRACES_EXPORTER") == "none" {
 		return false, nil
-	}
-	if u, err := url.Parse(at); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return false, fmt.Errorf("%s is no URL: write it as http://collector:4318", name)
 	}
 	for _, variable := range []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
 		switch p := getenv(variable); p {

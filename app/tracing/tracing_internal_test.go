@@ -25,7 +25,6 @@ func TestIsWanted(t *testing.T) {
 		{map[string]string{tracesEndpoint: "https://c/v1/traces", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, true, ""},
 		{map[string]string{endpoint: "http://c:4318", "OTEL_SDK_DISABLED": "true"}, false, ""},
 		{map[string]string{endpoint: "http://c:4318", "OTEL_TRACES_EXPORTER": "none"}, false, ""},
-		{map[string]string{endpoint: "c:4317"}, false, endpoint},
 		{map[string]string{endpoint: "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, false, "OTEL_EXPORTER_OTLP_PROTOCOL"},
 	} {
 		wanted, err := isWanted(func(name string) string { return test.env[name] })

@@ -61,6 +61,10 @@ var boundaries = []boundary{
 		except: []string{"worker/oteltrace"},
 		forbid: []string{otel, "worker/oteltrace"},
 	}, {
+		name:   "gRPC is not linked: it takes ten seconds of every first build",
+		except: []string{"e2e"},
+		forbid: []string{"google.golang.org/grpc"},
+	}, {
 		name:    "protocol is pure, but for the codecs of its bodies",
 		from:    []string{"worker/protocol"},
 		stdOnly: true,
