@@ -95,8 +95,12 @@ func TestRecipeWithPrefixes(t *testing.T) {
 // The recipe of docs/operations.md is enough for all that a worker and a client
 // do, and has no right that they do not use, with and without prefixes.
 func TestRightsOfAnACLUser(t *testing.T) {
+	t.Parallel()
 	for _, p := range []prefixes{{}, {keys: "acme:"}, {results: "team"}, {"acme:", "team"}} {
-		t.Run(fmt.Sprintf("keys %q results %q", p.keys, p.results), func(t *testing.T) { testRights(t, p) })
+		t.Run(fmt.Sprintf("keys %q results %q", p.keys, p.results), func(t *testing.T) {
+			t.Parallel()
+			testRights(t, p)
+		})
 	}
 }
 

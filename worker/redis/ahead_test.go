@@ -16,6 +16,7 @@ import (
 // others claim, too. Each message goes to one of them, and what one of them gets keeps
 // its order.
 func TestClaimedTogether(t *testing.T) {
+	t.Parallel()
 	const workers, messages = 4, 6000
 	s := redistest.Start(t)
 	c := s.Conn(0)

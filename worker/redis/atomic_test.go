@@ -125,6 +125,7 @@ func eachScene(t *testing.T, play func(t *testing.T, st stage, sc scene)) {
 // Redis takes nothing back of a script that fails: with a key of another type each script
 // does nothing, or all that it is for.
 func TestScriptsWithKeysOfAnotherType(t *testing.T) {
+	t.Parallel()
 	eachScene(t, func(t *testing.T, st stage, sc scene) {
 		st.set(sc)
 		if err := st.play(sc); err != nil {
@@ -174,6 +175,7 @@ var called = regexp.MustCompile(`redis\.p?call\('(\w+)'|did\('(\w+)'`)
 
 // Without the right to one of its commands each script does nothing, or all that it is for.
 func TestScriptsWithoutARight(t *testing.T) {
+	t.Parallel()
 	eachScene(t, func(t *testing.T, st stage, sc scene) {
 		text := must(redis.ScriptText(sc.script))(t)
 		commands := map[string]bool{}

@@ -76,6 +76,7 @@ func fixture(t *testing.T, c redigo.Conn, cfg redis.Config) workertest.Fixture {
 }
 
 func TestBroker(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	db := 0
 	fresh := func(prefix string) func(t *testing.T) workertest.Fixture {
@@ -94,6 +95,7 @@ func TestBroker(t *testing.T) {
 
 // The embedded server of the dev command must do as well.
 func TestBrokerOnMiniredis(t *testing.T) {
+	t.Parallel()
 	workertest.TestBroker(t, func(t *testing.T) workertest.Fixture {
 		s := miniredis.RunT(t)
 		s.ClockTTL(true)

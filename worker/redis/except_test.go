@@ -22,6 +22,7 @@ import (
 // A health check behind a backlog of thousands of held tasks is answered soon, wherever it is
 // in the queue. The held tasks stay as they are.
 func TestHealthCheckBehindHeldTasks(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, "--appendonly", "no")
 	c := s.Conn(0)
 	const backlog = 8000
@@ -67,6 +68,7 @@ func TestHealthCheckBehindHeldTasks(t *testing.T) {
 // The server is killed and connections break in between. Each message is consumed once, and
 // the held tasks in the order in which they came.
 func TestHoldBesideOtherConsumers(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Conn(0)
 	const n = 1500
@@ -207,6 +209,7 @@ func TestHoldBesideOtherConsumers(t *testing.T) {
 // A Python worker goes on to consume held tasks, in their order, beside workers that hold
 // them. Each task runs once.
 func TestHoldBesidePython(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, "--appendonly", "no")
 	c := s.Conn(0)
 	cmd := exec.CommandContext(t.Context(), celeryPython(t), "testdata/hold.py", s.URL(0))

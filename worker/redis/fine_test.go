@@ -117,6 +117,7 @@ func mutants(r *rand.Rand, of []string, n int) []string {
 // Messages that the script accepts must be restorable for the complete parser, too: else a
 // Python worker could not put them back.
 func TestFineIsRestorable(t *testing.T) {
+	t.Parallel()
 	fine := fineness(t)
 	produced := producedMessages(t)
 	r := rand.New(rand.NewPCG(5, 6))

@@ -132,6 +132,7 @@ func calls(t testing.TB, c redigo.Conn, command string) (n int) {
 
 // A caller that gives up waiting does not affect the others, not even the first of a batch.
 func TestLeaderGivesUp(t *testing.T) {
+	t.Parallel()
 	const n = 40
 	c, w, ds := claimed(t, n)
 	do(t, c, "CLIENT", "PAUSE", 700, "ALL")
@@ -247,6 +248,7 @@ func TestBacklogWithBadOnes(t *testing.T) {
 // Who subscribes a moment after a result was announced hears of it all the same, when
 // it is that of a task that follows another.
 func TestLateListener(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Conn(0)
 	w := newConsumer(t, redis.Config{URL: s.URL(0)})

@@ -13,6 +13,7 @@ import (
 
 // A message that was given back many times has neither crashed nor spent an attempt.
 func TestGiveBackIsNoCrash(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, "--appendonly", "no")
 	c := s.Conn(0)
 	const times = 8

@@ -106,10 +106,11 @@ func TestKeysOfAnotherTypeLoseNothing(t *testing.T) {
 
 // Messages of a crashed worker come back although the index was lost meanwhile.
 func TestLostIndexIsMade(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Conn(0)
 	id := send(t, c, "q", "nothing", "[]")
-	gone := newConsumer(t, redis.Config{URL: s.URL(0)})
+	gone := newConsumer(t, redis.Config{URL: s.URL(0), OwnerTimeout: time.Second})
 	d := gone.claim(t, 1)[0]
 	owner, _, _ := strings.Cut(d.Claim, ":")
 	do(t, c, "HSET", "_goworker.1.owner."+owner, "identity", `{"boot": "elsewhere", "pid": 1}`)
@@ -489,10 +490,12 @@ func TestOutageForAllRobsNobody(t *testing.T) {
 
 // A server that is full, or does not let us wait, is not asked without end.
 func TestNoHotLoop(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string][]any{
 		"full": {"CONFIG", "SET", "maxmemory", "1"}, "BLMOVE forbidden": {"ACL", "SETUSER", "default", "-blmove"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := redistest.Start(t)
 			c := s.Conn(0)
 			do(t, c, fault[0].(string), fault[1:]...)

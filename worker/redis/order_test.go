@@ -76,6 +76,7 @@ func tally(ds []broker.Delivery) map[string]int {
 // The order of queues is kombu's own, of the same messages, however many a claim
 // takes at once.
 func TestOrderOfQueuesIsKombus(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, "--appendonly", "no")
 	c := s.Conn(0)
 	names := []string{"m", "z", "a"}
@@ -155,6 +156,7 @@ func kombuOrder(t *testing.T, url, strategy string, n int, names []string) []str
 
 // Shares of weighted queues are exact over each round, whatever a claim takes.
 func TestWeightsShareTheClaims(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, "--appendonly", "no")
 	c := s.Conn(0)
 	weights := map[string]int{"critical": 6, "default": 3} // low has 1

@@ -92,6 +92,7 @@ func (m *model) pop(list string) string {
 // With any content of the queues, garbage and unsure messages included, and with any size of
 // a claim, messages come in the order of the model, and none is lost.
 func TestClaimsFollowTheModel(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, "--appendonly", "no")
 	c := s.Conn(0)
 	seed := rand.Uint64()

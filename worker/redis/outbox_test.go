@@ -363,6 +363,7 @@ func TestEntriesWaitForAFullRedis(t *testing.T) {
 
 // A full stream drops its oldest entries, and counts them.
 func TestFullStream(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, "--appendonly", "no")
 	c := s.Conn(0)
 	consumer := newConsumer(t, redis.Config{URL: s.URL(0), StreamMax: 100})

@@ -18,6 +18,7 @@ import (
 // A worker that is set to a longer OwnerTimeout beats more slowly: one that is set
 // to a short one waits for as long.
 func TestOwnersHaveTheirOwnTime(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Conn(0)
 	send(t, c, "q", "t", "[]")
@@ -86,6 +87,7 @@ func TestBrokerServesOneWorkerOnce(t *testing.T) {
 // not that the server has lost them. Nothing is claimed here meanwhile: a worker
 // whose slots are all taken does not.
 func TestFrozenOwnerHearsOfItsLoss(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Conn(0)
 	send(t, c, "q", "t", "[]")
@@ -157,6 +159,7 @@ func TestOwnerThatIsBackIsNotDismissed(t *testing.T) {
 // of it: whatever has become another's is given up at once, and not with the next
 // renewal of the leases.
 func TestLateHeartbeatLooksAtAllClaims(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Conn(0)
 	const n = 3
@@ -200,6 +203,7 @@ func TestHeldMakesUpForALateHeartbeat(t *testing.T) {
 // An answer that was given long before it is read, as when the process stood still
 // meanwhile, is asked for again.
 func TestHeldAsksAgainAfterALateAnswer(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Conn(0)
 	send(t, c, "q", "t", "[]")

@@ -110,6 +110,7 @@ func pairScenes() []scene {
 
 // Scripts that must do the same write the same keys, announce the same, and return the same.
 func TestPairsOfScripts(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, "--appendonly", "no")
 	c := server.Conn(0)
 	tried := map[[2]string]int{}

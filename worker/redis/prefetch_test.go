@@ -26,6 +26,7 @@ func gini(shares []int64) float64 {
 
 // No worker hoards: all workers get the same number of slow tasks.
 func TestWorkersShareSlowTasks(t *testing.T) {
+	t.Parallel()
 	const workers, tasks = 4, 160
 	s := redistest.Start(t)
 	c := s.Conn(0)
@@ -68,6 +69,7 @@ func TestWorkersShareSlowTasks(t *testing.T) {
 
 // Tasks that take no time are claimed many at once.
 func TestManyShortTasksInOneClaim(t *testing.T) {
+	t.Parallel()
 	const tasks = 2000
 	s := redistest.Start(t)
 	c := s.Conn(0)

@@ -94,6 +94,7 @@ func queued(t *testing.T, c redigo.Conn, list string) (ids []string) {
 // Messages of a dead worker go back to the front within seconds, in order, marked as
 // redelivered.
 func TestDeadOwnerIsRecovered(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Conn(0)
 	var want []string
@@ -118,6 +119,7 @@ func TestDeadOwnerIsRecovered(t *testing.T) {
 // Who dies between the last member of a chord and its body has a claim on the chord.
 // A Python worker that gets the member again would leave the body to it.
 func TestClaimOnAChordEndsWithItsOwner(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Conn(0)
 	for _, group := range []string{"left", "taken over"} {
@@ -142,6 +144,7 @@ func TestClaimOnAChordEndsWithItsOwner(t *testing.T) {
 // An owner that lives keeps its messages however long it holds them, and
 // however short the visibility timeout is.
 func TestLeaseIsRenewed(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Conn(0)
 	send(t, c, "q", "t", "[]")
@@ -244,6 +247,7 @@ func TestLostClaimIsReported(t *testing.T) {
 // A claim whose reply was lost, and that may still be on its way to Redis, is taken back: its
 // messages do not wait for the visibility timeout.
 func TestUnseenClaimIsTakenBack(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Conn(0)
 	w := newConsumer(t, redis.Config{URL: s.URL(0)})
@@ -302,6 +306,7 @@ func nothing() map[string]worker.Definition {
 // Faults that a server can have while connections stand: each is survived, and
 // nothing is lost.
 func TestServerFaults(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Conn(0)
 	w, _ := runWorker(t, redis.Config{URL: s.URL(0)}, worker.Config{Tasks: nothing(), Concurrency: 4})

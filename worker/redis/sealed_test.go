@@ -68,6 +68,7 @@ func all(t testing.TB, letters *redis.Letters) (found []broker.DeadLetter) {
 // With a key no argument of a dead letter rests in Redis in clear. The message may have
 // been refused by its task, unreadable, too large, poison, or of another version.
 func TestDeadLettersAreEncrypted(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Conn(0)
 	_, old := letterRaw(t, nil)
@@ -192,8 +193,10 @@ func TestKeysOfDeadLetters(t *testing.T) {
 
 // The arguments of a letter whose time has come are wiped, their shape stays, and it cannot go back.
 func TestExpiredDeadLettersAreWiped(t *testing.T) {
+	t.Parallel()
 	for name, sealer := range map[string]broker.Sealer{"clear": nil, "encrypted": box(t, firstSecret)} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := redistest.Start(t)
 			c := s.Conn(0)
 			cfg := redis.Config{URL: s.URL(0), Sealer: sealer, DeadLetterLives: map[string]time.Duration{"code": 1500 * time.Millisecond}}
@@ -313,6 +316,7 @@ func (p *replyEater) pipe(to, from net.Conn, passes func([]byte) bool) {
 // A change whose reply got lost is made once, and reported as made, even if all replies to the script
 // get lost.
 func TestLostRepliesOfDeadLetters(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*redis.Letters, string) error{
 		`"state":"retried"`: func(l *redis.Letters, _ string) error {
 			return l.RetryMany(t.Context(), []string{"aaaa"}, "ann", "")[0]
@@ -362,11 +366,12 @@ func TestLostRepliesOfDeadLetters(t *testing.T) {
 // Two processes retry the same letters at once, and Redis is killed in between: each letter is one
 // message, or still open.
 func TestTwoProcessesRetryWhileRedisDies(t *testing.T) {
+	t.Parallel()
 	if url := os.Getenv("RETRY_LETTERS_OF"); url != "" {
 		retryEverything(t, url)
 		return
 	}
-	s := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	s := redistest.Start(t)
 	c := s.Conn(0)
 	const all = 600
 	tasks := map[string]bool{}

@@ -21,6 +21,7 @@ import (
 // TestSentinel lets the master move, as planned and by its death: the worker
 // goes along, and what was replicated is done.
 func TestSentinel(t *testing.T) {
+	t.Parallel()
 	servers := []*redistest.Server{redistest.Start(t)}
 	servers = append(servers, redistest.Start(t, "--replicaof", "127.0.0.1", fmt.Sprint(servers[0].Port)))
 	sentinels := redistest.StartSentinels(t, 3, servers[0])
@@ -112,6 +113,7 @@ func TestSentinel(t *testing.T) {
 // With Sentinels the recipe of docs/operations.md is enough as well, and so is the
 // right that it names for the Sentinels themselves.
 func TestRightsWithSentinels(t *testing.T) {
+	t.Parallel()
 	master := redistest.Start(t)
 	sentinel := redistest.StartSentinels(t, 1, master)[0]
 	const right = "+sentinel|get-master-addr-by-name"

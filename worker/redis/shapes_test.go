@@ -58,6 +58,7 @@ func shapes(raws ...string) (all []string) {
 
 // A message with the shape of a good one is good: no bad mutant of it, or of others, passes.
 func TestShapesAreRestorable(t *testing.T) {
+	t.Parallel()
 	fine := fineness(t)
 	produced := producedMessages(t)
 	r := rand.New(rand.NewPCG(9, 10))
@@ -91,6 +92,7 @@ func TestShapesAreRestorable(t *testing.T) {
 
 // Each of the usual messages has a shape, if it is not long.
 func TestUsualMessagesHaveShapes(t *testing.T) {
+	t.Parallel()
 	usual := 0
 	for _, raw := range producedMessages(t) {
 		if len(raw) > 4<<10 || strings.ContainsAny(raw, `\`) || strings.Contains(raw, "__type__") || protocol.Restorable([]byte(raw)) != nil {

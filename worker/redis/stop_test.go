@@ -79,9 +79,10 @@ func TestStopWithoutServer(t *testing.T) {
 // A stop in the middle of a scan for expired messages leaves no lock behind, which
 // would keep all others from theirs, for half a minute.
 func TestStopLeavesNoLock(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Conn(0)
-	consumer := newConsumer(t, redis.Config{URL: s.URL(0)})
+	consumer := newConsumer(t, redis.Config{URL: s.URL(0), OwnerTimeout: time.Hour}) // it has no heartbeat
 	send(t, c, "q", "nothing", "[]")
 	left := 0
 	for range 200 {
@@ -104,6 +105,7 @@ func TestStopLeavesNoLock(t *testing.T) {
 
 // A worker that stops in order signs off, however soon that is.
 func TestStopSignsOff(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, "--appendonly", "no")
 	c := s.Conn(0)
 	for i := range 60 {

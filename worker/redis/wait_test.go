@@ -14,6 +14,7 @@ import (
 // Without the permission for BLMOVE the queues are polled, but not for ever: once it is given
 // back, the worker need not restart.
 func TestPollingEnds(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Conn(0)
 	do(t, c, "ACL", "SETUSER", "default", "-blmove")
