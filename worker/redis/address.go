@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -22,6 +23,7 @@ type Address struct {
 	Network            string   // "tcp" or "unix"
 	Host               string   // host:port, or the path of a socket; not used with Sentinels
 	Sentinels          []string // host:port of each
+	Nodes              []string // host:port of nodes of a cluster; they make it one
 	Username, Password string   // a user may have no password
 	DB                 int
 	TLS                bool
@@ -31,6 +33,9 @@ type Address struct {
 func (a Address) String() string {
 	if len(a.Sentinels) > 0 {
 		return fmt.Sprintf("master of %s/%d", strings.Join(a.Sentinels, ","), a.DB)
+	}
+	if len(a.Nodes) > 0 {
+		return "cluster of " + strings.Join(a.Nodes, ",")
 	}
 	return fmt.Sprintf("%s/%d", a.Host, a.DB)
 }
@@ -82,8 +87,12 @@ func loginsOf(s CredentialSource) conn.Logins {
 
 // parseURL reads a URL by the rules of kombu and redis-py. db is the database when the URL
 // names none. Errors do not repeat the URL.
-func parseURL(raw string, db int) (Address, *connurl.Redis, error) {
-	r, err := connurl.ParseRedis(raw)
+func parseURL(raw string, db int, cluster bool) (Address, *connurl.Redis, error) {
+	parse := connurl.ParseRedis
+	if cluster {
+		parse = connurl.ParseCluster
+	}
+	r, err := parse(raw)
 	if errors.Is(err, connurl.ErrScheme) {
 		scheme, _, _ := strings.Cut(raw, "://")
 		return Address{}, nil, fmt.Errorf("redis URL has the scheme %q: %w", scheme, err)
@@ -92,7 +101,7 @@ func parseURL(raw string, db int) (Address, *connurl.Redis, error) {
 		return Address{}, nil, fmt.Errorf("redis URL: %w", err)
 	}
 	a := Address{
-		Network: r.Network, Host: r.Address, Sentinels: r.Sentinels,
+		Network: r.Network, Host: r.Address, Sentinels: r.Sentinels, Nodes: r.Nodes,
 		Username: r.Username, Password: r.Password, DB: db, TLS: r.TLS,
 	}
 	if len(r.Sentinels) > 0 {
@@ -127,6 +136,11 @@ func (s *server) info() broker.Info {
 	switch {
 	case len(s.addr.Sentinels) > 0:
 		info.Transport, scheme, host = "sentinel", "sentinel", s.addr.Sentinels[0]
+	case len(s.addr.Nodes) > 0:
+		host = cmp.Or(s.conns.Master(), s.addr.Nodes[0])
+		if s.addr.TLS {
+			scheme = "rediss"
+		}
 	case s.addr.Network == "unix":
 		scheme = "redis+socket"
 	case s.addr.TLS:

@@ -116,8 +116,8 @@ func (b *Broker) Consume(s broker.Session) error {
 func (b *Broker) Run(ctx context.Context) error {
 	var loops sync.WaitGroup
 	b.waiter.peekers.start(ctx)
-	if b.server.conns.HasSentinels() {
-		loops.Go(func() { b.every(ctx, conn.FollowInterval, "ask the Sentinels", b.server.conns.FollowMaster) })
+	if b.server.conns.Follows() {
+		loops.Go(func() { b.every(ctx, conn.FollowInterval, "ask for the master", b.server.conns.FollowMaster) })
 	}
 	loops.Go(func() { b.once(ctx, "look at the server", b.checks.advise) })
 	loops.Go(func() { b.settler.announcer.Run(ctx) })

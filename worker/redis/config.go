@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/internal/connurl"
+	"github.com/evently/workers/internal/hashslot"
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/order"
@@ -41,6 +42,13 @@ type Config struct {
 	// in URL or Address, so that a password can be replaced without a restart. nil: the
 	// login is fixed. SentinelCredentials is the same for the Sentinels themselves.
 	Credentials, SentinelCredentials CredentialSource
+
+	// Cluster says that URL names a node of a Redis Cluster, or several nodes:
+	// redis://host:6379,host:6379. KeyPrefix must have a hash tag then, such as
+	// "{celery}:", and ResultKeyPrefix one of the same slot. Connections lead to the node
+	// that owns this slot, wherever it moves; there is no other sharding. Address has Nodes
+	// instead. Celery has no such transport: its processes must connect to that node.
+	Cluster bool
 
 	// DB is the database when URL names none.
 	DB int
@@ -165,6 +173,9 @@ func (c Config) normalise() (Config, Address, error) {
 			faults = append(faults, errors.New("SentinelMaster is missing: want the name of the master that the Sentinels of the URL watch, such as mymaster"))
 		}
 	}
+	if c.Cluster = len(addr.Nodes) > 0; c.Cluster {
+		faults = append(faults, c.checkCluster(addr)...)
+	}
 	faults = append(faults, c.fillIn()...)
 	if err := errors.Join(faults...); err != nil {
 		return c, addr, fmt.Errorf("redis broker configuration: %w", err)
@@ -173,6 +184,26 @@ func (c Config) normalise() (Config, Address, error) {
 		c.Logger.Warn("redis URL: " + note)
 	}
 	return c, addr, nil
+}
+
+// checkCluster returns the faults of what a cluster restricts. Steps change several keys at
+// once, results among them, so all keys must be in one slot.
+func (c *Config) checkCluster(addr Address) (faults []error) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if len(addr.Sentinels) > 0 || addr.Network == "unix" {
+		fault("the address leads to Sentinels or to a socket: want that of a node of the Redis Cluster")
+	}
+	if addr.DB != 0 {
+		fault("DB is %d: a Redis Cluster has the database 0 only", addr.DB)
+	}
+	if _, ok := hashslot.Tag(c.KeyPrefix); !ok {
+		fault("KeyPrefix is %q: with a Redis Cluster it needs a hash tag, such as {celery}:, because one step changes several keys, which must be in one slot", c.KeyPrefix)
+		return faults
+	}
+	if _, ok := hashslot.Tag(c.ResultKeyPrefix); !ok || hashslot.Of(c.ResultKeyPrefix) != hashslot.Of(c.KeyPrefix) {
+		fault("ResultKeyPrefix is %q: with a Redis Cluster results must be in the slot of KeyPrefix, so give it the same hash tag, such as %q", c.ResultKeyPrefix, c.KeyPrefix)
+	}
+	return faults
 }
 
 // fillIn fills in defaults and returns the faults of what does not concern the address.
@@ -230,7 +261,7 @@ func (c *Config) address() (a Address, notes []string, err error) {
 		c.TLSConfig = func() *tls.Config { return fixed }
 	}
 	if c.URL == "" {
-		if c.Address.Host == "" && len(c.Address.Sentinels) == 0 {
+		if c.Address.Host == "" && len(c.Address.Sentinels) == 0 && len(c.Address.Nodes) == 0 {
 			return a, nil, errors.New("URL is missing: want redis://host:port/db")
 		}
 		a = c.Address
@@ -238,12 +269,15 @@ func (c *Config) address() (a Address, notes []string, err error) {
 		if len(a.Sentinels) > 0 {
 			a.Network, a.Host = "tcp", ""
 		}
+		if c.Cluster && len(a.Nodes) == 0 {
+			a.Nodes = []string{a.Host}
+		}
 		if a.TLS && c.TLSConfig == nil {
 			c.TLSConfig, err = readTLS(connurl.RedisTLS{}, c.Logger)
 		}
 		return a, nil, err
 	}
-	a, parsed, err := parseURL(c.URL, c.DB)
+	a, parsed, err := parseURL(c.URL, c.DB, c.Cluster)
 	if err != nil {
 		return a, nil, err
 	}

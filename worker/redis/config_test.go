@@ -21,13 +21,13 @@ func TestParseURL(t *testing.T) {
 		"sentinel://a;sentinel://b:1/3":             {Network: "tcp", Sentinels: []string{"a:26379", "b:1"}, DB: 3},
 		"sentinel://:secret@[::1]:1;b:2":            {Network: "tcp", Sentinels: []string{"[::1]:1", "b:2"}, DB: 5, Password: "secret"},
 	} {
-		got, _, err := parseURL(raw, 5)
+		got, _, err := parseURL(raw, 5, false)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("parseURL(%q) = %+v, %v; want %+v", raw, got, err, want)
 		}
 	}
 	for _, raw := range []string{"amqp://h", "redis://h/db", "redis://h/-1", "redis+socket://", "sentinel://", "sentinel://h;redis://i", "sentinel://h/x", "sentinel://h;;i", "redis://:secret-493817@h:port/0", "://"} {
-		_, _, err := parseURL(raw, 0)
+		_, _, err := parseURL(raw, 0, false)
 		if err == nil {
 			t.Errorf("parseURL(%q) succeeded", raw)
 		} else if strings.Contains(err.Error(), "493817") {

@@ -5,9 +5,11 @@ import (
 	"log/slog"
 	"math"
 	"strings"
+	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
 
+	"github.com/evently/workers/worker/internal/backoff"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/conn"
 	"github.com/evently/workers/worker/redis/internal/letters"
@@ -31,15 +33,17 @@ type server struct {
 }
 
 func newServer(cfg Config, addr Address) (*server, error) {
-	loaded, err := scripts.Load()
+	loaded, err := scripts.Load(len(addr.Nodes) > 0)
 	if err != nil {
 		return nil, err
 	}
+	k := newKeys(cfg.KeyPrefix, cfg.ResultKeyPrefix)
 	connect := conn.Config{
 		Network: addr.Network, Host: addr.Host, Username: addr.Username, Password: addr.Password, DB: addr.DB, Name: addr.String(),
 		Sentinels: addr.Sentinels, SentinelMaster: cfg.SentinelMaster,
 		SentinelUsername: cfg.SentinelUsername, SentinelPassword: cfg.SentinelPassword,
 		Logins: loginsOf(cfg.Credentials), SentinelLogins: loginsOf(cfg.SentinelCredentials),
+		ClusterNodes: addr.Nodes, ClusterKey: k.none(),
 		Logger: cfg.Logger,
 	}
 	if addr.TLS {
@@ -47,7 +51,7 @@ func newServer(cfg Config, addr Address) (*server, error) {
 	}
 	s := &server{
 		cfg: cfg, addr: addr, log: cfg.Logger, conns: conn.New(connect), scripts: loaded,
-		keys:      newKeys(cfg.KeyPrefix, cfg.ResultKeyPrefix),
+		keys:      k,
 		suspicion: make(chan struct{}, 1),
 	}
 	s.outbox = outbox.New(outbox.Config{Do: s.do, Stream: s.keys.stream, Losses: s.keys.losses, Max: cfg.StreamMax})
@@ -72,13 +76,26 @@ func (s *server) suspectKeys() {
 	}
 }
 
-// script runs a script with keysAndArgs, of which the first n are keys.
+// movePause is the pause between two tries while the keys move to another node of a cluster,
+// and movePatience the time after which the caller decides.
+const (
+	movePause    = 20 * time.Millisecond
+	movePatience = 3 * time.Second
+)
+
+// script runs a script with keysAndArgs, of which the first n are keys. A script that a
+// cluster has refused, because the keys move, has changed nothing and is tried again.
 func (s *server) script(ctx context.Context, script scripts.Script, n int, keysAndArgs ...any) (reply any, err error) {
-	err = s.do(ctx, func(c redigo.Conn) error {
-		reply, err = script().Do(c, append([]any{n}, keysAndArgs...)...)
-		return err
-	})
-	return reply, err
+	begin := time.Now()
+	for {
+		err = s.do(ctx, func(c redigo.Conn) error {
+			reply, err = script().Do(c, append([]any{n}, keysAndArgs...)...)
+			return err
+		})
+		if !conn.IsMoving(err) || time.Since(begin) > movePatience || backoff.Sleep(ctx, movePause) != nil {
+			return reply, err
+		}
+	}
 }
 
 func (s *server) scriptInt(ctx context.Context, script scripts.Script, n int, keysAndArgs ...any) (int, error) {
@@ -141,6 +158,9 @@ func newKeys(prefix, results string) keys {
 		revoked: own + "revoked", stamps: own + "revoked.stamps",
 	}
 }
+
+// none returns a key that never exists.
+func (k keys) none() string { return k.own + "none" }
 
 // owner returns the hash about one owner.
 func (k keys) owner(id string) string { return k.own + "owner." + id }

@@ -15,7 +15,7 @@ func FuzzParseURL(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, before, after string) {
 		const password = "geheim493817"
-		a, _, err := parseURL(before+password+after, 5)
+		a, _, err := parseURL(before+password+after, 5, false)
 		if err != nil {
 			// A password before "://" is part of the scheme.
 			if strings.Contains(before, "://") && strings.Contains(err.Error(), password) {

@@ -30,16 +30,32 @@ type Config struct {
 	SentinelUsername, SentinelPassword string   // login to the Sentinels themselves
 	SentinelLogins                     Logins   // instead of both
 
+	ClusterNodes []string // host:port of nodes of a cluster; they know the owner
+	ClusterKey   string   // a key in the slot of all others that never exists
+
 	Logger *slog.Logger
+}
+
+// finder finds the server that connections lead to, where others know it.
+type finder interface {
+	// dialMaster connects to the server that takes writes now.
+	dialMaster(ctx context.Context, nd netDialer) (redigo.Conn, error)
+	// newMaster returns the address of that server when it is not the one that connections
+	// lead to, else "".
+	newMaster(ctx context.Context) (string, error)
+	// current returns the address of the server that connections lead to, "" before the first.
+	current() string
+	// hangUp closes the connection of newMaster.
+	hangUp()
 }
 
 // Conns are the connections to one server. Make one with New. It never holds two of its
 // locks together.
 type Conns struct {
-	dialer    *dialer
-	sentinels *sentinels // nil: there are none
-	open      openConns
-	slots     chan struct{} // one for each connection of the pool
+	dialer *dialer
+	finder finder // nil: the address is fixed
+	open   openConns
+	slots  chan struct{} // one for each connection of the pool
 
 	mu      sync.Mutex
 	current *Generation
@@ -48,9 +64,12 @@ type Conns struct {
 // New returns the connections to a server. It does not dial.
 func New(cfg Config) *Conns {
 	c := &Conns{slots: make(chan struct{}, maxConns)}
-	c.dialer = &dialer{cfg: cfg, track: c.track}
-	if len(cfg.Sentinels) > 0 {
-		c.sentinels = newSentinels(cfg, c.dialer)
+	c.dialer = &dialer{cfg: cfg, track: c.track, cut: c.open.cutTo}
+	switch {
+	case len(cfg.Sentinels) > 0:
+		c.finder = newSentinels(cfg, c.dialer)
+	case len(cfg.ClusterNodes) > 0:
+		c.finder = newCluster(cfg, c.dialer)
 	}
 	c.current = c.newGeneration()
 	return c
@@ -79,8 +98,8 @@ func (c *Conns) Dial(ctx context.Context) (redigo.Conn, error) { return c.dial(c
 func (c *Conns) dial(ctx context.Context, nd netDialer) (redigo.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, DialTimeout)
 	defer cancel()
-	if c.sentinels != nil {
-		return c.sentinels.dialMaster(ctx, nd)
+	if c.finder != nil {
+		return c.finder.dialMaster(ctx, nd)
 	}
 	cfg := &c.dialer.cfg
 	conn, err := c.dialer.server(ctx, cfg.Network, cfg.Host, nd)
@@ -167,24 +186,34 @@ func (c *Conns) Reset() {
 // Close closes the idle connections for good. Do fails from then on.
 func (c *Conns) Close() error { return c.Current().close() }
 
-// HasSentinels reports whether Sentinels name the server.
-func (c *Conns) HasSentinels() bool { return c.sentinels != nil }
+// Follows reports whether Sentinels or the nodes of a cluster name the server.
+func (c *Conns) Follows() bool { return c.finder != nil }
 
-// FollowMaster asks a Sentinel whether the master is still the one that the connections
-// lead to, and closes them all when it is not.
+// Master returns the address of the server that Sentinels or nodes of a cluster have named
+// last, "" before.
+func (c *Conns) Master() string {
+	if c.finder == nil {
+		return ""
+	}
+	return c.finder.current()
+}
+
+// FollowMaster asks a Sentinel, or a node of the cluster, whether the master is still the one
+// that the connections lead to. It closes them all when it is not.
 func (c *Conns) FollowMaster(ctx context.Context) error {
-	master, err := c.sentinels.newMaster(ctx)
+	master, err := c.finder.newMaster(ctx)
 	if err != nil || master == "" {
 		return err
 	}
 	c.dialer.cfg.Logger.Warn("redis has another master now", "master", master)
+	c.finder.hangUp() // Reset would cut its connection
 	c.Reset()
 	return nil
 }
 
 // Unfollow closes the connection of FollowMaster.
 func (c *Conns) Unfollow() {
-	if c.sentinels != nil {
-		c.sentinels.hangUp()
+	if c.finder != nil {
+		c.finder.hangUp()
 	}
 }

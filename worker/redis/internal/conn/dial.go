@@ -24,7 +24,8 @@ type netDialer func(ctx context.Context, network, host string) (net.Conn, error)
 // dialer opens connections to servers. It does not change after New.
 type dialer struct {
 	cfg   Config
-	track func(net.Conn) net.Conn // notes an open connection
+	track func(nc net.Conn, host string) net.Conn // notes an open connection
+	cut   func(host string)                       // closes the open connections to a server
 }
 
 // dialCause returns what the system replied to a dial, without the address and the verbs
@@ -95,7 +96,7 @@ func (d *dialer) net(ctx context.Context, network, host string) (net.Conn, error
 	if err != nil {
 		return nil, err
 	}
-	nc = d.track(nc)
+	nc = d.track(nc, host)
 	if d.cfg.TLS == nil {
 		return nc, nil
 	}

@@ -32,6 +32,12 @@ func IsForbidden(err error) bool {
 	return errors.As(err, &e) && (strings.Contains(string(e), "can't run this command") || strings.HasPrefix(string(e), "NOPERM"))
 }
 
+// IsMoving reports whether a node of a cluster has refused a command because the slot of its
+// keys has moved, or moves. The command has changed nothing.
+func IsMoving(err error) bool {
+	return HasCode(err, "MOVED ") || HasCode(err, "ASK ") || HasCode(err, "TRYAGAIN ")
+}
+
 // isWrongServer reports whether err is the reply of a server that a new connection may
 // avoid: one that was demoted, is loading or shutting down, or has changed the
 // permissions of its user since the login.
@@ -42,7 +48,7 @@ func isWrongServer(err error) bool {
 	}
 	code, _, _ := strings.Cut(string(e), " ")
 	switch code {
-	case "READONLY", "LOADING", "MASTERDOWN", "UNBLOCKED", "NOAUTH", "NOPERM", "WRONGPASS", "CLUSTERDOWN", "NOREPLICAS":
+	case "READONLY", "LOADING", "MASTERDOWN", "UNBLOCKED", "NOAUTH", "NOPERM", "WRONGPASS", "CLUSTERDOWN", "NOREPLICAS", "MOVED":
 		return true
 	}
 	return false

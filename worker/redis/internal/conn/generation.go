@@ -35,23 +35,31 @@ func (g *Generation) close() error {
 	return g.pool.Close()
 }
 
-// track notes nc as a connection of the current generation, until it is closed.
-func (c *Conns) track(nc net.Conn) net.Conn { return c.open.add(nc, c.Current()) }
+// track notes nc as a connection to host of the current generation, until it is closed.
+func (c *Conns) track(nc net.Conn, host string) net.Conn {
+	return c.open.add(nc, origin{c.Current(), host})
+}
+
+// origin tells where an open connection comes from.
+type origin struct {
+	generation *Generation
+	host       string // as it was dialled
+}
 
 // openConns are the open connections of all generations. One that was replaced may still
 // have connections that wait for a reply.
 type openConns struct {
 	mu  sync.Mutex
-	all map[net.Conn]*Generation
+	all map[net.Conn]origin
 }
 
-func (o *openConns) add(nc net.Conn, g *Generation) net.Conn {
+func (o *openConns) add(nc net.Conn, of origin) net.Conn {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.all == nil {
-		o.all = map[net.Conn]*Generation{}
+		o.all = map[net.Conn]origin{}
 	}
-	o.all[nc] = g
+	o.all[nc] = of
 	return &trackedConn{Conn: nc, open: o}
 }
 
@@ -61,7 +69,18 @@ func (o *openConns) cut(g *Generation) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for nc, of := range o.all {
-		if g == nil || of == g {
+		if g == nil || of.generation == g {
+			_ = nc.Close() // it is given up
+		}
+	}
+}
+
+// cutTo closes the connections to a server, while they are in use.
+func (o *openConns) cutTo(host string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for nc, of := range o.all {
+		if of.host == host {
 			_ = nc.Close() // it is given up
 		}
 	}

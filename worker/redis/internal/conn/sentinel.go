@@ -146,10 +146,7 @@ func (s *sentinels) newMaster(ctx context.Context) (string, error) {
 		s.putLast(s.askingHost)
 		return "", fmt.Errorf("sentinel %s: %w", s.askingHost, dialCause(err))
 	}
-	s.mu.Lock()
-	used := s.used
-	s.mu.Unlock()
-	if used == "" || used == master {
+	if used := s.current(); used == "" || used == master {
 		return "", nil
 	}
 	// A Sentinel that is cut off from the others names an old master for ever.
@@ -170,6 +167,12 @@ func (s *sentinels) hangUp() {
 		s.asking.Close()
 		s.asking = nil
 	}
+}
+
+func (s *sentinels) current() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.used
 }
 
 func (s *sentinels) inOrder() []string {

@@ -95,8 +95,12 @@ func (s *Scripts) byName() map[string]*Script {
 	}
 }
 
-// Load returns the scripts.
-func Load() (*Scripts, error) {
+// unguard takes away the last key, which connections to a cluster add to every call. See
+// guard.go of package conn.
+const unguard = "KEYS[#KEYS] = nil\n"
+
+// Load returns the scripts. Those of a cluster expect one more key.
+func Load(cluster bool) (*Scripts, error) {
 	s := &Scripts{}
 	for name, dst := range s.byName() {
 		for _, file := range append(libraries(name), name) {
@@ -105,7 +109,10 @@ func Load() (*Scripts, error) {
 			}
 		}
 		*dst = sync.OnceValue(func() *redigo.Script {
-			text, _ := Text(name)             // its files exist
+			text, _ := Text(name) // its files exist
+			if cluster {
+				text = unguard + text
+			}
 			return redigo.NewScript(-1, text) // the number of keys comes with the call
 		})
 	}

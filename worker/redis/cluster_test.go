@@ -1,0 +1,252 @@
+package redis_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redis"
+	"github.com/evently/workers/worker/redis/redistest"
+	"github.com/evently/workers/worker/workertest"
+)
+
+// clusterRounds is the number of times that TestCluster loses its master in each way. For
+// figures: go test ./worker/redis -run 'TestCluster$' -v -cluster.rounds 10
+var clusterRounds = flag.Int("cluster.rounds", 1, "failovers of each sort, and moves of the slot, of TestCluster")
+
+// tag is the prefix of all keys in the tests of a cluster.
+const tag = "{celery}:"
+
+func clusterConfig(c *redistest.Cluster) redis.Config {
+	var nodes []string
+	for _, n := range c.Nodes {
+		nodes = append(nodes, n.Addr)
+	}
+	return redis.Config{URL: "redis://" + strings.Join(nodes, ",") + "/0", Cluster: true, KeyPrefix: tag, ResultKeyPrefix: tag}
+}
+
+// In a cluster a key outside our slot is an error at once. So the suite of all brokers finds
+// keys without the prefix.
+func TestBrokerInACluster(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3, false)
+	owner := cluster.Owner(tag)
+	workertest.TestBroker(t, func(t *testing.T) workertest.Fixture {
+		c := owner.Conn(0)
+		if _, err := c.Do("FLUSHALL"); err != nil {
+			t.Fatalf("empty the database: %v", err)
+		}
+		f := fixture(t, c, clusterConfig(cluster))
+		f.Stored = func(id string) string {
+			b, err := redigo.Bytes(c.Do("GET", tag+"celery-task-meta-"+id))
+			if err != nil {
+				return ""
+			}
+			r, err := protocol.DecodeResult(b)
+			if err != nil {
+				t.Errorf("read result: %v", err)
+				return ""
+			}
+			return string(r.Status)
+		}
+		return f
+	})
+}
+
+// load sends tasks one after the other, waits until a replica has each of them, and counts
+// their runs.
+type load struct {
+	t       testing.TB
+	cluster *redistest.Cluster
+
+	mu   sync.Mutex
+	runs map[int]int
+	sent int // numbers below were accepted
+}
+
+func (l *load) handle(_ context.Context, a struct{ N int }) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.runs[a.N]++
+	return a.N, nil
+}
+
+// produce sends until ctx ends. A producer that gets an error sends the task again.
+func (l *load) produce(ctx context.Context) {
+	var c redigo.Conn
+	hangUp := func() {
+		if c != nil {
+			c.Close()
+			c = nil
+		}
+	}
+	defer hangUp()
+	for n := 0; ctx.Err() == nil; {
+		if c == nil {
+			if owner := l.cluster.Owner(tag); owner != nil {
+				c, _ = redigo.Dial("tcp", owner.Addr, redigo.DialReadTimeout(2*time.Second), redigo.DialConnectTimeout(time.Second))
+			}
+		}
+		if c == nil || !l.push(c, n) {
+			hangUp()
+			time.Sleep(20 * time.Millisecond)
+			continue
+		}
+		n++
+		l.mu.Lock()
+		l.sent = n
+		l.mu.Unlock()
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+func (l *load) push(c redigo.Conn, n int) bool {
+	id := fmt.Sprintf("task-%d", n)
+	raw, err := protocol.Encode(&protocol.Message{
+		ID: id, RootID: id, CorrelationID: id, Task: "count", Args: protocol.Raw(fmt.Sprintf("[%d]", n)), Kwargs: protocol.Raw("{}"),
+		DeliveryTag: id, RoutingKey: "q",
+	})
+	if err != nil {
+		l.t.Errorf("encode: %v", err)
+		return false
+	}
+	if _, err := c.Do("LPUSH", tag+"q", raw); err != nil {
+		return false
+	}
+	replicas, err := redigo.Int(c.Do("WAIT", 1, 1000))
+	return err == nil && replicas > 0
+}
+
+// next returns the time until a task has run that was sent from now on.
+func (l *load) next() time.Duration {
+	l.t.Helper()
+	begin := time.Now()
+	l.mu.Lock()
+	n := l.sent
+	l.mu.Unlock()
+	eventually(l.t, "a new task is done", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.runs[n] > 0
+	})
+	return time.Since(begin)
+}
+
+// more waits until some more tasks were accepted, so that the next fault comes under load.
+func (l *load) more() {
+	l.t.Helper()
+	l.mu.Lock()
+	want := l.sent + 150
+	l.mu.Unlock()
+	eventually(l.t, "more tasks are accepted", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.sent >= want
+	})
+}
+
+// settled waits until all accepted tasks have run. It returns their number, and how many of
+// them ran more than once.
+func (l *load) settled() (all, twice int) {
+	l.t.Helper()
+	eventually(l.t, "all tasks are done", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for n := range l.sent {
+			if l.runs[n] == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for n := range l.sent {
+		if l.runs[n] > 1 {
+			twice++
+		}
+	}
+	return l.sent, twice
+}
+
+// TestCluster moves the slot of all keys under load: by planned failovers, by the death of its
+// owner, and to another master key by key. Nothing that a replica has is lost.
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3, true)
+	l := &load{t: t, cluster: cluster, runs: map[int]int{}}
+	cfg := clusterConfig(cluster)
+	cfg.OwnerTimeout = 5 * time.Second
+	w, _ := runWorker(t, cfg, worker.Config{Concurrency: 4, Tasks: map[string]worker.Definition{"count": {Handler: worker.Func(l.handle)}}})
+	ctx, stop := context.WithCancel(t.Context())
+	var producing sync.WaitGroup
+	producing.Go(func() { l.produce(ctx) })
+	defer func() { stop(); producing.Wait() }()
+	l.next()
+
+	times := map[string][]time.Duration{}
+	for range *clusterRounds {
+		l.more()
+		cluster.Failover(tag)
+		times["planned failover"] = append(times["planned failover"], l.next())
+		cluster.WaitWhole()
+		l.more()
+		times["owner killed"] = append(times["owner killed"], killed(t, cluster, l))
+		l.more()
+		times["slot moved"] = append(times["slot moved"], moved(t, cluster, l))
+	}
+	l.more()
+	stop()
+	producing.Wait()
+	all, twice := l.settled()
+	for what, took := range times {
+		slices.Sort(took)
+		t.Logf("%s: a new task is done after %v (median of %d), %v at most", what, took[len(took)/2].Round(time.Millisecond), len(took), took[len(took)-1].Round(time.Millisecond))
+	}
+	t.Logf("%d tasks, 0 lost, %d ran more than once", all, twice)
+	if s := w.Status(); s.State != worker.StateRunning {
+		t.Errorf("worker is %v: %s", s.State, s.Fault)
+	}
+}
+
+// killed kills the owner, and returns the time from the promotion of its replica until a new
+// task is done.
+func killed(t *testing.T, cluster *redistest.Cluster, l *load) time.Duration {
+	owner := cluster.Owner(tag)
+	owner.Kill()
+	begin := time.Now()
+	eventually(t, "a replica is promoted", func() bool { return cluster.Owner(tag) != nil })
+	promoted := time.Since(begin)
+	took := l.next()
+	t.Logf("owner killed: its replica was promoted after %v", promoted.Round(time.Millisecond))
+	owner.Up()
+	cluster.WaitWhole()
+	return took
+}
+
+// moved moves the slot to another master. For a second some keys are there and some are not.
+// It returns the time from the end of the move until a new task is done.
+func moved(t *testing.T, cluster *redistest.Cluster, l *load) time.Duration {
+	from := cluster.Owner(tag)
+	var to *redistest.Server
+	for _, n := range cluster.Nodes {
+		if n != from && cluster.Replica(n) != nil {
+			to = n
+		}
+	}
+	cluster.BeginMove(tag, to, func(key string) bool { return strings.Contains(key, "unacked") || strings.HasSuffix(key, "owners") })
+	time.Sleep(time.Second)
+	cluster.EndMove(tag, to)
+	took := l.next()
+	cluster.WaitWhole()
+	return took
+}

@@ -1,0 +1,221 @@
+package redistest
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/evently/workers/internal/hashslot"
+)
+
+// Cluster is a Redis Cluster of one test.
+type Cluster struct {
+	Nodes []*Server // masters first, then their replicas in the same order
+
+	t testing.TB
+}
+
+// NodeTimeout is the time after which the nodes of a Cluster call a silent one down.
+const NodeTimeout = time.Second
+
+// StartCluster starts a cluster of masters, each with a replica if that is wanted. It ends
+// with the test. args are added to the command line of each node.
+func StartCluster(t testing.TB, masters int, replicas bool, args ...string) *Cluster {
+	t.Helper()
+	n := masters
+	if replicas {
+		n *= 2
+	}
+	c := &Cluster{t: t, Nodes: make([]*Server, n)}
+	bus := make([]int, n)
+	for i := range c.Nodes {
+		dir := t.TempDir()
+		c.Nodes[i] = start(t, func(s *Server) []string {
+			bus[i] = freePort(t)
+			return append([]string{
+				"--bind", "127.0.0.1", "--port", strconv.Itoa(s.Port), "--dir", dir, "--save", "", "--logfile", "redis.log",
+				"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus[i]),
+				"--cluster-node-timeout", strconv.Itoa(int(NodeTimeout.Milliseconds())),
+				"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",
+			}, args...)
+		})
+	}
+	for i, node := range c.Nodes {
+		c.ask(node, "CLUSTER", "SET-CONFIG-EPOCH", i+1)
+		if i < masters {
+			c.ask(node, "CLUSTER", "ADDSLOTSRANGE", i*hashslot.Count/masters, (i+1)*hashslot.Count/masters-1)
+		}
+		for j := range i {
+			c.ask(node, "CLUSTER", "MEET", "127.0.0.1", c.Nodes[j].Port, bus[j])
+		}
+	}
+	c.wait("all nodes know each other", func(node *Server) bool { return c.info(node, "cluster")["cluster_known_nodes"] == strconv.Itoa(n) })
+	for i := masters; i < n; i++ {
+		c.ask(c.Nodes[i], "CLUSTER", "REPLICATE", c.id(c.Nodes[i-masters]))
+	}
+	c.WaitWhole()
+	return c
+}
+
+func freePort(t testing.TB) int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("find a free port: %v", err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// WaitWhole waits until all slots are served and all replicas are in step.
+func (c *Cluster) WaitWhole() {
+	c.t.Helper()
+	c.wait("all slots are served, and all replicas are in step", func(node *Server) bool {
+		replication := c.info(node, "replication")
+		return c.info(node, "cluster")["cluster_state"] == "ok" &&
+			(replication["role"] == "master" || replication["master_link_status"] == "up") &&
+			(replication["role"] != "master" || len(c.Nodes) == 2*c.masters() && replication["connected_slaves"] == "1" || len(c.Nodes) == c.masters())
+	})
+}
+
+func (c *Cluster) masters() int {
+	n := 0
+	for _, node := range c.Nodes {
+		if c.info(node, "replication")["role"] == "master" {
+			n++
+		}
+	}
+	return n
+}
+
+// wait polls all nodes.
+func (c *Cluster) wait(what string, ok func(*Server) bool) {
+	c.t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for _, node := range c.Nodes {
+		for !ok(node) {
+			if time.Now().After(deadline) {
+				c.t.Fatalf("did not come to pass: %s", what)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+}
+
+// Owner returns the node that says that the slot of a key is its own; nil: there is none.
+func (c *Cluster) Owner(key string) *Server {
+	for _, node := range c.Nodes {
+		_, err := node.try("EXISTS", key)
+		if e, ok := errors.AsType[redigo.Error](err); err == nil || ok && len(e) > 4 && e[:4] == "ASK " {
+			return node
+		}
+	}
+	return nil
+}
+
+// Replica returns the replica of a master; nil: it has none.
+func (c *Cluster) Replica(master *Server) *Server {
+	for _, node := range c.Nodes {
+		if i := c.info(node, "replication"); i["role"] == "slave" && i["master_port"] == strconv.Itoa(master.Port) {
+			return node
+		}
+	}
+	return nil
+}
+
+// Failover promotes the replica of the owner of a key, as planned.
+func (c *Cluster) Failover(key string) {
+	c.t.Helper()
+	c.ask(c.Replica(c.Owner(key)), "CLUSTER", "FAILOVER")
+}
+
+// BeginMove begins to move the slot of a key to another master, and moves those of its keys
+// for which move is true.
+func (c *Cluster) BeginMove(key string, to *Server, move func(key string) bool) {
+	c.t.Helper()
+	slot, from := hashslot.Of(key), c.Owner(key)
+	c.ask(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", c.id(from))
+	c.ask(from, "CLUSTER", "SETSLOT", slot, "MIGRATING", c.id(to))
+	keys, _ := redigo.Strings(c.ask(from, "CLUSTER", "GETKEYSINSLOT", slot, 100_000), nil)
+	for _, key := range keys {
+		if move(key) {
+			c.ask(from, "MIGRATE", "127.0.0.1", to.Port, key, 0, 5000)
+		}
+	}
+}
+
+// EndMove moves the other keys, and gives the slot to the other master.
+func (c *Cluster) EndMove(key string, to *Server) {
+	c.t.Helper()
+	slot, from := hashslot.Of(key), c.Owner(key)
+	for {
+		keys, _ := redigo.Strings(c.ask(from, "CLUSTER", "GETKEYSINSLOT", slot, 100_000), nil)
+		if len(keys) == 0 {
+			break
+		}
+		for _, key := range keys {
+			c.ask(from, "MIGRATE", "127.0.0.1", to.Port, key, 0, 5000)
+		}
+	}
+	id := c.id(to)
+	c.ask(to, "CLUSTER", "SETSLOT", slot, "NODE", id)
+	c.ask(from, "CLUSTER", "SETSLOT", slot, "NODE", id)
+}
+
+func (c *Cluster) id(node *Server) string {
+	c.t.Helper()
+	id, err := redigo.String(c.ask(node, "CLUSTER", "MYID"), nil)
+	if err != nil {
+		c.t.Fatalf("CLUSTER MYID: %v", err)
+	}
+	return id
+}
+
+// info returns the fields of CLUSTER INFO, or of a section of INFO. A node that is down has
+// none.
+func (c *Cluster) info(node *Server, section string) map[string]string {
+	command := []any{"INFO", section}
+	if section == "cluster" {
+		command = []any{"CLUSTER", "INFO"}
+	}
+	text, _ := redigo.String(node.try(command[0].(string), command[1]))
+	return fields(text)
+}
+
+func (c *Cluster) ask(node *Server, command string, args ...any) any {
+	c.t.Helper()
+	if node == nil {
+		c.t.Fatalf("%s %v: there is no such node", command, args)
+	}
+	reply, err := node.try(command, args...)
+	if err != nil {
+		c.t.Fatalf("%s: %v", fmt.Sprint(append([]any{command}, args...)...), err)
+	}
+	return reply
+}
+
+// try sends one command over a connection of its own.
+func (s *Server) try(command string, args ...any) (any, error) {
+	conn, err := redigo.Dial("tcp", s.Addr, redigo.DialConnectTimeout(time.Second), redigo.DialReadTimeout(10*time.Second))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	return conn.Do(command, args...)
+}
+
+// fields reads the lines of INFO.
+func fields(text string) map[string]string {
+	all := map[string]string{}
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			all[name] = value
+		}
+	}
+	return all
+}
