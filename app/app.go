@@ -14,14 +14,16 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"github.com/evently/workers/app/shard"
 	"github.com/evently/workers/app/tracing"
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/internal/breaker"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/monitor"
-	"github.com/evently/workers/monitor/watch"
 	"github.com/evently/workers/store"
 	"github.com/evently/workers/store/codes"
+	"github.com/evently/workers/store/ledger"
+	"github.com/evently/workers/store/ledger/audit"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
 	"github.com/evently/workers/worker"
@@ -32,22 +34,17 @@ import (
 // App holds the parts of a running worker.
 type App struct {
 	mails   *mails
-	broker  *redis.Broker
-	aside   *redis.Broker // of what goes on when the worker has ended, and its broker with it
+	shards  shard.Set // one for each broker
 	store   *store.Store
 	sender  *mail.Relays
 	outage  *outage
-	counts  *monitor.Mails
-	runs    *monitor.Runs
+	counts  *monitor.Mails // of what belongs to no broker
 	secrets *secretAges
 
 	suppressed *suppressionCounter
 	tracing    *tracing.Tracing // nil: there are no traces
-	watch      *watch.Watch     // of the queues; nil: nothing looks
 	history    *history
-	auditor    *auditor
 	codes      *codes.Reader // nil: codes are not checked
-	worker     *worker.Worker
 
 	healthEvery time.Duration // between two looks of the health server at the database; 0: the usual time
 }
@@ -83,30 +80,70 @@ func (a *App) build(cfg config.Config, e WorkerParts, log *slog.Logger) (err err
 	if a.store, err = store.Open(users); err != nil {
 		return databaseError(cfg.Database, err)
 	}
-	if a.broker, err = OpenBroker(cfg, log); err != nil {
-		return err
-	}
-	if a.aside, err = OpenBroker(cfg, log); err != nil {
+	if err := a.openShards(cfg, log); err != nil {
 		return err
 	}
 	if err := a.guard(cfg, log); err != nil {
 		return err
 	}
-	if a.history, err = openHistory(cfg, a.aside, log); err != nil {
-		return err
-	}
-	if err := a.audit(cfg, log); err != nil {
+	if a.history, err = openHistory(cfg, a.shards[0].Aside, log); err != nil {
 		return err
 	}
 	if a.codes, err = openCodes(cfg.Delivery.Codes, log); err != nil {
 		return err
 	}
-	a.counts, a.runs = monitor.NewMails(), monitor.NewRuns()
-	a.secrets = newSecretAges(cfg, a.broker, log)
+	if a.counts = monitor.NewMails(); len(a.shards) == 1 && a.shards[0].Name == "" {
+		a.counts = a.shards[0].Mails
+	}
+	a.secrets = newSecretAges(cfg, a.shards[0].Broker, log)
 	a.suppressed = newSuppressionCounter(cfg, a.history, log)
 	a.tracing = openTracing(cfg, log)
-	a.watch = newWatch(cfg, a.broker, log)
-	service, err := tasks.New(a.tasksConfig(cfg, log))
+	for _, s := range a.shards {
+		if err := a.complete(s, cfg, e.Middleware, log); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openShards opens the brokers of the configuration.
+func (a *App) openShards(cfg config.Config, log *slog.Logger) error {
+	brokers := cfg.Brokers
+	if len(brokers) == 0 { // the configuration was not loaded
+		brokers = []config.Broker{{Redis: cfg.Redis}}
+	}
+	for _, b := range brokers {
+		own, log := cfg, brokerLogger(log, b.Name)
+		own.Redis = b.Redis
+		open := func() (*redis.Broker, error) { return OpenBroker(own, log) }
+		s, err := shard.Open(b.Name, cfg.Worker.Queues, open, log)
+		a.shards = append(a.shards, s)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// brokerLogger returns the logger of what works on one of several brokers.
+func brokerLogger(log *slog.Logger, name string) *slog.Logger {
+	if name == "" {
+		return log
+	}
+	return log.With("broker", name)
+}
+
+// complete makes the parts of a shard that use parts of the process. around is around the
+// middleware of the worker.
+func (a *App) complete(s *shard.Shard, cfg config.Config, around []worker.Middleware, log *slog.Logger) (err error) {
+	log = brokerLogger(log, s.Name)
+	if s.Ledger, err = a.history.newWriter(cfg, s.Aside, log); err != nil {
+		return err
+	}
+	if err := a.audit(s, cfg, log); err != nil {
+		return err
+	}
+	service, err := tasks.New(a.tasksConfig(s, cfg, log))
 	if err != nil {
 		return err
 	}
@@ -118,8 +155,8 @@ func (a *App) build(cfg config.Config, e WorkerParts, log *slog.Logger) (err err
 	if err != nil {
 		return err
 	}
-	a.worker, err = worker.New(worker.Config{
-		Broker:          a.broker,
+	s.Worker, err = worker.New(worker.Config{
+		Broker:          s.Broker,
 		Name:            cfg.Worker.Name,
 		Queues:          cfg.Worker.Queues,
 		Tasks:           service.Definitions(),
@@ -142,9 +179,9 @@ func (a *App) build(cfg config.Config, e WorkerParts, log *slog.Logger) (err err
 		UnknownTasks:          unknown,
 		MaxRedeliveries:       cfg.Worker.MaxRedeliveries,
 		MaxMemory:             int64(cfg.Worker.MaxMemory),
-		OnControl:             a.auditor.changed,
+		OnControl:             s.Auditor.Changed,
 		Grace:                 cfg.Worker.ShutdownGrace,
-		Middleware:            slices.Concat(e.Middleware, a.tracing.Middleware(), []worker.Middleware{countRuns(a.runs)}),
+		Middleware:            slices.Concat(around, a.tracing.Middleware(), []worker.Middleware{countRuns(s.Runs)}),
 		Limits: protocol.Limits{
 			Size: cfg.Worker.MaxBytes, Depth: cfg.Worker.MaxDepth, Elements: cfg.Worker.MaxElements,
 		},
@@ -155,8 +192,8 @@ func (a *App) build(cfg config.Config, e WorkerParts, log *slog.Logger) (err err
 
 // guard prepares the relays and the circuit breakers.
 func (a *App) guard(cfg config.Config, log *slog.Logger) (err error) {
-	others := newFleet(a.broker)
-	a.outage = &outage{log: log, depth: a.broker.Depth}
+	others := newFleet(a.shards)
+	a.outage = &outage{log: log, depth: a.shards.Depth}
 	a.sender, err = mailRelays(cfg, log, func(c mail.Config, sender *mail.Sender) (mail.Breaker, error) {
 		name := "relay " + net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
 		if slices.ContainsFunc(a.outage.relays, func(b *breaker.Breaker) bool { return b.Name() == name }) {
@@ -174,13 +211,17 @@ func (a *App) guard(cfg config.Config, log *slog.Logger) (err error) {
 }
 
 // audit prepares the audit trail. The history exists already.
-func (a *App) audit(cfg config.Config, log *slog.Logger) (err error) {
-	var db *sqlx.DB
+func (a *App) audit(s *shard.Shard, cfg config.Config, log *slog.Logger) error {
+	c := audit.TrailConfig{Journal: s.Aside.Journal(auditJournal), Keys: auditKeys(cfg), Logger: log}
 	if a.history != nil {
-		db = a.history.db
+		c.Store = ledger.NewAudit(a.history.db, auditPatience)
 	}
-	a.auditor, err = newAuditor(cfg, a.aside, db, func() string { return a.worker.Status().Node }, log)
-	return err
+	t, err := audit.New(c)
+	if err != nil {
+		return err
+	}
+	s.Auditor = shard.NewAuditor(t, a.history != nil, func() string { return s.Worker.Status().Node }, log)
+	return nil
 }
 
 // Check reports whether a worker could start with cfg. It connects to nothing.
@@ -215,12 +256,7 @@ func (a *App) Close() {
 	}
 	a.history.close()
 	a.tracing.Close()
-	if a.broker != nil {
-		_ = a.broker.Close()
-	}
-	if a.aside != nil {
-		_ = a.aside.Close()
-	}
+	a.shards.Close()
 	if a.codes != nil {
 		_ = a.codes.Close()
 	}

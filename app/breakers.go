@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -12,60 +13,88 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evently/workers/app/shard"
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/internal/breaker"
 	"github.com/evently/workers/internal/connurl"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/store"
-	"github.com/evently/workers/worker/broker"
 )
 
-// fleet has what breakers share with those of other processes.
+// fleet has what breakers share with those of other processes: the boards of the brokers that
+// answer. Processes that see the same brokers answer ask the same one for a lease.
 type fleet struct {
-	board  broker.Board
-	leaser broker.Leaser
-	owner  string // of leases
+	live  func() []noticeBoard
+	owner string // of leases
 }
 
-func newFleet(b any) *fleet {
-	can := broker.CapabilitiesOf(b)
-	return &fleet{board: can.Board, leaser: can.Leaser, owner: rand.Text()}
+// noticeBoard is what breakers use of a broker.
+type noticeBoard interface {
+	Post(ctx context.Context, name string, notice []byte, ttl time.Duration) error
+	Posted(ctx context.Context, names ...string) ([][]byte, error)
+	Lease(ctx context.Context, name, owner string, ttl time.Duration) (bool, error)
+}
+
+func newFleet(shards shard.Set) *fleet {
+	return &fleet{owner: rand.Text(), live: func() (boards []noticeBoard) {
+		for _, b := range shards.Live() {
+			boards = append(boards, b)
+		}
+		return boards
+	}}
 }
 
 // share returns the share of one breaker. The address tells servers apart that have the
 // same name; it goes into keys as a hash.
 func (f *fleet) share(kind string, address ...string) breaker.Share {
-	if f == nil || f.board == nil || f.leaser == nil {
+	if f == nil {
 		return nil
 	}
 	hash := sha256.Sum256([]byte(strings.Join(address, "\x00")))
 	return &fleetShare{fleet: f, key: "breaker." + kind + "." + hex.EncodeToString(hash[:8])}
 }
 
-// fleetShare implements [breaker.Share] with a broker.
+// fleetShare implements [breaker.Share] with the brokers of the process.
 type fleetShare struct {
 	fleet *fleet
 	key   string
 }
 
-// Post implements [breaker.Share].
+// Post implements [breaker.Share]. One board that takes the notice is enough.
 func (s *fleetShare) Post(ctx context.Context, _, notice string, ttl time.Duration) error {
-	return s.fleet.board.Post(ctx, s.key, []byte(notice), ttl)
+	var errs []error
+	posted := false
+	for _, b := range s.fleet.live() {
+		err := b.Post(ctx, s.key, []byte(notice), ttl)
+		posted, errs = posted || err == nil, append(errs, err)
+	}
+	if posted {
+		return nil
+	}
+	return errors.Join(errs...)
 }
 
 // Posted implements [breaker.Share].
 func (s *fleetShare) Posted(ctx context.Context, _ string) (string, error) {
-	notices, err := s.fleet.board.Posted(ctx, s.key)
-	if err != nil || len(notices) == 0 {
-		return "", err
+	var errs []error
+	answered := false
+	for _, b := range s.fleet.live() {
+		notices, err := b.Posted(ctx, s.key)
+		if err == nil && len(notices) > 0 && len(notices[0]) > 0 {
+			return string(notices[0]), nil
+		}
+		answered, errs = answered || err == nil, append(errs, err)
 	}
-	return string(notices[0]), nil
+	if answered {
+		return "", nil
+	}
+	return "", errors.Join(errs...)
 }
 
 // Lease implements [breaker.Share].
 func (s *fleetShare) Lease(ctx context.Context, _ string, ttl time.Duration) (bool, error) {
-	return s.fleet.leaser.Lease(ctx, s.key, s.fleet.owner, ttl)
+	return s.fleet.live()[0].Lease(ctx, s.key, s.fleet.owner, ttl)
 }
 
 // newRelayBreaker returns the breaker of one relay.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/evently/workers/app/shard"
 	"github.com/evently/workers/app/tracing"
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/internal/tlsfiles"
@@ -13,8 +14,9 @@ import (
 	"github.com/evently/workers/tasks"
 )
 
-// tasksConfig returns the configuration of the tasks. The other parts of a exist already.
-func (a *App) tasksConfig(cfg config.Config, log *slog.Logger) tasks.Config {
+// tasksConfig returns the configuration of the tasks of a broker. The other parts of a exist
+// already.
+func (a *App) tasksConfig(s *shard.Shard, cfg config.Config, log *slog.Logger) tasks.Config {
 	t := tasks.Config{
 		Users:         &guardedUsers{store: a.store, breaker: a.outage.database},
 		Mailer:        a.tracing.Mailer(&guardedMailer{relays: a.sender, breakers: a.outage.relays}),
@@ -26,14 +28,14 @@ func (a *App) tasksConfig(cfg config.Config, log *slog.Logger) tasks.Config {
 		ReplyTimeout:  cfg.Delivery.ReplyTimeout,
 		GiveUpAfter:   cfg.Delivery.GiveUpAfter,
 		Limits: tasks.Limits{
-			Admitter:  a.broker,
-			Board:     a.broker,
+			Admitter:  s.Broker,
+			Board:     s.Broker,
 			All:       tasks.Rate(cfg.Delivery.Limits.All),
 			Domain:    rates(cfg.Delivery.Limits.Domain),
 			Recipient: rates(cfg.Delivery.Limits.Recipient),
 		},
-		Worker:   cfg.Worker.Name,
-		Observer: &observer{a.counts, a.runs},
+		Worker:   s.WorkerOf(cfg.Worker.Name),
+		Observer: &observer{s.Mails, s.Runs},
 		Check:    a.check,
 		Logger:   log,
 	}

@@ -20,11 +20,11 @@ import (
 	"github.com/evently/workers/worker/broker"
 )
 
-// history keeps the history of mails. nil keeps none.
+// history is the database of the history of mails, with what all brokers of the process share.
+// nil: there is no history.
 type history struct {
 	db     *sqlx.DB
-	sealer *ledger.Sealer // nil: no event is recorded
-	writer *ledger.Writer
+	sealer *ledger.Sealer
 	checks *checks // nil: no address is checked
 }
 
@@ -35,21 +35,33 @@ const (
 	bounceConns  = 4
 )
 
-// openHistory returns the history of the configuration. It connects to nothing.
-func openHistory(cfg config.Config, b any, log *slog.Logger) (*history, error) {
-	can := broker.CapabilitiesOf(b)
-	if cfg.Ledger.Off || can.Outbox == nil {
+// openHistory returns the history of the configuration. secrets keeps the key of the hashes of
+// addresses if there is no LEDGER_KEY. It connects to nothing.
+func openHistory(cfg config.Config, secrets ledger.SecretKeeper, log *slog.Logger) (*history, error) {
+	if cfg.Ledger.Off {
 		return nil, nil
 	}
 	h := new(history)
 	var err error
-	secrets, _ := b.(ledger.SecretKeeper)
 	if h.sealer, err = newSealer(cfg.Ledger, secrets); err != nil {
 		return nil, err
 	}
 	if h.db, err = openLedger(cfg); err != nil {
 		return nil, err
 	}
+	if h.checks, err = openChecks(cfg, h.sealer, log); err != nil {
+		h.close()
+		return nil, err
+	}
+	return h, nil
+}
+
+// newWriter returns what writes the events of a broker; nil if there is no history.
+func (h *history) newWriter(cfg config.Config, b any, log *slog.Logger) (*ledger.Writer, error) {
+	if h == nil {
+		return nil, nil
+	}
+	can := broker.CapabilitiesOf(b)
 	w := ledger.WriterConfig{
 		DB: h.db, Outbox: can.Outbox, Leaser: can.Leaser, Sealer: h.sealer,
 		Reference: mail.Reference, Retention: cfg.Ledger.Retention, Logger: log,
@@ -57,24 +69,7 @@ func openHistory(cfg config.Config, b any, log *slog.Logger) (*history, error) {
 	if s := newSuppressions(cfg, h.db, h.sealer); s != nil {
 		w.Follower, w.Suppressor = s, s
 	}
-	if h.checks, err = openChecks(cfg, h.sealer, log); err != nil {
-		h.close()
-		return nil, err
-	}
-	h.writer, err = ledger.NewWriter(w)
-	if err != nil {
-		h.close()
-		return nil, err
-	}
-	return h, nil
-}
-
-// Run writes the history until ctx ends.
-func (h *history) Run(ctx context.Context) error {
-	if h == nil || h.writer == nil {
-		return nil
-	}
-	return h.writer.Run(ctx)
+	return ledger.NewWriter(w)
 }
 
 func (h *history) close() {
@@ -84,19 +79,6 @@ func (h *history) close() {
 	h.checks.close()
 	if h.db != nil {
 		_ = h.db.Close()
-	}
-}
-
-// state returns the state of the history for the health server.
-func (h *history) state() monitor.LedgerState {
-	if h == nil || h.writer == nil {
-		return monitor.LedgerState{Off: true, Reason: "off, by LEDGER_DATABASE_URL"}
-	}
-	s := h.writer.Status()
-	return monitor.LedgerState{
-		Writing: s.On, Reason: s.Reason, Since: s.Since,
-		Waiting: int64(s.Waiting), Lag: s.Lag, Dropped: s.Dropped,
-		Written: s.Written, Skipped: s.Skipped, Discarded: s.Discarded, Stray: s.Stray,
 	}
 }
 
@@ -115,7 +97,7 @@ func newSealer(l config.Ledger, secrets ledger.SecretKeeper) (*ledger.Sealer, er
 
 // openLedger returns the database of the history.
 func openLedger(cfg config.Config) (*sqlx.DB, error) {
-	conns := historyConns
+	conns := historyConns + max(0, len(cfg.Brokers)-1) // a writer for each broker
 	if cfg.Bounces.Address != "" || cfg.Bounces.WebhookAddr != "" {
 		conns += bounceConns
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evently/workers/app/shard"
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/mail/smtptest"
@@ -43,9 +44,11 @@ func TestFaultyTemplatesEndTheProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.worker, err = worker.New(worker.Config{Broker: broker, Queues: []string{"q"}, Tasks: service.Definitions(), Logger: log}); err != nil {
+	w, err := worker.New(worker.Config{Broker: broker, Queues: []string{"q"}, Tasks: service.Definitions(), Logger: log})
+	if err != nil {
 		t.Fatal(err)
 	}
+	p.shards = shard.Set{{Worker: w}}
 	raw, err := protocol.Encode(&protocol.Message{ID: "1", Task: tasks.NameWelcome, Args: protocol.Raw(`[{"email": "ann@example.com"}]`), Kwargs: protocol.Raw("{}"), DeliveryTag: "1", RoutingKey: "q"})
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +56,7 @@ func TestFaultyTemplatesEndTheProgram(t *testing.T) {
 	broker.Push("q", 0, raw)
 	done := make(chan error, 1)
 	go func() { done <- p.serve(t.Context(), config.Config{}, nil, nil, log) }()
-	for deadline := time.Now().Add(30 * time.Second); p.worker.Status().Running == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); w.Status().Running == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the task never began")
 		}

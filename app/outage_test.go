@@ -257,7 +257,7 @@ func TestMailsRampUp(t *testing.T) {
 
 // The breaker of a fleet tells servers apart, and no key has a user or an address in it.
 func TestFleetShare(t *testing.T) {
-	f := &fleet{board: noBoard{}, leaser: noBoard{}, owner: "me"}
+	f := newFleet(nil)
 	keys := map[string]bool{}
 	for _, d := range []config.Database{{Host: "a", User: "u"}, {Host: "b", User: "u"}, {Host: "a", User: "v"}} {
 		share := f.share("database", d.Host, d.User).(*fleetShare)
@@ -269,17 +269,47 @@ func TestFleetShare(t *testing.T) {
 	if len(keys) != 3 {
 		t.Errorf("keys: %v", keys)
 	}
-	if newFleet(struct{}{}).share("x") != nil {
-		t.Error("a broker without a board has a share")
+}
+
+// With several brokers a breaker shares its verdict over each that takes it.
+func TestFleetShareOverBrokers(t *testing.T) {
+	dead, first, second := &board{err: errors.New("down")}, new(board), new(board)
+	f := &fleet{owner: "me", live: func() []noticeBoard { return []noticeBoard{dead, first, second} }}
+	share := f.share("relay", "a:25")
+	if err := share.Post(t.Context(), "", "open", time.Minute); err != nil || first.notice != "open" || second.notice != "open" {
+		t.Errorf("%v, %q and %q; want the notice on both boards that take it", err, first.notice, second.notice)
+	}
+	second.notice = "of another process"
+	first.notice = ""
+	if notice, err := share.Posted(t.Context(), ""); err != nil || notice != second.notice {
+		t.Errorf("%q, %v; want the notice of any board", notice, err)
+	}
+	f.live = func() []noticeBoard { return []noticeBoard{dead} }
+	if err := share.Post(t.Context(), "", "open", time.Minute); err == nil {
+		t.Error("no error, but no board took the notice")
+	}
+	if _, err := share.Posted(t.Context(), ""); err == nil {
+		t.Error("no error, but no board answers")
 	}
 }
 
-type noBoard struct{}
-
-func (noBoard) Post(context.Context, string, []byte, time.Duration) error { return nil }
-func (noBoard) Posted(context.Context, ...string) ([][]byte, error)       { return nil, nil }
-func (noBoard) Unpost(context.Context, ...string) error                   { return nil }
-func (noBoard) Lease(context.Context, string, string, time.Duration) (bool, error) {
-	return true, nil
+// board is that of a broker.
+type board struct {
+	notice string
+	err    error
 }
-func (noBoard) Release(context.Context, string, string) error { return nil }
+
+func (b *board) Post(_ context.Context, _ string, notice []byte, _ time.Duration) error {
+	if b.err == nil {
+		b.notice = string(notice)
+	}
+	return b.err
+}
+
+func (b *board) Posted(context.Context, ...string) ([][]byte, error) {
+	return [][]byte{[]byte(b.notice)}, b.err
+}
+
+func (b *board) Lease(context.Context, string, string, time.Duration) (bool, error) {
+	return b.err == nil, b.err
+}

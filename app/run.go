@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/evently/workers/app/internal/supervisor"
@@ -20,7 +19,6 @@ import (
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/vitals"
-	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/gcfloor"
 )
 
@@ -57,7 +55,7 @@ func Run(ctx context.Context, output *os.File) error {
 	for _, s := range cfg.Relays {
 		relays, modes = append(relays, net.JoinHostPort(s.Host, fmt.Sprint(s.Port))), append(modes, s.TLSMode)
 	}
-	log.Info("starting", "version", Version(), "redis", cfg.Redis.String(),
+	log.Info("starting", "version", Version(), "redis", strings.Join(brokersOf(cfg), " "),
 		"smtp", strings.Join(relays, " "), "smtp_tls", strings.Join(modes, " "))
 	return a.serve(ctx, cfg, listener, reports, log)
 }
@@ -74,6 +72,18 @@ func RunWorker(ctx context.Context, cfg config.Config, e WorkerParts, log *slog.
 	}
 	defer a.Close()
 	return a.run(ctx, cfg, e.Health, nil, log)
+}
+
+// brokersOf returns the brokers for the log, without passwords.
+func brokersOf(cfg config.Config) (all []string) {
+	for _, b := range cfg.Brokers {
+		text := b.String()
+		if b.Name != "" {
+			text = b.Name + "=" + text
+		}
+		all = append(all, text)
+	}
+	return all
 }
 
 // stopMargin is the time that a stop may take beyond the grace period.
@@ -121,7 +131,9 @@ func (a *App) run(ctx context.Context, cfg config.Config, listener net.Listener,
 		bounces.close()
 		return err
 	}
-	g.Go(func() error { return shared.Run(outlive) })
+	for _, w := range shared {
+		g.Go(func() error { return w.Run(outlive) })
+	}
 	g.Go(func() error { return pages.Run(ctx) })
 	g.Go(func() error {
 		err := a.mails.wait(ctx)
@@ -131,14 +143,9 @@ func (a *App) run(ctx context.Context, cfg config.Config, listener net.Listener,
 		return err
 	})
 	g.Go(func() error { return a.sender.Run(outlive) })
-	g.Go(func() error { return a.outage.Run(outlive, a.worker.Hold) })
-	g.Go(func() error { return a.history.Run(outlive) })
-	g.Go(func() error { return a.auditor.Run(outlive) })
+	g.Go(func() error { return a.outage.Run(outlive, a.shards.Hold) })
 	g.Go(func() error { return a.secrets.Run(ctx) })
 	g.Go(func() error { return a.suppressed.Run(ctx) })
-	if a.watch != nil {
-		g.Go(func() error { return a.watch.Run(outlive) })
-	}
 	if bounces != nil {
 		log.Info("bounces are taken in", "addr", bounces.listens)
 	}
@@ -149,11 +156,8 @@ func (a *App) run(ctx context.Context, cfg config.Config, listener net.Listener,
 		}
 		return err
 	})
-	g.Go(func() error {
-		defer end()
-		return a.worker.Run(ctx)
-	})
-	reports.Ready(func() string { return workerWords(a.worker.Status()) })
+	g.Go(func() error { return a.shards.Run(ctx, outlive, end) })
+	reports.Ready(a.shards.Words)
 	defer context.AfterFunc(ctx, func() { reports.Stopping(cfg.Worker.ShutdownGrace + stopMargin) })()
 	return g.Wait()
 }
@@ -184,11 +188,11 @@ func listenOn(ctx context.Context, variable, network, addr string) (net.Listener
 }
 
 // serveHealth prepares the health server, and starts it by run. Without a listener it has no
-// clients. The writer tells the fleet the same; it is nil without a broker.
-func (a *App) serveHealth(cfg config.Config, listener net.Listener, bounces *bounces, log *slog.Logger, run func(*monitor.Health)) (*vitals.Writer, error) {
+// clients. The writers tell the fleet of each broker the same; there is none without a broker.
+func (a *App) serveHealth(cfg config.Config, listener net.Listener, bounces *bounces, log *slog.Logger, run func(*monitor.Health)) (told []*vitals.Writer, err error) {
 	l := listener
 	switch {
-	case l == nil && a.aside == nil:
+	case l == nil && a.shards[0].Aside == nil:
 		return nil, nil
 	case l == nil:
 		l = newNowhere()
@@ -198,16 +202,19 @@ func (a *App) serveHealth(cfg config.Config, listener net.Listener, bounces *bou
 		l.Close()
 		return nil, err
 	}
-	w, err := a.newVitals(cfg, health.Report, log)
-	if err != nil {
-		l.Close()
-		return nil, err
+	for _, s := range a.shards {
+		w, err := a.newVitals(cfg, s.Aside, health.Report, log)
+		if err != nil {
+			l.Close()
+			return nil, err
+		}
+		told = append(told, w)
 	}
 	if listener != nil {
 		log.Info("health server listens", "addr", listener.Addr().String())
 	}
 	run(health)
-	return w, nil
+	return told, nil
 }
 
 // health returns the health server.
@@ -216,21 +223,15 @@ func (a *App) health(cfg config.Config, listener net.Listener, bounces *bounces,
 	if n := len(cfg.Warnings); n > 0 {
 		state.Text = fmt.Sprintf("valid, with warnings: %d", n)
 	}
-	return monitor.NewHealth(monitor.HealthConfig{
+	c := monitor.HealthConfig{
 		Listener:      listener,
-		Worker:        func() monitor.WorkerState { return workerState(a.worker.Status()) },
 		Database:      a.store.Ping,
 		Every:         a.healthEvery,
 		Mail:          func() monitor.MailState { return mailState(a.sender.Status(), a.outage.relays) },
 		Breakers:      a.outage.states,
 		Held:          a.outage.heldTasks,
-		Ledger:        a.history.state,
-		Letters:       a.broker.LetterCounts,
 		Bounces:       bounces.state,
-		Queues:        func() monitor.QueuesState { return queuesState(a.watch.State()) },
-		Collectors:    []prometheus.Collector{a.watch.Collector()},
 		Mails:         a.counts,
-		Runs:          a.runs,
 		Secrets:       a.secrets.list,
 		Suppressions:  a.suppressed.latest,
 		Spans:         a.spanCounts(),
@@ -238,7 +239,15 @@ func (a *App) health(cfg config.Config, listener net.Listener, bounces *bounces,
 		Profiles:      monitor.Profiles(cfg.Service.HealthPprof),
 		Configuration: state,
 		Logger:        log,
-	})
+	}
+	off := ""
+	if a.history == nil {
+		off = "off, by LEDGER_DATABASE_URL"
+	}
+	for _, s := range a.shards {
+		c.Brokers = append(c.Brokers, s.Health(off))
+	}
+	return monitor.NewHealth(c)
 }
 
 // mailState returns the state with the words of the servers, which an operator needs to
@@ -268,13 +277,4 @@ func mailState(relays []mail.RelayStatus, breakers []*breaker.Breaker) monitor.M
 	}
 	m.Working = len(relays) - len(m.Faulty)
 	return m
-}
-
-func workerState(s worker.Status) monitor.WorkerState {
-	return monitor.WorkerState{
-		Node: s.Node, State: s.State.String(), Consuming: s.Consuming, LastLook: s.LastLook, Faults: s.Faults,
-		Concurrency: s.Concurrency, MinConcurrency: s.Autoscale.Min, MaxConcurrency: s.Autoscale.Max, Running: s.Running, Waiting: s.Reserved + s.Scheduled,
-		LeftBehind: s.Aborted, Received: s.Received, Succeeded: s.Succeeded, Failed: s.Failed, Retried: s.Retried,
-		Revoked: s.Revoked, DeadLetters: s.DeadLettered,
-	}
 }

@@ -47,7 +47,7 @@ func (a *App) stopOnSignal(ctx context.Context, log *slog.Logger) (context.Conte
 	go func() {
 		defer close(ended)
 		defer signal.Stop(signals)
-		s := stopper{log: log, stop: cancel, stopNow: a.worker.StopNow}
+		s := stopper{log: log, stop: cancel, stopNow: a.shards.StopNow}
 		s.run(signals, done)
 	}()
 	return ctx, func() {

@@ -9,15 +9,16 @@ import (
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/vitals"
+	"github.com/evently/workers/worker/redis"
 )
 
-// newVitals returns what tells the fleet how this process is.
-func (a *App) newVitals(cfg config.Config, report func() monitor.Report, log *slog.Logger) (*vitals.Writer, error) {
+// newVitals returns what tells the fleet of a broker how this process is.
+func (a *App) newVitals(cfg config.Config, b *redis.Broker, report func() monitor.Report, log *slog.Logger) (*vitals.Writer, error) {
 	return vitals.NewWriter(vitals.WriterConfig{
-		Report: report, Board: a.aside, Journal: a.aside.Journal(vitals.JournalName).Capped(vitals.JournalMax),
+		Report: report, Board: b, Journal: b.Journal(vitals.JournalName).Capped(vitals.JournalMax),
 		Version: Version(), VisibilityTimeout: cfg.Redis.VisibilityTimeout, Ages: a.secrets.list, Logger: log,
 		Settings: func(ctx context.Context) ([]vitals.Setting, error) {
-			key, err := a.aside.Secret(ctx)
+			key, err := b.Secret(ctx)
 			if err != nil {
 				return nil, err
 			}

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"fmt"
 
 	"github.com/evently/workers/mail"
@@ -49,13 +48,4 @@ func smtpSecurity(word string) (mail.Security, error) {
 
 func unknownWord(variable, word string) error {
 	return fmt.Errorf("%s: unknown word %q", variable, word)
-}
-
-// workerWords returns one line about the worker, for supervisors.
-func workerWords(s worker.Status) string {
-	if !s.Consuming {
-		return fmt.Sprintf("%s, not consuming: %s", s.State, cmp.Or(s.Fault, "no look into the queues yet"))
-	}
-	return fmt.Sprintf("%s: %d of %d slots taken, %d succeeded, %d failed, %d dead letters",
-		s.State, s.Running, s.Concurrency, s.Succeeded, s.Failed, s.DeadLettered)
 }

@@ -17,7 +17,8 @@ import (
 
 // Config is the whole configuration, checked. Printing it shows no secret.
 type Config struct {
-	Redis    Redis
+	Redis    Redis    // the first broker
+	Brokers  []Broker // all brokers; one without a name, unless REDIS_URLS is set
 	Worker   Worker
 	SMTP     SMTP   // the preferred mail relay
 	Relays   []SMTP // all mail relays in the order of preference; MaxConns 0: no bound
@@ -58,6 +59,12 @@ type Redis struct {
 	ResultExpires     time.Duration
 	DeadLettersMax    int
 	DeadLetterKeys    []Secret // the one that encrypts first; none: no encryption
+}
+
+// Broker is one of the brokers of a process.
+type Broker struct {
+	Name string // "": the only one, without REDIS_URLS
+	Redis
 }
 
 // Worker is what the engine and its tasks are told.

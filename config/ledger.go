@@ -117,6 +117,10 @@ func (c *Config) ledgerDatabase(v *variables) {
 // ledgerKeys reads the keys of the addresses in the history.
 func (c *Config) ledgerKeys(v *variables) {
 	if !v.LedgerKey.given() || !v.LedgerKey.value.IsSet() {
+		if len(c.Brokers) > 1 && !c.Ledger.Off {
+			// Without it each Redis would have a key of its own for the hashes of addresses.
+			v.LedgerKey.mistake("it is not set, and REDIS_URLS has several brokers, whose mails are in one history", rightKey+" and commands, or LEDGER_DATABASE_URL=off")
+		}
 		return
 	}
 	c.Ledger.Keys = v.LedgerKey.keys(rightKey + " and commands")

@@ -32,6 +32,9 @@ func (c *Config) Passwords() []string {
 	for _, key := range c.Redis.DeadLetterKeys {
 		all = append(all, key.Reveal())
 	}
+	for _, b := range c.Brokers {
+		all = append(all, b.Password.Reveal(), url.UserPassword("", b.Password.Reveal()).String()[1:], b.UserAlone.Reveal())
+	}
 	for _, r := range c.Relays {
 		all = append(all, r.Password.Reveal(), url.UserPassword("", r.Password.Reveal()).String()[1:])
 	}
@@ -73,7 +76,13 @@ func (c *Config) SecretsInUse() (all []SecretInUse) {
 			all = append(all, SecretInUse{Variable: variable, File: path})
 		}
 	}
-	add("REDIS_PASSWORD", c.Redis.Password)
+	for _, b := range c.Brokers {
+		if b.Name == "" {
+			add("REDIS_PASSWORD", b.Password)
+		} else {
+			add("REDIS_URLS["+b.Name+"]", b.Password)
+		}
+	}
 	add("REDIS_SENTINEL_PASSWORD", c.Redis.Sentinel.Password)
 	add("DB_PASSWORD", databasePassword(c.Database))
 	add("LEDGER_DATABASE_URL", databasePassword(c.Ledger.Database))

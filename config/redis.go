@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,21 +31,93 @@ func (c *Config) redis(v *variables) {
 	if v.DeadLetterKey.given() && v.DeadLetterKey.value.IsSet() {
 		c.Redis.DeadLetterKeys = v.DeadLetterKey.keys(rightKey + " and commands")
 	}
-	if v.RedisURL.given() {
+	switch {
+	case v.RedisURLs.given():
+		c.brokers(v)
+		return
+	case v.RedisURL.given():
 		c.redisURL(v)
-	} else {
+	default:
 		c.redisHost(v)
 		c.noSentinels(v)
 	}
-	c.redisTLS(v)
+	c.redisTLS(v, &v.RedisURL.setting, "")
 	if v.RedisURL.given() {
-		c.redisInForce(v)
+		c.redisInForce(v, v.RedisURL.name)
+	}
+	c.Brokers = []Broker{{Redis: c.Redis}}
+}
+
+// brokers reads the brokers of REDIS_URLS. The other variables hold for each of them.
+func (c *Config) brokers(v *variables) {
+	s := &v.RedisURLs.setting
+	c.notUsed(s.name, &v.RedisURL.setting, &v.RedisHost.setting, &v.RedisPort.setting, &v.RedisPassword.setting)
+	all, seen, sentinels := c.Redis, map[string]string{}, false
+	for _, u := range v.RedisURLs.value {
+		c.Redis = all
+		c.takeRedis(v, s, u.name+": ", u.at)
+		c.redisTLS(v, s, u.name+": ")
+		sentinels = sentinels || len(u.at.Sentinels) > 0
+		place := fmt.Sprint(c.Redis.Network, " ", strings.ToLower(c.Redis.Address), " ", c.Redis.Sentinel.Master, " ", c.Redis.DB)
+		if first := seen[place]; first != "" {
+			s.mistake(u.name+" and "+first+" are the same database", "name each Redis once")
+		}
+		seen[place] = u.name
+		c.Brokers = append(c.Brokers, Broker{Name: u.name, Redis: c.Redis})
+	}
+	if !sentinels {
+		c.noSentinels(v)
+	}
+	for _, rate := range []*setting{&v.MailRate.setting, &v.MailRatePerDomain.setting, &v.MailRatePerRecipient.setting} {
+		if rate.given() && len(c.Brokers) > 1 {
+			c.warn(rate.name, fmt.Sprintf("is counted in each of the %d brokers of REDIS_URLS: together they may send that many times as much", len(c.Brokers)))
+		}
+	}
+	if len(c.Brokers) > 0 {
+		c.Redis = c.Brokers[0].Redis
+		c.redisInForce(v, s.name)
 	}
 }
 
+// notUsed warns of variables that another one overrides.
+func (c *Config) notUsed(because string, others ...*setting) {
+	for _, other := range others {
+		if other.given() {
+			c.warn(other.name, "is not used, because "+because+" is set")
+		}
+	}
+}
+
+// WithBroker returns the configuration with the broker of that name as its only one. "" is the
+// first one.
+func (c Config) WithBroker(name string) (Config, error) {
+	i := slices.IndexFunc(c.Brokers, func(b Broker) bool { return b.Name == name })
+	switch {
+	case name == "" && len(c.Brokers) > 0:
+		i = 0
+	case i < 0 && len(c.Brokers) <= 1 && c.brokerNames() == "":
+		return c, fmt.Errorf("there is no broker %q: REDIS_URLS is not set, so the only broker has no name", name)
+	case i < 0:
+		return c, fmt.Errorf("there is no broker %q: REDIS_URLS has %s", name, c.brokerNames())
+	}
+	if i >= 0 {
+		c.Brokers = c.Brokers[i : i+1 : i+1]
+		c.Redis = c.Brokers[0].Redis
+	}
+	return c, nil
+}
+
+// brokerNames lists the names of the brokers.
+func (c Config) brokerNames() string {
+	var names []string
+	for _, b := range c.Brokers {
+		names = append(names, b.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
 // redisInForce shows in the report what the URL says.
-func (c *Config) redisInForce(v *variables) {
-	url := v.RedisURL.name
+func (c *Config) redisInForce(v *variables, url string) {
 	host, port, _ := net.SplitHostPort(c.Redis.Address)
 	if c.Redis.Network != "tcp" {
 		host = c.Redis.Address
@@ -85,7 +158,6 @@ func (c *Config) redisHost(v *variables) {
 // redisURL reads the URLs that Celery and its clients know; see "Redis" and
 // "Configuration" in Celery's chapter on brokers.
 func (c *Config) redisURL(v *variables) {
-	s := &v.RedisURL.setting
 	r, err := connurl.ParseRedis(v.RedisURL.value.Reveal())
 	sentinels := err == nil && len(r.Sentinels) > 0
 	for _, other := range []*setting{&v.RedisHost.setting, &v.RedisPort.setting, &v.RedisPassword.setting, &v.RedisUseTLS.setting} {
@@ -95,11 +167,21 @@ func (c *Config) redisURL(v *variables) {
 		}
 	}
 	if err != nil {
-		s.fault(err)
+		v.RedisURL.fault(err)
 		return
 	}
+	c.takeRedis(v, &v.RedisURL.setting, "", r)
+	if !sentinels {
+		c.noSentinels(v)
+	}
+}
+
+// takeRedis takes what a URL says. prefix begins the warnings and mistakes about it, which
+// are those of s.
+func (c *Config) takeRedis(v *variables, s *setting, prefix string, r *connurl.Redis) {
+	warn := func(text string) { c.warn(s.name, prefix+text) }
 	for _, note := range r.Notes {
-		c.warn(s.name, note)
+		warn(note)
 	}
 	c.Redis.Network, c.Redis.Address = r.Network, r.Address
 	c.Redis.Username, c.Redis.Password = r.Username, NewSecret(r.Password)
@@ -107,25 +189,28 @@ func (c *Config) redisURL(v *variables) {
 		c.Redis.Username, c.Redis.UserAlone = "", NewSecret(r.Username)
 	}
 	if c.Redis.UserAlone.IsSet() {
-		c.warn(s.name, "has a user but no password, so the login has an empty one; a password alone is written redis://:password@host")
+		warn("has a user but no password, so the login has an empty one; a password alone is written redis://:password@host")
 	}
 	c.Redis.UseTLS = r.TLS
-	c.redisDB(v, r.DB)
-	if sentinels {
-		c.sentinels(v, r.Sentinels)
+	c.redisDB(v, s.name, r.DB)
+	if len(r.Sentinels) > 0 {
+		url := s.name
+		if prefix != "" {
+			url += " (" + strings.TrimSuffix(prefix, ": ") + ")"
+		}
+		c.sentinels(v, url, r)
 		return
 	}
-	c.noSentinels(v)
 	c.redisTLSParams(v, r.TLSParams)
 }
 
 // redisDB takes the database of the URL, unless that names none.
-func (c *Config) redisDB(v *variables, n int) {
+func (c *Config) redisDB(v *variables, url string, n int) {
 	if n < 0 {
 		return // REDIS_DB
 	}
 	if v.RedisDB.given() && v.RedisDB.value != n {
-		c.warn("REDIS_DB", "is not used, because REDIS_URL names a database")
+		c.warn("REDIS_DB", "is not used, because "+url+" names a database")
 	}
 	c.Redis.DB = n
 }
@@ -141,7 +226,8 @@ func (c *Config) redisTLSParams(v *variables, t connurl.RedisTLS) {
 	c.Redis.TLS.IgnoreHostname = t.IgnoreHostname
 }
 
-func (c *Config) redisTLS(v *variables) {
+// redisTLS checks the files of TLS. A file that a URL names is reported where the URL is.
+func (c *Config) redisTLS(v *variables, url *setting, prefix string) {
 	t := c.Redis.TLS
 	if !c.Redis.UseTLS {
 		for _, s := range []*setting{&v.RedisTLSCAFile.setting, &v.RedisTLSCertFile.setting, &v.RedisTLSKeyFile.setting} {
@@ -157,18 +243,17 @@ func (c *Config) redisTLS(v *variables) {
 	if t.SkipVerify {
 		name := "REDIS_TLS_SKIP_VERIFY"
 		if !v.RedisTLSSkipVerify.given() {
-			name = "REDIS_URL"
+			name = url.name
 		}
-		c.warn(name, "the certificate of Redis is not verified: anybody on the way can read and change the queue")
+		c.warn(name, prefix+"the certificate of Redis is not verified: anybody on the way can read and change the queue")
 	} else if t.IgnoreHostname {
-		c.warn("REDIS_URL", "ssl_check_hostname=false: any server with a certificate of the authorities may pass for Redis")
+		c.warn(url.name, prefix+"ssl_check_hostname=false: any server with a certificate of the authorities may pass for Redis")
 	}
-	// Files that the URL names are reported where the URL is.
 	blame := func(s *setting) *setting {
 		if s.given() {
 			return s
 		}
-		return &v.RedisURL.setting
+		return url
 	}
 	t.check(blame(&v.RedisTLSCAFile.setting), blame(&v.RedisTLSCertFile.setting), blame(&v.RedisTLSKeyFile.setting))
 }

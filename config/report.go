@@ -135,6 +135,14 @@ func (r *relayURLs) reveal() string {
 	return text
 }
 
+func (b *namedURLs) reveal() string {
+	text := b.text
+	for _, one := range b.value {
+		text += "\x00" + one.raw
+	}
+	return text
+}
+
 // Fingerprints returns a fingerprint of each variable, in the order of [Config.Report]. key
 // keys the digests, so that values cannot be guessed without it.
 func (c Config) Fingerprints(key []byte) (all []Fingerprint) {

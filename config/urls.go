@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/evently/workers/internal/connurl"
@@ -61,6 +63,86 @@ func (r *relayURLs) Decode(value string) error {
 }
 
 func (r *relayURLs) kind() string { return "list of URLs" }
+
+// namedURLs are the URLs of several brokers with their names. The URLs may have passwords in
+// them.
+type namedURLs struct {
+	setting
+	value []namedURL
+}
+
+// namedURL is one broker of namedURLs.
+type namedURL struct {
+	name, raw string
+	at        *connurl.Redis
+}
+
+// mostBrokers bounds the brokers of one process: each has connections and goroutines of its own.
+const mostBrokers = 16
+
+const rightBrokers = "write names and URLs with spaces between them, such as eu=redis://:password@eu:6379/0 us=rediss://us:6379/0; a name has up to 32 small letters, digits and hyphens; special characters of a password as %XX"
+
+// brokerStart matches where a broker begins: a URL may have commas and equal signs in it, but
+// no second name with a scheme.
+var brokerStart = regexp.MustCompile(`(?:^|[\s,]+)([^\s,=:/@]*)=([A-Za-z][A-Za-z0-9+.-]*://)`)
+
+var brokerName = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$`)
+
+func (b *namedURLs) Decode(value string) error {
+	b.value = nil
+	if !b.takeAs(value, urlLike) {
+		b.text = ""
+		return nil
+	}
+	starts := brokerStart.FindAllStringSubmatchIndex(b.text, -1)
+	if len(starts) == 0 || starts[0][0] != 0 {
+		b.text = masked // a password, for all that is known
+		b.mistake("it does not begin with a name and a URL", rightBrokers)
+		return nil
+	}
+	if len(starts) > mostBrokers {
+		b.text = masked
+		b.mistake(fmt.Sprintf("it has %d brokers", len(starts)), fmt.Sprintf("name %d at most in one process", mostBrokers))
+		return nil
+	}
+	var shown []string
+	for i, at := range starts {
+		end := len(b.text)
+		if i+1 < len(starts) {
+			end = starts[i+1][0]
+		}
+		name, raw := b.text[at[2]:at[3]], strings.Trim(b.text[at[4]:end], ", \t")
+		b.add(name, raw)
+		shown = append(shown, name+"="+connurl.Redact(raw))
+	}
+	if b.text = strings.Join(shown, " "); b.wrong != "" {
+		b.text = masked // a space may have torn a password
+	}
+	return nil
+}
+
+// add adds a broker, or notes what is wrong with it.
+func (b *namedURLs) add(name, raw string) {
+	switch {
+	case !brokerName.MatchString(name):
+		b.mistake("the name of a broker is empty, or has other characters than small letters, digits and hyphens", rightBrokers)
+		return
+	case slices.ContainsFunc(b.value, func(other namedURL) bool { return other.name == name }):
+		b.mistake("the name "+name+" is there twice", "name each broker once")
+		return
+	case strings.ContainsAny(raw, " \t"):
+		b.mistake("the URL of "+name+" has a space in it", "write %20 for a space in a password, and name=URL for each broker")
+		return
+	}
+	at, err := connurl.ParseRedis(raw)
+	if f, ok := errors.AsType[*connurl.Fault](err); ok {
+		b.mistake("the URL of "+name+": "+f.Wrong, f.Right)
+		return
+	}
+	b.value = append(b.value, namedURL{name, raw, at})
+}
+
+func (b *namedURLs) kind() string { return "list of name=URL" }
 
 // webURL is the address of a web site.
 type webURL struct {

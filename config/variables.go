@@ -17,6 +17,7 @@ import (
 // deployment that set nothing keeps working.
 type variables struct {
 	RedisURL           secretURL `envconfig:"REDIS_URL" group:"Redis" desc:"Broker and result backend as Celery writes it: redis://, rediss://, redis+socket:// or sentinel://host:26379;sentinel://host:26379/0; valkey://, valkeys:// and unix:// too. Wins over REDIS_HOST, REDIS_PORT, REDIS_PASSWORD and REDIS_USE_TLS."`
+	RedisURLs          namedURLs `envconfig:"REDIS_URLS" group:"Redis" unset:"one broker" desc:"Several brokers for one process, instead of REDIS_URL: name=URL with spaces between them, such as eu=redis://eu:6379/0 us=rediss://us:6379/0. Each has its own consumers, limits, health and dead letters; see docs/operations.md. The other variables of Redis hold for all of them; sentinel:// URLs may have ?master_name=."`
 	RedisHost          text      `envconfig:"REDIS_HOST" group:"Redis" default:"localhost" desc:"Host of Redis."`
 	RedisPort          count     `envconfig:"REDIS_PORT" group:"Redis" default:"6379" min:"1" max:"65535" desc:"Port of Redis."`
 	RedisPassword      secret    `envconfig:"REDIS_PASSWORD" group:"Redis" desc:"Password of Redis."`

@@ -87,8 +87,13 @@ func (m *MailState) stuck() bool { return len(m.Faulty) > 0 && m.Working == 0 }
 
 // HealthConfig is what a [Health] needs.
 type HealthConfig struct {
-	Listener net.Listener       // required; Run closes it
-	Worker   func() WorkerState // required
+	Listener net.Listener // required; Run closes it
+
+	// Brokers are the brokers with their workers. There is one without a name, or each has a
+	// name, which then is in the texts, and in the label broker of its metrics. A process with
+	// one broker may set Worker, Letters, Ledger, Queues, Mails, Runs and Collectors instead.
+	Brokers []BrokerConfig
+	Worker  func() WorkerState
 
 	// Database asks the database what the work asks. Every probe sees the last
 	// answer: it is asked every Every, for at most Timeout, however many look. Of its
@@ -120,7 +125,8 @@ type HealthConfig struct {
 	Bounces func() BouncesState
 
 	// Mails and Runs count mails and runs of tasks for /metrics; nil: they are not counted.
-	// Collectors makes further metrics. Suppressions counts suppressions; nil: not known.
+	// Beside named brokers Mails counts bounces only. Collectors makes further metrics.
+	// Suppressions counts suppressions; nil: not known.
 	// It must cost no I/O.
 	Mails        *Mails
 	Runs         *Runs
@@ -156,7 +162,7 @@ type Health struct {
 	cfg     HealthConfig
 	started time.Time
 	changes changes
-	grown   growth // of the open dead letters
+	brokers []*brokerHealth
 
 	mu       sync.Mutex
 	database checked
@@ -174,7 +180,7 @@ func NewHealth(cfg HealthConfig) (*Health, error) {
 	switch {
 	case cfg.Listener == nil:
 		return nil, errors.New("health server: Listener is missing")
-	case cfg.Worker == nil:
+	case cfg.Worker == nil && len(cfg.Brokers) == 0:
 		return nil, errors.New("health server: Worker is missing")
 	case cfg.Every < 0 || cfg.Timeout < 0:
 		return nil, errors.New("health server: Every and Timeout must not be negative")
@@ -187,7 +193,17 @@ func NewHealth(cfg HealthConfig) (*Health, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Health{cfg: cfg, started: cfg.Now()}, nil
+	h := &Health{started: cfg.Now()}
+	if len(cfg.Brokers) == 0 {
+		cfg.Brokers = []BrokerConfig{{
+			Worker: cfg.Worker, Ledger: cfg.Ledger, Letters: cfg.Letters, Queues: cfg.Queues, Mails: cfg.Mails, Runs: cfg.Runs, Collectors: cfg.Collectors,
+		}}
+	}
+	for _, b := range cfg.Brokers {
+		h.brokers = append(h.brokers, &brokerHealth{cfg: b})
+	}
+	h.cfg = cfg
+	return h, nil
 }
 
 // Run serves until ctx ends, and then returns nil.

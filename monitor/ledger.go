@@ -31,11 +31,11 @@ const mostLag = time.Minute
 
 // historyPart tells whether the history of mails is kept. It decides neither the readiness
 // nor the status of the worker: mails are sent without a history.
-func (h *Health) historyPart(now time.Time) Part {
-	if h.cfg.Ledger == nil {
+func (b *brokerHealth) historyPart(now time.Time) Part {
+	if b.cfg.Ledger == nil {
 		return newPart(State{OK: true, Text: "not used"})
 	}
-	s := h.cfg.Ledger()
+	s := b.cfg.Ledger()
 	p := newPart(s.state(now)).from(s.Since)
 	switch {
 	case s.Off:

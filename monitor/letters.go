@@ -11,12 +11,12 @@ import (
 
 // lettersPart tells how many dead letters wait for a person, and whether some were lost. It
 // decides neither the readiness nor the status of the worker.
-func (h *Health) lettersPart(now time.Time) Part {
-	if h.cfg.Letters == nil {
+func (b *brokerHealth) lettersPart(now time.Time) Part {
+	if b.cfg.Letters == nil {
 		return newPart(State{OK: true, Text: "not counted"})
 	}
-	c := h.cfg.Letters()
-	grown := h.grown.note(c.Open, now)
+	c := b.cfg.Letters()
+	grown := b.grown.note(c.Open, now)
 	text := fmt.Sprintf("open: %d", c.Open)
 	if c.Dropped > 0 {
 		text += fmt.Sprintf("; lost because there were more than DEAD_LETTERS_MAX: %d", c.Dropped)

@@ -109,6 +109,9 @@ func (m *Mails) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-func (m *Mails) all() []prometheus.Collector {
-	return []prometheus.Collector{m.outcomes, m.phases, m.whole, m.limited, m.bounces, m.codes, m.prompt, m.unchecked}
+func (m *Mails) all() []prometheus.Collector { return append(m.sent(), m.bounces) }
+
+// sent returns the metrics without those of bounces, whose broker is not known.
+func (m *Mails) sent() []prometheus.Collector {
+	return []prometheus.Collector{m.outcomes, m.phases, m.whole, m.limited, m.codes, m.prompt, m.unchecked}
 }

@@ -13,36 +13,39 @@ import (
 type metric struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
-	value func(WorkerState, MailState) float64
+	value func() float64
 	label []string // values of the variable labels
 }
 
 // collector makes metrics of what the health server knows. It does no I/O.
-type collector struct {
-	health  *Health
-	metrics []metric
-}
+type collector struct{ metrics []metric }
 
 const namespace = "evently_worker"
 
-func newCollector(h *Health) *collector {
-	c := &collector{health: h}
-	gauge := func(name, help string, value func(WorkerState, MailState) float64) {
-		c.metrics = append(c.metrics, metric{prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, nil, nil), prometheus.GaugeValue, value, nil})
+// gauge adds a gauge.
+func (c *collector) gauge(name, help string, value func() float64) {
+	c.metrics = append(c.metrics, metric{prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, nil, nil), prometheus.GaugeValue, value, nil})
+}
+
+// newWorkerCollector makes the metrics of one worker.
+func newWorkerCollector(state func() WorkerState) *collector {
+	c := new(collector)
+	gauge := func(name, help string, value func(WorkerState) float64) {
+		c.gauge(name, help, func() float64 { return value(state()) })
 	}
 	counter := func(desc *prometheus.Desc, value func(WorkerState) int64, label ...string) {
-		c.metrics = append(c.metrics, metric{desc, prometheus.CounterValue, func(w WorkerState, _ MailState) float64 { return float64(value(w)) }, label})
+		c.metrics = append(c.metrics, metric{desc, prometheus.CounterValue, func() float64 { return float64(value(state())) }, label})
 	}
-	gauge("consuming", "1 while messages are taken from the queues.", func(w WorkerState, _ MailState) float64 { return boolean(w.Consuming) })
-	gauge("last_look_timestamp_seconds", "Unix time of the last completed look into the queues; 0: none yet.", func(w WorkerState, _ MailState) float64 { return seconds(w.LastLook) })
-	gauge("slots", "Tasks that may run at once.", func(w WorkerState, _ MailState) float64 { return float64(w.Concurrency) })
-	gauge("slots_min", "Lower bound of the slots that autoscaling may set; without autoscaling, the slots.", func(w WorkerState, _ MailState) float64 { return float64(w.MinConcurrency) })
-	gauge("slots_max", "Most slots that autoscaling allows.", func(w WorkerState, _ MailState) float64 { return float64(w.MaxConcurrency) })
-	gauge("up", "1 while the worker runs, 0 while it waits for its configuration or stops.", func(w WorkerState, _ MailState) float64 { return boolean(w.State == "running") })
-	gauge("handlers_left_behind", "Handlers that go on after the worker stopped waiting for them.", func(w WorkerState, _ MailState) float64 { return float64(w.LeftBehind) })
-	gauge("redis_faults", "Keys of Redis in the way, and other faults there that a person must correct; see /health/keys.", func(w WorkerState, _ MailState) float64 { return float64(len(w.Faults)) })
-	gauge("tasks_running", "Tasks that run now.", func(w WorkerState, _ MailState) float64 { return float64(w.Running) })
-	gauge("tasks_waiting", "Tasks that were taken from the queues and wait for a slot or for their time.", func(w WorkerState, _ MailState) float64 { return float64(w.Waiting) })
+	gauge("consuming", "1 while messages are taken from the queues.", func(w WorkerState) float64 { return boolean(w.Consuming) })
+	gauge("last_look_timestamp_seconds", "Unix time of the last completed look into the queues; 0: none yet.", func(w WorkerState) float64 { return seconds(w.LastLook) })
+	gauge("slots", "Tasks that may run at once.", func(w WorkerState) float64 { return float64(w.Concurrency) })
+	gauge("slots_min", "Lower bound of the slots that autoscaling may set; without autoscaling, the slots.", func(w WorkerState) float64 { return float64(w.MinConcurrency) })
+	gauge("slots_max", "Most slots that autoscaling allows.", func(w WorkerState) float64 { return float64(w.MaxConcurrency) })
+	gauge("up", "1 while the worker runs, 0 while it waits for its configuration or stops.", func(w WorkerState) float64 { return boolean(w.State == "running") })
+	gauge("handlers_left_behind", "Handlers that go on after the worker stopped waiting for them.", func(w WorkerState) float64 { return float64(w.LeftBehind) })
+	gauge("redis_faults", "Keys of Redis in the way, and other faults there that a person must correct; see /health/keys.", func(w WorkerState) float64 { return float64(len(w.Faults)) })
+	gauge("tasks_running", "Tasks that run now.", func(w WorkerState) float64 { return float64(w.Running) })
+	gauge("tasks_waiting", "Tasks that were taken from the queues and wait for a slot or for their time.", func(w WorkerState) float64 { return float64(w.Waiting) })
 
 	received := prometheus.NewDesc(prometheus.BuildFQName(namespace, "", "messages_received_total"), "Messages taken from the queues.", nil, nil)
 	counter(received, func(w WorkerState) int64 { return w.Received })
@@ -53,11 +56,18 @@ func newCollector(h *Health) *collector {
 	counter(tasks, func(w WorkerState) int64 { return w.Failed }, "failed")
 	counter(tasks, func(w WorkerState) int64 { return w.Retried }, "retried")
 	counter(tasks, func(w WorkerState) int64 { return w.Revoked }, "revoked")
-	if h.cfg.Mail != nil {
-		gauge("mail_faulty", "1 while the mail server takes no mails of ours, by what the last mail met; with several, while none takes them.", func(_ WorkerState, m MailState) float64 { return boolean(m.stuck()) })
-		gauge("mail_relays_faulty", "Mail relays that take no mails of ours, by what the last mail met.", func(_ WorkerState, m MailState) float64 { return float64(len(m.Faulty)) })
-		gauge("mail_accepted_timestamp_seconds", "Unix time of the last mail that the mail server took; 0: none yet.", func(_ WorkerState, m MailState) float64 { return seconds(m.Accepted) })
+	return c
+}
+
+// newMailCollector makes the metrics of the mail relays.
+func newMailCollector(state func() MailState) *collector {
+	c := new(collector)
+	gauge := func(name, help string, value func(MailState) float64) {
+		c.gauge(name, help, func() float64 { return value(state()) })
 	}
+	gauge("mail_faulty", "1 while the mail server takes no mails of ours, by what the last mail met; with several, while none takes them.", func(m MailState) float64 { return boolean(m.stuck()) })
+	gauge("mail_relays_faulty", "Mail relays that take no mails of ours, by what the last mail met.", func(m MailState) float64 { return float64(len(m.Faulty)) })
+	gauge("mail_accepted_timestamp_seconds", "Unix time of the last mail that the mail server took; 0: none yet.", func(m MailState) float64 { return seconds(m.Accepted) })
 	return c
 }
 
@@ -70,32 +80,22 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	w, mail := c.health.cfg.Worker(), MailState{}
-	if c.health.cfg.Mail != nil {
-		mail = c.health.cfg.Mail()
-	}
 	for _, m := range c.metrics {
-		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(w, mail), m.label...) // the labels are those of the description
+		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(), m.label...) // the labels are those of the description
 	}
 }
 
 // Registry returns the metrics of the worker, beside the figures of Go and the process.
 func (h *Health) Registry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	for _, c := range h.cfg.Collectors {
-		r.MustRegister(c)
+	for _, b := range h.brokers {
+		b.register(r)
 	}
-	if h.cfg.Mails != nil {
-		r.MustRegister(h.cfg.Mails)
+	if h.isNamed() && h.cfg.Mails != nil {
+		r.MustRegister(h.cfg.Mails.bounces)
 	}
-	if h.cfg.Runs != nil {
-		r.MustRegister(h.cfg.Runs)
-	}
-	if h.cfg.Ledger != nil {
-		r.MustRegister(ledgerCollector(h.cfg.Ledger)...)
-	}
-	if h.cfg.Letters != nil {
-		r.MustRegister(letterCollector(h.cfg.Letters)...)
+	if h.cfg.Mail != nil {
+		r.MustRegister(newMailCollector(h.cfg.Mail))
 	}
 	if h.cfg.Suppressions != nil {
 		r.MustRegister(newSuppressionCollector(h.cfg.Suppressions))
@@ -109,7 +109,7 @@ func (h *Health) Registry() *prometheus.Registry {
 	if h.cfg.Build != (Build{}) {
 		r.MustRegister(buildInfo(h.cfg.Build))
 	}
-	r.MustRegister(newCollector(h), newBreakerCollector(h), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(newBreakerCollector(h), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }
 

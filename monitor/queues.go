@@ -70,7 +70,7 @@ const (
 )
 
 // queuePart tells whether messages are taken from the queues, and how many wait.
-func (h *Health) queuePart(w WorkerState, now time.Time) Part {
+func (b *brokerHealth) queuePart(w WorkerState, now time.Time) Part {
 	p := newPart(queueState(w, now)).answered(w.LastLook, now)
 	switch {
 	case w.Consuming:
@@ -82,10 +82,10 @@ func (h *Health) queuePart(w WorkerState, now time.Time) Part {
 		p = p.advised("check Redis and REDIS_URL; messages stay in their queues, and the worker tries again within a second")
 	}
 	p.check("claims", p.Status, p.Text)
-	if h.cfg.Queues == nil {
+	if b.cfg.Queues == nil {
 		return p
 	}
-	s := h.cfg.Queues()
+	s := b.cfg.Queues()
 	if s.At.IsZero() || now.Sub(s.At) > staleQueues {
 		p.check("depth", statusOf(s.At.IsZero(), PartDegraded), "not known")
 		return p

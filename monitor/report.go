@@ -35,6 +35,9 @@ type Report struct {
 
 	Breakers []Breaker `json:"breakers"`
 
+	// Brokers are the brokers of a process that has named ones. The parts above are of all.
+	Brokers []BrokerReport `json:"brokers,omitempty"`
+
 	Tasks Tasks `json:"tasks"`
 }
 
@@ -54,28 +57,33 @@ type Tasks struct {
 
 // Report returns the health as it is now, without I/O.
 func (h *Health) Report() Report {
-	now, w := h.cfg.Now(), h.cfg.Worker()
+	now, w := h.cfg.Now(), h.workers()
+	var brokers []BrokerReport
+	stalled := false
+	for _, b := range h.brokers {
+		r := b.report(now)
+		brokers, stalled = append(brokers, r), stalled || r.Status == StatusUnhealthy
+	}
 	r := Report{
 		Service:       "email_workers",
 		Node:          w.Node,
 		Timestamp:     now.UTC().Format(time.RFC3339),
 		UptimeSeconds: int64(now.Sub(h.started).Seconds()),
-		Worker:        workerPart(w),
-		Queue:         h.queuePart(w, now),
-		Keys:          keysPart(w),
+		Worker:        joinBrokers(brokers, func(b *BrokerReport) *Part { return &b.Worker }, false),
+		Queue:         joinBrokers(brokers, func(b *BrokerReport) *Part { return &b.Queue }, false),
+		Keys:          joinBrokers(brokers, func(b *BrokerReport) *Part { return &b.Keys }, true),
 		Database:      h.databasePart(now),
 		Mail:          h.mailPart(now),
 		Held:          h.heldPart(),
-		History:       h.historyPart(now),
-		DeadLetters:   h.lettersPart(now),
+		History:       joinBrokers(brokers, func(b *BrokerReport) *Part { return &b.History }, true),
+		DeadLetters:   joinBrokers(brokers, func(b *BrokerReport) *Part { return &b.DeadLetters }, true),
 		Bounces:       h.bouncesPart(now),
 		Breakers:      h.reportBreakers(),
 		Configuration: h.configurationPart(w, now),
-		Tasks: Tasks{
-			Concurrency: w.Concurrency, Running: w.Running, Waiting: w.Waiting,
-			Received: w.Received, Succeeded: w.Succeeded, Failed: w.Failed, Retried: w.Retried,
-			Revoked: w.Revoked, DeadLetters: w.DeadLetters,
-		},
+		Tasks:         w.tasks(),
+	}
+	if h.isNamed() {
+		r.Brokers = brokers
 	}
 	if w.Waits != "" {
 		r.Database = newPart(State{OK: true, Text: "not asked yet"})
@@ -87,7 +95,7 @@ func (h *Health) Report() Report {
 	switch {
 	case !w.Consuming:
 		r.Status = StatusUnhealthy
-	case !r.Keys.OK || !r.Database.OK || !r.Mail.OK || !r.Held.OK || !r.Configuration.OK:
+	case stalled || !r.Keys.OK || !r.Database.OK || !r.Mail.OK || !r.Held.OK || !r.Configuration.OK:
 		r.Status = StatusDegraded
 	default:
 		r.Status = StatusHealthy
@@ -131,7 +139,7 @@ func span(d time.Duration) string { return fmt.Sprintf("%d s", max(0, int(d.Seco
 func (h *Health) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
-		state := h.cfg.Worker().State
+		state := h.workers().State
 		p := newPart(State{OK: state != "stopped", Text: state})
 		answer(w, p.OK, p.advised("restart the process"))
 	})

@@ -1,6 +1,7 @@
 package connurl
 
 import (
+	"cmp"
 	"maps"
 	"net/url"
 	"slices"
@@ -26,6 +27,7 @@ type Redis struct {
 	Address            string   // host:port, or the path of a socket
 	Sentinels          []string // host:port of each
 	Nodes              []string // host:port of each; of a cluster only
+	Master             string   // name that the Sentinels know the master by; "": the URL does not tell
 	TLS                bool     // the scheme says so
 	TLSParams          RedisTLS
 	Username, Password string
@@ -224,8 +226,8 @@ func quoteName(name string) string {
 	return strconv.Quote(name)
 }
 
-// parseSentinels reads sentinel://host:port;sentinel://host:port/db. Login and
-// database are those of the master, whichever of the parts has them.
+// parseSentinels reads sentinel://host:port;sentinel://host:port/db. Login, database and
+// master_name are those of the master, whichever of the parts has them.
 func parseSentinels(raw string) (*Redis, error) {
 	r := &Redis{Network: "sentinel", DB: -1}
 	for part := range strings.SplitSeq(raw, ";") {
@@ -251,6 +253,8 @@ func parseSentinels(raw string) (*Redis, error) {
 		if u.User != "" || u.Password != "" {
 			r.Username, r.Password = u.User, u.Password
 		}
+		r.Master = cmp.Or(u.Query.Get("master_name"), r.Master)
+		u.Query.Del("master_name")
 		r.noteUnused(u)
 	}
 	r.Address = strings.Join(r.Sentinels, ",")

@@ -241,7 +241,7 @@ var shown = []string{
 	"health_check_interval", "socket_timeout", "socket_connect_timeout", "protocol",
 	"host", "port", "dbname", "sslmode", "sslrootcert", "connect_timeout", "application_name", "channel_binding",
 	"target_session_attrs", "load_balance_hosts", "pgbouncer",
-	"max_conns", "hello", "ca_file", "token_file",
+	"max_conns", "hello", "ca_file", "token_file", "master_name",
 }
 
 // Redact returns raw with "***" instead of everything that may be a secret.

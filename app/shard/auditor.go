@@ -1,24 +1,20 @@
-package app
+package shard
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
-	"github.com/jmoiron/sqlx"
-
-	"github.com/evently/workers/config"
 	"github.com/evently/workers/mail"
-	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/store/ledger/audit"
 	"github.com/evently/workers/worker"
-	"github.com/evently/workers/worker/redis"
 )
 
-// auditor writes what a worker is told by remote control to the audit trail, and moves
+// Auditor writes what a worker is told by remote control to the audit trail, and moves
 // entries that wait in Redis to the database.
-type auditor struct {
+type Auditor struct {
 	trail    *audit.Trail
 	movable  bool // there is a database
 	node     func() string
@@ -35,21 +31,14 @@ const (
 	auditFinish  = 3 * time.Second  // for the last entries
 )
 
-// newAuditor returns an auditor. db may be nil. node returns the name of the worker.
-func newAuditor(cfg config.Config, b *redis.Broker, db *sqlx.DB, node func() string, log *slog.Logger) (*auditor, error) {
-	c := audit.TrailConfig{Journal: b.Journal(auditJournal), Keys: auditKeys(cfg), Logger: log}
-	if db != nil {
-		c.Store = ledger.NewAudit(db, auditPatience)
-	}
-	t, err := audit.New(c)
-	if err != nil {
-		return nil, err
-	}
-	return &auditor{trail: t, movable: db != nil, node: node, log: log, changes: make(chan audit.Entry, auditBacklog)}, nil
+// NewAuditor returns an auditor that writes to t. movable tells that t has a database, and node
+// returns the name of the worker.
+func NewAuditor(t *audit.Trail, movable bool, node func() string, log *slog.Logger) *Auditor {
+	return &Auditor{trail: t, movable: movable, node: node, log: log, changes: make(chan audit.Entry, auditBacklog)}
 }
 
-// changed takes a command of remote control. It returns at once.
-func (a *auditor) changed(c worker.ControlChange) {
+// Changed takes a command of remote control. It returns at once.
+func (a *Auditor) Changed(c worker.ControlChange) {
 	e := audit.Entry{
 		At: time.Now(), Actor: "node:" + a.node(), Via: "control", From: "remote control",
 		Action: "control." + c.Command, IDs: c.TaskIDs, Outcome: audit.Done,
@@ -71,7 +60,7 @@ func (a *auditor) changed(c worker.ControlChange) {
 }
 
 // Run writes until ctx ends, unless a is nil, and then what is left, if that takes at most three seconds.
-func (a *auditor) Run(ctx context.Context) error {
+func (a *Auditor) Run(ctx context.Context) error {
 	if a == nil {
 		return nil
 	}
@@ -93,7 +82,7 @@ func (a *auditor) Run(ctx context.Context) error {
 }
 
 // gather adds the changes that wait, and an entry about lost ones.
-func (a *auditor) gather(entries ...audit.Entry) []audit.Entry {
+func (a *Auditor) gather(entries ...audit.Entry) []audit.Entry {
 	const most = 100
 	for len(entries) < most {
 		select {
@@ -114,7 +103,7 @@ func (a *auditor) gather(entries ...audit.Entry) []audit.Entry {
 }
 
 // write writes entries, and tries for a minute. Then it counts them as lost.
-func (a *auditor) write(ctx context.Context, entries []audit.Entry) {
+func (a *Auditor) write(ctx context.Context, entries []audit.Entry) {
 	if len(entries) == 0 {
 		return
 	}
@@ -140,7 +129,7 @@ func (a *auditor) write(ctx context.Context, entries []audit.Entry) {
 }
 
 // keep puts entries back, for finish.
-func (a *auditor) keep(entries []audit.Entry) {
+func (a *Auditor) keep(entries []audit.Entry) {
 	for _, e := range entries {
 		select {
 		case a.changes <- e:
@@ -151,7 +140,7 @@ func (a *auditor) keep(entries []audit.Entry) {
 }
 
 // finish writes the last entries, such as the one of shutdown.
-func (a *auditor) finish(ctx context.Context) {
+func (a *Auditor) finish(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditFinish)
 	defer cancel()
 	for entries := a.gather(); len(entries) > 0; entries = a.gather() {
@@ -164,7 +153,7 @@ func (a *auditor) finish(ctx context.Context) {
 
 // move moves entries that wait in Redis, and logs a new end of the trail, so that the log
 // proves it, too.
-func (a *auditor) move(ctx context.Context) {
+func (a *Auditor) move(ctx context.Context) {
 	if !a.movable {
 		return
 	}
@@ -179,4 +168,12 @@ func (a *auditor) move(ctx context.Context) {
 		a.lastHead = head
 		a.log.Info("end of the audit trail", "head", head)
 	}
+}
+
+func jsonOf(v any) string {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return `{"omitted":"details that are not JSON"}`
+	}
+	return string(raw)
 }

@@ -1,4 +1,4 @@
-package app
+package shard
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/evently/workers/config"
 	"github.com/evently/workers/store/ledger/audit"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/redis"
@@ -23,14 +22,15 @@ func TestAuditor(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	a, err := newAuditor(config.Config{}, b, nil, func() string { return "celery@h" }, slog.New(slog.DiscardHandler))
+	trail, err := audit.New(audit.TrailConfig{Journal: b.Journal("audit"), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
+	a := NewAuditor(trail, false, func() string { return "celery@h" }, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
-	a.changed(worker.ControlChange{Command: "revoke", TaskIDs: []string{"t-1"}, Arguments: map[string]string{"terminate": "true"}})
+	a.Changed(worker.ControlChange{Command: "revoke", TaskIDs: []string{"t-1"}, Arguments: map[string]string{"terminate": "true"}})
 	rows := func() []audit.Row {
 		found, err := a.trail.List(t.Context(), audit.Filter{})
 		if err != nil {
@@ -41,8 +41,8 @@ func TestAuditor(t *testing.T) {
 	for end := time.Now().Add(30 * time.Second); len(rows()) == 0 && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
-	a.changed(worker.ControlChange{Command: "shutdown"})
-	a.changed(worker.ControlChange{Command: "pool_grow", Refused: true, Answer: "no room for ada@example.com"})
+	a.Changed(worker.ControlChange{Command: "shutdown"})
+	a.Changed(worker.ControlChange{Command: "pool_grow", Refused: true, Answer: "no room for ada@example.com"})
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -64,7 +64,7 @@ func TestAuditor(t *testing.T) {
 	defer server.Continue()
 	begin := time.Now()
 	for range auditBacklog + 7 {
-		a.changed(worker.ControlChange{Command: "shutdown"})
+		a.Changed(worker.ControlChange{Command: "shutdown"})
 	}
 	if took := time.Since(begin); took > 10*time.Second || a.lost.Load() != 7 {
 		t.Errorf("%s for a full backlog, %d lost", took, a.lost.Load())

@@ -1,22 +1,21 @@
-package app
+package shard
 
 import (
 	"log/slog"
 	"time"
 
-	"github.com/evently/workers/config"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/watch"
 	"github.com/evently/workers/worker/inspect"
 	"github.com/evently/workers/worker/redis"
 )
 
-// newWatch returns the watch of the queues that the configuration names, for the health and
-// the metrics of the worker.
-func newWatch(cfg config.Config, b *redis.Broker, log *slog.Logger) *watch.Watch {
+// newWatch returns the watch of the consumed queues, for the health and the metrics of the
+// worker.
+func newWatch(queues []string, b *redis.Broker, log *slog.Logger) *watch.Watch {
 	operator := inspect.NewOperator(b)
 	return watch.New(watch.Config{
-		Source: b.Queues(), Queues: cfg.Worker.Queues, Logger: log,
+		Source: b.Queues(), Queues: queues, Logger: log,
 		Pauses: operator.Paused,
 	})
 }
