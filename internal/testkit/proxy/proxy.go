@@ -107,6 +107,14 @@ func (p *Proxy) Redirect(target string) {
 	p.reset()
 }
 
+// Rename forwards new connections to another address, and leaves those that are open: a name
+// whose answer has changed.
+func (p *Proxy) Rename(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
+
 // Delay holds everything up for d, each way, from now on.
 func (p *Proxy) Delay(d time.Duration) {
 	p.mu.Lock()
