@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jmoiron/sqlx"
+
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/store/ledger"
@@ -61,19 +63,31 @@ type Trail struct {
 
 // OpenTrail returns the audit trail. It dials when it is used. The caller must call Close.
 func OpenTrail(cfg config.Config, log *slog.Logger) (*Trail, error) {
+	if !hasLedger(cfg) {
+		return openTrail(cfg, nil, log)
+	}
+	db, err := openLedger(cfg)
+	if err != nil {
+		return nil, &UsageError{Err: err}
+	}
+	t, err := openTrail(cfg, db, log)
+	if err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	t.closers = append(t.closers, db.Close)
+	return t, nil
+}
+
+// openTrail returns the audit trail in a database, which the caller closes; nil: there is none.
+func openTrail(cfg config.Config, db *sqlx.DB, log *slog.Logger) (*Trail, error) {
 	b, err := OpenBroker(cfg, log)
 	if err != nil {
 		return nil, &UsageError{Err: err}
 	}
 	t := &Trail{required: cfg.Audit.Required, secrets: cfg.Passwords(), closers: []func() error{b.Close}}
 	c := audit.TrailConfig{Journal: b.Journal(auditJournal), Keys: auditKeys(cfg), Logger: log}
-	if hasLedger(cfg) {
-		db, err := openLedger(cfg)
-		if err != nil {
-			t.Close()
-			return nil, &UsageError{Err: err}
-		}
-		t.closers = append(t.closers, db.Close)
+	if db != nil {
 		c.Store = ledger.NewAudit(db, auditPatience)
 	}
 	if t.Trail, err = audit.New(c); err != nil {

@@ -35,6 +35,10 @@ const (
 	bounceConns  = 4
 )
 
+// hangAfter is the time without an answer after which the database of the history is asked
+// whether it is there.
+const hangAfter = time.Second
+
 // openHistory returns the history of the configuration. secrets keeps the key of the hashes of
 // addresses if there is no LEDGER_KEY. It connects to nothing.
 func openHistory(cfg config.Config, secrets ledger.SecretKeeper, log *slog.Logger) (*history, error) {
@@ -111,7 +115,7 @@ func openLedgerWith(cfg config.Config, conns int, timeout time.Duration) (*sqlx.
 		return ledger.OpenSQLite(path)
 	}
 	c := storeConfig(cfg.Ledger.Database)
-	c.MaxOpen, c.QueryTimeout = conns, timeout
+	c.MaxOpen, c.QueryTimeout, c.HangAfter = conns, timeout, hangAfter
 	db, err := store.OpenDB(c)
 	if err != nil {
 		return nil, config.Add(nil, config.Problem{Variable: "LEDGER_DATABASE_URL", Wrong: err.Error()})

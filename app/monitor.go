@@ -17,7 +17,7 @@ import (
 )
 
 // monitorConns is the number of connections of the monitor to the database of the history.
-const monitorConns = 4
+const monitorConns = 5
 
 // Monitor is the monitor with the connections that it reads from.
 type Monitor struct {
@@ -52,7 +52,8 @@ func (m *Monitor) open(cfg config.Config, log *slog.Logger, label string, groups
 	if err := m.openHistory(cfg, &p); err != nil {
 		return err
 	}
-	if m.trail, err = OpenTrail(cfg, log); err != nil {
+	// By the same connections, so that a database that hangs is waited for once.
+	if m.trail, err = openTrail(cfg, p.DB, log); err != nil {
 		return err
 	}
 	p.Trail, p.Audited = pageTrail{m.trail}, m.trail.Trail

@@ -14,7 +14,10 @@ const cancelGrace = time.Second
 // dialer makes connections that cannot hang. When a context ends, lib/pq asks
 // the server to cancel and then waits for its answer; a server that is frozen,
 // or gone without a FIN, would make it wait for ever.
-type dialer struct{ timeout time.Duration }
+type dialer struct {
+	timeout time.Duration
+	hangs   *hangs // nil: each call finds out by itself
+}
 
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	return d.DialContext(context.Background(), network, address)
@@ -28,11 +31,12 @@ func (d *dialer) DialTimeout(network, address string, timeout time.Duration) (ne
 
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	nd := net.Dialer{Timeout: d.timeout}
-	c, err := nd.DialContext(ctx, network, address)
+	server := d.hangs.server(network, address)
+	c, err := server.dial(ctx, &nd, network, address)
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, timeout: d.timeout}, nil
+	return &conn{Conn: c, timeout: d.timeout, server: server}, nil
 }
 
 // conn gives every read and write a deadline. The driver never reads while a
@@ -40,6 +44,7 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 type conn struct {
 	net.Conn
 	timeout time.Duration
+	server  *server                   // nil: it is not watched
 	limit   atomic.Pointer[time.Time] // set by the driver while it logs in, with connect_timeout
 }
 
@@ -59,6 +64,9 @@ func (c *conn) deadline() time.Time {
 }
 
 func (c *conn) Read(p []byte) (int, error) {
+	if c.server != nil {
+		return c.server.read(c.Conn, p, c.deadline())
+	}
 	if err := c.SetReadDeadline(c.deadline()); err != nil {
 		return 0, err
 	}
@@ -66,6 +74,9 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 func (c *conn) Write(p []byte) (int, error) {
+	if err := c.server.hung(); err != nil {
+		return 0, &net.OpError{Op: "write", Net: c.server.network, Err: err}
+	}
 	if err := c.SetWriteDeadline(c.deadline()); err != nil {
 		return 0, err
 	}

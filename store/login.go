@@ -78,6 +78,12 @@ func (c *connector) connect(ctx context.Context, login Credentials) (driver.Conn
 	return one.Connect(ctx)
 }
 
+// Close implements [io.Closer]: the pool calls it at its end.
+func (c *connector) Close() error {
+	c.dialer.hangs.close()
+	return nil
+}
+
 // Driver implements [driver.Connector].
 func (c *connector) Driver() driver.Driver { return &pq.Driver{} }
 

@@ -61,6 +61,11 @@ type Config struct {
 	// QueryTimeout bounds every call, connecting included. DefaultQueryTimeout.
 	QueryTimeout time.Duration
 
+	// HangAfter is the time without an answer after which a server is asked whether it is there,
+	// over a connection of its own. While it does not answer, all calls fail with a [HangError]
+	// at once, and it is asked again every few seconds. 0: each call waits for itself.
+	HangAfter time.Duration
+
 	MaxOpen     int           // connections at most; DefaultMaxOpen
 	MaxIdle     int           // connections kept while idle; MaxOpen
 	MaxIdleTime time.Duration // DefaultMaxIdleTime
@@ -136,7 +141,11 @@ func OpenDB(cfg Config) (*sqlx.DB, error) {
 	if _, err := pq.NewConnectorConfig(pgcfg); err != nil {
 		return nil, fmt.Errorf("database settings: %w", err)
 	}
-	db := sqlx.NewDb(sql.OpenDB(&connector{cfg: pgcfg, dialer: &dialer{timeout: timeout + cancelGrace}, source: cfg.Credentials}), driverName)
+	d := &dialer{timeout: timeout + cancelGrace}
+	if cfg.HangAfter > 0 {
+		d.hangs = newHangs(cfg.HangAfter)
+	}
+	db := sqlx.NewDb(sql.OpenDB(&connector{cfg: pgcfg, dialer: d, source: cfg.Credentials}), driverName)
 	maxOpen := or(cfg.MaxOpen, DefaultMaxOpen)
 	db.SetMaxOpenConns(maxOpen)
 	db.SetMaxIdleConns(or(cfg.MaxIdle, maxOpen))

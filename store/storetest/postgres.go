@@ -7,6 +7,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -221,6 +222,34 @@ func (s *Server) Stop() {
 		<-s.exited
 	}
 	s.cmd = nil
+}
+
+// Freeze stops all processes of the server (SIGSTOP): it takes connections and answers nothing.
+// The function continues it, and the end of the test does so, too.
+func (s *Server) Freeze() (thaw func()) {
+	s.tb.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	postmaster := s.cmd.Process.Pid
+	all := []int{postmaster}
+	// The postmaster first, which makes no further process then.
+	_ = syscall.Kill(postmaster, syscall.SIGSTOP)
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", postmaster, postmaster))
+	if err != nil {
+		s.tb.Fatalf("freeze the server: %v", err)
+	}
+	for word := range strings.FieldsSeq(string(children)) {
+		if pid, err := strconv.Atoi(word); err == nil && syscall.Kill(pid, syscall.SIGSTOP) == nil {
+			all = append(all, pid)
+		}
+	}
+	thaw = sync.OnceFunc(func() {
+		for _, pid := range all {
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+		}
+	})
+	s.tb.Cleanup(thaw)
+	return thaw
 }
 
 func (s *Server) initdb() {
