@@ -35,7 +35,7 @@ func (*HangError) Is(target error) bool { return target == context.DeadlineExcee
 
 // hangs remembers which servers hang, so that one caller waits for each of them and the others
 // learn it at once. A server is under suspicion when a read or a dial has waited for some time.
-// It is then asked, over a connection of its own, whether it is there. A slow query on a server
+// It is then asked, over a separate connection, whether it is there. A slow query on a server
 // that answers is left alone.
 type hangs struct {
 	after time.Duration // without an answer until a server is under suspicion

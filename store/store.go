@@ -62,7 +62,7 @@ type Config struct {
 	QueryTimeout time.Duration
 
 	// HangAfter is the time without an answer after which a server is asked whether it is there,
-	// over a connection of its own. While it does not answer, all calls fail with a [HangError]
+	// over a separate connection. While it does not answer, all calls fail with a [HangError]
 	// at once, and it is asked again every few seconds. 0: each call waits for itself.
 	HangAfter time.Duration
 
