@@ -1,7 +1,6 @@
 package tasks
 
 import (
-	"cmp"
 	"strings"
 	"time"
 
@@ -33,6 +32,9 @@ type OTP struct{ Username, FullName, Code string }
 // Kind implements [templates.Mail].
 func (OTP) Kind() templates.Kind { return "otp" }
 
+// Secrets returns what must not be in the subject.
+func (m OTP) Secrets() []string { return []string{m.Code} }
+
 type otpView struct {
 	templates.Page
 	Name, Code string
@@ -46,7 +48,7 @@ func (m OTP) View(p templates.Page) (templates.View, error) {
 		return nil, &templates.InvalidError{Kind: m.Kind(), Field: "code", Reason: "is not " + validCode}
 	}
 	p.Tone = templates.Info
-	return &otpView{p, templates.GreetedName(m.FullName, m.Username), m.Code, otpMinutes}, nil
+	return &otpView{p, p.GreetedName(m.FullName, m.Username), m.Code, otpMinutes}, nil
 }
 
 func otp() MailTask {
@@ -95,9 +97,9 @@ type welcomeView struct {
 func (m Welcome) View(p templates.Page) (templates.View, error) {
 	const maxAddress = 254
 	p.Tone = templates.Info
-	return &welcomeView{p, templates.GreetedName(m.FullName, m.Username), templates.Facts(
-		templates.TextFact("Username", cmp.Or(templates.Clean(m.Username, templates.MaxName), "User")),
-		templates.TextFact("Email", templates.Clean(m.Email, maxAddress)),
+	return &welcomeView{p, p.GreetedName(m.FullName, m.Username), templates.Facts(
+		p.TextFact("Username", p.Stock(templates.Clean(m.Username, templates.MaxName), "User")),
+		p.TextFact("Email", templates.Clean(m.Email, maxAddress)),
 	)}, nil
 }
 

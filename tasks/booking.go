@@ -1,8 +1,6 @@
 package tasks
 
 import (
-	"cmp"
-
 	"github.com/evently/workers/templates"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -34,11 +32,11 @@ func (BookingConfirmation) Kind() templates.Kind { return "booking_confirmation"
 // View implements [templates.Mail].
 func (m BookingConfirmation) View(p templates.Page) (templates.View, error) {
 	p.Tone = templates.Good
-	return &eventView{p, templates.EventName(m.EventName), templates.Facts(
-		templates.TextFact("Booking ID", templates.BookingID(m.BookingID)),
-		templates.TextFact("Quantity", templates.Count(m.Quantity, "ticket")),
-		templates.TotalFact("Total", m.Total),
-		templates.DateFact("Booked on", m.Date),
+	return &eventView{p, p.EventName(m.EventName), templates.Facts(
+		p.TextFact("Booking ID", templates.BookingID(m.BookingID)),
+		p.TextFact("Quantity", p.Count(m.Quantity, "ticket")),
+		p.TotalFact("Total", m.Total),
+		p.DateFact("Booked on", m.Date),
 	)}, nil
 }
 
@@ -98,13 +96,13 @@ func (m BookingCancellation) View(p templates.Page) (templates.View, error) {
 	const maxReason = 400
 	p.Tone = templates.Bad
 	return &cancellationView{
-		eventView: eventView{p, templates.EventName(m.EventName), templates.Facts(
-			templates.TextFact("Booking ID", templates.BookingID(m.BookingID)),
-			templates.TextFact("Reason", cmp.Or(templates.Clean(m.Reason, maxReason), "User request")),
-			templates.RefundFact("Refund", m.Refund),
-			templates.DateFact("Cancelled on", m.Date),
+		eventView: eventView{p, p.EventName(m.EventName), templates.Facts(
+			p.TextFact("Booking ID", templates.BookingID(m.BookingID)),
+			p.TextFact("Reason", p.Stock(templates.Clean(m.Reason, maxReason), "User request", "Not stated")),
+			p.RefundFact("Refund", m.Refund),
+			p.DateFact("Cancelled on", m.Date),
 		)},
-		Refund:   m.Refund.String(),
+		Refund:   p.Money(m.Refund),
 		Refunded: m.Refund.Payable() && !m.Refund.IsZero(),
 	}, nil
 }

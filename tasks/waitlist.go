@@ -38,7 +38,7 @@ type placeView struct {
 // View implements [templates.Mail].
 func (m WaitlistJoined) View(p templates.Page) (templates.View, error) {
 	p.Tone = templates.Info
-	return &placeView{p, templates.EventName(m.EventName), templates.Position(m.Position), m.Date.String()}, nil
+	return &placeView{p, p.EventName(m.EventName), templates.Position(m.Position), p.Date(m.Date)}, nil
 }
 
 func waitlistJoined() MailTask {
@@ -88,8 +88,8 @@ type offerView struct {
 func (m WaitlistNotification) View(p templates.Page) (templates.View, error) {
 	p.Tone = templates.Wait
 	link := p.Link(m.BookingURL)
-	return &offerView{p, templates.EventName(m.EventName),
-		templates.Position(m.Position), templates.Count(m.ExpiryMinutes, "minute"), link}, nil
+	return &offerView{p, p.EventName(m.EventName),
+		templates.Position(m.Position), p.Count(m.ExpiryMinutes, "minute"), link}, nil
 }
 
 // offerMinutes is how long an offer stands if the producer does not say.
@@ -146,7 +146,7 @@ func (WaitlistCancellation) Kind() templates.Kind { return "waitlist_cancellatio
 // View implements [templates.Mail].
 func (m WaitlistCancellation) View(p templates.Page) (templates.View, error) {
 	p.Tone = templates.Calm
-	return &eventView{p, templates.EventName(m.EventName), templates.Facts(templates.DateFact("Left on", m.Date))}, nil
+	return &eventView{p, p.EventName(m.EventName), templates.Facts(p.DateFact("Left on", m.Date))}, nil
 }
 
 func waitlistCancellation() MailTask {

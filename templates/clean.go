@@ -105,7 +105,7 @@ func extends(r rune) bool {
 }
 
 // EventName returns the name of an event, cleaned, or "Event".
-func EventName(s string) string { return cmp.Or(Clean(s, maxEvent), "Event") }
+func (p *Page) EventName(s string) string { return p.Stock(Clean(s, maxEvent), "Event") }
 
 // BookingID returns the id of a booking, cleaned, or "N/A".
 func BookingID(s string) string { return cmp.Or(Clean(s, maxID), "N/A") }

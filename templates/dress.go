@@ -14,11 +14,10 @@ type dress struct {
 	dark, outlook template.CSS
 }
 
-func newDress() (*dress, error) {
-	colours := palette()
+func newDress(colours map[string]shade, looks map[string]look) (*dress, error) {
 	d := &dress{attrs: map[string]template.HTMLAttr{}}
 	used := map[string]bool{}
-	for name, l := range looks() {
+	for name, l := range looks {
 		tones := []Tone{""}
 		if strings.Contains(l.fg+l.bg+l.border, "@") {
 			tones = []Tone{Good, Bad, Wait, Info, Calm}

@@ -14,22 +14,25 @@ type Fact struct {
 }
 
 // TextFact returns a fact with a text, which must be cleaned. [Facts] leaves out a fact
-// without a value.
-func TextFact(label, value string) Fact { return Fact{label, value, "td", unlink(value)} }
+// without a value. The label is an English word, which files of words translate.
+func (p *Page) TextFact(label, value string) Fact {
+	return Fact{p.Word(label), value, "td", unlink(value)}
+}
 
 // DateFact returns a fact with a date or a moment. It has no value for the zero When.
-func DateFact(label string, w When) Fact {
-	return Fact{label, w.String(), "td", unlink(whole(w.String()))}
+func (p *Page) DateFact(label string, w When) Fact {
+	date := p.Date(w)
+	return Fact{p.Word(label), date, "td", unlink(whole(date))}
 }
 
 // TotalFact returns a fact with an amount. Only a very long amount may break into lines. A
 // total below zero is no value.
-func TotalFact(label string, m Money) Fact {
+func (p *Page) TotalFact(label string, m Money) Fact {
 	const longest = 22 // "123,456,789,012.95 EUR"
 	if m.negative {
 		m = UnknownMoney()
 	}
-	f := TextFact(label, m.String())
+	f := p.TextFact(label, p.Money(m))
 	if runes(f.Value) <= longest {
 		f.Look = "amount"
 	}
@@ -38,11 +41,11 @@ func TotalFact(label string, m Money) Fact {
 
 // RefundFact returns a fact with an amount that can be paid out. Other amounts are no
 // value.
-func RefundFact(label string, m Money) Fact {
+func (p *Page) RefundFact(label string, m Money) Fact {
 	if !m.Payable() {
 		m = UnknownMoney()
 	}
-	return TotalFact(label, m)
+	return p.TotalFact(label, m)
 }
 
 // Facts returns the facts that have a value.
@@ -80,12 +83,9 @@ func Position(n int64) string {
 }
 
 // Count returns a number with its noun, or "" below one.
-func Count(n int64, noun string) string {
+func (p *Page) Count(n int64, noun string) string {
 	if n < 1 {
 		return ""
 	}
-	if n != 1 {
-		noun += "s"
-	}
-	return strconv.FormatInt(n, 10) + " " + noun
+	return strconv.FormatInt(n, 10) + " " + p.words.Plural(n, noun)
 }

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
+	"maps"
 	"slices"
 	"strings"
 
@@ -56,7 +56,10 @@ func (s *Set) Inspect(m Mail) (i Inspected, err error) {
 	}
 	i.Preheader = preheaderOf(doc)
 	found := i.found(doc)
-	faults := unjoined(lint(i.Rendered))
+	var faults []error
+	for _, f := range lint(i.Rendered, s.colours, s.page.Logo.address()) {
+		faults = append(faults, errors.New(f.text))
+	}
 	if i.LinkLeftOut {
 		faults = append(faults, errors.New("a: a link of the data is left out, because the options do not allow it"))
 	}
@@ -73,17 +76,6 @@ func (s *Set) Inspect(m Mail) (i Inspected, err error) {
 		i.Checks = append(i.Checks, c)
 	}
 	return i, nil
-}
-
-// unjoined returns the errors of [errors.Join].
-func unjoined(err error) []error {
-	if all, ok := err.(interface{ Unwrap() []error }); ok {
-		return slices.Clone(all.Unwrap())
-	}
-	if err != nil {
-		return []error{err}
-	}
-	return nil
 }
 
 // found tells what each check has looked at.
@@ -129,23 +121,45 @@ func preheaderOf(doc *html.Node) string {
 	return ""
 }
 
-// Version returns a fingerprint of the templates of a kind: the ones of the mail, and the ones that all
-// mails share.
-func Version(k Kind) string {
+// Version returns a fingerprint of the templates of a kind, in all languages: the ones of the mail,
+// and the ones that all mails share.
+func (s *Set) Version(k Kind) string {
 	sum := sha256.New()
-	for _, name := range Files(k) {
-		text, err := fs.ReadFile(embedded, name)
-		if err != nil {
-			continue
-		}
-		fmt.Fprintf(sum, "%s %d\n%s", name, len(text), text)
+	for _, f := range s.Files(k) {
+		fmt.Fprintf(sum, "%s %d\n%s", f.Name, len(f.Text), f.Text)
 	}
 	return hex.EncodeToString(sum.Sum(nil)[:6])
 }
 
-// Files returns the names of the templates of a kind, in order.
-func Files(k Kind) []string {
-	all, _ := fs.Glob(embedded, "*.tmpl") // the pattern is a right one
-	own, _ := fs.Glob(embedded, path.Join(string(k), "*.tmpl"))
-	return append(all, own...)
+// A SetFile is a file of the set.
+type SetFile struct {
+	File
+	Own bool // of an operator; false: embedded in the program
+}
+
+// Files returns the files of a kind: the shared ones, and those of the mail.
+func (s *Set) Files(k Kind) (all []SetFile) {
+	for _, name := range slices.Sorted(maps.Keys(s.catalog.files)) {
+		folder, _, ok := strings.Cut(name, "/")
+		if ok && folder != string(k) {
+			continue
+		}
+		f := s.catalog.files[name]
+		all = append(all, SetFile{File{Name: name, Path: f.path, Text: f.text}, f.own})
+	}
+	slices.SortStableFunc(all, func(a, b SetFile) int { return strings.Count(a.Name, "/") - strings.Count(b.Name, "/") })
+	return all
+}
+
+// Embedded returns the files that the program has.
+func Embedded() (all []File) {
+	_ = fs.WalkDir(embedded, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := fs.ReadFile(embedded, name)
+		all = append(all, File{Name: name, Path: name, Text: string(text)})
+		return err
+	})
+	return all
 }

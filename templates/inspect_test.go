@@ -26,12 +26,12 @@ func TestInspect(t *testing.T) {
 				}
 			}
 		}
-		v := templates.Version(kind)
+		v := set.Version(kind)
 		if other, ok := versions[v]; ok || len(v) != 12 {
 			t.Errorf("%s has the version %s of %s", kind, v, other)
 		}
 		versions[v] = kind
-		if files := templates.Files(kind); len(files) < 7 {
+		if files := set.Files(kind); len(files) < 7 {
 			t.Errorf("%s: %v", kind, files)
 		}
 	}

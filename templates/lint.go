@@ -1,7 +1,6 @@
 package templates
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -19,15 +18,19 @@ const maxHTML = 60_000
 // 5322 section 2.1.1 recommends. Most lists of mails show as many.
 const wholeSubject = 77
 
+// finding is a fault of a rendered mail: in which part, and near which of its texts.
+type finding struct{ part, near, text string }
+
 // lint checks one rendered sample for mail programs and their readers. It returns all
-// faults.
-func lint(r Rendered) error {
-	l := &linter{rendered: r, colours: palette(), links: map[string]bool{}, text: fold(r.Text)}
+// faults. logo is the address of the one image that is allowed, "" for none.
+func lint(r Rendered, colours map[string]shade, logo string) []finding {
+	l := &linter{rendered: r, colours: colours, logo: logo, links: map[string]bool{}, text: fold(r.Text)}
 	l.plain()
 	l.markup()
 	doc, err := html.Parse(strings.NewReader(r.HTML))
 	if err != nil {
-		return fmt.Errorf("parse the HTML: %w", err)
+		l.fault("html", "", "parse the HTML: %w", err)
+		return l.faults
 	}
 	for n := range doc.Descendants() {
 		if n.DataAtom == atom.A {
@@ -37,37 +40,39 @@ func lint(r Rendered) error {
 	l.frame(doc)
 	l.preheader(doc)
 	l.walk(doc, ground{})
-	return errors.Join(l.faults...)
+	return l.faults
 }
 
 type linter struct {
 	rendered Rendered
 	colours  map[string]shade
+	logo     string
 	links    map[string]bool // texts of the links
 	text     string          // the text part on one line
-	faults   []error
+	faults   []finding
 }
 
-func (l *linter) fault(format string, args ...any) {
-	l.faults = append(l.faults, fmt.Errorf(format, args...))
+// fault adds a fault of a part. near is a text of its template, or "".
+func (l *linter) fault(part, near, format string, args ...any) {
+	l.faults = append(l.faults, finding{part, near, fmt.Errorf(format, args...).Error()})
 }
 
 // plain checks the subject, the text part and the size of the HTML.
 func (l *linter) plain() {
 	s := l.rendered.Subject
 	if s == "" || strings.IndexFunc(s, unicode.IsControl) >= 0 || runes(s) > maxSubject {
-		l.fault("subject: want one line of 1 to %d characters", maxSubject)
+		l.fault("subject", "", "subject: want one line of 1 to %d characters", maxSubject)
 	}
 	if strings.TrimSpace(l.rendered.Text) == "" {
-		l.fault("text part: is empty")
+		l.fault("text", "", "text part: is empty")
 	}
 	for i, line := range strings.Split(l.rendered.Text, "\n") {
 		if strings.IndexFunc(line, unicode.IsControl) >= 0 {
-			l.fault("text part, line %d: holds a control character", i+1)
+			l.fault("text", "", "text part, line %d: holds a control character", i+1)
 		}
 	}
 	if n := len(l.rendered.HTML); n > maxHTML {
-		l.fault("HTML: %d bytes, at most %d are allowed", n, maxHTML)
+		l.fault("html", "", "HTML: %d bytes, at most %d are allowed", n, maxHTML)
 	}
 }
 
@@ -77,16 +82,20 @@ func (l *linter) markup() {
 	h := l.rendered.HTML
 	for _, trace := range []string{"ZgotmplZ", "<no value>", "&lt;no value&gt;", "%!s(", "%!d(", "%!v("} {
 		if strings.Contains(h, trace) || strings.Contains(l.rendered.Text, trace) {
-			l.fault("a template printed %q", trace)
+			part := "html"
+			if !strings.Contains(h, trace) {
+				part = "text"
+			}
+			l.fault(part, "", "a template printed %q", trace)
 		}
 	}
 	open, end := strings.Count(h, "<!--[if mso]>"), strings.Count(h, "<![endif]-->")
 	if open == 0 || open != end {
-		l.fault("HTML: %d conditional comments for Outlook begin and %d end", open, end)
+		l.fault("html", "[if mso]", "HTML: %d conditional comments for Outlook begin and %d end", open, end)
 	}
 	for _, want := range []string{"@media (prefers-color-scheme:dark)", "@media (max-width:"} {
 		if !strings.Contains(h, want) {
-			l.fault("HTML: no %q", want)
+			l.fault("html", "", "HTML: no %q", want)
 		}
 	}
 }
@@ -95,10 +104,10 @@ func (l *linter) markup() {
 func (l *linter) frame(doc *html.Node) {
 	root := find(doc, atom.Html)
 	if attr(root, "lang") == "" || attr(root, "dir") == "" {
-		l.fault("html: want lang and dir")
+		l.fault("html", "<html", "html: want lang and dir")
 	}
 	if title := find(doc, atom.Title); title == nil || strings.TrimSpace(content(title)) == "" {
-		l.fault("title: is missing")
+		l.fault("html", "<title", "title: is missing")
 	}
 	metas := map[string]string{}
 	for n := range doc.Descendants() {
@@ -107,10 +116,10 @@ func (l *linter) frame(doc *html.Node) {
 		}
 	}
 	if metas["color-scheme"] != "light dark" || metas["supported-color-schemes"] != "light dark" {
-		l.fault("meta: want color-scheme and supported-color-schemes of light dark")
+		l.fault("html", "color-scheme", "meta: want color-scheme and supported-color-schemes of light dark")
 	}
 	if !strings.HasPrefix(metas["viewport"], "width=device-width") {
-		l.fault("meta: want a viewport of the width of the device")
+		l.fault("html", "viewport", "meta: want a viewport of the width of the device")
 	}
 	// Yahoo turns the body into a div and drops its attributes.
 	column := find(doc, atom.Table)
@@ -118,7 +127,7 @@ func (l *linter) frame(doc *html.Node) {
 		column = find(column, atom.Table)
 	}
 	if attr(column, "dir") == "" {
-		l.fault("table: want lang and dir on the column as well")
+		l.fault("html", "<table", "table: want lang and dir on the column as well")
 	}
 }
 
@@ -134,20 +143,20 @@ func (l *linter) preheader(doc *html.Node) {
 		}
 	}
 	if first == nil || !hidden(first) {
-		l.fault("preheader: want a hidden element at the top of the body")
+		l.fault("html", "<body", "preheader: want a hidden element at the top of the body")
 		return
 	}
 	shown := strings.TrimRightFunc(content(first), func(r rune) bool {
 		return unicode.IsSpace(r) || r == '\u034f'
 	})
 	if n := runes(shown); n < minPreheader || n > maxPreheader {
-		l.fault("preheader: %d visible characters, want %d to %d", n, minPreheader, maxPreheader)
+		l.fault("preheader", "", "preheader: %d visible characters, want %d to %d", n, minPreheader, maxPreheader)
 	}
 }
 
-// ground has the inherited properties of an element: the tokens of its text and background,
-// and the target of the link around it.
-type ground struct{ fg, bg, href string }
+// ground has the inherited properties of an element: its colours as tokens of looks or as
+// #rrggbb.
+type ground struct{ fg, bg string }
 
 func (l *linter) walk(n *html.Node, g ground) {
 	if n.Type == html.TextNode {
@@ -158,17 +167,7 @@ func (l *linter) walk(n *html.Node, g ground) {
 			return
 		}
 		l.element(n)
-		for _, class := range strings.Fields(attr(n, "class")) {
-			if token, ok := strings.CutPrefix(class, "c-"); ok {
-				g.fg = token
-			}
-			if token, ok := strings.CutPrefix(class, "b-"); ok {
-				g.bg = token
-			}
-		}
-		if n.DataAtom == atom.A {
-			g.href = attr(n, "href")
-		}
+		g = l.onto(n, g)
 	}
 	for c := range n.ChildNodes() {
 		l.walk(c, g)
@@ -179,28 +178,31 @@ func (l *linter) element(n *html.Node) {
 	switch n.DataAtom {
 	case atom.Table:
 		if attr(n, "role") != "presentation" && !describes(n) {
-			l.fault("table: want role=presentation, or a header cell in each row")
+			l.fault("html", "<table", "table: want role=presentation, or a header cell in each row")
 		}
 	case atom.Img:
 		if attr(n, "alt") == "" || attr(n, "width") == "" || attr(n, "height") == "" {
-			l.fault("img: want alt, width and height")
+			l.fault("html", "<img", "img: want alt, width and height")
 		}
-		l.fault("img: these mails load nothing from afar")
+		if l.logo == "" || attr(n, "src") != l.logo {
+			l.fault("html", "<img", "img: these mails load nothing from afar")
+		}
 	case atom.A:
 		l.link(n)
 	case atom.Script, atom.Iframe, atom.Object, atom.Embed, atom.Form, atom.Input, atom.Link, atom.Base, atom.Video, atom.Audio, atom.Svg:
-		l.fault("%s: has no place in a mail", n.Data)
+		l.fault("html", "<"+n.Data, "%s: has no place in a mail", n.Data)
 	}
 	for _, a := range n.Attr {
-		if strings.HasPrefix(a.Key, "on") || a.Key == "src" || a.Key == "background" {
-			l.fault("%s: attribute %s has no place in a mail", n.Data, a.Key)
+		logo := l.logo != "" && n.DataAtom == atom.Img && a.Key == "src" && a.Val == l.logo
+		if strings.HasPrefix(a.Key, "on") || a.Key == "src" && !logo || a.Key == "background" {
+			l.fault("html", a.Key+"=", "%s: attribute %s has no place in a mail", n.Data, a.Key)
 		}
 		if a.Key == "style" && strings.Contains(a.Val, "url(") {
-			l.fault("%s: a style loads something from afar", n.Data)
+			l.fault("html", "url(", "%s: a style loads something from afar", n.Data)
 		}
 	}
 	if carries(n) && !strings.Contains(l.text, fold(content(n))) {
-		l.fault("text part: lacks %q, which the HTML shows", fold(content(n)))
+		l.fault("text", "", "text part: lacks %q, which the HTML shows", fold(content(n)))
 	}
 }
 
@@ -210,21 +212,21 @@ func (l *linter) link(n *html.Node) {
 	switch {
 	case err == nil && u.Scheme == "mailto" && u.RawQuery == "":
 		if !strings.Contains(l.text, u.Opaque) {
-			l.fault("text part: lacks the address %s", u.Opaque)
+			l.fault("text", "", "text part: lacks the address %s", u.Opaque)
 		}
 		return
 	case err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil:
-		l.fault("a: want an https or mailto target")
+		l.fault("html", "href", "a: want an https or mailto target")
 		return
 	}
 	if strings.TrimSpace(content(n)) == "" {
-		l.fault("a: says nothing about where it leads")
+		l.fault("html", "href", "a: says nothing about where it leads")
 	}
 	if !l.links[u.String()] {
-		l.fault("a: the address is nowhere to be read in the HTML")
+		l.fault("html", "href", "a: the address is nowhere to be read in the HTML")
 	}
 	if !strings.Contains(l.text, u.String()) {
-		l.fault("text part: lacks the address of a link")
+		l.fault("text", "", "text part: lacks the address of a link")
 	}
 }
 
@@ -233,18 +235,18 @@ func (l *linter) words(n *html.Node, g ground) {
 	if strings.TrimSpace(n.Data) == "" {
 		return
 	}
-	fg, ok := l.colours[g.fg]
-	bg, ok2 := l.colours[g.bg]
+	fg, ok := l.shadeOf(g.fg)
+	bg, ok2 := l.shadeOf(g.bg)
 	if !ok || !ok2 {
-		l.fault("text %q: want a look with a text colour on one with a background", fold(n.Data))
+		l.fault("html", fold(n.Data), "text %q: want a look with a text colour on one with a background, or colours in its style as #rrggbb", fold(n.Data))
 		return
 	}
 	for _, pair := range [][3]string{{"light", fg.light, bg.light}, {"dark", fg.dark, bg.dark}} {
 		ratio, err := contrast(pair[1], pair[2])
 		if err != nil {
-			l.fault("text %q: %w", fold(n.Data), err)
+			l.fault("html", fold(n.Data), "text %q: %w", fold(n.Data), err)
 		} else if ratio < minContrast {
-			l.fault("text %q: contrast of %s on %s is %.2f in the %s scheme, want %.1f", fold(n.Data), g.fg, g.bg, ratio, pair[0], minContrast)
+			l.fault("html", fold(n.Data), "text %q: contrast of %s on %s is %.2f in the %s scheme, want %.1f", fold(n.Data), g.fg, g.bg, ratio, pair[0], minContrast)
 		}
 	}
 }

@@ -70,3 +70,46 @@ func content(n *html.Node) string {
 
 // fold returns text on one line with single spaces.
 func fold(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// onto returns the colours of an element on those around it: of its looks, and of its style.
+func (l *linter) onto(n *html.Node, g ground) ground {
+	var fg, bg bool // from a look
+	for _, class := range strings.Fields(attr(n, "class")) {
+		if token, ok := strings.CutPrefix(class, "c-"); ok {
+			g.fg, fg = token, true
+		}
+		if token, ok := strings.CutPrefix(class, "b-"); ok {
+			g.bg, bg = token, true
+		}
+	}
+	if colour := attr(n, "bgcolor"); colour != "" && !bg {
+		g.bg = colour
+	}
+	for declaration := range strings.SplitSeq(attr(n, "style"), ";") {
+		name, value, _ := strings.Cut(declaration, ":")
+		value = strings.ToLower(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "!important")))
+		switch strings.ToLower(strings.TrimSpace(name)) {
+		case "color":
+			if !fg {
+				g.fg = value
+			}
+		case "background-color", "background":
+			if !bg && value != "transparent" && value != "none" {
+				g.bg = value
+			}
+		}
+	}
+	return g
+}
+
+// shadeOf returns the colour of a token, or of #rrggbb or #rgb, which is the same in both schemes.
+func (l *linter) shadeOf(colour string) (shade, bool) {
+	if s, ok := l.colours[colour]; ok {
+		return s, true
+	}
+	if len(colour) == 4 && colour[0] == '#' {
+		colour = "#" + strings.Repeat(colour[1:2], 2) + strings.Repeat(colour[2:3], 2) + strings.Repeat(colour[3:4], 2)
+	}
+	_, err := luminance(colour)
+	return shade{colour, colour}, err == nil
+}

@@ -104,10 +104,10 @@ func TestNewFindsFaults(t *testing.T) {
 		{"unknown template", "booking_confirmation/html.tmpl", `template "facts"`, `template "fact"`, `booking_confirmation/html\.tmpl:\d+:\d+: .*"fact"`},
 		{"unknown function", "layout.txt.tmpl", "{{.Brand}}", "{{brand}}", `layout\.txt\.tmpl:1: .*"brand"`},
 		{"unsafe place", "otp/html.tmpl", `<bdi>{{unlink .Name}}</bdi>`, `<script>x = {{.Name}</script>`, `otp/html\.tmpl:\d+`},
-		{"unclosed quote", "otp/html.tmpl", `<p dir="ltr"`, `<p dir="ltr`, `otp, sample 0|otp/html`},
-		{"fact left out of the text", "otp/text.tmpl", "{{.Code}}", "", `otp, sample 0: text part: lacks "048213"`},
-		{"long subject", "otp/subject.tmpl", "Verify", strings.Repeat("x", 57), `otp, sample 0: subject: 78 characters, at most 77`},
-		{"short preheader", "welcome/preheader.tmpl", "Here is what you can do next.", "", `welcome, sample 0: preheader: 31 visible`},
+		{"unclosed quote", "otp/html.tmpl", `<p dir="ltr"`, `<p dir="ltr`, `otp/html`},
+		{"fact left out of the text", "otp/text.tmpl", "{{.Code}}", "", `otp/text.tmpl: otp: text part: lacks "048213"`},
+		{"long subject", "otp/subject.tmpl", "Verify", strings.Repeat("x", 57), `otp: subject: 78 characters, at most 77`},
+		{"short preheader", "welcome/preheader.tmpl", "Here is what you can do next.", "", `welcome: preheader: 31 visible`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -137,11 +137,11 @@ func TestNewFindsFaults(t *testing.T) {
 func copied(t *testing.T) fstest.MapFS {
 	t.Helper()
 	files := fstest.MapFS{}
-	err := fs.WalkDir(templates.Embedded(), ".", func(path string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(templates.EmbeddedFS(), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		data, err := fs.ReadFile(templates.Embedded(), path)
+		data, err := fs.ReadFile(templates.EmbeddedFS(), path)
 		files[path] = &fstest.MapFile{Data: data}
 		return err
 	})

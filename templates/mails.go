@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+
+	"github.com/evently/workers/templates/internal/wording"
 )
 
 // Kind names a mail. It is the name of the folder with the templates of the mail.
@@ -18,6 +20,29 @@ type Mail interface {
 	View(p Page) (View, error)
 }
 
+// InLocale returns a mail in a language, such as "de", "de-AT" or "de_AT.UTF-8". Without templates
+// in that language the nearest one is taken. "" is the language of the program.
+func InLocale(m Mail, locale string) Mail {
+	if locale == "" || m == nil {
+		return m
+	}
+	return inLocale{bare(m), locale}
+}
+
+// inLocale is a mail with the language of its reader.
+type inLocale struct {
+	Mail
+	locale string
+}
+
+// bare returns a mail without its language.
+func bare(m Mail) Mail {
+	if in, ok := m.(inLocale); ok {
+		return in.Mail
+	}
+	return m
+}
+
 // View is a struct that embeds a [Page]. Its other fields are those of one mail, so that
 // a wrong field name in a template fails when [New] executes it.
 type View interface{ head() *Page }
@@ -26,12 +51,17 @@ type View interface{ head() *Page }
 type Page struct {
 	Brand   string
 	Initial string
+	Logo    *Logo  // nil: there is none
+	Address string // postal address of the service; "": there is none
 	SiteURL string
 	Support string
+	Lang    string // language of the mail, such as "en" or "de-AT"
+	Dir     string // "ltr" or "rtl"
 	Tone    Tone   // set by Mail.View
 	Subject string // for the title; set once the subject is rendered
 	Preview string // the preheader
 
+	words       *wording.Words
 	links       linkPolicy
 	linkLeftOut bool
 }

@@ -139,7 +139,7 @@ func hostileFields(text string) func(field reflect.Value) {
 
 // Each folder of templates has a mail in the table.
 func TestEveryMailHasAFolder(t *testing.T) {
-	folders, err := fs.Glob(templates.Embedded(), "*/html.tmpl")
+	folders, err := fs.Glob(templates.EmbeddedFS(), "*/html.tmpl")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,19 @@ func (m Money) Payable() bool {
 // when no currency is known) and the code after it: "59.90 EUR", "1500 JPY",
 // "59.90". Digits beyond the minor unit are kept rather than rounded. From five
 // digits on, thousands are set apart by commas. An unknown amount is "".
-func (m Money) String() string {
+func (m Money) String() string { return m.format(".", ",") }
+
+// Money returns an amount in the language of the mail, as [Money.String] does in English. Files of
+// words have the point of decimals and the comma of thousands.
+func (p *Page) Money(m Money) string {
+	if p.words == nil {
+		return m.String()
+	}
+	return m.format(p.Word("decimal ."), p.Word("thousands ,"))
+}
+
+// format prints the amount with a mark before the fraction, and one between thousands.
+func (m Money) format(point, comma string) string {
 	if m.unknown {
 		return ""
 	}
@@ -43,9 +55,9 @@ func (m Money) String() string {
 	if n := m.minorUnit() - len(fraction); n > 0 {
 		fraction += strings.Repeat("0", n)
 	}
-	s := grouped(m.whole)
+	s := grouped(m.whole, comma)
 	if fraction != "" {
-		s += "." + fraction
+		s += point + fraction
 	}
 	if m.negative {
 		s = "-" + s
@@ -64,7 +76,7 @@ func (m Money) minorUnit() int {
 	return m.unit.digits
 }
 
-func grouped(whole string) string {
+func grouped(whole, comma string) string {
 	if whole == "" {
 		return "0"
 	}
@@ -74,7 +86,7 @@ func grouped(whole string) string {
 	var b strings.Builder
 	for i, r := range whole {
 		if i > 0 && (len(whole)-i)%3 == 0 {
-			b.WriteByte(',')
+			b.WriteString(comma)
 		}
 		b.WriteRune(r)
 	}

@@ -11,11 +11,15 @@ import (
 	"fmt"
 	html "html/template"
 	"io/fs"
+	"maps"
 	"net/mail"
+	"slices"
 	"strings"
 	"sync"
 	text "text/template"
 	"unicode/utf8"
+
+	"github.com/evently/workers/templates/internal/wording"
 )
 
 //go:embed *.tmpl */*.tmpl
@@ -25,6 +29,14 @@ var embedded embed.FS
 type Options struct {
 	// Brand is the name of the service; default "Evently".
 	Brand string
+	// Color is the colour of buttons and of the initial, as #rrggbb. LinkColor is that of links
+	// and accents, ButtonTextColor that of the text on buttons. Empty: derived from Color, so
+	// that they can be read; without Color, those of Evently.
+	Color, LinkColor, ButtonTextColor string
+	// Logo takes the place of the initial and the name in the head; nil: there is none.
+	Logo *Logo
+	// Address is the postal address in the foot, on one line. Empty: the line is left out.
+	Address string
 	// SiteURL is the https URL of the web site that buttons lead to. Empty: no such
 	// button.
 	SiteURL string
@@ -33,28 +45,54 @@ type Options struct {
 	// LinkHosts are the hosts, with a port unless it is 443, that links of task data may
 	// lead to. The host of SiteURL is always one of them.
 	LinkHosts []string
+
+	// Locale is the language of mails whose data names none, or one that has no templates;
+	// default: English.
+	Locale string
+	// Files are the templates of an operator. What such templates can do is bounded.
+	Files []File
 }
 
 // Set is the parsed templates of all kinds. It is safe for concurrent use.
 type Set struct {
-	page  Page
-	mails map[Kind]*parts
+	page     Page
+	colours  map[string]shade
+	dress    *dress
+	locale   string // of mails whose data names none; "": that of files without a language
+	catalog  *catalog
+	mails    map[Kind]*translations
+	warnings []Fault
 }
 
+// translations are the templates of a kind.
+type translations struct {
+	base    *parts
+	locales map[string]*parts // those that are complete
+}
+
+// parts are the templates of a kind in one language.
 type parts struct {
+	kind                     Kind
+	locale                   string // "": English, and files without a language
+	words                    *wording.Words
+	bounded                  bool // some are of an operator
 	subject, preheader, text *text.Template
 	html                     *html.Template
+	sources                  map[string][]source // by the name of the part; the one of the kind is the last
 }
 
 // Rendered is a finished mail. The subject is one line; Text has LF line ends.
 type Rendered struct {
 	Subject, Text, HTML string
+	// Locale is the language of the mail.
+	Locale string
 	// LinkLeftOut says that the data has a link that Options do not allow.
 	LinkLeftOut bool
 }
 
 // New parses the templates of the mails in samples, and renders and lints each sample
-// with o. The error lists every fault with file and line.
+// with o. The first sample of a kind is an ordinary mail. The error is of type [Faults], with
+// file and line, unless Options are wrong.
 func New(o Options, samples []Mail) (*Set, error) { return newSet(embedded, o, samples) }
 
 func newSet(files fs.FS, o Options, samples []Mail) (*Set, error) {
@@ -62,62 +100,79 @@ func newSet(files fs.FS, o Options, samples []Mail) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := newDress()
-	if err != nil {
+	s := &Set{page: p, colours: o.palette(), locale: wording.Locale(o.Locale), mails: map[Kind]*translations{}}
+	if s.dress, err = newDress(s.colours, o.looks()); err != nil {
 		return nil, fmt.Errorf("dress the mails: %w", err)
 	}
-	s := &Set{page: p, mails: map[Kind]*parts{}}
 	var kinds []Kind
 	ofKind := map[Kind][]Mail{}
 	for _, m := range samples {
 		k := m.Kind()
 		if s.mails[k] == nil {
-			s.mails[k] = new(parts)
+			s.mails[k] = &translations{locales: map[string]*parts{}}
 			kinds = append(kinds, k)
 		}
 		ofKind[k] = append(ofKind[k], m)
 	}
-	if err := each(kinds, func(k Kind) error { return s.mails[k].parse(files, k, d) }); err != nil {
-		return nil, err
+	faults := Faults(nil)
+	s.catalog, faults = newCatalog(files, o.Files, kinds)
+	found := each(kinds, func(k Kind) []Fault { return s.build(k, ofKind[k]) })
+	faults = append(faults, found...)
+	faults = append(faults, s.checkLocale(kinds)...)
+	slices.SortFunc(faults, compareFaults)
+	faults = slices.CompactFunc(faults, func(a, b Fault) bool { return a == b })
+	if faults.fatal() {
+		return nil, faults
 	}
-	// A wrong field name passes the parser and fails only here.
-	if err := each(kinds, func(k Kind) error { return s.try(k, ofKind[k]) }); err != nil {
-		return nil, err
-	}
+	s.warnings = faults
 	return s, nil
+}
+
+// Faults are all faults of templates, in the order of their files.
+type Faults []Fault
+
+// Error returns one fault a line, without the warnings.
+func (f Faults) Error() string {
+	var lines []string
+	for _, fault := range f {
+		if !fault.Warning {
+			lines = append(lines, fault.Error())
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// fatal reports whether there is more than warnings.
+func (f Faults) fatal() bool {
+	return slices.ContainsFunc(f, func(fault Fault) bool { return !fault.Warning })
+}
+
+// Warnings are what is incomplete: languages in which a kind of mails is not sent, because
+// something is missing.
+func (s *Set) Warnings() []Fault { return s.warnings }
+
+// Locales returns the languages in which a kind is sent, in order. The first one is English, or
+// the language of templates whose names have none.
+func (s *Set) Locales(k Kind) []string {
+	t := s.mails[k]
+	if t == nil {
+		return nil
+	}
+	return append([]string{baseLocale}, slices.Sorted(maps.Keys(t.locales))...)
 }
 
 // SiteURL returns the address of the web site, "" if there is none.
 func (s *Set) SiteURL() string { return s.page.SiteURL }
 
-// each calls do for all kinds concurrently, and returns all errors.
-func each(kinds []Kind, do func(Kind) error) error {
-	faults := make([]error, len(kinds))
-	var all sync.WaitGroup
+// each calls do for all kinds concurrently, and returns all faults.
+func each(kinds []Kind, do func(Kind) []Fault) (all []Fault) {
+	faults := make([][]Fault, len(kinds))
+	var running sync.WaitGroup
 	for i, k := range kinds {
-		all.Go(func() { faults[i] = do(k) })
+		running.Go(func() { faults[i] = do(k) })
 	}
-	all.Wait()
-	return errors.Join(faults...)
-}
-
-// try renders and lints the samples of a mail, and returns the faults of the first sample
-// that has any.
-func (s *Set) try(k Kind, samples []Mail) error {
-	for i, m := range samples {
-		r, err := s.Render(m)
-		if err == nil {
-			err = lint(r)
-		}
-		// A long name of an event may make a subject long. Our own words must not.
-		if n := runes(r.Subject); err == nil && i == 0 && n > wholeSubject {
-			err = fmt.Errorf("subject: %d characters, at most %d are shown whole", n, wholeSubject)
-		}
-		if err != nil {
-			return fmt.Errorf("%s, sample %d: %w", k, i, err)
-		}
-	}
-	return nil
+	running.Wait()
+	return slices.Concat(faults...)
 }
 
 // OptionError is one fault of [Options].
@@ -137,10 +192,10 @@ func (o Options) Check() error {
 }
 
 func newPage(o Options) (Page, error) {
-	p := Page{Brand: cmp.Or(Clean(o.Brand, MaxName), "Evently"), links: linkPolicy{}}
+	p := Page{Brand: cmp.Or(Clean(o.Brand, MaxName), "Evently"), Lang: baseLocale, Dir: "ltr", links: linkPolicy{}}
 	first, _ := utf8.DecodeRuneInString(p.Brand)
 	p.Initial = strings.ToUpper(string(first))
-	var faults []error
+	faults := o.checkBrand(&p)
 	if o.SiteURL != "" {
 		u, err := httpsURL(o.SiteURL)
 		if err != nil {
@@ -181,47 +236,15 @@ func checkSupport(address string) string {
 	return ""
 }
 
-// parse parses the templates of a kind.
-func (p *parts) parse(files fs.FS, k Kind, d *dress) error {
-	funcs := map[string]any{
-		"look": d.look, "darkSheet": func() html.CSS { return d.dark }, "outlookSheet": func() html.CSS { return d.outlook },
-		"msoHead": msoHead, "msoColumn": msoColumn, "msoColumnEnd": msoColumnEnd,
-		"msoPad": msoPad, "msoPadEnd": msoPadEnd,
-		"action": newAction, "status": newStatus, "step": newStep, "filler": filler,
-		"column": column, "whole": whole, "upper": strings.ToUpper, "unlink": unlink,
-	}
-	h := html.New("").Funcs(funcs).Option("missingkey=error")
-	for _, name := range []string{"layout.html.tmpl", "partials.html.tmpl", string(k) + "/html.tmpl"} {
-		b, err := fs.ReadFile(files, name)
-		if err == nil {
-			_, err = h.New(name).Parse(string(b))
-		}
-		if err != nil {
-			return fmt.Errorf("parse: %w", err)
-		}
-	}
-	p.html = h.Lookup("layout.html.tmpl")
-	t := text.New("").Funcs(funcs).Option("missingkey=error")
-	for _, name := range []string{"layout.txt.tmpl", string(k) + "/text.tmpl", string(k) + "/subject.tmpl", string(k) + "/preheader.tmpl"} {
-		b, err := fs.ReadFile(files, name)
-		if err == nil {
-			_, err = t.New(name).Parse(string(b))
-		}
-		if err != nil {
-			return fmt.Errorf("parse: %w", err)
-		}
-	}
-	p.text = t.Lookup("layout.txt.tmpl")
-	p.subject = t.Lookup(string(k) + "/subject.tmpl")
-	p.preheader = t.Lookup(string(k) + "/preheader.tmpl")
-	return nil
-}
-
-// Render returns a mail. The error is an *InvalidError if the data is wrong. It never has
-// the data in it.
+// Render returns a mail in the language that [InLocale] has set, or in the nearest one that
+// there is. The error is an *InvalidError if the data is wrong. It never has the data in it.
 func (s *Set) Render(m Mail) (Rendered, error) {
 	if m == nil {
 		return Rendered{}, errors.New("render: no mail given")
 	}
-	return s.render(m)
+	p, err := s.choose(m)
+	if err != nil {
+		return Rendered{}, err
+	}
+	return s.render(p, m)
 }

@@ -29,7 +29,7 @@ func options() templates.Options {
 
 func newSet(t testing.TB) *templates.Set {
 	t.Helper()
-	s, err := templates.NewFrom(templates.Embedded(), options(), allSamples())
+	s, err := templates.NewFrom(templates.EmbeddedFS(), options(), allSamples())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestSubjects(t *testing.T) {
 func TestLinks(t *testing.T) {
 	o := options()
 	o.LinkHosts = []string{"tickets.example.com", "Local.Example:8443"}
-	set, err := templates.NewFrom(templates.Embedded(), o, allSamples())
+	set, err := templates.NewFrom(templates.EmbeddedFS(), o, allSamples())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestOptions(t *testing.T) {
 		{SiteURL: "https://evently.com/" + strings.Repeat("x", 2000)}, {SupportAddress: "jörg@x.de"}, {SupportAddress: "o'brien@x.de"},
 		{SupportAddress: `"a b"@x.de`}, {SupportAddress: "a%b@x.de"}, {LinkHosts: []string{"a_b.example?x"}}, {LinkHosts: []string{"a:b:c"}},
 	} {
-		_, err := templates.NewFrom(templates.Embedded(), o, allSamples())
+		_, err := templates.NewFrom(templates.EmbeddedFS(), o, allSamples())
 		if check := o.Check(); (check == nil) != (err == nil) {
 			t.Errorf("%+v: Check says %v, New says %v", o, check, err)
 		}
@@ -227,7 +227,7 @@ func TestOptions(t *testing.T) {
 		}
 	}
 
-	bare, err := templates.NewFrom(templates.Embedded(), templates.Options{Brand: "Örtli <Co>"}, allSamples())
+	bare, err := templates.NewFrom(templates.EmbeddedFS(), templates.Options{Brand: "Örtli <Co>"}, allSamples())
 	if err != nil {
 		t.Fatal(err)
 	}

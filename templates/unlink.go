@@ -57,11 +57,11 @@ var link = sync.OnceValue(func() *regexp.Regexp {
 // GreetedName returns the name by which a mail greets its reader, or "there". It does not
 // take a name with a link in it: an attacker can register the address of a stranger, and
 // the text part cannot show such a name without a link.
-func GreetedName(fullName, username string) string {
+func (p *Page) GreetedName(fullName, username string) string {
 	for _, name := range []string{Clean(fullName, MaxName), Clean(username, MaxName)} {
 		if name != "" && !link().MatchString(name) {
-			return name
+			return p.Stock(name, "User", "there")
 		}
 	}
-	return "there"
+	return p.Stock("there", "User", "there")
 }

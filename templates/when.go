@@ -162,6 +162,25 @@ func WhenOn(t time.Time) When {
 // IsZero reports whether w is neither a date nor a moment.
 func (w When) IsZero() bool { return w.t.IsZero() && !w.hasTime }
 
+// Date returns a date or a moment in the language of the mail, as [When.String] does in English.
+// Files of words have the names of the months, and the order of the parts.
+func (p *Page) Date(w When) string {
+	if p.words == nil || w.IsZero() {
+		return w.String()
+	}
+	form := p.Word("{day} {month} {year}")
+	if moment := p.Word("{day} {month} {year}, {time} UTC"); w.hasTime {
+		form = moment
+	}
+	month := ""
+	for m := time.January; m <= time.December; m++ {
+		if name := p.Word(m.String()); m == w.t.Month() {
+			month = name
+		}
+	}
+	return strings.NewReplacer("{day}", w.t.Format("2"), "{month}", month, "{year}", w.t.Format("2006"), "{time}", w.t.Format("15:04")).Replace(form)
+}
+
 // String returns "23 November 2026" for a date, "23 November 2026, 20:15 UTC" for a moment
 // and "" for the zero value. The month is a word, because 03/04 means two different days in
 // two countries.
