@@ -25,7 +25,7 @@ import (
 	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/store/ledger/audit"
 	"github.com/evently/workers/tasks"
-	"github.com/evently/workers/templates"
+	"github.com/evently/workers/templates/folder"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis"
@@ -74,7 +74,7 @@ func (a *App) build(cfg config.Config, e WorkerParts, log *slog.Logger) (err err
 	if err := checkParts(cfg, nil); err != nil {
 		return err
 	}
-	a.mails = prepareMails(func() (*templates.Set, error) { return tasks.NewTemplates(templateOptions(cfg)) })
+	a.mails = prepareMails(func() *folder.Keeper { return OpenTemplates(context.Background(), cfg, log) })
 	users := storeConfig(cfg.Database)
 	users.DB = e.Users
 	if a.store, err = store.Open(users); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/evently/workers/mail/smtptest"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
+	"github.com/evently/workers/templates/folder"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/workertest"
@@ -24,15 +25,22 @@ type everybody struct{}
 
 func (everybody) Email(context.Context, int64) (string, error) { return "ann@example.com", nil }
 
+// built returns a keeper of templates without a folder.
+func built(build func() (*templates.Set, error)) func() *folder.Keeper {
+	return func() *folder.Keeper {
+		return folder.Open(context.Background(), folder.Config{Build: func([]templates.File) (*templates.Set, error) { return build() }})
+	}
+}
+
 // A program whose templates are faulty ends, and the messages that it has taken by then
 // are in the queue again, as if it had never begun.
 func TestFaultyTemplatesEndTheProgram(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	broker, fault := workertest.NewBroker(), make(chan struct{})
-	p := &App{outage: &outage{log: log}, mails: prepareMails(func() (*templates.Set, error) {
+	p := &App{outage: &outage{log: log}, mails: prepareMails(built(func() (*templates.Set, error) {
 		<-fault
 		return nil, errors.New("otp: no field Cod")
-	})}
+	}))}
 	sender, err := mail.New(mail.Config{Host: "127.0.0.1", Port: 1, Security: mail.Plain, FromAddress: "noreply@example.com"})
 	if err != nil {
 		t.Fatal(err)
@@ -74,10 +82,10 @@ func TestFaultyTemplatesEndTheProgram(t *testing.T) {
 // A mail that is asked for while the templates are prepared comes when they are.
 func TestMailsWaitForTheirTemplates(t *testing.T) {
 	begin := make(chan struct{})
-	m := prepareMails(func() (*templates.Set, error) {
+	m := prepareMails(built(func() (*templates.Set, error) {
 		<-begin
 		return tasks.NewTemplates(templates.Options{})
-	})
+	}))
 	short, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := m.wait(short); err != nil {
@@ -92,7 +100,7 @@ func TestMailsWaitForTheirTemplates(t *testing.T) {
 		subject <- r.Subject
 	}()
 	close(begin)
-	faulty := prepareMails(func() (*templates.Set, error) { return nil, errors.New("no field Cod") })
+	faulty := prepareMails(built(func() (*templates.Set, error) { return nil, errors.New("no field Cod") }))
 	<-faulty.prepared
 	for range 100 { // a stop hides no fault
 		if faulty.wait(short) == nil {

@@ -56,6 +56,8 @@ var mailVariables = map[string]string{
 // templateVariables names the variables of the fields of templates.Options.
 var templateVariables = map[string]string{
 	"SiteURL": "SITE_URL", "SupportAddress": "SUPPORT_ADDRESS", "LinkHosts": "LINK_HOSTS",
+	"Brand": "BRAND_NAME", "Color": "BRAND_COLOR", "LinkColor": "BRAND_LINK_COLOR", "ButtonTextColor": "BRAND_BUTTON_TEXT_COLOR",
+	"Logo": "BRAND_LOGO", "LogoSize": "BRAND_LOGO_SIZE", "Address": "BRAND_ADDRESS", "Locale": "DEFAULT_LOCALE",
 }
 
 // checkParts adds to err, the error of reading cfg, what the parts would refuse. They are

@@ -13,7 +13,7 @@ import (
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/store/ledger/audit"
-	"github.com/evently/workers/tasks"
+	"github.com/evently/workers/templates/folder"
 )
 
 // monitorConns is the number of connections of the monitor to the database of the history.
@@ -32,19 +32,28 @@ func OpenMonitor(cfg config.Config, log *slog.Logger) (*Monitor, error) {
 	return OpenMonitorWith(cfg, log, "")
 }
 
+// openMonitorIn is [OpenMonitor] for the monitor inside of a worker, which has the templates.
+func openMonitorIn(cfg config.Config, log *slog.Logger, keeper *folder.Keeper) (*Monitor, error) {
+	return openMonitor(cfg, log, site.Parts{Templates: keeper, TemplatesRun: true})
+}
+
 // OpenMonitorWith is [OpenMonitor] with a label beside the name of the product, and further
 // pages.
 func OpenMonitorWith(cfg config.Config, log *slog.Logger, label string, groups ...web.Group) (*Monitor, error) {
+	return openMonitor(cfg, log, site.Parts{Label: label, Groups: groups})
+}
+
+func openMonitor(cfg config.Config, log *slog.Logger, p site.Parts) (*Monitor, error) {
 	m := new(Monitor)
-	if err := m.open(cfg, log, label, groups); err != nil {
+	if err := m.open(cfg, log, p); err != nil {
 		m.Close()
 		return nil, &UsageError{Err: err}
 	}
 	return m, nil
 }
 
-func (m *Monitor) open(cfg config.Config, log *slog.Logger, label string, groups []web.Group) (err error) {
-	p := site.Parts{Config: cfg, Version: Version(), Label: label, Groups: groups, Log: log}
+func (m *Monitor) open(cfg config.Config, log *slog.Logger, p site.Parts) (err error) {
+	p.Config, p.Version, p.Log = cfg, Version(), log
 	if p.Broker, err = OpenBroker(cfg, log); err != nil {
 		return err
 	}
@@ -57,8 +66,11 @@ func (m *Monitor) open(cfg config.Config, log *slog.Logger, label string, groups
 		return err
 	}
 	p.Trail, p.Audited = pageTrail{m.trail}, m.trail.Trail
-	if p.Templates, err = tasks.NewTemplates(templateOptions(cfg)); err != nil {
-		return err
+	if p.Templates == nil {
+		if err := checkParts(cfg, nil); err != nil {
+			return err
+		}
+		p.Templates = OpenTemplates(context.Background(), cfg, log) // the pages tell what is wrong with them
 	}
 	m.site, err = site.New(p)
 	return err
@@ -173,11 +185,12 @@ type embedded struct {
 }
 
 // openEmbedded opens the monitor if MONITOR asks for it. The caller must call close.
-func openEmbedded(ctx context.Context, cfg config.Config, log *slog.Logger) (*embedded, error) {
+func openEmbedded(ctx context.Context, cfg config.Config, mails *mails, log *slog.Logger) (*embedded, error) {
 	if !cfg.Service.Embedded {
 		return nil, nil
 	}
-	m, err := OpenMonitor(cfg, log)
+	<-mails.prepared
+	m, err := openMonitorIn(cfg, log, mails.keeper)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"github.com/evently/workers/store"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
+	"github.com/evently/workers/templates/folder"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/inspect"
 	"github.com/evently/workers/worker/redis"
@@ -81,14 +83,31 @@ func letterBox(keys []config.Secret) (*seal.Box, error) {
 	return seal.New(c)
 }
 
-// templateOptions leaves the brand alone: producers and readers know the subjects,
-// independent of the sender's name.
+// templateOptions returns what the mails show, without the files of TEMPLATES_DIR. The brand is not
+// the name of the sender: producers and readers know the subjects.
 func templateOptions(cfg config.Config) templates.Options {
-	return templates.Options{
+	brand := cfg.Templates.Brand
+	o := templates.Options{
+		Brand: brand.Name, Color: brand.Color, LinkColor: brand.LinkColor, ButtonTextColor: brand.ButtonTextColor,
+		Address:        brand.Address,
+		Locale:         cfg.Templates.Locale,
 		SiteURL:        cfg.Mail.SiteURL,
 		SupportAddress: cfg.Mail.SupportAddress,
 		LinkHosts:      cfg.Mail.LinkHosts,
 	}
+	if brand.Logo != "" {
+		o.Logo = &templates.Logo{URL: brand.Logo, Width: brand.LogoWidth, Height: brand.LogoHeight}
+	}
+	return o
+}
+
+// OpenTemplates reads the templates of the configuration. Their faults are its Err.
+func OpenTemplates(ctx context.Context, cfg config.Config, log *slog.Logger) *folder.Keeper {
+	return folder.Open(ctx, folder.Config{Dir: cfg.Templates.Dir, Log: log, Build: func(files []templates.File) (*templates.Set, error) {
+		o := templateOptions(cfg)
+		o.Files = files
+		return tasks.NewTemplates(o)
+	}})
 }
 
 // databaseError names the variable of the database's settings.

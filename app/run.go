@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/evently/workers/app/internal/supervisor"
@@ -112,7 +113,7 @@ func (a *App) run(ctx context.Context, cfg config.Config, listener net.Listener,
 		}
 		return err
 	}
-	pages, err := openEmbedded(ctx, cfg, log)
+	pages, err := openEmbedded(ctx, cfg, a.mails, log)
 	if err != nil {
 		if listener != nil {
 			listener.Close()
@@ -136,7 +137,7 @@ func (a *App) run(ctx context.Context, cfg config.Config, listener net.Listener,
 	}
 	g.Go(func() error { return pages.Run(ctx) })
 	g.Go(func() error {
-		err := a.mails.wait(ctx)
+		err := a.mails.Run(ctx)
 		if err != nil {
 			cancel()
 		}
@@ -231,6 +232,8 @@ func (a *App) health(cfg config.Config, listener net.Listener, bounces *bounces,
 		Breakers:      a.outage.states,
 		Held:          a.outage.heldTasks,
 		Bounces:       bounces.state,
+		Templates:     a.mails.state,
+		Common:        []prometheus.Collector{a.mails},
 		Mails:         a.counts,
 		Secrets:       a.secrets.list,
 		Suppressions:  a.suppressed.latest,

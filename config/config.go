@@ -17,19 +17,20 @@ import (
 
 // Config is the whole configuration, checked. Printing it shows no secret.
 type Config struct {
-	Redis    Redis    // the first broker
-	Brokers  []Broker // all brokers; one without a name, unless REDIS_URLS is set
-	Worker   Worker
-	SMTP     SMTP   // the preferred mail relay
-	Relays   []SMTP // all mail relays in the order of preference; MaxConns 0: no bound
-	Mail     Mail
-	Delivery Delivery
-	Database Database
-	Ledger   Ledger
-	Audit    Audit
-	Bounces  Bounces
-	Guard    Guard
-	Service  Service
+	Redis     Redis    // the first broker
+	Brokers   []Broker // all brokers; one without a name, unless REDIS_URLS is set
+	Worker    Worker
+	SMTP      SMTP   // the preferred mail relay
+	Relays    []SMTP // all mail relays in the order of preference; MaxConns 0: no bound
+	Mail      Mail
+	Templates Templates
+	Delivery  Delivery
+	Database  Database
+	Ledger    Ledger
+	Audit     Audit
+	Bounces   Bounces
+	Guard     Guard
+	Service   Service
 
 	// Warnings are about what works, but probably not as it was meant.
 	Warnings []Warning
@@ -132,6 +133,22 @@ type Mail struct {
 	LinkHosts      []string // beside the host of SiteURL
 	BounceDomain   string   // "": bounces go to FromAddress
 	BounceKeys     []Secret // the one in use first
+}
+
+// Templates says how the mails look.
+type Templates struct {
+	Dir    string // "": the templates are those of the program
+	Locale string // of mails whose data names none
+	Brand  Brand
+}
+
+// Brand is the look of the service. Empty fields are those of Evently.
+type Brand struct {
+	Name                              string
+	Color, LinkColor, ButtonTextColor string // #rrggbb
+	Logo                              string // URL
+	LogoWidth, LogoHeight             int    // in pixels
+	Address                           string
 }
 
 // Delivery says what may be sent, how often and how fast.

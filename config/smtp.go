@@ -32,6 +32,7 @@ func (c *Config) smtp(v *variables) {
 		SupportAddress: v.SupportAddr.text,
 		LinkHosts:      v.LinkHosts.value,
 	}
+	c.templates(v)
 	c.dkim(v)
 	c.bounces(v)
 	if v.SMTPHelloName.given() {
@@ -224,4 +225,32 @@ func (t *text) wantHost(example string) {
 	if t.text == "" || strings.ContainsAny(t.text, "/@ \"'") || strings.Contains(t.text, ":") && net.ParseIP(t.text) == nil {
 		t.refuse(likeHost, "the name of a host", "write a name alone, such as "+example)
 	}
+}
+
+// templates reads how the mails look. Package templates checks the rest.
+func (c *Config) templates(v *variables) {
+	c.Templates = Templates{
+		Dir:    v.TemplatesDir.text,
+		Locale: v.DefaultLocale.text,
+		Brand: Brand{
+			Name: v.BrandName.text, Color: colour(v.BrandColor.text), LinkColor: colour(v.BrandLinkColor.text),
+			ButtonTextColor: colour(v.BrandButtonText.text), Logo: v.BrandLogo.text, Address: v.BrandAddress.text,
+		},
+	}
+	width, height, ok := strings.Cut(v.BrandLogoSize.text, "x")
+	b := &c.Templates.Brand
+	var errs [2]error
+	b.LogoWidth, errs[0] = strconv.Atoi(strings.TrimSpace(width))
+	b.LogoHeight, errs[1] = strconv.Atoi(strings.TrimSpace(height))
+	if !ok || errs[0] != nil || errs[1] != nil {
+		v.BrandLogoSize.mistake(strconv.Quote(v.BrandLogoSize.text)+" is no size", "write the width and the height in pixels, such as 120x30")
+	}
+}
+
+// colour returns a colour with its hash, which files of variables take for a comment.
+func colour(s string) string {
+	if len(s) == 6 && strings.Trim(strings.ToLower(s), "0123456789abcdef") == "" {
+		return "#" + s
+	}
+	return s
 }

@@ -86,6 +86,16 @@ type variables struct {
 	SupportAddr    address   `envconfig:"SUPPORT_ADDRESS" group:"Mail" unset:"not mentioned" desc:"Address for help, shown in the mails."`
 	LinkHosts      list      `envconfig:"LINK_HOSTS" group:"Mail" unset:"the host of SITE_URL" desc:"Hosts that a link given by a producer (booking_url) may lead to. Any other link is left out."`
 
+	TemplatesDir    file  `envconfig:"TEMPLATES_DIR" group:"Templates" unset:"those of the program" desc:"Folder with templates of one's own, by the names of those of the program: they take their place, or add a language. Others are taken without a restart once they are right; see docs/templates.md and the command templates."`
+	DefaultLocale   text  `envconfig:"DEFAULT_LOCALE" group:"Templates" default:"en" desc:"Language of mails whose data has no locale, lang or language, or one without templates, such as de or de-AT. English is there; others are in TEMPLATES_DIR."`
+	BrandName       words `envconfig:"BRAND_NAME" group:"Templates" default:"Evently" desc:"Name of the service in subjects and mails, at most 60 characters."`
+	BrandColor      words `envconfig:"BRAND_COLOR" group:"Templates" unset:"the one of Evently" desc:"Colour of buttons and accents as #4f46e5 or 4f46e5. The texts on it and the links follow from it, so that they can be read in light and dark."`
+	BrandLinkColor  words `envconfig:"BRAND_LINK_COLOR" group:"Templates" unset:"from BRAND_COLOR" desc:"Colour of links and accents; a contrast of 4.5 to their backgrounds is needed."`
+	BrandButtonText words `envconfig:"BRAND_BUTTON_TEXT_COLOR" group:"Templates" unset:"white or black" desc:"Colour of the text on buttons; a contrast of 4.5 to BRAND_COLOR is needed."`
+	BrandLogo       text  `envconfig:"BRAND_LOGO" group:"Templates" unset:"the initial and the name" desc:"Logo in the head of the mails: the https URL of a PNG, JPEG, GIF or WebP, which mail programs load."`
+	BrandLogoSize   text  `envconfig:"BRAND_LOGO_SIZE" group:"Templates" default:"120x30" desc:"Width and height of the logo as it is shown, in pixels; up to 320x96."`
+	BrandAddress    words `envconfig:"BRAND_ADDRESS" group:"Templates" unset:"not mentioned" desc:"Postal address in the foot of the mails, in one line."`
+
 	UnknownPolicy        choice    `envconfig:"UNKNOWN_POLICY" group:"Delivery" default:"hold" options:"hold,resend" desc:"Outcome of a mail that may have been delivered, because its worker died or the relay did not answer: a dead letter (hold), or one more copy with the same Message-ID (resend). Codes and waitlist offers are sent once more in any case."`
 	Suppressions         choice    `envconfig:"SUPPRESSIONS" group:"Delivery" default:"on" options:"on,observe,off" desc:"What happens to mails to addresses that refuse or return them, see docs/suppressions.md: they are not sent (on), they are sent and the addresses are listed (observe), or nothing is recorded (off). It needs the history of mails."`
 	SMTPReplyTimeout     seconds   `envconfig:"SMTP_REPLY_TIMEOUT" group:"Delivery" default:"120" min:"1" max:"600" desc:"Longest wait for the answer of the relay to the end of a mail. After that it is unknown whether the mail was delivered."`

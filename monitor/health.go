@@ -124,6 +124,9 @@ type HealthConfig struct {
 	// Bounces is the state of the servers that take bounces in; nil: there are none.
 	Bounces func() BouncesState
 
+	// Templates is the state of the templates of mails; nil: not known. It must cost no I/O.
+	Templates func() TemplatesState
+
 	// Mails and Runs count mails and runs of tasks for /metrics; nil: they are not counted.
 	// Beside named brokers Mails counts bounces only. Collectors makes further metrics.
 	// Suppressions counts suppressions; nil: not known.
@@ -131,6 +134,7 @@ type HealthConfig struct {
 	Mails        *Mails
 	Runs         *Runs
 	Collectors   []prometheus.Collector
+	Common       []prometheus.Collector // makes further metrics, of no broker
 	Suppressions func() SuppressionCounts
 	Spans        func() SpanCounts // of traces; nil: there are none
 	Build        Build

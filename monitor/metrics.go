@@ -94,6 +94,7 @@ func (h *Health) Registry() *prometheus.Registry {
 	if h.isNamed() && h.cfg.Mails != nil {
 		r.MustRegister(h.cfg.Mails.bounces)
 	}
+	r.MustRegister(h.cfg.Common...)
 	if h.cfg.Mail != nil {
 		r.MustRegister(newMailCollector(h.cfg.Mail))
 	}

@@ -47,7 +47,36 @@ func (h *Health) configurationPart(w WorkerState, now time.Time) Part {
 	for _, s := range h.secrets() {
 		p.check("secret "+s.Name, PartOK, s.text(now))
 	}
+	if h.cfg.Templates != nil {
+		p = h.cfg.Templates().onto(p, now)
+	}
 	return p.answered(h.started, now)
+}
+
+// TemplatesState describes the templates of mails.
+type TemplatesState struct {
+	Dir     string // of the operator's own; "": there are none
+	Version string // of those in use
+	Files   int    // of the operator, in use
+	Since   time.Time
+
+	Fault  string    // of those that are there and not in use, with file and line; "": none
+	Faulty time.Time // since when
+}
+
+// onto adds the templates to the part of the configuration.
+func (t TemplatesState) onto(p Part, now time.Time) Part {
+	switch {
+	case t.Dir == "":
+		return p
+	case t.Fault != "":
+		text := fmt.Sprintf("templates in %s are faulty for %s, and the former ones stay in use: %s", t.Dir, span(now.Sub(t.Faulty)), t.Fault)
+		p.check("templates", PartFailed, text)
+		p.Text = text
+		return p.degraded(text, "correct the file; it is read again within 10 seconds").from(t.Faulty)
+	}
+	p.check("templates", PartOK, fmt.Sprintf("%d files of %s, version %s, for %s", t.Files, t.Dir, t.Version, span(now.Sub(t.Since))))
+	return p
 }
 
 // summarized is an error with words that all may read.

@@ -95,7 +95,7 @@ func (h *Health) Report() Report {
 	switch {
 	case !w.Consuming:
 		r.Status = StatusUnhealthy
-	case stalled || !r.Keys.OK || !r.Database.OK || !r.Mail.OK || !r.Held.OK || !r.Configuration.OK:
+	case stalled || !r.Keys.OK || !r.Database.OK || !r.Mail.OK || !r.Held.OK || r.Configuration.Status != PartOK:
 		r.Status = StatusDegraded
 	default:
 		r.Status = StatusHealthy

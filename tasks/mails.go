@@ -151,6 +151,7 @@ func (m MailTask) delivery(values []protocol.Raw, today string) (delivery, error
 	}
 	d.today = today
 	mail := m.read(d)
+	mail.data = templates.InLocale(mail.data, d.locale())
 	mail.invalid, mail.leftOut, mail.optional = d.err, d.leftOut, m.Optional
 	mail.missing = slices.ContainsFunc(m.Fields, func(f Field) bool { return f.Required && !d.has(f.Key) })
 	if m.ToUser() {
@@ -255,6 +256,24 @@ func (m MailTask) Least() (templates.Mail, error) {
 			example = merge(example, strings.Split(f.Key, "."), f.Value(f.Sample))
 		}
 	}
+	return m.made(example)
+}
+
+// Hostile returns a mail with [templates.Probe] in place of all texts of users.
+func (m MailTask) Hostile() (templates.Mail, error) {
+	example := map[string]any{}
+	for _, f := range m.Fields {
+		value := f.Value(f.Sample)
+		if f.Input == Text && f.Key != currencyKey {
+			value = templates.Probe
+		}
+		example = merge(example, strings.Split(f.Key, "."), value)
+	}
+	return m.made(example)
+}
+
+// made returns the mail of an example, without the checks of the table.
+func (m MailTask) made(example map[string]any) (templates.Mail, error) {
 	raw, err := json.Marshal(example)
 	if err != nil {
 		return nil, fmt.Errorf("%s: encode the samples: %w", m.Name, err)
@@ -283,17 +302,33 @@ func merge(into map[string]any, path []string, value any) map[string]any {
 	return into
 }
 
-// NewTemplates returns the templates of all mails, checked with their samples.
+// NewTemplates returns the templates of all mails, checked with their samples. Those of an
+// operator are checked with the least data and with hostile data, too.
 func NewTemplates(o templates.Options) (*templates.Set, error) {
-	var samples []templates.Mail
-	for _, m := range Mails() {
-		sample, err := m.Sample()
-		if err != nil {
-			return nil, err
-		}
-		samples = append(samples, sample)
+	samples, err := Samples(len(o.Files) > 0)
+	if err != nil {
+		return nil, err
 	}
+	o.SampleNames = []string{"", "with its required data only", "with a hostile text of a user"}
 	return templates.New(o, samples)
+}
+
+// Samples returns an ordinary mail of each kind. With all, the least and a hostile one follow it.
+func Samples(all bool) (samples []templates.Mail, err error) {
+	for _, m := range Mails() {
+		makers := []func() (templates.Mail, error){m.Sample}
+		if all {
+			makers = append(makers, m.Least, m.Hostile)
+		}
+		for _, make := range makers {
+			sample, err := make()
+			if err != nil {
+				return nil, err
+			}
+			samples = append(samples, sample)
+		}
+	}
+	return samples, nil
 }
 
 // eventView is the view of a mail about an event: its name and a list of facts.

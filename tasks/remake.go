@@ -51,7 +51,7 @@ func (m MailTask) Remake(k Known) (r Remade, err error) {
 		}
 	}
 	d := a.dictionary()
-	r.Mail = m.read(d).data
+	r.Mail = templates.InLocale(m.read(d).data, d.locale())
 	return r, d.err
 }
 

@@ -218,6 +218,25 @@ func (d *dictionary) date(key, missing string) templates.When {
 	return when
 }
 
+// localeKeys are the keys of the language of the reader, in the data or in its user_data.
+var localeKeys = [...]string{"locale", "lang", "language"}
+
+// locale returns the language of the reader, "" if the data names none. Producers need not send
+// one, and an unreadable one is none.
+func (d *dictionary) locale() string {
+	for _, key := range localeKeys {
+		if text, ok := scalar(d.values[key]); ok && !isNumber(d.values[key]) {
+			return text
+		}
+	}
+	user := d.values["user_data"]
+	if d.path == "" && (bytes.Contains(user, []byte(`"loc`)) || bytes.Contains(user, []byte(`"lang`))) {
+		inner := d.dictionary("user_data")
+		return (&dictionary{values: inner.values, path: inner.path}).locale()
+	}
+	return ""
+}
+
 func (d *dictionary) leaveOut(key string) { d.leftOut = append(d.leftOut, key) }
 
 func (d *dictionary) fault(key, want string) {

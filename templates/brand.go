@@ -60,6 +60,9 @@ func (o Options) checkBrand(p *Page) (faults []error) {
 		if reason, want := o.Logo.check(); reason != "" {
 			fault("Logo", reason, want)
 		}
+		if l := o.Logo; l.Width < 1 || l.Height < 1 || l.Width > maxLogoWidth || l.Height > maxLogoHeight {
+			fault("LogoSize", fmt.Sprintf("%dx%d pixels", l.Width, l.Height), fmt.Sprintf("1x1 to %dx%d", maxLogoWidth, maxLogoHeight))
+		}
 		p.Logo = o.Logo
 	}
 	if o.Locale != "" && wording.Locale(o.Locale) == "" {
@@ -77,8 +80,6 @@ func (l *Logo) check() (reason, want string) {
 		return "not written as mail programs ask for it", u.String()
 	case strings.HasSuffix(strings.ToLower(u.Path), ".svg"):
 		return "an SVG, which most mail programs do not show", "the address of a PNG"
-	case l.Width < 1 || l.Height < 1 || l.Width > maxLogoWidth || l.Height > maxLogoHeight:
-		return fmt.Sprintf("shown with %d x %d pixels", l.Width, l.Height), fmt.Sprintf("1x1 to %dx%d", maxLogoWidth, maxLogoHeight)
 	}
 	return "", ""
 }

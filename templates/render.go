@@ -26,7 +26,7 @@ func (s *Set) choose(m Mail) (*parts, error) {
 		return t.base, nil
 	}
 	if in, ok := m.(inLocale); ok {
-		for l := wording.Locale(in.locale); l != ""; l = wording.Parent(l) {
+		for l := in.locale; l != ""; l = wording.Parent(l) {
 			if p := t.locales[l]; p != nil {
 				return p, nil
 			}

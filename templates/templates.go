@@ -51,6 +51,9 @@ type Options struct {
 	Locale string
 	// Files are the templates of an operator. What such templates can do is bounded.
 	Files []File
+	// SampleNames tell, for faults, what is special about the samples of each kind, in their
+	// order: "with little data".
+	SampleNames []string
 }
 
 // Set is the parsed templates of all kinds. It is safe for concurrent use.
@@ -62,6 +65,8 @@ type Set struct {
 	catalog  *catalog
 	mails    map[Kind]*translations
 	warnings []Fault
+
+	sampleNames []string
 }
 
 // translations are the templates of a kind.
@@ -100,7 +105,7 @@ func newSet(files fs.FS, o Options, samples []Mail) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{page: p, colours: o.palette(), locale: wording.Locale(o.Locale), mails: map[Kind]*translations{}}
+	s := &Set{page: p, colours: o.palette(), locale: wording.Locale(o.Locale), mails: map[Kind]*translations{}, sampleNames: o.SampleNames}
 	if s.dress, err = newDress(s.colours, o.looks()); err != nil {
 		return nil, fmt.Errorf("dress the mails: %w", err)
 	}
@@ -133,11 +138,20 @@ type Faults []Fault
 
 // Error returns one fault a line, without the warnings.
 func (f Faults) Error() string {
+	const most = 20
+	return f.Short(most)
+}
+
+// Short returns the first n faults, one a line, and how many there are beside them.
+func (f Faults) Short(n int) string {
 	var lines []string
 	for _, fault := range f {
 		if !fault.Warning {
 			lines = append(lines, fault.Error())
 		}
+	}
+	if more := len(lines) - n; more > 0 {
+		lines = append(lines[:n], fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(lines, "\n")
 }

@@ -29,9 +29,16 @@ type secret interface{ Secrets() []string }
 // any: those of the others are mostly the same.
 func (s *Set) try(p *parts, samples []Mail) []Fault {
 	for i, m := range samples {
-		if faults := s.trySample(p, m, i == 0); len(faults) > 0 {
-			return faults
+		faults := s.trySample(p, m, i == 0)
+		if len(faults) == 0 {
+			continue
 		}
+		if i < len(s.sampleNames) && s.sampleNames[i] != "" {
+			for j := range faults {
+				faults[j].Text += " (in a mail " + s.sampleNames[i] + ")"
+			}
+		}
+		return faults
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ import (
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/store/ledger/suppressions"
-	"github.com/evently/workers/templates"
+	"github.com/evently/workers/templates/folder"
 	"github.com/evently/workers/worker/inspect"
 	"github.com/evently/workers/worker/redis"
 )
@@ -53,7 +53,8 @@ type Parts struct {
 	NoHistory    string       // why there is no history, and what to do; "" if there is one
 	Trail        Trail        // of the audit
 	Audited      audit.Reader // reads the trail of the audit; nil: there is none
-	Templates    *templates.Set
+	Templates    *folder.Keeper
+	TemplatesRun bool // the worker around this monitor runs Templates
 
 	// The makers fill these.
 	FlowerMetrics *flower.Metrics

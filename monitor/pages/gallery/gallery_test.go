@@ -10,6 +10,7 @@ import (
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
+	"github.com/evently/workers/templates/folder"
 )
 
 func TestGallery(t *testing.T) {
@@ -24,11 +25,11 @@ func TestGallery(t *testing.T) {
 }
 
 func testGallery(t *testing.T, set *templates.Set) {
-	s := pages.Open(t, gallery.New(set))
+	s := pages.Open(t, gallery.New(folder.Fixed(set)))
 	s.Role = web.RoleViewer
 	list := s.Get(t, "/templates")
 	for _, m := range tasks.Mails() {
-		pages.Has(t, list, m.Title, templates.Version(templates.Kind(m.Kind())), `href="/templates/`+m.Kind()+`"`)
+		pages.Has(t, list, m.Title, set.Version(templates.Kind(m.Kind())), `href="/templates/`+m.Kind()+`"`)
 		for _, sample := range []string{"ordinary", "least"} {
 			body := s.Get(t, "/templates/"+m.Kind()+"?sample="+sample)
 			pages.Has(t, body, "all checks pass", "Contrast", "Text part", `sandbox title="The mail in dark colours"`, "layout.html.tmpl", m.Name)

@@ -20,6 +20,7 @@ import (
 	store "github.com/evently/workers/store/ledger/suppressions"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
+	"github.com/evently/workers/templates/folder"
 )
 
 // click clicks on a link or a button by its words.
@@ -52,7 +53,7 @@ func TestDeskInChromium(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := newRig(t, func(c *letters.Config) { c.MayReveal = true })
-	s := pages.Open(t, r.group, suppressions.New(suppressions.Config{Store: suppressed}), gallery.New(set), audit.New(audit.Config{Trail: tr, Jobs: r.runner}))
+	s := pages.Open(t, r.group, suppressions.New(suppressions.Config{Store: suppressed}), gallery.New(folder.Fixed(set)), audit.New(audit.Config{Trail: tr, Jobs: r.runner}))
 	all := r.fill(t)
 	tab := browser.Open(t, 4*time.Minute)
 

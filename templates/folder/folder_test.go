@@ -1,0 +1,96 @@
+package folder_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/evently/workers/templates/folder"
+)
+
+// write writes files below dir. The contents of those that begin with "->" are links.
+func write(t testing.TB, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if target, ok := strings.CutPrefix(text, "->"); ok {
+			err = os.Symlink(target, path)
+		} else {
+			err = os.WriteFile(path, []byte(text), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestRead(t *testing.T) {
+	t.Parallel()
+	secrets := t.TempDir()
+	write(t, secrets, map[string]string{"password.tmpl": "hunter2"})
+	for _, test := range []struct {
+		name   string
+		files  map[string]string
+		want   string // name: text of the files
+		fault  string // "": none
+		skips  []string
+		before func(dir string) error
+	}{
+		{name: "empty"},
+		{name: "files", files: map[string]string{"layout.txt.tmpl": "a", "otp/text.tmpl": "b", "words.de.txt": "c = d"}, want: "layout.txt.tmpl:a otp/text.tmpl:b words.de.txt:c = d"},
+		{name: "others", files: map[string]string{"README.md": "a", "otp/notes.txt": "b", ".git/x.tmpl": "c", "otp/.text.tmpl.swp": "d", "otp/deep/x.tmpl": "e"}, skips: []string{"README.md", "otp/deep", "otp/notes.txt"}},
+		{name: "line ends and mark", files: map[string]string{"otp/text.tmpl": "\ufeffa\r\nb\rc"}, want: "otp/text.tmpl:a\nb\nc"},
+		{name: "not UTF-8", files: map[string]string{"otp/text.tmpl": "a\nb\xff"}, fault: "otp/text.tmpl:2: not UTF-8"},
+		{name: "control character", files: map[string]string{"otp/text.tmpl": "a\x00"}, fault: "otp/text.tmpl:1: holds a control"},
+		{name: "large", files: map[string]string{"otp/text.tmpl": strings.Repeat("x", 65537)}, fault: "otp/text.tmpl: larger than 65536"},
+		{name: "link out", files: map[string]string{"otp/text.tmpl": "->../../../../../../etc/passwd"}, fault: "otp/text.tmpl: path escapes"},
+		{name: "absolute link", files: map[string]string{"text.tmpl": "->" + filepath.Join(secrets, "password.tmpl")}, fault: "text.tmpl: path escapes"},
+		{name: "folder that leads out", files: map[string]string{"otp": "->" + secrets}, fault: "otp: path escapes"},
+		{name: "link to nothing", files: map[string]string{"otp/text.tmpl": "->gone"}, fault: "otp/text.tmpl: no such file"},
+		{name: "ConfigMap", files: map[string]string{"..2026_1/otp.text.tmpl": "a", "..data": "->..2026_1", "otp.text.tmpl": "->..data/otp.text.tmpl", "..2026_1/otp/html.tmpl": "b", "otp": "->..data/otp"}, want: "otp.text.tmpl:a otp/html.tmpl:b"},
+		{name: "pipe", before: func(dir string) error { return syscall.Mkfifo(filepath.Join(dir, "layout.txt.tmpl"), 0o600) }, fault: "layout.txt.tmpl: is no ordinary file"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			write(t, dir, test.files)
+			if test.before != nil {
+				if err := test.before(dir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c, err := folder.Read(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, f := range c.Files {
+				got = append(got, f.Name+":"+f.Text)
+				if f.Path != filepath.Join(dir, f.Name) {
+					t.Errorf("path %s", f.Path)
+				}
+			}
+			if strings.Join(got, " ") != test.want || !slices.Equal(c.Skipped, test.skips) {
+				t.Errorf("%q, skipped %q", got, c.Skipped)
+			}
+			switch {
+			case test.fault == "" && len(c.Faults) > 0:
+				t.Errorf("faults: %v", c.Faults)
+			case test.fault != "" && (len(c.Faults) != 1 || !strings.Contains(c.Faults[0].Error(), test.fault)):
+				t.Errorf("faults: %v; want %s", c.Faults, test.fault)
+			}
+		})
+	}
+	for _, wrong := range []string{filepath.Join(secrets, "gone"), filepath.Join(secrets, "password.tmpl")} {
+		if _, err := folder.Read(wrong); err == nil || !strings.Contains(err.Error(), wrong) {
+			t.Errorf("%s: %v", wrong, err)
+		}
+	}
+}
