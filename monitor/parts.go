@@ -56,11 +56,11 @@ func (h *Health) configurationPart(w WorkerState, now time.Time) Part {
 // TemplatesState describes the templates of mails.
 type TemplatesState struct {
 	Dir     string // of the operator's own; "": there are none
-	Version string // of those in use
+	Version string // of the templates in use
 	Files   int    // of the operator, in use
 	Since   time.Time
 
-	Fault  string    // of those that are there and not in use, with file and line; "": none
+	Fault  string    // of templates that are not used because of it, with file and line; "": none
 	Faulty time.Time // since when
 }
 

@@ -87,19 +87,9 @@ func fullName(name string, kinds []Kind) (full, locale, reason string) {
 	}
 	end := words[len(words)-1]
 	words = words[:len(words)-1]
-	stem := 1 // words of the name without a language
-	switch {
-	case len(words) == 0:
-		return "", "", "has no name"
-	case folder != "" && !slices.Contains(kinds, Kind(folder)):
-		return "", "", fmt.Sprintf("there is no kind of mail %q; kinds are %s", folder, joinKinds(kinds))
-	case folder != "" && (end != "tmpl" || !slices.Contains(partNames, words[0])):
-		return "", "", fmt.Sprintf("a mail has no part of this name; parts are %s.tmpl, with a language as in html.de.tmpl", strings.Join(partNames, ".tmpl, "))
-	case folder == "" && words[0] == "words" && end == "txt":
-	case folder == "" && end == "tmpl" && len(words) > 1 && (words[1] == "html" || words[1] == "txt"):
-		stem = 2
-	case folder == "":
-		return "", "", "is no template; names are layout.html.tmpl, layout.txt.tmpl, partials.html.tmpl, words.de.txt, and folders such as otp"
+	stem, reason := stemOf(folder, words, end, kinds)
+	if reason != "" {
+		return "", "", reason
 	}
 	if len(words) > stem+1 {
 		return "", "", "has too many dots in its name; write the part and the language, as in html.de.tmpl"
@@ -111,6 +101,23 @@ func fullName(name string, kinds []Kind) (full, locale, reason string) {
 		words[stem] = locale
 	}
 	return path.Join(folder, strings.Join(append(words, end), ".")), locale, ""
+}
+
+// stemOf returns how many words of a name stand before the language, or why it is no name.
+func stemOf(folder string, words []string, end string, kinds []Kind) (stem int, reason string) {
+	switch {
+	case len(words) == 0:
+		return 0, "has no name"
+	case folder != "" && !slices.Contains(kinds, Kind(folder)):
+		return 0, fmt.Sprintf("there is no kind of mail %q; kinds are %s", folder, joinKinds(kinds))
+	case folder != "" && (end != "tmpl" || !slices.Contains(partNames, words[0])):
+		return 0, fmt.Sprintf("a mail has no part of this name; parts are %s.tmpl, with a language as in html.de.tmpl", strings.Join(partNames, ".tmpl, "))
+	case folder != "", words[0] == "words" && end == "txt":
+		return 1, ""
+	case end == "tmpl" && len(words) > 1 && (words[1] == "html" || words[1] == "txt"):
+		return 2, ""
+	}
+	return 0, "is no template; names are layout.html.tmpl, layout.txt.tmpl, partials.html.tmpl, words.de.txt, and folders such as otp"
 }
 
 func joinKinds(kinds []Kind) string {

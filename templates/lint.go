@@ -192,6 +192,14 @@ func (l *linter) element(n *html.Node) {
 	case atom.Script, atom.Iframe, atom.Object, atom.Embed, atom.Form, atom.Input, atom.Link, atom.Base, atom.Video, atom.Audio, atom.Svg:
 		l.fault("html", "<"+n.Data, "%s: has no place in a mail", n.Data)
 	}
+	l.attributes(n)
+	if carries(n) && !strings.Contains(l.text, fold(content(n))) {
+		l.fault("text", "", "text part: lacks %q, which the HTML shows", fold(content(n)))
+	}
+}
+
+// attributes checks that an element does nothing, and loads nothing but the logo.
+func (l *linter) attributes(n *html.Node) {
 	for _, a := range n.Attr {
 		logo := l.logo != "" && n.DataAtom == atom.Img && a.Key == "src" && a.Val == l.logo
 		if strings.HasPrefix(a.Key, "on") || a.Key == "src" && !logo || a.Key == "background" {
@@ -200,9 +208,6 @@ func (l *linter) element(n *html.Node) {
 		if a.Key == "style" && strings.Contains(a.Val, "url(") {
 			l.fault("html", "url(", "%s: a style loads something from afar", n.Data)
 		}
-	}
-	if carries(n) && !strings.Contains(l.text, fold(content(n))) {
-		l.fault("text", "", "text part: lacks %q, which the HTML shows", fold(content(n)))
 	}
 }
 

@@ -49,7 +49,7 @@ type Options struct {
 	// Locale is the language of mails whose data names none, or one that has no templates;
 	// default: English.
 	Locale string
-	// Files are the templates of an operator. What such templates can do is bounded.
+	// Files are the templates of an operator. Their functions, size and steps are bounded.
 	Files []File
 	// SampleNames tell, for faults, what is special about the samples of each kind, in their
 	// order: "with little data".
@@ -72,7 +72,7 @@ type Set struct {
 // translations are the templates of a kind.
 type translations struct {
 	base    *parts
-	locales map[string]*parts // those that are complete
+	locales map[string]*parts // complete ones
 }
 
 // parts are the templates of a kind in one language.

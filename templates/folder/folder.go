@@ -24,7 +24,7 @@ import (
 const (
 	maxFile  = 64 << 10 // bytes of a file; the HTML of a mail is smaller
 	maxTotal = 4 << 20
-	maxFiles = 1000 // of all names, also of those that are no templates
+	maxFiles = 1000 // of all names, also of other files
 )
 
 // Content is what a folder has.
@@ -97,7 +97,7 @@ func (r *reader) folder(name string) error {
 	return nil
 }
 
-// entry reads a file, or a folder at the root. What is no template by its name is skipped.
+// entry reads a file, or a folder at the root. It skips names that are not of templates.
 func (r *reader) entry(name string, e fs.DirEntry, top bool) {
 	isTemplate := strings.HasSuffix(name, ".tmpl") || top && strings.HasPrefix(name, "words") && strings.HasSuffix(name, ".txt")
 	info, err := r.root.Stat(name) // follows links

@@ -11,7 +11,7 @@ import (
 	"github.com/evently/workers/templates/folder"
 )
 
-// write writes files below dir. The contents of those that begin with "->" are links.
+// write writes files below dir. A content that begins with "->" is the target of a link.
 func write(t testing.TB, dir string, files map[string]string) {
 	t.Helper()
 	for name, text := range files {

@@ -120,7 +120,9 @@ func TestReload(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(dir, "waitlist_cancellation")); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the embedded templates are used", func() bool { return strings.HasSuffix(subject(t, k), "- Jazz") && !strings.Contains(subject(t, k), "SECOND") })
+	until(t, "the embedded templates are used", func() bool {
+		return strings.HasSuffix(subject(t, k), "- Jazz") && !strings.Contains(subject(t, k), "SECOND")
+	})
 	for _, want := range []string{"templates replaced", "templates are right again"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log has no %q:\n%s", want, log)

@@ -80,7 +80,7 @@ func (t Table) add(line string) string {
 	case t[english] != "":
 		return fmt.Sprintf("%q is there twice; remove one of the lines", english)
 	case len(t) >= maxWords:
-		return fmt.Sprintf("more than %d words; remove those that no mail uses", maxWords)
+		return fmt.Sprintf("more than %d words; remove words that no mail uses", maxWords)
 	}
 	t[english] = translated
 	return ""
