@@ -158,7 +158,7 @@ func OpenDeliveries(cfg config.Config) (Deliveries, error) {
 		return Deliveries{}, err
 	}
 	return Deliveries{
-		Reader: ledger.NewReader(ledger.ReaderConfig{DB: db, Sealer: sealer}), keyCheck: keyCheck{db, sealer},
+		Reader: ledger.NewReader(ledger.ReaderConfig{DB: db, Sealer: sealer, Reference: mail.Reference}), keyCheck: keyCheck{db, sealer},
 		suppressions: suppressions.New(suppressions.Config{DB: db, Sealer: sealer}),
 	}, nil
 }

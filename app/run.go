@@ -253,12 +253,18 @@ func (a *App) health(cfg config.Config, listener net.Listener, bounces *bounces,
 	return monitor.NewHealth(c)
 }
 
+// faultFresh is how long the fault of a mail tells of the relay. The first retries come sooner.
+const faultFresh = 2 * time.Minute
+
 // mailState returns the state with the words of the servers, which an operator needs to
 // act. They hold no address, no secret and nothing of a mail: the health port is often
 // open to all.
 //
 // breakers are those of the relays, in the same order. An open one decides: it may have
 // opened because of the mails of other workers.
+//
+// While the breaker is closed, a fault that no mail has met for faultFresh tells nothing about
+// the relay of now.
 func mailState(relays []mail.RelayStatus, breakers []*breaker.Breaker) monitor.MailState {
 	var m monitor.MailState
 	for i, s := range relays {
@@ -274,6 +280,8 @@ func mailState(relays []mail.RelayStatus, breakers []*breaker.Breaker) monitor.M
 			m.Retried = append(m.Retried, s.Name)
 		case b.Phase != breaker.Closed:
 			m.Faulty = append(m.Faulty, monitor.RelayState{Name: s.Name, Fault: b.Reason, Since: b.Since, Tried: s.Tried, Next: b.Next})
+		case s.Fault != nil && time.Since(s.Tried) > faultFresh:
+			m.Untried = append(m.Untried, monitor.RelayState{Name: s.Name, Fault: s.Fault.Explain(), Since: s.Since, Tried: s.Tried})
 		case s.Fault != nil:
 			m.Faulty = append(m.Faulty, monitor.RelayState{Name: s.Name, Fault: s.Fault.Explain(), Since: s.Since, Tried: s.Tried})
 		}

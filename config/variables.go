@@ -23,7 +23,7 @@ type variables struct {
 	RedisPassword      secret    `envconfig:"REDIS_PASSWORD" group:"Redis" desc:"Password of Redis."`
 	RedisUseTLS        presence  `envconfig:"REDIS_USE_TLS" group:"Redis" default:"false" desc:"Use TLS. Any text but false, 0, no and off turns it on."`
 	RedisDB            count     `envconfig:"REDIS_DB" group:"Redis" default:"0" min:"0" max:"65535" desc:"Database number when the URL names none."`
-	SentinelMaster     text      `envconfig:"REDIS_SENTINEL_MASTER" group:"Redis" unset:"required with sentinel://" desc:"Name of the master that the Sentinels watch; Celery's transport option master_name."`
+	SentinelMaster     text      `envconfig:"REDIS_SENTINEL_MASTER" group:"Redis" desc:"Name of the master that the Sentinels watch, required with sentinel://; Celery's transport option master_name."`
 	SentinelUsername   text      `envconfig:"REDIS_SENTINEL_USERNAME" group:"Redis" desc:"User of the Sentinels themselves."`
 	SentinelPassword   secret    `envconfig:"REDIS_SENTINEL_PASSWORD" group:"Redis" desc:"Password of the Sentinels themselves."`
 	RedisTLSCAFile     file      `envconfig:"REDIS_TLS_CA_FILE" group:"Redis" desc:"PEM file of the authorities to trust instead of the system's. It is read again when it changes."`
@@ -97,7 +97,7 @@ type variables struct {
 	BrandAddress    words `envconfig:"BRAND_ADDRESS" group:"Templates" unset:"not mentioned" desc:"Postal address in the foot of the mails, in one line."`
 
 	UnknownPolicy        choice    `envconfig:"UNKNOWN_POLICY" group:"Delivery" default:"hold" options:"hold,resend" desc:"Outcome of a mail that may have been delivered, because its worker died or the relay did not answer: a dead letter (hold), or one more copy with the same Message-ID (resend). Codes and waitlist offers are sent once more in any case."`
-	Suppressions         choice    `envconfig:"SUPPRESSIONS" group:"Delivery" default:"on" options:"on,observe,off" desc:"What happens to mails to addresses that refuse or return them, see docs/suppressions.md: they are not sent (on), they are sent and the addresses are listed (observe), or nothing is recorded (off). It needs the history of mails."`
+	Suppressions         choice    `envconfig:"SUPPRESSIONS" group:"Delivery" default:"on" options:"on,observe,off" desc:"Mails to addresses that refuse or return mails, see docs/suppressions.md: they are not sent (on), they are sent and the addresses are listed (observe), or nothing is recorded (off). It needs the history of mails."`
 	SMTPReplyTimeout     seconds   `envconfig:"SMTP_REPLY_TIMEOUT" group:"Delivery" default:"120" min:"1" max:"600" desc:"Longest wait for the answer of the relay to the end of a mail. After that it is unknown whether the mail was delivered."`
 	MailGiveUpAfter      seconds   `envconfig:"MAIL_GIVE_UP_AFTER" group:"Delivery" default:"345600" min:"1" max:"2592000" desc:"How long the relay may put one mail off by answers about it, such as 421 at RCPT, until it becomes a dead letter. Outages and refusals of all mails do not count. Codes and waitlist offers end with their lifetime."`
 	MailRate             rates     `envconfig:"MAIL_RATE" group:"Delivery" unset:"no limit" desc:"Mails of all workers in a time, such as 10/s or 500/h. A fifth of it is kept for codes and waitlist offers."`

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/evently/workers/monitor/web"
 )
@@ -157,7 +156,7 @@ func (g *pagesGroup) breakIt(_ context.Context, r *web.Request) (web.Done, error
 		if err := g.chaos.setFault(Fault(r.FormValue("fault"))); err != nil {
 			return done, web.Invalid("Choose one of the faults.")
 		}
-		done.Notice = "The mail server has changed at " + time.Now().Format(time.TimeOnly) + "."
+		done.Notice = "The mail server has changed."
 	case "redis":
 		if err := g.chaos.setRedis(away); err != nil {
 			return done, web.Invalid("Redis could not be switched: " + err.Error())

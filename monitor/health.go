@@ -70,6 +70,10 @@ type MailState struct {
 
 	// Retried lists relays that are tried again after an outage, with few mails at a time.
 	Retried []string
+
+	// Untried lists relays whose last mail failed a while ago, and that no mail has tried since.
+	// It is not known whether they take mails.
+	Untried []RelayState
 }
 
 // RelayState describes a relay that takes no mails of ours. Fault is in words that all may

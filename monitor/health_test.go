@@ -484,7 +484,7 @@ func TestOutage(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	for name, texts := range map[string][2]string{
-		"mail":     {r.Mail.Text, "mails go by the other relays: a:587 takes none for 600 s, next probe in 12 s: 535 5.7.8 at AUTH"},
+		"mail":     {r.Mail.Text, "mails go by the other relays: a:587 takes none for 600 s, next probe in 11 s: 535 5.7.8 at AUTH"},
 		"database": {r.Database.Text, "no recipient can be looked up for 30 s, being probed: no answer in time"},
 		"held": {r.Held.Text, "mail tasks are held: 1800 waiting, until a probe of the database succeeds; " +
 			"correct its cause and leave the queues alone: no attempt is spent, and all are sent then"},

@@ -132,6 +132,10 @@ func (h *Health) mailPart(now time.Time) Part {
 		at, since = latest(at, r.Tried), latest(since, r.Since)
 		p.check("relay "+r.Name, PartFailed, fmt.Sprintf("takes no mails for %s, %s: %s", span(now.Sub(r.Since)), r.progress(now), r.Fault))
 	}
+	for _, r := range m.Untried {
+		at = latest(at, r.Tried)
+		p.check("relay "+r.Name, PartDegraded, r.untried(now))
+	}
 	for _, name := range m.Retried {
 		p.check("relay "+name, PartDegraded, "tried again after an outage, with few mails at a time")
 	}
@@ -142,6 +146,8 @@ func (h *Health) mailPart(now time.Time) Part {
 		p = p.degraded(p.Text, "correct the cause before the other relays fail, too").from(since)
 	case len(m.Retried) > 0:
 		p = p.degraded("tried again after an outage", "")
+	case len(m.Untried) > 0:
+		p = p.degraded(p.Text, "the next mail tells; send one to yourself if none is due")
 	}
 	return p.answered(at, now)
 }
@@ -163,6 +169,9 @@ func (m *MailState) state(now time.Time) State {
 		return State{Text: "mails go by the other relays: " + strings.Join(faults, "; ")}
 	}
 	text := "no mail sent yet"
+	if len(m.Untried) > 0 {
+		return State{OK: true, Text: m.Untried[0].untried(now)}
+	}
 	if !m.Accepted.IsZero() {
 		text = "sent a mail " + span(now.Sub(m.Accepted)) + " ago"
 	}

@@ -72,7 +72,17 @@ func TestParts(t *testing.T) {
 			c.Queues = func() monitor.QueuesState {
 				return monitor.QueuesState{At: now, Queues: []monitor.QueueState{{Name: "mails", Paused: true}}}
 			}
-		}, "/health/queue", 200, "degraded", []string{"queue mails is paused by an operator", "paused, empty"}},
+		}, "/health/queue", 200, "degraded", []string{"queue mails is paused by an operator", "paused, empty", `"text": "paused by an operator: nothing is taken from mails"`}},
+		"one of two queues that is paused": {func(c *monitor.HealthConfig) {
+			c.Queues = func() monitor.QueuesState {
+				return monitor.QueuesState{At: now, Queues: []monitor.QueueState{{Name: "mails", Paused: true}, {Name: "slow"}}}
+			}
+		}, "/health/queue", 200, "degraded", []string{`"text": "consuming, but paused by an operator: mails"`}},
+		"relay whose last mail failed long ago": {func(c *monitor.HealthConfig) {
+			c.Mail = func() monitor.MailState {
+				return monitor.MailState{Working: 1, Untried: []monitor.RelayState{{Name: "a:587", Fault: "421 at MAIL", Tried: now.Add(-200 * time.Second)}}}
+			}
+		}, "/health/mail", 200, "degraded", []string{"the last mail failed 200 s ago, and no mail has been tried since: 421 at MAIL", "the next mail tells"}},
 		"queues not seen of late": {func(c *monitor.HealthConfig) {
 			c.Queues = func() monitor.QueuesState { return monitor.QueuesState{At: now.Add(-time.Hour)} }
 		}, "/health/queue", 200, "ok", []string{"not known"}},
@@ -165,7 +175,7 @@ func TestChangesOfParts(t *testing.T) {
 		w.setDatabase(nil)
 		time.Sleep(monitor.DefaultEvery)
 		if got := h.Changes(); len(got) != 2 || got[0].Status != monitor.PartOK || got[1].Part != "database" || got[1].Status != monitor.PartFailed ||
-			got[1].Reason != "no answer for 0 s" || !got[1].At.Equal(start.Add(monitor.DefaultEvery)) {
+			got[1].Reason != "no answer for 1 s" || !got[1].At.Equal(start.Add(monitor.DefaultEvery)) {
 			t.Errorf("changes are %+v", got)
 		}
 		if p := h.Report().Database; p.Since != start.Add(2*monitor.DefaultEvery).UTC().Format(time.RFC3339) {

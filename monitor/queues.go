@@ -81,17 +81,39 @@ func (b *brokerHealth) queuePart(w WorkerState, now time.Time) Part {
 	default:
 		p = p.advised("check Redis and REDIS_URL; messages stay in their queues, and the worker tries again within a second")
 	}
-	p.check("claims", p.Status, p.Text)
 	if b.cfg.Queues == nil {
+		p.check("claims", p.Status, p.Text)
 		return p
 	}
 	s := b.cfg.Queues()
+	if w.Consuming {
+		p.Text = s.consuming()
+	}
+	p.check("claims", p.Status, p.Text)
 	if s.At.IsZero() || now.Sub(s.At) > staleQueues {
 		p.check("depth", statusOf(s.At.IsZero(), PartDegraded), "not known")
 		return p
 	}
 	p.add(s)
 	return p
+}
+
+// consuming tells from which queues messages are taken.
+func (s *QueuesState) consuming() string {
+	var paused []string
+	for _, q := range s.Queues {
+		if q.Paused {
+			paused = append(paused, q.Name)
+		}
+	}
+	slices.Sort(paused)
+	switch {
+	case len(paused) == 0:
+		return "consuming"
+	case len(paused) == len(s.Queues):
+		return "paused by an operator: nothing is taken from " + strings.Join(paused, ", ")
+	}
+	return "consuming, but paused by an operator: " + strings.Join(paused, ", ")
 }
 
 // add adds the checks of the queues. A queue that is behind degrades the part.

@@ -3,6 +3,7 @@ package monitor
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"time"
 )
@@ -121,9 +122,14 @@ func (r *RelayState) progress(now time.Time) string {
 	case r.Next.IsZero():
 		return "last tried " + span(now.Sub(r.Tried)) + " ago"
 	case r.Next.After(now):
-		return "next probe in " + span(r.Next.Sub(now)+time.Second)
+		return "next probe in " + span(r.Next.Sub(now))
 	}
 	return "being probed"
+}
+
+// untried tells of the last mail.
+func (r *RelayState) untried(now time.Time) string {
+	return "the last mail failed " + span(now.Sub(r.Tried)) + " ago, and no mail has been tried since: " + r.Fault
 }
 
 func latest(a, b time.Time) time.Time {
@@ -133,7 +139,8 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-func span(d time.Duration) string { return fmt.Sprintf("%d s", max(0, int(d.Seconds()))) }
+// span writes a duration in seconds that have begun: something that was just noticed lasts for 1 s.
+func span(d time.Duration) string { return fmt.Sprintf("%d s", max(1, int(math.Ceil(d.Seconds())))) }
 
 // Handler returns the pages of the health server.
 func (h *Health) Handler() http.Handler {

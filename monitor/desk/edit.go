@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
@@ -54,6 +55,15 @@ func Copy(m *protocol.Message, args *tasks.Arguments) ([]byte, error) {
 	return protocol.Encode(&c)
 }
 
+// Decodable reports whether the message of a letter can be read, so that a worker can run it again.
+func Decodable(l *broker.DeadLetter) bool {
+	if l.Locked != nil || l.Wiped {
+		return false
+	}
+	_, err := Decode(l.Raw)
+	return err == nil
+}
+
 // Readable returns why a letter has no values to show, nil if it has.
 func Readable(l *broker.DeadLetter) error {
 	switch {
@@ -72,5 +82,5 @@ func whyWiped(l *broker.DeadLetter) string {
 	case broker.LetterReplaced:
 		return "an edited copy is a message in its queue"
 	}
-	return "it expired at " + l.ExpiresAt.UTC().Format(time.RFC3339)
+	return "it expired at " + words.Clock(l.ExpiresAt)
 }

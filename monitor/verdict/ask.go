@@ -37,7 +37,7 @@ type keyChecker interface {
 
 // Question asks whether a mail was sent.
 type Question struct {
-	Of            string // address, or id of a user, booking, event, task, or of the relay's queue
+	Of            string // address, Message-ID, or id of a user, booking, event, task, or of the relay's queue
 	Limit         int    // mails at most
 	ShowAddresses bool   // else the answer has masked addresses only
 
@@ -49,6 +49,8 @@ type Question struct {
 type Answer struct {
 	Sent    Sent          `json:"sent"`
 	Verdict string        `json:"verdict"`
+	Missing string        `json:"missing,omitempty"` // why the history could not be asked; "": it was
+	Fault   error         `json:"-"`                 // of the history, with Missing
 	Traces  *Traces       `json:"redis,omitempty"`
 	Mails   []ledger.Mail `json:"mails"` // the newest first
 
@@ -71,7 +73,7 @@ func Ask(ctx context.Context, m Mails, q Question) (a Answer, err error) {
 	of := strings.TrimSpace(q.Of)
 	found, err := m.Find(ctx, of, q.Limit)
 	if err != nil {
-		return a, err
+		return a.withoutHistory(ctx, q, err)
 	}
 	if !q.ShowAddresses {
 		for i := range found {
@@ -95,6 +97,29 @@ func Ask(ctx context.Context, m Mails, q Question) (a Answer, err error) {
 	if q.Redis != nil && isOpen(newest.State) {
 		tr := q.Redis(ctx, newest.TaskID)
 		a.Traces = &tr
+	}
+	return a, nil
+}
+
+// withoutHistory decides by what Redis knows of a task, because the history cannot be asked. It
+// returns the error of the history for what Redis does not know by.
+func (a Answer) withoutHistory(ctx context.Context, q Question, fault error) (Answer, error) {
+	of := strings.TrimSpace(q.Of)
+	if q.Redis == nil || of == "" || strings.Contains(of, "@") || ctx.Err() != nil || errors.Is(fault, ledger.ErrCursor) {
+		return a, fault
+	}
+	tr := q.Redis(ctx, of)
+	if tr.Error != "" {
+		return a, fault
+	}
+	a.Traces, a.Fault, a.Missing = &tr, fault, "the history of mails cannot be read"
+	if why := ledger.Unavailability(fault); why != "" {
+		a.Missing += ": " + why
+	}
+	const missing = "The history of mails could not be asked."
+	a.Sent, a.Verdict = Unknown, "Not known: Redis has neither a result nor a dead letter of a task with this id. "+missing
+	if sent, more := tr.judge(missing); sent != "" {
+		a.Sent, a.Verdict = sent, more
 	}
 	return a, nil
 }
@@ -137,7 +162,7 @@ func (a *Answer) nothing(ctx context.Context, m Mails, q Question) error {
 	}
 	tr := q.Redis(ctx, of)
 	a.Traces = &tr
-	if sent, more := tr.judge(); sent != "" {
+	if sent, more := tr.judge("The history has nothing of it."); sent != "" {
 		a.Sent, a.Verdict = sent, more
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/evently/workers/internal/words"
@@ -120,21 +121,29 @@ func LetterOf(ctx context.Context, letters Letters, taskID string) (*broker.Dead
 	return nil, nil
 }
 
-// judge decides by the traces alone, "" if they say nothing.
-func (tr Traces) judge() (Sent, string) {
+// unsure begins the reasons of dead letters whose mail may have been delivered.
+const unsure = "delivery unsure"
+
+// judge decides by the traces alone, "" if they say nothing. The verdict ends with what is said of
+// the history.
+func (tr Traces) judge(history string) (Sent, string) {
 	at := ""
 	if tr.At != nil {
 		at = " of " + words.Clock(*tr.At)
 	}
 	switch {
 	case tr.Success != nil && *tr.Success:
-		return Yes, fmt.Sprintf("Yes, by the result%s of the task: it says success. The history has nothing of it.", at)
+		return Yes, fmt.Sprintf("Yes, by the result%s of the task: it says success. %s", at, history)
+	case tr.Success != nil && tr.DeadLetter == nil && strings.HasPrefix(tr.Reason, unsure):
+		return Unknown, fmt.Sprintf("Not known, by the result%s of the task: %s. %s", at, words.Line(tr.Reason), history)
 	case tr.Success != nil && tr.DeadLetter == nil:
-		return No, fmt.Sprintf("No, by the result%s of the task: %s. The history has nothing of it.", at, words.Line(tr.Reason))
+		return No, fmt.Sprintf("No, by the result%s of the task: %s. %s", at, words.Line(tr.Reason), history)
+	case tr.DeadLetter != nil && strings.HasPrefix(tr.DeadLetter.Reason, unsure):
+		return Unknown, fmt.Sprintf("Not known. The task became a dead letter at %s: %s. %s", words.Clock(tr.DeadLetter.At), words.Line(tr.DeadLetter.Reason), history)
 	case tr.DeadLetter != nil:
-		return No, fmt.Sprintf("No. The task became a dead letter at %s: %s. The history has nothing of it.", words.Clock(tr.DeadLetter.At), words.Line(tr.DeadLetter.Reason))
+		return No, fmt.Sprintf("No. The task became a dead letter at %s: %s. %s", words.Clock(tr.DeadLetter.At), words.Line(tr.DeadLetter.Reason), history)
 	case tr.Status == "RETRY", tr.Status == "STARTED", tr.Status == "RECEIVED":
-		return NotYet, fmt.Sprintf("Not yet, by the state %s of the task. The history has nothing of it.", tr.Status)
+		return NotYet, fmt.Sprintf("Not yet, by the state %s of the task. %s", tr.Status, history)
 	}
 	return "", ""
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/evently/workers/internal/words"
 )
 
 // functions are what templates may call:
@@ -17,7 +19,7 @@ import (
 //	live              attributes of the element whose content is pushed
 //	icon NAME         a drawing, see icons
 //	asset NAME        path of an asset
-//	ago TIME          a time that the browser shows as "3 min ago"; without JavaScript, in UTC
+//	ago TIME          a time that the browser shows as "3 min ago"; without JavaScript, as date
 //	clock TIME        a time of the day, with the date if it is another one
 //	date TIME         date and time
 //	seconds NUMBER    a duration of so many seconds, such as "1.2 s"
@@ -137,14 +139,14 @@ func date(t time.Time) string {
 	if t.IsZero() {
 		return "–"
 	}
-	return t.UTC().Format("2006-01-02 15:04:05 UTC")
+	return words.Clock(t)
 }
 
 func clock(t time.Time) template.HTML {
 	if t.IsZero() {
 		return `<span class="none">–</span>`
 	}
-	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`, t.UTC().Format(time.RFC3339Nano), date(t), t.UTC().Format("15:04:05"))) // digits and known words only
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s" data-clock>%s</time>`, t.UTC().Format(time.RFC3339Nano), date(t), t.Local().Format(time.TimeOnly))) // digits and known words only
 }
 
 // seconds returns a duration with about three digits.

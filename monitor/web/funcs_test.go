@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/evently/workers/internal/words"
 )
 
 func TestFigures(t *testing.T) {
@@ -21,7 +23,7 @@ func TestFigures(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
-	if got := ago(time.Date(2026, 11, 30, 1, 2, 3, 4e6, time.FixedZone("", 3600))); got != `<time datetime="2026-11-30T00:02:03.004Z" data-ago>2026-11-30 00:02:03 UTC</time>` {
+	if got := string(ago(time.Date(2026, 11, 30, 1, 2, 3, 4e6, time.FixedZone("", 3600)))); got != `<time datetime="2026-11-30T00:02:03.004Z" data-ago>`+words.Clock(time.Date(2026, 11, 30, 0, 2, 3, 0, time.UTC))+`</time>` {
 		t.Errorf("ago: %s", got)
 	}
 	if got := soft("a_b.c<d>@e"); got != "a_<wbr>b.<wbr>c&lt;d&gt;@<wbr>e" {

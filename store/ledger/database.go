@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -189,20 +191,56 @@ func refine(err error) error {
 	return err
 }
 
-// IsUnavailable reports whether err says that the database did not answer, or not in time.
-func IsUnavailable(err error) bool {
-	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) {
-		return true
+// Unavailability tells in a clause what is wrong with a database that does not answer, and what to
+// do: "it refuses connections: …". It names no user, host or database. The text is empty if err
+// says nothing about that.
+func Unavailability(err error) string {
+	if refused, ok := errors.AsType[*pq.Error](err); ok {
+		return refusal(refused)
 	}
-	refused, ok := errors.AsType[*pq.Error](err)
-	if !ok {
-		return false
+	timeout, isNet := errors.AsType[net.Error](err)
+	dns, isDNS := errors.AsType[*net.DNSError](err)
+	switch {
+	case isDNS && dns.IsNotFound:
+		return "the name of its host is not known: correct the host"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "it refuses connections: start it, or correct host and port"
+	case errors.Is(err, fs.ErrNotExist):
+		return "its socket does not exist: start it, or correct the path"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "there is no route to its host: look at the network"
+	case errors.Is(err, context.DeadlineExceeded), isNet && timeout.Timeout():
+		return "it did not answer in time: look whether it is overloaded, or a firewall drops packets"
+	case errors.Is(err, driver.ErrBadConn), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "it closed the connection: look at its log"
+	case isNet:
+		return "it cannot be reached"
 	}
-	switch refused.Code.Class() {
+	return ""
+}
+
+// refusal is [Unavailability] for an answer of the server.
+func refusal(e *pq.Error) string {
+	code := " (" + string(e.Code) + ")"
+	switch e.Code {
+	case pqerror.InvalidCatalogName:
+		return "there is no database of that name" + code + ": correct the name"
+	case pqerror.CannotConnectNow:
+		return "it starts or stops just now" + code
+	case pqerror.AdminShutdown, pqerror.CrashShutdown:
+		return "it was stopped" + code
+	case pqerror.TooManyConnections:
+		return "it has no free connection" + code + ": raise max_connections, or run fewer workers"
+	case pqerror.QueryCanceled:
+		return "it did not answer in time" + code
+	}
+	switch e.Code.Class() {
+	case pqerror.ClassInvalidAuthorizationSpecification:
+		return "it refuses the login" + code + ": correct user and password"
 	case pqerror.ClassConnectionException, pqerror.ClassOperatorIntervention, pqerror.ClassInsufficientResources:
-		return true
+		return "it cannot serve just now" + code + ": look at its log"
 	}
-	return false
+	return ""
 }
 
 // isMissing reports whether the tables do not exist.

@@ -18,6 +18,10 @@ type ReaderConfig struct {
 	DB      *sqlx.DB      // PostgreSQL or SQLite
 	Sealer  *Sealer       // for searches by address and for reading addresses; nil: the stored keys only
 	Timeout time.Duration // of one answer; default: DefaultTimeout
+
+	// Reference returns the part of the Message-ID before the @, 32 hexadecimal digits; nil: mails
+	// are not found by it.
+	Reference func(mail string) string
 }
 
 // Reader answers questions about mails. It is safe for concurrent use. Without the tables its
@@ -29,7 +33,9 @@ type Reader struct {
 
 // NewReader returns a Reader. It does no I/O.
 func NewReader(cfg ReaderConfig) *Reader {
-	return &Reader{db: newDatabase(cfg.DB, cfg.Timeout), sealer: cfg.Sealer}
+	r := &Reader{db: newDatabase(cfg.DB, cfg.Timeout), sealer: cfg.Sealer}
+	r.db.reference = cfg.Reference
+	return r
 }
 
 // Mail is one mail and its present state.
@@ -295,7 +301,7 @@ func readCursor(text string) (at time.Time, mail string, err error) {
 	return time.UnixMicro(n), mail, nil
 }
 
-// Find returns the latest mails that an identifier belongs to: an address, if it has an @,
+// Find returns the latest mails that an identifier belongs to: an address or a Message-ID, if it has an @,
 // and otherwise the id of a user, a booking or a task, the fingerprint of a task, or the id that
 // the relay gave to the mail. limit is the number of mails at most.
 func (r *Reader) Find(ctx context.Context, identifier string, limit int) ([]Mail, error) {
@@ -315,6 +321,13 @@ func (r *Reader) Find(ctx context.Context, identifier string, limit int) ([]Mail
 	}
 	if strings.Contains(identifier, "@") {
 		filters = []Filter{{Address: identifier}, {TaskID: identifier}}
+		written, err := r.written(ctx, identifier, limit)
+		if err != nil {
+			return nil, err
+		}
+		if len(written) > 0 {
+			filters = append(filters, Filter{mails: written})
+		}
 	}
 	var found []Mail
 	seen := map[string]bool{}
@@ -336,6 +349,27 @@ func (r *Reader) Find(ctx context.Context, identifier string, limit int) ([]Mail
 		found = found[:min(len(found), limit)]
 	}
 	return found, nil
+}
+
+// written returns the fingerprints of the latest mails with a Message-ID, with or without its
+// angle brackets.
+func (r *Reader) written(ctx context.Context, messageID string, limit int) ([]string, error) {
+	reference, _, _ := strings.Cut(strings.Trim(messageID, "<> "), "@")
+	if r.db.reference == nil || len(reference) != 32 || strings.Trim(reference, "0123456789abcdef") != "" {
+		return nil, nil
+	}
+	ctx, cancel := r.db.deadline(ctx)
+	defer cancel()
+	if limit <= 0 {
+		limit = defaultLimit
+	}
+	var found []string
+	err := r.db.query(ctx, r.db.db, &found, "SELECT mail FROM evently_mail.mails WHERE ref = ? AND ref <> 0 ORDER BY first_seen DESC LIMIT ?",
+		refNumber(reference), min(limit, mostMails))
+	if err != nil {
+		return nil, r.fault("look for a Message-ID", err)
+	}
+	return slices.DeleteFunc(found, func(mail string) bool { return r.db.reference(mail) != reference }), nil
 }
 
 // queued returns the fingerprints of the latest mails with an id in the queue of a relay.

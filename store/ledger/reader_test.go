@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"strings"
@@ -125,6 +126,19 @@ func testFind(t *testing.T, f *fixture) {
 			if found[i].FirstSeen.After(found[i-1].FirstSeen) {
 				t.Errorf("%q: not the newest first", identifier)
 			}
+		}
+	}
+	// A Message-ID finds its mail, with and without brackets.
+	reference := func(mail string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(mail)))[:32] }
+	e := mailOf(0)
+	e.Mail, e.TaskID = "by-message", "task-by-message"
+	f.stream.add(ledger.Encode(e, f.sealer))
+	f.run(f.writer(func(c *ledger.WriterConfig) { c.Reference = reference }), func() bool { return f.stream.length() == 0 })
+	r := ledger.NewReader(ledger.ReaderConfig{DB: f.db, Sealer: f.sealer, Reference: reference})
+	id := reference("by-message") + "@evently.example"
+	for identifier, want := range map[string]int{id: 1, "<" + id + ">": 1, reference("none") + "@evently.example": 0, "x" + id: 0} {
+		if found, err := r.Find(t.Context(), identifier, 5); err != nil || len(found) != want || want > 0 && found[0].TaskID != "task-by-message" {
+			t.Errorf("%q: %v, %v", identifier, found, err)
 		}
 	}
 	if found, err := f.reader().Find(t.Context(), "5", 4); err != nil || len(found) != 4 {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/evently/workers/app"
 	"github.com/evently/workers/app/cli/internal/term"
@@ -278,7 +277,7 @@ func text(r *audit.Report, width int) string {
 	verdict := r.Verdict()
 	say("%s: %s, %d of them with a key; %d in Redis", verdict, term.Count(r.Rows, "row"), r.Keyed, r.Waiting)
 	if !r.First.IsZero() {
-		say("from %s to %s", r.First.Local().Format(time.RFC3339), r.Last.Local().Format(time.RFC3339))
+		say("from %s to %s", term.Clock(r.First), term.Clock(r.Last))
 	}
 	if r.Head != "" {
 		b.WriteString("head " + r.Head + "\n") // never folded: people copy it

@@ -21,8 +21,8 @@ type listDeliveriesCmd struct {
 	User          *int64         `help:"Id of the user." placeholder:"ID"`
 	Booking       string         `help:"Id of the booking or event." placeholder:"ID"`
 	Domain        string         `help:"Domain of the recipient."`
-	Since         term.Moment    `help:"First claimed then or later: a time ago such as 2h or 7d, a day, or a time." placeholder:"WHEN"`
-	Until         term.Moment    `help:"First claimed before." placeholder:"WHEN"`
+	Since         term.Moment    `help:"Taken from the queue then or later: a time ago such as 2h or 7d, a day, or a time." placeholder:"WHEN"`
+	Until         term.Moment    `help:"Taken from the queue before." placeholder:"WHEN"`
 	Limit         int            `default:"50" help:"Most to list."`
 	After         string         `help:"Go on after the end of another list, which names the value." placeholder:"PLACE"`
 	ShowAddresses bool           `help:"Show whole addresses. It needs LEDGER_KEY."`

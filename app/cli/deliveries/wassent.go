@@ -10,12 +10,13 @@ import (
 	"github.com/evently/workers/app"
 	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/verdict"
 )
 
 // WasItSentCmd tells whether a mail was sent.
 type WasItSentCmd struct {
-	Of            string `arg:"" name:"identifier" help:"Address, or id of a user, booking, event, task or relay queue."`
+	Of            string `arg:"" name:"identifier" help:"Address, Message-ID, or id of a user, booking, event, task or relay queue."`
 	Limit         int    `default:"10" help:"Most mails to list."`
 	ShowAddresses bool   `help:"Show whole addresses. It needs LEDGER_KEY."`
 	JSON          bool   `name:"json" help:"Print JSON."`
@@ -28,8 +29,8 @@ task, with the evidence below. Other mails follow, the newest first.
 "Sent" means that a mail server accepted the mail.
 
 It reads the history in LEDGER_DATABASE_URL, or in the service's database. If
-the history does not settle it, and Redis answers, it looks for a dead letter
-and for the result of the task as well.
+the history does not settle it, or cannot be read, and Redis answers, it looks
+for a dead letter and for the result of the task.
 
 Exit codes:
 
@@ -37,7 +38,8 @@ Exit codes:
     1  not sent, or not yet
     2  wrong usage or wrong configuration
     3  not known: it may have been sent, there is no such mail in the history,
-       or the history cannot be read. Do not send again because of it.
+       or the history cannot be read, and no result in Redis says that it was
+       sent. Do not send again because of it.
 
 Examples:
 
@@ -49,7 +51,7 @@ Examples:
 // Validate checks the flags.
 func (c WasItSentCmd) Validate() error {
 	if strings.TrimSpace(c.Of) == "" {
-		return errors.New("name an address, or the id of a user, booking, event or task")
+		return errors.New("name an address, a Message-ID, or the id of a user, booking, event or task")
 	}
 	if c.Limit < 1 || c.Limit > 1000 {
 		return errors.New("--limit must be from 1 to 1000")
@@ -57,12 +59,12 @@ func (c WasItSentCmd) Validate() error {
 	return nil
 }
 
-// exit returns the exit code of a verdict.
-func exit(v verdict.Sent) error {
-	switch v {
-	case verdict.Yes:
+// exit returns the exit code of an answer. Without the history no answer invites to send again.
+func exit(a verdict.Answer) error {
+	switch {
+	case a.Sent == verdict.Yes:
 		return nil
-	case verdict.Unknown:
+	case a.Sent == verdict.Unknown, a.Fault != nil:
 		return &term.ExitError{Code: term.ExitUnknown}
 	}
 	return &term.ExitError{Code: term.ExitFailure}
@@ -86,12 +88,12 @@ func (c WasItSentCmd) Run(ctx context.Context, t term.Terminal) error {
 		if err := term.PrintJSON(t.Out, a); err != nil {
 			return err
 		}
-		return exit(a.Sent)
+		return exit(a)
 	}
 	if _, err := fmt.Fprint(t.Out, answerText(a, term.ParagraphWidth(t), term.Columns(t.Out))); err != nil {
 		return err
 	}
-	return exit(a.Sent)
+	return exit(a)
 }
 
 // ask looks for mails and decides.
@@ -122,6 +124,9 @@ func lookInRedis(ctx context.Context, cfg config.Config, taskID string) verdict.
 func answerText(a verdict.Answer, width, columns int) string {
 	var b strings.Builder
 	b.WriteString(term.Fold(a.Verdict, min(width, columns), "") + "\n")
+	if a.Fault != nil {
+		b.WriteString(term.Fold(words.Sentence(a.Missing)+" The recipient, the attempts and the words of the relay are missing. Check LEDGER_DATABASE_URL, or DATABASE_URL and DB_* if it is not set.", width, "  ") + "\n")
+	}
 	for _, s := range a.Suppressions {
 		b.WriteString(term.Fold(fmt.Sprintf("%s %s suppressions show %s tells why.", verdict.SuppressionText(s), term.ProgramName, s.ID[:10]), width, "  ") + "\n")
 	}

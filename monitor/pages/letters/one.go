@@ -81,7 +81,7 @@ func (g *Group) loadOne(ctx context.Context, r *web.Request) (web.View, error) {
 	if r.May(web.RoleOperator) {
 		_, _, uneditable := desk.Editable(&l)
 		v.Can = can{
-			Retry: v.Open && !l.Expired(now) && l.Locked == nil, Edit: uneditable == nil, Resolve: v.Open,
+			Retry: v.Open && !l.Expired(now) && desk.Decodable(&l), Edit: uneditable == nil, Resolve: v.Open,
 			Reopen: l.State == broker.LetterDealtWith, Delete: true,
 		}
 	}
@@ -191,7 +191,7 @@ func (v *liveView) history(ctx context.Context, g *Group, it *desk.Item) {
 // timeline returns the events of a mail.
 func timeline(h ledger.History) (steps web.Timeline) {
 	before := h.FirstSeen
-	steps = append(steps, web.Event{Time: before, Title: "First claim by a worker", Tone: web.Calm})
+	steps = append(steps, web.Event{Time: before, Title: "Taken from the queue", Tone: web.Calm})
 	for _, e := range h.Events {
 		step := web.Event{Time: e.At, After: e.At.Sub(before), Title: verdict.Head(e), Tone: toneOf(e.State), Text: verdict.Server(e), Detail: verdict.Said(e)}
 		if phases := verdict.Phases(e.Phases); phases != "" {

@@ -214,7 +214,7 @@ func (g *Group) facets(c choice, counted []ledger.Facet) web.Facets {
 		}
 		states.Items = append(states.Items, item)
 	}
-	when := web.FacetGroup{Title: "First claim"}
+	when := web.FacetGroup{Title: "Taken"}
 	for _, t := range times {
 		when.Items = append(when.Items, web.Facet{Text: t.text, Href: c.href("since", t.since), Count: -1, Chosen: c.since == t.since && c.until == ""})
 	}

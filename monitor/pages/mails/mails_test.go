@@ -2,18 +2,24 @@ package mails_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/evently/workers/monitor/pages/internal/pagestest"
 	"github.com/evently/workers/monitor/pages/mails"
+	"github.com/evently/workers/monitor/verdict"
 	"github.com/evently/workers/monitor/web"
+	"github.com/evently/workers/store/ledger"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -128,6 +134,56 @@ func TestPreview(t *testing.T) {
 	if status, _, _ := fetch(t, s.URL+"/deliveries/none/preview"); status != http.StatusNotFound {
 		t.Errorf("status %d", status)
 	}
+}
+
+// While the history cannot be read, Redis answers about a task, and the page says what is missing.
+func TestRedisAlone(t *testing.T) {
+	t.Parallel()
+	h := pagestest.New(t)
+	h.Samples(t, time.Now())
+	_ = h.DB.Close()
+	yes := true
+	cfg := mails.Config{History: down{h}, Redis: func(_ context.Context, id string) verdict.Traces {
+		switch id {
+		case "sent":
+			return verdict.Traces{Status: "SUCCESS", Success: &yes}
+		case "dead":
+			return verdict.Traces{DeadLetter: &broker.DeadLetter{ID: "0123456789abcdef", Reason: "mail refused: 550"}}
+		case "unsure":
+			return verdict.Traces{DeadLetter: &broker.DeadLetter{ID: "0123456789abcdef", Reason: "delivery unsure: no answer"}}
+		case "away":
+			return verdict.Traces{Error: "no answer"}
+		}
+		return verdict.Traces{Waiting: 7}
+	}}
+	s := newSite(t, cfg)
+	for path, has := range map[string][]string{
+		"sent":            {"Yes, by the result of the task", "could not be asked", "refuses connections", "are missing", "/tasks/sent"},
+		"dead":            {"No. The task became a dead letter", "mail refused: 550"},
+		"unsure":          {"Not known. The task became a dead letter"},
+		"none":            {"Not known: Redis has neither", "wait in the queues: 7"},
+		"away":            {"The history of mails cannot be read", "refuses connections"},
+		"ada@example.com": {"The history of mails cannot be read", "refuses connections"},
+	} {
+		status, _, text := fetch(t, s.URL+"/was-it-sent?q="+url.QueryEscape(path))
+		for _, want := range has {
+			if status != http.StatusOK || !strings.Contains(text, want) {
+				t.Errorf("%s: %d, no %q in\n%s", path, status, want, text)
+			}
+		}
+	}
+	without := newSite(t, mails.Config{Off: "Set LEDGER_DATABASE_URL of this test.", Redis: cfg.Redis})
+	if _, _, text := fetch(t, without.URL+"/was-it-sent?q=sent"); !strings.Contains(text, "Yes, by the result") || !strings.Contains(text, "of this test") {
+		t.Errorf("without a database:\n%s", text)
+	}
+}
+
+// down is a history whose database refuses connections.
+type down struct{ *pagestest.History }
+
+// Find implements [mails.History].
+func (down) Find(context.Context, string, int) ([]ledger.Mail, error) {
+	return nil, fmt.Errorf("look for mails: %w", &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED})
 }
 
 // Without a history the pages say what is missing.

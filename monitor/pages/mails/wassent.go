@@ -2,8 +2,10 @@ package mails
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/mail"
@@ -22,6 +24,7 @@ type askView struct {
 	Tone    web.Tone
 	Verdict string
 	Notes   []string // suppressions, and what Redis has
+	Gap     string   // what is missing, because the history cannot be read; "": nothing
 
 	Mail     bool // there is one
 	Facts    []web.Fact
@@ -42,14 +45,15 @@ const mostOthers = 20
 func (g *Group) ask(ctx context.Context, r *web.Request) (web.View, error) {
 	of := strings.TrimSpace(r.URL.Query().Get("q"))
 	v := askView{Asked: of != "", Search: web.Search{
-		Action: "/was-it-sent", Value: of, Label: "Was it sent?", Placeholder: "Address, user id, booking id, task id or the relay's queue id",
+		Action: "/was-it-sent", Value: of, Label: "Was it sent?", Placeholder: "Address, user id, booking id, task id, Message-ID or the relay's queue id",
 	}}
+	var h verdict.Mails
 	h, err := g.history()
 	if err != nil {
-		return web.View{}, err
+		h = unread{err}
 	}
 	if !v.Asked {
-		return web.View{Title: "Was it sent?", Data: v}, nil
+		return web.View{Title: "Was it sent?", Data: v}, err
 	}
 	// One more than is shown tells whether there are more. The address of the asker is shown
 	// as it was typed, and no other one.
@@ -57,11 +61,41 @@ func (g *Group) ask(ctx context.Context, r *web.Request) (web.View, error) {
 	if err != nil {
 		return web.View{}, life.Fault(err)
 	}
+	if a.Fault != nil {
+		if v.Gap, err = gap(a.Fault); err != nil {
+			return web.View{}, err
+		}
+		v.TaskHref = taskPath("tasks", of)
+	}
 	v.answer(a)
 	if newest := a.Newest(); newest != nil {
 		v.evidence(ctx, g, *newest, a, of)
 	}
 	return web.View{Title: "Was it sent? " + strings.ToUpper(v.Sent[:1]) + v.Sent[1:], Data: v}, nil
+}
+
+// unread is a history that cannot be read.
+type unread struct{ err error }
+
+// Find implements [verdict.Mails].
+func (u unread) Find(context.Context, string, int) ([]ledger.Mail, error) { return nil, u.err }
+
+// Histories implements [verdict.Mails].
+func (u unread) Histories(context.Context, []ledger.Mail) ([]ledger.History, error) {
+	return nil, u.err
+}
+
+// Oldest implements [verdict.Mails].
+func (u unread) Oldest(context.Context) (time.Time, error) { return time.Time{}, u.err }
+
+// gap tells what is missing of an answer without the history. It returns the error that says
+// nothing about that.
+func gap(fault error) (string, error) {
+	missing, ok := errors.AsType[*web.MissingError](life.Fault(fault))
+	if !ok {
+		return "", fault
+	}
+	return missing.What + ", so the recipient, the attempts and the words of the relay are missing. " + missing.Advice, nil
 }
 
 // answer adds the verdict.
@@ -112,7 +146,7 @@ func (g *Group) facts(h ledger.History) []web.Fact {
 		facts = append(facts, web.Fact{Name: "User", Value: id, Href: "/deliveries?q=user%3A" + id})
 	}
 	add("Booking or event", m.Booking)
-	facts = append(facts, web.Fact{Name: "First claim", Time: m.FirstSeen}, web.Fact{Name: "Attempts", Value: fmt.Sprint(m.Attempts)})
+	facts = append(facts, web.Fact{Name: "Taken", Time: m.FirstSeen}, web.Fact{Name: "Attempts", Value: fmt.Sprint(m.Attempts)})
 	if m.NextAt != nil {
 		facts = append(facts, web.Fact{Name: "Next attempt", Time: *m.NextAt})
 	}
@@ -156,7 +190,7 @@ func support(h ledger.History, a verdict.Answer, of string) string {
 	}
 	b.WriteString(text + "\n\n")
 	line("Task", words.Line(h.TaskID))
-	line("First claim", words.Clock(h.FirstSeen))
+	line("Taken", words.Clock(h.FirstSeen))
 	line("State", fmt.Sprintf("%s since %s", h.State, words.Clock(h.StateAt)))
 	last := lastAnswer(h.Events)
 	if last.Endpoint != "" {

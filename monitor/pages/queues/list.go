@@ -73,7 +73,7 @@ func stale(s *watch.State) string {
 	case s.At.IsZero():
 		return "Redis has not answered yet: " + s.Fault
 	}
-	return fmt.Sprintf("Redis does not answer. This is how the queues were at %s: %s", s.At.UTC().Format("15:04:05 UTC"), s.Fault)
+	return fmt.Sprintf("Redis does not answer. This is how the queues were at %s: %s", words.Clock(s.At), s.Fault)
 }
 
 func (g *Group) row(q watch.Queue) row {

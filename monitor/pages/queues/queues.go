@@ -122,7 +122,7 @@ func rate(perSecond float64) string {
 func empty(q watch.Queue) string {
 	switch {
 	case q.Messages == 0:
-		return "empty"
+		return "–"
 	case q.Empty > 0:
 		return seconds(q.Empty.Seconds())
 	case q.In > q.Out:

@@ -85,7 +85,7 @@ func healthOf(s vitals.State, node, about string) health {
 			if name == "status" {
 				continue
 			}
-			row := part{Name: words(name), Text: states[name].Text, State: web.Chip{Text: "ok", Tone: web.Good}}
+			row := part{Name: spaced(name), Text: states[name].Text, State: web.Chip{Text: "ok", Tone: web.Good}}
 			if d, ok := details[name]; ok {
 				row.Advice = d.Advice
 				row.State.Text = cmp.Or(d.Status, "ok")
@@ -122,7 +122,7 @@ func rank(p part) int {
 	return 2
 }
 
-func words(name string) string { return strings.ReplaceAll(name, "_", " ") }
+func spaced(name string) string { return strings.ReplaceAll(name, "_", " ") }
 
 // detailsOf returns the parts of a report by the names of [vitals.Parts].
 func detailsOf(r monitor.Report) map[string]monitor.Part {
@@ -162,7 +162,7 @@ func facets(s vitals.State, node, about string) web.Facets {
 		slices.Sort(keys)
 		const most = 30
 		for _, k := range keys[:min(most, len(keys))] {
-			g.Items = append(g.Items, web.Facet{Text: words(k), Href: href(k), Count: counts[k], Chosen: chosen == k})
+			g.Items = append(g.Items, web.Facet{Text: spaced(k), Href: href(k), Count: counts[k], Chosen: chosen == k})
 		}
 		return g
 	}
@@ -188,7 +188,7 @@ func history(changes []vitals.Change, node, about string) (t web.Timeline, cut b
 		if c.Part == vitals.PartProcess && c.OK {
 			tone, word = web.Info, ""
 		}
-		t = append(t, web.Event{Time: c.At, Title: fmt.Sprintf("%s: %s", c.Node, words(c.Part)), Text: c.Text, Tone: tone, Chip: web.Chip{Text: word, Tone: tone}})
+		t = append(t, web.Event{Time: c.At, Title: fmt.Sprintf("%s: %s", c.Node, spaced(c.Part)), Text: c.Text, Tone: tone, Chip: web.Chip{Text: word, Tone: tone}})
 	}
 	return t, false
 }

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/incident"
 	"github.com/evently/workers/monitor/web"
 )
@@ -173,8 +174,8 @@ func bundleOf(one shelved) bundlePage {
 	p := bundlePage{Head: web.Head{
 		Title: one.Name, Back: &web.Link{Text: "Incident bundle", Href: "/incident"}, Chips: []web.Chip{{Text: "a copy, nothing here is live", Tone: web.Info}},
 		Facts: []web.Fact{
-			{Name: "Made", Value: m.Created.UTC().Format(time.DateTime) + " UTC on " + m.Host}, {Name: "By", Value: m.Program},
-			{Name: "From", Value: m.Since.UTC().Format(time.DateTime) + " UTC"}, {Name: "Until", Value: m.Until.UTC().Format(time.DateTime) + " UTC"},
+			{Name: "Made", Value: words.Clock(m.Created) + " on " + m.Host}, {Name: "By", Value: m.Program},
+			{Name: "From", Value: words.Clock(m.Since)}, {Name: "Until", Value: words.Clock(m.Until)},
 		},
 	}}
 	for _, f := range b.Faults {

@@ -156,7 +156,7 @@ func tiles(all *roll) []web.Tile {
 	t := []web.Tile{
 		{Label: "Live", Value: fmt.Sprint(live), Hint: "answered just now"},
 		{Label: "Running", Value: fmt.Sprint(active), Hint: fmt.Sprintf("of %d slots", slots)},
-		{Label: "Lost", Value: fmt.Sprint(lost), Hint: "silent, without a goodbye"},
+		{Label: "Lost", Value: fmt.Sprint(lost), Hint: "silent, and not stopped"},
 	}
 	if lost > 0 {
 		t[2].Tone = web.Bad

@@ -31,13 +31,18 @@
     if (a < 129600) return relative.format(Math.round(s / 3600), 'hour');
     return relative.format(Math.round(s / 86400), 'day');
   }
+  // Date and time as the server writes them, in the zone of the reader.
+  const two = (n) => String(n).padStart(2, '0');
+  const time = (d) => `${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}`;
+  function stamp(d) {
+    const off = -d.getTimezoneOffset(), a = Math.abs(off);
+    return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())} ${time(d)} ${off < 0 ? '-' : '+'}${two(Math.floor(a / 60))}:${two(a % 60)}`;
+  }
   function times(from) {
-    for (const t of from.querySelectorAll('time[data-ago]')) {
-      const text = ago(t.dateTime);
-      if (t.textContent !== text) {
-        if (!t.title || t.textContent.endsWith('UTC')) t.title = new Date(t.dateTime).toLocaleString();
-        t.textContent = text;
-      }
+    for (const t of from.querySelectorAll('time[data-ago], time[data-clock]')) {
+      const d = new Date(t.dateTime), text = 'ago' in t.dataset ? ago(t.dateTime) : time(d), title = stamp(d);
+      if (t.title !== title) t.title = title;
+      if (t.textContent !== text) t.textContent = text;
     }
   }
   times(document);

@@ -20,6 +20,7 @@
     return String(+v.toPrecision(3));
   }
   const two = (n) => String(n).padStart(2, '0');
+  const clock24 = (d) => two(d.getHours()) + ':' + two(d.getMinutes()) + ':' + two(d.getSeconds());
   // Times of the x axis, as exact as its span wants.
   function clock(u, splits) {
     const span = u.scales.x.max - u.scales.x.min;
@@ -64,7 +65,7 @@
       b.textContent = value(at == null ? all.findLast((v) => v != null) : all[at]);
     });
     const time = figure.querySelector('.at');
-    if (time) time.textContent = at == null ? '' : new Date(chart.times[at] * 1000).toLocaleTimeString();
+    if (time) time.textContent = at == null ? '' : clock24(new Date(chart.times[at] * 1000));
   }
   // Of a stack the top is drawn first, and the others over it.
   const shown = (chart) => (chart.stack ? chart.series.toReversed() : chart.series);

@@ -28,8 +28,8 @@ func Fault(err error) error {
 	if errors.Is(err, ledger.ErrCursor) {
 		return web.Invalid("This is no place in the list. Open the list again from its beginning.")
 	}
-	if ledger.IsUnavailable(err) {
-		return web.Missing("The history of mails does not answer", "The database of LEDGER_DATABASE_URL, or of DATABASE_URL, did not answer in time.\nMails go on meanwhile: their events wait in Redis.")
+	if why := ledger.Unavailability(err); why != "" {
+		return web.Missing("The history of mails cannot be read", "This is about the database of LEDGER_DATABASE_URL, or of DATABASE_URL: "+why+".\nMails go on meanwhile: their events wait in Redis.")
 	}
 	return err
 }

@@ -33,7 +33,7 @@ func Chip(s ledger.State) web.Chip { return web.Chip{Text: s.String(), Tone: Ton
 
 // Timeline returns the life of a mail: the events of one attempt are nested in it.
 func Timeline(h ledger.History) web.Timeline {
-	line := web.Timeline{{Time: h.FirstSeen, Title: "First claim by a worker", Tone: web.Info}}
+	line := web.Timeline{{Time: h.FirstSeen, Title: "Taken from the queue", Tone: web.Info}}
 	for i := 0; i < len(h.Events); {
 		n := 1
 		for i+n < len(h.Events) && h.Events[i].Attempt > 0 && h.Events[i+n].Attempt == h.Events[i].Attempt && h.Events[i+n].Stage != ledger.StageBounce {

@@ -1,0 +1,44 @@
+package ledger_test
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
+
+	"github.com/evently/workers/store/ledger"
+)
+
+// Each fault of a database has its words, none says what another one is.
+func TestUnavailability(t *testing.T) {
+	t.Parallel()
+	dial := func(err error) error { return fmt.Errorf("list: %w", &net.OpError{Op: "dial", Net: "tcp", Err: err}) }
+	for want, err := range map[string]error{
+		"it did not answer in time":         fmt.Errorf("list: %w", context.DeadlineExceeded),
+		"it refuses connections":            dial(syscall.ECONNREFUSED),
+		"there is no route":                 dial(syscall.EHOSTUNREACH),
+		"its socket does not exist":         dial(syscall.ENOENT),
+		"the name of its host":              dial(&net.DNSError{Err: "no such host", Name: "db", IsNotFound: true}),
+		"it closed the connection":          fmt.Errorf("list: %w", driver.ErrBadConn),
+		"it cannot be reached":              dial(fmt.Errorf("odd")),
+		"it refuses the login (28P01)":      fmt.Errorf("list: %w", &pq.Error{Code: "28P01", Message: "password authentication failed for user \"evently\""}),
+		"there is no database of that name": &pq.Error{Code: pqerror.InvalidCatalogName, Message: "database \"x\" does not exist"},
+		"it starts or stops just now":       &pq.Error{Code: pqerror.CannotConnectNow},
+		"it has no free connection":         &pq.Error{Code: pqerror.TooManyConnections},
+	} {
+		if got := ledger.Unavailability(err); !strings.HasPrefix(got, want) || strings.Contains(got, "evently") || strings.Contains(got, "\"x\"") {
+			t.Errorf("%v: %q, want %q", err, got, want)
+		}
+	}
+	for _, err := range []error{nil, fmt.Errorf("odd"), &pq.Error{Code: "42601"}} {
+		if got := ledger.Unavailability(err); got != "" {
+			t.Errorf("%v: %q", err, got)
+		}
+	}
+}
