@@ -220,7 +220,7 @@ func (a *App) audit(s *shard.Shard, cfg config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	s.Auditor = shard.NewAuditor(t, a.history != nil, func() string { return s.Worker.Status().Node }, log)
+	s.Audit(t, a.history != nil, log)
 	return nil
 }
 

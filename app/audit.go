@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"os/user"
@@ -58,6 +59,7 @@ type Trail struct {
 	*audit.Trail
 	required bool
 	secrets  []string
+	broker   string // that actions are about; "": the only one, or several
 	closers  []func() error
 }
 
@@ -86,6 +88,9 @@ func openTrail(cfg config.Config, db *sqlx.DB, log *slog.Logger) (*Trail, error)
 		return nil, &UsageError{Err: err}
 	}
 	t := &Trail{required: cfg.Audit.Required, secrets: cfg.Passwords(), closers: []func() error{b.Close}}
+	if names := cfg.BrokerNames(); len(names) == 1 {
+		t.broker = names[0]
+	}
 	c := audit.TrailConfig{Journal: b.Journal(auditJournal), Keys: auditKeys(cfg), Logger: log}
 	if db != nil {
 		c.Store = ledger.NewAudit(db, auditPatience)
@@ -169,6 +174,13 @@ func (t *Trail) outcome(err error) string {
 
 // details returns details as JSON, without the secrets of the configuration.
 func (t *Trail) details(d map[string]any) string {
+	if t.broker != "" {
+		d = maps.Clone(d)
+		if d == nil {
+			d = map[string]any{}
+		}
+		d["broker"] = t.broker
+	}
 	if len(d) == 0 {
 		return ""
 	}

@@ -42,6 +42,43 @@ func LoadConfig(ctx context.Context) (config.Config, error) {
 	return cfg, checkParts(cfg, err)
 }
 
+// brokerKey is the key of the broker that a command is about.
+type brokerKey struct{}
+
+// WithBroker returns a context for a command about one of the brokers of REDIS_URLS.
+func WithBroker(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, brokerKey{}, name)
+}
+
+// brokerOf returns the name of [WithBroker]; "": none was given.
+func brokerOf(ctx context.Context) string {
+	name, _ := ctx.Value(brokerKey{}).(string)
+	return name
+}
+
+// OfBroker returns the configuration with the broker of [WithBroker] as its only one. With
+// several brokers one must be named.
+func OfBroker(ctx context.Context, cfg config.Config) (config.Config, error) {
+	name := brokerOf(ctx)
+	if name == "" && len(cfg.Brokers) > 1 {
+		return cfg, &UsageError{Err: errors.New("REDIS_URLS has several brokers"), Hint: "say which one: --broker " + strings.Join(cfg.BrokerNames(), ", or --broker ")}
+	}
+	cfg, err := cfg.WithBroker(name)
+	if err != nil {
+		return cfg, &UsageError{Err: err}
+	}
+	return cfg, nil
+}
+
+// LoadBroker is [LoadConfig] for a command about one broker.
+func LoadBroker(ctx context.Context) (config.Config, error) {
+	cfg, err := LoadConfig(ctx)
+	if err != nil {
+		return cfg, err
+	}
+	return OfBroker(ctx, cfg)
+}
+
 // The parts check their own configuration and name its fields. Operators know the
 // variables.
 

@@ -22,6 +22,7 @@ const monitorConns = 5
 // Monitor is the monitor with the connections that it reads from.
 type Monitor struct {
 	site    *site.Site
+	redis   string // URL of the broker, without a password
 	trail   *Trail
 	closers []func() error
 }
@@ -53,6 +54,15 @@ func openMonitor(cfg config.Config, log *slog.Logger, p site.Parts) (*Monitor, e
 }
 
 func (m *Monitor) open(cfg config.Config, log *slog.Logger, p site.Parts) (err error) {
+	if len(cfg.Brokers) > 0 {
+		if cfg, err = cfg.WithBroker(cfg.Service.Broker); err != nil {
+			return err
+		}
+	}
+	m.redis = cfg.Redis.String()
+	if names := cfg.BrokerNames(); p.Label == "" && len(names) > 0 {
+		p.Label = names[0]
+	}
 	p.Config, p.Version, p.Log = cfg, Version(), log
 	if p.Broker, err = OpenBroker(cfg, log); err != nil {
 		return err
@@ -141,6 +151,7 @@ func RunMonitor(ctx context.Context, output *os.File) error {
 	if err != nil {
 		return err
 	}
+	cfg.Service.Broker = cmp.Or(brokerOf(ctx), cfg.Service.Broker)
 	log := NewLogger(output, cfg.Service)
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration: " + w.String())
@@ -157,7 +168,7 @@ func RunMonitor(ctx context.Context, output *os.File) error {
 	if err != nil {
 		return err
 	}
-	log.Info("monitor listens", "url", pageURL(cfg, l.Addr()), "redis", cfg.Redis.String())
+	log.Info("monitor listens", "url", pageURL(cfg, l.Addr()), "redis", m.redis)
 	return m.Run(ctx, l)
 }
 

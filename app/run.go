@@ -204,7 +204,7 @@ func (a *App) serveHealth(cfg config.Config, listener net.Listener, bounces *bou
 		return nil, err
 	}
 	for _, s := range a.shards {
-		w, err := a.newVitals(cfg, s.Aside, health.Report, log)
+		w, err := a.newVitals(cfg, s.Aside, health.Report, brokerLogger(log, s.Name))
 		if err != nil {
 			l.Close()
 			return nil, err

@@ -197,6 +197,7 @@ type Service struct {
 	HealthAddr  string // "": no health server
 	HealthPprof string // "off", "local" or "all"
 	MonitorAddr string // "": no monitor
+	Broker      string // that the monitor shows; "": the first
 	MetricsAddr string // of the metrics of celery-exporter; "": nowhere
 	Embedded    bool   // the monitor runs inside of the worker
 	LogLevel    slog.Level
@@ -329,6 +330,7 @@ func (c *Config) service(v *variables) {
 		HealthPprof: v.HealthPprof.text,
 		MonitorAddr: v.MonitorAddr.value(),
 		MetricsAddr: v.MetricsAddr.value(),
+		Broker:      v.MonBroker.text,
 		Embedded:    v.Monitor.text == "embedded",
 		LogFormat:   v.LogFormat.text,
 	}
@@ -336,6 +338,9 @@ func (c *Config) service(v *variables) {
 	_ = c.Service.LogLevel.UnmarshalText([]byte(v.LogLevel.text))
 	if c.Service.Embedded && c.Service.MonitorAddr == "" {
 		v.MonitorAddr.mistake("it is off, and MONITOR=embedded needs it", "write an address, such as 127.0.0.1:5555, or MONITOR=off")
+	}
+	if _, err := c.WithBroker(v.MonBroker.text); err != nil && len(c.Brokers) > 0 {
+		v.MonBroker.mistake(err.Error(), "write a name of REDIS_URLS, or leave it out")
 	}
 	if host, _, _ := net.SplitHostPort(c.Service.HealthAddr); c.Service.HealthPprof == "all" && c.Service.HealthAddr != "" && !loopback.Is(host) {
 		c.warn("HEALTH_PPROF", "every client that reaches HEALTH_ADDR may record profiles")

@@ -95,10 +95,10 @@ func (c Config) WithBroker(name string) (Config, error) {
 	switch {
 	case name == "" && len(c.Brokers) > 0:
 		i = 0
-	case i < 0 && len(c.Brokers) <= 1 && c.brokerNames() == "":
+	case i < 0 && len(c.BrokerNames()) == 0:
 		return c, fmt.Errorf("there is no broker %q: REDIS_URLS is not set, so the only broker has no name", name)
 	case i < 0:
-		return c, fmt.Errorf("there is no broker %q: REDIS_URLS has %s", name, c.brokerNames())
+		return c, fmt.Errorf("there is no broker %q: REDIS_URLS has %s", name, strings.Join(c.BrokerNames(), ", "))
 	}
 	if i >= 0 {
 		c.Brokers = c.Brokers[i : i+1 : i+1]
@@ -107,13 +107,14 @@ func (c Config) WithBroker(name string) (Config, error) {
 	return c, nil
 }
 
-// brokerNames lists the names of the brokers.
-func (c Config) brokerNames() string {
-	var names []string
+// BrokerNames returns the names of the brokers; none without REDIS_URLS.
+func (c Config) BrokerNames() (names []string) {
 	for _, b := range c.Brokers {
-		names = append(names, b.Name)
+		if b.Name != "" {
+			names = append(names, b.Name)
+		}
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // redisInForce shows in the report what the URL says.

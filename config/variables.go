@@ -131,6 +131,7 @@ type variables struct {
 	Monitor     choice   `envconfig:"MONITOR" group:"Service" default:"off" options:"off,embedded" desc:"Run the monitor inside of the worker (embedded), or only by the command monitor (off). One monitor is enough for all workers."`
 	MetricsAddr listen   `envconfig:"CELERY_METRICS_ADDR" group:"Service" default:"off" desc:"Where the monitor serves the metrics of celery-exporter for all workers, such as :9808; off is nowhere."`
 	MonitorAddr listen   `envconfig:"MONITOR_ADDR" group:"Service" default:"127.0.0.1:5555" desc:"Where the monitor listens."`
+	MonBroker   text     `envconfig:"MONITOR_BROKER" group:"Service" unset:"the first" desc:"Broker of REDIS_URLS that the monitor shows; run one monitor for each."`
 	LogLevel    choice   `envconfig:"LOG_LEVEL" group:"Service" default:"info" options:"debug,info,warn,error" desc:"Lowest level that is logged."`
 	LogFormat   choice   `envconfig:"LOG_FORMAT" group:"Service" options:"json,text" unset:"json, but text on a terminal" desc:"Form of the log."`
 	ZeroToken   secret   `envconfig:"ZERO_TOKEN" group:"Service" desc:"Token for secrets from Zero. With it, every variable that the environment does not set is looked up there by its name in lower case with hyphens: REDIS_HOST is redis-host."`

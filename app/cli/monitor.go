@@ -8,7 +8,9 @@ import (
 )
 
 // monitorCmd is the monitor.
-type monitorCmd struct{}
+type monitorCmd struct {
+	Broker term.Broker `help:"Which broker of REDIS_URLS to show; default: MONITOR_BROKER, else the first." placeholder:"NAME"`
+}
 
 // Help is the long help of the command.
 func (monitorCmd) Help() string {
@@ -16,7 +18,7 @@ func (monitorCmd) Help() string {
 default: workers, queues, tasks, mails, dead letters, and whether a mail was
 sent. It reads what the workers have written to Redis and PostgreSQL, and takes
 no tasks. One monitor is enough for all workers, also for those of Python;
-several of them do no harm.
+several of them do no harm. With several brokers each has a monitor.
 
 Redis and PostgreSQL may be down at the start and at any time after; the pages
 say what is missing. Give the monitor the variables of the workers. The flag

@@ -18,6 +18,7 @@ type Auditor struct {
 	trail    *audit.Trail
 	movable  bool // there is a database
 	node     func() string
+	from     string // where commands come from
 	log      *slog.Logger
 	changes  chan audit.Entry
 	lost     atomic.Int64 // changes that found the channel full
@@ -31,16 +32,18 @@ const (
 	auditFinish  = 3 * time.Second  // for the last entries
 )
 
-// NewAuditor returns an auditor that writes to t. movable tells that t has a database, and node
-// returns the name of the worker.
-func NewAuditor(t *audit.Trail, movable bool, node func() string, log *slog.Logger) *Auditor {
-	return &Auditor{trail: t, movable: movable, node: node, log: log, changes: make(chan audit.Entry, auditBacklog)}
+// Audit gives the shard an auditor that writes to t. movable tells that t has a database.
+func (s *Shard) Audit(t *audit.Trail, movable bool, log *slog.Logger) {
+	s.Auditor = &Auditor{trail: t, movable: movable, node: s.node, from: "remote control", log: log, changes: make(chan audit.Entry, auditBacklog)}
+	if s.Name != "" {
+		s.Auditor.from += ", broker " + s.Name
+	}
 }
 
 // Changed takes a command of remote control. It returns at once.
 func (a *Auditor) Changed(c worker.ControlChange) {
 	e := audit.Entry{
-		At: time.Now(), Actor: "node:" + a.node(), Via: "control", From: "remote control",
+		At: time.Now(), Actor: "node:" + a.node(), Via: "control", From: a.from,
 		Action: "control." + c.Command, IDs: c.TaskIDs, Outcome: audit.Done,
 	}
 	if c.Refused {

@@ -11,6 +11,7 @@ import (
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/redis"
 	"github.com/evently/workers/worker/redis/redistest"
+	"github.com/evently/workers/worker/workertest"
 )
 
 // Remote control reaches the audit trail, the last command too, and never waits for it.
@@ -26,7 +27,13 @@ func TestAuditor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := NewAuditor(trail, false, func() string { return "celery@h" }, slog.New(slog.DiscardHandler))
+	w, err := worker.New(worker.Config{Broker: workertest.NewBroker(), Name: "celery@h", Tasks: map[string]worker.Definition{"t": {Handler: worker.HandlerFunc(func(context.Context, *worker.Task) (any, error) { return nil, nil })}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Shard{Name: "eu", Worker: w}
+	s.Audit(trail, false, slog.New(slog.DiscardHandler))
+	a := s.Auditor
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
@@ -49,12 +56,12 @@ func TestAuditor(t *testing.T) {
 	}
 	var got []string
 	for _, r := range rows() {
-		got = append(got, strings.Join([]string{r.Actor, r.Action, strings.Join(r.IDs, " "), r.Details, r.Outcome}, "|"))
+		got = append(got, strings.Join([]string{r.Actor, r.From, r.Action, strings.Join(r.IDs, " "), r.Details, r.Outcome}, "|"))
 	}
 	want := []string{
-		"node:celery@h|control.pool_grow|||refused: no room for a***@example.com",
-		"node:celery@h|control.shutdown|||done",
-		`node:celery@h|control.revoke|t-1|{"terminate":"true"}|done`,
+		"node:celery@h|remote control, broker eu|control.pool_grow|||refused: no room for a***@example.com",
+		"node:celery@h|remote control, broker eu|control.shutdown|||done",
+		`node:celery@h|remote control, broker eu|control.revoke|t-1|{"terminate":"true"}|done`,
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

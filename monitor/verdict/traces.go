@@ -17,6 +17,7 @@ import (
 
 // Traces is what Redis has of a task, for a mail that the history does not settle.
 type Traces struct {
+	Broker     string             `json:"broker,omitempty"` // that has them, of several
 	Error      string             `json:"error,omitempty"`
 	DeadLetter *broker.DeadLetter `json:"dead_letter,omitempty"`
 	Status     string             `json:"status,omitempty"` // of the result; "": there is none
@@ -64,6 +65,26 @@ func Look(ctx context.Context, r Redis, letters Letters, taskID string) (tr Trac
 		tr.Success, tr.Reason = &value.Success, value.Error
 	}
 	return tr
+}
+
+// Merge adds the traces in another broker: a task was in one of them.
+func (tr Traces) Merge(other Traces) Traces {
+	found := func(t *Traces) bool { return t.DeadLetter != nil || t.Status != "" }
+	all, more := tr, other
+	if !found(&all) && found(&more) {
+		all, more = more, all
+	}
+	all.Waiting, all.Unwritten = all.Waiting+more.Waiting, all.Unwritten+more.Unwritten
+	switch {
+	case found(&all):
+		return all
+	case more.Error != "" && all.Error != "":
+		all.Error += "; " + more.Broker + ": " + more.Error
+	case more.Error != "":
+		all.Error = more.Broker + ": " + more.Error
+	}
+	all.Broker = ""
+	return all
 }
 
 // PlainError returns the text of an error of Redis without what was asked for.
@@ -156,7 +177,7 @@ func (tr Traces) Lines() (all []string) {
 	if l := tr.DeadLetter; l != nil {
 		short := l.ID[:min(len(l.ID), 12)]
 		all = append(all, fmt.Sprintf("Dead letter %s since %s: %s", short, words.Clock(l.At), words.Line(l.Reason)),
-			fmt.Sprintf("  the command dead-letters retry %s sends it again", short))
+			fmt.Sprintf("  the command dead-letters retry %s%s sends it again", short, ofBroker(tr.Broker)))
 	}
 	if tr.Status != "" {
 		text := "Result of the task: " + words.Line(tr.Status)
@@ -168,6 +189,9 @@ func (tr Traces) Lines() (all []string) {
 		}
 		all = append(all, text)
 	}
+	if tr.Broker != "" && len(all) > 0 {
+		all = append(all, "Broker of the task: "+tr.Broker)
+	}
 	if len(all) == 0 {
 		all = append(all, fmt.Sprintf("Redis has neither a dead letter nor a result of the task; messages that wait in the queues: %d", tr.Waiting))
 	}
@@ -175,4 +199,12 @@ func (tr Traces) Lines() (all []string) {
 		all = append(all, fmt.Sprintf("Events of mails that are not in the history yet: %d", tr.Unwritten))
 	}
 	return all
+}
+
+// ofBroker returns the flag of commands about one of several brokers.
+func ofBroker(name string) string {
+	if name == "" {
+		return ""
+	}
+	return " --broker " + name
 }

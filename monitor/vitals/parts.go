@@ -43,6 +43,9 @@ func parts(r monitor.Report) []part {
 	} {
 		all = append(all, part{p.name, p.state.OK, p.state.Text})
 	}
+	for _, b := range r.Brokers {
+		all = append(all, part{"broker " + b.Name, b.Status == monitor.StatusHealthy, b.Queue.Text})
+	}
 	for _, b := range r.Breakers {
 		text := b.State
 		if b.Reason != "" {
@@ -93,7 +96,7 @@ func missed(n int) part {
 
 // personal are variables in which processes may differ.
 var personal = []string{
-	"WORKER_NAME", "HEALTH_ADDR", "HEALTH_PPROF", "MONITOR", "MONITOR_ADDR", "CONCURRENCY", "AUTOSCALE", "LOG_LEVEL", "LOG_FORMAT", "BOUNCE_LISTEN",
+	"WORKER_NAME", "HEALTH_ADDR", "HEALTH_PPROF", "MONITOR", "MONITOR_ADDR", "MONITOR_BROKER", "CONCURRENCY", "AUTOSCALE", "LOG_LEVEL", "LOG_FORMAT", "BOUNCE_LISTEN",
 	"WEBHOOK_ADDR", "QUEUES", "SMTP_HELLO_NAME",
 }
 

@@ -16,6 +16,8 @@ import (
 
 // Cmd is for the audit trail.
 type Cmd struct {
+	Broker term.Broker `help:"Which broker of REDIS_URLS; needed if there are several and no database." placeholder:"NAME"`
+
 	List   listCmd   `cmd:"" help:"List who did what, the newest first."`
 	Verify verifyCmd `cmd:"" help:"Find changed, missing and reordered rows."`
 	Export exportCmd `cmd:"" help:"Write all rows with their hashes, for another program."`
@@ -41,6 +43,11 @@ func open(ctx context.Context) (*app.Trail, error) {
 	cfg, err := app.LoadConfig(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Ledger.Off { // each broker has a trail
+		if cfg, err = app.OfBroker(ctx, cfg); err != nil {
+			return nil, err
+		}
 	}
 	return app.OpenTrail(cfg, slog.New(slog.DiscardHandler))
 }

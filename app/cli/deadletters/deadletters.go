@@ -19,6 +19,8 @@ import (
 
 // Cmd is for messages that were set aside.
 type Cmd struct {
+	Broker term.Broker `help:"Which broker of REDIS_URLS; needed if there are several." placeholder:"NAME"`
+
 	Causes  causesCmd  `cmd:"" help:"Group them by cause, and tell what to do about each."`
 	List    listCmd    `cmd:"" help:"List them, the newest first."`
 	Show    showCmd    `cmd:"" help:"Show one: whose mail it is, why it is here, and its history."`
@@ -68,7 +70,7 @@ type box struct {
 
 // open opens the dead letters of the configured Redis. close must be called.
 func open(ctx context.Context) (*box, error) {
-	cfg, err := app.LoadConfig(ctx)
+	cfg, err := app.LoadBroker(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -93,7 +93,10 @@ func (c ledgerStatusCmd) Run(ctx context.Context, t term.Terminal) error {
 	s := ledgerStatus{Off: cfg.Ledger.Off, Database: databaseName(cfg), Encrypted: len(cfg.Ledger.Keys) > 0, Days: cfg.Ledger.Retention.Hours() / 24}
 	if !s.Off {
 		s.readDatabase(ctx, cfg)
-		s.readRedis(ctx, cfg)
+		for _, b := range cfg.Brokers {
+			cfg.Redis = b.Redis
+			s.readRedis(ctx, cfg, b.Name)
+		}
 	}
 	if c.JSON {
 		err = term.PrintJSON(t.Out, s)
@@ -139,23 +142,33 @@ func (s *ledgerStatus) readDatabase(ctx context.Context, cfg config.Config) {
 	}
 }
 
-func (s *ledgerStatus) readRedis(ctx context.Context, cfg config.Config) {
+// readRedis adds what waits in a broker.
+func (s *ledgerStatus) readRedis(ctx context.Context, cfg config.Config, name string) {
+	fail := func(text string) {
+		if name != "" {
+			text = name + ": " + text
+		}
+		if s.Redis != "" {
+			text = s.Redis + "; " + text
+		}
+		s.Redis = text
+	}
 	ctx, cancel := context.WithTimeout(ctx, verdict.RedisPatience)
 	defer cancel()
 	b, err := app.OpenBroker(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
-		s.Redis = err.Error()
+		fail(err.Error())
 		return
 	}
 	defer b.Close()
 	backlog, err := b.Backlog(ctx, ledger.StreamName)
 	if err != nil {
-		s.Redis = verdict.PlainError(err)
+		fail(verdict.PlainError(err))
 		return
 	}
-	s.Waiting, s.Dropped = backlog.Length, backlog.Dropped
+	s.Waiting, s.Dropped = s.Waiting+backlog.Length, s.Dropped+backlog.Dropped
 	if backlog.Length > 0 && !backlog.Oldest.IsZero() {
-		s.Lag = max(0, time.Since(backlog.Oldest).Seconds())
+		s.Lag = max(s.Lag, time.Since(backlog.Oldest).Seconds())
 	}
 }
 

@@ -105,11 +105,24 @@ func (c WasItSentCmd) ask(ctx context.Context, cfg config.Config) (a verdict.Ans
 	defer closing()
 	return verdict.Ask(ctx, d, verdict.Question{
 		Of: c.Of, Limit: c.Limit, ShowAddresses: c.ShowAddresses,
-		Redis: func(ctx context.Context, taskID string) verdict.Traces { return lookInRedis(ctx, cfg, taskID) },
+		Redis: func(ctx context.Context, taskID string) verdict.Traces { return lookInBrokers(ctx, cfg, taskID) },
 	})
 }
 
-// lookInRedis looks for the traces of a task.
+// lookInBrokers looks for the traces of a task in each broker.
+func lookInBrokers(ctx context.Context, cfg config.Config, taskID string) (all verdict.Traces) {
+	for i, b := range cfg.Brokers {
+		cfg.Redis = b.Redis
+		traces := lookInRedis(ctx, cfg, taskID)
+		if traces.Broker = b.Name; i > 0 {
+			traces = all.Merge(traces)
+		}
+		all = traces
+	}
+	return all
+}
+
+// lookInRedis looks for the traces of a task in one broker.
 func lookInRedis(ctx context.Context, cfg config.Config, taskID string) verdict.Traces {
 	b, err := app.OpenBroker(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {

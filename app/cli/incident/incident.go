@@ -42,6 +42,7 @@ Examples:
 type createCmd struct {
 	Since  term.Moment `help:"From when: a time ago such as 90m or 2h, or a time." default:"1h"`
 	Until  term.Moment `help:"Until when; default: now."`
+	Broker term.Broker `help:"Which broker of REDIS_URLS; needed if there are several." placeholder:"NAME"`
 	Output string      `short:"o" help:"File to write; default: incident-DATE-TIME.zip here. An existing file is not replaced." placeholder:"FILE"`
 }
 
@@ -73,7 +74,7 @@ const listenFor = 5 * time.Second
 func (c createCmd) Run(ctx context.Context, t term.Terminal) error {
 	ctx, stop := signal.NotifyContext(ctx, app.StopSignals()...)
 	defer stop()
-	cfg, err := app.LoadConfig(ctx)
+	cfg, err := app.LoadBroker(ctx)
 	if err != nil {
 		return err
 	}

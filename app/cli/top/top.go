@@ -25,8 +25,9 @@ import (
 
 // Cmd shows the overview.
 type Cmd struct {
-	Once bool `help:"Print it once, without keys and colours. The default where there is no terminal."`
-	JSON bool `name:"json" help:"Print it once as JSON."`
+	Broker term.Broker `help:"Which broker of REDIS_URLS; needed if there are several." placeholder:"NAME"`
+	Once   bool        `help:"Print it once, without keys and colours. The default where there is no terminal."`
+	JSON   bool        `name:"json" help:"Print it once as JSON."`
 }
 
 // Help is the long help of the command.
@@ -60,7 +61,7 @@ type source interface {
 func (c Cmd) Run(ctx context.Context, t term.Terminal) error {
 	ctx, stop := signal.NotifyContext(ctx, app.StopSignals()...)
 	defer stop()
-	cfg, err := app.LoadConfig(ctx)
+	cfg, err := app.LoadBroker(ctx)
 	if err != nil {
 		return err
 	}
