@@ -321,6 +321,16 @@ func (c exportCmd) Run(ctx context.Context, t term.Terminal) error {
 	if c.CSV {
 		write = audit.CSV(w)
 	}
+	bar := &term.Progress{Out: t.Err}
+	if !term.IsTerminal(t.Out) {
+		bar.Start()
+		defer bar.Stop()
+		inner := write
+		write = func(r audit.Row) error {
+			bar.Add(1, 0)
+			return inner(r)
+		}
+	}
 	if err := trail.Each(ctx, c.of(), write); err != nil {
 		_ = w.Flush()
 		return unreadable(err)

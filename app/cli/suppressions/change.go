@@ -1,6 +1,7 @@
 package suppressions
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -279,7 +280,15 @@ func (c importCmd) Run(ctx context.Context, t term.Terminal) error {
 	var n suppressions.Imported
 	load := func(ctx context.Context) (map[string]any, error) {
 		var err error
-		n, err = s.Import(ctx, suppressions.Import{From: in, By: app.Operator(), Note: c.Reason, DryRun: c.DryRun})
+		bar := &term.Progress{Out: t.Err}
+		bar.Start()
+		defer bar.Stop()
+		n, err = s.Import(ctx, suppressions.Import{From: in, By: app.Operator(), Note: c.Reason, DryRun: c.DryRun, Progress: func(done, total int) {
+			if total != bar.Total {
+				bar.Next(total)
+			}
+			bar.Done(done)
+		}})
 		return map[string]any{"added": n.Added, "replaced": n.Replaced}, err
 	}
 	if c.DryRun {
@@ -332,7 +341,7 @@ func (c exportCmd) Run(ctx context.Context, t term.Terminal) error {
 		return err
 	}
 	defer s.Close()
-	n, err := s.Export(ctx, t.Out, c.filter())
+	n, err := export(ctx, t, s, c.filter())
 	if err != nil {
 		return explain(err)
 	}
@@ -341,4 +350,32 @@ func (c exportCmd) Run(ctx context.Context, t term.Terminal) error {
 	}
 	_, err = fmt.Fprintf(t.Err, "exported: %s\n", term.Count(int64(n), "suppression"))
 	return err
+}
+
+// export writes the suppressions, and shows how far it is unless they go to the terminal.
+func export(ctx context.Context, t term.Terminal, s app.Suppressions, f suppressions.Filter) (int, error) {
+	if term.IsTerminal(t.Out) {
+		return s.Export(ctx, t.Out, f)
+	}
+	bar := &term.Progress{Out: t.Err}
+	counted := f
+	counted.State = suppressions.Active
+	if total, _, err := s.Count(ctx, counted); err == nil {
+		bar.Total = int(total)
+	}
+	bar.Start()
+	defer bar.Stop()
+	return s.Export(ctx, &lines{t.Out, bar}, f)
+}
+
+// lines tells a progress of the lines that are written.
+type lines struct {
+	out io.Writer
+	bar *term.Progress
+}
+
+// Write implements [io.Writer].
+func (l *lines) Write(p []byte) (int, error) {
+	l.bar.Add(bytes.Count(p, []byte("\n")), 0)
+	return l.out.Write(p)
 }

@@ -26,6 +26,19 @@ type Import struct {
 	From     io.Reader
 	By, Note string
 	DryRun   bool // checks the file and counts, and changes nothing
+
+	// Progress is told how many rows were read, with the total 0, and then how many of total were
+	// compared and stored. nil: it is told to none.
+	Progress func(done, total int)
+}
+
+// importPart is the number of rows between two calls of Progress, and of one write.
+const importPart = 1000
+
+func (i *Import) tell(done, total int) {
+	if i.Progress != nil {
+		i.Progress(done, total)
+	}
 }
 
 // Imported counts the rows of a file.
@@ -77,9 +90,8 @@ func (s *Store) Import(ctx context.Context, i Import) (n Imported, err error) {
 	}
 	errDry := errors.New("dry run")
 	err = s.change(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		now := s.now()
-		const part = 1000
-		for some := range slices.Chunk(rows, part) {
+		now, done := s.now(), 0
+		for some := range slices.Chunk(rows, importPart) {
 			chosen, err := s.choose(ctx, tx, some, now, &n)
 			if err != nil {
 				return err
@@ -87,6 +99,8 @@ func (s *Store) Import(ctx context.Context, i Import) (n Imported, err error) {
 			if err := s.put(ctx, tx, chosen...); err != nil {
 				return err
 			}
+			done += len(some)
+			i.tell(done, len(rows))
 		}
 		if i.DryRun {
 			return errDry
@@ -166,7 +180,9 @@ func (s *Store) readFile(ctx context.Context, i Import) (rows []row, n Imported,
 		if isBlank(record) {
 			continue
 		}
-		n.Rows++
+		if n.Rows++; n.Rows%importPart == 0 {
+			i.tell(n.Rows, 0)
+		}
 		one, err := f.row(ctx, record)
 		if fatal, ok := errors.AsType[*keyError](err); ok {
 			return nil, n, fault("import suppressions", fatal.err)

@@ -10,7 +10,7 @@ import (
 )
 
 // Progress shows how far a long action is: a bar on a terminal, and a line each ten seconds
-// otherwise. The zero value of its fields but Out and Total will do.
+// otherwise. The zero value of its fields but Out will do; with the Total 0 it shows what is done.
 type Progress struct {
 	Out   *os.File
 	Total int
@@ -53,6 +53,14 @@ func (p *Progress) Add(done, failed int) {
 	}
 }
 
+// Next begins another step of the action, with another Total.
+func (p *Progress) Next(total int) {
+	p.Total, p.done, p.failed, p.began = total, 0, 0, p.Now()
+}
+
+// Done sets the number of things that are done.
+func (p *Progress) Done(n int) { p.Add(n-p.done, 0) }
+
 // Print writes a line above the bar.
 func (p *Progress) Print(text string) {
 	p.clear()
@@ -81,12 +89,8 @@ func (p *Progress) draw() {
 	if width <= 0 {
 		width = defaultWidth
 	}
-	if room := min(width-Cells(text)-4, 40); room >= 10 {
-		full := 0
-		if p.Total > 0 {
-			full = room * (p.done + p.failed) / p.Total
-		}
-		full = min(full, room)
+	if room := min(width-Cells(text)-4, 40); room >= 10 && p.Total > 0 {
+		full := min(room*(p.done+p.failed)/p.Total, room)
 		text = "[" + strings.Repeat("#", full) + strings.Repeat(".", room-full) + "] " + text
 	}
 	fmt.Fprint(p.Out, "\r"+Cut(text, max(width-1, 1))+"\x1b[K")
@@ -95,6 +99,9 @@ func (p *Progress) draw() {
 // text tells how many are done, and how long the rest may take.
 func (p *Progress) text() string {
 	text := fmt.Sprintf("%d of %d", p.done+p.failed, p.Total)
+	if p.Total == 0 {
+		text = fmt.Sprintf("%d so far", p.done+p.failed)
+	}
 	if p.failed > 0 {
 		text += fmt.Sprintf(", %d failed", p.failed)
 	}

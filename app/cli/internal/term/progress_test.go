@@ -21,9 +21,15 @@ func TestProgressWithoutTerminal(t *testing.T) {
 		p.Add(1, 1)
 	}
 	p.Print("a fault")
+	p.Next(0)
+	now = now.Add(11 * time.Second)
+	p.Done(70)
+	p.Next(140)
+	now = now.Add(11 * time.Second)
+	p.Done(70)
 	p.Stop()
 	got, err := os.ReadFile(out.Name())
-	const want = "200 of 1000, 100 failed, 40 s left\n400 of 1000, 200 failed, 30 s left\na fault\n"
+	const want = "200 of 1000, 100 failed, 40 s left\n400 of 1000, 200 failed, 30 s left\na fault\n70 so far\n70 of 140, 11 s left\n"
 	if err != nil || string(got) != want {
 		t.Errorf("%v, %q, want %q", err, got, want)
 	}

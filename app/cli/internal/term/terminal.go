@@ -27,6 +27,9 @@ func (t Terminal) Interactive() bool {
 	return term.IsTerminal(int(t.In.Fd())) && term.IsTerminal(int(t.Err.Fd()))
 }
 
+// IsTerminal reports whether a file is a terminal.
+func IsTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
 // Colours of [Paint].
 const (
 	Red    = "31"
