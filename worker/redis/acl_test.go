@@ -99,13 +99,13 @@ func TestRightsOfAnACLUser(t *testing.T) {
 	for _, p := range []prefixes{{}, {keys: "acme:"}, {results: "team"}, {"acme:", "team"}} {
 		t.Run(fmt.Sprintf("keys %q results %q", p.keys, p.results), func(t *testing.T) {
 			t.Parallel()
-			testRights(t, p)
+			testRights(t, redistest.Start(t), p)
 		})
 	}
 }
 
-func testRights(t *testing.T, p prefixes) {
-	s := redistest.Start(t)
+func testRights(t *testing.T, s *redistest.Server, p prefixes) {
+	t.Helper()
 	words := p.apply(recipe(t, 0))
 	if p == (prefixes{"acme:", "team"}) {
 		words = recipe(t, 1)

@@ -192,12 +192,18 @@ func (b *Broker) Wait(ctx context.Context) error { return b.waiter.wait(ctx) }
 
 // Claim implements [broker.Broker].
 func (b *Broker) Claim(ctx context.Context, max int) ([]broker.Delivery, error) {
+	if err := b.server.fit(); err != nil {
+		return nil, fmt.Errorf("claim messages: %w", err)
+	}
 	return b.claimer.claim(ctx, max)
 }
 
 // ClaimExcept implements [broker.Selector]. It takes the lists of the queues in the order of
 // their priorities, and ignores QueueOrder and QueueWeights.
 func (b *Broker) ClaimExcept(ctx context.Context, names []string, max int) ([]broker.Delivery, error) {
+	if err := b.server.fit(); err != nil {
+		return nil, fmt.Errorf("claim messages: %w", err)
+	}
 	return b.claimer.claimExcept(ctx, names, max)
 }
 

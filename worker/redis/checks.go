@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/evently/workers/worker/internal/backoff"
 	"github.com/evently/workers/worker/redis/internal/conn"
+	"github.com/evently/workers/worker/redis/internal/product"
 )
 
 // checks looks for faults of the server and of its keys that only a person can mend.
@@ -65,14 +67,32 @@ func (ch *checks) advise(ctx context.Context) error {
 		info = parseInfo(text)
 		return nil
 	})
+	if conn.IsUnavailable(err) {
+		ch.log.Info("connected to redis, which does not tell of itself", "redis", ch.addr.String(), "error", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
+	server := product.Of(info)
+	if fault := server.Fault(); fault != "" {
+		return ch.refuse(fault) // it is asked again: another one may have the address then
+	}
+	ch.unfit.Store(nil)
 	for _, warning := range warnings(info) {
 		ch.log.Warn(warning, "redis", ch.addr.String())
 	}
-	ch.log.Info("connected to redis", "redis", ch.addr.String(), "version", info["redis_version"])
+	ch.log.Info("connected to redis", "redis", ch.addr.String(), "server", server.String())
 	return nil
+}
+
+// refuse has claims fail until the server is another one.
+func (ch *checks) refuse(fault string) error {
+	err := errors.New(fault)
+	if ch.unfit.Swap(&err) == nil {
+		ch.log.Error("redis is too old, no messages are claimed", "redis", ch.addr.String(), "fault", fault)
+	}
+	return err
 }
 
 // warnings returns a warning for each setting that can lose messages.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
@@ -29,7 +30,8 @@ type server struct {
 	outbox  *outbox.Outbox
 	letters *letters.Keeper
 
-	suspicion chan struct{} // capacity 1: the types of keys should be checked
+	suspicion chan struct{}         // capacity 1: the types of keys should be checked
+	unfit     atomic.Pointer[error] // the server is too old; nil: it is not, or not known yet
 }
 
 func newServer(cfg Config, addr Address) (*server, error) {
@@ -66,6 +68,14 @@ func (s *server) do(ctx context.Context, fn func(redigo.Conn) error) error {
 		s.suspectKeys()
 	}
 	return err
+}
+
+// fit returns an error for a server that is too old to claim messages from.
+func (s *server) fit() error {
+	if err := s.unfit.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // suspectKeys asks for a check of the types of keys.

@@ -36,7 +36,7 @@ func StartCluster(t testing.TB, masters int, replicas bool, args ...string) *Clu
 	bus := make([]int, n)
 	for i := range c.Nodes {
 		dir := t.TempDir()
-		c.Nodes[i] = start(t, func(s *Server) []string {
+		c.Nodes[i] = start(t, "redis-server", func(s *Server) []string {
 			bus[i] = freePort(t)
 			return append([]string{
 				"--bind", "127.0.0.1", "--port", strconv.Itoa(s.Port), "--dir", dir, "--save", "", "--logfile", "redis.log",

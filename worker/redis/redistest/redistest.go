@@ -23,11 +23,12 @@ type Server struct {
 	Addr string // host:port
 	Port int
 
-	t    testing.TB
-	args []string // whole command line
-	mu   sync.Mutex
-	cmd  *exec.Cmd
-	done chan struct{}
+	t       testing.TB
+	program string
+	args    []string // whole command line
+	mu      sync.Mutex
+	cmd     *exec.Cmd
+	done    chan struct{}
 }
 
 // Start starts a server that keeps its data over Restart, and ends it with the
@@ -36,8 +37,15 @@ type Server struct {
 // args are added to its command line. A missing redis-server fails the test.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
+	return StartProgram(t, "redis-server", args...)
+}
+
+// StartProgram starts another server that understands the command line of redis-server, such
+// as valkey-server.
+func StartProgram(t testing.TB, program string, args ...string) *Server {
+	t.Helper()
 	dir := t.TempDir()
-	return start(t, func(s *Server) []string {
+	return start(t, program, func(s *Server) []string {
 		return append([]string{
 			"--bind", "127.0.0.1", "--port", strconv.Itoa(s.Port), "--dir", dir, "--save", "",
 			"--appendonly", "yes", "--appendfsync", "no", "--daemonize", "no", "--logfile", "redis.log",
@@ -46,12 +54,12 @@ func Start(t testing.TB, args ...string) *Server {
 	})
 }
 
-func start(t testing.TB, args func(*Server) []string) *Server {
+func start(t testing.TB, program string, args func(*Server) []string) *Server {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Fatalf("redis-server is missing: install the package redis-server, or run make test, which does (%v)", err)
+	if _, err := exec.LookPath(program); err != nil {
+		t.Fatalf("%s is missing: run make test, which installs it (%v)", program, err)
 	}
-	s := &Server{t: t}
+	s := &Server{t: t, program: program}
 	// A free port may be taken before the server has it.
 	for try := 1; ; try++ {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -91,9 +99,9 @@ var errEnded = errors.New("redis-server has ended")
 func (s *Server) up() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	cmd := exec.Command("redis-server", s.args...)
+	cmd := exec.Command(s.program, s.args...)
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start redis-server: %w", err)
+		return fmt.Errorf("start %s: %w", s.program, err)
 	}
 	done := make(chan struct{})
 	go func() {
@@ -155,7 +163,7 @@ func StartSentinels(t testing.TB, n int, master *Server) []*Server {
 		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 			t.Fatalf("write the configuration of a Sentinel: %v", err)
 		}
-		sentinels[i] = start(t, func(s *Server) []string {
+		sentinels[i] = start(t, "redis-server", func(s *Server) []string {
 			return []string{file, "--sentinel", "--bind", "127.0.0.1", "--port", strconv.Itoa(s.Port), "--dir", dir, "--logfile", "sentinel.log"}
 		})
 	}

@@ -74,7 +74,7 @@ func (d *dialer) login(ctx context.Context, network, host string, nd netDialer, 
 		}
 		return nil, explainTLS(err)
 	}
-	return c, nil
+	return &hashlessConn{Conn: c}, nil
 }
 
 // authUser logs in a user and selects the database.

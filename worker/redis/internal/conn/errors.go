@@ -9,27 +9,41 @@ import (
 
 // HasCode reports whether err is a server error with that first word.
 func HasCode(err error, code string) bool {
-	var e redigo.Error
-	return errors.As(err, &e) && strings.HasPrefix(string(e), code)
+	e, ok := serverError(err)
+	return ok && strings.HasPrefix(e, code)
+}
+
+// serverError returns the text of a server error. It allocates nothing without an error.
+func serverError(err error) (text string, ok bool) {
+	if err == nil {
+		return "", false
+	}
+	e, ok := errors.AsType[redigo.Error](err)
+	return string(e), ok
 }
 
 // IsWrongType reports whether a command or a script has met a key of another type.
 func IsWrongType(err error) bool {
-	var e redigo.Error
-	return errors.As(err, &e) && strings.Contains(string(e), "WRONGTYPE")
+	e, ok := serverError(err)
+	return ok && strings.Contains(e, "WRONGTYPE")
 }
 
 // IsUnavailable reports whether the server lacks a command, or its user lacks the
 // permission for it.
 func IsUnavailable(err error) bool {
-	var e redigo.Error
-	return errors.As(err, &e) && (strings.Contains(strings.ToLower(string(e)), "unknown command") || strings.HasPrefix(string(e), "NOPERM"))
+	e, ok := serverError(err)
+	if !ok {
+		return false
+	}
+	text := strings.ToLower(e)
+	return strings.Contains(text, "unknown command") || strings.HasPrefix(text, "err command is not available") || strings.HasPrefix(text, "noperm")
 }
 
-// IsForbidden reports whether the user may not run a command of a script.
+// IsForbidden reports whether the user may not run a command of a script. Redis since 7.2 and
+// Valkey say so in other words than Redis 7.0 and 6.2.
 func IsForbidden(err error) bool {
-	var e redigo.Error
-	return errors.As(err, &e) && (strings.Contains(string(e), "can't run this command") || strings.HasPrefix(string(e), "NOPERM"))
+	e, ok := serverError(err)
+	return ok && (strings.Contains(e, "can't run this command") || strings.HasPrefix(e, "NOPERM") || strings.Contains(e, "ACL failure in script"))
 }
 
 // IsMoving reports whether a node of a cluster has refused a command because the slot of its
@@ -42,11 +56,11 @@ func IsMoving(err error) bool {
 // avoid: one that was demoted, is loading or shutting down, or has changed the
 // permissions of its user since the login.
 func isWrongServer(err error) bool {
-	var e redigo.Error
-	if !errors.As(err, &e) {
+	e, ok := serverError(err)
+	if !ok {
 		return false
 	}
-	code, _, _ := strings.Cut(string(e), " ")
+	code, _, _ := strings.Cut(e, " ")
 	switch code {
 	case "READONLY", "LOADING", "MASTERDOWN", "UNBLOCKED", "NOAUTH", "NOPERM", "WRONGPASS", "CLUSTERDOWN", "NOREPLICAS", "MOVED":
 		return true
