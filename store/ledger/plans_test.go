@@ -55,6 +55,7 @@ func TestQueryPlans(t *testing.T) {
 
 	p := &plans{t: t, db: db, r: r, now: now}
 	p.lists()
+	p.pagesOnly()
 	p.facets()
 	p.others()
 	p.writes()
@@ -199,6 +200,11 @@ type planNode struct {
 	Type     string     `json:"Node Type"`
 	Relation string     `json:"Relation Name"`
 	Plans    []planNode `json:"Plans"`
+
+	// With ANALYZE.
+	Rows    float64 `json:"Actual Rows"`
+	Removed float64 `json:"Rows Removed by Filter"`
+	Loops   float64 `json:"Actual Loops"`
 }
 
 func (n planNode) scans(large map[string]bool) (found []string) {
@@ -261,6 +267,43 @@ func (p *plans) lists() {
 	list("--class", Filter{Classes: []string{"bad_address"}})
 	list("--class that does not exist", Filter{Classes: []string{"none"}})
 	list("--class --state --domain", Filter{Classes: []string{"bad_address"}, States: []State{Dead}, Domain: "gmx.de"})
+}
+
+// pagesOnly looks at lists that an index has in their order: they read little more than a page.
+func (p *plans) pagesOnly() {
+	for name, f := range map[string]Filter{
+		"": {}, "--class": {Classes: []string{"bad_address"}}, "--class --kind": {Classes: []string{"bad_address"}, Kinds: []string{"otp"}},
+		"--class --since": {Classes: []string{"bad_address"}, Since: p.now.AddDate(0, 0, -50)},
+	} {
+		p.r.db.explain = func(query string, args []any) {
+			var text string
+			if err := p.db.Get(&text, "EXPLAIN (ANALYZE, FORMAT JSON) "+query, args...); err != nil {
+				p.t.Fatal(err)
+			}
+			var explained []struct{ Plan planNode }
+			if err := json.Unmarshal([]byte(text), &explained); err != nil {
+				p.t.Fatal(err)
+			}
+			if n := explained[0].Plan.rows(); n > 500 {
+				p.t.Errorf("list %s reads %g rows for a page:\n%s", name, n, text)
+			}
+		}
+		if _, err := p.r.List(p.t.Context(), f); err != nil {
+			p.t.Error(err)
+		}
+		p.r.db.explain = nil
+	}
+}
+
+// rows returns the number of rows that a plan read from tables and indexes.
+func (n planNode) rows() (read float64) {
+	if len(n.Plans) == 0 {
+		return (n.Rows + n.Removed) * n.Loops
+	}
+	for _, child := range n.Plans {
+		read += child.rows()
+	}
+	return read
 }
 
 // facets looks at the counts beside a list.
