@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/desk"
 	"github.com/evently/workers/worker/broker"
@@ -23,9 +21,11 @@ type box struct {
 	deliveries monitor.Deliveries // nil: the domains of users are not known
 	now        func() time.Time
 
-	flight singleflight.Group
-	seen   memory
-	open   atomic.Int64
+	life  context.Context // of reads; they go on when the reader who began one leaves
+	end   context.CancelFunc
+	reads sync.WaitGroup
+	seen  memory
+	open  atomic.Int64
 }
 
 // look is what was seen at a time.
@@ -40,6 +40,8 @@ type look struct {
 type memory struct {
 	mu         sync.Mutex
 	last       *look
+	reading    *reading             // nil: none goes on that will be kept
+	closed     bool                 // no read begins any more
 	changes    int                  // by people here: a look that began before one is not kept
 	recipients map[string]recipient // by task id
 }
@@ -50,15 +52,34 @@ type recipient struct {
 	asked      time.Time
 }
 
+// reading is a read of all letters that goes on.
+type reading struct {
+	done chan struct{} // closed at its end
+	look *look
+	err  error
+}
+
 // Times of a box.
 const (
 	freshFor  = 2 * time.Second
-	askAgain  = 10 * time.Minute // for recipients that the history did not know
-	mostAsked = 20000            // recipients that are remembered
+	oldest    = 10 * time.Minute       // look that is shown while the letters are read again
+	quick     = 200 * time.Millisecond // time that a reader waits for these
+	tellsAge  = 5 * time.Second        // age of a look that the page tells
+	askAgain  = 10 * time.Minute       // for recipients that the history did not know
+	mostAsked = 20000                  // recipients that are remembered
 )
 
 func newBox(l monitor.Letters, d monitor.Deliveries, now func() time.Time) *box {
-	return &box{letters: l, deliveries: d, now: now, seen: memory{recipients: map[string]recipient{}}}
+	b := &box{letters: l, deliveries: d, now: now, seen: memory{recipients: map[string]recipient{}}}
+	b.life, b.end = context.WithCancel(context.Background())
+	return b
+}
+
+// close ends the read that goes on, and waits for it.
+func (b *box) close() {
+	b.seen.close()
+	b.end()
+	b.reads.Wait()
 }
 
 // look returns what there is. Many callers at once read the letters once.
@@ -66,20 +87,46 @@ func (b *box) look(ctx context.Context) (*look, error) {
 	if l := b.seen.latest(); l != nil && b.now().Sub(l.at) < freshFor {
 		return l, nil
 	}
-	const patience = 8 * time.Second
-	v, err, _ := b.flight.Do("look", func() (any, error) {
-		if l := b.seen.latest(); l != nil && b.now().Sub(l.at) < freshFor {
-			return l, nil
-		}
-		// The first caller may leave meanwhile, and the others wait for the result.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-		defer cancel()
-		return b.read(ctx)
-	})
-	if err != nil {
-		return nil, err
+	r := b.begin()
+	select {
+	case <-r.done:
+		return r.look, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	return v.(*look), nil
+}
+
+// glance returns what there is, or what there was a moment ago if reading it takes long.
+func (b *box) glance(ctx context.Context) (*look, error) {
+	last := b.seen.latest()
+	if last == nil || b.now().Sub(last.at) < freshFor || b.now().Sub(last.at) > oldest {
+		return b.look(ctx)
+	}
+	timer := time.NewTimer(quick)
+	defer timer.Stop()
+	r := b.begin()
+	select {
+	case <-r.done:
+		return r.look, r.err
+	case <-timer.C:
+		return last, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// begin returns the read that goes on, or begins one.
+func (b *box) begin() *reading {
+	return b.seen.read(func(r *reading) {
+		b.reads.Go(func() {
+			const patience = 8 * time.Second
+			ctx, cancel := context.WithTimeout(b.life, patience)
+			defer cancel()
+			r.look, r.err = b.read(ctx)
+			b.seen.ended(r)
+			close(r.done)
+		})
+	})
 }
 
 // read reads all letters.
@@ -128,10 +175,7 @@ func (b *box) addRecipients(ctx context.Context, items []desk.Item) {
 }
 
 // forget makes the next look read the letters again.
-func (b *box) forget() {
-	b.seen.changed(1)
-	b.flight.Forget("look")
-}
+func (b *box) forget() { b.seen.changed(1) }
 
 // count counts the open letters.
 func (b *box) count(ctx context.Context) {
@@ -144,6 +188,39 @@ func (m *memory) latest() *look {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.last
+}
+
+// read returns the read that goes on; without one it calls begin.
+func (m *memory) read(begin func(*reading)) *reading {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.reading != nil {
+		return m.reading
+	}
+	r := &reading{done: make(chan struct{})}
+	if m.closed {
+		r.err = context.Canceled
+		close(r.done)
+		return r
+	}
+	m.reading = r
+	begin(r)
+	return r
+}
+
+// ended forgets a read at its end.
+func (m *memory) ended(r *reading) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.reading == r {
+		m.reading = nil
+	}
+}
+
+func (m *memory) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
 }
 
 // keep keeps a look, unless something was changed since it began.
@@ -160,7 +237,7 @@ func (m *memory) changed(n int) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if n > 0 {
-		m.last = nil
+		m.last, m.reading = nil, nil
 	}
 	m.changes += n
 	return m.changes

@@ -99,13 +99,14 @@ func (g *Group) Register(r *web.Router) {
 	r.Action(web.Action{Pattern: "/jobs/{job}/stop", Audit: "dead-letters.stop", Page: "/jobs/{job}", Do: g.doStop})
 }
 
-// Run counts the open letters for the menu until ctx ends.
+// Run counts the open letters for the menu until ctx ends. Then no letters are read any more.
 func (g *Group) Run(ctx context.Context) error {
 	const every, patience = 10 * time.Second, 5 * time.Second
 	if g.box == nil {
 		<-ctx.Done()
 		return nil
 	}
+	defer g.box.close()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {

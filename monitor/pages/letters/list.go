@@ -22,6 +22,7 @@ type listView struct {
 	Facets web.Facets
 	Search web.Search
 
+	AsOf     time.Time // of an old look; zero: it is fresh
 	Warnings []string
 	Causes   []causeRow
 	Others   int // causes that are not shown
@@ -81,7 +82,7 @@ func (g *Group) loadList(ctx context.Context, r *web.Request) (web.View, error) 
 	if err != nil {
 		return web.View{}, err
 	}
-	l, err := g.box.look(ctx)
+	l, err := g.box.glance(ctx)
 	if err != nil {
 		return web.View{}, plain(err)
 	}
@@ -128,6 +129,9 @@ func (g *Group) list(l *look, q *query) (*listView, error) {
 		},
 		Facets: facets(l.items, ofAll, q), Warnings: warnings(l), Total: len(chosen),
 		State: q.state, Query: q.text(), Verbs: verbs(q.state),
+	}
+	if now.Sub(l.at) > tellsAge {
+		v.AsOf = l.at
 	}
 	v.causes(chosen, q, now)
 	rest := chosen
