@@ -13,6 +13,7 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
+	"github.com/evently/workers/internal/tlsfiles"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/redis"
 	"github.com/evently/workers/worker/redis/redistest"
@@ -144,6 +145,68 @@ func TestRightsWithSentinels(t *testing.T) {
 	for name, c := range map[string]redigo.Conn{"master": mc, "sentinel": sc} {
 		for _, entry := range must(redigo.Values(c.Do("ACL", "LOG")))(t) {
 			t.Errorf("%s denied: %s", name, entry)
+		}
+	}
+}
+
+// TestSentinelsWithTLS finds a master behind Sentinels that want TLS, a client certificate and a
+// password, as the master does. One Sentinel of the URL is down and another one names a server
+// that is no master.
+func TestSentinelsWithTLS(t *testing.T) {
+	t.Parallel()
+	ca := redistest.NewAuthority(t, "Our CA")
+	soon := time.Now().Add(time.Hour)
+	pair, client := ca.Issue("server", soon, "127.0.0.1"), ca.Issue("client", soon)
+	files := []string{"--tls-cert-file", pair.Cert, "--tls-key-file", pair.Key, "--tls-ca-cert-file", ca.File, "--tls-auth-clients", "yes"}
+	tlsOn := func(port int) []string { return append([]string{"--tls-port", fmt.Sprint(port)}, files...) }
+	port, replicaPort, sentinelPort, liarPort := redistest.FreePort(t), redistest.FreePort(t), redistest.FreePort(t), redistest.FreePort(t)
+	master := redistest.Start(t, tlsOn(port)...)
+	// Its master does not exist: it is a replica, and refuses writes.
+	replica := redistest.Start(t, append(tlsOn(replicaPort), "--replicaof", "127.0.0.1", "1")...)
+	honest := redistest.StartSentinels(t, 1, master, tlsOn(sentinelPort)...)[0]
+	liar := redistest.StartSentinels(t, 1, replica, tlsOn(liarPort)...)[0]
+	mc := master.Conn(0)
+	do(t, mc, "CONFIG", "SET", "requirepass", "of-the-master")
+	do(t, replica.Conn(0), "CONFIG", "SET", "requirepass", "of-the-master")
+	for s, of := range map[*redistest.Server]int{honest: port, liar: replicaPort} {
+		c := s.Conn(0)
+		do(t, c, "SENTINEL", "REMOVE", "mymaster")
+		do(t, c, "SENTINEL", "MONITOR", "mymaster", "127.0.0.1", of, 1)
+		do(t, c, "ACL", "SETUSER", "watcher", "on", ">of-the-sentinel", "-@all", "+sentinel|get-master-addr-by-name")
+		do(t, c, "ACL", "SETUSER", "default", "resetpass") // no login without a password
+	}
+	secure := tlsfiles.Files{CA: ca.File, Cert: client.Cert, Key: client.Key}
+	at := func(port int) string { return fmt.Sprintf("sentinel://:of-the-master@127.0.0.1:%d", port) }
+	cfg := redis.Config{
+		URL:            fmt.Sprintf("sentinel://:of-the-master@127.0.0.1:1;sentinel://127.0.0.1:%d;sentinel://127.0.0.1:%d/0", liarPort, sentinelPort),
+		SentinelMaster: "mymaster", SentinelUsername: "watcher", SentinelPassword: "of-the-sentinel",
+		TLS: must(secure.Config())(t),
+	}
+	runWorker(t, cfg, worker.Config{Tasks: nothing()})
+	id := send(t, mc, "q", "nothing", "[]")
+	eventually(t, "a task is done", func() bool { return result(t, mc, id).Status == "SUCCESS" })
+
+	for name, wrong := range map[string]struct {
+		change func(*redis.Config)
+		want   string
+	}{
+		"name":                    {func(c *redis.Config) { c.SentinelMaster = "theirs" }, `no master of the name "theirs" is known`},
+		"all down":                {func(c *redis.Config) { c.URL = "sentinel://127.0.0.1:1" }, "sentinel 127.0.0.1:1: connection refused"},
+		"a lie":                   {func(c *redis.Config) { c.URL = at(liarPort) }, "says that it is a slave"},
+		"password of a Sentinel":  {func(c *redis.Config) { c.URL = at(sentinelPort); c.SentinelPassword = "wrong" }, "WRONGPASS"},
+		"password of the master":  {func(c *redis.Config) { c.URL = strings.Replace(at(sentinelPort), "of-the-master", "wrong", 1) }, "WRONGPASS"},
+		"no client certificate":   {func(c *redis.Config) { c.URL = at(sentinelPort); c.TLS = must(tlsfiles.Files{CA: ca.File}.Config())(t) }, "wants a client certificate"},
+		"authority of a Sentinel": {func(c *redis.Config) { c.URL = at(sentinelPort); c.TLS = must(tlsfiles.Files{}.Config())(t) }, "unknown authority (CN=Our CA)"},
+		"no TLS":                  {func(c *redis.Config) { c.URL = at(sentinelPort); c.TLS = nil }, "is its port one for TLS?"},
+	} {
+		c := cfg
+		c.Logger = quiet()
+		wrong.change(&c)
+		b := must(redis.New(c))(t)
+		_, err := b.Backlog(t.Context(), "s")
+		b.Close()
+		if err == nil || !strings.Contains(err.Error(), wrong.want) {
+			t.Errorf("wrong %s: %v, want %q", name, err, wrong.want)
 		}
 	}
 }

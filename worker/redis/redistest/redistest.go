@@ -150,8 +150,9 @@ func (s *Server) answers() error {
 }
 
 // StartSentinels starts n Sentinels that watch master under the name "mymaster",
-// call it down after half a second, and are ended with the test.
-func StartSentinels(t testing.TB, n int, master *Server) []*Server {
+// call it down after half a second, and are ended with the test. args are added to their
+// command lines.
+func StartSentinels(t testing.TB, n int, master *Server, args ...string) []*Server {
 	t.Helper()
 	sentinels := make([]*Server, n)
 	for i := range sentinels {
@@ -164,7 +165,7 @@ func StartSentinels(t testing.TB, n int, master *Server) []*Server {
 			t.Fatalf("write the configuration of a Sentinel: %v", err)
 		}
 		sentinels[i] = start(t, "redis-server", func(s *Server) []string {
-			return []string{file, "--sentinel", "--bind", "127.0.0.1", "--port", strconv.Itoa(s.Port), "--dir", dir, "--logfile", "sentinel.log"}
+			return append([]string{file, "--sentinel", "--bind", "127.0.0.1", "--port", strconv.Itoa(s.Port), "--dir", dir, "--logfile", "sentinel.log"}, args...)
 		})
 	}
 	return sentinels
