@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/internal/tlsfiles"
@@ -103,11 +104,40 @@ func templateOptions(cfg config.Config) templates.Options {
 
 // OpenTemplates reads the templates of the configuration. Their faults are its Err.
 func OpenTemplates(ctx context.Context, cfg config.Config, log *slog.Logger) *folder.Keeper {
-	return folder.Open(ctx, folder.Config{Dir: cfg.Templates.Dir, Log: log, Build: func(files []templates.File) (*templates.Set, error) {
+	return OpenTemplatesEvery(ctx, cfg, 0, log)
+}
+
+// OpenTemplatesEvery is [OpenTemplates] with a time between two looks at the folder; 0: the usual
+// one.
+func OpenTemplatesEvery(ctx context.Context, cfg config.Config, every time.Duration, log *slog.Logger) *folder.Keeper {
+	return folder.Open(ctx, folder.Config{Dir: cfg.Templates.Dir, Every: every, Log: log, Build: func(files []templates.File) (*templates.Set, error) {
 		o := templateOptions(cfg)
 		o.Files = files
-		return tasks.NewTemplates(o)
+		set, err := tasks.NewTemplates(o)
+		var faults templates.Faults
+		for _, p := range problems(err) { // operators know the variables
+			faults = append(faults, templates.Fault{Text: p.Variable + ": " + p.Wrong + "; " + p.Right})
+		}
+		if len(faults) > 0 {
+			return nil, faults
+		}
+		return set, err
 	}})
+}
+
+// WithoutFolder returns a configuration with the templates of the program alone.
+func WithoutFolder() config.Config {
+	return config.Config{Mail: config.Mail{SiteURL: "https://example.com", SupportAddress: "help@example.com"}}
+}
+
+// TemplatesConfig returns the configuration as far as the environment has it, for commands about
+// templates. Faults of other variables do not matter to them, and Zero is not asked.
+func TemplatesConfig() (config.Config, error) {
+	cfg, err := config.Load(nil)
+	if mistakes, ok := errors.AsType[*config.Error](err); ok {
+		return mistakes.Read(), nil
+	}
+	return cfg, err
 }
 
 // databaseError names the variable of the database's settings.

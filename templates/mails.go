@@ -21,9 +21,9 @@ type Mail interface {
 }
 
 // InLocale returns a mail in a language, such as "de", "de-AT" or "de_AT.UTF-8". Without templates
-// in that language the nearest one is taken. "" is the language of the program.
+// in that language the nearest one is taken. A name that is none is the default language.
 func InLocale(m Mail, locale string) Mail {
-	if locale == "" || m == nil {
+	if locale = wording.Locale(locale); locale == "" || m == nil {
 		return m
 	}
 	return inLocale{bare(m), locale}

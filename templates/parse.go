@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -45,7 +46,7 @@ func (s *Set) build(k Kind, samples []Mail) (faults []Fault) {
 			untranslated = p.record(func() { found = s.try(p, samples) })
 		}
 		if len(untranslated) > 0 {
-			faults = append(faults, Fault{Kind: k, Locale: locale, Warning: true, Text: fmt.Sprintf(
+			faults = append(faults, Fault{File: s.catalog.files[localized("words.txt", locale)].path, Kind: k, Locale: locale, Warning: true, Text: fmt.Sprintf(
 				"mails are not sent in this language, because words.%s.txt lacks %s", locale, quotedWords(untranslated))})
 		} else if len(found) == 0 {
 			t.locales[locale] = p
@@ -62,11 +63,18 @@ func isMissing(names []string) string {
 	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1] + " are"
 }
 
+// quotedWords returns the first words of a list, and how many there are beside them.
 func quotedWords(words []string) string {
-	for i := range words {
-		words[i] = strconv.Quote(words[i])
+	const most = 5
+	var quoted []string
+	for _, w := range words[:min(most, len(words))] {
+		quoted = append(quoted, strconv.Quote(w))
 	}
-	return strings.Join(words, ", ")
+	text := strings.Join(quoted, ", ")
+	if more := len(words) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // missing returns the parts that a kind lacks in a language. some reports whether it has any,
@@ -182,9 +190,11 @@ func (p *parts) parseText(funcs map[string]any, part string, faults []Fault) (*t
 		}
 	}
 	if p.bounded {
+		trees := map[string]*parse.Tree{}
 		for _, t := range root.Templates() {
-			faults = append(faults, p.bind(t.Tree)...)
+			trees[t.Name()] = t.Tree
 		}
+		faults = append(faults, p.bind(trees)...)
 	}
 	return first, faults
 }
@@ -204,22 +214,31 @@ func (p *parts) parseHTML(funcs map[string]any, faults []Fault) (*template.Templ
 		}
 	}
 	if p.bounded {
+		trees := map[string]*parse.Tree{}
 		for _, t := range root.Templates() {
-			faults = append(faults, p.bind(t.Tree)...)
+			trees[t.Name()] = t.Tree
 		}
+		faults = append(faults, p.bind(trees)...)
 	}
 	return first, faults
 }
 
-// bind refuses functions that are not for operators, and makes the rest of a tree countable.
-func (p *parts) bind(t *parse.Tree) (faults []Fault) {
-	if t == nil || t.Root == nil {
-		return nil
+// bind refuses functions that are not for operators and templates that call themselves, and makes
+// the rest countable.
+func (p *parts) bind(trees map[string]*parse.Tree) (faults []Fault) {
+	if t, call, ok := bound.Cycle(trees); ok {
+		faults = append(faults, Fault{File: t.ParseName, Line: call.Line, Kind: p.kind, Locale: p.locale, Text: fmt.Sprintf("the template %q calls itself; write it without", call.Name)})
 	}
-	for _, call := range bound.Denied(t) {
-		faults = append(faults, Fault{File: t.ParseName, Line: call.Line, Kind: p.kind, Text: fmt.Sprintf("the function %q is not for mails; remove it: HTML is escaped where it must be", call.Name)})
+	for _, name := range slices.Sorted(maps.Keys(trees)) {
+		t := trees[name]
+		if t == nil || t.Root == nil {
+			continue
+		}
+		for _, call := range bound.Denied(t) {
+			faults = append(faults, Fault{File: t.ParseName, Line: call.Line, Kind: p.kind, Locale: p.locale, Text: fmt.Sprintf("the function %q is not for mails; remove it: HTML is escaped where it must be", call.Name)})
+		}
+		bound.Count(t)
 	}
-	bound.Count(t)
 	return faults
 }
 

@@ -6,6 +6,10 @@ import (
 	"github.com/evently/workers/templates/internal/wording"
 )
 
+// Locale returns the usual form of the name of a language, such as "de-AT" for "de_at.UTF-8"; "" if
+// it is none.
+func Locale(name string) string { return wording.Locale(name) }
+
 // Word returns an English word, such as the label of a fact, in the language of the mail.
 func (p *Page) Word(english string) string { return p.words.Word(english) }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/app/cli/shell"
 	"github.com/evently/workers/app/cli/suppressions"
+	"github.com/evently/workers/app/cli/templates"
 	"github.com/evently/workers/app/cli/top"
 )
 
@@ -33,6 +34,7 @@ type program struct {
 	WasItSent    deliveries.WasItSentCmd `cmd:"" name:"was-it-sent" help:"Tell whether a mail was sent, with the evidence."`
 	Deliveries   deliveries.Cmd          `cmd:"" help:"Look at the history of mails; erase a person."`
 	Bounces      bounces.Cmd             `cmd:"" help:"Look at mails that came back; take bounces in."`
+	Templates    templates.Cmd           `cmd:"" help:"Preview, check and export the templates of the mails."`
 	Suppressions suppressions.Cmd        `cmd:"" help:"Look at addresses that get no mail; add and release them."`
 	Ledger       deliveries.LedgerCmd    `cmd:"" help:"Look after the database of the history."`
 	Audit        audit.Cmd               `cmd:"" help:"Tell who did what; find what was tampered with."`

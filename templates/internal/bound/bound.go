@@ -23,7 +23,7 @@ const (
 // Errors of a [Writer].
 var (
 	ErrSize  = fmt.Errorf("writes more than %d bytes; write less, or repeat less", MaxBytes)
-	ErrSteps = fmt.Errorf("takes more than %d steps; repeat less: a range, or a template that calls itself, has no end", MaxSteps)
+	ErrSteps = fmt.Errorf("takes more than %d steps; repeat less: a range has too many values", MaxSteps)
 )
 
 // denied are the functions of text/template that templates of mails have no use for, and that
@@ -92,6 +92,39 @@ func Denied(t *parse.Tree) (all []Call) {
 	return all
 }
 
+// Cycle returns a call by which a template calls itself, over others or not; false: there is none.
+func Cycle(trees map[string]*parse.Tree) (in *parse.Tree, found Call, ok bool) {
+	const entered, left = 1, 2
+	state := map[string]int{}
+	var visit func(name string) bool
+	visit = func(name string) bool {
+		t := trees[name]
+		if t == nil || t.Root == nil || state[name] == left {
+			return false
+		}
+		state[name] = entered
+		walk(t.Root, func(n parse.Node) {
+			call, isCall := n.(*parse.TemplateNode)
+			if !isCall || ok {
+				return
+			}
+			if state[call.Name] == entered {
+				in, found, ok = t, Call{call.Name, lineOf(t, n)}, true
+				return
+			}
+			visit(call.Name)
+		})
+		state[name] = left
+		return ok
+	}
+	for name := range trees {
+		if visit(name) {
+			return in, found, true
+		}
+	}
+	return nil, Call{}, false
+}
+
 // lineOf returns the line of a node.
 func lineOf(t *parse.Tree, n parse.Node) int {
 	where, _ := t.ErrorContext(n) // name:line:column
@@ -135,6 +168,7 @@ func walk(n parse.Node, do func(parse.Node)) {
 	case *parse.ActionNode:
 		walk(n.Pipe, do)
 	case *parse.TemplateNode:
+		do(n)
 		walk(n.Pipe, do)
 	case *parse.IfNode:
 		walkBranch(&n.BranchNode, do)
