@@ -265,6 +265,7 @@ func (p *parts) faultOf(err error, part string, view View) Fault {
 	f.Text = reason
 	switch {
 	case view != nil && strings.Contains(reason, "can't evaluate field"):
+		f.Text, _, _ = strings.Cut(f.Text, " in type ")
 		f.Text += "; the data has " + strings.Join(fieldsOf(view), ", ")
 	case strings.Contains(reason, "function ") && strings.Contains(reason, "not defined"):
 		f.Text += "; docs/templates.md lists the functions"

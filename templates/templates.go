@@ -125,7 +125,12 @@ func newSet(files fs.FS, o Options, samples []Mail) (*Set, error) {
 	faults = append(faults, found...)
 	faults = append(faults, s.checkLocale(kinds)...)
 	slices.SortFunc(faults, compareFaults)
-	faults = slices.CompactFunc(faults, func(a, b Fault) bool { return a == b })
+	faults = slices.CompactFunc(faults, func(a, b Fault) bool {
+		if a.Line > 0 { // one mistake, met in several languages or mails
+			b.Kind, b.Locale = a.Kind, a.Locale
+		}
+		return a == b
+	})
 	if faults.fatal() {
 		return nil, faults
 	}

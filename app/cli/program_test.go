@@ -137,7 +137,9 @@ func testHelp(t *testing.T, p binary) {
 		"help-suppressions-add": {"suppressions", "add", "--help"}, "help-suppressions-release": {"suppressions", "release", "--help"},
 		"help-suppressions-import": {"suppressions", "import", "--help"}, "help-suppressions-export": {"suppressions", "export", "--help"},
 		"help-monitor-user": {"monitor-user", "--help"}, "help-completion": {"completion", "--help"}, "help-man": {"man", "--help"},
-		"help-top":    {"top", "--help"},
+		"help-top":       {"top", "--help"},
+		"help-templates": {"templates", "--help"}, "help-templates-preview": {"templates", "preview", "--help"},
+		"help-templates-lint": {"templates", "lint", "--help"}, "help-templates-export": {"templates", "export", "--help"},
 		"help-ledger": {"ledger", "--help"}, "help-ledger-status": {"ledger", "status", "--help"}, "help-ledger-migrations": {"ledger", "migrations", "--help"},
 	} {
 		out, errs, code := p.run(t, nil, args...)
