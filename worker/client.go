@@ -56,6 +56,23 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 // before the answer came. A task with a chosen id (canvas.Options) can be sent again
 // without harm if its work can be repeated.
 func (c *Client) Send(ctx context.Context, s *canvas.Signature) (*AsyncResult, error) {
+	return c.send(ctx, s, "")
+}
+
+// SendOnce publishes a signature as Send does, unless one was published under that name within
+// the last day, by whichever client: then the error is [ErrRepeated]. A task with a chosen id
+// (canvas.Options) can be found by all of them.
+func (c *Client) SendOnce(ctx context.Context, name string, s *canvas.Signature) (*AsyncResult, error) {
+	if name == "" {
+		return nil, errors.New("send once: the name is empty")
+	}
+	return c.send(ctx, s, name)
+}
+
+// ErrRepeated is the error of [Client.SendOnce] for a name that was used before.
+var ErrRepeated = broker.ErrRepeated
+
+func (c *Client) send(ctx context.Context, s *canvas.Signature, once string) (*AsyncResult, error) {
 	plan, err := canvas.Apply(s, nil, nil, c.pub.context(nil))
 	if err != nil {
 		return nil, fmt.Errorf("send: %w", err)
@@ -64,6 +81,7 @@ func (c *Client) Send(ctx context.Context, s *canvas.Signature) (*AsyncResult, e
 	if err != nil {
 		return nil, err
 	}
+	changes.Once = once
 	if err := c.backend.Publish(ctx, changes); err != nil {
 		return nil, fmt.Errorf("send: %w", err)
 	}

@@ -344,6 +344,20 @@ func (e *executor) mark(ctx context.Context, r *request, value string, entries [
 	})
 }
 
+// markName sets the mark of a name for r.
+func (e *executor) markName(ctx context.Context, r *request, name, value string, over bool) (other string, err error) {
+	marker := e.settler.can.Marker
+	switch {
+	case marker == nil:
+		return "", r.task.Held(ctx)
+	case !r.acksEarly && !e.held.has(r):
+		return "", ErrLost
+	}
+	return marker.Mark(ctx, broker.Marking{
+		Mark: broker.Mark{Task: name, Value: value}, Claim: r.delivery.Claim, Run: r.task.Fingerprint(), Alone: !over,
+	})
+}
+
 // mostFields bounds the texts of an entry: Lua unpacks some thousand at most.
 const mostFields = 1000
 

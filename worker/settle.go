@@ -224,7 +224,7 @@ func (s *settler) settle(ctx context.Context, what string, t *Task, planned brok
 		// The result and its consequences are stored. Only the chord is left.
 		planned.Step++
 		planned.Result, planned.Changes = nil, broker.Changes{Members: done.Busy}
-		planned.Mark, planned.Entries = nil, nil
+		planned.Mark, planned.Names, planned.Entries = nil, nil, nil
 		planned.Bodies = planned.Bodies[:0]
 		for _, c := range done.Complete {
 			body, ids := s.workflow.chordBody(ctx, t, c)

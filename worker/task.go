@@ -54,6 +54,7 @@ type Task struct {
 	children []protocol.Raw  // result tuples of what the task has published
 	ran      context.Context // that the handler runs in; nil before
 	endMark  *string         // see EndMark; nil: the mark stays
+	names    []broker.Mark   // see EndName
 	entries  []broker.Entry  // see Record
 }
 
@@ -142,6 +143,36 @@ func (t *Task) EndMark(value string) {
 	t.endMark = &value
 }
 
+// MarkName sets the mark of a name, which several tasks may want at once although one of them
+// must take a step alone. It does nothing else than Mark does, with three differences: the
+// runs of all deliveries and retries of this task count as one, a mark that another task has
+// set or left stays as it is and is returned, and with over it is replaced instead.
+func (t *Task) MarkName(ctx context.Context, name, value string, over bool) (other string, err error) {
+	if t.request == nil {
+		return "", nil
+	}
+	return t.request.exec.markName(ctx, t.request, name, value, over)
+}
+
+// EndName has the end of this run replace the mark of a name by a value, whichever task has set
+// it, or remove it if value is "" and this task has set it. It happens in the step that settles
+// or retries the task. Without EndName, and when the run is cut short by a stop, the mark stays.
+// The last call for a name counts. When the message was lost meanwhile, only a value of a run
+// that ends in SUCCESS counts.
+func (t *Task) EndName(name, value string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.names = slices.DeleteFunc(t.names, func(m broker.Mark) bool { return m.Task == name })
+	t.names = append(t.names, broker.Mark{Task: name, Value: value})
+}
+
+// KeepName takes EndName back: the mark of the name stays as it is.
+func (t *Task) KeepName(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.names = slices.DeleteFunc(t.names, func(m broker.Mark) bool { return m.Task == name })
+}
+
 // Record appends an entry of names and values, in turn, to a stream when this run ends, in
 // the step that settles or retries the task: the entry is written if and only if the
 // outcome is (a transactional outbox). A reader takes it from the [broker.Outbox]. A
@@ -174,6 +205,11 @@ func (t *Task) addRecords(s *broker.Settlement, can broker.Capabilities) {
 	defer t.mu.Unlock()
 	if t.endMark != nil && can.Marker != nil {
 		s.Mark = &broker.Mark{Task: t.Fingerprint(), Value: *t.endMark}
+	}
+	if can.Marker != nil {
+		for _, m := range t.names {
+			s.Names = append(s.Names, broker.NameEnd{Mark: m, Run: t.Fingerprint()})
+		}
 	}
 	if can.Outbox != nil {
 		s.Entries = slices.Clone(t.entries)

@@ -10,6 +10,9 @@ import (
 // out, and another worker may have the message.
 var ErrLost = errors.New("message is no longer held by this worker")
 
+// ErrRepeated is returned for changes whose name was used before; see Changes.Once.
+var ErrRepeated = errors.New("changes of this name were carried out before")
+
 // SetAsideHeader is the name of the header with the time at which a message became
 // a dead letter. Messages that were retried from there carry it.
 const SetAsideHeader = "dead_letter_at"

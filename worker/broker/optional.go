@@ -12,7 +12,8 @@ import (
 // own.
 type Backend interface {
 	// Publish carries out changes that belong together. It does not complete chords:
-	// only Settle does. The error is ErrLost when Changes.Claim is set and lost.
+	// only Settle does. The error is ErrLost when Changes.Claim is set and lost, and
+	// ErrRepeated when changes with the name Changes.Once were carried out before.
 	Publish(ctx context.Context, c Changes) error
 
 	// Results returns the stored result of each id, nil where there is none.
@@ -170,6 +171,8 @@ type Marking struct {
 	// Run identifies the run. A run may set its mark several times. It gets the mark of
 	// an earlier run each time, and repeating a value appends no entries.
 	Run string
+	// Alone leaves the mark of another run as it is: then Mark only returns it.
+	Alone bool
 	// Entries need an Outbox.
 	Entries []Entry
 }

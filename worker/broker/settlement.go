@@ -9,7 +9,12 @@ import (
 // fields.
 type Changes struct {
 	// Claim is the claim that must be held for anything to happen; "" for none.
-	Claim   string
+	Claim string
+	// Once names changes that must happen once, whichever and however many publishers ask for
+	// them; "" for others. The name is kept for a day. Backend.Publish returns ErrRepeated for
+	// changes that were carried out before. They must be few: their messages are published
+	// together.
+	Once    string
 	Sizes   []canvas.GroupSize
 	Groups  []canvas.SavedGroup
 	Joins   []canvas.GroupJoin
@@ -41,6 +46,8 @@ type Settlement struct {
 	// Mark replaces the mark of the task, or removes it when Value is ""; nil: it stays.
 	// Only a broker that is a Marker gets it.
 	Mark *Mark
+	// Names end the marks of names, as Mark does that of the task.
+	Names []NameEnd
 	// Entries are appended to their streams. Only a broker that is an Outbox gets any.
 	Entries []Entry
 	// Succeeded reports that the run has succeeded. Then Mark and Entries are carried out
@@ -65,6 +72,14 @@ const MarkSettled = "settled"
 type Mark struct {
 	Task  string // fingerprint of the task
 	Value string
+}
+
+// NameEnd ends the mark of a name, which several tasks share.
+type NameEnd struct {
+	// Value replaces the mark, whichever run has set it. Without a value the mark is removed if
+	// Run has set it, and the claim is held.
+	Mark
+	Run string
 }
 
 // Entry is an entry of a stream: names and values, in turn.

@@ -13,6 +13,7 @@ import (
 	"github.com/evently/workers/worker/internal/backoff"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/conn"
+	"github.com/evently/workers/worker/redis/internal/feed"
 	"github.com/evently/workers/worker/redis/internal/fleet"
 	"github.com/evently/workers/worker/redis/internal/journal"
 	redigo "github.com/gomodule/redigo/redis"
@@ -23,6 +24,7 @@ import (
 // number of Clients may publish through it.
 type Broker struct {
 	*shared // implements broker.Admitter, broker.Board and broker.Leaser
+	*feed.Feed
 	views
 
 	server      *server
@@ -37,6 +39,15 @@ type Broker struct {
 	revocations *revocations
 	checks      *checks
 }
+
+// Subscription describes what a Broker listens to; see Subscribe.
+type Subscription = feed.Subscription
+
+// Heard tells of the periods in which no subscriber has listened.
+type Heard = feed.Heard
+
+// Dictionary keeps texts by keys, for all users of the database; see Broker.Dictionary.
+type Dictionary = feed.Dictionary
 
 // shared is the state that all workers of the database have in common.
 type shared = fleet.Fleet
@@ -82,6 +93,7 @@ func New(cfg Config) (*Broker, error) {
 	results := newResults(s)
 	return &Broker{
 		shared: fleet.New(s.conns, s.scripts, s.keys.own),
+		Feed:   feed.New(s.conns, s.scripts, s.keys.own, s.log),
 		views:  views{s},
 		server: s, consumer: c, claimer: claimer, settler: newSettler(s, held, results, p), leases: leases, recovery: recovery,
 		waiter: w, results: results, control: &control{s}, revocations: &revocations{s}, checks: newChecks(s, indexer, claimer.consumed),

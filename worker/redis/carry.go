@@ -65,6 +65,7 @@ func (se *settler) keysAndArgs(c *carryCall) (keys, args []any) {
 // carryReply is the reply of carry.lua.
 type carryReply struct {
 	held   bool
+	again  bool       // the step was carried out before
 	chords []chordRow // for which the delivery is not settled yet
 	broken []string   // bases of chords that cannot be counted
 }
@@ -93,7 +94,7 @@ func (se *settler) carry(ctx context.Context, call carryCall) (r carryReply, err
 		return r, nil
 	}
 	var chords []any
-	if _, err := redigo.Scan(reply, &chords, &r.broken); err != nil {
+	if _, err := redigo.Scan(reply, &chords, &r.broken, &r.again); err != nil {
 		return r, errors.Join(errNotUnderstood, err)
 	}
 	for _, one := range chords {

@@ -54,10 +54,15 @@ func (se *settler) plain(s *broker.Settlement) (f plain, err error) {
 		f.key, f.follows = se.keys.result(r.TaskID), r.ParentID != ""
 		f.value, f.success, err = encode(r)
 	}
-	if s.Mark != nil || len(s.Entries) > 0 {
+	if isRecorded(s) {
 		f.once, f.records = se.once(s), se.records(s)
 	}
 	return f, err
+}
+
+// isRecorded reports whether the end of a run has operations of record.lua.
+func isRecorded(s *broker.Settlement) bool {
+	return s.Mark != nil || len(s.Names) > 0 || len(s.Entries) > 0
 }
 
 // once returns the key that shows that a run that has succeeded has recorded, where its
@@ -72,13 +77,24 @@ func (se *settler) once(s *broker.Settlement) string {
 // records returns the operations of record.lua for a settlement.
 func (se *settler) records(s *broker.Settlement) (args []any) {
 	if m := s.Mark; m != nil {
-		text := ""
-		if m.Value != "" { // as mark.lua writes it, without a run
-			text = fmt.Sprintf("0 %d %s", len(m.Value), m.Value)
+		args = append(args, "mark", se.keys.mark(m.Task), markText(m.Value))
+	}
+	for _, n := range s.Names {
+		if n.Value == "" {
+			args = append(args, "free", se.keys.mark(n.Task), n.Run)
+		} else {
+			args = append(args, "mark", se.keys.mark(n.Task), markText(n.Value))
 		}
-		args = append(args, "mark", se.keys.mark(m.Task), text)
 	}
 	return se.outbox.Append(args, s.Entries)
+}
+
+// markText returns a mark as mark.lua writes it, without a run; "" for none.
+func markText(value string) string {
+	if value == "" {
+		return ""
+	}
+	return fmt.Sprintf("0 %d %s", len(value), value)
 }
 
 // size returns the bytes of a settlement.

@@ -181,7 +181,7 @@ func (l *leases) ask(ctx context.Context, held *bool, question func(redigo.Conn)
 // An answer counts as long as one of isHeld: setting the mark again is harmless.
 func (l *leases) mark(ctx context.Context, m broker.Marking) (earlier string, err error) {
 	key := l.keys.mark(m.Task)
-	args := l.outbox.Append([]any{2, l.keys.unacked, key, m.Claim, m.Run, m.Value}, m.Entries)
+	args := l.outbox.Append([]any{2, l.keys.unacked, key, m.Claim, m.Run, m.Value, flag(m.Alone)}, m.Entries)
 	var held bool
 	question := func(c redigo.Conn) error {
 		reply, err := redigo.Values(l.scripts.Mark().DoContext(ctx, c, args...))

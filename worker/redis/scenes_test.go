@@ -22,7 +22,7 @@ const entered = "entered"
 // records are operations of record.lua.
 func records() []any {
 	return []any{"mark", "_goworker.1.mark.f", "0 5 ended", "mark", "_goworker.1.mark.g", "",
-		"entry", "_goworker.1.stream.s", "_goworker.1.losses.s", 10, 2, "field", entered}
+		"free", "_goworker.1.mark.n", "me", "entry", "_goworker.1.stream.s", "_goworker.1.losses.s", 10, 2, "field", entered}
 }
 
 var recordKeys = []string{"_goworker.1.mark.f", "_goworker.1.mark.g", "_goworker.1.stream.s", "_goworker.1.losses.s"}
@@ -123,19 +123,20 @@ func scenes() map[string]scene {
 		"mark": {
 			script: "mark", keys: []any{"unacked", "_goworker.1.mark.f"},
 			before:  with(held("c"), []any{"SET", "_goworker.1.mark.f", "1 4 bmark"}),
-			args:    []any{"c", "c", "sending", "entry", "_goworker.1.stream.s", "_goworker.1.losses.s", 10, 2, "field", entered},
+			args:    []any{"c", "c", "sending", "0", "entry", "_goworker.1.stream.s", "_goworker.1.losses.s", 10, 2, "field", entered},
 			touches: []string{"_goworker.1.stream.s", "_goworker.1.losses.s"},
 			markers: map[string]int{"1 4 bmark": 0, "1 7 csendingmark": 1, entered: 1},
 		},
 		"finish: records": {
 			script: "finish", keys: keys(books, []any{"celery-task-meta-i", "unacked"}),
-			before: with(held("c", "d", "e"), []any{"SET", "_goworker.1.mark.f", "0 4 mark"}, []any{"SET", "_goworker.1.mark.g", "0 5 other"}),
+			before: with(held("c", "d", "e"), []any{"SET", "_goworker.1.mark.f", "0 4 mark"}, []any{"SET", "_goworker.1.mark.g", "0 5 other"},
+				[]any{"SET", "_goworker.1.mark.n", "2 4 mehold"}),
 			args: slices.Concat([]any{100, "c", result, "0", "d", "", "0", 1, "", len(records())}, records(),
 				[]any{2, "_goworker.1.recorded.d", 3, "mark", "_goworker.1.mark.h", "0 3 end"}),
 			touches:    append([]string{"_goworker.1.mark.h"}, recordKeys...),
 			repeatable: []string{"celery-task-meta-"},
 			markers: map[string]int{"RETRY": 1, "raw of c": 0, "raw of d": 0, "raw of e": 1,
-				"0 4 mark": 0, "0 5 ended": 1, "0 5 other": 0, "0 3 end": 1, entered: 1},
+				"0 4 mark": 0, "0 5 ended": 1, "0 5 other": 0, "mehold": 0, "0 3 end": 1, entered: 1},
 		},
 		"finish": {
 			script: "finish", keys: keys(books, []any{"celery-task-meta-i", "unacked"}), before: held("c", "d", "e"),
@@ -317,6 +318,15 @@ func scenes() map[string]scene {
 			before:  [][]any{{"SET", "_goworker.1.head.j", "old"}},
 			args:    []any{"old", "young", 10, 2, "field", "one", 2, "field", "two"},
 			markers: map[string]int{"old": 0, "young": 1, "field one": 1, "field two": 1},
+		},
+		"heard": {
+			script: "heard", keys: []any{"_goworker.1.heard.n"}, before: [][]any{{"HSET", "_goworker.1.heard.n", "until", 1000}}, args: []any{2000, 3000, "1"},
+			markers: map[string]int{"until=3000": 1, "gaps=1": 1, "lost=1000": 1},
+		},
+		"learn": {
+			script: "learn", keys: []any{"_goworker.1.dictionary.d", "_goworker.1.dictionary.d.order"},
+			before: [][]any{{"HSET", "_goworker.1.dictionary.d", "old", "text"}, {"ZADD", "_goworker.1.dictionary.d.order", 1, "old"}},
+			args:   []any{"new", "word", 1}, repeatable: []string{"_goworker.1.dictionary."}, markers: map[string]int{"old=text": 0, "new=word": 1},
 		},
 		"take":    {script: "take", keys: []any{"_goworker.1.limit.t"}, args: []any{1000}},
 		"unlock":  {script: "unlock", keys: []any{"unacked_mutex"}, before: [][]any{{"SET", "unacked_mutex", "me"}}, args: []any{"me"}},

@@ -161,7 +161,7 @@ func (se *settler) settleByCarry(ctx context.Context, s *broker.Settlement) (bro
 	if err := se.addChanges(ctx, &o, s.Changes, true); err != nil {
 		return broker.Settled{}, fmt.Errorf("settle a delivery: %w", err)
 	}
-	if s.Mark != nil || len(s.Entries) > 0 {
+	if isRecorded(s) {
 		records := se.records(s)
 		o.add("record", se.once(s), len(records))
 		o.add(records...)
@@ -248,12 +248,19 @@ func (se *settler) publishPart(ctx context.Context, c broker.Changes) error {
 	if len(o.args) == 0 {
 		return nil
 	}
-	reply, err := se.carry(ctx, carryCall{claim: c.Claim, stepName: uuid.NewString(), operations: o})
-	if err != nil {
-		return fmt.Errorf("publish: %w", err)
+	call := carryCall{claim: c.Claim, stepName: uuid.NewString(), operations: o}
+	if c.Once != "" {
+		// As the settlement of a delivery without a claim, which leaves a mark of its step.
+		call.token, call.stepName, call.settles = c.Once, "once."+c.Once, true
 	}
-	if !reply.held {
+	reply, err := se.carry(ctx, call)
+	switch {
+	case err != nil:
+		return fmt.Errorf("publish: %w", err)
+	case !reply.held:
 		return broker.ErrLost
+	case reply.again:
+		return broker.ErrRepeated
 	}
 	return nil
 }

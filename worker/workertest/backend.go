@@ -17,6 +17,12 @@ func (b *Broker) Publish(_ context.Context, c broker.Changes) error {
 	if c.Claim != "" && b.claimed[c.Claim] == nil {
 		return broker.ErrLost
 	}
+	if c.Once != "" {
+		if b.once[c.Once] {
+			return broker.ErrRepeated
+		}
+		b.once[c.Once] = true
+	}
 	c.Members = nil
 	b.apply(c, false)
 	b.wake()

@@ -79,7 +79,7 @@ func NewBroker() *Broker {
 		steps: stepCounts{}, changed: make(chan struct{}),
 	}
 	b.letters.b = b
-	b.outbox = outbox{b: b, marks: marks{byTask: map[string]mark{}}, streams: streams{}, settled: map[string]bool{}}
+	b.outbox = outbox{b: b, marks: marks{byTask: map[string]mark{}}, streams: streams{}, settled: map[string]bool{}, once: map[string]bool{}}
 	return b
 }
 

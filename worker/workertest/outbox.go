@@ -22,14 +22,14 @@ type mark struct{ run, value, earlier string }
 // value is a new one.
 func (ms *marks) set(m broker.Marking) (earlier string, changed bool) {
 	before, ok := ms.byTask[m.Task]
-	if !ok {
+	if !ok && !m.Alone {
 		before.value = ms.first
 	}
 	earlier = before.value
 	if ok && before.run == m.Run {
 		earlier = before.earlier
 	}
-	if m.Value == "" {
+	if m.Value == "" || m.Alone && ok && before.run != m.Run {
 		return earlier, false
 	}
 	ms.byTask[m.Task] = mark{run: m.Run, value: m.Value, earlier: earlier}
@@ -48,6 +48,16 @@ func (ms *marks) end(m *broker.Mark, held bool) {
 		ms.first = ""
 	default:
 		ms.byTask[m.Task] = mark{value: broker.MarkSettled}
+	}
+}
+
+// endName ends the mark of a name.
+func (ms *marks) endName(n broker.NameEnd, held bool) {
+	switch before, ok := ms.byTask[n.Task]; {
+	case n.Value != "":
+		ms.byTask[n.Task] = mark{value: n.Value}
+	case held && ok && before.run == n.Run:
+		delete(ms.byTask, n.Task)
 	}
 }
 
@@ -85,11 +95,15 @@ type outbox struct {
 	marks   marks
 	streams streams
 	settled map[string]bool // claims whose entries are written
+	once    map[string]bool // names of changes that were carried out
 }
 
 // record carries out what a settlement says of the mark and of streams. b.mu must be held.
 func (o *outbox) record(s broker.Settlement, held bool) {
 	o.marks.end(s.Mark, held)
+	for _, n := range s.Names {
+		o.marks.endName(n, held)
+	}
 	o.streams.append(s.Entries)
 	if s.Delivery.Claim != "" {
 		o.settled[s.Delivery.Claim] = true

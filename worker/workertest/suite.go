@@ -76,6 +76,8 @@ func parts() map[string]part {
 		"SettlementEndsTheMark":          {testMarkEnds, func(c broker.Capabilities) bool { return c.Marker != nil }},
 		"LostRunKeepsTheMark":            {testMarkOfALostRun, func(c broker.Capabilities) bool { return c.Marker != nil }},
 		"SettledMarkStays":               {testSettledMarkStays, func(c broker.Capabilities) bool { return c.Marker != nil }},
+		"MarkOfAName":                    {testMarkOfAName, func(c broker.Capabilities) bool { return c.Marker != nil }},
+		"ChangesHappenOnce":              {testOnce, func(c broker.Capabilities) bool { return c.Backend != nil }},
 		"SettlementRecordsEntries":       {testOutbox, func(c broker.Capabilities) bool { return c.Outbox != nil }},
 		"EntriesStayUntilRemoved":        {testOutboxReading, func(c broker.Capabilities) bool { return c.Outbox != nil }},
 		"ReturnedMessageRecords":         {testOutboxOfAReturn, func(c broker.Capabilities) bool { return c.Outbox != nil }},

@@ -20,10 +20,10 @@
 --       of record.lua
 -- A chord has the keys base .j (entries), .s (size), .t (further members), .d (counted
 -- members), .c (the claim that completes it, or "done"), as in Celery 5.7.
--- Returns {0} when the claim is lost. Else it returns {1, {}, broken} when the delivery is
--- settled, or {2, chords, broken} when it is not. Each chord is {base, number of the member,
--- "complete" or "busy", saved structure, entries}. broken are the bases of chords that
--- cannot be counted.
+-- Returns {0} when the claim is lost. Else it returns {1, {}, broken, again} when the delivery is
+-- settled, or {2, chords, broken, again} when it is not. Each chord is {base, number of the
+-- member, "complete" or "busy", saved structure, entries}. broken are the bases of chords that
+-- cannot be counted. again is 1 when the step was carried out before, else 0.
 
 local unacked, index, dead, dead_meta, dead_index, step_key, crashes, requeue_list = unpack(KEYS, 1, 8)
 local claim, token, step, settles, ordered, claim_life, requeue, dead_raw, dead_entry, dead_id, dead_max, dead_age,
@@ -385,4 +385,4 @@ if settles and crashes ~= unacked and not (claim == '' and again) then
   forget(crashes, requeue ~= '' and claim)
 end
 prune(grave)
-return {#chords > 0 and 2 or 1, chords, broken}
+return {#chords > 0 and 2 or 1, chords, broken, again and 1 or 0}

@@ -13,6 +13,7 @@ local once_life = 3600
 --   mark key text                       replaces a mark; text "" removes it. If the claim is
 --       lost the mark becomes "settled": the run that has the message must learn of this one.
 --       So that run does not replace it
+--   free key run                        removes a mark that this run has set, if the claim is held
 --   entry stream losses max n fields    appends an entry of n texts to a stream of at most max
 -- blocks are {the first operation in ARGV, how many arguments, whether the claim is held}.
 -- An entry that its stream refuses is counted in the hash losses. An error of the server
@@ -57,6 +58,17 @@ local function record(blocks, keep)
         end
         local stays = block[3] and ARGV[i + 2] ~= '' and redis.pcall('GET', ARGV[i + 1]) == settled_mark
         if not stays then
+          marks[#marks + 1] = i
+        end
+        i = i + 3
+      elseif ARGV[i] == 'free' then
+        local value = block[3] and redis.pcall('GET', ARGV[i + 1])
+        if failed(value) and not string.find(value.err, 'WRONGTYPE', 1, true) then
+          fail(value)
+        end
+        local m, rest = string.match(type(value) == 'string' and value or '', '^(%d+) %d+ (.*)$')
+        if m and string.sub(rest, 1, tonumber(m)) == ARGV[i + 2] then
+          ARGV[i + 2] = ''
           marks[#marks + 1] = i
         end
         i = i + 3

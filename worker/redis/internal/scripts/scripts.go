@@ -21,7 +21,7 @@ var files embed.FS
 type Scripts struct {
 	Claim, ClaimSeen, Pick, Start, Starts, Mark, Settle, Finish, Carry, GiveBack, Renew, Restore,
 	Heartbeat, Fence, Dismiss, Revive, Unlock, Lease, Admit, Slow, Take, Revoke, Reply, Letters, Spare, Reindex,
-	LetterRead, LetterPage, LetterMove, LetterDrop, LetterCount, Journal, Look, Peek, Purge Script
+	LetterRead, LetterPage, LetterMove, LetterDrop, LetterCount, Journal, Look, Peek, Purge, Heard, Learn Script
 }
 
 // Script returns a script. It is put together at the first call, because most workers never
@@ -34,7 +34,7 @@ func libraries(name string) []string {
 	switch name {
 	case "finish", "mark":
 		return []string{"lib", "record"}
-	case "starts", "letters", "letterread", "letterpage", "reply", "unlock", "reindex", "journal", "look", "peek", "purge":
+	case "starts", "letters", "letterread", "letterpage", "reply", "unlock", "reindex", "journal", "look", "peek", "purge", "heard", "learn":
 		return []string{"lib"}
 	case "revive", "lettermove", "letterdrop":
 		return []string{"lib", "undo", "closing"}
@@ -91,7 +91,7 @@ func (s *Scripts) byName() map[string]*Script {
 		"renew": &s.Renew, "restore": &s.Restore, "heartbeat": &s.Heartbeat,
 		"fence": &s.Fence, "spare": &s.Spare, "reindex": &s.Reindex, "dismiss": &s.Dismiss, "revive": &s.Revive, "unlock": &s.Unlock,
 		"letterread": &s.LetterRead, "letterpage": &s.LetterPage, "lettermove": &s.LetterMove, "letterdrop": &s.LetterDrop, "lettercount": &s.LetterCount, "journal": &s.Journal,
-		"look": &s.Look, "peek": &s.Peek, "purge": &s.Purge,
+		"look": &s.Look, "peek": &s.Peek, "purge": &s.Purge, "heard": &s.Heard, "learn": &s.Learn,
 	}
 }
 

@@ -1,0 +1,198 @@
+package feed_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/evently/workers/worker/redis"
+	"github.com/evently/workers/worker/redis/redistest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// subscriber notes what its subscription tells.
+type subscriber struct {
+	mu     sync.Mutex
+	got    []string
+	joined int
+	left   []error
+	heard  redis.Heard
+	told   int
+	gaps   []redis.Heard
+}
+
+func (s *subscriber) subscription() redis.Subscription {
+	return redis.Subscription{
+		Name: "n", Channels: []string{"a", "b:c"}, Every: 400 * time.Millisecond,
+		Message: func(channel string, raw []byte) { s.note(func() { s.got = append(s.got, channel+"="+string(raw)) }) },
+		Joined:  func() { s.note(func() { s.joined++ }) },
+		Left:    func(err error) { s.note(func() { s.left = append(s.left, err) }) },
+		Heard: func(h redis.Heard) {
+			s.note(func() {
+				s.heard, s.told = h, s.told+1
+				if h.New {
+					s.gaps = append(s.gaps, h)
+				}
+			})
+		},
+	}
+}
+
+func (s *subscriber) note(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
+func (s *subscriber) is(f func() bool) (ok bool) {
+	s.note(func() { ok = f() })
+	return ok
+}
+
+// subscribe begins a subscription, and returns a function that ends it.
+func subscribe(t *testing.T, url string) (*subscriber, func()) {
+	t.Helper()
+	b, err := redis.New(redis.Config{URL: url, KeyPrefix: "acme:", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s, done := &subscriber{}, make(chan error, 1)
+	go func() { done <- b.Subscribe(ctx, s.subscription()) }()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Subscribe: %v", err)
+		}
+		b.Close()
+	})
+	t.Cleanup(stop)
+	eventually(t, "it has joined", func() bool { return s.is(func() bool { return s.joined > 0 }) })
+	return s, stop
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// A subscription hears its channels, without a prefix, and comes back after a break.
+func TestSubscribe(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	c := server.Conn(0)
+	s, stop := subscribe(t, server.URL(0))
+	if n, err := c.Do("PUBLISH", "a", "1"); n != int64(1) || err != nil {
+		t.Fatalf("PUBLISH: %v, %v", n, err)
+	}
+	c.Do("PUBLISH", "other", "2")
+	c.Do("PUBLISH", "b:c", "\x00\xff")
+	eventually(t, "two messages", func() bool {
+		return s.is(func() bool { return slices.Equal(s.got, []string{"a=1", "b:c=\x00\xff"}) })
+	})
+	c.Do("CLIENT", "KILL", "TYPE", "pubsub")
+	eventually(t, "it has joined again", func() bool {
+		return s.is(func() bool { return s.joined == 2 && len(s.left) == 1 && s.left[0] != nil })
+	})
+	c.Do("PUBLISH", "a", "3")
+	eventually(t, "a third message", func() bool { return s.is(func() bool { return len(s.got) == 3 }) })
+	stop()
+	if n, _ := c.Do("PUBLISH", "a", "4"); n != int64(0) {
+		t.Errorf("%v subscribers after the end", n)
+	}
+}
+
+// A gap is found if no subscriber has listened, by one subscriber alone. What another one has
+// heard is no gap.
+func TestGaps(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	one, stopOne := subscribe(t, server.URL(0))
+	two, stopTwo := subscribe(t, server.URL(0))
+	eventually(t, "both have told", func() bool { return untilOf(t, server) > 0 })
+	stopTwo()
+	two, stopTwo = subscribe(t, server.URL(0))
+	eventually(t, "it has told after its patience", func() bool { return two.is(func() bool { return two.told > 5 }) })
+	if n := gapsOf(t, server); n != 0 {
+		t.Errorf("%d gaps although one has listened", n)
+	}
+	stopOne()
+	stopTwo()
+	began := time.Now()
+	time.Sleep(time.Second)
+	one, _ = subscribe(t, server.URL(0))
+	two, _ = subscribe(t, server.URL(0))
+	away := time.Since(began)
+	eventually(t, "the gap is told", func() bool { return one.is(func() bool { return len(one.gaps) > 0 }) || two.is(func() bool { return len(two.gaps) > 0 }) })
+	eventually(t, "both know of it", func() bool {
+		return one.is(func() bool { return one.heard.Gaps == 1 }) && two.is(func() bool { return two.heard.Gaps == 1 })
+	})
+	all := slices.Concat(one.gaps, two.gaps)
+	if len(all) != 1 {
+		t.Fatalf("%d gaps were told, want 1: %v", len(all), all)
+	}
+	// The proof of the last subscriber may be a ping old.
+	if lost := all[0].To.Sub(all[0].From); lost < time.Second || lost > away+time.Second || all[0].Lost != lost {
+		t.Errorf("gap of %v, want about %v", lost, away)
+	}
+}
+
+func fieldOf(t *testing.T, server *redistest.Server, field string) (n int64) {
+	t.Helper()
+	reply, err := server.Conn(0).Do("HGET", "acme:_goworker.1.heard.n", field)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, ok := reply.([]byte); ok {
+		fmt.Sscan(string(b), &n)
+	}
+	return n
+}
+
+func untilOf(t *testing.T, server *redistest.Server) int64 { return fieldOf(t, server, "until") }
+func gapsOf(t *testing.T, server *redistest.Server) int64  { return fieldOf(t, server, "gaps") }
+
+// A dictionary is bounded: the oldest entry goes first, and one that was aged before it.
+func TestDictionary(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	b, err := redis.New(redis.Config{URL: server.URL(0), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	d, ctx := b.Dictionary("d", 3), t.Context()
+	for _, key := range []string{"1", "2", "3"} {
+		if err := d.Set(ctx, key, "text "+key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Age(ctx, "3"); err != nil {
+		t.Error(err)
+	}
+	if err := d.Age(ctx, "unknown"); err != nil {
+		t.Error(err)
+	}
+	if text, err := d.Get(ctx, "3"); text != "text 3" || err != nil {
+		t.Errorf("Get: %q, %v", text, err)
+	}
+	if err := d.Set(ctx, "4", "text 4"); err != nil {
+		t.Error(err)
+	}
+	for key, want := range map[string]string{"1": "text 1", "2": "text 2", "3": "", "4": "text 4", "unknown": ""} {
+		if text, err := d.Get(ctx, key); text != want || err != nil {
+			t.Errorf("Get %s: %q, %v, want %q", key, text, err, want)
+		}
+	}
+}
