@@ -45,6 +45,8 @@ type attempt struct {
 	admitted time.Time // by the limits; zero: not asked, or not admitted
 	turn     bool      // the mail has waited for its share of the rates
 
+	occurrences []string // names of what the mail is about, if another task may ask for it
+
 	steps []ledger.Phase // durations of the steps before the delivery, for the history
 }
 
@@ -58,6 +60,9 @@ func (s *Service) attempt(ctx context.Context, d delivery) *attempt {
 	// Clocks differ a little. A time in the future by more than a day is wrong.
 	if at := t.HeaderTime(firstSeenHeader); !at.IsZero() && at.Before(a.now.Add(24*time.Hour)) {
 		a.seen = at
+	}
+	if a.occurrences = s.occasions.of(a); a.occurrences != nil {
+		a.endNames("") // unless the end of the run says something else
 	}
 	return a
 }

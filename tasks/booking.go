@@ -64,10 +64,26 @@ func bookingConfirmation() MailTask {
 				},
 				sent:      Result{BookingID: d.echo("booking_id", `"N/A"`)},
 				reference: d.reference("booking_id"),
+				aliases:   d.bookingAliases(),
 			}
 		},
 	})
 }
+
+// bookingAliases returns the reference of the booking, which producers may send as its id: so does
+// the task of an event. A reference that is a number is none, because it could be the id of
+// another booking.
+func (d *dictionary) bookingAliases() []string {
+	reference := d.reference(BookingReference)
+	if _, isID := decimal(templates.Plain(reference)); isID || reference == "" {
+		return nil
+	}
+	return []string{reference}
+}
+
+// BookingReference is the key of the reference of a booking, beside its id. The mails do not
+// show it.
+const BookingReference = "booking_reference"
 
 // CancellationArgs are the arguments of send_booking_cancellation.
 type CancellationArgs struct {
@@ -131,6 +147,7 @@ func bookingCancellation() MailTask {
 				},
 				sent:      Result{BookingID: d.echo("booking_id", `"N/A"`)},
 				reference: d.reference("booking_id"),
+				aliases:   d.bookingAliases(),
 			}
 		},
 	})

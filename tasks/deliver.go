@@ -35,6 +35,7 @@ const (
 	errTimeLimit   = "time limit exceeded"
 	errInternal    = "internal error"
 	errSuppressed  = "recipient address is suppressed"
+	errOther       = "another task may be sending this mail"
 )
 
 // delivery is one mail to one recipient.
@@ -49,10 +50,11 @@ type delivery struct {
 	sent    Result   // fields of the result that only this task has, once the mail is sent
 	secrets []string // texts of data that must appear in the mail only
 
-	reference      string // id of the booking or event that the mail is about, for the history
-	optional       bool   // the recipient can do without mails of this kind
-	code           string // code that must still be valid when the mail is sent; "" for none
-	writtenAddress string // address as the producer wrote it, for the check of the code
+	reference      string   // id of the booking or waitlist entry that the mail is about
+	aliases        []string // further ids of the same booking
+	optional       bool     // the recipient can do without mails of this kind
+	code           string   // code that must still be valid when the mail is sent; "" for none
+	writtenAddress string   // address as the producer wrote it, for the check of the code
 
 	// lifetime is how long the mail is of use; 0 is no limit. A mail with a lifetime is
 	// urgent: it is retried sooner, not sent after its lifetime, and sent a second time
@@ -90,6 +92,9 @@ func (s *Service) deliver(ctx context.Context, d delivery) (r Result, err error)
 	ended(err)
 	if err != nil {
 		return s.noRecipient(ctx, a, err)
+	}
+	if err := s.occasions.look(ctx, a); err != nil {
+		return s.notSent(ctx, a, err)
 	}
 	if answer, withheld := s.checkSuppression(ctx, a); withheld {
 		return answer, nil
@@ -145,6 +150,7 @@ func (s *Service) accepted(ctx context.Context, a *attempt, receipt mail.Receipt
 	s.taken.note(s.cfg.Now())
 	s.limiter.seen.note(domain(a.to), s.cfg.Now())
 	a.guard.settle(a.task)
+	a.endNames(onceSent)
 	s.history.end(a, ending{state: ledger.Accepted, receipt: receipt})
 	a.log.InfoContext(ctx, "mail sent", "kind", a.data.Kind(), "to", mail.MaskAddress(a.to),
 		"relay", receipt.Relay, "message_id", receipt.MessageID, "reply", receipt.Reply, "duration", receipt.Duration.Seconds())
@@ -153,11 +159,20 @@ func (s *Service) accepted(ctx context.Context, a *attempt, receipt mail.Receipt
 	return s.result(r)
 }
 
-// delivered returns the answer for a mail that an earlier run has delivered. Its event is that
-// of the earlier run.
-func (s *Service) delivered(a *attempt) Result {
+// delivered returns the answer for a mail that an earlier run has delivered, or another task: that
+// of a mail that is sent. The event of an earlier run is in the history. The mail of this task
+// ends there if another one has sent it, and if it has begun.
+func (s *Service) delivered(a *attempt, by error) Result {
+	text := "mail not sent, an earlier run has delivered it"
+	if errors.Is(by, errOtherSent) {
+		text = "mail not sent, another task has sent it"
+		if !a.task.HeaderTime(firstSeenHeader).IsZero() && !a.isUnsure() {
+			s.history.end(a, ending{state: ledger.Rejected, reason: errOtherSent.Error()})
+		}
+	}
 	a.guard.settle(a.task)
-	a.log.Info("mail not sent, an earlier run has delivered it", "kind", a.data.Kind())
+	a.endNames(onceSent)
+	a.log.Info(text, "kind", a.data.Kind())
 	r := a.sent
 	r.Success, r.UserID, r.Email = true, a.userID, a.to
 	return s.result(r)

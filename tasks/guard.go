@@ -128,6 +128,9 @@ func (s *Service) finish(ctx context.Context, a *attempt) error {
 	if a.isLate(s.cfg.Now()) {
 		return errLate
 	}
+	if err := s.occasions.hold(ctx, a); err != nil {
+		return err
+	}
 	m := mark{phase: markSending, copies: a.copiesBefore() + 1, at: s.cfg.Now(), date: a.seen}
 	var unknown []broker.Entry
 	if a.earlier != (mark{}) {
@@ -285,13 +288,26 @@ func (s *Service) mark(ctx context.Context, a *attempt, m mark, entries ...broke
 }
 
 // ask sets a mark, or looks for one if value is "". It returns the mark of an earlier run, ""
-// for none. It repeats the question while the broker does not answer, because a lost connection
-// must not cost an attempt.
+// for none.
 func (s *Service) ask(ctx context.Context, a *attempt, value string, entries ...broker.Entry) (before string, err error) {
+	err = a.insist(ctx, func(ctx context.Context) (err error) {
+		before, err = a.task.Mark(ctx, value, entries...)
+		return err
+	})
+	if before == markNone {
+		before = ""
+	}
+	a.guard.found(before)
+	return before, err
+}
+
+// insist repeats a question while the broker does not answer, because a lost connection must not
+// cost an attempt.
+func (a *attempt) insist(ctx context.Context, question func(context.Context) error) error {
 	var fault error
-	err = a.task.Wait(ctx, heldPatience, func(ctx context.Context) error {
+	err := a.task.Wait(ctx, heldPatience, func(ctx context.Context) error {
 		for pause := heldAgain; ; pause = min(2*pause, heldAgainMost) {
-			before, fault = a.task.Mark(ctx, value, entries...)
+			fault = question(ctx)
 			if fault == nil || errors.Is(fault, worker.ErrLost) {
 				return fault
 			}
@@ -304,14 +320,10 @@ func (s *Service) ask(ctx context.Context, a *attempt, value string, entries ...
 			}
 		}
 	})
-	if before == markNone {
-		before = ""
-	}
-	a.guard.found(before)
 	if errors.Is(err, worker.ErrWaited) && ctx.Err() == nil {
 		err = &unaskedError{err: fault}
 	}
-	return before, err
+	return err
 }
 
 // unaskedError says that the broker did not answer whether this worker holds the message.

@@ -24,12 +24,15 @@ func (s *Service) notSent(ctx context.Context, a *attempt, err error) (Result, e
 	switch {
 	case errors.Is(err, worker.ErrLost):
 		return Result{}, err // another worker sends it
-	case errors.Is(err, errDelivered):
-		return s.delivered(a), nil
+	case errors.Is(err, errDelivered), errors.Is(err, errOtherSent):
+		return s.delivered(a, err), nil
 	case errors.Is(err, errLate):
 		return s.expired(a, errExpired, "expired before the end of the mail"), nil
 	case isUnasked(err):
 		return s.park(ctx, a, errHeld, a.inTime(spread(heldPause)), e, err)
+	}
+	if other, ok := errors.AsType[*otherError](err); ok {
+		return s.awaitOther(ctx, a, other)
 	}
 	if earlier, ok := errors.AsType[*earlierError](err); ok {
 		return s.afterUnknown(ctx, a, earlier, err)
@@ -126,6 +129,7 @@ func (s *Service) unsure(a *attempt, e *mail.SendError, err error) (Result, erro
 		// deliver one with every retry.
 		a.task.EndMark(mark{phase: markUnknown, copies: copies, at: a.now}.String())
 		pause := s.pauses.retry(a, e)
+		a.keepNames()
 		s.history.end(a, ending{state: ledger.Unknown, reason: errUnsure, next: pause, e: e})
 		return Result{}, s.retry(a, errUnsure, worker.RetryError{Err: err, Countdown: pause, Headers: a.headers(worker.TimeHeader(unsureHeader, a.now))})
 	}
@@ -252,6 +256,9 @@ func (s *Service) later(ctx context.Context, a *attempt, end ending, err error, 
 // giveUp ends the task with an answer. The message becomes a dead letter.
 func (s *Service) giveUp(a *attempt, text string, e *mail.SendError, err error) (Result, error) {
 	a.guard.settle(a.task)
+	if text == errUnsure {
+		a.endUnsure()
+	}
 	s.history.end(a, ending{state: stateOf(text, e), reason: text, e: e})
 	a.log.Error("mail given up", "kind", a.data.Kind(), "retries", a.task.Retries, "reason", text, "error", err)
 	return Result{}, worker.GiveUp(s.result(Result{Error: text, UserID: a.userID}), text)

@@ -142,7 +142,7 @@ func (h *history) withdrawn(a *attempt, why worker.Withdrawal) {
 	case worker.WithdrawnRevoked:
 		h.end(a, ending{state: ledger.Rejected, reason: "revoked"})
 	case worker.WithdrawnCrashed:
-		// It may have been sent in one of the runs.
+		a.endUnsure() // it may have been sent in one of the runs
 		h.end(a, ending{state: ledger.Unknown, reason: "each run ended its worker"})
 	}
 }

@@ -89,6 +89,11 @@ type Config struct {
 	// Default: DefaultReplyTimeout.
 	ReplyTimeout time.Duration
 
+	// Once are the kinds of mails that another task may ask for at the same time, because an
+	// event has become that task: one of the two sends the mail. A mail of these kinds is sent
+	// once within seven days for each booking or waitlist entry, whatever asks for it.
+	Once []templates.Kind
+
 	// Codes tells whether a code is still of use; nil: codes are not checked.
 	Codes Codes
 
@@ -129,9 +134,10 @@ type Service struct {
 
 	taken lastTaken
 
-	pauses  pauses
-	limiter limiter
-	history history
+	pauses    pauses
+	limiter   limiter
+	occasions occasions
+	history   history
 }
 
 // New checks cfg and returns a Service. The error names all faults.
@@ -171,9 +177,11 @@ func New(cfg Config) (*Service, error) {
 		cfg.Now = time.Now
 	}
 	s := &Service{
-		cfg:     cfg,
-		pauses:  pauses{retryDelay: cfg.RetryDelay, maxRetryDelay: cfg.MaxRetryDelay},
-		limiter: limiter{Limits: cfg.Limits, now: cfg.Now, caller: rand.Text()},
+		cfg:       cfg,
+		pauses:    pauses{retryDelay: cfg.RetryDelay, maxRetryDelay: cfg.MaxRetryDelay},
+		limiter:   limiter{Limits: cfg.Limits, now: cfg.Now, caller: rand.Text()},
+		occasions: occasions{kinds: cfg.Once, now: cfg.Now},
+
 		history: history{sealer: cfg.Ledger, worker: cfg.Worker, now: cfg.Now, observer: cfg.Observer, tell: cfg.Step},
 	}
 	s.acquirer, _ = cfg.Users.(acquirer)

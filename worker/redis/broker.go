@@ -40,15 +40,6 @@ type Broker struct {
 	checks      *checks
 }
 
-// Subscription describes what a Broker listens to; see Subscribe.
-type Subscription = feed.Subscription
-
-// Heard tells of the periods in which no subscriber has listened.
-type Heard = feed.Heard
-
-// Dictionary keeps texts by keys, for all users of the database; see Broker.Dictionary.
-type Dictionary = feed.Dictionary
-
 // shared is the state that all workers of the database have in common.
 type shared = fleet.Fleet
 

@@ -16,6 +16,7 @@ import (
 	"github.com/evently/workers/worker/internal/backoff"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/conn"
+	"github.com/evently/workers/worker/redis/internal/feed"
 )
 
 // Names of the exchanges of remote control and of events, with kombu's defaults.
@@ -382,3 +383,12 @@ func (rv *revocations) since(ctx context.Context, since string) (r broker.Revoca
 	}
 	return r, idsSince + " " + stampsSince, nil
 }
+
+// Subscription describes what a Broker listens to; see Subscribe.
+type Subscription = feed.Subscription
+
+// Heard tells of the periods in which no subscriber has listened.
+type Heard = feed.Heard
+
+// Dictionary keeps texts by keys, for all users of the database; see Broker.Dictionary.
+type Dictionary = feed.Dictionary

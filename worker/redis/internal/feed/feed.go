@@ -54,7 +54,7 @@ type Subscription struct {
 	Name     string
 	Channels []string
 
-	// Every is how often a subscriber proves that its connection works, by a PING. What was
+	// Every is how often a subscriber proves that its connection works, by a PING. All that was
 	// published before the server took the PING has arrived before the answer. Default: 2 s.
 	Every time.Duration
 

@@ -113,8 +113,8 @@ func TestSubscribe(t *testing.T) {
 	}
 }
 
-// A gap is found if no subscriber has listened, by one subscriber alone. What another one has
-// heard is no gap.
+// A gap is found by one subscriber alone, if none has listened. The time in which another one
+// has listened is no gap.
 func TestGaps(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -134,7 +134,9 @@ func TestGaps(t *testing.T) {
 	one, _ = subscribe(t, server.URL(0))
 	two, _ = subscribe(t, server.URL(0))
 	away := time.Since(began)
-	eventually(t, "the gap is told", func() bool { return one.is(func() bool { return len(one.gaps) > 0 }) || two.is(func() bool { return len(two.gaps) > 0 }) })
+	eventually(t, "the gap is told", func() bool {
+		return one.is(func() bool { return len(one.gaps) > 0 }) || two.is(func() bool { return len(two.gaps) > 0 })
+	})
 	eventually(t, "both know of it", func() bool {
 		return one.is(func() bool { return one.heard.Gaps == 1 }) && two.is(func() bool { return two.heard.Gaps == 1 })
 	})
