@@ -173,6 +173,10 @@ func (d *dictionary) minutes(key string, missing int64) int64 {
 
 const currencyKey = "currency"
 
+// Unstated is an amount that is left out of the mail on purpose, without a remark in the log: the
+// default, which is zero, would be a guess.
+const Unstated = "unstated"
+
 // money returns an amount in the currency that d names: zero if it is missing, unknown if
 // it is unreadable. A currency that does not exist is left out, as most producers send
 // amounts without a currency.
@@ -182,8 +186,12 @@ func (d *dictionary) money(key string) templates.Money {
 		raw = protocol.Raw("0")
 	}
 	text, ok := scalar(raw)
-	if !ok {
+	switch {
+	case !ok:
 		d.leaveOut(key)
+		return templates.UnknownMoney()
+	case text == Unstated:
+		_, _ = d.get(currencyKey)
 		return templates.UnknownMoney()
 	}
 	rawCurrency, given := d.get(currencyKey)

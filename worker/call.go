@@ -2,12 +2,9 @@ package worker
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/evently/workers/worker/broker"
 )
 
 // runState is the state of the run of a handler.
@@ -150,51 +147,4 @@ func (c *calls) idle() <-chan struct{} {
 		c.ch = make(chan struct{})
 	}
 	return c.ch
-}
-
-// MarkSettled is the mark of an earlier run that has succeeded after it had lost the message;
-// see [Task.EndMark].
-const MarkSettled = broker.MarkSettled
-
-// EndMark has the end of this run remove the mark of the task, or replace it by value if
-// that is not "". Both happens in the step that settles or retries the task. Without
-// EndMark, and when the run is cut short by a stop, the mark stays. The last call counts.
-//
-// When the message was lost meanwhile, only a SUCCESS counts. A mark that it would remove
-// becomes [MarkSettled], because the run that has the message must learn of this one. That
-// run can remove the settled mark, but not replace it.
-func (t *Task) EndMark(value string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.endMark = &value
-}
-
-// MarkName sets the mark of a name, which several tasks may want at once although one of them
-// must take a step alone. It does nothing else than Mark does, with three differences: the
-// runs of all deliveries and retries of this task count as one, a mark that another task has
-// set or left stays as it is and is returned, and with over it is replaced instead.
-func (t *Task) MarkName(ctx context.Context, name, value string, over bool) (other string, err error) {
-	if t.request == nil {
-		return "", nil
-	}
-	return t.request.exec.markName(ctx, t.request, name, value, over)
-}
-
-// EndName has the end of this run replace the mark of a name by a value, whichever task has set
-// it, or remove it if value is "" and this task has set it. It happens in the step that settles
-// or retries the task. Without EndName, and when the run is cut short by a stop, the mark stays.
-// The last call for a name counts. When the message was lost meanwhile, only a value of a run
-// that ends in SUCCESS counts.
-func (t *Task) EndName(name, value string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.names = slices.DeleteFunc(t.names, func(m broker.Mark) bool { return m.Task == name })
-	t.names = append(t.names, broker.Mark{Task: name, Value: value})
-}
-
-// KeepName takes EndName back: the mark of the name stays as it is.
-func (t *Task) KeepName(name string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.names = slices.DeleteFunc(t.names, func(m broker.Mark) bool { return m.Task == name })
 }

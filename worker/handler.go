@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"time"
 
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/internal/bind"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -89,4 +91,62 @@ func recordContext(h Handler) Handler {
 		t.mu.Unlock()
 		return h.Run(ctx, t)
 	})
+}
+
+// SetAsideHeader is the header of a message that was retried from the dead letters. It holds
+// the time at which the message was set aside first, as ISO 8601 text. The message has no
+// other sign of its age, and may be weeks old.
+const SetAsideHeader = broker.SetAsideHeader
+
+// SetAside returns when the message was set aside in the dead letters, from which it was
+// retried. Zero: it never was.
+func (t *Task) SetAside() time.Time { return t.HeaderTime(SetAsideHeader) }
+
+// HeaderTime returns the time in a header of the message, see [RetryError.Headers] and
+// [TimeHeader]. It is zero when there is no such header, or the header is no time: any
+// producer can write headers.
+func (t *Task) HeaderTime(name string) time.Time {
+	if t.Message == nil {
+		return time.Time{}
+	}
+	var text string
+	if protocol.Unmarshal(t.Message.Header(name), &text) != nil {
+		return time.Time{}
+	}
+	at, err := protocol.ParseTime(text)
+	if err != nil {
+		return time.Time{}
+	}
+	return at
+}
+
+// TimeHeader returns a header that holds a time, to the microsecond.
+func TimeHeader(name string, at time.Time) protocol.Header {
+	return protocol.TimeHeader(name, at)
+}
+
+// after returns ctx with the values of the context that the handler of t ran in. If it did
+// not run, ctx carries the task alone.
+func (t *Task) after(ctx context.Context) context.Context {
+	t.mu.Lock()
+	ran := t.ran
+	t.mu.Unlock()
+	if ran == nil {
+		return NewContext(ctx, t)
+	}
+	return afterRun{ctx, context.WithoutCancel(ran)}
+}
+
+// afterRun is a context that ends with one context and has the values of another.
+type afterRun struct {
+	context.Context
+	values context.Context
+}
+
+// Value returns the value of the context of the run, or else of the context that ends it.
+func (c afterRun) Value(key any) any {
+	if v := c.values.Value(key); v != nil {
+		return v
+	}
+	return c.Context.Value(key)
 }

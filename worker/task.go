@@ -126,6 +126,53 @@ func (t *Task) Mark(ctx context.Context, value string, entries ...broker.Entry) 
 	return t.request.exec.mark(ctx, t.request, value, t.whole(entries))
 }
 
+// MarkSettled is the mark of an earlier run that has succeeded after it had lost the message;
+// see [Task.EndMark].
+const MarkSettled = broker.MarkSettled
+
+// EndMark has the end of this run remove the mark of the task, or replace it by value if
+// that is not "". Both happens in the step that settles or retries the task. Without
+// EndMark, and when the run is cut short by a stop, the mark stays. The last call counts.
+//
+// When the message was lost meanwhile, only a SUCCESS counts. A mark that it would remove
+// becomes [MarkSettled], because the run that has the message must learn of this one. That
+// run can remove the settled mark, but not replace it.
+func (t *Task) EndMark(value string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.endMark = &value
+}
+
+// MarkName sets the mark of a name, which several tasks may want at once although one of them
+// must take a step alone. It does nothing else than Mark does, with three differences: the
+// runs of all deliveries and retries of this task count as one, a mark that another task has
+// set or left stays as it is and is returned, and with over it is replaced instead.
+func (t *Task) MarkName(ctx context.Context, name, value string, over bool) (other string, err error) {
+	if t.request == nil {
+		return "", nil
+	}
+	return t.request.exec.markName(ctx, t.request, name, value, over)
+}
+
+// EndName has the end of this run replace the mark of a name by a value, whichever task has set
+// it, or remove it if value is "" and this task has set it. It happens in the step that settles
+// or retries the task. Without EndName, and when the run is cut short by a stop, the mark stays.
+// The last call for a name counts. When the message was lost meanwhile, only a value of a run
+// that ends in SUCCESS counts.
+func (t *Task) EndName(name, value string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.names = slices.DeleteFunc(t.names, func(m broker.Mark) bool { return m.Task == name })
+	t.names = append(t.names, broker.Mark{Task: name, Value: value})
+}
+
+// KeepName takes EndName back: the mark of the name stays as it is.
+func (t *Task) KeepName(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.names = slices.DeleteFunc(t.names, func(m broker.Mark) bool { return m.Task == name })
+}
+
 // Record appends an entry of names and values, in turn, to a stream when this run ends, in
 // the step that settles or retries the task: the entry is written if and only if the
 // outcome is (a transactional outbox). A reader takes it from the [broker.Outbox]. A
@@ -298,38 +345,6 @@ func (t *Task) OnTimeLimit(decide func() error) {
 	t.request.state.setTimeLimit(decide)
 }
 
-// SetAsideHeader is the header of a message that was retried from the dead letters. It holds
-// the time at which the message was set aside first, as ISO 8601 text. The message has no
-// other sign of its age, and may be weeks old.
-const SetAsideHeader = broker.SetAsideHeader
-
-// SetAside returns when the message was set aside in the dead letters, from which it was
-// retried. Zero: it never was.
-func (t *Task) SetAside() time.Time { return t.HeaderTime(SetAsideHeader) }
-
-// HeaderTime returns the time in a header of the message, see [RetryError.Headers] and
-// [TimeHeader]. It is zero when there is no such header, or the header is no time: any
-// producer can write headers.
-func (t *Task) HeaderTime(name string) time.Time {
-	if t.Message == nil {
-		return time.Time{}
-	}
-	var text string
-	if protocol.Unmarshal(t.Message.Header(name), &text) != nil {
-		return time.Time{}
-	}
-	at, err := protocol.ParseTime(text)
-	if err != nil {
-		return time.Time{}
-	}
-	return at
-}
-
-// TimeHeader returns a header that holds a time, to the microsecond.
-func TimeHeader(name string, at time.Time) protocol.Header {
-	return protocol.TimeHeader(name, at)
-}
-
 // Fingerprint identifies the work of a task. It differs where the id, the name or the
 // arguments differ. It is the same for every delivery and every retry of a message, even
 // if a Python worker has published the retry. Ids alone do not identify work, because
@@ -359,30 +374,4 @@ func canonicalForm(r protocol.Raw) []byte {
 		return r
 	}
 	return b
-}
-
-// after returns ctx with the values of the context that the handler of t ran in. If it did
-// not run, ctx carries the task alone.
-func (t *Task) after(ctx context.Context) context.Context {
-	t.mu.Lock()
-	ran := t.ran
-	t.mu.Unlock()
-	if ran == nil {
-		return NewContext(ctx, t)
-	}
-	return afterRun{ctx, context.WithoutCancel(ran)}
-}
-
-// afterRun is a context that ends with one context and has the values of another.
-type afterRun struct {
-	context.Context
-	values context.Context
-}
-
-// Value returns the value of the context of the run, or else of the context that ends it.
-func (c afterRun) Value(key any) any {
-	if v := c.values.Value(key); v != nil {
-		return v
-	}
-	return c.Context.Value(key)
 }
