@@ -14,6 +14,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"github.com/evently/workers/app/platform"
 	"github.com/evently/workers/app/shard"
 	"github.com/evently/workers/app/tracing"
 	"github.com/evently/workers/config"
@@ -141,6 +142,10 @@ func (a *App) complete(s *shard.Shard, cfg config.Config, around []worker.Middle
 		return err
 	}
 	if err := a.audit(s, cfg, log); err != nil {
+		return err
+	}
+	s.Platform, err = platform.Open(cfg, platform.Parts{Feed: s.Broker, Publisher: s.Aside, Publishing: a.publishing(cfg), Logger: log})
+	if err != nil {
 		return err
 	}
 	service, err := tasks.New(a.tasksConfig(s, cfg, log))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/evently/workers/app/platform"
 	"github.com/evently/workers/app/shard"
 	"github.com/evently/workers/app/tracing"
 	"github.com/evently/workers/config"
@@ -34,6 +35,7 @@ func (a *App) tasksConfig(s *shard.Shard, cfg config.Config, log *slog.Logger) t
 			Domain:    rates(cfg.Delivery.Limits.Domain),
 			Recipient: rates(cfg.Delivery.Limits.Recipient),
 		},
+		Once:     platform.Kinds(cfg),
 		Worker:   s.WorkerOf(cfg.Worker.Name),
 		Observer: &observer{s.Mails, s.Runs},
 		Check:    a.check,

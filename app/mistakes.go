@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/evently/workers/app/platform"
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/tasks"
@@ -113,6 +114,7 @@ func checkParts(cfg config.Config, err error) error {
 		}
 	}
 	more = append(more, problems(templateOptions(cfg).Check())...)
+	more = append(more, platform.Check(cfg)...)
 	return config.Add(err, append(more, unknownKinds(cfg)...)...)
 }
 

@@ -25,6 +25,7 @@ type Config struct {
 	Mail      Mail
 	Templates Templates
 	Delivery  Delivery
+	Events    Events
 	Database  Database
 	Ledger    Ledger
 	Audit     Audit
@@ -159,6 +160,12 @@ type Delivery struct {
 	GiveUpAfter   time.Duration
 	Limits        Limits
 	Codes         Codes // zero: codes are not checked
+}
+
+// Events says which events become mails.
+type Events struct {
+	Channels []string // none: no events do
+	Delay    time.Duration
 }
 
 // Codes says where the auth service keeps its one-time codes.

@@ -118,6 +118,7 @@ func (c *Config) delivery(v *variables) {
 			v.MailRatePerDomain.refuse(likeHost, "a list of domains with rates", "write domains, such as 20/s,gmail.com=5/s")
 		}
 	}
+	c.Events = Events{Channels: v.EventChannels.value, Delay: v.EventDelay.value}
 	c.codes(v)
 }
 

@@ -105,6 +105,9 @@ type variables struct {
 	MailRatePerRecipient rates     `envconfig:"MAIL_RATE_PER_RECIPIENT" group:"Delivery" unset:"no limit" desc:"Mails of one kind to one address, such as 20/h,otp=5/10m (five at once, then one in two minutes): names are kinds, and the rate without a name is that of all others. A code that would come too late is not sent."`
 	OTPCheckRedisURL     secretURL `envconfig:"OTP_CHECK_REDIS_URL" group:"Delivery" unset:"no check" desc:"Redis of the auth service, which has each code under otp:verification:<email>. A code that is used, expired or superseded there is not sent. Codes are sent unchecked while it does not answer."`
 
+	EventChannels list    `envconfig:"EVENT_CHANNELS" group:"Delivery" unset:"no mails of events" desc:"Channels whose events become mails, with commas between them: evently:bookings:confirmed, evently:bookings:cancelled, evently:bookings:waitlist_joined, evently:bookings:waitlist_cancelled. All workers need the same. A mail is sent once, also if its producer sends the task."`
+	EventDelay    seconds `envconfig:"EVENT_DELAY" group:"Delivery" default:"5" min:"0" max:"3600" desc:"Time that the mail of an event waits for the task of the producer, which has more data. Then it is sent without."`
+
 	DatabaseURL secretURL `envconfig:"DATABASE_URL" group:"Database" unset:"from DB_*" desc:"PostgreSQL as postgres://user:password@host:port/name, with the parameters of libpq; several hosts, tried in turn, as a:5432,b:5432. Keywords such as host=db dbname=evently are read too. Wins over the DB_ variables."`
 	DBHost      text      `envconfig:"DB_HOST" group:"Database" default:"localhost" desc:"Host of PostgreSQL, or several with commas between them, tried in turn; or the folder of its socket."`
 	DBPort      count     `envconfig:"DB_PORT" group:"Database" default:"5432" min:"1" max:"65535" desc:"Port of PostgreSQL."`

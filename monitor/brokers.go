@@ -20,6 +20,8 @@ type BrokerConfig struct {
 	Ledger  func() LedgerState
 	Letters func() broker.LetterCounts
 	Queues  func() QueuesState
+	// Events is the state of what listens to events; nil: nothing does.
+	Events func() EventsState
 
 	// Mails and Runs count for /metrics, and Collectors makes further metrics.
 	Mails      *Mails
@@ -36,6 +38,7 @@ type BrokerReport struct {
 	Keys        Part   `json:"keys"`
 	History     Part   `json:"history"`
 	DeadLetters Part   `json:"dead_letters"`
+	Events      Part   `json:"events"`
 	Tasks       Tasks  `json:"tasks"`
 }
 
@@ -49,7 +52,7 @@ func (b *brokerHealth) report(now time.Time) BrokerReport {
 	w := b.cfg.Worker()
 	r := BrokerReport{
 		Name: b.cfg.Name, Worker: workerPart(w), Queue: b.queuePart(w, now), Keys: keysPart(w),
-		History: b.historyPart(now), DeadLetters: b.lettersPart(now), Tasks: w.tasks(),
+		History: b.historyPart(now), DeadLetters: b.lettersPart(now), Events: b.eventsPart(now), Tasks: w.tasks(),
 	}
 	switch {
 	case !w.Consuming:

@@ -131,6 +131,9 @@ type HealthConfig struct {
 	// Templates is the state of the templates of mails; nil: not known. It must cost no I/O.
 	Templates func() TemplatesState
 
+	// Events is the state of what listens to events; nil: nothing does. It must cost no I/O.
+	Events func() EventsState
+
 	// Mails and Runs count mails and runs of tasks for /metrics; nil: they are not counted.
 	// Beside named brokers Mails counts bounces only. Collectors makes further metrics.
 	// Suppressions counts suppressions; nil: not known.
@@ -204,7 +207,7 @@ func NewHealth(cfg HealthConfig) (*Health, error) {
 	h := &Health{started: cfg.Now()}
 	if len(cfg.Brokers) == 0 {
 		cfg.Brokers = []BrokerConfig{{
-			Worker: cfg.Worker, Ledger: cfg.Ledger, Letters: cfg.Letters, Queues: cfg.Queues, Mails: cfg.Mails, Runs: cfg.Runs, Collectors: cfg.Collectors,
+			Worker: cfg.Worker, Ledger: cfg.Ledger, Letters: cfg.Letters, Queues: cfg.Queues, Mails: cfg.Mails, Runs: cfg.Runs, Collectors: cfg.Collectors, Events: cfg.Events,
 		}}
 	}
 	for _, b := range cfg.Brokers {

@@ -121,6 +121,17 @@ func TestParts(t *testing.T) {
 				return monitor.BouncesState{Listens: "LMTP on :24", Failing: now.Add(-time.Minute)}
 			}
 		}, "/health/bounces", 503, "failed", []string{"/health/history"}},
+		"events": {func(c *monitor.HealthConfig) {
+			c.Events = func() monitor.EventsState {
+				return monitor.EventsState{Channels: []string{"evently:bookings:confirmed"}, Since: now.Add(-time.Minute), Reason: "no connection to Redis"}
+			}
+		}, "/health/events", 503, "failed", []string{"not listening for 60 s", "no connection to Redis", `"since": "2026-11-29T02:59:00Z"`}},
+		"gap in the events": {func(c *monitor.HealthConfig) {
+			c.Events = func() monitor.EventsState {
+				return monitor.EventsState{Channels: []string{"evently:bookings:confirmed"}, Listening: true, Since: now.Add(-time.Minute), Found: true, Gaps: 3,
+					GapFrom: now.Add(-3 * time.Minute), GapTo: now.Add(-time.Minute)}
+			}
+		}, "/health/events", 200, "degraded", []string{"from 02:57:00 to 02:59:00 UTC (120 s); events in between are lost", "no worker has listened: 3"}},
 		"held": {func(c *monitor.HealthConfig) {
 			c.Held = func() monitor.HeldTasks { return monitor.HeldTasks{Tasks: 3, Cause: "relay a:587", Waiting: -1} }
 		}, "/health/held", 503, "degraded", []string{"leave the queues alone"}},

@@ -32,6 +32,7 @@ type Report struct {
 	History       Part `json:"history"`
 	DeadLetters   Part `json:"dead_letters"`
 	Bounces       Part `json:"bounces"`
+	Events        Part `json:"events"`
 	Configuration Part `json:"configuration"`
 
 	Breakers []Breaker `json:"breakers"`
@@ -79,6 +80,7 @@ func (h *Health) Report() Report {
 		History:       joinBrokers(brokers, func(b *BrokerReport) *Part { return &b.History }, true),
 		DeadLetters:   joinBrokers(brokers, func(b *BrokerReport) *Part { return &b.DeadLetters }, true),
 		Bounces:       h.bouncesPart(now),
+		Events:        joinBrokers(brokers, func(b *BrokerReport) *Part { return &b.Events }, true),
 		Breakers:      h.reportBreakers(),
 		Configuration: h.configurationPart(w, now),
 		Tasks:         w.tasks(),
@@ -108,7 +110,7 @@ func (h *Health) Report() Report {
 func (r *Report) parts() map[string]*Part {
 	return map[string]*Part{
 		"worker": &r.Worker, "queue": &r.Queue, "keys": &r.Keys, "database": &r.Database, "mail": &r.Mail, "held": &r.Held,
-		"history": &r.History, "dead_letters": &r.DeadLetters, "bounces": &r.Bounces, "configuration": &r.Configuration,
+		"history": &r.History, "dead_letters": &r.DeadLetters, "bounces": &r.Bounces, "events": &r.Events, "configuration": &r.Configuration,
 	}
 }
 
@@ -188,7 +190,7 @@ func notFound(w http.ResponseWriter, _ *http.Request) {
 /readyz                the worker consumes
 /health                a report of all parts
 /health/worker         one part; also queue, keys, database, mail (or email), held, history,
-                       dead_letters, bounces, configuration
+                       dead_letters, bounces, events, configuration
 /metrics               figures for Prometheus
 /debug/pprof/heap      a profile, where HEALTH_PPROF allows; also profile, allocs, goroutine, trace`, http.StatusNotFound)
 }

@@ -10,9 +10,9 @@ import (
 	"log/slog"
 	"sync/atomic"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/evently/workers/app/platform"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/watch"
 	"github.com/evently/workers/store/ledger"
@@ -31,6 +31,8 @@ type Shard struct {
 	Watch   *watch.Watch // of the queues
 	Auditor *Auditor
 	Ledger  *ledger.Writer // of the history
+
+	Platform *platform.Platform // listens to events of the platform
 
 	Mails *monitor.Mails // counts of this broker
 	Runs  *monitor.Runs
@@ -73,12 +75,13 @@ func (s *Shard) Health(off string) monitor.BrokerConfig {
 		Ledger: func() monitor.LedgerState { return ledgerState(s.Ledger, off) },
 		Mails:  s.Mails, Runs: s.Runs,
 		Queues: func() monitor.QueuesState { return queuesState(s.Watch.State()) },
+		Events: s.Platform.State, Collectors: s.Platform.Collectors(),
 	}
 	if s.Broker != nil {
 		c.Letters = s.Broker.LetterCounts
 	}
 	if s.Watch != nil {
-		c.Collectors = []prometheus.Collector{s.Watch.Collector()}
+		c.Collectors = append(c.Collectors, s.Watch.Collector())
 	}
 	return c
 }
@@ -93,6 +96,7 @@ func (s *Shard) run(ctx, outlive context.Context, stop func()) error {
 	if s.Auditor != nil {
 		g.Go(func() error { return s.Auditor.Run(outlive) })
 	}
+	g.Go(func() error { return s.Platform.Run(ctx) })
 	watching, unwatch := context.WithCancel(outlive)
 	defer unwatch()
 	if s.Watch != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/evently/workers/events"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/watch"
 	"github.com/evently/workers/worker/broker"
@@ -112,7 +113,7 @@ func gatherAll(t *testing.T) []*dto.MetricFamily {
 		},
 		Suppressions: func() monitor.SuppressionCounts { return monitor.SuppressionCounts{"hard": 1} },
 		Spans:        func() monitor.SpanCounts { return monitor.SpanCounts{} },
-		Collectors:   []prometheus.Collector{watchOfOneQueue(t).Collector()},
+		Collectors:   []prometheus.Collector{watchOfOneQueue(t).Collector(), events.NewMetrics()},
 		Mails:        mails, Runs: runs, Build: monitor.Build{Version: "v"},
 	})
 	if err != nil {

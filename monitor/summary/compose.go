@@ -374,6 +374,11 @@ func partsInTrouble(r monitor.Report) (all []attention.Part) {
 			all = append(all, attention.Part{Name: p.name, Text: p.part.Text, Advice: p.part.Advice, Since: since})
 		}
 	}
+	// A gap in the events is told once, by the process that has found out.
+	if e := r.Events; e.Status != monitor.PartOK && e.Status != "" {
+		since, _ := time.Parse(time.RFC3339, e.Since)
+		all = append(all, attention.Part{Name: "events", Text: e.Reason, Advice: e.Advice, Since: since})
+	}
 	return all
 }
 

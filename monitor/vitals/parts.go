@@ -39,8 +39,11 @@ func parts(r monitor.Report) []part {
 	}{
 		{"worker", r.Worker.State}, {"queue", r.Queue.State}, {"keys", r.Keys.State}, {"database", r.Database.State},
 		{"mail", r.Mail.State}, {"held", r.Held.State}, {"history", r.History.State}, {"dead_letters", r.DeadLetters.State},
-		{"bounces", r.Bounces.State}, {"configuration", r.Configuration.State},
+		{"bounces", r.Bounces.State}, {"events", r.Events.State}, {"configuration", r.Configuration.State},
 	} {
+		if p.state == (monitor.State{}) {
+			continue // an earlier version has no such part
+		}
 		all = append(all, part{p.name, p.state.OK, p.state.Text})
 	}
 	for _, b := range r.Brokers {

@@ -128,7 +128,7 @@ func spaced(name string) string { return strings.ReplaceAll(name, "_", " ") }
 func detailsOf(r monitor.Report) map[string]monitor.Part {
 	return map[string]monitor.Part{
 		"worker": r.Worker, "queue": r.Queue, "keys": r.Keys, "database": r.Database, "mail": r.Mail, "held": r.Held,
-		"history": r.History, "dead_letters": r.DeadLetters, "bounces": r.Bounces, "configuration": r.Configuration,
+		"history": r.History, "dead_letters": r.DeadLetters, "bounces": r.Bounces, "events": r.Events, "configuration": r.Configuration,
 	}
 }
 

@@ -47,7 +47,7 @@ func (health) State() vitals.State {
 	now := time.Now()
 	ok := monitor.Part{State: monitor.State{OK: true, Text: "fine"}, Status: monitor.PartOK}
 	bad := monitor.Part{State: monitor.State{Text: "no mail gets out: " + hostile}, Status: monitor.PartFailed, Advice: "look at " + hostile, Since: now.Add(-time.Minute).UTC().Format(time.RFC3339)}
-	r := monitor.Report{Status: monitor.StatusDegraded, Worker: ok, Queue: ok, Keys: ok, Database: ok, Mail: bad, Held: ok, History: ok, DeadLetters: ok, Bounces: ok, Configuration: ok,
+	r := monitor.Report{Status: monitor.StatusDegraded, Worker: ok, Queue: ok, Keys: ok, Database: ok, Mail: bad, Held: ok, History: ok, DeadLetters: ok, Bounces: ok, Events: ok, Configuration: ok,
 		Breakers: []monitor.Breaker{{Name: "relay r.example:587", State: "open", Refused: true, Reason: "535 5.7.8 " + hostile, Since: now.Add(-time.Minute).UTC().Format(time.RFC3339)}, {Name: "database", State: "closed"}}}
 	s := vitals.State{At: now}
 	for i, node := range []string{"email-worker@a", "email-worker@a", hostile} {
