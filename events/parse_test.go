@@ -38,7 +38,7 @@ func channel(t testing.TB, name string) events.Channel {
 	return c[0]
 }
 
-// Each event becomes the data of its task. What an event does not tell is left out of the mail.
+// Each event becomes the data of its task. The mail leaves out the facts that an event lacks.
 func TestParse(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	redigo "github.com/gomodule/redigo/redis"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/evently/workers/config"
@@ -108,16 +107,11 @@ func (p *Platform) State() monitor.EventsState {
 
 // reasonOf returns the reason of a connection that broke, in words that all may read.
 func reasonOf(err error) string {
-	var refused redigo.Error
 	switch {
 	case err == nil:
 		return ""
-	case errors.As(err, &refused):
-		word, _, _ := strings.Cut(string(refused), " ")
-		if word == "NOPERM" {
-			return "the Redis user may not subscribe to these channels"
-		}
-		return "Redis answers " + word
+	case errors.Is(err, redis.ErrForbidden):
+		return "the Redis user may not subscribe to these channels"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "Redis does not answer"
 	}

@@ -368,16 +368,16 @@ func partsInTrouble(r monitor.Report) (all []attention.Part) {
 	for _, p := range []struct {
 		name string
 		part monitor.Part
-	}{{"database", r.Database}, {"mail", r.Mail}, {"bounces", r.Bounces}, {"configuration", r.Configuration}} {
-		if !p.part.OK {
+	}{{"database", r.Database}, {"mail", r.Mail}, {"bounces", r.Bounces}, {"events", r.Events}, {"configuration", r.Configuration}} {
+		// A gap in the events is told, although they are heard again.
+		gap := p.name == "events" && p.part.Reason != ""
+		if gap {
+			p.part.Text = p.part.Reason
+		}
+		if !p.part.OK && p.part.Text != "" || gap {
 			since, _ := time.Parse(time.RFC3339, p.part.Since) // zero: not known
 			all = append(all, attention.Part{Name: p.name, Text: p.part.Text, Advice: p.part.Advice, Since: since})
 		}
-	}
-	// A gap in the events is told once, by the process that has found out.
-	if e := r.Events; e.Status != monitor.PartOK && e.Status != "" {
-		since, _ := time.Parse(time.RFC3339, e.Since)
-		all = append(all, attention.Part{Name: "events", Text: e.Reason, Advice: e.Advice, Since: since})
 	}
 	return all
 }

@@ -390,5 +390,8 @@ type Subscription = feed.Subscription
 // Heard tells of the periods in which no subscriber has listened.
 type Heard = feed.Heard
 
+// ErrForbidden says that the user of the server may not subscribe to the channels.
+var ErrForbidden = feed.ErrForbidden
+
 // Dictionary keeps texts by keys, for all users of the database; see Broker.Dictionary.
 type Dictionary = feed.Dictionary

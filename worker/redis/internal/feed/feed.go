@@ -5,6 +5,7 @@ package feed
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -121,6 +122,18 @@ func (f *Feed) session(ctx context.Context, s Subscription) error {
 	if err := ps.Subscribe(channels...); err != nil {
 		return err
 	}
+	err = f.receive(ctx, ps, s, &pinger)
+	if conn.IsForbidden(err) {
+		return fmt.Errorf("%w: %w", ErrForbidden, err)
+	}
+	return err
+}
+
+// ErrForbidden says that the user of the server may not subscribe to the channels.
+var ErrForbidden = errors.New("the Redis user lacks a right")
+
+// receive receives messages until the connection breaks.
+func (f *Feed) receive(ctx context.Context, ps redigo.PubSubConn, s Subscription, pinger *sync.WaitGroup) error {
 	confirmed, pongs := 0, make(chan time.Duration, 1)
 	for {
 		switch v := ps.ReceiveWithTimeout(silenceMost * s.Every).(type) {
@@ -136,7 +149,7 @@ func (f *Feed) session(ctx context.Context, s Subscription) error {
 				}
 			}
 		case redigo.Subscription:
-			if confirmed++; confirmed == len(channels) {
+			if confirmed++; confirmed == len(s.Channels) {
 				s.Joined()
 				pinger.Go(func() { f.prove(ctx, ps, s, pongs) })
 			}
