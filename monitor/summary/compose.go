@@ -363,25 +363,6 @@ func (k *Keeper) workerFacts(f *attention.Facts, s *Summary, state vitals.State)
 	f.Secrets = secrets(state.Processes)
 }
 
-// partsInTrouble lists the parts of a report that are not well.
-func partsInTrouble(r monitor.Report) (all []attention.Part) {
-	for _, p := range []struct {
-		name string
-		part monitor.Part
-	}{{"database", r.Database}, {"mail", r.Mail}, {"bounces", r.Bounces}, {"events", r.Events}, {"configuration", r.Configuration}} {
-		// A gap in the events is told, although they are heard again.
-		gap := p.name == "events" && p.part.Reason != ""
-		if gap {
-			p.part.Text = p.part.Reason
-		}
-		if !p.part.OK && p.part.Text != "" || gap {
-			since, _ := time.Parse(time.RFC3339, p.part.Since) // zero: not known
-			all = append(all, attention.Part{Name: p.name, Text: p.part.Text, Advice: p.part.Advice, Since: since})
-		}
-	}
-	return all
-}
-
 // secrets returns the secrets in use, each with the latest time at which one of its values was
 // seen first.
 func secrets(processes []vitals.Process) (all []attention.Secret) {
