@@ -26,8 +26,10 @@ func (e *HangError) Error() string {
 	return fmt.Sprintf("the database has not answered since %s, and is asked again every %g s", e.Since.UTC().Format(time.TimeOnly+" UTC"), mostPause.Seconds())
 }
 
-// Timeout and Temporary make it a [net.Error].
-func (*HangError) Timeout() bool   { return true }
+// Timeout makes it a [net.Error], with Temporary.
+func (*HangError) Timeout() bool { return true }
+
+// Temporary returns true: the server is asked again.
 func (*HangError) Temporary() bool { return true }
 
 // Is makes it a [context.DeadlineExceeded].

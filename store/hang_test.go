@@ -11,7 +11,7 @@ import (
 	"github.com/evently/workers/store/storetest"
 )
 
-// While a server is frozen only the first calls wait for it; it is used again when it goes on.
+// While a server is frozen only the first calls wait for it. Once it goes on, calls succeed.
 // A query that is only slow gets its answer.
 func TestHang(t *testing.T) {
 	t.Parallel()

@@ -13,7 +13,7 @@ import (
 )
 
 // PostgreSQL hangs: one page waits for it, then pages say at once what is missing, and actions
-// are done, with their entries of the audit trail in Redis. It goes on, and is used again.
+// are done, with their entries of the audit trail in Redis. Once it goes on, pages show it.
 func TestFrozenDatabase(t *testing.T) {
 	t.Parallel()
 	redis, postgres := redistest.Start(t), storetest.Postgres(t)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -127,6 +128,16 @@ func (d *database) transact(ctx context.Context, f func(ctx context.Context, tx 
 
 func (d *database) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, d.timeout, fmt.Errorf("no answer of the database within %g s: %w", d.timeout.Seconds(), context.DeadlineExceeded))
+}
+
+// ofClass returns the condition for the classes of a filter. With all that follows from a class
+// PostgreSQL would expect a thousandth of its mails, and read and sort all of them to list fifty.
+// The index of domains and SQLite's of classes need those conditions.
+func (d *database) ofClass(f Filter) string {
+	if d.postgres && f.Domain == "" && !slices.Contains(f.Classes, "") {
+		return "class IN (?)"
+	}
+	return "class IN (?) AND class <> '' AND state <> 100" // of accepted mails none has a class
 }
 
 // Numbers of the advisory locks. They begin with "mail" in ASCII.

@@ -211,16 +211,6 @@ func (r *Reader) conditions(ctx context.Context, f Filter) (where []string, args
 	return where, args, nil
 }
 
-// ofClass returns the condition for the classes of a filter. With all that follows from a class
-// PostgreSQL would expect a thousandth of its mails, and read and sort all of them to list fifty.
-// The index of domains and SQLite's of classes need those conditions.
-func (d *database) ofClass(f Filter) string {
-	if d.postgres && f.Domain == "" && !slices.Contains(f.Classes, "") {
-		return "class IN (?)"
-	}
-	return "class IN (?) AND class <> '' AND state <> 100" // of accepted mails none has a class
-}
-
 // choice is a condition on the state and the kind.
 type choice struct {
 	where string
