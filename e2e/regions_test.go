@@ -45,7 +45,7 @@ func startRegions(t *testing.T) *regions {
 	r.env = []string{
 		"REDIS_URLS=" + strings.Join(urls, " "), "SMTP_HOST=" + host, "SMTP_PORT=" + relayPort, "SMTP_TLS_MODE=none",
 		"LEDGER_DATABASE_URL=sqlite:" + filepath.Join(t.TempDir(), "history.db"), "LEDGER_KEY=0123456789abcdef0123456789abcdef",
-		"HEALTH_ADDR=127.0.0.1:" + port, "SHUTDOWN_GRACE=4", "DB_PORT=" + freePort(t), "DB_HOST=127.0.0.1",
+		"HEALTH_ADDR=127.0.0.1:" + port, "DB_PORT=" + freePort(t), "DB_HOST=127.0.0.1",
 	}
 	return r
 }
@@ -159,11 +159,11 @@ func TestRegions(t *testing.T) {
 
 	r.checkCommands()
 
-	// A frozen broker does not hold up a stop.
+	// A frozen broker does not hold up a stop: it ends within the default of SHUTDOWN_GRACE.
 	us.proc.signal(syscall.SIGSTOP)
 	begin := time.Now()
 	r.worker.signal(syscall.SIGTERM)
-	if code := r.worker.wait(30 * time.Second); code != 0 {
+	if code := r.worker.wait(25 * time.Second); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	t.Logf("stopped in %s with a frozen broker", time.Since(begin).Round(time.Millisecond))
