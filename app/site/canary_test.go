@@ -4,10 +4,13 @@ import (
 	"archive/zip"
 	"bytes"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,10 +28,12 @@ var canaries = map[string]string{
 }
 
 // TestCanaries sends marked secrets with the monitor running, and looks for them on every
-// page, in the interfaces for programs, metrics and bundle, and in what Redis and PostgreSQL keep.
+// page, in the interfaces for programs, metrics and bundle, in what Redis and PostgreSQL keep, in the
+// log and the events of the worker, and in what top prints.
 func TestCanaries(t *testing.T) {
 	t.Parallel()
-	w := startWorld(t, map[string]string{"MONITOR_ANONYMOUS_ROLE": "admin"})
+	w := startWorld(t, map[string]string{"MONITOR_ANONYMOUS_ROLE": "admin", "LOG_LEVEL": "debug"})
+	channels := w.listen(t)
 	to := canvas.Options{Queue: "email_notifications"}
 	code := func(address, canary string) map[string]any {
 		return map[string]any{"email": address, "otp": canaries[canary], "user_data": map[string]any{"username": "kofi"}}
@@ -45,6 +50,15 @@ func TestCanaries(t *testing.T) {
 	})
 
 	places := map[string]string{}
+	for _, flags := range []string{"--once", "--json"} {
+		env := []string{asCommand + "=1"}
+		for name, value := range w.env {
+			env = append(env, name+"="+value)
+		}
+		p := testkit.Start(t, "top "+flags, env, os.Args[0], "top", flags)
+		<-p.Done
+		places["top "+flags] = p.Out.String()
+	}
 	read := func(path string) {
 		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, w.base+path, nil)
 		req.Header.Set("Accept", "text/html")
@@ -98,6 +112,12 @@ func TestCanaries(t *testing.T) {
 		}
 	}
 	rows(t, w.postgres.URL(), places)
+	places["log of the worker"], places["events of the worker"] = w.worker.Out.String(), channels()
+	for place, proof := range map[string]string{"log of the worker": `"msg":"mail sent"`, "events of the worker": "task-succeeded", "top --once": "email_notifications", "top --json": `"workers"`} {
+		if !strings.Contains(places[place], proof) {
+			t.Errorf("%s has no %q:\n%s", place, proof, places[place])
+		}
+	}
 	if len(places) < 60 {
 		t.Errorf("%d places were looked at: this test proves little", len(places))
 	}
@@ -112,6 +132,55 @@ func TestCanaries(t *testing.T) {
 		t.Error("the page of the task does not show it")
 	}
 	t.Logf("%d places", len(places))
+}
+
+// listen returns what is published in Redis, events and news of results, from now on.
+func (w *world) listen(t *testing.T) (heard func() string) {
+	t.Helper()
+	conn := w.redis.Conn(0)
+	if err := conn.Send("PSUBSCRIBE", "*"); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Receive(); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var b strings.Builder
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			message, err := conn.Receive()
+			if err != nil {
+				return
+			}
+			text := fmt.Sprintf("%s", message)
+			if parts, ok := message.([]any); ok {
+				raw, _ := parts[len(parts)-1].([]byte)
+				var envelope struct {
+					Body []byte `json:"body"` // an event in base64
+				}
+				if json.Unmarshal(raw, &envelope) == nil {
+					text += string(envelope.Body)
+				}
+			}
+			mu.Lock()
+			b.WriteString(text + "\n")
+			mu.Unlock()
+		}
+	}()
+	t.Cleanup(func() {
+		_ = conn.Close()
+		<-ended
+	})
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return b.String()
+	}
 }
 
 // rows adds the rows of all tables that the service writes.

@@ -40,6 +40,7 @@ type world struct {
 	env      map[string]string
 	client   *worker.Client
 	relay    relay
+	worker   *testkit.Process
 	ids      map[string]string // of the tasks, by what became of them
 }
 
@@ -99,7 +100,7 @@ func (w *world) startWorker(t *testing.T) {
 	for name, value := range w.env {
 		env = append(env, name+"="+value)
 	}
-	testkit.Start(t, "worker", env, os.Args[0])
+	w.worker = testkit.Start(t, "worker", env, os.Args[0])
 }
 
 // send publishes a task and remembers its id.
