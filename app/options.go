@@ -41,7 +41,7 @@ var (
 func OpenBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {
 	r := redis.Config{
 		Address: redis.Address{
-			Network: cfg.Redis.Network, Host: cfg.Redis.Address, Sentinels: cfg.Redis.Sentinel.Addresses, DB: cfg.Redis.DB, TLS: cfg.Redis.UseTLS,
+			Network: cfg.Redis.Network, Host: cfg.Redis.Address, Sentinels: cfg.Redis.Sentinel.Addresses, Nodes: cfg.Redis.Nodes, DB: cfg.Redis.DB, TLS: cfg.Redis.UseTLS,
 			Username: cmp.Or(cfg.Redis.Username, cfg.Redis.UserAlone.Reveal()), Password: cfg.Redis.Password.Reveal(),
 		},
 		SentinelMaster:    cfg.Redis.Sentinel.Master,

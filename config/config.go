@@ -43,10 +43,12 @@ type Config struct {
 // Redis says where the broker is, which is the result backend as well.
 type Redis struct {
 	// Network and Address are what to dial: "tcp" and host:port, "unix" and the
-	// path of a socket, or "sentinel" and what Sentinel has.
+	// path of a socket, or "sentinel" and what Sentinel has. The nodes of a cluster are
+	// separated by commas.
 	Network, Address string
 	Sentinel         Sentinel
-	Username         string // of a login with a password
+	Nodes            []string // host:port of nodes of a Redis Cluster; nil: it is none
+	Username         string   // of a login with a password
 	Password         Secret
 	UserAlone        Secret // of one without: a password that lacks its colon looks like that
 	DB               int

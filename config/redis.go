@@ -31,6 +31,7 @@ func (c *Config) redis(v *variables) {
 	if v.DeadLetterKey.given() && v.DeadLetterKey.value.IsSet() {
 		c.Redis.DeadLetterKeys = v.DeadLetterKey.keys(rightKey + " and commands")
 	}
+	c.clusterPrefixes(v)
 	switch {
 	case v.RedisURLs.given():
 		c.brokers(v)
@@ -41,6 +42,7 @@ func (c *Config) redis(v *variables) {
 		c.redisHost(v)
 		c.noSentinels(v)
 	}
+	c.cluster(v, &v.RedisURL.setting, "")
 	c.redisTLS(v, &v.RedisURL.setting, "")
 	if v.RedisURL.given() {
 		c.redisInForce(v, v.RedisURL.name)
@@ -56,6 +58,7 @@ func (c *Config) brokers(v *variables) {
 	for _, u := range v.RedisURLs.value {
 		c.Redis = all
 		c.takeRedis(v, s, u.name+": ", u.at)
+		c.cluster(v, s, u.name+": ")
 		c.redisTLS(v, s, u.name+": ")
 		sentinels = sentinels || len(u.at.Sentinels) > 0
 		place := fmt.Sprint(c.Redis.Network, " ", strings.ToLower(c.Redis.Address), " ", c.Redis.Sentinel.Master, " ", c.Redis.DB)
@@ -119,8 +122,8 @@ func (c Config) BrokerNames() (names []string) {
 
 // redisInForce shows in the report what the URL says.
 func (c *Config) redisInForce(v *variables, url string) {
-	host, port, _ := net.SplitHostPort(c.Redis.Address)
-	if c.Redis.Network != "tcp" {
+	host, port, err := net.SplitHostPort(c.Redis.Address)
+	if c.Redis.Network != "tcp" || err != nil { // or it names several nodes
 		host = c.Redis.Address
 	}
 	v.RedisHost.inForce(host, url)
@@ -159,7 +162,11 @@ func (c *Config) redisHost(v *variables) {
 // redisURL reads the URLs that Celery and its clients know; see "Redis" and
 // "Configuration" in Celery's chapter on brokers.
 func (c *Config) redisURL(v *variables) {
-	r, err := connurl.ParseRedis(v.RedisURL.value.Reveal())
+	parse := connurl.ParseRedis
+	if v.RedisCluster.value {
+		parse = connurl.ParseCluster
+	}
+	r, err := parse(v.RedisURL.value.Reveal())
 	sentinels := err == nil && len(r.Sentinels) > 0
 	for _, other := range []*setting{&v.RedisHost.setting, &v.RedisPort.setting, &v.RedisPassword.setting, &v.RedisUseTLS.setting} {
 		// Whether there is TLS a sentinel:// URL does not say.
@@ -271,6 +278,9 @@ func (r Redis) String() string {
 	if len(shown.Sentinels) > 0 { // Redact knows URLs of one part
 		shown.Username, shown.Password = "", ""
 		return shown.URL()
+	}
+	if len(r.Nodes) > 0 {
+		return connurl.Redact(shown.URL()) + " (cluster)"
 	}
 	return connurl.Redact(shown.URL())
 }

@@ -2,8 +2,10 @@ package config
 
 import (
 	"cmp"
+	"strings"
 
 	"github.com/evently/workers/internal/connurl"
+	"github.com/evently/workers/internal/hashslot"
 )
 
 // Sentinel says who knows where the master is.
@@ -38,5 +40,43 @@ func (c *Config) noSentinels(v *variables) {
 		if s.given() {
 			c.warn(s.name, "is not used, because no URL of Redis begins with sentinel://")
 		}
+	}
+}
+
+// cluster takes the nodes of a Redis Cluster, and checks what it restricts. url is what names
+// them, and prefix begins the mistakes about it.
+func (c *Config) cluster(v *variables, url *setting, prefix string) {
+	r := &c.Redis
+	switch {
+	case !v.RedisCluster.value || r.Address == "":
+		return
+	case len(r.Sentinel.Addresses) > 0 || r.Network != "tcp":
+		url.mistake(prefix+"it does not lead to a node of a Redis Cluster, and REDIS_CLUSTER is set", connurl.ClusterForm)
+	case r.DB != 0 && v.RedisDB.given():
+		v.RedisDB.mistake("a Redis Cluster has the database 0 only, and REDIS_CLUSTER is set", "write 0")
+	case r.DB != 0:
+		url.mistake(prefix+"a Redis Cluster has the database 0 only, and REDIS_CLUSTER is set", connurl.ClusterForm)
+	}
+	r.Nodes = strings.Split(r.Address, ",")
+}
+
+// clusterPrefixes checks the prefixes that keep all keys in one slot.
+func (c *Config) clusterPrefixes(v *variables) {
+	if !v.RedisCluster.value {
+		return
+	}
+	if _, ok := hashslot.Tag(c.Redis.KeyPrefix); !ok {
+		v.RedisKeyPrefix.mistake("it has no hash tag, and REDIS_CLUSTER is set: one step changes several keys, and a cluster keeps only keys of the same tag on one node",
+			"write {celery}: and give Celery the same global_keyprefix, in broker_transport_options and in result_backend_transport_options")
+		return
+	}
+	if !v.ResultKeyPrefix.given() {
+		c.Redis.ResultKeyPrefix = c.Redis.KeyPrefix
+		v.ResultKeyPrefix.derived(c.Redis.KeyPrefix, v.RedisKeyPrefix.name)
+		return
+	}
+	if _, ok := hashslot.Tag(c.Redis.ResultKeyPrefix); !ok || hashslot.Of(c.Redis.ResultKeyPrefix) != hashslot.Of(c.Redis.KeyPrefix) {
+		v.ResultKeyPrefix.mistake("it has another hash tag than REDIS_KEY_PREFIX, and REDIS_CLUSTER is set: a result and the end of its message are one step",
+			"leave it out, or begin it with the tag of REDIS_KEY_PREFIX")
 	}
 }

@@ -23,6 +23,7 @@ type variables struct {
 	RedisPassword      secret    `envconfig:"REDIS_PASSWORD" group:"Redis" desc:"Password of Redis."`
 	RedisUseTLS        presence  `envconfig:"REDIS_USE_TLS" group:"Redis" default:"false" desc:"Use TLS. Any text but false, 0, no and off turns it on."`
 	RedisDB            count     `envconfig:"REDIS_DB" group:"Redis" default:"0" min:"0" max:"65535" desc:"Database number when the URL names none."`
+	RedisCluster       toggle    `envconfig:"REDIS_CLUSTER" group:"Redis" default:"false" desc:"Redis is a Redis Cluster, and REDIS_URL names one of its nodes, or several: redis://a:6379,b:6379/0. Needs a REDIS_KEY_PREFIX with a hash tag, such as {celery}: and the same global_keyprefix for Celery; see docs/operations.md."`
 	SentinelMaster     text      `envconfig:"REDIS_SENTINEL_MASTER" group:"Redis" desc:"Name of the master that the Sentinels watch, required with sentinel://; Celery's transport option master_name."`
 	SentinelUsername   text      `envconfig:"REDIS_SENTINEL_USERNAME" group:"Redis" desc:"User of the Sentinels themselves."`
 	SentinelPassword   secret    `envconfig:"REDIS_SENTINEL_PASSWORD" group:"Redis" desc:"Password of the Sentinels themselves."`
@@ -31,7 +32,7 @@ type variables struct {
 	RedisTLSKeyFile    file      `envconfig:"REDIS_TLS_KEY_FILE" group:"Redis" desc:"PEM file of the client certificate's key."`
 	RedisTLSSkipVerify toggle    `envconfig:"REDIS_TLS_SKIP_VERIFY" group:"Redis" default:"false" desc:"Accept any certificate. Anybody on the way can then read and change the queue."`
 	RedisKeyPrefix     text      `envconfig:"REDIS_KEY_PREFIX" group:"Redis" desc:"Prefix of every key but those of results; global_keyprefix among Celery's broker_transport_options."`
-	ResultKeyPrefix    text      `envconfig:"REDIS_RESULT_KEY_PREFIX" group:"Redis" desc:"Prefix of the keys of results; global_keyprefix among Celery's result_backend_transport_options. As in Celery a _ follows unless it ends in : _ - or a dot, and REDIS_KEY_PREFIX does not count here."`
+	ResultKeyPrefix    text      `envconfig:"REDIS_RESULT_KEY_PREFIX" group:"Redis" desc:"Prefix of the keys of results; global_keyprefix among Celery's result_backend_transport_options. As in Celery a _ follows unless it ends in : _ - or a dot, and REDIS_KEY_PREFIX does not count here, unless REDIS_CLUSTER is set: it is the default then."`
 	PrioritySteps      steps     `envconfig:"PRIORITY_STEPS" group:"Redis" default:"0,3,6,9" desc:"Priority steps; Celery's transport option priority_steps. Must be the same on all peers."`
 	VisibilityTimeout  seconds   `envconfig:"VISIBILITY_TIMEOUT" group:"Redis" default:"3600" min:"1" max:"604800" desc:"Time after which an unacknowledged message is delivered again. Must not be longer than that of Python peers."`
 	OwnerTimeout       seconds   `envconfig:"OWNER_TIMEOUT" group:"Redis" default:"15" min:"1" max:"3600" desc:"Silence after which a worker of this kind counts as dead, or frozen, and the others deliver its messages again. Python workers go by VISIBILITY_TIMEOUT."`

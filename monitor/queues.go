@@ -12,7 +12,8 @@ import (
 type QueuesState struct {
 	At      time.Time // when they were looked at; zero: never
 	Queues  []QueueState
-	Unacked int // claimed and not settled, by all workers; -1: not known
+	Unacked int    // claimed and not settled, by all workers; -1: not known
+	Server  string // where the queues are, when others name the server; "": its address is fixed
 }
 
 // QueueState describes one queue.
@@ -118,6 +119,9 @@ func (s *QueuesState) consuming() string {
 
 // add adds the checks of the queues. A queue that is behind degrades the part.
 func (p *Part) add(s QueuesState) {
+	if s.Server != "" {
+		p.check("server", PartOK, s.Server)
+	}
 	slices.SortFunc(s.Queues, func(a, b QueueState) int { return cmp.Compare(a.Name, b.Name) })
 	for _, q := range s.Queues {
 		behind := q.Oldest > longWait

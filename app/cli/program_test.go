@@ -50,6 +50,7 @@ func TestProgram(t *testing.T) {
 	t.Run("slow connections", func(t *testing.T) { t.Parallel(); testSlowConnections(t, p) })
 	t.Run("relay", func(t *testing.T) { t.Parallel(); testRelay(t, p) })
 	t.Run("Celery settings", func(t *testing.T) { t.Parallel(); testCelerySettings(t, p) })
+	t.Run("cluster", func(t *testing.T) { t.Parallel(); testCluster(t, p) })
 	t.Run("Zero", func(t *testing.T) { t.Parallel(); testZero(t, p) })
 	t.Run("Zero unavailable", func(t *testing.T) { t.Parallel(); testZeroUnavailable(t, p) })
 	t.Run("deliveries", func(t *testing.T) { t.Parallel(); testDeliveries(t, p) })

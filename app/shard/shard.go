@@ -66,6 +66,14 @@ func (s *Shard) WorkerOf(node string) string {
 	return node + "/" + s.Name
 }
 
+// server tells which server Sentinels or a cluster have named, see [redis.Broker.Server].
+func (s *Shard) server() string {
+	if s.Broker == nil {
+		return ""
+	}
+	return s.Broker.Server()
+}
+
 // Health returns what the health server asks of the broker's side. off tells why there is no
 // history; "" if there is one.
 func (s *Shard) Health(off string) monitor.BrokerConfig {
@@ -74,7 +82,7 @@ func (s *Shard) Health(off string) monitor.BrokerConfig {
 		Worker: func() monitor.WorkerState { return workerState(s.Worker.Status()) },
 		Ledger: func() monitor.LedgerState { return ledgerState(s.Ledger, off) },
 		Mails:  s.Mails, Runs: s.Runs,
-		Queues: func() monitor.QueuesState { return queuesState(s.Watch.State()) },
+		Queues: func() monitor.QueuesState { return queuesState(s.Watch.State(), s.server()) },
 		Events: s.Platform.State, Collectors: s.Platform.Collectors(),
 	}
 	if s.Broker != nil {

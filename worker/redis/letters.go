@@ -34,6 +34,19 @@ func (v views) Letters() *Letters { return v.of.letters.Letters }
 // I/O.
 func (v views) LetterCounts() broker.LetterCounts { return v.of.letters.Seen() }
 
+// Server tells which server Sentinels, or the nodes of a cluster, have named last. It is ""
+// before they have, and for a fixed address. It does no I/O.
+func (v views) Server() string {
+	master := v.of.conns.Master()
+	switch {
+	case master == "":
+		return ""
+	case v.of.cfg.Cluster:
+		return "Redis Cluster, the owner of the keys is " + master
+	}
+	return "Redis Sentinel, the master is " + master
+}
+
 // Queues returns a view of the queues, all that the database has.
 func (v views) Queues() *Queues {
 	s := v.of

@@ -315,8 +315,10 @@ func (cl *cluster) setOwner(addr string) {
 	if before == addr {
 		return
 	}
-	cl.dialer.cfg.Logger.Info("found the owner of the keys in the redis cluster", "owner", addr, "before", before, "slot", cl.slot)
-	cl.dialer.cut(before)
+	cl.dialer.cfg.Logger.Info("found the owner of the keys in the redis cluster", "owner", addr, "slot", cl.slot)
+	if before != "" {
+		cl.dialer.cut(before)
+	}
 }
 
 // doubt has the next dial ask the nodes.
