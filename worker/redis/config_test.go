@@ -83,3 +83,35 @@ func TestWarnings(t *testing.T) {
 		t.Errorf("warnings %q for a server in order", got)
 	}
 }
+
+// A cluster restricts the prefixes and the address, and each error says what to do.
+func TestClusterConfig(t *testing.T) {
+	for _, bad := range []struct {
+		cfg  Config
+		want string
+	}{
+		{Config{URL: "redis://h"}, "needs a hash tag, such as {celery}:"},
+		{Config{URL: "redis://h", KeyPrefix: "{}:"}, "needs a hash tag"},
+		{Config{URL: "redis://h", KeyPrefix: "{a}:"}, "give it the same hash tag"},
+		{Config{URL: "redis://h", KeyPrefix: "{a}:", ResultKeyPrefix: "{b}:"}, "give it the same hash tag"},
+		{Config{URL: "redis://h", DB: 1, KeyPrefix: "{a}:", ResultKeyPrefix: "{a}:"}, "the database 0 only"},
+		{Config{URL: "redis://h/1", KeyPrefix: "{a}:", ResultKeyPrefix: "{a}:"}, "the only one that a Redis Cluster has"},
+		{Config{URL: "sentinel://h", SentinelMaster: "m", KeyPrefix: "{a}:", ResultKeyPrefix: "{a}:"}, "node:6379"},
+		{Config{Address: Address{Network: "unix", Host: "/x"}, KeyPrefix: "{a}:", ResultKeyPrefix: "{a}:"}, "want that of a node"},
+	} {
+		bad.cfg.Cluster = true
+		if _, err := New(bad.cfg); err == nil || !strings.Contains(err.Error(), bad.want) {
+			t.Errorf("New(%+v): %v; want %q", bad.cfg, err, bad.want)
+		}
+	}
+	for _, good := range []Config{
+		{URL: "redis://u:secret@h,i:1,[::1]:2/0", Cluster: true},
+		{Address: Address{Nodes: []string{"h:6379", "i:1", "[::1]:2"}, Username: "u", Password: "secret"}},
+	} {
+		good.KeyPrefix, good.ResultKeyPrefix = "{a}:", "r{a}"
+		_, addr, err := good.normalise()
+		if err != nil || addr.String() != "cluster of h:6379,i:1,[::1]:2" || addr.Username != "u" || addr.Password != "secret" {
+			t.Errorf("normalise(%+v) = %+v, %v", good, addr, err)
+		}
+	}
+}

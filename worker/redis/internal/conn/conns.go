@@ -130,6 +130,9 @@ func (c *Conns) Do(ctx context.Context, fn func(redigo.Conn) error) error {
 		// Those that wait for messages of a server that was demoted would wait for ever.
 		c.Replace(g, HasCode(err, "READONLY") || HasCode(err, "UNBLOCKED"))
 	}
+	if c.finder == nil && (HasCode(err, "MOVED ") || HasCode(err, "CROSSSLOT ")) {
+		err = fmt.Errorf("the server is a node of a Redis Cluster: set REDIS_CLUSTER, or Cluster of the broker's configuration: %w", err)
+	}
 	return err
 }
 
