@@ -31,7 +31,7 @@ func (c *Config) redis(v *variables) {
 	if v.DeadLetterKey.given() && v.DeadLetterKey.value.IsSet() {
 		c.Redis.DeadLetterKeys = v.DeadLetterKey.keys(rightKey + " and commands")
 	}
-	c.clusterPrefixes(v)
+	c.Redis.clusterPrefixes(v)
 	switch {
 	case v.RedisURLs.given():
 		c.brokers(v)
@@ -42,7 +42,7 @@ func (c *Config) redis(v *variables) {
 		c.redisHost(v)
 		c.noSentinels(v)
 	}
-	c.cluster(v, &v.RedisURL.setting, "")
+	c.Redis.cluster(v, &v.RedisURL.setting, "")
 	c.redisTLS(v, &v.RedisURL.setting, "")
 	if v.RedisURL.given() {
 		c.redisInForce(v, v.RedisURL.name)
@@ -58,7 +58,7 @@ func (c *Config) brokers(v *variables) {
 	for _, u := range v.RedisURLs.value {
 		c.Redis = all
 		c.takeRedis(v, s, u.name+": ", u.at)
-		c.cluster(v, s, u.name+": ")
+		c.Redis.cluster(v, s, u.name+": ")
 		c.redisTLS(v, s, u.name+": ")
 		sentinels = sentinels || len(u.at.Sentinels) > 0
 		place := fmt.Sprint(c.Redis.Network, " ", strings.ToLower(c.Redis.Address), " ", c.Redis.Sentinel.Master, " ", c.Redis.DB)

@@ -45,8 +45,7 @@ func (c *Config) noSentinels(v *variables) {
 
 // cluster takes the nodes of a Redis Cluster, and checks what it restricts. url is what names
 // them, and prefix begins the mistakes about it.
-func (c *Config) cluster(v *variables, url *setting, prefix string) {
-	r := &c.Redis
+func (r *Redis) cluster(v *variables, url *setting, prefix string) {
 	switch {
 	case !v.RedisCluster.value || r.Address == "":
 		return
@@ -61,21 +60,21 @@ func (c *Config) cluster(v *variables, url *setting, prefix string) {
 }
 
 // clusterPrefixes checks the prefixes that keep all keys in one slot.
-func (c *Config) clusterPrefixes(v *variables) {
+func (r *Redis) clusterPrefixes(v *variables) {
 	if !v.RedisCluster.value {
 		return
 	}
-	if _, ok := hashslot.Tag(c.Redis.KeyPrefix); !ok {
+	if _, ok := hashslot.Tag(r.KeyPrefix); !ok {
 		v.RedisKeyPrefix.mistake("it has no hash tag, and REDIS_CLUSTER is set: one step changes several keys, and a cluster keeps only keys of the same tag on one node",
 			"write {celery}: and give Celery the same global_keyprefix, in broker_transport_options and in result_backend_transport_options")
 		return
 	}
 	if !v.ResultKeyPrefix.given() {
-		c.Redis.ResultKeyPrefix = c.Redis.KeyPrefix
-		v.ResultKeyPrefix.derived(c.Redis.KeyPrefix, v.RedisKeyPrefix.name)
+		r.ResultKeyPrefix = r.KeyPrefix
+		v.ResultKeyPrefix.derived(r.KeyPrefix, v.RedisKeyPrefix.name)
 		return
 	}
-	if _, ok := hashslot.Tag(c.Redis.ResultKeyPrefix); !ok || hashslot.Of(c.Redis.ResultKeyPrefix) != hashslot.Of(c.Redis.KeyPrefix) {
+	if _, ok := hashslot.Tag(r.ResultKeyPrefix); !ok || hashslot.Of(r.ResultKeyPrefix) != hashslot.Of(r.KeyPrefix) {
 		v.ResultKeyPrefix.mistake("it has another hash tag than REDIS_KEY_PREFIX, and REDIS_CLUSTER is set: a result and the end of its message are one step",
 			"leave it out, or begin it with the tag of REDIS_KEY_PREFIX")
 	}

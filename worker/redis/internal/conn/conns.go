@@ -127,7 +127,7 @@ func (c *Conns) Do(ctx context.Context, fn func(redigo.Conn) error) error {
 	defer conn.Close()
 	err = fn(conn)
 	if conn.Err() != nil || err != nil && isWrongServer(err) {
-		// Those that wait for messages of a server that was demoted would wait for ever.
+		// Connections that wait for messages of a server that was demoted would wait for ever.
 		c.Replace(g, HasCode(err, "READONLY") || HasCode(err, "UNBLOCKED"))
 	}
 	if c.finder == nil && (HasCode(err, "MOVED ") || HasCode(err, "CROSSSLOT ")) {
