@@ -137,8 +137,10 @@ func (s *stage) askPairs(n int, restart func(part int)) (what []string) {
 	return what
 }
 
-// apart returns a time within the 2 seconds of a part.
-func (s *stage) apart() time.Duration { return time.Duration(s.Chance.IntN(2000)) * time.Millisecond }
+// apart returns a time within a part.
+func (s *stage) apart() time.Duration {
+	return time.Duration(s.Chance.IntN(harness.Size(s.Run, 700, 2000))) * time.Millisecond
+}
 
 // publish publishes an event about a user, of a booking or waitlist entry with the same number.
 func (s *stage) publish(channel, typ, id, data string, user int) {

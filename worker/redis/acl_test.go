@@ -65,7 +65,7 @@ func (p prefixes) apply(words []string) []string {
 		for _, mark := range []string{"~", "&"} {
 			name, ok := strings.CutPrefix(w, mark)
 			switch {
-			case !ok:
+			case !ok, strings.HasPrefix(name, "evently:"): // channels of the platform
 			case strings.HasPrefix(name, "celery-task"):
 				words[i] = mark + p.resultPrefix() + name
 			default:
@@ -313,6 +313,7 @@ func useEverything(t *testing.T, w *aclWorld, client *worker.Client, b *redis.Br
 	}
 
 	useOutbox(t, b)
+	hear(t, w, b)
 
 	do(t, w.c, "LPUSH", w.keys+w.queue, "garbage")
 	id := send(t, w.c, w.keys+w.queue, "unknown", "[]")
@@ -338,6 +339,41 @@ func useEverything(t *testing.T, w *aclWorld, client *worker.Client, b *redis.Br
 	}
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// hear listens to the channels of the platform, whose names have no prefix, and keeps a name.
+func hear(t *testing.T, w *aclWorld, b *redis.Broker) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	heard, proved, ended := make(chan string, 10), make(chan struct{}, 100), make(chan error, 1)
+	channels := []string{"evently:bookings:confirmed", "evently:events:created"}
+	go func() {
+		ended <- b.Subscribe(ctx, redis.Subscription{
+			Name: "acl", Channels: channels, Every: 50 * time.Millisecond, Message: func(channel string, _ []byte) { heard <- channel },
+			Joined: func() { proved <- struct{}{} }, Left: func(err error) { t.Errorf("listening: %v", err) }, Heard: func(redis.Heard) { proved <- struct{}{} },
+		})
+	}()
+	<-proved // it has joined
+	<-proved // and may write what it has heard
+	for _, c := range channels {
+		do(t, w.c, "PUBLISH", c, "{}")
+		if got := <-heard; got != c {
+			t.Errorf("heard %s, want %s", got, c)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	d := b.Dictionary("acl", 1)
+	for _, key := range []string{"one", "two"} { // the first one makes room
+		if err := d.Set(t.Context(), key, "text"); err != nil {
+			t.Error(err)
+		}
+	}
+	if text, err := d.Get(t.Context(), "two"); text != "text" || err != nil {
+		t.Errorf("Get: %q, %v", text, err)
 	}
 }
 

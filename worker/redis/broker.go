@@ -40,9 +40,6 @@ type Broker struct {
 	checks      *checks
 }
 
-// shared is the state that all workers of the database have in common.
-type shared = fleet.Fleet
-
 var (
 	_ broker.Broker       = (*Broker)(nil)
 	_ broker.Backend      = (*Broker)(nil)

@@ -17,6 +17,7 @@ import (
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/conn"
 	"github.com/evently/workers/worker/redis/internal/feed"
+	"github.com/evently/workers/worker/redis/internal/fleet"
 )
 
 // Names of the exchanges of remote control and of events, with kombu's defaults.
@@ -395,3 +396,6 @@ var ErrForbidden = feed.ErrForbidden
 
 // Dictionary keeps texts by keys, for all users of the database; see Broker.Dictionary.
 type Dictionary = feed.Dictionary
+
+// shared is the state that all workers of the database have in common.
+type shared = fleet.Fleet
