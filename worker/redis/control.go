@@ -385,17 +385,16 @@ func (rv *revocations) since(ctx context.Context, since string) (r broker.Revoca
 	return r, idsSince + " " + stampsSince, nil
 }
 
-// Subscription describes what a Broker listens to; see Subscribe.
-type Subscription = feed.Subscription
-
-// Heard tells of the periods in which no subscriber has listened.
-type Heard = feed.Heard
+type (
+	// Subscription describes what a Broker listens to; see Subscribe.
+	Subscription = feed.Subscription
+	// Heard tells of the periods in which no subscriber has listened.
+	Heard = feed.Heard
+	// Dictionary keeps texts by keys, for all users of the database; see Broker.Dictionary.
+	Dictionary = feed.Dictionary
+	// shared is the state that all workers of the database have in common.
+	shared = fleet.Fleet
+)
 
 // ErrForbidden says that the user of the server may not subscribe to the channels.
 var ErrForbidden = feed.ErrForbidden
-
-// Dictionary keeps texts by keys, for all users of the database; see Broker.Dictionary.
-type Dictionary = feed.Dictionary
-
-// shared is the state that all workers of the database have in common.
-type shared = fleet.Fleet
