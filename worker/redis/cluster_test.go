@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -249,4 +250,39 @@ func moved(t *testing.T, cluster *redistest.Cluster, l *load) time.Duration {
 	took := l.next()
 	cluster.WaitWhole()
 	return took
+}
+
+// In a cluster the recipe of docs/operations.md is enough with the right that it names, and a
+// user without this right is told so.
+func TestRightsInACluster(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 1, false)
+	c := cluster.Nodes[0].Conn(0)
+	const right = "+cluster|slots"
+	if text := must(os.ReadFile("../../docs/operations.md"))(t); !strings.Contains(string(text), "`"+right+"`") {
+		t.Errorf("docs/operations.md does not name %s", right)
+	}
+	setuser := []any{"SETUSER"}
+	for _, word := range (prefixes{tag, tag}).apply(recipe(t, 0)) {
+		setuser = append(setuser, word)
+	}
+	do(t, c, "ACL", setuser...)
+	cfg := redis.Config{URL: "redis://evently:secret@" + cluster.Nodes[0].Addr, Cluster: true, KeyPrefix: tag, ResultKeyPrefix: tag, Logger: quiet()}
+	b := must(redis.New(cfg))(t)
+	t.Cleanup(func() { b.Close() })
+	if err := b.Broadcast(t.Context(), nil); err == nil || !strings.Contains(err.Error(), right) {
+		t.Errorf("without the right: %v; want an error that names %s", err, right)
+	}
+	do(t, c, "ACL", append(setuser, right)...)
+	do(t, c, "ACL", "LOG", "RESET")
+	w, stop := runWorker(t, cfg, worker.Config{Queues: []string{"email_notifications"}, Tasks: nothing()})
+	id := send(t, c, tag+"email_notifications", "nothing", "[]")
+	eventually(t, "the task is done", func() bool {
+		n, err := redigo.Int(c.Do("EXISTS", tag+"celery-task-meta-"+id))
+		return err == nil && n == 1 && w.Status().Succeeded == 1
+	})
+	stop()
+	for _, entry := range must(redigo.Values(c.Do("ACL", "LOG")))(t) {
+		t.Errorf("denied: %s", entry)
+	}
 }
