@@ -2,6 +2,7 @@ package life
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/web"
@@ -29,7 +30,11 @@ func Fault(err error) error {
 		return web.Invalid("This is no place in the list. Open the list again from its beginning.")
 	}
 	if why := ledger.Unavailability(err); why != "" {
-		return web.Missing("The history of mails cannot be read", "This is about the database of LEDGER_DATABASE_URL, or of DATABASE_URL: "+why+".\nMails go on meanwhile: their events wait in Redis.")
+		what := "The history of mails cannot be read"
+		if strings.HasPrefix(why, "it did not answer") {
+			what = "The history of mails does not answer"
+		}
+		return web.Missing(what, "This is about the database of LEDGER_DATABASE_URL, or of DATABASE_URL: "+why+".\nMails go on meanwhile: their events wait in Redis.")
 	}
 	return err
 }
