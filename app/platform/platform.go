@@ -34,12 +34,18 @@ type Platform struct {
 }
 
 // Check returns the mistakes in the channels of the configuration.
-func Check(cfg config.Config) (all []config.Problem) {
+func Check(cfg config.Config) []config.Problem {
 	_, errs := events.ParseChannels(cfg.Events.Channels)
-	for _, e := range errs {
-		all = append(all, config.Problem{Variable: "EVENT_CHANNELS", Wrong: e.Error(), Right: "write some of " + strings.Join(events.Names(events.Channels()), ", ")})
+	if len(errs) == 0 {
+		return nil
 	}
-	return all
+	var wrong []string
+	for _, e := range errs {
+		wrong = append(wrong, e.Error())
+	}
+	return []config.Problem{{
+		Variable: "EVENT_CHANNELS", Wrong: strings.Join(wrong, "; "), Right: "write some of " + strings.Join(events.Names(events.Channels()), ", "),
+	}}
 }
 
 // Kinds returns the kinds of mails that events may ask for.
