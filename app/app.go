@@ -15,6 +15,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"github.com/evently/workers/app/platform"
+	"github.com/evently/workers/app/secrets"
 	"github.com/evently/workers/app/shard"
 	"github.com/evently/workers/app/tracing"
 	"github.com/evently/workers/config"
@@ -39,7 +40,8 @@ type App struct {
 	store   *store.Store
 	sender  *mail.Relays
 	outage  *outage
-	counts  *monitor.Mails // of what belongs to no broker
+	counts  *monitor.Mails  // of what belongs to no broker
+	keeper  *secrets.Keeper // nil: the secrets stay as they are
 	secrets *secretAges
 
 	suppressed *suppressionCounter
@@ -56,6 +58,8 @@ type WorkerParts struct {
 	Middleware  []worker.Middleware // around those of the worker
 	Health      net.Listener        // of the health server; nil: there is none
 	HealthEvery time.Duration       // between two looks at the database; 0: the usual time
+
+	keeper *secrets.Keeper // of the secrets, attached to the configuration; nil: they stay as they are
 }
 
 // New builds the parts from the configuration. Nothing connects yet, and the mails may not
@@ -63,7 +67,7 @@ type WorkerParts struct {
 func New(cfg config.Config, log *slog.Logger) (*App, error) { return newWith(cfg, WorkerParts{}, log) }
 
 func newWith(cfg config.Config, e WorkerParts, log *slog.Logger) (*App, error) {
-	a := &App{healthEvery: e.HealthEvery}
+	a := &App{healthEvery: e.HealthEvery, keeper: e.keeper}
 	if err := a.build(cfg, e, log); err != nil {
 		a.Close()
 		return nil, &UsageError{Err: err} // parts check values, they do not connect
@@ -81,6 +85,7 @@ func (a *App) build(cfg config.Config, e WorkerParts, log *slog.Logger) (err err
 	if a.store, err = store.Open(users); err != nil {
 		return databaseError(cfg.Database, err)
 	}
+	onChange(cfg.Database.Logins, a.store.Renew)
 	if err := a.openShards(cfg, log); err != nil {
 		return err
 	}
@@ -96,7 +101,7 @@ func (a *App) build(cfg config.Config, e WorkerParts, log *slog.Logger) (err err
 	if a.counts = monitor.NewMails(); len(a.shards) == 1 && a.shards[0].Name == "" {
 		a.counts = a.shards[0].Mails
 	}
-	a.secrets = newSecretAges(cfg, a.shards[0].Broker, log)
+	a.secrets = newSecretAges(cfg, a.keeper, a.shards[0].Broker, log)
 	a.suppressed = newSuppressionCounter(cfg, a.history, log)
 	a.tracing = openTracing(cfg, log)
 	for _, s := range a.shards {
@@ -211,8 +216,14 @@ func (a *App) guard(cfg config.Config, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	a.outage.database, err = newDatabaseBreaker(cfg.Database, a.store, others, log)
-	return err
+	if a.outage.database, err = newDatabaseBreaker(cfg.Database, a.store, others, log); err != nil {
+		return err
+	}
+	onChange(cfg.Database.Logins, a.outage.database.Hurry)
+	for i, s := range cfg.Relays {
+		onChange(s.Logins, a.outage.relays[i].Hurry)
+	}
+	return nil
 }
 
 // audit prepares the audit trail. The history exists already.

@@ -92,6 +92,9 @@ func openCodes(c config.Codes, log *slog.Logger) (*codes.Reader, error) {
 	r := codes.Config{
 		Network: c.Network, Address: c.Address, Username: c.Username, Password: c.Password.Reveal(), DB: c.DB,
 	}
+	if c.Logins != nil {
+		r.Credentials = credentials[codes.Credentials]{c.Logins}
+	}
 	if c.UseTLS {
 		files, err := tlsfiles.NewReader(tlsfiles.Files(c.TLS), log)
 		if err != nil {

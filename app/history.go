@@ -120,6 +120,7 @@ func openLedgerWith(cfg config.Config, conns int, timeout time.Duration) (*sqlx.
 	if err != nil {
 		return nil, config.Add(nil, config.Problem{Variable: "LEDGER_DATABASE_URL", Wrong: err.Error()})
 	}
+	onChange(cfg.Ledger.Database.Logins, func() { store.Renew(db) })
 	return db, nil
 }
 

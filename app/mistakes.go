@@ -39,6 +39,11 @@ func LoadConfig(ctx context.Context) (config.Config, error) {
 	if err != nil {
 		return config.Config{}, err
 	}
+	return loadFrom(sources...)
+}
+
+// loadFrom reads the configuration with the sources beside the environment.
+func loadFrom(sources ...config.Source) (config.Config, error) {
 	cfg, err := config.Load(nil, sources...)
 	return cfg, checkParts(cfg, err)
 }

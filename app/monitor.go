@@ -8,7 +8,11 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"syscall"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/evently/workers/app/secrets"
 	"github.com/evently/workers/app/site"
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/monitor/web"
@@ -33,9 +37,19 @@ func OpenMonitor(cfg config.Config, log *slog.Logger) (*Monitor, error) {
 	return OpenMonitorWith(cfg, log, "")
 }
 
-// openMonitorIn is [OpenMonitor] for the monitor inside of a worker, which has the templates.
-func openMonitorIn(cfg config.Config, log *slog.Logger, keeper *folder.Keeper) (*Monitor, error) {
-	return openMonitor(cfg, log, site.Parts{Templates: keeper, TemplatesRun: true})
+// openMonitorIn is [OpenMonitor] for the monitor inside of a worker, which has the templates and
+// the keeper of the secrets.
+func openMonitorIn(cfg config.Config, kept *secrets.Keeper, log *slog.Logger, keeper *folder.Keeper) (*Monitor, error) {
+	return openMonitor(cfg, log, site.Parts{Templates: keeper, TemplatesRun: true, Latest: latestOf(kept)})
+}
+
+// latestOf returns the function for the configuration with the present secrets, nil if they stay
+// as they are.
+func latestOf(k *secrets.Keeper) func() config.Config {
+	if k.Idle() {
+		return nil
+	}
+	return k.Config
 }
 
 // OpenMonitorWith is [OpenMonitor] with a label beside the name of the product, and further
@@ -145,8 +159,11 @@ func (t pageTrail) Note(ctx context.Context, e web.AuditEntry, refused string, d
 // RunMonitor reads the configuration and runs the monitor until a signal. It logs to output.
 func RunMonitor(ctx context.Context, output *os.File) error {
 	IgnoreLostOutput()
-	ctx, stop := signal.NotifyContext(ctx, StopSignals()...)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
 	defer stop()
+	var hangup hangups
+	ctx, free := hangup.context(ctx)
+	defer free()
 	cfg, err := LoadConfig(ctx)
 	if err != nil {
 		return err
@@ -156,10 +173,16 @@ func RunMonitor(ctx context.Context, output *os.File) error {
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration: " + w.String())
 	}
+	keeper := newKeeper(cfg, log, nil)
+	cfg = keeper.Attach(cfg)
+	if hangupLooks(keeper) {
+		look := keeper.Look
+		hangup.look.Store(&look)
+	}
 	if cfg.Service.MonitorAddr == "" {
 		return &UsageError{Err: fmt.Errorf("MONITOR_ADDR is off; write where the monitor listens, such as 127.0.0.1:5555")}
 	}
-	m, err := OpenMonitor(cfg, log)
+	m, err := openMonitor(cfg, log, site.Parts{Latest: latestOf(keeper)})
 	if err != nil {
 		return err
 	}
@@ -169,7 +192,14 @@ func RunMonitor(ctx context.Context, output *os.File) error {
 		return err
 	}
 	log.Info("monitor listens", "url", pageURL(cfg, l.Addr()), "redis", m.redis)
-	return m.Run(ctx, l)
+	var g errgroup.Group
+	keeping, end := context.WithCancel(ctx)
+	g.Go(func() error { return keeper.Run(keeping) })
+	g.Go(func() error {
+		defer end()
+		return m.Run(ctx, l)
+	})
+	return g.Wait()
 }
 
 // pageURL returns a URL that a browser on this host can open.
@@ -196,12 +226,12 @@ type embedded struct {
 }
 
 // openEmbedded opens the monitor if MONITOR asks for it. The caller must call close.
-func openEmbedded(ctx context.Context, cfg config.Config, mails *mails, log *slog.Logger) (*embedded, error) {
+func openEmbedded(ctx context.Context, cfg config.Config, keeper *secrets.Keeper, mails *mails, log *slog.Logger) (*embedded, error) {
 	if !cfg.Service.Embedded {
 		return nil, nil
 	}
 	<-mails.prepared
-	m, err := openMonitorIn(cfg, log, mails.keeper)
+	m, err := openMonitorIn(cfg, keeper, log, mails.keeper)
 	if err != nil {
 		return nil, err
 	}

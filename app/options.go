@@ -60,6 +60,12 @@ func OpenBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {
 		DeadLetterLives:   tasks.LetterLives(),
 		Logger:            log,
 	}
+	if l := cfg.Redis.Logins; l != nil {
+		r.Credentials = credentials[redis.Credentials]{l}
+	}
+	if l := cfg.Redis.Sentinel.Logins; l != nil {
+		r.SentinelCredentials = credentials[redis.Credentials]{l}
+	}
 	var err error
 	if r.Sealer, err = letterBox(cfg.Redis.DeadLetterKeys); err != nil {
 		return nil, err
@@ -71,8 +77,35 @@ func OpenBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {
 		}
 		r.TLSConfig = files.Config
 	}
-	return redis.New(r)
+	b, err := redis.New(r)
+	if err == nil {
+		onChange(cfg.Redis.Logins, b.Renew)
+	}
+	return b, err
 }
+
+// onChange has f called when connections should log in anew, unless the login is fixed.
+func onChange(l config.Logins, f func()) {
+	if l != nil {
+		l.OnChange(f)
+	}
+}
+
+// credentials hands logins to a part that has a type of its own for them.
+type credentials[L ~struct{ Username, Password string }] struct{ logins config.Logins }
+
+// Next returns the login to try.
+func (c credentials[L]) Next(ctx context.Context, refused []L) (L, error) {
+	var before []config.Login
+	for _, r := range refused {
+		before = append(before, config.Login(r))
+	}
+	l, err := c.logins.Next(ctx, before)
+	return L(l), err
+}
+
+// Accepted is called with a login that the server has accepted.
+func (c credentials[L]) Accepted(l L) { c.logins.Accepted(config.Login(l)) }
 
 // letterBox returns what encrypts dead letters. Without keys it encrypts nothing, and its errors
 // name the variable that is missing.
@@ -149,10 +182,14 @@ func databaseError(d config.Database, err error) error {
 }
 
 func storeConfig(d config.Database) store.Config {
-	return store.Config{
+	c := store.Config{
 		URL: d.URL.Reveal(), Host: d.Host, Port: d.Port, Name: d.Name,
 		User: d.User, Password: d.Password.Reveal(), SSLMode: d.SSLMode,
 	}
+	if d.Logins != nil {
+		c.Credentials = credentials[store.Credentials]{d.Logins}
+	}
+	return c
 }
 
 // unboundedConns is a number of connections beyond the slots of any worker: there are as many
@@ -167,7 +204,7 @@ func mailConfigs(cfg config.Config, log *slog.Logger) (all []mail.Config, err er
 	}
 	for _, s := range cfg.Relays {
 		security, unknown := smtpSecurity(s.TLSMode)
-		all, err = append(all, mail.Config{
+		one := mail.Config{
 			Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password.Reveal(), TokenFile: s.TokenFile,
 			Security: security, TLSCAFile: s.CAFile,
 			FromName: cfg.Mail.FromName, FromAddress: cfg.Mail.FromAddress, ReplyTo: cfg.Mail.ReplyTo,
@@ -175,7 +212,11 @@ func mailConfigs(cfg config.Config, log *slog.Logger) (all []mail.Config, err er
 			HelloName: s.HelloName, MaxConns: cmp.Or(s.MaxConns, unboundedConns), Secrets: cfg.Passwords(),
 			DKIM: dkim(cfg.Mail.DKIM), NoPipelining: s.NoPipelining, NoChunking: s.NoChunking, Logger: log,
 			Timeouts: mail.Timeouts{Final: cfg.Delivery.ReplyTimeout},
-		}), errors.Join(err, unknown)
+		}
+		if s.Logins != nil {
+			one.Credentials = credentials[mail.Credentials]{s.Logins}
+		}
+		all, err = append(all, one), errors.Join(err, unknown)
 	}
 	return all, err
 }
@@ -200,6 +241,7 @@ func mailRelays(cfg config.Config, log *slog.Logger, guard func(mail.Config, *ma
 		if relays[i].Sender, err = mail.New(c); err != nil {
 			return nil, fmt.Errorf("prepare the mail relay: %w", err)
 		}
+		onChange(cfg.Relays[i].Logins, relays[i].Sender.Renew)
 		if guard == nil {
 			continue
 		}

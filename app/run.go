@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/evently/workers/app/internal/supervisor"
+	"github.com/evently/workers/app/secrets"
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/internal/breaker"
 	"github.com/evently/workers/mail"
@@ -42,8 +43,10 @@ func Run(ctx context.Context, output *os.File) error {
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration: " + w.String())
 	}
-	a, err := New(cfg, log)
-	if err != nil {
+	var a *App
+	keeper := newKeeper(cfg, log, func(e secrets.Event) { a.shards[0].Auditor.Note(entryOf(e)) })
+	cfg = keeper.Attach(cfg)
+	if a, err = newWith(cfg, WorkerParts{keeper: keeper}, log); err != nil {
 		return err
 	}
 	defer a.Close()
@@ -113,7 +116,7 @@ func (a *App) run(ctx context.Context, cfg config.Config, listener net.Listener,
 		}
 		return err
 	}
-	pages, err := openEmbedded(ctx, cfg, a.mails, log)
+	pages, err := openEmbedded(ctx, cfg, a.keeper, a.mails, log)
 	if err != nil {
 		if listener != nil {
 			listener.Close()
@@ -145,6 +148,7 @@ func (a *App) run(ctx context.Context, cfg config.Config, listener net.Listener,
 	})
 	g.Go(func() error { return a.sender.Run(outlive) })
 	g.Go(func() error { return a.outage.Run(outlive, a.shards.Hold) })
+	g.Go(func() error { return a.keeper.Run(outlive) })
 	g.Go(func() error { return a.secrets.Run(ctx) })
 	g.Go(func() error { return a.suppressed.Run(ctx) })
 	if bounces != nil {

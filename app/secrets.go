@@ -14,20 +14,23 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/evently/workers/app/secrets"
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/monitor"
+	"github.com/evently/workers/store/ledger/audit"
 	"github.com/evently/workers/worker/broker"
 )
 
 // secretAges finds out how old the secrets are. A file tells by the time of its last change.
 // For a value, the board of the broker remembers when a worker has first seen it. nil does nothing.
 type secretAges struct {
-	secrets []config.SecretInUse
-	board   broker.Board
-	keeper  broker.SecretKeeper
-	log     *slog.Logger
+	replaced *secrets.Keeper // nil: the secrets stay as they were at the start
+	board    broker.Board
+	keeper   broker.SecretKeeper
+	log      *slog.Logger
 
-	seen atomic.Pointer[map[string]time.Time] // by variable
+	secrets atomic.Pointer[[]config.SecretInUse]
+	seen    atomic.Pointer[map[string]time.Time] // by variable
 }
 
 const (
@@ -39,9 +42,26 @@ const (
 )
 
 // newSecretAges returns the ages of the secrets of the configuration. It does no I/O.
-func newSecretAges(cfg config.Config, b any, log *slog.Logger) *secretAges {
+func newSecretAges(cfg config.Config, replaced *secrets.Keeper, b any, log *slog.Logger) *secretAges {
 	can := broker.CapabilitiesOf(b)
-	return &secretAges{secrets: cfg.SecretsInUse(), board: can.Board, keeper: can.Secrets, log: log}
+	s := &secretAges{replaced: replaced, board: can.Board, keeper: can.Secrets, log: log}
+	all := cfg.SecretsInUse()
+	s.secrets.Store(&all)
+	return s
+}
+
+// update takes the present secrets. It reports whether they are others than before.
+func (s *secretAges) update() (changed bool) {
+	if s.replaced.Idle() {
+		return false
+	}
+	cfg := s.replaced.Config()
+	now, before := cfg.SecretsInUse(), *s.secrets.Load()
+	same := func(a, b config.SecretInUse) bool {
+		return a.Variable == b.Variable && a.File == b.File && a.Value.Equal(b.Value)
+	}
+	s.secrets.Store(&now)
+	return !slices.EqualFunc(now, before, same)
 }
 
 // Run looks at the secrets until ctx ends.
@@ -53,6 +73,9 @@ func (s *secretAges) Run(ctx context.Context) error {
 	defer tick.Stop()
 	known := false
 	for {
+		if s.update() {
+			known = false
+		}
 		seen := s.files()
 		if !known {
 			values, err := s.values(ctx)
@@ -79,7 +102,7 @@ func (s *secretAges) Run(ctx context.Context) error {
 // files returns when the files of secrets were written.
 func (s *secretAges) files() map[string]time.Time {
 	seen := map[string]time.Time{}
-	for _, one := range s.secrets {
+	for _, one := range *s.secrets.Load() {
 		if one.File == "" {
 			continue
 		}
@@ -100,7 +123,7 @@ func (s *secretAges) values(ctx context.Context) (map[string]time.Time, error) {
 	if err != nil {
 		return seen, err
 	}
-	for _, one := range s.secrets {
+	for _, one := range *s.secrets.Load() {
 		if one.File != "" {
 			continue
 		}
@@ -154,17 +177,54 @@ func fingerprint(key []byte, one config.SecretInUse) (string, error) {
 	return hex.EncodeToString(mark), nil
 }
 
-// list returns the secrets in use with the times since when they are known. It does no I/O.
+// list returns the secrets in use with the times since when they are known, and what was found
+// out about replaced ones. It does no I/O.
 func (s *secretAges) list() (all []monitor.SecretState) {
 	seen := s.seen.Load()
-	for _, one := range s.secrets {
-		state := monitor.SecretState{Name: one.Variable}
+	replaced := s.replaced.States()
+	for _, one := range *s.secrets.Load() {
+		state := monitor.SecretState{Name: one.Variable, Source: one.Source}
 		if seen != nil {
 			state.Since = (*seen)[one.Variable]
+		}
+		if i := slices.IndexFunc(replaced, func(r secrets.State) bool { return r.Variable == one.Variable }); i >= 0 {
+			addReplaced(&state, replaced[i])
+			replaced = slices.Delete(replaced, i, i+1)
 		}
 		if !slices.ContainsFunc(all, func(other monitor.SecretState) bool { return other.Name == state.Name }) {
 			all = append(all, state)
 		}
 	}
+	for _, r := range replaced {
+		state := monitor.SecretState{Name: r.Variable}
+		addReplaced(&state, r)
+		all = append(all, state)
+	}
 	return all
+}
+
+// addReplaced adds what a keeper knows of a secret.
+func addReplaced(state *monitor.SecretState, r secrets.State) {
+	state.Source, state.Fingerprint = r.Source, r.Fingerprint
+	state.Fault, state.Advice, state.Reloads = r.Fault, r.Advice, r.Results
+	if r.Changed.After(state.Since) {
+		state.Since = r.Changed
+	}
+}
+
+// newKeeper returns a keeper of the secrets. changed is told of each change.
+func newKeeper(cfg config.Config, log *slog.Logger, changed func(secrets.Event)) *secrets.Keeper {
+	return secrets.New(secrets.Config{Initial: cfg, Load: loadFrom, Event: changed, Logger: log})
+}
+
+// entryOf returns the entry of the audit trail about a change of a secret.
+func entryOf(e secrets.Event) audit.Entry {
+	entry := audit.Entry{From: e.Source, Action: "secret." + e.Result, IDs: []string{e.Variable}, Outcome: audit.Done}
+	if e.Result == secrets.Failed {
+		entry.Outcome = audit.Failed
+	}
+	if e.Fingerprint != "" {
+		entry.Details = jsonOf(map[string]string{"fingerprint": e.Fingerprint})
+	}
+	return entry
 }

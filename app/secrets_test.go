@@ -50,7 +50,7 @@ func TestSecretAges(t *testing.T) {
 		var cfg config.Config
 		cfg.Relays = []config.SMTP{{Password: config.NewSecret(password)}, {URL: 2, Password: config.NewSecret("other")}}
 		cfg.Mail.DKIM.KeyFiles = []string{key}
-		a := newSecretAges(cfg, b, log)
+		a := newSecretAges(cfg, nil, b, log)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- a.Run(ctx) }()

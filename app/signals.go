@@ -7,7 +7,10 @@ import (
 	"os/signal"
 	"runtime/pprof"
 	"strings"
+	"sync/atomic"
 	"syscall"
+
+	"github.com/evently/workers/app/secrets"
 )
 
 // StopSignals returns the signals that stop the worker. SIGHUP is one of them
@@ -32,6 +35,54 @@ type stopper struct {
 	log     *slog.Logger
 	stop    func() // begins a warm stop
 	stopNow func() // ends the grace period
+	look    func() // looks at the sources of secrets, at SIGHUP; nil: SIGHUP stops
+}
+
+// hangupLooks reports whether SIGHUP means that the sources of secrets should be looked at. Where
+// nothing is looked at, or the process has a terminal, which sends the signal when it closes, it
+// means a stop.
+func hangupLooks(k *secrets.Keeper) bool {
+	if k.Idle() {
+		return false
+	}
+	terminal, err := os.Open("/dev/tty") // the controlling one, whatever stdin is
+	if err == nil {
+		terminal.Close()
+	}
+	return err != nil
+}
+
+// hangups ends a context at SIGHUP, or calls a function instead once that is set.
+type hangups struct{ look atomic.Pointer[func()] }
+
+// context returns a context that ends at SIGHUP. The caller must call stop.
+func (h *hangups) context(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 1)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+			}
+			if look := h.look.Load(); look != nil {
+				(*look)()
+				continue
+			}
+			cancel()
+		}
+	}()
+	return ctx, func() {
+		cancel()
+		<-ended
+	}
 }
 
 // stopOnSignal returns a context that ends with the first signal to stop. The
@@ -48,6 +99,9 @@ func (a *App) stopOnSignal(ctx context.Context, log *slog.Logger) (context.Conte
 		defer close(ended)
 		defer signal.Stop(signals)
 		s := stopper{log: log, stop: cancel, stopNow: a.shards.StopNow}
+		if hangupLooks(a.keeper) {
+			s.look = a.keeper.Look
+		}
 		s.run(signals, done)
 	}()
 	return ctx, func() {
@@ -70,6 +124,10 @@ func (s *stopper) run(signals <-chan os.Signal, done <-chan struct{}) {
 		switch {
 		case got == syscall.SIGUSR1:
 			logStacks(s.log)
+			continue
+		case got == syscall.SIGHUP && s.look != nil:
+			s.log.Info("looking at the sources of secrets", "signal", got.String())
+			s.look()
 			continue
 		case got == syscall.SIGQUIT || asked && got != syscall.SIGHUP:
 			s.log.Warn("stopping at once", "signal", got.String())

@@ -22,6 +22,9 @@ func (a *App) newVitals(cfg config.Config, b *redis.Broker, report func() monito
 			if err != nil {
 				return nil, err
 			}
+			if !a.keeper.Idle() {
+				return settingsOf(a.keeper.Config(), key), nil
+			}
 			return settingsOf(cfg, key), nil
 		},
 	})

@@ -51,6 +51,7 @@ type Redis struct {
 	Username         string   // of a login with a password
 	Password         Secret
 	UserAlone        Secret // of one without: a password that lacks its colon looks like that
+	Logins           Logins // instead of both; nil: the login is fixed
 	DB               int
 	UseTLS           bool
 	TLS              TLSFiles
@@ -108,6 +109,7 @@ type SMTP struct {
 	Port      int
 	Username  string // for a login together with Password or TokenFile
 	Password  Secret
+	Logins    Logins // instead of both; nil: the login is fixed
 	TokenFile string // of an access token, instead of Password; "": none
 	TLSMode   string // "starttls", "implicit" or "none"
 	CAFile    string // "": the system's authorities
@@ -175,6 +177,7 @@ type Codes struct {
 	Network, Address string // "": codes are not checked
 	Username         string
 	Password         Secret
+	Logins           Logins // instead of both; nil: the login is fixed
 	DB               int
 	UseTLS           bool
 	TLS              TLSFiles
@@ -189,6 +192,7 @@ type Database struct {
 	Name     string
 	User     string
 	Password Secret
+	Logins   Logins // instead of user and password; nil: the login is fixed
 	SSLMode  string // for a URL, unless it has one
 }
 
@@ -210,7 +214,8 @@ type Service struct {
 	MetricsAddr string // of the metrics of celery-exporter; "": nowhere
 	Embedded    bool   // the monitor runs inside of the worker
 	LogLevel    slog.Level
-	LogFormat   string // "json" or "text"; "": text on a terminal, else json
+	LogFormat   string        // "json" or "text"; "": text on a terminal, else json
+	ZeroRefresh time.Duration // between two questions to Zero; 0: at the start only
 }
 
 // Lookup answers for one variable, as [os.LookupEnv] does.
@@ -220,6 +225,8 @@ type Lookup = func(name string) (value string, ok bool)
 type Source struct {
 	Name   string // shown in the report
 	Lookup Lookup
+
+	note string // about the place itself, for a warning
 }
 
 // Names of sources in the report.
@@ -257,13 +264,18 @@ func Load(lookup Lookup, more ...Source) (Config, error) {
 			c.warn(s.name, s.note)
 		}
 	}
+	for _, source := range more {
+		if source.note != "" {
+			c.warn(v.ZeroURL.name, source.note)
+		}
+	}
 	if lookup == nil {
 		c.misspelt(os.Environ(), fields)
 	}
 	var problems []Problem
 	for _, f := range fields {
 		if s := f.base(); s.wrong != "" {
-			problems = append(problems, Problem{Variable: s.name, Wrong: s.wrong, Right: s.right})
+			problems = append(problems, Problem{Variable: s.blame(), Wrong: s.wrong, Right: s.right})
 		}
 	}
 	c.variables = &v
@@ -342,6 +354,7 @@ func (c *Config) service(v *variables) {
 		Broker:      v.MonBroker.text,
 		Embedded:    v.Monitor.text == "embedded",
 		LogFormat:   v.LogFormat.text,
+		ZeroRefresh: v.ZeroRefresh.value,
 	}
 	// The words that are allowed are those of slog.
 	_ = c.Service.LogLevel.UnmarshalText([]byte(v.LogLevel.text))

@@ -79,7 +79,7 @@ func TestDefaults(t *testing.T) {
 		Mail:     config.Mail{FromName: "Evently", FromAddress: "noreply@evently.com"},
 		Delivery: config.Delivery{UnknownPolicy: "hold", Suppressions: "on", ReplyTimeout: 2 * time.Minute, GiveUpAfter: 96 * time.Hour},
 		Database: config.Database{Host: "localhost", Port: 5432, Name: "evently", User: "evently", SSLMode: "prefer"},
-		Service:  config.Service{HealthAddr: ":8004", HealthPprof: "off", MonitorAddr: "127.0.0.1:5555", LogLevel: slog.LevelInfo},
+		Service:  config.Service{HealthAddr: ":8004", HealthPprof: "off", MonitorAddr: "127.0.0.1:5555", LogLevel: slog.LevelInfo, ZeroRefresh: 5 * time.Minute},
 	}
 	for _, part := range []struct {
 		name      string

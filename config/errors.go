@@ -61,8 +61,8 @@ func Add(err error, more ...Problem) error {
 		return nil
 	}
 	place := make(map[string]int)
-	for i, s := range Table() {
-		place[s.Variable] = i
+	for i, s := range slices.Backward(Table()) {
+		place[s.Variable+fileSuffix], place[s.Variable] = i, i
 	}
 	slices.SortStableFunc(all.Problems, func(p, q Problem) int { return place[p.Variable] - place[q.Variable] })
 	return all

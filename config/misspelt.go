@@ -12,6 +12,11 @@ func (c *Config) misspelt(environ []string, fields []field) {
 	for i, f := range fields {
 		known[i] = f.base().name
 	}
+	for _, f := range fields {
+		if takesFile(f) {
+			known = append(known, f.base().name+fileSuffix)
+		}
+	}
 	slices.Sort(environ) // the same warnings in the same order
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")

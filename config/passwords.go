@@ -61,6 +61,7 @@ type SecretInUse struct {
 	Variable string
 	Value    Secret
 	File     string // instead of Value
+	Source   string // of the value, as in [Setting]
 }
 
 // SecretsInUse returns the secrets that are set, by their variables. Of several keys it returns
@@ -68,12 +69,12 @@ type SecretInUse struct {
 func (c *Config) SecretsInUse() (all []SecretInUse) {
 	add := func(variable string, values ...Secret) {
 		if len(values) > 0 && values[0].IsSet() {
-			all = append(all, SecretInUse{Variable: variable, Value: values[0]})
+			all = append(all, SecretInUse{Variable: variable, Value: values[0], Source: sourceOf(c.variables, variable)})
 		}
 	}
 	file := func(variable, path string) {
 		if path != "" {
-			all = append(all, SecretInUse{Variable: variable, File: path})
+			all = append(all, SecretInUse{Variable: variable, File: path, Source: SourceFile})
 		}
 	}
 	for _, b := range c.Brokers {
@@ -92,6 +93,8 @@ func (c *Config) SecretsInUse() (all []SecretInUse) {
 	add("BOUNCE_KEY", c.Mail.BounceKeys...)
 	add("WEBHOOK_KEY", c.Bounces.WebhookKeys...)
 	add("OTP_CHECK_REDIS_URL", c.Delivery.Codes.Password)
+	add("MONITOR_USERS", c.Guard.Users)
+	add("MONITOR_OIDC_CLIENT_SECRET", c.Guard.OIDC.ClientSecret)
 	if c.variables != nil {
 		add("ZERO_TOKEN", c.variables.ZeroToken.value)
 	}
@@ -117,4 +120,68 @@ func databasePassword(d Database) Secret {
 		return NewSecret(p.Password)
 	}
 	return d.Password
+}
+
+// sourceOf returns the source of a secret of SecretsInUse: that of its variable, or of the one
+// that overrides it. v may be nil.
+func sourceOf(v *variables, variable string) string {
+	if v == nil {
+		return ""
+	}
+	name, _, _ := strings.Cut(variable, "[")
+	sources := map[string]*setting{}
+	for _, f := range v.fields() {
+		sources[f.base().name] = f.base()
+	}
+	s := sources[name]
+	for s != nil && s.shownSource != "" {
+		other := sources[s.shownSource]
+		if other == nil || other == s {
+			return s.shownSource
+		}
+		s = other
+	}
+	if s == nil {
+		return ""
+	}
+	if name == "LEDGER_DATABASE_URL" && !s.given() { // a copy of the other database
+		return sourceOf(v, "DB_PASSWORD")
+	}
+	return s.source
+}
+
+// SecretFiles returns the paths of the files that the secrets of c are read from, by variable.
+// The names of the variables are without _FILE.
+func SecretFiles(c Config) map[string]string {
+	files := map[string]string{}
+	if c.variables != nil {
+		for _, f := range c.variables.fields() {
+			if s := f.base(); s.file != "" {
+				files[s.name] = s.file
+			}
+		}
+	}
+	return files
+}
+
+// Given returns the texts that came from a source, such as [SourceFile] or [SourceZero], by
+// variable and as the source has them. It returns none for the environment.
+func (c *Config) Given(source string) map[string]Secret {
+	given := map[string]Secret{}
+	if c.variables != nil {
+		for _, f := range c.variables.fields() {
+			if s := f.base(); s.source == source && s.raw.IsSet() {
+				given[s.name] = s.raw
+			}
+		}
+	}
+	return given
+}
+
+// ZeroToken returns the token of c for Zero, and the address of Zero.
+func ZeroToken(c Config) (token Secret, address string) {
+	if c.variables == nil {
+		return Secret{}, ""
+	}
+	return c.variables.ZeroToken.value, c.variables.ZeroURL.value.Reveal()
 }

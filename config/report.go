@@ -172,6 +172,9 @@ func (c Config) Fingerprints(key []byte) (all []Fingerprint) {
 	return all
 }
 
+// Digest returns a short hash of the value, as [Config.Fingerprints] has it.
+func (s SecretInUse) Digest(key []byte) string { return digest(key, s.Variable, s.Value.Reveal()) }
+
 // digest returns a short hash of a value. It tells values apart, and is too short to prove one.
 func digest(key []byte, variable, value string) string {
 	const octets = 5

@@ -2,9 +2,14 @@ package config_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -223,5 +228,106 @@ func TestSecretInTheWrongVariable(t *testing.T) {
 	}
 	if tried < 100 {
 		t.Errorf("only %d mistakes: this test proves little", tried)
+	}
+}
+
+// secretVariables are the variables with secrets whose value may be in a file.
+func secretVariables() (all []string) {
+	for _, s := range config.Table() {
+		if config.FileVariable(s.Variable) != "" {
+			all = append(all, s.Variable)
+		}
+	}
+	return all
+}
+
+// Every secret may be in a file. Both, a file that cannot be read and one that is empty are
+// mistakes that name the variable of the file.
+func TestSecretsInFiles(t *testing.T) {
+	t.Parallel()
+	values := map[string]string{
+		"REDIS_URL": "redis://u:" + canary + "@h/0", "DATABASE_URL": "postgres://u:" + canary + "@h/n", "LEDGER_DATABASE_URL": "postgres://u:" + canary + "@h/n",
+		"OTP_CHECK_REDIS_URL": "redis://u:" + canary + "@h/0", "SMTP_URLS": "smtp://u:" + canary + "@h",
+	}
+	more := env{"SMTP_USERNAME": "u", "BOUNCE_DOMAIN": "b.example"}
+	if n := len(secretVariables()); n < 15 {
+		t.Errorf("only %d secrets: this test proves little", n)
+	}
+	for _, variable := range secretVariables() {
+		t.Run(variable, func(t *testing.T) {
+			t.Parallel()
+			value := cmp.Or(values[variable], canary+"-long-enough")
+			dir := t.TempDir()
+			path := filepath.Join(dir, "value")
+			write := func(text string) {
+				if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			with := func(more ...env) (config.Config, error) {
+				all := env{variable + "_FILE": path}
+				for _, e := range more {
+					maps.Copy(all, e)
+				}
+				return config.Load(all.lookup)
+			}
+			write(value + "\n")
+			inFile, err := with(more)
+			given := env{variable: value}
+			maps.Copy(given, more)
+			direct, err2 := config.Load(given.lookup)
+			_, mistaken := errors.AsType[*config.Error](err)
+			if mistaken != (err2 != nil) {
+				t.Fatalf("in a file: %v; in the variable: %v", err, err2)
+			}
+			if !mistaken {
+				if got, want := inFile.Passwords(), direct.Passwords(); !slices.Equal(got, want) {
+					t.Errorf("in a file: %d secrets that differ from the %d of the variable", len(got), len(want))
+				}
+				if got := inFile.Given(config.SourceFile)[variable].Reveal(); got != value {
+					t.Errorf("the file gave %d letters, want %d", len(got), len(value))
+				}
+				if got := config.SecretFiles(inFile); got[variable] != path || len(got) != 1 {
+					t.Errorf("files %v", got)
+				}
+			}
+			refused := func(when, want string, more ...env) {
+				t.Helper()
+				_, err := with(more...)
+				if err == nil || !strings.Contains(err.Error(), variable+"_FILE: ") || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), canary) {
+					t.Errorf("%s: %v; want %q", when, err, want)
+				}
+			}
+			refused("both", variable+" is set as well; set one of them", env{variable: value})
+			write("\n")
+			refused("empty", path+" cannot be used: it is empty")
+			write("")
+			refused("no content", path+" cannot be used: it is empty")
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			refused("none", path+" cannot be used: no such file or directory")
+		})
+	}
+}
+
+// Nothing had to quote the content of a file.
+func TestSecretInAFileIsLiteral(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "value")
+	for _, text := range []string{`"hunter2"`, "a # b", " hunter2 ", `''`} {
+		if err := os.WriteFile(path, []byte(text+"\r\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c := load(t, env{"SMTP_PASSWORD_FILE": path, "SMTP_USERNAME": "u"})
+		if got := c.SMTP.Password.Reveal(); got != text || len(c.Warnings) > 0 {
+			t.Errorf("%q is read as %q, warnings %v", text, got, c.Warnings)
+		}
+	}
+	if err := os.WriteFile(path, []byte("a\nb"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(env{"SMTP_PASSWORD_FILE": path}.lookup); err == nil || !strings.Contains(err.Error(), "SMTP_PASSWORD_FILE: the file has more than one line") {
+		t.Errorf("two lines: %v", err)
 	}
 }

@@ -14,6 +14,7 @@ type Sentinel struct {
 	Master    string   // name that they know the master by
 	Username  string   // login to the Sentinels themselves
 	Password  Secret
+	Logins    Logins // instead of both; nil: the login is fixed
 }
 
 // sentinels takes the Sentinels of a URL, and what else is said of them. url names the URL.

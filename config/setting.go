@@ -20,6 +20,8 @@ type setting struct {
 
 	text         string // as given, without surrounding space
 	source       string
+	raw          Secret // as the source has it; not set for the environment and defaults
+	file         string // path of the file that it was read from
 	shown        string // what is in force, where it is not text
 	shownSource  string // and where that comes from
 	wrong, right string // the mistake, if there is one
@@ -80,6 +82,15 @@ func (s *setting) derived(value, source string) {
 	if !s.given() && value != "" {
 		s.inForce(value, source)
 	}
+}
+
+// blame returns the variable that a mistake is reported with: a value that is in a file is not
+// where the variable is.
+func (s *setting) blame() string {
+	if s.file != "" {
+		return s.name + fileSuffix
+	}
+	return s.name
 }
 
 // given reports whether the variable was set.

@@ -140,6 +140,7 @@ type variables struct {
 	LogFormat   choice   `envconfig:"LOG_FORMAT" group:"Service" options:"json,text" unset:"json, but text on a terminal" desc:"Form of the log."`
 	ZeroToken   secret   `envconfig:"ZERO_TOKEN" group:"Service" desc:"Token for secrets from Zero. With it, every variable that the environment does not set is looked up there by its name in lower case with hyphens: REDIS_HOST is redis-host."`
 	ZeroURL     tokenURL `envconfig:"ZERO_URL" group:"Service" default:"https://core.tryzero.com/graphql" desc:"Where Zero answers."`
+	ZeroRefresh seconds  `envconfig:"ZERO_REFRESH" group:"Service" default:"300" min:"0" max:"86400" desc:"Pause between two questions to Zero about replaced secrets, at least 5 s and up to a fifth longer by chance; 0 asks at the start only."`
 
 	MonitorUsers        secret   `envconfig:"MONITOR_USERS" group:"Access to the monitor" desc:"Users of the monitor as name:role:hash with commas between them; roles are viewer, operator and admin. The command monitor-user makes one. In compose files write $$ for each $."`
 	MonitorUsersFile    file     `envconfig:"MONITOR_USERS_FILE" group:"Access to the monitor" desc:"File with more of them, one a line. It is read again when it changes."`
@@ -170,17 +171,21 @@ type field interface {
 	kind() string // for people, as in "whole number"
 }
 
-// fields returns the variables in order, each with its tags filled in.
+// fields returns the variables in order, each with its tags filled in. A first call has to come
+// before calls by several goroutines.
 func (v *variables) fields() []field {
 	s := reflect.ValueOf(v).Elem()
 	all := make([]field, 0, s.NumField())
 	for i := range s.NumField() {
 		f := s.Field(i).Addr().Interface().(field)
 		b, tag := f.base(), s.Type().Field(i).Tag
+		all = append(all, f)
+		if b.name != "" {
+			continue
+		}
 		b.name, b.group, b.desc = tag.Get("envconfig"), tag.Get("group"), tag.Get("desc")
 		b.def, b.unset, b.options = tag.Get("default"), tag.Get("unset"), tag.Get("options")
 		b.min, b.max = tag.Get("min"), tag.Get("max")
-		all = append(all, f)
 	}
 	return all
 }
@@ -203,6 +208,10 @@ func (v *variables) read(lookup Lookup, more []Source) error {
 	}
 	for _, f := range fields {
 		text, _ := environ(f.base().name)
+		if path := secretPath(f, environ); path != "" {
+			readFile(f, path, !blank(text), more)
+			continue
+		}
 		if lookup == nil && !blank(text) {
 			f.base().source = SourceEnv // and not the default
 			continue
@@ -222,7 +231,7 @@ func ask(f field, sources []Source) error {
 	s := f.base()
 	for _, source := range sources {
 		if text, ok := source.Lookup(s.name); ok && !blank(text) {
-			s.source = source.Name
+			s.source, s.raw = source.Name, NewSecret(text)
 			return f.Decode(text)
 		}
 	}

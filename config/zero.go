@@ -29,6 +29,8 @@ type ZeroError struct {
 	Summary string        // for everybody, such as "HTTP status 429"
 	Wait    time.Duration // that Zero asked for before the next question; 0: none
 	Err     error         // the cause, if there is one; nil: Summary says it all
+
+	missing bool // there is nothing at the address
 }
 
 // Error returns the cause, without the address and the token.
@@ -74,23 +76,62 @@ func Secrets(ctx context.Context, lookup Lookup) ([]Source, error) {
 	var problems []Problem
 	for _, s := range []*setting{&v.ZeroToken.setting, &v.ZeroURL.setting} {
 		if s.wrong != "" {
-			problems = append(problems, Problem{Variable: s.name, Wrong: s.wrong, Right: s.right})
+			problems = append(problems, Problem{Variable: s.blame(), Wrong: s.wrong, Right: s.right})
 		}
 	}
 	if len(problems) > 0 {
 		return nil, &Error{Problems: problems}
 	}
-	fields, err := fetchZero(ctx, v.ZeroURL.value.Reveal(), v.ZeroToken.value)
+	source, err := FetchZero(ctx, v.ZeroURL.value.Reveal(), v.ZeroToken.value)
 	if err != nil {
 		return nil, fmt.Errorf("ZERO_TOKEN is set, but there are no secrets: %w", err)
 	}
-	return []Source{{Name: SourceZero, Lookup: func(name string) (string, bool) {
+	return []Source{source}, nil
+}
+
+// FetchZero asks Zero at an address once. Errors are those of [Secrets].
+//
+// The platform's contract has the path /graphql, and the kits of Zero have /v1/graphql. If there
+// is nothing at one of them, the other one of the same host is asked, and a warning tells.
+func FetchZero(ctx context.Context, address string, token Secret) (Source, error) {
+	fields, err := fetchZero(ctx, address, token)
+	note := ""
+	if fault, ok := errors.AsType[*ZeroError](err); ok && fault.missing {
+		if other, path := otherZero(address); other != "" {
+			if found, otherErr := fetchZero(ctx, other, token); otherErr == nil {
+				fields, err = found, nil
+				note = "nothing is there (HTTP status 404), but at the path " + path + " of the same host; write that path"
+			}
+		}
+	}
+	if err != nil {
+		return Source{}, err
+	}
+	return Source{Name: SourceZero, note: note, Lookup: func(name string) (string, bool) {
 		if strings.HasPrefix(name, "ZERO_") {
 			return "", false // where to ask is not for the answer to say
 		}
 		value, ok := fields[strings.ToLower(strings.ReplaceAll(name, "_", "-"))]
 		return value, ok
-	}}}, nil
+	}}, nil
+}
+
+// otherZero returns the address with the other path, and that path.
+func otherZero(address string) (other, path string) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", ""
+	}
+	switch u.Path {
+	case "/graphql":
+		path = "/v1/graphql"
+	case "/v1/graphql":
+		path = "/graphql"
+	default:
+		return "", ""
+	}
+	u.Path = path
+	return u.String(), path
 }
 
 // fetchZero returns the fields of the secret of the platform by their names.
@@ -153,6 +194,8 @@ func readZero(resp *http.Response) (map[string]string, error) {
 	var answer zeroAnswer
 	err := json.NewDecoder(io.LimitReader(resp.Body, zeroMaxSize)).Decode(&answer)
 	switch {
+	case resp.StatusCode == http.StatusNotFound:
+		return nil, &ZeroError{Summary: status, missing: true}
 	case resp.StatusCode == http.StatusUnauthorized:
 		return nil, ErrZeroRefused
 	case err != nil:
@@ -236,5 +279,6 @@ func AsksZero(lookup Lookup) bool {
 		lookup = os.LookupEnv
 	}
 	token, _ := lookup("ZERO_TOKEN")
-	return !blank(token)
+	file, _ := lookup("ZERO_TOKEN" + fileSuffix)
+	return !blank(token) || !blank(file)
 }

@@ -175,3 +175,37 @@ func TestZeroAsksToWait(t *testing.T) {
 		}
 	}
 }
+
+// The other path of the same host is asked where there is nothing, and a warning tells.
+func TestZeroAtTheOtherPath(t *testing.T) {
+	t.Parallel()
+	for there, other := range map[string]string{"/graphql": "/v1/graphql", "/v1/graphql": "/graphql"} {
+		asked := 0
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked++
+			if r.URL.Path != there {
+				http.NotFound(w, r)
+				return
+			}
+			_, _ = io.WriteString(w, `{"data": {"secrets": [{"name": "evently", "fields": [{"name": "smtp-username", "value": "u"}]}]}}`)
+		}))
+		e := env{"ZERO_TOKEN": canary, "ZERO_URL": s.URL + other}
+		sources, err := config.Secrets(t.Context(), e.lookup)
+		if err != nil {
+			t.Errorf("%s: %v", there, err)
+			continue
+		}
+		c, err := config.Load(e.lookup, sources...)
+		if err != nil || c.SMTP.Username != "u" || asked != 2 {
+			t.Errorf("%s: user %q, %d questions, %v", there, c.SMTP.Username, asked, err)
+		}
+		if text := fmt.Sprint(c.Warnings); !strings.Contains(text, "ZERO_URL: nothing is there (HTTP status 404), but at the path "+there) {
+			t.Errorf("%s: warnings %s", there, text)
+		}
+		e["ZERO_URL"] = s.URL + "/secrets"
+		if _, err := config.Secrets(t.Context(), e.lookup); err == nil || asked != 3 {
+			t.Errorf("another path: %v, %d questions", err, asked)
+		}
+		s.Close()
+	}
+}

@@ -27,13 +27,14 @@ func (s *Sender) open(ctx context.Context, hide redact.Secrets) (*session, *Send
 		case failed != nil:
 			return nil, failed
 		}
-		c, failed := s.openWith(ctx, login, hide)
+		c, failed := s.openWith(ctx, login, hide, refusal != nil && !refusal.untried)
 		if failed == nil || s.cfg.Credentials == nil || !failed.refusesLogin() {
 			if failed == nil && s.cfg.Credentials != nil {
 				s.cfg.Credentials.Accepted(login.public())
 			}
 			return c, failed
 		}
+		failed.Replaceable = true
 		refused, refusal = append(refused, login.public()), failed
 		if len(refused) == maxLogins {
 			return nil, refusal
@@ -41,10 +42,10 @@ func (s *Sender) open(ctx context.Context, hide redact.Secrets) (*session, *Send
 	}
 }
 
-// openWith is open with one login.
-func (s *Sender) openWith(ctx context.Context, login credential, hide redact.Secrets) (*session, *SendError) {
+// openWith is open with one login. early is as in [loginGuard.enter].
+func (s *Sender) openWith(ctx context.Context, login credential, hide redact.Secrets, early bool) (*session, *SendError) {
 	guard := s.guards.of(login)
-	refusal, probe := guard.enter(login.secret, time.Now())
+	refusal, probe := guard.enter(login.secret, time.Now(), early)
 	if refusal != nil {
 		return nil, refusal
 	}

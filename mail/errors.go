@@ -57,6 +57,10 @@ type SendError struct {
 	// 0: not counted.
 	Recipients int
 
+	// Replaceable is true for a refused login whose password may be replaced at any time,
+	// because Config.Credentials gives it.
+	Replaceable bool
+
 	// Err is the cause of a failure without a reply: an error of the network, of TLS or
 	// of the context, or [ErrAddress].
 	Err error

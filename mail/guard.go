@@ -24,14 +24,16 @@ type loginGuard struct {
 }
 
 // enter returns the last refusal if no login may be tried now. If it returns nil, the caller
-// must log in and call leave. probe is true for the one attempt after a pause.
-func (g *loginGuard) enter(secret string, now time.Time) (refusal *SendError, probe bool) {
+// must log in and call leave. probe is true for the one attempt after a pause. With early it is
+// made before the end of the pause: the server has just refused another login, so it may have
+// changed to this one.
+func (g *loginGuard) enter(secret string, now time.Time, early bool) (refusal *SendError, probe bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.refusal == nil || g.secret != secret {
 		return nil, false
 	}
-	if g.probing || now.Before(g.until) {
+	if g.probing || now.Before(g.until) && !early {
 		again := *g.refusal
 		again.untried = true
 		return &again, false

@@ -18,7 +18,7 @@ func TestLoginGuard(t *testing.T) {
 	var g loginGuard
 	enter := func(after time.Duration) (code int, probe bool) {
 		t.Helper()
-		refusal, probe := g.enter("s", start.Add(after))
+		refusal, probe := g.enter("s", start.Add(after), false)
 		if refusal == nil {
 			return 0, probe
 		}
@@ -64,7 +64,7 @@ func TestLoginGuard(t *testing.T) {
 	expect(2*time.Hour+first-time.Second, 535, false)
 	expect(2*time.Hour+first, 0, true) // from the beginning
 	leave(3*time.Hour, true, refused)
-	if refusal, probe := g.enter("new", start.Add(3*time.Hour)); refusal != nil || probe {
+	if refusal, probe := g.enter("new", start.Add(3*time.Hour), false); refusal != nil || probe {
 		t.Errorf("a new secret: %v, probe %v", refusal, probe)
 	}
 	if refused.untried || throttled.untried {

@@ -44,8 +44,12 @@ func (h *Health) configurationPart(w WorkerState, now time.Time) Part {
 	}
 	p := newPart(h.cfg.Configuration).advised("run config check")
 	p.check("variables", statusOf(p.OK, PartFailed), p.Text)
-	for _, s := range h.secrets() {
-		p.check("secret "+s.Name, PartOK, s.text(now))
+	secrets := h.secrets()
+	if reason, advice := secretsFault(secrets); reason != "" && p.Status == PartOK {
+		p = p.degraded(reason, advice)
+	}
+	for _, s := range secrets {
+		p.check("secret "+s.Name, statusOf(s.Fault == "", PartDegraded), s.text(now))
 	}
 	if h.cfg.Templates != nil {
 		p = h.cfg.Templates().onto(p, now)

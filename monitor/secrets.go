@@ -2,6 +2,8 @@ package monitor
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,19 +13,49 @@ import (
 type SecretState struct {
 	Name  string    // of its variable
 	Since time.Time // when its value was first seen, or its file written; zero: not known
+
+	Source      string           // of its value, such as "file"
+	Fingerprint string           // of its value, by a key of the process; "": not known
+	Fault       string           // why a new value is not in use; "": there is none
+	Advice      string           // what to do about the fault
+	Reloads     map[string]int64 // looks at the source that found something, by result
 }
 
 // text describes a secret in words.
 func (s *SecretState) text(now time.Time) string {
-	if s.Since.IsZero() {
-		return "set"
-	}
+	text := "set"
 	const day = 24 * time.Hour
-	age := now.Sub(s.Since)
-	if age < 2*day {
-		return "set, known for " + span(age)
+	switch age := now.Sub(s.Since); {
+	case s.Since.IsZero():
+	case age < 2*day:
+		text += ", known for " + span(age)
+	default:
+		text += fmt.Sprintf(", known for %d days", age/day)
 	}
-	return fmt.Sprintf("set, known for %d days", age/day)
+	if s.Source != "" {
+		text += ", from " + s.Source
+	}
+	if s.Fingerprint != "" {
+		text += ", fingerprint " + s.Fingerprint
+	}
+	if s.Fault != "" {
+		text += ": " + s.Fault
+	}
+	return text
+}
+
+// secretsFault returns the reason and the advice of all faults of secrets; "": there are none.
+func secretsFault(all []SecretState) (reason, advice string) {
+	var reasons, advices []string
+	for _, s := range all {
+		if s.Fault != "" {
+			reasons = append(reasons, s.Name+": "+s.Fault)
+			if !slices.Contains(advices, s.Advice) {
+				advices = append(advices, s.Advice)
+			}
+		}
+	}
+	return strings.Join(reasons, "; "), strings.Join(advices, "; ")
 }
 
 func (h *Health) secrets() []SecretState {
@@ -37,20 +69,33 @@ func (h *Health) secrets() []SecretState {
 type secretCollector struct {
 	health *Health
 	age    *prometheus.Desc
+	reload *prometheus.Desc
 }
 
 func newSecretCollector(h *Health) *secretCollector {
-	return &secretCollector{health: h, age: prometheus.NewDesc("evently_secret_age_seconds",
-		"Time since the value of the secret was first seen by a worker, or since its file was written.", []string{"secret"}, nil)}
+	return &secretCollector{
+		health: h,
+		age: prometheus.NewDesc("evently_secret_age_seconds",
+			"Time since the value of the secret was first seen by a worker, or since its file was written.", []string{"secret"}, nil),
+		reload: prometheus.NewDesc("evently_secret_reloads_total",
+			"Looks at the sources of secrets that found something: changed (a new value), accepted (by its server), behind (the server refuses the new value and takes the previous one) or failed (the new value cannot be used).",
+			[]string{"secret", "result"}, nil),
+	}
 }
 
 // Describe implements [prometheus.Collector].
-func (c *secretCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.age }
+func (c *secretCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.age
+	ch <- c.reload
+}
 
 // Collect implements [prometheus.Collector].
 func (c *secretCollector) Collect(ch chan<- prometheus.Metric) {
 	now := c.health.cfg.Now()
 	for _, s := range c.health.secrets() {
+		for result, n := range s.Reloads {
+			ch <- prometheus.MustNewConstMetric(c.reload, prometheus.CounterValue, float64(n), s.Name, result)
+		}
 		if !s.Since.IsZero() {
 			ch <- prometheus.MustNewConstMetric(c.age, prometheus.GaugeValue, max(0, now.Sub(s.Since).Seconds()), s.Name)
 		}

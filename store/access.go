@@ -57,6 +57,11 @@ func (e *AccessError) Passing() bool {
 	return false
 }
 
+// LoginRefused reports whether the server refuses the user or the password.
+func (e *AccessError) LoginRefused() bool {
+	return e.Code == string(pqerror.InvalidPassword) || e.Code == string(pqerror.InvalidAuthorizationSpecification)
+}
+
 // Remedies of faults.
 const (
 	remedyGrant     = "run GRANT SELECT ON users TO the user of DB_USER or DATABASE_URL, and GRANT USAGE on the schema of the table"

@@ -1,18 +1,20 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/lib/pq"
 	"github.com/lib/pq/pqerror"
+
+	"github.com/evently/workers/internal/logins"
 )
 
 // Credentials are a user and a password.
-type Credentials struct{ User, Password string }
+type Credentials struct{ Username, Password string }
 
 // CredentialSource gives the login of each new connection. Its methods may be called by
 // several goroutines.
@@ -26,9 +28,6 @@ type CredentialSource interface {
 	Accepted(Credentials)
 }
 
-// maxLogins bounds the logins that one connection tries.
-const maxLogins = 3
-
 // connector opens connections with the login of a source. It implements [driver.Connector].
 type connector struct {
 	cfg    pq.Config
@@ -41,35 +40,13 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if c.source == nil {
 		return c.connect(ctx, Credentials{c.cfg.User, c.cfg.Password})
 	}
-	var refused []Credentials
-	var refusal error
-	for len(refused) < maxLogins {
-		login, err := c.source.Next(ctx, refused)
-		switch {
-		case slices.Contains(refused, login):
-			return nil, refusal
-		case err != nil && refusal != nil:
-			return nil, refusal // it tells more
-		case err != nil:
-			return nil, err
-		}
-		conn, err := c.connect(ctx, login)
-		if err == nil {
-			c.source.Accepted(login)
-			return conn, nil
-		}
-		if !isLoginRefused(err) {
-			return nil, err
-		}
-		refused, refusal = append(refused, login), err
-	}
-	return nil, refusal
+	return logins.Try(ctx, c.source, func(login Credentials) (driver.Conn, error) { return c.connect(ctx, login) }, isLoginRefused)
 }
 
 // connect opens a connection.
 func (c *connector) connect(ctx context.Context, login Credentials) (driver.Conn, error) {
 	cfg := c.cfg.Clone()
-	cfg.User, cfg.Password = login.User, login.Password
+	cfg.User, cfg.Password = cmp.Or(login.Username, cfg.User), login.Password
 	one, err := pq.NewConnectorConfig(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("database settings: %w", err)

@@ -46,8 +46,8 @@ func TestLoginOfEachConnection(t *testing.T) {
 	server := storetest.Postgres(t)
 	server.Exec(storetest.Database, `CREATE ROLE a LOGIN PASSWORD 'first'; CREATE ROLE b LOGIN PASSWORD 'second'; GRANT SELECT ON users TO a, b`)
 	fill(t, server.DB())
-	a, b := store.Credentials{User: "a", Password: "first"}, store.Credentials{User: "b", Password: "second"}
-	wrong, gone := store.Credentials{User: "a", Password: "wrong"}, store.Credentials{User: "gone", Password: "x"}
+	a, b := store.Credentials{Username: "a", Password: "first"}, store.Credentials{Username: "b", Password: "second"}
+	wrong, gone := store.Credentials{Username: "a", Password: "wrong"}, store.Credentials{Username: "gone", Password: "x"}
 	source := &logins{give: []store.Credentials{a}}
 	s := open(t, store.Config{
 		Host: "127.0.0.1", Port: server.Port, Name: storetest.Database, User: "nobody", Password: "nothing", SSLMode: "prefer",

@@ -195,7 +195,7 @@ func (s *Service) noRecipient(ctx context.Context, a *attempt, err error) (Resul
 		return s.unavailable(ctx, a, errDatabase, open, err)
 	}
 	if fault, ok := errors.AsType[*store.AccessError](err); ok {
-		return s.park(ctx, a, errLookup+": "+fault.Words, s.pauses.lookup(a), nil, err)
+		return s.park(ctx, a, errLookup+": "+fault.Words, s.pauses.lookup(a, fault), nil, err)
 	}
 	switch {
 	case errors.Is(err, store.ErrNoUser):

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/mail"
+	"github.com/evently/workers/store"
 	"github.com/evently/workers/worker"
 )
 
@@ -96,12 +97,15 @@ func (p pauses) outage(a *attempt) time.Duration {
 	return a.inTime(spread(min(max(a.now.Sub(a.seen)/5, outageLeast), most)))
 }
 
-// configuration returns the pause of a mail when the server refuses our login. It is
-// longer than that of a retry: a person must act first, and too many refused logins lock
-// an account. No circuit breaker opens where the server may mean the mails, so that urgent
-// ones must not ask sooner.
+// configuration returns the pause of a mail when the server refuses us. It is longer than that
+// of a retry, because a person must act first. No circuit breaker opens where the server may mean
+// the mails, so that urgent ones must not ask sooner. While a password is replaced, a refused
+// login is an outage: the breaker and the sender limit how often it is tried.
 func (p pauses) configuration(a *attempt, e *mail.SendError) time.Duration {
 	const factor = 5
+	if e.Replaceable {
+		return p.outage(a)
+	}
 	if e.BlamesMail() {
 		return a.inTime(spread(factor * p.retryDelay))
 	}
@@ -123,8 +127,12 @@ func (a *attempt) longPause(pause time.Duration) time.Duration {
 }
 
 // lookup returns the pause of a mail whose recipient cannot be looked up because the
-// rights, the schema or the login of the database are wrong.
-func (p pauses) lookup(a *attempt) time.Duration {
+// rights, the schema or the login of the database are wrong. A refused login is an outage: the
+// password may be replaced at this moment.
+func (p pauses) lookup(a *attempt, fault *store.AccessError) time.Duration {
+	if fault.LoginRefused() {
+		return p.outage(a)
+	}
 	return a.longPause(refusedFactor * p.retryDelay)
 }
 

@@ -18,8 +18,8 @@ type configCmd struct {
 // Help is the long help of the command.
 func (configCmd) Help() string {
 	return `Prints every variable with the value in force and its source: "default",
-"env", with ZERO_TOKEN "zero", or the name of the variable that it follows from.
-Secrets are shown as ***.
+"env", "file" for a secret that is in a file, with ZERO_TOKEN "zero", or the
+name of the variable that it follows from. Secrets are shown as ***.
 
 When something is wrong, every mistake is printed and the exit code is 2: what
 passes here is what run starts with. Use it to check a deployment. Nothing but

@@ -20,7 +20,8 @@ Then it takes nothing more, finishes what is running for up to SHUTDOWN_GRACE,
 gives back the rest to the front of its queue and exits with 0. A second SIGTERM
 or SIGINT ends the grace period at once, a third one the process; SIGQUIT leaves
 no grace from the start. SIGHUP does not restart the worker, and does nothing
-under nohup. SIGUSR1 logs the stacks of all goroutines.
+under nohup; with secrets in files or in Zero, and without a terminal, it looks
+at these now. SIGUSR1 logs the stacks of all goroutines.
 
 Redis, PostgreSQL and the mail relay may be down at the start and at any time
 after; HEALTH_ADDR and the log say so. Without Redis the worker waits. Without
@@ -37,6 +38,8 @@ Examples:
 The variables, all optional. A variable that is empty counts as not set; times
 are seconds such as 90 or 1.5, or have a unit such as 90s, 5m or 2h. Quotes
 around a whole value, and a comment behind it, are left out with a warning.
+Each secret may be in a file, named by the variable with _FILE behind its name,
+such as SMTP_PASSWORD_FILE. New connections use what the file holds by then.
 
 ` + config.Help()
 }

@@ -62,6 +62,19 @@ func (a *Auditor) Changed(c worker.ControlChange) {
 	}
 }
 
+// Note takes an entry about this worker. It returns at once.
+func (a *Auditor) Note(e audit.Entry) {
+	if a == nil {
+		return
+	}
+	e.At, e.Actor, e.Via = time.Now(), "node:"+a.node(), "worker"
+	select {
+	case a.changes <- e:
+	default:
+		a.lost.Add(1)
+	}
+}
+
 // Run writes until ctx ends, unless a is nil, and then what is left, if that takes at most three seconds.
 func (a *Auditor) Run(ctx context.Context) error {
 	if a == nil {

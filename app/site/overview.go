@@ -82,6 +82,9 @@ func (p *Parts) fingerprints(ctx context.Context) ([]config.Fingerprint, error) 
 	if err != nil {
 		return nil, err
 	}
+	if p.Latest != nil {
+		return p.Latest().Fingerprints(key), nil
+	}
 	return p.Config.Fingerprints(key), nil
 }
 

@@ -40,6 +40,7 @@ import (
 // there, and the pages say so.
 type Parts struct {
 	Config  config.Config
+	Latest  func() config.Config // with the secrets that were replaced since; nil: none is
 	Version string
 	Label   string      // beside the name of the product; "": none
 	Groups  []web.Group // further pages

@@ -238,6 +238,20 @@ func (b *Breaker) Enter() (done func(Outcome), err error) {
 	}, nil
 }
 
+// Hurry ends the pause before the next probe, because the cause may be gone: a password was
+// replaced, for instance.
+func (b *Breaker) Hurry() {
+	b.change(func(m *machine, now time.Time) {
+		if m.phase == Open {
+			m.next = now
+		}
+	})
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
 // Wait returns nil once Enter may succeed. While the breaker is half-open and its calls
 // are in progress, it waits. The error is an [*OpenError] if the breaker is open, or the
 // cause of the end of ctx.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/evently/workers/internal/logins"
 )
 
 // prefix is the beginning of the keys; the address of the reader follows.
@@ -27,6 +29,10 @@ type Config struct {
 	Password string
 	DB       int
 	TLS      func() *tls.Config // of the next connection; nil: no TLS
+
+	// Credentials gives the login of each new connection, instead of Username and Password;
+	// nil: it is fixed.
+	Credentials CredentialSource
 
 	// Timeout bounds each step of a lookup: the connection, and the answer. Default: one
 	// second. A code waits for it.
@@ -55,20 +61,13 @@ func New(cfg Config) (*Reader, error) {
 		redigo.DialDatabase(cfg.DB), redigo.DialClientName("evently-workers-codes"),
 		redigo.DialConnectTimeout(cfg.Timeout), redigo.DialReadTimeout(cfg.Timeout), redigo.DialWriteTimeout(cfg.Timeout),
 	}
-	if cfg.Username != "" {
-		options = append(options, redigo.DialUsername(cfg.Username))
-	}
-	if cfg.Password != "" {
-		options = append(options, redigo.DialPassword(cfg.Password))
-	}
 	return &Reader{pool: &redigo.Pool{
 		MaxIdle: 2, IdleTimeout: time.Minute,
 		DialContext: func(ctx context.Context) (redigo.Conn, error) {
-			if cfg.TLS == nil {
-				return redigo.DialContext(ctx, cfg.Network, cfg.Address, options...)
+			if cfg.Credentials == nil {
+				return cfg.dial(ctx, Credentials{cfg.Username, cfg.Password}, options)
 			}
-			secure := slices.Concat(options, []redigo.DialOption{redigo.DialUseTLS(true), redigo.DialTLSConfig(cfg.TLS())})
-			return redigo.DialContext(ctx, cfg.Network, cfg.Address, secure...)
+			return logins.Try(ctx, cfg.Credentials, func(c Credentials) (redigo.Conn, error) { return cfg.dial(ctx, c, options) }, refusesLogin)
 		},
 		TestOnBorrow: func(c redigo.Conn, idle time.Time) error {
 			const trusted = 5 * time.Second
@@ -79,6 +78,34 @@ func New(cfg Config) (*Reader, error) {
 			return err
 		},
 	}}, nil
+}
+
+// Credentials are a user and a password. Both may be empty.
+type Credentials struct{ Username, Password string }
+
+// CredentialSource gives the login of each new connection, and is told what the server accepts.
+// After a refusal it is asked again, with the refused logins.
+type CredentialSource = logins.Source[Credentials]
+
+// dial connects with a login.
+func (cfg Config) dial(ctx context.Context, c Credentials, options []redigo.DialOption) (redigo.Conn, error) {
+	options = slices.Clip(options)
+	if c.Username != "" {
+		options = append(options, redigo.DialUsername(c.Username))
+	}
+	if c.Password != "" {
+		options = append(options, redigo.DialPassword(c.Password))
+	}
+	if cfg.TLS != nil {
+		options = append(options, redigo.DialUseTLS(true), redigo.DialTLSConfig(cfg.TLS()))
+	}
+	return redigo.DialContext(ctx, cfg.Network, cfg.Address, options...)
+}
+
+// refusesLogin reports whether the server refuses the user or the password.
+func refusesLogin(err error) bool {
+	refusal, ok := errors.AsType[redigo.Error](err)
+	return ok && (strings.HasPrefix(string(refusal), "WRONGPASS") || strings.HasPrefix(string(refusal), "NOAUTH") || strings.Contains(string(refusal), "invalid password"))
 }
 
 // Close closes the connections.

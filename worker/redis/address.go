@@ -70,20 +70,25 @@ func (f CredentialFunc) Accepted(Credentials) {}
 // loginsOf returns a source as package conn has it.
 func loginsOf(s CredentialSource) conn.Logins {
 	if s == nil {
-		return conn.Logins{}
+		return nil
 	}
-	return conn.Logins{
-		Next: func(ctx context.Context, refused []conn.Login) (conn.Login, error) {
-			var before []Credentials
-			for _, l := range refused {
-				before = append(before, Credentials(l))
-			}
-			c, err := s.Next(ctx, before)
-			return conn.Login(c), err
-		},
-		Accepted: func(l conn.Login) { s.Accepted(Credentials(l)) },
-	}
+	return connLogins{s}
 }
+
+type connLogins struct{ source CredentialSource }
+
+// Next implements [conn.Logins].
+func (l connLogins) Next(ctx context.Context, refused []conn.Login) (conn.Login, error) {
+	var before []Credentials
+	for _, r := range refused {
+		before = append(before, Credentials(r))
+	}
+	c, err := l.source.Next(ctx, before)
+	return conn.Login(c), err
+}
+
+// Accepted implements [conn.Logins].
+func (l connLogins) Accepted(login conn.Login) { l.source.Accepted(Credentials(login)) }
 
 // parseURL reads a URL by the rules of kombu and redis-py. db is the database when the URL
 // names none. Errors do not repeat the URL.

@@ -226,6 +226,10 @@ func (p *peeker) peek(ctx context.Context) (found bool, err error) {
 	leave := context.AfterFunc(p.from.Over(), func() { c.Close() })
 	defer leave()
 	reply, err := redigo.DoWithTimeout(c, blockTime+blockMargin, "BLMOVE", p.key, p.key, "RIGHT", "RIGHT", blockTime.Seconds())
+	if err != nil && c.Err() != nil && p.from.Over().Err() != nil {
+		p.hangUp() // it was replaced: the next look uses another connection
+		return true, nil
+	}
 	return reply != nil, err
 }
 

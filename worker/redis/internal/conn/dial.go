@@ -42,7 +42,7 @@ func dialCause(err error) error {
 
 // server connects to one server and logs in, see [Config.Logins].
 func (d *dialer) server(ctx context.Context, network, host string, nd netDialer) (redigo.Conn, error) {
-	return d.cfg.Logins.try(ctx, Login{d.cfg.Username, d.cfg.Password}, func(l Login) (redigo.Conn, error) {
+	return withLogins(ctx, d.cfg.Logins, Login{d.cfg.Username, d.cfg.Password}, func(l Login) (redigo.Conn, error) {
 		return d.login(ctx, network, host, nd, l)
 	})
 }

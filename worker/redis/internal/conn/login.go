@@ -2,60 +2,26 @@ package conn
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/evently/workers/internal/logins"
 )
 
 // Login is a user and a password.
 type Login struct{ Username, Password string }
 
-// Logins give the login of each new connection. The zero value gives the fixed one of the
-// Config.
-type Logins struct {
-	// Next returns the login to try. It is called again after a refusal, with the logins that
-	// the server has refused for this connection. Returning one of them ends the attempt.
-	Next func(ctx context.Context, refused []Login) (Login, error)
-	// Accepted is told each login that the server has accepted; nil: it is not told.
-	Accepted func(Login)
-}
+// Logins give the login of each new connection; nil: it is the fixed one of the Config.
+type Logins = logins.Source[Login]
 
-// maxLogins bounds the logins that one connection tries: the current one, a newer one and the
-// previous one.
-const maxLogins = 3
-
-// try calls dial with one login after the other until the server refuses none. fixed is the
-// login if l is zero.
-func (l Logins) try(ctx context.Context, fixed Login, dial func(Login) (redigo.Conn, error)) (redigo.Conn, error) {
-	if l.Next == nil {
+// withLogins calls dial with one login after the other until the server refuses none. fixed is
+// the login if source is nil.
+func withLogins(ctx context.Context, source Logins, fixed Login, dial func(Login) (redigo.Conn, error)) (redigo.Conn, error) {
+	if source == nil {
 		return dial(fixed)
 	}
-	var refused []Login
-	var refusal error
-	for len(refused) < maxLogins {
-		login, err := l.Next(ctx, refused)
-		switch {
-		case slices.Contains(refused, login):
-			return nil, refusal
-		case err != nil && refusal != nil:
-			return nil, refusal // it tells more
-		case err != nil:
-			return nil, err
-		}
-		c, err := dial(login)
-		if err == nil {
-			if l.Accepted != nil {
-				l.Accepted(login)
-			}
-			return c, nil
-		}
-		if !isLoginRefused(err) {
-			return nil, err
-		}
-		refused, refusal = append(refused, login), err
-	}
-	return nil, refusal
+	return logins.Try(ctx, source, dial, isLoginRefused)
 }
 
 // isLoginRefused reports whether the server refuses the user or the password. Servers before

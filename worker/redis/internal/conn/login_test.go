@@ -12,24 +12,21 @@ import (
 	"github.com/evently/workers/worker/redis/redistest"
 )
 
-// logins gives logins in order, whatever was refused.
-type logins struct {
+// given gives logins in order, whatever was refused.
+type given struct {
 	give     []Login
 	err      error
 	accepted []Login
 }
 
-func (l *logins) source() Logins {
-	return Logins{
-		Next: func(_ context.Context, refused []Login) (Login, error) {
-			if len(refused) >= len(l.give) {
-				return l.give[len(l.give)-1], l.err
-			}
-			return l.give[len(refused)], nil
-		},
-		Accepted: func(a Login) { l.accepted = append(l.accepted, a) },
+func (g *given) Next(_ context.Context, refused []Login) (Login, error) {
+	if len(refused) >= len(g.give) {
+		return g.give[len(g.give)-1], g.err
 	}
+	return g.give[len(refused)], nil
 }
+
+func (g *given) Accepted(l Login) { g.accepted = append(g.accepted, l) }
 
 // A connection tries the logins that its source gives until the server refuses none.
 func TestLogins(t *testing.T) {
@@ -47,21 +44,21 @@ func TestLogins(t *testing.T) {
 	right, wrong, base := Login{"worker", "right"}, Login{"worker", "wrong"}, Login{"", "base"}
 	gone := errors.New("no other")
 	for name, tt := range map[string]struct {
-		logins
+		given
 		want    Login
 		refused string
 	}{
-		"first":         {logins{give: []Login{right}}, right, ""},
-		"second":        {logins{give: []Login{wrong, right}}, right, ""},
-		"third":         {logins{give: []Login{wrong, {"nobody", "x"}, base}}, base, ""},
-		"password only": {logins{give: []Login{{"", "wrong"}, base}}, base, ""},
-		"no fourth":     {logins{give: []Login{wrong, {"nobody", "x"}, {"", "y"}, right}}, Login{}, "WRONGPASS"},
-		"no other":      {logins{give: []Login{wrong, wrong}}, Login{}, "WRONGPASS"},
-		"an error":      {logins{give: []Login{wrong}, err: gone}, Login{}, "WRONGPASS"},
+		"first":         {given{give: []Login{right}}, right, ""},
+		"second":        {given{give: []Login{wrong, right}}, right, ""},
+		"third":         {given{give: []Login{wrong, {"nobody", "x"}, base}}, base, ""},
+		"password only": {given{give: []Login{{"", "wrong"}, base}}, base, ""},
+		"no fourth":     {given{give: []Login{wrong, {"nobody", "x"}, {"", "y"}, right}}, Login{}, "WRONGPASS"},
+		"no other":      {given{give: []Login{wrong, wrong}}, Login{}, "WRONGPASS"},
+		"an error":      {given{give: []Login{wrong}, err: gone}, Login{}, "WRONGPASS"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := New(Config{Network: "tcp", Host: server.Addr, Name: server.Addr, DB: 1, Logins: tt.source()})
+			c := New(Config{Network: "tcp", Host: server.Addr, Name: server.Addr, DB: 1, Logins: &tt.given})
 			defer c.Close()
 			err := c.Do(t.Context(), func(c redigo.Conn) error { _, err := c.Do("PING"); return err })
 			if tt.refused != "" {
@@ -81,11 +78,8 @@ func TestLogins(t *testing.T) {
 func TestRenew(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	accepted := 0
-	c := New(Config{Network: "tcp", Host: server.Addr, Name: server.Addr, Logins: Logins{
-		Next:     func(context.Context, []Login) (Login, error) { return Login{}, nil },
-		Accepted: func(Login) { accepted++ },
-	}})
+	source := given{give: []Login{{}}}
+	c := New(Config{Network: "tcp", Host: server.Addr, Name: server.Addr, Logins: &source})
 	defer c.Close()
 	ping := func(c redigo.Conn) error { _, err := c.Do("PING"); return err }
 	err := c.Do(t.Context(), func(conn redigo.Conn) error {
@@ -95,8 +89,8 @@ func TestRenew(t *testing.T) {
 	if err == nil {
 		err = c.Do(t.Context(), ping)
 	}
-	if err != nil || accepted != 2 {
-		t.Errorf("error %v, %d logins, want 2", err, accepted)
+	if err != nil || len(source.accepted) != 2 {
+		t.Errorf("error %v, %d logins, want 2", err, len(source.accepted))
 	}
 }
 

@@ -97,7 +97,7 @@ func (s *sentinels) dial(ctx context.Context, sentinel string) (redigo.Conn, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, sentinelTimeout)
 	defer cancel()
-	return s.logins.try(ctx, s.login, func(l Login) (redigo.Conn, error) {
+	return withLogins(ctx, s.logins, s.login, func(l Login) (redigo.Conn, error) {
 		opts := slices.Clip(opts)
 		if l.Password != "" {
 			opts = append(opts, redigo.DialUsername(l.Username), redigo.DialPassword(l.Password))
