@@ -164,9 +164,9 @@ func SecretFiles(c Config) map[string]string {
 	return files
 }
 
-// Given returns the texts that came from a source, such as [SourceFile] or [SourceZero], by
+// Given returns the texts of c that came from a source, such as [SourceFile] or [SourceZero], by
 // variable and as the source has them. It returns none for the environment.
-func (c *Config) Given(source string) map[string]Secret {
+func Given(c Config, source string) map[string]Secret {
 	given := map[string]Secret{}
 	if c.variables != nil {
 		for _, f := range c.variables.fields() {

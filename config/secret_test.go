@@ -284,7 +284,7 @@ func TestSecretsInFiles(t *testing.T) {
 				if got, want := inFile.Passwords(), direct.Passwords(); !slices.Equal(got, want) {
 					t.Errorf("in a file: %d secrets that differ from the %d of the variable", len(got), len(want))
 				}
-				if got := inFile.Given(config.SourceFile)[variable].Reveal(); got != value {
+				if got := config.Given(inFile, config.SourceFile)[variable].Reveal(); got != value {
 					t.Errorf("the file gave %d letters, want %d", len(got), len(value))
 				}
 				if got := config.SecretFiles(inFile); got[variable] != path || len(got) != 1 {

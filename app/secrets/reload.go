@@ -16,7 +16,7 @@ func (k *Keeper) take(name string, source config.Source, faults map[string]fault
 		faults = map[string]fault{}
 	}
 	before := k.Config()
-	old := before.Given(name)
+	old := config.Given(before, name)
 	keep := map[string]bool{} // variables that stay as they were
 	for {
 		candidate := config.Source{Name: name, Lookup: func(variable string) (string, bool) {
@@ -37,7 +37,7 @@ func (k *Keeper) take(name string, source config.Source, faults map[string]fault
 			cfg = mistakes.Read()
 		}
 		again := k.gone(name, cfg, old, keep, faults)
-		if isMistaken && k.invalid(mistakes, cfg.Given(name), old, keep, faults) {
+		if isMistaken && k.invalid(mistakes, config.Given(cfg, name), old, keep, faults) {
 			again = true
 		} else if isMistaken && !again { // nothing of this source explains it
 			k.book.fail(k, name, map[string]fault{sourceVariable(name): {mistakes.Problems[0].String(), adviceInvalid}})
@@ -57,7 +57,7 @@ func (k *Keeper) others(cfg config.Config, name string) (all []config.Source) {
 		if other == name {
 			continue
 		}
-		given := cfg.Given(other)
+		given := config.Given(cfg, other)
 		all = append(all, config.Source{Name: other, Lookup: func(variable string) (string, bool) {
 			text, ok := given[variable]
 			return text.Reveal(), ok
@@ -68,7 +68,7 @@ func (k *Keeper) others(cfg config.Config, name string) (all []config.Source) {
 
 // gone keeps secrets that the source had and has no more. It reports whether there are new ones.
 func (k *Keeper) gone(name string, cfg config.Config, old map[string]config.Secret, keep map[string]bool, faults map[string]fault) (again bool) {
-	now := cfg.Given(name)
+	now := config.Given(cfg, name)
 	for variable := range old {
 		if _, ok := now[variable]; !ok && !keep[variable] && config.FileVariable(variable) != "" {
 			keep[variable], again = true, true
