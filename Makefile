@@ -11,7 +11,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # Modules of their own, so that their requirements are nobody else's; see
 # docs/decisions.md. "./..." does not reach them.
-MODULES := e2e/gocelery e2e/promrules
+MODULES := e2e/gocelery e2e/manifests e2e/promrules
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
@@ -76,6 +76,7 @@ e2e: ## the built program against real servers and Python Celery
 	go test -race -timeout 12m -parallel 5 -v ./e2e/... | grep -vE '^ *=== |^ +--- PASS: .*/.*/'
 	go -C e2e/gocelery test -race -timeout 2m ./...
 	go -C e2e/promrules test -timeout 2m ./...
+	go -C e2e/manifests test -timeout 2m ./...
 
 .PHONY: torture-short
 torture-short: setup ## short torture and mutants; two minutes
@@ -104,6 +105,10 @@ conformance: setup ## Celery's integration suite against our worker, RUNS times 
 documents: ## write the generated parts of docs/ again, and wrap all documents
 	@go test ./worker/conformance -run TestDocuments -update
 	@go test ./internal/house -run 'TestArchitecturePage|TestMetricsTable|TestDocumentsAreWrapped' -update
+
+.PHONY: manifests
+manifests: ## make deploy/kubernetes from the chart in deploy/helm
+	@go -C e2e/manifests test -count=1 -run TestManifests -update ./...
 
 .PHONY: bench
 bench: setup ## speed beside Celery, all PARTS or some, ROUNDS (3); 15 minutes

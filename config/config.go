@@ -298,6 +298,19 @@ func HealthAddr(lookup Lookup) (string, error) {
 	return v.HealthAddr.value(), nil
 }
 
+// MonitorAddr returns where the monitor listens, "" for nowhere, and whether it uses TLS, by the
+// environment alone as [HealthAddr].
+func MonitorAddr(lookup Lookup) (addr string, encrypted bool, err error) {
+	var v variables
+	if err := v.read(lookup, nil); err != nil {
+		return "", false, err
+	}
+	if s := &v.MonitorAddr; s.wrong != "" {
+		return "", false, &Error{Problems: []Problem{{Variable: s.name, Wrong: s.wrong, Right: s.right}}}
+	}
+	return v.MonitorAddr.value(), v.MonitorCertFile.text != "", nil
+}
+
 func (c *Config) warn(variable, text string) {
 	c.Warnings = append(c.Warnings, Warning{Variable: variable, Text: text})
 }

@@ -56,6 +56,9 @@ func testMonitor(t *testing.T, p binary) {
 					t.Errorf("%s: status %d, without %q:\n%s", path, status, want, body)
 				}
 			}
+			if out, errs, code := p.run(t, []string{"MONITOR_ADDR=" + address}, "health", "--monitor"); code != 0 || !strings.Contains(out, "the monitor answers") {
+				t.Errorf("health --monitor: exit code %d, %q, %q", code, out, errs)
+			}
 			if name == "embedded" {
 				testkit.Eventually(t, time.Minute, "it shows the worker that it runs in", func() bool { _, body := ask("/workers"); return strings.Contains(body, "email-worker@") })
 			}

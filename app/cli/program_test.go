@@ -228,6 +228,12 @@ func testConfiguration(t *testing.T, p binary) {
 	}
 
 	// The HEALTHCHECK of the image is there with any configuration.
+	if out, errs, code := p.run(t, []string{"MONITOR_ADDR=off"}, "health", "--monitor"); code != 0 || !strings.Contains(out, "MONITOR_ADDR is off") || errs != "" {
+		t.Errorf("health of a monitor that is off: exit code %d, %q, %q", code, out, errs)
+	}
+	if _, errs, code := p.run(t, []string{"MONITOR_ADDR=127.0.0.1:1"}, "health", "--monitor"); code != 1 || !strings.Contains(errs, "does the monitor run?") {
+		t.Errorf("health of a monitor that is away: exit code %d, %q", code, errs)
+	}
 	if out, errs, code := p.run(t, []string{"HEALTH_ADDR=off"}, "health"); code != 0 || !strings.Contains(out, "HEALTH_ADDR is off") || errs != "" {
 		t.Errorf("health that is off: exit code %d, %q, %q", code, out, errs)
 	}
