@@ -107,7 +107,7 @@ func (p *Proxy) Redirect(target string) {
 	p.reset()
 }
 
-// Rename forwards new connections to another address, and leaves those that are open: a name
+// Rename forwards new connections to another address, and leaves open ones: a name
 // whose answer has changed.
 func (p *Proxy) Rename(target string) {
 	p.mu.Lock()
