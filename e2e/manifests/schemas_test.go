@@ -50,7 +50,9 @@ func readSchemas(t *testing.T) schemas {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var doc struct{ Components struct{ Schemas map[string]any } }
+		var doc struct {
+			Components struct{ Schemas map[string]any }
+		}
 		if err := json.Unmarshal(raw, &doc); err != nil {
 			t.Fatal(err)
 		}
