@@ -156,11 +156,12 @@ func TestOtherServers(t *testing.T) {
 			if name == "valkey" {
 				scheme = "valkey://"
 			}
-			c := s.Conn(3)
 			workertest.TestBroker(t, func(t *testing.T) workertest.Fixture {
+				c := s.Conn(3) // of this case alone: some use it in a goroutine
 				do(t, c, "FLUSHALL")
 				return fixture(t, c, redis.Config{URL: scheme + s.Addr + "/3"})
 			})
+			c := s.Conn(3)
 			do(t, c, "FLUSHALL")
 			missingRight(t, c, redis.Config{URL: scheme + s.Addr + "/3"})
 			do(t, c, "FLUSHALL")
