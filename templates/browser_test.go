@@ -80,6 +80,7 @@ func TestInChromium(t *testing.T) {
 	t.Run("inspection", func(t *testing.T) {
 		inspectSpoiled(t, tab, requests, render(t, set, samples("otp")[0]).HTML)
 	})
+	t.Run("own", func(t *testing.T) { lookAtOwn(t, tab) })
 	for _, kind := range kinds() {
 		t.Run(string(kind), func(t *testing.T) {
 			for i, sample := range samples(kind) {
@@ -103,6 +104,24 @@ func TestInChromium(t *testing.T) {
 				t.Errorf("a mail asked for %s", u)
 			}
 		})
+	}
+}
+
+// lookAtOwn opens mails of another brand, one of them in another language.
+func lookAtOwn(t *testing.T, tab context.Context) {
+	o := options()
+	o.Brand, o.Color, o.Address, o.Locale = "Örtli & Co", "#ffcc00", "Örtli GmbH, Hafenstr. 1, 20457 Hamburg", "de-AT"
+	set := ownSet(t, o, german(t))
+	for _, kind := range []templates.Kind{"booking_confirmation", "waitlist_notification"} {
+		open(t, tab, render(t, set, samples(kind)[0]).HTML)
+		for _, scheme := range []string{"light", "dark"} {
+			if complaints := look(t, tab, scheme, 320); complaints != "" {
+				t.Errorf("%s, %s:\n%s", kind, scheme, complaints)
+			}
+			if *screenshots != "" {
+				screenshot(t, tab, fmt.Sprintf("own-%s-%s", kind, scheme))
+			}
+		}
 	}
 }
 

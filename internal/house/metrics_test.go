@@ -17,6 +17,7 @@ import (
 	"github.com/evently/workers/events"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/watch"
+	"github.com/evently/workers/templates/folder"
 	"github.com/evently/workers/worker/broker"
 )
 
@@ -108,6 +109,7 @@ func gatherAll(t *testing.T) []*dto.MetricFamily {
 		Held:     func() monitor.HeldTasks { return monitor.HeldTasks{} },
 		Ledger:   func() monitor.LedgerState { return monitor.LedgerState{} },
 		Letters:  func() broker.LetterCounts { return broker.LetterCounts{} },
+		Common:   []prometheus.Collector{folder.Fixed(nil)},
 		Secrets: func() []monitor.SecretState {
 			return []monitor.SecretState{{Name: "SMTP_PASSWORD", Since: time.Unix(1, 0)}}
 		},
