@@ -279,9 +279,7 @@ func (k *Keeper) check(ctx context.Context) {
 		return
 	}
 	if err == nil && now.sum == inUse && k.Set() != nil {
-		if k.state.restore() {
-			k.cfg.Log.InfoContext(ctx, "templates are right again", "dir", k.cfg.Dir)
-		}
+		k.restored(ctx)
 		return
 	}
 	content, err := k.readTwice(ctx, k.cfg.Settle)
@@ -293,6 +291,9 @@ func (k *Keeper) check(ctx context.Context) {
 			k.state.refuse(Content{}, templates.Faults{{Text: err.Error()}})
 			k.refused(ctx)
 		}
+		return
+	case content.sum == inUse && k.Set() != nil:
+		k.restored(ctx)
 		return
 	case content.sum == latest && content.sum != inUse:
 		return // refused already
@@ -312,6 +313,13 @@ func (k *Keeper) check(ctx context.Context) {
 // Warn logs a warning about templates that are in use.
 func (k *Keeper) Warn(w templates.Fault) {
 	k.cfg.Log.Warn("templates are incomplete", "dir", k.cfg.Dir, "fault", w.Error())
+}
+
+// restored logs that the folder has again what is in use.
+func (k *Keeper) restored(ctx context.Context) {
+	if k.state.restore() {
+		k.cfg.Log.InfoContext(ctx, "templates are right again", "dir", k.cfg.Dir)
+	}
 }
 
 // refused counts and logs that the folder is faulty.
