@@ -22,8 +22,8 @@ func write(t testing.TB, dir string, files map[string]string) {
 		var err error
 		if target, ok := strings.CutPrefix(text, "->"); ok {
 			err = os.Symlink(target, path)
-		} else {
-			err = os.WriteFile(path, []byte(text), 0o644)
+		} else if err = os.WriteFile(dir+".part", []byte(text), 0o644); err == nil {
+			err = os.Rename(dir+".part", path) // nothing of a half-written file can be seen
 		}
 		if err != nil {
 			t.Fatal(err)
