@@ -206,7 +206,7 @@ func (n node) Stats() control.Stats {
 			Running:  n.pool.Running(), Aborted: n.calls.leftBehind(),
 		},
 		Broker: stats, PrefetchCount: n.prefetchCount(), Rusage: process.Usage(),
-		Software: strings.TrimSpace(n.cfg.Software + " " + n.cfg.SoftwareVersion), State: State(n.state.Load()).String(),
+		Software: strings.TrimSpace(n.cfg.Software + " " + n.cfg.SoftwareVersion), PausedQueues: n.pauses.Names(), State: State(n.state.Load()).String(),
 	}
 	if n.scaler != nil {
 		i := n.scaler.Info()

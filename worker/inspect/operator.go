@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/protocol"
 )
 
 // Broker is the part of a broker that an Operator needs. The Broker of worker/redis has it.
@@ -71,11 +72,56 @@ func (o *Operator) Resume(ctx context.Context, queue string) ([]Answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resume the queue %s: %w", queue, err)
 	}
-	python := paused[queue].Python
+	python, err := o.keepDrained(ctx, queue, paused[queue].Python)
+	if err != nil {
+		return nil, fmt.Errorf("resume the queue %s: %w", queue, err)
+	}
 	if len(python) == 0 {
 		return nil, nil
 	}
 	return o.AddConsumer(ctx, queue, python...)
+}
+
+// keepDrained returns the nodes that are not drained. The others consume the queue again when
+// they are filled.
+func (o *Operator) keepDrained(ctx context.Context, queue string, nodes []string) ([]string, error) {
+	if len(nodes) == 0 {
+		return nil, nil
+	}
+	drained, err := o.Drained(ctx, nodes...)
+	if err != nil || len(drained) == 0 {
+		return nodes, err
+	}
+	consumers, _, err := o.Consumers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var others []string
+	for _, node := range nodes {
+		d, is := drained[node]
+		for _, consuming := range consumers {
+			is = is && !slices.Contains(consuming, node) // it has started anew
+		}
+		if !is {
+			others = append(others, node)
+			continue
+		}
+		if d.Queues = append(d.Queues, queue); len(slices.Compact(slices.Sorted(slices.Values(d.Queues)))) < len(d.Queues) {
+			continue // known
+		}
+		if err := o.postDrained(ctx, node, d); err != nil {
+			return nil, err
+		}
+	}
+	return others, nil
+}
+
+func (o *Operator) postDrained(ctx context.Context, node string, d Drained) error {
+	value, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	return o.broker.Post(ctx, drainNotice(node), value, noticeLife)
 }
 
 // Paused returns the paused ones of some queues.
@@ -134,19 +180,36 @@ func (o *Operator) Drain(ctx context.Context, node, by string) ([]Answer, error)
 	if replies == nil {
 		return []Answer{{Node: node, Err: &SilentError{Node: node, Command: "active_queues", After: o.now().Sub(began)}}}, nil
 	}
-	queues := readQueues(replies.value)
+	// Paused queues, too: their consumers begin when the pause ends.
+	paused, err := o.pausedBy(ctx, node)
+	if err != nil {
+		return nil, fmt.Errorf("drain %s: %w", node, err)
+	}
+	queues := append(readQueues(replies.value), paused...)
 	if len(queues) == 0 {
 		return []Answer{{Node: node, Text: "it consumes no queue"}}, nil
 	}
 	// First the notice: without it the queues would be forgotten.
-	value, err := json.Marshal(Drained{At: o.now().UTC(), By: by, Queues: queues})
-	if err == nil {
-		err = o.broker.Post(ctx, drainNotice(node), value, noticeLife)
-	}
-	if err != nil {
+	if err := o.postDrained(ctx, node, Drained{At: o.now().UTC(), By: by, Queues: queues}); err != nil {
 		return nil, fmt.Errorf("drain %s: %w", node, err)
 	}
 	return o.eachQueue(ctx, node, queues, o.CancelConsumer)
+}
+
+// pausedBy returns the queues of a worker of this kind that are paused. active_queues leaves
+// them out.
+func (o *Operator) pausedBy(ctx context.Context, node string) ([]string, error) {
+	reply, err := o.askOne(ctx, "stats", node)
+	if err != nil || reply == nil {
+		return nil, err
+	}
+	var s struct {
+		Paused []string `json:"paused_queues"`
+	}
+	if protocol.Unmarshal(reply.value, &s) != nil {
+		return nil, nil // of a worker that tells something else
+	}
+	return s.Paused, nil
 }
 
 // ErrNotDrained is returned for a worker that was not drained, or has started anew since.

@@ -147,6 +147,34 @@ func TestOperator(t *testing.T) {
 		answered(o.Shrink(t.Context(), 1, node))
 		answered(o.RateLimit(t.Context(), d.Registered[slices.IndexFunc(d.Registered, func(name string) bool { return strings.HasPrefix(name, "shop.") })], "10/m", node))
 		answered(o.AddConsumer(t.Context(), "extra", node))
+
+		// A queue that is paused while the worker is drained begins only with Fill.
+		consumes := func() []string {
+			d, err := o.Detail(t.Context(), node)
+			if err != nil {
+				t.Error(err)
+			}
+			return d.Queues
+		}
+		if _, err := o.Pause(t.Context(), "extra", "ops", ""); err != nil {
+			t.Error(err)
+		}
+		testkit.Eventually(t, 30*time.Second, node+" does not consume the paused queue", func() bool { return !slices.Contains(consumes(), "extra") })
+		if answers, err := o.Drain(t.Context(), node, "ops"); err != nil || inspect.Failed(answers) != nil {
+			t.Errorf("%s: %+v, %v", node, answers, err)
+		}
+		if answers, err := o.Resume(t.Context(), "extra"); err != nil || inspect.Failed(answers) != nil {
+			t.Errorf("%s: %+v, %v", node, answers, err)
+		}
+		testkit.Eventually(t, 30*time.Second, node+" is drained", func() bool { return len(consumes()) == 0 })
+		time.Sleep(2 * time.Second) // in which it would look at the pause
+		if q := consumes(); len(q) > 0 {
+			t.Errorf("%s is drained and consumes %q", node, q)
+		}
+		if answers, err := o.Fill(t.Context(), node); err != nil || inspect.Failed(answers) != nil {
+			t.Errorf("%s: %+v, %v", node, answers, err)
+		}
+		testkit.Eventually(t, 30*time.Second, node+" consumes all again", func() bool { return slices.Contains(consumes(), "extra") && len(consumes()) > 1 })
 		answered(o.CancelConsumer(t.Context(), "extra", node))
 
 		// Refusals say what to do.

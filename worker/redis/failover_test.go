@@ -80,7 +80,7 @@ var refusals = []string{
 	"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
 	"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
 	"NOAUTH Authentication required.",
-	"NOPERM User default has no permissions to run the 'evalsha' command",
+	"NOPERM No permissions to access a key",
 	"TRYAGAIN Multiple keys request during rehashing of slot",
 	"ERR max number of clients reached",
 	"ERR Command is not allowed at the moment",

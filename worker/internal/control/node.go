@@ -111,7 +111,8 @@ type Stats struct {
 	Rusage        any              `json:"rusage"` // text where the system does not report it
 	Autoscaler    *AutoscalerStats `json:"autoscaler,omitempty"`
 	Software      string           `json:"software"`
-	State         string           `json:"state"` // running or stopping
+	PausedQueues  []string         `json:"paused_queues,omitempty"` // active_queues leaves them out
+	State         string           `json:"state"`                   // running or stopping
 }
 
 // PoolStats describes the pool.
