@@ -11,7 +11,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # Modules of their own, so that their requirements are nobody else's; see
 # docs/decisions.md. "./..." does not reach them.
-MODULES := e2e/gocelery e2e/manifests e2e/promrules
+MODULES := deploy/image e2e/gocelery e2e/manifests e2e/promrules
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
@@ -77,6 +77,7 @@ e2e: ## the built program against real servers and Python Celery
 	go -C e2e/gocelery test -race -timeout 2m ./...
 	go -C e2e/promrules test -timeout 2m ./...
 	go -C e2e/manifests test -timeout 2m ./...
+	go -C deploy/image test -timeout 5m -v ./...
 
 .PHONY: torture-short
 torture-short: setup ## short torture and mutants; two minutes
@@ -92,6 +93,10 @@ selection: ## a selection of Celery's own tests against our worker
 .PHONY: release
 release: ## archives for linux and darwin, amd64 and arm64, below bin/release
 	@.ci/release '$(VERSION)' bin/release
+
+.PHONY: image
+image: ## container image for linux, amd64 and arm64, as an OCI layout below bin/image
+	@go -C deploy/image run . -version '$(VERSION)' -source '$(CURDIR)' -out '$(CURDIR)/bin/image'
 
 .PHONY: torture
 torture: setup ## both workers under faults, all ROWS or some; docs/reliability.md

@@ -1,0 +1,215 @@
+// Command image makes the container image without a container engine, as an OCI layout.
+//
+//	go -C deploy/image run . -out ../../bin/image -version v1.2.3
+//
+// The image is that of the Dockerfile: the static program, certificate authorities, time zones,
+// a user and /tmp. Two builds of one commit are the same bytes.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "image:", err)
+		os.Exit(1)
+	}
+}
+
+// options say what is made.
+type options struct {
+	source    string // folder of the main module
+	version   string
+	platforms []string // os/arch
+	created   time.Time
+}
+
+func run(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("image", flag.ExitOnError)
+	source := flags.String("source", "../..", "folder of the program's module")
+	version := flags.String("version", "unknown", "version of the program")
+	platforms := flags.String("platforms", "linux/amd64,linux/arm64", "platforms, with commas between them")
+	out := flags.String("out", "../../bin/image", "folder for the OCI layout; it is replaced")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	created, err := commitTime(ctx, *source)
+	if err != nil {
+		return err
+	}
+	o := options{source: *source, version: *version, platforms: strings.Split(*platforms, ","), created: created}
+	index, err := build(ctx, o)
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(*out); err != nil {
+		return err
+	}
+	path, err := layout.Write(*out, empty.Index)
+	if err != nil {
+		return err
+	}
+	if err := path.AppendIndex(index, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": *version})); err != nil {
+		return err
+	}
+	return describe(index, *out)
+}
+
+// commitTime returns the time of the commit that is checked out.
+func commitTime(ctx context.Context, folder string) (time.Time, error) {
+	out, err := exec.CommandContext(ctx, "git", "-C", folder, "log", "-1", "--format=%ct").Output()
+	if err != nil {
+		return time.Time{}, fmt.Errorf("this is no clone with history, so the files have no time; clone the repository: %w", err)
+	}
+	seconds, err := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
+	return time.Unix(seconds, 0).UTC(), err
+}
+
+// build makes an image for each platform, and the index of them.
+func build(ctx context.Context, o options) (v1.ImageIndex, error) {
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, platform := range o.platforms {
+		p, err := v1.ParsePlatform(platform)
+		if err != nil {
+			return nil, err
+		}
+		image, err := buildImage(ctx, o, *p)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", platform, err)
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: p}})
+	}
+	return index, nil
+}
+
+func buildImage(ctx context.Context, o options, p v1.Platform) (v1.Image, error) {
+	work, err := os.MkdirTemp("", "evently-image-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(work)
+	program := filepath.Join(work, "evently-workers")
+	if err := compile(ctx, o, p, program); err != nil {
+		return nil, err
+	}
+	base, err := baseFiles()
+	if err != nil {
+		return nil, err
+	}
+	components, err := componentsOf(program, o.version)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := os.ReadFile(program)
+	if err != nil {
+		return nil, err
+	}
+	image := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
+	image = mutate.ConfigMediaType(image, types.OCIConfigJSON)
+	for _, l := range []struct {
+		why   string
+		files []file
+	}{
+		{"certificate authorities, time zones, user", base},
+		{"program and its components", []file{
+			{name: "evently-workers", mode: 0o755, content: raw},
+			{name: "usr/share/sbom/evently-workers.cdx.json", mode: 0o644, content: components},
+		}},
+	} {
+		layer, err := layerOf(l.files, o.created)
+		if err != nil {
+			return nil, err
+		}
+		if image, err = mutate.Append(image, mutate.Addendum{
+			Layer: layer, MediaType: types.OCILayer, History: v1.History{Created: v1.Time{Time: o.created}, CreatedBy: "deploy/image", Comment: l.why},
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return configure(image, o, p)
+}
+
+// compile builds the program as the Dockerfile does.
+func compile(ctx context.Context, o options, p v1.Platform, output string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -X github.com/evently/workers/app.linked="+o.version, "-o", output, ".")
+	cmd.Dir = o.source
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.OS, "GOARCH="+p.Architecture, "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// configure sets what a container is started with. TestImage compares it with the Dockerfile.
+func configure(image v1.Image, o options, p v1.Platform) (v1.Image, error) {
+	file, err := image.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture, file.Created = p.OS, p.Architecture, v1.Time{Time: o.created}
+	file.Config = v1.Config{
+		User: user + ":" + user, Entrypoint: []string{"/evently-workers"}, Cmd: []string{"run"}, StopSignal: "SIGTERM", WorkingDir: "/",
+		ExposedPorts: map[string]struct{}{"8004/tcp": {}},
+		Env:          []string{"PATH=/", "ZONEINFO=/usr/share/zoneinfo.zip", "SSL_CERT_FILE=/" + authorities},
+		Healthcheck: &v1.HealthConfig{
+			Test: []string{"CMD", "/evently-workers", "health"}, Interval: 15 * time.Second, Timeout: 5 * time.Second, StartPeriod: 20 * time.Second, Retries: 3,
+		},
+		Labels: map[string]string{
+			"org.opencontainers.image.title": "evently-workers", "org.opencontainers.image.version": o.version,
+			"org.opencontainers.image.source": "https://github.com/evently/workers", "org.opencontainers.image.created": o.created.Format(time.RFC3339),
+		},
+	}
+	return mutate.ConfigFile(image, file)
+}
+
+// describe prints what was made.
+func describe(index v1.ImageIndex, out string) error {
+	digest, err := index.Digest()
+	if err != nil {
+		return err
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s  %s\n", digest, out)
+	for _, d := range manifest.Manifests {
+		image, err := index.Image(d.Digest)
+		if err != nil {
+			return err
+		}
+		layers, err := image.Layers()
+		if err != nil {
+			return err
+		}
+		var size int64
+		for _, l := range layers {
+			n, err := l.Size()
+			if err != nil {
+				return err
+			}
+			size += n
+		}
+		fmt.Printf("%s  %s, %.1f MB compressed\n", d.Digest, d.Platform, float64(size)/1e6)
+	}
+	return nil
+}
