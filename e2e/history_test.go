@@ -161,7 +161,7 @@ func TestHistory(t *testing.T) {
 	if !strings.Contains(stream, "otp") {
 		t.Errorf("the stream has no event of the mail: %s", stream)
 	}
-	if out, exit := w.command(t, full, "was-it-sent", away); exit != 3 || !strings.Contains(out, "cannot be read") {
+	if out, exit := w.command(t, full, "was-it-sent", away); exit != 0 || !strings.Contains(out, "by the result") || !strings.Contains(out, "cannot be read") {
 		t.Errorf("without the database: exit code %d\n%s", exit, out)
 	}
 	w.postgres.Start()

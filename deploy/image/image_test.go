@@ -43,7 +43,7 @@ func TestImage(t *testing.T) {
 		t.Errorf("two builds differ: %s, %s (%v)", first, second, err)
 	}
 
-	// What is on the disk is whole, and is what other programs read.
+	// The layout on the disk is whole, as other programs read it.
 	dir := t.TempDir()
 	path, err := layout.Write(dir, empty.Index)
 	if err == nil {
