@@ -85,6 +85,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer redis.Close()
+	broker := redis.Addr() // asked once: the chaos switch takes the server away, and its address with it
 	faulty, users := newChaos(redis, now), seed()
 	db, err := openUsers(ctx, now(), users, faulty)
 	if err != nil {
@@ -121,16 +122,16 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer os.RemoveAll(folder)
 
-	pool := newPool(redis.Addr())
+	pool := newPool(broker)
 	defer pool.Close()
 	addresses := Addresses{
-		Redis: "redis://" + redis.Addr() + "/0",
+		Redis: "redis://" + broker + "/0",
 		SMTP:  smtp.Addr().String(),
 		Page:  "http://" + page.Addr().String(),
 
 		History: "sqlite:" + filepath.Join(folder, "history.db"),
 	}
-	addresses.Taken = append(addresses.Taken, stepped("Redis", or(o.RedisPort, DefaultRedisPort), redis.Addr())...)
+	addresses.Taken = append(addresses.Taken, stepped("Redis", or(o.RedisPort, DefaultRedisPort), broker)...)
 	addresses.Taken = append(addresses.Taken, stepped("SMTP", or(o.SMTPPort, DefaultSMTPPort), smtp.Addr().String())...)
 	addresses.Taken = append(addresses.Taken, stepped("Page", or(o.HTTPPort, DefaultHTTPPort), page.Addr().String())...)
 	addresses.Health = "http://" + healthPort.Addr().String() + "/health"
@@ -173,7 +174,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	g.Go(func() error { return catcher.serve(below, smtp) })
 	g.Go(func() error {
-		log.watch(below, redis.Addr(), pool, o.Logger)
+		log.watch(below, broker, pool, o.Logger)
 		return nil
 	})
 	o.announce(addresses)
