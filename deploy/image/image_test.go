@@ -33,6 +33,10 @@ func TestImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Another machine has other settings.
+	t.Setenv("GOFLAGS", "-buildvcs=true -tags=another")
+	t.Setenv("GOAMD64", "v3")
+	t.Setenv("GOARM64", "v9.0")
 	again, err := build(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +75,7 @@ func TestImage(t *testing.T) {
 	sameAsDockerfile(t, image)
 	root := t.TempDir()
 	unpacked := unpack(t, image, root)
-	t.Logf("unpacked: %.1f MB", float64(unpacked)/1e6)
+	t.Logf("%.1f MB compressed, %.1f MB unpacked", float64(compressed(t, image))/1e6, float64(unpacked)/1e6)
 	pem, err := os.ReadFile(filepath.Join(root, authorities))
 	if err != nil || !x509.NewCertPool().AppendCertsFromPEM(pem) || strings.Count(string(pem), "BEGIN") < 100 {
 		t.Errorf("no certificate authorities: %v", err)
@@ -83,6 +87,38 @@ func TestImage(t *testing.T) {
 	if os.Geteuid() == 0 { // only root may change the root folder
 		inChroot(t, root)
 	}
+}
+
+// TestRefusals gives the command what it must not take.
+func TestRefusals(t *testing.T) {
+	for _, platform := range []string{"", "linux", "darwin/arm64", "linux/arm/v7", "linux/amd64/x/y"} {
+		if _, err := build(t.Context(), options{source: "../..", platforms: []string{platform}}); err == nil {
+			t.Errorf("platform %q was taken", platform)
+		}
+	}
+	dir := t.TempDir()
+	precious := filepath.Join(dir, "precious")
+	if err := os.WriteFile(precious, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), []string{"-out", dir}); err == nil || !strings.Contains(err.Error(), "no OCI layout") {
+		t.Errorf("a folder of other files: %v", err)
+	}
+	if _, err := os.Stat(precious); err != nil {
+		t.Error(err)
+	}
+}
+
+func compressed(t *testing.T, image v1.Image) (size int64) {
+	t.Helper()
+	manifest, err := image.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range manifest.Layers {
+		size += l.Size
+	}
+	return size
 }
 
 // sameAsDockerfile compares what a container is started with.

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,6 +41,7 @@ type options struct {
 	version   string
 	platforms []string // os/arch
 	created   time.Time
+	revision  string // commit
 }
 
 func run(ctx context.Context, args []string) error {
@@ -51,11 +53,14 @@ func run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	created, err := commitTime(ctx, *source)
+	if err := replaceable(*out); err != nil { // before the minute that a build can take
+		return err
+	}
+	created, revision, err := commitOf(ctx, *source)
 	if err != nil {
 		return err
 	}
-	o := options{source: *source, version: *version, platforms: strings.Split(*platforms, ","), created: created}
+	o := options{source: *source, version: *version, revision: revision, platforms: strings.Split(*platforms, ","), created: created}
 	index, err := build(ctx, o)
 	if err != nil {
 		return err
@@ -73,14 +78,30 @@ func run(ctx context.Context, args []string) error {
 	return describe(index, *out)
 }
 
-// commitTime returns the time of the commit that is checked out.
-func commitTime(ctx context.Context, folder string) (time.Time, error) {
-	out, err := exec.CommandContext(ctx, "git", "-C", folder, "log", "-1", "--format=%ct").Output()
-	if err != nil {
-		return time.Time{}, fmt.Errorf("this is no clone with history, so the files have no time; clone the repository: %w", err)
+// replaceable refuses a folder that is neither empty nor an OCI layout: what is in it would be lost.
+func replaceable(folder string) error {
+	entries, err := os.ReadDir(folder)
+	if os.IsNotExist(err) {
+		return nil
 	}
-	seconds, err := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
-	return time.Unix(seconds, 0).UTC(), err
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 && !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == "oci-layout" }) {
+		return fmt.Errorf("%s has files and is no OCI layout; name another folder with -out, or empty it", folder)
+	}
+	return nil
+}
+
+// commitOf returns the time and the name of the commit that is checked out.
+func commitOf(ctx context.Context, folder string) (time.Time, string, error) {
+	out, err := exec.CommandContext(ctx, "git", "-C", folder, "log", "-1", "--format=%ct %H").Output()
+	if err != nil {
+		return time.Time{}, "", fmt.Errorf("this is no clone with history, so the files have no time; clone the repository: %w", err)
+	}
+	when, revision, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
+	seconds, err := strconv.ParseInt(when, 10, 64)
+	return time.Unix(seconds, 0).UTC(), revision, err
 }
 
 // build makes an image for each platform, and the index of them.
@@ -90,6 +111,9 @@ func build(ctx context.Context, o options) (v1.ImageIndex, error) {
 		p, err := v1.ParsePlatform(platform)
 		if err != nil {
 			return nil, err
+		}
+		if p.OS != "linux" || p.Architecture == "" || p.Variant != "" {
+			return nil, fmt.Errorf("platform %q: write linux/ARCHITECTURE, such as linux/arm64", platform)
 		}
 		image, err := buildImage(ctx, o, *p)
 		if err != nil {
@@ -147,11 +171,13 @@ func buildImage(ctx context.Context, o options, p v1.Platform) (v1.Image, error)
 	return configure(image, o, p)
 }
 
-// compile builds the program as the Dockerfile does.
+// compile builds the program as the Dockerfile does. Flags replace the machine's settings of Go that would
+// change its bytes. Go does not write the commit into a program that is built in a
+// linked worktree, so it is written nowhere; the image has it as a label.
 func compile(ctx context.Context, o options, p v1.Platform, output string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -X github.com/evently/workers/app.linked="+o.version, "-o", output, ".")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags=", "-ldflags", "-s -w -X github.com/evently/workers/app.linked="+o.version, "-o", output, ".")
 	cmd.Dir = o.source
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.OS, "GOARCH="+p.Architecture, "GOWORK=off")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.OS, "GOARCH="+p.Architecture, "GOAMD64=v1", "GOARM64=v8.0", "GOWORK=off")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
@@ -176,6 +202,7 @@ func configure(image v1.Image, o options, p v1.Platform) (v1.Image, error) {
 		Labels: map[string]string{
 			"org.opencontainers.image.title": "evently-workers", "org.opencontainers.image.version": o.version,
 			"org.opencontainers.image.source": "https://github.com/evently/workers", "org.opencontainers.image.created": o.created.Format(time.RFC3339),
+			"org.opencontainers.image.revision": o.revision,
 		},
 	}
 	return mutate.ConfigFile(image, file)
