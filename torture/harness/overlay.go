@@ -62,6 +62,9 @@ func Overlay(t testkit.T, dir string, patches ...Patch) []string {
 	return []string{"-overlay", file}
 }
 
+// Earlier is the commit that the current one must get along with.
+const Earlier = "dc2f619"
+
 // HasCommit returns "" when the clone has a commit, and otherwise what to do about
 // it: clones of continuous integration often have the newest one only.
 func HasCommit(t testkit.T, commit string) string {

@@ -7,5 +7,5 @@ import "github.com/evently/workers/torture/harness"
 
 // All returns the rows in the order of the table.
 func All() []harness.Row {
-	return []harness.Row{storm, frozen, unanswered, database, throttling, login, codes, pairs}
+	return []harness.Row{storm, frozen, unanswered, database, throttling, login, codes, pairs, upgrade, cold}
 }

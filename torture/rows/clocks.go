@@ -83,18 +83,18 @@ func astray() time.Time {
 // upgrade is R30.
 var upgrade = harness.Row{
 	ID:   "R30",
-	Goal: "a build of an earlier commit (" + earlier + ") beside the current one, under load, killed in turn, and replaced one by the other",
+	Goal: "a build of an earlier commit (" + harness.Earlier + ") beside the current one, under load, killed in turn, and replaced one by the other",
 	Mark: "0 lost, each result right",
 	Run: func(r *harness.Run) {
 		dir := r.TempDir()
 		s := harness.NewStage(r)
 		old := r.Kind
-		if missing := harness.HasCommit(r, earlier); missing != "" && harness.Size(r, true, false) {
+		if missing := harness.HasCommit(r, harness.Earlier); missing != "" && harness.Size(r, true, false) {
 			// Clones of continuous integration often have the newest commit alone: what
 			// the row does to workers that replace each other is seen there as well.
 			s.Figure("the current one in its place, as %s", missing)
 		} else {
-			old = harness.Ours(harness.BuildCommit(r, dir, earlier, harness.TestWorker))
+			old = harness.Ours(harness.BuildCommit(r, dir, harness.Earlier, harness.TestWorker))
 		}
 		old.Name = "earlier"
 		s.NoteAside()
@@ -126,6 +126,3 @@ var upgrade = harness.Row{
 		s.Settled(30 * time.Second)
 	},
 }
-
-// earlier is the commit that the current one must get along with.
-const earlier = "73a382d"

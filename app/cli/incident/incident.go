@@ -44,6 +44,7 @@ type createCmd struct {
 	Until  term.Moment `help:"Until when; default: now."`
 	Broker term.Broker `help:"Which broker of REDIS_URLS; needed if there are several." placeholder:"NAME"`
 	Output string      `short:"o" help:"File to write; default: incident-DATE-TIME.zip here. An existing file is not replaced." placeholder:"FILE"`
+	JSON   bool        `name:"json" help:"Print JSON about the file."`
 }
 
 // Help is the long help of the command.
@@ -65,6 +66,16 @@ func (c createCmd) Validate() error {
 		return errors.New("--until is not after --since")
 	}
 	return nil
+}
+
+// created is what the command prints as JSON.
+type created struct {
+	File    string   `json:"file"`
+	Bytes   int      `json:"bytes"`
+	Mails   int      `json:"mails"`
+	Tasks   int      `json:"tasks"`
+	Changes int      `json:"changes"` // of health
+	Missing []string `json:"missing"` // parts that could not be read
 }
 
 // listenFor is how long the command listens to events.
@@ -119,6 +130,9 @@ func (c createCmd) Run(ctx context.Context, t term.Terminal) error {
 	done = true
 	for _, m := range b.Manifest.Missing {
 		term.Warn(t.Err, "missing in the bundle: %s", term.Line(m))
+	}
+	if c.JSON {
+		return term.PrintJSON(t.Out, created{file, len(raw), len(b.Mails), len(b.Tasks), len(b.Health.Changes), append([]string{}, b.Manifest.Missing...)})
 	}
 	_, err = fmt.Fprintf(t.Out, "%s: %d bytes, %s, %s, %s of health\n", file, len(raw), term.Count(int64(len(b.Mails)), "mail"), term.Count(int64(len(b.Tasks)), "task"),
 		term.Count(int64(len(b.Health.Changes)), "change"))
