@@ -25,10 +25,13 @@ const (
 	zeroPause    = time.Second
 	zeroPauseMax = time.Minute
 	zeroWaitMax  = 5 * time.Minute
+
+	reportEvery = 10 * time.Second // of the log, while the reason is the same
 )
 
 // awaitConfig reads the configuration. While Zero is unavailable it waits, as for
-// every other part, and the health server says so. The caller must close the
+// every other part, and the health server says so. It asks a Zero that cannot be
+// reached once a second, and one that answers with faults less and less often. The caller must close the
 // early server, nil or not.
 func awaitConfig(ctx context.Context, output *os.File, reports *supervisor.Reporter) (config.Config, *earlyHealth, error) {
 	ctx, stop := signal.NotifyContext(ctx, StopSignals()...)
@@ -37,6 +40,8 @@ func awaitConfig(ctx context.Context, output *os.File, reports *supervisor.Repor
 	if config.AsksZero(nil) {
 		early = startEarlyHealth(ctx, NewLogger(output, config.Service{}))
 	}
+	var reported time.Time
+	var summary string
 	for tries := 0; ; tries++ {
 		cfg, err := LoadConfig(ctx)
 		unavailable, again := errors.AsType[*config.ZeroError](err)
@@ -50,10 +55,16 @@ func awaitConfig(ctx context.Context, output *os.File, reports *supervisor.Repor
 			early.close()
 			return cfg, nil, err
 		}
+		if unavailable.Unreached {
+			tries = 0
+		}
 		pause := pauseBefore(tries, unavailable.Wait)
 		early.tell(unavailable.Summary)
 		reports.Ready(func() string { return "no configuration: secrets service unavailable (" + unavailable.Summary + ")" })
-		NewLogger(output, config.Service{}).Error("no configuration yet, will try again", "error", err, "pause", pause.Round(time.Millisecond).Seconds())
+		if unavailable.Summary != summary || time.Since(reported) >= reportEvery {
+			reported, summary = time.Now(), unavailable.Summary
+			NewLogger(output, config.Service{}).Error("no configuration yet, will try again", "error", err, "pause", pause.Round(time.Millisecond).Seconds())
+		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():

@@ -30,6 +30,8 @@ type ZeroError struct {
 	Wait    time.Duration // that Zero asked for before the next question; 0: none
 	Err     error         // the cause, if there is one; nil: Summary says it all
 
+	Unreached bool // nothing has answered, so that a question costs Zero nothing
+
 	missing bool // there is nothing at the address
 }
 
@@ -161,7 +163,7 @@ func fetchZero(ctx context.Context, address string, token Secret) (map[string]st
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // without the address, which the environment tells
 		}
-		return nil, &ZeroError{Summary: "no answer", Err: err}
+		return nil, &ZeroError{Summary: "no answer", Err: err, Unreached: true}
 	}
 	defer resp.Body.Close()
 	return readZero(resp)

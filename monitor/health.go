@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -235,19 +236,38 @@ func (h *Health) Run(ctx context.Context) error {
 
 // watch asks the database and notes changes of the parts until ctx ends.
 func (h *Health) watch(ctx context.Context) {
-	tick := time.NewTicker(h.cfg.Every)
-	defer tick.Stop()
 	for {
 		if h.cfg.Database != nil {
 			h.ask(ctx)
 		}
 		h.Report()
+		timer := time.NewTimer(h.pause())
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
-		case <-tick.C:
+		case <-timer.C:
 		}
 	}
+}
+
+// downEvery is the time between two questions to a database that is down.
+const downEvery = time.Second
+
+// pause returns the time until the next question. One to a database that is down comes soon, so
+// that the page tells early of its end; not to one that refuses the login, for servers lock
+// accounts.
+func (h *Health) pause() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	refused, answered := errors.AsType[interface {
+		error
+		SQLState() string
+	}](h.database.err)
+	if h.database.err == nil || answered && strings.HasPrefix(refused.SQLState(), "28") {
+		return h.cfg.Every
+	}
+	return min(h.cfg.Every, downEvery)
 }
 
 // ask asks the database once. Changes are logged with the error, which the

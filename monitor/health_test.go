@@ -196,9 +196,9 @@ func TestDatabaseIsAskedByTheClock(t *testing.T) {
 		}
 
 		w.setDatabase(errors.New("password " + canary + " refused"))
-		time.Sleep(2*monitor.DefaultEvery + time.Second)
+		time.Sleep(2*monitor.DefaultEvery + 1200*time.Millisecond) // between two questions
 		got := h.Report()
-		if want := (monitor.State{OK: false, Text: "no answer for 16 s"}); got.Status != monitor.StatusDegraded || got.Database.State != want {
+		if want := (monitor.State{OK: false, Text: "no answer for 17 s"}); got.Status != monitor.StatusDegraded || got.Database.State != want {
 			t.Errorf("with the database down: %+v", got)
 		}
 		// The worker consumes, and retries the mails that need the database.
@@ -212,7 +212,7 @@ func TestDatabaseIsAskedByTheClock(t *testing.T) {
 		// A fault that says in safe words what it is, is shown with them.
 		w.setDatabase(fmt.Errorf("look up %s: %w", canary, refusal{}))
 		time.Sleep(monitor.DefaultEvery)
-		if got, want := h.Report().Database.Text, "no recipient can be looked up for 31 s: 42501; run GRANT"; got != want {
+		if got, want := h.Report().Database.Text, "no recipient can be looked up for 32 s: 42501; run GRANT"; got != want {
 			t.Errorf("with a refusal: %q, want %q", got, want)
 		}
 
@@ -221,8 +221,8 @@ func TestDatabaseIsAskedByTheClock(t *testing.T) {
 		if got := h.Report(); got.Status != monitor.StatusHealthy || !got.Database.OK {
 			t.Errorf("with the database back: %+v", got)
 		}
-		if n := w.asked.Load(); n != 5 {
-			t.Errorf("the database was asked %d times, want 5", n)
+		if n := w.asked.Load(); n != 34 { // each second while it is down, from 15 s to 47 s
+			t.Errorf("the database was asked %d times, want 34", n)
 		}
 		cancel()
 		if err := <-ended; err != nil {

@@ -182,14 +182,14 @@ func TestChangesOfParts(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		w.setDatabase(errors.New("away"))
-		time.Sleep(monitor.DefaultEvery + time.Second)
+		time.Sleep(monitor.DefaultEvery + 500*time.Millisecond) // between two questions
 		w.setDatabase(nil)
 		time.Sleep(monitor.DefaultEvery)
 		if got := h.Changes(); len(got) != 2 || got[0].Status != monitor.PartOK || got[1].Part != "database" || got[1].Status != monitor.PartFailed ||
 			got[1].Reason != "no answer for 1 s" || !got[1].At.Equal(start.Add(monitor.DefaultEvery)) {
 			t.Errorf("changes are %+v", got)
 		}
-		if p := h.Report().Database; p.Since != start.Add(2*monitor.DefaultEvery).UTC().Format(time.RFC3339) {
+		if p := h.Report().Database; p.Since != start.Add(monitor.DefaultEvery+time.Second).UTC().Format(time.RFC3339) {
 			t.Errorf("the database is well since %s", p.Since)
 		}
 

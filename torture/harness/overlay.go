@@ -62,7 +62,7 @@ func Overlay(t testkit.T, dir string, patches ...Patch) []string {
 	return []string{"-overlay", file}
 }
 
-// Earlier is the commit that the current one must get along with.
+// Earlier is the commit whose workers run beside the current ones.
 const Earlier = "dc2f619"
 
 // HasCommit returns "" when the clone has a commit, and otherwise what to do about
