@@ -84,6 +84,9 @@ func newHealth(t *testing.T, cfg monitor.HealthConfig) *monitor.Health {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if cfg.Database != nil {
+		h.Ask(t.Context())
+	}
 	return h
 }
 
@@ -179,9 +182,15 @@ func TestDatabaseIsAskedByTheClock(t *testing.T) {
 		l := newPipeListener()
 		cfg := w.config(l)
 		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
-		h := newHealth(t, cfg)
-		if got := h.Report(); got.Status != monitor.StatusHealthy || got.Database.Text != "not asked yet" {
+		h, err := monitor.NewHealth(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := h.Report(); got.Status != monitor.StatusDegraded || got.Database.OK || got.Database.Status != monitor.PartDegraded || got.Database.Text != "not asked yet" {
 			t.Errorf("before the first answer: %+v", got)
+		}
+		if r := get(h.Handler(), http.MethodGet, "/health/database"); r.Code != 503 {
+			t.Errorf("before the first answer: %d %s", r.Code, r.Body)
 		}
 
 		ctx, cancel := context.WithCancel(t.Context())

@@ -31,6 +31,18 @@ type Check struct {
 	Text   string `json:"text"`
 }
 
+// notAsked is the text of a part of which nothing is known yet.
+const notAsked = "not asked yet"
+
+// unasked returns a part that was not asked yet. It is neither well nor in trouble.
+func unasked() Part {
+	p := newPart(State{Text: notAsked})
+	return p.degraded(p.Text, "")
+}
+
+// Unasked reports whether a part was not asked yet, as for a moment after the start.
+func (s State) Unasked() bool { return s.Text == notAsked }
+
 // newPart returns a part that is ok or failed, as s says.
 func newPart(s State) Part {
 	p := Part{State: s, Status: PartOK, Checks: []Check{}}
@@ -102,8 +114,12 @@ type changes struct {
 	latest []Change // the oldest first
 }
 
-// note records the status of a part, and sets its Since unless the part knows it.
+// note records the status of a part, and sets its Since unless the part knows it. The first answer
+// of a part that was not asked before is no change.
 func (c *changes) note(name string, p *Part, now time.Time) {
+	if p.Unasked() {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before, known := c.parts[name]

@@ -97,24 +97,27 @@ func (h *Health) databasePart(now time.Time) Part {
 	h.mu.Lock()
 	last := h.database
 	h.mu.Unlock()
-	p := newPart(lookupState(last, now)).from(last.down).answered(last.at, now)
-	lookup := p.State
+	p := unasked().from(h.started)
+	if !last.at.IsZero() {
+		p = newPart(lookupState(last, now)).from(last.down).answered(last.at, now)
+	}
+	lookup := p
 	breaker, isOpen := h.openDatabase(now)
 	if isOpen {
 		p = newPart(breaker.State).answered(last.at, now)
 		p.Since = breaker.Since
 		p.check("circuit breaker", PartFailed, breaker.Text)
 	}
-	p.check("lookup", statusOf(lookup.OK, PartFailed), lookup.Text)
+	p.check("lookup", lookup.Status, lookup.Text)
+	if p.Unasked() {
+		return p
+	}
 	return p.advised(advice)
 }
 
 // lookupState returns the state of the database by its last answer.
 func lookupState(last checked, now time.Time) State {
-	switch {
-	case last.at.IsZero():
-		return State{OK: true, Text: "not asked yet"}
-	case last.err != nil:
+	if last.err != nil {
 		down := span(now.Sub(last.down))
 		if fault, ok := errors.AsType[summarized](last.err); ok {
 			return State{Text: "no recipient can be looked up for " + down + ": " + fault.Summary()}

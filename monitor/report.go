@@ -89,8 +89,7 @@ func (h *Health) Report() Report {
 		r.Brokers = brokers
 	}
 	if w.Waits != "" {
-		r.Database = newPart(State{OK: true, Text: "not asked yet"})
-		r.Mail = newPart(State{OK: true, Text: "no mail sent yet"})
+		r.Database, r.Mail = unasked().from(h.started), unasked().from(h.started)
 	}
 	for name, p := range r.parts() {
 		h.changes.note(name, p, now)

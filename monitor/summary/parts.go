@@ -18,7 +18,7 @@ func partsInTrouble(r monitor.Report) (all []attention.Part) {
 		if gap {
 			p.part.Text = p.part.Reason
 		}
-		if !p.part.OK && p.part.Text != "" || gap {
+		if !p.part.OK && p.part.Text != "" && !p.part.Unasked() || gap {
 			since, _ := time.Parse(time.RFC3339, p.part.Since) // zero: not known
 			all = append(all, attention.Part{Name: p.name, Text: p.part.Text, Advice: p.part.Advice, Since: since})
 		}
