@@ -350,7 +350,7 @@ func hear(t *testing.T, w *aclWorld, b *redis.Broker) {
 	channels := []string{"evently:bookings:confirmed", "evently:events:created"}
 	go func() {
 		ended <- b.Subscribe(ctx, redis.Subscription{
-			Name: "acl", Channels: channels, Every: 50 * time.Millisecond, Message: func(channel string, _ []byte) { heard <- channel },
+			Name: "acl", Channels: channels, Every: time.Second, Message: func(channel string, _ []byte) { heard <- channel },
 			Joined: func() { proved <- struct{}{} }, Left: func(err error) { t.Errorf("listening: %v", err) }, Heard: func(redis.Heard) { proved <- struct{}{} },
 		})
 	}()

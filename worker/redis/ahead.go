@@ -87,7 +87,7 @@ func (cl *claimer) claimAhead(ctx context.Context, max int) (ds []broker.Deliver
 	max = min(max, mostOf(a.size))
 	raws, decoded := a.raws, a.seen
 	a.raws, a.seen = nil, nil
-	if len(raws) == 0 || len(raws) < max && a.more || time.Since(a.at) > lookLife {
+	if len(raws) == 0 || len(raws) < max && a.more || time.Since(a.at) > cl.patience.look {
 		err := cl.do(ctx, func(c redigo.Conn) (err error) {
 			raws, err = redigo.ByteSlices(redigo.DoContext(c, ctx, "LRANGE", list.key, -max, -1))
 			return err

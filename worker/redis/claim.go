@@ -47,10 +47,11 @@ type claimer struct {
 	shapes     shape.Shapes
 	selection  selection
 	entries    []byte // of the messages of a claim; reused
+	patience   patience
 }
 
 func newClaimer(s *server, c *consumer, held *holdings, l *leases, r *recovery, p *pipeline, w *waiter) *claimer {
-	return &claimer{server: s, consumer: c, held: held, leases: l, recovery: r, pipeline: p, waiter: w}
+	return &claimer{server: s, consumer: c, held: held, leases: l, recovery: r, pipeline: p, waiter: w, patience: patience{look: lookLife, pipeline: pipelineWait}}
 }
 
 // claim moves up to max messages to the unacked set.

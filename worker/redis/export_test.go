@@ -1,6 +1,8 @@
 package redis
 
 import (
+	"time"
+
 	"github.com/evently/workers/worker/redis/internal/scripts"
 	"github.com/evently/workers/worker/redis/internal/shape"
 )
@@ -13,3 +15,8 @@ var ScriptText = scripts.Text
 
 // ScriptNames returns the names of all scripts.
 func ScriptNames() []string { return scripts.Names() }
+
+// SetPatience replaces the bounds of claims that build on earlier steps, before the first claim.
+func SetPatience(b *Broker, look, pipeline time.Duration) {
+	b.claimer.patience = patience{look: look, pipeline: pipeline}
+}

@@ -17,6 +17,13 @@ import (
 // trip of its own takes as long.
 const pipelineWait = time.Millisecond
 
+// patience bounds claims that build on earlier steps. Tests have more of it, for a busy machine is
+// slower than any useful bound.
+type patience struct {
+	look     time.Duration // age of messages that were read before their claim
+	pipeline time.Duration // wait for a round trip that settles deliveries
+}
+
 // pipeline passes claims from the claimer to the round trips of the settler.
 type pipeline struct {
 	mu      sync.Mutex
@@ -84,7 +91,7 @@ func (cl *claimer) claimAfter(ctx context.Context, max, ends int, ready func()) 
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	a := &cl.ahead
-	if max+ends <= 0 || !cl.registered || cl.suspect || a.list < 0 || len(a.raws) == 0 || time.Since(a.at) > lookLife {
+	if max+ends <= 0 || !cl.registered || cl.suspect || a.list < 0 || len(a.raws) == 0 || time.Since(a.at) > cl.patience.look {
 		return nil, 0, nil
 	}
 	if a.seen == nil {
@@ -97,7 +104,7 @@ func (cl *claimer) claimAfter(ctx context.Context, max, ends int, ready func()) 
 	c := &pipelinedClaim{call: cl.seenCall(list, fresh, min(max+ends, mostOf(a.size))), max: max, ends: ends, done: make(chan struct{})}
 	cl.pipeline.offer(c)
 	ready()
-	if taken, err := cl.pipeline.await(ctx, c); !taken {
+	if taken, err := cl.pipeline.await(ctx, c, cl.patience.pipeline); !taken {
 		return nil, 0, err
 	}
 	a.raws, a.seen = nil, nil
@@ -111,8 +118,8 @@ func (cl *claimer) claimAfter(ctx context.Context, max, ends int, ready func()) 
 }
 
 // await waits for the reply to c. It reports false when no round trip took c in time.
-func (p *pipeline) await(ctx context.Context, c *pipelinedClaim) (taken bool, err error) {
-	patience := time.NewTimer(pipelineWait)
+func (p *pipeline) await(ctx context.Context, c *pipelinedClaim, most time.Duration) (taken bool, err error) {
+	patience := time.NewTimer(most)
 	defer patience.Stop()
 	select {
 	case <-c.done:

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
 
@@ -30,6 +31,7 @@ func backlogged(t *testing.T, n, more int) (c redigo.Conn, w *consumer, held []b
 		}
 	}
 	w = newConsumer(t, redis.Config{URL: s.URL(0)})
+	redis.SetPatience(w.Broker, time.Minute, time.Minute)
 	for range 3 { // until it looks ahead, and Redis knows the scripts
 		held = append(held, w.claim(t, n)...)
 	}
@@ -109,6 +111,7 @@ func TestClaimAfter(t *testing.T) {
 // there to be claimed.
 func TestClaimAfterNothing(t *testing.T) {
 	c, w, _, next := backlogged(t, 4, 8)
+	redis.SetPatience(w.Broker, time.Minute, time.Millisecond)
 	ds, asked, err := w.ClaimAfter(t.Context(), 2, 4, func() {})
 	if len(ds) != 0 || asked != 0 || err != nil {
 		t.Errorf("claimed %d of %d, %v", len(ds), asked, err)
@@ -173,6 +176,7 @@ func TestClaimAfterBreak(t *testing.T) {
 	}
 	p := startDeafProxy(t, s.Addr)
 	w := newConsumer(t, redis.Config{URL: "redis://" + p.addr + "/0"})
+	redis.SetPatience(w.Broker, time.Minute, time.Minute)
 	var held []broker.Delivery
 	for range 3 {
 		held = append(held, w.claim(t, n)...)
