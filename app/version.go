@@ -12,8 +12,14 @@ import (
 // Name is the name of the program.
 const Name = "evently-workers"
 
-// linked is the version that the linker sets for builds from a tree without history.
-var linked string
+// The linker sets these for images, releases and builds from a tree without history. Go itself writes
+// a commit only into programs that are built in a clone, not in a linked worktree.
+var (
+	linked         string // version
+	linkedCommit   string
+	linkedTime     string // of the commit, RFC 3339
+	linkedModified string // "true" with changes that are not committed
+)
 
 // Build tells from what the program was built.
 type Build struct {
@@ -34,7 +40,18 @@ func Version() string { return BuildOf().String() }
 // BuildOf returns from what this program was built.
 func BuildOf() Build {
 	info, _ := debug.ReadBuildInfo()
-	return readBuild(linked, info)
+	b := readBuild(linked, info)
+	if linkedCommit != "" {
+		b.setCommit(linkedCommit, linkedTime, linkedModified)
+	}
+	return b
+}
+
+// setCommit sets what is built. A time that cannot be read is none.
+func (b *Build) setCommit(name, when, modified string) {
+	b.Commit = name[:min(12, len(name))]
+	b.Time, _ = time.Parse(time.RFC3339, when)
+	b.Modified = modified == "true"
 }
 
 // forMetrics returns the build for the metrics.
@@ -61,16 +78,11 @@ func readBuild(linked string, info *debug.BuildInfo) Build {
 		if b.Version == "" && info.Main.Version != "(devel)" {
 			b.Version = info.Main.Version
 		}
+		settings := map[string]string{}
 		for _, s := range info.Settings {
-			switch s.Key {
-			case "vcs.revision":
-				b.Commit = s.Value[:min(12, len(s.Value))]
-			case "vcs.time":
-				b.Time, _ = time.Parse(time.RFC3339, s.Value)
-			case "vcs.modified":
-				b.Modified = s.Value == "true"
-			}
+			settings[s.Key] = s.Value
 		}
+		b.setCommit(settings["vcs.revision"], settings["vcs.time"], settings["vcs.modified"])
 	}
 	if b.Version == "" {
 		b.Version = "development build"

@@ -9,22 +9,32 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 )
 
-// TestRelease builds the archive of this platform in two clones: they are the same bytes. It
-// runs what the archive has, and looks for our libraries in its list of components.
+// TestRelease builds the archive of this platform in a clone, and in a changed worktree with other
+// settings of the machine: they are the same bytes. It runs what the archive has.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	const version = "v0.0.0-release-test"
+	clone, worktree := filepath.Join(t.TempDir(), "clone"), filepath.Join(t.TempDir(), "worktree")
+	run(t, "../..", "git", "clone", "--quiet", ".", clone)
+	run(t, clone, "git", "worktree", "add", "--quiet", "--detach", worktree)
+	for path, text := range map[string]string{"README.md": "changed", "untracked.go": "package wrong"} {
+		if err := os.WriteFile(filepath.Join(worktree, path), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var sums [2]string
-	var folder string
-	for i := range sums {
-		clone := filepath.Join(t.TempDir(), "clone")
-		run(t, "../..", "git", "clone", "--quiet", ".", clone)
-		folder = filepath.Join(t.TempDir(), "release")
-		run(t, clone, ".ci/release", version, folder, "linux/amd64")
-		raw, err := os.ReadFile(filepath.Join(folder, "SHA256SUMS"))
+	folder := filepath.Join(t.TempDir(), "release")
+	other := filepath.Join(t.TempDir(), "other")
+	run(t, clone, ".ci/release", version, folder, "linux/amd64")
+	run(t, worktree, "env", "TZ=Asia/Kathmandu", "LANG=tr_TR.UTF-8", "LC_ALL=tr_TR.UTF-8", "GOFLAGS=-buildvcs=true", "GOAMD64=v3", "SOURCE_DATE_EPOCH=1", "GZIP=-1",
+		"TAR_OPTIONS=--owner=1000", "COLUMNS=33", "sh", "-c", "umask 077; exec .ci/release "+version+" "+other+" linux/amd64")
+	for i, f := range []string{folder, other} {
+		raw, err := os.ReadFile(filepath.Join(f, "SHA256SUMS"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,19 +43,29 @@ func TestRelease(t *testing.T) {
 	if sums[0] != sums[1] || sums[0] == "" {
 		t.Errorf("two builds differ:\n%s\n%s", sums[0], sums[1])
 	}
+	run(t, folder, "sha256sum", "--check", "--strict", "SHA256SUMS")
 	title := "evently-workers-" + version + "-linux-amd64"
 	files := unpack(t, filepath.Join(folder, title+".tar.gz"))
-	for _, name := range []string{"README.md", "CHANGELOG.md", "LICENSE"} {
-		if len(files[title+"/"+name]) == 0 {
-			t.Errorf("the archive has no %s", name)
+	for name, want := range map[string]string{
+		"README.md": "# ", "CHANGELOG.md": "# ", "LICENSE": "Copyright", "THIRD-PARTY-LICENSES.txt": "github.com/gomodule/redigo v",
+		"evently-workers.service": "Type=notify", "man/man1/evently-workers.1": ".TH EVENTLY", "completions/evently-workers.bash": "complete ",
+		"completions/_evently-workers": "#compdef", "completions/evently-workers.fish": "complete ",
+	} {
+		if !strings.Contains(string(files[title+"/"+name]), want) {
+			t.Errorf("the archive has no %s with %q", name, want)
 		}
 	}
 	program := filepath.Join(t.TempDir(), "evently-workers")
 	if err := os.WriteFile(program, files[title+"/evently-workers"], 0o700); err != nil {
 		t.Fatal(err)
 	}
-	var got struct{ Version, Commit string }
-	if err := json.Unmarshal(run(t, "", program, "version", "--json"), &got); err != nil || got.Version != version || got.Commit == "" {
+	var got struct {
+		Version, Commit string
+		Time            time.Time
+		Modified        bool
+	}
+	commit := string(run(t, clone, "git", "log", "-1", "--format=%H"))
+	if err := json.Unmarshal(run(t, "", program, "version", "--json"), &got); err != nil || got.Version != version || got.Commit != commit[:12] || got.Time.IsZero() || got.Modified {
 		t.Errorf("version of the program: %+v, %v", got, err)
 	}
 	var list struct{ Components []struct{ Name string } }
@@ -104,8 +124,8 @@ func unpack(t *testing.T, archive string) map[string][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h.Mode&0o444 != 0o444 || h.Uid != 0 || h.Gid != 0 {
-			t.Errorf("%s has mode %o and belongs to %d:%d", h.Name, h.Mode, h.Uid, h.Gid)
+		if mode := h.FileInfo().Mode().Perm(); mode != 0o755 && mode != 0o644 || h.Uid != 0 || h.Gid != 0 {
+			t.Errorf("%s has mode %o and belongs to %d:%d", h.Name, mode, h.Uid, h.Gid)
 		}
 		if files[h.Name], err = io.ReadAll(r); err != nil {
 			t.Fatal(err)

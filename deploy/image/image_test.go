@@ -2,33 +2,49 @@ package main
 
 import (
 	"archive/tar"
+	"archive/zip"
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"log"
+	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
+
+	"github.com/evently/workers/deploy/image/program"
 )
 
 // TestImage makes the image of this machine's platform twice, unpacks it, and runs it as its
 // user in its own root folder. make image makes those of all platforms.
 func TestImage(t *testing.T) {
-	o := options{source: "../..", version: "v0.0.0-image-test", platforms: []string{"linux/" + runtime.GOARCH}, created: time.Unix(1_700_000_000, 0).UTC()}
+	o := options{
+		Build: program.Build{
+			Source: "../..", Version: "v0.0.0-image-test", Commit: program.Commit{Name: strings.Repeat("0123456789", 4), Time: time.Unix(1_700_000_000, 0).UTC()},
+		},
+		platforms: []string{"linux/" + runtime.GOARCH},
+	}
 	index, err := build(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -73,16 +89,24 @@ func TestImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameAsDockerfile(t, image)
+	checkConfig(t, image, o)
+	throughRegistry(t, index)
 	root := t.TempDir()
 	unpacked := unpack(t, image, root)
 	t.Logf("%.1f MB compressed, %.1f MB unpacked", float64(compressed(t, image))/1e6, float64(unpacked)/1e6)
+	checkFiles(t, root)
 	pem, err := os.ReadFile(filepath.Join(root, authorities))
 	if err != nil || !x509.NewCertPool().AppendCertsFromPEM(pem) || strings.Count(string(pem), "BEGIN") < 100 {
 		t.Errorf("no certificate authorities: %v", err)
 	}
 	components, err := os.ReadFile(filepath.Join(root, "usr/share/sbom/evently-workers.cdx.json"))
-	if err != nil || !strings.Contains(string(components), "pkg:golang/github.com/gomodule/redigo@v") {
-		t.Errorf("no list of components: %v\n%.500s", err, components)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkComponents(t, components, filepath.Join(root, "evently-workers"))
+	licences, err := os.ReadFile(filepath.Join(root, "usr/share/doc/evently-workers/THIRD-PARTY-LICENSES.txt"))
+	if err != nil || !strings.Contains(string(licences), "github.com/gomodule/redigo v") || !strings.Contains(string(licences), "std 1.") {
+		t.Errorf("licences: %v\n%.500s", err, licences)
 	}
 	if os.Geteuid() == 0 { // only root may change the root folder
 		inChroot(t, root)
@@ -92,7 +116,7 @@ func TestImage(t *testing.T) {
 // TestRefusals gives the command what it must not take.
 func TestRefusals(t *testing.T) {
 	for _, platform := range []string{"", "linux", "darwin/arm64", "linux/arm/v7", "linux/amd64/x/y"} {
-		if _, err := build(t.Context(), options{source: "../..", platforms: []string{platform}}); err == nil {
+		if _, err := build(t.Context(), options{Build: program.Build{Source: "../..", Version: "v1"}, platforms: []string{platform}}); err == nil {
 			t.Errorf("platform %q was taken", platform)
 		}
 	}
@@ -157,6 +181,93 @@ func sameAsDockerfile(t *testing.T, image v1.Image) {
 	}
 }
 
+// checkConfig looks at what the Dockerfile does not have.
+func checkConfig(t *testing.T, image v1.Image, o options) {
+	t.Helper()
+	file, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if file.OS != "linux" || file.Architecture != runtime.GOARCH || !file.Created.Equal(o.Commit.Time) {
+		t.Errorf("%s/%s, created %s", file.OS, file.Architecture, file.Created)
+	}
+	want := map[string]string{
+		"title": "evently-workers", "version": o.Version, "revision": o.Commit.Name, "licenses": "MIT",
+		"source": "https://github.com/evently/workers", "created": "2023-11-14T22:13:20Z",
+	}
+	got := map[string]string{}
+	for name, value := range file.Config.Labels {
+		got[strings.TrimPrefix(name, "org.opencontainers.image.")] = value
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("labels %v, want %v", got, want)
+	}
+}
+
+// throughRegistry pushes the image to a registry, and pulls what a machine of this kind would.
+func throughRegistry(t *testing.T, index v1.ImageIndex) {
+	t.Helper()
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	tag, err := name.ParseReference(strings.TrimPrefix(server.URL, "http://") + "/evently-workers:v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.WriteIndex(tag, index); err != nil {
+		t.Fatalf("push: %v", err)
+	}
+	pulled, err := remote.Image(tag, remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}))
+	if err == nil {
+		err = validate.Image(pulled)
+	}
+	if err != nil {
+		t.Fatalf("pull: %v", err)
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if digest, err := pulled.Digest(); err != nil || digest != manifest.Manifests[0].Digest {
+		t.Errorf("pulled %s, pushed %s (%v)", digest, manifest.Manifests[0].Digest, err)
+	}
+}
+
+// checkFiles fails for a file that is missing or that nobody needs, such as a shell, and for one that
+// the user can write.
+func checkFiles(t *testing.T, root string) {
+	t.Helper()
+	var got []string
+	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if name := strings.TrimPrefix(path, root+"/"); info.Mode() != 0o644 && !(name == "evently-workers" && info.Mode() == 0o755) {
+			t.Errorf("%s has mode %s", name, info.Mode())
+		}
+		got = append(got, strings.TrimPrefix(path, root+"/"))
+		return nil
+	})
+	want := []string{
+		"etc/group", "etc/passwd", authorities, "evently-workers", "usr/share/doc/evently-workers/LICENSE", "usr/share/doc/evently-workers/THIRD-PARTY-LICENSES.txt",
+		"usr/share/sbom/evently-workers.cdx.json", "usr/share/zoneinfo.zip",
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("files %q, want %q (%v)", got, want, err)
+	}
+	zones, err := zip.OpenReader(filepath.Join(root, "usr/share/zoneinfo.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer zones.Close()
+	if _, err := fs.Stat(zones, "Europe/Berlin"); err != nil {
+		t.Error(err)
+	}
+}
+
 // unpack writes the files of an image, and returns their size.
 func unpack(t *testing.T, image v1.Image, root string) (size int64) {
 	t.Helper()
@@ -214,6 +325,15 @@ func inChroot(t *testing.T, root string) {
 			t.Fatal(err)
 		}
 	}
+	probe := exec.CommandContext(t.Context(), "/bin/mount", "--bind", root, root)
+	probe.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	mounts := probe.Run() == nil
+	t.Logf("root folder read-only by a mount: %t", mounts)
+	if !mounts { // its user can write nowhere
+		if err := os.Chmod(filepath.Join(root, "tmp"), 0o555); err != nil {
+			t.Fatal(err)
+		}
+	}
 	redis, health := freePort(t), freePort(t)
 	server := exec.CommandContext(t.Context(), "redis-server", "--port", redis, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
 	if err := server.Start(); err != nil {
@@ -222,9 +342,16 @@ func inChroot(t *testing.T, root string) {
 	t.Cleanup(func() { server.Process.Kill(); server.Wait() })
 
 	command := func(ctx context.Context, args ...string) *exec.Cmd {
-		cmd := exec.CommandContext(ctx, "/evently-workers", args...)
-		cmd.Dir = "/"
-		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
+		// The root folder is read-only, /tmp too: in a space of mounts that ends with the process.
+		cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{
+			"-c", `/bin/mount --bind "$0" "$0" && /bin/mount -o remount,bind,ro "$0" && exec /usr/sbin/chroot --userspec=65532:65532 "$0" /evently-workers "$@"`, root,
+		}, args...)...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		if !mounts {
+			cmd = exec.CommandContext(ctx, "/evently-workers", args...)
+			cmd.Dir = "/"
+			cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
+		}
 		cmd.Env = []string{
 			"PATH=/", "ZONEINFO=/usr/share/zoneinfo.zip", "SSL_CERT_FILE=/" + authorities, "REDIS_URL=redis://127.0.0.1:" + redis + "/0",
 			"HEALTH_ADDR=127.0.0.1:" + health, "LEDGER_DATABASE_URL=off", "DB_HOST=127.0.0.1", "SMTP_HOST=127.0.0.1", "SMTP_TLS_MODE=none",
@@ -232,8 +359,8 @@ func inChroot(t *testing.T, root string) {
 		return cmd
 	}
 	worker := command(context.Background(), "run")
-	var log strings.Builder // read after Wait
-	worker.Stderr = &log
+	var stderr strings.Builder // read after Wait
+	worker.Stderr = &stderr
 	begin := time.Now()
 	if err := worker.Start(); err != nil {
 		t.Fatal(err)
@@ -251,7 +378,7 @@ func inChroot(t *testing.T, root string) {
 			if time.Now().After(end) {
 				worker.Process.Kill()
 				worker.Wait()
-				t.Fatalf("%s is not 200\n%s", path, log.String())
+				t.Fatalf("%s is not 200\n%s", path, stderr.String())
 			}
 		}
 	}
@@ -265,7 +392,7 @@ func inChroot(t *testing.T, root string) {
 		t.Fatal(err)
 	}
 	if err := worker.Wait(); err != nil {
-		t.Errorf("after SIGTERM: %v\n%s", err, log.String())
+		t.Errorf("after SIGTERM: %v\n%s", err, stderr.String())
 	}
 }
 

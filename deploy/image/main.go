@@ -11,11 +11,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +22,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/evently/workers/deploy/image/program"
 )
 
 func main() {
@@ -37,11 +37,8 @@ func main() {
 
 // options say what is made.
 type options struct {
-	source    string // folder of the main module
-	version   string
+	program.Build
 	platforms []string // os/arch
-	created   time.Time
-	revision  string // commit
 }
 
 func run(ctx context.Context, args []string) error {
@@ -56,11 +53,14 @@ func run(ctx context.Context, args []string) error {
 	if err := replaceable(*out); err != nil { // before the minute that a build can take
 		return err
 	}
-	created, revision, err := commitOf(ctx, *source)
+	commit, err := program.CommitOf(ctx, *source)
 	if err != nil {
 		return err
 	}
-	o := options{source: *source, version: *version, revision: revision, platforms: strings.Split(*platforms, ","), created: created}
+	if commit.Modified {
+		fmt.Fprintln(os.Stderr, "image: the tree has changes that are not committed; another build of this commit will be other bytes")
+	}
+	o := options{Build: program.Build{Source: *source, Version: *version, Commit: commit}, platforms: strings.Split(*platforms, ",")}
 	index, err := build(ctx, o)
 	if err != nil {
 		return err
@@ -93,17 +93,6 @@ func replaceable(folder string) error {
 	return nil
 }
 
-// commitOf returns the time and the name of the commit that is checked out.
-func commitOf(ctx context.Context, folder string) (time.Time, string, error) {
-	out, err := exec.CommandContext(ctx, "git", "-C", folder, "log", "-1", "--format=%ct %H").Output()
-	if err != nil {
-		return time.Time{}, "", fmt.Errorf("this is no clone with history, so the files have no time; clone the repository: %w", err)
-	}
-	when, revision, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
-	seconds, err := strconv.ParseInt(when, 10, 64)
-	return time.Unix(seconds, 0).UTC(), revision, err
-}
-
 // build makes an image for each platform, and the index of them.
 func build(ctx context.Context, o options) (v1.ImageIndex, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
@@ -130,19 +119,23 @@ func buildImage(ctx context.Context, o options, p v1.Platform) (v1.Image, error)
 		return nil, err
 	}
 	defer os.RemoveAll(work)
-	program := filepath.Join(work, "evently-workers")
-	if err := compile(ctx, o, p, program); err != nil {
+	binary := filepath.Join(work, "evently-workers")
+	if err := o.Compile(ctx, p.OS, p.Architecture, binary); err != nil {
 		return nil, err
 	}
-	base, err := baseFiles()
+	base, err := baseFiles(ctx)
 	if err != nil {
 		return nil, err
 	}
-	components, err := componentsOf(program, o.version)
+	components, err := o.Components(ctx, binary)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := os.ReadFile(program)
+	licence, err := os.ReadFile(filepath.Join(o.Source, "LICENSE"))
+	if err != nil {
+		return nil, err
+	}
+	raw, err := os.ReadFile(binary)
 	if err != nil {
 		return nil, err
 	}
@@ -150,38 +143,27 @@ func buildImage(ctx context.Context, o options, p v1.Platform) (v1.Image, error)
 	image = mutate.ConfigMediaType(image, types.OCIConfigJSON)
 	for _, l := range []struct {
 		why   string
-		files []file
+		files []program.File
 	}{
 		{"certificate authorities, time zones, user", base},
-		{"program and its components", []file{
-			{name: "evently-workers", mode: 0o755, content: raw},
-			{name: "usr/share/sbom/evently-workers.cdx.json", mode: 0o644, content: components},
+		{"program and its components", []program.File{
+			{Name: "evently-workers", Mode: 0o755, Content: raw},
+			{Name: "usr/share/doc/evently-workers/LICENSE", Mode: 0o644, Content: licence},
+			{Name: "usr/share/doc/evently-workers/THIRD-PARTY-LICENSES.txt", Mode: 0o644, Content: components.Licences},
+			{Name: "usr/share/sbom/evently-workers.cdx.json", Mode: 0o644, Content: components.List},
 		}},
 	} {
-		layer, err := layerOf(l.files, o.created)
+		layer, err := layerOf(l.files, o.Commit.Time)
 		if err != nil {
 			return nil, err
 		}
 		if image, err = mutate.Append(image, mutate.Addendum{
-			Layer: layer, MediaType: types.OCILayer, History: v1.History{Created: v1.Time{Time: o.created}, CreatedBy: "deploy/image", Comment: l.why},
+			Layer: layer, MediaType: types.OCILayer, History: v1.History{Created: v1.Time{Time: o.Commit.Time}, CreatedBy: "deploy/image", Comment: l.why},
 		}); err != nil {
 			return nil, err
 		}
 	}
 	return configure(image, o, p)
-}
-
-// compile builds the program as the Dockerfile does. Flags replace the machine's settings of Go that would
-// change its bytes. Go does not write the commit into a program that is built in a
-// linked worktree, so it is written nowhere; the image has it as a label.
-func compile(ctx context.Context, o options, p v1.Platform, output string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags=", "-ldflags", "-s -w -X github.com/evently/workers/app.linked="+o.version, "-o", output, ".")
-	cmd.Dir = o.source
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.OS, "GOARCH="+p.Architecture, "GOAMD64=v1", "GOARM64=v8.0", "GOWORK=off")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return nil
 }
 
 // configure sets what a container is started with. TestImage compares it with the Dockerfile.
@@ -191,7 +173,11 @@ func configure(image v1.Image, o options, p v1.Platform) (v1.Image, error) {
 		return nil, err
 	}
 	file = file.DeepCopy()
-	file.OS, file.Architecture, file.Created = p.OS, p.Architecture, v1.Time{Time: o.created}
+	revision := o.Commit.Name
+	if o.Commit.Modified {
+		revision += "-dirty"
+	}
+	file.OS, file.Architecture, file.Created = p.OS, p.Architecture, v1.Time{Time: o.Commit.Time}
 	file.Config = v1.Config{
 		User: user + ":" + user, Entrypoint: []string{"/evently-workers"}, Cmd: []string{"run"}, StopSignal: "SIGTERM", WorkingDir: "/",
 		ExposedPorts: map[string]struct{}{"8004/tcp": {}},
@@ -200,9 +186,9 @@ func configure(image v1.Image, o options, p v1.Platform) (v1.Image, error) {
 			Test: []string{"CMD", "/evently-workers", "health"}, Interval: 15 * time.Second, Timeout: 5 * time.Second, StartPeriod: 20 * time.Second, Retries: 3,
 		},
 		Labels: map[string]string{
-			"org.opencontainers.image.title": "evently-workers", "org.opencontainers.image.version": o.version,
-			"org.opencontainers.image.source": "https://github.com/evently/workers", "org.opencontainers.image.created": o.created.Format(time.RFC3339),
-			"org.opencontainers.image.revision": o.revision,
+			"org.opencontainers.image.title": "evently-workers", "org.opencontainers.image.version": o.Version,
+			"org.opencontainers.image.source": "https://github.com/evently/workers", "org.opencontainers.image.created": o.Commit.Time.Format(time.RFC3339),
+			"org.opencontainers.image.revision": revision, "org.opencontainers.image.licenses": "MIT",
 		},
 	}
 	return mutate.ConfigFile(image, file)
