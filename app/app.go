@@ -92,6 +92,7 @@ func (a *App) build(cfg config.Config, e WorkerParts, log *slog.Logger) (err err
 	if err := a.guard(cfg, log); err != nil {
 		return err
 	}
+	a.keeper.OnHidden(a.sender.Hide)
 	if a.history, err = openHistory(cfg, a.shards[0].Aside, log); err != nil {
 		return err
 	}

@@ -58,8 +58,8 @@ func Audit(ctx context.Context, cfg config.Config, a Action, do func(context.Con
 type Trail struct {
 	*audit.Trail
 	required bool
-	secrets  []string
-	broker   string // that actions are about; "": the only one, or several
+	secrets  func() []string // the longest first
+	broker   string          // that actions are about; "": the only one, or several
 	closers  []func() error
 }
 
@@ -87,7 +87,8 @@ func openTrail(cfg config.Config, db *sqlx.DB, log *slog.Logger) (*Trail, error)
 	if err != nil {
 		return nil, &UsageError{Err: err}
 	}
-	t := &Trail{required: cfg.Audit.Required, secrets: cfg.Passwords(), closers: []func() error{b.Close}}
+	passwords := cfg.Passwords()
+	t := &Trail{required: cfg.Audit.Required, secrets: func() []string { return passwords }, closers: []func() error{b.Close}}
 	if names := cfg.BrokerNames(); len(names) == 1 {
 		t.broker = names[0]
 	}
@@ -197,7 +198,7 @@ func jsonOf(v any) string {
 
 // hide removes the secrets of the configuration from a text.
 func (t *Trail) hide(text string) string {
-	for _, secret := range t.secrets {
+	for _, secret := range t.secrets() {
 		if len(secret) >= audit.ShortestKey/4 {
 			text = strings.ReplaceAll(text, secret, "***")
 		}

@@ -40,16 +40,15 @@ func OpenMonitor(cfg config.Config, log *slog.Logger) (*Monitor, error) {
 // openMonitorIn is [OpenMonitor] for the monitor inside of a worker, which has the templates and
 // the keeper of the secrets.
 func openMonitorIn(cfg config.Config, kept *secrets.Keeper, log *slog.Logger, keeper *folder.Keeper) (*Monitor, error) {
-	return openMonitor(cfg, log, site.Parts{Templates: keeper, TemplatesRun: true, Latest: latestOf(kept)})
+	return openMonitor(cfg, log, keptIn(kept, site.Parts{Templates: keeper, TemplatesRun: true}))
 }
 
-// latestOf returns the function for the configuration with the present secrets, nil if they stay
-// as they are.
-func latestOf(k *secrets.Keeper) func() config.Config {
-	if k.Idle() {
-		return nil
+// keptIn returns p with the secrets of a keeper, and p if they stay as they are.
+func keptIn(k *secrets.Keeper, p site.Parts) site.Parts {
+	if !k.Idle() {
+		p.Latest, p.Hidden = k.Config, k.Hidden
 	}
-	return k.Config
+	return p
 }
 
 // OpenMonitorWith is [OpenMonitor] with a label beside the name of the product, and further
@@ -88,6 +87,9 @@ func (m *Monitor) open(cfg config.Config, log *slog.Logger, p site.Parts) (err e
 	// By the same connections, so that a database that hangs is waited for once.
 	if m.trail, err = openTrail(cfg, p.DB, log); err != nil {
 		return err
+	}
+	if p.Hidden != nil {
+		m.trail.secrets = p.Hidden
 	}
 	p.Trail, p.Audited = pageTrail{m.trail}, m.trail.Trail
 	if p.Templates == nil {
@@ -182,7 +184,7 @@ func RunMonitor(ctx context.Context, output *os.File) error {
 	if cfg.Service.MonitorAddr == "" {
 		return &UsageError{Err: fmt.Errorf("MONITOR_ADDR is off; write where the monitor listens, such as 127.0.0.1:5555")}
 	}
-	m, err := openMonitor(cfg, log, site.Parts{Latest: latestOf(keeper)})
+	m, err := openMonitor(cfg, log, keptIn(keeper, site.Parts{}))
 	if err != nil {
 		return err
 	}

@@ -1,16 +1,19 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/evently/workers/internal/connurl"
 )
 
 // Passwords returns every secret text of the configuration, for what must not
-// show them in words that others have written. Those of URLs come alone as well
-// as in the form that they have in the URL.
+// show them in words that others have written. Each one comes as it is and in the
+// form that it has in a URL. The longest come first, because one may be a part of
+// another one.
 func (c *Config) Passwords() []string {
 	all := []string{
 		c.SMTP.Password.Reveal(), c.Redis.Password.Reveal(), c.Redis.UserAlone.Reveal(), c.Redis.Sentinel.Password.Reveal(),
@@ -33,26 +36,29 @@ func (c *Config) Passwords() []string {
 		all = append(all, key.Reveal())
 	}
 	for _, b := range c.Brokers {
-		all = append(all, b.Password.Reveal(), url.UserPassword("", b.Password.Reveal()).String()[1:], b.UserAlone.Reveal())
+		all = append(all, b.Password.Reveal(), b.UserAlone.Reveal())
 	}
 	for _, r := range c.Relays {
-		all = append(all, r.Password.Reveal(), url.UserPassword("", r.Password.Reveal()).String()[1:])
+		all = append(all, r.Password.Reveal())
 	}
 	for _, d := range []Database{c.Database, c.Ledger.Database} {
 		if p, err := connurl.ParsePostgres(d.URL.Reveal()); err == nil {
-			all = append(all, p.Password, url.UserPassword("", p.Password).String()[1:], p.Params["sslpassword"])
+			all = append(all, p.Password, p.Params["sslpassword"])
 		}
 	}
 	if c.variables != nil {
 		all = append(all, c.variables.ZeroToken.value.Reveal(), c.variables.ZeroURL.value.Reveal())
 	}
-	kept := all[:0]
 	for _, text := range all {
-		if text != "" {
-			kept = append(kept, text)
-		}
+		all = append(all, url.UserPassword("", text).String()[1:])
 	}
-	return kept
+	return LongestFirst(slices.DeleteFunc(all, func(text string) bool { return text == "" }))
+}
+
+// LongestFirst sorts texts by their length, and drops repeated ones. It changes the slice.
+func LongestFirst(texts []string) []string {
+	slices.SortFunc(texts, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
+	return slices.Compact(texts)
 }
 
 // SecretInUse is a secret of the configuration, or a file with one. The file is read again when

@@ -99,3 +99,46 @@ func TestLoginOfEachConnection(t *testing.T) {
 		t.Errorf("the log shows a password:\n%s", logs.String())
 	}
 }
+
+// A server may repeat the password that it has just been given, in the reply to the same mail, and
+// any secret that was replaced since the start. Of two that begin alike nothing is left.
+func TestReplacedSecretsAreHidden(t *testing.T) {
+	t.Parallel()
+	var repeat sync.Map
+	server := smtptest.New(t, smtptest.Options{
+		STARTTLS: true, Username: "u", Password: "cAnArY-2",
+		Script: func(s smtptest.Step) smtptest.Action {
+			if text, ok := repeat.Load(s.Command); ok {
+				return smtptest.Action{Reply: text.(string)}
+			}
+			return smtptest.Action{}
+		},
+	})
+	var logs lockedBuffer
+	cfg := config(server)
+	cfg.Security, cfg.LoginPause, cfg.Secrets = mail.StartTLS, time.Hour, []string{"cAnArY-redis"}
+	cfg.Credentials = &logins{give: []mail.Credentials{{Username: "u", Password: "cAnArY"}, {Username: "u", Password: "cAnArY-2"}}}
+	cfg.Logger = slog.New(slog.NewTextHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	sender := newSender(t, cfg)
+	refused := func(says string) string {
+		t.Helper()
+		repeat.Store("RCPT", "451 4.3.0 no, "+says+" is it")
+		_, err := sender.Send(t.Context(), message())
+		if failed := sendError(t, err); failed.Command != "RCPT" {
+			t.Errorf("error %v", err)
+		}
+		return err.Error()
+	}
+	if text := refused("cAnArY-2"); !strings.Contains(text, "no, *** is it") {
+		t.Errorf("the login of this mail: %s", text)
+	}
+	sender.Hide([]string{"cAnArY-redis-xy", "cAnArY-redis"})
+	for _, secret := range []string{"cAnArY-redis", "cAnArY-redis-xy", "Y0FuQXJZLXJlZGlzLXh5"} {
+		if text := refused(secret); !strings.Contains(text, "no, *** is it") {
+			t.Errorf("%s: %s", secret, text)
+		}
+	}
+	if strings.Contains(logs.String(), "cAnArY") {
+		t.Errorf("the log shows a secret:\n%s", logs.String())
+	}
+}

@@ -165,9 +165,10 @@ func (e *SendError) refusesLogin() bool {
 
 // credentialKeeper knows the last secrets. Its methods may be called by several goroutines.
 type credentialKeeper struct {
-	mu     sync.Mutex
-	last   []credential   // at most keptGuards, the latest first
-	hidden redact.Secrets // their forms
+	hidden redact.Live // the forms of the last ones, and the secrets of the process
+
+	mu   sync.Mutex
+	last []credential // at most keptGuards, the latest first
 }
 
 // read returns the credential for a login. It reads a token from its file each time, because
@@ -196,19 +197,13 @@ func (k *credentialKeeper) read(ctx context.Context, cfg *Config, refused []Cred
 	if !slices.Contains(k.last, c) {
 		k.last = slices.Insert(k.last, 0, c)
 		k.last = k.last[:min(len(k.last), keptGuards)]
-		k.hidden = redact.Secrets{}
+		var forms []string
 		for _, one := range k.last {
-			k.hidden = redact.Join(k.hidden, one.forms())
+			forms = append(forms, one.forms().Login...)
 		}
+		k.hidden.SetLogins(forms)
 	}
 	return c, nil
-}
-
-// forms returns [credential.forms] of the last secrets.
-func (k *credentialKeeper) forms() redact.Secrets {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.hidden
 }
 
 // mechanismKeeper records which login mechanism the server accepts.

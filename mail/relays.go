@@ -63,6 +63,13 @@ func NewRelays(relays ...Relay) (*Relays, error) {
 	return r, nil
 }
 
+// Hide calls [Sender.Hide] of each relay.
+func (r *Relays) Hide(secrets []string) {
+	for _, one := range r.all {
+		one.Sender.Hide(secrets)
+	}
+}
+
 // Send sends m over the first relay that can take it. It returns as [Sender.Send] does, and
 // every attempt has the same Message-ID and Date.
 //

@@ -33,7 +33,7 @@ type Sender struct {
 	streaks verdict.Streaks
 	prober  prober
 	past    redact.History
-	secrets redact.Secrets // of the process
+	secrets redact.Secrets // of the process and of the logins
 
 	mechanisms  mechanismKeeper
 	credentials credentialKeeper
@@ -87,12 +87,8 @@ func New(cfg Config) (*Sender, error) {
 		slots: make(chan struct{}, cfg.MaxConns),
 		tls:   &tls.Config{ServerName: cfg.Host, RootCAs: cfg.RootCAs, MinVersion: tls.VersionTLS12},
 	}
-	s.secrets = redact.Join(credential{user: cfg.Username, secret: cfg.Password}.forms(), redact.Secrets{Past: &s.past})
-	for _, secret := range slices.Concat(cfg.Secrets, cfg.BounceKeys) {
-		if v, ok := redact.NewSecret(secret); ok {
-			s.secrets.Process = append(s.secrets.Process, v)
-		}
-	}
+	s.secrets = redact.Join(credential{user: cfg.Username, secret: cfg.Password}.forms(), redact.Secrets{Past: &s.past, Live: &s.credentials.hidden})
+	s.Hide(cfg.Secrets)
 	if cfg.hostName != "" && cfg.HelloName == from.from.Domain {
 		s.log.Info("host name is not fully qualified, EHLO uses the domain of the sender", "host", cfg.hostName, "ehlo", cfg.HelloName)
 	}
@@ -132,7 +128,7 @@ func (s *Sender) Send(ctx context.Context, m Message) (Receipt, error) {
 	defer func() { <-s.slots }()
 	_, encoded, _ := bytes.Cut(c.Bytes, []byte("\r\n\r\n"))
 	s.past.Add(m.Secrets, m.To, m.Subject, m.Text)
-	hide := redact.Join(s.secrets, s.credentials.forms(), redact.Secrets{
+	hide := redact.Join(s.secrets, redact.Secrets{
 		Mail:   m.Secrets,
 		Quoted: []string{m.Subject, m.Text, m.HTML, string(encoded)},
 	})
@@ -180,6 +176,13 @@ func (s *Sender) Renew() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.renewed = time.Now()
+}
+
+// Hide replaces the texts of Config.Secrets: secrets may be replaced while the process runs. The
+// former ones should be among them, because a server may repeat one later. It also concerns mails
+// that are on their way.
+func (s *Sender) Hide(secrets []string) {
+	s.credentials.hidden.SetProcess(slices.Concat(secrets, s.cfg.BounceKeys))
 }
 
 // takeSlot waits until a connection may be used. around is [Message.Wait] or nil.

@@ -58,7 +58,8 @@ type Keeper struct {
 
 	seen map[string][sha256.Size]byte // content of the files at the last look; of Run alone
 
-	book book
+	book   book
+	hidden hidden
 }
 
 // New returns a Keeper. It does no I/O.
@@ -78,6 +79,7 @@ func New(cfg Config) *Keeper {
 	token, _ := config.ZeroToken(cfg.Initial)
 	k.token = &login{name: "ZERO_TOKEN", keeper: k, current: value{Login: config.Login{Password: token.Reveal()}}}
 	k.book.open(k, cfg.Initial)
+	k.hidden.set(cfg.Initial.Passwords())
 	return k
 }
 

@@ -104,6 +104,7 @@ func (k *Keeper) invalid(mistakes *config.Error, now, old map[string]config.Secr
 
 // apply makes the secrets of cfg the present ones.
 func (k *Keeper) apply(cfg config.Config) {
+	k.hidden.set(cfg.Passwords()) // before a server can repeat one
 	k.mu.Lock()
 	k.latest = cfg
 	k.mu.Unlock()

@@ -79,23 +79,24 @@ func TestCanaries(t *testing.T) {
 			read(path + id)
 		}
 	}
-	reply, err := http.Post(w.base+"/incident", "application/x-www-form-urlencoded", strings.NewReader(""))
+	reply, err := http.Get(w.base + "/incident/bundle.zip")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer reply.Body.Close()
 	raw, _ := io.ReadAll(reply.Body)
-	places["answer of the bundle"] = string(raw)
-	if z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw))); err == nil {
-		for _, f := range z.File {
-			in, err := f.Open()
-			if err != nil {
-				t.Fatal(err)
-			}
-			text, _ := io.ReadAll(in)
-			in.Close()
-			places["bundle "+f.Name] = string(text)
+	z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
+	if err != nil {
+		t.Fatalf("the bundle: %v: %.200s", err, raw)
+	}
+	for _, f := range z.File {
+		in, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
 		}
+		text, _ := io.ReadAll(in)
+		in.Close()
+		places["bundle "+f.Name] = string(text)
 	}
 	keys, err := conn.Do("KEYS", "*")
 	if err != nil {

@@ -66,9 +66,14 @@ func (o *Overview) Run(ctx context.Context) error {
 
 // incidentOf returns what a bundle of an incident is made of.
 func incidentOf(p *Parts) incident.Sources {
+	hidden := p.Hidden
+	if hidden == nil {
+		passwords := p.Config.Passwords()
+		hidden = func() []string { return passwords }
+	}
 	s := incident.Sources{
 		Program: "evently-workers " + p.Version, Summary: p.Summary.Summary, Vitals: p.Vitals.State, Watch: p.Watch, Fleet: p.Fleet,
-		Settings: p.Config.Report(), Fingerprints: p.fingerprints, Secrets: p.Config.Passwords(),
+		Settings: p.Config.Report(), Fingerprints: p.fingerprints, Secrets: hidden,
 	}
 	if p.Deliveries != nil {
 		s.Mails = p.Deliveries

@@ -41,6 +41,7 @@ import (
 type Parts struct {
 	Config  config.Config
 	Latest  func() config.Config // with the secrets that were replaced since; nil: none is
+	Hidden  func() []string      // texts that must not be shown, the longest first; nil: those of Config
 	Version string
 	Label   string      // beside the name of the product; "": none
 	Groups  []web.Group // further pages

@@ -34,8 +34,8 @@ type Sources struct {
 	Settings     []config.Setting
 	Fingerprints func(ctx context.Context) ([]config.Fingerprint, error)
 
-	// Secrets must not be in the bundle.
-	Secrets []string
+	// Secrets returns the texts that must not be in the bundle, former ones included. Required.
+	Secrets func() []string
 }
 
 // Steps is the number of steps that Collect takes.

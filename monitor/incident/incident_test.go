@@ -68,7 +68,7 @@ func (queues) Samples(string, time.Time) []watch.Sample {
 
 func sources() incident.Sources {
 	return incident.Sources{
-		Program: "evently-workers 1.2", Fleet: events{}, Mails: mails{}, Watch: queues{}, Secrets: []string{password, "abc"},
+		Program: "evently-workers 1.2", Fleet: events{}, Mails: mails{}, Watch: queues{}, Secrets: func() []string { return []string{password, "abc"} },
 		Summary: func() *summary.Summary {
 			return &summary.Summary{At: now, Findings: []attention.Finding{{Rule: "x", Level: attention.Urgent, Text: "The relay says " + someone + ".", Since: now}}, Workers: []summary.Worker{{Node: "celery@python.example"}}}
 		},
@@ -93,7 +93,7 @@ func bundle(t testing.TB) []byte {
 		t.Errorf("%d steps, want %d", steps, incident.Steps)
 	}
 	var out bytes.Buffer
-	if err := b.Write(&out, s.Secrets, b.Nodes()); err != nil {
+	if err := b.Write(&out, s.Secrets(), b.Nodes()); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,7 +72,8 @@ const shortestSecret = 4
 
 func newScrubber(secrets, nodes []string) *scrubber {
 	var pairs []string
-	for _, s := range secrets {
+	longestFirst := func(a, b string) int { return len(b) - len(a) } // one may be a part of another one
+	for _, s := range slices.SortedFunc(slices.Values(secrets), longestFirst) {
 		if len(s) >= shortestSecret {
 			pairs = append(pairs, s, "***")
 		}

@@ -163,7 +163,7 @@ func collect(ctx context.Context, t term.Terminal, o *app.Overview, since, until
 		o.Refresh(ctx)
 		b = o.Incident().Collect(ctx, since, until, func(string) { p.Add(1, 0) })
 		var zip bytes.Buffer
-		if err := b.Write(&zip, o.Incident().Secrets, b.Nodes()); err != nil {
+		if err := b.Write(&zip, o.Incident().Secrets(), b.Nodes()); err != nil {
 			return err
 		}
 		p.Add(1, 0)

@@ -81,7 +81,9 @@ func (h *History) mask(text string) string {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if h.beginnings.isIn(text) {
-		text = maskSecrets(text, h.secrets)
+		m := newMarks(text)
+		m.markSecrets(h.secrets)
+		text = m.masked()
 	}
 	text = maskRecipients(text, h.recipients)
 	for _, message := range h.texts {

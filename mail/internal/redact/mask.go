@@ -6,15 +6,12 @@ import (
 	"unicode/utf8"
 )
 
-// maskSecret masks a secret in any case, in its escaped forms, and with any characters
-// between its letters and digits. It also masks each run of at least piece letters and digits
-// of the secret.
-func maskSecret(text, secret string, piece int) string {
-	secret = strings.TrimSpace(secret)
-	if secret == "" || text == "" {
-		return text
+// markSecret marks a secret in any case, in its escaped forms, and with any characters between its
+// letters and digits. It also marks each run of at least piece letters and digits of the secret.
+func (m *marks) markSecret(secret string, piece int) {
+	if secret = strings.TrimSpace(secret); secret == "" {
+		return
 	}
-	m := newMarks(text)
 	m.mark(secret)
 	for _, form := range escaped(secret) {
 		m.mark(form)
@@ -28,7 +25,6 @@ func maskSecret(text, secret string, piece int) string {
 	if core := letters(secret); utf8.RuneCountInString(core) >= piece {
 		m.markCore(core)
 	}
-	return m.masked()
 }
 
 // marks records which characters of a text must not be shown.

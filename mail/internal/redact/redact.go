@@ -22,6 +22,7 @@ type Secrets struct {
 	Quoted  []string // the mail itself, such as its subject and its bodies
 	Process []Secret // secrets of this process that were never sent to the server
 	Past    *History // earlier mails; nil: none
+	Live    *Live    // secrets that change while a mail is on its way; nil: none
 }
 
 // Join returns all of these secrets together.
@@ -31,6 +32,9 @@ func Join(all ...Secrets) Secrets {
 		joined.Process = append(joined.Process, one.Process...)
 		if one.Past != nil {
 			joined.Past = one.Past
+		}
+		if one.Live != nil {
+			joined.Live = one.Live
 		}
 		joined.Mail = append(joined.Mail, one.Mail...)
 		joined.Login = append(joined.Login, one.Login...)
@@ -42,16 +46,21 @@ func Join(all ...Secrets) Secrets {
 // Text returns text with [Mask] instead of each secret.
 func (s Secrets) Text(text string) string {
 	text = strings.ToValidUTF8(text, "")
+	// All together, because one secret may be the beginning of another one.
+	m := newMarks(text)
 	for _, secret := range s.Mail {
-		text = maskSecret(text, secret, secretPiece)
+		m.markSecret(secret, secretPiece)
 	}
-	for _, secret := range s.Login {
-		text = maskQuoted(maskSecret(text, secret, loginPiece), secret)
+	logins := append(s.Live.logins(), s.Login...)
+	for _, secret := range logins {
+		m.markSecret(secret, loginPiece)
 	}
-	for _, message := range s.Quoted {
+	m.markSecrets(s.Process)
+	m.markSecrets(s.Live.found(text))
+	text = m.masked()
+	for _, message := range append(logins, s.Quoted...) {
 		text = maskQuoted(text, message)
 	}
-	text = maskSecrets(text, s.Process)
 	if s.Past != nil {
 		text = s.Past.mask(text)
 	}

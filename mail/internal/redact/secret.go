@@ -52,28 +52,24 @@ func (s *Secret) isIn(lower, core string) bool {
 		slices.ContainsFunc(s.forms, func(form string) bool { return strings.Contains(lower, form) })
 }
 
-func (s *Secret) mask(text string) string {
-	m := newMarks(text)
-	for _, form := range s.forms {
-		m.mark(form)
+// markSecrets marks the secrets that are in the text.
+func (m *marks) markSecrets(secrets []Secret) {
+	if len(secrets) == 0 {
+		return
 	}
-	if s.core != "" {
-		m.markCore(s.core)
-	}
-	return m.masked()
-}
-
-func maskSecrets(text string, secrets []Secret) string {
-	if len(secrets) == 0 || text == "" {
-		return text
-	}
-	lower, core := strings.ToLower(text), letters(text)
+	lower, core := strings.ToLower(m.text), letters(m.text)
 	for i := range secrets {
-		if secrets[i].isIn(lower, core) {
-			text = secrets[i].mask(text)
+		s := &secrets[i]
+		if !s.isIn(lower, core) {
+			continue
+		}
+		for _, form := range s.forms {
+			m.mark(form)
+		}
+		if s.core != "" {
+			m.markCore(s.core)
 		}
 	}
-	return text
 }
 
 // escaped returns the forms in which software escapes text, without text itself. Short forms

@@ -63,7 +63,7 @@ func (g *Group) download(w http.ResponseWriter, r *http.Request) {
 	now := g.cfg.Now()
 	b := g.cfg.Incident.Collect(ctx, now.Add(-time.Duration(hours)*time.Hour), now, nil)
 	var zip bytes.Buffer
-	if err := b.Write(&zip, g.cfg.Incident.Secrets, b.Nodes()); err != nil {
+	if err := b.Write(&zip, g.cfg.Incident.Secrets(), b.Nodes()); err != nil {
 		http.Error(w, "The bundle could not be made.", http.StatusInternalServerError)
 		return
 	}

@@ -77,7 +77,7 @@ func sources() (*summary.Keeper, incident.Sources) {
 	})
 	k.Refresh(context.Background())
 	k.Refresh(context.Background())
-	return k, incident.Sources{Program: "test", Summary: k.Summary, Vitals: health{}.State, Secrets: []string{canary}}
+	return k, incident.Sources{Program: "test", Summary: k.Summary, Vitals: health{}.State, Secrets: func() []string { return []string{canary} }}
 }
 
 // serve serves the overview and the pages of the system.
