@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -67,6 +68,7 @@ func openMonitor(cfg config.Config, log *slog.Logger, p site.Parts) (*Monitor, e
 }
 
 func (m *Monitor) open(cfg config.Config, log *slog.Logger, p site.Parts) (err error) {
+	brokers := cfg.BrokerNames()
 	if len(cfg.Brokers) > 0 {
 		if cfg, err = cfg.WithBroker(cfg.Service.Broker); err != nil {
 			return err
@@ -75,6 +77,7 @@ func (m *Monitor) open(cfg config.Config, log *slog.Logger, p site.Parts) (err e
 	m.redis = cfg.Redis.String()
 	if names := cfg.BrokerNames(); p.Label == "" && len(names) > 0 {
 		p.Label = names[0]
+		p.Hint = fmt.Sprintf("The broker that these pages show, of REDIS_URLS: %s. MONITOR_BROKER chooses another one.", strings.Join(brokers, ", "))
 	}
 	p.Config, p.Version, p.Log = cfg, Version(), log
 	if p.Broker, err = OpenBroker(cfg, log); err != nil {

@@ -556,6 +556,18 @@ func TestMisspelt(t *testing.T) {
 	}
 }
 
+// A _FILE of a variable without a secret is not passed over in silence.
+func TestFilesOfNoSecrets(t *testing.T) {
+	t.Setenv("SMTP_USERNAME_FILE", "/run/secrets/user")
+	c, err := config.Load(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Warnings) != 1 || c.Warnings[0].Variable != "SMTP_USERNAME_FILE" || !strings.Contains(c.Warnings[0].Text, "write the value into SMTP_USERNAME") {
+		t.Errorf("warnings %v", c.Warnings)
+	}
+}
+
 // SMTP_URLS takes the place of the variables for one relay; those for all apply to each.
 func TestRelays(t *testing.T) {
 	t.Parallel()

@@ -23,6 +23,10 @@ func (c *Config) misspelt(environ []string, fields []field) {
 		if blank(value) || slices.Contains(known, name) {
 			continue
 		}
+		if variable, ok := strings.CutSuffix(name, fileSuffix); ok && slices.Contains(known, variable) {
+			c.warn(name, "is not known: only secrets are read from files; write the value into "+variable)
+			continue
+		}
 		meant := unquoteName(name) // as in "export REDIS_HOST", or behind a byte order mark
 		if !slices.Contains(known, meant) {
 			meant = nearest(name, known)

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -96,7 +97,8 @@ func joinBrokers(all []BrokerReport, part func(*BrokerReport) *Part, needed bool
 		return *part(&all[0])
 	}
 	joined := Part{Checks: []Check{}}
-	var texts, reasons, advice []string
+	var texts, reasons, advices []string
+	brokers := map[string][]string{} // by advice
 	ok, worst := 0, PartOK
 	for i := range all {
 		r := &all[i]
@@ -107,9 +109,10 @@ func joinBrokers(all []BrokerReport, part func(*BrokerReport) *Part, needed bool
 		}
 		if p.Status != PartOK {
 			reasons = append(reasons, r.Name+": "+p.Reason)
-			if p.Advice != "" {
-				advice = append(advice, r.Name+": "+p.Advice)
+			if p.Advice != "" && brokers[p.Advice] == nil {
+				advices = append(advices, p.Advice)
 			}
+			brokers[p.Advice] = append(brokers[p.Advice], r.Name)
 			worst = PartDegraded
 		}
 		if p.Since > joined.Since {
@@ -127,7 +130,10 @@ func joinBrokers(all []BrokerReport, part func(*BrokerReport) *Part, needed bool
 		worst = PartFailed
 	}
 	joined.Text, joined.Status = strings.Join(texts, "; "), worst
-	joined.Reason, joined.Advice = strings.Join(reasons, "; "), strings.Join(advice, "; ")
+	for i, advice := range advices {
+		advices[i] = fmt.Sprintf("%s (%s)", advice, strings.Join(brokers[advice], ", "))
+	}
+	joined.Reason, joined.Advice = strings.Join(reasons, "; "), strings.Join(advices, "; ")
 	return joined
 }
 

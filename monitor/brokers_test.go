@@ -70,6 +70,11 @@ func TestHealthOfBrokers(t *testing.T) {
 		t.Errorf("/readyz without a broker: %d", code)
 	}
 
+	states["eu"].LastLook = states["us"].LastLook // the same advice is given once
+	if r = look(); r.Queue.Advice == "" || !strings.HasSuffix(r.Queue.Advice, " (eu, us)") || strings.Count(r.Queue.Advice, "(") != 1 {
+		t.Errorf("advice for both: %q", r.Queue.Advice)
+	}
+
 	states["eu"].Consuming, states["us"].Consuming = true, true
 	states["us"].Faults = []string{"key unacked is a string"}
 	if r = look(); r.Status != monitor.StatusDegraded || r.Keys.OK || !strings.Contains(r.Keys.Reason, "us: key unacked is a string") {

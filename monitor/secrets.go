@@ -45,17 +45,26 @@ func (s *SecretState) text(now time.Time) string {
 }
 
 // secretsFault returns the reason and the advice of all faults of secrets; "": there are none.
+// Secrets with the same fault, such as the logins of one variable, share a reason.
 func secretsFault(all []SecretState) (reason, advice string) {
-	var reasons, advices []string
+	var faults, advices []string
+	names := map[string][]string{} // by fault
 	for _, s := range all {
-		if s.Fault != "" {
-			reasons = append(reasons, s.Name+": "+s.Fault)
-			if !slices.Contains(advices, s.Advice) {
-				advices = append(advices, s.Advice)
-			}
+		if s.Fault == "" {
+			continue
+		}
+		if names[s.Fault] == nil {
+			faults = append(faults, s.Fault)
+		}
+		names[s.Fault] = append(names[s.Fault], s.Name)
+		if !slices.Contains(advices, s.Advice) {
+			advices = append(advices, s.Advice)
 		}
 	}
-	return strings.Join(reasons, "; "), strings.Join(advices, "; ")
+	for i, fault := range faults {
+		faults[i] = strings.Join(names[fault], ", ") + ": " + fault
+	}
+	return strings.Join(faults, "; "), strings.Join(advices, "; ")
 }
 
 func (h *Health) secrets() []SecretState {

@@ -99,20 +99,39 @@ func (b *book) fail(k *Keeper, source string, faults map[string]fault) {
 	}
 }
 
-// note counts a result and tells it.
+// note counts a result and tells it. A variable with several logins, such as REDIS_URLS, counts for
+// each of them.
 func (b *book) note(k *Keeper, name, result string) {
 	b.mu.Lock()
-	e := b.entries[name]
-	if e == nil {
-		e = &entry{source: "", results: map[string]int64{}}
-		b.entries[name] = e
+	event := Event{Variable: name, Result: result}
+	for _, e := range b.of(name) {
+		e.results[result]++
+		event.Source = e.source
+		if b.entries[name] == e { // else there are several
+			event.Fingerprint = e.print
+		}
 	}
-	e.results[result]++
-	event := Event{Variable: name, Result: result, Source: e.source, Fingerprint: e.print}
 	b.mu.Unlock()
 	if k.cfg.Event != nil {
 		k.cfg.Event(event)
 	}
+}
+
+// of returns the entry of a name, or those of the logins of a variable. b.mu must be held.
+func (b *book) of(name string) (all []*entry) {
+	if e := b.entries[name]; e != nil {
+		return []*entry{e}
+	}
+	for other, e := range b.entries {
+		if isIn(other, name) {
+			all = append(all, e)
+		}
+	}
+	if all == nil {
+		b.entries[name] = &entry{results: map[string]int64{}}
+		all = append(all, b.entries[name])
+	}
+	return all
 }
 
 // changed notes a new value of a login.
@@ -262,10 +281,7 @@ func (k *Keeper) States() (all []State) {
 	for _, name := range slices.Sorted(maps.Keys(b.entries)) {
 		e := b.entries[name]
 		s := State{Variable: name, Source: e.source, Fingerprint: e.print, Changed: e.changed, Results: maps.Clone(e.results)}
-		f, ok := faults[name]
-		if !ok {
-			f, ok = faults[variableOf(name)]
-		}
+		f, ok := faultOf(name, faults)
 		switch {
 		case ok:
 			s.Fault, s.Advice = f.text, f.advice
@@ -283,6 +299,19 @@ func (k *Keeper) States() (all []State) {
 		})
 	}
 	return all
+}
+
+// faultOf returns the fault of a secret: its own, or that of the variable that it is in.
+func faultOf(name string, faults map[string]fault) (f fault, ok bool) {
+	if f, ok = faults[name]; ok {
+		return f, true
+	}
+	for variable := range faults {
+		if isIn(name, variable) {
+			return faults[variable], true
+		}
+	}
+	return fault{}, false
 }
 
 // sourceVariable returns the variable that a fault of a whole source is told with.

@@ -175,6 +175,30 @@ func (w *world) state(variable string) secrets.State {
 	return secrets.State{}
 }
 
+// A fault of a variable with several logins is one of each of them, and of no further secret.
+func TestFaultOfSeveralLogins(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.env["LEDGER_DATABASE_URL"] = "off"
+	w.file("REDIS_URLS", "eu=redis://u:"+canary+"a@h:6379/0 us=redis://u:"+canary+"b@i:6379/0")
+	w.start()
+	w.file("REDIS_URLS", "eu=http://h")
+	w.until("fault", func() bool { return w.state("REDIS_URLS[eu]").Results[secrets.Failed] > 0 })
+	for _, name := range []string{"REDIS_URLS[eu]", "REDIS_URLS[us]"} {
+		if s := w.state(name); s.Fault == "" || s.Results[secrets.Failed] != 1 {
+			t.Errorf("%+v", s)
+		}
+	}
+	if all := w.keeper.States(); len(all) != 2 {
+		t.Errorf("states %+v, want those of the logins", all)
+	}
+	w.do(func() {
+		if len(w.events) != 1 || w.events[0].Variable != "REDIS_URLS" || w.events[0].Source != config.SourceFile || w.events[0].Fingerprint != "" {
+			t.Errorf("events %+v", w.events)
+		}
+	})
+}
+
 // A new value is tried first. The previous one stays until a server has accepted the new one, and
 // ten minutes longer.
 func TestPreviousValue(t *testing.T) {
@@ -313,6 +337,9 @@ func TestFaultyFiles(t *testing.T) {
 	})
 	if got := w.next(redis); got != "r4" {
 		t.Errorf("password %q", got)
+	}
+	if s := w.state("REDIS_PASSWORD"); s.Fault == "" || s.Results[secrets.Failed] == 0 || w.state("REDIS_URL").Variable != "" {
+		t.Errorf("the fault of REDIS_URL is not one of its secret: %+v", w.keeper.States())
 	}
 	w.file("REDIS_URL", "redis://u:"+canary+"x@other:6379/0")
 	w.until("another host", func() bool { return w.state("REDIS_PASSWORD").Advice == "restart the process" })

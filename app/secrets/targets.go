@@ -82,6 +82,12 @@ var loginVariables = []string{
 	"LEDGER_DATABASE_URL", "OTP_CHECK_REDIS_URL", "SMTP_URLS", "SMTP_USERNAME", "SMTP_PASSWORD", "ZERO_TOKEN",
 }
 
+// inURL are the variables with a URL that hold the secret of another name.
+var inURL = map[string]string{"REDIS_URL": "REDIS_PASSWORD", "DATABASE_URL": "DB_PASSWORD"}
+
+// isIn reports whether the secret of a name is in the value of a variable.
+func isIn(name, variable string) bool { return variableOf(name) == variable || inURL[variable] == name }
+
 // variableOf returns the variable of a name of [config.Config.SecretsInUse].
 func variableOf(name string) string {
 	variable, _, _ := strings.Cut(name, "[")

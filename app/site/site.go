@@ -44,6 +44,7 @@ type Parts struct {
 	Hidden  func() []string      // texts that must not be shown, the longest first; nil: those of Config
 	Version string
 	Label   string      // beside the name of the product; "": none
+	Hint    string      // about the label
 	Groups  []web.Group // further pages
 	Log     *slog.Logger
 
@@ -157,7 +158,7 @@ type namedModule struct {
 func New(p Parts) (*Site, error) {
 	p.Log = cmp.Or(p.Log, slog.Default())
 	s := &Site{log: p.Log}
-	cfg := web.Config{Label: p.Label, Version: p.Version, ReadOnly: p.Config.Guard.ReadOnly, Logger: p.Log}
+	cfg := web.Config{Label: p.Label, LabelHint: p.Hint, Version: p.Version, ReadOnly: p.Config.Guard.ReadOnly, Logger: p.Log}
 	for _, m := range makers {
 		module, err := m.make(&p)
 		if err != nil {

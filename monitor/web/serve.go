@@ -28,6 +28,7 @@ type layout struct {
 	Notice  *Notice
 	Actor   Actor
 	Label   string
+	Hint    string // about the label
 	Version string
 	Search  string // in the box of the head
 	Live    bool
@@ -260,7 +261,8 @@ func wantsHTML(r *http.Request) bool {
 
 // write answers with a whole document.
 func (s *Site) write(w http.ResponseWriter, r *http.Request, status int, l layout) {
-	l.Actor, l.Label, l.Version, l.Login = ActorOf(r.Context()), s.cfg.Label, s.cfg.Version, s.cfg.Login
+	l.Actor, l.Version, l.Login = ActorOf(r.Context()), s.cfg.Version, s.cfg.Login
+	l.Label, l.Hint = s.cfg.Label, s.cfg.LabelHint
 	l.Plain = l.Actor.Role < RoleViewer
 	l.Menu = s.menuFor(l.Actor, r.URL.Path)
 	l.Notice = takeNotice(w, r)

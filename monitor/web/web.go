@@ -33,8 +33,8 @@ type Config struct {
 	ReadOnly bool
 
 	// Label stands beside the name of the product, such as "dev" or the name of an
-	// environment; "": none.
-	Label string
+	// environment; "": none. LabelHint says what it means; "": it is clear.
+	Label, LabelHint string
 
 	// Version of the program, for the foot of the menu.
 	Version string

@@ -285,6 +285,17 @@ func TestInvalidForm(t *testing.T) {
 	}
 }
 
+// The label says on every page, and on its tab, what the pages are about.
+func TestLabel(t *testing.T) {
+	_, base := serve(t, Config{Groups: []Group{new(samples)}, Label: "eu", LabelHint: "REDIS_URLS: eu, us"})
+	body := do(t, client(t), "GET", base+"/", nil).body
+	for _, want := range []string{" · eu · Evently Workers</title>", `<span class="tag" title="REDIS_URLS: eu, us">eu</span>`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+}
+
 // The text of an error reaches people only if it was made for them.
 func TestErrorsOfPages(t *testing.T) {
 	g := new(samples)
