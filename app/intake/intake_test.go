@@ -73,7 +73,7 @@ func TestMatching(t *testing.T) {
 			number++
 			id := fmt.Sprintf("%s%d", task, number)
 			f.write(accepted(id))
-			r, before := unknownUser(), f.suppress.count()
+			r, before := unknownUser(), f.suppressed()
 			recipient := c.change(mail.Reference(id), &r)
 			text := r.String()
 			if c.isIgnored {
@@ -90,7 +90,7 @@ func TestMatching(t *testing.T) {
 			if bounced := f.state(id) == ledger.Bounced; bounced != c.bounced {
 				f.T.Errorf("%s: bounced %v", name, bounced)
 			}
-			if suppressed := f.suppress.count() > before; suppressed != c.suppress {
+			if suppressed := f.suppressed() > before; suppressed != c.suppress {
 				f.T.Errorf("%s: suppressed %v", name, suppressed)
 			}
 		}
@@ -118,8 +118,8 @@ func TestCopies(t *testing.T) {
 			t.Errorf("copy %d: %+v, %v", i, outcome, err)
 		}
 	}
-	if f.suppress.count() != 1 || len(f.stored()) != 2 {
-		t.Errorf("suppressed %d times, %d rows", f.suppress.count(), len(f.stored()))
+	if f.suppressed() != 1 || len(f.stored()) != 2 {
+		t.Errorf("suppressed %d times, %d rows", f.suppressed(), len(f.stored()))
 	}
 }
 
@@ -139,7 +139,7 @@ func TestHarmless(t *testing.T) {
 		if err != nil || outcome.Kind != kind || !outcome.Stored || outcome.Mail != task {
 			t.Errorf("%s: %+v, %v", kind, outcome, err)
 		}
-		if s := f.state(task); s != ledger.Accepted || f.suppress.count() > 0 {
+		if s := f.state(task); s != ledger.Accepted || f.suppressed() > 0 {
 			t.Errorf("%s: the mail is %s", kind, s)
 		}
 	}

@@ -112,8 +112,8 @@ func TestListener(t *testing.T) {
 				f.Errorf("%d rows", n)
 			}
 		}
-		if f.state(task) != ledger.Bounced || f.suppress.count() != 1 || f.stored()[0].Source != intake.SourceSMTP {
-			f.Errorf("mail is %s, suppressed %d times, %+v", f.state(task), f.suppress.count(), f.stored())
+		if f.state(task) != ledger.Bounced || f.suppressed() != 1 || f.stored()[0].Source != intake.SourceSMTP {
+			f.Errorf("mail is %s, suppressed %d times, %+v", f.state(task), f.suppressed(), f.stored())
 		}
 		big := unknownUser().String() + strings.Repeat("0123456789\n", intake.MaxSize/10)
 		if got := code(c.SendMail("", []string{addressOf(f, key, reference)}, strings.NewReader(big))); !strings.HasPrefix(got, "552") {

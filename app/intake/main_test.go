@@ -85,27 +85,24 @@ func (s *stream) Backlog(context.Context, string) (broker.Backlog, error) {
 	return broker.Backlog{Length: len(s.entries)}, nil
 }
 
-// suppressor counts its evidence by mail.
-type suppressor struct {
-	mu  sync.Mutex
-	got map[string]int
+// suppressor keeps its evidence where that of a transaction that was rolled back does not count.
+type suppressor struct{ db *sqlx.DB }
+
+func (s suppressor) Bounced(ctx context.Context, tx *sqlx.Tx, e ledger.Evidence) error {
+	_, err := tx.ExecContext(ctx, tx.Rebind(`INSERT INTO test_evidence (mail) VALUES (?)`), e.Mail)
+	return err
 }
 
-func (s *suppressor) Bounced(_ context.Context, _ *sqlx.Tx, e ledger.Evidence) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.got == nil {
-		s.got = map[string]int{}
+// byMail counts the evidence of each mail.
+func (s suppressor) byMail(t *testing.T) map[string]int {
+	t.Helper()
+	var all []string
+	if err := s.db.SelectContext(t.Context(), &all, `SELECT mail FROM test_evidence`); err != nil {
+		t.Fatal(err)
 	}
-	s.got[e.Mail]++
-	return nil
-}
-
-func (s *suppressor) count() (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, k := range s.got {
-		n += k
+	n := map[string]int{}
+	for _, mail := range all {
+		n[mail]++
 	}
 	return n
 }
@@ -116,13 +113,16 @@ type fixture struct {
 	db       *sqlx.DB
 	sealer   *ledger.Sealer
 	bounces  *ledger.Bounces
-	suppress *suppressor
+	suppress suppressor
 	intake   *intake.Intake
 }
 
 func newFixture(t *testing.T, db *sqlx.DB) *fixture {
 	t.Helper()
-	f := &fixture{T: t, db: db, suppress: &suppressor{}}
+	f := &fixture{T: t, db: db, suppress: suppressor{db}}
+	if _, err := db.ExecContext(t.Context(), `CREATE TABLE test_evidence (mail text NOT NULL)`); err != nil {
+		t.Fatal(err)
+	}
 	var err error
 	if f.sealer, err = ledger.NewSealer(ledger.SealerConfig{Key: ledgerKey, Mask: mail.MaskAddress}); err != nil {
 		t.Fatal(err)
@@ -164,6 +164,15 @@ func (f *fixture) write(events ...ledger.Event) {
 	})
 	cancel()
 	<-ended
+}
+
+// suppressed counts the evidence of all mails.
+func (f *fixture) suppressed() (n int) {
+	f.Helper()
+	for _, k := range f.suppress.byMail(f.T) {
+		n += k
+	}
+	return n
 }
 
 func (f *fixture) await(what string, done func() bool) {

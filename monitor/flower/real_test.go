@@ -338,7 +338,7 @@ func generate(chance *rand.Rand) (events []event) {
 		}
 		add(e)
 		if chance.IntN(10) == 0 {
-			add(event{"type": "worker-heartbeat", "hostname": fmt.Sprintf("w%d@alpha", n%3), "freq": 2.0, "active": n, "processed": n, "loadavg": []float64{0.5, 1, 2}, "sw_ident": "py-celery", "sw_ver": "5.7.0", "sw_sys": "Linux"})
+			add(event{"type": "worker-heartbeat", "hostname": fmt.Sprintf("w%d@alpha", n%3), "freq": 600.0, "active": n, "processed": n, "loadavg": []float64{0.5, 1, 2}, "sw_ident": "py-celery", "sw_ver": "5.7.0", "sw_sys": "Linux"})
 		}
 	}
 	add(event{"type": "worker-offline", "hostname": "w2@alpha"})
