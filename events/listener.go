@@ -46,9 +46,6 @@ const NamesMax = 50_000
 // DictionaryName is the name of the Dictionary.
 const DictionaryName = "event_names"
 
-// ChannelHeader is the header of a task that was an event, with the channel of it.
-const ChannelHeader = "evently_channel"
-
 const (
 	// waitingMost and waitingBytes bound the events that were heard and are no tasks yet,
 	// because Redis is busy or unavailable.
@@ -212,7 +209,7 @@ func (l *Listener) publish(ctx context.Context, c *Channel, m Mail) (outcome str
 		data[key] = protocol.Raw(raw)
 	}
 	task := canvas.New(tasks.Module+"."+c.Task, m.UserID, data).Set(canvas.Options{
-		TaskID: m.ID, Queue: l.cfg.Queue, Countdown: l.cfg.Delay, Headers: map[string]any{ChannelHeader: c.Name},
+		TaskID: m.ID, Queue: l.cfg.Queue, Countdown: l.cfg.Delay, Headers: map[string]any{tasks.EventHeader: c.Name},
 	})
 	_, err = l.cfg.Sender.SendOnce(ctx, "event."+m.ID, task)
 	switch {

@@ -46,6 +46,7 @@ type attempt struct {
 	turn     bool      // the mail has waited for its share of the rates
 
 	occurrences []string // names of what the mail is about, if another task may ask for it
+	fromEvent   bool     // the task was an event of the platform
 
 	steps []ledger.Phase // durations of the steps before the delivery, for the history
 }
@@ -61,6 +62,7 @@ func (s *Service) attempt(ctx context.Context, d delivery) *attempt {
 	if at := t.HeaderTime(firstSeenHeader); !at.IsZero() && at.Before(a.now.Add(24*time.Hour)) {
 		a.seen = at
 	}
+	a.fromEvent = t.Message != nil && t.Message.Header(EventHeader) != nil
 	if a.occurrences = s.occasions.of(a); a.occurrences != nil {
 		a.endNames("") // unless the end of the run says something else
 	}

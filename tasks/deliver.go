@@ -150,7 +150,7 @@ func (s *Service) accepted(ctx context.Context, a *attempt, receipt mail.Receipt
 	s.taken.note(s.cfg.Now())
 	s.limiter.seen.note(domain(a.to), s.cfg.Now())
 	a.guard.settle(a.task)
-	a.endNames(onceSent)
+	a.endSent()
 	s.history.end(a, ending{state: ledger.Accepted, receipt: receipt})
 	a.log.InfoContext(ctx, "mail sent", "kind", a.data.Kind(), "to", mail.MaskAddress(a.to),
 		"relay", receipt.Relay, "message_id", receipt.MessageID, "reply", receipt.Reply, "duration", receipt.Duration.Seconds())
@@ -164,14 +164,15 @@ func (s *Service) accepted(ctx context.Context, a *attempt, receipt mail.Receipt
 // ends there if another one has sent it, and if it has begun.
 func (s *Service) delivered(a *attempt, by error) Result {
 	text := "mail not sent, an earlier run has delivered it"
+	a.endSent()
 	if errors.Is(by, errOtherSent) {
+		a.keepNames()
 		text = "mail not sent, another task has sent it"
 		if !a.task.HeaderTime(firstSeenHeader).IsZero() && !a.isUnsure() {
 			s.history.end(a, ending{state: ledger.Rejected, reason: errOtherSent.Error()})
 		}
 	}
 	a.guard.settle(a.task)
-	a.endNames(onceSent)
 	a.log.Info(text, "kind", a.data.Kind())
 	r := a.sent
 	r.Success, r.UserID, r.Email = true, a.userID, a.to

@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,16 +17,28 @@ import (
 )
 
 // A mail may be asked for twice, by the task of its producer and by an event of the platform that
-// became a task of another id. For the kinds of Config.Once the mail belongs to its occurrence,
-// such as the confirmation of one booking: its name has a mark in the broker. The task that sets
-// the mark first sends the mail. A later one waits until it knows the outcome, and answers as the
-// first one did, or sends the mail itself if the first one has not.
+// became a task of another id (EventHeader). For the kinds of Config.Once the mail belongs to its
+// occurrence, such as the confirmation of one booking: its name has a mark in the broker. The task
+// that sets the mark first sends the mail. A later one waits until it knows the outcome, and
+// answers as the first one did, or sends the mail itself if the first one has not.
+//
+// A producer may send another task for the same occurrence, because its user asks for the mail
+// again. So the mail of an event stands in for one task, and that of a task for its event, but no
+// task stands in for another one. The first task after the mail of an event takes the mark of its
+// pair, by which the next one knows that its own mail is wanted.
 
-// Values of the mark of an occurrence. A time follows the last two.
+// EventHeader is the name of the header of a task that was an event, with the channel of it.
+const EventHeader = "evently_channel"
+
+// Values of the mark of an occurrence. A time follows, then who set it: "event" and the name
+// of its pair, or "task" and the name of the task.
 const (
 	onceSent    = "sent"
 	onceSending = "sending" // a task is sending the mail, or was when its worker died
 	onceUnsure  = "unsure"  // a task was given up, and the mail may have been delivered
+
+	onceEvent, onceTask = "event", "task"
+	oncePaired          = "paired" // the value of the mark of a pair
 )
 
 const (
@@ -34,6 +47,9 @@ const (
 	// oncePatience is how long a task waits for another one. The other one is held by a worker,
 	// or is in a queue, and the mail may have been delivered.
 	oncePatience = 24 * time.Hour
+	// oncePair is for how long the mail of an event stands in for a task. A task may be older
+	// when it is sent: the time at which a worker has first seen it counts.
+	oncePair = 24 * time.Hour
 	// onceNameMost bounds the ids that are written into names as they are.
 	onceNameMost = 64
 )
@@ -86,12 +102,61 @@ func nameOf(id string) string {
 	return "sha256:" + hex.EncodeToString(sum[:16])
 }
 
+// onceMark is the mark of an occurrence.
+type onceMark struct {
+	state string
+	at    time.Time // zero: it does not tell
+	event bool      // the task of an event has set it
+	name  string    // of the pair of an event, or of the task; "": it does not tell
+}
+
+func (m onceMark) String() string {
+	author := onceTask
+	if m.event {
+		author = onceEvent
+	}
+	return strings.Join([]string{m.state, protocol.FormatTime(m.at), author, m.name}, " ")
+}
+
+// parseOnce reads the mark of an occurrence. One that it cannot read is unsure: the mail may
+// have been delivered.
+func parseOnce(text string) onceMark {
+	fields := strings.Fields(text)
+	for len(fields) < 4 {
+		fields = append(fields, "")
+	}
+	m := onceMark{state: fields[0], event: fields[2] != onceTask, name: fields[3]}
+	var err error
+	if m.at, err = protocol.ParseTime(fields[1]); err != nil {
+		m.at = time.Time{}
+	}
+	if m.state != onceSent && (m.state != onceSending || m.at.IsZero()) {
+		m.state = onceUnsure
+	}
+	return m
+}
+
+// onceMark returns the mark that this task sets. It has occurrences.
+func (a *attempt) onceMark(state string, now time.Time) string {
+	m := onceMark{state: state, at: now, event: a.fromEvent, name: a.onceName()}
+	if m.event {
+		m.name = pairOf(a.occurrences[0])
+	}
+	return m.String()
+}
+
+// onceName returns the name of this task in marks.
+func (a *attempt) onceName() string { return nameOf(a.task.Fingerprint()) }
+
+// pairOf returns the name of the mark of the task that the mail of an event stands in for.
+func pairOf(occurrence string) string { return occurrence + ".pair" }
+
 // look returns nil unless another task has sent this mail, or may be sending it.
 func (o *occasions) look(ctx context.Context, a *attempt) error {
 	for _, name := range a.occurrences {
 		other, err := a.markName(ctx, name, "", false)
-		if err == nil {
-			err = o.afterOther(a, other)
+		if err == nil && other != "" {
+			_, err = o.afterOther(ctx, a, name, parseOnce(other))
 		}
 		if err != nil {
 			return err
@@ -103,7 +168,10 @@ func (o *occasions) look(ctx context.Context, a *attempt) error {
 // hold sets the marks of the occurrence. It is called directly before the end of the mail. After
 // an error the mail must not be sent.
 func (o *occasions) hold(ctx context.Context, a *attempt) error {
-	value := onceSending + " " + protocol.FormatTime(o.now())
+	if a.occurrences == nil {
+		return nil
+	}
+	value := a.onceMark(onceSending, o.now())
 	for _, name := range a.occurrences {
 		other, err := a.markName(ctx, name, value, false)
 		if err != nil || other == "" {
@@ -112,8 +180,12 @@ func (o *occasions) hold(ctx context.Context, a *attempt) error {
 			}
 			continue
 		}
-		if err := o.afterOther(a, other); err != nil {
+		stays, err := o.afterOther(ctx, a, name, parseOnce(other))
+		if err != nil {
 			return err
+		}
+		if stays { // until this mail is sent
+			continue
 		}
 		if _, err := a.markName(ctx, name, value, true); err != nil {
 			return err
@@ -122,27 +194,61 @@ func (o *occasions) hold(ctx context.Context, a *attempt) error {
 	return nil
 }
 
-// afterOther decides about a mail whose occurrence has the mark of another task. It returns nil
-// if the mail may be sent: there is no mark, or a person has retried the dead letter and knows of
-// the other one.
-func (o *occasions) afterOther(a *attempt, other string) error {
-	state, text, _ := strings.Cut(other, " ")
-	at, err := protocol.ParseTime(text)
+// afterOther decides about a mail whose occurrence has the mark of another task. The error is nil
+// if the mail may be sent: a person has retried the dead letter and knows of the other one, or this
+// task asks for a separate mail. stays reports that the mark tells of a mail that was sent, or
+// may have been.
+func (o *occasions) afterOther(ctx context.Context, a *attempt, name string, other onceMark) (stays bool, err error) {
+	if o.isAnother(a, other) {
+		return true, nil
+	}
 	switch {
-	case other == "":
-		return nil
-	case state == onceSent:
-		return errOtherSent
-	case err == nil && at.Before(a.task.SetAside()):
-		return nil
-	case err != nil || state != onceSending:
-		return &earlierError{}
+	case other.state == onceSent:
+		err = errOtherSent
+	case !other.at.IsZero() && other.at.Before(a.task.SetAside()):
+		return false, nil
+	case other.state != onceSending:
+		err = &earlierError{}
+	default:
+		age := o.now().Sub(other.at)
+		if age <= oncePatience {
+			return false, &otherError{wait: max(onceWaitLeast, min(age, onceWaitMost))}
+		}
+		if !a.fromEvent && !other.event {
+			return false, nil // it is gone, and this task asks for a separate mail
+		}
+		err = &earlierError{}
 	}
-	age := o.now().Sub(at)
-	if age > oncePatience {
-		return &earlierError{}
+	if a.fromEvent || !other.event {
+		return false, err
 	}
-	return &otherError{wait: max(onceWaitLeast, min(age, onceWaitMost))}
+	first, fault := a.pair(ctx, cmp.Or(other.name, pairOf(name)))
+	if fault != nil {
+		return false, fault
+	}
+	if !first {
+		return true, nil
+	}
+	return false, err
+}
+
+// isAnother reports whether this task asks for a separate mail, although the occurrence had one,
+// or may have had one: that of another task, or that of an event long ago.
+func (o *occasions) isAnother(a *attempt, other onceMark) bool {
+	switch {
+	case a.fromEvent || other.state == onceSending:
+		return false
+	case other.event:
+		return !other.at.IsZero() && a.seen.Sub(other.at) > oncePair
+	}
+	return other.name != a.onceName()
+}
+
+// pair reports whether this task is the one that the mail of an event stands in for: it is the
+// first one to ask.
+func (a *attempt) pair(ctx context.Context, name string) (first bool, err error) {
+	other, err := a.markName(ctx, name, oncePaired, false)
+	return other == "", err
 }
 
 // markName sets the mark of a name, or looks for it if value is "". It repeats the question
@@ -163,10 +269,19 @@ func (a *attempt) endNames(value string) {
 	}
 }
 
-// endUnsure has the end of this run tell that the mail may have been delivered.
-func (a *attempt) endUnsure() { a.endNames(onceUnsure + " " + protocol.FormatTime(a.now)) }
+// endSent has the end of this run tell that the mail was sent.
+func (a *attempt) endSent() { a.endOnce(onceSent) }
 
-// keepNames leaves the marks of the occurrence to the next run of this task.
+// endUnsure has the end of this run tell that the mail may have been delivered.
+func (a *attempt) endUnsure() { a.endOnce(onceUnsure) }
+
+func (a *attempt) endOnce(state string) {
+	if a.occurrences != nil {
+		a.endNames(a.onceMark(state, a.now))
+	}
+}
+
+// keepNames leaves the marks of the occurrence as they are.
 func (a *attempt) keepNames() {
 	for _, name := range a.occurrences {
 		a.task.KeepName(name)

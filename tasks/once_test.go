@@ -40,70 +40,147 @@ type everyone struct{}
 
 func (everyone) Email(context.Context, int64) (string, error) { return "ann@example.com", nil }
 
-// Two tasks for one booking: the first one decides, and the later one answers as it did.
+// asked is a task for a mail: that of an event, or of a producer.
+type asked struct {
+	data  string
+	event bool
+	id    string // of the task; "" for a new one
+}
+
+func ofEvent(data string) asked { return asked{data: data, event: true} }
+func ofTask(data string) asked  { return asked{data: data} }
+
+// The mail of an event stands in for one task, and that of a task for its event. A further task
+// asks for a separate mail.
 func TestOnce(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	refused := &mail.SendError{Command: "RCPT", Code: 550, EnhancedCode: [3]int{5, 1, 1}}
 	unknown := &mail.SendError{Command: "."}
+	slow := func(int64) error { time.Sleep(300 * time.Millisecond); return nil }
+	const id, text, both = `{"booking_id": 17}`, `{"booking_id": "17"}`, `{"booking_id": 17, "booking_reference": "BK-1"}`
 	for name, test := range map[string]struct {
-		first, second string // data
-		do            func(n int64) error
-		sent          int64
-		result        [2]bool
-		once          bool
-		beginTogether bool
+		tasks    []asked
+		do       func(n int64) error // of the mail server
+		sent     int64
+		answers  string // a digit for each task: 1 sent, 0 not
+		together bool
+		not      bool // not of Config.Once
 	}{
-		"sent":                 {`{"booking_id": 17}`, `{"booking_id": "17"}`, nil, 1, [2]bool{true, true}, true, false},
-		"at the same time":     {`{"booking_id": 17}`, `{"booking_id": 17.0}`, func(int64) error { time.Sleep(300 * time.Millisecond); return nil }, 1, [2]bool{true, true}, true, true},
-		"by the reference":     {`{"booking_id": "BK-1"}`, `{"booking_id": 17, "booking_reference": "BK-1"}`, nil, 1, [2]bool{true, true}, true, false},
-		"a number is none":     {`{"booking_id": 18}`, `{"booking_id": 17, "booking_reference": "18"}`, nil, 2, [2]bool{true, true}, true, false},
-		"another booking":      {`{"booking_id": 17}`, `{"booking_id": 18}`, nil, 2, [2]bool{true, true}, true, false},
-		"without an id":        {`{}`, `{}`, nil, 2, [2]bool{true, true}, true, false},
-		"not of Once":          {`{"booking_id": 17}`, `{"booking_id": 17}`, nil, 2, [2]bool{true, true}, false, false},
-		"a strange id":         {`{"booking_id": "ä /\u0000*"}`, `{"booking_id": "ä /\u0000*"}`, nil, 1, [2]bool{true, true}, true, false},
-		"the first is refused": {`{"booking_id": 17}`, `{"booking_id": 17}`, only(refused), 2, [2]bool{false, true}, true, false},
-		"the first is unsure":  {`{"booking_id": 17}`, `{"booking_id": 17}`, only(unknown), 1, [2]bool{false, false}, true, false},
+		"task, event":               {tasks: []asked{ofTask(id), ofEvent(text)}, sent: 1, answers: "11"},
+		"event, task":               {tasks: []asked{ofEvent(id), ofTask(text)}, sent: 1, answers: "11"},
+		"at the same time":          {tasks: []asked{ofTask(id), ofEvent(`{"booking_id": 17.0}`)}, do: slow, sent: 1, answers: "11", together: true},
+		"by the reference":          {tasks: []asked{ofTask(`{"booking_id": "BK-1"}`), ofEvent(both)}, sent: 1, answers: "11"},
+		"a number is none":          {tasks: []asked{ofTask(`{"booking_id": 18}`), ofEvent(`{"booking_id": 17, "booking_reference": "18"}`)}, sent: 2, answers: "11"},
+		"another booking":           {tasks: []asked{ofEvent(id), ofTask(`{"booking_id": 18}`)}, sent: 2, answers: "11"},
+		"without an id":             {tasks: []asked{ofTask(`{}`), ofEvent(`{}`)}, sent: 2, answers: "11"},
+		"not of Once":               {tasks: []asked{ofTask(id), ofEvent(id)}, sent: 2, answers: "11", not: true},
+		"a strange id":              {tasks: []asked{ofEvent(`{"booking_id": "ä /\u0000*"}`), ofTask(`{"booking_id": "ä /\u0000*"}`)}, sent: 1, answers: "11"},
+		"the task is refused":       {tasks: []asked{ofTask(id), ofEvent(id)}, do: only(refused), sent: 2, answers: "01"},
+		"the event is refused":      {tasks: []asked{ofEvent(id), ofTask(id)}, do: only(refused), sent: 2, answers: "01"},
+		"the task is unsure":        {tasks: []asked{ofTask(id), ofEvent(id)}, do: only(unknown), sent: 1, answers: "00"},
+		"the event is unsure":       {tasks: []asked{ofEvent(id), ofTask(id), ofTask(id)}, do: only(unknown), sent: 2, answers: "001"},
+		"a second task":             {tasks: []asked{ofTask(id), ofEvent(id), ofTask(id), ofEvent(id)}, sent: 2, answers: "1111"},
+		"two tasks after the event": {tasks: []asked{ofEvent(id), ofTask(id), ofTask(id), ofTask(id)}, sent: 3, answers: "1111"},
+		"two names of one booking":  {tasks: []asked{ofEvent(both), ofTask(`{"booking_id": "BK-1"}`), ofTask(id)}, sent: 2, answers: "111"},
+		"tasks alone":               {tasks: []asked{ofTask(id), ofTask(id)}, sent: 2, answers: "11"},
+		"a second task is refused":  {tasks: []asked{ofTask(id), ofTask(id), ofEvent(id)}, do: second(refused), sent: 2, answers: "101"},
+		"a task that is there twice": {
+			tasks: []asked{{data: id, id: "6f2b9a51-1d9c-4a8c-a0c3-000000000001"}, {data: id, id: "6f2b9a51-1d9c-4a8c-a0c3-000000000001"}}, sent: 1, answers: "11",
+		},
+		"all at the same time": {tasks: []asked{ofEvent(id), ofTask(id), ofTask(id), ofEvent(id), ofTask(id)}, do: slow, sent: 3, answers: "11111", together: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			out := &planned{do: test.do}
 			c := tasks.Config{Users: everyone{}, Mailer: out, Templates: set(t), Logger: slog.New(slog.DiscardHandler)}
-			if test.once {
+			if !test.not {
 				c.Once = []templates.Kind{tasks.BookingConfirmation{}.Kind()}
 			}
 			client := startOnce(t, server, c, name)
-			var results [2]*worker.AsyncResult
-			var answers [2]tasks.Result
-			get := func(i int) {
-				if err := results[i].Get(t.Context(), &answers[i]); err != nil {
-					t.Fatal(err)
+			var results []*worker.AsyncResult
+			answers := make([]tasks.Result, len(test.tasks))
+			for i, asked := range test.tasks {
+				results = append(results, asked.send(t, client))
+				if !test.together {
+					get(t, results[i], &answers[i])
 				}
 			}
-			for i, data := range []string{test.first, test.second} {
-				var d map[string]any
-				if err := json.Unmarshal([]byte(data), &d); err != nil {
-					t.Fatal(err)
-				}
-				var err error
-				if results[i], err = client.Send(t.Context(), canvas.New(tasks.NameBookingConfirmation, 42, d)); err != nil {
-					t.Fatal(err)
-				}
-				if !test.beginTogether {
-					get(i)
-				}
-			}
-			get(0)
-			get(1)
-			if got := [2]bool{answers[0].Success, answers[1].Success}; got != test.result || out.sent.Load() != test.sent {
-				t.Errorf("%d mails, want %d; answers %+v", out.sent.Load(), test.sent, answers)
-			}
-			for _, r := range answers {
-				if r.Success && (r.Email != "ann@example.com" || r.BookingID == nil && test.first != "{}") {
+			got := ""
+			for i := range test.tasks {
+				get(t, results[i], &answers[i])
+				r := answers[i]
+				if got += map[bool]string{true: "1", false: "0"}[r.Success]; r.Success && (r.Email != "ann@example.com" || r.BookingID == nil && test.tasks[0].data != "{}") {
 					t.Errorf("answer %+v", r)
 				}
 			}
+			if got != test.answers || out.sent.Load() != test.sent {
+				t.Errorf("%d mails, want %d; answers %s, want %s: %+v", out.sent.Load(), test.sent, got, test.answers, answers)
+			}
 		})
+	}
+}
+
+// The mail of an event stands in for a task of the next day, and for none later.
+func TestOncePair(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	for name, test := range map[string]struct {
+		later time.Duration
+		sent  int64
+	}{"23 hours later": {23 * time.Hour, 1}, "25 hours later": {25 * time.Hour, 2}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var later atomic.Int64
+			out := &planned{}
+			client := startOnce(t, server, tasks.Config{
+				Users: everyone{}, Mailer: out, Templates: set(t), Logger: slog.New(slog.DiscardHandler),
+				Once: []templates.Kind{tasks.BookingConfirmation{}.Kind()},
+				Now:  func() time.Time { return time.Now().Add(time.Duration(later.Load())) },
+			}, name)
+			var answer tasks.Result
+			get(t, ofEvent(`{"booking_id": 17}`).send(t, client), &answer)
+			later.Store(int64(test.later))
+			get(t, ofTask(`{"booking_id": 17}`).send(t, client), &answer)
+			if out.sent.Load() != test.sent || !answer.Success {
+				t.Errorf("%d mails, want %d; answer %+v", out.sent.Load(), test.sent, answer)
+			}
+		})
+	}
+}
+
+// send publishes the task.
+func (a asked) send(t *testing.T, client *worker.Client) *worker.AsyncResult {
+	t.Helper()
+	var data map[string]any
+	if err := json.Unmarshal([]byte(a.data), &data); err != nil {
+		t.Fatal(err)
+	}
+	options := canvas.Options{TaskID: a.id}
+	if a.event {
+		options.Headers = map[string]any{tasks.EventHeader: "evently:bookings:confirmed"}
+	}
+	r, err := client.Send(t.Context(), canvas.New(tasks.NameBookingConfirmation, 42, data).Set(options))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func get(t *testing.T, r *worker.AsyncResult, answer *tasks.Result) {
+	t.Helper()
+	if err := r.Get(t.Context(), answer); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// second returns an error for the second mail.
+func second(err error) func(int64) error {
+	return func(n int64) error {
+		if n == 2 {
+			return err
+		}
+		return nil
 	}
 }
 

@@ -89,9 +89,9 @@ type Config struct {
 	// Default: DefaultReplyTimeout.
 	ReplyTimeout time.Duration
 
-	// Once are the kinds of mails that another task may ask for at the same time, because an
-	// event has become that task: one of the two sends the mail. A mail of these kinds is sent
-	// once within seven days for each booking or waitlist entry, whatever asks for it.
+	// Once are the kinds of mails that an event may ask for, too, by a task with the header
+	// EventHeader. For each booking or waitlist entry, one of the two tasks sends the mail. A
+	// further task without this header sends a separate mail.
 	Once []templates.Kind
 
 	// Codes tells whether a code is still of use; nil: codes are not checked.
