@@ -17,7 +17,7 @@ import (
 func makeMails(p *Parts) (*Module, error) {
 	cfg := mails.Config{Off: p.NoHistory, Redis: traces(p), Unmask: len(p.Config.Ledger.Keys) > 0}
 	if p.Deliveries != nil {
-		cfg.History = p.Deliveries
+		cfg.History, cfg.Figures = p.Deliveries, p.Deliveries
 	}
 	if p.Templates != nil {
 		cfg.Preview = newPreview(p)

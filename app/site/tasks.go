@@ -4,7 +4,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/evently/workers/monitor/pages/tasks"
+	pages "github.com/evently/workers/monitor/pages/tasks"
+	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/worker/inspect"
 )
 
@@ -13,12 +14,12 @@ const commandPatience = 3 * time.Second
 
 // makeTasks makes the pages of the tasks.
 func makeTasks(p *Parts) (*Module, error) {
-	cfg := tasks.Config{Off: p.NoHistory, Letters: p.Broker.Letters(), Redis: traces(p)}
+	cfg := pages.Config{Off: p.NoHistory, Kinds: tasks.Kinds(), Letters: p.Broker.Letters(), Redis: traces(p)}
 	if p.Fleet != nil {
 		cfg.Fleet = p.Fleet
 	}
 	if p.Deliveries != nil {
-		cfg.History = p.Deliveries
+		cfg.History, cfg.Figures = p.Deliveries, p.Deliveries
 	}
 	operator := inspect.NewOperator(p.Broker)
 	cfg.Revoke = func(ctx context.Context, id string, terminate bool) error {
@@ -30,5 +31,5 @@ func makeTasks(p *Parts) (*Module, error) {
 		}
 		return inspect.Failed(answers)
 	}
-	return &Module{Group: tasks.New(cfg)}, nil
+	return &Module{Group: pages.New(cfg)}, nil
 }

@@ -129,7 +129,12 @@ func (g *Group) list(ctx context.Context, r *web.Request) (web.View, error) {
 	var page ledger.Page
 	var facets []ledger.Facet
 	var chart web.Chart
+	var words []string
 	all, together := errgroup.WithContext(ctx)
+	all.Go(func() error {
+		words = g.completer().Words(together, search.MailNames)
+		return nil
+	})
 	all.Go(func() (err error) {
 		page, err = h.List(together, c.filter)
 		return err
@@ -147,7 +152,7 @@ func (g *Group) list(ctx context.Context, r *web.Request) (web.View, error) {
 	}
 	v := listView{
 		Head:   web.Head{Title: "Deliveries", Lead: "Every mail of the history, the newest first: what became of it, and why."},
-		Search: g.searchBox(c), Facets: g.facets(c, facets), Chart: chart,
+		Search: g.searchBox(c, words), Facets: g.facets(c, facets), Chart: chart,
 		Pager: web.Pager{Text: pagerText(len(page.Mails), c, facets)},
 		Empty: web.Empty{Title: "No mail", Text: "No mail of the history meets these conditions.", Href: "/deliveries", Link: "Show all"},
 	}
@@ -168,19 +173,19 @@ func (g *Group) list(ctx context.Context, r *web.Request) (web.View, error) {
 }
 
 // searchBox returns the search box with its completions.
-func (g *Group) searchBox(c choice) web.Search {
-	suggest := []string{"user:", "booking:", "domain:", "address:", "class:", "task:"}
-	for _, k := range g.kinds {
-		suggest = append(suggest, "kind:"+k)
-	}
+func (g *Group) searchBox(c choice, words []string) web.Search {
 	keep := map[string]string{"since": c.since, "until": c.until}
 	if len(c.states) > 0 {
 		keep["state"] = c.states[0]
 	}
 	return web.Search{
 		Action: "/deliveries", Value: c.q, Label: "Search deliveries", Placeholder: "address, task id, user:42, domain:gmail.com, kind:otp …",
-		Keep: keep, Suggest: suggest,
+		Keep: keep, Suggest: words,
 	}
+}
+
+func (g *Group) completer() search.Completer {
+	return search.Completer{Kinds: g.kinds, Figures: g.cfg.Figures, Cache: g.cache, Now: g.cfg.Now}
 }
 
 // times are the periods that are one click away.

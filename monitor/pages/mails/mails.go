@@ -12,6 +12,7 @@ import (
 
 	"github.com/evently/workers/monitor/pages/internal/keep"
 	"github.com/evently/workers/monitor/pages/internal/life"
+	"github.com/evently/workers/monitor/pages/internal/search"
 	"github.com/evently/workers/monitor/preview"
 	"github.com/evently/workers/monitor/verdict"
 	"github.com/evently/workers/monitor/web"
@@ -44,7 +45,11 @@ type Maker interface {
 type Config struct {
 	History History // nil: there is none, and Off says why
 	Off     string  // what is missing, and how to get it
-	Preview Maker   // nil: mails are not made again
+
+	// Figures complete classes and domains in the search box. nil: they are not completed.
+	Figures search.Figures
+
+	Preview Maker // nil: mails are not made again
 
 	// Redis looks for the traces of a task. nil: it is not asked.
 	Redis func(ctx context.Context, taskID string) verdict.Traces

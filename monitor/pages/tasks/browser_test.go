@@ -49,6 +49,12 @@ func TestPagesInChromium(t *testing.T) {
 	click(`form.confirm button`, says("told not to run"))
 	open("/deliveries")
 	click(`.facets a[href*="state=dead"]`, `location.search === '?state=dead' && document.querySelectorAll('tbody tr').length === 1`)
+	// The search box is completed word by word, names first.
+	for text, want := range map[string]string{"": "user:", "user:2 st": "user:2 state:", "user:2 state:de": "user:2 state:dead", "kind:OT": "kind:otp"} {
+		browser.Step(t, tab, "type", chromedp.Evaluate[any](`(() => { const box = document.querySelector('[data-search]');
+			box.value = '`+text+`'; box.dispatchEvent(new Event('input', {bubbles: true})); })()`))
+		browser.Until(t, tab, "completions of "+text, `[...document.querySelector('[data-search]').list.options].some((o) => o.value === '`+want+`')`)
+	}
 	// The frame runs no script, and the page cannot look into it.
 	open("/deliveries/task-deferred")
 	browser.Until(t, tab, "the frame", `document.querySelector('iframe').contentDocument === null`)

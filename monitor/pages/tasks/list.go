@@ -122,7 +122,7 @@ func (g *Group) list(ctx context.Context, r *web.Request) (web.View, error) {
 	}
 	v := listView{
 		Head:   web.Head{Title: "Tasks"},
-		Search: web.Search{Action: "/tasks", Value: c.q, Label: "Search tasks", Placeholder: "id, name, worker:, queue:, user:42, domain:, class: …", Keep: map[string]string{"since": c.since, "until": c.until}, Suggest: suggestions()},
+		Search: web.Search{Action: "/tasks", Value: c.q, Label: "Search tasks", Placeholder: "id, name, worker:, queue:, user:42, domain:, class: …", Keep: map[string]string{"since": c.since, "until": c.until}, Suggest: g.completions(ctx)},
 		Empty:  web.Empty{Title: "No tasks", Text: "No task meets these conditions.", Href: "/tasks", Link: "Show all"},
 	}
 	if c.q == "" && c.since == "" && c.until == "" && len(c.states) == 0 {
@@ -142,13 +142,15 @@ func (g *Group) list(ctx context.Context, r *web.Request) (web.View, error) {
 	return web.View{Title: "Tasks", Data: v}, err
 }
 
-func suggestions() (all []string) {
-	for _, n := range names {
-		if n != "state" {
-			all = append(all, n+":")
-		}
+// completions returns the words that complete the search box. States are those of tasks and those
+// of mails.
+func (g *Group) completions(ctx context.Context) []string {
+	c := search.Completer{Kinds: g.cfg.Kinds, Figures: g.cfg.Figures, Cache: g.cache, Now: g.cfg.Now}
+	words := c.Words(ctx, names)
+	for _, s := range []string{fleet.Received, fleet.Started, fleet.Retry, fleet.Success, fleet.Failure, fleet.Revoked} {
+		words = append(words, "state:"+s)
 	}
-	return all
+	return words
 }
 
 // fleetFilter returns what the events are asked for. The states of the URL are those of Celery.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/evently/workers/monitor/fleet"
 	"github.com/evently/workers/monitor/pages/internal/keep"
+	"github.com/evently/workers/monitor/pages/internal/search"
 	"github.com/evently/workers/monitor/verdict"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/store/ledger"
@@ -47,6 +48,11 @@ type Config struct {
 	Fleet   Fleet   // nil: events are not listened to
 	History History // nil: there is none, and Off says why
 	Off     string  // what is missing for the history, and how to get it
+
+	// Kinds, classes and domains complete the search box; without Figures the last two do not.
+	Kinds   []string
+	Figures search.Figures
+
 	Letters Letters // nil: dead letters are not looked for
 	Revoke  Revoke  // nil: tasks cannot be revoked
 

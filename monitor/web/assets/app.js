@@ -182,5 +182,23 @@
     if (all) for (const box of document.querySelectorAll(`input[name="${CSS.escape(all.dataset.all)}"]`)) box.checked = all.checked;
   });
 
+  // A search box is completed word by word: browsers compare what is offered with the whole text.
+  for (const box of document.querySelectorAll('[data-search][list]')) {
+    const list = box.list, words = [...list.options].map((o) => o.value);
+    const names = [...new Set(words.map((w) => w.slice(0, w.indexOf(':') + 1)))];
+    let offered = words.join('\n');
+    const offer = () => {
+      const at = box.value.search(/\S*$/), before = box.value.slice(0, at), word = box.value.slice(at).toLowerCase();
+      const fit = (word.includes(':') ? words : names).filter((w) => w.toLowerCase().startsWith(word) && w.toLowerCase() !== word);
+      const text = fit.map((w) => before + w);
+      if (offered === text.join('\n')) return;
+      offered = text.join('\n');
+      list.replaceChildren(...text.map((t) => { const o = document.createElement('option'); o.value = t; return o; }));
+    };
+    on(box, 'input', offer);
+    on(box, 'focus', offer);
+    offer();
+  }
+
   window.frame = { $, on, toggle, say };
 })();
