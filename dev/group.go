@@ -44,6 +44,7 @@ func (g *pagesGroup) Register(r *web.Router) {
 type inboxPage struct {
 	Head  web.Head
 	Mails []*Mail
+	Empty web.Empty
 }
 
 func (g *pagesGroup) loadInbox(context.Context, *web.Request) (web.View, error) {
@@ -55,6 +56,7 @@ func (g *pagesGroup) loadInbox(context.Context, *web.Request) (web.View, error) 
 			Links: []web.Link{{Text: "Chaos", Href: "/chaos", Icon: "warn"}},
 		},
 		Mails: all[:min(most, len(all))],
+		Empty: web.Empty{Title: "No mail yet", Text: "Send a task, and its mail appears here.", Href: g.addresses.Page + "/send", Link: "Send a task"},
 	}}, nil
 }
 

@@ -8,6 +8,9 @@ import (
 	"github.com/evently/workers/monitor"
 )
 
+// PartStatus is the part of changes of the status of a whole process, which is their text.
+const PartStatus = "status"
+
 // PartProcess is the part of changes that tell of the start and the end of a process.
 const PartProcess = "process"
 
@@ -32,7 +35,7 @@ func Parts(r monitor.Report) (names []string, states map[string]monitor.State) {
 }
 
 func parts(r monitor.Report) []part {
-	all := []part{{"status", r.Status != monitor.StatusUnhealthy, r.Status}}
+	all := []part{{PartStatus, r.Status != monitor.StatusUnhealthy, r.Status}}
 	for _, p := range []struct {
 		name  string
 		state monitor.State
@@ -74,7 +77,7 @@ func changes(before, now []part) (changed []part) {
 }
 
 // worded reports whether the first word of the text is a state.
-func (p part) worded() bool { return p.name == "status" || strings.HasPrefix(p.name, breakerPart) }
+func (p part) worded() bool { return p.name == PartStatus || strings.HasPrefix(p.name, breakerPart) }
 
 func firstWord(text string) string {
 	word, _, _ := strings.Cut(text, ":")

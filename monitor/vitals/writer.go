@@ -107,7 +107,7 @@ func (w *Writer) look(ctx context.Context) {
 	current := parts(report)
 	changed := changes(w.last, current)
 	if w.last == nil {
-		changed = changes([]part{{name: "status", ok: true, text: monitor.StatusHealthy}}, current)
+		changed = changes([]part{{name: PartStatus, ok: true, text: monitor.StatusHealthy}}, current)
 	}
 	w.last = current
 	for _, p := range changed {

@@ -66,6 +66,7 @@ type Schedule struct {
 	known map[string]*Waiting // by claim; nil waits for nothing
 	queue map[string]string   // of each claim
 	next  time.Time           // not read before
+	fault error               // of the last reading
 }
 
 // NewSchedule returns a Schedule that has not read yet.
@@ -88,17 +89,28 @@ func (s *Schedule) Snapshot(ctx context.Context) (*Snapshot, error) {
 		}
 		return nil, ctx.Err()
 	}
-	if last := s.last.Load(); last != nil && time.Now().Before(s.next) {
-		return last, nil
+	if time.Now().Before(s.next) {
+		// A failed reading counts for all readers, too: an old answer would look like a new one.
+		if s.fault != nil {
+			return nil, s.fault
+		}
+		if last := s.last.Load(); last != nil {
+			return last, nil
+		}
 	}
 	began := time.Now()
 	snapshot, err := s.read(ctx)
-	s.next = began.Add(max(freshFor, restShare*time.Since(began)))
 	if err != nil {
-		return nil, fmt.Errorf("read what waits for its time: %w", err)
+		err = fmt.Errorf("read what waits for its time: %w", err)
 	}
-	s.last.Store(snapshot)
-	return snapshot, nil
+	if errors.Is(ctx.Err(), context.Canceled) && err != nil {
+		return nil, err // of this reader alone, who is gone
+	}
+	s.next, s.fault = began.Add(max(freshFor, restShare*time.Since(began))), err
+	if err == nil {
+		s.last.Store(snapshot)
+	}
+	return snapshot, err
 }
 
 // Forget lets the next Snapshot read anew, after a change.

@@ -177,3 +177,20 @@ func TestPeekAndPurge(t *testing.T) {
 		t.Error("the unacked set was purged")
 	}
 }
+
+// While Redis is unavailable each reader is told so: an old answer would look like a new one.
+func TestScheduleWithoutRedis(t *testing.T) {
+	t.Parallel()
+	server := testkit.StartRedis(t)
+	schedule, _ := newSchedule(openBroker(t, server.URL()))
+	if _, err := schedule.Snapshot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	server.Proc.Kill()
+	schedule.Forget(t.Context())
+	for range 3 {
+		if snap, err := schedule.Snapshot(t.Context()); err == nil {
+			t.Fatalf("no error, and %+v", snap)
+		}
+	}
+}

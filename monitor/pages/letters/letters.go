@@ -150,7 +150,7 @@ func plain(err error) error {
 	_, refused := errors.AsType[syscall.Errno](err)
 	_, network := errors.AsType[net.Error](err)
 	if refused || network {
-		return web.Missing("Redis does not answer", "Dead letters are in Redis. The page comes back when Redis does.\nCheck REDIS_URL, or REDIS_HOST and the other REDIS_* variables, if it never did.")
+		return web.Missing("Redis does not answer", "Dead letters and their jobs are in Redis. Load this page again in a while.\nCheck REDIS_URL, or REDIS_HOST and the other REDIS_* variables, if it never did.")
 	}
 	return err
 }

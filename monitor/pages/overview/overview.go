@@ -186,7 +186,7 @@ func tiles(s *summary.Summary) []web.Tile {
 			depth.Hint = "the oldest for " + seconds(s.Queues.Oldest.Seconds)
 		}
 		if s.Queues.Unacked >= 0 {
-			depth.Hint += fmt.Sprintf("; %s with workers", grouped(s.Queues.Unacked))
+			depth.Hint += fmt.Sprintf("; workers hold %s", grouped(s.Queues.Unacked))
 		}
 		if s.Queues.Oldest.Duration() > 30*time.Second {
 			depth.Tone = web.Wait

@@ -60,13 +60,16 @@ func statusChip(status string) web.Chip {
 }
 
 func (g *Group) loadHealth(_ context.Context, r *web.Request) (web.View, error) {
-	return web.View{Title: "Health", Data: healthOf(g.cfg.Vitals(), r.URL.Query().Get("node"), r.URL.Query().Get("part"))}, nil
+	return web.View{Title: "Health", Data: healthOf(g.cfg.Vitals(), time.Now(), r.URL.Query().Get("node"), r.URL.Query().Get("part"))}, nil
 }
+
+// staleAfter is the age of what was read last from which on the page says that it is old.
+const staleAfter = 12 * time.Second
 
 // mostChanges bounds the changes that the page shows.
 const mostChanges = 200
 
-func healthOf(s vitals.State, node, about string) health {
+func healthOf(s vitals.State, now time.Time, node, about string) health {
 	h := health{Head: web.Head{
 		Title: "Health", Lead: "Each worker of this program tells how it is every five seconds. Its changes are kept in Redis, and survive restarts.",
 		Links: []web.Link{{Text: "Configuration", Href: "/configuration", Icon: "sliders"}, {Text: "Incident bundle", Href: "/incident", Icon: "bundle"}},
@@ -74,6 +77,8 @@ func healthOf(s vitals.State, node, about string) health {
 	switch {
 	case s.At.IsZero():
 		h.Stale = "Redis has not answered yet. The page fills by itself."
+	case now.Sub(s.At) > staleAfter:
+		h.Stale = "Redis does not answer. This is how the workers were at " + s.At.UTC().Format("15:04:05") + " UTC, and not how they are."
 	case len(s.Processes) == 0:
 		h.Empty = &web.Empty{Title: "No worker tells how it is", Text: "Workers of this program do, from this version on. Those of Python have no health report; the page of workers shows them.", Href: "/workers", Link: "Workers"}
 	}
@@ -82,7 +87,7 @@ func healthOf(s vitals.State, node, about string) health {
 		details := detailsOf(p.Report)
 		names, states := vitals.Parts(p.Report)
 		for _, name := range names {
-			if name == "status" {
+			if name == vitals.PartStatus {
 				continue
 			}
 			row := part{Name: spaced(name), Text: states[name].Text, State: web.Chip{Text: "ok", Tone: web.Good}}
@@ -181,14 +186,17 @@ func history(changes []vitals.Change, node, about string) (t web.Timeline, cut b
 		if len(t) == mostChanges {
 			return t, true
 		}
-		tone, word := web.Good, "ok"
+		tone, word, text := web.Good, "ok", c.Text
 		if !c.OK {
 			tone, word = web.Bad, "not ok"
 		}
-		if c.Part == vitals.PartProcess && c.OK {
+		switch {
+		case c.Part == vitals.PartProcess && c.OK:
 			tone, word = web.Info, ""
+		case c.Part == vitals.PartStatus:
+			tone, word, text = statusChip(c.Text).Tone, c.Text, ""
 		}
-		t = append(t, web.Event{Time: c.At, Title: fmt.Sprintf("%s: %s", c.Node, spaced(c.Part)), Text: c.Text, Tone: tone, Chip: web.Chip{Text: word, Tone: tone}})
+		t = append(t, web.Event{Time: c.At, Title: fmt.Sprintf("%s: %s", c.Node, spaced(c.Part)), Text: text, Tone: tone, Chip: web.Chip{Text: word, Tone: tone}})
 	}
 	return t, false
 }

@@ -244,7 +244,10 @@ func (g *Group) mailsOf(ctx context.Context, tasks []fleet.Task) map[string]ledg
 }
 
 func fleetRow(t *fleet.Task, mails map[string]ledger.Mail) row {
-	r := row{Href: path(t.ID), ID: t.ID, Name: shortName(t.Name), State: stateChip(t.State), Worker: t.Worker, Queue: t.Queue, At: t.At.Time(), Why: firstLine(t.Exception)}
+	r := row{Href: path(t.ID), ID: t.ID, Name: shortName(t.Name), State: stateChip(t.State), Worker: t.Worker, Queue: t.Queue, At: t.At.Time()}
+	if t.State != fleet.Success { // an earlier attempt has failed then
+		r.Why = firstLine(t.Exception)
+	}
 	if t.Has.Has(fleet.HasRuntime) {
 		r.Took = life.Milliseconds(time.Duration(t.Runtime * float64(time.Second)))
 	}

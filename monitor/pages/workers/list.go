@@ -3,6 +3,7 @@ package workers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,6 +53,8 @@ func state(w worker) web.Chip {
 		return web.Chip{Text: "online", Tone: web.Good}
 	case w.event.Left:
 		return web.Chip{Text: "stopped", Tone: web.Calm}
+	case w.unasked: // its silence says nothing
+		return web.Chip{Text: "not known", Tone: web.Wait}
 	case w.event.Online:
 		return web.Chip{Text: "no answer", Tone: web.Wait}
 	}
@@ -141,6 +144,11 @@ func newRow(w worker) row {
 	return r
 }
 
+// unasked reports whether the last question has reached no worker.
+func (r *roll) unasked() bool {
+	return r.fault != "" && !slices.ContainsFunc(r.workers, func(w worker) bool { return !w.unasked })
+}
+
 // tiles are the figures of all workers together.
 func tiles(all *roll) []web.Tile {
 	live, slots, active, lost := 0, 0, 0, 0
@@ -158,7 +166,10 @@ func tiles(all *roll) []web.Tile {
 		{Label: "Running", Value: fmt.Sprint(active), Hint: fmt.Sprintf("of %d slots", slots)},
 		{Label: "Lost", Value: fmt.Sprint(lost), Hint: "silent, and not stopped"},
 	}
-	if lost > 0 {
+	switch {
+	case all.unasked():
+		t[0].Value, t[0].Hint, t[1].Value, t[1].Hint, t[2].Value, t[2].Hint = "–", "not known", "–", "not known", "–", "not known"
+	case lost > 0:
 		t[2].Tone = web.Bad
 	}
 	return t

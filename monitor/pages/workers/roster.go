@@ -24,6 +24,7 @@ type roll struct {
 type worker struct {
 	node     string
 	answered bool // it has answered the last question
+	unasked  bool // the last question has reached no worker
 	told     inspect.Worker
 	event    fleet.Worker // zero without events
 	heard    bool         // there are events
@@ -151,6 +152,7 @@ func (r *roster) collect(ctx context.Context) *roll {
 		r.addQueues(ctx, byNode, next)
 	}
 	for _, w := range byNode {
+		w.unasked = err != nil && !w.answered
 		next.workers = append(next.workers, *w)
 	}
 	slices.SortFunc(next.workers, func(a, b worker) int {
