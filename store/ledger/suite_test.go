@@ -260,7 +260,7 @@ func connect(t *testing.T, s *storetest.Server, name, user, password string) *sq
 
 func sqliteDB(t *testing.T) *sqlx.DB {
 	t.Helper()
-	db, err := sqlx.Open("sqlite", filepath.Join(t.TempDir(), "ledger.db"))
+	db, err := ledger.OpenSQLite(filepath.Join(t.TempDir(), "ledger.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
