@@ -39,6 +39,29 @@ var (
 
 // OpenBroker returns the broker of the configuration. It dials when it is used.
 func OpenBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {
+	r, err := redisConfig(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	b, err := redis.New(r)
+	if err == nil {
+		onChange(cfg.Redis.Logins, b.Renew)
+	}
+	return b, err
+}
+
+// ExamineBroker finds out what the server of a broker is, and which rights of a worker are
+// missing.
+func ExamineBroker(ctx context.Context, cfg config.Config, log *slog.Logger) (redis.Examination, error) {
+	r, err := redisConfig(cfg, log)
+	if err != nil {
+		return redis.Examination{}, err
+	}
+	return redis.Examine(ctx, r, cfg.Worker.Queues)
+}
+
+// redisConfig returns the configuration of the library.
+func redisConfig(cfg config.Config, log *slog.Logger) (redis.Config, error) {
 	r := redis.Config{
 		Address: redis.Address{
 			Network: cfg.Redis.Network, Host: cfg.Redis.Address, Sentinels: cfg.Redis.Sentinel.Addresses, Nodes: cfg.Redis.Nodes, DB: cfg.Redis.DB, TLS: cfg.Redis.UseTLS,
@@ -68,20 +91,16 @@ func OpenBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {
 	}
 	var err error
 	if r.Sealer, err = letterBox(cfg.Redis.DeadLetterKeys); err != nil {
-		return nil, err
+		return r, err
 	}
 	if cfg.Redis.UseTLS {
 		files, err := tlsfiles.NewReader(tlsfiles.Files(cfg.Redis.TLS), log)
 		if err != nil {
-			return nil, fmt.Errorf("redis: %w", err)
+			return r, fmt.Errorf("redis: %w", err)
 		}
 		r.TLSConfig = files.Config
 	}
-	b, err := redis.New(r)
-	if err == nil {
-		onChange(cfg.Redis.Logins, b.Renew)
-	}
-	return b, err
+	return r, nil
 }
 
 // onChange has f called when connections should log in anew, unless the login is fixed.

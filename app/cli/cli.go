@@ -13,6 +13,7 @@ import (
 	"github.com/evently/workers/app/cli/bounces"
 	"github.com/evently/workers/app/cli/deadletters"
 	"github.com/evently/workers/app/cli/deliveries"
+	"github.com/evently/workers/app/cli/doctor"
 	"github.com/evently/workers/app/cli/incident"
 	"github.com/evently/workers/app/cli/internal/term"
 	"github.com/evently/workers/app/cli/shell"
@@ -41,6 +42,7 @@ type program struct {
 	MonitorUser  monitorUserCmd          `cmd:"" help:"Make a user of the monitor: ask for a password, print its hash."`
 	Top          top.Cmd                 `cmd:"" help:"Watch rates, queues, workers and what to look at."`
 	Incident     incident.Cmd            `cmd:"" help:"Bundle what is known about an incident; open a bundle."`
+	Doctor       doctor.Cmd              `cmd:"" help:"Examine Redis: server, version, settings, missing rights."`
 	Health       healthCmd               `cmd:"" help:"Ask a running worker how it is; for container health checks."`
 	Version      versionCmd              `cmd:"" help:"Print the version."`
 	Completion   shell.CompletionCmd     `cmd:"" help:"Print the completion for a shell."`

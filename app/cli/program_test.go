@@ -123,7 +123,7 @@ func testHelp(t *testing.T, p binary) {
 	for name, args := range map[string][]string{
 		"help-audit": {"audit", "--help"}, "help-audit-list": {"audit", "list", "--help"},
 		"help-audit-verify": {"audit", "verify", "--help"}, "help-audit-export": {"audit", "export", "--help"},
-		"help": {"--help"}, "help-config": {"config", "--help"}, "help-health": {"health", "--help"},
+		"help": {"--help"}, "help-config": {"config", "--help"}, "help-health": {"health", "--help"}, "help-doctor": {"doctor", "--help"},
 		"help-dev": {"dev", "--help"}, "help-monitor": {"monitor", "--help"}, "help-version": {"version", "--help"}, "help-dead-letters": {"dead-letters", "--help"},
 		"help-dead-letters-list": {"dead-letters", "list", "--help"}, "help-dead-letters-show": {"dead-letters", "show", "--help"},
 		"help-dead-letters-causes": {"dead-letters", "causes", "--help"}, "help-dead-letters-edit": {"dead-letters", "edit", "--help"},

@@ -102,7 +102,7 @@ func (ctl *control) listenOnce(ctx context.Context, l broker.Listening) error {
 		if l.TaskEvents {
 			kind = "" // the slash is part of the pattern
 		}
-		if err := ps.PSubscribe(literalPattern.Replace(ctl.channel(eventExchange, "")+"/"+kind) + "*"); err != nil {
+		if err := ps.PSubscribe(ctl.eventPattern(kind)); err != nil {
 			return err
 		}
 		subscriptions++

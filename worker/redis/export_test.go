@@ -3,6 +3,7 @@ package redis
 import (
 	"time"
 
+	"github.com/evently/workers/worker/redis/internal/examine"
 	"github.com/evently/workers/worker/redis/internal/scripts"
 	"github.com/evently/workers/worker/redis/internal/shape"
 )
@@ -20,3 +21,6 @@ func ScriptNames() []string { return scripts.Names() }
 func SetPatience(b *Broker, look, pipeline time.Duration) {
 	b.claimer.patience = patience{look: look, pipeline: pipeline}
 }
+
+// ExaminedCommands is examine.Commands.
+var ExaminedCommands = examine.Commands

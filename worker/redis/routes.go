@@ -154,3 +154,8 @@ func (s *server) destinations(ctx context.Context, p broker.Publication) ([]stri
 	}
 	return lists, nil
 }
+
+// eventPattern returns the pattern of the channels of events whose names begin with kind.
+func (ctl *control) eventPattern(kind string) string {
+	return literalPattern.Replace(ctl.channel(eventExchange, "")+"/"+kind) + "*"
+}

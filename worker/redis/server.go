@@ -1,7 +1,9 @@
 package redis
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"math"
 	"strings"
@@ -13,8 +15,10 @@ import (
 	"github.com/evently/workers/worker/internal/backoff"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/conn"
+	"github.com/evently/workers/worker/redis/internal/examine"
 	"github.com/evently/workers/worker/redis/internal/letters"
 	"github.com/evently/workers/worker/redis/internal/outbox"
+	"github.com/evently/workers/worker/redis/internal/product"
 	"github.com/evently/workers/worker/redis/internal/scripts"
 )
 
@@ -220,3 +224,71 @@ func (k keys) chordBase(group string) string { return k.results + "celery-taskse
 
 // binding returns the routing table of an exchange.
 func (k keys) binding(exchange string) string { return k.prefix + "_kombu.binding." + exchange }
+
+// Lack is a right or a command that is missing.
+type Lack = examine.Lack
+
+// Examination tells what a server is and what it lacks. [Examine] returns it.
+type Examination struct {
+	Address  string   `json:"address"` // without the login
+	Server   string   `json:"server"`  // product and version
+	Role     string   `json:"role"`    // "master" or "replica"; "": not told
+	TLS      bool     `json:"tls"`
+	Fault    string   `json:"fault,omitempty"` // why the server cannot be used at all
+	Warnings []string `json:"warnings"`        // settings that can lose messages
+	Lacks    []Lack   `json:"lacks"`           // commands and rights that are missing
+}
+
+// Examine connects to the server of a configuration and finds out what it is, and which
+// commands and rights of a worker of queues are missing. It writes to a key of its own and
+// removes it.
+func Examine(ctx context.Context, cfg Config, queues []string) (Examination, error) {
+	cfg, addr, err := cfg.normalise()
+	if err != nil {
+		return Examination{}, err
+	}
+	e := Examination{Address: addr.String(), TLS: addr.TLS, Warnings: []string{}, Lacks: []Lack{}}
+	s, err := newServer(cfg, addr)
+	if err != nil {
+		return e, err
+	}
+	defer s.conns.Close()
+	c, err := s.conns.Dial(ctx)
+	if err != nil {
+		return e, err
+	}
+	text, err := redigo.String(redigo.DoContext(c, ctx, "INFO"))
+	if c.Err() != nil {
+		c.Close()
+		return e, err
+	}
+	info := parseInfo(text)
+	server := product.Of(info)
+	e.Server, e.Fault = server.String(), server.Fault()
+	e.Role = map[string]string{"master": "master", "slave": "replica"}[info["role"]]
+	if e.Role == "replica" {
+		c.Close()
+		e.Fault = cmp.Or(e.Fault, "it is a replica and refuses writes: give the address of the master, or those of Sentinels")
+		return e, nil
+	}
+	e.Warnings = append(e.Warnings, warnings(info)...)
+	lacks, err := examine.Run(c, examine.Config{
+		Probe: s.keys.own + "probe." + rand.Text(), DB: addr.DB, Keys: s.sampleKeys(queues), Pattern: (&control{server: s}).eventPattern("worker."),
+	})
+	e.Lacks = append(e.Lacks, lacks...)
+	return e, err
+}
+
+// sampleKeys returns a key of each pattern that a worker of queues uses.
+func (s *server) sampleKeys(queues []string) []string {
+	k := s.keys
+	keys := []string{k.unacked, k.index, k.mutex, k.dead, k.binding(controlExchange), k.result(noMember), k.chordBase(noMember),
+		k.prefix + noMember + ".reply.celery.pidbox"}
+	for _, q := range queues {
+		for _, step := range s.cfg.PrioritySteps {
+			keys = append(keys, s.listKey(q, step))
+		}
+		keys = append(keys, k.binding(q))
+	}
+	return keys
+}

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -23,6 +24,9 @@ var (
 
 // errNoHash stands for the refusal of EVALSHA.
 const errNoHash = redigo.Error("NOSCRIPT this server does not run scripts by their hash")
+
+// IsHashless reports whether a server refuses to run scripts by their hash.
+func IsHashless(err error) bool { return errors.Is(err, errNoHash) }
 
 // translate replaces the refusal of EVALSHA.
 func (h *hashlessConn) translate(reply any, err error) (any, error) {
