@@ -50,16 +50,6 @@ func OpenBroker(cfg config.Config, log *slog.Logger) (*redis.Broker, error) {
 	return b, err
 }
 
-// ExamineBroker finds out what the server of a broker is, and which rights of a worker are
-// missing.
-func ExamineBroker(ctx context.Context, cfg config.Config, log *slog.Logger) (redis.Examination, error) {
-	r, err := redisConfig(cfg, log)
-	if err != nil {
-		return redis.Examination{}, err
-	}
-	return redis.Examine(ctx, r, cfg.Worker.Queues)
-}
-
 // redisConfig returns the configuration of the library.
 func redisConfig(cfg config.Config, log *slog.Logger) (redis.Config, error) {
 	r := redis.Config{

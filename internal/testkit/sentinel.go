@@ -49,6 +49,17 @@ func StartSentinels(t T, n int, master *Redis) *Sentinels {
 	return s
 }
 
+// Patience has the Sentinels call a master down after d without an answer. On a busy machine half a
+// second is too short for long rows.
+func (s *Sentinels) Patience(d time.Duration) {
+	s.t.Helper()
+	for _, addr := range s.addrs {
+		if _, err := ask(addr, "SENTINEL", "SET", MasterName, "down-after-milliseconds", d.Milliseconds()); err != nil {
+			s.t.Fatalf("configure a Sentinel: %v", err)
+		}
+	}
+}
+
 // URL is that of the master, as Celery writes it.
 func (s *Sentinels) URL() string {
 	return "sentinel://" + strings.Join(s.addrs, ";sentinel://") + "/0"

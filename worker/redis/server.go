@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"math"
 	"strings"
@@ -230,18 +231,18 @@ type Lack = examine.Lack
 
 // Examination tells what a server is and what it lacks. [Examine] returns it.
 type Examination struct {
-	Address  string   `json:"address"` // without the login
-	Server   string   `json:"server"`  // product and version
-	Role     string   `json:"role"`    // "master" or "replica"; "": not told
+	Address  string   `json:"address"`          // without the login
+	Server   string   `json:"server,omitempty"` // product and version; "": it has not answered
+	Role     string   `json:"role,omitempty"`   // "master" or "replica"; "": not told
 	TLS      bool     `json:"tls"`
-	Fault    string   `json:"fault,omitempty"` // why the server cannot be used at all
+	Fault    string   `json:"fault,omitempty"` // why the server cannot be used, and what to do
 	Warnings []string `json:"warnings"`        // settings that can lose messages
 	Lacks    []Lack   `json:"lacks"`           // commands and rights that are missing
 }
 
 // Examine connects to the server of a configuration and finds out what it is, and which
 // commands and rights of a worker of queues are missing. It writes to a key of its own and
-// removes it.
+// removes it. The error is that of a connection.
 func Examine(ctx context.Context, cfg Config, queues []string) (Examination, error) {
 	cfg, addr, err := cfg.normalise()
 	if err != nil {
@@ -253,30 +254,44 @@ func Examine(ctx context.Context, cfg Config, queues []string) (Examination, err
 		return e, err
 	}
 	defer s.conns.Close()
+	if err = s.examine(ctx, queues, &e); errors.Is(err, conn.ErrForeign) && addr.Host != "" {
+		if name := examine.Foreign(ctx, cmp.Or(addr.Network, "tcp"), addr.Host); name != "" {
+			e.Fault = "it is " + name + ": look at host and port"
+		}
+	}
+	e.Fault = cmp.Or(e.Fault, examine.Fault(err))
+	if e.Fault != "" {
+		return e, nil
+	}
+	return e, err
+}
+
+// examine fills in what the server tells and lacks.
+func (s *server) examine(ctx context.Context, queues []string, e *Examination) error {
 	c, err := s.conns.Dial(ctx)
 	if err != nil {
-		return e, err
+		return err
 	}
+	defer c.Close()
 	text, err := redigo.String(redigo.DoContext(c, ctx, "INFO"))
-	if c.Err() != nil {
-		c.Close()
-		return e, err
+	if c.Err() != nil || examine.Fault(err) != "" {
+		return err
 	}
 	info := parseInfo(text)
 	server := product.Of(info)
-	e.Server, e.Fault = server.String(), server.Fault()
+	e.Server = server.String()
 	e.Role = map[string]string{"master": "master", "slave": "replica"}[info["role"]]
-	if e.Role == "replica" {
-		c.Close()
-		e.Fault = cmp.Or(e.Fault, "it is a replica and refuses writes: give the address of the master, or those of Sentinels")
-		return e, nil
+	e.Fault = cmp.Or(server.Fault(), examine.FaultOf(info, s.conns.Follows()))
+	if e.Fault != "" {
+		return nil
 	}
 	e.Warnings = append(e.Warnings, warnings(info)...)
 	lacks, err := examine.Run(c, examine.Config{
-		Probe: s.keys.own + "probe." + rand.Text(), DB: addr.DB, Keys: s.sampleKeys(queues), Pattern: (&control{server: s}).eventPattern("worker."),
+		Probe: s.keys.own + "probe." + rand.Text(), Own: s.keys.own + "*", DB: s.addr.DB, Follows: s.conns.Follows(),
+		Keys: s.sampleKeys(queues), Pattern: (&control{server: s}).eventPattern("worker."),
 	})
 	e.Lacks = append(e.Lacks, lacks...)
-	return e, err
+	return err
 }
 
 // sampleKeys returns a key of each pattern that a worker of queues uses.

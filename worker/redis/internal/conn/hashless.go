@@ -28,8 +28,14 @@ const errNoHash = redigo.Error("NOSCRIPT this server does not run scripts by the
 // IsHashless reports whether a server refuses to run scripts by their hash.
 func IsHashless(err error) bool { return errors.Is(err, errNoHash) }
 
-// translate replaces the refusal of EVALSHA.
+// ErrForeign is the reason why an answer cannot be read: it is none of Redis.
+var ErrForeign = errors.New("the server does not speak the protocol of Redis: look at host and port")
+
+// translate replaces the refusal of EVALSHA, and redigo's words for an answer of another protocol.
 func (h *hashlessConn) translate(reply any, err error) (any, error) {
+	if err != nil && h.Conn.Err() != nil && strings.HasPrefix(err.Error(), "redigo: ") {
+		return nil, ErrForeign
+	}
 	if e, ok := serverError(err); ok && IsUnavailable(err) && strings.Contains(strings.ToLower(e), "evalsha") {
 		h.refused = true
 		return nil, errNoHash

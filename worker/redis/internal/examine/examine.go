@@ -5,6 +5,7 @@ package examine
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ var costs = map[string]string{
 	"evalsha":     "each script is sent in full",
 	"info":        "the version and the settings of the server are not known",
 	"time":        "the clock of the server is not known to the monitor",
-	"role":        "needed with Sentinels and clusters only",
+	role:          "a master that was demoted is noticed later",
 	"subscribe":   "no remote control; waiting for results does not work",
 	"unsubscribe": "no remote control; waiting for results does not work",
 	"psubscribe":  "no remote control",
@@ -43,6 +44,8 @@ var costs = map[string]string{
 }
 
 const (
+	role = "role"
+
 	subscribe, psubscribe, unsubscribe = "subscribe", "psubscribe", "unsubscribe"
 
 	// keyLife bounds the life of the key, should the connection break.
@@ -54,7 +57,7 @@ const (
 // probes are the commands that are tried, on a key that none has: its type does not matter.
 func probes(key string, db int) [][]any {
 	return [][]any{
-		{"ping"}, {"select", db}, {"info", "server"}, {"role"}, {"time"}, {"eval", "return 1", 0}, {"evalsha", strings.Repeat("0", 40), 0},
+		{"ping"}, {"select", db}, {"info", "server"}, {role}, {"time"}, {"eval", "return 1", 0}, {"evalsha", strings.Repeat("0", 40), 0},
 		{"publish", key, ""},
 		{"set", key, 0, "EX", keyLife}, {"incrby", key, 1}, {"get", key}, {"getrange", key, 0, 0}, {"mget", key}, {"exists", key}, {"expire", key, keyLife}, {"del", key},
 		{"hset", key, "f", 0}, {"expire", key, keyLife}, {"hget", key, "f"}, {"hexists", key, "f"}, {"hmget", key, "f"}, {"hlen", key}, {"hkeys", key},
@@ -82,29 +85,39 @@ func Commands() []string {
 // Config says what is tried.
 type Config struct {
 	Probe   string   // a key that none has, below those of the worker; a channel as well
+	Own     string   // pattern of those keys
 	DB      int      // the database
+	Follows bool     // Sentinels or the nodes of a cluster name the server
 	Keys    []string // keys of each pattern that the worker uses
 	Pattern string   // the channels that the worker listens to; a user has a right to the same pattern
 }
 
-// Run tries the commands and keys over c, which it closes. The error is that of a connection.
+// Run tries the commands and keys over c, which it closes. The error is that of a connection, or
+// one that [Fault] explains.
 func Run(c redigo.Conn, cfg Config) (lacks []Lack, err error) {
 	defer c.Close()
 	for _, p := range probes(cfg.Probe, cfg.DB) {
 		name := p[0].(string)
+		if name == role && !cfg.Follows {
+			continue
+		}
 		_, err := redigo.DoWithTimeout(c, time.Second, name, p[1:]...)
-		if c.Err() != nil {
+		if c.Err() != nil || Fault(err) != "" {
 			return nil, err
 		}
-		lacks = note(lacks, name, err)
+		lacks = note(lacks, name, cfg, err)
 	}
 	for _, key := range cfg.Keys {
 		_, err := c.Do("EXISTS", key)
 		if c.Err() != nil {
 			return nil, err
 		}
-		if conn.HasCode(err, "NOPERM") && !hasLack(lacks, "+exists") {
-			lacks = append(lacks, Lack{"~" + key, "this key cannot be used", true})
+		if isRefused(err, "key") {
+			right := "~" + strings.ReplaceAll(key, "?", "*")
+			if strings.Contains(key, "\x06") { // of a priority
+				right = strconv.Quote(right)
+			}
+			lacks = append(lacks, Lack{right, "these keys cannot be used", true})
 		}
 	}
 	for _, name := range []string{subscribe, psubscribe, unsubscribe} { // the last ones: other commands are refused then
@@ -116,7 +129,7 @@ func Run(c redigo.Conn, cfg Config) (lacks []Lack, err error) {
 		if c.Err() != nil {
 			return nil, err
 		}
-		lacks = note(lacks, name, err)
+		lacks = note(lacks, name, cfg, err)
 	}
 	return lacks, nil
 }
@@ -133,15 +146,32 @@ func hasLack(lacks []Lack, right string) bool {
 	return slices.ContainsFunc(lacks, func(l Lack) bool { return l.Right == right })
 }
 
-// note adds a command that was refused as such.
-func note(lacks []Lack, name string, err error) []Lack {
-	right := "+" + name
-	if !conn.IsUnavailable(err) && !(name == "evalsha" && conn.IsHashless(err)) || hasLack(lacks, right) {
+// isRefused reports whether the user may not use a key, or a channel. Redis since 7.2 says so in
+// other words than before.
+func isRefused(err error, what string) bool {
+	return conn.HasCode(err, "NOPERM") && strings.Contains(err.Error(), "access") && strings.Contains(err.Error(), what)
+}
+
+// note adds what a refusal tells: a command, keys or a channel.
+func note(lacks []Lack, name string, cfg Config, err error) []Lack {
+	lack := Lack{Right: "+" + name}
+	var optional bool
+	lack.Cost, optional = costs[name]
+	switch {
+	case isRefused(err, "key"):
+		lack.Right, lack.Cost, optional = "~"+cfg.Own, "these keys cannot be used", false
+	case isRefused(err, "channel") && name == psubscribe:
+		lack.Right, lack.Cost = "&"+cfg.Pattern, "no remote control"
+	case isRefused(err, "channel"):
+		lack.Right, lack.Cost, optional = "&"+cfg.Own, "workers do not tell each other of changes", true
+	case !conn.IsUnavailable(err) && (name != "evalsha" || !conn.IsHashless(err)):
 		return lacks
 	}
-	cost, optional := costs[name]
-	if !optional {
-		cost = "the worker does not work"
+	if hasLack(lacks, lack.Right) {
+		return lacks
 	}
-	return append(lacks, Lack{right, cost, !optional})
+	if lack.Required = !optional; lack.Cost == "" {
+		lack.Cost = "the worker does not work"
+	}
+	return append(lacks, lack)
 }
