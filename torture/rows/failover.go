@@ -127,8 +127,8 @@ func (f *failovers) switched(old *testkit.Redis) time.Duration {
 	return time.Since(begin)
 }
 
-// bait puts messages into a demoted master for as long as it takes writes, and counts those that
-// are claimed there.
+// bait puts messages into a demoted master for as long as it takes writes, and counts how many
+// workers claim there.
 func (f *failovers) bait(demoted *testkit.Redis) {
 	var raws []string
 	testkit.Poll(30*time.Second, func() bool {
