@@ -25,9 +25,9 @@ at these now. SIGUSR1 logs the stacks of all goroutines.
 
 Redis, PostgreSQL and the mail relay may be down at the start and at any time
 after; HEALTH_ADDR and the log say so. Without Redis the worker waits. Without
-PostgreSQL or the relay it goes on to take tasks: their mails are retried, and
-become dead letters when MAX_RETRIES are used up. A relay that refuses the
-login, or puts all mails off, uses up no retries.
+PostgreSQL or the relay the mails wait in their queues, however long it takes,
+and spend no retry. The same goes for a relay that refuses the login, or puts
+all mails off.
 A wrong configuration is told as a whole, and the exit code is 2.
 
 Examples:
