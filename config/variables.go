@@ -75,7 +75,7 @@ type variables struct {
 	SMTPMaxConns   count     `envconfig:"SMTP_MAX_CONNS" group:"Mail" min:"1" max:"10000" unset:"as CONCURRENCY" desc:"Connections to each mail relay. At most as many tasks run at once, also where CONCURRENCY, AUTOSCALE or remote control ask for more: a mail that is taken can be sent."`
 	SMTPPipelining toggle    `envconfig:"SMTP_PIPELINING" group:"Mail" default:"true" desc:"Send the commands of a mail together where the relay offers PIPELINING. A relay that cannot do it is found out without this."`
 	SMTPChunking   toggle    `envconfig:"SMTP_CHUNKING" group:"Mail" default:"true" desc:"Send mails by BDAT where the relay offers PIPELINING and CHUNKING. A relay that cannot do it is found out without this."`
-	FromName       words     `envconfig:"FROM_NAME" group:"Mail" default:"Evently" desc:"Name of the sender. The brand in the mails is Evently in any case."`
+	FromName       words     `envconfig:"FROM_NAME" group:"Mail" default:"Evently" desc:"Name of the sender. The name in the mails is BRAND_NAME."`
 	FromAddress    address   `envconfig:"FROM_ADDRESS" group:"Mail" default:"noreply@evently.com" desc:"Address of the sender."`
 	ReplyTo        address   `envconfig:"REPLY_TO" group:"Mail" unset:"no header" desc:"Address for answers."`
 	BounceDomain   text      `envconfig:"BOUNCE_DOMAIN" group:"Mail" unset:"bounces go to FROM_ADDRESS" desc:"Domain for bounces: each mail has a separate envelope sender there, b+id-tag@domain. The sender that people see stays the same. Many relays refuse such senders."`

@@ -53,6 +53,10 @@ type Options struct {
 	// Preferred ports. 0: the defaults; negative: any free port.
 	RedisPort, SMTPPort, HTTPPort, MonitorPort, HealthPort int
 
+	// Look has the variables that say how the mails look: TEMPLATES_DIR, DEFAULT_LOCALE and BRAND_*.
+	// No other is asked for. nil: none is set.
+	Look config.Lookup
+
 	// OpenMonitor makes the monitor, with the pages of the catcher and of the faults beside its
 	// own; nil: there is none.
 	// settings are the variables of its configuration.
@@ -152,7 +156,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	var monitor Monitor
 	if pages != nil {
-		if monitor, err = o.OpenMonitor(settings(addresses), &pagesGroup{inbox: inbox, chaos: faulty, addresses: addresses}); err != nil {
+		if monitor, err = o.OpenMonitor(settings(addresses, o.Look), &pagesGroup{inbox: inbox, chaos: faulty, addresses: addresses}); err != nil {
 			return fmt.Errorf("prepare the monitor: %w", err)
 		}
 		defer monitor.Close()
@@ -165,7 +169,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	g.Go(func() error {
 		defer release()
 		return o.RunWorker(gctx, Worker{
-			Settings: settings(addresses), Users: db, Middleware: []worker.Middleware{log.observe}, Health: healthPort, HealthEvery: 2 * time.Second,
+			Settings: settings(addresses, o.Look), Users: db, Middleware: []worker.Middleware{log.observe}, Health: healthPort, HealthEvery: 2 * time.Second,
 		})
 	})
 	g.Go(func() error { return site.serve(gctx, page) })

@@ -274,3 +274,32 @@ func sendMail(t *testing.T, address, raw string) {
 		t.Fatal(err)
 	}
 }
+
+// Variables that say how mails look reach the worker and the monitor, and no others do.
+func TestLookOfMails(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	caller := map[string]string{"BRAND_NAME": "Fest", "TEMPLATES_DIR": "/etc/mails", "DEFAULT_LOCALE": "de", "SMTP_HOST": "relay.example", "REDIS_URL": "redis://elsewhere"}
+	got := map[string]string{}
+	err := dev.Run(ctx, dev.Options{
+		RedisPort: -1, SMTPPort: -1, HTTPPort: -1, HealthPort: -1,
+		Look: func(name string) (string, bool) { value, ok := caller[name]; return value, ok },
+		RunWorker: func(_ context.Context, w dev.Worker) error {
+			for name := range caller {
+				got[name], _ = w.Settings(name)
+			}
+			cancel()
+			return nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got["BRAND_NAME"] != "Fest" || got["TEMPLATES_DIR"] != "/etc/mails" || got["DEFAULT_LOCALE"] != "de" {
+		t.Errorf("the look of the mails: %v", got)
+	}
+	if got["SMTP_HOST"] != "127.0.0.1" || !strings.HasPrefix(got["REDIS_URL"], "redis://127.0.0.1:") {
+		t.Errorf("variables of the caller arrived: %v", got)
+	}
+}

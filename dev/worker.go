@@ -29,8 +29,8 @@ type Worker struct {
 }
 
 // settings returns the variables that differ from their defaults. The retry delay is short,
-// because a person in front of the page waits for it.
-func settings(a Addresses) config.Lookup {
+// because a person in front of the page waits for it. look has the variables of the templates.
+func settings(a Addresses, look config.Lookup) config.Lookup {
 	host, port, _ := net.SplitHostPort(a.SMTP)
 	values := map[string]string{
 		"REDIS_URL": a.Redis, "SMTP_HOST": host, "SMTP_PORT": port, "SMTP_TLS_MODE": "none", "LEDGER_DATABASE_URL": a.History,
@@ -38,8 +38,13 @@ func settings(a Addresses) config.Lookup {
 		"HEALTH_ADDR": strings.TrimSuffix(strings.TrimPrefix(a.Health, "http://"), "/health"), "MONITOR_ADDR": strings.TrimPrefix(a.Monitor, "http://"),
 	}
 	return func(name string) (string, bool) {
-		value, ok := values[name]
-		return value, ok
+		if value, ok := values[name]; ok {
+			return value, true
+		}
+		if look != nil && (name == "TEMPLATES_DIR" || name == "DEFAULT_LOCALE" || strings.HasPrefix(name, "BRAND_")) {
+			return look(name)
+		}
+		return "", false
 	}
 }
 

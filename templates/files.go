@@ -6,8 +6,10 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/evently/workers/templates/internal/wording"
 )
@@ -74,7 +76,44 @@ func newCatalog(embedded fs.FS, own []File, kinds []Kind) (*catalog, []Fault) {
 		}
 	}
 	slices.Sort(c.locales)
-	return c, faults
+	return c, append(faults, c.unused()...)
+}
+
+// definition and use match where a template is defined and where it is used.
+var (
+	definition = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{\{-?\s*define\s+"([^"]+)"`) })
+	use        = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{\{-?\s*(?:template|block)\s+"([^"]+)"`) })
+)
+
+// unused returns warnings about further templates that no file uses. The name of a mail with a
+// mistake, such as "opt.html.tmpl", is one of them.
+func (c *catalog) unused() (faults []Fault) {
+	users := map[string]map[string]bool{} // files by the name of the template that they use
+	for full, f := range c.files {
+		for _, m := range use().FindAllStringSubmatch(f.text, -1) {
+			if users[m[1]] == nil {
+				users[m[1]] = map[string]bool{}
+			}
+			users[m[1]][full] = true
+		}
+	}
+	for full, f := range c.files {
+		stem, _, _ := strings.Cut(full, ".")
+		if !f.own || strings.Contains(full, "/") || slices.Contains([]string{"layout", "partials", "words"}, stem) {
+			continue
+		}
+		used := false
+		for _, m := range definition().FindAllStringSubmatch(f.text, -1) {
+			if m[1] == "content" || m[1] == "hero" || m[1] == "why" {
+				continue // the file of the mail has its own
+			}
+			used = used || len(users[m[1]]) > 1 || len(users[m[1]]) == 1 && !users[m[1]][full]
+		}
+		if !used {
+			faults = append(faults, Fault{File: f.path, Warning: true, Text: "no file uses a template that it defines; the files of a mail begin with its kind, as otp.html.tmpl"})
+		}
+	}
+	return faults
 }
 
 // fullName returns the name of a file in a catalog and its language, or why it has none.

@@ -169,6 +169,10 @@ func TestFaultsOfOwnTemplates(t *testing.T) {
 		{"output", "otp/text.tmpl", `{{define "why"}}{{end}}{{define "content"}}{{range 10000}}` + strings.Repeat("x", 1000) + `{{end}}{{end}}`, "writes more than 262144 bytes"},
 		{"text that doubles", "otp/text.tmpl", `{{define "why"}}{{end}}{{define "content"}}{{$x := "xxxxxxxxxxxxxxxx"}}{{range 60}}{{$x = print $x $x}}{{end}}{{end}}`, "the text is too long"},
 		{"padding", "otp/text.tmpl", `{{define "why"}}{{end}}{{define "content"}}{{printf "%999999d" 1}}{{end}}`, "the text is too long"},
+		{"no content", "otp/text.tmpl", "", `/etc/mails/otp/text.tmpl: otp: has no {{define "content"}}; docs/templates.md`},
+		{"no hero", "otp/html.tmpl", `{{define "why"}}why{{end}}{{define "content"}}x{{end}}`, `/etc/mails/otp/html.tmpl: otp: has no {{define "hero"}}; docs/templates.md`},
+		{"function that does not exist", "otp/html.tmpl", body("{{nothing .Name}}"), `/etc/mails/otp/html.tmpl:3: otp: function "nothing" not defined; docs/templates.md`},
+		{"cut off", "otp/text.tmpl", "{{define \"content\"}}\n{{if .Code}}", "/etc/mails/otp/text.tmpl:2: otp: unexpected EOF"},
 		{"word", "words.de.txt", "# ok\nEvent: Veranstaltung", "/etc/mails/words.de.txt:2: not a word and its translation"},
 		{"word with markup", "words.txt", "Event = <b>", "/etc/mails/words.txt:1: holds < or >"},
 	} {
@@ -190,6 +194,18 @@ func TestFaultsOfOwnTemplates(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// A further template that no mail uses is a warning: its name may be meant for a mail.
+func TestUnusedTemplate(t *testing.T) {
+	t.Parallel()
+	s := ownSet(t, options(), map[string]string{
+		"opt.html.tmpl": `{{define "hero"}}Hi{{end}}{{define "mine"}}{{template "hi"}}{{end}}{{define "hi"}}{{end}}`, "note.html.tmpl": `{{define "note"}}<p {{look "last"}}>note</p>{{end}}`,
+		"welcome/html.tmpl": `{{define "why"}}why{{end}}{{define "hero"}}<h1 {{look "h1"}}>Hi</h1>{{end}}{{define "content"}}{{template "note"}}{{end}}`,
+	})
+	if w := s.Warnings(); len(w) != 1 || !strings.HasPrefix(w[0].Error(), "/etc/mails/opt.html.tmpl: no file uses a template that it defines") {
+		t.Errorf("%v", w)
+	}
 }
 
 // Own templates take the place of the embedded ones, and the rest stays.

@@ -267,10 +267,29 @@ func (p *parts) faultOf(err error, part string, view View) Fault {
 	case view != nil && strings.Contains(reason, "can't evaluate field"):
 		f.Text, _, _ = strings.Cut(f.Text, " in type ")
 		f.Text += "; the data has " + strings.Join(fieldsOf(view), ", ")
+	case undefined(reason) != "":
+		// The layout uses it, and the file of the mail has to define it.
+		f.File, f.Line, f.Column = p.file(part), 0, 0
+		f.Text = fmt.Sprintf("has no {{define %q}}; docs/templates.md says what a file has to define", undefined(reason))
 	case strings.Contains(reason, "function ") && strings.Contains(reason, "not defined"):
 		f.Text += "; docs/templates.md lists the functions"
 	}
 	return f
+}
+
+// undefinedError matches the errors of both packages about a template that is used and that none of
+// the files defines.
+var undefinedError = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?:no such template "(content|hero|why)"|template "(content|hero|why)" not defined)`)
+})
+
+// undefined returns the template of a mail that an error misses, "" if it is about another fault.
+func undefined(reason string) string {
+	m := undefinedError().FindStringSubmatch(reason)
+	if m == nil {
+		return ""
+	}
+	return m[1] + m[2]
 }
 
 // file returns the file of the kind for a part.

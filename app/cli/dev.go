@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"log/slog"
+	"os"
 	"os/signal"
 
 	"github.com/evently/workers/app"
@@ -24,8 +25,9 @@ func (devCmd) Help() string {
 memory: a Redis that Python Celery clients can use, a users table, an SMTP
 server that catches every mail, the worker, a page that shows the mails and
 sends each of the tasks, and the monitor, where parts can be broken to see what
-happens (/chaos). Ports taken by others are stepped over. No variable of the
-environment is used but those of OpenTelemetry.
+happens (/chaos). Ports taken by others are stepped over. Mails look as
+TEMPLATES_DIR, DEFAULT_LOCALE and BRAND_* say. No other variable is used, but
+those of OpenTelemetry.
 
 Examples:
 
@@ -45,7 +47,7 @@ func (c devCmd) Run(ctx context.Context, t term.Terminal) error {
 	}
 	log := app.NewLogger(t.Err, config.Service{LogLevel: level, LogFormat: "text"})
 	return dev.Run(ctx, dev.Options{
-		Out: t.Out, Open: c.Open, Logger: log,
+		Out: t.Out, Open: c.Open, Logger: log, Look: os.LookupEnv,
 		OpenMonitor: func(settings config.Lookup, groups ...web.Group) (dev.Monitor, error) {
 			cfg, err := config.Load(settings)
 			if err != nil {

@@ -42,12 +42,20 @@ type Content struct {
 func Read(dir string) (Content, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return Content{}, fmt.Errorf("%s: %s; write the path of a folder with templates", dir, reason(err))
+		hint := "write the path of a folder with templates"
+		if errors.Is(err, fs.ErrPermission) {
+			hint = "let the program read the folder"
+		}
+		return Content{}, fmt.Errorf("%s: %s; %s", dir, reason(err), hint)
 	}
 	defer root.Close()
 	r := reader{dir: dir, root: root}
 	if err := r.folder("."); err != nil {
 		return Content{}, fmt.Errorf("%s: %s; let the program read the folder", dir, reason(err))
+	}
+	if r.names > maxFiles { // what is wrong with each of them would hide this
+		r.content = Content{}
+		r.fault(".", fmt.Sprintf("more than %d files; keep nothing but templates there", maxFiles))
 	}
 	slices.SortFunc(r.content.Files, func(a, b templates.File) int { return strings.Compare(a.Name, b.Name) })
 	sum := sha256.New()
@@ -89,7 +97,6 @@ func (r *reader) folder(name string) error {
 			continue
 		}
 		if r.names++; r.names > maxFiles {
-			r.fault(name, fmt.Sprintf("more than %d files; keep nothing but templates there", maxFiles))
 			return nil
 		}
 		r.entry(path.Join(name, e.Name()), e, name == ".")
@@ -108,6 +115,8 @@ func (r *reader) entry(name string, e fs.DirEntry, top bool) {
 		r.fault(name, reason(err)+r.linkHint(e))
 	case err != nil:
 		r.content.Skipped = append(r.content.Skipped, name)
+	case info.IsDir() && isTemplate:
+		r.fault(name, "is a folder; a template is a file")
 	case info.IsDir() && top:
 		if err := r.folder(name); err != nil {
 			r.fault(name, reason(err)+"; let the program read the folder")

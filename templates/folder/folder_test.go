@@ -1,6 +1,7 @@
 package folder_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +32,15 @@ func write(t testing.TB, dir string, files map[string]string) {
 	}
 }
 
+// many returns empty files whose names are wrong.
+func many(n int) map[string]string {
+	files := map[string]string{}
+	for i := range n {
+		files[fmt.Sprintf("a%d.tmpl", i)] = ""
+	}
+	return files
+}
+
 func TestRead(t *testing.T) {
 	t.Parallel()
 	secrets := t.TempDir()
@@ -42,6 +52,7 @@ func TestRead(t *testing.T) {
 		fault  string // "": none
 		skips  []string
 		before func(dir string) error
+		unless bool // root reads everything
 	}{
 		{name: "empty"},
 		{name: "files", files: map[string]string{"layout.txt.tmpl": "a", "otp/text.tmpl": "b", "words.de.txt": "c = d"}, want: "layout.txt.tmpl:a otp/text.tmpl:b words.de.txt:c = d"},
@@ -55,10 +66,17 @@ func TestRead(t *testing.T) {
 		{name: "folder that leads out", files: map[string]string{"otp": "->" + secrets}, fault: "otp: path escapes"},
 		{name: "link to nothing", files: map[string]string{"otp/text.tmpl": "->gone"}, fault: "otp/text.tmpl: no such file"},
 		{name: "ConfigMap", files: map[string]string{"..2026_1/otp.text.tmpl": "a", "..data": "->..2026_1", "otp.text.tmpl": "->..data/otp.text.tmpl", "..2026_1/otp/html.tmpl": "b", "otp": "->..data/otp"}, want: "otp.text.tmpl:a otp/html.tmpl:b"},
+		{name: "folder named as a file", files: map[string]string{"layout.txt.tmpl/x.tmpl": "a"}, fault: "layout.txt.tmpl: is a folder"},
+		{name: "link to itself", files: map[string]string{"layout.txt.tmpl": "->layout.txt.tmpl"}, fault: "layout.txt.tmpl: too many levels of symbolic links"},
+		{name: "many", files: many(1001), fault: "more than 1000 files"},
+		{name: "not readable", files: map[string]string{"layout.txt.tmpl": "a"}, unless: os.Geteuid() == 0, before: func(dir string) error { return os.Chmod(filepath.Join(dir, "layout.txt.tmpl"), 0) }, fault: "layout.txt.tmpl: permission denied"},
 		{name: "pipe", before: func(dir string) error { return syscall.Mkfifo(filepath.Join(dir, "layout.txt.tmpl"), 0o600) }, fault: "layout.txt.tmpl: is no ordinary file"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
+			if test.unless {
+				t.Skip("not as root")
+			}
 			dir := t.TempDir()
 			write(t, dir, test.files)
 			if test.before != nil {

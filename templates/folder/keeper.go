@@ -20,7 +20,7 @@ import (
 // Defaults of [Config].
 const (
 	DefaultEvery  = 10 * time.Second
-	DefaultSettle = 500 * time.Millisecond
+	DefaultSettle = 2 * time.Second
 )
 
 // settleAtStart is the time between two reads at the start, which should not take long.
@@ -36,7 +36,9 @@ type Config struct {
 	// Build makes the templates of the files of the folder, and checks them; required.
 	Build func(files []templates.File) (*templates.Set, error)
 	// Every is how often the folder is read again, and Settle how long it must stay as it is:
-	// an editor or a copy may have written half a file. Default: DefaultEvery, DefaultSettle.
+	// an editor or a copy may have written half a file, or some of the files. A copy that stalls
+	// longer is taken if what it wrote is right; docs/templates.md tells how to replace all files
+	// at once. Default: DefaultEvery, DefaultSettle.
 	Every, Settle time.Duration
 	Log           *slog.Logger // default: slog.Default()
 }
@@ -180,8 +182,12 @@ func (k *Keeper) take(c Content, b built) bool {
 		k.state.refuse(c, b.faults)
 		return false
 	}
+	warnings := b.set.Warnings()
+	if k.cfg.Dir != "" && len(c.Files) == 0 {
+		warnings = append(slices.Clone(warnings), templates.Fault{File: k.cfg.Dir, Warning: true, Text: "has no templates, so those of the program are used"})
+	}
 	k.set.Store(b.set)
-	k.state.accept(c, b.set.Warnings())
+	k.state.accept(c, warnings)
 	return true
 }
 

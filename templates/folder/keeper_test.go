@@ -123,6 +123,9 @@ func TestReload(t *testing.T) {
 	until(t, "the embedded templates are used", func() bool {
 		return strings.HasSuffix(subject(t, k), "- Jazz") && !strings.Contains(subject(t, k), "SECOND")
 	})
+	if w := k.State().Warnings; len(w) != 1 || !strings.Contains(w[0].Error(), "has no templates, so those of the program are used") {
+		t.Errorf("warnings of an empty folder: %v", w)
+	}
 	for _, want := range []string{"templates replaced", "templates are right again"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log has no %q:\n%s", want, log)
@@ -218,6 +221,30 @@ func TestEachMailIsOfOneSet(t *testing.T) {
 		t.Errorf("%d mails of %v", mails.Load(), sets)
 	}
 	t.Logf("%d mails of %v", mails.Load(), sets)
+}
+
+// TEMPLATES_DIR can be a link that is swapped, so that all files change at once.
+func TestFolderIsALink(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	link, next := filepath.Join(dir, "mails"), filepath.Join(dir, "next")
+	for _, mark := range []string{"FIRST", "SECOND"} {
+		write(t, filepath.Join(dir, mark), marked(mark))
+	}
+	if err := os.Symlink("FIRST", link); err != nil {
+		t.Fatal(err)
+	}
+	k := run(t, link, new(lockedBuffer))
+	if k.Err() != nil || !strings.HasPrefix(subject(t, k), "FIRST") {
+		t.Fatal(k.Err())
+	}
+	if err := os.Symlink("SECOND", next); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, link); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the folder behind the link is used", func() bool { return strings.HasPrefix(subject(t, k), "SECOND") })
 }
 
 // Look makes the keeper read the folder before its time.
