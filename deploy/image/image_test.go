@@ -232,7 +232,7 @@ func throughRegistry(t *testing.T, index v1.ImageIndex) {
 	}
 }
 
-// checkFiles fails for a file that is missing or that nobody needs, such as a shell, and for one that
+// checkFiles fails for a missing file, for a file without a use, such as a shell, and for one that
 // the user can write.
 func checkFiles(t *testing.T, root string) {
 	t.Helper()

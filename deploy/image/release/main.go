@@ -3,7 +3,7 @@
 //	release [-source DIR] VERSION FOLDER [OS/ARCH ...]
 //
 // FOLDER gets an archive and a list of components (CycloneDX) for each platform, and SHA256SUMS.
-// What is committed is built: changes in the tree are not part of it. Two builds of one commit by
+// It builds the commit, without changes in the tree. Two builds of one commit by
 // one version of Go are the same bytes. All files have the time of the commit, so SOURCE_DATE_EPOCH
 // is not read.
 package main
