@@ -29,6 +29,7 @@ type Monitor struct {
 	site    *site.Site
 	redis   string // URL of the broker, without a password
 	trail   *Trail
+	mails   *folder.Keeper // of the templates that the pages show
 	closers []func() error
 }
 
@@ -101,6 +102,7 @@ func (m *Monitor) open(cfg config.Config, log *slog.Logger, p site.Parts) (err e
 		}
 		p.Templates = OpenTemplates(context.Background(), cfg, log) // the pages tell what is wrong with them
 	}
+	m.mails = p.Templates
 	m.site, err = site.New(p)
 	return err
 }
@@ -180,8 +182,8 @@ func RunMonitor(ctx context.Context, output *os.File) error {
 	}
 	keeper := newKeeper(cfg, log, nil)
 	cfg = keeper.Attach(cfg)
-	if hangupLooks(keeper) {
-		look := keeper.Look
+	looks, look := hangupLooks(cfg, keeper), keeper.Look
+	if looks {
 		hangup.look.Store(&look)
 	}
 	if cfg.Service.MonitorAddr == "" {
@@ -192,6 +194,10 @@ func RunMonitor(ctx context.Context, output *os.File) error {
 		return err
 	}
 	defer m.Close()
+	if looks {
+		all := func() { keeper.Look(); m.mails.Look() }
+		hangup.look.Store(&all)
+	}
 	l, err := listenOn(ctx, "MONITOR_ADDR", "tcp", cfg.Service.MonitorAddr)
 	if err != nil {
 		return err

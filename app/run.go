@@ -95,7 +95,7 @@ const stopMargin = 7 * time.Second
 
 // serve runs the worker until a signal.
 func (a *App) serve(ctx context.Context, cfg config.Config, listener net.Listener, reports *supervisor.Reporter, log *slog.Logger) error {
-	ctx, stop := a.stopOnSignal(ctx, log)
+	ctx, stop := a.stopOnSignal(ctx, cfg, log)
 	defer stop()
 	return a.run(ctx, cfg, listener, reports, log)
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/evently/workers/app/secrets"
+	"github.com/evently/workers/config"
 )
 
 // StopSignals returns the signals that stop the worker. SIGHUP is one of them
@@ -35,14 +36,14 @@ type stopper struct {
 	log     *slog.Logger
 	stop    func() // begins a warm stop
 	stopNow func() // ends the grace period
-	look    func() // looks at the sources of secrets, at SIGHUP; nil: SIGHUP stops
+	look    func() // looks at the sources of secrets and at the templates, at SIGHUP; nil: SIGHUP stops
 }
 
-// hangupLooks reports whether SIGHUP means that the sources of secrets should be looked at. Where
-// nothing is looked at, or the process has a terminal, which sends the signal when it closes, it
-// means a stop.
-func hangupLooks(k *secrets.Keeper) bool {
-	if k.Idle() {
+// hangupLooks reports whether SIGHUP means that the sources of secrets and TEMPLATES_DIR should be
+// looked at. Where nothing is looked at, or the process has a terminal, which sends the signal when
+// it closes, it means a stop.
+func hangupLooks(cfg config.Config, k *secrets.Keeper) bool {
+	if k.Idle() && cfg.Templates.Dir == "" {
 		return false
 	}
 	terminal, err := os.Open("/dev/tty") // the controlling one, whatever stdin is
@@ -90,7 +91,7 @@ func (h *hangups) context(ctx context.Context) (_ context.Context, stop func()) 
 // the handling is the system's. SIGHUP counts as neither, since a terminal that
 // closes sends it by the shell and by the kernel, and a session manager may send
 // SIGTERM after it.
-func (a *App) stopOnSignal(ctx context.Context, log *slog.Logger) (context.Context, context.CancelFunc) {
+func (a *App) stopOnSignal(ctx context.Context, cfg config.Config, log *slog.Logger) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, append(StopSignals(), syscall.SIGUSR1)...)
@@ -99,8 +100,11 @@ func (a *App) stopOnSignal(ctx context.Context, log *slog.Logger) (context.Conte
 		defer close(ended)
 		defer signal.Stop(signals)
 		s := stopper{log: log, stop: cancel, stopNow: a.shards.StopNow}
-		if hangupLooks(a.keeper) {
-			s.look = a.keeper.Look
+		if hangupLooks(cfg, a.keeper) {
+			s.look = func() {
+				a.keeper.Look()
+				a.mails.Reload()
+			}
 		}
 		s.run(signals, done)
 	}()
@@ -126,7 +130,7 @@ func (s *stopper) run(signals <-chan os.Signal, done <-chan struct{}) {
 			logStacks(s.log)
 			continue
 		case got == syscall.SIGHUP && s.look != nil:
-			s.log.Info("looking at the sources of secrets", "signal", got.String())
+			s.log.Info("looking at secrets and templates", "signal", got.String())
 			s.look()
 			continue
 		case got == syscall.SIGQUIT || asked && got != syscall.SIGHUP:

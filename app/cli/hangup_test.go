@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 
+	"github.com/evently/workers/internal/testkit"
 	"github.com/evently/workers/mail/smtptest"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/redistest"
@@ -150,6 +152,37 @@ func testSignals(t *testing.T, p binary) {
 		l.signal(syscall.SIGTERM)
 		m.ended(l)
 		m.check()
+	})
+	t.Run("templates", func(t *testing.T) {
+		t.Parallel()
+		server := testkit.StartRedis(t)
+		for _, command := range []string{"run", "monitor"} {
+			t.Run(command, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				env := []string{"REDIS_URL=" + server.URL(), "LEDGER_DATABASE_URL=off", "DB_HOST=127.0.0.1", "SMTP_HOST=127.0.0.1", "TEMPLATES_DIR=" + dir, "MONITOR_ADDR=127.0.0.1:0"}
+				addr := freeAddr(t)
+				l := &live{t: t, url: "http://" + addr}
+				l.cmd = p.command(t, append(env, "HEALTH_ADDR="+addr), command)
+				l.cmd.Stdout, l.cmd.Stderr = l, l
+				l.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no terminal
+				if err := l.cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				if command == "run" {
+					l.shows("/metrics", "evently_templates_faulty") // they were read
+				}
+				l.tells(map[string]string{"run": "worker starts", "monitor": "monitor listens"}[command])
+				if err := os.WriteFile(filepath.Join(dir, "welcome.subject.tmpl"), []byte("Hello from {{.Brand}}\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				l.signal(syscall.SIGHUP)
+				l.tells("templates replaced")
+				if code := l.stop(syscall.SIGTERM); code != 0 {
+					t.Errorf("exit code %d", code)
+				}
+			})
+		}
 	})
 	t.Run("quit", func(t *testing.T) {
 		t.Parallel()

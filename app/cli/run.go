@@ -20,8 +20,8 @@ Then it takes nothing more, finishes what is running for up to SHUTDOWN_GRACE,
 gives back the rest to the front of its queue and exits with 0. A second SIGTERM
 or SIGINT ends the grace period at once, a third one the process; SIGQUIT leaves
 no grace from the start. SIGHUP does not restart the worker, and does nothing
-under nohup; with secrets in files or in Zero, and without a terminal, it looks
-at these now. SIGUSR1 logs the stacks of all goroutines.
+under nohup; with secrets in files or in Zero, or TEMPLATES_DIR, and without a
+terminal, it looks at these now. SIGUSR1 logs the stacks of all goroutines.
 
 Redis, PostgreSQL and the mail relay may be down at the start and at any time
 after; HEALTH_ADDR and the log say so. Without Redis the worker waits. Without
