@@ -29,7 +29,9 @@ type Monitor struct {
 	site    *site.Site
 	redis   string // URL of the broker, without a password
 	trail   *Trail
-	mails   *folder.Keeper // of the templates that the pages show
+	keeper  *secrets.Keeper // of a monitor without a worker around it
+	mails   *folder.Keeper  // of the templates that the pages show
+	ages    *secretAges     // of a monitor without a worker around it; nil: the worker tells them
 	closers []func() error
 }
 
@@ -60,7 +62,13 @@ func OpenMonitorWith(cfg config.Config, log *slog.Logger, label string, groups .
 }
 
 func openMonitor(cfg config.Config, log *slog.Logger, p site.Parts) (*Monitor, error) {
-	m := new(Monitor)
+	return new(Monitor).opened(cfg, nil, log, p)
+}
+
+// opened opens m. own keeps the secrets of a monitor without a worker around it; nil: a worker, or
+// no keeper, has them.
+func (m *Monitor) opened(cfg config.Config, own *secrets.Keeper, log *slog.Logger, p site.Parts) (*Monitor, error) {
+	m.keeper = own
 	if err := m.open(cfg, log, p); err != nil {
 		m.Close()
 		return nil, &UsageError{Err: err}
@@ -85,6 +93,10 @@ func (m *Monitor) open(cfg config.Config, log *slog.Logger, p site.Parts) (err e
 		return err
 	}
 	m.closers = append(m.closers, p.Broker.Close)
+	if m.keeper != nil {
+		m.ages = newSecretAges(cfg, m.keeper, p.Broker, log)
+		p.Secrets = m.ages.list
+	}
 	if err := m.openHistory(cfg, &p); err != nil {
 		return err
 	}
@@ -180,7 +192,13 @@ func RunMonitor(ctx context.Context, output *os.File) error {
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration: " + w.String())
 	}
-	keeper := newKeeper(cfg, log, nil)
+	notes := make(chan secrets.Event, mostNotes)
+	keeper := newKeeper(cfg, log, func(e secrets.Event) {
+		select {
+		case notes <- e:
+		default: // the log has it
+		}
+	})
 	cfg = keeper.Attach(cfg)
 	looks, look := hangupLooks(cfg, keeper), keeper.Look
 	if looks {
@@ -189,7 +207,7 @@ func RunMonitor(ctx context.Context, output *os.File) error {
 	if cfg.Service.MonitorAddr == "" {
 		return &UsageError{Err: fmt.Errorf("MONITOR_ADDR is off; write where the monitor listens, such as 127.0.0.1:5555")}
 	}
-	m, err := openMonitor(cfg, log, keptIn(keeper, site.Parts{}))
+	m, err := new(Monitor).opened(cfg, keeper, log, keptIn(keeper, site.Parts{}))
 	if err != nil {
 		return err
 	}
@@ -206,11 +224,36 @@ func RunMonitor(ctx context.Context, output *os.File) error {
 	var g errgroup.Group
 	keeping, end := context.WithCancel(ctx)
 	g.Go(func() error { return keeper.Run(keeping) })
+	g.Go(func() error { return m.ages.Run(keeping) })
+	g.Go(func() error { return m.noteSecrets(keeping, notes, log) })
 	g.Go(func() error {
 		defer end()
 		return m.Run(ctx, l)
 	})
 	return g.Wait()
+}
+
+// mostNotes is the number of changes of secrets that may wait for the audit trail.
+const mostNotes = 100
+
+// noteSecrets writes changes of secrets to the audit trail until ctx ends.
+func (m *Monitor) noteSecrets(ctx context.Context, notes <-chan secrets.Event, log *slog.Logger) error {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-notes:
+			entry := entryOf(e)
+			entry.Actor, entry.Via = "monitor@"+host, "monitor"
+			if err := m.trail.Append(ctx, entry); err != nil && ctx.Err() == nil {
+				log.Warn("change of a secret is not in the audit trail", "secret", e.Variable, "result", e.Result, "error", err)
+			}
+		}
+	}
 }
 
 // pageURL returns a URL that a browser on this host can open.

@@ -2,9 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/pbkdf2"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -30,11 +27,18 @@ type secretAges struct {
 	log      *slog.Logger
 
 	secrets atomic.Pointer[[]config.SecretInUse]
-	seen    atomic.Pointer[map[string]time.Time] // by variable
+	seen    atomic.Pointer[map[string]secretAge] // by variable
+}
+
+// secretAge is what a board tells of a value.
+type secretAge struct {
+	since time.Time
+	mark  string // "": not known
 }
 
 const (
 	secretLook  = time.Minute
+	secretTick  = 5 * time.Second // between two looks for replaced secrets
 	secretLives = 2 * 365 * 24 * time.Hour
 	// keptPrints is the number of values of one secret that are remembered. During a
 	// rotation some workers have the old value.
@@ -69,13 +73,22 @@ func (s *secretAges) Run(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
-	tick := time.NewTicker(secretLook)
+	tick := time.NewTicker(secretTick)
 	defer tick.Stop()
-	known := false
+	known, looked := false, time.Time{}
 	for {
 		if s.update() {
-			known = false
+			known, looked = false, time.Time{}
 		}
+		if time.Since(looked) < secretLook {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+			continue
+		}
+		looked = time.Now()
 		seen := s.files()
 		if !known {
 			values, err := s.values(ctx)
@@ -91,31 +104,26 @@ func (s *secretAges) Run(ctx context.Context) error {
 			}
 		}
 		s.seen.Store(&seen)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
 	}
 }
 
 // files returns when the files of secrets were written.
-func (s *secretAges) files() map[string]time.Time {
-	seen := map[string]time.Time{}
+func (s *secretAges) files() map[string]secretAge {
+	seen := map[string]secretAge{}
 	for _, one := range *s.secrets.Load() {
 		if one.File == "" {
 			continue
 		}
 		if info, err := os.Stat(one.File); err == nil {
-			seen[one.Variable] = info.ModTime()
+			seen[one.Variable] = secretAge{since: info.ModTime()}
 		}
 	}
 	return seen
 }
 
 // values returns when the values of secrets were first seen, and remembers new ones.
-func (s *secretAges) values(ctx context.Context) (map[string]time.Time, error) {
-	seen := map[string]time.Time{}
+func (s *secretAges) values(ctx context.Context) (map[string]secretAge, error) {
+	seen := map[string]secretAge{}
 	if s.board == nil || s.keeper == nil {
 		return seen, nil
 	}
@@ -137,22 +145,22 @@ func (s *secretAges) values(ctx context.Context) (map[string]time.Time, error) {
 }
 
 // value returns when the value of a secret was first seen.
-func (s *secretAges) value(ctx context.Context, key []byte, one config.SecretInUse) (time.Time, error) {
-	mark, err := fingerprint(key, one)
-	if err != nil {
-		return time.Time{}, err
+func (s *secretAges) value(ctx context.Context, key []byte, one config.SecretInUse) (secretAge, error) {
+	mark := one.Mark(key)
+	if mark == "" {
+		return secretAge{}, fmt.Errorf("no mark of %s", one.Variable)
 	}
 	name := "secret." + one.Variable
 	notices, err := s.board.Posted(ctx, name)
 	if err != nil {
-		return time.Time{}, err
+		return secretAge{}, err
 	}
 	first := map[string]int64{} // Unix time by fingerprint
 	if len(notices) > 0 && json.Unmarshal(notices[0], &first) != nil {
 		first = map[string]int64{}
 	}
 	if at, ok := first[mark]; ok {
-		return time.Unix(at, 0), nil
+		return secretAge{time.Unix(at, 0), mark}, nil
 	}
 	now := time.Now()
 	for len(first) >= keptPrints {
@@ -161,20 +169,9 @@ func (s *secretAges) value(ctx context.Context, key []byte, one config.SecretInU
 	first[mark] = now.Unix()
 	notice, err := json.Marshal(first)
 	if err != nil {
-		return time.Time{}, err
+		return secretAge{}, err
 	}
-	return now, s.board.Post(ctx, name, notice, secretLives)
-}
-
-// fingerprint tells values of a secret apart. It is so short that it helps little to guess a
-// value.
-func fingerprint(key []byte, one config.SecretInUse) (string, error) {
-	const rounds, octets = 10_000, 3
-	mark, err := pbkdf2.Key(sha256.New, one.Value.Reveal(), slices.Concat([]byte(one.Variable+"\x00"), key), rounds, octets)
-	if err != nil {
-		return "", fmt.Errorf("fingerprint of %s: %w", one.Variable, err)
-	}
-	return hex.EncodeToString(mark), nil
+	return secretAge{now, mark}, s.board.Post(ctx, name, notice, secretLives)
 }
 
 // list returns the secrets in use with the times since when they are known, and what was found
@@ -185,7 +182,8 @@ func (s *secretAges) list() (all []monitor.SecretState) {
 	for _, one := range *s.secrets.Load() {
 		state := monitor.SecretState{Name: one.Variable, Source: one.Source}
 		if seen != nil {
-			state.Since = (*seen)[one.Variable]
+			age := (*seen)[one.Variable]
+			state.Since, state.Mark = age.since, age.mark
 		}
 		if i := slices.IndexFunc(replaced, func(r secrets.State) bool { return r.Variable == one.Variable }); i >= 0 {
 			addReplaced(&state, replaced[i])
@@ -199,6 +197,15 @@ func (s *secretAges) list() (all []monitor.SecretState) {
 		state := monitor.SecretState{Name: r.Variable}
 		addReplaced(&state, r)
 		all = append(all, state)
+	}
+	return all
+}
+
+// listUnmarked is list for a fleet with another key.
+func (s *secretAges) listUnmarked() []monitor.SecretState {
+	all := s.list()
+	for i := range all {
+		all[i].Mark = ""
 	}
 	return all
 }

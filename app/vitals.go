@@ -14,9 +14,13 @@ import (
 
 // newVitals returns what tells the fleet of a broker how this process is.
 func (a *App) newVitals(cfg config.Config, b *redis.Broker, report func() monitor.Report, log *slog.Logger) (*vitals.Writer, error) {
+	ages := a.secrets.list
+	if b != a.shards[0].Aside {
+		ages = a.secrets.listUnmarked
+	}
 	return vitals.NewWriter(vitals.WriterConfig{
 		Report: report, Board: b, Journal: b.Journal(vitals.JournalName).Capped(vitals.JournalMax),
-		Version: Version(), VisibilityTimeout: cfg.Redis.VisibilityTimeout, Ages: a.secrets.list, Logger: log,
+		Version: Version(), VisibilityTimeout: cfg.Redis.VisibilityTimeout, Ages: ages, SettingsVersion: a.keeper.Version, Logger: log,
 		Settings: func(ctx context.Context) ([]vitals.Setting, error) {
 			key, err := b.Secret(ctx)
 			if err != nil {
@@ -34,7 +38,7 @@ func (a *App) newVitals(cfg config.Config, b *redis.Broker, report func() monito
 // equal values have equal digests.
 func settingsOf(cfg config.Config, key []byte) (all []vitals.Setting) {
 	for _, f := range cfg.Fingerprints(key) {
-		all = append(all, vitals.Setting{Variable: f.Variable, Source: f.Source, Digest: f.Digest, Secret: f.Secret, Length: f.Length})
+		all = append(all, vitals.Setting{Variable: f.Variable, Source: f.Source, Digest: f.Digest, Secret: f.Secret})
 	}
 	return all
 }

@@ -2,8 +2,10 @@ package config
 
 import (
 	"crypto/hmac"
+	"crypto/pbkdf2"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -108,7 +110,6 @@ type Fingerprint struct {
 	Digest   string // the same for the same value and key; "" where nothing is set
 
 	Secret bool // the value is a secret, or a URL with one in it
-	Length int  // characters of a secret that is no URL
 }
 
 // revealer is a field whose text in reports differs from its value.
@@ -144,7 +145,8 @@ func (b *namedURLs) reveal() string {
 }
 
 // Fingerprints returns a fingerprint of each variable, in the order of [Config.Report]. key
-// keys the digests, so that values cannot be guessed without it.
+// keys the digests, so that values cannot be guessed without it. Those of secrets are made like
+// [SecretInUse.Mark].
 func (c Config) Fingerprints(key []byte) (all []Fingerprint) {
 	if c.variables == nil {
 		return nil
@@ -157,14 +159,15 @@ func (c Config) Fingerprints(key []byte) (all []Fingerprint) {
 			value = r.reveal()
 			print.Secret = value != f.base().text
 		}
-		if _, ok := f.(*secret); ok {
-			print.Length = len([]rune(value))
-		}
 		if _, ok := f.(*secret); ok && f.base().shownSource != "" {
 			// It is a part of another variable, which tells it.
-			print.Secret, print.Length, value = value != "", 0, ""
+			print.Secret, value = value != "", ""
 		}
-		if value != "" {
+		switch {
+		case value == "":
+		case print.Secret:
+			print.Digest = mark(key, print.Variable, value)
+		default:
 			print.Digest = digest(key, print.Variable, value)
 		}
 		all = append(all, print)
@@ -172,7 +175,21 @@ func (c Config) Fingerprints(key []byte) (all []Fingerprint) {
 	return all
 }
 
-// Digest returns a short hash of the value, as [Config.Fingerprints] has it.
+// Mark returns a hash of the value that others may have together with the key, such as the one that
+// all workers share. It takes some milliseconds, and is so short that many values have the same
+// one: it tells values apart, and helps little to guess even a short one.
+func (s SecretInUse) Mark(key []byte) string { return mark(key, s.Variable, s.Value.Reveal()) }
+
+func mark(key []byte, variable, value string) string {
+	const rounds, octets = 10_000, 3
+	sum, err := pbkdf2.Key(sha256.New, value, slices.Concat([]byte(variable+"\x00"), key), rounds, octets)
+	if err != nil { // with a policy of the system that forbids it
+		return ""
+	}
+	return hex.EncodeToString(sum)
+}
+
+// Digest returns a short hash of the value for a key that does not leave the process.
 func (s SecretInUse) Digest(key []byte) string { return digest(key, s.Variable, s.Value.Reveal()) }
 
 // digest returns a short hash of a value. It tells values apart, and is too short to prove one.

@@ -169,19 +169,23 @@ func TestFingerprints(t *testing.T) {
 	}
 	a := prints("key", set)
 	for variable, want := range map[string]config.Fingerprint{
-		"DB_PASSWORD": {Secret: true, Length: 10, Source: "env"}, "REDIS_URL": {Secret: true, Source: "env"},
+		"DB_PASSWORD": {Secret: true, Source: "env"}, "REDIS_URL": {Secret: true, Source: "env"},
 		"SMTP_URLS": {Secret: true, Source: "env"}, "LEDGER_DATABASE_URL": {Secret: true, Source: "env"},
 		"QUEUES": {Source: "env"}, "ZERO_URL": {Source: "env"}, "CONCURRENCY": {Source: "default"},
 	} {
 		got := a[variable]
-		if len(got.Digest) != 10 {
+		length := 10
+		if want.Secret { // so short that it helps little to guess a value
+			length = 6
+		}
+		if len(got.Digest) != length {
 			t.Errorf("%s: digest %q", variable, got.Digest)
 		}
 		if want.Variable, want.Digest = variable, got.Digest; got != want {
 			t.Errorf("%+v, want %+v", got, want)
 		}
 	}
-	if got := a["WEBHOOK_KEY"]; got.Digest != "" || got.Secret || got.Length != 0 {
+	if got := a["WEBHOOK_KEY"]; got.Digest != "" || got.Secret {
 		t.Errorf("a secret that is not set: %+v", got)
 	}
 	if got := a["REDIS_PASSWORD"]; got != (config.Fingerprint{Variable: "REDIS_PASSWORD", Source: "REDIS_URL", Secret: true}) {

@@ -16,6 +16,7 @@ type SecretState struct {
 
 	Source      string           // of its value, such as "file"
 	Fingerprint string           // of its value, by a key of the process; "": not known
+	Mark        string           // of its value, by a key of the fleet; "": not known
 	Fault       string           // why a new value is not in use; "": there is none
 	Advice      string           // what to do about the fault
 	Reloads     map[string]int64 // looks at the source that found something, by result

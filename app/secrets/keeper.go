@@ -55,6 +55,7 @@ type Keeper struct {
 	looking bool          // because of a refusal
 	looked  chan struct{} // closed after the next look
 	latest  config.Config // as it was loaded last
+	version int           // of latest
 
 	seen map[string][sha256.Size]byte // content of the files at the last look; of Run alone
 
@@ -130,6 +131,16 @@ func (k *Keeper) Config() config.Config {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.latest
+}
+
+// Version changes when Config returns another configuration.
+func (k *Keeper) Version() int {
+	if k == nil {
+		return 0
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.version
 }
 
 // Run looks at the sources until ctx ends.

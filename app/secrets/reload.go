@@ -106,7 +106,7 @@ func (k *Keeper) invalid(mistakes *config.Error, now, old map[string]config.Secr
 func (k *Keeper) apply(cfg config.Config) {
 	k.hidden.set(cfg.Passwords()) // before a server can repeat one
 	k.mu.Lock()
-	k.latest = cfg
+	k.latest, k.version = cfg, k.version+1
 	k.mu.Unlock()
 	now := places(&cfg)
 	initial := places(&k.cfg.Initial)

@@ -40,8 +40,9 @@ import (
 // there, and the pages say so.
 type Parts struct {
 	Config  config.Config
-	Latest  func() config.Config // with the secrets that were replaced since; nil: none is
-	Hidden  func() []string      // texts that must not be shown, the longest first; nil: those of Config
+	Latest  func() config.Config         // with the secrets that were replaced since; nil: none is
+	Hidden  func() []string              // texts that must not be shown, the longest first; nil: those of Config
+	Secrets func() []monitor.SecretState // of this process; nil: a worker tells them
 	Version string
 	Label   string      // beside the name of the product; "": none
 	Hint    string      // about the label

@@ -8,6 +8,6 @@ import (
 func makeSystem(p *Parts) (*Module, error) {
 	return &Module{Group: system.New(system.Config{
 		Vitals: p.Vitals.State, Settings: p.Config.Report(), Warnings: p.Config.Warnings,
-		Fingerprints: p.fingerprints, Incident: incidentOf(p),
+		Fingerprints: p.fingerprints, Secrets: p.Secrets, Incident: incidentOf(p),
 	})}, nil
 }

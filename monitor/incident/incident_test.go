@@ -79,7 +79,7 @@ func sources() incident.Sources {
 		},
 		Settings: []config.Setting{{Variable: "SMTP_PASSWORD", Value: "***", Source: "env"}, {Variable: "FROM_ADDRESS", Value: someone}},
 		Fingerprints: func(context.Context) ([]config.Fingerprint, error) {
-			return []config.Fingerprint{{Variable: "SMTP_PASSWORD", Digest: "aabb", Secret: true, Length: 9}}, nil
+			return []config.Fingerprint{{Variable: "SMTP_PASSWORD", Digest: "aabb", Secret: true}}, nil
 		},
 	}
 }

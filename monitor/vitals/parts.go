@@ -116,7 +116,7 @@ func Differences(processes []Process) (names []string) {
 			switch {
 			case !known:
 				digests[s.Variable] = s.Digest
-			case before != s.Digest && !slices.Contains(personal, s.Variable) && !slices.Contains(names, s.Variable):
+			case !SameDigest(before, s.Digest) && !slices.Contains(personal, s.Variable) && !slices.Contains(names, s.Variable):
 				names = append(names, s.Variable)
 			}
 		}

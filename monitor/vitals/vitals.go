@@ -24,6 +24,7 @@ type Process struct {
 
 	Report   monitor.Report `json:"report"`
 	Settings []Setting      `json:"settings,omitempty"`
+	Secrets  []Secret       `json:"secrets,omitempty"`
 
 	// VisibilityTimeout is the time after which messages are delivered again, in seconds.
 	// 0: not known.
@@ -39,9 +40,31 @@ type Setting struct {
 
 	// Of a secret only.
 	Secret bool      `json:"secret,omitempty"`
-	Length int       `json:"length,omitempty"`
 	Since  time.Time `json:"since,omitzero"` // when the fleet saw this value first
 }
+
+// Secret is a secret in use, without its value. One variable may hold several, such as those of
+// REDIS_URLS.
+type Secret struct {
+	Name   string    `json:"name"`
+	Source string    `json:"source,omitempty"`
+	Mark   string    `json:"mark,omitempty"`  // of the value, with the key of the fleet
+	Since  time.Time `json:"since,omitzero"`  // when the fleet saw the value first, or the process took it over
+	Fault  string    `json:"fault,omitempty"` // why another value is not in use
+	Advice string    `json:"advice,omitempty"`
+}
+
+// SecretsOf returns the secrets of states.
+func SecretsOf(states []monitor.SecretState) (all []Secret) {
+	for _, s := range states {
+		all = append(all, Secret{Name: s.Name, Source: s.Source, Mark: s.Mark, Since: s.Since, Fault: s.Fault, Advice: s.Advice})
+	}
+	return all
+}
+
+// SameDigest reports whether two digests may be of the same value. Versions of the program make
+// digests of different lengths, which cannot be compared.
+func SameDigest(a, b string) bool { return a == b || a != "" && b != "" && len(a) != len(b) }
 
 // Change is a change of the health of a process.
 type Change struct {

@@ -2,7 +2,9 @@ package vitals_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -57,7 +59,7 @@ func run(t *testing.T, server *redistest.Server, node, secret string) *process {
 		},
 		Logger: slog.New(slog.DiscardHandler),
 		Settings: func(context.Context) ([]vitals.Setting, error) {
-			return []vitals.Setting{{Variable: "REDIS_PASSWORD", Source: "env", Secret: true, Length: 7, Digest: secret}, {Variable: "QUEUES", Digest: "11"}}, nil
+			return []vitals.Setting{{Variable: "REDIS_PASSWORD", Source: "env", Secret: true, Digest: secret}, {Variable: "QUEUES", Digest: "11"}}, nil
 		},
 	})
 	if err != nil {
@@ -202,5 +204,57 @@ func TestForeignNotices(t *testing.T) {
 	s := eventually(t, r, func(vitals.State) bool { return true })
 	if len(s.Processes) != 1 || len(s.Changes) != 1 || len(s.Changes[0].Text) > 600 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// A process tells the digest and the age of a secret that was replaced while it runs.
+func TestReplacedSecret(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	var version atomic.Int32
+	var report atomic.Pointer[monitor.Report]
+	set := func(text string) {
+		r := healthy("email-worker@a")
+		r.Mail.Text = text
+		report.Store(&r)
+	}
+	set("fine")
+	b := open(t, server)
+	w, err := vitals.NewWriter(vitals.WriterConfig{
+		Report: func() monitor.Report { return *report.Load() }, Board: b, Journal: journal(b), Version: "1.2", Logger: slog.New(slog.DiscardHandler),
+		SettingsVersion: func() int { return int(version.Load()) },
+		Settings: func(context.Context) ([]vitals.Setting, error) {
+			return []vitals.Setting{{Variable: "REDIS_URLS", Secret: true, Digest: fmt.Sprint("v", version.Load())}}, nil
+		},
+		Ages: func() []monitor.SecretState {
+			return []monitor.SecretState{{Name: "REDIS_URLS[a]", Source: "file", Mark: fmt.Sprint("m", version.Load()), Since: time.Unix(5, 0), Fault: "it is empty", Advice: "write it"}}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = w.Run(ctx)
+	}()
+	defer func() { cancel(); <-ended }()
+	reader := vitals.NewReader(open(t, server), journal(open(t, server)))
+	for _, n := range []int32{0, 1} {
+		version.Store(n)
+		set(fmt.Sprint("fine ", n))
+		digest, mark := fmt.Sprint("v", n), fmt.Sprint("m", n)
+		s := eventually(t, reader, func(s vitals.State) bool {
+			return len(s.Processes) == 1 && len(s.Processes[0].Secrets) == 1 && s.Processes[0].Secrets[0].Mark == mark && s.Processes[0].Settings[0].Digest == digest
+		})
+		if got := s.Processes[0].Secrets[0]; got.Name != "REDIS_URLS[a]" || got.Source != "file" || !got.Since.Equal(time.Unix(5, 0)) || got.Fault != "it is empty" || got.Advice != "write it" {
+			t.Errorf("%+v", got)
+		}
+	}
+	// Versions of the program make digests of different lengths.
+	processes := []vitals.Process{{Settings: []vitals.Setting{{Variable: "A", Digest: "1122334455"}, {Variable: "B", Digest: "11"}}}, {Settings: []vitals.Setting{{Variable: "A", Digest: "112233"}, {Variable: "B", Digest: "22"}}}}
+	if got := vitals.Differences(processes); !slices.Equal(got, []string{"B"}) {
+		t.Errorf("differences %q", got)
 	}
 }

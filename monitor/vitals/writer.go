@@ -23,7 +23,9 @@ type WriterConfig struct {
 
 	// Settings describes the configuration; nil: it is not told. Ages adds since when its
 	// secrets are known; it must cost no I/O.
-	Settings          func(ctx context.Context) ([]Setting, error)
+	Settings func(ctx context.Context) ([]Setting, error)
+	// SettingsVersion changes when Settings has others to tell; nil: they stay as they are.
+	SettingsVersion   func() int
 	Ages              func() []monitor.SecretState
 	VisibilityTimeout time.Duration
 
@@ -41,6 +43,8 @@ type Writer struct {
 	missed  int        // changes beyond the pace
 	budget  float64    // changes that may be noted now
 	counted time.Time  // when budget was filled
+
+	version int // of the settings of process
 
 	posted time.Time
 	silent bool // Redis did not take the last notice
@@ -205,17 +209,23 @@ func (w *Writer) describe(ctx context.Context) error {
 	if w.cfg.Settings == nil {
 		return nil
 	}
-	if w.process.Settings == nil {
+	version := 0
+	if w.cfg.SettingsVersion != nil {
+		version = w.cfg.SettingsVersion()
+	}
+	if w.process.Settings == nil || version != w.version {
 		settings, err := w.cfg.Settings(ctx)
 		if err != nil {
 			return err
 		}
-		w.process.Settings = settings
+		w.process.Settings, w.version = settings, version
 	}
 	if w.cfg.Ages == nil {
 		return nil
 	}
-	for _, age := range w.cfg.Ages() {
+	ages := w.cfg.Ages()
+	w.process.Secrets = SecretsOf(ages)
+	for _, age := range ages {
 		for i := range w.process.Settings {
 			if s := &w.process.Settings[i]; s.Variable == age.Name && s.Secret {
 				s.Since = age.Since

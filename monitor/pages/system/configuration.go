@@ -16,6 +16,7 @@ import (
 type configuration struct {
 	Head     web.Head
 	Hints    []hint
+	Secrets  []secretRow
 	Groups   []group
 	NoDigest string // why there are no fingerprints; "": there are
 	Facets   web.Facets
@@ -31,6 +32,12 @@ type hint struct {
 type group struct {
 	Title    string
 	Settings []setting
+}
+
+// secretRow is a secret as a process has it.
+type secretRow struct {
+	vitals.Secret
+	Node string
 }
 
 // setting is one variable.
@@ -75,8 +82,34 @@ func (g *Group) loadConfiguration(ctx context.Context, r *web.Request) (web.View
 		}
 	}
 	c.Hints = hints(g.cfg.Warnings, state.Processes)
+	secrets := g.secrets(state.Processes)
+	for _, s := range secrets {
+		if s.Fault != "" {
+			c.Hints = append(c.Hints, hint{s.Name + " of " + s.Node + ": " + s.Fault + ". Advice: " + s.Advice + ".", web.Bad})
+		}
+	}
+	if show == "" || show == "secrets" {
+		c.Secrets = secrets
+	}
 	c.Facets = chooser(show, counts)
 	return web.View{Title: "Configuration", Data: c}, nil
+}
+
+// secrets returns the secrets of this process and of the workers, by their names.
+func (g *Group) secrets(processes []vitals.Process) (all []secretRow) {
+	add := func(node string, secrets []vitals.Secret) {
+		for _, s := range secrets {
+			all = append(all, secretRow{s, node})
+		}
+	}
+	if g.cfg.Secrets != nil {
+		add("this monitor", vitals.SecretsOf(g.cfg.Secrets()))
+	}
+	for _, p := range processes {
+		add(p.Node, p.Secrets)
+	}
+	slices.SortStableFunc(all, func(a, b secretRow) int { return strings.Compare(a.Name, b.Name) })
+	return all
 }
 
 func (c *configuration) add(title string, s setting) {
@@ -116,8 +149,8 @@ func settingOf(s config.Setting, f config.Fingerprint, processes []vitals.Proces
 	if f.Secret && f.Digest == "" {
 		one.Value = "set"
 	}
-	if one.Secret && f.Length > 0 {
-		one.Value = fmt.Sprintf("set, %d characters", f.Length)
+	if one.Secret && f.Digest != "" && s.Type == "secret" {
+		one.Value = "set"
 	}
 	if s.Type == "secret" && !f.Secret && s.Source == config.SourceDefault {
 		one.Value = "not set"
@@ -131,7 +164,7 @@ func settingOf(s config.Setting, f config.Fingerprint, processes []vitals.Proces
 		if other.Since.After(one.Since) {
 			one.Since = other.Since
 		}
-		if f.Digest != "" && other.Digest != f.Digest {
+		if f.Digest != "" && !vitals.SameDigest(other.Digest, f.Digest) {
 			text := p.Node + " has another value"
 			if other.Digest == "" {
 				text = p.Node + " has none"

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/incident"
 	"github.com/evently/workers/monitor/vitals"
 	"github.com/evently/workers/monitor/web"
@@ -28,6 +29,9 @@ type Config struct {
 	// Fingerprints returns the digests of the settings, with the key of the fleet. It may do
 	// I/O.
 	Fingerprints func(ctx context.Context) ([]config.Fingerprint, error)
+
+	// Secrets returns the secrets of this process, without I/O; nil: a worker tells them.
+	Secrets func() []monitor.SecretState
 
 	Incident incident.Sources
 

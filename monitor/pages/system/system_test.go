@@ -53,7 +53,8 @@ func (health) State() vitals.State {
 	for i, node := range []string{"email-worker@a", "email-worker@a", hostile} {
 		s.Processes = append(s.Processes, vitals.Process{
 			ID: string(rune('A' + i)), Node: node, Host: hostile, Version: "1.2 (" + hostile, PID: 7, Started: now, At: now, Report: r, VisibilityTimeout: float64(3600 - 60*i),
-			Settings: []vitals.Setting{{Variable: "SMTP_PASSWORD", Digest: []string{"0011", "0022", "0022"}[i], Secret: true, Since: now.AddDate(-2, 0, 0)}},
+			Settings: []vitals.Setting{{Variable: "SMTP_PASSWORD", Digest: []string{"001122", "002233", "002233"}[i], Secret: true, Since: now.AddDate(-2, 0, 0)}},
+			Secrets:  []vitals.Secret{{Name: "REDIS_URLS[b]", Source: "file", Mark: "a1b2c3", Since: now.AddDate(0, -1, 0)}},
 		})
 		s.Changes = append(s.Changes, vitals.Change{At: now, Node: node, Part: "mail", Text: hostile}, vitals.Change{At: now, Node: node, Part: vitals.PartProcess, OK: true, Text: "started"})
 	}
@@ -97,6 +98,9 @@ func serve(t *testing.T) (base string) {
 			overview.New(overview.Config{Summary: k.Summary}),
 			system.New(system.Config{
 				Vitals: health{}.State, Settings: cfg.Report(), Warnings: cfg.Warnings, Incident: bundle,
+				Secrets: func() []monitor.SecretState {
+					return []monitor.SecretState{{Name: "REDIS_URLS[b]", Source: "file", Mark: "d4e5f6", Fault: "/run/redis cannot be used: it is empty", Advice: "write the secret into the file"}}
+				},
 				Fingerprints: func(context.Context) ([]config.Fingerprint, error) { return cfg.Fingerprints([]byte("k")), nil },
 			}),
 		},
@@ -159,7 +163,7 @@ func TestPages(t *testing.T) {
 		"/":                          {"refuses the login", "workers have the node name email-worker@a", "visibility timeout", "Dead letters grow: 3 more", "is paused by", "The workers differ in SMTP_PASSWORD", "No codes: there is none"},
 		"/health":                    {"email-worker@a", "no mail gets out", "started", "3</span>"},
 		"/health?node=nobody&part=x": {"No change of this kind"},
-		"/configuration":             {"set, 13 characters", "has another value", "redis://:***@h/0"},
+		"/configuration":             {">set<", "has another value", "Secrets in use", "REDIS_URLS[b] of this monitor: /run/redis cannot be used: it is empty. Advice", "a1b2c3", "d4e5f6", "redis://:***@h/0"},
 		"/configuration?show=set":    {"FROM_NAME"},
 		"/incident":                  {"Download", "Open one"},
 	} {

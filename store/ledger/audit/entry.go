@@ -23,7 +23,7 @@ type Entry struct {
 	ID      string
 	At      time.Time
 	Actor   string // such as ada@host, the login of a page, or node:celery@host
-	Via     string // command, page, control or worker
+	Via     string // command, page, control, worker or monitor
 	From    string // terminal, address of a client; "" if unknown
 	Action  string // such as dead-letters.retry
 	IDs     []string
