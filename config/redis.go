@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -31,7 +32,7 @@ func (c *Config) redis(v *variables) {
 	if v.DeadLetterKey.given() && v.DeadLetterKey.value.IsSet() {
 		c.Redis.DeadLetterKeys = v.DeadLetterKey.keys(rightKey + " and commands")
 	}
-	c.Redis.clusterPrefixes(v)
+	c.clusterPrefixes(v)
 	switch {
 	case v.RedisURLs.given():
 		c.brokers(v)
@@ -57,10 +58,16 @@ func (c *Config) brokers(v *variables) {
 	all, seen, sentinels := c.Redis, map[string]string{}, false
 	for _, u := range v.RedisURLs.value {
 		c.Redis = all
-		c.takeRedis(v, s, u.name+": ", u.at)
+		at, err := parseRedis(u.raw, v.RedisCluster.value)
+		if bad, ok := errors.AsType[*connurl.Fault](err); ok {
+			s.text = masked
+			s.mistake("the URL of "+u.name+": "+bad.Wrong, bad.Right)
+			continue
+		}
+		c.takeRedis(v, s, u.name+": ", at)
 		c.Redis.cluster(v, s, u.name+": ")
 		c.redisTLS(v, s, u.name+": ")
-		sentinels = sentinels || len(u.at.Sentinels) > 0
+		sentinels = sentinels || len(at.Sentinels) > 0
 		place := fmt.Sprint(c.Redis.Network, " ", strings.ToLower(c.Redis.Address), " ", c.Redis.Sentinel.Master, " ", c.Redis.DB)
 		if first := seen[place]; first != "" {
 			s.mistake(u.name+" and "+first+" are the same database", "name each Redis once")
@@ -146,6 +153,8 @@ func (c *Config) redisHost(v *variables) {
 	switch {
 	case strings.Contains(host, "://"):
 		v.RedisHost.mistake("it is a URL", "put URLs into REDIS_URL, and the name of the host here")
+	case strings.ContainsAny(host, ",;"):
+		v.RedisHost.mistake("it names several hosts", "write the nodes of a Redis Cluster into REDIS_URL, such as redis://a:6379,b:6379/0, and set REDIS_CLUSTER=true")
 	case strings.ContainsAny(host, "/@ \"'"):
 		v.RedisHost.mistake("it is not the name of a host", "write a name or an address, such as redis or 10.0.0.5")
 	}
@@ -162,11 +171,7 @@ func (c *Config) redisHost(v *variables) {
 // redisURL reads the URLs that Celery and its clients know; see "Redis" and
 // "Configuration" in Celery's chapter on brokers.
 func (c *Config) redisURL(v *variables) {
-	parse := connurl.ParseRedis
-	if v.RedisCluster.value {
-		parse = connurl.ParseCluster
-	}
-	r, err := parse(v.RedisURL.value.Reveal())
+	r, err := parseRedis(v.RedisURL.value.Reveal(), v.RedisCluster.value)
 	sentinels := err == nil && len(r.Sentinels) > 0
 	for _, other := range []*setting{&v.RedisHost.setting, &v.RedisPort.setting, &v.RedisPassword.setting, &v.RedisUseTLS.setting} {
 		// Whether there is TLS a sentinel:// URL does not say.
@@ -182,6 +187,14 @@ func (c *Config) redisURL(v *variables) {
 	if !sentinels {
 		c.noSentinels(v)
 	}
+}
+
+// parseRedis reads the URL of a Redis, or of a Redis Cluster.
+func parseRedis(raw string, cluster bool) (*connurl.Redis, error) {
+	if cluster {
+		return connurl.ParseCluster(raw)
+	}
+	return connurl.ParseRedis(raw)
 }
 
 // takeRedis takes what a URL says. prefix begins the warnings and mistakes about it, which

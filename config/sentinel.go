@@ -61,14 +61,20 @@ func (r *Redis) cluster(v *variables, url *setting, prefix string) {
 }
 
 // clusterPrefixes checks the prefixes that keep all keys in one slot.
-func (r *Redis) clusterPrefixes(v *variables) {
+func (c *Config) clusterPrefixes(v *variables) {
+	r := &c.Redis
 	if !v.RedisCluster.value {
 		return
 	}
-	if _, ok := hashslot.Tag(r.KeyPrefix); !ok {
+	tag, ok := hashslot.Tag(r.KeyPrefix)
+	if !ok {
 		v.RedisKeyPrefix.mistake("it has no hash tag, and REDIS_CLUSTER is set: one step changes several keys, and a cluster keeps only keys of the same tag on one node",
 			"write {celery}: and give Celery the same global_keyprefix, in broker_transport_options and in result_backend_transport_options")
 		return
+	}
+	_, rest, _ := strings.Cut(r.KeyPrefix, "{"+tag+"}")
+	if _, second := hashslot.Tag(rest); second {
+		c.warn(v.RedisKeyPrefix.name, "has more than one hash tag; a Redis Cluster counts the first one only, {"+tag+"}")
 	}
 	if !v.ResultKeyPrefix.given() {
 		r.ResultKeyPrefix = r.KeyPrefix

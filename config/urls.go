@@ -72,10 +72,7 @@ type namedURLs struct {
 }
 
 // namedURL is one broker of namedURLs.
-type namedURL struct {
-	name, raw string
-	at        *connurl.Redis
-}
+type namedURL struct{ name, raw string }
 
 // mostBrokers bounds the brokers of one process: each has connections and goroutines of its own.
 const mostBrokers = 16
@@ -134,12 +131,7 @@ func (b *namedURLs) add(name, raw string) {
 		b.mistake("the URL of "+name+" has a space in it", "write %20 for a space in a password, and name=URL for each broker")
 		return
 	}
-	at, err := connurl.ParseRedis(raw)
-	if f, ok := errors.AsType[*connurl.Fault](err); ok {
-		b.mistake("the URL of "+name+": "+f.Wrong, f.Right)
-		return
-	}
-	b.value = append(b.value, namedURL{name, raw, at})
+	b.value = append(b.value, namedURL{name, raw})
 }
 
 func (b *namedURLs) kind() string { return "list of name=URL" }

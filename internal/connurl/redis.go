@@ -15,9 +15,6 @@ const RedisForms = "write redis://[user]:[password]@host:6379/0, rediss:// for T
 // SentinelForm tells how the URLs of Sentinels are written.
 const SentinelForm = "write sentinel://host:26379;sentinel://host:26379/0, with :password@ before the first host if the master wants one"
 
-// ClusterForm tells how the URL of a Redis Cluster is written.
-const ClusterForm = "write redis://[user]:[password]@node:6379,node:6379/0 with one node or several, or rediss:// for TLS"
-
 // ErrScheme refuses the URL of another kind of server.
 var ErrScheme = &Fault{"it does not begin with a scheme that is known", RedisForms}
 
@@ -41,7 +38,7 @@ func ParseRedis(raw string) (*Redis, error) {
 		return parseSentinels(raw)
 	}
 	if _, more, _ := strings.Cut(raw, ";"); strings.Contains(more, "://") {
-		return nil, &Fault{"it has more than one URL", "write one"}
+		return nil, &Fault{"it has more than one URL", "write one; set REDIS_CLUSTER=true if they lead to nodes of a Redis Cluster"}
 	}
 	if schemeForm.FindString(raw) == "" {
 		return nil, ErrScheme
@@ -51,27 +48,6 @@ func ParseRedis(raw string) (*Redis, error) {
 		return nil, withForms(err, RedisForms)
 	}
 	return readRedis(u, (*Redis).readHost)
-}
-
-// ParseCluster reads the URL of a Redis Cluster, which may name several nodes. The error is a
-// [*Fault].
-func ParseCluster(raw string) (*Redis, error) {
-	u, err := Parse(raw)
-	if err != nil {
-		return nil, withForms(err, ClusterForm)
-	}
-	switch u.Scheme {
-	case "sentinel", "redis+socket", "socket", "unix":
-		return nil, &Fault{"it does not lead to the nodes of a Redis Cluster", ClusterForm}
-	}
-	r, err := readRedis(u, (*Redis).readNodes)
-	switch {
-	case err != nil:
-		return nil, err
-	case r.DB > 0:
-		return nil, &Fault{"its database is not 0, the only one that a Redis Cluster has", ClusterForm}
-	}
-	return r, nil
 }
 
 // readRedis reads a URL. readHosts reads its hosts.
@@ -138,19 +114,9 @@ func withForms(err error, forms string) error {
 
 func (r *Redis) readHost(u *URL) error {
 	if len(u.Hosts) > 1 {
-		return &Fault{"it has more than one host", "write one, or the Sentinels that know it: " + RedisForms}
+		return &Fault{"it has more than one host", "write one; set REDIS_CLUSTER=true if they are nodes of a Redis Cluster; or name the Sentinels that know it: " + RedisForms}
 	}
 	r.Network, r.Address = "tcp", u.Address("localhost", "6379") // as kombu
-	return r.selectDB(strings.Trim(u.Path, "/"))
-}
-
-func (r *Redis) readNodes(u *URL) error {
-	hosts := u.Hosts
-	for i := range hosts {
-		u.Hosts = hosts[i : i+1]
-		r.Nodes = append(r.Nodes, u.Address("localhost", "6379"))
-	}
-	r.Network, r.Address = "tcp", strings.Join(r.Nodes, ",")
 	return r.selectDB(strings.Trim(u.Path, "/"))
 }
 

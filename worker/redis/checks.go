@@ -79,6 +79,9 @@ func (ch *checks) advise(ctx context.Context) error {
 		return ch.refuse(fault) // it is asked again: another one may have the address then
 	}
 	ch.unfit.Store(nil)
+	if info["redis_mode"] == "cluster" && !ch.cfg.Cluster {
+		ch.log.Warn("redis is a node of a cluster, and another node may get its keys: set REDIS_CLUSTER, or Cluster of the broker's configuration", "redis", ch.addr.String())
+	}
 	for _, warning := range warnings(info) {
 		ch.log.Warn(warning, "redis", ch.addr.String())
 	}

@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -13,7 +14,9 @@ import (
 
 	redigo "github.com/gomodule/redigo/redis"
 
+	"github.com/evently/workers/internal/hashslot"
 	"github.com/evently/workers/worker"
+	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis"
 	"github.com/evently/workers/worker/redis/redistest"
@@ -68,6 +71,7 @@ func TestBrokerInACluster(t *testing.T) {
 type load struct {
 	t       testing.TB
 	cluster *redistest.Cluster
+	queue   string // default: q
 
 	mu   sync.Mutex
 	runs map[int]int
@@ -94,7 +98,7 @@ func (l *load) produce(ctx context.Context) {
 	for n := 0; ctx.Err() == nil; {
 		if c == nil {
 			if owner := l.cluster.Owner(tag); owner != nil {
-				c, _ = redigo.Dial("tcp", owner.Addr, redigo.DialReadTimeout(2*time.Second), redigo.DialConnectTimeout(time.Second))
+				c, _ = owner.Dial(2 * time.Second)
 			}
 		}
 		if c == nil || !l.push(c, n) {
@@ -114,13 +118,13 @@ func (l *load) push(c redigo.Conn, n int) bool {
 	id := fmt.Sprintf("task-%d", n)
 	raw, err := protocol.Encode(&protocol.Message{
 		ID: id, RootID: id, CorrelationID: id, Task: "count", Args: protocol.Raw(fmt.Sprintf("[%d]", n)), Kwargs: protocol.Raw("{}"),
-		DeliveryTag: id, RoutingKey: "q",
+		DeliveryTag: id, RoutingKey: cmp.Or(l.queue, "q"),
 	})
 	if err != nil {
 		l.t.Errorf("encode: %v", err)
 		return false
 	}
-	if _, err := c.Do("LPUSH", tag+"q", raw); err != nil {
+	if _, err := c.Do("LPUSH", tag+cmp.Or(l.queue, "q"), raw); err != nil {
 		return false
 	}
 	replicas, err := redigo.Int(c.Do("WAIT", 1, 1000))
@@ -180,10 +184,16 @@ func (l *load) settled() (all, twice int) {
 }
 
 // TestCluster moves the slot of all keys under load: by planned failovers, by the death of its
-// owner, and to another master key by key. Nothing that a replica has is lost.
+// owner, by an owner that freezes and comes back, and to another master key by key. In between
+// the cluster refuses everything for a time. Nothing that a replica has is lost.
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	cluster := redistest.StartCluster(t, 3, true)
+	testCluster(t, "redis-server", "planned failover", "owner killed", "owner frozen", "slot moved", "another slot lost and found")
+}
+
+// testCluster runs a worker in a cluster, to which happens what is listed.
+func testCluster(t *testing.T, program string, happens ...string) {
+	cluster := redistest.ClusterConfig{Masters: 3, Replicas: true, Program: program}.Start(t)
 	l := &load{t: t, cluster: cluster, runs: map[int]int{}}
 	cfg := clusterConfig(cluster)
 	cfg.OwnerTimeout = 5 * time.Second
@@ -196,14 +206,15 @@ func TestCluster(t *testing.T) {
 
 	times := map[string][]time.Duration{}
 	for range *clusterRounds {
-		l.more()
-		cluster.Failover(tag)
-		times["planned failover"] = append(times["planned failover"], l.next())
-		cluster.WaitWhole()
-		l.more()
-		times["owner killed"] = append(times["owner killed"], killed(t, cluster, l))
-		l.more()
-		times["slot moved"] = append(times["slot moved"], moved(t, cluster, l))
+		for _, what := range happens {
+			l.more()
+			took := map[string]func(*testing.T, *redistest.Cluster, *load) time.Duration{
+				"planned failover": failover, "owner killed": killed, "owner frozen": frozen,
+				"slot moved": moved, "another slot lost and found": refused,
+			}[what](t, cluster, l)
+			times[what] = append(times[what], took)
+			cluster.WaitWhole()
+		}
 	}
 	l.more()
 	stop()
@@ -214,9 +225,16 @@ func TestCluster(t *testing.T) {
 		t.Logf("%s: a new task is done after %v (median of %d), %v at most", what, took[len(took)/2].Round(time.Millisecond), len(took), took[len(took)-1].Round(time.Millisecond))
 	}
 	t.Logf("%d tasks, 0 lost, %d ran more than once", all, twice)
-	if s := w.Status(); s.State != worker.StateRunning {
-		t.Errorf("worker is %v: %s", s.State, s.Fault)
+	if s := w.Status(); s.State != worker.StateRunning || s.Retried+s.Failed+s.DeadLettered != 0 {
+		t.Errorf("worker is %v, %d tasks retried, %d failed, %d among the dead letters: %s", s.State, s.Retried, s.Failed, s.DeadLettered, s.Fault)
 	}
+}
+
+// failover promotes the replica of the owner as planned, and returns the time from then until a
+// new task is done.
+func failover(_ *testing.T, cluster *redistest.Cluster, l *load) time.Duration {
+	cluster.Failover(tag)
+	return l.next()
 }
 
 // killed kills the owner, and returns the time from the promotion of its replica until a new
@@ -224,14 +242,41 @@ func TestCluster(t *testing.T) {
 func killed(t *testing.T, cluster *redistest.Cluster, l *load) time.Duration {
 	owner := cluster.Owner(tag)
 	owner.Kill()
+	took := promoted(t, cluster, l, "owner killed")
+	owner.Up()
+	return took
+}
+
+// frozen freezes the owner until its replica is promoted and has work done. It returns the time
+// from the promotion until a new task is done.
+func frozen(t *testing.T, cluster *redistest.Cluster, l *load) time.Duration {
+	owner := cluster.Owner(tag)
+	owner.Stop()
+	took := promoted(t, cluster, l, "owner frozen")
+	owner.Continue() // it takes itself for the owner until it hears from the others
+	l.more()
+	return took
+}
+
+// promoted waits until the replica of an owner that does not answer is promoted, and returns
+// the time from then until a new task is done.
+func promoted(t *testing.T, cluster *redistest.Cluster, l *load, what string) time.Duration {
 	begin := time.Now()
 	eventually(t, "a replica is promoted", func() bool { return cluster.Owner(tag) != nil })
-	promoted := time.Since(begin)
-	took := l.next()
-	t.Logf("owner killed: its replica was promoted after %v", promoted.Round(time.Millisecond))
-	owner.Up()
-	cluster.WaitWhole()
-	return took
+	t.Logf("%s: its replica was promoted after %v", what, time.Since(begin).Round(time.Millisecond))
+	return l.next()
+}
+
+// refused has the cluster refuse everything, because a slot of other keys has no owner. It
+// returns the time from when the cluster is whole again until a new task is done.
+func refused(t *testing.T, cluster *redistest.Cluster, l *load) time.Duration {
+	owner, other := cluster.Owner(tag), hashslot.Of("another key")
+	cluster.LoseSlot(other)
+	if _, err := owner.Conn(0).Do("EXISTS", tag); err == nil || !strings.HasPrefix(err.Error(), "CLUSTERDOWN") {
+		t.Errorf("the cluster does not refuse: %v", err)
+	}
+	cluster.FindSlot(other, owner)
+	return l.next()
 }
 
 // moved moves the slot to another master. For a second some keys are there and some are not.
@@ -247,9 +292,7 @@ func moved(t *testing.T, cluster *redistest.Cluster, l *load) time.Duration {
 	cluster.BeginMove(tag, to, func(key string) bool { return strings.Contains(key, "unacked") || strings.HasSuffix(key, "owners") })
 	time.Sleep(time.Second)
 	cluster.EndMove(tag, to)
-	took := l.next()
-	cluster.WaitWhole()
-	return took
+	return l.next()
 }
 
 // In a cluster the recipe of docs/operations.md is enough with the right that it names, and a
@@ -266,6 +309,7 @@ func TestRightsInACluster(t *testing.T) {
 	for _, word := range (prefixes{tag, tag}).apply(recipe(t, 0)) {
 		setuser = append(setuser, word)
 	}
+	misconfigured(t, cluster.Nodes[0])
 	do(t, c, "ACL", setuser...)
 	cfg := redis.Config{URL: "redis://evently:secret@" + cluster.Nodes[0].Addr, Cluster: true, KeyPrefix: tag, ResultKeyPrefix: tag, Logger: quiet()}
 	b := must(redis.New(cfg))(t)
@@ -284,5 +328,32 @@ func TestRightsInACluster(t *testing.T) {
 	stop()
 	for _, entry := range must(redigo.Values(c.Do("ACL", "LOG")))(t) {
 		t.Errorf("denied: %s", entry)
+	}
+}
+
+// misconfigured takes a node of a cluster for a server, and a server for a node of a cluster. The
+// errors say what to do.
+func misconfigured(t *testing.T, node *redistest.Server) {
+	t.Helper()
+	plain := redistest.Start(t)
+	for _, bad := range []struct {
+		name string
+		cfg  redis.Config
+		want []string
+	}{
+		{"a node without Cluster", redis.Config{URL: node.URL(0)}, []string{"set REDIS_CLUSTER"}},
+		{"the same with a prefix for all nodes", redis.Config{URL: node.URL(0), KeyPrefix: "p:"}, []string{"set REDIS_CLUSTER"}},
+		{"a database of a node", redis.Config{URL: node.URL(1)}, []string{"the database 0 only", "set REDIS_CLUSTER"}},
+		{"a server with Cluster", redis.Config{URL: plain.URL(0), Cluster: true, KeyPrefix: tag, ResultKeyPrefix: tag}, []string{"no node of a Redis Cluster", "unset REDIS_CLUSTER"}},
+	} {
+		bad.cfg.Logger = quiet()
+		b := must(redis.New(bad.cfg))(t)
+		_, err := b.Queues().Look(t.Context(), []broker.ListLook{{QueueList: broker.QueueList{Queue: "q"}}})
+		for _, want := range bad.want {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v; want %q", bad.name, err, want)
+			}
+		}
+		b.Close()
 	}
 }

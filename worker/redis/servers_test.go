@@ -170,6 +170,12 @@ func TestOtherServers(t *testing.T) {
 	}
 }
 
+// TestValkeyCluster follows the owner in a cluster of Valkey, whose replies differ.
+func TestValkeyCluster(t *testing.T) {
+	t.Parallel()
+	testCluster(t, otherServers(t)["valkey"], "planned failover", "slot moved")
+}
+
 // missingRight takes a right of the scripts away. Each server says so in words of its own.
 func missingRight(t *testing.T, c redigo.Conn, cfg redis.Config) {
 	t.Helper()

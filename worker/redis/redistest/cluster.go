@@ -1,9 +1,11 @@
 package redistest
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,32 +20,67 @@ import (
 type Cluster struct {
 	Nodes []*Server // masters first, then their replicas in the same order
 
-	t testing.TB
+	t     testing.TB
+	voted map[*Server]time.Time // the last planned failover of a master
 }
 
 // NodeTimeout is the time after which the nodes of a Cluster call a silent one down.
 const NodeTimeout = time.Second
 
+// ClusterConfig describes a Cluster.
+type ClusterConfig struct {
+	Masters  int
+	Replicas bool     // each master has one
+	Program  string   // default: redis-server
+	Args     []string // added to the command line of each node
+
+	// Authority has the nodes speak nothing but TLS, also to each other, and want certificates
+	// of clients. nil: no TLS.
+	Authority *Authority
+}
+
 // StartCluster starts a cluster of masters, each with a replica if that is wanted. It ends
 // with the test. args are added to the command line of each node.
 func StartCluster(t testing.TB, masters int, replicas bool, args ...string) *Cluster {
 	t.Helper()
-	n := masters
-	if replicas {
+	return ClusterConfig{Masters: masters, Replicas: replicas, Args: args}.Start(t)
+}
+
+// Start starts the cluster. It ends with the test.
+func (cfg ClusterConfig) Start(t testing.TB) *Cluster {
+	t.Helper()
+	n, masters := cfg.Masters, cfg.Masters
+	if cfg.Replicas {
 		n *= 2
 	}
-	c := &Cluster{t: t, Nodes: make([]*Server, n)}
+	if cfg.Program == "" {
+		cfg.Program = "redis-server"
+	}
+	var secure *tls.Config
+	var pair Pair
+	if cfg.Authority != nil {
+		pair = cfg.Authority.Issue("node", time.Now().Add(time.Hour), "127.0.0.1", "localhost")
+		secure = cfg.Authority.client(pair)
+	}
+	c := &Cluster{t: t, Nodes: make([]*Server, n), voted: map[*Server]time.Time{}}
 	bus := make([]int, n)
 	for i := range c.Nodes {
 		dir := t.TempDir()
-		c.Nodes[i] = start(t, "redis-server", func(s *Server) []string {
+		c.Nodes[i] = start(t, cfg.Program, func(s *Server) []string {
 			bus[i] = freePort(t)
-			return append([]string{
-				"--bind", "127.0.0.1", "--port", strconv.Itoa(s.Port), "--dir", dir, "--save", "", "--logfile", "redis.log",
+			ports := []string{"--port", strconv.Itoa(s.Port)}
+			if s.tls = secure; secure != nil {
+				ports = []string{
+					"--port", "0", "--tls-port", strconv.Itoa(s.Port), "--tls-cluster", "yes", "--tls-replication", "yes",
+					"--tls-cert-file", pair.Cert, "--tls-key-file", pair.Key, "--tls-ca-cert-file", cfg.Authority.File, "--tls-auth-clients", "yes",
+				}
+			}
+			return slices.Concat([]string{
+				"--bind", "127.0.0.1", "--dir", dir, "--save", "", "--logfile", "redis.log",
 				"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus[i]),
 				"--cluster-node-timeout", strconv.Itoa(int(NodeTimeout.Milliseconds())),
 				"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",
-			}, args...)
+			}, ports, cfg.Args)
 		})
 	}
 	for i, node := range c.Nodes {
@@ -128,10 +165,46 @@ func (c *Cluster) Replica(master *Server) *Server {
 	return nil
 }
 
-// Failover promotes the replica of the owner of a key, as planned.
+// Failover promotes the replica of the owner of a key, as planned, and waits until it serves
+// the key.
 func (c *Cluster) Failover(key string) {
 	c.t.Helper()
-	c.ask(c.Replica(c.Owner(key)), "CLUSTER", "FAILOVER")
+	owner := c.Owner(key)
+	replica := c.Replica(owner)
+	// The others vote for replicas of the same master once in this time, and the election is
+	// given up after five seconds.
+	time.Sleep(2*NodeTimeout + 100*time.Millisecond - time.Since(c.voted[owner]))
+	for try := range 5 {
+		c.ask(replica, "CLUSTER", "FAILOVER")
+		c.voted[owner] = time.Now()
+		for time.Since(c.voted[owner]) < 6*time.Second {
+			if _, err := replica.try("EXISTS", key); err == nil {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+		c.t.Logf("the replica was not promoted at try %d", try+1)
+	}
+	c.t.Fatal("the replica is not promoted")
+}
+
+// LoseSlot has no node own a slot. While cluster-require-full-coverage is set, which is the
+// default, no node of the cluster takes commands then.
+func (c *Cluster) LoseSlot(slot int) {
+	c.t.Helper()
+	c.wait("the slot is lost", func(node *Server) bool {
+		for _, n := range c.Nodes { // a node may have heard of the owner again
+			_, _ = n.try("CLUSTER", "DELSLOTS", slot) // it may be lost already
+		}
+		return c.info(node, "cluster")["cluster_state"] == "fail"
+	})
+}
+
+// FindSlot gives a slot that was lost to a master.
+func (c *Cluster) FindSlot(slot int, to *Server) {
+	c.t.Helper()
+	c.ask(to, "CLUSTER", "ADDSLOTS", slot)
+	c.WaitWhole()
 }
 
 // BeginMove begins to move the slot of a key to another master, and moves those of its keys
@@ -199,9 +272,12 @@ func (c *Cluster) ask(node *Server, command string, args ...any) any {
 	return reply
 }
 
-// try sends one command over a connection of its own.
+// try sends one command over a connection of its own. A frozen server is not asked.
 func (s *Server) try(command string, args ...any) (any, error) {
-	conn, err := redigo.Dial("tcp", s.Addr, redigo.DialConnectTimeout(time.Second), redigo.DialReadTimeout(10*time.Second))
+	if s.frozen.Load() {
+		return nil, errors.New("the server is frozen")
+	}
+	conn, err := s.Dial(10 * time.Second)
 	if err != nil {
 		return nil, err
 	}

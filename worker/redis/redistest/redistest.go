@@ -2,6 +2,7 @@
 package redistest
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -24,8 +26,10 @@ type Server struct {
 	Port int
 
 	t       testing.TB
+	tls     *tls.Config // nil: the server speaks no TLS
 	program string
 	args    []string // whole command line
+	frozen  atomic.Bool
 	mu      sync.Mutex
 	cmd     *exec.Cmd
 	done    chan struct{}
@@ -131,7 +135,7 @@ func (s *Server) up() error {
 // answers asks whether the process listens on the port, and not another server
 // that was quicker. A server with a password tells nothing else.
 func (s *Server) answers() error {
-	c, err := redigo.Dial("tcp", s.Addr, redigo.DialConnectTimeout(time.Second), redigo.DialReadTimeout(time.Second))
+	c, err := s.Dial(time.Second)
 	if err != nil {
 		return err
 	}
@@ -147,6 +151,12 @@ func (s *Server) answers() error {
 		err = errors.New("another server has the port")
 	}
 	return err
+}
+
+// Dial connects to the server. patience bounds the wait for each reply.
+func (s *Server) Dial(patience time.Duration) (redigo.Conn, error) {
+	return redigo.Dial("tcp", s.Addr, redigo.DialConnectTimeout(time.Second), redigo.DialReadTimeout(patience),
+		redigo.DialUseTLS(s.tls != nil), redigo.DialTLSConfig(s.tls))
 }
 
 // StartSentinels starts n Sentinels that watch master under the name "mymaster",
@@ -175,10 +185,16 @@ func StartSentinels(t testing.TB, n int, master *Server, args ...string) []*Serv
 func (s *Server) Kill() { s.signal(syscall.SIGKILL, true) }
 
 // Stop freezes the process (SIGSTOP).
-func (s *Server) Stop() { s.signal(syscall.SIGSTOP, false) }
+func (s *Server) Stop() {
+	s.frozen.Store(true)
+	s.signal(syscall.SIGSTOP, false)
+}
 
 // Continue ends the effect of Stop.
-func (s *Server) Continue() { s.signal(syscall.SIGCONT, false) }
+func (s *Server) Continue() {
+	s.signal(syscall.SIGCONT, false)
+	s.frozen.Store(false)
+}
 
 func (s *Server) signal(sig syscall.Signal, wait bool) {
 	s.mu.Lock()
@@ -196,7 +212,10 @@ func (s *Server) signal(sig syscall.Signal, wait bool) {
 // Conn returns a connection to database db that is closed with the test.
 func (s *Server) Conn(db int) redigo.Conn {
 	s.t.Helper()
-	c, err := redigo.Dial("tcp", s.Addr, redigo.DialDatabase(db), redigo.DialReadTimeout(10*time.Second))
+	c, err := s.Dial(10 * time.Second)
+	if err == nil && db != 0 {
+		_, err = c.Do("SELECT", db)
+	}
 	if err != nil {
 		s.t.Fatalf("connect to redis-server: %v", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -74,6 +75,18 @@ func (a *Authority) Issue(name string, until time.Time, hosts ...string) Pair {
 		a.t.Fatalf("encode a key: %v", err)
 	}
 	return Pair{a.write(name+".pem", "CERTIFICATE", der), a.write(name+".key", "PRIVATE KEY", private)}
+}
+
+// client returns the configuration of a client with that certificate.
+func (a *Authority) client(pair Pair) *tls.Config {
+	a.t.Helper()
+	certificate, err := tls.LoadX509KeyPair(pair.Cert, pair.Key)
+	if err != nil {
+		a.t.Fatalf("load a certificate: %v", err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(a.cert)
+	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{certificate}}
 }
 
 func (a *Authority) write(name, kind string, der []byte) string {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
 
@@ -18,6 +19,10 @@ import (
 // nodeTimeout bounds one question to one node of a cluster, and the dial to the owner that it
 // names. There are other nodes to ask.
 const nodeTimeout = DialTimeout / 2
+
+// confirmTimeout bounds the question to an owner whether it still is, when another node names a
+// new one. A frozen owner does not answer.
+const confirmTimeout = 500 * time.Millisecond
 
 // maxMoves bounds the redirections that one dial follows.
 const maxMoves = 4
@@ -123,7 +128,7 @@ func movedTo(err error, asked string) string {
 	fields := strings.Fields(err.Error())
 	address := fields[len(fields)-1]
 	i := strings.LastIndex(address, ":") // addresses of IPv6 have no brackets
-	if i < 0 {
+	if i < 0 || address[:i] == "?" {     // CLUSTER SLOTS has its address
 		return ""
 	}
 	return endpoint(strings.Trim(address[:i], "[]"), address[i+1:], asked)
@@ -177,10 +182,10 @@ func (cl *cluster) ask(ctx context.Context, c redigo.Conn, node string) (owner s
 // explainCluster says what to do about a server that does not answer CLUSTER SLOTS.
 func explainCluster(err error) error {
 	switch {
-	case IsUnavailable(err):
+	case HasCode(err, "NOPERM"):
 		return fmt.Errorf("the user of Redis needs +cluster|slots: %w", err)
-	case HasCode(err, "ERR This instance has cluster support disabled"):
-		return fmt.Errorf("it is no Redis Cluster: %w", err)
+	case IsUnavailable(err), HasCode(err, "ERR This instance has cluster support disabled"):
+		return fmt.Errorf("it is no node of a Redis Cluster: unset REDIS_CLUSTER, or Cluster of the broker's configuration; or name the nodes themselves: %w", err)
 	}
 	return err
 }
@@ -269,7 +274,9 @@ func (cl *cluster) askAgain(ctx context.Context, used string) (owner string, err
 // connections lead to says so too. A node that is cut off from the others names an old owner
 // for ever.
 func (cl *cluster) confirm(ctx context.Context, named, used string) (string, error) {
-	if c, moved, err := cl.dialNode(ctx, used, cl.dialer.net); err == nil && moved == "" {
+	short, cancel := context.WithTimeout(ctx, confirmTimeout)
+	defer cancel()
+	if c, moved, err := cl.dialNode(short, used, cl.dialer.net); err == nil && moved == "" {
 		c.Close()
 		return "", nil
 	}

@@ -103,6 +103,9 @@ func (c *Conns) dial(ctx context.Context, nd netDialer) (redigo.Conn, error) {
 	}
 	cfg := &c.dialer.cfg
 	conn, err := c.dialer.server(ctx, cfg.Network, cfg.Host, nd)
+	if HasCode(err, "ERR SELECT is not allowed in cluster mode") {
+		err = notFollowed(fmt.Errorf("a Redis Cluster has the database 0 only: %w", err))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect to redis %s: %w", cfg.Name, dialCause(err))
 	}
@@ -131,9 +134,15 @@ func (c *Conns) Do(ctx context.Context, fn func(redigo.Conn) error) error {
 		c.Replace(g, HasCode(err, "READONLY") || HasCode(err, "UNBLOCKED"))
 	}
 	if c.finder == nil && (HasCode(err, "MOVED ") || HasCode(err, "CROSSSLOT ")) {
-		err = fmt.Errorf("the server is a node of a Redis Cluster: set REDIS_CLUSTER, or Cluster of the broker's configuration: %w", err)
+		err = notFollowed(err)
 	}
 	return err
+}
+
+// notFollowed explains the refusal of a node of a cluster that the configuration takes for
+// a server alone.
+func notFollowed(err error) error {
+	return fmt.Errorf("the server is a node of a Redis Cluster: set REDIS_CLUSTER, or Cluster of the broker's configuration: %w", err)
 }
 
 // errClosed replaces redigo's "get on closed pool".
