@@ -128,8 +128,8 @@ func (c *Config) codes(v *variables) {
 	if !v.OTPCheckRedisURL.given() {
 		return
 	}
-	r, err := connurl.ParseRedis(v.OTPCheckRedisURL.value.Reveal())
-	const form = "write the address of the Redis itself, such as redis://:password@auth-redis:6379/0, or rediss:// for TLS"
+	r, err := connurl.ParseServer(v.OTPCheckRedisURL.value.Reveal())
+	const form = "write the address of the Redis itself, such as redis://:password@auth-redis:6379/0, or rediss:// for TLS; of a Redis Cluster, one node or several with commas between them"
 	if bad, ok := errors.AsType[*connurl.Fault](err); ok {
 		s.mistake(bad.Wrong, form) // its own remedy recommends Sentinels
 		return

@@ -29,6 +29,15 @@ func ParseCluster(raw string) (*Redis, error) {
 	return r, nil
 }
 
+// ParseServer reads the URL of a Redis, or of a Redis Cluster if it names several nodes. The
+// error is a [*Fault].
+func ParseServer(raw string) (*Redis, error) {
+	if u, err := parseNodes(raw); err == nil && len(u.Hosts) > 1 {
+		return ParseCluster(raw)
+	}
+	return ParseRedis(raw)
+}
+
 // parseNodes takes the URLs of nodes apart and makes them one. A login, a database or a
 // parameter may be in one of them or in all.
 func parseNodes(raw string) (*URL, error) {

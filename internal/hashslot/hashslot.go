@@ -1,4 +1,5 @@
-// Package hashslot computes the slots of keys in a Redis Cluster.
+// Package hashslot computes the slots of keys in a Redis Cluster, and reads where its nodes send
+// a client.
 package hashslot
 
 import "strings"

@@ -24,7 +24,7 @@ const prefix = "otp:verification:"
 // Config tells where the Redis of the auth service is.
 type Config struct {
 	Network  string // "tcp" or "unix"; default: "tcp"
-	Address  string // host:port, or the path of a socket; required
+	Address  string // host:port, or several of them with commas between them, or the path of a socket; required
 	Username string
 	Password string
 	DB       int
@@ -40,7 +40,10 @@ type Config struct {
 }
 
 // Reader reads codes. It is safe for concurrent use. The caller must call Close.
-type Reader struct{ pool *redigo.Pool }
+type Reader struct {
+	cfg   Config
+	nodes nodes
+}
 
 // errForm says that a stored value is no code, or not written in a known form. It does not
 // show the value.
@@ -57,17 +60,30 @@ func New(cfg Config) (*Reader, error) {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = time.Second
 	}
+	r := &Reader{cfg: cfg}
+	addresses := []string{cfg.Address}
+	if cfg.Network == "tcp" {
+		addresses = strings.Split(cfg.Address, ",")
+	}
+	for _, address := range addresses {
+		r.nodes.add(cfg, address, false)
+	}
+	return r, nil
+}
+
+// pool returns the connections to a node.
+func (cfg Config) pool(address string) *redigo.Pool {
 	options := []redigo.DialOption{
 		redigo.DialDatabase(cfg.DB), redigo.DialClientName("evently-workers-codes"),
 		redigo.DialConnectTimeout(cfg.Timeout), redigo.DialReadTimeout(cfg.Timeout), redigo.DialWriteTimeout(cfg.Timeout),
 	}
-	return &Reader{pool: &redigo.Pool{
+	return &redigo.Pool{
 		MaxIdle: 2, IdleTimeout: time.Minute,
 		DialContext: func(ctx context.Context) (redigo.Conn, error) {
 			if cfg.Credentials == nil {
-				return cfg.dial(ctx, Credentials{cfg.Username, cfg.Password}, options)
+				return cfg.dial(ctx, address, Credentials{cfg.Username, cfg.Password}, options)
 			}
-			return logins.Try(ctx, cfg.Credentials, func(c Credentials) (redigo.Conn, error) { return cfg.dial(ctx, c, options) }, refusesLogin)
+			return logins.Try(ctx, cfg.Credentials, func(c Credentials) (redigo.Conn, error) { return cfg.dial(ctx, address, c, options) }, refusesLogin)
 		},
 		TestOnBorrow: func(c redigo.Conn, idle time.Time) error {
 			const trusted = 5 * time.Second
@@ -77,7 +93,7 @@ func New(cfg Config) (*Reader, error) {
 			_, err := c.Do("PING")
 			return err
 		},
-	}}, nil
+	}
 }
 
 // Credentials are a user and a password. Both may be empty.
@@ -88,7 +104,7 @@ type Credentials struct{ Username, Password string }
 type CredentialSource = logins.Source[Credentials]
 
 // dial connects with a login.
-func (cfg Config) dial(ctx context.Context, c Credentials, options []redigo.DialOption) (redigo.Conn, error) {
+func (cfg Config) dial(ctx context.Context, address string, c Credentials, options []redigo.DialOption) (redigo.Conn, error) {
 	options = slices.Clip(options)
 	if c.Username != "" {
 		options = append(options, redigo.DialUsername(c.Username))
@@ -99,7 +115,7 @@ func (cfg Config) dial(ctx context.Context, c Credentials, options []redigo.Dial
 	if cfg.TLS != nil {
 		options = append(options, redigo.DialUseTLS(true), redigo.DialTLSConfig(cfg.TLS()))
 	}
-	return redigo.DialContext(ctx, cfg.Network, cfg.Address, options...)
+	return redigo.DialContext(ctx, cfg.Network, address, options...)
 }
 
 // refusesLogin reports whether the server refuses the user or the password.
@@ -109,14 +125,31 @@ func refusesLogin(err error) bool {
 }
 
 // Close closes the connections.
-func (r *Reader) Close() error { return r.pool.Close() }
+func (r *Reader) Close() error { return r.nodes.close() }
 
 // Code returns the code that is stored for an address. ok is false if there is none: it was
 // used, or has expired. The key may have the address as it is written, without spaces around
 // it, or in lower case. The error says nothing about the code, and shows neither the address
 // nor a value.
 func (r *Reader) Code(ctx context.Context, address string) (code string, ok bool, err error) {
-	c, err := r.pool.GetContext(ctx)
+	ctx, cancel := context.WithTimeout(ctx, patience*r.cfg.Timeout)
+	defer cancel()
+	for _, n := range r.nodes.inOrder() {
+		code, ok, err = r.askNode(ctx, n, address)
+		if err == nil || errors.Is(err, errForm) {
+			r.nodes.putFirst(n)
+			break
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return code, ok, err
+}
+
+// askNode asks one node for the code of an address, and the nodes that it names.
+func (r *Reader) askNode(ctx context.Context, n *node, address string) (code string, ok bool, err error) {
+	c, err := n.pool.GetContext(ctx)
 	if err != nil {
 		return "", false, fmt.Errorf("connect to the Redis of the codes: %w", err)
 	}
@@ -131,8 +164,11 @@ func (r *Reader) Code(ctx context.Context, address string) (code string, ok bool
 		return "", false, fmt.Errorf("read a code: %w", err)
 	}
 	var fault error
-	for range spellings {
+	for _, s := range spellings {
 		value, err := redigo.Bytes(redigo.ReceiveContext(c, ctx))
+		if err != nil && !ok {
+			value, err = r.follow(ctx, n.address, prefix+s, err)
+		}
 		switch {
 		case errors.Is(err, redigo.ErrNil), ok:
 		case err != nil:

@@ -2,6 +2,7 @@ package codes_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -112,6 +113,56 @@ func TestUnavailable(t *testing.T) {
 	if code, _, err := ask(); code != "042917" || err != nil {
 		t.Errorf("up again: %q, %v", code, err)
 	}
+}
+
+// In a cluster each code is read from its own node, also while its slot moves, and any node
+// will do to begin with.
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3, false, "--cluster-require-full-coverage", "no")
+	r, err := codes.New(codes.Config{Address: "127.0.0.1:1," + cluster.Nodes[0].Addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	owners, people := map[*redistest.Server]string{}, map[string]string{}
+	for i := range 20 {
+		address, code := strings.Repeat("x", i+1)+"@example.com", fmt.Sprintf("%06d", i)
+		key := "otp:verification:" + address
+		people[address] = code
+		owners[cluster.Owner(key)] = key
+		conn := cluster.Owner(key).Conn(0)
+		if _, err := conn.Do("SET", key, code); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(owners) != 3 {
+		t.Fatalf("the keys are on %d nodes", len(owners))
+	}
+	found := func(when string, gone *redistest.Server) {
+		t.Helper()
+		for address, want := range people {
+			if gone != nil && cluster.Owner("otp:verification:"+address) == nil {
+				continue
+			}
+			for _, spelling := range []string{address, strings.ToUpper(address[:1]) + address[1:]} {
+				if got, ok, err := r.Code(t.Context(), spelling); got != want || !ok {
+					t.Errorf("%s, %s: %q, %t, %v; want %s", when, spelling, got, ok, err, want)
+				}
+			}
+		}
+		if _, ok, err := r.Code(t.Context(), "none@example.com"); ok || err != nil && gone == nil {
+			t.Errorf("%s: no code: %t, %v", when, ok, err)
+		}
+	}
+	found("all are up", nil)
+	moving := owners[cluster.Nodes[1]]
+	cluster.BeginMove(moving, cluster.Nodes[2], func(string) bool { return true })
+	found("a slot moves", nil)
+	cluster.EndMove(moving, cluster.Nodes[2])
+	found("a slot has moved", nil)
+	cluster.Nodes[0].Kill()
+	found("the first node is down", cluster.Nodes[0])
 }
 
 func TestNew(t *testing.T) {

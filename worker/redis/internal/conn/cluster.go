@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -120,27 +118,14 @@ func (cl *cluster) dialNode(ctx context.Context, addr string, nd netDialer) (c r
 }
 
 // movedTo returns the address in a MOVED reply, "" for other errors. asked is the node that
-// has replied: an owner without a host is on the same one.
+// has replied.
 func movedTo(err error, asked string) string {
-	if !HasCode(err, "MOVED ") {
+	reply, _ := serverError(err)
+	addr, asking := hashslot.Redirect(reply, asked)
+	if asking {
 		return ""
 	}
-	fields := strings.Fields(err.Error())
-	address := fields[len(fields)-1]
-	i := strings.LastIndex(address, ":") // addresses of IPv6 have no brackets
-	if i < 0 || address[:i] == "?" {     // CLUSTER SLOTS has its address
-		return ""
-	}
-	return endpoint(strings.Trim(address[:i], "[]"), address[i+1:], asked)
-}
-
-// endpoint returns host:port of a node. A node that does not know its host is reached where
-// asked is: a proxy, or a server without an announced address.
-func endpoint(host, port, asked string) string {
-	if host == "" || host == "?" {
-		host, _, _ = net.SplitHostPort(asked)
-	}
-	return net.JoinHostPort(host, port)
+	return addr
 }
 
 // askOnce asks a node for the owner of the slot over a connection of its own.
@@ -215,7 +200,7 @@ func readRange(reply any, asked string) (from, to int, addrs []string) {
 			names, _ := redigo.StringMap(node[3], nil)
 			host = names["ip"]
 		}
-		addrs = append(addrs, endpoint(host, strconv.Itoa(port), asked))
+		addrs = append(addrs, hashslot.Endpoint(host, strconv.Itoa(port), asked))
 	}
 	return from, to, addrs
 }
