@@ -32,7 +32,7 @@ func (c *Config) redis(v *variables) {
 	if v.DeadLetterKey.given() && v.DeadLetterKey.value.IsSet() {
 		c.Redis.DeadLetterKeys = v.DeadLetterKey.keys(rightKey + " and commands")
 	}
-	c.clusterPrefixes(v)
+	c.Redis.clusterPrefixes(v, c.warn)
 	switch {
 	case v.RedisURLs.given():
 		c.brokers(v)

@@ -60,9 +60,9 @@ func (r *Redis) cluster(v *variables, url *setting, prefix string) {
 	r.Nodes = strings.Split(r.Address, ",")
 }
 
-// clusterPrefixes checks the prefixes that keep all keys in one slot.
-func (c *Config) clusterPrefixes(v *variables) {
-	r := &c.Redis
+// clusterPrefixes checks the prefixes that keep all keys in one slot. warn is called with a
+// warning about REDIS_KEY_PREFIX.
+func (r *Redis) clusterPrefixes(v *variables, warn func(variable, text string)) {
 	if !v.RedisCluster.value {
 		return
 	}
@@ -74,7 +74,7 @@ func (c *Config) clusterPrefixes(v *variables) {
 	}
 	_, rest, _ := strings.Cut(r.KeyPrefix, "{"+tag+"}")
 	if _, second := hashslot.Tag(rest); second {
-		c.warn(v.RedisKeyPrefix.name, "has more than one hash tag; a Redis Cluster counts the first one only, {"+tag+"}")
+		warn(v.RedisKeyPrefix.name, "has more than one hash tag; a Redis Cluster counts the first one only, {"+tag+"}")
 	}
 	if !v.ResultKeyPrefix.given() {
 		r.ResultKeyPrefix = r.KeyPrefix

@@ -50,6 +50,7 @@ type WorkerState struct {
 	Waits     string // for what it waits before it can begin, in words that all may read; "": for nothing
 	Consuming bool   // running, and the queue answers
 	LastLook  time.Time
+	Refusal   string   // the reply of a server that refuses, such as "LOADING Redis is loading"; "": it does not answer
 	Faults    []string // of the queue, that only a person can mend, each a sentence
 
 	LeftBehind int // handlers that go on after the worker stopped waiting for them

@@ -148,5 +148,9 @@ func queueState(w WorkerState, now time.Time) State {
 	case w.State != "running":
 		return State{Text: "not consuming: the worker is " + w.State}
 	}
-	return State{Text: "no answer for " + span(now.Sub(w.LastLook))}
+	text := "no answer for " + span(now.Sub(w.LastLook))
+	if w.Refusal != "" {
+		text += ", it refuses: " + w.Refusal
+	}
+	return State{Text: text}
 }

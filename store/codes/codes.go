@@ -115,7 +115,11 @@ func (cfg Config) dial(ctx context.Context, address string, c Credentials, optio
 	if cfg.TLS != nil {
 		options = append(options, redigo.DialUseTLS(true), redigo.DialTLSConfig(cfg.TLS()))
 	}
-	return redigo.DialContext(ctx, cfg.Network, address, options...)
+	conn, err := redigo.DialContext(ctx, cfg.Network, address, options...)
+	if reply, ok := errors.AsType[redigo.Error](err); ok {
+		err = redigo.Error(logins.WithoutArguments(string(reply)))
+	}
+	return conn, err
 }
 
 // refusesLogin reports whether the server refuses the user or the password.

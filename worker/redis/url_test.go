@@ -201,3 +201,17 @@ func TestLoginOfAUserBeforeRedis6(t *testing.T) {
 		t.Error("the password alone was not tried")
 	}
 }
+
+// A server that does not know a command repeats its arguments, which may be the password.
+func TestRefusalsShowNoArguments(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t, "--rename-command", "AUTH", "", "--rename-command", "PUBLISH", "")
+	for _, login := range []string{"evently:geheim99@", ":geheim99@", ""} {
+		b := must(redis.New(redis.Config{URL: "redis://" + login + s.Addr, Logger: quiet()}))(t)
+		err := b.Broadcast(t.Context(), []byte(`{"otp": "geheim99"}`))
+		if err == nil || !strings.Contains(err.Error(), "unknown command") || strings.Contains(err.Error(), "geheim") {
+			t.Errorf("with %q: %v; want the refusal without arguments", login, err)
+		}
+		b.Close()
+	}
+}

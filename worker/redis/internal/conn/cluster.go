@@ -50,22 +50,28 @@ func newCluster(cfg Config, d *dialer) *cluster {
 }
 
 // dialMaster connects to the owner of the slot. It tries the one that it knows, and asks one
-// node after the other when that one has moved or does not answer.
+// node after the other when that one has moved or does not answer. An owner that several nodes
+// name is tried once.
 func (cl *cluster) dialMaster(ctx context.Context, nd netDialer) (redigo.Conn, error) {
 	var faults []error
+	tried := map[string]bool{}
 	if owner, sure := cl.known(); sure {
 		c, err := cl.dialOwner(ctx, owner, nd)
 		if err == nil {
 			return c, nil
 		}
-		faults = append(faults, err)
+		faults, tried[owner] = append(faults, err), true
 	}
 	for _, node := range cl.inOrder() {
 		if ctx.Err() != nil {
 			break
 		}
 		owner, err := cl.askOnce(ctx, node)
+		if err == nil && tried[owner] {
+			continue
+		}
 		if err == nil {
+			tried[owner] = true
 			var c redigo.Conn
 			if c, err = cl.dialOwner(ctx, owner, nd); err == nil {
 				cl.putFirst(node)

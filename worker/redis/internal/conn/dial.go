@@ -72,7 +72,7 @@ func (d *dialer) login(ctx context.Context, network, host string, nd netDialer, 
 		if c != nil {
 			c.Close()
 		}
-		return nil, explainTLS(err)
+		return nil, explainTLS(withoutArguments(err))
 	}
 	return &hashlessConn{Conn: c}, nil
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/evently/workers/internal/logins"
 )
 
 // HasCode reports whether err is a server error with that first word.
@@ -20,6 +22,15 @@ func serverError(err error) (text string, ok bool) {
 	}
 	e, ok := errors.AsType[redigo.Error](err)
 	return string(e), ok
+}
+
+// withoutArguments takes secrets out of the refusal of a command, see [logins.WithoutArguments].
+func withoutArguments(err error) error {
+	e, _ := serverError(err)
+	if text := logins.WithoutArguments(e); text != e {
+		return redigo.Error(text)
+	}
+	return err
 }
 
 // IsWrongType reports whether a command or a script has met a key of another type.

@@ -31,7 +31,8 @@ func IsHashless(err error) bool { return errors.Is(err, errNoHash) }
 // ErrForeign is the reason why an answer cannot be read: it is none of Redis.
 var ErrForeign = errors.New("the server does not speak the protocol of Redis: look at host and port")
 
-// translate replaces the refusal of EVALSHA, and redigo's words for an answer of another protocol.
+// translate replaces the refusal of EVALSHA and redigo's words for an answer of another protocol.
+// It takes the arguments of commands out of other refusals.
 func (h *hashlessConn) translate(reply any, err error) (any, error) {
 	if err != nil && h.Conn.Err() != nil && strings.HasPrefix(err.Error(), "redigo: ") {
 		return nil, ErrForeign
@@ -40,7 +41,7 @@ func (h *hashlessConn) translate(reply any, err error) (any, error) {
 		h.refused = true
 		return nil, errNoHash
 	}
-	return reply, err
+	return reply, withoutArguments(err)
 }
 
 // Do implements [redigo.Conn].
