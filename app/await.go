@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/evently/workers/app/internal/supervisor"
@@ -29,46 +30,66 @@ const (
 	reportEvery = 10 * time.Second // of the log, while the reason is the same
 )
 
-// awaitConfig reads the configuration. While Zero is unavailable it waits, as for
-// every other part, and the health server says so. It asks a Zero that cannot be
-// reached once a second, and one that answers with faults less and less often. The caller must close the
-// early server, nil or not.
+// awaitConfig reads the configuration for a worker. While Zero is unavailable it waits, as for
+// every other part, and the health server says so. The caller must close the early server, nil
+// or not.
 func awaitConfig(ctx context.Context, output *os.File, reports *supervisor.Reporter) (config.Config, *earlyHealth, error) {
-	ctx, stop := signal.NotifyContext(ctx, StopSignals()...)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
 	defer stop()
+	var hangup hangups
+	ctx, free := hangup.context(ctx)
+	defer free()
 	var early *earlyHealth
+	var again <-chan struct{}
 	if config.AsksZero(nil) {
-		early = startEarlyHealth(ctx, NewLogger(output, config.Service{}))
+		early, again = startEarlyHealth(ctx, NewLogger(output, config.Service{})), hangup.again()
 	}
+	cfg, err := waitForConfig(ctx, output, again, func(reason string) {
+		early.tell(reason)
+		reports.Ready(func() string { return "no configuration: secrets service unavailable (" + reason + ")" })
+	})
+	if err != nil {
+		early.close()
+		return cfg, nil, err
+	}
+	return cfg, early, nil
+}
+
+// waitForConfig reads the configuration. While Zero is unavailable it waits until ctx ends, and
+// then returns errStopped. It asks a Zero that cannot be reached once a second, and one that
+// answers with faults less and less often, or when again receives. told hears the reason of
+// each wait.
+func waitForConfig(ctx context.Context, output *os.File, again <-chan struct{}, told func(reason string)) (config.Config, error) {
 	var reported time.Time
 	var summary string
 	for tries := 0; ; tries++ {
 		cfg, err := LoadConfig(ctx)
-		unavailable, again := errors.AsType[*config.ZeroError](err)
 		if err == nil {
-			return cfg, early, nil
+			return cfg, nil
 		}
 		if ctx.Err() != nil {
-			err, again = errStopped, false
+			return cfg, errStopped
 		}
-		if !again {
-			early.close()
-			return cfg, nil, err
+		unavailable, waits := errors.AsType[*config.ZeroError](err)
+		if !waits {
+			return cfg, err
 		}
 		if unavailable.Unreached {
 			tries = 0
 		}
 		pause := pauseBefore(tries, unavailable.Wait)
-		early.tell(unavailable.Summary)
-		reports.Ready(func() string { return "no configuration: secrets service unavailable (" + unavailable.Summary + ")" })
+		told(unavailable.Summary)
+		log := NewLogger(output, config.Service{})
 		if unavailable.Summary != summary || time.Since(reported) >= reportEvery {
 			reported, summary = time.Now(), unavailable.Summary
-			NewLogger(output, config.Service{}).Error("no configuration yet, will try again", "error", err, "pause", pause.Round(time.Millisecond).Seconds())
+			log.Error("no configuration yet, will try again", "error", err, "pause", pause.Round(time.Millisecond).Seconds())
 		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
+		case <-again:
+			log.Info("asking for the configuration now", "signal", syscall.SIGHUP.String())
 		}
 		timer.Stop()
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -183,10 +184,18 @@ func RunMonitor(ctx context.Context, output *os.File) error {
 	var hangup hangups
 	ctx, free := hangup.context(ctx)
 	defer free()
-	cfg, err := LoadConfig(ctx)
+	var again <-chan struct{}
+	if config.AsksZero(nil) {
+		again = hangup.again()
+	}
+	cfg, err := waitForConfig(ctx, output, again, func(string) {})
+	if errors.Is(err, errStopped) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
+	hangup.look.Store(nil)
 	cfg.Service.Broker = cmp.Or(brokerOf(ctx), cfg.Service.Broker)
 	log := NewLogger(output, cfg.Service)
 	for _, w := range cfg.Warnings {

@@ -46,15 +46,35 @@ func hangupLooks(cfg config.Config, k *secrets.Keeper) bool {
 	if k.Idle() && cfg.Templates.Dir == "" {
 		return false
 	}
-	terminal, err := os.Open("/dev/tty") // the controlling one, whatever stdin is
+	return !hasTerminal()
+}
+
+// hasTerminal reports whether the process has a controlling terminal, whatever its input is.
+func hasTerminal() bool {
+	terminal, err := os.Open("/dev/tty")
 	if err == nil {
 		terminal.Close()
 	}
-	return err != nil
+	return err == nil
 }
 
 // hangups ends a context at SIGHUP, or calls a function instead once that is set.
 type hangups struct{ look atomic.Pointer[func()] }
+
+// again returns a channel that receives at SIGHUP, while the process has no terminal.
+func (h *hangups) again() <-chan struct{} {
+	again := make(chan struct{}, 1)
+	look := func() {
+		select {
+		case again <- struct{}{}:
+		default: // it will be
+		}
+	}
+	if !hasTerminal() {
+		h.look.Store(&look)
+	}
+	return again
+}
 
 // context returns a context that ends at SIGHUP. The caller must call stop.
 func (h *hangups) context(ctx context.Context) (_ context.Context, stop func()) {
