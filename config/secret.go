@@ -153,7 +153,10 @@ func decodeFile(f field, text string) {
 	}
 	one.value = NewSecret(text)
 	one.text = one.value.String()
-	if strings.ContainsAny(text, "\r\n\x00") {
+	switch {
+	case strings.Contains(text, "\x00"):
+		one.mistake("the file is no text", "write the secret alone into it")
+	case strings.ContainsAny(text, "\r\n"):
 		one.mistake("the file has more than one line", "write the secret alone into it")
 	}
 }

@@ -85,7 +85,7 @@ func (w *world) do(f func()) {
 func (w *world) file(variable, text string) {
 	w.Helper()
 	path := filepath.Join(w.dir, variable)
-	w.env[variable+"_FILE"] = path
+	w.do(func() { w.env[variable+"_FILE"] = path })
 	temporary := path + ".new"
 	if err := os.WriteFile(temporary, []byte(text), 0o600); err != nil {
 		w.Fatal(err)
@@ -95,7 +95,10 @@ func (w *world) file(variable, text string) {
 	}
 }
 
-func (w *world) lookup(name string) (string, bool) { text, ok := w.env[name]; return text, ok }
+func (w *world) lookup(name string) (text string, ok bool) {
+	w.do(func() { text, ok = w.env[name] })
+	return text, ok
+}
 
 // start runs a Keeper. It looks at files each 10 ms.
 func (w *world) start() {
@@ -321,6 +324,8 @@ func TestFaultyFiles(t *testing.T) {
 	}{
 		{func() { w.file("SMTP_PASSWORD", "") }, "it is empty"},
 		{func() { w.file("SMTP_PASSWORD", "a\nb") }, "more than one line"},
+		{func() { w.file("SMTP_PASSWORD", "\x7fELF\x00\x01\xff") }, "no text"},
+		{func() { w.file("SMTP_PASSWORD", strings.Repeat(canary, 1<<20)) }, "larger than"},
 		{func() { _ = os.Remove(w.env["SMTP_PASSWORD_FILE"]) }, "no such file"},
 	} {
 		fault.change()
@@ -331,11 +336,16 @@ func TestFaultyFiles(t *testing.T) {
 		w.file("REDIS_URL", fmt.Sprintf("redis://u:%sr%d@h:6379/0", canary, i+2))
 		w.await(redis, fmt.Sprint("r", i+2))
 	}
+	w.do(func() { // each fault is said once, however often the files are looked at
+		if n := strings.Count(w.logs.String(), "secret not replaced"); n != 5 {
+			t.Errorf("%d faults in the log:\n%s", n, w.logs.String())
+		}
+	})
 	w.file("REDIS_URL", "redis://u:"+canary+"x@h:none/0")
 	w.until("a URL that is not valid", func() bool {
 		return strings.Contains(w.state("REDIS_PASSWORD").Fault+fmt.Sprint(w.keeper.States()), "is not valid")
 	})
-	if got := w.next(redis); got != "r4" {
+	if got := w.next(redis); got != "r6" {
 		t.Errorf("password %q", got)
 	}
 	if s := w.state("REDIS_PASSWORD"); s.Fault == "" || s.Results[secrets.Failed] == 0 || w.state("REDIS_URL").Variable != "" {
@@ -344,9 +354,9 @@ func TestFaultyFiles(t *testing.T) {
 	w.file("REDIS_URL", "redis://u:"+canary+"x@other:6379/0")
 	w.until("another host", func() bool { return w.state("REDIS_PASSWORD").Advice == "restart the process" })
 	w.file("SMTP_PASSWORD", canary+"b")
-	w.file("REDIS_URL", "redis://u:"+canary+"r5@h:6379/0")
+	w.file("REDIS_URL", "redis://u:"+canary+"r7@h:6379/0")
 	w.await(mail, "b")
-	w.await(redis, "r5")
+	w.await(redis, "r7")
 	w.until("all is well", func() bool {
 		for _, s := range w.keeper.States() {
 			if s.Fault != "" {
