@@ -154,7 +154,7 @@ func TestEveryLoginIsReplaced(t *testing.T) {
 	}
 }
 
-// A subscription whose login is revoked logs in with the new one. What was published meanwhile is
+// A subscription whose login is revoked logs in with the new one. Messages of the time between are
 // lost, and told as a gap. The Sentinels have a login of their own, which is replaced with it.
 func TestSubscriptionLogsInAgain(t *testing.T) {
 	t.Parallel()
