@@ -79,6 +79,7 @@ func TestBrokersThatAreWrong(t *testing.T) {
 		"a space":              {several("eu=redis://:hunter2 hunter2@h us=redis://i"), "REDIS_URLS", "URL of eu has a space"},
 		"another scheme":       {several("eu=redis://h us=amqp://:hunter2@i"), "REDIS_URLS", "the URL of us"},
 		"a database":           {several("eu=redis://:hunter2@h/x"), "REDIS_URLS", "the URL of eu: its database is not a number"},
+		"events of one Redis":  {several("eu=redis://localhost us=redis://:hunter2@127.0.0.1:6379/1", "EVENT_CHANNELS=bookings:confirmed"), "EVENT_CHANNELS", "us and eu of REDIS_URLS are databases of one Redis server"},
 		"too many":             {several(strings.Repeat("eu=redis://h ", 17)), "REDIS_URLS", "17 brokers"},
 		"a master not named":   {several("eu=sentinel://:hunter2@s us=redis://i"), "REDIS_SENTINEL_MASTER", "REDIS_URLS (eu) names Sentinels"},
 		"no key":               {several("eu=redis://:hunter2@h us=redis://i", "LEDGER_KEY="), "LEDGER_KEY", "several brokers"},

@@ -83,10 +83,41 @@ func (c *Config) brokers(v *variables) {
 			c.warn(rate.name, fmt.Sprintf("is counted in each of the %d brokers of REDIS_URLS: together they may send that many times as much", len(c.Brokers)))
 		}
 	}
+	if v.EventChannels.given() && len(c.Brokers) > 1 {
+		eventBrokers(c, &v.EventChannels.setting)
+	}
 	if len(c.Brokers) > 0 {
 		c.Redis = c.Brokers[0].Redis
 		c.redisInForce(v, s.name)
 	}
+}
+
+// eventBrokers refuses several brokers on one Redis server if events become mails: a channel belongs
+// to all databases of its server, so each of the brokers would mail the event.
+func eventBrokers(c *Config, channels *setting) {
+	seen := map[string]string{}
+	for _, b := range c.Brokers {
+		place := strings.Join([]string{b.Network, serverOf(b.Address), b.Sentinel.Master}, " ")
+		if first := seen[place]; first != "" {
+			channels.mistake(b.Name+" and "+first+" of REDIS_URLS are databases of one Redis server, whose channels are the same: each event would be mailed for both",
+				"give each broker its own Redis server, or leave the variable out")
+			return
+		}
+		seen[place] = b.Name
+	}
+	c.warn(channels.name, "is heard on each broker of REDIS_URLS: an event and its task must be on the same broker, or both are mailed")
+}
+
+// serverOf returns the address of a server in one form, as far as its text tells.
+func serverOf(address string) string {
+	host, port, err := net.SplitHostPort(strings.ToLower(address))
+	if err != nil {
+		return address
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // notUsed warns of variables that another one overrides.

@@ -1,6 +1,7 @@
 package dev
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -145,6 +146,11 @@ func (s *session) Data(r io.Reader) error {
 	raw, err := io.ReadAll(r)
 	if err != nil {
 		return err // go-smtp gives it the right reply code
+	}
+	// A worker withholds a mail by going away within its last chunk, and go-smtp takes the rest
+	// of a chunk for the whole.
+	if !bytes.HasSuffix(raw, []byte("\r\n")) {
+		return io.ErrUnexpectedEOF
 	}
 	if _, ok := s.catcher.chaos.meet(FaultHang); ok {
 		return s.catcher.chaos.hang(s.catcher.ended)

@@ -90,10 +90,17 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	return nil
 }
 
+// errCutOff is for a mail whose client went away within its last chunk, which is how a mail is
+// withheld. go-smtp takes the rest of a chunk for the whole.
+var errCutOff = errors.New("the mail was cut off")
+
 func (s *session) Data(r io.Reader) error {
 	data, err := io.ReadAll(r)
 	if err != nil {
 		return err
+	}
+	if !bytes.HasSuffix(data, []byte("\r\n")) {
+		return errCutOff
 	}
 	s.letter.data = data
 	s.sink.mu.Lock()

@@ -87,6 +87,8 @@ func ParseChannels(names []string) (chosen []Channel, errs []*NameError) {
 		switch {
 		case i < 0 && known:
 			errs = append(errs, &NameError{name, reason})
+		case i < 0 && strings.ContainsAny(name, "*?[]"):
+			errs = append(errs, &NameError{name, "is a pattern, and only names are read"})
 		case i < 0:
 			errs = append(errs, &NameError{name, "is no channel of the platform"})
 		case slices.ContainsFunc(chosen, func(c Channel) bool { return c.Name == full }):

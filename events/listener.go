@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -78,6 +77,8 @@ type Listener struct {
 	bytes   atomic.Int64 // of what waits
 	metrics *Metrics
 	status  statusKeeper
+
+	refusals refusals
 }
 
 // heard is an event that waits.
@@ -231,11 +232,14 @@ func (l *Listener) learn(ctx context.Context, n named) error {
 	return l.cfg.Names.Set(ctx, n.id, n.name)
 }
 
-// refuse counts an event that nothing can be made of. Its content is not logged.
+// refuse counts an event that nothing can be made of. Its content is not logged, and of a flood the
+// first one and one in ten seconds are.
 func (l *Listener) refuse(channel string, size int, e *ParseError) {
 	l.metrics.refuse(channel, e.Reason)
 	l.status.took(outcomeRefused)
-	l.cfg.Logger.Warn("event refused", "channel", channel, "reason", e.Reason, "field", e.Field, "size", size)
+	if before, tell := l.refusals.tell(refusal{channel, *e}); tell {
+		l.cfg.Logger.Warn("event refused", "channel", channel, "reason", e.Reason, "field", e.Field, "size", size, "same_before", before)
+	}
 }
 
 // drop counts an event that is lost for this worker.
@@ -273,115 +277,4 @@ func (l *Listener) gaps(h redis.Heard) {
 	l.metrics.gap(h.To.Sub(h.From))
 	l.cfg.Logger.Warn("no worker has listened to events for a time, those in between are lost",
 		"from", h.From.UTC().Format(time.RFC3339), "to", h.To.UTC().Format(time.RFC3339), "gap", h.To.Sub(h.From).Seconds())
-}
-
-// Gap is a period in which no worker has listened.
-type Gap struct{ From, To time.Time }
-
-// Status tells how a Listener is.
-type Status struct {
-	Listening bool
-	Since     time.Time // of Listening
-	Reason    error     // why it does not listen; nil: not known
-	Waiting   int       // events that were heard and are no tasks yet
-
-	Queued, Known, Learned, Refused, Dropped int64
-
-	LastGap Gap   // zero: there was none
-	Gaps    int64 // of all workers
-	Found   bool  // this worker has found the last gap
-}
-
-// Status returns the status.
-func (l *Listener) Status() Status {
-	s := l.status.get()
-	s.Waiting = len(l.waiting)
-	return s
-}
-
-// statusKeeper keeps the status. Its zero value listens to nothing.
-type statusKeeper struct {
-	mu         sync.Mutex
-	s          Status
-	left       time.Time
-	joinedOnce bool
-	complained time.Time
-}
-
-func (k *statusKeeper) get() Status {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	s := k.s
-	if !s.Listening {
-		s.Since = k.left
-	}
-	return s
-}
-
-// join notes that events are heard from now on. It returns for how long they were not.
-func (k *statusKeeper) join() (away time.Duration, first bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	now := time.Now()
-	away, first = now.Sub(k.left), !k.joinedOnce
-	k.joinedOnce = true
-	k.s.Listening, k.s.Since, k.s.Reason = true, now, nil
-	return away, first
-}
-
-// leave notes that events are heard no more. It reports whether that is new, or was not told for a
-// while.
-func (k *statusKeeper) leave(err error) (tell bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	now := time.Now()
-	if k.s.Listening {
-		k.left, tell = now, true
-	}
-	k.s.Listening, k.s.Reason = false, err
-	return k.complain(now) || tell
-}
-
-// complains reports whether trouble was not told for a while.
-func (k *statusKeeper) complains() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.complain(time.Now())
-}
-
-func (k *statusKeeper) complain(now time.Time) bool {
-	if now.Sub(k.complained) < complainEvery {
-		return false
-	}
-	k.complained = now
-	return true
-}
-
-func (k *statusKeeper) took(outcome string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	switch outcome {
-	case outcomeQueued:
-		k.s.Queued++
-	case outcomeKnown:
-		k.s.Known++
-	case outcomeLearned:
-		k.s.Learned++
-	case outcomeRefused:
-		k.s.Refused++
-	}
-}
-
-func (k *statusKeeper) dropped() (tell bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.s.Dropped++
-	return k.complain(time.Now())
-}
-
-func (k *statusKeeper) know(g Gap, gaps int64, found bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.s.Found = found || k.s.Found && g == k.s.LastGap
-	k.s.LastGap, k.s.Gaps = g, gaps
 }

@@ -155,7 +155,7 @@ func parse(raw []byte, typ string) (object, error) {
 		return nil, &ParseError{Reason: TooDeep}
 	}
 	var top object
-	if !utf8.Valid(raw) || json.Unmarshal(raw, &top) != nil || top == nil {
+	if !utf8.Valid(raw) || json.Unmarshal(withoutNaN(raw), &top) != nil || top == nil {
 		return nil, &ParseError{Reason: NotJSON}
 	}
 	switch got := top.text("type"); {
@@ -185,6 +185,34 @@ func depth(raw []byte) (most int) {
 		}
 	}
 	return most
+}
+
+// withoutNaN returns an event with null for the numbers that Python writes and JSON lacks: NaN,
+// Infinity and -Infinity.
+func withoutNaN(raw []byte) []byte {
+	if !bytes.Contains(raw, []byte("NaN")) && !bytes.Contains(raw, []byte("Infinity")) {
+		return raw
+	}
+	out, inText := make([]byte, 0, len(raw)), false
+	for i := 0; i < len(raw); {
+		rest := raw[i:]
+		n := 1
+		switch {
+		case inText && rest[0] == '\\':
+			n = min(2, len(rest))
+		case rest[0] == '"':
+			inText = !inText
+		case !inText:
+			for _, word := range []string{"NaN", "Infinity", "-Infinity"} {
+				if bytes.HasPrefix(rest, []byte(word)) {
+					rest, n, i = []byte("null"), 4, i+len(word)-4
+				}
+			}
+		}
+		out = append(out, rest[:n]...)
+		i += n
+	}
+	return out
 }
 
 func (o object) missing(key string) bool {

@@ -72,6 +72,18 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// Python writes NaN and Infinity, which JSON lacks. They count as missing, and texts stay.
+func TestParseNaN(t *testing.T) {
+	t.Parallel()
+	c := channel(t, "bookings:confirmed")
+	for _, word := range []string{"NaN", "Infinity", "-Infinity"} {
+		m, err := c.Parse([]byte(strings.NewReplacer("59.9", word, "BK-17", `BK \"`+word).Replace(confirmed)))
+		if err != nil || string(m.Data["total_price"]) != `"`+tasks.Unstated+`"` || string(m.Data["booking_reference"]) != `"BK \"`+word+`"` {
+			t.Errorf("%s: %s, %v", word, m.Data, err)
+		}
+	}
+}
+
 func must(b []byte, err error) []byte {
 	if err != nil {
 		panic(err)
@@ -94,7 +106,12 @@ var hostile = map[string]struct {
 	"two":               {confirmed + confirmed, events.NotJSON, ""},
 	"NUL":               {"\x00", events.NotJSON, ""},
 	"not UTF-8":         {"{\"type\": \"\xff\"}", events.NotJSON, ""},
-	"NaN":               {strings.Replace(confirmed, "59.9", "NaN", 1), events.NotJSON, ""},
+	"NaN inside":        {strings.Replace(confirmed, "59.9", "1NaN", 1), events.NotJSON, ""},
+	"id NaN":            {strings.NewReplacer(`"booking_id": 17`, `"booking_id": NaN`, `"id": 17`, `"id": -Infinity`).Replace(confirmed), events.MissingField, "booking_id"},
+	"id a surrogate":    {`{"type": "BookingConfirmed", "booking_id": "\ud800", "user_id": 1, "booking_data": {}}`, events.BadField, "booking_id"},
+	"id with CRLF":      {`{"type": "BookingConfirmed", "booking_id": "a\r\nb", "user_id": 1, "booking_data": {}}`, events.BadField, "booking_id"},
+	"user an address":   {`{"type": "BookingConfirmed", "booking_id": 1, "user_id": "a@example.com\r\nBcc: b@example.com", "booking_data": {}}`, events.BadField, "user_id"},
+	"two users by case": {`{"type": "BookingConfirmed", "booking_id": 1, "user_id": 1, "user_id": 2, "booking_data": {"user_id": 1}}`, events.Contradicts, "user_id"},
 	"large":             {strings.Replace(confirmed, "BK-17", strings.Repeat("x", events.MaxSize), 1), events.TooLarge, ""},
 	"deep":              {strings.Repeat("[", 5000) + strings.Repeat("]", 5000), events.TooDeep, ""},
 	"deep inside":       {strings.Replace(confirmed, "59.9", strings.Repeat(`{"a":`, 30)+"1"+strings.Repeat("}", 30), 1), events.TooDeep, ""},
@@ -182,7 +199,7 @@ func TestParseChannels(t *testing.T) {
 		t.Errorf("%v (-want +got):\n%s", errs, diff)
 	}
 	for name, reason := range map[string]string{"evently:bookings:created": "there is no mail", "bookings:waitlist_notifications_sent": "no user",
-		"evently:events:created": "names of events", "payments": "no channel", "Bookings:Confirmed": "no channel", "*": "no channel"} {
+		"evently:events:created": "names of events", "payments": "no channel", "Bookings:Confirmed": "no channel", "*": "a pattern", "bookings:*": "a pattern", "": "no channel"} {
 		if got, errs := events.ParseChannels([]string{name}); len(got) > 0 || len(errs) != 1 || !strings.Contains(errs[0].Error(), reason) {
 			t.Errorf("%s: %v, %v", name, got, errs)
 		}
