@@ -54,7 +54,7 @@ func (p *platform) SendOnce(_ context.Context, name string, s *canvas.Signature)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.fails--; p.fails >= 0 {
-		return nil, errors.New("redis is away")
+		return nil, errors.New("redis is unavailable")
 	}
 	if p.sent[name] != nil {
 		return nil, worker.ErrRepeated

@@ -6,6 +6,7 @@ import (
 	"html"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -84,9 +85,20 @@ func (c previewCmd) Run(ctx context.Context, t term.Terminal) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return k.Run(ctx) })
 	g.Go(func() error {
-		return monitor.Serve(ctx, monitor.ServerConfig{Name: "preview", Listener: l, Handler: site, OnShutdown: site.EndStreams, Logger: quiet})
+		return monitor.Serve(ctx, monitor.ServerConfig{Name: "preview", Listener: l, Handler: withRoot(site), OnShutdown: site.EndStreams, Logger: quiet})
 	})
 	return g.Wait()
+}
+
+// withRoot leads from the root, where the head of the pages leads to, to the templates.
+func withRoot(pages http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/" {
+			http.Redirect(w, r, "/templates", http.StatusSeeOther)
+			return
+		}
+		pages.ServeHTTP(w, r)
+	})
 }
 
 // write writes the mails to files, with a page that leads to them.

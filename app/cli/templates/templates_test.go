@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/evently/workers/app/cli/internal/term"
 )
@@ -94,6 +96,33 @@ func TestExportAndLint(t *testing.T) {
 }
 
 func second(_ string, err error) error { return err }
+
+// The root of the preview, which the head of its pages leads to, is no missing page.
+func TestPreviewRoot(t *testing.T) {
+	t.Parallel()
+	tty, out := terminal(t)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- (previewCmd{Listen: "127.0.0.1:0"}).Run(ctx, tty) }()
+	for end := time.Now().Add(30 * time.Second); !strings.HasSuffix(out(), "\n"); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("no address: %s", out())
+		}
+	}
+	page := strings.TrimSpace(out())
+	r, err := http.Get(strings.TrimSuffix(page, "templates"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body.Close()
+	if r.StatusCode != http.StatusOK || r.Request.URL.String() != page {
+		t.Errorf("status %d of %s, want %s", r.StatusCode, r.Request.URL, page)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
 
 // The written pages have each mail in each language.
 func TestPreviewToFiles(t *testing.T) {
