@@ -10,7 +10,7 @@ import (
 	"github.com/evently/workers/worker/redis"
 )
 
-// What a finding says.
+// States of a finding.
 const (
 	ok       = "ok"
 	off      = "off"
