@@ -42,7 +42,7 @@ type program struct {
 	MonitorUser  monitorUserCmd          `cmd:"" help:"Make a user of the monitor: ask for a password, print its hash."`
 	Top          top.Cmd                 `cmd:"" help:"Watch rates, queues, workers and what to look at."`
 	Incident     incident.Cmd            `cmd:"" help:"Bundle what is known about an incident; open a bundle."`
-	Doctor       doctor.Cmd              `cmd:"" help:"Examine Redis: server, version, settings, missing rights."`
+	Doctor       doctor.Cmd              `cmd:"" help:"Examine what a worker needs: Redis, databases, relays, templates."`
 	Health       healthCmd               `cmd:"" help:"Ask a running worker how it is; for container health checks."`
 	Version      versionCmd              `cmd:"" help:"Print the version."`
 	Completion   shell.CompletionCmd     `cmd:"" help:"Print the completion for a shell."`

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"path"
 	"strconv"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
 )
 
 //go:embed sql
@@ -187,4 +190,88 @@ func (d *database) exists(ctx context.Context, tx *sqlx.Tx, name string) (there 
 		return false, fmt.Errorf("look for the table %s: %w", name, cause(ctx, err))
 	}
 	return there, nil
+}
+
+// Readiness says whether a worker can keep the history in a database.
+type Readiness struct {
+	Tables  bool   // they exist; else a worker makes them at its start
+	Missing int    // migrations that a worker runs at its start
+	Fault   string // why there is no history; "": it works
+	Warning string // what works less well
+}
+
+// Readiness looks at the tables and at the rights of the user, and changes nothing.
+func (b *DB) Readiness(ctx context.Context) (r Readiness, err error) {
+	d := b.d
+	ctx, cancel := d.deadline(ctx)
+	defer cancel()
+	err = d.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		if d.postgres {
+			var mayWrite bool
+			if err := tx.GetContext(ctx, &mayWrite, "SELECT NOT pg_is_in_recovery()"); err != nil {
+				return err
+			}
+			if !mayWrite {
+				return refine(&pq.Error{Code: pqerror.ReadOnlySQLTransaction})
+			}
+		}
+		if r.Tables, err = d.exists(ctx, tx, "migrations"); err != nil {
+			return err
+		}
+		if !d.postgres {
+			return nil
+		}
+		return d.rights(ctx, tx, &r)
+	})
+	if access, ok := errors.AsType[*AccessError](refine(err)); ok {
+		r.Fault, err = access.Words, nil
+	}
+	return r, err
+}
+
+// rights looks at what the user may do.
+func (d *database) rights(ctx context.Context, tx *sqlx.Tx, r *Readiness) error {
+	lacks := refine(&pq.Error{Code: pqerror.InsufficientPrivilege})
+	var can struct {
+		Create bool
+		Use    *bool // nil: there is no schema
+		Make   *bool
+	}
+	err := tx.GetContext(ctx, &can, `SELECT has_database_privilege(current_database(), 'CREATE') AS "create",
+		has_schema_privilege(to_regnamespace($1)::oid, 'USAGE') AS "use", has_schema_privilege(to_regnamespace($1)::oid, 'CREATE') AS "make"`, schema)
+	switch {
+	case err != nil:
+		return err
+	case can.Use == nil && !can.Create, can.Use != nil && !*can.Use:
+		return lacks
+	case !r.Tables && can.Make != nil && !*can.Make:
+		return lacks
+	case !r.Tables:
+		return nil
+	}
+	missing, err := d.missing(ctx, tx)
+	if r.Missing = len(missing); err != nil {
+		return err
+	}
+	if r.Missing > 0 && !*can.Make {
+		return refine(&pq.Error{Code: pqerror.UndefinedColumn})
+	}
+	var refused []string
+	err = tx.SelectContext(ctx, &refused, `SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'p') AND NOT relispartition
+		AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT') AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))
+		ORDER BY relname`, schema)
+	if err != nil {
+		return err
+	}
+	if len(refused) > 0 {
+		return &AccessError{Words: "history is off: the user of the database lacks rights (42501) to " + strings.Join(refused, ", ") +
+			"; run GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA " + schema + " for the user of LEDGER_DATABASE_URL"}
+	}
+	var owned bool
+	err = tx.GetContext(ctx, &owned, `SELECT coalesce(bool_and(pg_has_role(relowner, 'USAGE')), true) FROM pg_class
+		WHERE relnamespace = to_regnamespace($1) AND relname IN ('mails', 'events')`, schema)
+	if err == nil && !owned {
+		r.Warning = "the user does not own the tables, so workers make and drop no partitions of months: docs/ledger.md has the statements"
+	}
+	return err
 }
