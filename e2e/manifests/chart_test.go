@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -152,7 +153,7 @@ func TestChart(t *testing.T) {
 		"most": {object{
 			"secretFiles": []any{"SMTP_PASSWORD", "DB_PASSWORD"}, "imagePullSecrets": []any{object{"name": "registry"}},
 			"networkPolicy":  object{"egress": []any{object{"to": []any{object{"ipBlock": object{"cidr": "10.0.0.0/8"}}}}}},
-			"serviceAccount": object{"annotations": object{"a/b": "c"}},
+			"serviceAccount": object{"annotations": object{"a/b": "c"}}, "templates": object{"configMap": "mails"},
 			"workers": object{
 				"podAnnotations": object{"x": "y"}, "nodeSelector": object{"disk": "ssd"}, "shutdownGraceSeconds": 55,
 				"tolerations": []any{object{"key": "mail", "operator": "Exists"}},
@@ -209,6 +210,78 @@ func confined(t *testing.T, o object) {
 	env, _ := c["env"].([]any)
 	for _, e := range env {
 		documented(t, "chart", at(e, "name").(string))
+	}
+}
+
+// Policies name ports that the pods have, and a list for egress does not cut off DNS.
+func TestNetworkPolicies(t *testing.T) {
+	text, err := render(t, "mails", object{"networkPolicy": object{"egress": []any{object{"ports": []any{object{"port": 6379}}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports := map[string]bool{} // by component and name
+	for _, o := range split(t, text) {
+		if o["kind"] == "Deployment" {
+			component := at(o, "spec.template.metadata.labels").(object)["app.kubernetes.io/component"].(string)
+			for _, c := range at(o, "spec.template.spec.containers").([]any) {
+				for _, p := range c.(object)["ports"].([]any) {
+					ports[component+" "+at(p, "name").(string)] = true
+				}
+			}
+		}
+	}
+	policies := 0
+	for _, o := range split(t, text) {
+		if o["kind"] != "NetworkPolicy" {
+			continue
+		}
+		policies++
+		component := at(o, "spec.podSelector.matchLabels").(object)["app.kubernetes.io/component"].(string)
+		for _, rule := range at(o, "spec.ingress").([]any) {
+			for _, p := range rule.(object)["ports"].([]any) {
+				if name := component + " " + at(p, "port").(string); !ports[name] {
+					t.Errorf("the policy opens %q, the pods have %v", name, ports)
+				}
+			}
+		}
+		open := fmt.Sprint(at(o, "spec.egress"))
+		if !strings.Contains(open, "port:53 protocol:UDP") || !strings.Contains(open, "port:6379") {
+			t.Errorf("egress of the %s: %s", component, open)
+		}
+	}
+	if policies != 2 {
+		t.Errorf("%d policies, want 2", policies)
+	}
+}
+
+// Scalers ask for metrics that the program has, by labels that they have.
+func TestScalersFitTheMetrics(t *testing.T) {
+	raw, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := map[string]string{} // the table is made from the program
+	for _, m := range regexp.MustCompile("(?m)^\\| `(evently_[a-z_]+)` \\| [a-z]+ \\| ([^|]*) \\|").FindAllStringSubmatch(string(raw), -1) {
+		labels[m[1]] = m[2]
+	}
+	for kind, want := range map[string]int{"hpa": 2, "keda": 2} {
+		text, err := render(t, "mails", object{"autoscaling": object{"kind": kind}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = only(text, "autoscaling.yaml")
+		found := regexp.MustCompile(`evently_[a-z_]+`).FindAllString(text, -1)
+		if len(found) != want {
+			t.Errorf("%s: metrics %v, want %d", kind, found, want)
+		}
+		for _, name := range found {
+			if !strings.Contains(labels[name], "`queue`") {
+				t.Errorf("%s: the program has no %s with the label queue, but with %s", kind, name, labels[name])
+			}
+		}
+		if !strings.Contains(text, `queue="email_notifications"`) && !strings.Contains(text, `{queue: "email_notifications"}`) {
+			t.Errorf("%s: no queue is asked for:\n%s", kind, text)
+		}
 	}
 }
 

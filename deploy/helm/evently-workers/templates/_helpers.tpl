@@ -47,6 +47,9 @@ volumeMounts:
 {{- if .Values.secretFiles }}
   - {name: secrets, mountPath: /run/secrets/evently-workers, readOnly: true}
 {{- end }}
+{{- if .Values.templates.configMap }}
+  - {name: templates, mountPath: /etc/evently/mails, readOnly: true}
+{{- end }}
 {{- end }}
 
 {{- define "evently-workers.secretFiles" -}}
@@ -67,5 +70,9 @@ volumes:
         {{- range .Values.secretFiles }}
         - {key: {{ . }}, path: {{ . }}}
         {{- end }}
+{{- end }}
+{{- if .Values.templates.configMap }}
+  - name: templates
+    configMap: {name: {{ .Values.templates.configMap | quote }}}
 {{- end }}
 {{- end }}
