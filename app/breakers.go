@@ -47,18 +47,18 @@ func newFleet(shards shard.Set) *fleet {
 
 // share returns the share of one breaker. The address tells servers apart that have the
 // same name; it goes into keys as a hash.
-func (f *fleet) share(kind string, address ...string) breaker.Share {
+func (f *fleet) share(name, kind string, address ...string) breaker.Share {
 	if f == nil {
 		return nil
 	}
 	hash := sha256.Sum256([]byte(strings.Join(address, "\x00")))
-	return &fleetShare{fleet: f, key: "breaker." + kind + "." + hex.EncodeToString(hash[:8])}
+	return &fleetShare{fleet: f, name: name, key: "breaker." + kind + "." + hex.EncodeToString(hash[:8])}
 }
 
 // fleetShare implements [breaker.Share] with the brokers of the process.
 type fleetShare struct {
-	fleet *fleet
-	key   string
+	fleet     *fleet
+	name, key string // of the breaker
 }
 
 // Post implements [breaker.Share]. One board that takes the notice is enough.
@@ -92,9 +92,9 @@ func (s *fleetShare) Posted(ctx context.Context, _ string) (string, error) {
 	return "", errors.Join(errs...)
 }
 
-// Lease implements [breaker.Share].
-func (s *fleetShare) Lease(ctx context.Context, _ string, ttl time.Duration) (bool, error) {
-	return s.fleet.live()[0].Lease(ctx, s.key, s.fleet.owner, ttl)
+// Lease implements [breaker.Share]. The name is that of the breaker, with an end or without one.
+func (s *fleetShare) Lease(ctx context.Context, name string, ttl time.Duration) (bool, error) {
+	return s.fleet.live()[0].Lease(ctx, s.key+strings.TrimPrefix(name, s.name), s.fleet.owner, ttl)
 }
 
 // newRelayBreaker returns the breaker of one relay.
@@ -102,8 +102,9 @@ func newRelayBreaker(name string, c mail.Config, sender *mail.Sender, f *fleet, 
 	address := net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
 	return breaker.New(breaker.Config{
 		Name:  name,
-		Probe: probeRelay(sender), ProbeTimeout: relayProbeTimeout,
-		Share:  f.share("relay", address, c.Username),
+		Probe: probeRelay(sender.Ping), ProbeTimeout: relayProbeTimeout,
+		Reach: probeRelay(sender.Reach), ReachTimeout: relayReachTimeout,
+		Share:  f.share(name, "relay", address, c.Username),
 		Logger: log,
 	})
 }
@@ -111,6 +112,10 @@ func newRelayBreaker(name string, c mail.Config, sender *mail.Sender, f *fleet, 
 // relayProbeTimeout bounds a probe of a relay, whose steps have limits of their own. A
 // relay may take its time for the greeting.
 const relayProbeTimeout = 45 * time.Second
+
+// relayReachTimeout leaves time for a greeting that is delayed on purpose, as many relays do for
+// seconds.
+const relayReachTimeout = 8 * time.Second
 
 // newDatabaseBreaker returns the breaker of the database.
 func newDatabaseBreaker(d config.Database, s *store.Store, f *fleet, log *slog.Logger) (*breaker.Breaker, error) {
@@ -121,7 +126,8 @@ func newDatabaseBreaker(d config.Database, s *store.Store, f *fleet, log *slog.L
 	return breaker.New(breaker.Config{
 		Name:   monitor.DatabaseBreaker,
 		Probe:  probeDatabase(s),
-		Share:  f.share("database", address...),
+		Reach:  probeDatabase(s),
+		Share:  f.share(monitor.DatabaseBreaker, "database", address...),
 		Logger: log,
 	})
 }

@@ -33,7 +33,7 @@ func relayOutcome(failed *mail.SendError) breaker.Outcome {
 	case !failed.CountsForBreaker(), failed.BlamesMail():
 		return breaker.Worked // it refuses the mail
 	}
-	o := breaker.Outcome{Result: breaker.Fault, Reason: failed.Explain()}
+	o := breaker.Outcome{Result: breaker.Fault, Reason: failed.Explain(), Unreached: failed.Unreached()}
 	switch {
 	case failed.ConfigurationFault():
 		o.Result = breaker.Refused
@@ -43,14 +43,10 @@ func relayOutcome(failed *mail.SendError) breaker.Outcome {
 	return o
 }
 
-// pinger is the probe of a relay. [mail.Sender] implements it.
-type pinger interface {
-	Ping(ctx context.Context) error
-}
-
-func probeRelay(relay pinger) func(context.Context) breaker.Outcome {
+// probeRelay returns a probe by a method of a [mail.Sender].
+func probeRelay(ask func(context.Context) error) func(context.Context) breaker.Outcome {
 	return func(ctx context.Context) breaker.Outcome {
-		failed, _ := errors.AsType[*mail.SendError](relay.Ping(ctx))
+		failed, _ := errors.AsType[*mail.SendError](ask(ctx))
 		return relayOutcome(failed)
 	}
 }
@@ -133,21 +129,27 @@ func databaseOutcome(ctx context.Context, err error) breaker.Outcome {
 	}
 	if fault, ok := errors.AsType[*store.AccessError](err); ok {
 		if fault.Passing() {
-			return breaker.Outcome{Result: breaker.Fault, Reason: fault.Summary()}
+			return breaker.Outcome{Result: breaker.Fault, Reason: fault.Summary(), Unreached: fault.Restarting()}
 		}
 		return breaker.Outcome{Result: breaker.Refused, Reason: fault.Summary()}
 	}
-	reason := "no connection"
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		reason = "no answer in time"
+	case errors.Is(err, context.DeadlineExceeded): // also of a query that takes long
+		return breaker.Outcome{Result: breaker.Fault, Reason: lateAnswer}
 	case errors.Is(err, syscall.ECONNREFUSED):
-		reason = "connection refused"
+		return breaker.Outcome{Result: breaker.Fault, Reason: "connection refused", Unreached: true}
 	}
-	return breaker.Outcome{Result: breaker.Fault, Reason: reason}
+	return breaker.Outcome{Result: breaker.Fault, Reason: "no connection", Unreached: true}
 }
 
-// probeDatabase asks what the lookups of users ask, with the same rights.
+const lateAnswer = "no answer in time"
+
+// probeDatabase asks what the lookups of users ask, with the same rights. A probe is no work for
+// the database, so a late answer is none.
 func probeDatabase(s *store.Store) func(context.Context) breaker.Outcome {
-	return func(ctx context.Context) breaker.Outcome { return databaseOutcome(ctx, s.Ping(ctx)) }
+	return func(ctx context.Context) breaker.Outcome {
+		o := databaseOutcome(ctx, s.Ping(ctx))
+		o.Unreached = o.Unreached || o.Reason == lateAnswer
+		return o
+	}
 }

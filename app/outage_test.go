@@ -141,7 +141,8 @@ func TestRelayOutcome(t *testing.T) {
 		"five spam verdicts":      {&mail.SendError{Command: ".", Code: 554, EnhancedCode: [3]int{5, 7, 1}, Text: "Spam message rejected", Recipients: 5}, breaker.Success},
 		"five equal refusals":     {&mail.SendError{Command: "RCPT", Code: 550, EnhancedCode: [3]int{5, 7, 1}, Text: "denied", Recipients: 5}, breaker.Refused},
 	} {
-		if got := relayOutcome(test.failed); got.Result != test.want || (got.Result >= breaker.Fault) != (got.Reason != "") {
+		got := relayOutcome(test.failed)
+		if got.Result != test.want || (got.Result >= breaker.Fault) != (got.Reason != "") || got.Unreached != (name == "no connection") {
 			t.Errorf("%s: %+v, want %d", name, got, test.want)
 		}
 	}
@@ -166,7 +167,8 @@ func TestDatabaseOutcome(t *testing.T) {
 		"rights":      {t.Context(), &store.AccessError{Code: "42501"}, breaker.Refused},
 		"rows hidden": {t.Context(), &store.AccessError{Words: "hidden"}, breaker.Refused},
 	} {
-		if got := databaseOutcome(test.ctx, test.err); got.Result != test.want || (got.Result >= breaker.Fault) != (got.Reason != "") {
+		got := databaseOutcome(test.ctx, test.err)
+		if got.Result != test.want || (got.Result >= breaker.Fault) != (got.Reason != "") || got.Unreached != (name == "down" || name == "starts") {
 			t.Errorf("%s: %+v, want %d", name, got, test.want)
 		}
 	}
@@ -198,7 +200,7 @@ func TestMailsRampUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newBreaker(t, "relay", probeRelay(sender))
+	b := newBreaker(t, "relay", probeRelay(sender.Ping))
 	relays, err := mail.NewRelays(mail.Relay{Sender: sender, Breaker: relayBreaker{b}})
 	if err != nil {
 		t.Fatal(err)
@@ -260,7 +262,7 @@ func TestFleetShare(t *testing.T) {
 	f := newFleet(nil)
 	keys := map[string]bool{}
 	for _, d := range []config.Database{{Host: "a", User: "u"}, {Host: "b", User: "u"}, {Host: "a", User: "v"}} {
-		share := f.share("database", d.Host, d.User).(*fleetShare)
+		share := f.share("database", "database", d.Host, d.User).(*fleetShare)
 		keys[share.key] = true
 		if !strings.HasPrefix(share.key, "breaker.database.") {
 			t.Errorf("key %s", share.key)
@@ -275,7 +277,7 @@ func TestFleetShare(t *testing.T) {
 func TestFleetShareOverBrokers(t *testing.T) {
 	dead, first, second := &board{err: errors.New("down")}, new(board), new(board)
 	f := &fleet{owner: "me", live: func() []noticeBoard { return []noticeBoard{dead, first, second} }}
-	share := f.share("relay", "a:25")
+	share := f.share("relay a:25", "relay", "a:25")
 	if err := share.Post(t.Context(), "", "open", time.Minute); err != nil || first.notice != "open" || second.notice != "open" {
 		t.Errorf("%v, %q and %q; want the notice on both boards that take it", err, first.notice, second.notice)
 	}
@@ -283,6 +285,15 @@ func TestFleetShareOverBrokers(t *testing.T) {
 	first.notice = ""
 	if notice, err := share.Posted(t.Context(), ""); err != nil || notice != second.notice {
 		t.Errorf("%q, %v; want the notice of any board", notice, err)
+	}
+	f.live = func() []noticeBoard { return []noticeBoard{first, second} }
+	for _, name := range []string{"relay a:25", "relay a:25.reach"} {
+		if held, err := share.Lease(t.Context(), name, time.Minute); !held || err != nil {
+			t.Error(held, err)
+		}
+	}
+	if probe := share.(*fleetShare).key; !slices.Equal(first.leases, []string{probe, probe + ".reach"}) {
+		t.Errorf("leases: %q", first.leases)
 	}
 	f.live = func() []noticeBoard { return []noticeBoard{dead} }
 	if err := share.Post(t.Context(), "", "open", time.Minute); err == nil {
@@ -296,6 +307,7 @@ func TestFleetShareOverBrokers(t *testing.T) {
 // board is that of a broker.
 type board struct {
 	notice string
+	leases []string
 	err    error
 }
 
@@ -310,6 +322,7 @@ func (b *board) Posted(context.Context, ...string) ([][]byte, error) {
 	return [][]byte{[]byte(b.notice)}, b.err
 }
 
-func (b *board) Lease(context.Context, string, string, time.Duration) (bool, error) {
+func (b *board) Lease(_ context.Context, name, _ string, _ time.Duration) (bool, error) {
+	b.leases = append(b.leases, name)
 	return b.err == nil, b.err
 }

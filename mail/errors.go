@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/textproto"
+	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -204,6 +206,21 @@ func (e *SendError) CountsForBreaker() bool {
 		return true
 	}
 	return false
+}
+
+// Unreached reports whether the server gave no sign of life: no connection came about, or one that
+// ended or stayed silent before a greeting.
+func (e *SendError) Unreached() bool {
+	switch {
+	case e.Code != 0:
+		return false
+	case e.Command == "DIAL":
+		return true
+	case e.Command != "GREETING":
+		return false
+	}
+	return errors.Is(e.Err, io.ErrUnexpectedEOF) || errors.Is(e.Err, syscall.ECONNRESET) ||
+		errors.Is(e.Err, os.ErrDeadlineExceeded) || errors.Is(e.Err, context.DeadlineExceeded)
 }
 
 // BlamesMail reports whether the words of a [SendError.ConfigurationFault] blame the recipient or

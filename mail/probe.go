@@ -21,6 +21,50 @@ const (
 	probePause = 10 * time.Minute // after a probe without a finding
 )
 
+// reachDial bounds the connection of [Sender.Reach]. One that is not there after a second or two
+// comes late: another one is better.
+const reachDial = 2 * time.Second
+
+// Reach finds out whether the server can be reached. It connects, waits for the greeting, and ends
+// the connection by QUIT. It does not log in, and changes no status. It returns nil, or the
+// [*SendError] of what failed.
+func (s *Sender) Reach(ctx context.Context) error {
+	if err := s.takeSlot(ctx, nil); err != nil {
+		return &SendError{Command: "WAIT", Err: err}
+	}
+	defer func() { <-s.slots }()
+	failed := s.reach(ctx)
+	if failed == nil {
+		return nil
+	}
+	failed.Relay = s.addr
+	return withContextCause(ctx, failed)
+}
+
+func (s *Sender) reach(ctx context.Context) *SendError {
+	dialer := net.Dialer{Timeout: min(reachDial, s.cfg.Timeouts.Dial)}
+	conn, err := dialer.DialContext(ctx, "tcp", s.addr)
+	if err != nil {
+		return sendError("DIAL", dialFault(err), s.secrets)
+	}
+	defer conn.Close()
+	c := &session{cfg: &s.cfg, raw: conn}
+	defer context.AfterFunc(ctx, c.abort)()
+	h := handshake{session: c, sender: s, hide: s.secrets}
+	if s.cfg.Security == ImplicitTLS {
+		secured, failed := h.secure(ctx)
+		if failed != nil {
+			return failed
+		}
+		conn = secured
+	}
+	d, failed := h.greet(ctx, conn)
+	if failed == nil {
+		_, _, _ = d.ask(s.cfg.Timeouts.Quit, "QUIT") // the server has greeted
+	}
+	return failed
+}
+
 // awaitGreeting waits for the first octets of the greeting, within the deadline of the step. A
 // server that waits for a TLS handshake or an HTTP request sends nothing. A second connection
 // detects that long before the deadline.

@@ -57,6 +57,16 @@ func (e *AccessError) Passing() bool {
 	return false
 }
 
+// Restarting reports whether the server stops or starts, and takes no connections until it is
+// ready.
+func (e *AccessError) Restarting() bool {
+	switch pqerror.Code(e.Code) {
+	case pqerror.AdminShutdown, pqerror.CrashShutdown, pqerror.CannotConnectNow:
+		return true
+	}
+	return false
+}
+
 // LoginRefused reports whether the server refuses the user or the password.
 func (e *AccessError) LoginRefused() bool {
 	return e.Code == string(pqerror.InvalidPassword) || e.Code == string(pqerror.InvalidAuthorizationSpecification)

@@ -62,6 +62,10 @@ const (
 type Outcome struct {
 	Result Result
 	Reason string // why it is no Success: the cause, in words that all may read
+
+	// Unreached is true if the server gave no sign of life. Then Config.Reach may tell that it is
+	// back.
+	Unreached bool
 }
 
 // Worked is the outcome of a call that the server has answered.
@@ -107,6 +111,7 @@ const (
 	DefaultSlowPause    = 11 * time.Second
 	DefaultMaxPause     = 20 * time.Second
 	DefaultProbeTimeout = 10 * time.Second
+	DefaultReachTimeout = 2 * time.Second
 )
 
 // Config is the configuration of a [Breaker].
@@ -118,6 +123,14 @@ type Config struct {
 	// the pause one call is the probe.
 	Probe        func(ctx context.Context) Outcome
 	ProbeTimeout time.Duration // DefaultProbeTimeout
+
+	// Reach asks whether the server can be reached, without a login and without work for it.
+	// While the breaker is open because of an outcome with Unreached, one process of the fleet
+	// asks about once a second, and a success ends the pause before the next probe. Another
+	// outcome than a success and one with Unreached counts as that of a probe. nil: only probes
+	// find out.
+	Reach        func(ctx context.Context) Outcome
+	ReachTimeout time.Duration // DefaultReachTimeout
 
 	// Share shares the verdict with other processes; nil: this process is alone.
 	Share Share
@@ -173,7 +186,7 @@ func New(cfg Config) (*Breaker, error) {
 	switch {
 	case cfg.Name == "":
 		return nil, errors.New("breaker: Config.Name is missing")
-	case cfg.Faults < 0 || cfg.Pause < 0 || cfg.SlowPause < 0 || cfg.MaxPause < 0 || cfg.ProbeTimeout < 0:
+	case cfg.Faults < 0 || cfg.Pause < 0 || cfg.SlowPause < 0 || cfg.MaxPause < 0 || cfg.ProbeTimeout < 0 || cfg.ReachTimeout < 0:
 		return nil, errors.New("breaker: numbers and times of Config must not be negative")
 	}
 	if cfg.Faults == 0 {
@@ -185,6 +198,7 @@ func New(cfg Config) (*Breaker, error) {
 	}{
 		{&cfg.Pause, DefaultPause}, {&cfg.SlowPause, DefaultSlowPause},
 		{&cfg.MaxPause, DefaultMaxPause}, {&cfg.ProbeTimeout, DefaultProbeTimeout},
+		{&cfg.ReachTimeout, DefaultReachTimeout},
 	} {
 		if *d.value == 0 {
 			*d.value = d.fallback
@@ -195,6 +209,7 @@ func New(cfg Config) (*Breaker, error) {
 	}
 	b := &Breaker{cfg: cfg, wake: make(chan struct{}, 1), changed: make(chan struct{})}
 	b.machine.faults = cfg.Faults
+	b.machine.reach.possible = cfg.Reach != nil
 	b.machine.pauses = pauses{fault: cfg.Pause, slow: cfg.SlowPause, most: cfg.MaxPause}
 	return b, nil
 }

@@ -30,6 +30,7 @@ type machine struct {
 
 	counts counts
 	ramp   ramp
+	reach  reach
 
 	succeeded time.Time // last success of this process
 	opened    int64
@@ -125,6 +126,7 @@ func (m *machine) open(o Outcome, now time.Time) {
 	}
 	m.phase, m.reason, m.last = Open, o.Reason, o.Result
 	m.next = now.Add(m.pauses.pause(m.fails, m.last))
+	m.reach.begin(o.Unreached, now)
 	m.counts = counts{}
 	m.unposted = m.last != Refused // the login of other processes may be another
 }
@@ -190,6 +192,9 @@ func (m *machine) rest(now time.Time) {
 func (m *machine) due() time.Time {
 	switch m.phase {
 	case Open:
+		if m.reach.active && m.reach.next.Before(m.next) {
+			return m.reach.next
+		}
 		return m.next
 	case HalfOpen:
 		return m.ramp.used.Add(quietAfter)
@@ -206,6 +211,7 @@ func (m *machine) adopt(v verdict, now time.Time) bool {
 		m.adoptWorking(v, now)
 	case m.phase == Open:
 		m.reason, m.last, m.fails, m.next = v.Reason, v.result(), v.Fails, v.next(now)
+		m.reach.begin(v.Unreached, now)
 	case now.Sub(m.succeeded) < freshFor:
 		return false
 	default:
@@ -214,6 +220,7 @@ func (m *machine) adopt(v verdict, now time.Time) bool {
 		}
 		m.phase, m.reason, m.last, m.fails = Open, v.Reason, v.result(), v.Fails
 		m.since, m.next = v.since(now), v.next(now)
+		m.reach.begin(v.Unreached, now)
 		m.counts, m.unposted = counts{}, false
 	}
 	return true

@@ -30,6 +30,8 @@ type verdict struct {
 	ForMS  int64  `json:"for_ms,omitempty"`  // since it opened
 	NextMS int64  `json:"next_ms,omitempty"` // until the next probe
 	Fails  int    `json:"fails,omitempty"`
+
+	Unreached bool `json:"unreached,omitempty"` // the server gave no sign of life
 }
 
 func (v verdict) since(now time.Time) time.Time {
@@ -61,8 +63,12 @@ func (b *Breaker) Run(ctx context.Context) error {
 		}
 		b.exchange(ctx, &board)
 		b.change(func(m *machine, now time.Time) { m.rest(now) })
-		if b.isDue() {
+		switch isDue, isReachDue := b.isDue(); {
+		case isDue:
 			b.probe(ctx, &board)
+			b.exchange(ctx, &board)
+		case isReachDue:
+			b.reach(ctx, &board)
 			b.exchange(ctx, &board)
 		}
 		timer.Reset(b.pause(&board))
@@ -85,18 +91,29 @@ func (b *Breaker) pause(board *noticeBoard) time.Duration {
 	return max(pause, 10*time.Millisecond)
 }
 
-func (b *Breaker) isDue() bool {
+// isDue reports whether it is time for a probe, or for the question whether the server can be
+// reached.
+func (b *Breaker) isDue() (probe, reach bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.machine.phase == Open && !time.Now().Before(b.machine.next)
+	m, now := &b.machine, time.Now()
+	if m.phase != Open {
+		return false, false
+	}
+	return !now.Before(m.next), m.reach.active && !now.Before(m.reach.next)
 }
 
 // probe probes the server, unless another process does.
 func (b *Breaker) probe(ctx context.Context, board *noticeBoard) {
-	if !board.lease(ctx, leaseTime) {
+	if !board.lease(ctx, b.cfg.Name, leaseTime) {
 		b.change(func(m *machine, now time.Time) { m.yield(now) })
 		return
 	}
+	b.ask(ctx)
+}
+
+// ask probes the server.
+func (b *Breaker) ask(ctx context.Context) {
 	b.change(func(m *machine, now time.Time) { m.probe(now) })
 	outcome := Worked
 	if b.cfg.Probe != nil {
@@ -146,7 +163,7 @@ func (b *Breaker) exchange(ctx context.Context, board *noticeBoard) {
 func (m *machine) verdict(now time.Time) verdict {
 	v := verdict{Phase: m.phase.String()}
 	if m.phase == Open {
-		v.Reason, v.Fails, v.Slow = m.reason, m.fails, m.last == Throttled
+		v.Reason, v.Fails, v.Slow, v.Unreached = m.reason, m.fails, m.last == Throttled, m.reach.active
 		v.ForMS, v.NextMS = now.Sub(m.since).Milliseconds(), max(0, m.next.Sub(now).Milliseconds())
 	}
 	return v
@@ -196,13 +213,14 @@ func (n *noticeBoard) look(ctx context.Context) (v verdict, ok bool) {
 	return v, v.ID != n.seen
 }
 
-// lease reports whether this process may probe. While the share is unavailable it may.
-func (n *noticeBoard) lease(ctx context.Context, ttl time.Duration) bool {
+// lease reports whether this process has the lease of a name for the time ttl. While the share is
+// unavailable it has.
+func (n *noticeBoard) lease(ctx context.Context, name string, ttl time.Duration) bool {
 	if n.share == nil {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, shareTimeout)
 	defer cancel()
-	mine, err := n.share.Lease(ctx, n.name, ttl)
+	mine, err := n.share.Lease(ctx, name, ttl)
 	return mine || err != nil
 }
