@@ -104,6 +104,7 @@ func newRelayBreaker(name string, c mail.Config, sender *mail.Sender, f *fleet, 
 		Name:  name,
 		Probe: probeRelay(sender.Ping), ProbeTimeout: relayProbeTimeout,
 		Reach: probeRelay(sender.Reach), ReachTimeout: relayReachTimeout,
+		First:  firstOfRelay(sender.Reach),
 		Share:  f.share(name, "relay", address, c.Username),
 		Logger: log,
 	})

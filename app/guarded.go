@@ -51,6 +51,17 @@ func probeRelay(ask func(context.Context) error) func(context.Context) breaker.O
 	}
 }
 
+// firstOfRelay returns the question at the start of a process. A relay that accepts connections may
+// delay its greeting for long, and is not away.
+func firstOfRelay(ask func(context.Context) error) func(context.Context) breaker.Outcome {
+	return func(ctx context.Context) breaker.Outcome {
+		failed, _ := errors.AsType[*mail.SendError](ask(ctx))
+		o := relayOutcome(failed)
+		o.Unreached = o.Unreached && failed.Command == "DIAL"
+		return o
+	}
+}
+
 // guardedMailer sends mails over relays with breakers. While a relay is tried again after
 // an outage, and takes few mails at a time, the others wait for their turn.
 type guardedMailer struct {

@@ -14,8 +14,10 @@ import (
 
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/internal/breaker"
+	"github.com/evently/workers/internal/testkit"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/mail/smtptest"
+	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/store"
 	"github.com/evently/workers/tasks"
 )
@@ -145,6 +147,43 @@ func TestRelayOutcome(t *testing.T) {
 		if got.Result != test.want || (got.Result >= breaker.Fault) != (got.Reason != "") || got.Unreached != (name == "no connection") {
 			t.Errorf("%s: %+v, want %d", name, got, test.want)
 		}
+	}
+}
+
+// At the start a relay is away if it takes no connection. Nothing is known of it until it was asked.
+func TestFirstOfRelay(t *testing.T) {
+	for name, test := range map[string]struct {
+		failed error
+		want   bool
+	}{
+		"works":        {nil, false},
+		"away":         {&mail.SendError{Command: "DIAL", Err: syscall.ECONNREFUSED}, true},
+		"greets later": {&mail.SendError{Command: "GREETING", Err: context.DeadlineExceeded}, false},
+		"busy":         {&mail.SendError{Command: "GREETING", Code: 421}, false},
+	} {
+		first := firstOfRelay(func(context.Context) error { return test.failed })
+		if o := first(t.Context()); o.Unreached != test.want {
+			t.Errorf("%s: %+v", name, o)
+		}
+		b, err := breaker.New(breaker.Config{Name: "relay a:25", First: first, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		state := func() monitor.MailState {
+			return mailState([]mail.RelayStatus{{Name: "a:25"}}, []*breaker.Breaker{b})
+		}
+		if m := state(); !m.Unasked || len(m.Faulty) != 0 {
+			t.Errorf("%s, before: %+v", name, m)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- b.Run(ctx) }()
+		testkit.Eventually(t, time.Minute, "the relay is asked", func() bool { return !state().Unasked })
+		if m := state(); test.want != (len(m.Faulty) == 1) {
+			t.Errorf("%s, after: %+v", name, m)
+		}
+		cancel()
+		<-done
 	}
 }
 

@@ -271,6 +271,7 @@ const faultFresh = 2 * time.Minute
 // the relay of now.
 func mailState(relays []mail.RelayStatus, breakers []*breaker.Breaker) monitor.MailState {
 	var m monitor.MailState
+	unasked := false
 	for i, s := range relays {
 		if s.Accepted.After(m.Accepted) {
 			m.Accepted = s.Accepted
@@ -279,6 +280,7 @@ func mailState(relays []mail.RelayStatus, breakers []*breaker.Breaker) monitor.M
 		if i < len(breakers) {
 			b = breakers[i].State()
 		}
+		unasked = unasked || b.Unasked
 		switch {
 		case b.Phase == breaker.HalfOpen:
 			m.Retried = append(m.Retried, s.Name)
@@ -291,5 +293,6 @@ func mailState(relays []mail.RelayStatus, breakers []*breaker.Breaker) monitor.M
 		}
 	}
 	m.Working = len(relays) - len(m.Faulty)
+	m.Unasked = unasked && m.Accepted.IsZero() && len(m.Faulty)+len(m.Retried)+len(m.Untried) == 0
 	return m
 }

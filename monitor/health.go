@@ -76,6 +76,9 @@ type MailState struct {
 	// Untried lists relays whose last mail failed a while ago, and that no mail has tried since.
 	// It is not known whether they take mails.
 	Untried []RelayState
+
+	// Unasked tells that nothing is known yet, for a moment after the start.
+	Unasked bool
 }
 
 // RelayState describes a relay that takes no mails of ours. Fault is in words that all may

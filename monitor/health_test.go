@@ -256,8 +256,9 @@ func TestMailFault(t *testing.T) {
 		status string
 		want   monitor.State
 	}{
-		"no mail yet": {monitor.MailState{}, monitor.StatusHealthy, monitor.State{OK: true, Text: "no mail sent yet"}},
-		"mails":       {monitor.MailState{Accepted: at.Add(-3 * time.Minute)}, monitor.StatusHealthy, monitor.State{OK: true, Text: "sent a mail 180 s ago"}},
+		"not asked yet": {monitor.MailState{Unasked: true}, monitor.StatusDegraded, monitor.State{Text: "not asked yet"}},
+		"no mail yet":   {monitor.MailState{}, monitor.StatusHealthy, monitor.State{OK: true, Text: "no mail sent yet"}},
+		"mails":         {monitor.MailState{Accepted: at.Add(-3 * time.Minute)}, monitor.StatusHealthy, monitor.State{OK: true, Text: "sent a mail 180 s ago"}},
 		"wrong password": {
 			monitor.MailState{Accepted: at.Add(-time.Hour), Faulty: []monitor.RelayState{first}},
 			monitor.StatusDegraded, monitor.State{Text: "no mail gets out for 600 s, last tried 20 s ago: 535 5.7.8 at AUTH"},

@@ -132,6 +132,9 @@ func (h *Health) mailPart(now time.Time) Part {
 		return newPart(State{OK: true, Text: "not used"})
 	}
 	m := h.cfg.Mail()
+	if m.Unasked {
+		return unasked().from(h.started)
+	}
 	p := newPart(m.state(now))
 	at := m.Accepted
 	var since time.Time // when the last relay failed

@@ -132,6 +132,11 @@ type Config struct {
 	Reach        func(ctx context.Context) Outcome
 	ReachTimeout time.Duration // DefaultReachTimeout
 
+	// First is asked once at the begin of Run, within ReachTimeout, so that a server that is away
+	// is known before a call meets that. An outcome with Unreached opens the breaker, and no other
+	// one does anything. nil: the first call tells.
+	First func(ctx context.Context) Outcome
+
 	// Share shares the verdict with other processes; nil: this process is alone.
 	Share Share
 
@@ -157,6 +162,7 @@ type State struct {
 	Next   time.Time // next probe of the fleet; zero unless it is open
 
 	Refused bool // it is not closed because the server refuses this client
+	Unasked bool // Config.First has not ended yet, and nothing else is known of the server
 
 	Opened int64 // how often it opened since the start of the process
 	Probes int64 // probes of this process since its start
@@ -209,7 +215,7 @@ func New(cfg Config) (*Breaker, error) {
 	}
 	b := &Breaker{cfg: cfg, wake: make(chan struct{}, 1), changed: make(chan struct{})}
 	b.machine.faults = cfg.Faults
-	b.machine.reach.possible = cfg.Reach != nil
+	b.machine.reach.possible, b.machine.unasked = cfg.Reach != nil, cfg.First != nil
 	b.machine.pauses = pauses{fault: cfg.Pause, slow: cfg.SlowPause, most: cfg.MaxPause}
 	return b, nil
 }

@@ -28,9 +28,10 @@ type machine struct {
 	begun  time.Time // last probe
 	fails  int       // failed probes and trials in a row
 
-	counts counts
-	ramp   ramp
-	reach  reach
+	counts  counts
+	ramp    ramp
+	reach   reach
+	unasked bool // until Config.First has ended, or there is another outcome
 
 	succeeded time.Time // last success of this process
 	opened    int64
@@ -45,7 +46,7 @@ type pass struct {
 }
 
 func (m *machine) state() State {
-	s := State{Phase: m.phase, Opened: m.opened, Probes: m.probes}
+	s := State{Phase: m.phase, Opened: m.opened, Probes: m.probes, Unasked: m.unasked && m.phase == Closed}
 	if m.phase != Closed {
 		s.Reason, s.Since, s.Refused = m.reason, m.since, m.last == Refused
 	}
@@ -78,6 +79,7 @@ func (m *machine) leave(t *pass, o Outcome, now time.Time) {
 		return
 	}
 	t.used = true
+	m.unasked = m.unasked && o.Result == Unknown
 	if o.Result == Success {
 		m.succeeded = now
 	}

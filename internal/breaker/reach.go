@@ -72,3 +72,23 @@ func (b *Breaker) reach(ctx context.Context, board *noticeBoard) {
 	// Any process may ask next, by chance.
 	board.lease(ctx, name, time.Until(begun.Add(reachEvery*3/4)))
 }
+
+// askFirst asks Config.First, unless the verdict of another process is known.
+func (b *Breaker) askFirst(ctx context.Context) {
+	if b.cfg.First == nil {
+		return
+	}
+	o := Outcome{}
+	if b.State().Phase == Closed {
+		limited, cancel := context.WithTimeout(ctx, b.cfg.ReachTimeout)
+		o = b.cfg.First(limited)
+		cancel()
+	}
+	b.change(func(m *machine, now time.Time) {
+		// Calls that were made meanwhile know better.
+		if o.Unreached && m.unasked && m.phase == Closed && ctx.Err() == nil {
+			m.open(o, now)
+		}
+		m.unasked = false
+	})
+}

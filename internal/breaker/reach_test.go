@@ -228,3 +228,49 @@ func TestReachOfAProcessThatIsCutOff(t *testing.T) {
 		}
 	})
 }
+
+// A server that is away at the start of a process is known before the first call, and one that is
+// not costs one question.
+func TestFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := func(h *host, answer func() breaker.Outcome) bench {
+			return start(t, new(server), nil, func(c *breaker.Config) {
+				c.Probe, c.Reach = h.probe, h.reach
+				c.First = func(context.Context) breaker.Outcome {
+					time.Sleep(time.Second)
+					return answer()
+				}
+			})
+		}
+		h := new(host)
+		h.away.Store(true)
+		b := begin(h, func() breaker.Outcome { return away })
+		if s := b.State(); !s.Unasked || s.Phase != breaker.Closed {
+			t.Errorf("at the begin: %+v", s)
+		}
+		time.Sleep(1100 * time.Millisecond)
+		if s := b.State(); s.Unasked || s.Phase != breaker.Open || s.Reason != away.Reason {
+			t.Errorf("away: %+v", s)
+		}
+		h.away.Store(false)
+		time.Sleep(1100 * time.Millisecond)
+		b.wantPhase(t, breaker.HalfOpen)
+
+		for _, o := range []breaker.Outcome{breaker.Worked, refused, throttled, {}} {
+			b := begin(new(host), func() breaker.Outcome { return o })
+			time.Sleep(1100 * time.Millisecond)
+			if s := b.State(); s.Unasked || s.Phase != breaker.Closed {
+				t.Errorf("%+v: %+v", o, s)
+			}
+		}
+
+		// A call that succeeds before the answer knows better.
+		b = begin(new(host), func() breaker.Outcome { return away })
+		b.call(new(server))
+		if s := b.State(); s.Unasked {
+			t.Errorf("after a call: %+v", s)
+		}
+		time.Sleep(2 * time.Second)
+		b.wantPhase(t, breaker.Closed)
+	})
+}

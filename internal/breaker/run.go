@@ -52,6 +52,8 @@ func (v verdict) result() Result {
 // It returns nil when ctx ends.
 func (b *Breaker) Run(ctx context.Context) error {
 	board := noticeBoard{share: b.cfg.Share, name: b.cfg.Name}
+	b.exchange(ctx, &board)
+	b.askFirst(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

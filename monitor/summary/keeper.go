@@ -228,4 +228,8 @@ func (k *Keeper) readWaiting(ctx context.Context) {
 		Kinds: k.cfg.CodeKinds, States: []ledger.State{ledger.Queued, ledger.Sending, ledger.Deferred}, Since: k.cfg.Now().Add(-codeLife), Limit: most,
 	})
 	k.waiting.Store(&waitingSeen{err, page.Mails})
+	// It answers again, or a worker has made its tables.
+	if seen := k.mails.Load(); err == nil && seen != nil && seen.err != nil {
+		k.readMails(ctx)
+	}
 }

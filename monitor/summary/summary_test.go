@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/evently/workers/monitor"
@@ -59,6 +61,49 @@ func (m mails) Classes(context.Context, time.Time, time.Time) ([]ledger.ClassCou
 
 func (m mails) List(context.Context, ledger.Filter) (ledger.Page, error) {
 	return ledger.Page{Mails: []ledger.Mail{{FirstSeen: now.Add(-time.Second)}, {FirstSeen: now.Add(-40 * time.Second)}}}, m.err
+}
+
+// newMails is a history whose tables a worker makes after the start of the monitor.
+type newMails struct {
+	mails
+	made atomic.Bool
+}
+
+func (m *newMails) missing() mails {
+	if m.made.Load() {
+		return m.mails
+	}
+	return mails{ledger.ErrNoHistory}
+}
+
+func (m *newMails) Stats(ctx context.Context, from, to time.Time) ([]ledger.Count, error) {
+	return m.missing().Stats(ctx, from, to)
+}
+
+func (m *newMails) List(ctx context.Context, f ledger.Filter) (ledger.Page, error) {
+	return m.missing().List(ctx, f)
+}
+
+// A monitor that started before the first worker knows the history seconds after its begin.
+func TestHistoryThatBeginsLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := new(newMails)
+		k := summary.New(summary.Config{Mails: m, CodeKinds: []string{"otp"}})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- k.Run(ctx) }()
+		time.Sleep(time.Second)
+		if s := k.Summary(); s.Codes.Known || len(s.Missing) == 0 {
+			t.Errorf("without a history: %+v", s)
+		}
+		m.made.Store(true)
+		time.Sleep(5 * time.Second)
+		if s := k.Summary(); !s.Codes.Known {
+			t.Errorf("with a history: %+v", s.Missing)
+		}
+		cancel()
+		<-done
+	})
 }
 
 func report(status string, breakers ...monitor.Breaker) monitor.Report {

@@ -44,8 +44,8 @@ func parts(r monitor.Report) []part {
 		{"mail", r.Mail.State}, {"held", r.Held.State}, {"history", r.History.State}, {"dead_letters", r.DeadLetters.State},
 		{"bounces", r.Bounces.State}, {"events", r.Events.State}, {"configuration", r.Configuration.State},
 	} {
-		if p.state == (monitor.State{}) || p.state.Unasked() {
-			continue // an earlier version has no such part, or nothing is known of it
+		if p.state == (monitor.State{}) {
+			continue // an earlier version has no such part
 		}
 		all = append(all, part{p.name, p.state.OK, p.state.Text})
 	}

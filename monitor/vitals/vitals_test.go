@@ -152,6 +152,40 @@ func TestFleet(t *testing.T) {
 	}
 }
 
+// The first answer of a part that was not asked yet is no change of its health.
+func TestUnasked(t *testing.T) {
+	server := redistest.Start(t)
+	a := run(t, server, "email-worker@a", "aa")
+	reader := vitals.NewReader(open(t, server), journal(open(t, server)))
+	eventually(t, reader, func(s vitals.State) bool { return len(s.Processes) == 1 && len(s.Changes) == 1 })
+	b := open(t, server)
+	var reports []monitor.Report
+	for _, status := range []string{monitor.StatusDegraded, monitor.StatusHealthy, monitor.StatusDegraded} {
+		r := healthy("email-worker@b")
+		r.Status = status
+		reports = append(reports, r)
+	}
+	reports[0].Database = monitor.Part{State: monitor.State{Text: "not asked yet"}, Status: monitor.PartDegraded}
+	reports[2].Database.OK = false
+	var n atomic.Int64
+	w, err := vitals.NewWriter(vitals.WriterConfig{
+		Report: func() monitor.Report { return reports[min(n.Add(1)-1, 2)] }, Board: b, Journal: journal(b), Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- w.Run(ctx) }()
+	s := eventually(t, reader, func(s vitals.State) bool { return len(s.Changes) >= 4 })
+	cancel()
+	<-done
+	a.stop()
+	if got := strings.Join(texts(s), "\n"); strings.Contains(got, "not asked") || strings.Contains(got, "status: healthy") {
+		t.Errorf("changes:\n%s", got)
+	}
+}
+
 // A process whose health changes all the time does not flood the journal, and says so.
 func TestFlapping(t *testing.T) {
 	server := redistest.Start(t)

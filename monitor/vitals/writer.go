@@ -108,6 +108,12 @@ func (w *Writer) Run(ctx context.Context) error {
 func (w *Writer) look(ctx context.Context) {
 	now, report := w.cfg.Now(), w.cfg.Report()
 	w.process.Node, w.process.Report, w.process.At = report.Node, report, now.UTC()
+	if report.Database.Unasked() || report.Mail.Unasked() { // for a moment after the start
+		w.flush(ctx)
+		w.post(ctx, now)
+		w.posted = time.Time{} // the first answer is posted at once
+		return
+	}
 	current := parts(report)
 	changed := changes(w.last, current)
 	if w.last == nil {

@@ -148,7 +148,7 @@ func green(proc *testkit.Process) bool {
 }
 
 // red checks until a time that a service lives, is not green, and says why, while these parts are
-// unavailable. Of a relay alone it learns by its first mails, for which the short form has no time.
+// unavailable.
 func (c *coldStage) red(proc *testkit.Process, parts []int, until time.Time) {
 	c.Helper()
 	reason := "no answer"
@@ -161,7 +161,6 @@ func (c *coldStage) red(proc *testkit.Process, parts []int, until time.Time) {
 	})
 	c.Want(named, "a health page that says why: %s", reason)
 	healthy := testkit.Poll(time.Until(until), func() bool { return green(proc) })
-	relayAlone := len(parts) == 1 && c.parts[parts[0]].name == "relay" && !c.Long
-	c.Want(!healthy || relayAlone, "no green health page while a server is unavailable: %s", reason)
+	c.Want(!healthy, "no green health page while a server is unavailable: %s", reason)
 	c.Want(!proc.Ended(), "no exit")
 }
