@@ -150,7 +150,7 @@ func TestRelayOutcome(t *testing.T) {
 	}
 }
 
-// At the start a relay is away if it takes no connection. Nothing is known of it until it was asked.
+// At the start a relay is unavailable if it takes no connection. Nothing is known of it until it was asked.
 func TestFirstOfRelay(t *testing.T) {
 	for name, test := range map[string]struct {
 		failed error

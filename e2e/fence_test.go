@@ -60,10 +60,13 @@ func (r *holdingRelay) holds() int {
 }
 
 // others lets the connections that come from now on pass.
-func (r *holdingRelay) others() {
+func (r *holdingRelay) others() { r.hold() }
+
+// hold holds up the connections that come from now on, in turn at one of these stages.
+func (r *holdingRelay) hold(stages ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.stages = nil
+	r.stages = stages
 }
 
 // letGo ends all delays.
@@ -179,9 +182,11 @@ func TestMailsWaitForConnections(t *testing.T) {
 func freeze(t *testing.T, mails int, stages ...string) (copies int) {
 	t.Helper()
 	p := startPlatform(t)
-	r := startHoldingRelay(t, stages...)
+	r := startHoldingRelay(t)
 	env := []string{r.port(), fmt.Sprintf("CONCURRENCY=%d", mails), "OWNER_TIMEOUT=2", "SMTP_REPLY_TIMEOUT=18"}
 	frozen := p.startService(t, env...)
+	eventually(t, 30*time.Second, "the worker has asked the relay at its start", func() bool { return slices.Contains(r.Commands(), "QUIT") })
+	r.hold(stages...)
 	ids := p.welcome(t, mails)
 	eventually(t, 30*time.Second, "all mails are on their way", func() bool { return r.holds() == mails })
 	frozen.signal(syscall.SIGSTOP)

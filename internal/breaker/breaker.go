@@ -132,8 +132,8 @@ type Config struct {
 	Reach        func(ctx context.Context) Outcome
 	ReachTimeout time.Duration // DefaultReachTimeout
 
-	// First is asked once at the begin of Run, within ReachTimeout, so that a server that is away
-	// is known before a call meets that. An outcome with Unreached opens the breaker, and no other
+	// First is asked once at the begin of Run, within ReachTimeout, so that an unavailable
+	// server is known before a call meets that. An outcome with Unreached opens the breaker, and no other
 	// one does anything. nil: the first call tells.
 	First func(ctx context.Context) Outcome
 

@@ -229,7 +229,7 @@ func TestReachOfAProcessThatIsCutOff(t *testing.T) {
 	})
 }
 
-// A server that is away at the start of a process is known before the first call, and one that is
+// An unavailable server is known at the start of a process, before the first call, and one that is
 // not costs one question.
 func TestFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
