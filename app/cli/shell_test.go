@@ -60,6 +60,9 @@ func testCompletion(t *testing.T, p binary) {
 						t.Errorf("%q: %q has no %q", test.words, got, want)
 					}
 				}
+				if slices.ContainsFunc(got, func(word string) bool { return strings.HasSuffix(word, "shell_test.go") }) {
+					t.Errorf("%q: files among the words: %q", test.words, got)
+				}
 				if slices.Contains(got, test.not) {
 					t.Errorf("%q: %q has %q", test.words, got, test.not)
 				}
