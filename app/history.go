@@ -158,10 +158,31 @@ func OpenDeliveries(cfg config.Config) (Deliveries, error) {
 	if err != nil {
 		return Deliveries{}, err
 	}
+	return newDeliveries(db, sealer), nil
+}
+
+// openDeliveriesLater returns the history for a monitor, which may start before the worker that
+// makes the file of SQLite.
+func openDeliveriesLater(cfg config.Config) (Deliveries, error) {
+	if cfg.Ledger.SQLite == "" {
+		return OpenDeliveries(cfg)
+	}
+	sealer, err := newSealer(cfg.Ledger, nil)
+	if err != nil {
+		return Deliveries{}, err
+	}
+	db, err := ledger.OpenSQLiteOfWorker(cfg.Ledger.SQLite)
+	if err != nil {
+		return Deliveries{}, err
+	}
+	return newDeliveries(db, sealer), nil
+}
+
+func newDeliveries(db *sqlx.DB, sealer *ledger.Sealer) Deliveries {
 	return Deliveries{
 		Reader: ledger.NewReader(ledger.ReaderConfig{DB: db, Sealer: sealer, Reference: mail.Reference}), keyCheck: keyCheck{db, sealer},
 		suppressions: suppressions.New(suppressions.Config{DB: db, Sealer: sealer}),
-	}, nil
+	}
 }
 
 // openForCommand returns the database of the history, which must be there, with the sealer

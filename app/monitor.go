@@ -122,7 +122,7 @@ func (m *Monitor) open(cfg config.Config, log *slog.Logger, p site.Parts) (err e
 
 // openHistory opens the database of the history. Without one the pages say why.
 func (m *Monitor) openHistory(cfg config.Config, p *site.Parts) error {
-	d, err := OpenDeliveries(cfg)
+	d, err := openDeliveriesLater(cfg)
 	if err != nil {
 		p.NoHistory = err.Error()
 		return nil

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/evently/workers/internal/words"
 )
 
 // Bounds of the rules.
@@ -264,7 +266,7 @@ func lettersGrow(f *Facts) []Finding {
 	}
 	return one(Finding{
 		Since:  l.Since,
-		Text:   fmt.Sprintf("Dead letters grow: %d more in the last %s, %d open.", l.Grown, Spell(l.GrownIn), l.Open),
+		Text:   fmt.Sprintf("Dead letters grow: %s more in the last %s, %s open.", words.Grouped(int64(l.Grown)), Spell(l.GrownIn), words.Grouped(int64(l.Open))),
 		Advice: "Look at them by cause. Mend the cause, then retry all of it.",
 	})
 }

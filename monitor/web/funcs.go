@@ -25,6 +25,7 @@ import (
 //	seconds NUMBER    a duration of so many seconds, such as "1.2 s"
 //	dur DURATION      a duration
 //	num NUMBER        12,345
+//	brief NUMBER      12k
 //	short ID          the first eight characters of an id
 //	soft NAME         a long name that may break after _ . @ and the like
 //	taskname NAME     a task without its modules, with all of its name as a hint
@@ -50,6 +51,7 @@ func functions(a *assets) template.FuncMap {
 		"seconds":  seconds,
 		"dur":      func(d time.Duration) string { return seconds(d.Seconds()) },
 		"num":      num,
+		"brief":    brief,
 		"short":    short,
 		"soft":     soft,
 		"taskname": taskName,
@@ -204,16 +206,14 @@ func num(v any) (string, error) {
 	return "", fmt.Errorf("num of a %T", v)
 }
 
-func grouped(n int64) string {
-	text := strconv.FormatInt(n, 10)
-	digits := strings.TrimPrefix(text, "-")
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
+func grouped(n int64) string { return words.Grouped(n) }
+
+// brief writes a number for a narrow place: 12,345 is 12k.
+func brief(n int) string {
+	if n >= 10_000 {
+		return grouped(int64(n/1000)) + "k"
 	}
-	if n < 0 {
-		return "-" + digits
-	}
-	return digits
+	return grouped(int64(n))
 }
 
 func short(id string) string {

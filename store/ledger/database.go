@@ -259,7 +259,7 @@ func isMissing(err error) bool {
 	if e, ok := errors.AsType[*pq.Error](err); ok {
 		return e.Code == pqerror.UndefinedTable || e.Code == pqerror.InvalidSchemaName
 	}
-	return err != nil && strings.Contains(err.Error(), "no such table: "+schema) // SQLite
+	return isAbsent(err) || err != nil && strings.Contains(err.Error(), "no such table: "+schema) // SQLite
 }
 
 // isData reports whether the database refuses the values of a row, so that the same row

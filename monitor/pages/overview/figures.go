@@ -5,6 +5,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/evently/workers/internal/words"
 )
 
 // figure writes a number with about three digits.
@@ -18,13 +20,7 @@ func figure(v float64) string {
 	return strings.TrimSuffix(strconv.FormatFloat(v, 'f', 1, 64), ".0")
 }
 
-func grouped(n int) string {
-	text := strconv.Itoa(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
-}
+func grouped(n int) string { return words.Grouped(int64(n)) }
 
 // seconds writes a duration with about three digits.
 func seconds(s float64) string {

@@ -124,7 +124,7 @@ func viewOf(s *summary.Summary) view {
 	}
 	const most = 8
 	for _, f := range s.Failures[:min(most, len(s.Failures))] {
-		v.Failures = append(v.Failures, bar{Class: words(f.Class), N: f.N, Href: "/deliveries?" + url.Values{"q": {"class:" + f.Class}, "since": {"1h"}}.Encode()})
+		v.Failures = append(v.Failures, bar{Class: spaced(f.Class), N: f.N, Href: "/deliveries?" + url.Values{"q": {"class:" + f.Class}, "since": {"1h"}}.Encode()})
 	}
 	if !s.Queues.Known {
 		v.NoQueues = "The queues are not known yet."
@@ -135,7 +135,7 @@ func viewOf(s *summary.Summary) view {
 	return v
 }
 
-func words(name string) string { return strings.ReplaceAll(name, "_", " ") }
+func spaced(name string) string { return strings.ReplaceAll(name, "_", " ") }
 
 var tones = map[attention.Level]web.Tone{attention.Urgent: web.Bad, attention.Warning: web.Wait, attention.Notice: web.Info}
 
@@ -196,7 +196,7 @@ func tiles(s *summary.Summary) []web.Tile {
 	if s.Letters.Known {
 		letters.Value = grouped(s.Letters.Open)
 		if s.Letters.Grown > 0 {
-			letters.Tone, letters.Hint = web.Bad, fmt.Sprintf("%d more in the last 10 min", s.Letters.Grown)
+			letters.Tone, letters.Hint = web.Bad, grouped(s.Letters.Grown)+" more in the last 10 min"
 		}
 	}
 	alive := web.Tile{Label: "Workers", Value: grouped(len(s.Workers)), Href: "/workers"}
@@ -279,7 +279,7 @@ func lamps(s *summary.Summary) (all []lamp) {
 		l := lamp{Name: b.Name, State: b.Phase, Tone: web.Good, Since: b.Since, Text: b.Reason}
 		switch b.Phase {
 		case "closed":
-			l.Text, l.Since = "works", time.Time{}
+			l.Text, l.Since = "requests pass", time.Time{}
 		case "half-open":
 			l.Tone = web.Wait
 		default:
