@@ -20,8 +20,9 @@ type holdingRelay struct {
 	release chan struct{} // closed when nothing is held up any more
 
 	mu     sync.Mutex
-	stages []string // of the next connections, one each in turn; nil: none is held up
+	stages []string // of the next connections with mails, one each in turn; nil: none is held up
 	conns  map[int]string
+	turns  int // stages that were given
 	held   int // connections that wait
 }
 
@@ -36,9 +37,11 @@ func startHoldingRelay(t testing.TB, stages ...string) *holdingRelay {
 func (r *holdingRelay) script(s smtptest.Step) smtptest.Action {
 	r.mu.Lock()
 	stage, known := r.conns[s.Conn]
-	if !known {
+	// The question of a worker at its start has no EHLO.
+	if !known && (s.Command == "EHLO" || slices.Contains(r.stages, "CONNECT")) {
 		if len(r.stages) > 0 {
-			stage = r.stages[(s.Conn-1)%len(r.stages)]
+			stage = r.stages[r.turns%len(r.stages)]
+			r.turns++
 		}
 		r.conns[s.Conn] = stage
 	}

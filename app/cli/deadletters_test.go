@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/evently/workers/mail/smtptest"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/redistest"
 )
@@ -16,7 +18,12 @@ import (
 // Two messages that cannot be done, the command for them, and a real Redis.
 func testDeadLetters(t *testing.T, p binary) {
 	server := redistest.Start(t)
-	env := []string{"REDIS_URL=" + server.URL(0), "MONITOR_ADDR=off", "SMTP_HOST=127.0.0.1", "DB_HOST=127.0.0.1"}
+	// Without a relay the worker would leave the broken message among the held mails.
+	relay := smtptest.New(t, smtptest.Options{})
+	env := []string{
+		"REDIS_URL=" + server.URL(0), "MONITOR_ADDR=off", "DB_HOST=127.0.0.1",
+		"SMTP_HOST=127.0.0.1", fmt.Sprintf("SMTP_PORT=%d", relay.Port()), "SMTP_TLS_MODE=none",
+	}
 	conn := server.Conn(0)
 	const queue = "email_notifications"
 	unknown, err := protocol.Encode(&protocol.Message{

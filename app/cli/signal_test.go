@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"bufio"
 	"net"
 	"strings"
 	"syscall"
@@ -9,6 +10,24 @@ import (
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/redistest"
 )
+
+// acceptMail greets the connections of a listener until one begins a mail, and returns that one. The
+// question of a worker at its start ends with QUIT.
+func acceptMail(t *testing.T, l net.Listener) net.Conn {
+	t.Helper()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = c.Write([]byte("220 relay.example ESMTP\r\n"))
+		line, err := bufio.NewReader(c).ReadString('\n')
+		if err == nil && strings.HasPrefix(line, "EHLO") {
+			return c
+		}
+		c.Close()
+	}
+}
 
 // A mail hangs in a server that says nothing. The first signal waits for it, the
 // second does not, and the message is back in its queue.
@@ -39,11 +58,7 @@ func testSecondSignal(t *testing.T, p binary) {
 
 	l := p.start(t, "REDIS_URL="+server.URL(0), "SMTP_HOST=127.0.0.1", "SMTP_PORT="+port, "SMTP_TLS_MODE=none",
 		"DB_HOST=127.0.0.1", "SHUTDOWN_GRACE=600")
-	c, err := silent.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	defer acceptMail(t, silent).Close()
 	signal := func(tell string) {
 		t.Helper()
 		l.signal(syscall.SIGTERM)
