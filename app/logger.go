@@ -23,10 +23,11 @@ func NewLogger(f *os.File, cfg config.Service) *slog.Logger {
 	if format == "" && term.IsTerminal(int(f.Fd())) {
 		format = "text"
 	}
+	var lines slog.Handler = slog.NewJSONHandler(jsonEscaper{f}, options)
 	if format == "text" {
-		return slog.New(logflood.New(slog.NewTextHandler(f, options), logflood.Config{})) // it quotes what is not printable
+		lines = slog.NewTextHandler(f, options) // it quotes what is not printable
 	}
-	return slog.New(slog.NewJSONHandler(jsonEscaper{f}, options))
+	return slog.New(logflood.New(lines, logflood.Config{}))
 }
 
 // jsonEscaper escapes the characters that steer a terminal or turn the direction of text.

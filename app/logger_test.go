@@ -70,3 +70,39 @@ func TestEscapeJSONKeepsTheRest(t *testing.T) {
 		t.Errorf("%v allocations, %s", n, escapeJSON(plain))
 	}
 }
+
+// A flood of one warning is bounded in either format, and counted. Other lines are all written.
+func TestFloodInLog(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"json", "text"} {
+		path := filepath.Join(t.TempDir(), "log")
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log := NewLogger(f, config.Service{LogFormat: format})
+		const warnings = 100_000
+		for range warnings {
+			log.Warn("mail will be retried", "error", "connection refused")
+		}
+		for range 50 {
+			log.Info("mail sent")
+		}
+		flushLog(log)
+		f.Close()
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(raw)
+		if n := strings.Count(text, "connection refused"); n < 10 || n > warnings/2 {
+			t.Errorf("%s: %d of %d warnings are written", format, n, warnings)
+		}
+		if n := strings.Count(text, "mail sent"); n != 50 {
+			t.Errorf("%s: %d of 50 other lines are written", format, n)
+		}
+		if !strings.Contains(text, "log lines of one kind left out") {
+			t.Errorf("%s: nothing tells that lines were left out", format)
+		}
+	}
+}
