@@ -152,7 +152,7 @@ func OpenTemplates(ctx context.Context, cfg config.Config, log *slog.Logger) *fo
 // OpenTemplatesEvery is [OpenTemplates] with a time between two looks at the folder; 0: the usual
 // one.
 func OpenTemplatesEvery(ctx context.Context, cfg config.Config, every time.Duration, log *slog.Logger) *folder.Keeper {
-	return folder.Open(ctx, folder.Config{Dir: cfg.Templates.Dir, Every: every, Log: log, Build: func(files []templates.File) (*templates.Set, error) {
+	return folder.Open(ctx, folder.Config{Dir: cfg.Templates.Dir, Every: every, Settle: every / 2, Log: log, Build: func(files []templates.File) (*templates.Set, error) {
 		o := templateOptions(cfg)
 		o.Files = files
 		set, err := tasks.NewTemplates(o)
