@@ -61,14 +61,14 @@ func TestWalks(t *testing.T) {
 			w.sees("retry")
 		}},
 		{"dead letters grow, and the operator asks for the cause", func(w *walker) {
-			w.click("Dead letters")
+			w.menu("Dead letters", "/dead-letters")
 			w.sees("By cause", "recipient address refused", "correct the address")
 			w.click("recipient address refused: 550 5.1.1 at RCPT")
 			w.sees("r***@mail.example")
 			w.not("no_such_task")
 		}},
 		{"the address in a mail was mistyped", func(w *walker) {
-			w.click("Dead letters")
+			w.menu("Dead letters", "/dead-letters")
 			w.clickIn("form[action='/dead-letters/bulk'] tbody", "welcome")
 			w.click("Edit a copy…")
 			w.fill("#i-email", "found@mail.example")
@@ -78,44 +78,44 @@ func TestWalks(t *testing.T) {
 		{"the relay is mended, and its dead letters are tried again", func(w *walker) {
 			w.world.relay.mended.Store(true)
 			w.world.send(w.t, "again", "no_such_task", queued, 2)
-			w.click("Dead letters")
+			w.menu("Dead letters", "/dead-letters")
 			w.click("Retry…")
 			w.sees("Rate")
 			w.clickIn(".confirm", "Retry")
 			w.sees("100 %")
 		}},
 		{"a queue must rest while a provider is down", func(w *walker) {
-			w.click("Queues")
+			w.menu("Queues", "/queues")
 			w.click("email_notifications")
 			w.click("Pause")
 			w.sees("Paused")
 			w.world.send(w.t, "paused", "send_welcome_email", queued, map[string]any{"email": "rest@mail.example"})
 		}},
 		{"the queue may go on", func(w *walker) {
-			w.click("Queues")
+			w.menu("Queues", "/queues")
 			w.click("email_notifications")
 			w.click("Resume")
 			w.not("Paused by")
 			w.delivered("paused")
 		}},
 		{"a mail that waits for its time is needed now", func(w *walker) {
-			w.click("Scheduled")
+			w.menu("Scheduled", "/scheduled")
 			w.clickIn("tr:has([href*='"+w.world.ids["scheduled"]+"'])", "Run now")
 			w.delivered("scheduled")
 		}},
 		{"a worker is taken out for maintenance", func(w *walker) {
-			w.click("Workers")
+			w.menu("Workers", "/workers")
 			w.click("email-worker@")
 			w.click("Drain")
 			w.sees("It consumed email_notifications")
 		}},
 		{"who did that?", func(w *walker) {
-			w.click("Audit")
+			w.menu("Audit", "/audit")
 			w.sees("who did what")
 			w.reloads("worker.drain", "schedule.run_now", "queue.pause", "dead-letters.edit")
 		}},
 		{"how does the mail of a booking look?", func(w *walker) {
-			w.click("Templates")
+			w.menu("Templates", "/templates")
 			w.click("Booking confirmed")
 			w.sees("Text part", "Checks")
 		}},
@@ -131,7 +131,7 @@ func TestWalks(t *testing.T) {
 			w.sees("Waiting", "Consumers")
 		}},
 		{"the worker may work again", func(w *walker) {
-			w.click("Workers")
+			w.menu("Workers", "/workers")
 			w.click("email-worker@")
 			w.click("Resume")
 			w.delivered("stuck")
@@ -223,6 +223,22 @@ func (w *walker) not(word string) {
 
 // click clicks on the first visible link or button whose text begins with words.
 func (w *walker) click(words string) { w.t.Helper(); w.clickIn("body", words) }
+
+// menu clicks on a link of the menu, and waits for its page: the one before may have the next thing
+// to click on, too.
+func (w *walker) menu(words, path string) {
+	w.t.Helper()
+	w.click(words)
+	var at string
+	if !testkit.Poll(patience, func() bool {
+		ctx, cancel := context.WithTimeout(w.tab, patience)
+		defer cancel()
+		at, _ = chromedp.Run(ctx, chromedp.Evaluate[string](`document.readyState === 'complete' ? location.pathname + location.search : ''`))
+		return at == path
+	}) {
+		w.t.Fatalf("%s leads to %q, want %s", words, at, path)
+	}
+}
 
 // clickIn does so within the first element of a selector.
 func (w *walker) clickIn(selector, words string) {
