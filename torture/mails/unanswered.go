@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/evently/workers/internal/testkit"
 	"github.com/evently/workers/mail/smtptest"
 	"github.com/evently/workers/torture/harness"
 )
@@ -24,7 +25,11 @@ var unanswered = harness.Row{
 		s := newStage(r, binary, &relay{Server: server}, most)
 		s.healthy(s.work("w", "CONCURRENCY=25", "SMTP_REPLY_TIMEOUT=1"))
 		s.ask(most)
-		a := s.account(harness.Size(r, 2*time.Minute, 10*time.Minute))
+		limit := harness.Size(r, 5*time.Minute, 10*time.Minute)
+		s.Await(s.IDs, limit)
+		// A server that is slow on purpose takes a mail later than its task ends.
+		testkit.Poll(30*time.Second, func() bool { return m.takenAll(s.relay.copies()) })
+		a := s.account(limit)
 		copies := s.relay.copies()
 		cut, wrong := 0, 0
 		for _, l := range s.sent {
@@ -104,6 +109,18 @@ func (m *moody) fate(address string) (answered, taken bool) {
 	defer m.mu.Unlock()
 	answered, taken = m.answered[address]
 	return answered, taken
+}
+
+// takenAll reports whether copies has each mail that the server took.
+func (m *moody) takenAll(copies map[string][]smtptest.Mail) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for address := range m.answered {
+		if len(copies[address]) == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (m *moody) cutLater() int {
