@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/signal"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -34,8 +33,6 @@ const (
 // every other part, and the health server says so. The caller must close the early server, nil
 // or not.
 func awaitConfig(ctx context.Context, output *os.File, reports *supervisor.Reporter) (config.Config, *earlyHealth, error) {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
-	defer stop()
 	var hangup hangups
 	ctx, free := hangup.context(ctx)
 	defer free()

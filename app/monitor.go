@@ -8,9 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
@@ -179,8 +177,6 @@ func (t pageTrail) Note(ctx context.Context, e web.AuditEntry, refused string, d
 // RunMonitor reads the configuration and runs the monitor until a signal. It logs to output.
 func RunMonitor(ctx context.Context, output *os.File) error {
 	IgnoreLostOutput()
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
-	defer stop()
 	var hangup hangups
 	ctx, free := hangup.context(ctx)
 	defer free()

@@ -14,11 +14,16 @@ import (
 	"github.com/evently/workers/config"
 )
 
+// endSignals returns the signals that end a process, with a terminal or without one.
+func endSignals() []os.Signal {
+	return []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT}
+}
+
 // StopSignals returns the signals that stop the worker. SIGHUP is one of them
 // unless the process began with it ignored, as nohup does: such a worker outlives
 // its terminal.
 func StopSignals() []os.Signal {
-	signals := []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT}
+	signals := endSignals()
 	if !signal.Ignored(syscall.SIGHUP) {
 		signals = append(signals, syscall.SIGHUP)
 	}
@@ -49,7 +54,7 @@ func hangupLooks(cfg config.Config, k *secrets.Keeper) bool {
 	return !hasTerminal()
 }
 
-// hasTerminal reports whether the process has a controlling terminal, whatever its input is.
+// hasTerminal reports whether the process has a controlling terminal. Its input may be another one.
 func hasTerminal() bool {
 	terminal, err := os.Open("/dev/tty")
 	if err == nil {
@@ -76,9 +81,10 @@ func (h *hangups) again() <-chan struct{} {
 	return again
 }
 
-// context returns a context that ends at SIGHUP. The caller must call stop.
+// context returns a context that ends at SIGHUP and at the signals that end a process. The caller
+// must call stop.
 func (h *hangups) context(ctx context.Context) (_ context.Context, stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := signal.NotifyContext(ctx, endSignals()...)
 	signals := make(chan os.Signal, 1)
 	if !signal.Ignored(syscall.SIGHUP) {
 		signal.Notify(signals, syscall.SIGHUP)
@@ -155,7 +161,7 @@ func (s *stopper) run(signals <-chan os.Signal, done <-chan struct{}) {
 			continue
 		case got == syscall.SIGQUIT || asked && got != syscall.SIGHUP:
 			s.log.Warn("stopping at once", "signal", got.String())
-			signal.Reset(syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
+			signal.Reset(endSignals()...)
 			s.stop()
 			s.stopNow()
 		case !stopping:
