@@ -13,12 +13,17 @@ const ClusterForm = "write redis://[user]:[password]@node:6379,node:6379/0 with 
 var nextURL = regexp.MustCompile(`[;,]\s*[A-Za-z][A-Za-z0-9+.-]*://`)
 
 // ParseCluster reads the URL of a Redis Cluster. It may name several nodes, separated by commas
-// or semicolons, and each of them may be a URL of its own. The error is a [*Fault].
+// or semicolons, and each of them may be a whole URL. The error is a [*Fault].
 func ParseCluster(raw string) (*Redis, error) {
 	u, err := parseNodes(raw)
 	if err != nil {
 		return nil, err
 	}
+	return readCluster(u)
+}
+
+// readCluster reads the URL that parseNodes has made of those of the nodes.
+func readCluster(u *URL) (*Redis, error) {
 	r, err := readRedis(u, (*Redis).readNodes)
 	if f, ok := err.(*Fault); ok {
 		return nil, &Fault{f.Wrong, strings.Replace(f.Right, RedisForms, ClusterForm, 1)}
@@ -33,7 +38,7 @@ func ParseCluster(raw string) (*Redis, error) {
 // error is a [*Fault].
 func ParseServer(raw string) (*Redis, error) {
 	if u, err := parseNodes(raw); err == nil && len(u.Hosts) > 1 {
-		return ParseCluster(raw)
+		return readCluster(u)
 	}
 	return ParseRedis(raw)
 }

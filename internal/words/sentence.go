@@ -1,7 +1,6 @@
 package words
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
@@ -21,12 +20,17 @@ func Sentence(text string) string {
 	return text
 }
 
-// Count writes a number of things, as programs read it. People read [Grouped] more easily.
-func Count(n int64, thing string) string {
-	if n == 1 {
-		return "1 " + thing
+// Count writes a number of things.
+func Count(n int64, thing string) string { return counted(strconv.FormatInt(n, 10), thing) }
+
+// GroupedCount is [Count] with the number as [Grouped] writes it.
+func GroupedCount(n int64, thing string) string { return counted(Grouped(n), thing) }
+
+func counted(number, thing string) string {
+	if number != "1" {
+		thing += "s"
 	}
-	return fmt.Sprintf("%d %ss", n, thing)
+	return number + " " + thing
 }
 
 // Grouped writes a number with a comma after each three digits.

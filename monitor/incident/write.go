@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evently/workers/config"
 	"github.com/evently/workers/mail"
 )
 
@@ -72,8 +73,7 @@ const shortestSecret = 4
 
 func newScrubber(secrets, nodes []string) *scrubber {
 	var pairs []string
-	longestFirst := func(a, b string) int { return len(b) - len(a) } // one may be a part of another one
-	for _, s := range slices.SortedFunc(slices.Values(secrets), longestFirst) {
+	for _, s := range config.LongestFirst(slices.Clone(secrets)) { // one may be a part of another one
 		if len(s) >= shortestSecret {
 			pairs = append(pairs, s, "***")
 		}

@@ -66,11 +66,7 @@ type check func(ctx context.Context) finding
 
 // checks returns what is to be examined.
 func (c Cmd) checks(cfg config.Config) (all []check) {
-	brokers := cfg.Brokers
-	if len(brokers) == 0 {
-		brokers = []config.Broker{{Redis: cfg.Redis}}
-	}
-	for _, b := range brokers {
+	for _, b := range cfg.Brokers {
 		own := cfg
 		own.Redis = b.Redis
 		all = append(all, func(ctx context.Context) finding { return examineRedis(ctx, own, b.Name) })

@@ -18,12 +18,7 @@ func line(text string) string { return words.Maybe(text) }
 func sentence(text string) string { return words.Sentence(text) }
 
 // count writes a number of things.
-func count(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return words.Grouped(int64(n)) + " " + thing + "s"
-}
+func count(n int, thing string) string { return words.GroupedCount(int64(n), thing) }
 
 // whose names the recipient and the booking as far as may be shown.
 func whose(it *desk.Item) string {
