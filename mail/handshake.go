@@ -28,16 +28,20 @@ func (h *handshake) fail(command string, err error) *SendError {
 	return sendError(command, err, h.hide)
 }
 
-func (h *handshake) run(ctx context.Context) *SendError {
-	conn := h.raw
+// begin begins TLS where it comes first, and reads the greeting.
+func (h *handshake) begin(ctx context.Context) (conn net.Conn, greeting *dialogue, failed *SendError) {
+	conn = h.raw
 	if h.cfg.Security == ImplicitTLS {
-		secured, failed := h.secure(ctx)
-		if failed != nil {
-			return failed
+		if conn, failed = h.secure(ctx); failed != nil {
+			return nil, nil, failed
 		}
-		conn = secured
 	}
-	greeting, failed := h.greet(ctx, conn)
+	greeting, failed = h.greet(ctx, conn)
+	return conn, greeting, failed
+}
+
+func (h *handshake) run(ctx context.Context) *SendError {
+	conn, greeting, failed := h.begin(ctx)
 	if failed != nil {
 		return failed
 	}

@@ -51,16 +51,9 @@ func (s *Sender) reach(ctx context.Context) *SendError {
 	c := &session{cfg: &s.cfg, raw: conn}
 	defer context.AfterFunc(ctx, c.abort)()
 	h := handshake{session: c, sender: s, hide: s.secrets}
-	if s.cfg.Security == ImplicitTLS {
-		secured, failed := h.secure(ctx)
-		if failed != nil {
-			return failed
-		}
-		conn = secured
-	}
-	d, failed := h.greet(ctx, conn)
+	_, greeting, failed := h.begin(ctx)
 	if failed == nil {
-		_, _, _ = d.ask(s.cfg.Timeouts.Quit, "QUIT") // the server has greeted
+		_, _, _ = greeting.ask(s.cfg.Timeouts.Quit, "QUIT") // the server has greeted
 	}
 	return failed
 }
