@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -122,7 +123,7 @@ func (g *Group) list(ctx context.Context, r *web.Request) (web.View, error) {
 	}
 	v := listView{
 		Head:   web.Head{Title: "Tasks"},
-		Search: web.Search{Action: "/tasks", Value: c.q, Label: "Search tasks", Placeholder: "id, name, worker:, queue:, user:42, domain:, class: …", Keep: map[string]string{"since": c.since, "until": c.until}, Suggest: g.completions(ctx)},
+		Search: web.Search{Action: "/tasks", Value: c.q, Label: "Search tasks", Placeholder: "id, name, worker:, queue:, user:42, domain:, class: …", Keep: map[string]string{"since": c.since, "until": c.until}},
 		Empty:  web.Empty{Title: "No tasks", Text: "No task meets these conditions.", Href: "/tasks", Link: "Show all"},
 	}
 	if c.q == "" && c.since == "" && c.until == "" && len(c.states) == 0 {
@@ -134,11 +135,14 @@ func (g *Group) list(ctx context.Context, r *web.Request) (web.View, error) {
 	if c.asked {
 		v.Search.Keep["source"] = "history"
 	}
+	var aside sync.WaitGroup
+	aside.Go(func() { v.Search.Suggest = g.completions(ctx) })
 	if c.history {
 		err = g.listHistory(ctx, &v, c)
 	} else {
 		err = g.listFleet(ctx, &v, c)
 	}
+	aside.Wait()
 	return web.View{Title: "Tasks", Data: v}, err
 }
 
