@@ -20,27 +20,35 @@ var hostile = []string{
 	"\u202etxt.exe", "\u2066a\u2069", "\u200f\u061c", "a\u200bb\ufeff", "line\u2028para\u2029", "\U000e0041tag", "\xff\xfe broken", "soft\u00adhyphen", `quote"\`, "ünï ©ode 漢字 👍",
 }
 
-// No text of others reaches the log raw, in either format: a record is one line, and none of
-// its characters steers a terminal.
-func TestHostileTextsInLog(t *testing.T) {
-	t.Parallel()
-	for _, format := range []string{"json", "text"} {
-		path := filepath.Join(t.TempDir(), "log")
-		f, err := os.Create(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		log := NewLogger(f, config.Service{LogFormat: format})
-		for _, text := range hostile {
-			log.Info(text, "task", text, "error", errors.New(text), text, "as a key", slog.Group(text, "inner", text), "list", []string{text}, "any", map[string]any{text: text})
-			log.With("worker", text).WithGroup("g").Info("x", "bytes", []byte(text))
-		}
+// logTo returns a logger of the program to a file, and a function that ends it and returns its text.
+func logTo(t *testing.T, format string) (log *slog.Logger, written func() string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "log")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NewLogger(f, config.Service{LogFormat: format}), func() string {
 		f.Close()
 		raw, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		lines := strings.Split(strings.TrimSuffix(string(raw), "\n"), "\n")
+		return string(raw)
+	}
+}
+
+// No text of others reaches the log raw, in either format: a record is one line, and none of
+// its characters steers a terminal.
+func TestHostileTextsInLog(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"json", "text"} {
+		log, written := logTo(t, format)
+		for _, text := range hostile {
+			log.Info(text, "task", text, "error", errors.New(text), text, "as a key", slog.Group(text, "inner", text), "list", []string{text}, "any", map[string]any{text: text})
+			log.With("worker", text).WithGroup("g").Info("x", "bytes", []byte(text))
+		}
+		lines := strings.Split(strings.TrimSuffix(written(), "\n"), "\n")
 		if len(lines) != 2*len(hostile) {
 			t.Errorf("%s: %d lines, want %d", format, len(lines), 2*len(hostile))
 		}
@@ -75,12 +83,7 @@ func TestEscapeJSONKeepsTheRest(t *testing.T) {
 func TestFloodInLog(t *testing.T) {
 	t.Parallel()
 	for _, format := range []string{"json", "text"} {
-		path := filepath.Join(t.TempDir(), "log")
-		f, err := os.Create(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		log := NewLogger(f, config.Service{LogFormat: format})
+		log, written := logTo(t, format)
 		const warnings = 100_000
 		for range warnings {
 			log.Warn("mail will be retried", "error", "connection refused")
@@ -89,12 +92,7 @@ func TestFloodInLog(t *testing.T) {
 			log.Info("mail sent")
 		}
 		flushLog(log)
-		f.Close()
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text := string(raw)
+		text := written()
 		if n := strings.Count(text, "connection refused"); n < 10 || n > warnings/2 {
 			t.Errorf("%s: %d of %d warnings are written", format, n, warnings)
 		}
