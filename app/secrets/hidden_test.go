@@ -9,8 +9,8 @@ import (
 	"github.com/evently/workers/config"
 )
 
-// The values of before and of now must not be shown, wherever they come from. Who looks for them
-// knows a new one before a connection can use it.
+// The former and the present values must not be shown. Functions that hide them know a new one
+// before a connection can use it.
 func TestHiddenTexts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -72,7 +72,7 @@ func (f *failovers) start() {
 	f.worker = f.Start(harness.Options{URL: f.sentinels.URL(), Master: testkit.MasterName, Concurrency: 2, Visibility: 10 * time.Second})
 }
 
-// await waits until there is a replica to promote. A busy machine makes failovers of its own.
+// await waits until there is a replica to promote. On a busy machine the Sentinels also fail over unasked.
 func (f *failovers) await() {
 	testkit.Eventually(f, time.Minute, "there is a replica to promote", func() bool {
 		f.follow()

@@ -34,7 +34,7 @@ func TestExamine(t *testing.T) {
 	}
 	slices.Sort(granted)
 	if diff := cmp.Diff(granted, redis.ExaminedCommands()); diff != "" {
-		t.Errorf("commands of the recipe and those that are examined (-recipe +examined):\n%s", diff)
+		t.Errorf("commands of the recipe and of the examination (-recipe +examined):\n%s", diff)
 	}
 	do(t, c, "ACL", setuser...)
 	cfg := redis.Config{URL: "redis://evently:secret@" + s.Addr + "/0", Logger: quiet()}

@@ -241,8 +241,8 @@ type Examination struct {
 }
 
 // Examine connects to the server of a configuration and finds out what it is, and which
-// commands and rights of a worker of queues are missing. It writes to a key of its own and
-// removes it. The error is that of a connection.
+// commands and rights of a worker of queues are missing. It writes to a key that no other client
+// uses, and removes it. The error is that of a connection.
 func Examine(ctx context.Context, cfg Config, queues []string) (Examination, error) {
 	cfg, addr, err := cfg.normalise()
 	if err != nil {

@@ -272,7 +272,7 @@ func (c *Cluster) ask(node *Server, command string, args ...any) any {
 	return reply
 }
 
-// try sends one command over a connection of its own. A frozen server is not asked.
+// try sends one command over a new connection. A frozen server is not asked.
 func (s *Server) try(command string, args ...any) (any, error) {
 	if s.frozen.Load() {
 		return nil, errors.New("the server is frozen")

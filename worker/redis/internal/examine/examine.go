@@ -1,5 +1,5 @@
 // Package examine finds out what a user of a Redis server may do, by trying each command of the
-// worker on a key of its own.
+// worker on a key that no other client uses.
 package examine
 
 import (
