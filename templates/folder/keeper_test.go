@@ -103,6 +103,7 @@ func TestReload(t *testing.T) {
 	if err := k.Err().Error(); !strings.Contains(err, fault) || !strings.Contains(err, ".Event") {
 		t.Errorf("fault: %s", err)
 	}
+	until(t, "the fault is logged", func() bool { return strings.Contains(log.String(), "templates refused") })
 	time.Sleep(100 * time.Millisecond) // some more looks
 	if !strings.HasPrefix(subject(t, k), "SECOND") || strings.Count(log.String(), "templates refused") != 1 {
 		t.Errorf("subject %q, log:\n%s", subject(t, k), log)
@@ -123,9 +124,10 @@ func TestReload(t *testing.T) {
 	until(t, "the embedded templates are used", func() bool {
 		return strings.HasSuffix(subject(t, k), "- Jazz") && !strings.Contains(subject(t, k), "SECOND")
 	})
-	if w := k.State().Warnings; len(w) != 1 || !strings.Contains(w[0].Error(), "has no templates, so those of the program are used") {
-		t.Errorf("warnings of an empty folder: %v", w)
-	}
+	until(t, "the warning of an empty folder", func() bool {
+		w := k.State().Warnings
+		return len(w) == 1 && strings.Contains(w[0].Error(), "has no templates, so those of the program are used")
+	})
 	for _, want := range []string{"templates replaced", "templates are right again"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log has no %q:\n%s", want, log)

@@ -139,9 +139,9 @@ func TestOperator(t *testing.T) {
 		answered(o.Grow(t.Context(), 1, node))
 		testkit.Eventually(t, 10*time.Second, "the pool has grown", func() bool {
 			d, err = o.Detail(t.Context(), node)
-			return err == nil && d.Concurrency == 3
+			return err == nil && d.Concurrency == 3 && len(d.Queues) > 0
 		})
-		if len(d.Queues) == 0 || d.Memory < 1<<20 || d.Pool == "" || !slices.ContainsFunc(d.Registered, func(name string) bool { return strings.HasPrefix(name, "shop.") }) {
+		if d.Memory < 1<<20 || d.Pool == "" || !slices.ContainsFunc(d.Registered, func(name string) bool { return strings.HasPrefix(name, "shop.") }) {
 			t.Errorf("%s: %+v", node, d)
 		}
 		answered(o.Shrink(t.Context(), 1, node))
@@ -156,6 +156,7 @@ func TestOperator(t *testing.T) {
 			}
 			return d.Queues
 		}
+		testkit.Eventually(t, 30*time.Second, node+" consumes the queue", func() bool { return slices.Contains(consumes(), "extra") })
 		if _, err := o.Pause(t.Context(), "extra", "ops", ""); err != nil {
 			t.Error(err)
 		}
