@@ -95,8 +95,9 @@ func (s *Shard) Health(off string) monitor.BrokerConfig {
 }
 
 // run runs the worker until ctx ends, and the watch as long. Its other parts run until
-// outlive ends. stop is called when the worker has ended.
-func (s *Shard) run(ctx, outlive context.Context, stop func()) error {
+// outlive ends. It calls stop when the worker begins to stop by itself, and ended when it has
+// ended.
+func (s *Shard) run(ctx, outlive context.Context, stop, ended func()) error {
 	var g errgroup.Group
 	if s.Ledger != nil {
 		g.Go(func() error { return s.Ledger.Run(outlive) })
@@ -110,8 +111,18 @@ func (s *Shard) run(ctx, outlive context.Context, stop func()) error {
 	if s.Watch != nil {
 		g.Go(func() error { return s.Watch.Run(watching) })
 	}
+	over := make(chan struct{})
 	g.Go(func() error {
-		defer stop()
+		select {
+		case <-s.Worker.Stopping():
+			stop()
+		case <-over:
+		}
+		return nil
+	})
+	g.Go(func() error {
+		defer close(over)
+		defer ended()
 		defer unwatch() // the worker has closed the connections
 		return s.Worker.Run(ctx)
 	})
@@ -131,9 +142,9 @@ func (s *Shard) Close() {
 // Set is all shards of a process, in the order of the configuration.
 type Set []*Shard
 
-// Run runs the workers until ctx ends, or until one of them ends by itself: a command to shut
-// down and a limit of memory are about the process. It calls end when the last worker has
-// ended. The other parts run until outlive ends.
+// Run runs the workers until ctx ends, or until one of them stops by itself: a command to shut
+// down and a limit of memory are about the process. So all stop at the same time. It calls end
+// when the last worker has ended. The other parts run until outlive ends.
 func (all Set) Run(ctx, outlive context.Context, end func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -142,8 +153,8 @@ func (all Set) Run(ctx, outlive context.Context, end func()) error {
 	working.Store(int64(len(all)))
 	for _, s := range all {
 		g.Go(func() error {
-			return s.run(ctx, outlive, func() {
-				cancel()
+			return s.run(ctx, outlive, cancel, func() {
+				cancel() // also after an error
 				if working.Add(-1) == 0 {
 					end()
 				}

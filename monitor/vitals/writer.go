@@ -56,7 +56,8 @@ const (
 	burst        = 40.0
 	perSecond    = 0.5
 	lookEvery    = time.Second
-	finishWithin = 2 * time.Second
+	lookWithin   = 2 * time.Second
+	finishWithin = time.Second
 )
 
 // NewWriter checks cfg and returns a Writer.
@@ -106,6 +107,8 @@ func (w *Writer) Run(ctx context.Context) error {
 
 // look notes what has changed, and posts the report when it is time, or has changed.
 func (w *Writer) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lookWithin) // a broker that is frozen must not hold up the end
+	defer cancel()
 	now, report := w.cfg.Now(), w.cfg.Report()
 	w.process.Node, w.process.Report, w.process.At = report.Node, report, now.UTC()
 	if report.Database.Unasked() || report.Mail.Unasked() { // for a moment after the start
@@ -172,7 +175,7 @@ func (w *Writer) flush(ctx context.Context) {
 func (w *Writer) post(ctx context.Context, now time.Time) {
 	w.posted = now
 	err := w.publish(ctx, now)
-	if err != nil && !w.silent && ctx.Err() == nil {
+	if err != nil && !w.silent && !errors.Is(ctx.Err(), context.Canceled) {
 		w.cfg.Logger.Warn("health not shared with the monitor", "error", err)
 	}
 	w.silent = err != nil

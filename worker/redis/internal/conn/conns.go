@@ -113,8 +113,10 @@ func (c *Conns) dial(ctx context.Context, nd netDialer) (redigo.Conn, error) {
 }
 
 // Do calls fn with a connection of the pool. A connection that broke, or whose server
-// refuses as a wrong one, discards all others: they lead to the same server.
+// refuses as a wrong one, discards all others: they lead to the same server. A deadline of ctx
+// bounds each command too; a cancelled ctx does not cut one.
 func (c *Conns) Do(ctx context.Context, fn func(redigo.Conn) error) error {
+	deadline, hasDeadline := ctx.Deadline()
 	ctx, cancel := context.WithTimeout(ctx, DialTimeout+CommandTimeout)
 	defer cancel()
 	select {
@@ -128,6 +130,9 @@ func (c *Conns) Do(ctx context.Context, fn func(redigo.Conn) error) error {
 		return err
 	}
 	defer conn.Close()
+	if hasDeadline && time.Until(deadline) < CommandTimeout {
+		conn = boundedConn{conn, deadline}
+	}
 	err = fn(conn)
 	if conn.Err() != nil || err != nil && isWrongServer(err) {
 		// Connections that wait for messages of a server that was demoted would wait for ever.

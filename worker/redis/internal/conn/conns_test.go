@@ -1,9 +1,11 @@
 package conn
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
 
@@ -43,5 +45,41 @@ func TestReplacedPools(t *testing.T) {
 	}
 	if err := ping(); err == nil || strings.Contains(err.Error(), "pool") {
 		t.Errorf("PING after Close: %v", err)
+	}
+}
+
+// A deadline bounds the commands on a server that does not answer, alone and in a pipeline. What
+// has none waits for CommandTimeout.
+func TestDeadline(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	b := New(Config{Network: "tcp", Host: server.Addr, Name: server.Addr})
+	defer b.Close()
+	alone := func(c redigo.Conn) error { _, err := c.Do("PING"); return err }
+	piped := func(c redigo.Conn) error {
+		_ = c.Send("PING")
+		_ = c.Flush()
+		_, err := c.Receive()
+		return err
+	}
+	ask := func(patience time.Duration, fn func(redigo.Conn) error) (time.Duration, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		began := time.Now()
+		err := b.Do(ctx, fn)
+		return time.Since(began), err
+	}
+	for _, fn := range []func(redigo.Conn) error{alone, piped} {
+		if _, err := ask(time.Minute, fn); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ask(CommandTimeout/2, fn); err != nil {
+			t.Fatalf("before the deadline: %v", err)
+		}
+		server.Stop()
+		if took, err := ask(50*time.Millisecond, fn); err == nil || took >= CommandTimeout {
+			t.Errorf("a server that does not answer: %v after %s", err, took)
+		}
+		server.Continue()
 	}
 }

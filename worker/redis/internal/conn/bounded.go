@@ -1,0 +1,37 @@
+package conn
+
+import (
+	"time"
+
+	redigo "github.com/gomodule/redigo/redis"
+)
+
+// boundedConn is a connection whose replies are waited for until a deadline, or for the time
+// that a command asks for if that ends earlier.
+type boundedConn struct {
+	redigo.Conn
+	deadline time.Time
+}
+
+// left returns the time until the deadline. Zero would mean for ever.
+func (c boundedConn) left(longest time.Duration) time.Duration {
+	return max(min(longest, time.Until(c.deadline)), time.Millisecond)
+}
+
+// Do implements [redigo.Conn].
+func (c boundedConn) Do(command string, args ...any) (any, error) {
+	return c.DoWithTimeout(CommandTimeout, command, args...)
+}
+
+// DoWithTimeout implements [redigo.ConnWithTimeout].
+func (c boundedConn) DoWithTimeout(d time.Duration, command string, args ...any) (any, error) {
+	return redigo.DoWithTimeout(c.Conn, c.left(d), command, args...)
+}
+
+// Receive implements [redigo.Conn].
+func (c boundedConn) Receive() (any, error) { return c.ReceiveWithTimeout(CommandTimeout) }
+
+// ReceiveWithTimeout implements [redigo.ConnWithTimeout].
+func (c boundedConn) ReceiveWithTimeout(d time.Duration) (any, error) {
+	return redigo.ReceiveWithTimeout(c.Conn, c.left(d))
+}
