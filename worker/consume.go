@@ -318,7 +318,7 @@ func (c *consumer) watch(ctx context.Context) {
 		if rebuilt.After(look) {
 			look = rebuilt
 		}
-		if still := c.now().Sub(look); still > stallAfter && fault == "" && c.hasRoom() {
+		if still := c.now().Sub(look); still > stallAfter && fault.Text == "" && c.hasRoom() {
 			c.log.Error("consuming stalled, connections are rebuilt", "for", still.Round(time.Second).Seconds())
 			c.broker.Reset()
 			rebuilt = c.now()

@@ -61,6 +61,7 @@ type Status struct {
 	Consuming   bool      // running, and the broker answered within the last seconds
 	LastLook    time.Time // into the queues, completed
 	Fault       string    // why consuming does not work; "" when it does
+	Refusal     string    // the reply of the broker's server that is the cause, see [broker.Faulter]; "" for other faults
 	Held        []string  // names of the tasks that Hold keeps in their queues
 	Paused      []string  // queues that an operator has paused, of those of this worker
 	Faults      []string  // of the broker, that only a person can mend, each a sentence

@@ -83,6 +83,7 @@ func New(cfg Config) (*Worker, error) {
 		return nil, err
 	}
 	cfg.Logger = cfg.Logger.With("worker", cfg.Name)
+	can := fallback.Capabilities(cfg.Broker)
 	w := &Worker{
 		env: env{
 			cfg: &cfg,
@@ -90,7 +91,7 @@ func New(cfg Config) (*Worker, error) {
 			now: time.Now,
 		},
 		broker:   cfg.Broker,
-		can:      fallback.Capabilities(cfg.Broker),
+		can:      can,
 		decoder:  protocol.Decoder{Limits: cfg.Limits, Accept: cfg.Accept},
 		tasks:    newTaskTable(definitions),
 		pool:     pool.New[*request](pool.Config{Slots: cfg.Concurrency, MaxItems: cfg.MaxTasks, Prefetch: cfg.prefetch()}),
@@ -98,7 +99,7 @@ func New(cfg Config) (*Worker, error) {
 		held:     newHoldings(),
 		holds:    hold.New(),
 		revoked:  revoked.NewSet(),
-		link:     link.New(cfg.Logger),
+		link:     link.New(cfg.Logger, can.Faulter),
 		calls:    &calls{},
 		counts:   newCounters(),
 		stopNow:  make(chan struct{}),
@@ -334,11 +335,11 @@ func (w *Worker) StopNow() { w.stopOnce.Do(func() { close(w.stopNow) }) }
 // Status returns what the worker is doing. It costs no I/O.
 func (w *Worker) Status() Status {
 	look, fault := w.link.State()
-	if fault == "" && deaf(w.calls, w.pool) {
-		fault = "too many handlers go on after their hard time limit: nothing more is claimed until they end"
+	if fault.Text == "" && deaf(w.calls, w.pool) {
+		fault.Text = "too many handlers go on after their hard time limit: nothing more is claimed until they end"
 	}
 	s := Status{
-		Node: w.cfg.Name, State: State(w.state.Load()), LastLook: look, Fault: fault,
+		Node: w.cfg.Name, State: State(w.state.Load()), LastLook: look, Fault: fault.Text, Refusal: fault.Refusal,
 		Concurrency: w.pool.Size(), Running: w.pool.Running(), Scheduled: w.schedule.Len(), Aborted: int(w.calls.leftBehind()),
 		Reserved: w.pool.Waiting() + w.limits.Len(),
 	}

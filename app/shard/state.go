@@ -3,7 +3,6 @@ package shard
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/evently/workers/monitor"
@@ -33,21 +32,9 @@ func workerWords(s worker.Status) string {
 		s.State, s.Running, s.Concurrency, s.Succeeded, s.Failed, s.DeadLettered)
 }
 
-// refused matches the reply of a Redis that refuses, which ends a fault. Replies that begin with
-// ERR may have parts of a command.
-var refused = regexp.MustCompile(`(?:^|: )((?:CLUSTERDOWN|LOADING|MASTERDOWN|READONLY|NOREPLICAS|MISCONF|OOM|BUSY|TRYAGAIN|NOAUTH|WRONGPASS|NOPERM) [^\n]{1,200})$`)
-
-// refusal returns the reply of the server in a fault, "" if there is none.
-func refusal(fault string) string {
-	if found := refused.FindStringSubmatch(fault); found != nil {
-		return found[1]
-	}
-	return ""
-}
-
 func workerState(s worker.Status) monitor.WorkerState {
 	return monitor.WorkerState{
-		Node: s.Node, State: s.State.String(), Consuming: s.Consuming, LastLook: s.LastLook, Refusal: refusal(s.Fault), Faults: s.Faults,
+		Node: s.Node, State: s.State.String(), Consuming: s.Consuming, LastLook: s.LastLook, Refusal: s.Refusal, Faults: s.Faults,
 		Concurrency: s.Concurrency, MinConcurrency: s.Autoscale.Min, MaxConcurrency: s.Autoscale.Max, Running: s.Running, Waiting: s.Reserved + s.Scheduled,
 		LeftBehind: s.Aborted, Received: s.Received, Succeeded: s.Succeeded, Failed: s.Failed, Retried: s.Retried,
 		Revoked: s.Revoked, DeadLetters: s.DeadLettered,

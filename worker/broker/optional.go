@@ -98,11 +98,16 @@ type Describer interface {
 	Info() Info
 }
 
-// Faulter tells of faults that only a person can mend, and that do not stop the worker.
+// Faulter tells what is wrong with the server of a broker.
 type Faulter interface {
 	// Faults returns one sentence for each fault: what is wrong, what does not work, and
-	// how to mend it. It does no I/O.
+	// how to mend it. Such a fault does not stop the worker, and only a person can mend it.
+	// It does no I/O.
 	Faults() []string
+	// Refusal returns the reply of a server that answers and can do nothing now, such as
+	// "LOADING Redis is loading the dataset in memory", from an error of the broker. It returns
+	// "" for other errors. The reply names no address and no secret.
+	Refusal(err error) string
 }
 
 // Namer knows the names that no queue can have. A task whose callback names one is not

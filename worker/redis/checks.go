@@ -332,3 +332,6 @@ func (ch *checks) moveSpare(ctx context.Context) error {
 		}
 	}
 }
+
+// Refusal implements [broker.Faulter].
+func (b *Broker) Refusal(err error) string { return conn.Refusal(err) }

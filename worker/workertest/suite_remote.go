@@ -3,6 +3,7 @@ package workertest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -183,6 +184,9 @@ func testInfo(t *testing.T, f Fixture) {
 }
 
 func testFaults(t *testing.T, f Fixture) {
+	if refusal := f.can.Faulter.Refusal(errors.New("no reply")); refusal != "" {
+		t.Errorf("refusal %q of an error that is none", refusal)
+	}
 	if faults := f.can.Faulter.Faults(); len(faults) > 0 {
 		t.Errorf("Faults of a new broker: %q", faults)
 	}

@@ -15,21 +15,28 @@ import (
 
 // Link holds what is known of the broker, and repeats what it refuses. Make one with New.
 type Link struct {
-	log *slog.Logger
+	log     *slog.Logger
+	faulter broker.Faulter // nil: the broker is none
 
-	mu    sync.Mutex
-	look  time.Time // last complete look into the queues, or time without room
-	fault string    // last error of the broker; "" when it answered since
+	mu   sync.Mutex
+	look time.Time // last complete look into the queues, or time without room
+	last Fault
 }
 
-// New returns a Link that logs to log.
-func New(log *slog.Logger) *Link { return &Link{log: log} }
+// Fault is the last error of the broker. It is zero when the broker has answered since.
+type Fault struct {
+	Text    string
+	Refusal string // see [broker.Faulter]
+}
+
+// New returns a Link that logs to log. faulter may be nil.
+func New(log *slog.Logger, faulter broker.Faulter) *Link { return &Link{log: log, faulter: faulter} }
 
 // Looked notes a complete look into the queues.
 func (l *Link) Looked(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.look, l.fault = now, ""
+	l.look, l.last = now, Fault{}
 }
 
 // Full notes that there is no room for messages. That is no reason to look into the
@@ -42,23 +49,27 @@ func (l *Link) Full(now time.Time) {
 
 // Refused notes an error of the broker.
 func (l *Link) Refused(err error) {
+	f := Fault{Text: err.Error()}
+	if l.faulter != nil {
+		f.Refusal = l.faulter.Refusal(err)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fault = err.Error()
+	l.last = f
 }
 
 // answered notes that the broker has carried something out.
 func (l *Link) answered() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fault = ""
+	l.last = Fault{}
 }
 
-// State returns the time of the last look, and the fault of the broker, "" for none.
-func (l *Link) State() (look time.Time, fault string) {
+// State returns the time of the last look, and the fault of the broker.
+func (l *Link) State() (look time.Time, last Fault) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.look, l.fault
+	return l.look, l.last
 }
 
 // Persist repeats op until it succeeds, ctx ends, or op reports that the message is lost.

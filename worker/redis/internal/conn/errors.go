@@ -63,6 +63,24 @@ func IsMoving(err error) bool {
 	return HasCode(err, "MOVED ") || HasCode(err, "ASK ") || HasCode(err, "TRYAGAIN ")
 }
 
+// maxRefusal bounds the length of a reply in a refusal.
+const maxRefusal = 200
+
+// Refusal returns the reply of a server that can do nothing now, "" for other errors. A reply that
+// begins with ERR may repeat parts of a command, and is none.
+func Refusal(err error) string {
+	reply, ok := serverError(err)
+	code, _, more := strings.Cut(reply, " ")
+	if !ok || !more || strings.Contains(reply, "\n") {
+		return ""
+	}
+	switch code {
+	case "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS", "MISCONF", "OOM", "BUSY", "TRYAGAIN", "NOAUTH", "WRONGPASS", "NOPERM":
+		return reply[:min(len(reply), maxRefusal)]
+	}
+	return ""
+}
+
 // isWrongServer reports whether err is the reply of a server that a new connection may
 // avoid: one that was demoted, is loading or shutting down, or has changed the
 // permissions of its user since the login.

@@ -1,0 +1,33 @@
+package conn
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	redigo "github.com/gomodule/redigo/redis"
+)
+
+// A refusal is the reply of the server, and no address.
+func TestRefusal(t *testing.T) {
+	t.Parallel()
+	reply := func(text string) error { return redigo.Error(text) }
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("wait for messages: %w", reply("CLUSTERDOWN The cluster is down")), "CLUSTERDOWN The cluster is down"},
+		{fmt.Errorf("connect to redis cluster of a:1,b:1: %w", errors.Join(errors.New("node a:1: i/o timeout"), fmt.Errorf("node b:1: %w", reply("MASTERDOWN Link is down: 'no'.")))), "MASTERDOWN Link is down: 'no'."},
+		{reply("LOADING " + strings.Repeat("x", 300)), "LOADING " + strings.Repeat("x", 192)},
+		{reply("OOM a\nb"), ""},
+		{reply("LOADING"), ""},
+		{reply("ERR unknown command 'AUTH', with args beginning with: 'secret'"), ""},
+		{errors.New("LOADING is what a proxy says"), ""},
+		{nil, ""},
+	} {
+		if got := Refusal(c.err); got != c.want {
+			t.Errorf("%v: %q, want %q", c.err, got, c.want)
+		}
+	}
+}
