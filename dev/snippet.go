@@ -3,6 +3,9 @@ package dev
 import (
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/evently/workers/tasks"
 )
@@ -40,6 +43,14 @@ print(result.get(timeout=10))
 `, a.Redis, module+tasks.NameOTP, queue)
 }
 
+// command returns what a shell runs this program by. The one of "go run ." is gone when it ends.
+func command(program string) string {
+	if filepath.Base(filepath.Dir(program)) == "exe" && strings.Contains(program, "go-build") {
+		return "go run ."
+	}
+	return program
+}
+
 // banner writes the addresses and a program to try them.
 func banner(w io.Writer, a Addresses) error {
 	monitor, taken := "", ""
@@ -65,7 +76,7 @@ func banner(w io.Writer, a Addresses) error {
   The history of the mails, in another terminal:
 
   export LEDGER_DATABASE_URL=%s
-  evently-workers was-it-sent ada@evently.test
+  %s was-it-sent ada@evently.test
 
   Send a task with the form on the page, or from Python, which needs
   pip install "celery[redis]":
@@ -73,6 +84,6 @@ func banner(w io.Writer, a Addresses) error {
 %s
   Ctrl-C stops everything. Nothing is kept.
 
-`, a.Page, monitor, a.Redis, a.SMTP, queue, a.Health, taken, a.History, snippet(a))
+`, a.Page, monitor, a.Redis, a.SMTP, queue, a.Health, taken, a.History, command(os.Args[0]), snippet(a))
 	return err
 }

@@ -191,7 +191,11 @@ func (g *Group) loadList(ctx context.Context, r *web.Request) (web.View, error) 
 		v.Pager.Next = next.href("/audit")
 	}
 	if len(v.Rows) == 0 {
-		v.Empty = &web.Empty{Title: "No row of the audit trail meets the conditions", Text: "Commands and pages that change something, and the remote control that workers obeyed, are here."}
+		title := "No row of the audit trail meets the conditions"
+		if q == (query{}) {
+			title = "The audit trail has no row"
+		}
+		v.Empty = &web.Empty{Title: title, Text: "Commands and pages that change something, and the remote control that workers obeyed, are here."}
 	}
 	if r.May(web.RoleOperator) {
 		q.before = 0
