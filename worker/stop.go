@@ -20,11 +20,6 @@ const (
 	returnTime = 200 * time.Microsecond
 )
 
-// Stopping returns a channel that is closed when the worker begins to stop by itself: after a
-// command to shut down, Config.MaxTasks or Config.MaxMemory. Run returns when its running tasks
-// have ended. The end of Run's context does not close it.
-func (w *Worker) Stopping() <-chan struct{} { return w.recycled.Done() }
-
 // drainer sees to the end of what a worker holds when it stops.
 type drainer struct {
 	env

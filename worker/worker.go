@@ -233,7 +233,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	parts.Go(func() error { return w.broker.Run(stages.lease) })
 	parts.Go(func() error { consumer.watch(ctx); return nil })
 	parts.Go(func() error { w.limitTasks(ctx); return nil })
-	parts.Go(func() error { w.autoscale(ctx); return nil })
+	parts.Go(func() error { w.scaler.Run(ctx); return nil })
 	parts.Go(func() error {
 		defer stages.endLease()
 		stopped := consumer.run(ctx)
@@ -294,13 +294,6 @@ func (w *Worker) limitTasks(ctx context.Context) {
 	}
 }
 
-// autoscale follows the load until ctx ends.
-func (w *Worker) autoscale(ctx context.Context) {
-	if w.scaler != nil {
-		w.scaler.Run(ctx)
-	}
-}
-
 // speech is the time in which a worker sends events and answers remote control: from its
 // start until its last task has ended.
 type speech struct {
@@ -331,6 +324,11 @@ func (s speech) end() {
 // StopNow ends the grace period of a stop, as a second SIGTERM does. Contexts of running
 // tasks end at once. It may be called at any time.
 func (w *Worker) StopNow() { w.stopOnce.Do(func() { close(w.stopNow) }) }
+
+// Stopping returns a channel that is closed when the worker begins to stop by itself: after a
+// command to shut down, Config.MaxTasks or Config.MaxMemory. Run returns when its running tasks
+// have ended. The end of Run's context does not close it.
+func (w *Worker) Stopping() <-chan struct{} { return w.recycled.Done() }
 
 // Status returns what the worker is doing. It costs no I/O.
 func (w *Worker) Status() Status {

@@ -116,8 +116,11 @@ func (s *Scaler) Set(high, low *int) (newHigh, newLow int, err error) {
 	return h, l, nil
 }
 
-// Run follows the load until ctx ends.
+// Run follows the load until ctx ends. Run of a nil Scaler returns at once.
 func (s *Scaler) Run(ctx context.Context) {
+	if s == nil {
+		return
+	}
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {

@@ -48,8 +48,8 @@ func TestReplacedPools(t *testing.T) {
 	}
 }
 
-// A deadline bounds the commands on a server that does not answer, alone and in a pipeline. What
-// has none waits for CommandTimeout.
+// A deadline bounds the commands on a server that does not answer, alone and in a pipeline. Without
+// one they wait for CommandTimeout.
 func TestDeadline(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
