@@ -1,9 +1,12 @@
 package site
 
 import (
+	"cmp"
 	"context"
+	"net"
 	"time"
 
+	"github.com/evently/workers/config"
 	pages "github.com/evently/workers/monitor/pages/tasks"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/worker/inspect"
@@ -12,9 +15,25 @@ import (
 // commandPatience is how long workers are waited for.
 const commandPatience = 3 * time.Second
 
+// ownURL returns the URL at which programs find the monitor.
+func ownURL(cfg config.Config) string {
+	if cfg.Guard.URL != "" {
+		return cfg.Guard.URL
+	}
+	scheme := "http://"
+	if cfg.Guard.CertFile != "" {
+		scheme = "https://"
+	}
+	host, port, err := net.SplitHostPort(cfg.Service.MonitorAddr)
+	if ip := net.ParseIP(host); err != nil || host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return scheme + net.JoinHostPort(host, cmp.Or(port, "5555"))
+}
+
 // makeTasks makes the pages of the tasks.
 func makeTasks(p *Parts) (*Module, error) {
-	cfg := pages.Config{Off: p.NoHistory, Kinds: tasks.Kinds(), Letters: p.Broker.Letters(), Redis: traces(p)}
+	cfg := pages.Config{Off: p.NoHistory, Kinds: tasks.Kinds(), Letters: p.Broker.Letters(), Redis: traces(p), URL: ownURL(p.Config)}
 	if p.Fleet != nil {
 		cfg.Fleet = p.Fleet
 	}

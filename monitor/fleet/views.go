@@ -159,6 +159,12 @@ func (t *Task) Wait() (seconds float64, known bool) {
 	return max(0, float64(t.Started-from)), true
 }
 
+// Due returns the ETA of the task. It returns false when it has none.
+func (t *Task) Due() (at time.Time, known bool) {
+	eta, ok := parseETA(t.ETA)
+	return eta.Time(), ok
+}
+
 // Family is a task with its relatives, as far as they are in memory.
 type Family struct {
 	Task

@@ -65,10 +65,11 @@ type problem struct {
 // Title implements the title of the page.
 func (p *problem) Title() string { return p.Heading }
 
-func roleProblem(role Role, readOnly bool) *problem {
-	text := fmt.Sprintf("This needs the role %s.", role)
+// roleProblem is the page for a reader who has another role than the one that is needed.
+func roleProblem(has, needs Role, readOnly bool) *problem {
+	text := fmt.Sprintf("This needs the role %s, and yours is %s.", needs, has)
 	if readOnly {
-		text = "This monitor is read-only."
+		text = "This monitor is read-only (MONITOR_READ_ONLY): nothing was done."
 	}
 	return &problem{Status: http.StatusForbidden, Heading: "Not allowed", Text: text}
 }

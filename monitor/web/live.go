@@ -87,7 +87,7 @@ func (h *hub) find(r *http.Request) (*found, viewKey, error) {
 	}
 	role := ActorOf(r.Context()).Role
 	if role < f.page.Role {
-		return nil, viewKey{}, Forbidden(roleProblem(f.page.Role, false).Text)
+		return nil, viewKey{}, Forbidden(roleProblem(role, f.page.Role, false).Text)
 	}
 	return f, viewKey{url: u.RequestURI(), role: role}, nil
 }

@@ -44,12 +44,13 @@ func Local(next http.Handler) http.Handler {
 // withRole refuses senders without a role. changes says that next changes something.
 func (s *Site) withRole(role Role, changes bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		denied := ActorOf(r.Context()).Role < role
+		has := ActorOf(r.Context()).Role
+		denied := has < role
 		if readOnly := changes && s.cfg.ReadOnly; readOnly || denied {
 			if s.cfg.Refuse != nil && s.cfg.Refuse(w, r, role) {
 				return
 			}
-			s.showProblem(w, r, roleProblem(role, readOnly))
+			s.showProblem(w, r, roleProblem(has, role, readOnly))
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -34,6 +34,7 @@ type layout struct {
 	Live    bool
 	Plain   bool // without menu: the page for logging in
 	Login   string
+	Looks   string // why there are no actions; "": there are
 }
 
 // request completes a request.
@@ -241,6 +242,9 @@ func (s *Site) showProblem(w http.ResponseWriter, r *http.Request, p *problem) {
 		return
 	}
 	p.Back = "/"
+	if near := s.currentItem(r.URL.Path); near != r.URL.Path && near != "" {
+		p.Back = near
+	}
 	if u, err := url.Parse(r.Referer()); err == nil && u.Host == r.Host && u.Path != r.URL.Path {
 		p.Back = local(u.RequestURI())
 	}
@@ -251,6 +255,19 @@ func (s *Site) showProblem(w http.ResponseWriter, r *http.Request, p *problem) {
 		return
 	}
 	s.write(w, r, p.Status, layout{Title: p.Heading, Content: content})
+}
+
+// whyNoActions tells a reader why the pages offer no actions; "": they do.
+func (s *Site) whyNoActions(a Actor) string {
+	switch {
+	case s.cfg.ReadOnly:
+		return "This monitor is read-only (MONITOR_READ_ONLY): it shows everything, and offers no actions."
+	case a.Role != RoleViewer:
+		return ""
+	case a.Anonymous && s.cfg.Login != "":
+		return "Without a login you may look. Actions need the role operator."
+	}
+	return "Your role is viewer: you may look. Actions need the role operator."
 }
 
 // wantsHTML reports whether a browser asks for a document.
@@ -265,6 +282,7 @@ func (s *Site) write(w http.ResponseWriter, r *http.Request, status int, l layou
 	l.Label, l.Hint = s.cfg.Label, s.cfg.LabelHint
 	l.Plain = l.Actor.Role < RoleViewer
 	l.Menu = s.menuFor(l.Actor, r.URL.Path)
+	l.Looks = s.whyNoActions(l.Actor)
 	l.Notice = takeNotice(w, r)
 	text, err := s.views.execute("frame.page", l)
 	if err != nil {

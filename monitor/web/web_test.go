@@ -379,6 +379,10 @@ func TestRoles(t *testing.T) {
 		if shown := strings.Contains(page.body, ">Secret<"); shown != (test.role == RoleAdmin) {
 			t.Errorf("%v: the menu shows the page of admins: %t", test.role, shown)
 		}
+		why := map[bool]string{true: "Actions need the role operator", false: "read-only (MONITOR_READ_ONLY)"}[!test.readOnly]
+		if shown := strings.Contains(page.body, `<p class="looks">`) && strings.Contains(page.body, why); shown != (test.role == RoleViewer || test.readOnly) {
+			t.Errorf("%v, read-only %t: the page says why there are no actions: %t", test.role, test.readOnly, shown)
+		}
 	}
 }
 

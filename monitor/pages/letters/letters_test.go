@@ -363,9 +363,14 @@ func TestReveal(t *testing.T) {
 	// A form that was filled with values changes only what was changed.
 	ticket := to[strings.Index(to, "=")+1:]
 	r.Posted(t, one+"/edit", url.Values{"values": {ticket}, "by": {"fields"}, "f.email": {"bob@example.com"}, "f.otp": {canary}})
+	list := "/dead-letters"
+	pages.Has(t, r.Get(t, list), "/dead-letters/bulk")
 	r.Role = web.RoleViewer
 	if body := r.Get(t, to); strings.Contains(body, canary) {
 		t.Error("a viewer sees the values")
+	}
+	if body := r.Get(t, list); strings.Contains(body, "Retry") || strings.Contains(body, "verb=") {
+		t.Error("the list offers actions to a viewer")
 	}
 }
 

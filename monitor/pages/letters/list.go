@@ -93,7 +93,11 @@ func (g *Group) loadList(ctx context.Context, r *web.Request) (web.View, error) 
 	if err != nil {
 		return web.View{}, err
 	}
-	v.May = r.May(web.RoleOperator)
+	if v.May = r.May(web.RoleOperator); !v.May {
+		for i := range v.Causes {
+			v.Causes[i].Retry = ""
+		}
+	}
 	return web.View{Title: "Dead letters", Data: v}, nil
 }
 

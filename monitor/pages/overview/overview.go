@@ -113,13 +113,17 @@ type workerRow struct {
 	Trouble                           string
 }
 
-func (g *Group) load(context.Context, *web.Request) (web.View, error) {
-	return web.View{Title: "Overview", Data: viewOf(g.cfg.Summary())}, nil
+func (g *Group) load(_ context.Context, r *web.Request) (web.View, error) {
+	v := viewOf(g.cfg.Summary())
+	if r.May(web.RoleOperator) {
+		v.Head.Links = []web.Link{{Text: "Incident bundle", Href: "/incident", Icon: "bundle"}}
+	}
+	return web.View{Title: "Overview", Data: v}, nil
 }
 
 func viewOf(s *summary.Summary) view {
 	v := view{
-		Head:     web.Head{Title: "Overview", Links: []web.Link{{Text: "Incident bundle", Href: "/incident", Icon: "bundle"}}},
+		Head:     web.Head{Title: "Overview"},
 		Findings: findings(s), Now: tiles(s), Chart: chart(s), Codes: codesOf(s), Lamps: lamps(s), Queues: queues(s), Workers: workers(s), Missing: s.Missing,
 	}
 	const most = 8
@@ -201,7 +205,7 @@ func tiles(s *summary.Summary) []web.Tile {
 	}
 	alive := web.Tile{Label: "Workers", Value: grouped(len(s.Workers)), Href: "/workers"}
 	if n := inTrouble(s); n > 0 {
-		alive.Tone, alive.Hint = web.Wait, fmt.Sprintf("%d in trouble", n)
+		alive.Tone, alive.Hint, alive.Href = web.Wait, fmt.Sprintf("%d in trouble", n), "/health" // which tells why
 	}
 	return append(all, run, depth, letters, alive)
 }

@@ -77,6 +77,9 @@ func (g *Group) loadList(ctx context.Context, r *web.Request) (web.View, error) 
 
 func newRow(w inspect.Waiting, reason string) row {
 	r := row{Waiting: w, Short: w.ID, Href: "/tasks/" + url.PathEscape(w.ID), Holder: cmp.Or(w.Node, "a worker"), Reason: reason, Queued: "/queues/" + url.PathEscape(w.Queue)}
+	if r.Kwargs == "{}" {
+		r.Kwargs = "" // there are none
+	}
 	if len(w.ID) == 36 {
 		r.Short = w.ID[:8]
 	}

@@ -60,7 +60,11 @@ func statusChip(status string) web.Chip {
 }
 
 func (g *Group) loadHealth(_ context.Context, r *web.Request) (web.View, error) {
-	return web.View{Title: "Health", Data: healthOf(g.cfg.Vitals(), time.Now(), r.URL.Query().Get("node"), r.URL.Query().Get("part"))}, nil
+	h := healthOf(g.cfg.Vitals(), time.Now(), r.URL.Query().Get("node"), r.URL.Query().Get("part"))
+	if r.May(web.RoleOperator) {
+		h.Head.Links = append(h.Head.Links, web.Link{Text: "Incident bundle", Href: "/incident", Icon: "bundle"})
+	}
+	return web.View{Title: "Health", Data: h}, nil
 }
 
 // staleAfter is the age of what was read last from which on the page says that it is old.
@@ -72,7 +76,7 @@ const mostChanges = 200
 func healthOf(s vitals.State, now time.Time, node, about string) health {
 	h := health{Head: web.Head{
 		Title: "Health", Lead: "Each worker of this program tells how it is every five seconds. Its changes are kept in Redis, and survive restarts.",
-		Links: []web.Link{{Text: "Configuration", Href: "/configuration", Icon: "sliders"}, {Text: "Incident bundle", Href: "/incident", Icon: "bundle"}},
+		Links: []web.Link{{Text: "Configuration", Href: "/configuration", Icon: "sliders"}},
 	}}
 	switch {
 	case s.At.IsZero():

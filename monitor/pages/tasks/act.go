@@ -86,8 +86,8 @@ func (g *Group) retry(ctx context.Context, r *web.Request) (web.Done, error) {
 }
 
 // copies returns the call of a task for Python and for curl. The arguments are those of its
-// events, in which secrets are hidden.
-func copies(t *fleet.Task) (python, curl string) {
+// events, in which secrets are hidden. site is the URL of the monitor.
+func copies(t *fleet.Task, site string) (python, curl string) {
 	args, kwargs := orEmpty(t.Args, "()"), orEmpty(t.Kwargs, "{}")
 	if t.Name == "" || !t.Has.Has(fleet.HasArgs) && !t.Has.Has(fleet.HasKwargs) {
 		return "", ""
@@ -109,7 +109,7 @@ func copies(t *fleet.Task) (python, curl string) {
 	if err != nil {
 		return python, ""
 	}
-	return python, "curl -u USER:PASSWORD -X POST \\\n  -d '" + strings.ReplaceAll(string(text), "'", `'\''`) + "' \\\n  'http://127.0.0.1:5555/api/task/send-task/" + strings.ReplaceAll(t.Name, "'", "") + "'"
+	return python, "curl -u USER:PASSWORD -X POST \\\n  -d '" + strings.ReplaceAll(string(text), "'", `'\''`) + "' \\\n  '" + strings.ReplaceAll(site, "'", "") + "/api/task/send-task/" + strings.ReplaceAll(t.Name, "'", "") + "'"
 }
 
 func orEmpty(text, empty string) string {

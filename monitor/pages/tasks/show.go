@@ -124,6 +124,9 @@ func (g *Group) show(ctx context.Context, r *web.Request) (web.View, error) {
 	switch {
 	case k.task != nil:
 		g.addTask(&v, k.task)
+		if !r.May(web.RoleAdmin) {
+			v.Curl = "" // the monitor would refuse it
+		}
 	case len(k.histories) > 0:
 		v.Head.Title = k.histories[0].Kind + " mail"
 		if g.cfg.Fleet != nil {
@@ -159,6 +162,12 @@ func (g *Group) addTask(v *showView, f *fleet.Family) {
 	}
 	add(&v.Head.Facts, "Worker", f.Worker, "/tasks?"+url.Values{"q": {"worker:" + f.Worker}}.Encode())
 	add(&v.Head.Facts, "Queue", f.Queue, "/tasks?"+url.Values{"q": {"queue:" + f.Queue}}.Encode())
+	if f.State == fleet.Started && f.Started != 0 {
+		v.Head.Facts = append(v.Head.Facts, web.Fact{Name: "Started", Time: f.Started.Time()})
+	}
+	if due, ok := f.Due(); ok && !f.Ready() && due.After(g.cfg.Now()) {
+		v.Head.Facts = append(v.Head.Facts, web.Fact{Name: "Due", Time: due})
+	}
 	if f.Retries > 0 {
 		add(&v.Head.Facts, "Retries", fmt.Sprint(f.Retries), "")
 	}
@@ -178,7 +187,7 @@ func (g *Group) addTask(v *showView, f *fleet.Family) {
 		add(&v.Headers, "retries", fmt.Sprint(f.Retries), "")
 	}
 	v.Args, v.Kwargs, v.Result, v.Exception, v.Traceback = f.Args, f.Kwargs, f.Result, f.Exception, clean(f.Traceback)
-	v.Python, v.Curl = copies(&f.Task)
+	v.Python, v.Curl = copies(&f.Task, g.cfg.URL)
 	v.addRelatives(f)
 }
 
@@ -213,7 +222,7 @@ func (g *Group) addActions(v *showView, r *web.Request, id string, k known) {
 		ended = k.histories[0].State >= ledger.Suppressed
 	}
 	if g.cfg.Revoke != nil && r.May(web.RoleOperator) && !ended {
-		v.Head.Links = append(v.Head.Links, web.Link{Text: "Revoke", Href: path(id) + "/revoke", Icon: "close"})
+		v.Head.Links = append(v.Head.Links, web.Link{Text: "Revoke…", Href: path(id) + "/revoke", Icon: "close"})
 	}
 	if k.letter == nil {
 		return
@@ -255,7 +264,7 @@ func timeline(f *fleet.Family, histories []ledger.History) web.Timeline {
 	}
 	slices.SortStableFunc(records, func(a, b ledger.Record) int { return a.At.Compare(b.At) })
 	if f.Sent != 0 {
-		e := web.Event{Time: f.Sent.Time(), Title: "Published", Tone: web.Calm}
+		e := web.Event{Time: f.Sent.Time(), Title: published, Tone: web.Calm}
 		if f.Client != "" {
 			e.Facts = append(e.Facts, web.Fact{Name: "by", Value: words.Line(f.Client), Mono: true})
 		}
@@ -276,11 +285,39 @@ func timeline(f *fleet.Family, histories []ledger.History) web.Timeline {
 		line = append(line, life.Event(r))
 	}
 	slices.SortStableFunc(line, func(a, b web.Event) int { return a.Time.Compare(b.Time) })
+	if f.Sent != 0 {
+		placePublished(line, f)
+	}
 	for i := 1; i < len(line); i++ {
-		line[i].After = line[i].Time.Sub(line[0].Time)
+		line[i].After = max(0, line[i].Time.Sub(line[0].Time))
 	}
 	return line
 }
+
+// placePublished moves the publication before the run that it caused. Celery tells of it after
+// the message is in the queue, so that a quick worker may have been first. A retry of Python
+// publishes the task once more.
+func placePublished(line web.Timeline, f *fleet.Family) {
+	sent := f.Sent.Time()
+	at := slices.IndexFunc(line, func(e web.Event) bool { return e.Title == published })
+	for _, a := range f.Attempts {
+		if a.Ended != 0 && !a.Ended.Time().After(sent) {
+			line[at].Title = published + " again"
+			continue
+		}
+		begin := cmp.Or(a.Received, a.Started, a.Ended).Time()
+		run := slices.IndexFunc(line, func(e web.Event) bool { return e.Time.Equal(begin) && strings.HasPrefix(e.Title, "Attempt") })
+		if run >= 0 && run < at {
+			e := line[at]
+			copy(line[run+1:at+1], line[run:at])
+			line[run] = e
+		}
+		return
+	}
+}
+
+// published is the title of the publication.
+const published = "Published"
 
 // beginOf returns the first time of a run: its events may come in another order.
 func beginOf(a fleet.Attempt) (first time.Time) {

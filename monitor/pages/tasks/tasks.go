@@ -55,6 +55,7 @@ type Config struct {
 
 	Letters Letters // nil: dead letters are not looked for
 	Revoke  Revoke  // nil: tasks cannot be revoked
+	URL     string  // of the monitor, without a path, for the calls that readers copy
 
 	// Redis looks for the traces of a task. nil: it is not asked.
 	Redis func(ctx context.Context, taskID string) verdict.Traces

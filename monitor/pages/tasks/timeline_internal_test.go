@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -37,6 +38,38 @@ func TestTimelineOfQuickRuns(t *testing.T) {
 		}
 		if n != 1 {
 			t.Errorf("run %d has %d of its events: %+v", i+1, n, e.Events)
+		}
+	}
+}
+
+// The event of the publisher may be later than those of a quick worker, and Celery's retry
+// publishes once more.
+func TestTimelinePublished(t *testing.T) {
+	t.Parallel()
+	const begin = 1796003172
+	for _, test := range []struct {
+		sent float64
+		want string
+	}{
+		{begin - 1, "Published, Attempt 1, Attempt 2"},
+		{begin + 0.1, "Published, Attempt 1, Attempt 2"},
+		{begin + 1, "Attempt 1, Published again, Attempt 2"},
+		{begin + 3.1, "Attempt 1, Published again, Attempt 2"},
+		{begin + 9, "Attempt 1, Attempt 2, Published again"},
+	} {
+		f := &fleet.Family{Task: fleet.Task{Sent: fleet.Seconds(test.sent), Attempts: []fleet.Attempt{
+			{Number: 1, Received: begin, Started: begin + 0.2, Ended: begin + 0.5, State: fleet.Retry},
+			{Number: 2, Received: begin + 3, Started: begin + 3.2, Ended: begin + 3.5, State: fleet.Success},
+		}}}
+		var have []string
+		for _, e := range timeline(f, nil) {
+			have = append(have, e.Title)
+			if e.After < 0 {
+				t.Errorf("sent at %v: %s is %v after the first event", test.sent, e.Title, e.After)
+			}
+		}
+		if got := strings.Join(have, ", "); got != test.want {
+			t.Errorf("sent at %v: %s, want %s", test.sent, got, test.want)
 		}
 	}
 }
