@@ -22,7 +22,7 @@ func flood() Composed {
 	return Composed{
 		From:  Address{"mail", "evently.example"},
 		To:    Address{"jane", "example.com"},
-		Bytes: append([]byte("Date: now\r\n"), bytes.Repeat(line, 64<<20/len(line))...),
+		Bytes: append([]byte("Date: now\r\n"), bytes.Repeat(line, 16<<20/len(line))...),
 	}
 }
 

@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"context"
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
@@ -12,6 +13,11 @@ type boundedConn struct {
 	redigo.Conn
 	deadline time.Time
 }
+
+var (
+	_ redigo.ConnWithTimeout = boundedConn{}
+	_ redigo.ConnWithContext = boundedConn{}
+)
 
 // left returns the time until the deadline. Zero would mean for ever.
 func (c boundedConn) left(longest time.Duration) time.Duration {
@@ -34,4 +40,18 @@ func (c boundedConn) Receive() (any, error) { return c.ReceiveWithTimeout(Comman
 // ReceiveWithTimeout implements [redigo.ConnWithTimeout].
 func (c boundedConn) ReceiveWithTimeout(d time.Duration) (any, error) {
 	return redigo.ReceiveWithTimeout(c.Conn, c.left(d))
+}
+
+// DoContext implements [redigo.ConnWithContext].
+func (c boundedConn) DoContext(ctx context.Context, command string, args ...any) (any, error) {
+	ctx, cancel := context.WithDeadline(ctx, c.deadline)
+	defer cancel()
+	return redigo.DoContext(c.Conn, ctx, command, args...)
+}
+
+// ReceiveContext implements [redigo.ConnWithContext].
+func (c boundedConn) ReceiveContext(ctx context.Context) (any, error) {
+	ctx, cancel := context.WithDeadline(ctx, c.deadline)
+	defer cancel()
+	return redigo.ReceiveContext(c.Conn, ctx)
 }

@@ -62,6 +62,7 @@ func TestDeadline(t *testing.T) {
 		_, err := c.Receive()
 		return err
 	}
+	withContext := func(c redigo.Conn) error { _, err := redigo.DoContext(c, t.Context(), "PING"); return err }
 	ask := func(patience time.Duration, fn func(redigo.Conn) error) (time.Duration, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
@@ -69,7 +70,7 @@ func TestDeadline(t *testing.T) {
 		err := b.Do(ctx, fn)
 		return time.Since(began), err
 	}
-	for _, fn := range []func(redigo.Conn) error{alone, piped} {
+	for _, fn := range []func(redigo.Conn) error{alone, piped, withContext} {
 		if _, err := ask(time.Minute, fn); err != nil {
 			t.Fatal(err)
 		}
