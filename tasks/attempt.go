@@ -21,6 +21,9 @@ const (
 	// unsureHeader is the time when the mail was sent and the server did not answer. It
 	// counts as a mark where the broker has lost the mark, or keeps none.
 	unsureHeader = "evently_unsure"
+	// earlierHeader is the time when a run waited for an earlier one that may have sent the
+	// mail. The next run looks for the mark of that one at its beginning.
+	earlierHeader = "evently_earlier"
 	// brokenHeader is the number of connections that were lost during the mail, and
 	// brokeHeader the time of the last loss.
 	brokenHeader, brokeHeader = "evently_broken", "evently_broken_at"
@@ -63,9 +66,7 @@ func (s *Service) attempt(ctx context.Context, d delivery) *attempt {
 		a.seen = at
 	}
 	a.fromEvent = t.Message != nil && t.Message.Header(EventHeader) != nil
-	if a.occurrences = s.occasions.of(a); a.occurrences != nil {
-		a.endNames("") // unless the end of the run says something else
-	}
+	a.occurrences = s.occasions.of(a)
 	return a
 }
 

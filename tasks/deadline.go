@@ -84,6 +84,7 @@ func (s *Service) checkCode(ctx context.Context, a *attempt) (answer Result, sta
 // become a dead letter: a person could not help either, and after an outage there are many.
 func (s *Service) expired(a *attempt, text, reason string) Result {
 	a.guard.withdraw(a.task)
+	a.endNotSent()
 	s.history.end(a, ending{state: ledger.Expired, reason: reason})
 	a.log.Warn("mail expired, not sent", "kind", a.data.Kind(), "retries", a.task.Retries, "reason", reason)
 	return s.result(Result{Error: text, UserID: a.userID})

@@ -164,9 +164,9 @@ func (s *Service) accepted(ctx context.Context, a *attempt, receipt mail.Receipt
 // ends there if another one has sent it, and if it has begun.
 func (s *Service) delivered(a *attempt, by error) Result {
 	text := "mail not sent, an earlier run has delivered it"
-	a.endSent()
-	if errors.Is(by, errOtherSent) {
-		a.keepNames()
+	if !errors.Is(by, errOtherSent) {
+		a.endSent()
+	} else {
 		text = "mail not sent, another task has sent it"
 		if !a.task.HeaderTime(firstSeenHeader).IsZero() && !a.isUnsure() {
 			s.history.end(a, ending{state: ledger.Rejected, reason: errOtherSent.Error()})
@@ -182,6 +182,7 @@ func (s *Service) delivered(a *attempt, by error) Result {
 // refuse returns the answer for a task that is no mail: an answer, not an error, because
 // producers expect one. The message does not become a dead letter.
 func (s *Service) refuse(a *attempt, text, step string) Result {
+	a.endNotSent()
 	s.history.end(a, ending{state: ledger.Rejected, reason: text, stage: step})
 	return s.result(Result{Error: text, UserID: a.userID})
 }

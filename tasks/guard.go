@@ -99,7 +99,7 @@ const mostCopies = 2
 // copy gets the Date of the first one, and a mail that must not be sent again is not begun. The
 // errors are those of afterEarlier, errDelivered and those of ask.
 func (s *Service) look(ctx context.Context, a *attempt) error {
-	if !a.task.Redelivered && a.task.SetAside().IsZero() {
+	if !a.task.Redelivered && a.task.SetAside().IsZero() && a.task.HeaderTime(earlierHeader).IsZero() {
 		return nil
 	}
 	before, err := s.ask(ctx, a, "")
@@ -129,6 +129,9 @@ func (s *Service) finish(ctx context.Context, a *attempt) error {
 		return errLate
 	}
 	if err := s.occasions.hold(ctx, a); err != nil {
+		if len(a.occurrences) > 1 && !isUnasked(err) {
+			_, _ = s.ask(ctx, a, "") // without an answer the names that it has set stay
+		}
 		return err
 	}
 	m := mark{phase: markSending, copies: a.copiesBefore() + 1, at: s.cfg.Now(), date: a.seen}
@@ -294,11 +297,18 @@ func (s *Service) ask(ctx context.Context, a *attempt, value string, entries ...
 		before, err = a.task.Mark(ctx, value, entries...)
 		return err
 	})
+	if err != nil {
+		return "", err
+	}
 	if before == markNone {
 		before = ""
 	}
 	a.guard.found(before)
-	return before, err
+	a.keepNames()
+	if before == "" {
+		a.endNames("") // unless the end of the run says something else
+	}
+	return before, nil
 }
 
 // insist repeats a question while the broker does not answer, because a lost connection must not

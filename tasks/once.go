@@ -262,7 +262,9 @@ func (a *attempt) markName(ctx context.Context, name, value string, over bool) (
 }
 
 // endNames has the end of this run end the marks of the occurrence with a value, "" to let go of
-// it.
+// it. Only a run that knows that no earlier one may have sent the mail lets go: it has looked for
+// the mark of an earlier one. Another run leaves the marks as they are. One of its own task is that
+// of a worker that died.
 func (a *attempt) endNames(value string) {
 	for _, name := range a.occurrences {
 		a.task.EndName(name, value)
@@ -278,6 +280,14 @@ func (a *attempt) endUnsure() { a.endOnce(onceUnsure) }
 func (a *attempt) endOnce(state string) {
 	if a.occurrences != nil {
 		a.endNames(a.onceMark(state, a.now))
+	}
+}
+
+// endNotSent has the end of the task, which has not sent the mail in this run, tell that an earlier
+// run may have.
+func (a *attempt) endNotSent() {
+	if a.isUnsure() {
+		a.endUnsure()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evently/workers/internal/testkit/proxy"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
@@ -149,6 +150,83 @@ func TestOncePair(t *testing.T) {
 	}
 }
 
+// A worker dies after it has sent the mail. The run of another worker waits for the outcome, and
+// until it is known the task of a producer sends no second mail.
+func TestOnceAfterDeath(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	link, err := proxy.New(server.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(link.Close)
+	release := make(chan struct{})
+	out := &planned{do: func(n int64) error {
+		if n == 1 { // the worker learns nothing more
+			if err := link.Set(proxy.Freeze); err != nil {
+				t.Error(err)
+			}
+			<-release
+		}
+		return nil
+	}}
+	deferred, waits := make(chan struct{}, 100), make(chan struct{}, 100)
+	c := tasks.Config{
+		Users: everyone{}, Mailer: out, Templates: set(t), Once: []templates.Kind{tasks.BookingConfirmation{}.Kind()},
+		Logger: slog.New(heard{slog.DiscardHandler, map[string]chan struct{}{
+			"mail deferred, no retry spent": deferred, "mail waits for another task that sends it": waits,
+		}}),
+	}
+	r := redis.Config{URL: "redis://" + link.Addr() + "/0", OwnerTimeout: time.Second, Logger: slog.New(slog.DiscardHandler)}
+	workOnce(t, r, c)
+	t.Cleanup(func() { // the first worker comes back
+		close(release)
+		if err := link.Set(proxy.Pass); err != nil {
+			t.Error(err)
+		}
+	})
+	publisher := clientOnce(t, redis.Config{URL: server.URL(0), Logger: r.Logger})
+	ofEvent(`{"booking_id": 17}`).send(t, publisher)
+	for end := time.Now().Add(30 * time.Second); out.sent.Load() == 0 && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	r.URL = server.URL(0)
+	workOnce(t, r, c)
+	for _, step := range []struct {
+		what string
+		ends chan struct{}
+	}{{"the other worker has the message of the event, and waits", deferred}, {"the task waits", waits}, {"it waits again", waits}} {
+		if step.ends == waits && len(waits) == 0 {
+			ofTask(`{"booking_id": 17}`).send(t, publisher)
+		}
+		select {
+		case <-step.ends:
+		case <-time.After(30 * time.Second):
+			t.Fatalf("not in time: %s; %d mails", step.what, out.sent.Load())
+		}
+	}
+	if n := out.sent.Load(); n != 1 {
+		t.Errorf("%d mails, want 1", n)
+	}
+}
+
+// heard is a handler that tells of some messages.
+type heard struct {
+	slog.Handler
+	of map[string]chan struct{}
+}
+
+func (h heard) Enabled(context.Context, slog.Level) bool { return true }
+func (h heard) WithAttrs([]slog.Attr) slog.Handler       { return h }
+
+func (h heard) Handle(_ context.Context, r slog.Record) error {
+	select {
+	case h.of[r.Message] <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
 // send publishes the task.
 func (a asked) send(t *testing.T, client *worker.Client) *worker.AsyncResult {
 	t.Helper()
@@ -207,6 +285,13 @@ func set(t *testing.T) *templates.Set {
 func startOnce(t *testing.T, server *redistest.Server, c tasks.Config, prefix string) *worker.Client {
 	t.Helper()
 	r := redis.Config{URL: server.URL(0), KeyPrefix: prefix + ":", ResultKeyPrefix: prefix + ":", Logger: c.Logger}
+	workOnce(t, r, c)
+	return clientOnce(t, r)
+}
+
+// workOnce runs a worker until the test ends.
+func workOnce(t *testing.T, r redis.Config, c tasks.Config) {
+	t.Helper()
 	service, err := tasks.New(c)
 	if err != nil {
 		t.Fatal(err)
@@ -222,17 +307,21 @@ func startOnce(t *testing.T, server *redistest.Server, c tasks.Config, prefix st
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
-	publisher, err := redis.New(r)
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		publisher.Close()
 	})
+}
+
+func clientOnce(t *testing.T, r redis.Config) *worker.Client {
+	t.Helper()
+	publisher, err := redis.New(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { publisher.Close() })
 	client, err := worker.NewClient(worker.ClientConfig{Backend: publisher, Publishing: worker.Publishing{DefaultQueue: tasks.Queue}})
 	if err != nil {
 		t.Fatal(err)

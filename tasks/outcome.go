@@ -142,7 +142,7 @@ func (s *Service) unsure(a *attempt, e *mail.SendError, err error) (Result, erro
 // delivered the mail.
 func (s *Service) afterUnknown(ctx context.Context, a *attempt, earlier *earlierError, err error) (Result, error) {
 	if earlier.wait > 0 {
-		return s.park(ctx, a, errEarlier, earlier.wait, nil, err)
+		return s.later(ctx, a, ending{state: ledger.Queued, reason: errEarlier, next: earlier.wait}, err, worker.TimeHeader(earlierHeader, a.now))
 	}
 	return s.giveUp(a, errUnsure, nil, err)
 }
@@ -258,6 +258,8 @@ func (s *Service) giveUp(a *attempt, text string, e *mail.SendError, err error) 
 	a.guard.settle(a.task)
 	if text == errUnsure {
 		a.endUnsure()
+	} else {
+		a.endNotSent()
 	}
 	s.history.end(a, ending{state: stateOf(text, e), reason: text, e: e})
 	a.log.Error("mail given up", "kind", a.data.Kind(), "retries", a.task.Retries, "reason", text, "error", err)

@@ -43,6 +43,7 @@ func (s *Service) checkSuppression(ctx context.Context, a *attempt) (answer Resu
 // and the producer learns the reason.
 func (s *Service) suppressed(a *attempt, found *suppressions.Suppression) Result {
 	a.guard.withdraw(a.task)
+	a.endNotSent()
 	why := string(found.Class) + " since " + found.First.UTC().Format("2006-01-02 15:04 UTC")
 	s.history.end(a, ending{state: ledger.Suppressed, stage: stepSuppress, class: string(found.Class), reason: why})
 	a.log.Warn("mail not sent, address is suppressed", "kind", a.data.Kind(), "class", found.Class, "since", found.First)
