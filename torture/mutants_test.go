@@ -16,6 +16,7 @@ var mutants = []struct {
 	name    string
 	row     string
 	fault   string // what the row says then
+	service bool   // the row builds the whole service, and needs no other worker
 	patches []harness.Patch
 }{
 	{
@@ -101,25 +102,32 @@ var mutants = []struct {
 // claimed is the reply of claim.lua.`,
 		}},
 	}, {
-		name: "the mark of an earlier worker is ignored", row: "R1m", fault: "no second copy of an ordinary mail",
+		name: "the mark of an earlier worker is ignored", row: "R1m", service: true, fault: "no second copy of an ordinary mail",
 		patches: []harness.Patch{{
 			File: "tasks/guard.go",
 			Old:  `if before == markNone {`,
 			New:  `if before != "" {`,
 		}},
 	}, {
-		name: "a mail without a reply to its end counts as one that was not sent", row: "R24", fault: "no second copy of an ordinary mail",
+		name: "a mail without a reply to its end counts as one that was not sent", row: "R24", service: true, fault: "no second copy of an ordinary mail",
 		patches: []harness.Patch{{
 			File: "tasks/outcome.go",
 			Old:  `	if e != nil && e.Unknown() {`,
 			New:  `	if e != nil && e.Unknown() && e.Command == "" {`,
 		}},
 	}, {
-		name: "the age of a code is ignored", row: "R27", fault: "every code as it should be",
+		name: "the age of a code is ignored", row: "R27", service: true, fault: "every code as it should be",
 		patches: []harness.Patch{{
 			File: "tasks/deadline.go",
 			Old:  `	return !end.IsZero() && at.After(end)`,
 			New:  `	return end.IsZero() && at.After(end)`,
+		}},
+	}, {
+		name: "a task does not wait for another one that is sending the same mail", row: "R28", service: true, fault: "each mail once",
+		patches: []harness.Patch{{
+			File: "tasks/once.go",
+			Old:  `			return false, &otherError{wait: max(onceWaitLeast, min(age, onceWaitMost))}`,
+			New:  `			return false, nil`,
 		}},
 	},
 }
@@ -147,7 +155,10 @@ func TestMutants(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			flags := harness.Overlay(t, dir, m.patches...)
-			kind := harness.Ours(harness.Build(t, dir, "worse", harness.TestWorker, flags...))
+			kind := harness.Kind{Name: "ours"}
+			if !m.service {
+				kind = harness.Ours(harness.Build(t, dir, "worse", harness.TestWorker, flags...))
+			}
 			kind.Flags = flags
 			i := slices.IndexFunc(rows.All(), func(r harness.Row) bool { return r.ID == m.row })
 			// Chance has to hit the moment that the mutant has made worse.
