@@ -320,7 +320,7 @@ func scenes() map[string]scene {
 			markers: map[string]int{"old": 0, "young": 1, "field one": 1, "field two": 1},
 		},
 		"heard": {
-			script: "heard", keys: []any{"_goworker.1.heard.n"}, before: [][]any{{"HSET", "_goworker.1.heard.n", "until", 1000}}, args: []any{2000, 3000, "1"},
+			script: "heard", keys: []any{"_goworker.1.heard.n"}, before: [][]any{{"HSET", "_goworker.1.heard.n", "until", 1000}}, args: []any{2000, 3000, 500, 0},
 			markers: map[string]int{"until=3000": 1, "gaps=1": 1, "lost=1000": 1},
 		},
 		"learn": {

@@ -25,8 +25,8 @@ const (
 	proveEvery = 2 * time.Second
 	// silenceMost is how long the server may be silent, in proofs.
 	silenceMost = 4
-	// patience is how long a new subscriber waits until it tells of a gap before it, in proofs:
-	// another one may not have told yet that it has listened meanwhile.
+	// patience is how long after a gap it is told, in proofs: another subscriber may not have told
+	// yet that it has listened meanwhile.
 	patience = 3
 	// stable is how long a connection must have worked for the pause before the next one to be
 	// short again.
@@ -84,9 +84,10 @@ type Heard struct {
 func (f *Feed) Subscribe(ctx context.Context, s Subscription) error {
 	s.Every = cmp.Or(s.Every, proveEvery)
 	var pause backoff.Backoff
+	var until time.Time
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := f.session(ctx, s)
+		err := f.session(ctx, s, &until)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -99,8 +100,9 @@ func (f *Feed) Subscribe(ctx context.Context, s Subscription) error {
 	return nil
 }
 
-// session listens over one connection until it breaks.
-func (f *Feed) session(ctx context.Context, s Subscription) error {
+// session listens over one connection until it breaks. until is the time of the server until which
+// this subscriber has noted that it has listened, the zero time before the first note.
+func (f *Feed) session(ctx context.Context, s Subscription, until *time.Time) error {
 	rc, err := f.conns.Dial(ctx)
 	if err != nil {
 		return err
@@ -114,6 +116,10 @@ func (f *Feed) session(ctx context.Context, s Subscription) error {
 	}()
 	stop := context.AfterFunc(ctx, func() { rc.Close() })
 	defer stop()
+	p := prover{feed: f, s: s, until: until, earlier: *until, pongs: make(chan time.Time, 1)}
+	if err := p.clock.read(ctx, rc); err != nil {
+		return err
+	}
 	ps := redigo.PubSubConn{Conn: rc}
 	channels := make([]any, len(s.Channels))
 	for i, c := range s.Channels {
@@ -122,7 +128,7 @@ func (f *Feed) session(ctx context.Context, s Subscription) error {
 	if err := ps.Subscribe(channels...); err != nil {
 		return err
 	}
-	err = f.receive(ctx, ps, s, &pinger)
+	err = p.receive(ctx, ps, &pinger)
 	if conn.IsForbidden(err) {
 		return fmt.Errorf("%w: %w", ErrForbidden, err)
 	}
@@ -132,87 +138,102 @@ func (f *Feed) session(ctx context.Context, s Subscription) error {
 // ErrForbidden says that the user of the server may not subscribe to the channels.
 var ErrForbidden = errors.New("the Redis user lacks a right")
 
+// clock tells the time of the server by the time here since it was asked.
+type clock struct {
+	asked, answered time.Time // here
+	server          time.Time
+}
+
+// read asks the server.
+func (c *clock) read(ctx context.Context, rc redigo.Conn) error {
+	c.asked = time.Now()
+	parts, err := redigo.Int64s(redigo.DoContext(rc, ctx, "TIME"))
+	if err != nil {
+		return err
+	}
+	if len(parts) != 2 {
+		return fmt.Errorf("TIME has %d parts", len(parts))
+	}
+	c.answered, c.server = time.Now(), time.Unix(parts[0], parts[1]*1000)
+	return nil
+}
+
+// latest and earliest return bounds of the time of the server at a moment here.
+func (c *clock) latest(at time.Time) time.Time   { return c.server.Add(at.Sub(c.asked)) }
+func (c *clock) earliest(at time.Time) time.Time { return c.server.Add(at.Sub(c.answered)) }
+
+// prover notes until when a subscriber has listened over one connection.
+type prover struct {
+	feed    *Feed
+	s       Subscription
+	clock   clock
+	joined  time.Time      // here
+	until   *time.Time     // of the last note
+	earlier time.Time      // that of the connection before
+	pongs   chan time.Time // times here of the pings that were answered; capacity 1
+}
+
 // receive receives messages until the connection breaks.
-func (f *Feed) receive(ctx context.Context, ps redigo.PubSubConn, s Subscription, pinger *sync.WaitGroup) error {
-	confirmed, pongs := 0, make(chan time.Duration, 1)
+func (p *prover) receive(ctx context.Context, ps redigo.PubSubConn, pinger *sync.WaitGroup) error {
+	confirmed := 0
 	for {
-		switch v := ps.ReceiveWithTimeout(silenceMost * s.Every).(type) {
+		switch v := ps.ReceiveWithTimeout(silenceMost * p.s.Every).(type) {
 		case error:
 			return v
 		case redigo.Message:
-			s.Message(v.Channel, v.Data)
+			p.s.Message(v.Channel, v.Data)
 		case redigo.Pong:
-			if at, err := strconv.ParseInt(v.Data, 10, 64); err == nil {
+			if after, err := strconv.ParseInt(v.Data, 10, 64); err == nil {
 				select {
-				case pongs <- time.Duration(at):
+				case p.pongs <- p.joined.Add(time.Duration(after)):
 				default: // the one before is enough
 				}
 			}
 		case redigo.Subscription:
-			if confirmed++; confirmed == len(s.Channels) {
-				s.Joined()
-				pinger.Go(func() { f.prove(ctx, ps, s, pongs) })
+			if confirmed++; confirmed == len(p.s.Channels) {
+				p.joined = time.Now()
+				p.s.Joined()
+				pinger.Go(func() { p.run(ctx, ps) })
 			}
 		}
 	}
 }
 
-// prove pings the server, and notes until when this subscriber has listened. pongs are the times
-// of the pings that were answered, since the first moment of prove.
-func (f *Feed) prove(ctx context.Context, ps redigo.PubSubConn, s Subscription, pongs <-chan time.Duration) {
-	from, err := f.now(ctx)
-	began := time.Now()
-	tick := time.NewTicker(s.Every)
+// run pings the server, and notes until when this subscriber has listened.
+func (p *prover) run(ctx context.Context, ps redigo.PubSubConn) {
+	tick := time.NewTicker(p.s.Every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case at := <-pongs:
-			if err != nil {
-				if from, err = f.now(ctx); err == nil {
-					began = time.Now()
-				}
-				continue // this pong is of the time before
+		case at := <-p.pongs:
+			if !p.clock.latest(p.joined).Before(p.clock.earliest(at)) {
+				continue // the server took seconds to tell the time
 			}
-			h, fault := f.heard(ctx, s.Name, from, from.Add(at), at >= patience*s.Every)
-			if fault == nil {
-				s.Heard(h)
+			h, err := p.note(ctx, at)
+			if err == nil {
+				p.s.Heard(h)
 			} else if ctx.Err() == nil {
-				f.log.Debug("a subscription could not be noted", "name", s.Name, "error", fault)
+				p.feed.log.Debug("a subscription could not be noted", "name", p.s.Name, "error", err)
 			}
 		case <-tick.C:
-			if ps.Ping(strconv.FormatInt(int64(time.Since(began)), 10)) != nil {
+			if ps.Ping(strconv.FormatInt(int64(time.Since(p.joined)), 10)) != nil {
 				return // the reader sees it too
 			}
 		}
 	}
 }
 
-// now returns the time of the server.
-func (f *Feed) now(ctx context.Context) (now time.Time, err error) {
-	err = f.conns.Do(ctx, func(c redigo.Conn) error {
-		parts, err := redigo.Int64s(c.Do("TIME"))
-		if err != nil {
-			return err
-		}
-		if len(parts) != 2 {
-			return fmt.Errorf("TIME has %d parts", len(parts))
-		}
-		now = time.Unix(parts[0], parts[1]*1000)
-		return nil
-	})
-	return now, err
-}
-
-// heard notes that this subscriber has listened from one time to another.
-func (f *Feed) heard(ctx context.Context, name string, from, to time.Time, tells bool) (h Heard, err error) {
-	told := 0
-	if tells {
-		told = 1
+// note notes that this subscriber has listened until a moment here.
+func (p *prover) note(ctx context.Context, at time.Time) (h Heard, err error) {
+	f, from, to, earlier := p.feed, p.clock.latest(p.joined), p.clock.earliest(at), int64(0)
+	if !p.earlier.IsZero() {
+		earlier = p.earlier.UnixMilli()
 	}
 	err = f.conns.Do(ctx, func(c redigo.Conn) error {
-		reply, err := redigo.Int64s(f.scripts.Heard().Do(c, 1, f.prefix+"heard."+name, from.UnixMilli(), to.UnixMilli(), told))
+		reply, err := redigo.Int64s(f.scripts.Heard().Do(c, 1, f.prefix+"heard."+p.s.Name,
+			from.UnixMilli(), to.UnixMilli(), (patience * p.s.Every).Milliseconds(), earlier))
 		if err != nil {
 			return err
 		}
@@ -228,5 +249,6 @@ func (f *Feed) heard(ctx context.Context, name string, from, to time.Time, tells
 	if err != nil {
 		return Heard{}, fmt.Errorf("note a subscription: %w", err)
 	}
+	*p.until = to
 	return h, nil
 }

@@ -9,9 +9,11 @@ import (
 	"testing"
 	"time"
 
+	redigo "github.com/gomodule/redigo/redis"
 	"go.uber.org/goleak"
 
 	"github.com/evently/workers/worker/redis"
+	"github.com/evently/workers/worker/redis/internal/scripts"
 	"github.com/evently/workers/worker/redis/redistest"
 )
 
@@ -147,6 +149,45 @@ func TestGaps(t *testing.T) {
 	// The proof of the last subscriber may be a ping old.
 	if lost := all[0].To.Sub(all[0].From); lost < time.Second || lost > away+time.Second || all[0].Lost != lost {
 		t.Errorf("gap of %v, want about %v", lost, away)
+	}
+}
+
+// Periods of listening are noted in any order, also by subscribers that live for a moment. Only the
+// time that none covers is a gap.
+func TestHeardScript(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	all, err := scripts.Load(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := server.Conn(0)
+	type note struct{ from, to, earlier, isNew int64 }
+	for name, test := range map[string]struct {
+		notes                 []note
+		gaps, lost, from, end int64
+	}{
+		"overlapping":               {notes: []note{{0, 1000, 0, 0}, {900, 2000, 0, 0}, {500, 1500, 0, 0}}},
+		"a gap":                     {notes: []note{{0, 1000, 0, 0}, {3000, 8000, 0, 0}, {3000, 9000, 0, 1}, {3000, 10000, 0, 0}}, gaps: 1, lost: 2000, from: 1000, end: 3000},
+		"covered later":             {notes: []note{{0, 1000, 0, 0}, {3000, 5000, 0, 0}, {500, 4000, 0, 0}, {4000, 11000, 0, 0}}},
+		"short lives after the gap": {notes: []note{{0, 1000, 0, 0}, {3000, 5000, 0, 0}, {4500, 7000, 0, 0}, {6000, 9000, 0, 1}, {8500, 11000, 0, 0}}, gaps: 1, lost: 2000, from: 1000, end: 3000},
+		"two gaps":                  {notes: []note{{0, 1000, 0, 0}, {3000, 5000, 0, 0}, {6000, 9000, 0, 1}}, gaps: 1, lost: 3000, from: 1000, end: 4000},
+		"the key is lost":           {notes: []note{{3000, 9500, 1000, 1}, {3000, 10000, 0, 0}}, gaps: 1, lost: 2000, from: 1000, end: 3000},
+		"the first ones":            {notes: []note{{3000, 9500, 0, 0}, {2000, 9000, 0, 0}}},
+		"the clock was set back":    {notes: []note{{900_000, 901_000, 0, 0}, {3000, 9500, 0, 0}, {9000, 12000, 0, 0}}},
+	} {
+		var reply []int64
+		for i, n := range test.notes {
+			if reply, err = redigo.Int64s(all.Heard().Do(c, 1, name, n.from, n.to, 6000, n.earlier)); err != nil {
+				t.Fatal(err)
+			}
+			if reply[0] != n.isNew {
+				t.Errorf("%s: note %d has told %d, want %d", name, i, reply[0], n.isNew)
+			}
+		}
+		if want := []int64{test.gaps, test.lost, test.from, test.end}; !slices.Equal(reply[1:], want) {
+			t.Errorf("%s: gaps, time, begin and end %v, want %v", name, reply[1:], want)
+		}
 	}
 }
 
