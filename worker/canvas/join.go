@@ -73,13 +73,17 @@ func ChordError(m *protocol.Message, text string, c Context) (plan *Plan, err er
 	return &f.plan, nil
 }
 
-// chordFailure is the reason why a body cannot run. cause is the failure of a member.
+// chordFailure is the reason why a body cannot run. cause is the failure of a member,
+// chord that of another chord, which is handed on as it is.
 type chordFailure struct {
-	text  string
-	cause *protocol.Exception
+	text         string
+	cause, chord *protocol.Exception
 }
 
 func (f *chordFailure) exception() *protocol.Exception {
+	if f.chord != nil {
+		return f.chord
+	}
 	return &protocol.Exception{Type: "ChordError", Module: "celery.exceptions", Args: []any{f.text}}
 }
 
@@ -88,16 +92,7 @@ func joinChord(b *budget, j Joined) ([]protocol.Raw, *chordFailure) {
 		return nil, &chordFailure{text: j.Failure}
 	}
 	if !j.Saved.IsNull() {
-		tree := savedTree(b, j.Saved)
-		values := make([]protocol.Raw, len(tree.members))
-		for i, m := range tree.members {
-			v, f := joinSaved(b, m, j.Results)
-			if f != nil {
-				return nil, f
-			}
-			values[i] = v
-		}
-		return values, nil
+		return joinTree(b, savedTree(b, j.Saved), j.Results)
 	}
 	values := make([]protocol.Raw, len(j.Members))
 	for i, entry := range j.Members {
@@ -111,33 +106,70 @@ func joinChord(b *budget, j Joined) ([]protocol.Raw, *chordFailure) {
 		}
 		if state == protocol.StateFailure || state == protocol.StateRevoked {
 			exc := exceptionOf(parts[3])
-			return nil, &chordFailure{fmt.Sprintf("Dependency %s raised %s", id, ReprException(exc)), exc}
+			return nil, &chordFailure{text: fmt.Sprintf("Dependency %s raised %s", id, ReprException(exc)), cause: exc}
 		}
 		values[i] = parts[3]
 	}
 	return values, nil
 }
 
-// joinSaved returns the value of one element of a saved structure.
-func joinSaved(b *budget, r *result, results map[string]*protocol.Result) (protocol.Raw, *chordFailure) {
+// joinTree returns the values of the members of a saved group. Its groups come first, as
+// in Celery, so that their failures hide those of the other members.
+func joinTree(b *budget, tree *result, results map[string]*protocol.Result) ([]protocol.Raw, *chordFailure) {
 	b.enter()
 	defer b.leave()
-	if r.group {
-		values := make([]protocol.Raw, len(r.members))
-		for i, m := range r.members {
-			v, f := joinSaved(b, m, results)
+	values := make([]protocol.Raw, len(tree.members))
+	for _, groups := range []bool{true, false} {
+		for i, m := range tree.members {
+			if m.group != groups {
+				continue
+			}
+			var f *chordFailure
+			if m.group {
+				values[i], f = joinMembers(b, m, results)
+			} else {
+				values[i], f = joinSaved(m, results)
+			}
 			if f != nil {
 				return nil, f
 			}
-			values[i] = v
 		}
-		return arrayRaw(values), nil
 	}
+	return values, nil
+}
+
+// joinMembers returns the value of a group in a saved group. Celery asks its members in
+// their order; a group among them is joined like the whole.
+func joinMembers(b *budget, group *result, results map[string]*protocol.Result) (protocol.Raw, *chordFailure) {
+	b.enter()
+	defer b.leave()
+	values := make([]protocol.Raw, len(group.members))
+	for i, m := range group.members {
+		var f *chordFailure
+		if m.group {
+			var inner []protocol.Raw
+			inner, f = joinTree(b, m, results)
+			values[i] = arrayRaw(inner)
+		} else {
+			values[i], f = joinSaved(m, results)
+		}
+		if f != nil {
+			return nil, f
+		}
+	}
+	return arrayRaw(values), nil
+}
+
+// joinSaved returns the value of one task of a saved structure.
+func joinSaved(r *result, results map[string]*protocol.Result) (protocol.Raw, *chordFailure) {
 	res := results[r.id]
 	if res == nil {
 		return nil, &chordFailure{text: "Join error: TimeoutError('The operation timed out.')"}
 	}
 	if res.Status == protocol.StateFailure || res.Status == protocol.StateRevoked {
+		if e := res.Exception; e != nil && e.Type == "ChordError" && e.Module == "celery.exceptions" {
+			return nil, &chordFailure{chord: e}
+		}
 		return nil, &chordFailure{text: "Join error: " + ReprException(res.Exception)}
 	}
 	raw, ok := res.Result.(protocol.Raw)
