@@ -14,12 +14,14 @@ import (
 type difference struct {
 	Flow, ID, Field string
 	Celery, Ours    json.RawMessage
+	Varies          bool // one of our answers is one of Celery's, when both are asked again
 
 	Results, Compared, Callbacks int
 }
 
 // TestResultsAsCelery sends the same workflows, which fail in many ways, to a worker
-// of the newest Celery and to ours, and compares all that both have stored of them.
+// of the newest Celery and to ours, and compares all that both have stored of them. What
+// Celery itself stores now so, now otherwise is no difference; testdata/flows.py finds out.
 func TestResultsAsCelery(t *testing.T) {
 	t.Parallel()
 	random := 40
@@ -33,6 +35,7 @@ func TestResultsAsCelery(t *testing.T) {
 			t.Log(d)
 		}
 	})
+	varying := 0
 	r := startRedis(t)
 	theirs, ours := r.url(), strings.TrimSuffix(r.url(), "/0")+"/1"
 	peer := start(t, "theirs", pythonEnv(), python(t, celeryNew), "testdata/flows.py", "worker", theirs)
@@ -49,14 +52,21 @@ func TestResultsAsCelery(t *testing.T) {
 		if err := json.Unmarshal(lines.Bytes(), &last); err != nil {
 			t.Fatalf("flows.py printed %q: %v", lines.Text(), err)
 		}
-		if last.Field != "" {
-			differences = append(differences, fmt.Sprintf("%s: %s of %s: Celery has %s, we have %s", last.Flow, last.Field, last.ID, clip(string(last.Celery), 600), clip(string(last.Ours), 600)))
+		if last.Field == "" {
+			continue
 		}
+		text := fmt.Sprintf("%s: %s of %s: Celery has %s, we have %s", last.Flow, last.Field, last.ID, clip(string(last.Celery), 600), clip(string(last.Ours), 600))
+		if last.Varies {
+			t.Log("left to chance by Celery, too: ", text)
+			varying++
+			continue
+		}
+		differences = append(differences, text)
 	}
 	if n := len(differences); n != 0 {
 		t.Errorf("%d differences, which the last lines of this test show", n)
 	}
-	t.Logf("%d results by Celery, %d of them compared; %d calls of error callbacks", last.Results, last.Compared, last.Callbacks)
+	t.Logf("%d results by Celery, %d of them compared, %d fields left to chance; %d calls of error callbacks", last.Results, last.Compared, varying, last.Callbacks)
 	if last.Compared < 500 || last.Callbacks == 0 {
 		t.Error("that is too little to prove anything")
 	}

@@ -19,7 +19,7 @@ func (n *notes) flowTasks() map[string]worker.Definition {
 	again := func(retries int, in time.Duration, cause error) worker.Definition {
 		return raises(&worker.RetryError{Countdown: in, MaxRetries: &retries, Err: cause})
 	}
-	const soon, late = 100 * time.Millisecond, time.Hour
+	const now, soon, late = -1, 100 * time.Millisecond, time.Hour
 	return map[string]worker.Definition{
 		"flow.ident":       {Handler: worker.Func(func(_ context.Context, in struct{ X any }) (any, error) { return in.X, nil })},
 		"flow.add":         {Handler: worker.Func(flowAdd)},
@@ -32,15 +32,16 @@ func (n *notes) flowTasks() map[string]worker.Definition {
 		"flow.fail_bare":   raises(&worker.Exception{Type: "Custom", Module: "flow"}),
 		"flow.reject":      raises(worker.Reject("no thanks")),
 		"flow.ignore":      raises(worker.ErrIgnore),
-		"flow.retry":       again(2, soon, nil),
-		"flow.retry_exc":   again(1, soon, value("ValueError", "again")),
+		"flow.retry":       again(2, now, nil),
+		"flow.retry_exc":   again(1, now, value("ValueError", "again")),
+		"flow.retry_soon":  again(2, soon, value("ValueError", "again")),
 		"flow.retry_later": again(3, late, value("ValueError", "later")),
 		"flow.retry_bare":  again(3, late, nil),
 		"flow.retry_once": {Handler: worker.HandlerFunc(func(_ context.Context, t *worker.Task) (any, error) {
 			if t.Retries > 0 {
 				return 3, nil
 			}
-			return nil, &worker.RetryError{Countdown: soon}
+			return nil, &worker.RetryError{Countdown: now}
 		})},
 		"flow.replace":       replaces(func() *canvas.Signature { return three() }),
 		"flow.replace_group": replaces(func() *canvas.Signature { return canvas.Group(three(), three()) }),
