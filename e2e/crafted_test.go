@@ -79,7 +79,7 @@ func TestCrafted(t *testing.T) {
 			}
 			result = `"DecodeError"` // its caller is told
 		}
-		eventually(t, 20*time.Second, "result of "+c.name, func() bool {
+		eventually(t, time.Minute, "result of "+c.name, func() bool {
 			stored := p.redis.results([]string{c.id})[c.id]
 			return stored.Status != "" && stored.Status != "STARTED"
 		})

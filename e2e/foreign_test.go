@@ -61,7 +61,7 @@ func TestForeignProducers(t *testing.T) {
 	startWorker(t, r, "ours")
 	ids := pushForeign(r, 0)
 	for client, id := range ids {
-		eventually(t, 20*time.Second, "result for "+client, func() bool { return r.results([]string{id})[id].Status == "SUCCESS" })
+		eventually(t, time.Minute, "result for "+client, func() bool { return r.results([]string{id})[id].Status == "SUCCESS" })
 		if got := string(r.results([]string{id})[id].Result); got != "7" {
 			t.Errorf("%s: %s, want 7", client, got)
 		}
@@ -82,10 +82,10 @@ func TestForeignLeftToPython(t *testing.T) {
 			r := startRedis(t)
 			ours := startWorker(t, r, "ours", "-concurrency", fmt.Sprint(len(foreignMessages)))
 			ids := pushForeign(r, 2)
-			eventually(t, 20*time.Second, "all are claimed", func() bool { return r.int("HLEN", "unacked") == len(ids) })
+			eventually(t, time.Minute, "all are claimed", func() bool { return r.int("HLEN", "unacked") == len(ids) })
 			ours.kill()
 			// Python looks once when it starts, and then not for a long time.
-			eventually(t, 20*time.Second, "their visibility timeout is over", func() bool {
+			eventually(t, time.Minute, "their visibility timeout is over", func() bool {
 				return r.int("ZCOUNT", "unacked_index", "-inf", time.Now().Add(-2*time.Second).Unix()) == len(ids)
 			})
 			peer := startPeer(t, celery, r, queue, "theirs", time.Second)

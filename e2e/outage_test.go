@@ -220,7 +220,7 @@ func TestOutage(t *testing.T) {
 					lasting = append(lasting, w.code(n, began.Add(scale.lasts+time.Minute-life)))
 				}
 			}
-			eventually(t, 10*time.Second, "both workers keep the tasks in the queue, and say so", func() bool {
+			eventually(t, time.Minute, "both workers keep the tasks in the queue, and say so", func() bool {
 				for i := range w.workers {
 					if health := w.get(i, "/health"); !strings.Contains(health, test.cause) || !strings.Contains(health, "mail tasks are held: ") {
 						return false
@@ -264,7 +264,7 @@ func TestOutage(t *testing.T) {
 			}
 			enough := time.Minute + time.Duration(1.5*float64(want-sent)/rate*float64(time.Second))
 			eventually(t, enough, "all mails are sent", func() bool { return len(w.times()) >= want })
-			awaitResults(w.redis, append(slices.Clone(ids), lasting...), 10*time.Second)
+			awaitResults(w.redis, append(slices.Clone(ids), lasting...), time.Minute)
 			again := w.times().Recovery(over, rate)
 			t.Logf("%v; all %d after %v", again, want-sent, w.times().Last().Sub(over).Round(time.Millisecond))
 			if again.Full == 0 || again.Full > time.Minute {

@@ -186,7 +186,7 @@ func (r *regions) checkCommands() {
 	} {
 		var code int
 		var out string
-		eventually(r.t, 20*time.Second, test.args, func() bool { // the history follows within seconds
+		eventually(r.t, time.Minute, test.args, func() bool { // the history follows within seconds
 			code, out = r.command(strings.Fields(test.args)...)
 			return code == test.code && strings.Contains(out, test.want) || test.code != 0
 		})

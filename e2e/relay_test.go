@@ -226,15 +226,13 @@ func TestRefusalOfOneMail(t *testing.T) {
 // next mail goes out at once.
 func TestIdleRelayConnectionCostsNoRetry(t *testing.T) {
 	t.Parallel()
-	w := startRelayWorker(t, "RETRY_DELAY=60", "CONCURRENCY=1")
+	w := startRelayWorker(t, "RETRY_DELAY=600", "CONCURRENCY=1") // longer than a mail is waited for
 	w.arrived(w.welcome(1), 0)
 	next := func(what string) {
 		t.Helper()
-		begin, before := time.Now(), len(w.relay.Mails())
+		t.Log("the next mail after ", what)
+		before := len(w.relay.Mails())
 		w.arrived(w.welcome(1), before)
-		if d := time.Since(begin); d > 10*time.Second {
-			t.Errorf("%s: the next mail took %v", what, d)
-		}
 	}
 	const timeout = "451 4.4.2 Timeout waiting for data from client."
 	w.relay.Say(timeout+"\r\n", smtptest.Close)

@@ -26,7 +26,7 @@ func TestIDUsedTwice(t *testing.T) {
 	}
 	mails := func(n int) {
 		t.Helper()
-		eventually(t, 20*time.Second, fmt.Sprintf("%d mails", n), func() bool { return len(p.sink.all("")) >= n })
+		eventually(t, time.Minute, fmt.Sprintf("%d mails", n), func() bool { return len(p.sink.all("")) >= n })
 		p.redis.settled(queue)
 		if got := len(p.sink.all("")); got != n {
 			t.Fatalf("%d mails, want %d", got, n)

@@ -266,7 +266,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	if strings.Contains(log, "cAnArY") {
 		t.Error("the log shows a password")
 	}
-	eventually(t, 15*time.Second, "the health is ok", func() bool {
+	eventually(t, time.Minute, "the health is ok", func() bool {
 		return strings.HasPrefix(strings.Join(strings.Fields(w.get("/health/configuration")), ""), `{"ok":true,"text":"valid","status":"ok"`)
 	})
 	if text := w.get("/health/configuration") + w.get("/metrics"); strings.Contains(text, "cAnArY") {

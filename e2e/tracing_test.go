@@ -105,7 +105,7 @@ func TestTraces(t *testing.T) {
 		t.Fatalf("%+v\n%s", a, last(service.out.String(), 3000))
 	}
 	run := "run/" + prefix + "send_booking_confirmation"
-	eventually(t, 20*time.Second, "both attempts are in the trace", func() bool { return len(receiver.named(run)) == 2 && len(receiver.named("smtp final")) == 2 })
+	eventually(t, time.Minute, "both attempts are in the trace", func() bool { return len(receiver.named(run)) == 2 && len(receiver.named("smtp final")) == 2 })
 	hex := func(id []byte) string { return fmt.Sprintf("%x", id) }
 	runs := receiver.named(run)
 	if hex(runs[0].ParentSpanId) != parent || hex(runs[0].TraceId) != trace {
