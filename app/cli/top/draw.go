@@ -258,38 +258,83 @@ func (c *screen) trouble(s *summary.Summary) string {
 // mostFindings is how many findings a screen of 24 lines shows.
 const mostFindings = 4
 
+// findings tells what to look at. Each finding has one line at least. As far as there is room,
+// the first ones have their whole text and what to do.
 func (c *screen) findings(s *summary.Summary) (lines []string) {
 	if len(s.Findings) == 0 {
 		return []string{c.line().add(green, "Nothing needs attention.").String(), ""}
 	}
-	most := mostFindings
-	switch {
-	case c.height == 0:
-		most = len(s.Findings)
-	case c.height > 24:
-		most += (c.height - 24) / 3
+	shown, room := s.Findings, 1<<20
+	if c.height > 0 {
+		most := mostFindings + max(0, c.height-24)/3
+		room = mostFindings + max(0, c.height-24)/2
+		shown = shown[:min(most, len(shown))]
 	}
 	lines = append(lines, c.line().add(bold, "Look at").String())
-	for i, f := range s.Findings {
-		if i == most {
-			lines = append(lines, c.line().add(dim, fmt.Sprintf("  … %d more", len(s.Findings)-most)).String())
-			break
+	room -= len(shown)
+	for i := range shown {
+		all := c.finding(s, &shown[i])
+		if more := len(all) - 1; more > room {
+			all, room = []string{c.line().join(c.about(s, &shown[i])).String()}, 0
+		} else {
+			room -= more
 		}
-		mark, colour := "·", dim
-		switch f.Level {
-		case attention.Urgent:
-			mark, colour = "!!", red
-		case attention.Warning:
-			mark, colour = "!", yellow
-		}
-		l := c.line().add(colour, fmt.Sprintf("%2s ", mark))
-		age := ""
-		if d := s.At.Sub(f.Since); !f.Since.IsZero() && d >= time.Second {
-			age = "(" + attention.Spell(d.Truncate(time.Second)) + ") "
-		}
-		lines = append(lines, l.add(dim, age).add("", term.Line(f.Text)).String())
+		lines = append(lines, all...)
+	}
+	if left := len(s.Findings) - len(shown); left > 0 {
+		lines = append(lines, c.line().add(dim, fmt.Sprintf("  … %d more", left)).String())
 	}
 	return append(lines, "")
+}
+
+// span is a text in a colour.
+type span struct{ colour, text string }
+
+// join adds spans.
+func (l *line) join(all []span) *line {
+	for _, s := range all {
+		l.add(s.colour, s.text)
+	}
+	return l
+}
+
+// about returns the mark, the age and the text of a finding.
+func (c *screen) about(s *summary.Summary, f *attention.Finding) []span {
+	mark, colour := "·", dim
+	switch f.Level {
+	case attention.Urgent:
+		mark, colour = "!!", red
+	case attention.Warning:
+		mark, colour = "!", yellow
+	}
+	age := ""
+	if d := s.At.Sub(f.Since); !f.Since.IsZero() && d >= time.Second {
+		age = "(" + attention.Spell(d.Truncate(time.Second)) + ") "
+	}
+	return []span{{colour, fmt.Sprintf("%2s ", mark)}, {dim, age}, {"", term.Line(f.Text)}}
+}
+
+// finding returns the lines of a whole finding: its text, and what to do.
+func (c *screen) finding(s *summary.Summary, f *attention.Finding) (lines []string) {
+	const indent = "   "
+	parts := c.about(s, f)
+	text := term.Fold(parts[1].text+parts[2].text, c.width-len(indent), "")
+	for i, one := range strings.Split(text, "\n") {
+		switch age, found := strings.CutPrefix(one, parts[1].text); {
+		case i > 0:
+			lines = append(lines, c.line().add("", indent+one).String())
+		case found:
+			lines = append(lines, c.line().join(parts[:2]).add("", age).String())
+		default:
+			lines = append(lines, c.line().join(parts[:1]).add("", one).String())
+		}
+	}
+	if f.Advice != "" {
+		for one := range strings.SplitSeq(term.Fold(term.Line(f.Advice), c.width-len(indent), ""), "\n") {
+			lines = append(lines, c.line().add(dim, indent+one).String())
+		}
+	}
+	return lines
 }
 
 func (c *screen) foot() string {

@@ -42,8 +42,8 @@ func busy() *summary.Summary {
 			{Node: "email-worker@mail-2.example.com", Version: "v1.4.0 (commit abc, go1.26)", Status: "healthy", Concurrency: 8},
 		},
 		Findings: []attention.Finding{
-			{Level: attention.Urgent, Text: "The relay smtp.example.com:587 takes no mails of email-worker@mail-1.example.com: 421 4.7.0 try again later.", Since: at.Add(-3 * time.Minute)},
-			{Level: attention.Warning, Text: "Dead letters grow: 4 more in the last 10 min, 17 open.", Since: at.Add(-10 * time.Minute)},
+			{Level: attention.Urgent, Text: "The relay smtp.example.com:587 takes no mails of email-worker@mail-1.example.com: 421 4.7.0 try again later.", Advice: "Ask the operator of the relay; mails wait meanwhile.", Since: at.Add(-3 * time.Minute)},
+			{Level: attention.Warning, Text: "Dead letters grow: 4 more in the last 10 min, 17 open.", Advice: "Look at them by cause. Mend the cause, then retry all of it.", Since: at.Add(-10 * time.Minute)},
 			{Level: attention.Notice, Text: "The workers differ in SMTP_PASSWORD.\nx", Since: at},
 		},
 	}

@@ -88,7 +88,8 @@ type display struct {
 }
 
 func (d *display) interactive() bool {
-	return xterm.IsTerminal(int(d.in.Fd())) && xterm.IsTerminal(int(d.out.Fd())) && os.Getenv("TERM") != "dumb"
+	kind := os.Getenv("TERM")
+	return xterm.IsTerminal(int(d.in.Fd())) && xterm.IsTerminal(int(d.out.Fd())) && kind != "" && kind != "dumb"
 }
 
 // beside runs a source while do runs.
