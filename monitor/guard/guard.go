@@ -168,12 +168,12 @@ func (g *Guard) admit(w http.ResponseWriter, r *http.Request) bool {
 	}
 	if !g.hosts.allows(r.Host) {
 		g.tell(r.Context(), Event{Action: Denied, Actor: g.stranger(r), Refused: "name of the host"})
-		http.Error(w, "The monitor is not asked for by this name. Use localhost, or add the name to MONITOR_HOSTS.", http.StatusMisdirectedRequest)
+		http.Error(w, "The monitor is not asked for by this name. Use localhost or an address of this machine, or add the name to MONITOR_HOSTS.", http.StatusMisdirectedRequest)
 		return false
 	}
 	if err := g.origin.Check(r); err != nil {
 		g.tell(r.Context(), Event{Action: Denied, Actor: g.stranger(r), Refused: "request of another site", Details: map[string]string{"path": pathOf(r)}})
-		http.Error(w, "This request comes from another site. Open the page of the monitor, and do it there.", http.StatusForbidden)
+		g.refuse(w, r, http.StatusForbidden, loginView{Heading: "Refused", Fault: "This request comes from another site, and nothing was done. Open the page of the monitor, and do it there."})
 		return false
 	}
 	return true
@@ -329,7 +329,7 @@ func (g *Guard) recoverPanic(w http.ResponseWriter, r *http.Request) {
 		panic(fault)
 	}
 	g.cfg.Log.Error("page of the monitor failed", "path", pathOf(r), "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
-	http.Error(w, "The page failed. The log has the details.", http.StatusInternalServerError)
+	g.refuse(w, r, http.StatusInternalServerError, loginView{Heading: "The page failed", Fault: "The log of the monitor has the details."})
 }
 
 // pathOf returns the path of a request for logs and the trail, bounded.

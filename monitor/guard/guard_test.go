@@ -366,6 +366,22 @@ func TestLogin(t *testing.T) {
 	_, body = do(t, c, s.URL+"/", nil, browser)
 	wantBody(t, body, "vera viewer password 127.0.0.1")
 
+	// A form without a login, and a login that has ended: the page of the login says so.
+	reply, _ = do(t, client(t), s.URL+"/queues/q/pause", url.Values{"note": {"x"}}, browser, header("Referer", s.URL+"/queues/q"))
+	_, body = do(t, client(t), s.URL+reply.Header.Get("Location"), nil, browser)
+	if !strings.Contains(body, "nothing was done") || !strings.Contains(body, `value="/queues/q"`) {
+		t.Errorf("page after a form without a login:\n%s", body)
+	}
+	reply, _ = do(t, client(t), s.URL+"/tasks", nil, browser, header("Cookie", cookie.Name+"=old"))
+	_, body = do(t, client(t), s.URL+reply.Header.Get("Location"), nil, browser)
+	if !strings.Contains(body, "Your login has ended") {
+		t.Errorf("page after the end of a login:\n%s", body)
+	}
+	_, body = do(t, client(t), s.URL+"/login", url.Values{"name": {"vera\"><b>"}, "password": {"wrong"}}, browser)
+	if !strings.Contains(body, `value="vera&#34;&gt;&lt;b&gt;"`) || strings.Contains(body, "wrong\"") {
+		t.Errorf("page after a wrong password:\n%s", body)
+	}
+
 	// Another login makes another session, and the first one ends.
 	before := cookie.Value
 	login(t, c, s.URL, "olga", passwords["olga"])

@@ -18,12 +18,15 @@ var loginTemplate = template.Must(template.New("login").Parse(loginHTML))
 
 // loginView is the page of the login.
 type loginView struct {
+	Heading   string // of a page that says why a person may not come in; "": it is the login
+	LogOut    bool   // that page offers to log out
 	Next      string // path to go to after it
 	Name      string
 	Fault     string
 	Passwords bool
 	OIDC      bool
 	Provider  string
+	Forward   string // header of the proxy that tells users; "": none does
 	ReadOnly  bool
 }
 
@@ -45,7 +48,8 @@ func (g *Guard) challenge(w http.ResponseWriter, r *http.Request, a Actor) {
 	if a.By != ByAnonymous {
 		// Logged in, without any role: another login would not help.
 		g.tell(r.Context(), Event{Action: Denied, Actor: a, Refused: "no role", Details: map[string]string{"path": pathOf(r)}})
-		http.Error(w, "You are logged in as "+a.Name+", who has no role in the monitor.", http.StatusForbidden)
+		text := "You are logged in as " + a.Name + ", who has no role in the monitor. Its owner gives roles by MONITOR_USERS, MONITOR_ROLES or MONITOR_DEFAULT_ROLE."
+		g.refuse(w, r, http.StatusForbidden, loginView{Heading: "No role", Fault: text, LogOut: a.Session != ""})
 		return
 	}
 	if isProgram(r) {
@@ -57,6 +61,11 @@ func (g *Guard) challenge(w http.ResponseWriter, r *http.Request, a Actor) {
 		return
 	}
 	to := "/login?next=" + url.QueryEscape(returnPath(r))
+	if _, err := r.Cookie(g.cookieName(r, sessionCookie)); r.Method == http.MethodPost {
+		to += "&why=undone"
+	} else if err == nil {
+		to += "&why=ended"
+	}
 	switch {
 	case r.Header.Get("HX-Request") != "":
 		w.Header().Set("HX-Redirect", to)
@@ -68,6 +77,21 @@ func (g *Guard) challenge(w http.ResponseWriter, r *http.Request, a Actor) {
 	default:
 		http.Redirect(w, r, to, http.StatusSeeOther)
 	}
+}
+
+// whyLogin tells persons who came from elsewhere why they are asked to log in.
+var whyLogin = map[string]string{
+	"undone": "You are not logged in any more, and nothing was done. Log in, and do it again.",
+	"ended":  "Your login has ended. Log in again.",
+}
+
+// refuse tells why a request is refused: a person by a page, a script by a line of text.
+func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, status int, v loginView) {
+	if isProgram(r) || r.Header.Get("HX-Request") != "" {
+		http.Error(w, v.Fault, status)
+		return
+	}
+	g.showLogin(w, status, v)
 }
 
 // again makes the browser ask for a path of this site as a request of this site.
@@ -112,11 +136,11 @@ func (g *Guard) loginPage(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, next, http.StatusSeeOther)
 		return
 	}
-	g.showLogin(w, http.StatusOK, loginView{Next: next})
+	g.showLogin(w, http.StatusOK, loginView{Next: next, Fault: whyLogin[r.URL.Query().Get("why")]})
 }
 
 func (g *Guard) showLogin(w http.ResponseWriter, status int, v loginView) {
-	v.Passwords, v.OIDC, v.ReadOnly = g.users.any(), g.provider != nil, g.cfg.ReadOnly
+	v.Passwords, v.OIDC, v.Forward, v.ReadOnly = g.users.any(), g.provider != nil, g.cfg.Forward.Header, g.cfg.ReadOnly
 	if v.OIDC {
 		v.Provider = g.provider.cfg.Name
 	}
@@ -136,7 +160,10 @@ func (g *Guard) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if status, text := g.verify(w, r, name, password); status != 0 {
-		g.showLogin(w, status, loginView{Next: next, Fault: text})
+		if len(name) > longestName {
+			name = "" // it was no name
+		}
+		g.showLogin(w, status, loginView{Next: next, Fault: text, Name: name})
 		return
 	}
 	u, _ := g.users.find(name)

@@ -133,7 +133,7 @@ func (g *Guard) oidcBegin(w http.ResponseWriter, r *http.Request) {
 	ready, err := g.provider.discover()
 	if err != nil {
 		g.cfg.Log.Warn("OpenID provider does not answer", "error", err)
-		g.showLogin(w, http.StatusBadGateway, loginView{Next: localPath(r.URL.Query().Get("next")), Fault: "The OpenID provider does not answer. Try again, or use a password."})
+		g.showLogin(w, http.StatusBadGateway, loginView{Next: localPath(r.URL.Query().Get("next")), Fault: g.orPassword("The OpenID provider does not answer; the log of the monitor says why. Try again")})
 		return
 	}
 	f := flow(rand.Text() + rand.Text())
@@ -165,7 +165,7 @@ func (g *Guard) oidcCallback(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		g.cfg.Log.Warn("login at the OpenID provider refused", "from", g.from(r), "error", clean(err.Error()))
 		g.tell(r.Context(), Event{Action: Login, Actor: Actor{Name: "unknown name", By: ByOIDC, From: g.from(r)}, Refused: "OpenID provider"})
-		g.showLogin(w, http.StatusForbidden, loginView{Next: next, Fault: "The login at the OpenID provider did not succeed. Try again."})
+		g.showLogin(w, http.StatusForbidden, loginView{Next: next, Fault: g.orPassword(oidcFault(err))})
 		return
 	}
 	a.From = g.from(r)
@@ -178,14 +178,39 @@ func (g *Guard) oidcCallback(w http.ResponseWriter, r *http.Request) {
 	again(w, next) // a redirect would be one of another site, without the new cookie
 }
 
+var (
+	errState  = errors.New("the state is not the one of this browser")
+	errDenied = errors.New("the provider says")
+)
+
+// oidcFault tells a person why the login at the provider did not succeed. Words of the provider
+// and of the request stay in the log.
+func oidcFault(err error) string {
+	switch {
+	case errors.Is(err, errState):
+		return "This login began in another browser, or more than 10 minutes ago. Begin again"
+	case errors.Is(err, errDenied):
+		return "The OpenID provider did not let you in; the log of the monitor has its reason. Try again"
+	}
+	return "The login at the OpenID provider did not succeed; the log of the monitor says why. Try again"
+}
+
+// orPassword ends a sentence with the other way to log in, if there is one.
+func (g *Guard) orPassword(text string) string {
+	if g.users.any() {
+		return text + ", or use a password."
+	}
+	return text + "."
+}
+
 // oidcLogin finishes a login with the code that the provider gave.
 func (g *Guard) oidcLogin(r *http.Request, f flow) (Actor, error) {
 	q := r.URL.Query()
 	if len(f) != 52 || subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(f.state())) != 1 {
-		return Actor{}, errors.New("the state is not the one of this browser")
+		return Actor{}, errState
 	}
 	if fault := q.Get("error"); fault != "" {
-		return Actor{}, fmt.Errorf("the provider says %.100q", fault)
+		return Actor{}, fmt.Errorf("%w %.100q", errDenied, fault)
 	}
 	p := g.provider
 	ready, err := p.discover()

@@ -347,8 +347,16 @@ func TestForward(t *testing.T) {
 		})
 		wantBody(t, body, c.want)
 	}
+	alone := start(t, guard.Config{Addr: ":5555", Forward: guard.Forward{Header: "X-Forwarded-User"}, Proxies: trusted})
+	reply, body := do(t, client(t), alone.URL+"/", nil, browser, header("X-Forwarded-User", "ada"))
+	if wantStatus(t, reply, http.StatusForbidden); !strings.Contains(body, "<h1>No role</h1>") || !strings.Contains(body, "logged in as ada") {
+		t.Errorf("page of a user without a role:\n%s", body)
+	}
+	if _, body = do(t, client(t), alone.URL+"/login", nil, browser); !strings.Contains(body, "MONITOR_TRUSTED_PROXIES") {
+		t.Errorf("page of the login behind a proxy:\n%s", body)
+	}
 	stranger := start(t, guard.Config{Addr: ":5555", Forward: forward, Proxies: others, Users: users(t)})
-	reply, _ := do(t, client(t), stranger.URL+"/", nil, header("X-Forwarded-User", "ada"), header("X-Forwarded-Groups", "sre"), header("X-Forwarded-For", "192.0.2.1"))
+	reply, _ = do(t, client(t), stranger.URL+"/", nil, header("X-Forwarded-User", "ada"), header("X-Forwarded-Groups", "sre"), header("X-Forwarded-For", "192.0.2.1"))
 	wantStatus(t, reply, http.StatusUnauthorized)
 }
 

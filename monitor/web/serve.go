@@ -226,8 +226,18 @@ func silentServer(e *net.OpError) *problem {
 	return &problem{Status: http.StatusOK, Heading: m.What, Missing: m}
 }
 
-// notFound answers for all other paths.
-func (s *Site) notFound(w http.ResponseWriter, r *http.Request) {
+// notFound answers for all other paths, and for the methods that a path does not take.
+func (s *Site) notFound(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
+	other := map[string]string{http.MethodGet: http.MethodPost, http.MethodHead: http.MethodPost, http.MethodPost: http.MethodGet}[r.Method]
+	if _, pattern := mux.Handler(&http.Request{Method: other, URL: r.URL, Host: r.Host}); other != "" && strings.HasPrefix(pattern, other+" ") {
+		w.Header().Set("Allow", other)
+		p := &problem{Status: http.StatusMethodNotAllowed, Heading: "Not a page", Text: "This is the address of an action: the buttons of the pages send it. Nothing was done."}
+		if other == http.MethodGet {
+			p.Heading, p.Text = "Nothing was done", "This is the address of a page, which takes no form."
+		}
+		s.showProblem(w, r, p)
+		return
+	}
 	s.showProblem(w, r, &problem{Status: http.StatusNotFound, Heading: "Not found", Text: "There is no such page."})
 }
 

@@ -104,7 +104,7 @@ func New(cfg Config) (*Site, error) {
 	s.hub = newHub(s, r.live)
 	r.Handle("GET /live", RoleViewer, s.hub)
 	r.Handle("GET /assets/{name}", RolePublic, s.assets)
-	r.mux.HandleFunc("/", s.notFound)
+	r.mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) { s.notFound(r.mux, w, req) })
 	s.menu = s.makeMenu()
 	if err := errors.Join(r.check(), s.views.check()); err != nil {
 		return nil, fmt.Errorf("pages: %w", err)

@@ -347,6 +347,12 @@ func TestErrorsOfPages(t *testing.T) {
 	if got := do(t, client(t), "GET", base+"/none", nil); got.status != 404 || !strings.Contains(got.body, "no such page") {
 		t.Errorf("unknown path: status %d", got.status)
 	}
+	if got := do(t, client(t), "GET", base+"/act", nil); got.status != 405 || !strings.Contains(got.body, "address of an action") {
+		t.Errorf("action as a page: status %d", got.status)
+	}
+	if got := do(t, client(t), "POST", base+"/panic", url.Values{}); got.status != 405 || !strings.Contains(got.body, "takes no form") {
+		t.Errorf("page as an action: status %d", got.status)
+	}
 }
 
 // Roles: pages, actions, handlers and the menu.
