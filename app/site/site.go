@@ -68,6 +68,7 @@ type Parts struct {
 	Watch         *watch.Watch       // of the queues
 	Operator      *inspect.Operator  // tells workers what to do
 	Presenter     *inspect.Presenter // shows messages without their secrets
+	Schedule      *inspect.Schedule  // of what workers hold until its time
 	// WorkersJSON answers /workers?json=1 as Flower does; nil: the page answers.
 	WorkersJSON http.Handler
 	Jobs        *jobs.Runner    // of the pages that start long work

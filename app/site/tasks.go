@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/evently/workers/config"
@@ -39,6 +40,17 @@ func makeTasks(p *Parts) (*Module, error) {
 	}
 	if p.Deliveries != nil {
 		cfg.History, cfg.Figures = p.Deliveries, p.Deliveries
+	}
+	schedule := p.schedule()
+	cfg.Held = func(ctx context.Context, id string) (*inspect.Waiting, error) {
+		s, err := schedule.Snapshot(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if i := slices.IndexFunc(s.Waiting, func(w inspect.Waiting) bool { return w.ID == id }); i >= 0 {
+			return &s.Waiting[i], nil
+		}
+		return nil, nil
 	}
 	operator := inspect.NewOperator(p.Broker)
 	cfg.Revoke = func(ctx context.Context, id string, terminate bool) error {

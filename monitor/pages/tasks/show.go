@@ -17,6 +17,7 @@ import (
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/inspect"
 )
 
 // showView is the view of one task.
@@ -62,6 +63,7 @@ type known struct {
 	missing   string // why the history was not asked
 	letter    *broker.DeadLetter
 	traces    *verdict.Traces
+	held      *inspect.Waiting // until its time; looked for if nothing else is known
 }
 
 // look collects what is known of a task.
@@ -96,6 +98,11 @@ func (g *Group) look(ctx context.Context, id string) (k known, err error) {
 	if k.task == nil && len(k.histories) == 0 && g.cfg.Redis != nil {
 		tr := g.cfg.Redis(ctx, id)
 		k.traces = &tr
+	}
+	if k.task == nil && len(k.histories) == 0 && g.cfg.Held != nil {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		k.held, _ = g.cfg.Held(ctx, id) // without it the page tells where the task may be
 	}
 	return k, nil
 }
@@ -132,11 +139,13 @@ func (g *Group) show(ctx context.Context, r *web.Request) (web.View, error) {
 		if g.cfg.Fleet != nil {
 			v.Notes = append(v.Notes, "The events of this task were not heard: the monitor has listened since "+words.Clock(g.cfg.Fleet.Status().Began)+". This is what the history of mails has.")
 		}
+	case k.held != nil:
+		v.addHeld(k.held)
 	case k.traces != nil && (k.traces.Status != "" || k.traces.DeadLetter != nil):
 		v.Notes = append(v.Notes, "Neither the events nor the history know this task.")
 		v.Notes = append(v.Notes, k.traces.Lines()...)
 	default:
-		return web.View{}, web.NotFound("No task " + words.Line(id) + " is known: its events were not heard since the start of the monitor, and the history has no mail of it. It may still wait in its queue.")
+		return web.View{}, web.NotFound("No task " + words.Line(id) + " is known: its events were not heard since the start of the monitor, and the history has no mail of it. It may still wait in its queue: /queues shows the first messages of each.")
 	}
 	v.Timeline = timeline(k.task, k.histories)
 	if len(k.histories) > 0 {
@@ -189,6 +198,23 @@ func (g *Group) addTask(v *showView, f *fleet.Family) {
 	v.Args, v.Kwargs, v.Result, v.Exception, v.Traceback = f.Args, f.Kwargs, f.Result, f.Exception, clean(f.Traceback)
 	v.Python, v.Curl = copies(&f.Task, g.cfg.URL)
 	v.addRelatives(f)
+}
+
+// addHeld adds what the message of a task tells that a worker holds until its time.
+func (v *showView) addHeld(w *inspect.Waiting) {
+	v.Notes = append(v.Notes, "The events of this task were not heard. A worker holds its message until its time.")
+	v.Head.Title, v.Head.Chips = shortName(w.Task), []web.Chip{{Text: "scheduled", Tone: web.Info}}
+	if w.Retries > 0 {
+		v.Head.Chips[0] = web.Chip{Text: fmt.Sprintf("retry %d", w.Retries), Tone: web.Wait}
+	}
+	if w.Revoked {
+		v.Head.Chips[0] = web.Chip{Text: "cancelled", Tone: web.Calm}
+	}
+	v.Head.Facts = append(v.Head.Facts, web.Fact{Name: "Due", Time: w.ETA}, web.Fact{Name: "Queue", Value: words.Line(w.Queue), Href: "/queues/" + url.PathEscape(w.Queue)})
+	if w.Node != "" {
+		v.Head.Facts = append(v.Head.Facts, web.Fact{Name: "Worker", Value: words.Line(w.Node), Href: "/workers/" + url.PathEscape(w.Node)})
+	}
+	v.Args, v.Kwargs = w.Args, w.Kwargs
 }
 
 func (v *showView) addRelatives(f *fleet.Family) {

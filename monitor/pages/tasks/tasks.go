@@ -15,6 +15,7 @@ import (
 	"github.com/evently/workers/monitor/verdict"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/store/ledger"
+	"github.com/evently/workers/worker/inspect"
 )
 
 // Fleet knows the tasks since the start of the monitor. [fleet.State] is one.
@@ -59,6 +60,10 @@ type Config struct {
 
 	// Redis looks for the traces of a task. nil: it is not asked.
 	Redis func(ctx context.Context, taskID string) verdict.Traces
+
+	// Held returns the message of a task that a worker holds until its time; nil: there is none.
+	// The field may be nil, too.
+	Held func(ctx context.Context, taskID string) (*inspect.Waiting, error)
 
 	Now func() time.Time // default: time.Now
 }

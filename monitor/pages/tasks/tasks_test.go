@@ -22,6 +22,7 @@ import (
 	"github.com/evently/workers/monitor/pages/tasks"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/broker"
+	"github.com/evently/workers/worker/inspect"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -273,5 +274,26 @@ func TestMissing(t *testing.T) {
 	f = newSite(t, func(cfg *tasks.Config) { cfg.Fleet, cfg.History = nil, nil })
 	if _, text := f.get(t, "/tasks"); !strings.Contains(text, "No tasks are known") {
 		t.Error(text)
+	}
+}
+
+// A task whose events were not heard, and that has no mail yet, is known by the message that a
+// worker holds until its time.
+func TestHeldTask(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(c *tasks.Config) {
+		c.Held = func(_ context.Context, id string) (*inspect.Waiting, error) {
+			if id != "held-1" {
+				return nil, nil
+			}
+			return &inspect.Waiting{Message: inspect.Message{ID: id, Task: "app.tasks.send_welcome_email", Queue: "email_notifications", ETA: time.Now().Add(time.Hour), Args: "({'email': 'a***@mail.example'},)"}, Node: "email-worker@one"}, nil
+		}
+	})
+	status, body := s.get(t, "/tasks/held-1")
+	if status != http.StatusOK || !strings.Contains(body, "scheduled") || !strings.Contains(body, "Due") || !strings.Contains(body, "/workers/email-worker@one") || !strings.Contains(body, "/tasks/held-1/revoke") {
+		t.Errorf("status %d:\n%s", status, body)
+	}
+	if status, _ := s.get(t, "/tasks/held-2"); status != http.StatusNotFound {
+		t.Errorf("a task that is not held: status %d", status)
 	}
 }
