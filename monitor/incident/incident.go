@@ -104,7 +104,7 @@ type Setting struct {
 }
 
 // ErrNoBundle says that a file is no bundle, or one that must not be opened.
-var ErrNoBundle = errors.New("this is not a bundle of an incident")
+var ErrNoBundle = errors.New("this cannot be opened as a bundle of an incident")
 
 // part is a file of a bundle with the field that it is for.
 type part struct {

@@ -188,6 +188,12 @@ func TestHostileBundles(t *testing.T) {
 	if _, err := incident.Read(bytes.NewReader(nil), 1<<40); !errors.Is(err, incident.ErrNoBundle) {
 		t.Errorf("a huge file: %v", err)
 	}
+	whole := pack(t, map[string]string{"manifest.json": manifest})
+	for want, raw := range map[string][]byte{"it is empty": nil, "its end is missing": whole[:len(whole)/2], "it is no zip": []byte("hello, bundle")} {
+		if _, err := incident.Read(bytes.NewReader(raw), int64(len(raw))); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("a file of which %s: %v", want, err)
+		}
+	}
 	deep := strings.Repeat("[", 1<<20)
 	long, err := json.Marshal(make([]ledger.Mail, 9000))
 	if err != nil {

@@ -20,7 +20,7 @@ func Read(r io.ReaderAt, size int64) (*Bundle, error) {
 	}
 	z, err := zip.NewReader(r, size)
 	if err != nil {
-		return nil, fmt.Errorf("%w: it is no zip", ErrNoBundle)
+		return nil, fmt.Errorf("%w: %s", ErrNoBundle, notZip(r, size))
 	}
 	if len(z.File) > mostEntries {
 		return nil, fmt.Errorf("%w: it has %d files", ErrNoBundle, len(z.File))
@@ -50,10 +50,23 @@ func Read(r io.ReaderAt, size int64) (*Bundle, error) {
 		return nil, fmt.Errorf("%w: it has no manifest", ErrNoBundle)
 	}
 	if b.Manifest.Format != Format {
-		return nil, fmt.Errorf("%w that this version opens: its format is %d, not %d", ErrNoBundle, b.Manifest.Format, Format)
+		return nil, fmt.Errorf("%w: its format is %d, and this version opens format %d", ErrNoBundle, b.Manifest.Format, Format)
 	}
 	b.take(contents)
 	return b, nil
+}
+
+// notZip tells why a file is no zip. The table of a zip is at its end, which a copy that was
+// interrupted lacks.
+func notZip(r io.ReaderAt, size int64) string {
+	begin := make([]byte, 4)
+	switch _, err := r.ReadAt(begin, 0); {
+	case size == 0:
+		return "it is empty"
+	case err == nil && string(begin) == "PK\x03\x04":
+		return "its end is missing or damaged; copy it again from where it was made"
+	}
+	return "it is no zip"
 }
 
 // content reads one file, up to a number of bytes. The size in the zip may be a lie.
@@ -71,7 +84,7 @@ func content(f *zip.File, most int) ([]byte, error) {
 	case len(raw) > most:
 		return nil, fmt.Errorf("it is too large")
 	case err != nil:
-		return nil, fmt.Errorf("it is damaged")
+		return nil, fmt.Errorf("it is damaged; copy the bundle again from where it was made")
 	}
 	return raw, nil
 }

@@ -26,17 +26,20 @@ const mostMoments = 1000
 func (b *Bundle) Timeline() []Moment {
 	var all []Moment
 	for _, c := range b.Health.Changes {
-		all = append(all, Moment{At: c.At, Bad: !c.OK, What: c.Node + ": " + strings.ReplaceAll(c.Part, "_", " "), Text: c.Text})
+		all = append(all, Moment{At: c.At, Bad: !c.OK || c.Part == "status" && c.Text != "healthy", What: c.Node + ": " + strings.ReplaceAll(c.Part, "_", " "), Text: c.Text})
 	}
 	for _, m := range b.Mails {
 		if m.State == ledger.Accepted {
 			continue
 		}
 		text := m.Reason
-		if m.Class != "" {
+		switch {
+		case text == m.State.String():
+			text = "" // it stands before it
+		case m.Class != "":
 			text = strings.TrimSpace(m.Class + ": " + text)
 		}
-		all = append(all, Moment{At: m.StateAt, Bad: m.State != ledger.Queued && m.State != ledger.Sending, What: fmt.Sprintf("%s to %s: %s", m.Kind, cmp.Or(m.To, m.Domain, "?"), m.State), Text: text})
+		all = append(all, Moment{At: m.StateAt, Bad: m.State != ledger.Queued && m.State != ledger.Sending, What: fmt.Sprintf("%s to %s: %s", m.Kind, cmp.Or(m.To, m.Domain, "an unknown address"), m.State), Text: text})
 	}
 	for _, f := range b.Summary.Findings {
 		all = append(all, Moment{At: f.Since, Bad: true, What: "needs attention", Text: f.Text})

@@ -11,11 +11,14 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/evently/workers/internal/words"
+	"github.com/evently/workers/monitor/attention"
 	"github.com/evently/workers/monitor/incident"
+	"github.com/evently/workers/monitor/watch"
 	"github.com/evently/workers/monitor/web"
 )
 
@@ -136,6 +139,7 @@ type bundlePage struct {
 	Findings []hint
 	Tiles    []web.Tile
 	Depths   []web.Chart
+	Quiet    string // names the queues without a chart
 	Timeline web.Timeline
 	Cut      bool
 	Mails    []mailRow
@@ -185,14 +189,18 @@ func bundleOf(one shelved) bundlePage {
 		p.Notes = append(p.Notes, hint{"Missing: " + f + ".", web.Wait})
 	}
 	for _, f := range b.Summary.Findings {
-		p.Findings = append(p.Findings, hint{f.Text, web.Wait})
+		tone := web.Wait
+		if f.Level == attention.Urgent {
+			tone = web.Bad
+		}
+		p.Findings = append(p.Findings, hint{strings.TrimSpace(f.Text + " " + f.Advice), tone})
 	}
 	p.Tiles = []web.Tile{
 		{Label: "Mails", Value: strconv.Itoa(len(b.Mails))}, {Label: "Tasks", Value: strconv.Itoa(len(b.Tasks))},
 		{Label: "Changes of health", Value: strconv.Itoa(len(b.Health.Changes))}, {Label: "Workers", Value: strconv.Itoa(len(b.Summary.Workers))},
 		{Label: "Dead letters", Value: strconv.Itoa(b.Summary.Letters.Open)}, {Label: "Waiting in queues", Value: strconv.Itoa(b.Summary.Queues.Messages)},
 	}
-	p.Depths = depths(b)
+	p.Depths, p.Quiet = depths(b)
 	all := b.Timeline()
 	p.Cut = len(all) > shownMoments
 	for _, one := range all[max(0, len(all)-shownMoments):] {
@@ -210,13 +218,25 @@ func bundleOf(one shelved) bundlePage {
 	return p
 }
 
-// depths draws the queues with the most readings.
-func depths(b *incident.Bundle) (all []web.Chart) {
-	var names []string
-	for name := range b.Queues {
-		names = append(names, name)
+// depths draws the queues in which messages waited, and names the other ones.
+func depths(b *incident.Bundle) (all []web.Chart, quiet string) {
+	var names, empty []string
+	for name, samples := range b.Queues {
+		if slices.ContainsFunc(samples, func(s watch.Sample) bool { return s.Messages > 0 }) {
+			names = append(names, name)
+		} else {
+			empty = append(empty, name)
+		}
 	}
 	slices.Sort(names)
+	slices.Sort(empty)
+	if len(empty) > 0 {
+		quiet = "No message waited at the readings of: " + strings.Join(empty[:min(shownQueues, len(empty))], ", ")
+		if more := len(empty) - shownQueues; more > 0 {
+			quiet += fmt.Sprintf(" and %d more", more)
+		}
+		quiet += "."
+	}
 	for i, name := range names[:min(shownQueues, len(names))] {
 		c := web.Chart{ID: fmt.Sprintf("queue-%d", i), Title: name, Unit: "messages"}
 		values := []float64{}
@@ -230,5 +250,5 @@ func depths(b *incident.Bundle) (all []web.Chart) {
 		c.Series = []web.Series{{Label: "waiting", Tone: web.Info, Values: values}}
 		all = append(all, c)
 	}
-	return all
+	return all, quiet
 }
