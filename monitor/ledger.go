@@ -49,7 +49,7 @@ func (b *brokerHealth) historyPart(now time.Time) Part {
 	p.check("database", statusOf(s.Writing, PartFailed), s.where())
 	p.check("lag", statusOf(s.Lag <= mostLag, PartDegraded), fmt.Sprintf("events that wait: %d, the oldest for %s", s.Waiting, span(s.Lag)))
 	p.check("losses", statusOf(s.Dropped == 0, PartDegraded), fmt.Sprintf("events lost: %d", s.Dropped))
-	return p.advised("correct the cause that the text names; mails are sent nevertheless")
+	return p.advised("see that Redis and the database of LEDGER_DATABASE_URL answer; the command doctor examines them")
 }
 
 // where tells where the events go.

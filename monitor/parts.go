@@ -93,7 +93,7 @@ func (h *Health) databasePart(now time.Time) Part {
 	if h.cfg.Database == nil {
 		return newPart(State{OK: true, Text: "not used"})
 	}
-	const advice = "correct the cause that the text names; mails wait in their queues, and no attempt is spent"
+	const advice = "see that the server of DATABASE_URL, or of the variables DB_*, answers; the command doctor examines it. Mails wait in their queues, and no attempt is spent"
 	h.mu.Lock()
 	last := h.database
 	h.mu.Unlock()

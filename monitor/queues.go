@@ -80,7 +80,7 @@ func (b *brokerHealth) queuePart(w WorkerState, now time.Time) Part {
 	case w.State == "stopped":
 		p = p.advised("start the process again; its supervisor should")
 	default:
-		p = p.advised("check Redis and REDIS_URL; messages stay in their queues, and the worker tries again within a second")
+		p = p.advised("see that Redis answers at REDIS_URL; the command doctor examines it. Messages stay in their queues, and the worker tries again within a second")
 	}
 	if b.cfg.Queues == nil {
 		p.check("claims", p.Status, p.Text)
@@ -92,7 +92,7 @@ func (b *brokerHealth) queuePart(w WorkerState, now time.Time) Part {
 	}
 	p.check("claims", p.Status, p.Text)
 	if s.At.IsZero() || now.Sub(s.At) > staleQueues {
-		p.check("depth", statusOf(s.At.IsZero(), PartDegraded), "not known")
+		p.check("depth", statusOf(s.At.IsZero() && p.OK, PartDegraded), "not known")
 		return p
 	}
 	p.add(s)

@@ -114,6 +114,7 @@ func healthOf(s vitals.State, now time.Time, node, about string) health {
 		slices.SortStableFunc(one.Parts, func(a, b part) int { return cmp.Compare(rank(a), rank(b)) })
 		h.Processes = append(h.Processes, one)
 	}
+	slices.SortStableFunc(h.Processes, func(a, b process) int { return cmp.Compare(toneRank(a.Status.Tone), toneRank(b.Status.Tone)) })
 	h.Facets = facets(s, node, about)
 	h.History, h.Cut = history(s.Changes, node, about)
 	h.Quiet = len(s.Changes) == 0
@@ -121,8 +122,10 @@ func healthOf(s vitals.State, now time.Time, node, about string) health {
 }
 
 // rank puts what is not well first.
-func rank(p part) int {
-	switch p.State.Tone {
+func rank(p part) int { return toneRank(p.State.Tone) }
+
+func toneRank(tone web.Tone) int {
+	switch tone {
 	case web.Bad:
 		return 0
 	case web.Wait:
