@@ -118,12 +118,12 @@ func TestSlowGreeting(t *testing.T) {
 	t.Parallel()
 	server := smtptest.New(t, smtptest.Options{Script: func(s smtptest.Step) smtptest.Action {
 		if s.Command == "CONNECT" && s.Conn == 1 {
-			time.Sleep(600 * time.Millisecond)
+			time.Sleep(2400 * time.Millisecond)
 		}
 		return smtptest.Action{}
 	}})
 	cfg := config(server)
-	cfg.Timeouts.Greeting = time.Second // it is asked after half of it
+	cfg.Timeouts.Greeting = 4 * time.Second // it is asked after half of it
 	if _, err := newSender(t, cfg).Send(t.Context(), message()); err != nil {
 		t.Fatal(err)
 	}
