@@ -57,6 +57,22 @@ func (r *request) holds(ctx context.Context) error {
 	return r.exec.holds(ctx, r)
 }
 
+// mark implements [holder].
+func (r *request) mark(ctx context.Context, value string, entries []broker.Entry) (earlier string, err error) {
+	return r.exec.mark(ctx, r, value, entries)
+}
+
+// markName implements [holder].
+func (r *request) markName(ctx context.Context, name, value string, over bool) (other string, err error) {
+	return r.exec.markName(ctx, r, name, value, over)
+}
+
+// runClock implements [holder].
+func (r *request) runClock() *runclock.Clock { return &r.clock }
+
+// setTimeLimit implements [holder].
+func (r *request) setTimeLimit(decide func() error) { r.state.setTimeLimit(decide) }
+
 // stored reports whether a result in that state is stored.
 func (r *request) stored(state string) bool {
 	return !r.ignoreResult || r.storeErrors && (state == protocol.StateFailure || state == protocol.StateRevoked)

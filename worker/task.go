@@ -16,6 +16,7 @@ import (
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/canvas"
 	"github.com/evently/workers/worker/internal/bind"
+	"github.com/evently/workers/worker/internal/runclock"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redact"
 )
@@ -47,7 +48,7 @@ type Task struct {
 	Logger *slog.Logger
 
 	workflow *workflow // of the worker; nil outside of one
-	request  *request  // nil outside of a worker
+	request  holder    // nil outside of a worker
 	claim    string    // "" once it was acknowledged
 
 	mu       sync.Mutex
@@ -56,6 +57,15 @@ type Task struct {
 	endMark  *string         // see EndMark; nil: the mark stays
 	names    []broker.Mark   // see EndName
 	entries  []broker.Entry  // see Record
+}
+
+// holder is the request of a task. It is an interface for the reason that [Worker] names.
+type holder interface {
+	holds(ctx context.Context) error
+	mark(ctx context.Context, value string, entries []broker.Entry) (earlier string, err error)
+	markName(ctx context.Context, name, value string, over bool) (other string, err error)
+	runClock() *runclock.Clock
+	setTimeLimit(decide func() error)
 }
 
 type taskKey struct{}
@@ -123,7 +133,7 @@ func (t *Task) Mark(ctx context.Context, value string, entries ...broker.Entry) 
 	if value == "" {
 		entries = nil
 	}
-	return t.request.exec.mark(ctx, t.request, value, t.whole(entries))
+	return t.request.mark(ctx, value, t.whole(entries))
 }
 
 // MarkSettled is the mark of an earlier run that has succeeded after it had lost the message;
@@ -151,7 +161,7 @@ func (t *Task) MarkName(ctx context.Context, name, value string, over bool) (oth
 	if t.request == nil {
 		return "", nil
 	}
-	return t.request.exec.markName(ctx, t.request, name, value, over)
+	return t.request.markName(ctx, name, value, over)
 }
 
 // EndName has the end of this run replace the mark of a name by a value, whichever task has set
@@ -322,7 +332,7 @@ func (t *Task) Wait(ctx context.Context, most time.Duration, wait func(context.C
 	if t.request == nil {
 		return wait(ctx)
 	}
-	clock := &t.request.clock
+	clock := t.request.runClock()
 	clock.Pause()
 	resume := sync.OnceFunc(clock.Resume)
 	defer resume()
@@ -342,7 +352,7 @@ func (t *Task) OnTimeLimit(decide func() error) {
 	if t.request == nil {
 		return
 	}
-	t.request.state.setTimeLimit(decide)
+	t.request.setTimeLimit(decide)
 }
 
 // Fingerprint identifies the work of a task. It differs where the id, the name or the

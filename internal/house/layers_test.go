@@ -14,10 +14,10 @@ import (
 var workerLayers = slices.Concat(workerFloors...)
 
 var workerFloors = [][]string{
-	{"client.go", "worker.go"}, // the wiring
+	{"client.go", "worker.go", "engine.go"},                                                 // the wiring
 	{"stop.go", "node.go", "consume.go", "accept.go", "execute.go", "settle.go", "plan.go"}, // the path of a message
-	{"propagate.go", "check.go", "builtin.go", "outcome.go", "status.go", "request.go", "workflow.go"},
-	{"config.go", "definition.go", "handler.go", "task.go", "call.go", "asyncresult.go", "errors.go", "publish.go"}, // what all of it uses
+	{"check.go", "builtin.go", "outcome.go", "status.go", "request.go", "workflow.go"},
+	{"config.go", "definition.go", "handler.go", "publish.go", "task.go", "call.go", "asyncresult.go", "errors.go"}, // what all of it uses
 }
 
 // mostUpward is the share of the arrows that may run up. An arrow leads from a file to

@@ -25,15 +25,15 @@ type settler struct {
 	results   *results
 	announcer *pubsub.Announcer
 	pipeline  *pipeline
-	starts    *batch.Caller[starting, int]
+	startOne  func(context.Context, starting) (int, error) // in a round trip with others
 }
 
 func newSettler(s *server, held *holdings, results *results, p *pipeline) *settler {
 	se := &settler{server: s, held: held, results: results, pipeline: p, announcer: pubsub.NewAnnouncer(s.conns.Do, s.log)}
-	se.starts = batch.NewCaller(batch.CallConfig[starting, int]{
+	se.startOne = batch.NewCaller(batch.CallConfig[starting, int]{
 		Call: se.startAll,
 		Size: func(s starting) int { return len(s.value) },
-	})
+	}).Do
 	return se
 }
 

@@ -34,7 +34,7 @@ func (se *settler) start(ctx context.Context, d broker.Delivery, st broker.Start
 
 // startFirst stores the STARTED of a delivery, together with others.
 func (se *settler) startFirst(ctx context.Context, s starting) error {
-	held, err := se.starts.Do(ctx, s)
+	held, err := se.startOne(ctx, s)
 	if err != nil {
 		return fmt.Errorf("start a task: %w", err)
 	}
