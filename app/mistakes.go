@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/evently/workers/app/platform"
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/mail"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
@@ -126,7 +126,7 @@ func checkParts(cfg config.Config, err error) error {
 // unknownKinds finds rates of kinds of mails that do not exist.
 func unknownKinds(cfg config.Config) (all []config.Problem) {
 	kinds := tasks.Kinds()
-	for _, name := range slices.Sorted(maps.Keys(cfg.Delivery.Limits.Recipient)) {
+	for _, name := range sorting.Keys(cfg.Delivery.Limits.Recipient) {
 		if name != "" && !slices.Contains(kinds, name) {
 			all = append(all, config.Problem{
 				Variable: "MAIL_RATE_PER_RECIPIENT", Wrong: strconv.Quote(name) + " is no kind of mail",

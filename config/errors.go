@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // Problem is one mistake in the configuration.
@@ -64,7 +66,7 @@ func Add(err error, more ...Problem) error {
 	for i, s := range slices.Backward(Table()) {
 		place[s.Variable+fileSuffix], place[s.Variable] = i, i
 	}
-	slices.SortStableFunc(all.Problems, func(p, q Problem) int { return place[p.Variable] - place[q.Variable] })
+	sorting.Stable(all.Problems, func(p, q Problem) int { return place[p.Variable] - place[q.Variable] })
 	return all
 }
 

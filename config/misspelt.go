@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -17,7 +18,7 @@ func (c *Config) misspelt(environ []string, fields []field) {
 			known = append(known, f.base().name+fileSuffix)
 		}
 	}
-	slices.Sort(environ) // the same warnings in the same order
+	sort.Strings(environ) // the same warnings in the same order
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
 		if blank(value) || slices.Contains(known, name) {

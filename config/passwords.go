@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/evently/workers/internal/connurl"
+	"github.com/evently/workers/internal/sorting"
 )
 
 // Passwords returns every secret text of the configuration, for what must not
@@ -57,7 +58,7 @@ func (c *Config) Passwords() []string {
 
 // LongestFirst sorts texts by their length, and drops repeated ones. It changes the slice.
 func LongestFirst(texts []string) []string {
-	slices.SortFunc(texts, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
+	sorting.By(texts, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
 	return slices.Compact(texts)
 }
 

@@ -2,12 +2,12 @@ package config
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/evently/workers/internal/queuename"
+	"github.com/evently/workers/internal/sorting"
 )
 
 // weights are queues with their weights, as name:weight,name:weight.
@@ -53,7 +53,7 @@ func (w *weights) kind() string { return "name:weight, …" }
 // queueWeights holds weights against what else is said of the queues.
 func (c *Config) queueWeights(v *variables) {
 	w := &v.QueueWeights
-	for _, name := range slices.Sorted(maps.Keys(w.value)) {
+	for _, name := range sorting.Keys(w.value) {
 		if !slices.Contains(v.Queues.value, name) {
 			w.mistake(fmt.Sprintf("the queue %q is not among QUEUES", name), "name queues that QUEUES has")
 		}

@@ -6,7 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
-	"slices"
+	"sort"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -106,7 +106,7 @@ func (l *Listener) Metrics() *Metrics { return l.metrics }
 // Run listens until ctx ends, and then publishes the tasks of what was heard before.
 func (l *Listener) Run(ctx context.Context) error {
 	channels := append(Names(l.cfg.Channels), eventCreated, eventUpdated, eventDeleted)
-	slices.Sort(channels)
+	sort.Strings(channels)
 	work, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	g, ctx := errgroup.WithContext(ctx)

@@ -3,9 +3,11 @@ package monitor
 import (
 	"cmp"
 	"fmt"
-	"slices"
+	"sort"
 	"strings"
 	"time"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // QueuesState describes the consumed queues, as they were seen last.
@@ -107,7 +109,7 @@ func (s *QueuesState) consuming() string {
 			paused = append(paused, q.Name)
 		}
 	}
-	slices.Sort(paused)
+	sort.Strings(paused)
 	switch {
 	case len(paused) == 0:
 		return "consuming"
@@ -122,7 +124,7 @@ func (p *Part) add(s QueuesState) {
 	if s.Server != "" {
 		p.check("server", PartOK, s.Server)
 	}
-	slices.SortFunc(s.Queues, func(a, b QueueState) int { return cmp.Compare(a.Name, b.Name) })
+	sorting.By(s.Queues, func(a, b QueueState) int { return cmp.Compare(a.Name, b.Name) })
 	for _, q := range s.Queues {
 		behind := q.Oldest > longWait
 		p.check("queue "+q.Name, statusOf(!behind && !q.Paused, PartDegraded), q.text())

@@ -5,12 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/worker/broker"
 )
@@ -76,13 +76,13 @@ func (l Limits) check() (faults []error) {
 		faults = append(faults, fmt.Errorf("tasks: Config.Limits.All is not a rate of at most 100,000 mails in a second"))
 	}
 	kinds := Kinds()
-	for _, name := range slices.Sorted(maps.Keys(l.Recipient)) {
+	for _, name := range sorting.Keys(l.Recipient) {
 		if name != "" && !slices.Contains(kinds, name) {
 			faults = append(faults, fmt.Errorf("tasks: Config.Limits.Recipient names %q, which is no kind of mail; the kinds are %s", name, strings.Join(kinds, ", ")))
 		}
 	}
 	for _, rates := range []map[string]Rate{l.Domain, l.Recipient} {
-		for _, name := range slices.Sorted(maps.Keys(rates)) {
+		for _, name := range sorting.Keys(rates) {
 			if bad(rates[name]) || rates[name].Mails == 0 {
 				faults = append(faults, fmt.Errorf("tasks: Config.Limits has no rate for %q of 1 mail or more, and at most 100,000 in a second", name))
 			}

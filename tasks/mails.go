@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/url"
 	"reflect"
 	"slices"
 	"strings"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/templates"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/protocol"
@@ -238,7 +238,7 @@ func (m MailTask) sampleOf(example map[string]any) (templates.Mail, error) {
 		}
 		delete(d.read, f.Key)
 	}
-	for _, key := range slices.Sorted(maps.Keys(d.read)) {
+	for _, key := range sorting.Keys(d.read) {
 		faults = append(faults, fmt.Errorf("key %s is read and has no field", key))
 	}
 	if err := errors.Join(faults...); err != nil {

@@ -3,9 +3,9 @@ package templates
 import (
 	"fmt"
 	"html/template"
-	"maps"
-	"slices"
 	"strings"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // dress has the looks as attributes, and the style sheets of the dark scheme.
@@ -79,7 +79,7 @@ func property(prefix string) string {
 // are two sheets because some clients drop a whole sheet for one unknown selector.
 func darkSheets(colours map[string]shade, used map[string]bool) (dark, outlook template.CSS) {
 	var media, marked strings.Builder
-	for _, class := range slices.Sorted(maps.Keys(used)) {
+	for _, class := range sorting.Keys(used) {
 		prefix, token, _ := strings.Cut(class, "-")
 		rule := fmt.Sprintf(".%s{%s:%s!important}", class, property(prefix), colours[token].dark)
 		media.WriteString(rule)

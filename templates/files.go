@@ -4,13 +4,14 @@ import (
 	"cmp"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/templates/internal/wording"
 )
 
@@ -75,7 +76,7 @@ func newCatalog(embedded fs.FS, own []File, kinds []Kind) (*catalog, []Fault) {
 			}
 		}
 	}
-	slices.Sort(c.locales)
+	sort.Strings(c.locales)
 	return c, append(faults, c.unused()...)
 }
 
@@ -199,7 +200,7 @@ func (c *catalog) shared(end string) []string {
 	}
 	layout := "layout." + end + ".tmpl"
 	delete(names, layout)
-	return append([]string{layout}, slices.Sorted(maps.Keys(names))...)
+	return append([]string{layout}, sorting.Keys(names)...)
 }
 
 // wordsOf returns the words of a language, nil for English as the program has it.

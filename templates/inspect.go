@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"slices"
 	"strings"
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // Check is one question that [Set.Inspect] has asked about a mail.
@@ -139,7 +140,7 @@ type SetFile struct {
 
 // Files returns the files of a kind: the shared ones, and those of the mail.
 func (s *Set) Files(k Kind) (all []SetFile) {
-	for _, name := range slices.Sorted(maps.Keys(s.catalog.files)) {
+	for _, name := range sorting.Keys(s.catalog.files) {
 		folder, _, ok := strings.Cut(name, "/")
 		if ok && folder != string(k) {
 			continue
@@ -147,7 +148,7 @@ func (s *Set) Files(k Kind) (all []SetFile) {
 		f := s.catalog.files[name]
 		all = append(all, SetFile{File{Name: name, Path: f.path, Text: f.text}, f.own})
 	}
-	slices.SortStableFunc(all, func(a, b SetFile) int { return strings.Count(a.Name, "/") - strings.Count(b.Name, "/") })
+	sorting.Stable(all, func(a, b SetFile) int { return strings.Count(a.Name, "/") - strings.Count(b.Name, "/") })
 	return all
 }
 

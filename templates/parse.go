@@ -4,16 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
-	"maps"
 	"reflect"
 	"regexp"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
 	text "text/template"
 	"text/template/parse"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/templates/internal/bound"
 	"github.com/evently/workers/templates/internal/wording"
 )
@@ -229,7 +230,7 @@ func (p *parts) bind(trees map[string]*parse.Tree) (faults []Fault) {
 	if t, call, ok := bound.Cycle(trees); ok {
 		faults = append(faults, Fault{File: t.ParseName, Line: call.Line, Kind: p.kind, Locale: p.locale, Text: fmt.Sprintf("the template %q calls itself; write it without", call.Name)})
 	}
-	for _, name := range slices.Sorted(maps.Keys(trees)) {
+	for _, name := range sorting.Keys(trees) {
 		t := trees[name]
 		if t == nil || t.Root == nil {
 			continue
@@ -308,6 +309,6 @@ func fieldsOf(view View) (names []string) {
 			names = append(names, "."+f.Name)
 		}
 	}
-	slices.Sort(names)
+	sort.Strings(names)
 	return names
 }

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	html "html/template"
 	"io/fs"
-	"maps"
 	"net/mail"
 	"slices"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	text "text/template"
 	"unicode/utf8"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/templates/internal/wording"
 )
 
@@ -124,7 +124,7 @@ func newSet(files fs.FS, o Options, samples []Mail) (*Set, error) {
 	found := each(kinds, func(k Kind) []Fault { return s.build(k, ofKind[k]) })
 	faults = append(faults, found...)
 	faults = append(faults, s.checkLocale(kinds)...)
-	slices.SortFunc(faults, compareFaults)
+	sorting.By(faults, compareFaults)
 	faults = slices.CompactFunc(faults, func(a, b Fault) bool {
 		if a.Line > 0 { // one mistake, met in several languages or mails
 			b.Kind, b.Locale = a.Kind, a.Locale
@@ -177,7 +177,7 @@ func (s *Set) Locales(k Kind) []string {
 	if t == nil {
 		return nil
 	}
-	return append([]string{baseLocale}, slices.Sorted(maps.Keys(t.locales))...)
+	return append([]string{baseLocale}, sorting.Keys(t.locales)...)
 }
 
 // SiteURL returns the address of the web site, "" if there is none.

@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // Probe is a text that samples have in place of all texts of users, so that [New] finds templates
@@ -201,7 +203,7 @@ func (p *parts) locate(f finding) Fault {
 	}
 	sources := slices.Clone(p.sources[f.part])
 	slices.Reverse(sources)
-	slices.SortStableFunc(sources, func(a, b source) int {
+	sorting.Stable(sources, func(a, b source) int {
 		if a.own != b.own && a.own {
 			return -1
 		}

@@ -5,15 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"reflect"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/internal/fnmatch"
 	"github.com/evently/workers/worker/internal/ratelimit"
@@ -104,7 +103,7 @@ func (c Config) checkTasks(fs *faults) {
 	if len(c.Tasks) == 0 {
 		fs.add("Tasks is empty: register at least one task")
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.Tasks)) {
+	for _, name := range sorting.Keys(c.Tasks) {
 		if name == "" {
 			fs.add("Tasks has an entry without a name")
 		}

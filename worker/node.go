@@ -5,12 +5,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/internal/control"
 	"github.com/evently/workers/worker/internal/events"
@@ -60,7 +61,7 @@ func (n node) requestOf(r *request) control.Request {
 }
 
 func (n node) requests(rs []*request, most int, deadline time.Time) (shown []control.Request) {
-	slices.SortFunc(rs, func(a, b *request) int { return cmp.Compare(a.delivery.Claim, b.delivery.Claim) })
+	sorting.By(rs, func(a, b *request) int { return cmp.Compare(a.delivery.Claim, b.delivery.Claim) })
 	for _, r := range rs[:min(len(rs), most)] {
 		if time.Now().After(deadline) {
 			break
@@ -130,7 +131,7 @@ func (n node) Registered() []string {
 	for name := range n.tasks.definitions {
 		names = append(names, name)
 	}
-	slices.Sort(names)
+	sort.Strings(names)
 	return names
 }
 

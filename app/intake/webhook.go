@@ -10,17 +10,17 @@ import (
 	"io"
 	"log"
 	"log/slog"
-	"maps"
 	"mime"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // Names of the fields of a signed request.
@@ -59,7 +59,7 @@ func Token(key, source string) string {
 }
 
 // WebhookSources returns the names of the sources, in order.
-func WebhookSources() []string { return slices.Sorted(maps.Keys(adapters)) }
+func WebhookSources() []string { return sorting.Keys(adapters) }
 
 // WebhookPath returns the path of a source, with its secret if there is one.
 func WebhookPath(key, source string) (string, error) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/evently/workers/config"
 	"github.com/evently/workers/internal/secretfile"
+	"github.com/evently/workers/internal/sorting"
 )
 
 // fault says why a new value is not in use, and what to do.
@@ -86,13 +87,13 @@ func (b *book) fail(k *Keeper, source string, faults map[string]fault) {
 	before := b.faults[source]
 	b.faults[source] = faults
 	b.mu.Unlock()
-	for _, variable := range slices.Sorted(maps.Keys(faults)) {
+	for _, variable := range sorting.Keys(faults) {
 		if f := faults[variable]; before[variable] != f {
 			k.log.Warn("secret not replaced", "secret", variable, "source", source, "reason", f.text, "advice", f.advice)
 			b.note(k, variable, Failed)
 		}
 	}
-	for _, variable := range slices.Sorted(maps.Keys(before)) {
+	for _, variable := range sorting.Keys(before) {
 		if faults[variable] == (fault{}) {
 			k.log.Info("secret can be read again", "secret", variable, "source", source)
 		}
@@ -160,7 +161,7 @@ func (b *book) settle(k *Keeper) {
 	again := b.again
 	b.again = nil
 	b.mu.Unlock()
-	for _, name := range slices.Compact(slices.Sorted(slices.Values(again))) {
+	for _, name := range slices.Compact(sorting.Copy(again)) {
 		if l := k.logins[name]; l != nil {
 			l.renewed()
 		}
@@ -215,7 +216,7 @@ func (b *book) compare(k *Keeper, cfg config.Config) {
 	}
 	b.others = others
 	b.mu.Unlock()
-	for _, name := range slices.Sorted(slices.Values(fresh)) {
+	for _, name := range sorting.Copy(fresh) {
 		k.log.Warn("variable changed, a restart takes it over", "variable", name)
 	}
 }
@@ -278,7 +279,7 @@ func (k *Keeper) States() (all []State) {
 	for _, of := range b.faults {
 		maps.Copy(faults, of)
 	}
-	for _, name := range slices.Sorted(maps.Keys(b.entries)) {
+	for _, name := range sorting.Keys(b.entries) {
 		e := b.entries[name]
 		s := State{Variable: name, Source: e.source, Fingerprint: e.print, Changed: e.changed, Results: maps.Clone(e.results)}
 		f, ok := faultOf(name, faults)

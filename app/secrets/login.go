@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/internal/sorting"
 )
 
 // Times of a replacement.
@@ -104,7 +105,7 @@ func (l *login) untried(refused []config.Login) config.Login {
 // inOrder returns the previous values, the one that was accepted last first. l.mu must be held.
 func (l *login) inOrder() []value {
 	all := slices.Clone(l.previous)
-	slices.SortStableFunc(all, func(a, b value) int { return b.accepted.Compare(a.accepted) })
+	sorting.Stable(all, func(a, b value) int { return b.accepted.Compare(a.accepted) })
 	return all
 }
 
@@ -165,7 +166,7 @@ func (l *login) set(next config.Login) bool {
 	previous = slices.DeleteFunc(previous, func(v value) bool { return v.Login == next })
 	if len(previous) > mostPrevious {
 		// One that has never been accepted goes first.
-		slices.SortStableFunc(previous, func(a, b value) int { return b.accepted.Compare(a.accepted) })
+		sorting.Stable(previous, func(a, b value) int { return b.accepted.Compare(a.accepted) })
 		previous = previous[:mostPrevious]
 	}
 	l.current, l.previous = value{Login: next}, previous

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // PostgresForm tells how the URL of a PostgreSQL is written.
@@ -65,7 +67,7 @@ func ParsePostgres(raw string) (*Postgres, error) {
 func newPostgres(params map[string]string) (*Postgres, error) {
 	p := &Postgres{Params: map[string]string{}}
 	hosts, ports := "", ""
-	for _, name := range slices.Sorted(maps.Keys(params)) {
+	for _, name := range sorting.Keys(params) {
 		value := params[name]
 		if value == "" {
 			continue
@@ -197,7 +199,7 @@ func (p *Postgres) Keywords(host, port string) string {
 	}
 	escaper := strings.NewReplacer(`\`, `\\`, `'`, `\'`)
 	var pairs []string
-	for _, name := range slices.Sorted(maps.Keys(all)) {
+	for _, name := range sorting.Keys(all) {
 		if all[name] != "" {
 			pairs = append(pairs, name+"='"+escaper.Replace(all[name])+"'")
 		}

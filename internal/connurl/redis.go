@@ -2,11 +2,11 @@ package connurl
 
 import (
 	"cmp"
-	"maps"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // RedisForms tells how the URL of a Redis is written.
@@ -178,7 +178,7 @@ func (r *Redis) readQuery(u *URL) (err error) {
 }
 
 func (r *Redis) noteUnused(u *URL) {
-	for _, name := range slices.Sorted(maps.Keys(u.Query)) {
+	for _, name := range sorting.Keys(u.Query) {
 		r.Notes = append(r.Notes, "the parameter "+quoteName(name)+" is not used")
 	}
 }

@@ -1,10 +1,10 @@
 package connurl
 
 import (
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // SMTPForms tells how the URL of a mail relay is written.
@@ -67,7 +67,7 @@ func ParseSMTP(raw string) (*SMTP, error) {
 }
 
 func (s *SMTP) readQuery(u *URL) error {
-	for _, name := range slices.Sorted(maps.Keys(u.Query)) {
+	for _, name := range sorting.Keys(u.Query) {
 		value := u.Query.Get(name)
 		switch name {
 		case "max_conns":

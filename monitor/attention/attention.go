@@ -5,10 +5,11 @@ package attention
 
 import (
 	"cmp"
-	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // Level is how soon a finding must be looked at.
@@ -74,7 +75,7 @@ func Look(f Facts) []Finding {
 }
 
 func order(found []Finding) {
-	slices.SortStableFunc(found, func(a, b Finding) int {
+	sorting.Stable(found, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(b.Level, a.Level), a.Since.Compare(b.Since), strings.Compare(a.Rule, b.Rule), strings.Compare(a.Subject, b.Subject))
 	})
 }

@@ -2,11 +2,11 @@ package attention
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/internal/words"
 )
 
@@ -207,7 +207,7 @@ func workerFaults(f *Facts) (found []Finding) {
 			nodes[fault] = append(nodes[fault], w.Node)
 		}
 	}
-	for _, fault := range slices.Sorted(maps.Keys(nodes)) {
+	for _, fault := range sorting.Keys(nodes) {
 		found = append(found, Finding{Subject: fault, Text: sentence(fault)})
 	}
 	return found
@@ -305,7 +305,7 @@ func sameNode(f *Facts) (found []Finding) {
 		}
 		processes[w.Node][w.Process] = true
 	}
-	for _, node := range slices.Sorted(maps.Keys(processes)) {
+	for _, node := range sorting.Keys(processes) {
 		if n := len(processes[node]); n > 1 {
 			found = append(found, Finding{
 				Subject: node,

@@ -4,9 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // CauseOf returns a reason without ids, addresses, quoted words and large numbers, so that
@@ -197,12 +198,12 @@ func (c *Causes) List() []Cause {
 		for name, n := range g.domains {
 			g.Domains = append(g.Domains, DomainCount{Domain: name, Count: n})
 		}
-		slices.SortFunc(g.Domains, func(a, b DomainCount) int {
+		sorting.By(g.Domains, func(a, b DomainCount) int {
 			return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Domain, b.Domain))
 		})
 		all = append(all, *g)
 	}
-	slices.SortFunc(all, func(a, b Cause) int {
+	sorting.By(all, func(a, b Cause) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), b.Last.Compare(a.Last), strings.Compare(a.Cause, b.Cause), strings.Compare(a.Example, b.Example))
 	})
 	return all

@@ -3,11 +3,10 @@ package exporter
 import (
 	"context"
 	"io"
-	"maps"
 	"net/http"
-	"slices"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/monitor/internal/exposition"
 )
 
@@ -92,7 +91,7 @@ func (c *counts) write(out *exposition.Writer) {
 		}
 	}
 	out.Family("celery_worker_up", "Indicates if a worker has recently sent a heartbeat.", "gauge")
-	hosts := slices.Sorted(maps.Keys(c.hosts))
+	hosts := sorting.Keys(c.hosts)
 	for _, name := range hosts {
 		up, _, _ := c.hosts[name].state()
 		out.Sample("celery_worker_up", exposition.Labels{"hostname", name}, up)
@@ -135,7 +134,7 @@ func writeQueues(out *exposition.Writer, lengths map[string]int, consumers []Con
 			processes[q] += c.Processes
 		}
 	}
-	queues := slices.Sorted(maps.Keys(workers))
+	queues := sorting.Keys(workers)
 	gauge := func(name, help string, value func(queue string) (int, bool)) {
 		out.Family(name, help, "gauge")
 		for _, q := range queues {

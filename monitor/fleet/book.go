@@ -1,9 +1,10 @@
 package fleet
 
 import (
-	"slices"
 	"sync"
 	"time"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // book holds the workers and tasks.
@@ -176,7 +177,7 @@ func (b *book) dropWorkers() {
 	for _, w := range b.workers {
 		all = append(all, w)
 	}
-	slices.SortFunc(all, func(v, w *worker) int { return v.Seen.Compare(w.Seen) })
+	sorting.By(all, func(v, w *worker) int { return v.Seen.Compare(w.Seen) })
 	for _, w := range all[:len(all)/50+1] {
 		delete(b.workers, w.Node)
 		b.status.DroppedWorkers++

@@ -3,11 +3,12 @@ package fleet
 import (
 	"container/heap"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // Status says whether events arrive at all, since when, and what was lost.
@@ -30,7 +31,7 @@ func (s *State) Workers() []Worker {
 	for _, w := range b.workers {
 		all = append(all, w.view(now))
 	}
-	slices.SortFunc(all, func(v, w Worker) int { return strings.Compare(v.Node, w.Node) })
+	sorting.By(all, func(v, w Worker) int { return strings.Compare(v.Node, w.Node) })
 	return all
 }
 
@@ -88,7 +89,7 @@ func (s *State) Types() []Type {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	all := make([]Type, 0, len(b.types))
-	for _, name := range slices.Sorted(maps.Keys(b.types)) {
+	for _, name := range sorting.Keys(b.types) {
 		k := b.types[name]
 		n := &k.counts
 		v := Type{
@@ -159,7 +160,7 @@ func (s *State) Tasks(f Filter) (Page, error) {
 	}
 	page.States[state] += count
 	delete(page.States, "")
-	slices.SortFunc(first.tasks, func(a, b *entry) int { return first.compare(&a.Task, &b.Task) })
+	sorting.By(first.tasks, func(a, b *entry) int { return first.compare(&a.Task, &b.Task) })
 	if len(first.tasks) > limit {
 		first.tasks = first.tasks[:limit]
 		page.Next = cursor(&first.tasks[limit-1].Task)

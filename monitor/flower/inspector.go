@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redact"
@@ -275,7 +276,7 @@ func (in *inspector) all() map[string]any {
 func (in *inspector) each(method string, fn func(node string, value protocol.Raw)) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for _, node := range slices.Sorted(maps.Keys(in.workers)) {
+	for _, node := range sorting.Keys(in.workers) {
 		if value := in.workers[node].values[method]; value != nil {
 			fn(node, protocol.Raw(value))
 		}

@@ -2,11 +2,11 @@ package flower
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/monitor/fleet"
 	"github.com/evently/workers/monitor/internal/exposition"
 )
@@ -224,6 +224,6 @@ func sorted[K comparable, V any](m map[K]V, compare func(a, b K) int) []K {
 	for k := range m {
 		keys = append(keys, k)
 	}
-	slices.SortFunc(keys, compare)
+	sorting.By(keys, compare)
 	return keys
 }

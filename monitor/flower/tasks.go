@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/monitor/fleet"
 )
 
@@ -210,7 +211,7 @@ func (f finder) tasks(q *query) []fleet.Task {
 	end := min(q.offset, fleet.DefaultTasks) + most
 	var found []fleet.Task
 	cut := func() {
-		slices.SortFunc(found, func(a, b fleet.Task) int { return q.compare(&a, &b) })
+		sorting.By(found, func(a, b fleet.Task) int { return q.compare(&a, &b) })
 		found = found[:min(len(found), end)]
 	}
 	f.fleet.Each(func(t *fleet.Task) bool {

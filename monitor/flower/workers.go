@@ -5,7 +5,9 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"sort"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/monitor/exporter"
 	"github.com/evently/workers/monitor/fleet"
 	"github.com/evently/workers/worker/protocol"
@@ -114,7 +116,7 @@ func (a *API) queues() []string {
 	for _, c := range a.Consumers() {
 		queues = append(queues, c.Queues...)
 	}
-	slices.Sort(queues)
+	sort.Strings(queues)
 	if queues = slices.Compact(queues); len(queues) == 0 {
 		queues = []string{a.cfg.Queue}
 	}
@@ -147,7 +149,7 @@ func (a *API) Consumers() []exporter.Consumer {
 	for _, c := range byNode {
 		all = append(all, *c)
 	}
-	slices.SortFunc(all, func(a, b exporter.Consumer) int { return cmp.Compare(a.Node, b.Node) })
+	sorting.By(all, func(a, b exporter.Consumer) int { return cmp.Compare(a.Node, b.Node) })
 	return all
 }
 

@@ -3,10 +3,10 @@ package incident
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/store/ledger"
 )
 
@@ -44,6 +44,6 @@ func (b *Bundle) Timeline() []Moment {
 	for _, f := range b.Summary.Findings {
 		all = append(all, Moment{At: f.Since, Bad: true, What: "needs attention", Text: f.Text})
 	}
-	slices.SortStableFunc(all, func(a, b Moment) int { return a.At.Compare(b.At) })
+	sorting.Stable(all, func(a, b Moment) int { return a.At.Compare(b.At) })
 	return all[max(0, len(all)-mostMoments):]
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/attention"
 	"github.com/evently/workers/monitor/fleet"
@@ -144,7 +145,7 @@ func (k *Keeper) history(s *Summary) {
 	for class, n := range counts {
 		s.Failures = append(s.Failures, Failure{class, n})
 	}
-	slices.SortFunc(s.Failures, func(a, b Failure) int { return cmp.Or(cmp.Compare(b.N, a.N), strings.Compare(a.Class, b.Class)) })
+	sorting.By(s.Failures, func(a, b Failure) int { return cmp.Or(cmp.Compare(b.N, a.N), strings.Compare(a.Class, b.Class)) })
 }
 
 // budget fills in the share and what is left of the allowed failures.
@@ -203,7 +204,7 @@ func breakers(processes []vitals.Process) (all []Breaker) {
 			all[i].join(p.Node, b)
 		}
 	}
-	slices.SortFunc(all, func(a, b Breaker) int { return strings.Compare(a.Name, b.Name) })
+	sorting.By(all, func(a, b Breaker) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 
@@ -257,7 +258,7 @@ func (k *Keeper) workers(processes []vitals.Process) []Worker {
 			})
 		}
 	}
-	slices.SortFunc(all, func(a, b Worker) int {
+	sorting.By(all, func(a, b Worker) int {
 		return cmp.Or(strings.Compare(a.Node, b.Node), strings.Compare(a.Process, b.Process))
 	})
 	return all

@@ -3,6 +3,7 @@ package vitals
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/evently/workers/monitor"
@@ -121,6 +122,6 @@ func Differences(processes []Process) (names []string) {
 			}
 		}
 	}
-	slices.Sort(names)
+	sort.Strings(names)
 	return names
 }

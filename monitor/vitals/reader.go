@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/worker/broker"
 )
 
@@ -87,7 +89,7 @@ func (r *Reader) processes(ctx context.Context) ([]Process, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
-	slices.Sort(names)
+	sort.Strings(names)
 	if notices, err = r.board.Posted(ctx, names...); err != nil {
 		return nil, fmt.Errorf("read the health of the fleet: %w", err)
 	}
@@ -98,7 +100,7 @@ func (r *Reader) processes(ctx context.Context) ([]Process, error) {
 			all = append(all, p)
 		}
 	}
-	slices.SortFunc(all, func(a, b Process) int {
+	sorting.By(all, func(a, b Process) int {
 		return cmp.Or(strings.Compare(a.Node, b.Node), strings.Compare(a.ID, b.ID))
 	})
 	return all, nil

@@ -1,9 +1,10 @@
 package watch
 
 import (
-	"maps"
 	"slices"
 	"sync"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // names are the queues that are watched, by where their names are from.
@@ -64,7 +65,7 @@ func (n *names) list() (queues []string, left int) {
 		seen[q] = true
 	}
 	for _, more := range [][]string{
-		slices.Sorted(maps.Keys(n.nodes)), slices.Sorted(maps.Keys(n.searched)), slices.Sorted(maps.Keys(n.searching)),
+		sorting.Keys(n.nodes), sorting.Keys(n.searched), sorting.Keys(n.searching),
 	} {
 		for _, q := range more {
 			if !seen[q] {

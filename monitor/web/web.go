@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
+	"sort"
 	"time"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // Config is what a [Site] needs.
@@ -129,7 +131,7 @@ func (s *Site) Pages() []PageInfo {
 	for _, p := range s.pages {
 		all = append(all, PageInfo{Pattern: p.Pattern, Menu: p.Menu, Live: s.views.has(p.Template + liveSuffix)})
 	}
-	slices.SortFunc(all, func(a, b PageInfo) int { return cmp.Compare(a.Pattern, b.Pattern) })
+	sorting.By(all, func(a, b PageInfo) int { return cmp.Compare(a.Pattern, b.Pattern) })
 	return all
 }
 
@@ -139,7 +141,7 @@ func (s *Site) Actions() []string {
 	for _, a := range s.actions {
 		all = append(all, a.Pattern)
 	}
-	slices.Sort(all)
+	sort.Strings(all)
 	return all
 }
 

@@ -6,13 +6,14 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // entry is an event with its place in the stream.
@@ -44,7 +45,7 @@ const sameMail = 8 * 24 * time.Hour
 // lock makes a second writer wait, so that rows may be changed by reading and writing them.
 func (d *database) apply(ctx context.Context, entries []entry) (written int, err error) {
 	entries = slices.Clone(entries)
-	slices.SortStableFunc(entries, func(a, b entry) int { return cmp.Or(cmp.Compare(a.ms, b.ms), cmp.Compare(a.seq, b.seq)) })
+	sorting.Stable(entries, func(a, b entry) int { return cmp.Or(cmp.Compare(a.ms, b.ms), cmp.Compare(a.seq, b.seq)) })
 	entries = slices.CompactFunc(entries, func(a, b entry) bool {
 		return a.ms == b.ms && a.seq == b.seq && a.event.Mail == b.event.Mail
 	})
@@ -127,7 +128,7 @@ func (d *database) applyMails(ctx context.Context, tx *sqlx.Tx, entries []entry)
 	// The order of the rows is that in which another transaction would lock them.
 	var known []*row
 	err = d.query(ctx, tx, &known, "SELECT "+writeColumns+" FROM evently_mail.mails WHERE mail IN (?) AND first_seen BETWEEN ? AND ? ORDER BY mail, first_seen FOR UPDATE",
-		slices.Sorted(maps.Keys(names)), d.time(earliest.Add(-sameMail)), d.time(latest.Add(sameMail)))
+		sorting.Keys(names), d.time(earliest.Add(-sameMail)), d.time(latest.Add(sameMail)))
 	if err != nil {
 		return nil, fmt.Errorf("read the mails of the events: %w", err)
 	}
@@ -234,6 +235,6 @@ func (d *database) applyCounts(ctx context.Context, tx *sqlx.Tx, entries []entry
 
 // sorted returns rows in an order that depends on their values only.
 func sorted(rows [][]any) [][]any {
-	slices.SortFunc(rows, func(a, b []any) int { return cmp.Compare(fmt.Sprint(a[:len(a)-1]...), fmt.Sprint(b[:len(b)-1]...)) })
+	sorting.By(rows, func(a, b []any) int { return cmp.Compare(fmt.Sprint(a[:len(a)-1]...), fmt.Sprint(b[:len(b)-1]...)) })
 	return rows
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -344,7 +345,7 @@ func (r *Reader) Find(ctx context.Context, identifier string, limit int) ([]Mail
 			}
 		}
 	}
-	slices.SortStableFunc(found, func(a, b Mail) int { return b.FirstSeen.Compare(a.FirstSeen) })
+	sort.SliceStable(found, func(i, j int) bool { return found[i].FirstSeen.After(found[j].FirstSeen) })
 	if limit > 0 {
 		found = found[:min(len(found), limit)]
 	}

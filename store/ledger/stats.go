@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -81,7 +82,7 @@ func intervals(since, until, now time.Time) []interval {
 		divide(spans[:len(spans)-1], from, to)
 	}
 	divide(spans, since, until)
-	slices.SortFunc(parts, func(a, b interval) int { return a.from.Compare(b.from) })
+	sort.Slice(parts, func(i, j int) bool { return parts[i].from.Before(parts[j].from) })
 	return parts
 }
 

@@ -11,12 +11,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/templates"
 )
 
@@ -57,7 +57,7 @@ func Read(dir string) (Content, error) {
 		r.content = Content{}
 		r.fault(".", fmt.Sprintf("more than %d files; keep nothing but templates there", maxFiles))
 	}
-	slices.SortFunc(r.content.Files, func(a, b templates.File) int { return strings.Compare(a.Name, b.Name) })
+	sorting.By(r.content.Files, func(a, b templates.File) int { return strings.Compare(a.Name, b.Name) })
 	sum := sha256.New()
 	for _, f := range r.content.Files {
 		fmt.Fprintf(sum, "%q %d\n%s", f.Name, len(f.Text), f.Text)
@@ -89,7 +89,7 @@ func (r *reader) folder(name string) error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	sorting.By(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	for _, e := range entries {
 		// ..data and the folder that it leads to are the mechanics of Kubernetes; other names
 		// with a dot are of editors and of git.

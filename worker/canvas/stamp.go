@@ -3,6 +3,7 @@ package canvas
 import (
 	"slices"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -174,7 +175,7 @@ func (v *stampVisitor) chosen(s *Signature) []protocol.Field {
 		}
 		fields = append(fields, protocol.Field{Name: name, Value: raw})
 	}
-	slices.SortFunc(fields, func(a, b protocol.Field) int {
+	sorting.By(fields, func(a, b protocol.Field) int {
 		if a.Name < b.Name {
 			return -1
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -108,7 +109,7 @@ func (c *Client) command(ctx context.Context, name string, arguments map[string]
 			answers = append(answers, Answer{Node: n, Err: &SilentError{Node: n, Command: name, After: wait}})
 		}
 	}
-	slices.SortStableFunc(answers, func(a, b Answer) int { return strings.Compare(a.Node, b.Node) })
+	sorting.Stable(answers, func(a, b Answer) int { return strings.Compare(a.Node, b.Node) })
 	return answers, nil
 }
 

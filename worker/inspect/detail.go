@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -34,7 +36,7 @@ func (c *Client) Consumers(ctx context.Context) (consumers map[string][]string, 
 		}
 	}
 	for _, nodes := range queues {
-		slices.Sort(nodes)
+		sort.Strings(nodes)
 	}
 	return queues, len(answers), nil
 }
@@ -156,7 +158,7 @@ func readRunning(value protocol.Raw) []RunningTask {
 			running[i].Started = time.UnixMicro(int64(r.Start * 1e6))
 		}
 	}
-	slices.SortStableFunc(running, func(a, b RunningTask) int { return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID)) })
+	sorting.Stable(running, func(a, b RunningTask) int { return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID)) })
 	return running
 }
 
@@ -177,6 +179,6 @@ func readNames(value protocol.Raw) (names []string) {
 		name, _, _ := strings.Cut(n, " [")
 		names[i] = bounded(name)
 	}
-	slices.Sort(names)
+	sort.Strings(names)
 	return names
 }

@@ -7,12 +7,12 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -65,7 +65,7 @@ func (c *Client) Workers(ctx context.Context) ([]Worker, error) {
 			python = append(python, a.node)
 		}
 	}
-	slices.SortFunc(workers, func(a, b Worker) int { return cmp.Or(strings.Compare(a.Node, b.Node), cmp.Compare(a.PID, b.PID)) })
+	sorting.By(workers, func(a, b Worker) int { return cmp.Or(strings.Compare(a.Node, b.Node), cmp.Compare(a.PID, b.PID)) })
 	// The stats of Python workers lack these.
 	for method, read := range map[string]func(*Worker, protocol.Raw){"active": readActive, "report": readReport} {
 		if len(python) == 0 {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -46,7 +48,7 @@ func (o *Operator) Pause(ctx context.Context, queue, by, note string) ([]Answer,
 	p := broker.Pause{At: o.now().UTC(), By: by, Note: note, Python: python}
 	if earlier, err := o.Paused(ctx, queue); err == nil {
 		p.Python = append(p.Python, earlier[queue].Python...)
-		slices.Sort(p.Python)
+		sort.Strings(p.Python)
 		p.Python = slices.Compact(p.Python)
 	}
 	value, err := json.Marshal(p)
@@ -106,7 +108,7 @@ func (o *Operator) keepDrained(ctx context.Context, queue string, nodes []string
 			others = append(others, node)
 			continue
 		}
-		if d.Queues = append(d.Queues, queue); len(slices.Compact(slices.Sorted(slices.Values(d.Queues)))) < len(d.Queues) {
+		if d.Queues = append(d.Queues, queue); len(slices.Compact(sorting.Copy(d.Queues))) < len(d.Queues) {
 			continue // known
 		}
 		if err := o.postDrained(ctx, node, d); err != nil {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redact"
 )
@@ -147,7 +148,7 @@ func (s *Schedule) read(ctx context.Context) (*Snapshot, error) {
 		one.Revoked = revoked[w.ID]
 		snap.Waiting = append(snap.Waiting, one)
 	}
-	slices.SortFunc(snap.Waiting, func(a, b Waiting) int { return cmp.Or(a.ETA.Compare(b.ETA), cmp.Compare(a.Claim, b.Claim)) })
+	sorting.By(snap.Waiting, func(a, b Waiting) int { return cmp.Or(a.ETA.Compare(b.ETA), cmp.Compare(a.Claim, b.Claim)) })
 	return snap, nil
 }
 

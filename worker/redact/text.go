@@ -11,6 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -62,7 +63,7 @@ func order(secrets []string) (all []string) {
 			all = append(all, forms(s)...)
 		}
 	}
-	slices.SortFunc(all, func(a, b string) int {
+	sorting.By(all, func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b))
 	})
 	return slices.Compact(all)

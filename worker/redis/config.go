@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/evently/workers/internal/connurl"
 	"github.com/evently/workers/internal/hashslot"
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/order"
@@ -320,7 +321,7 @@ func (c Config) checkOrder() (faults []error) {
 	if c.QueueOrder != "" && len(c.QueueWeights) > 0 {
 		fault("QueueOrder and QueueWeights are both set: want one of them")
 	}
-	for _, q := range slices.Sorted(maps.Keys(c.QueueWeights)) {
+	for _, q := range sorting.Keys(c.QueueWeights) {
 		if w := c.QueueWeights[q]; w < 1 || w > maxWeight {
 			fault("QueueWeights[%q] is %d: want 1 to %d", q, w, maxWeight)
 		}
@@ -331,7 +332,7 @@ func (c Config) checkOrder() (faults []error) {
 // checkWeights returns an error for a weight of a queue that is not consumed, which is
 // probably misspelt.
 func (c Config) checkWeights(queues []string) error {
-	for _, q := range slices.Sorted(maps.Keys(c.QueueWeights)) {
+	for _, q := range sorting.Keys(c.QueueWeights) {
 		if !slices.Contains(queues, q) {
 			return fmt.Errorf("QueueWeights has the queue %q, which is not consumed: want names out of %q", q, queues)
 		}
@@ -346,7 +347,7 @@ func (c Config) choice(queues []string) order.Choice {
 	case len(c.QueueWeights) > 0:
 		return order.New(order.Weights, queues, c.QueueWeights)
 	case c.QueueOrder == SortedQueues:
-		slices.Sort(queues)
+		sort.Strings(queues)
 		return order.New(order.Fixed, queues, nil)
 	case c.QueueOrder == DeclaredOrder:
 		return order.New(order.Fixed, queues, nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"time"
 
@@ -205,7 +206,7 @@ func (rec *recovery) claimsOf(ctx context.Context, owner string) ([]string, erro
 			}
 		}
 	})
-	slices.Sort(claims) // a scan may return one twice
+	sort.Strings(claims) // a scan may return one twice
 	claims = slices.Compact(claims)
 	slices.Reverse(claims)
 	return claims, err

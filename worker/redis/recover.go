@@ -11,6 +11,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 	"github.com/google/uuid"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/conn"
@@ -302,6 +303,6 @@ func (rec *recovery) giveBack(ctx context.Context, rs []returned) (int, error) {
 // newestFirst returns deliveries sorted by their claims, the last claim first.
 func newestFirst(ds []broker.Delivery) []broker.Delivery {
 	ds = slices.Clone(ds)
-	slices.SortFunc(ds, func(a, b broker.Delivery) int { return cmp.Compare(b.Claim, a.Claim) })
+	sorting.By(ds, func(a, b broker.Delivery) int { return cmp.Compare(b.Claim, a.Claim) })
 	return ds
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -112,7 +113,7 @@ func (s *server) bound(ctx context.Context, exchange, key string) ([]string, err
 	if err != nil {
 		return nil, fmt.Errorf("read bindings: %w", err)
 	}
-	slices.Sort(members)
+	sort.Strings(members)
 	var queues []string
 	for _, m := range members {
 		parts := strings.Split(m, s.cfg.Separator)

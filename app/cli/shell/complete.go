@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // A candidate is a word that may come next.
@@ -32,7 +34,7 @@ func candidates(root *kong.Node, words []string) (found []candidate) {
 			found = append(found, c)
 		}
 	}
-	slices.SortFunc(found, func(a, b candidate) int { return strings.Compare(a.word, b.word) })
+	sorting.By(found, func(a, b candidate) int { return strings.Compare(a.word, b.word) })
 	return found
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/app/cli/internal/term"
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/monitor/summary"
 )
 
@@ -45,9 +46,9 @@ func (c *screen) queues(s *summary.Summary) []string {
 	}
 	all := slices.Clone(s.Queues.All)
 	if c.sort == byTrouble {
-		slices.SortStableFunc(all, func(a, b summary.Queue) int { return cmp.Compare(b.Messages, a.Messages) })
+		sorting.Stable(all, func(a, b summary.Queue) int { return cmp.Compare(b.Messages, a.Messages) })
 	} else {
-		slices.SortStableFunc(all, func(a, b summary.Queue) int { return strings.Compare(a.Name, b.Name) })
+		sorting.Stable(all, func(a, b summary.Queue) int { return strings.Compare(a.Name, b.Name) })
 	}
 	var rows [][]string
 	tones := map[int]string{}
@@ -86,7 +87,7 @@ func unackedText(n int) string {
 func (c *screen) workers(s *summary.Summary) []string {
 	all := slices.Clone(s.Workers)
 	if c.sort == byTrouble {
-		slices.SortStableFunc(all, func(a, b summary.Worker) int { return cmp.Compare(b.Active, a.Active) })
+		sorting.Stable(all, func(a, b summary.Worker) int { return cmp.Compare(b.Active, a.Active) })
 	}
 	var rows [][]string
 	tones := map[int]string{}

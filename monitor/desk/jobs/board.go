@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // Names on the board, and how long they stay.
@@ -129,6 +131,6 @@ func (r *Runner) List(ctx context.Context) ([]Job, error) {
 	for _, j := range byID {
 		all = append(all, j)
 	}
-	slices.SortFunc(all, func(a, b Job) int { return cmp.Or(b.Started.Compare(a.Started), cmp.Compare(a.ID, b.ID)) })
+	sorting.By(all, func(a, b Job) int { return cmp.Or(b.Started.Compare(a.Started), cmp.Compare(a.ID, b.ID)) })
 	return all, nil
 }

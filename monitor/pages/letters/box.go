@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/desk"
 	"github.com/evently/workers/worker/broker"
@@ -139,7 +140,7 @@ func (b *box) read(ctx context.Context) (*look, error) {
 	if l.items, err = desk.Gather(ctx, b.letters, desk.Filter{}); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(l.items, func(a, b desk.Item) int { return cmp.Or(b.At.Compare(a.At), strings.Compare(b.ID, a.ID)) })
+	sorting.By(l.items, func(a, b desk.Item) int { return cmp.Or(b.At.Compare(a.At), strings.Compare(b.ID, a.ID)) })
 	for i := range l.items {
 		if l.items[i].Locked != nil {
 			l.locked++

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -69,7 +70,7 @@ func readChoice(v url.Values, now time.Time) (*choice, error) {
 	if len(c.ids) > most {
 		return nil, web.Invalid(fmt.Sprintf("More than %d letters are named.", most))
 	}
-	slices.Sort(c.ids)
+	sort.Strings(c.ids)
 	c.ids = slices.Compact(c.ids)
 	var err error
 	if c.query, err = readQuery(v, now); err != nil {

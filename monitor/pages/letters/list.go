@@ -5,10 +5,11 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"slices"
+	"sort"
 	"strings"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/desk"
 	"github.com/evently/workers/monitor/web"
@@ -300,7 +301,7 @@ func facetsBy(all []desk.Item, q *query, title, key string, of func(*desk.Item) 
 	for value := range counts {
 		values = append(values, value)
 	}
-	slices.SortFunc(values, func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b)) })
+	sorting.By(values, func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b)) })
 	g := web.FacetGroup{Title: title}
 	for i, value := range values {
 		if i < most || q.has(key, value) {
@@ -322,6 +323,6 @@ func suggestions(items []desk.Item) (all []string) {
 			}
 		}
 	}
-	slices.Sort(all)
+	sort.Strings(all)
 	return append(all, "since:1h", "since:24h", "until:2h")
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/watch"
 	"github.com/evently/workers/monitor/web"
@@ -161,7 +162,7 @@ func (g *Group) chart(s *watch.State) web.Chart {
 			peaks[q.Name] = max(peaks[q.Name], float64(one.Messages))
 		}
 	}
-	slices.SortStableFunc(queues, func(a, b watch.Queue) int { return cmp.Compare(peaks[b.Name], peaks[a.Name]) })
+	sorting.Stable(queues, func(a, b watch.Queue) int { return cmp.Compare(peaks[b.Name], peaks[a.Name]) })
 	queues = queues[:min(len(queues), mostLines)]
 	times := map[int64]bool{}
 	for _, q := range queues {

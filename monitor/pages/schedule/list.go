@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/inspect"
 )
@@ -158,7 +159,7 @@ func facets(s *inspect.Snapshot, f filter) web.Facets {
 	for name := range tasks {
 		sorted = append(sorted, name)
 	}
-	slices.SortFunc(sorted, func(a, b string) int { return cmp.Or(cmp.Compare(tasks[b], tasks[a]), cmp.Compare(a, b)) })
+	sorting.By(sorted, func(a, b string) int { return cmp.Or(cmp.Compare(tasks[b], tasks[a]), cmp.Compare(a, b)) })
 	if len(sorted) > 0 {
 		names.Items = append(names.Items, item("Any task", with(func(f *filter) { f.Task = "" }), -1, web.Calm, f.Task == ""))
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/monitor/vitals"
 	"github.com/evently/workers/monitor/web"
 )
@@ -108,7 +110,7 @@ func (g *Group) secrets(processes []vitals.Process) (all []secretRow) {
 	for _, p := range processes {
 		add(p.Node, p.Secrets)
 	}
-	slices.SortStableFunc(all, func(a, b secretRow) int { return strings.Compare(a.Name, b.Name) })
+	sorting.Stable(all, func(a, b secretRow) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 
@@ -195,7 +197,7 @@ func hints(warnings []config.Warning, processes []vitals.Process) (all []hint) {
 		for v, nodes := range versions {
 			texts = append(texts, fmt.Sprintf("%s (%s)", v, strings.Join(nodes, ", ")))
 		}
-		slices.Sort(texts)
+		sort.Strings(texts)
 		all = append(all, hint{"Workers of several versions run: " + strings.Join(texts, "; ") + ".", web.Info})
 	}
 	return all

@@ -5,10 +5,11 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"slices"
+	"sort"
 	"strings"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/vitals"
 	"github.com/evently/workers/monitor/web"
@@ -111,10 +112,10 @@ func healthOf(s vitals.State, now time.Time, node, about string) health {
 			}
 			one.Parts = append(one.Parts, row)
 		}
-		slices.SortStableFunc(one.Parts, func(a, b part) int { return cmp.Compare(rank(a), rank(b)) })
+		sorting.Stable(one.Parts, func(a, b part) int { return cmp.Compare(rank(a), rank(b)) })
 		h.Processes = append(h.Processes, one)
 	}
-	slices.SortStableFunc(h.Processes, func(a, b process) int { return cmp.Compare(toneRank(a.Status.Tone), toneRank(b.Status.Tone)) })
+	sorting.Stable(h.Processes, func(a, b process) int { return cmp.Compare(toneRank(a.Status.Tone), toneRank(b.Status.Tone)) })
 	h.Facets = facets(s, node, about)
 	h.History, h.Cut = history(s.Changes, node, about)
 	h.Quiet = len(s.Changes) == 0
@@ -171,7 +172,7 @@ func facets(s vitals.State, node, about string) web.Facets {
 		for k := range counts {
 			keys = append(keys, k)
 		}
-		slices.Sort(keys)
+		sort.Strings(keys)
 		const most = 30
 		for _, k := range keys[:min(most, len(keys))] {
 			g.Items = append(g.Items, web.Facet{Text: spaced(k), Href: href(k), Count: counts[k], Chosen: chosen == k})

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -228,8 +229,8 @@ func depths(b *incident.Bundle) (all []web.Chart, quiet string) {
 			empty = append(empty, name)
 		}
 	}
-	slices.Sort(names)
-	slices.Sort(empty)
+	sort.Strings(names)
+	sort.Strings(empty)
 	if len(empty) > 0 {
 		quiet = "No message waited at the readings of: " + strings.Join(empty[:min(shownQueues, len(empty))], ", ")
 		if more := len(empty) - shownQueues; more > 0 {

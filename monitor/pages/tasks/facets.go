@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"slices"
+	"sort"
 
 	"github.com/evently/workers/monitor/fleet"
 	"github.com/evently/workers/monitor/pages/internal/life"
@@ -24,7 +25,7 @@ func fleetStates(states map[string]int) (all []counted) {
 			order = append(order, s)
 		}
 	}
-	slices.Sort(order[8:])
+	sort.Strings(order[8:])
 	for _, s := range order {
 		if n := states[s]; n > 0 {
 			all = append(all, counted{s, int64(n), false, stateChip(s).Tone})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/fleet"
 	"github.com/evently/workers/monitor/pages/internal/keep"
@@ -288,7 +289,7 @@ func timeline(f *fleet.Family, histories []ledger.History) web.Timeline {
 	for _, h := range histories {
 		records = append(records, h.Events...)
 	}
-	slices.SortStableFunc(records, func(a, b ledger.Record) int { return a.At.Compare(b.At) })
+	sorting.Stable(records, func(a, b ledger.Record) int { return a.At.Compare(b.At) })
 	if f.Sent != 0 {
 		e := web.Event{Time: f.Sent.Time(), Title: published, Tone: web.Calm}
 		if f.Client != "" {
@@ -310,7 +311,7 @@ func timeline(f *fleet.Family, histories []ledger.History) web.Timeline {
 	for _, r := range records {
 		line = append(line, life.Event(r))
 	}
-	slices.SortStableFunc(line, func(a, b web.Event) int { return a.Time.Compare(b.Time) })
+	sorting.Stable(line, func(a, b web.Event) int { return a.Time.Compare(b.Time) })
 	if f.Sent != 0 {
 		placePublished(line, f)
 	}

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/inspect"
@@ -174,5 +174,5 @@ func (v *oneView) detail(d inspect.Detail) {
 	for task, n := range d.Runs {
 		v.Runs = append(v.Runs, runs{Task: words.Name(task), Count: n})
 	}
-	slices.SortFunc(v.Runs, func(a, b runs) int { return strings.Compare(a.Task, b.Task) })
+	sorting.By(v.Runs, func(a, b runs) int { return strings.Compare(a.Task, b.Task) })
 }

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sort"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/monitor/fleet"
 	"github.com/evently/workers/worker/inspect"
 )
@@ -155,7 +157,7 @@ func (r *roster) collect(ctx context.Context) *roll {
 		w.unasked = err != nil && !w.answered
 		next.workers = append(next.workers, *w)
 	}
-	slices.SortFunc(next.workers, func(a, b worker) int {
+	sorting.By(next.workers, func(a, b worker) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a.node, b.node))
 	})
 	return next
@@ -188,7 +190,7 @@ func (r *roster) addQueues(ctx context.Context, byNode map[string]*worker, next 
 	}
 	var idle []string
 	for _, w := range byNode {
-		slices.Sort(w.queues)
+		sort.Strings(w.queues)
 		if w.answered && len(w.queues) == 0 {
 			idle = append(idle, w.node)
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 const readAtOnce = 1000
@@ -43,7 +45,7 @@ func (t *Trail) VerifySlices(ctx context.Context, next func(rows int64) error, h
 		}
 	}
 	c.end()
-	slices.SortStableFunc(report.Faults, func(a, b Fault) int { return int(a.Number - b.Number) })
+	sorting.Stable(report.Faults, func(a, b Fault) int { return int(a.Number - b.Number) })
 	return report, nil
 }
 

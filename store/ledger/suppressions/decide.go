@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // Fact is one piece of evidence, as far as [Decide] needs it.
@@ -66,7 +68,7 @@ func Decide(history []Fact, now time.Time) []Action {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return history[a].At.Compare(history[b].At) })
+	sorting.Stable(order, func(a, b int) int { return history[a].At.Compare(history[b].At) })
 	var actions []Action
 	for _, r := range rules {
 		if slices.ContainsFunc(actions, func(a Action) bool { return a.Scope == r.scope }) {

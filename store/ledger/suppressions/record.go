@@ -3,7 +3,6 @@ package suppressions
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/store/ledger"
 )
 
@@ -56,12 +56,12 @@ func (s *Store) Record(ctx context.Context, tx *sqlx.Tx, evidence ...Evidence) (
 	if len(byHash) == 0 {
 		return nil, nil
 	}
-	known, err := s.read(ctx, tx, slices.Sorted(maps.Keys(byHash)))
+	known, err := s.read(ctx, tx, sorting.Keys(byHash))
 	if err != nil {
 		return nil, fault("read what is known about addresses", err)
 	}
 	var b batch
-	for _, hash := range slices.Sorted(maps.Keys(byHash)) {
+	for _, hash := range sorting.Keys(byHash) {
 		s.recordOf(&b, known[hash], byHash[hash])
 	}
 	if err := s.db.Insert(ctx, tx, evidenceTable, b.evidence); err != nil {
@@ -172,7 +172,7 @@ func lifted(r row, actions []Action, fresh map[string]Evidence, now time.Time) (
 	if r.Hash == nil || !r.isActive(now) || !r.Class.IsSoft() || r.Source.isManual() || slices.ContainsFunc(actions, func(a Action) bool { return a.Scope == r.Scope }) {
 		return row{}, false
 	}
-	for _, id := range slices.Sorted(maps.Keys(fresh)) {
+	for _, id := range sorting.Keys(fresh) {
 		e := fresh[id]
 		if e.Class != Delivered || e.At.Before(r.Last.Time) || e.Source == FromReply && r.Source != FromReply {
 			continue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -94,7 +95,7 @@ func terminateCommand(ctx context.Context, s *Service, args arguments) (any, err
 }
 
 func (s *Service) revoke(ctx context.Context, ids []string, terminate bool) (any, error) {
-	slices.Sort(ids)
+	sort.Strings(ids)
 	ids = slices.Compact(ids)
 	ended := s.Node.Revoke(ctx, broker.Revocation{IDs: ids}, terminate)
 	if !terminate {
@@ -103,7 +104,7 @@ func (s *Service) revoke(ctx context.Context, ids []string, terminate bool) (any
 	if len(ended) == 0 {
 		return ok("terminate: tasks unknown"), nil
 	}
-	slices.Sort(ended)
+	sort.Strings(ended)
 	return ok("terminate: " + strings.Join(ended, ", ")), nil
 }
 

@@ -5,7 +5,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/metrics"
-	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -226,7 +226,7 @@ func (s *Service) inspectReport(arguments) (any, error) {
 	for name := range settings {
 		names = append(names, name)
 	}
-	slices.Sort(names)
+	sort.Strings(names)
 	for _, name := range names {
 		raw, err := protocol.Marshal(settings[name])
 		if err != nil {

@@ -2,10 +2,11 @@
 package hold
 
 import (
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 // Set is a set of names of tasks. Make one with New.
@@ -35,7 +36,7 @@ func (s *Set) Replace(names []string) bool {
 	for _, n := range names {
 		next.names[n] = true
 	}
-	next.sorted = slices.Sorted(maps.Keys(next.names))
+	next.sorted = sorting.Keys(next.names)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.Equal(next.sorted, s.held.Load().sorted) {

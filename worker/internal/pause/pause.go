@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -139,6 +140,6 @@ func (k *Keeper) Names() (names []string) {
 	for q := range k.paused {
 		names = append(names, q)
 	}
-	slices.Sort(names)
+	sort.Strings(names)
 	return names
 }

@@ -5,6 +5,7 @@ package examine
 import (
 	"errors"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -78,7 +79,7 @@ func Commands() []string {
 	for _, p := range probes("", 0) {
 		names = append(names, p[0].(string))
 	}
-	slices.Sort(names)
+	sort.Strings(names)
 	return slices.Compact(names)
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -239,7 +240,7 @@ func (q *Queues) Bound(ctx context.Context, cursor string) (names []string, next
 			}
 		}
 	}
-	slices.Sort(names)
+	sort.Strings(names)
 	return slices.Compact(names), next, nil
 }
 

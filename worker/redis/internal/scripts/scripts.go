@@ -6,12 +6,12 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 
 	redigo "github.com/gomodule/redigo/redis"
+
+	"github.com/evently/workers/internal/sorting"
 )
 
 //go:embed *.lua
@@ -81,7 +81,7 @@ func Source(name string) (string, error) {
 }
 
 // Names returns the names of all scripts, sorted.
-func Names() []string { return slices.Sorted(maps.Keys(new(Scripts).byName())) }
+func Names() []string { return sorting.Keys(new(Scripts).byName()) }
 
 // byName returns the scripts by the names of their files.
 func (s *Scripts) byName() map[string]*Script {
