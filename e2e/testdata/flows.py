@@ -254,9 +254,9 @@ def produce(seed, count, first, copies, *only):
 
 # --- comparison --------------------------------------------------------------
 
-def await_end(r):
+def await_end(r, seconds):
     """Waits until nothing moves any more; retries in an hour are held for good."""
-    seen, since, end = None, time.time(), time.time() + 300
+    seen, since, end = None, time.time(), time.time() + seconds
     while time.time() - since < 2:
         if time.time() > end:
             sys.exit(f"still at work: {seen}")
@@ -377,7 +377,7 @@ def ask(urls, seed, count, *more):
             r.restore(key, max(source.pttl(key), 0), source.dump(key), replace=True)
     source.flushdb()
     for r in sides:
-        await_end(r)
+        await_end(r, 300 + count)
     return [answers(r) for r in sides]
 
 
