@@ -33,8 +33,7 @@ func (n *notes) flowTasks() map[string]worker.Definition {
 		"flow.reject":      raises(worker.Reject("no thanks")),
 		"flow.ignore":      raises(worker.ErrIgnore),
 		"flow.retry":       again(2, now, nil),
-		"flow.retry_exc":   again(1, now, value("ValueError", "again")),
-		"flow.retry_soon":  again(2, soon, value("ValueError", "again")),
+		"flow.retry_exc":   again(1, soon, value("ValueError", "again")),
 		"flow.retry_later": again(3, late, value("ValueError", "later")),
 		"flow.retry_bare":  again(3, late, nil),
 		"flow.retry_once": {Handler: worker.HandlerFunc(func(_ context.Context, t *worker.Task) (any, error) {
