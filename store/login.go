@@ -52,7 +52,15 @@ func (c *connector) connect(ctx context.Context, login Credentials) (driver.Conn
 		return nil, fmt.Errorf("database settings: %w", err)
 	}
 	one.Dialer(c.dialer)
-	return one.Connect(ctx)
+	opened, err := one.Connect(ctx)
+	if refused, ok := errors.AsType[*pq.Error](err); ok {
+		shown := *refused
+		for _, text := range []*string{&shown.Message, &shown.Detail, &shown.Hint} {
+			*text = logins.Without(cfg.Password, *text)
+		}
+		return nil, &shown
+	}
+	return opened, err
 }
 
 // Close implements [io.Closer]: the pool calls it at its end.

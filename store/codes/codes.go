@@ -117,7 +117,7 @@ func (cfg Config) dial(ctx context.Context, address string, c Credentials, optio
 	}
 	conn, err := redigo.DialContext(ctx, cfg.Network, address, options...)
 	if reply, ok := errors.AsType[redigo.Error](err); ok {
-		err = redigo.Error(logins.WithoutArguments(string(reply)))
+		err = redigo.Error(logins.Without(c.Password, logins.WithoutArguments(string(reply))))
 	}
 	return conn, err
 }

@@ -26,6 +26,9 @@ const (
 	eventExchange   = "celeryev"
 )
 
+// pingEvery is the pause between two pings of a connection that listens.
+const pingEvery = 10 * time.Second
+
 // replyLife is how long an answer waits to be fetched.
 const replyLife = time.Minute
 
@@ -50,10 +53,11 @@ var literalPattern = strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`, "]", `
 // listen calls back for everything that arrives, until ctx ends.
 func (ctl *control) listen(ctx context.Context, l broker.Listening) error {
 	var pause backoff.Backoff
+	var idle conn.Idle
 	refused := false
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := ctl.listenOnce(ctx, l)
+		err := ctl.listenOnce(ctx, l, &idle)
 		if ctx.Err() != nil {
 			break
 		}
@@ -73,7 +77,7 @@ func (ctl *control) listen(ctx context.Context, l broker.Listening) error {
 }
 
 // listenOnce listens over one connection until it breaks.
-func (ctl *control) listenOnce(ctx context.Context, l broker.Listening) error {
+func (ctl *control) listenOnce(ctx context.Context, l broker.Listening, idle *conn.Idle) error {
 	rc, err := ctl.conns.Dial(ctx)
 	if err != nil {
 		return err
@@ -107,8 +111,9 @@ func (ctl *control) listenOnce(ctx context.Context, l broker.Listening) error {
 		}
 		subscriptions++
 	}
+	every := idle.Most(pingEvery)
 	pinger.Go(func() {
-		tick := time.NewTicker(10 * time.Second)
+		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for {
 			select {
@@ -122,8 +127,10 @@ func (ctl *control) listenOnce(ctx context.Context, l broker.Listening) error {
 		}
 	})
 	for {
-		switch v := ps.ReceiveWithTimeout(25 * time.Second).(type) {
+		began := time.Now()
+		switch v := ps.ReceiveWithTimeout(every * 5 / 2).(type) {
 		case error:
+			idle.IsCut(v, time.Since(began), every)
 			return v
 		case redigo.Message:
 			if v.Pattern != "" {

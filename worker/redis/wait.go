@@ -157,6 +157,7 @@ type peeker struct {
 
 	conn redigo.Conn      // nil: none; of run alone
 	from *conn.Generation // of conn
+	idle conn.Idle
 }
 
 func newPeeker(w *waiter, key string) *peeker {
@@ -225,9 +226,10 @@ func (p *peeker) peek(ctx context.Context) (found bool, err error) {
 	defer stop()
 	leave := context.AfterFunc(p.from.Over(), func() { c.Close() })
 	defer leave()
-	reply, err := redigo.DoWithTimeout(c, blockTime+blockMargin, "BLMOVE", p.key, p.key, "RIGHT", "RIGHT", blockTime.Seconds())
-	if err != nil && c.Err() != nil && p.from.Over().Err() != nil {
-		p.hangUp() // it was replaced: the next look uses another connection
+	began, block := time.Now(), p.idle.Most(blockTime)
+	reply, err := redigo.DoWithTimeout(c, block+blockMargin, "BLMOVE", p.key, p.key, "RIGHT", "RIGHT", block.Seconds())
+	if err != nil && c.Err() != nil && (p.from.Over().Err() != nil || p.idle.IsCut(err, time.Since(began), block)) {
+		p.hangUp() // it was replaced, or was idle for too long: the next look uses another connection
 		return true, nil
 	}
 	return reply != nil, err

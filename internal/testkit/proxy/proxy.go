@@ -50,8 +50,10 @@ type Proxy struct {
 	mode     Mode
 	listener net.Listener // nil while refusing
 	delay    time.Duration
-	budget   int      // bytes of answers until a link is cut; 0: no limit
-	words    [][]byte // of the request whose connection freezes; nil: of none
+	idle     time.Duration // after which a link is cut; 0: never
+	quietly  bool          // a cut of an idle link is not told
+	budget   int           // bytes of answers until a link is cut; 0: no limit
+	words    [][]byte      // of the request whose connection freezes; nil: of none
 	links    map[*link]struct{}
 	closed   bool
 }
@@ -60,6 +62,7 @@ type Proxy struct {
 type link struct {
 	client, server *net.TCPConn
 	stuck          bool // frozen for ever, whatever the mode
+	cutter         *time.Timer
 }
 
 // New listens on a free port of 127.0.0.1 and forwards to target, host:port.
@@ -169,6 +172,41 @@ func (p *Proxy) Sticks() bool {
 	return p.words == nil
 }
 
+// CutIdle cuts each connection that no byte has passed for d, from now on: with RST, or quietly, so
+// that both ends learn nothing, and later bytes go nowhere. 0 stops that for later connections.
+func (p *Proxy) CutIdle(d time.Duration, quietly bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.idle, p.quietly = d, quietly
+	for l := range p.links {
+		p.watch(l)
+	}
+}
+
+// watch begins the idle time of a link anew; the caller holds the lock.
+func (p *Proxy) watch(l *link) {
+	if l.cutter != nil {
+		l.cutter.Stop()
+	}
+	if p.idle == 0 {
+		return
+	}
+	l.cutter = time.AfterFunc(p.idle, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if _, alive := p.links[l]; !alive {
+			return
+		}
+		if p.quietly {
+			l.stuck = true
+			return
+		}
+		cut(l.client)
+		cut(l.server)
+		delete(p.links, l)
+	})
+}
+
 // Close resets everything and waits until all goroutines have ended.
 func (p *Proxy) Close() {
 	p.mu.Lock()
@@ -198,6 +236,9 @@ func (p *Proxy) listen(addr string) error {
 func (p *Proxy) reset() int {
 	n := len(p.links)
 	for l := range p.links {
+		if l.cutter != nil {
+			l.cutter.Stop()
+		}
 		cut(l.client)
 		cut(l.server)
 		delete(p.links, l)
@@ -243,6 +284,7 @@ func (p *Proxy) forward(client *net.TCPConn) {
 		return
 	}
 	p.links[l] = struct{}{}
+	p.watch(l)
 	p.mu.Unlock()
 
 	var both sync.WaitGroup
@@ -314,6 +356,7 @@ func (p *Proxy) mayMove(l *link, n int, answers bool) (step int, pause time.Dura
 		}
 		p.changed.Wait()
 	}
+	p.watch(l)
 	step, pause = n, p.delay
 	if p.mode == Trickle && n > 0 {
 		step, pause = 1, pause+tricklePause

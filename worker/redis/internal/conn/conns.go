@@ -82,12 +82,7 @@ func (c *Conns) newPool() *redigo.Pool {
 		MaxIdle:     4,
 		IdleTimeout: 5 * time.Minute,
 		TestOnBorrowContext: func(ctx context.Context, conn redigo.Conn, last time.Time) error {
-			// Longer than the pause between two heartbeats, which therefore need no test.
-			if time.Since(last) < 5*time.Second/2 {
-				return nil
-			}
-			_, err := redigo.DoContext(conn, ctx, "PING")
-			return err
+			return testIdle(ctx, conn, time.Since(last))
 		},
 	}
 }

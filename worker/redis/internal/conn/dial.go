@@ -50,10 +50,14 @@ func (d *dialer) server(ctx context.Context, network, host string, nd netDialer)
 // login connects to one server and logs in as redis-py does: a user without a password has
 // an empty one, and a server before Redis 6 gets the password alone.
 func (d *dialer) login(ctx context.Context, network, host string, nd netDialer, l Login) (redigo.Conn, error) {
+	var nc net.Conn
 	opts := []redigo.DialOption{
 		redigo.DialReadTimeout(CommandTimeout),
 		redigo.DialWriteTimeout(CommandTimeout),
-		redigo.DialContextFunc(nd),
+		redigo.DialContextFunc(func(ctx context.Context, network, host string) (_ net.Conn, err error) {
+			nc, err = nd(ctx, network, host)
+			return nc, err
+		}),
 	}
 	if l.Username == "" { // redigo sends both, or neither
 		opts = append(opts, redigo.DialPassword(l.Password), redigo.DialDatabase(d.cfg.DB))
@@ -72,9 +76,9 @@ func (d *dialer) login(ctx context.Context, network, host string, nd netDialer, 
 		if c != nil {
 			c.Close()
 		}
-		return nil, explainTLS(withoutArguments(err))
+		return nil, explainTLS(withoutSecrets(err, l.Password))
 	}
-	return &hashlessConn{Conn: c}, nil
+	return &hashlessConn{Conn: c, net: nc}, nil
 }
 
 // authUser logs in a user and selects the database.

@@ -24,10 +24,10 @@ func serverError(err error) (text string, ok bool) {
 	return string(e), ok
 }
 
-// withoutArguments takes secrets out of the refusal of a command, see [logins.WithoutArguments].
-func withoutArguments(err error) error {
+// withoutSecrets takes secrets out of the refusal of a login, see [logins.WithoutArguments].
+func withoutSecrets(err error, password string) error {
 	e, _ := serverError(err)
-	if text := logins.WithoutArguments(e); text != e {
+	if text := logins.Without(password, logins.WithoutArguments(e)); text != e {
 		return redigo.Error(text)
 	}
 	return err

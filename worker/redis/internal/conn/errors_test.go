@@ -31,3 +31,20 @@ func TestRefusal(t *testing.T) {
 		}
 	}
 }
+
+// A server may repeat the password that it refuses.
+func TestRefusedLoginWithoutPassword(t *testing.T) {
+	t.Parallel()
+	for reply, want := range map[string]string{
+		"ERR unknown command 'AUTH', with args beginning with: 'a-secret'": "ERR unknown command 'AUTH'",
+		"WRONGPASS proxy: no user has the password a-secret":               "WRONGPASS proxy: no user has the password ***",
+		"WRONGPASS invalid username-password pair":                         "WRONGPASS invalid username-password pair",
+	} {
+		if err := withoutSecrets(redigo.Error(reply), "a-secret"); err.Error() != want || isLoginRefused(err) != strings.HasPrefix(reply, "WRONGPASS") {
+			t.Errorf("%q, want %q", err, want)
+		}
+	}
+	if err := withoutSecrets(redigo.Error("ERR a user"), "a"); err.Error() != "ERR a user" {
+		t.Errorf("a short password: %q", err)
+	}
+}

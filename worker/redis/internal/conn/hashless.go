@@ -3,6 +3,7 @@ package conn
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 // text of the script is sent.
 type hashlessConn struct {
 	redigo.Conn
+	net     net.Conn
 	refused bool // EVALSHA; a redigo.Conn has one user at a time
 }
 
@@ -41,7 +43,7 @@ func (h *hashlessConn) translate(reply any, err error) (any, error) {
 		h.refused = true
 		return nil, errNoHash
 	}
-	return reply, withoutArguments(err)
+	return reply, withoutSecrets(err, "")
 }
 
 // Do implements [redigo.Conn].

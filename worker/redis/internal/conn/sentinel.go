@@ -103,7 +103,7 @@ func (s *sentinels) dial(ctx context.Context, sentinel string) (redigo.Conn, err
 			opts = append(opts, redigo.DialUsername(l.Username), redigo.DialPassword(l.Password))
 		}
 		c, err := redigo.DialContext(ctx, "tcp", sentinel, opts...)
-		return c, explainTLS(withoutArguments(err))
+		return c, explainTLS(withoutSecrets(err, l.Password))
 	})
 }
 

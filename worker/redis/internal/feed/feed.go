@@ -85,9 +85,12 @@ func (f *Feed) Subscribe(ctx context.Context, s Subscription) error {
 	s.Every = cmp.Or(s.Every, proveEvery)
 	var pause backoff.Backoff
 	var until time.Time
+	var idle conn.Idle
+	usual := s.Every
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := f.session(ctx, s, &until)
+		s.Every = idle.Most(usual)
+		err := f.session(ctx, s, &until, &idle)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -102,7 +105,7 @@ func (f *Feed) Subscribe(ctx context.Context, s Subscription) error {
 
 // session listens over one connection until it breaks. until is the time of the server until which
 // this subscriber has noted that it has listened, the zero time before the first note.
-func (f *Feed) session(ctx context.Context, s Subscription, until *time.Time) error {
+func (f *Feed) session(ctx context.Context, s Subscription, until *time.Time, idle *conn.Idle) error {
 	rc, err := f.conns.Dial(ctx)
 	if err != nil {
 		return err
@@ -116,7 +119,7 @@ func (f *Feed) session(ctx context.Context, s Subscription, until *time.Time) er
 	}()
 	stop := context.AfterFunc(ctx, func() { rc.Close() })
 	defer stop()
-	p := prover{feed: f, s: s, until: until, earlier: *until, pongs: make(chan time.Time, 1)}
+	p := prover{feed: f, s: s, until: until, earlier: *until, idle: idle, pongs: make(chan time.Time, 1)}
 	if err := p.clock.read(ctx, rc); err != nil {
 		return err
 	}
@@ -167,9 +170,10 @@ type prover struct {
 	feed    *Feed
 	s       Subscription
 	clock   clock
-	joined  time.Time      // here
-	until   *time.Time     // of the last note
-	earlier time.Time      // that of the connection before
+	joined  time.Time  // here
+	until   *time.Time // of the last note
+	earlier time.Time  // that of the connection before
+	idle    *conn.Idle
 	pongs   chan time.Time // times here of the pings that were answered; capacity 1
 }
 
@@ -177,8 +181,10 @@ type prover struct {
 func (p *prover) receive(ctx context.Context, ps redigo.PubSubConn, pinger *sync.WaitGroup) error {
 	confirmed := 0
 	for {
+		began := time.Now()
 		switch v := ps.ReceiveWithTimeout(silenceMost * p.s.Every).(type) {
 		case error:
+			p.idle.IsCut(v, time.Since(began), p.s.Every)
 			return v
 		case redigo.Message:
 			p.s.Message(v.Channel, v.Data)
