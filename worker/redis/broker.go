@@ -371,6 +371,10 @@ func (b *Broker) Secret(ctx context.Context) ([]byte, error) {
 	mine := []byte(rand.Text())
 	var secret []byte
 	err := b.server.do(ctx, func(c redigo.Conn) (err error) {
+		// A user that may only read gets the secret that is there.
+		if secret, err = redigo.Bytes(c.Do("GET", b.server.keys.secret())); err != redigo.ErrNil {
+			return err
+		}
 		if _, err = c.Do("SET", b.server.keys.secret(), mine, "NX"); err == nil {
 			secret, err = redigo.Bytes(c.Do("GET", b.server.keys.secret()))
 		}
