@@ -369,17 +369,7 @@ func (b *Broker) Faults() []string { return b.checks.found() }
 // use it, it returns one for this process. Tasks of other workers are then not recognised.
 func (b *Broker) Secret(ctx context.Context) ([]byte, error) {
 	mine := []byte(rand.Text())
-	var secret []byte
-	err := b.server.do(ctx, func(c redigo.Conn) (err error) {
-		// A user that may only read gets the secret that is there.
-		if secret, err = redigo.Bytes(c.Do("GET", b.server.keys.secret())); err != redigo.ErrNil {
-			return err
-		}
-		if _, err = c.Do("SET", b.server.keys.secret(), mine, "NX"); err == nil {
-			secret, err = redigo.Bytes(c.Do("GET", b.server.keys.secret()))
-		}
-		return err
-	})
+	secret, err := b.server.storedSecret(ctx, mine)
 	switch {
 	case conn.HasCode(err, "WRONGTYPE"), conn.HasCode(err, "NOPERM"):
 		b.server.log.Error("secret of the fingerprints cannot be used, tasks of other workers are not recognised", "key", b.server.keys.secret(), "error", err)

@@ -16,8 +16,6 @@ import (
 	"github.com/evently/workers/worker/internal/backoff"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/conn"
-	"github.com/evently/workers/worker/redis/internal/feed"
-	"github.com/evently/workers/worker/redis/internal/fleet"
 )
 
 // Names of the exchanges of remote control and of events, with kombu's defaults.
@@ -391,17 +389,3 @@ func (rv *revocations) since(ctx context.Context, since string) (r broker.Revoca
 	}
 	return r, idsSince + " " + stampsSince, nil
 }
-
-type (
-	// Subscription describes what a Broker listens to; see Subscribe.
-	Subscription = feed.Subscription
-	// Heard tells of the periods in which no subscriber has listened.
-	Heard = feed.Heard
-	// Dictionary keeps texts by keys, for all users of the database; see Broker.Dictionary.
-	Dictionary = feed.Dictionary
-	// shared is the state that all workers of the database have in common.
-	shared = fleet.Fleet
-)
-
-// ErrForbidden says that the user of the server may not subscribe to the channels.
-var ErrForbidden = feed.ErrForbidden

@@ -17,6 +17,8 @@ import (
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/internal/conn"
 	"github.com/evently/workers/worker/redis/internal/examine"
+	"github.com/evently/workers/worker/redis/internal/feed"
+	"github.com/evently/workers/worker/redis/internal/fleet"
 	"github.com/evently/workers/worker/redis/internal/letters"
 	"github.com/evently/workers/worker/redis/internal/outbox"
 	"github.com/evently/workers/worker/redis/internal/product"
@@ -115,6 +117,21 @@ func (s *server) script(ctx context.Context, script scripts.Script, n int, keysA
 
 func (s *server) scriptInt(ctx context.Context, script scripts.Script, n int, keysAndArgs ...any) (int, error) {
 	return redigo.Int(s.script(ctx, script, n, keysAndArgs...))
+}
+
+// storedSecret returns the secret of the fingerprints, or stores mine. A user that may only read gets
+// the one that is there.
+func (s *server) storedSecret(ctx context.Context, mine []byte) (secret []byte, err error) {
+	err = s.do(ctx, func(c redigo.Conn) (err error) {
+		if secret, err = redigo.Bytes(c.Do("GET", s.keys.secret())); err != redigo.ErrNil {
+			return err
+		}
+		if _, err = c.Do("SET", s.keys.secret(), mine, "NX"); err == nil {
+			secret, err = redigo.Bytes(c.Do("GET", s.keys.secret()))
+		}
+		return err
+	})
+	return secret, err
 }
 
 // orNone returns key, or for "" the key that stands for none in scripts. An empty key
@@ -307,3 +324,17 @@ func (s *server) sampleKeys(queues []string) []string {
 	}
 	return keys
 }
+
+type (
+	// Subscription describes what a Broker listens to; see Subscribe.
+	Subscription = feed.Subscription
+	// Heard tells of the periods in which no subscriber has listened.
+	Heard = feed.Heard
+	// Dictionary keeps texts by keys, for all users of the database; see Broker.Dictionary.
+	Dictionary = feed.Dictionary
+	// shared is the state that all workers of the database have in common.
+	shared = fleet.Fleet
+)
+
+// ErrForbidden says that the user of the server may not subscribe to the channels.
+var ErrForbidden = feed.ErrForbidden
