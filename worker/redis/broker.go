@@ -16,7 +16,6 @@ import (
 	"github.com/evently/workers/worker/redis/internal/feed"
 	"github.com/evently/workers/worker/redis/internal/fleet"
 	"github.com/evently/workers/worker/redis/internal/journal"
-	redigo "github.com/gomodule/redigo/redis"
 )
 
 // Broker is a connection to one Redis database, as broker and result backend. Make one
