@@ -2,7 +2,6 @@ package conn
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -16,10 +15,11 @@ import (
 // the next connection works.
 
 const (
-	// lookAfter is the idle time after which a connection of the pool is looked at, and testAfter
-	// that after which it is tested, too. The latter is longer than the pause between two
-	// heartbeats, which therefore need no test.
-	lookAfter, testAfter = time.Second / 2, 5 * time.Second / 2
+	// lookAfter is the idle time after which a connection of the pool is looked at.
+	lookAfter = time.Second / 2
+	// testAfter is the idle time after which it is tested, too. It is longer than the pause
+	// between two heartbeats, which therefore need no test.
+	testAfter = 5 * time.Second / 2
 	// testTimeout bounds a test.
 	testTimeout = time.Second
 	// idleLeast is the shortest idle time that counts as the reason of a cut.
@@ -63,7 +63,7 @@ func isCut(conn redigo.Conn) bool {
 			nc = c.Conn
 		case *trackedConn:
 			nc = c.Conn
-		case *tls.Conn:
+		case *secureConn:
 			nc = c.NetConn()
 		case syscall.Conn:
 			return isClosed(c)
@@ -73,16 +73,18 @@ func isCut(conn redigo.Conn) bool {
 	}
 }
 
+// isClosed reports whether an idle connection has an end, a fault, or bytes to read. Such bytes
+// are the farewell of TLS: a server sends nothing else without a command.
 func isClosed(c syscall.Conn) (closed bool) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return true
 	}
-	err = raw.Read(func(fd uintptr) bool {
+	// Not raw.Read: it fails once the deadline of the last reply has passed.
+	err = raw.Control(func(fd uintptr) {
 		var b [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		closed = n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
-		return true
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		closed = err != syscall.EAGAIN && err != syscall.EINTR
 	})
 	return closed || err != nil
 }
@@ -102,18 +104,26 @@ func (i *Idle) Most(usual time.Duration) time.Duration {
 	return min(usual, i.longest)
 }
 
-// IsCut reports whether err is the end of a connection that was idle for a time, as far as one can
-// tell: the next connection may work. It remembers that time, or half of usual, the time that it was
-// to be idle for at most, if the connection died in silence.
+// IsCut reports whether err ends a connection probably because it was idle: the next one may work.
+// It remembers half of the idle time as a bound. usual is the longest idle time that the caller
+// allows. If the connection died in silence, IsCut returns false and remembers half of usual.
 func (i *Idle) IsCut(err error, idle, usual time.Duration) bool {
 	fault, isNet := errors.AsType[*net.OpError](err)
 	switch {
-	case idle < idleLeast, errors.Is(err, net.ErrClosed), !isNet && !errors.Is(err, io.EOF):
+	case idle < idleLeast, errors.Is(err, net.ErrClosed), !isNet && !isEnd(err):
 		return false
 	case isNet && fault.Timeout():
-		i.longest, i.at = max(i.Most(usual)/2, idleLeast/2), time.Now()
+		i.remember(i.Most(usual))
 		return false
 	}
-	i.longest, i.at = min(i.Most(idle), idle)/2, time.Now()
+	i.remember(i.Most(idle))
 	return true
+}
+
+// isEnd reports whether err is the end of a connection, of TLS without a farewell as well.
+func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+
+// remember bounds the idle time by half of a time that was too long.
+func (i *Idle) remember(tooLong time.Duration) {
+	i.longest, i.at = max(tooLong/2, idleLeast/2), time.Now()
 }
