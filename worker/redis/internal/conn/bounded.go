@@ -7,8 +7,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// boundedConn is a connection whose replies are waited for until a deadline, or for the time
-// that a command asks for if that ends earlier.
+// boundedConn waits for replies until a deadline, and no longer than the command itself allows.
 type boundedConn struct {
 	redigo.Conn
 	deadline time.Time
@@ -19,7 +18,7 @@ var (
 	_ redigo.ConnWithContext = boundedConn{}
 )
 
-// left returns the time until the deadline. Zero would mean for ever.
+// left returns the time until the deadline, at most longest. Zero would mean no bound.
 func (c boundedConn) left(longest time.Duration) time.Duration {
 	return max(min(longest, time.Until(c.deadline)), time.Millisecond)
 }

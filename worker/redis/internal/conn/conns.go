@@ -109,9 +109,14 @@ func (c *Conns) dial(ctx context.Context, nd netDialer) (redigo.Conn, error) {
 
 // Do calls fn with a connection of the pool. A connection that broke, or whose server
 // refuses as a wrong one, discards all others: they lead to the same server. A deadline of ctx
-// bounds each command too; a cancelled ctx does not cut one.
+// bounds the wait for replies, too. A command that it cuts discards its own connection only. A
+// cancelled ctx cuts no command.
 func (c *Conns) Do(ctx context.Context, fn func(redigo.Conn) error) error {
 	deadline, hasDeadline := ctx.Deadline()
+	isOver := func() bool { return hasDeadline && !time.Now().Before(deadline) }
+	if isOver() {
+		return context.DeadlineExceeded
+	}
 	ctx, cancel := context.WithTimeout(ctx, DialTimeout+CommandTimeout)
 	defer cancel()
 	select {
@@ -125,11 +130,11 @@ func (c *Conns) Do(ctx context.Context, fn func(redigo.Conn) error) error {
 		return err
 	}
 	defer conn.Close()
-	if hasDeadline && time.Until(deadline) < CommandTimeout {
+	if hasDeadline {
 		conn = boundedConn{conn, deadline}
 	}
 	err = fn(conn)
-	if conn.Err() != nil || err != nil && isWrongServer(err) {
+	if conn.Err() != nil && !isOver() || err != nil && isWrongServer(err) {
 		// Connections that wait for messages of a server that was demoted would wait for ever.
 		c.Replace(g, HasCode(err, "READONLY") || HasCode(err, "UNBLOCKED"))
 	}

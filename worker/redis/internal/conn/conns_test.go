@@ -2,6 +2,7 @@ package conn
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -82,5 +83,46 @@ func TestDeadline(t *testing.T) {
 			t.Errorf("a server that does not answer: %v after %s", err, took)
 		}
 		server.Continue()
+	}
+}
+
+// A command that the deadline of its caller cuts discards its own connection. One that the server
+// breaks discards all others.
+func TestDeadlineOfOneCaller(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	b := New(Config{Network: "tcp", Host: server.Addr, Name: server.Addr})
+	defer b.Close()
+	if err := b.Do(t.Context(), func(c redigo.Conn) error { _, err := c.Do("PING"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	first := b.Current()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	wait := func(c redigo.Conn) error {
+		_, err := redigo.DoWithTimeout(c, time.Minute, "BLPOP", "none", 0)
+		return err
+	}
+	if err := b.Do(ctx, wait); err == nil {
+		t.Error("no error after the deadline")
+	}
+	<-ctx.Done()
+	if err := b.Do(ctx, func(redigo.Conn) error { t.Error("called after the deadline"); return nil }); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("after the deadline: %v", err)
+	}
+	if b.Current() != first {
+		t.Error("the deadline of one caller has discarded the connections of others")
+	}
+	broken := func(c redigo.Conn) error {
+		if _, err := c.Do("QUIT"); err != nil {
+			return err
+		}
+		_, err := c.Do("PING")
+		return err
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := b.Do(ctx, broken); err == nil || b.Current() == first {
+		t.Errorf("a broken connection has not discarded others: %v", err)
 	}
 }
