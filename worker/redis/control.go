@@ -24,8 +24,9 @@ const (
 	eventExchange   = "celeryev"
 )
 
-// pingEvery is the pause between two pings of a connection that listens.
-const pingEvery = 10 * time.Second
+// pingEvery is the longest pause between two pings of a connection that listens, and silenceMost
+// how long the server may be silent.
+const pingEvery, silenceMost = 10 * time.Second, 25 * time.Second
 
 // replyLife is how long an answer waits to be fetched.
 const replyLife = time.Minute
@@ -126,7 +127,7 @@ func (ctl *control) listenOnce(ctx context.Context, l broker.Listening, idle *co
 	})
 	for {
 		began := time.Now()
-		switch v := ps.ReceiveWithTimeout(every * 5 / 2).(type) {
+		switch v := ps.ReceiveWithTimeout(silenceMost).(type) {
 		case error:
 			idle.IsCut(v, time.Since(began), every)
 			return v

@@ -227,7 +227,7 @@ func (p *peeker) peek(ctx context.Context) (found bool, err error) {
 	leave := context.AfterFunc(p.from.Over(), func() { c.Close() })
 	defer leave()
 	began, block := time.Now(), p.idle.Most(blockTime)
-	reply, err := redigo.DoWithTimeout(c, block+blockMargin, "BLMOVE", p.key, p.key, "RIGHT", "RIGHT", block.Seconds())
+	reply, err := redigo.DoWithTimeout(c, blockTime+blockMargin, "BLMOVE", p.key, p.key, "RIGHT", "RIGHT", block.Seconds())
 	if err != nil && c.Err() != nil && (p.from.Over().Err() != nil || p.idle.IsCut(err, time.Since(began), block)) {
 		p.hangUp() // it was replaced, or was idle for too long: the next look uses another connection
 		return true, nil

@@ -86,10 +86,8 @@ func (f *Feed) Subscribe(ctx context.Context, s Subscription) error {
 	var pause backoff.Backoff
 	var until time.Time
 	var idle conn.Idle
-	usual := s.Every
 	for ctx.Err() == nil {
 		began := time.Now()
-		s.Every = idle.Most(usual)
 		err := f.session(ctx, s, &until, &idle)
 		if ctx.Err() != nil {
 			return nil
@@ -119,7 +117,7 @@ func (f *Feed) session(ctx context.Context, s Subscription, until *time.Time, id
 	}()
 	stop := context.AfterFunc(ctx, func() { rc.Close() })
 	defer stop()
-	p := prover{feed: f, s: s, until: until, earlier: *until, idle: idle, pongs: make(chan time.Time, 1)}
+	p := prover{feed: f, s: s, every: idle.Most(s.Every), until: until, earlier: *until, idle: idle, pongs: make(chan time.Time, 1)}
 	if err := p.clock.read(ctx, rc); err != nil {
 		return err
 	}
@@ -169,10 +167,11 @@ func (c *clock) earliest(at time.Time) time.Time { return c.server.Add(at.Sub(c.
 type prover struct {
 	feed    *Feed
 	s       Subscription
+	every   time.Duration // s.Every, or less if the connection must not be idle for so long
 	clock   clock
 	joined  time.Time  // here
 	until   *time.Time // of the last note
-	earlier time.Time  // that of the connection before
+	earlier time.Time  // until, as the connection before has left it
 	idle    *conn.Idle
 	pongs   chan time.Time // times here of the pings that were answered; capacity 1
 }
@@ -184,7 +183,7 @@ func (p *prover) receive(ctx context.Context, ps redigo.PubSubConn, pinger *sync
 		began := time.Now()
 		switch v := ps.ReceiveWithTimeout(silenceMost * p.s.Every).(type) {
 		case error:
-			p.idle.IsCut(v, time.Since(began), p.s.Every)
+			p.idle.IsCut(v, time.Since(began), p.every)
 			return v
 		case redigo.Message:
 			p.s.Message(v.Channel, v.Data)
@@ -207,7 +206,7 @@ func (p *prover) receive(ctx context.Context, ps redigo.PubSubConn, pinger *sync
 
 // run pings the server, and notes until when this subscriber has listened.
 func (p *prover) run(ctx context.Context, ps redigo.PubSubConn) {
-	tick := time.NewTicker(p.s.Every)
+	tick := time.NewTicker(p.every)
 	defer tick.Stop()
 	for {
 		select {
