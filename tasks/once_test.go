@@ -192,19 +192,18 @@ func TestOnceAfterDeath(t *testing.T) {
 	}
 	r.URL = server.URL(0)
 	workOnce(t, r, c)
-	for _, step := range []struct {
-		what string
-		ends chan struct{}
-	}{{"the other worker has the message of the event, and waits", deferred}, {"the task waits", waits}, {"it waits again", waits}} {
-		if step.ends == waits && len(waits) == 0 {
-			ofTask(`{"booking_id": 17}`).send(t, publisher)
-		}
+	await := func(what string, told chan struct{}) {
+		t.Helper()
 		select {
-		case <-step.ends:
-		case <-time.After(30 * time.Second):
-			t.Fatalf("not in time: %s; %d mails", step.what, out.sent.Load())
+		case <-told:
+		case <-time.After(90 * time.Second): // a task waits for a minute at most
+			t.Fatalf("not in time: %s; %d mails", what, out.sent.Load())
 		}
 	}
+	await("the other worker has the message of the event, and waits", deferred)
+	ofTask(`{"booking_id": 17}`).send(t, publisher)
+	await("the task waits", waits)
+	await("it waits again, after the end of the run of the event", waits)
 	if n := out.sent.Load(); n != 1 {
 		t.Errorf("%d mails, want 1", n)
 	}
