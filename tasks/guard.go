@@ -305,7 +305,7 @@ func (s *Service) ask(ctx context.Context, a *attempt, value string, entries ...
 	}
 	a.guard.found(before)
 	a.keepNames()
-	if before == "" {
+	if before == "" && !a.isUnsure() { // no earlier run may have sent the mail
 		a.endNames("") // unless the end of the run says something else
 	}
 	return before, nil

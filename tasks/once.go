@@ -262,9 +262,8 @@ func (a *attempt) markName(ctx context.Context, name, value string, over bool) (
 }
 
 // endNames has the end of this run end the marks of the occurrence with a value, "" to let go of
-// it. Only a run that knows that no earlier one may have sent the mail lets go: it has looked for
-// the mark of an earlier one. Another run leaves the marks as they are. One of its own task is that
-// of a worker that died.
+// it. A run may let go only after ask has found that no earlier run may have sent the mail. Until
+// then it leaves the marks as they are, because a worker that died may have set them.
 func (a *attempt) endNames(value string) {
 	for _, name := range a.occurrences {
 		a.task.EndName(name, value)
@@ -283,8 +282,8 @@ func (a *attempt) endOnce(state string) {
 	}
 }
 
-// endNotSent has the end of the task, which has not sent the mail in this run, tell that an earlier
-// run may have.
+// endNotSent has the end of this run tell that an earlier run may have sent the mail, if that is so.
+// This run ends the task, and has not sent it.
 func (a *attempt) endNotSent() {
 	if a.isUnsure() {
 		a.endUnsure()
