@@ -250,8 +250,8 @@ func TestLockedTable(t *testing.T) {
 	}
 }
 
-// Events that are in the stream when the worker stops are stored. On a machine that is too slow
-// for that, the log says that the last ones wait.
+// Events that are in the stream when the worker stops are stored. On a machine that needs more
+// than two seconds for that, the log says that the last ones wait.
 func TestStop(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, sqliteDB(t))
@@ -262,10 +262,12 @@ func TestStop(t *testing.T) {
 	for range 1200 {
 		f.stream.add(ledger.Encode(life()[0], f.sealer))
 	}
+	began := time.Now()
 	stop()
-	stored, left := f.count("events"), f.stream.length()
-	if stored+left != 1200 || left > 0 && !strings.Contains(log.String(), "last events of mails not stored") {
-		t.Errorf("%d events stored, %d left; log:\n%s", stored, left, &log)
+	took, stored, left := time.Since(began), f.count("events"), f.stream.length()
+	isLate := took >= 2*time.Second && strings.Contains(log.String(), "last events of mails not stored")
+	if stored+left != 1200 || left > 0 && !isLate {
+		t.Errorf("%d events stored, %d left after %v; log:\n%s", stored, left, took, &log)
 	}
 }
 
