@@ -40,7 +40,7 @@ func TestIdleConnectionsAreCut(t *testing.T) {
 	t.Parallel()
 	for name, begin := range map[string]func(*redistest.Server, *proxy.Proxy){
 		"by the server": func(s *redistest.Server, _ *proxy.Proxy) { do(t, s.Conn(0), "CONFIG", "SET", "timeout", "1") },
-		"by a proxy":    func(_ *redistest.Server, p *proxy.Proxy) { p.CutIdle(time.Second, false) },
+		"by a proxy":    func(_ *redistest.Server, p *proxy.Proxy) { p.CutIdle(time.Second) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -51,7 +51,6 @@ type Proxy struct {
 	listener net.Listener // nil while refusing
 	delay    time.Duration
 	idle     time.Duration // after which a link is cut; 0: never
-	quietly  bool          // a cut of an idle link is not told
 	budget   int           // bytes of answers until a link is cut; 0: no limit
 	words    [][]byte      // of the request whose connection freezes; nil: of none
 	links    map[*link]struct{}
@@ -172,12 +171,11 @@ func (p *Proxy) Sticks() bool {
 	return p.words == nil
 }
 
-// CutIdle cuts each connection that no byte has passed for d, from now on: with RST, or quietly, so
-// that both ends learn nothing, and later bytes go nowhere. 0 stops that for later connections.
-func (p *Proxy) CutIdle(d time.Duration, quietly bool) {
+// CutIdle resets each connection that no byte has passed for d, from now on. 0 stops that.
+func (p *Proxy) CutIdle(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.idle, p.quietly = d, quietly
+	p.idle = d
 	for l := range p.links {
 		p.watch(l)
 	}
@@ -195,10 +193,6 @@ func (p *Proxy) watch(l *link) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if _, alive := p.links[l]; !alive {
-			return
-		}
-		if p.quietly {
-			l.stuck = true
 			return
 		}
 		cut(l.client)
