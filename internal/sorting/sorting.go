@@ -1,6 +1,6 @@
 // Package sorting sorts where speed does not matter. The compiler builds the generic algorithms of
-// package slices once more for each type and each package that calls them, which was a tenth of the
-// time of a first build; what is built for a call of this package is one comparison.
+// package slices again for each type and in each package that calls them. That was a tenth of the
+// time of a first build. For a call of this package it builds one comparison.
 package sorting
 
 import (

@@ -81,7 +81,7 @@ func (g *Guard) challenge(w http.ResponseWriter, r *http.Request, a Actor) {
 
 // whyLogin tells persons who came from elsewhere why they are asked to log in.
 var whyLogin = map[string]string{
-	"undone": "You are not logged in any more, and nothing was done. Log in, and do it again.",
+	"undone": "You are not logged in, and nothing was done. Log in, and do it again.",
 	"ended":  "Your login has ended. Log in again.",
 }
 

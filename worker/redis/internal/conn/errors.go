@@ -67,7 +67,7 @@ func IsMoving(err error) bool {
 const maxRefusal = 200
 
 // Refusal returns the reply of a server that can do nothing now, "" for other errors. A reply that
-// begins with ERR may repeat parts of a command, and is none.
+// begins with ERR does not count, because it may repeat parts of a command.
 func Refusal(err error) string {
 	reply, ok := serverError(err)
 	code, _, more := strings.Cut(reply, " ")

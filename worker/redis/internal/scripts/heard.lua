@@ -4,8 +4,8 @@
 -- ARGV: from and to in milliseconds: this subscriber has listened without a break; for how long
 --       after a gap others may still report that they have listened in it; until when this
 --       subscriber has listened before its last break, for a server that has lost the key, else 0
--- A period after a gap waits in next_from and next_to until the gap is told. hole is the time in it
--- in which none has listened.
+-- A period after a gap waits in next_from and next_to until the gap is told. hole is the part of
+-- that period in which no subscriber has listened.
 -- Returns {1 for a new gap, else 0, number of gaps, their milliseconds, begin and end of the last
 -- one}.
 local key, from, to, patience, own = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
