@@ -43,7 +43,8 @@ print(result.get(timeout=10))
 `, a.Redis, module+tasks.NameOTP, queue)
 }
 
-// command returns what a shell runs this program by. The one of "go run ." is gone when it ends.
+// command returns the command by which a shell runs this program. "go run ." removes its program
+// when it ends.
 func command(program string) string {
 	if filepath.Base(filepath.Dir(program)) == "exe" && strings.Contains(program, "go-build") {
 		return "go run ."

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// The recipes of docs/operations.md for the monitor are enough for its pages. The one of a viewer is
-// refused what would change something, and nothing else.
+// The recipes of docs/operations.md for the monitor are enough for its pages. The server refuses the
+// user "viewer" the commands that change something, and no others.
 func TestRightsOfTheMonitor(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../docs/operations.md")

@@ -68,7 +68,7 @@ type Parts struct {
 	Watch         *watch.Watch       // of the queues
 	Operator      *inspect.Operator  // tells workers what to do
 	Presenter     *inspect.Presenter // shows messages without their secrets
-	Schedule      *inspect.Schedule  // of what workers hold until its time
+	Schedule      *inspect.Schedule  // of the tasks that workers hold until their time
 	// WorkersJSON answers /workers?json=1 as Flower does; nil: the page answers.
 	WorkersJSON http.Handler
 	Jobs        *jobs.Runner    // of the pages that start long work

@@ -2,9 +2,9 @@ package logins
 
 import "strings"
 
-// Without returns what a server has replied to a login, without the password of it. A server, or a
-// proxy in front of it, may repeat what it refuses. It leaves passwords of less than four
-// characters, which are parts of words.
+// Without returns the reply of a server to a login, without the password of that login. A server,
+// or a proxy in front of it, may repeat a password that it refuses. Without leaves passwords of
+// less than four characters, which are parts of words.
 func Without(password, reply string) string {
 	if len(password) < 4 {
 		return reply

@@ -87,9 +87,9 @@ var pairs = harness.Row{
 	},
 }
 
-// pairing is what was asked for, by user.
+// pairing holds the mails that were asked for, by user.
 type pairing struct {
-	how    []string // it was asked for
+	how    []string // when its task and its event were sent
 	tasks  []string // ids of the tasks of the producer, "" for none
 	events []string // ids of the tasks of the events
 }

@@ -73,11 +73,11 @@ func ChordError(m *protocol.Message, text string, c Context) (plan *Plan, err er
 	return &f.plan, nil
 }
 
-// chordFailure is the reason why a body cannot run. cause is the failure of a member,
-// chord that of another chord, which is handed on as it is.
+// chordFailure is the reason why a body cannot run.
 type chordFailure struct {
-	text         string
-	cause, chord *protocol.Exception
+	text  string
+	cause *protocol.Exception // of the member that failed, if it is known
+	chord *protocol.Exception // of another chord, handed on as it is, without text; nil: none
 }
 
 func (f *chordFailure) exception() *protocol.Exception {

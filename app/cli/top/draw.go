@@ -258,8 +258,8 @@ func (c *screen) trouble(s *summary.Summary) string {
 // mostFindings is how many findings a screen of 24 lines shows.
 const mostFindings = 4
 
-// findings tells what to look at. Each finding has one line at least. As far as there is room,
-// the first ones have their whole text and what to do.
+// findings returns the lines about the findings, each of which has at least one. The first ones
+// have their whole text and their advice, as far as there is room.
 func (c *screen) findings(s *summary.Summary) (lines []string) {
 	if len(s.Findings) == 0 {
 		return []string{c.line().add(green, "Nothing needs attention.").String(), ""}
@@ -314,7 +314,7 @@ func (c *screen) about(s *summary.Summary, f *attention.Finding) []span {
 	return []span{{colour, fmt.Sprintf("%2s ", mark)}, {dim, age}, {"", term.Line(f.Text)}}
 }
 
-// finding returns the lines of a whole finding: its text, and what to do.
+// finding returns the lines of a whole finding: its text and its advice.
 func (c *screen) finding(s *summary.Summary, f *attention.Finding) (lines []string) {
 	const indent = "   "
 	parts := c.about(s, f)

@@ -201,7 +201,7 @@ func (g *Group) addTask(v *showView, f *fleet.Family) {
 	v.addRelatives(f)
 }
 
-// addHeld adds what the message of a task tells that a worker holds until its time.
+// addHeld adds a task whose message a worker holds until its time.
 func (v *showView) addHeld(w *inspect.Waiting) {
 	v.Notes = append(v.Notes, "The events of this task were not heard. A worker holds its message until its time.")
 	v.Head.Title, v.Head.Chips = shortName(w.Task), []web.Chip{{Text: "scheduled", Tone: web.Info}}

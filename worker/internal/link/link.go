@@ -16,7 +16,7 @@ import (
 // Link holds what is known of the broker, and repeats what it refuses. Make one with New.
 type Link struct {
 	log     *slog.Logger
-	faulter broker.Faulter // nil: the broker is none
+	faulter broker.Faulter // nil: the broker does not implement it
 
 	mu   sync.Mutex
 	look time.Time // last complete look into the queues, or time without room
