@@ -118,7 +118,7 @@ func (f *Feed) session(ctx context.Context, s Subscription, until *time.Time, id
 	stop := context.AfterFunc(ctx, func() { rc.Close() })
 	defer stop()
 	p := prover{feed: f, s: s, every: idle.Most(s.Every), until: until, earlier: *until, idle: idle, pongs: make(chan time.Time, 1)}
-	if err := p.clock.read(ctx, rc); err != nil {
+	if err := p.clock.read(ctx, rc); err != nil && !conn.IsForbidden(err) {
 		return err
 	}
 	ps := redigo.PubSubConn{Conn: rc}
@@ -142,7 +142,7 @@ var ErrForbidden = errors.New("the Redis user lacks a right")
 // clock tells the time of the server by the time here since it was asked.
 type clock struct {
 	asked, answered time.Time // here
-	server          time.Time
+	server          time.Time // zero: the user may not ask, so that gaps are not found
 }
 
 // read asks the server.
@@ -213,8 +213,8 @@ func (p *prover) run(ctx context.Context, ps redigo.PubSubConn) {
 		case <-ctx.Done():
 			return
 		case at := <-p.pongs:
-			if !p.clock.latest(p.joined).Before(p.clock.earliest(at)) {
-				continue // the server took seconds to tell the time
+			if p.clock.server.IsZero() || !p.clock.latest(p.joined).Before(p.clock.earliest(at)) {
+				continue // or the server took seconds to tell the time
 			}
 			h, err := p.note(ctx, at)
 			if err == nil {

@@ -115,6 +115,21 @@ func TestSubscribe(t *testing.T) {
 	}
 }
 
+// A user that may not ask for the time hears the messages all the same.
+func TestSubscribeWithoutTime(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	c := server.Conn(0)
+	if _, err := c.Do("ACL", "SETUSER", "timeless", "on", ">secret", "allkeys", "allchannels", "+@all", "-time"); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := subscribe(t, "redis://timeless:secret@"+server.Addr+"/0")
+	if n, err := c.Do("PUBLISH", "a", "1"); n != int64(1) || err != nil {
+		t.Fatalf("PUBLISH: %v, %v", n, err)
+	}
+	eventually(t, "a message", func() bool { return s.is(func() bool { return slices.Equal(s.got, []string{"a=1"}) }) })
+}
+
 // A gap is found by one subscriber alone, if none has listened. The time in which another one
 // has listened is no gap.
 func TestGaps(t *testing.T) {
