@@ -162,10 +162,10 @@ func (w *historyWorld) suppressed(t *testing.T, address string) {
 	var before int
 	var task string
 	eventually(t, time.Minute, "an answer about the address in time", func() bool {
-		unchecked := w.metric(t, "evently_mails_unchecked_total")
+		unchecked := w.metric(t, "evently_worker_mails_unchecked_total")
 		before, task = count(), send()
 		eventually(t, 30*time.Second, "the result", func() bool { return strings.Contains(w.result(task), "SUCCESS") })
-		return w.metric(t, "evently_mails_unchecked_total") == unchecked
+		return w.metric(t, "evently_worker_mails_unchecked_total") == unchecked
 	})
 	w.ask(t, w.env, task, 1, "because the address is suppressed: bad_address")
 	if n := count(); n != before {
