@@ -18,7 +18,7 @@ import (
 	"github.com/evently/workers/worker/redis/redistest"
 )
 
-// An idle connection is used again although the deadline of its last reply has passed, until the
+// An idle connection is reused although the deadline of its last reply has passed, until the
 // server closes it.
 func TestIdleConnection(t *testing.T) {
 	t.Parallel()
