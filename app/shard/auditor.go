@@ -23,6 +23,7 @@ type Auditor struct {
 	changes  chan audit.Entry
 	lost     atomic.Int64 // changes that found the channel full
 	lastHead string
+	kept     []audit.Entry // that the end of Run has cut off; of Run alone
 }
 
 // Bounds of the work of an auditor.
@@ -84,10 +85,9 @@ func (a *Auditor) Run(ctx context.Context) error {
 	tick := time.NewTicker(auditPeriod)
 	defer tick.Stop()
 	a.move(ctx)
-	for {
+	for ctx.Err() == nil { // what is left is for finish, in its order
 		select {
 		case <-ctx.Done():
-			return nil
 		case e := <-a.changes:
 			a.write(ctx, a.gather(e))
 		case <-tick.C:
@@ -95,6 +95,7 @@ func (a *Auditor) Run(ctx context.Context) error {
 			a.write(ctx, a.gather())
 		}
 	}
+	return nil
 }
 
 // gather adds the changes that wait, and an entry about lost ones.
@@ -136,7 +137,7 @@ func (a *Auditor) write(ctx context.Context, entries []audit.Entry) {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			a.keep(entries)
+			a.kept = entries
 			return
 		case <-timer.C:
 		}
@@ -144,22 +145,11 @@ func (a *Auditor) write(ctx context.Context, entries []audit.Entry) {
 	a.lost.Add(int64(len(entries)))
 }
 
-// keep puts entries back, for finish.
-func (a *Auditor) keep(entries []audit.Entry) {
-	for _, e := range entries {
-		select {
-		case a.changes <- e:
-		default:
-			a.lost.Add(1)
-		}
-	}
-}
-
 // finish writes the last entries, such as the one of shutdown.
 func (a *Auditor) finish(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditFinish)
 	defer cancel()
-	for entries := a.gather(); len(entries) > 0; entries = a.gather() {
+	for entries := a.gather(a.kept...); len(entries) > 0; entries = a.gather() {
 		if err := a.trail.Append(ctx, entries...); err != nil {
 			a.log.Error("last entries of the audit trail lost", "entries", len(entries), "error", err)
 			return
