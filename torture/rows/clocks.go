@@ -10,6 +10,24 @@ import (
 	"github.com/evently/workers/torture/harness"
 )
 
+// astray gives a worker a clock that is off by what a file says, and steps when the file changes.
+var astray = []harness.Patch{
+	{File: "worker/engine.go", Old: "			now: time.Now,\n", New: "			now: func() time.Time { return astray() },\n"},
+	{File: "worker/astray.go", New: `package worker
+
+import (
+	"os"
+	"time"
+)
+
+func astray() time.Time {
+	text, _ := os.ReadFile(os.Getenv("CLOCK_OFFSET_FILE"))
+	offset, _ := time.ParseDuration(string(text))
+	return time.Now().Add(offset).Round(0)
+}
+`},
+}
+
 // clocks is R13.
 var clocks = harness.Row{
 	ID:   "R13",
@@ -18,22 +36,7 @@ var clocks = harness.Row{
 	Run: func(r *harness.Run) {
 		dir := r.TempDir()
 		file := filepath.Join(dir, "offset")
-		kind := harness.Ours(harness.Build(r, dir, "astray", harness.TestWorker, harness.Overlay(r, dir,
-			harness.Patch{File: "worker/worker.go", Old: "			now: time.Now,\n", New: "			now: func() time.Time { return astray() },\n"},
-			harness.Patch{File: "worker/astray.go", New: `package worker
-
-import (
-	"os"
-	"time"
-)
-
-// astray is a clock that is off by what a file says, and steps when it changes.
-func astray() time.Time {
-	text, _ := os.ReadFile(os.Getenv("CLOCK_OFFSET_FILE"))
-	offset, _ := time.ParseDuration(string(text))
-	return time.Now().Add(offset).Round(0)
-}
-`})...))
+		kind := harness.Ours(harness.Build(r, dir, "astray", harness.TestWorker, harness.Overlay(r, dir, astray...)...))
 		kind.Name = r.Kind.Name
 		offset := func(d time.Duration) {
 			if err := os.WriteFile(file, []byte(d.String()), 0o600); err != nil {

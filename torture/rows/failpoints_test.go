@@ -9,7 +9,7 @@ import (
 	"github.com/evently/workers/torture/harness"
 )
 
-// The places of the fail points exist. Overlay fails the test for one that does not.
+// The places of the fail points, and of the clock that goes astray, exist. Overlay fails the test for one that does not.
 func TestFailpointsHaveTheirPlaces(t *testing.T) {
 	var patches []harness.Patch
 	for _, p := range failpoints {
@@ -17,7 +17,7 @@ func TestFailpointsHaveTheirPlaces(t *testing.T) {
 			patches = append(patches, p.change)
 		}
 	}
-	harness.Overlay(t, t.TempDir(), patches...)
+	harness.Overlay(t, t.TempDir(), append(patches, astray...)...)
 }
 
 // The phrases by which refusals know the scripts stand in their text.
