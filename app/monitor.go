@@ -225,7 +225,7 @@ func RunMonitor(ctx context.Context, output *os.File) error {
 	if err != nil {
 		return err
 	}
-	log.Info("monitor listens", "url", pageURL(cfg, l.Addr()), "redis", m.redis)
+	log.Info("monitor listens", "url", site.LocalURL(cfg, l.Addr().String())+"/", "redis", m.redis)
 	var g errgroup.Group
 	keeping, end := context.WithCancel(ctx)
 	g.Go(func() error { return keeper.Run(keeping) })
@@ -261,22 +261,6 @@ func (m *Monitor) noteSecrets(ctx context.Context, notes <-chan secrets.Event, l
 	}
 }
 
-// pageURL returns a URL that a browser on this host can open.
-func pageURL(cfg config.Config, a net.Addr) string {
-	host, port, err := net.SplitHostPort(a.String())
-	if err != nil {
-		return a.String()
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	scheme := "http"
-	if cfg.Guard.CertFile != "" {
-		scheme = "https"
-	}
-	return scheme + "://" + net.JoinHostPort(host, port) + "/"
-}
-
 // embedded is the monitor inside of a worker. A nil one serves nothing.
 type embedded struct {
 	monitor  *Monitor
@@ -299,7 +283,7 @@ func openEmbedded(ctx context.Context, cfg config.Config, keeper *secrets.Keeper
 		m.Close()
 		return nil, err
 	}
-	log.Info("monitor listens", "url", pageURL(cfg, l.Addr()))
+	log.Info("monitor listens", "url", site.LocalURL(cfg, l.Addr().String())+"/")
 	return &embedded{m, l, log}, nil
 }
 

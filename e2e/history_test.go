@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os/exec"
 	"slices"
@@ -84,17 +83,7 @@ func (w *historyWorld) status(page string) int {
 // metric returns the line of a metric without labels.
 func (w *historyWorld) metric(t *testing.T, name string) string {
 	t.Helper()
-	client := &http.Client{Timeout: 10 * time.Second}
-	reply, err := client.Get("http://127.0.0.1:" + w.port + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reply.Body.Close()
-	text, err := io.ReadAll(reply.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(fetch(t, "http://127.0.0.1:"+w.port+"/metrics")) {
 		if strings.HasPrefix(line, name+" ") {
 			return line
 		}

@@ -111,17 +111,15 @@ func (s *Shard) run(ctx, outlive context.Context, stop, ended func()) error {
 	if s.Watch != nil {
 		g.Go(func() error { return s.Watch.Run(watching) })
 	}
-	over := make(chan struct{})
 	g.Go(func() error {
 		select {
 		case <-s.Worker.Stopping():
 			stop()
-		case <-over:
+		case <-watching.Done(): // the worker has ended
 		}
 		return nil
 	})
 	g.Go(func() error {
-		defer close(over)
 		defer ended()
 		defer unwatch() // the worker has closed the connections
 		return s.Worker.Run(ctx)

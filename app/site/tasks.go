@@ -21,15 +21,24 @@ func ownURL(cfg config.Config) string {
 	if cfg.Guard.URL != "" {
 		return cfg.Guard.URL
 	}
-	scheme := "http://"
-	if cfg.Guard.CertFile != "" {
-		scheme = "https://"
+	return LocalURL(cfg, cmp.Or(cfg.Service.MonitorAddr, ":5555"))
+}
+
+// LocalURL returns the URL, without a path, at which this host finds a monitor that listens on
+// addr, host:port.
+func LocalURL(cfg config.Config, addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
 	}
-	host, port, err := net.SplitHostPort(cfg.Service.MonitorAddr)
-	if ip := net.ParseIP(host); err != nil || host == "" || ip != nil && ip.IsUnspecified() {
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return scheme + net.JoinHostPort(host, cmp.Or(port, "5555"))
+	scheme := "http"
+	if cfg.Guard.CertFile != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
 // makeTasks makes the pages of the tasks.

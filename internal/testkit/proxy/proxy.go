@@ -192,13 +192,20 @@ func (p *Proxy) watch(l *link) {
 	l.cutter = time.AfterFunc(p.idle, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if _, alive := p.links[l]; !alive {
-			return
+		if _, alive := p.links[l]; alive {
+			p.drop(l)
 		}
-		cut(l.client)
-		cut(l.server)
-		delete(p.links, l)
 	})
+}
+
+// drop cuts a link; the caller holds the lock.
+func (p *Proxy) drop(l *link) {
+	if l.cutter != nil {
+		l.cutter.Stop()
+	}
+	cut(l.client)
+	cut(l.server)
+	delete(p.links, l)
 }
 
 // Close resets everything and waits until all goroutines have ended.
@@ -230,12 +237,7 @@ func (p *Proxy) listen(addr string) error {
 func (p *Proxy) reset() int {
 	n := len(p.links)
 	for l := range p.links {
-		if l.cutter != nil {
-			l.cutter.Stop()
-		}
-		cut(l.client)
-		cut(l.server)
-		delete(p.links, l)
+		p.drop(l)
 	}
 	p.changed.Broadcast()
 	return n
@@ -357,9 +359,7 @@ func (p *Proxy) mayMove(l *link, n int, answers bool) (step int, pause time.Dura
 	}
 	if answers && p.budget == cutNow {
 		p.budget = 0
-		cut(l.client)
-		cut(l.server)
-		delete(p.links, l)
+		p.drop(l)
 		return 0, 0, false
 	}
 	if answers && p.budget > 0 {
