@@ -41,7 +41,7 @@ func TestRightsOfTheMonitor(t *testing.T) {
 			port := freePort(t)
 			monitor := start(t, "evently-workers monitor", []string{
 				"REDIS_URL=redis://" + user + ":secret@" + redis.addr() + "/0", "MONITOR_ADDR=127.0.0.1:" + port,
-				"SMTP_HOST=127.0.0.1", "DATABASE_URL=postgres://nobody@127.0.0.1:1/none", "LEDGER_DATABASE_URL=off",
+				"SMTP_HOST=127.0.0.1", "DATABASE_URL=postgres://none@127.0.0.1:1/none", "LEDGER_DATABASE_URL=off",
 			}, bin.service, "monitor")
 			url := "http://127.0.0.1:" + port
 			for _, path := range []string{"/", "/queues", "/queues/" + queue, "/workers", "/tasks", "/dead-letters", "/jobs", "/scheduled", "/audit", "/health", "/configuration", "/incident"} {

@@ -32,7 +32,7 @@ func astray() time.Time {
 var clocks = harness.Row{
 	ID:   "R13",
 	Goal: "the clock of one of two workers is an hour off, both ways, and steps by ten minutes while they work",
-	Mark: "no early redelivery: tasks beyond the visibility timeout run once; an ETA is missed by no more than the clock is off",
+	Mark: "no early redelivery: tasks beyond the visibility timeout run once; an ETA is missed by at most what the clock is off",
 	Run: func(r *harness.Run) {
 		dir := r.TempDir()
 		file := filepath.Join(dir, "offset")
