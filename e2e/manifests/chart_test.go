@@ -311,7 +311,7 @@ func TestChartFitsTheProgram(t *testing.T) {
 // deploy/kubernetes/ has the manifests of the chart, for use without Helm.
 func TestManifests(t *testing.T) {
 	const head = "# Made from deploy/helm by make manifests: change the chart, not this file.\n" +
-		"# kubectl create secret generic evently-workers --from-literal=SMTP_PASSWORD=… and so on;\n# then kubectl apply -f this file.\n"
+		"# kubectl create secret generic evently-workers --from-literal=SMTP_PASSWORD=… and so on;\n# the monitor needs MONITOR_USERS in it, see docs/deployment.md;\n# then kubectl apply -f this file.\n"
 	for file, values := range map[string]object{
 		"evently-workers.yaml":      nil,
 		"evently-workers-hpa.yaml":  {"autoscaling": object{"kind": "hpa"}},

@@ -76,6 +76,9 @@ func TestCompose(t *testing.T) {
 	if err != nil || workers.StopGracePeriod == nil || time.Duration(*workers.StopGracePeriod) < grace+5*time.Second {
 		t.Errorf("workers are killed after %v, SHUTDOWN_GRACE is %v (%v)", workers.StopGracePeriod, grace, err)
 	}
+	if users := *p.Services["monitor"].Environment["MONITOR_USERS"]; !regexp.MustCompile(`^nobody:viewer:\$2a\$12\$[./A-Za-z0-9]{53}$`).MatchString(users) {
+		t.Errorf("the monitor has the users %q: without a login it does not start", users)
+	}
 	if p.Services["redis"].Command == nil || !slices.Contains(p.Services["redis"].Command, "--appendonly") {
 		t.Error("Redis forgets the queue when it ends")
 	}
