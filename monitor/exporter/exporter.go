@@ -69,7 +69,8 @@ type counts struct {
 	rows   map[labels]*row
 	order  []*row // as they appeared
 	hosts  map[string]*host
-	sole   map[string]string // the queue of workers that consume one alone, by node
+	sole   map[string]string // the queue of workers that consume one alone, by node; "": several
+	learnt time.Time         // of the last look at the workers
 	folded int64             // events that were counted as "other"
 }
 
@@ -140,6 +141,7 @@ func (x *Exporter) ObserveTask(e fleet.TaskEvent) {
 	if !ok {
 		return
 	}
+	x.learnAbout(&e)
 	c := &x.ledger
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -185,6 +185,46 @@ func TestSilence(t *testing.T) {
 	want("after ten minutes", `hostname="h"`, false)
 }
 
+// Tasks that end before the first scrape have the queue of their worker, too. The workers are
+// looked at for those that are not known alone, and not for each of their tasks.
+func TestQueueBeforeTheFirstScrape(t *testing.T) {
+	now, looks := time.Unix(1_800_000_000, 0), 0
+	x, err := exporter.New(exporter.Config{
+		Queue: "mail", Now: func() time.Time { return now },
+		Consumers: func() []exporter.Consumer {
+			looks++
+			return []exporter.Consumer{{Node: "a@h", Queues: []string{"bulk"}}, {Node: "b@h", Queues: []string{"bulk", "mail"}}}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(node string, times int) {
+		var events []json.RawMessage
+		for i := range times {
+			events = append(events, json.RawMessage(fmt.Sprintf(`{"type": "task-received", "uuid": "%s-%d", "name": "n", "hostname": %q, "timestamp": 1800000000, "clock": 1}`, node, i, node)))
+		}
+		feed(t, x, now, events)
+	}
+	send("a@h", 10)
+	send("b@h", 10)
+	if looks != 1 {
+		t.Errorf("%d looks at the workers for those that are known, want 1", looks)
+	}
+	send("silent@h", 10)
+	now = now.Add(time.Minute)
+	send("silent@h", 10)
+	if looks != 2 {
+		t.Errorf("%d looks at the workers, want one more a minute later", looks)
+	}
+	text := scrape(t, x)
+	for queue, count := range map[string]int{"bulk": 10, "mail": 30} {
+		if line := fmt.Sprintf(`celery_task_received_total{hostname="h",name="n",queue_name=%q} %d.0`, queue, count); !strings.Contains(text, line) {
+			t.Errorf("no line %s in\n%s", line, text)
+		}
+	}
+}
+
 // Hostile names do not make series without end, and cannot break the format.
 func TestBounds(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)

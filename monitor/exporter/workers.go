@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"strings"
+	"time"
 
 	"github.com/evently/workers/monitor/fleet"
 )
@@ -98,10 +99,35 @@ func (h *host) state() (up, active float64, told bool) {
 	return up, active, told
 }
 
+// betweenLooks is the pause between two looks at the workers because of an event.
+const betweenLooks = 2 * time.Second
+
+// learnAbout looks at the workers when those of a task's worker are not known. Scrapes look as well,
+// but the first one comes after the first events.
+func (x *Exporter) learnAbout(e *fleet.TaskEvent) {
+	if x.cfg.Consumers == nil || e.Task.Has.Has(fleet.HasQueue) || !x.ledger.lacks(e.TaskNode, x.cfg.Now()) {
+		return
+	}
+	x.ledger.learn(x.cfg.Consumers())
+}
+
+// lacks reports whether a look is due because the queues of a worker are not known.
+func (c *counts) lacks(node string, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, known := c.sole[node]
+	if since := now.Sub(c.learnt); known || since >= 0 && since < betweenLooks {
+		return false
+	}
+	c.learnt = now
+	return true
+}
+
 // learn takes over which workers consume one queue alone.
 func (c *counts) learn(consumers []Consumer) {
 	sole := map[string]string{}
 	for _, w := range consumers {
+		sole[w.Node] = ""
 		if len(w.Queues) == 1 {
 			sole[w.Node] = w.Queues[0]
 		}
