@@ -20,7 +20,7 @@ func TestHealthOfBrokers(t *testing.T) {
 		*states[name] = consuming()
 		cfg.Brokers = append(cfg.Brokers, monitor.BrokerConfig{
 			Name: name, Worker: func() monitor.WorkerState { return *states[name] },
-			Letters: func() broker.LetterCounts { return broker.LetterCounts{Open: len(name)} },
+			Letters: func() (broker.LetterCounts, bool) { return broker.LetterCounts{Open: len(name)}, true },
 			Ledger:  func() monitor.LedgerState { return monitor.LedgerState{Writing: true} },
 			Mails:   monitor.NewMails(), Runs: monitor.NewRuns(),
 		})

@@ -123,7 +123,7 @@ type HealthConfig struct {
 
 	// Letters are the numbers of dead letters as they were seen last; nil: not known. It must
 	// cost no I/O.
-	Letters func() broker.LetterCounts
+	Letters func() (counts broker.LetterCounts, known bool)
 
 	// Queues is how the queues were seen last, and Secrets the secrets in use; nil: not known.
 	// They must cost no I/O.

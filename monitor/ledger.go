@@ -14,6 +14,7 @@ type LedgerState struct {
 	Reason  string    // why not, in words that all may read
 	Since   time.Time // of the last change of Writing
 
+	Unknown bool          // the stream was not looked at yet: the next three are not known
 	Waiting int64         // events that are not in the database yet
 	Lag     time.Duration // age of the oldest one
 	Dropped int64         // events that were lost, since the start of the stream
@@ -47,7 +48,7 @@ func (b *brokerHealth) historyPart(now time.Time) Part {
 		p.Since = "" // not that of Writing
 	}
 	p.check("database", statusOf(s.Writing, PartFailed), s.where())
-	p.check("lag", statusOf(s.Lag <= mostLag, PartDegraded), fmt.Sprintf("events that wait: %d, the oldest for %s", s.Waiting, span(s.Lag)))
+	p.check("lag", statusOf(s.Lag <= mostLag, PartDegraded), s.backlog())
 	p.check("losses", statusOf(s.Dropped == 0, PartDegraded), fmt.Sprintf("events lost: %d", s.Dropped))
 	return p.advised("see that Redis and the database of LEDGER_DATABASE_URL answer; the command doctor examines them")
 }
@@ -60,11 +61,22 @@ func (s *LedgerState) where() string {
 	return s.Reason
 }
 
+// backlog tells how many events wait, and for how long.
+func (s *LedgerState) backlog() string {
+	switch {
+	case s.Unknown:
+		return "not known yet"
+	case s.Waiting == 0:
+		return "events that wait: 0"
+	}
+	return fmt.Sprintf("events that wait: %d, the oldest for %s", s.Waiting, span(s.Lag))
+}
+
 // state returns the state in words.
 func (s *LedgerState) state(now time.Time) State {
 	waiting := ""
 	if s.Waiting > 0 {
-		waiting = fmt.Sprintf("; events that wait: %d, the oldest for %s", s.Waiting, span(s.Lag))
+		waiting = "; " + s.backlog()
 	}
 	if s.Dropped > 0 {
 		waiting += fmt.Sprintf("; events lost: %d", s.Dropped)
@@ -83,7 +95,8 @@ func (s *LedgerState) state(now time.Time) State {
 	return State{OK: true, Text: "on" + waiting}
 }
 
-// ledgerCollector makes metrics of the history.
+// ledgerCollector makes metrics of the history. Those of the stream are absent until it was looked
+// at: after a zero the first number of dropped events would look like new losses.
 func ledgerCollector(state func() LedgerState) []prometheus.Collector {
 	gauge := func(name, help string, value func(LedgerState) float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return value(state()) })
@@ -91,12 +104,15 @@ func ledgerCollector(state func() LedgerState) []prometheus.Collector {
 	counter := func(name, help string, value func(LedgerState) int64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return float64(value(state())) })
 	}
+	looked := func(c prometheus.Collector) prometheus.Collector {
+		return onlyWhen{c, func() bool { return !state().Unknown }}
+	}
 	return []prometheus.Collector{
 		gauge("ledger_up", "1 while events of mails reach the database of the history, 0 otherwise.", func(s LedgerState) float64 { return boolean(s.Writing) }),
-		gauge("ledger_waiting_events", "Events of mails that are not in the database yet.", func(s LedgerState) float64 { return float64(s.Waiting) }),
-		gauge("ledger_lag_seconds", "Age of the oldest event of a mail that is not in the database yet.", func(s LedgerState) float64 { return s.Lag.Seconds() }),
+		looked(gauge("ledger_waiting_events", "Events of mails that are not in the database yet.", func(s LedgerState) float64 { return float64(s.Waiting) })),
+		looked(gauge("ledger_lag_seconds", "Age of the oldest event of a mail that is not in the database yet.", func(s LedgerState) float64 { return s.Lag.Seconds() })),
 		gauge("ledger_stray_rows", "Rows of the history outside of the partitions of the months.", func(s LedgerState) float64 { return float64(s.Stray) }),
-		counter("ledger_dropped_events_total", "Events of mails that were lost because the stream was full.", func(s LedgerState) int64 { return s.Dropped }),
+		looked(counter("ledger_dropped_events_total", "Events of mails that were lost because the stream was full.", func(s LedgerState) int64 { return s.Dropped })),
 		counter("ledger_written_events_total", "Events of mails that this process has stored.", func(s LedgerState) int64 { return s.Written }),
 		counter("ledger_skipped_events_total", "Events of mails that this process could not store.", func(s LedgerState) int64 { return s.Skipped }),
 		counter("ledger_discarded_events_total", "Events of mails that this process removed while there was no history.", func(s LedgerState) int64 { return s.Discarded }),

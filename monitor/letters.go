@@ -15,7 +15,10 @@ func (b *brokerHealth) lettersPart(now time.Time) Part {
 	if b.cfg.Letters == nil {
 		return newPart(State{OK: true, Text: "not counted"})
 	}
-	c := b.cfg.Letters()
+	c, known := b.cfg.Letters()
+	if !known {
+		return newPart(State{OK: true, Text: "not counted yet"})
+	}
 	grown := b.grown.note(c.Open, now)
 	text := fmt.Sprintf("open: %d", c.Open)
 	if c.Dropped > 0 {
@@ -45,18 +48,34 @@ const (
 	lossPeriod = 24 * time.Hour
 )
 
-// letterCollector makes metrics of the dead letters.
-func letterCollector(counts func() broker.LetterCounts) []prometheus.Collector {
+// letterCollector makes metrics of the dead letters. They are absent until the letters are counted:
+// after a zero the first number would look like new letters, and like new losses.
+func letterCollector(counts func() (broker.LetterCounts, bool)) []prometheus.Collector {
+	known := func() bool { _, known := counts(); return known }
+	current := func() broker.LetterCounts { c, _ := counts(); return c }
 	gauge := func(name, help string, value func(broker.LetterCounts) int) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return float64(value(counts())) })
+		return onlyWhen{prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return float64(value(current())) }), known}
 	}
 	counter := func(name, help string, value func(broker.LetterCounts) int64) prometheus.Collector {
-		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return float64(value(counts())) })
+		return onlyWhen{prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return float64(value(current())) }), known}
 	}
 	return []prometheus.Collector{
 		gauge("dead_letters_open", "Dead letters that wait for a person; the same number in all workers.", func(c broker.LetterCounts) int { return c.Open }),
 		gauge("dead_letters_closed", "Dead letters that were retried, replaced or dealt with; the same number in all workers.", func(c broker.LetterCounts) int { return c.Closed }),
 		counter("dead_letters_dropped_total", "Open dead letters that were lost because there were too many, since the first; the same number in all workers.", func(c broker.LetterCounts) int64 { return c.Dropped }),
 		counter("dead_letters_aged_total", "Open dead letters that were lost because they were too old, since the first; the same number in all workers.", func(c broker.LetterCounts) int64 { return c.Aged }),
+	}
+}
+
+// onlyWhen is a collector whose metrics are absent until their values are known.
+type onlyWhen struct {
+	prometheus.Collector
+	known func() bool
+}
+
+// Collect implements [prometheus.Collector].
+func (c onlyWhen) Collect(metrics chan<- prometheus.Metric) {
+	if c.known() {
+		c.Collector.Collect(metrics)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -83,8 +84,10 @@ func TestMetricsOfDelivery(t *testing.T) {
 		Breakers: func() []monitor.BreakerState {
 			return []monitor.BreakerState{{Name: "database", Phase: "closed", Opened: 2, Probes: 7}, {Name: "relay a:587", Phase: "half-open"}}
 		},
-		Letters: func() broker.LetterCounts { return broker.LetterCounts{Open: 6, Closed: 8, Dropped: 9, Aged: 10} },
-		Held:    func() monitor.HeldTasks { return monitor.HeldTasks{Tasks: 5, Cause: "relay a:587"} },
+		Letters: func() (broker.LetterCounts, bool) {
+			return broker.LetterCounts{Open: 6, Closed: 8, Dropped: 9, Aged: 10}, true
+		},
+		Held: func() monitor.HeldTasks { return monitor.HeldTasks{Tasks: 5, Cause: "relay a:587"} },
 		Ledger: func() monitor.LedgerState {
 			return monitor.LedgerState{Writing: true, Waiting: 12, Lag: 1500 * time.Millisecond, Dropped: 3, Written: 40, Skipped: 1, Discarded: 2, Stray: 5}
 		},
@@ -125,5 +128,46 @@ func TestMetricsOfDelivery(t *testing.T) {
 		if code != http.StatusOK || !strings.Contains(text, want+"\n") {
 			t.Errorf("/metrics: %d, without %s", code, want)
 		}
+	}
+}
+
+// Numbers that all workers share are absent until this one has seen them. After a zero they would
+// look like new dead letters and new losses, and a worker that starts would raise alerts.
+func TestSharedNumbersAtTheStart(t *testing.T) {
+	t.Parallel()
+	var known atomic.Bool
+	h := newHealth(t, monitor.HealthConfig{
+		Listener: listen(t), Worker: func() monitor.WorkerState { return consuming() },
+		Letters: func() (broker.LetterCounts, bool) {
+			if !known.Load() {
+				return broker.LetterCounts{}, false
+			}
+			return broker.LetterCounts{Open: 40, Dropped: 9, Aged: 10}, true
+		},
+		Ledger: func() monitor.LedgerState {
+			if !known.Load() {
+				return monitor.LedgerState{Unknown: true}
+			}
+			return monitor.LedgerState{Writing: true, Dropped: 3}
+		},
+	}).Handler()
+	shared := []string{"dead_letters_open", "dead_letters_closed", "dead_letters_dropped_total", "dead_letters_aged_total", "ledger_dropped_events_total", "ledger_lag_seconds", "ledger_waiting_events"}
+	for _, there := range []bool{false, true} {
+		known.Store(there)
+		text := get(h, http.MethodGet, "/metrics").Body.String()
+		for _, name := range shared {
+			if strings.Contains(text, "\nevently_worker_"+name+" ") != there {
+				t.Errorf("known: %v, and %s is there: %v", there, name, !there)
+			}
+		}
+		if !strings.Contains(text, "\nevently_worker_ledger_up ") {
+			t.Error("the state of the history is absent")
+		}
+		if report := get(h, http.MethodGet, "/health/dead_letters").Body.String(); !strings.Contains(report, `"status": "ok"`) {
+			t.Errorf("known: %v, and the part is %s", there, report)
+		}
+	}
+	if report := get(h, http.MethodGet, "/health/history").Body.String(); strings.Contains(report, "oldest for") {
+		t.Errorf("no event waits, and the oldest has an age: %s", report)
 	}
 }

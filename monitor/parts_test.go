@@ -112,8 +112,8 @@ func TestParts(t *testing.T) {
 			}
 		}, "/health/history", 503, "failed", []string{"mails are sent nevertheless", `"since": "2026-11-29T02:59:00Z"`}},
 		"dead letters lost": {func(c *monitor.HealthConfig) {
-			c.Letters = func() broker.LetterCounts {
-				return broker.LetterCounts{Open: 1, Dropped: 2, LastDropped: now.Add(-time.Hour)}
+			c.Letters = func() (broker.LetterCounts, bool) {
+				return broker.LetterCounts{Open: 1, Dropped: 2, LastDropped: now.Add(-time.Hour)}, true
 			}
 		}, "/health/dead_letters", 200, "degraded", []string{"DEAD_LETTERS_MAX"}},
 		"bounces": {func(c *monitor.HealthConfig) {
@@ -174,7 +174,7 @@ func TestChangesOfParts(t *testing.T) {
 		w.setWorker(consuming())
 		cfg := w.config(newPipeListener())
 		var open atomic.Int64
-		cfg.Letters = func() broker.LetterCounts { return broker.LetterCounts{Open: int(open.Load())} }
+		cfg.Letters = func() (broker.LetterCounts, bool) { return broker.LetterCounts{Open: int(open.Load())}, true }
 		h := newHealth(t, cfg)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)

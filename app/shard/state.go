@@ -50,7 +50,7 @@ func ledgerState(w *ledger.Writer, off string) monitor.LedgerState {
 	s := w.Status()
 	return monitor.LedgerState{
 		Writing: s.On, Reason: s.Reason, Since: s.Since,
-		Waiting: int64(s.Waiting), Lag: s.Lag, Dropped: s.Dropped,
+		Unknown: !s.Looked, Waiting: int64(s.Waiting), Lag: s.Lag, Dropped: s.Dropped,
 		Written: s.Written, Skipped: s.Skipped, Discarded: s.Discarded, Stray: s.Stray,
 	}
 }

@@ -108,7 +108,7 @@ func gatherAll(t *testing.T) []*dto.MetricFamily {
 		Breakers: func() []monitor.BreakerState { return []monitor.BreakerState{{Name: "database", Phase: "closed"}} },
 		Held:     func() monitor.HeldTasks { return monitor.HeldTasks{} },
 		Ledger:   func() monitor.LedgerState { return monitor.LedgerState{} },
-		Letters:  func() broker.LetterCounts { return broker.LetterCounts{} },
+		Letters:  func() (broker.LetterCounts, bool) { return broker.LetterCounts{}, true },
 		Common:   []prometheus.Collector{folder.Fixed(nil)},
 		Secrets: func() []monitor.SecretState {
 			return []monitor.SecretState{{Name: "SMTP_PASSWORD", Since: time.Unix(1, 0)}}

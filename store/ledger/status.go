@@ -21,6 +21,7 @@ type Status struct {
 
 	Writing bool // this worker is the one that writes
 
+	Looked  bool          // at the stream: the next three are known
 	Waiting int           // events in the stream
 	Lag     time.Duration // age of the oldest one
 	Dropped int64         // events that the broker lost because the stream was full or could not be written
@@ -73,6 +74,7 @@ func (k *statusKeeper) set(on, writing bool, reason string, now time.Time) (chan
 func (k *statusKeeper) backlog(b broker.Backlog, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.s.Looked = true
 	k.s.Waiting, k.s.Dropped, k.s.Lag = b.Length, b.Dropped, 0
 	if b.Length > 0 && !b.Oldest.IsZero() {
 		k.s.Lag = max(now.Sub(b.Oldest), 0)

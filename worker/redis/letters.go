@@ -30,9 +30,9 @@ type views struct{ of *server }
 // Letters returns the dead letters.
 func (v views) Letters() *Letters { return v.of.letters.Letters }
 
-// LetterCounts returns the numbers of dead letters as the running broker saw them last. It does no
-// I/O.
-func (v views) LetterCounts() broker.LetterCounts { return v.of.letters.Seen() }
+// LetterCounts returns the numbers of dead letters as the running broker saw them last, and false
+// before it has seen them. It does no I/O.
+func (v views) LetterCounts() (counts broker.LetterCounts, known bool) { return v.of.letters.Seen() }
 
 // Server tells which server Sentinels, or the nodes of a cluster, have named last. It is ""
 // before they have, and for a fixed address. It does no I/O.

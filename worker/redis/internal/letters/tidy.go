@@ -41,12 +41,13 @@ func (k *Keeper) Tidy() {
 	}
 }
 
-// Seen returns the numbers of dead letters as they were seen last. It does no I/O.
-func (k *Keeper) Seen() broker.LetterCounts {
+// Seen returns the numbers of dead letters as they were seen last, and false before the first look.
+// It does no I/O.
+func (k *Keeper) Seen() (counts broker.LetterCounts, known bool) {
 	if c := k.seen.Load(); c != nil {
-		return *c
+		return *c, true
 	}
-	return broker.LetterCounts{}
+	return counts, false
 }
 
 // Run keeps the letters tidy until ctx ends. It calls step, which calls Look.
