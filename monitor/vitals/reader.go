@@ -68,12 +68,33 @@ func (r *Reader) Refresh(ctx context.Context) error {
 			break
 		}
 	}
-	all := slices.Concat(r.State().Changes, fresh)
+	if len(fresh) == 0 {
+		r.state.Store(&State{At: time.Now(), Processes: processes, Changes: r.State().Changes})
+		return nil
+	}
+	all := withoutRepeats(slices.Concat(r.State().Changes, fresh))
 	if len(all) > JournalMax {
 		all = all[len(all)-JournalMax:]
 	}
 	r.state.Store(&State{At: time.Now(), Processes: processes, Changes: all})
 	return nil
+}
+
+// withoutRepeats removes changes that are there twice. A process appends a change once more when it
+// does not know whether the broker took it.
+func withoutRepeats(all []Change) []Change {
+	type mark struct {
+		process, part, text string
+		ok                  bool
+		at                  int64
+	}
+	seen := make(map[mark]bool, len(all))
+	return slices.DeleteFunc(all, func(c Change) bool {
+		m := mark{c.Process, c.Part, c.Text, c.OK, c.At.UnixMilli()}
+		repeated := seen[m]
+		seen[m] = true
+		return repeated
+	})
 }
 
 // processes reads the notices of all processes.

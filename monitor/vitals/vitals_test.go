@@ -19,6 +19,7 @@ import (
 // process is a process whose report the test changes.
 type process struct {
 	report atomic.Pointer[monitor.Report]
+	looks  atomic.Int32 // of the writer at the report
 	broker *redis.Broker
 	stop   func()
 }
@@ -52,7 +53,7 @@ func run(t *testing.T, server *redistest.Server, node, secret string) *process {
 	r := healthy(node)
 	p.report.Store(&r)
 	w, err := vitals.NewWriter(vitals.WriterConfig{
-		Report: func() monitor.Report { return *p.report.Load() }, Board: p.broker, Journal: journal(p.broker),
+		Report: func() monitor.Report { p.looks.Add(1); return *p.report.Load() }, Board: p.broker, Journal: journal(p.broker),
 		Version: "1.2", VisibilityTimeout: time.Hour,
 		Ages: func() []monitor.SecretState {
 			return []monitor.SecretState{{Name: "REDIS_PASSWORD", Since: time.Unix(5, 0)}}
@@ -183,6 +184,44 @@ func TestUnasked(t *testing.T) {
 	a.stop()
 	if got := strings.Join(texts(s), "\n"); strings.Contains(got, "not asked") || strings.Contains(got, "status: healthy") {
 		t.Errorf("changes:\n%s", got)
+	}
+}
+
+// A Redis that was frozen carries out all that was sent meanwhile. The journal has a change twice at
+// most then, and a reader once.
+func TestFrozenRedis(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	p := run(t, server, "frozen@h", "aa")
+	b := open(t, server)
+	r := vitals.NewReader(b, journal(b))
+	eventually(t, r, func(s vitals.State) bool { return len(s.Changes) > 0 })
+	server.Stop()
+	report := healthy("frozen@h")
+	report.Queue.OK, report.Queue.Text = false, "no answer"
+	p.report.Store(&report)
+	for before := p.looks.Load(); p.looks.Load() < before+6; { // each look waits for two seconds
+		time.Sleep(50 * time.Millisecond)
+	}
+	server.Continue()
+	eventually(t, r, func(s vitals.State) bool { return strings.Contains(strings.Join(texts(s), "\n"), "queue: no answer") })
+	p.stop()
+	s := eventually(t, r, func(s vitals.State) bool { return strings.HasSuffix(strings.Join(texts(s), "\n"), "stopped") })
+	if got := strings.Join(texts(s), "\n"); strings.Count(got, "queue: no answer") != 1 {
+		t.Errorf("the reader has the change more than once:\n%s", got)
+	}
+	entries, err := journal(b).After(t.Context(), "", 500)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := 0
+	for _, e := range entries {
+		if slices.Contains(e.Fields, "no answer") {
+			count++
+		}
+	}
+	if count == 0 || count > 2 {
+		t.Errorf("the journal has the change %d times", count)
 	}
 }
 

@@ -40,6 +40,7 @@ type Writer struct {
 
 	last    []part
 	pending [][]string // entries of the journal that wait for Redis
+	unsure  bool       // whether the journal has taken them
 	missed  int        // changes beyond the pace
 	budget  float64    // changes that may be noted now
 	counted time.Time  // when budget was filled
@@ -157,16 +158,24 @@ func (w *Writer) entry(p part, now time.Time) []string {
 	}
 }
 
-// flush appends the entries that wait. They stay when the broker does not answer.
+// flush appends the entries that wait. They stay when the broker does not answer. A frozen broker
+// carries out each append later. So after a failure it is asked something first, or each try would
+// add the same entries, and push out those of other processes.
 func (w *Writer) flush(ctx context.Context) {
 	if len(w.pending) == 0 || w.process.Node == "" {
 		return
+	}
+	if w.unsure {
+		if _, err := w.cfg.Board.Posted(ctx, directoryName); err != nil {
+			return
+		}
 	}
 	entries := make([][]string, len(w.pending))
 	for i, e := range w.pending {
 		entries[i] = append([]string{"node", w.process.Node}, e...)
 	}
-	if _, err := w.cfg.Journal.Append(ctx, "", "", entries...); err == nil {
+	_, err := w.cfg.Journal.Append(ctx, "", "", entries...)
+	if w.unsure = err != nil; err == nil {
 		w.pending = nil
 	}
 }
