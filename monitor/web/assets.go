@@ -111,10 +111,23 @@ func (a *assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	h.Set("Vary", "Accept-Encoding")
 	body := file.raw
-	if file.gzipped != nil && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+	if file.gzipped != nil && acceptsGzip(r.Header) {
 		h.Set("Content-Encoding", "gzip")
 		body = file.gzipped
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.Write(body)
+}
+
+// acceptsGzip reports whether a client takes gzip: "gzip;q=0" refuses it.
+func acceptsGzip(h http.Header) bool {
+	for coding := range strings.SplitSeq(strings.Join(h.Values("Accept-Encoding"), ","), ",") {
+		name, weight, _ := strings.Cut(coding, ";")
+		if strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			_, q, _ := strings.Cut(weight, "=")
+			f, err := strconv.ParseFloat(strings.TrimSpace(q), 64)
+			return err != nil || f > 0
+		}
+	}
+	return false
 }

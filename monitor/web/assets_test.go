@@ -62,6 +62,11 @@ func TestAssets(t *testing.T) {
 		if got.status != http.StatusOK || got.body == "" || !strings.Contains(got.header.Get("Cache-Control"), "immutable") || got.header.Get("Content-Type") == "" {
 			t.Errorf("%s: status %d, %v", path, got.status, got.header)
 		}
+		for accepted, want := range map[string]string{"gzip": "gzip", "br, GZIP;q=0.5": "gzip", "gzip;q=0": "", "gzip; q=0.0, identity": "", "identity": "", "xgzip": ""} {
+			if got := do(t, c, "GET", base+path, nil, "Accept-Encoding", accepted); got.header.Get("Content-Encoding") != want {
+				t.Errorf("%s for %q has the encoding %q, want %q", path, accepted, got.header.Get("Content-Encoding"), want)
+			}
+		}
 	}
 	if got := do(t, c, "GET", base+"/assets/app.css", nil); got.status != http.StatusNotFound {
 		t.Errorf("a name without a hash: status %d", got.status)
