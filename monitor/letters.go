@@ -33,7 +33,7 @@ func (b *brokerHealth) lettersPart(now time.Time) Part {
 	case isLosing:
 		p = p.degraded(fmt.Sprintf("dead letters were lost %s ago", span(now.Sub(c.LastDropped))), "deal with the open ones, or raise DEAD_LETTERS_MAX").from(c.LastDropped)
 	case grown >= manyLetters:
-		p = p.degraded(fmt.Sprintf("%d more dead letters than %s ago", grown, span(growthPeriod)), "run dead-letters list; see Dead letters in docs/operations.md")
+		p = p.degraded(fmt.Sprintf("%d more dead letters than %s ago", grown, span(growthPeriod)), "run dead-letters causes; see Dead letters in docs/operations.md")
 	}
 	p.check("growth", statusOf(grown < manyLetters, PartDegraded), fmt.Sprintf("%+d within %s", grown, span(growthPeriod)))
 	p.check("losses", statusOf(!isLosing, PartDegraded), fmt.Sprintf("lost: %d", c.Dropped+c.Aged))

@@ -198,7 +198,7 @@ func TestChangesOfParts(t *testing.T) {
 			open.Add(1)
 			time.Sleep(monitor.DefaultEvery)
 		}
-		if p := h.Report().DeadLetters; p.Status != monitor.PartDegraded || !p.OK || !strings.Contains(p.Advice, "dead-letters list") {
+		if p := h.Report().DeadLetters; p.Status != monitor.PartDegraded || !p.OK || !strings.Contains(p.Advice, "dead-letters causes") {
 			t.Errorf("with 12 more dead letters: %+v", p)
 		}
 		time.Sleep(15 * time.Minute)
