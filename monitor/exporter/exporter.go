@@ -36,7 +36,7 @@ var waitBuckets = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 6
 type Config struct {
 	// Depths returns the number of messages in each queue, of all priorities. Nil: not known.
 	Depths func(ctx context.Context) (map[string]int, error)
-	// Consumers returns the workers that answer, with their queues. Nil: not known.
+	// Consumers returns the workers that have answered, with their queues. Nil: not known.
 	Consumers func() []Consumer
 	// Healthy returns why the broker cannot be reached. Nil: /health is always well.
 	Healthy func(ctx context.Context) error
@@ -55,6 +55,7 @@ type Consumer struct {
 	Node      string
 	Queues    []string
 	Processes int
+	Silent    bool // it answers no more: its queues stay, without it
 }
 
 // Exporter counts events for Prometheus. It is a [fleet.Observer].

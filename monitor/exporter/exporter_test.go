@@ -113,7 +113,8 @@ func TestNamesOfTheMixin(t *testing.T) {
 		Now:    func() time.Time { return end },
 		Depths: func(context.Context) (map[string]int, error) { return map[string]int{"mail": 7}, nil },
 		Consumers: func() []exporter.Consumer {
-			return []exporter.Consumer{{Node: "a@h", Queues: []string{"mail", "bulk"}, Processes: 4}, {Node: "b@h", Queues: []string{"mail"}, Processes: 2}}
+			return []exporter.Consumer{{Node: "a@h", Queues: []string{"mail", "bulk"}, Processes: 4}, {Node: "b@h", Queues: []string{"mail"}, Processes: 2},
+				{Node: "c@h", Queues: []string{"mail", "old"}, Processes: 8, Silent: true}}
 		},
 	})
 	if err != nil {
@@ -132,6 +133,7 @@ func TestNamesOfTheMixin(t *testing.T) {
 	}
 	for _, line := range []string{
 		`celery_queue_length{queue_name="mail"} 7.0`, `celery_active_worker_count{queue_name="mail"} 2.0`, `celery_active_process_count{queue_name="mail"} 6.0`,
+		`celery_active_worker_count{queue_name="old"} 0.0`, `celery_active_process_count{queue_name="old"} 0.0`, // all its workers are gone
 		`celery_active_worker_count{queue_name="bulk"} 1.0`, `celery_active_process_count{queue_name="bulk"} 4.0`,
 	} {
 		if !strings.Contains(text, line+"\n") {
@@ -185,8 +187,8 @@ func TestSilence(t *testing.T) {
 	want("after ten minutes", `hostname="h"`, false)
 }
 
-// Tasks that end before the first scrape have the queue of their worker, too. The workers are
-// looked at for those that are not known alone, and not for each of their tasks.
+// Tasks that end before the first scrape have the queue of their worker, too. One look
+// at the workers is enough for all tasks of a known worker.
 func TestQueueBeforeTheFirstScrape(t *testing.T) {
 	now, looks := time.Unix(1_800_000_000, 0), 0
 	x, err := exporter.New(exporter.Config{

@@ -129,9 +129,13 @@ func writeQueues(out *exposition.Writer, lengths map[string]int, consumers []Con
 		workers[q] = 0
 	}
 	for _, c := range consumers {
+		count, slots := 1, c.Processes
+		if c.Silent {
+			count, slots = 0, 0
+		}
 		for _, q := range c.Queues {
-			workers[q]++
-			processes[q] += c.Processes
+			workers[q] += count
+			processes[q] += slots
 		}
 	}
 	queues := sorting.Keys(workers)

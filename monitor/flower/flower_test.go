@@ -3,12 +3,15 @@ package flower_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/evently/workers/monitor/fleet"
@@ -180,6 +183,60 @@ func (answering) Ask(_ context.Context, request []byte, _ string, receive func([
 	}
 	receive(raw)
 	return nil
+}
+
+// falters is answering until it is told to fail, or to find no worker.
+type falters struct {
+	answering
+	gone, away atomic.Bool
+}
+
+func (f *falters) Ask(ctx context.Context, request []byte, queue string, receive func([]byte)) error {
+	switch {
+	case f.away.Load():
+		return errors.New("no connection to Redis")
+	case f.gone.Load():
+		return nil
+	}
+	return f.answering.Ask(ctx, request, queue, receive)
+}
+
+// A worker that has died does not count as a consumer of its queue. A broker that is unavailable is
+// no death of workers.
+func TestSilentConsumers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		remote := &falters{answering: answering{broker.CapabilitiesOf(workertest.NewBroker()).Remote}}
+		api, err := flower.New(flower.Config{Fleet: newFleet(t), Remote: remote, Logger: quiet()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- api.Run(ctx) }()
+		want := func(when string, silent bool) {
+			t.Helper()
+			if got := api.Consumers(); len(got) != 1 || got[0].Node != "w@h" || got[0].Processes != 2 || got[0].Silent != silent {
+				t.Errorf("%s: %+v", when, got)
+			}
+		}
+		time.Sleep(20 * time.Second)
+		want("it answers", false)
+		remote.away.Store(true)
+		time.Sleep(10 * time.Minute)
+		want("the broker is unavailable", false)
+		remote.away.Store(false)
+		time.Sleep(20 * time.Second)
+		remote.gone.Store(true)
+		time.Sleep(50 * time.Second)
+		want("it is gone", true)
+		remote.gone.Store(false)
+		time.Sleep(20 * time.Second)
+		want("it is back", false)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Hostile names do not make series without end, and cannot break the format.

@@ -31,6 +31,7 @@ const (
 	everyFull  = time.Minute      // between two questions to all
 	everyQuick = 15 * time.Second // between two about what changes often
 	everyLook  = 5 * time.Second  // between two looks for workers that are new
+	silentFor  = 2 * everyQuick   // without an answer, although it was asked: a worker is silent
 	mostNodes  = 5_000            // that are kept
 	mostAnswer = 4 << 20          // bytes of the answer of one worker
 	keepSilent = 24 * time.Hour   // of a worker that does not answer any more
@@ -47,6 +48,7 @@ type inspector struct {
 	mu      sync.Mutex
 	workers map[string]*answers
 	tried   map[string]bool // workers that were asked since the last question to all
+	asked   time.Time       // the beginning of the last questions to all that could be asked
 }
 
 // answers are those of one worker, by question.
@@ -80,6 +82,10 @@ func (in *inspector) run(ctx context.Context) error {
 		}
 		if err := in.askAll(ctx, methods, nil); err != nil && ctx.Err() == nil {
 			in.cfg.Logger.Debug("workers cannot be asked, will try again", "error", err)
+		} else if len(methods) > 0 {
+			in.mu.Lock()
+			in.asked = now
+			in.mu.Unlock()
 		}
 		select {
 		case <-ctx.Done():
@@ -270,6 +276,15 @@ func (in *inspector) all() map[string]any {
 		all[node] = a.view()
 	}
 	return all
+}
+
+// silent reports whether a worker has left questions without an answer for a while. A broker that
+// does not answer makes no worker silent.
+func (in *inspector) silent(node string) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	a := in.workers[node]
+	return a == nil || in.asked.Sub(a.at) >= silentFor
 }
 
 // each calls fn with an answer of each worker, in the order of their names.

@@ -124,7 +124,7 @@ func (a *API) queues() []string {
 }
 
 // Consumers returns the workers that have answered, with the queues that they consume and the
-// number of their processes or slots. It does no I/O.
+// number of their processes or slots. Silent workers stay for a day. It does no I/O.
 func (a *API) Consumers() []exporter.Consumer {
 	byNode := map[string]*exporter.Consumer{}
 	a.inspector.each("active_queues", func(node string, value protocol.Raw) {
@@ -147,6 +147,7 @@ func (a *API) Consumers() []exporter.Consumer {
 	})
 	all := make([]exporter.Consumer, 0, len(byNode))
 	for _, c := range byNode {
+		c.Silent = a.inspector.silent(c.Node)
 		all = append(all, *c)
 	}
 	sorting.By(all, func(a, b exporter.Consumer) int { return cmp.Compare(a.Node, b.Node) })
