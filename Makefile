@@ -14,8 +14,14 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 MODULES := deploy/image e2e/gocelery e2e/manifests e2e/promrules
 
 # The race detector, but not for the cipher of bcrypt: it has no goroutines, and takes ten times as
-# long with it. Step lint has run all of vet.
-RACE := -race '-gcflags=golang.org/x/crypto/blowfish=-race=false' -vet=off
+# long with it.
+RACED := -race -gcflags=golang.org/x/crypto/blowfish=-race=false
+# Step lint has run all of vet.
+RACE := $(RACED) -vet=off
+
+# What is built without the race detector is built as a release is, and the checks of step lint see
+# the program as the tests build it: nothing is compiled in a third way.
+PLAIN := export CGO_ENABLED=0 GOFLAGS="$${GOFLAGS:-} -trimpath"
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
@@ -49,16 +55,27 @@ lint: ## gofmt, go vet, staticcheck, shell syntax
 		exit 1
 	fi
 	bash -n .ci/conformance .ci/release .ci/run .ci/setup .ci/vuln
-	go vet ./...
-	go run $(STATICCHECK) ./...
+	tools=$$(mktemp -d)
+	trap 'rm -rf "$$tools"' EXIT
+	CGO_ENABLED=0 GOBIN=$$tools go install $(STATICCHECK)
+	check() {
+		go vet "$$@"
+		"$$tools/staticcheck" "$$@"
+	}
+	(
+		export GOFLAGS="$${GOFLAGS:-} $(RACED)"
+		check ./...
+	)
+	$(PLAIN)
+	check ./worker ./worker/protocol ./worker/redis # tests that are left out with the race detector
 	for module in $(MODULES); do
-		go -C $$module vet ./...
-		go -C $$module run $(STATICCHECK) ./...
+		(cd $$module && check ./...)
 	done
 
 .PHONY: vuln
 vuln: ## known vulnerabilities, if their database can be reached
-	@.ci/vuln $(GOVULNCHECK)
+	@$(PLAIN)
+	.ci/vuln $(GOVULNCHECK)
 
 .PHONY: unit
 unit: ## tests of the packages, with the race detector
@@ -67,11 +84,13 @@ unit: ## tests of the packages, with the race detector
 	@packages=$$(go list ./... | grep -vE '/e2e|/torture$$|/internal/house$$')
 	slow='/worker/redis$$|/app/cli$$|/mail$$|/app/site$$|/monitor/guard$$|/monitor/web$$|/monitor/pages/workers$$'
 	go test $(RACE) -timeout 15m -p 4 $$(grep -E "$$slow" <<<"$$packages" | sort -r) $$(grep -vE "$$slow" <<<"$$packages")
+	$(PLAIN)
 	go test -timeout 5m ./internal/house # it reads the source, which the race detector makes slow
 
 .PHONY: allocs
 allocs: ## allocations per operation, against the golden files
-	@go test -count=1 -run '^TestAllocations$$' ./worker ./worker/protocol ./worker/redis
+	@$(PLAIN)
+	go test -count=1 -run '^TestAllocations$$' ./worker ./worker/protocol ./worker/redis
 
 .PHONY: e2e
 e2e: ## the built program against real servers and Python Celery
@@ -79,6 +98,7 @@ e2e: ## the built program against real servers and Python Celery
 	@# Most of them wait most of the time: more of them at once than processors.
 	go test $(RACE) -timeout 12m -parallel 6 -v ./e2e/... | grep -vE '^ *=== |^ +--- PASS: .*/.*/'
 	go -C e2e/gocelery test -race -vet=off -timeout 2m ./...
+	$(PLAIN)
 	go -C e2e/promrules test -vet=off -timeout 2m ./...
 	go -C e2e/manifests test -vet=off -timeout 2m ./...
 	go -C deploy/image test -vet=off -timeout 5m -v ./...
@@ -90,7 +110,8 @@ torture-short: setup ## short torture and mutants; two minutes
 
 .PHONY: selection
 selection: ## a selection of Celery's own tests against our worker
-	@.ci/conformance short
+	@$(PLAIN)
+	.ci/conformance short
 
 ##@ Before a release
 

@@ -104,7 +104,9 @@ func TestProfilesAreRead(t *testing.T) {
 		if err := os.WriteFile(file, body, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		out, err := exec.CommandContext(t.Context(), "go", "tool", "pprof", "-top", "-symbolize=none", file).CombinedOutput()
+		pprof := exec.CommandContext(t.Context(), "go", "tool", "pprof", "-top", "-symbolize=none", file)
+		pprof.Env = append(os.Environ(), "CGO_ENABLED=0") // Go builds the tool
+		out, err := pprof.CombinedOutput()
 		if err != nil || !bytes.Contains(out, []byte(want)) {
 			t.Errorf("go tool pprof of %s: %v\n%s", path, err, out)
 		}

@@ -3,8 +3,10 @@ package harness
 import (
 	"cmp"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -115,12 +117,18 @@ func Root(t testkit.T) string {
 }
 
 // Build builds a program of the module into dir, with more flags of "go build"
-// in front of its path, and returns its file.
+// in front of its path, and returns its file. It is static, as a release is, unless it has the race
+// detector, which needs C.
 func Build(t testkit.T, dir, name, pkg string, flags ...string) string {
 	t.Helper()
 	out := filepath.Join(dir, name)
-	cmd := exec.CommandContext(t.Context(), "go", append(append([]string{"build"}, flags...), "-o", out, pkg)...)
-	cmd.Dir = Root(t)
+	args, env := []string{"build"}, os.Environ()
+	if !slices.Contains(flags, "-race") {
+		args, env = append(args, "-trimpath"), append(env, "CGO_ENABLED=0")
+	}
+	args = slices.Concat(args, flags, []string{"-o", out, pkg})
+	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd.Dir, cmd.Env = Root(t), env
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, text)
 	}
