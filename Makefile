@@ -83,9 +83,9 @@ unit: ## tests of the packages, with the race detector
 	@# time: more of them at once than processors.
 	@packages=$$(go list ./... | grep -vE '/e2e|/torture$$|/internal/house$$')
 	slow='/worker/redis$$|/app/cli$$|/mail$$|/app/site$$|/monitor/guard$$|/monitor/web$$|/monitor/pages/workers$$'
-	go test $(RACE) -timeout 15m -p 4 $$(grep -E "$$slow" <<<"$$packages" | sort -r) $$(grep -vE "$$slow" <<<"$$packages")
+	go test $(RACE) -timeout 20m -p 4 $$(grep -E "$$slow" <<<"$$packages" | sort -r) $$(grep -vE "$$slow" <<<"$$packages")
 	$(PLAIN)
-	go test -timeout 5m ./internal/house # it reads the source, which the race detector makes slow
+	go test -timeout 10m ./internal/house # it reads the source, which the race detector makes slow
 
 .PHONY: allocs
 allocs: ## allocations per operation, against the golden files
@@ -96,17 +96,17 @@ allocs: ## allocations per operation, against the golden files
 e2e: ## the built program against real servers and Python Celery
 	@# Verbose, as counts and times are part of the answer; 200 names are not.
 	@# Most of them wait most of the time: more of them at once than processors.
-	go test $(RACE) -timeout 12m -parallel 6 -v ./e2e/... | grep -vE '^ *=== |^ +--- PASS: .*/.*/'
-	go -C e2e/gocelery test -race -vet=off -timeout 2m ./...
+	go test $(RACE) -timeout 20m -parallel 6 -v ./e2e/... | grep -vE '^ *=== |^ +--- PASS: .*/.*/'
+	go -C e2e/gocelery test -race -vet=off -timeout 5m ./...
 	$(PLAIN)
-	go -C e2e/promrules test -vet=off -timeout 2m ./...
-	go -C e2e/manifests test -vet=off -timeout 2m ./...
+	go -C e2e/promrules test -vet=off -timeout 5m ./...
+	go -C e2e/manifests test -vet=off -timeout 5m ./...
 	go -C deploy/image test -vet=off -timeout 5m -v ./...
 
 .PHONY: torture-short
-torture-short: setup ## short torture and mutants; two minutes
+torture-short: setup ## short torture and mutants; some minutes
 	@# Most of them wait most of the time: more of them at once than processors.
-	go test $(RACE) -count=1 -timeout 12m -parallel 6 -v ./torture | grep -vE '^ *=== '
+	go test $(RACE) -count=1 -timeout 20m -parallel 6 -v ./torture | grep -vE '^ *=== '
 
 .PHONY: selection
 selection: ## a selection of Celery's own tests against our worker

@@ -25,7 +25,7 @@ func TestHealthCheckBehindHeldTasks(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t, "--appendonly", "no")
 	c := s.Conn(0)
-	const backlog = 8000
+	const backlog = 4000
 	var early, held []string
 	for i := range backlog {
 		if i%1000 == 500 {
