@@ -7,8 +7,8 @@ import (
 
 // showOdd makes the characters visible that steer a terminal, turn the direction of text or
 // have no width: names and messages are chosen by others, and must not look like something
-// else, here or where they are copied to. It changes the text of a page and leaves tags and
-// fields of forms as they are, because their values go back to where they came from.
+// else, here or where they are copied to. It changes the text of a page and its hints. Other
+// attributes and fields of forms stay, because their values go back to where they came from.
 //
 // html is the output of html/template, in which a value never has < or >.
 func showOdd(html string) string {
@@ -18,7 +18,7 @@ func showOdd(html string) string {
 	}
 	var b strings.Builder
 	b.Grow(len(html) + 64)
-	inTag, inField := false, false
+	inTag, inField, inValue, inHint := false, false, false, false
 	for i, r := range html {
 		switch {
 		case r == '<':
@@ -31,7 +31,10 @@ func showOdd(html string) string {
 			}
 		case r == '>':
 			inTag = false
-		case !inTag && !inField && isOdd(r):
+		case r == '"' && inTag: // in a value it is &#34;
+			inValue = !inValue
+			inHint = inValue && (strings.HasSuffix(html[:i], " title=") || strings.HasSuffix(html[:i], " aria-label="))
+		case (!inTag && !inField || inTag && inHint) && isOdd(r):
 			b.WriteString(visible(r))
 			continue
 		}
