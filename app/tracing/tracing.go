@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -87,20 +88,42 @@ func isWanted(getenv func(string) string) (bool, error) {
 	if getenv(tracesEndpoint) != "" {
 		name = tracesEndpoint
 	}
-	if at == "" || getenv("OTEL_SDK_DISABLED") == "true" || getenv("OTEL_TRACES_EXPORTER") == "none" {
+	if at == "" || strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") || getenv("OTEL_TRACES_EXPORTER") == "none" {
 		return false, nil
 	}
 	for _, variable := range []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
 		switch p := getenv(variable); p {
-		case "":
-			continue
-		case "http/protobuf":
-			return true, nil
+		case "", "http/protobuf":
 		default:
 			return false, fmt.Errorf("%s is %q: write http/protobuf, and its port (4318) in %s", variable, p, name)
 		}
 	}
+	if err := checkSampling(getenv); err != nil {
+		return false, err
+	}
 	return true, nil
+}
+
+// checkSampling returns an error for values that the SDK replaces by its defaults without a word: a
+// mistake in the share of traces would export all of them.
+func checkSampling(getenv func(string) string) error {
+	sampler := strings.ToLower(strings.TrimSpace(getenv("OTEL_TRACES_SAMPLER")))
+	switch sampler {
+	case "", "always_on", "always_off", "parentbased_always_on", "parentbased_always_off":
+	case "traceidratio", "parentbased_traceidratio":
+		text := strings.TrimSpace(getenv("OTEL_TRACES_SAMPLER_ARG"))
+		if share, err := strconv.ParseFloat(text, 64); text != "" && (err != nil || !(share >= 0 && share <= 1)) {
+			return errors.New("OTEL_TRACES_SAMPLER_ARG is no share of the traces: write a number from 0 to 1, such as 0.05")
+		}
+	default:
+		return fmt.Errorf("OTEL_TRACES_SAMPLER is %q: write always_on, always_off, traceidratio, or one of them behind parentbased_", sampler)
+	}
+	if text := getenv("OTEL_BSP_MAX_QUEUE_SIZE"); text != "" {
+		if n, err := strconv.Atoi(text); err != nil || n < 1 {
+			return errors.New("OTEL_BSP_MAX_QUEUE_SIZE is no number of spans: write such as 2048")
+		}
+	}
+	return nil
 }
 
 // queueSize returns the most spans that wait for the exporter.

@@ -26,6 +26,15 @@ func TestIsWanted(t *testing.T) {
 		{map[string]string{endpoint: "http://c:4318", "OTEL_SDK_DISABLED": "true"}, false, ""},
 		{map[string]string{endpoint: "http://c:4318", "OTEL_TRACES_EXPORTER": "none"}, false, ""},
 		{map[string]string{endpoint: "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, false, "OTEL_EXPORTER_OTLP_PROTOCOL"},
+		{map[string]string{endpoint: "http://c:4318", "OTEL_SDK_DISABLED": "True"}, false, ""},
+		{map[string]string{endpoint: "http://c:4318", "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.05"}, true, ""},
+		{map[string]string{endpoint: "http://c:4318", "OTEL_TRACES_SAMPLER": "traceidratio"}, true, ""},
+		{map[string]string{endpoint: "http://c:4318", "OTEL_TRACES_SAMPLER": "always_off", "OTEL_TRACES_SAMPLER_ARG": "x"}, true, ""},
+		{map[string]string{endpoint: "http://c:4318", "OTEL_TRACES_SAMPLER": "ratio"}, false, "OTEL_TRACES_SAMPLER is"},
+		{map[string]string{endpoint: "http://c:4318", "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "5%"}, false, "OTEL_TRACES_SAMPLER_ARG"},
+		{map[string]string{endpoint: "http://c:4318", "OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "5"}, false, "OTEL_TRACES_SAMPLER_ARG"},
+		{map[string]string{endpoint: "http://c:4318", "OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "NaN"}, false, "OTEL_TRACES_SAMPLER_ARG"},
+		{map[string]string{endpoint: "http://c:4318", "OTEL_BSP_MAX_QUEUE_SIZE": "many"}, false, "OTEL_BSP_MAX_QUEUE_SIZE"},
 	} {
 		wanted, err := isWanted(func(name string) string { return test.env[name] })
 		if wanted != test.wanted || (err != nil) != (test.fault != "") || err != nil && !strings.HasPrefix(err.Error(), test.fault) {
