@@ -54,6 +54,9 @@ func (v *views) parse(files fs.FS, funcs template.FuncMap) error {
 			return err
 		}
 		for _, t := range parsed.Templates() {
+			if err := checkCalls(t, funcs); err != nil {
+				return fmt.Errorf("%s: %w", file, err)
+			}
 			if err := v.add(t, file); err != nil {
 				return err
 			}

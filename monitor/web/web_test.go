@@ -429,6 +429,8 @@ func TestMistakesOfGroups(t *testing.T) {
 		"inline script": {map[string]string{"x.html": `{{define "sample.x"}}<script>1</script>{{end}}`}, nil, "inline"},
 		"event handler": {map[string]string{"x.html": `{{define "sample.x"}}<p onclick="x()">{{end}}`}, nil, "inline"},
 		"unknown part":  {map[string]string{"x.html": `{{define "sample.x"}}{{template "part.none"}}{{end}}`}, nil, "part.none"},
+		"few values":    {map[string]string{"x.html": `{{define "sample.x"}}{{with .None}}{{else}}{{if not (plural .N "row")}}{{end}}{{end}}{{end}}`}, nil, "plural has 2 values, want 3"},
+		"many values":   {map[string]string{"x.html": `{{define "sample.x"}}{{range .None}}{{template "part.copy" (.N | copytext .N "row")}}{{end}}{{end}}`}, nil, "copytext has 3 values, want 2"},
 		"bad place":     {map[string]string{"x.html": `{{define "sample.x"}}<a href="{{if .}}">{{end}}{{end}}`}, nil, "x.html"},
 		"no template":   {nil, func(r *Router) { r.Page(Page{Pattern: "/x", Template: "sample.none", Load: new(samples).load}) }, "no template"},
 		"no Load":       {nil, func(r *Router) { r.Page(Page{Pattern: "/x", Template: "sample.live"}) }, "no Load"},

@@ -232,6 +232,19 @@ func TestPagesOfList(t *testing.T) {
 	}
 }
 
+// In an incident there are more causes than fit.
+func TestManyCauses(t *testing.T) {
+	r := newRig(t, nil)
+	for i := range 10 {
+		r.put(t, i, fmt.Sprint("shop.task", i), `[]`, "unknown task", time.Minute)
+	}
+	body := r.Get(t, "/dead-letters")
+	pages.Has(t, body, "2 more causes: narrow the search to see them.")
+	if n := strings.Count(body, `data-label="Letters"`); n != 8 {
+		t.Errorf("%d causes are shown, want 8", n)
+	}
+}
+
 func TestOneLetter(t *testing.T) {
 	r := newRig(t, nil)
 	all := r.fill(t)
