@@ -100,8 +100,7 @@ func (h *Health) heldPart() Part {
 	if held.Waiting >= 0 {
 		waiting = fmt.Sprint(held.Waiting)
 	}
-	p := newPart(State{Text: fmt.Sprintf("mail tasks are held: %s waiting, until a probe of the %s succeeds; correct its cause and leave the queues alone: no attempt is spent, and all are sent then",
-		waiting, held.Cause)})
+	p := newPart(State{Text: fmt.Sprintf("mail tasks are held: %s waiting, until a probe of the %s succeeds", waiting, held.Cause)})
 	return p.degraded(fmt.Sprintf("mail tasks are held because of an outage of the %s", held.Cause),
 		"correct the cause of the outage and leave the queues alone: no attempt is spent, and all are sent then")
 }

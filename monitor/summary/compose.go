@@ -221,7 +221,8 @@ func (b *Breaker) join(node string, other monitor.Breaker) {
 	if rank(other.State) > rank(b.Phase) {
 		b.Phase, b.Reason = other.State, other.Reason
 	}
-	b.Login = b.Login || other.Refused && other.State != "closed"
+	// A half-open breaker still names the outage that it comes from: the login is accepted again.
+	b.Login = b.Login || other.Refused && (other.State == "open" || other.State == "probing")
 	if since, err := time.Parse(time.RFC3339, other.Since); err == nil && (b.Since.IsZero() || since.Before(b.Since)) {
 		b.Since = since
 	}

@@ -123,6 +123,18 @@ func rules(s *summary.Summary) string {
 	return strings.Join(all, " ")
 }
 
+// A relay that accepts the login again, and is tried with few mails at a time, is no refusal.
+func TestLoginThatIsAcceptedAgain(t *testing.T) {
+	for phase, want := range map[string]string{"open": "login", "probing": "login", "half-open": "breaker", "closed": ""} {
+		r := report("healthy", monitor.Breaker{Name: "relay r:1", State: phase, Reason: "535 no", Refused: true, Since: "2026-11-30T02:00:00Z"})
+		k := summary.New(summary.Config{Vitals: &health{vitals.State{At: now, Processes: []vitals.Process{{ID: "1", Node: "w@a", Report: r}}}}, Now: func() time.Time { return now }})
+		k.Refresh(t.Context())
+		if got := strings.TrimSpace(strings.ReplaceAll(rules(k.Summary()), "history", "")); got != want { // there is no history
+			t.Errorf("%s: rules %q, want %q", phase, got, want)
+		}
+	}
+}
+
 func TestSummary(t *testing.T) {
 	open := 4
 	e := &events{

@@ -97,7 +97,7 @@ func healthOf(s vitals.State, now time.Time, node, about string) health {
 			}
 			row := part{Name: spaced(name), Text: states[name].Text, State: web.Chip{Text: "ok", Tone: web.Good}}
 			if d, ok := details[name]; ok {
-				row.Advice = d.Advice
+				row.Text, row.Advice = says(d), d.Advice
 				row.State.Text = cmp.Or(d.Status, "ok")
 				row.Since, _ = time.Parse(time.RFC3339, d.Since) // zero: not known
 			}
@@ -133,6 +133,14 @@ func toneRank(tone web.Tone) int {
 		return 1
 	}
 	return 2
+}
+
+// says returns what a part says. A part that works in part tells why beside how it is.
+func says(p monitor.Part) string {
+	if !p.OK || p.Status == monitor.PartOK || strings.Contains(p.Text, p.Reason) {
+		return p.Text
+	}
+	return p.Text + "; " + p.Reason
 }
 
 func spaced(name string) string { return strings.ReplaceAll(name, "_", " ") }

@@ -23,6 +23,27 @@ func TestStatusInTheHistory(t *testing.T) {
 	}
 }
 
+// A part that works in part says why, once.
+func TestReasonOfAPart(t *testing.T) {
+	t.Parallel()
+	var r monitor.Report
+	r.DeadLetters = monitor.Part{State: monitor.State{OK: true, Text: "open: 10"}, Status: monitor.PartDegraded, Reason: "10 more dead letters than 600 s ago", Advice: "look"}
+	r.Mail = monitor.Part{State: monitor.State{OK: true, Text: "sent a mail 2 s ago; tried again after an outage"}, Status: monitor.PartDegraded, Reason: "tried again after an outage"}
+	r.Held = monitor.Part{State: monitor.State{Text: "mail tasks are held: 5 waiting"}, Status: monitor.PartDegraded, Reason: "mail tasks are held because of an outage"}
+	h := healthOf(vitals.State{At: time.Now(), Processes: []vitals.Process{{Node: "w@h", Report: r}}}, time.Now(), "", "")
+	says := map[string]string{}
+	for _, p := range h.Processes[0].Parts {
+		says[p.Name] = p.Text
+	}
+	for name, want := range map[string]string{
+		"dead letters": "open: 10; 10 more dead letters than 600 s ago", "mail": "sent a mail 2 s ago; tried again after an outage", "held": "mail tasks are held: 5 waiting",
+	} {
+		if says[name] != want {
+			t.Errorf("%s says %q, want %q", name, says[name], want)
+		}
+	}
+}
+
 // The page says when it shows answers from before Redis became unavailable.
 func TestOldHealth(t *testing.T) {
 	t.Parallel()
