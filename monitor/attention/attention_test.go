@@ -155,6 +155,23 @@ func TestRules(t *testing.T) {
 			change: func(f *facts) { f.Failures = append(f.Failures, attention.Failure{Class: "reputation", N: 3}) },
 			rule:   "reputation", text: "3 replies of the last hour about our reputation", level: attention.Warning,
 		},
+		"a lost worker": {
+			change: func(f *facts) { f.Lost = []attention.Lost{{Node: "email-worker@x", Silent: time.Minute}} },
+			rule:   "lost", text: "The worker email-worker@x is silent, and has not said that it stops.", level: attention.Warning, link: "/workers", since: now.Add(-time.Minute),
+		},
+		"a lost worker of Python": {
+			change: func(f *facts) {
+				f.Lost = []attention.Lost{{Node: "celery@x", Python: true, Silent: time.Minute, Active: 2}}
+			},
+			rule: "lost", text: "has not said that it stops. It ran 2 tasks.", level: attention.Warning,
+		},
+		"a worker that was lost long ago": {change: func(f *facts) { f.Lost = []attention.Lost{{Node: "email-worker@x", Silent: time.Hour}} }},
+		"silence while Redis is away": {
+			change: func(f *facts) {
+				f.QueueFault, f.Lost = "connection refused", []attention.Lost{{Node: "email-worker@x", Silent: time.Minute}}
+			},
+			rule: "queues", text: "Redis cannot be asked", level: attention.Urgent,
+		},
 		"two of one name": {
 			change: func(f *facts) { f.Workers[1].Node = "email-worker@a" },
 			rule:   "same-node", text: "2 workers have the node name email-worker@a", level: attention.Urgent, link: "/workers",

@@ -15,6 +15,7 @@ type Facts struct {
 	Failures []Failure // of the last hour
 	Breakers []Breaker
 	Workers  []Worker
+	Lost     []Lost
 	History  History
 
 	// WorkersKnown says that Workers lists all live workers: none is then a finding.
@@ -86,6 +87,14 @@ type Worker struct {
 	Parts             []Part        // parts of its health that are not well
 	VisibilityTimeout time.Duration // 0: not known
 	Skew              time.Duration // its clock minus ours
+}
+
+// Lost is a worker that was heard, is silent, and has not said that it stops.
+type Lost struct {
+	Node   string
+	Python bool
+	Silent time.Duration // since its last event
+	Active int           // tasks that ran then
 }
 
 // Part is a part of the health of a worker that is not well.

@@ -20,6 +20,8 @@ const (
 	oldSecret = 365 * 24 * time.Hour
 	// mostSkew is the difference of clocks that does no harm.
 	mostSkew = 5 * time.Second
+	// longestLost is how long a lost worker is told of: nobody waits for it after that.
+	longestLost = 15 * time.Minute
 	// fewestCodes is the number of codes from which a share says anything.
 	fewestCodes = 20
 )
@@ -49,6 +51,7 @@ var rules = []rule{
 	{"letters", Warning, "/dead-letters", lettersGrow},
 	{"letters-lost", Warning, "/dead-letters", lettersLost},
 	{"reputation", Warning, "/deliveries?q=class:reputation", reputation},
+	{"lost", Warning, "/workers", workersLost},
 	{"same-node", Urgent, "/workers", sameNode},
 	{"visibility", Urgent, "/configuration", shorterVisibility},
 	{"clock", Warning, "/workers", clockDrift},
@@ -295,6 +298,27 @@ func reputation(f *Facts) []Finding {
 		Text:   fmt.Sprintf("%s of the last hour about our reputation: the receiver does not trust our address.", plural(n, "reply", "replies")),
 		Advice: "Look at SPF, DKIM and block lists. No address is suppressed because of it.",
 	})
+}
+
+func workersLost(f *Facts) (found []Finding) {
+	for _, w := range f.Lost {
+		if !f.WorkersKnown || f.QueueFault != "" || w.Silent > longestLost {
+			continue
+		}
+		one := Finding{
+			Subject: w.Node, Since: f.Now.Add(-w.Silent),
+			Text:   fmt.Sprintf("The worker %s is silent, and has not said that it stops.", w.Node),
+			Advice: "Look whether its process runs. Other workers take over what it held.",
+		}
+		if w.Active > 0 {
+			one.Text = fmt.Sprintf("The worker %s is silent, and has not said that it stops. It ran %s.", w.Node, words.Count(int64(w.Active), "task"))
+		}
+		if w.Python {
+			one.Advice = "Look whether its process runs. What it held is delivered again after the visibility timeout."
+		}
+		found = append(found, one)
+	}
+	return found
 }
 
 func sameNode(f *Facts) (found []Finding) {

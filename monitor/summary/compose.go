@@ -245,7 +245,7 @@ func (k *Keeper) workers(processes []vitals.Process) []Worker {
 		told[p.Node] = true
 		w := Worker{
 			Node: p.Node, Process: p.ID, Version: p.Version, Status: p.Report.Status,
-			Active: p.Report.Tasks.Running, Concurrency: p.Report.Tasks.Concurrency, Processed: p.Report.Tasks.Received, Trouble: trouble(p.Report),
+			Active: p.Report.Tasks.Running, Concurrency: p.Report.Tasks.Concurrency, Processed: p.Report.Tasks.Received, Trouble: vitals.Trouble(p.Report),
 		}
 		if e := byNode[p.Node]; e != nil {
 			w.Skew = skew(e)
@@ -277,18 +277,6 @@ func skew(w *fleet.Worker) float64 {
 		return 0
 	}
 	return ahead
-}
-
-// trouble names the parts of a report that are not well.
-func trouble(r monitor.Report) string {
-	var names []string
-	all, states := vitals.Parts(r)
-	for _, name := range all {
-		if name != "status" && !states[name].OK {
-			names = append(names, strings.ReplaceAll(name, "_", " "))
-		}
-	}
-	return strings.Join(names, ", ")
 }
 
 // facts makes the facts of the rules.
@@ -328,11 +316,29 @@ func (k *Keeper) facts(s *Summary, state vitals.State) attention.Facts {
 // settled is how long after the start of the monitor the list of workers is complete.
 const settled = 30 * time.Second
 
+// silence is how long a worker must say nothing at least to be lost.
+const silence = 30 * time.Second
+
+// lost returns the workers whose heartbeats have ended without a farewell.
+func (k *Keeper) lost(s *Summary) (all []attention.Lost) {
+	if k.cfg.Fleet == nil {
+		return nil
+	}
+	for _, w := range k.cfg.Fleet.Workers() {
+		silent, interval := s.At.Sub(w.Seen), time.Duration(w.Freq*float64(time.Second))
+		if !w.Left && len(w.Heartbeats) > 0 && silent > max(silence, 3*interval) {
+			all = append(all, attention.Lost{Node: w.Node, Python: w.Python, Silent: silent, Active: w.Active})
+		}
+	}
+	return all
+}
+
 func (k *Keeper) workerFacts(f *attention.Facts, s *Summary, state vitals.State) {
 	if k.cfg.Fleet != nil {
 		joined := k.cfg.Fleet.Status().Joined
 		f.WorkersKnown = !joined.IsZero() && s.At.Sub(joined) > settled && !state.At.IsZero()
 	}
+	f.Lost = k.lost(s)
 	for _, w := range s.Workers {
 		f.Workers = append(f.Workers, attention.Worker{
 			Node: w.Node, Process: w.Process, Python: w.Python, Status: w.Status, Skew: time.Duration(w.Skew * float64(time.Second)),

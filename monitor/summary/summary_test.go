@@ -135,6 +135,31 @@ func TestLoginThatIsAcceptedAgain(t *testing.T) {
 	}
 }
 
+// A worker whose heartbeats end without a farewell is lost. One that is a moment late, or sends
+// none at all, is not.
+func TestLostWorkers(t *testing.T) {
+	beats := []fleet.Seconds{fleet.Seconds(now.Unix() - 60)}
+	e := &events{
+		status: fleet.Status{Began: now.Add(-time.Hour), Joined: now.Add(-time.Hour), LastEvent: now},
+		workers: []fleet.Worker{
+			{Node: "dead@p", Python: true, Heartbeats: beats, Freq: 2, Seen: now.Add(-time.Minute), Active: 1}, {Node: "left@p", Left: true, Heartbeats: beats, Freq: 2, Seen: now.Add(-time.Minute)},
+			{Node: "late@p", Heartbeats: beats, Freq: 2, Seen: now.Add(-10 * time.Second)}, {Node: "slow@p", Heartbeats: beats, Freq: 60, Seen: now.Add(-time.Minute)},
+			{Node: "mute@p", Seen: now.Add(-time.Minute)}, {Node: "well@p", Online: true, Heartbeats: beats, Freq: 2, Seen: now},
+		},
+	}
+	k := summary.New(summary.Config{Fleet: e, Vitals: &health{vitals.State{At: now}}, Now: func() time.Time { return now }})
+	k.Refresh(t.Context())
+	var lost []string
+	for _, f := range k.Summary().Findings {
+		if f.Rule == "lost" {
+			lost = append(lost, f.Subject)
+		}
+	}
+	if len(lost) != 1 || lost[0] != "dead@p" {
+		t.Errorf("lost are %q", lost)
+	}
+}
+
 func TestSummary(t *testing.T) {
 	open := 4
 	e := &events{

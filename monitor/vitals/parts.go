@@ -35,6 +35,17 @@ func Parts(r monitor.Report) (names []string, states map[string]monitor.State) {
 	return names, states
 }
 
+// Trouble names the parts of a report that are not well, "" if all are.
+func Trouble(r monitor.Report) string {
+	var names []string
+	for _, p := range parts(r) {
+		if p.name != PartStatus && !p.ok {
+			names = append(names, strings.ReplaceAll(p.name, "_", " "))
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
 func parts(r monitor.Report) []part {
 	all := []part{{PartStatus, r.Status != monitor.StatusUnhealthy, r.Status}}
 	for _, p := range []struct {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/internal/words"
+	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/web"
 )
 
@@ -27,6 +28,7 @@ type row struct {
 	Node, Href string
 	Kind       string // "Go", "Python" or ""
 	State      web.Chip
+	Trouble    string // parts of its health that are not well
 	Heartbeat  time.Time
 	Active     string
 	Processed  int64
@@ -49,6 +51,10 @@ func state(w worker) web.Chip {
 		return web.Chip{Text: "drained", Tone: web.Wait}
 	case w.answered && len(w.queues) == 0:
 		return web.Chip{Text: "no queue", Tone: web.Wait}
+	case w.answered && w.status == monitor.StatusDegraded:
+		return web.Chip{Text: w.status, Tone: web.Wait}
+	case w.answered && w.status != "":
+		return web.Chip{Text: w.status, Tone: web.Bad}
 	case w.answered:
 		return web.Chip{Text: "online", Tone: web.Good}
 	case w.event.Left:
@@ -59,6 +65,14 @@ func state(w worker) web.Chip {
 		return web.Chip{Text: "no answer", Tone: web.Wait}
 	}
 	return web.Chip{Text: "lost", Tone: web.Bad}
+}
+
+// trouble names the parts of the health of a live worker that are not well.
+func trouble(w worker) string {
+	if !w.answered {
+		return ""
+	}
+	return words.Maybe(w.trouble)
 }
 
 // kind tells our workers and Python's apart.
@@ -122,7 +136,7 @@ func (g *Group) loadList(ctx context.Context, r *web.Request) (web.View, error) 
 }
 
 func newRow(w worker) row {
-	r := row{Node: words.Name(w.node), Href: href(w.node), Kind: kind(w), State: state(w), Queues: w.queues}
+	r := row{Node: words.Name(w.node), Href: href(w.node), Kind: kind(w), State: state(w), Trouble: trouble(w), Queues: w.queues}
 	if w.heard {
 		r.Processed, r.Known = w.event.Processed, w.event.Told.Processed
 		if !w.event.Seen.IsZero() {

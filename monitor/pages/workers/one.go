@@ -110,6 +110,9 @@ func head(w worker, d inspect.Detail) web.Head {
 		}
 	}
 	r := newRow(w)
+	if r.Trouble != "" {
+		h.Facts = append(h.Facts, web.Fact{Name: "Not well", Value: r.Trouble, Href: "/health"})
+	}
 	fact("Version", r.Version)
 	if !r.Heartbeat.IsZero() {
 		h.Facts = append(h.Facts, web.Fact{Name: "Heartbeat", Time: r.Heartbeat})

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/evently/workers/internal/sorting"
+	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/fleet"
+	"github.com/evently/workers/monitor/vitals"
 	"github.com/evently/workers/worker/inspect"
 )
 
@@ -32,6 +34,8 @@ type worker struct {
 	heard    bool         // there are events
 	queues   []string
 	drained  *inspect.Drained // it was told to take nothing more, and consumes nothing
+	status   string           // of its health; "": it is healthy, or tells nothing
+	trouble  string           // the parts of it that are not well
 }
 
 const (
@@ -46,7 +50,8 @@ const (
 // roster asks the workers what they are, once for all readers, while a page is open.
 type roster struct {
 	operator Operator
-	fleet    Fleet // nil: no events
+	fleet    Fleet               // nil: no events
+	vitals   func() vitals.State // nil: no health
 	now      func() time.Time
 
 	last   atomic.Pointer[roll]
@@ -55,8 +60,8 @@ type roster struct {
 	asking chan struct{} // capacity 1: held by one round of questions
 }
 
-func newRoster(o Operator, f Fleet, now func() time.Time) *roster {
-	return &roster{operator: o, fleet: f, now: now, wake: make(chan struct{}, 1), asking: make(chan struct{}, 1)}
+func newRoster(o Operator, f Fleet, health func() vitals.State, now func() time.Time) *roster {
+	return &roster{operator: o, fleet: f, vitals: health, now: now, wake: make(chan struct{}, 1), asking: make(chan struct{}, 1)}
 }
 
 // run asks until ctx ends.
@@ -153,6 +158,7 @@ func (r *roster) collect(ctx context.Context) *roll {
 	if err == nil && len(answered) > 0 {
 		r.addQueues(ctx, byNode, next)
 	}
+	r.addHealth(byNode)
 	for _, w := range byNode {
 		w.unasked = err != nil && !w.answered
 		next.workers = append(next.workers, *w)
@@ -172,6 +178,21 @@ func rank(w worker) int {
 		return 1
 	}
 	return 2
+}
+
+// addHealth adds how the workers are that are not healthy. Of several processes of one node the
+// one in the most trouble counts.
+func (r *roster) addHealth(byNode map[string]*worker) {
+	if r.vitals == nil {
+		return
+	}
+	for _, p := range r.vitals().Processes {
+		w, status := byNode[p.Node], p.Report.Status
+		if w == nil || status == monitor.StatusHealthy || w.status == monitor.StatusUnhealthy {
+			continue
+		}
+		w.status, w.trouble = status, vitals.Trouble(p.Report)
+	}
 }
 
 // addQueues adds the consumed queues, and which workers are drained.

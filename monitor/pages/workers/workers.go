@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/monitor/fleet"
+	"github.com/evently/workers/monitor/vitals"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/inspect"
 )
@@ -56,6 +57,8 @@ type Fleet interface {
 type Config struct {
 	Operator Operator
 	Fleet    Fleet // nil: there are no events
+	// Vitals has the health of the workers of this program; nil: it is not known.
+	Vitals func() vitals.State
 	// JSON answers /workers?json=1, as Flower does; nil: that is the page.
 	JSON http.Handler
 	Now  func() time.Time
@@ -72,7 +75,7 @@ func New(cfg Config) *Group {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Group{cfg: cfg, roster: newRoster(cfg.Operator, cfg.Fleet, cfg.Now)}
+	return &Group{cfg: cfg, roster: newRoster(cfg.Operator, cfg.Fleet, cfg.Vitals, cfg.Now)}
 }
 
 // Run asks the workers while a page is open, until ctx ends.
