@@ -117,7 +117,7 @@ func AdviceFor(reason string) string {
 	return "read the reason, correct the cause, then retry"
 }
 
-// Cause is the dead letters of one cause, task and kind.
+// Cause is the dead letters of one cause, and of one task unless Causes.AllTasks is set.
 type Cause struct {
 	Cause   string         `json:"cause"`
 	Task    string         `json:"task,omitempty"` // without the module
@@ -130,18 +130,35 @@ type Cause struct {
 	Advice  string         `json:"advice"`
 	Expired int            `json:"expired"` // of no use any more
 	domains map[string]int // by name, as long as letters are added
+	tasks   map[string]int // by kind, or by task where there is none
 }
 
+// mostNames bounds the names in a text.
+const mostNames = 2
+
 // DomainText names the most frequent domains, with their numbers of letters.
-func (c *Cause) DomainText() string {
-	const most = 2
+func (c *Cause) DomainText() string { return frequent(c.domains) }
+
+// TaskText names the most frequent kinds of mails, and tasks of others, with their numbers of
+// letters. The only one has no number.
+func (c *Cause) TaskText() string {
+	if len(c.tasks) == 1 {
+		return sorting.Keys(c.tasks)[0]
+	}
+	return frequent(c.tasks)
+}
+
+// frequent writes the names with the most letters.
+func frequent(counts map[string]int) string {
+	names := sorting.Keys(counts)
+	sorting.Stable(names, func(a, b string) int { return cmp.Compare(counts[b], counts[a]) })
 	var parts []string
-	for i, d := range c.Domains {
-		if i == most {
-			parts = append(parts, fmt.Sprintf("%d more", len(c.Domains)-most))
+	for i, name := range names {
+		if i == mostNames {
+			parts = append(parts, fmt.Sprintf("%d more", len(names)-mostNames))
 			break
 		}
-		parts = append(parts, fmt.Sprintf("%s %d", d.Domain, d.Count))
+		parts = append(parts, fmt.Sprintf("%s %d", name, counts[name]))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -155,6 +172,7 @@ type DomainCount struct {
 // Causes groups dead letters.
 type Causes struct {
 	ByDomain bool // each domain has a separate cause
+	AllTasks bool // the tasks of one cause are together
 	Now      time.Time
 
 	groups map[causeKey]*Cause
@@ -164,7 +182,10 @@ type causeKey struct{ cause, task, domain string }
 
 // Add adds a dead letter.
 func (c *Causes) Add(it *Item) {
-	key := causeKey{cause: it.Cause, task: it.Task()}
+	key := causeKey{cause: it.Cause}
+	if !c.AllTasks {
+		key.task = it.Task()
+	}
 	if c.ByDomain {
 		key.domain = it.Domain
 	}
@@ -173,9 +194,13 @@ func (c *Causes) Add(it *Item) {
 		if c.groups == nil {
 			c.groups = map[causeKey]*Cause{}
 		}
-		g = &Cause{Cause: it.Cause, Task: it.Task(), Kind: it.Kind, First: it.At, Advice: it.Advice, domains: map[string]int{}}
+		g = &Cause{Cause: it.Cause, Task: it.Task(), Kind: it.Kind, First: it.At, Advice: it.Advice, domains: map[string]int{}, tasks: map[string]int{}}
 		c.groups[key] = g
 	}
+	if g.Task != it.Task() {
+		g.Task, g.Kind = "", ""
+	}
+	g.tasks[cmp.Or(it.Kind, it.Task(), "unreadable")]++
 	g.Count++
 	if it.At.Before(g.First) {
 		g.First = it.At

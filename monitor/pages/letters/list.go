@@ -46,13 +46,14 @@ type verbButton struct {
 
 // causeRow is the letters of one cause.
 type causeRow struct {
-	Cause, Kind, Advice string
-	Count               int
-	First, Last         time.Time
-	Domains             string
-	Expired             int
-	Href, Example       string
-	Retry               string // href of the page that asks; "": it is not offered
+	Cause, Advice string
+	Tasks         string
+	Count         int
+	First, Last   time.Time
+	Domains       string
+	Expired       int
+	Href, Example string
+	Retry         string // href of the page that asks; "": it is not offered
 }
 
 // row is a letter of the list.
@@ -221,17 +222,12 @@ func warnings(l *look) (all []string) {
 
 // causes adds the causes of the chosen letters.
 func (v *listView) causes(chosen []desk.Item, q *query, now time.Time) {
-	all := desk.Causes{Now: now}.Group(chosen)
+	all := desk.Causes{AllTasks: true, Now: now}.Group(chosen)
 	v.Others = max(0, len(all)-mostCauses)
 	for _, c := range all[:min(mostCauses, len(all))] {
 		at := q.with("reason", c.Cause)
-		if c.Kind != "" {
-			at = at.with("kind", c.Kind)
-		} else if c.Task != "" {
-			at = at.with("task", c.Task)
-		}
 		r := causeRow{
-			Cause: line(c.Cause), Kind: line(cmp.Or(c.Kind, c.Task, "unreadable")), Advice: c.Advice, Count: c.Count, First: c.First, Last: c.Last,
+			Cause: line(c.Cause), Tasks: line(c.TaskText()), Advice: c.Advice, Count: c.Count, First: c.First, Last: c.Last,
 			Domains: line(c.DomainText()), Expired: c.Expired, Href: at.href(), Example: letterPath(c.Example),
 		}
 		if q.state == "open" && c.Count > c.Expired && strings.Contains(c.Advice, "retry") {
