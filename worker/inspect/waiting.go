@@ -107,11 +107,16 @@ func (s *Schedule) Snapshot(ctx context.Context) (*Snapshot, error) {
 	if errors.Is(ctx.Err(), context.Canceled) && err != nil {
 		return nil, err // of this reader alone, who is gone
 	}
-	s.next, s.fault = began.Add(max(freshFor, restShare*time.Since(began))), err
-	if err == nil {
-		s.last.Store(snapshot)
+	s.fault = err
+	if err != nil {
+		// It holds for all readers, so it must not outlive its cause by much: nobody waits ten times
+		// as long as Redis has been slow.
+		s.next = time.Now().Add(freshFor)
+		return nil, err
 	}
-	return snapshot, err
+	s.next = began.Add(max(freshFor, restShare*time.Since(began)))
+	s.last.Store(snapshot)
+	return snapshot, nil
 }
 
 // Forget lets the next Snapshot read anew, after a change.

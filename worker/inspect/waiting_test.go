@@ -194,3 +194,37 @@ func TestScheduleWithoutRedis(t *testing.T) {
 		}
 	}
 }
+
+// slowly is a source that is slow once, and then fails.
+type slowly struct {
+	inspect.Source
+	asked int
+}
+
+func (s *slowly) Claims(ctx context.Context, cursor string) ([]string, string, error) {
+	if s.asked++; s.asked > 1 {
+		return s.Source.Claims(ctx, cursor)
+	}
+	<-ctx.Done()
+	return nil, "", ctx.Err()
+}
+
+// A reader whose patience ends does not leave its fault to the others for long.
+func TestFaultOfASlowReading(t *testing.T) {
+	t.Parallel()
+	b := openBroker(t, testkit.StartRedis(t).URL())
+	schedule := inspect.NewSchedule(inspect.ScheduleConfig{Source: &slowly{Source: b.Queues()}, Presenter: inspect.NewPresenter(nil, nil), Operator: inspect.NewOperator(b)})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := schedule.Snapshot(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("the first reader: %v", err)
+	}
+	begin := time.Now()
+	testkit.Eventually(t, 20*time.Second, "the others read again", func() bool {
+		_, err := schedule.Snapshot(t.Context())
+		return err == nil
+	})
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("they had the fault for %v", took)
+	}
+}

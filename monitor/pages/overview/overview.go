@@ -83,6 +83,7 @@ type lamp struct {
 // bar is a class of failures.
 type bar struct {
 	Class, Href string
+	Words       string // what the class means; "": the class says it
 	N           int64
 	Drawing     web.Tile // for its line only
 }
@@ -128,7 +129,7 @@ func viewOf(s *summary.Summary) view {
 	}
 	const most = 8
 	for _, f := range s.Failures[:min(most, len(s.Failures))] {
-		v.Failures = append(v.Failures, bar{Class: spaced(f.Class), N: f.N, Href: "/deliveries?" + url.Values{"q": {"class:" + f.Class}, "since": {"1h"}}.Encode()})
+		v.Failures = append(v.Failures, bar{Class: spaced(f.Class), Words: classWords[f.Class], N: f.N, Href: "/deliveries?" + url.Values{"q": {"class:" + f.Class}, "since": {"1h"}}.Encode()})
 	}
 	if !s.Queues.Known {
 		v.NoQueues = "The queues are not known yet."
