@@ -66,6 +66,7 @@ func makeTasks(p *Parts) (*Module, error) {
 		ctx, cancel := context.WithTimeout(ctx, commandPatience)
 		defer cancel()
 		answers, err := operator.Revoke(ctx, inspect.Revocation{IDs: []string{id}, Terminate: terminate})
+		schedule.Forget(ctx) // the page shows at once that the task is cancelled
 		if err != nil {
 			return err
 		}

@@ -23,5 +23,5 @@ var classWords = map[string]string{
 	"temporary":   "put off, tried again",
 	"transient":   "put off, tried again",
 	"unclear":     "refused, it may pass later",
-	"unknown":     "it is not known why, or whether",
+	"unknown":     "outcome or reason not known",
 }

@@ -48,20 +48,31 @@ func (g *Group) Templates() fs.FS { return files }
 func (g *Group) Register(r *web.Router) {
 	r.Page(web.Page{Pattern: "/scheduled", Menu: "Scheduled", Template: "schedule.list", Load: g.loadList})
 	r.Page(web.Page{Pattern: "/scheduled/bulk", Template: "schedule.bulk", Role: web.RoleOperator, Load: g.loadBulk})
-	r.Action(web.Action{Pattern: "/scheduled/run", Audit: "schedule.run_now", Page: "/scheduled", Subjects: chosen, Do: g.runOne})
-	r.Action(web.Action{Pattern: "/scheduled/cancel", Audit: "schedule.cancel", Page: "/scheduled", Subjects: chosen, Do: g.cancelOne})
-	r.Action(web.Action{Pattern: "/scheduled/bulk", Audit: "schedule.bulk", Page: "/scheduled/bulk", MaxBody: 4 << 20, Subjects: chosen, Do: g.bulk})
+	r.Action(web.Action{Pattern: "/scheduled/run", Audit: "schedule.run_now", Page: "/scheduled", Subjects: g.chosen, Do: g.runOne})
+	r.Action(web.Action{Pattern: "/scheduled/cancel", Audit: "schedule.cancel", Page: "/scheduled", Subjects: g.chosen, Do: g.cancelOne})
+	r.Action(web.Action{Pattern: "/scheduled/bulk", Audit: "schedule.bulk", Page: "/scheduled/bulk", MaxBody: 4 << 20, Subjects: g.chosen, Do: g.bulk})
 }
 
-// chosen returns the claims of a form, or the filter that chooses them.
-func chosen(r *web.Request) []string {
+// chosen returns the ids of the tasks that a form chooses, or the filter that chooses them. A
+// message that waits no more is named by its claim.
+func (g *Group) chosen(r *web.Request) (subjects []string) {
+	claims := r.Form["claim"]
 	if one := r.FormValue("one"); one != "" {
-		return []string{one}
+		claims = []string{one}
 	}
-	if claims := r.Form["claim"]; len(claims) > 0 {
-		return claims
+	if len(claims) == 0 {
+		return []string{"all of " + readFilter(r.Form).href()}
 	}
-	return []string{"all of " + readFilter(r.Form).href()}
+	s, err := g.cfg.Schedule.Snapshot(r.Context())
+	for _, claim := range claims {
+		if err == nil {
+			if w, ok := s.Find(claim); ok {
+				claim = w.ID
+			}
+		}
+		subjects = append(subjects, claim)
+	}
+	return subjects
 }
 
 // filter chooses from what waits.

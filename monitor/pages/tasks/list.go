@@ -296,7 +296,7 @@ func (g *Group) listHistory(ctx context.Context, v *listView, c choice) error {
 	if err := all.Wait(); err != nil {
 		return life.Fault(err)
 	}
-	v.Head.Lead = "Tasks that sent a mail, by the history of mails, the latest first claim first."
+	v.Head.Lead = "Tasks with a mail, by the history of mails, the latest first."
 	if g.cfg.Fleet != nil {
 		v.Head.Links = []web.Link{{Text: "All tasks", Href: "/tasks", Icon: "tasks"}}
 	}

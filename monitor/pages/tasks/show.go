@@ -64,7 +64,7 @@ type known struct {
 	missing   string // why the history was not asked
 	letter    *broker.DeadLetter
 	traces    *verdict.Traces
-	held      *inspect.Waiting // until its time; looked for if nothing else is known
+	held      *inspect.Waiting // until its time
 }
 
 // look collects what is known of a task.
@@ -100,7 +100,7 @@ func (g *Group) look(ctx context.Context, id string) (k known, err error) {
 		tr := g.cfg.Redis(ctx, id)
 		k.traces = &tr
 	}
-	if k.task == nil && len(k.histories) == 0 && g.cfg.Held != nil {
+	if g.cfg.Held != nil && k.mayBeHeld(g.cfg.Now()) {
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		k.held, _ = g.cfg.Held(ctx, id) // without it the page tells where the task may be
@@ -132,6 +132,9 @@ func (g *Group) show(ctx context.Context, r *web.Request) (web.View, error) {
 	switch {
 	case k.task != nil:
 		g.addTask(&v, k.task)
+		if k.cancelled() {
+			v.Head.Chips = []web.Chip{cancelledChip}
+		}
 		if !r.May(web.RoleAdmin) {
 			v.Curl = "" // the monitor would refuse it
 		}
@@ -201,23 +204,6 @@ func (g *Group) addTask(v *showView, f *fleet.Family) {
 	v.addRelatives(f)
 }
 
-// addHeld adds a task whose message a worker holds until its time.
-func (v *showView) addHeld(w *inspect.Waiting) {
-	v.Notes = append(v.Notes, "The events of this task were not heard. A worker holds its message until its time.")
-	v.Head.Title, v.Head.Chips = shortName(w.Task), []web.Chip{{Text: "scheduled", Tone: web.Info}}
-	if w.Retries > 0 {
-		v.Head.Chips[0] = web.Chip{Text: fmt.Sprintf("retry %d", w.Retries), Tone: web.Wait}
-	}
-	if w.Revoked {
-		v.Head.Chips[0] = web.Chip{Text: "cancelled", Tone: web.Calm}
-	}
-	v.Head.Facts = append(v.Head.Facts, web.Fact{Name: "Due", Time: w.ETA}, web.Fact{Name: "Queue", Value: words.Line(w.Queue), Href: "/queues/" + url.PathEscape(w.Queue)})
-	if w.Node != "" {
-		v.Head.Facts = append(v.Head.Facts, web.Fact{Name: "Worker", Value: words.Line(w.Node), Href: "/workers/" + url.PathEscape(w.Node)})
-	}
-	v.Args, v.Kwargs = w.Args, w.Kwargs
-}
-
 func (v *showView) addRelatives(f *fleet.Family) {
 	add := func(kind, id string, t *fleet.Task) {
 		r := relative{Kind: kind, Href: path(id), ID: id, Name: "(not seen)"}
@@ -244,7 +230,7 @@ func (v *showView) addRelatives(f *fleet.Family) {
 
 // addActions adds what the reader may do.
 func (g *Group) addActions(v *showView, r *web.Request, id string, k known) {
-	ended := k.task != nil && k.task.Ready()
+	ended := k.task != nil && k.task.Ready() || k.cancelled()
 	if k.task == nil && len(k.histories) > 0 {
 		ended = k.histories[0].State >= ledger.Suppressed
 	}

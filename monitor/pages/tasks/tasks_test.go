@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -295,5 +296,26 @@ func TestHeldTask(t *testing.T) {
 	}
 	if status, _ := s.get(t, "/tasks/held-2"); status != http.StatusNotFound {
 		t.Errorf("a task that is not held: status %d", status)
+	}
+}
+
+// A task that was revoked before its time says so, and is not offered to be revoked again: its
+// event comes at that time only.
+func TestCancelledTask(t *testing.T) {
+	t.Parallel()
+	var revoked atomic.Bool
+	s := newSite(t, func(c *tasks.Config) {
+		c.Held = func(_ context.Context, id string) (*inspect.Waiting, error) {
+			return &inspect.Waiting{Message: inspect.Message{ID: id, Task: "app.tasks.send_welcome_email", ETA: time.Now().Add(time.Hour)}, Revoked: revoked.Load()}, nil
+		}
+	})
+	for _, cancelled := range []bool{false, true} {
+		revoked.Store(cancelled)
+		for _, id := range []string{"waiting-1", "held-1"} {
+			_, body := s.get(t, "/tasks/"+id)
+			if strings.Contains(body, ">cancelled<") != cancelled || strings.Contains(body, "/tasks/"+id+"/revoke") == cancelled {
+				t.Errorf("%s, cancelled %t:\n%s", id, cancelled, body)
+			}
+		}
 	}
 }

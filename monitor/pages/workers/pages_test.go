@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -77,6 +78,18 @@ func (a *audit) add(e web.AuditEntry) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.entries = append(a.entries, e)
+}
+
+// subjects returns what the actions of these names were done to.
+func (a *audit) subjects(actions ...string) (all []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, e := range a.entries {
+		if slices.Contains(actions, e.Action) {
+			all = append(all, e.Subjects...)
+		}
+	}
+	return all
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -378,6 +391,10 @@ func (s *stage) scheduled() {
 	s.has("what would be cancelled", s.get("/scheduled/bulk?verb=cancel&claim="+url.QueryEscape(waiting[rest[0]].Claim)), "Cancel 1 task?")
 	s.has("cancel without the word", s.post("/scheduled/bulk", url.Values{"verb": {"cancel"}, "claim": {waiting[rest[0]].Claim}}), "Nothing was done")
 	s.has("cancel the chosen one", s.post("/scheduled/bulk", url.Values{"verb": {"cancel"}, "word": {"cancel"}, "claim": {waiting[rest[0]].Claim}}), "Cancelled: 1 task.")
+	// The audit trail finds who did it by the id of the task.
+	if done := s.audit.subjects("schedule.run_now", "schedule.cancel", "schedule.bulk"); !slices.Contains(done, first) || !slices.Contains(done, second) || !slices.Contains(done, python) || !slices.Contains(done, rest[0]) {
+		s.t.Errorf("audited %q, want %q, %q, %q and %q", done, first, second, python, rest[0])
+	}
 	s.has("run the rest", s.post("/scheduled/bulk", url.Values{"verb": {"run"}, "task": {"shop.go"}, "q": {"bulk"}, "count": {"3"}}), "3 tasks are at the front")
 	testkit.Eventually(s.t, 20*time.Second, "the rest has run", func() bool { return s.ran.Load() == ran+4 })
 }
