@@ -10,6 +10,7 @@ import (
 	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/store/ledger/suppressions"
+	"github.com/evently/workers/worker/protocol"
 )
 
 // Mails is the part of the history of mails that an answer needs.
@@ -164,6 +165,9 @@ func (a *Answer) nothing(ctx context.Context, m Mails, q Question) error {
 	a.Traces = &tr
 	if sent, more := tr.judge("The history has nothing of it."); sent != "" {
 		a.Sent, a.Verdict = sent, more
+	}
+	if tr.Status == protocol.StateRevoked && tr.Unwritten == 0 { // a run that was stopped would have events
+		a.Sent, a.Verdict = No, "No, by the result of the task: it was revoked. The history has nothing of it."
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package inspect
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -105,8 +104,11 @@ func (c *Client) Detail(ctx context.Context, node string) (d Detail, err error) 
 		asking.Go(func() { answers[i], errs[i] = c.ask(ctx, one.method, []string{node}) })
 	}
 	asking.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return d, fmt.Errorf("inspect %s: %w", node, err)
+	// One of them: a Redis that is away fails all questions in the same words.
+	for _, err := range errs {
+		if err != nil {
+			return d, fmt.Errorf("inspect %s: %w", node, err)
+		}
 	}
 	if len(answers[0]) == 0 || len(answers[1]) == 0 {
 		return d, &SilentError{Node: node, Command: "stats", After: time.Since(began)}

@@ -159,6 +159,9 @@ func (g *Group) list(ctx context.Context, r *web.Request) (web.View, error) {
 	if c.q == "" && c.since == "" && c.until == "" && len(c.states) == 0 {
 		v.Empty = web.Empty{Title: "No mails yet", Text: "A mail appears here as soon as a worker has taken its task."}
 	}
+	if strings.Contains(c.q, "class:") { // as the overview links to it, which counts attempts
+		v.Empty.Text += " The class is that of the last attempt: a mail that was accepted after failures has none."
+	}
 	for _, m := range page.Mails {
 		m.Address = ""
 		v.Rows = append(v.Rows, rowOf(m))

@@ -92,6 +92,7 @@ func TestPages(t *testing.T) {
 		"/deliveries?q=kind%3Aotp":              {200, []string{"12 of 12"}},
 		"/deliveries?q=class%3Aaccount":         {200, []string{"1 of 1"}},
 		"/deliveries?q=domain%3Anone.example":   {200, []string{"No mail of the history meets"}},
+		"/deliveries?q=class%3Agreylisted":      {200, []string{"No mail of the history meets", "a mail that was accepted after failures has none"}},
 		"/deliveries?q=user%3Ax":                {400, []string{"is not the id of a user"}},
 		"/deliveries?since=soon":                {400, []string{"is not a time"}},
 		"/deliveries?after=x":                   {400, []string{"no place in the list"}},
@@ -151,6 +152,8 @@ func TestRedisAlone(t *testing.T) {
 			return verdict.Traces{DeadLetter: &broker.DeadLetter{ID: "0123456789abcdef", Reason: "mail refused: 550"}}
 		case "unsure":
 			return verdict.Traces{DeadLetter: &broker.DeadLetter{ID: "0123456789abcdef", Reason: "delivery unsure: no answer"}}
+		case "revoked":
+			return verdict.Traces{Status: "REVOKED"}
 		case "away":
 			return verdict.Traces{Error: "no answer"}
 		}
@@ -160,6 +163,7 @@ func TestRedisAlone(t *testing.T) {
 	for path, has := range map[string][]string{
 		"sent":            {"Yes, by the result of the task", "could not be asked", "refuses connections", "are missing", "/tasks/sent"},
 		"dead":            {"No. The task became a dead letter", "mail refused: 550"},
+		"revoked":         {"Not known: "}, // a run may have been stopped
 		"unsure":          {"Not known. The task became a dead letter"},
 		"none":            {"Not known: Redis has neither", "wait in the queues: 7"},
 		"away":            {"The history of mails cannot be read", "refuses connections"},
@@ -171,6 +175,12 @@ func TestRedisAlone(t *testing.T) {
 				t.Errorf("%s: %d, no %q in\n%s", path, status, want, text)
 			}
 		}
+	}
+	known := pagestest.New(t)
+	known.Samples(t, time.Now())
+	asked := newSite(t, mails.Config{History: known, Redis: cfg.Redis})
+	if _, _, text := fetch(t, asked.URL+"/was-it-sent?q=revoked"); !strings.Contains(text, "No, by the result of the task: it was revoked.") {
+		t.Errorf("a revoked task:\n%s", text)
 	}
 	without := newSite(t, mails.Config{Off: "Set LEDGER_DATABASE_URL of this test.", Redis: cfg.Redis})
 	if _, _, text := fetch(t, without.URL+"/was-it-sent?q=sent"); !strings.Contains(text, "Yes, by the result") || !strings.Contains(text, "of this test") {

@@ -131,11 +131,14 @@ func viewOf(s *summary.Summary) view {
 	for _, f := range s.Failures[:min(most, len(s.Failures))] {
 		v.Failures = append(v.Failures, bar{Class: spaced(f.Class), Words: classWords[f.Class], N: f.N, Href: "/deliveries?" + url.Values{"q": {"class:" + f.Class}, "since": {"1h"}}.Encode()})
 	}
-	if !s.Queues.Known {
+	switch {
+	case s.Queues.Fault != "":
+		v.NoQueues = "Redis does not answer: " + s.Queues.Fault
+	case !s.Queues.Known:
 		v.NoQueues = "The queues are not known yet."
-		if s.Queues.Fault != "" {
-			v.NoQueues = "Redis does not answer: " + s.Queues.Fault
-		}
+	}
+	if s.Queues.Fault != "" {
+		v.forget()
 	}
 	return v
 }
@@ -171,7 +174,8 @@ func tiles(s *summary.Summary) []web.Tile {
 		}
 		return t
 	}
-	r := s.Rates
+	r, known := s.Rates, s.Queues.Known && s.Queues.Fault == ""
+	r.Known = r.Known && s.Queues.Fault == "" // no event is heard
 	all := []web.Tile{
 		rate("Received", r.Known, r.Received, r.Series.Received, "", "/tasks"),
 		rate("Succeeded", r.Known, r.Succeeded, r.Series.Succeeded, web.Good, "/tasks?state=SUCCESS"),
@@ -184,7 +188,7 @@ func tiles(s *summary.Summary) []web.Tile {
 		run.Hint = fmt.Sprintf("p50 %s, p99 %s", seconds(s.Latency.P50), seconds(s.Latency.P99))
 	}
 	depth := web.Tile{Label: "Waiting in queues", Value: "–", Href: "/queues"}
-	if s.Queues.Known {
+	if known {
 		depth.Value = grouped(s.Queues.Messages)
 		depth.Hint = "none is waiting"
 		if s.Queues.Oldest.Known {
@@ -207,6 +211,9 @@ func tiles(s *summary.Summary) []web.Tile {
 	alive := web.Tile{Label: "Workers", Value: grouped(len(s.Workers)), Href: "/workers"}
 	if n := inTrouble(s); n > 0 {
 		alive.Tone, alive.Hint, alive.Href = web.Wait, fmt.Sprintf("%d in trouble", n), "/health" // which tells why
+	}
+	if s.Queues.Fault != "" {
+		alive = web.Tile{Label: alive.Label, Value: "–", Href: alive.Href}
 	}
 	return append(all, run, depth, letters, alive)
 }

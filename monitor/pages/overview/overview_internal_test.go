@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/evently/workers/monitor/summary"
+	"github.com/evently/workers/monitor/web"
 )
 
 // "address 3, bad address 4" tells nobody who is woken at night what has failed.
@@ -14,5 +15,41 @@ func TestWordsOfFailures(t *testing.T) {
 		if got := v.Failures[i]; got.Class != want.Class || got.Words != want.Words || got.N != want.N {
 			t.Errorf("%+v, want %+v", got, want)
 		}
+	}
+}
+
+// While Redis is unavailable nothing that it told before looks like news.
+func TestOverviewWithoutRedis(t *testing.T) {
+	t.Parallel()
+	s := &summary.Summary{
+		Queues:   summary.Queues{Known: true, Messages: 3, All: []summary.Queue{{Name: "mails", Messages: 3}}},
+		Rates:    summary.Rates{Known: true, Received: 2},
+		Workers:  []summary.Worker{{Node: "w@h", Status: "healthy"}},
+		Breakers: []summary.Breaker{{Name: "database", Phase: "closed"}},
+	}
+	known := func() (all []string) {
+		v := viewOf(s)
+		for _, tile := range v.Now {
+			if (tile.Label == "Received" || tile.Label == "Waiting in queues" || tile.Label == "Workers") && tile.Value != "–" {
+				all = append(all, tile.Label)
+			}
+		}
+		if v.NoQueues == "" {
+			all = append(all, "queues")
+		}
+		if v.Workers[0].State.Tone == web.Good {
+			all = append(all, "state of workers")
+		}
+		if v.Lamps[0].Tone == web.Good {
+			all = append(all, "breakers")
+		}
+		return all
+	}
+	if got := known(); len(got) != 6 {
+		t.Errorf("with Redis only %q are known", got)
+	}
+	s.Queues.Fault = "connection refused"
+	if got := known(); len(got) != 0 {
+		t.Errorf("without Redis %q are shown", got)
 	}
 }
