@@ -20,7 +20,7 @@ const (
 	oldSecret = 365 * 24 * time.Hour
 	// mostSkew is the difference of clocks that does no harm.
 	mostSkew = 5 * time.Second
-	// longestLost is how long a lost worker is told of: nobody waits for it after that.
+	// longestLost is how long a lost worker is told of.
 	longestLost = 15 * time.Minute
 	// fewestCodes is the number of codes from which a share says anything.
 	fewestCodes = 20
@@ -308,13 +308,13 @@ func workersLost(f *Facts) (found []Finding) {
 		one := Finding{
 			Subject: w.Node, Since: f.Now.Add(-w.Silent),
 			Text:   fmt.Sprintf("The worker %s is silent, and has not said that it stops.", w.Node),
-			Advice: "Look whether its process runs. Other workers take over what it held.",
+			Advice: "Look whether its process runs. Other workers take over its tasks.",
 		}
 		if w.Active > 0 {
 			one.Text = fmt.Sprintf("The worker %s is silent, and has not said that it stops. It ran %s.", w.Node, words.Count(int64(w.Active), "task"))
 		}
 		if w.Python {
-			one.Advice = "Look whether its process runs. What it held is delivered again after the visibility timeout."
+			one.Advice = "Look whether its process runs. Its tasks are delivered again after the visibility timeout."
 		}
 		found = append(found, one)
 	}

@@ -104,7 +104,7 @@ func (c *Client) Detail(ctx context.Context, node string) (d Detail, err error) 
 		asking.Go(func() { answers[i], errs[i] = c.ask(ctx, one.method, []string{node}) })
 	}
 	asking.Wait()
-	// One of them: a Redis that is away fails all questions in the same words.
+	// The first one: while Redis is unavailable all have the same words.
 	for _, err := range errs {
 		if err != nil {
 			return d, fmt.Errorf("inspect %s: %w", node, err)

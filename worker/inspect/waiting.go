@@ -109,8 +109,7 @@ func (s *Schedule) Snapshot(ctx context.Context) (*Snapshot, error) {
 	}
 	s.fault = err
 	if err != nil {
-		// It holds for all readers, so it must not outlive its cause by much: nobody waits ten times
-		// as long as Redis has been slow.
+		// It is the answer to all readers, so it must not outlive its cause by much.
 		s.next = time.Now().Add(freshFor)
 		return nil, err
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/evently/workers/monitor/web"
 )
 
-// "address 3, bad address 4" tells nobody who is woken at night what has failed.
+// A class such as "address" does not say what has failed.
 func TestWordsOfFailures(t *testing.T) {
 	t.Parallel()
 	v := viewOf(&summary.Summary{Failures: []summary.Failure{{Class: "bad_address", N: 4}, {Class: "address", N: 3}, {Class: "mailbox_full", N: 1}}})
