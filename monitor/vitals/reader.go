@@ -21,7 +21,8 @@ import (
 type Reader struct {
 	board   broker.Board
 	journal Journal
-	last    string // id of the newest entry that was read
+	reading chan struct{} // capacity 1: held by one Refresh
+	last    string        // id of the newest entry that was read
 	state   atomic.Pointer[State]
 }
 
@@ -34,7 +35,7 @@ type State struct {
 
 // NewReader returns a Reader of a board and a journal.
 func NewReader(board broker.Board, journal Journal) *Reader {
-	r := &Reader{board: board, journal: journal}
+	r := &Reader{board: board, journal: journal, reading: make(chan struct{}, 1)}
 	r.state.Store(&State{})
 	return r
 }
@@ -46,8 +47,15 @@ func (r *Reader) State() State { return *r.state.Load() }
 // pageSize is the number of entries that are read at once.
 const pageSize = 500
 
-// Refresh reads the board and the new entries of the journal. Only one goroutine may call it.
+// Refresh reads the board and the new entries of the journal. Of several calls at once one reads
+// after the other.
 func (r *Reader) Refresh(ctx context.Context) error {
+	select {
+	case r.reading <- struct{}{}:
+		defer func() { <-r.reading }()
+	case <-ctx.Done():
+		return fmt.Errorf("read the health of the workers: %w", ctx.Err())
+	}
 	processes, err := r.processes(ctx)
 	if err != nil {
 		return err

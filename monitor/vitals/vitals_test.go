@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -330,4 +331,22 @@ func TestReplacedSecret(t *testing.T) {
 	if got := vitals.Differences(processes); !slices.Equal(got, []string{"B"}) {
 		t.Errorf("differences %q", got)
 	}
+}
+
+// The command top reads beside the loop that reads for it.
+func TestReadersAtOnce(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	reader := vitals.NewReader(open(t, server), journal(open(t, server)))
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			for range 20 {
+				if err := reader.Refresh(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
