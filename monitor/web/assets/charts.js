@@ -32,6 +32,11 @@
       return time + ':' + two(d.getSeconds());
     });
   }
+  // Values of the y axis. Counts have no halves.
+  function marks(u, splits) {
+    const whole = u.data.slice(1).every((all) => all.every((v) => v == null || Number.isInteger(v)));
+    return splits.map((v) => (whole && !Number.isInteger(v) ? '' : value(v)));
+  }
   function options(chart, width) {
     const line = colour('--line'), muted = colour('--muted'), font = '11px ' + token('--sans');
     const axis = { stroke: muted, font, grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 22 };
@@ -41,7 +46,7 @@
       cursor: { points: { size: 6 }, y: false, drag: { x: false, y: false }, sync: { key: 'charts' } },
       hooks: { setCursor: [(u) => tell(u)], setData: [(u) => tell(u)] },
       scales: { x: { time: true, range: (u, low, high) => [Math.min(low, high - 60), high] }, y: { range: (u, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.08 : 1] } },
-      axes: [{ ...axis, space: 72, values: clock, incrs: [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800] }, { ...axis, size: 46, values: (u, all) => all.map(value) }],
+      axes: [{ ...axis, space: 72, values: clock, incrs: [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800] }, { ...axis, size: 46, values: marks }],
       series: [
         {},
         ...shown(chart).map((s) => {
