@@ -8,7 +8,37 @@ import (
 	"testing"
 
 	"github.com/evently/workers/config"
+	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redis"
 )
+
+// A command shows the overview with the settings of a monitor whose metrics have an address.
+func TestOverviewOfACommand(t *testing.T) {
+	t.Parallel()
+	log := slog.New(slog.DiscardHandler)
+	b, err := redis.New(redis.Config{URL: "redis://127.0.0.1:1/0", Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	cfg, err := config.Load(func(name string) (string, bool) { return ":9808", name == "CELERY_METRICS_ADDR" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := NewOverview(Parts{Config: cfg, Broker: b, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := `{"type": "task-received", "uuid": "u", "name": "n", "hostname": "w@h", "timestamp": 1800000000, "clock": 1}`
+	raw, err := protocol.AppendEvents(nil, "task.multi", "w@h", "tag", []byte(event))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Parts.Fleet.Take(raw)
+	if n := len(o.Parts.Fleet.Workers()); n != 1 {
+		t.Errorf("%d workers are known, want 1", n)
+	}
+}
 
 // The monitor of the compose file starts without a change to that file.
 func TestMonitorOfTheComposeFile(t *testing.T) {

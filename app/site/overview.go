@@ -43,6 +43,7 @@ type Overview struct {
 
 // NewOverview makes the overview for a command. Nothing connects yet.
 func NewOverview(p Parts) (*Overview, error) {
+	p.Config.Service.MetricsAddr = "" // a command serves no metrics, and has no Flower to ask for them
 	o := new(Overview)
 	for _, make := range []func(*Parts) (*Module, error){makeFleet, makeWatch, makeSummary} {
 		m, err := make(&p)
