@@ -91,12 +91,12 @@ func isWanted(getenv func(string) string) (bool, error) {
 	if at == "" || strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") || getenv("OTEL_TRACES_EXPORTER") == "none" {
 		return false, nil
 	}
-	for _, variable := range []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
-		switch p := getenv(variable); p {
-		case "", "http/protobuf":
-		default:
-			return false, fmt.Errorf("%s is %q: write http/protobuf, and its port (4318) in %s", variable, p, name)
-		}
+	variable := "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
+	if getenv(variable) == "" {
+		variable = "OTEL_EXPORTER_OTLP_PROTOCOL"
+	}
+	if p := getenv(variable); p != "" && p != "http/protobuf" {
+		return false, fmt.Errorf("%s is %q: write http/protobuf, and its port (4318) in %s", variable, p, name)
 	}
 	if err := checkSampling(getenv); err != nil {
 		return false, err
@@ -113,14 +113,14 @@ func checkSampling(getenv func(string) string) error {
 	case "traceidratio", "parentbased_traceidratio":
 		text := strings.TrimSpace(getenv("OTEL_TRACES_SAMPLER_ARG"))
 		if share, err := strconv.ParseFloat(text, 64); text != "" && (err != nil || !(share >= 0 && share <= 1)) {
-			return errors.New("OTEL_TRACES_SAMPLER_ARG is no share of the traces: write a number from 0 to 1, such as 0.05")
+			return errors.New("OTEL_TRACES_SAMPLER_ARG is not a share of the traces: write a number from 0 to 1, such as 0.05")
 		}
 	default:
-		return fmt.Errorf("OTEL_TRACES_SAMPLER is %q: write always_on, always_off, traceidratio, or one of them behind parentbased_", sampler)
+		return fmt.Errorf("OTEL_TRACES_SAMPLER is %q: write always_on, always_off, traceidratio, or one of them with parentbased_ in front", sampler)
 	}
 	if text := getenv("OTEL_BSP_MAX_QUEUE_SIZE"); text != "" {
 		if n, err := strconv.Atoi(text); err != nil || n < 1 {
-			return errors.New("OTEL_BSP_MAX_QUEUE_SIZE is no number of spans: write such as 2048")
+			return errors.New("OTEL_BSP_MAX_QUEUE_SIZE is not a number of spans: write a number from 1, such as 2048")
 		}
 	}
 	return nil
