@@ -163,11 +163,11 @@ func (a *Answer) nothing(ctx context.Context, m Mails, q Question) error {
 	}
 	tr := q.Redis(ctx, of)
 	a.Traces = &tr
-	if sent, more := tr.judge("The history has nothing of it."); sent != "" {
+	const history = "The history has nothing of it."
+	if sent, more := tr.judge(history); sent != "" {
 		a.Sent, a.Verdict = sent, more
-	}
-	if tr.Status == protocol.StateRevoked && tr.Unwritten == 0 { // a run that was stopped would have events
-		a.Sent, a.Verdict = No, "No, by the result of the task: it was revoked. The history has nothing of it."
+	} else if tr.Status == protocol.StateRevoked {
+		a.Sent, a.Verdict = tr.revoked(history)
 	}
 	return nil
 }

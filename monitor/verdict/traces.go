@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,9 @@ type Traces struct {
 	At         *time.Time         `json:"at,omitempty"`
 	Waiting    int                `json:"waiting,omitempty"`        // messages in the queues
 	Unwritten  int                `json:"waiting_events,omitempty"` // events that are not in the history yet
+	Begun      bool               `json:"begun,omitempty"`          // the task was revoked while it ran
+
+	unread bool // Unwritten is not known
 }
 
 // RedisPatience is how long Redis is asked.
@@ -57,6 +61,7 @@ func Look(ctx context.Context, r Redis, letters Letters, taskID string) (tr Trac
 	}
 	result := results[0]
 	tr.Status = result.Status
+	tr.Begun = result.Exception != nil && slices.Contains(result.Exception.Args, any("terminated")) // Celery's word
 	if !result.DateDone.IsZero() {
 		tr.At = &result.DateDone
 	}
@@ -75,6 +80,7 @@ func (tr Traces) Merge(other Traces) Traces {
 		all, more = more, all
 	}
 	all.Waiting, all.Unwritten = all.Waiting+more.Waiting, all.Unwritten+more.Unwritten
+	all.unread = all.unread || more.unread
 	switch {
 	case found(&all):
 		return all
@@ -107,9 +113,8 @@ func (tr *Traces) read(ctx context.Context, r Redis, letters Letters, taskID str
 	for _, n := range depths {
 		tr.Waiting += n
 	}
-	if backlog, err := r.Backlog(ctx, ledger.StreamName); err == nil {
-		tr.Unwritten = backlog.Length
-	}
+	backlog, err := r.Backlog(ctx, ledger.StreamName)
+	tr.Unwritten, tr.unread = backlog.Length, err != nil
 	if tr.DeadLetter, err = LetterOf(ctx, letters, taskID); err != nil {
 		return nil, err
 	}
@@ -167,6 +172,15 @@ func (tr Traces) judge(history string) (Sent, string) {
 		return NotYet, fmt.Sprintf("Not yet, by the state %s of the task. %s", tr.Status, history)
 	}
 	return "", ""
+}
+
+// revoked decides about a revoked task of which the history has nothing. A worker of this kind would
+// have written the beginning of its run, a Python worker writes nothing.
+func (tr Traces) revoked(history string) (Sent, string) {
+	if tr.Begun || tr.unread || tr.Unwritten > 0 {
+		return Unknown, "Not known: the task was revoked, perhaps while it ran. " + history
+	}
+	return No, "No, by the result of the task: it was revoked. " + history + " A Python worker that runs it nevertheless will store another result."
 }
 
 // Lines returns the traces for people.

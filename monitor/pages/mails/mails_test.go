@@ -154,6 +154,10 @@ func TestRedisAlone(t *testing.T) {
 			return verdict.Traces{DeadLetter: &broker.DeadLetter{ID: "0123456789abcdef", Reason: "delivery unsure: no answer"}}
 		case "revoked":
 			return verdict.Traces{Status: "REVOKED"}
+		case "terminated":
+			return verdict.Traces{Status: "REVOKED", Begun: true}
+		case "revoked and unsure":
+			return verdict.Traces{Status: "REVOKED", DeadLetter: &broker.DeadLetter{ID: "0123456789abcdef", Reason: "delivery unsure: no answer"}}
 		case "away":
 			return verdict.Traces{Error: "no answer"}
 		}
@@ -181,6 +185,11 @@ func TestRedisAlone(t *testing.T) {
 	asked := newSite(t, mails.Config{History: known, Redis: cfg.Redis})
 	if _, _, text := fetch(t, asked.URL+"/was-it-sent?q=revoked"); !strings.Contains(text, "No, by the result of the task: it was revoked.") {
 		t.Errorf("a revoked task:\n%s", text)
+	}
+	for _, id := range []string{"terminated", "revoked and unsure"} {
+		if _, _, text := fetch(t, asked.URL+"/was-it-sent?q="+url.QueryEscape(id)); !strings.Contains(text, "Not known") || strings.Contains(text, "No, by the result") {
+			t.Errorf("%s:\n%s", id, text)
+		}
 	}
 	without := newSite(t, mails.Config{Off: "Set LEDGER_DATABASE_URL of this test.", Redis: cfg.Redis})
 	if _, _, text := fetch(t, without.URL+"/was-it-sent?q=sent"); !strings.Contains(text, "Yes, by the result") || !strings.Contains(text, "of this test") {
