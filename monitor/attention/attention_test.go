@@ -1,6 +1,7 @@
 package attention_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -164,6 +165,14 @@ func TestRules(t *testing.T) {
 				f.Lost = []attention.Lost{{Node: "celery@x", Python: true, Silent: time.Minute, Active: 2}}
 			},
 			rule: "lost", text: "has not said that it stops. It ran 2 tasks.", level: attention.Warning,
+		},
+		"many lost workers": {
+			change: func(f *facts) {
+				for i := range 100 {
+					f.Lost = append(f.Lost, attention.Lost{Node: fmt.Sprintf("w%d@x", i), Silent: time.Minute})
+				}
+			},
+			rule: "lost", text: "100 workers are silent, and have not said that they stop: w0@x, w1@x, w2@x, w3@x, w4@x and 95 more.", level: attention.Warning,
 		},
 		"a worker that was lost long ago": {change: func(f *facts) { f.Lost = []attention.Lost{{Node: "email-worker@x", Silent: time.Hour}} }},
 		"silence while Redis is away": {

@@ -301,22 +301,30 @@ func reputation(f *Facts) []Finding {
 }
 
 func workersLost(f *Facts) (found []Finding) {
+	const most = 5
+	var names []string
 	for _, w := range f.Lost {
 		if !f.WorkersKnown || f.QueueFault != "" || w.Silent > longestLost {
 			continue
 		}
-		one := Finding{
+		lost := Finding{
 			Subject: w.Node, Since: f.Now.Add(-w.Silent),
 			Text:   fmt.Sprintf("The worker %s is silent, and has not said that it stops.", w.Node),
 			Advice: "Look whether its process runs. Other workers take over its tasks.",
 		}
 		if w.Active > 0 {
-			one.Text = fmt.Sprintf("The worker %s is silent, and has not said that it stops. It ran %s.", w.Node, words.Count(int64(w.Active), "task"))
+			lost.Text = fmt.Sprintf("The worker %s is silent, and has not said that it stops. It ran %s.", w.Node, words.Count(int64(w.Active), "task"))
 		}
 		if w.Python {
-			one.Advice = "Look whether its process runs. Its tasks are delivered again after the visibility timeout."
+			lost.Advice = "Look whether its process runs. Its tasks are delivered again after the visibility timeout."
 		}
-		found = append(found, one)
+		found, names = append(found, lost), append(names, w.Node)
+	}
+	if len(found) > most {
+		return one(Finding{
+			Text:   fmt.Sprintf("%d workers are silent, and have not said that they stop: %s and %d more.", len(found), strings.Join(names[:most], ", "), len(found)-most),
+			Advice: "Look whether their processes run, their machines and their network.",
+		})
 	}
 	return found
 }
