@@ -55,7 +55,7 @@ type Consumer struct {
 	Node      string
 	Queues    []string
 	Processes int
-	Silent    bool // it answers no more: its queues stay, without it
+	Silent    bool // it leaves questions unanswered: its queues are listed, and it does not count
 }
 
 // Exporter counts events for Prometheus. It is a [fleet.Observer].
@@ -71,7 +71,7 @@ type counts struct {
 	order  []*row // as they appeared
 	hosts  map[string]*host
 	sole   map[string]string // the queue of workers that consume one alone, by node; "": several
-	learnt time.Time         // of the last look at the workers
+	learnt time.Time         // of the last look because of an event
 	folded int64             // events that were counted as "other"
 }
 

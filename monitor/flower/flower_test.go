@@ -224,7 +224,11 @@ func TestSilentConsumers(t *testing.T) {
 		remote.away.Store(true)
 		time.Sleep(10 * time.Minute)
 		want("the broker is unavailable", false)
+		remote.gone.Store(true) // no worker has come back when the broker answers again
 		remote.away.Store(false)
+		time.Sleep(20 * time.Second)
+		want("the broker has just come back", false)
+		remote.gone.Store(false)
 		time.Sleep(20 * time.Second)
 		remote.gone.Store(true)
 		time.Sleep(50 * time.Second)

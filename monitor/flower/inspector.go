@@ -49,6 +49,7 @@ type inspector struct {
 	workers map[string]*answers
 	tried   map[string]bool // workers that were asked since the last question to all
 	asked   time.Time       // the beginning of the last questions to all that could be asked
+	through time.Time       // since when they can be asked without a break
 }
 
 // answers are those of one worker, by question.
@@ -82,10 +83,9 @@ func (in *inspector) run(ctx context.Context) error {
 		}
 		if err := in.askAll(ctx, methods, nil); err != nil && ctx.Err() == nil {
 			in.cfg.Logger.Debug("workers cannot be asked, will try again", "error", err)
+			in.note(time.Time{})
 		} else if len(methods) > 0 {
-			in.mu.Lock()
-			in.asked = now
-			in.mu.Unlock()
+			in.note(now)
 		}
 		select {
 		case <-ctx.Done():
@@ -278,13 +278,34 @@ func (in *inspector) all() map[string]any {
 	return all
 }
 
-// silent reports whether a worker has left questions without an answer for a while. A broker that
-// does not answer makes no worker silent.
+// note notes when all workers were asked, or by zero that they cannot be asked.
+func (in *inspector) note(asked time.Time) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if asked.IsZero() {
+		in.through = asked
+		return
+	}
+	if in.through.IsZero() {
+		in.through = asked
+	}
+	in.asked = asked
+}
+
+// silent reports whether a worker has left questions without an answer for a while. An outage of the
+// broker makes no worker silent: after it all have the same time to come back.
 func (in *inspector) silent(node string) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	a := in.workers[node]
-	return a == nil || in.asked.Sub(a.at) >= silentFor
+	if a == nil {
+		return true
+	}
+	last := a.at
+	if in.through.After(last) {
+		last = in.through
+	}
+	return in.asked.Sub(last) >= silentFor
 }
 
 // each calls fn with an answer of each worker, in the order of their names.
