@@ -384,7 +384,8 @@ func (d *Letters) count(ctx context.Context) (c broker.LetterCounts, next time.T
 			return c, next, fmt.Errorf("count dead letters: %w", err)
 		}
 		c.LastDropped = timeOf(last)
-		d.seen.Store(&c)
+		seen := c // which the next round does not change
+		d.seen.Store(&seen)
 		if more == 0 {
 			return c, timeOf(expires), nil
 		}
