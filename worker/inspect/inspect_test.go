@@ -65,7 +65,7 @@ func TestWorkers(t *testing.T) {
 	testkit.Eventually(t, 60*time.Second, "three workers answer, and the tasks run", func() bool {
 		var err error
 		if found, err = client.Workers(t.Context()); err != nil {
-			t.Fatal(err)
+			return false // a busy machine: the next question may be answered in time
 		}
 		active := 0
 		for _, w := range found {

@@ -265,3 +265,12 @@ func (s *Snapshot) Find(claim string) (Waiting, bool) {
 	}
 	return s.Waiting[i], true
 }
+
+// ByClaim returns all waiting messages by their claims, for more than one search.
+func (s *Snapshot) ByClaim() map[string]Waiting {
+	all := make(map[string]Waiting, len(s.Waiting))
+	for _, w := range s.Waiting {
+		all[w.Claim] = w
+	}
+	return all
+}

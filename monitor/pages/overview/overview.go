@@ -183,7 +183,7 @@ func tiles(s *summary.Summary) []web.Tile {
 		rate("Failed", r.Known, r.Failed, r.Series.Failed, web.Bad, "/tasks?state=FAILURE"),
 	}
 	run := web.Tile{Label: "Run time, p95", Value: "–"}
-	if s.Latency.Known {
+	if s.Latency.Known && s.Queues.Fault == "" {
 		run.Value = seconds(s.Latency.P95)
 		run.Hint = fmt.Sprintf("p50 %s, p99 %s", seconds(s.Latency.P50), seconds(s.Latency.P99))
 	}

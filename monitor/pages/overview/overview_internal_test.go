@@ -24,13 +24,14 @@ func TestOverviewWithoutRedis(t *testing.T) {
 	s := &summary.Summary{
 		Queues:   summary.Queues{Known: true, Messages: 3, All: []summary.Queue{{Name: "mails", Messages: 3}}},
 		Rates:    summary.Rates{Known: true, Received: 2},
+		Latency:  summary.Latency{Known: true, P95: 2},
 		Workers:  []summary.Worker{{Node: "w@h", Status: "healthy"}},
 		Breakers: []summary.Breaker{{Name: "database", Phase: "closed"}},
 	}
 	known := func() (all []string) {
 		v := viewOf(s)
 		for _, tile := range v.Now {
-			if (tile.Label == "Received" || tile.Label == "Waiting in queues" || tile.Label == "Workers") && tile.Value != "–" {
+			if (tile.Label == "Received" || tile.Label == "Run time, p95" || tile.Label == "Waiting in queues" || tile.Label == "Workers") && tile.Value != "–" {
 				all = append(all, tile.Label)
 			}
 		}
@@ -45,7 +46,7 @@ func TestOverviewWithoutRedis(t *testing.T) {
 		}
 		return all
 	}
-	if got := known(); len(got) != 6 {
+	if got := known(); len(got) != 7 {
 		t.Errorf("with Redis only %q are known", got)
 	}
 	s.Queues.Fault = "connection refused"

@@ -140,8 +140,9 @@ func pick(s *inspect.Snapshot, f filter, claims []string) (found []inspect.Waiti
 	if len(claims) == 0 {
 		return f.of(s), nil
 	}
+	waiting := s.ByClaim()
 	for _, c := range claims {
-		if w, ok := s.Find(c); ok {
+		if w, ok := waiting[c]; ok {
 			found, named = append(found, w), append(named, c)
 		}
 	}

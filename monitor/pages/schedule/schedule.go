@@ -53,6 +53,9 @@ func (g *Group) Register(r *web.Router) {
 	r.Action(web.Action{Pattern: "/scheduled/bulk", Audit: "schedule.bulk", Page: "/scheduled/bulk", MaxBody: 4 << 20, Subjects: g.chosen, Do: g.bulk})
 }
 
+// namesTime is how long the names of chosen tasks are looked for.
+const namesTime = 3 * time.Second
+
 // chosen returns the ids of the tasks that a form chooses, or the filter that chooses them. A
 // message that waits no more is named by its claim.
 func (g *Group) chosen(r *web.Request) (subjects []string) {
@@ -63,12 +66,15 @@ func (g *Group) chosen(r *web.Request) (subjects []string) {
 	if len(claims) == 0 {
 		return []string{"all of " + readFilter(r.Form).href()}
 	}
-	s, err := g.cfg.Schedule.Snapshot(r.Context())
+	var waiting map[string]inspect.Waiting
+	ctx, cancel := context.WithTimeout(r.Context(), namesTime)
+	defer cancel()
+	if s, err := g.cfg.Schedule.Snapshot(ctx); err == nil {
+		waiting = s.ByClaim()
+	}
 	for _, claim := range claims {
-		if err == nil {
-			if w, ok := s.Find(claim); ok {
-				claim = w.ID
-			}
+		if w, ok := waiting[claim]; ok {
+			claim = w.ID
 		}
 		subjects = append(subjects, claim)
 	}

@@ -53,8 +53,8 @@ func state(w worker) web.Chip {
 		return web.Chip{Text: "no queue", Tone: web.Wait}
 	case w.answered && w.status == monitor.StatusDegraded:
 		return web.Chip{Text: w.status, Tone: web.Wait}
-	case w.answered && w.status != "":
-		return web.Chip{Text: w.status, Tone: web.Bad}
+	case w.answered && w.status != "": // or a word that strangers have written
+		return web.Chip{Text: monitor.StatusUnhealthy, Tone: web.Bad}
 	case w.answered:
 		return web.Chip{Text: "online", Tone: web.Good}
 	case w.event.Left:
