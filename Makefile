@@ -47,7 +47,7 @@ setup: ## install what the tests need (as root), or say what to install
 	@.ci/setup
 
 .PHONY: lint
-lint: ## gofmt, go vet, staticcheck, shell syntax
+lint: ## gofmt, go vet, staticcheck, shell syntax; needs a C compiler
 	@echo "lint: gofmt, go vet, staticcheck"
 	unformatted=$$(gofmt -l .)
 	if [[ -n $$unformatted ]]; then
@@ -57,7 +57,7 @@ lint: ## gofmt, go vet, staticcheck, shell syntax
 	bash -n .ci/conformance .ci/release .ci/run .ci/setup .ci/vuln
 	tools=$$(mktemp -d)
 	trap 'rm -rf "$$tools"' EXIT
-	CGO_ENABLED=0 GOBIN=$$tools go install $(STATICCHECK)
+	CGO_ENABLED=0 GOBIN=$$tools go install -trimpath $(STATICCHECK)
 	check() {
 		go vet "$$@"
 		"$$tools/staticcheck" "$$@"

@@ -105,7 +105,7 @@ func TestProfilesAreRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		pprof := exec.CommandContext(t.Context(), "go", "tool", "pprof", "-top", "-symbolize=none", file)
-		pprof.Env = append(os.Environ(), "CGO_ENABLED=0") // Go builds the tool
+		pprof.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-trimpath") // Go builds the tool
 		out, err := pprof.CombinedOutput()
 		if err != nil || !bytes.Contains(out, []byte(want)) {
 			t.Errorf("go tool pprof of %s: %v\n%s", path, err, out)
