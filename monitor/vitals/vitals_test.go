@@ -201,7 +201,8 @@ func TestFrozenRedis(t *testing.T) {
 	report := healthy("frozen@h")
 	report.Queue.OK, report.Queue.Text = false, "no answer"
 	p.report.Store(&report)
-	for before := p.looks.Load(); p.looks.Load() < before+6; { // each look waits for two seconds
+	deadline := time.Now().Add(2 * time.Minute)
+	for before := p.looks.Load(); p.looks.Load() < before+6 && time.Now().Before(deadline); { // each look waits for two seconds
 		time.Sleep(50 * time.Millisecond)
 	}
 	server.Continue()
