@@ -38,7 +38,7 @@ var faults = []faultWords{
 	{FaultClose, "421", "Closes each connection: service not available."},
 	{FaultLater, "451", "Defers each mail: try again later."},
 	{FaultLogin, "535", "Refuses the login: nothing goes out until it is mended."},
-	{FaultRefuse, "550", "Refuses each recipient for good: no such user. The address then gets no mails, codes neither, until it is released under Suppressions."},
+	{FaultRefuse, "550", "Refuses each recipient for good: no such user. The address then gets no mails and no codes until it is released under Suppressions."},
 	{FaultGreylist, "Greylist", "Defers the first attempt for each recipient, and takes the second."},
 	{FaultHang, "Hang", "Accepts the commands, and never answers the mail."},
 	{FaultDrop, "Drop after the dot", "Takes the mail, and hangs up without an answer: the outcome is unknown."},

@@ -49,7 +49,7 @@ func (b *brokerHealth) historyPart(now time.Time) Part {
 	}
 	p.check("database", statusOf(s.Writing, PartFailed), s.where())
 	p.check("lag", statusOf(s.Lag <= mostLag, PartDegraded), s.backlog())
-	p.check("losses", statusOf(s.Dropped == 0, PartDegraded), fmt.Sprintf("events lost: %d", s.Dropped))
+	p.check("losses", statusOf(s.Dropped == 0, PartDegraded), s.losses())
 	return p.advised("see that Redis and the database of LEDGER_DATABASE_URL answer; the command doctor examines them")
 }
 
@@ -59,6 +59,14 @@ func (s *LedgerState) where() string {
 		return "events are stored"
 	}
 	return s.Reason
+}
+
+// losses tells how many events were lost.
+func (s *LedgerState) losses() string {
+	if s.Unknown {
+		return "not known yet"
+	}
+	return fmt.Sprintf("events lost: %d", s.Dropped)
 }
 
 // backlog tells how many events wait, and for how long.
@@ -105,7 +113,7 @@ func ledgerCollector(state func() LedgerState) []prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return float64(value(state())) })
 	}
 	looked := func(c prometheus.Collector) prometheus.Collector {
-		return onlyWhen{c, func() bool { return !state().Unknown }}
+		return conditional{c, func() bool { return !state().Unknown }}
 	}
 	return []prometheus.Collector{
 		gauge("ledger_up", "1 while events of mails reach the database of the history, 0 otherwise.", func(s LedgerState) float64 { return boolean(s.Writing) }),

@@ -54,10 +54,10 @@ func letterCollector(counts func() (broker.LetterCounts, bool)) []prometheus.Col
 	known := func() bool { _, known := counts(); return known }
 	current := func() broker.LetterCounts { c, _ := counts(); return c }
 	gauge := func(name, help string, value func(broker.LetterCounts) int) prometheus.Collector {
-		return onlyWhen{prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return float64(value(current())) }), known}
+		return conditional{prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return float64(value(current())) }), known}
 	}
 	counter := func(name, help string, value func(broker.LetterCounts) int64) prometheus.Collector {
-		return onlyWhen{prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return float64(value(current())) }), known}
+		return conditional{prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return float64(value(current())) }), known}
 	}
 	return []prometheus.Collector{
 		gauge("dead_letters_open", "Dead letters that wait for a person; the same number in all workers.", func(c broker.LetterCounts) int { return c.Open }),
@@ -67,14 +67,14 @@ func letterCollector(counts func() (broker.LetterCounts, bool)) []prometheus.Col
 	}
 }
 
-// onlyWhen is a collector whose metrics are absent until their values are known.
-type onlyWhen struct {
+// conditional is a collector whose metrics are absent until their values are known.
+type conditional struct {
 	prometheus.Collector
 	known func() bool
 }
 
 // Collect implements [prometheus.Collector].
-func (c onlyWhen) Collect(metrics chan<- prometheus.Metric) {
+func (c conditional) Collect(metrics chan<- prometheus.Metric) {
 	if c.known() {
 		c.Collector.Collect(metrics)
 	}

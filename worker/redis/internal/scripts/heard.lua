@@ -6,7 +6,7 @@
 --       subscriber has listened before its last break, for a server that has lost the key, else 0
 -- A period after a gap waits in next_from and next_to until the gap is told. hole is the part of
 -- that period in which no subscriber has listened, and hole_to its end. Such a gap is told as one,
--- up to there: who publishes the events of that time again must not leave out the last of them.
+-- up to there: a worker that publishes the events of that time again must publish the last of them.
 -- Returns {1 for a new gap, else 0, number of gaps, their milliseconds, begin and end of the last
 -- one}.
 local key, from, to, patience, own = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
