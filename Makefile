@@ -83,6 +83,10 @@ unit: ## tests of the packages, with the race detector
 	@# time: more of them at once than processors.
 	@packages=$$(go list ./... | grep -vE '/e2e|/torture$$|/internal/house$$')
 	slow='/worker/redis$$|/app/cli$$|/mail$$|/app/site$$|/monitor/guard$$|/monitor/web$$|/monitor/pages/workers$$'
+	(
+		$(PLAIN)
+		go build -o /dev/null . # tests of the image and of the release would compile it at the same time
+	)
 	go test $(RACE) -timeout 20m -p 4 $$(grep -E "$$slow" <<<"$$packages" | sort -r) $$(grep -vE "$$slow" <<<"$$packages")
 	$(PLAIN)
 	go test -timeout 10m ./internal/house # it reads the source, which the race detector makes slow
