@@ -74,7 +74,7 @@ func (r *Run) Mark(d time.Duration) time.Duration {
 	if r.Long {
 		return d
 	}
-	return 8 * d
+	return 16 * d
 }
 
 // Memory is a bound of so many megabytes, for a worker without the race detector;
