@@ -257,20 +257,17 @@ func (s *Schedule) Cancel(ctx context.Context, ids []string) ([]Answer, error) {
 	return s.cfg.Operator.Revoke(ctx, Revocation{IDs: ids})
 }
 
-// Find returns the waiting message of a claim.
-func (s *Snapshot) Find(claim string) (Waiting, bool) {
-	i := slices.IndexFunc(s.Waiting, func(w Waiting) bool { return w.Claim == claim })
-	if i < 0 {
-		return Waiting{}, false
+// Find returns the waiting messages of claims, by claim.
+func (s *Snapshot) Find(claims ...string) map[string]Waiting {
+	wanted := make(map[string]bool, len(claims))
+	for _, c := range claims {
+		wanted[c] = true
 	}
-	return s.Waiting[i], true
-}
-
-// ByClaim returns all waiting messages by their claims, for more than one search.
-func (s *Snapshot) ByClaim() map[string]Waiting {
-	all := make(map[string]Waiting, len(s.Waiting))
+	found := make(map[string]Waiting)
 	for _, w := range s.Waiting {
-		all[w.Claim] = w
+		if wanted[w.Claim] {
+			found[w.Claim] = w
+		}
 	}
-	return all
+	return found
 }

@@ -29,7 +29,8 @@ func (g *Group) cancelOne(ctx context.Context, r *web.Request) (web.Done, error)
 	if err != nil {
 		return web.Done{}, web.Invalid(sentence(err))
 	}
-	w, ok := s.Find(r.FormValue("one"))
+	claim := r.FormValue("one")
+	w, ok := s.Find(claim)[claim]
 	if !ok {
 		return web.Done{}, web.Invalid("This task waits no more: it has run, or was cancelled.")
 	}
@@ -140,7 +141,7 @@ func pick(s *inspect.Snapshot, f filter, claims []string) (found []inspect.Waiti
 	if len(claims) == 0 {
 		return f.of(s), nil
 	}
-	waiting := s.ByClaim()
+	waiting := s.Find(claims...)
 	for _, c := range claims {
 		if w, ok := waiting[c]; ok {
 			found, named = append(found, w), append(named, c)

@@ -70,7 +70,7 @@ func (g *Group) chosen(r *web.Request) (subjects []string) {
 	ctx, cancel := context.WithTimeout(r.Context(), namesTime)
 	defer cancel()
 	if s, err := g.cfg.Schedule.Snapshot(ctx); err == nil {
-		waiting = s.ByClaim()
+		waiting = s.Find(claims...)
 	}
 	for _, claim := range claims {
 		if w, ok := waiting[claim]; ok {
