@@ -6,7 +6,6 @@
 package tracing
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,24 +83,26 @@ func New(ctx context.Context, cfg Config) (*Tracing, error) {
 
 // isWanted reports whether the environment asks for traces.
 func isWanted(getenv func(string) string) (bool, error) {
-	at, name := cmp.Or(getenv(tracesEndpoint), getenv(endpoint)), endpoint
-	if getenv(tracesEndpoint) != "" {
-		name = tracesEndpoint
-	}
+	name, at := inForce(getenv, tracesEndpoint, endpoint)
 	if at == "" || strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") || getenv("OTEL_TRACES_EXPORTER") == "none" {
 		return false, nil
 	}
-	variable := "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
-	if getenv(variable) == "" {
-		variable = "OTEL_EXPORTER_OTLP_PROTOCOL"
-	}
-	if p := getenv(variable); p != "" && p != "http/protobuf" {
+	variable, p := inForce(getenv, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+	if p != "" && p != "http/protobuf" {
 		return false, fmt.Errorf("%s is %q: write http/protobuf, and its port (4318) in %s", variable, p, name)
 	}
 	if err := checkSampling(getenv); err != nil {
 		return false, err
 	}
 	return true, nil
+}
+
+// inForce returns the variable of traces and its value, or the general one if that is not set.
+func inForce(getenv func(string) string, ofTraces, general string) (name, value string) {
+	if value = getenv(ofTraces); value != "" {
+		return ofTraces, value
+	}
+	return general, getenv(general)
 }
 
 // checkSampling returns an error for values that the SDK replaces by its defaults without a word: a
