@@ -175,7 +175,7 @@ func TestRules(t *testing.T) {
 			rule: "lost", text: "100 workers are silent, and have not said that they stop: w0@x, w1@x, w2@x, w3@x, w4@x and 95 more.", level: attention.Warning,
 		},
 		"a worker that was lost long ago": {change: func(f *facts) { f.Lost = []attention.Lost{{Node: "email-worker@x", Silent: time.Hour}} }},
-		"silence while Redis is away": {
+		"silence while Redis is unavailable": {
 			change: func(f *facts) {
 				f.QueueFault, f.Lost = "connection refused", []attention.Lost{{Node: "email-worker@x", Silent: time.Minute}}
 			},

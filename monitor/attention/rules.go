@@ -301,10 +301,12 @@ func reputation(f *Facts) []Finding {
 }
 
 func workersLost(f *Facts) (found []Finding) {
-	const most = 5
+	if !f.WorkersKnown || f.QueueFault != "" {
+		return nil
+	}
 	var names []string
 	for _, w := range f.Lost {
-		if !f.WorkersKnown || f.QueueFault != "" || w.Silent > longestLost {
+		if w.Silent > longestLost {
 			continue
 		}
 		lost := Finding{
@@ -313,16 +315,16 @@ func workersLost(f *Facts) (found []Finding) {
 			Advice: "Look whether its process runs. Other workers take over its tasks.",
 		}
 		if w.Active > 0 {
-			lost.Text = fmt.Sprintf("The worker %s is silent, and has not said that it stops. It ran %s.", w.Node, words.Count(int64(w.Active), "task"))
+			lost.Text += fmt.Sprintf(" It ran %s.", words.Count(int64(w.Active), "task"))
 		}
 		if w.Python {
 			lost.Advice = "Look whether its process runs. Its tasks are delivered again after the visibility timeout."
 		}
 		found, names = append(found, lost), append(names, w.Node)
 	}
-	if len(found) > most {
+	if len(found) > mostNames {
 		return one(Finding{
-			Text:   fmt.Sprintf("%d workers are silent, and have not said that they stop: %s and %d more.", len(found), strings.Join(names[:most], ", "), len(found)-most),
+			Text:   fmt.Sprintf("%d workers are silent, and have not said that they stop: %s.", len(found), listed(names)),
 			Advice: "Look whether their processes run, their machines and their network.",
 		})
 	}

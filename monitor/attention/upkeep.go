@@ -27,17 +27,21 @@ func historyFails(f *Facts) []Finding {
 }
 
 func differences(f *Facts) []Finding {
-	const most = 5
 	if len(f.Differences) == 0 {
 		return nil
 	}
-	names := f.Differences
-	more := ""
-	if len(names) > most {
-		more = fmt.Sprintf(" and %d more", len(names)-most)
-		names = names[:most]
+	return one(Finding{Text: "The workers differ in " + listed(f.Differences) + "."})
+}
+
+// mostNames bounds the names in a text.
+const mostNames = 5
+
+// listed lists names, and how many more there are.
+func listed(names []string) string {
+	if len(names) <= mostNames {
+		return strings.Join(names, ", ")
 	}
-	return one(Finding{Text: "The workers differ in " + strings.Join(names, ", ") + more + "."})
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:mostNames], ", "), len(names)-mostNames)
 }
 
 func oldSecrets(f *Facts) (found []Finding) {

@@ -150,8 +150,7 @@ func (c *Cause) TaskText() string {
 
 // frequent writes the names with the most letters.
 func frequent(counts map[string]int) string {
-	names := sorting.Keys(counts)
-	sorting.Stable(names, func(a, b string) int { return cmp.Compare(counts[b], counts[a]) })
+	names := byCount(counts)
 	var parts []string
 	for i, name := range names {
 		if i == mostNames {
@@ -161,6 +160,13 @@ func frequent(counts map[string]int) string {
 		parts = append(parts, fmt.Sprintf("%s %d", name, counts[name]))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// byCount returns names, the most frequent first.
+func byCount(counts map[string]int) []string {
+	names := sorting.Keys(counts)
+	sorting.Stable(names, func(a, b string) int { return cmp.Compare(counts[b], counts[a]) })
+	return names
 }
 
 // DomainCount counts the dead letters to a domain.
@@ -220,12 +226,9 @@ func (c *Causes) Add(it *Item) {
 func (c *Causes) List() []Cause {
 	all := []Cause{}
 	for _, g := range c.groups {
-		for name, n := range g.domains {
-			g.Domains = append(g.Domains, DomainCount{Domain: name, Count: n})
+		for _, name := range byCount(g.domains) {
+			g.Domains = append(g.Domains, DomainCount{Domain: name, Count: g.domains[name]})
 		}
-		sorting.By(g.Domains, func(a, b DomainCount) int {
-			return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Domain, b.Domain))
-		})
 		all = append(all, *g)
 	}
 	sorting.By(all, func(a, b Cause) int {
