@@ -83,9 +83,9 @@ func (in *inspector) run(ctx context.Context) error {
 		}
 		if err := in.askAll(ctx, methods, nil); err != nil && ctx.Err() == nil {
 			in.cfg.Logger.Debug("workers cannot be asked, will try again", "error", err)
-			in.note(time.Time{})
+			in.noteFault()
 		} else if len(methods) > 0 {
-			in.note(now)
+			in.noteAsked(now)
 		}
 		select {
 		case <-ctx.Done():
@@ -278,18 +278,21 @@ func (in *inspector) all() map[string]any {
 	return all
 }
 
-// note notes when all workers were asked, or by zero that they cannot be asked.
-func (in *inspector) note(asked time.Time) {
+// noteFault notes that the workers cannot be asked.
+func (in *inspector) noteFault() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if asked.IsZero() {
-		in.through = asked
-		return
-	}
+	in.through = time.Time{}
+}
+
+// noteAsked notes when all workers were asked.
+func (in *inspector) noteAsked(at time.Time) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.asked = at
 	if in.through.IsZero() {
-		in.through = asked
+		in.through = at
 	}
-	in.asked = asked
 }
 
 // silent reports whether a worker has left questions without an answer for a while. An outage of the

@@ -134,11 +134,9 @@ func viewOf(s *summary.Summary) view {
 	switch {
 	case s.Queues.Fault != "":
 		v.NoQueues = "Redis does not answer: " + s.Queues.Fault
+		v.forget()
 	case !s.Queues.Known:
 		v.NoQueues = "The queues are not known yet."
-	}
-	if s.Queues.Fault != "" {
-		v.forget()
 	}
 	return v
 }
@@ -174,8 +172,9 @@ func tiles(s *summary.Summary) []web.Tile {
 		}
 		return t
 	}
-	r, known := s.Rates, s.Queues.Known && s.Queues.Fault == ""
-	r.Known = r.Known && s.Queues.Fault == "" // no event is heard
+	answers := s.Queues.Fault == "" // Redis does; otherwise no event is heard either
+	r, known := s.Rates, s.Queues.Known && answers
+	r.Known = r.Known && answers
 	all := []web.Tile{
 		rate("Received", r.Known, r.Received, r.Series.Received, "", "/tasks"),
 		rate("Succeeded", r.Known, r.Succeeded, r.Series.Succeeded, web.Good, "/tasks?state=SUCCESS"),
@@ -183,7 +182,7 @@ func tiles(s *summary.Summary) []web.Tile {
 		rate("Failed", r.Known, r.Failed, r.Series.Failed, web.Bad, "/tasks?state=FAILURE"),
 	}
 	run := web.Tile{Label: "Run time, p95", Value: "–"}
-	if s.Latency.Known && s.Queues.Fault == "" {
+	if s.Latency.Known && answers {
 		run.Value = seconds(s.Latency.P95)
 		run.Hint = fmt.Sprintf("p50 %s, p99 %s", seconds(s.Latency.P50), seconds(s.Latency.P99))
 	}
@@ -212,7 +211,7 @@ func tiles(s *summary.Summary) []web.Tile {
 	if n := inTrouble(s); n > 0 {
 		alive.Tone, alive.Hint, alive.Href = web.Wait, fmt.Sprintf("%d in trouble", n), "/health" // which tells why
 	}
-	if s.Queues.Fault != "" {
+	if !answers {
 		alive = web.Tile{Label: alive.Label, Value: "–", Href: alive.Href}
 	}
 	return append(all, run, depth, letters, alive)
