@@ -95,13 +95,12 @@ func BuildCommit(t testkit.T, dir, commit, pkg string) string {
 	for _, step := range [][]string{
 		{"git", "-C", Root(t), "archive", "--output", archive, commit},
 		{"tar", "-xf", archive, "-C", source},
-		{"go", "build", "-C", source, "-trimpath", "-o", out, pkg},
 	} {
 		cmd := exec.CommandContext(t.Context(), step[0], step[1:]...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if text, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("build %s: %v: %v\n%s", commit, cmd, err, text)
 		}
 	}
+	build(t, source, out, pkg)
 	return out
 }

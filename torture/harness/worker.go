@@ -117,22 +117,28 @@ func Root(t testkit.T) string {
 }
 
 // Build builds a program of the module into dir, with more flags of "go build"
-// in front of its path, and returns its file. It is static, as a release is, unless it has the race
-// detector, which needs C.
+// in front of its path, and returns its file.
 func Build(t testkit.T, dir, name, pkg string, flags ...string) string {
 	t.Helper()
 	out := filepath.Join(dir, name)
+	build(t, Root(t), out, pkg, flags...)
+	return out
+}
+
+// build builds a program of the module in source into out. It is static, as a release is, unless it
+// has the race detector, which needs C.
+func build(t testkit.T, source, out, pkg string, flags ...string) {
+	t.Helper()
 	args, env := []string{"build"}, os.Environ()
 	if !slices.Contains(flags, "-race") {
 		args, env = append(args, "-trimpath"), append(env, "CGO_ENABLED=0")
 	}
 	args = slices.Concat(args, flags, []string{"-o", out, pkg})
 	cmd := exec.CommandContext(t.Context(), "go", args...)
-	cmd.Dir, cmd.Env = Root(t), env
+	cmd.Dir, cmd.Env = source, env
 	if text, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", cmd, err, text)
+		t.Fatalf("%v in %s: %v\n%s", cmd, source, err, text)
 	}
-	return out
 }
 
 // TestWorker is the package of the worker that has the tasks of the rows.
