@@ -211,7 +211,7 @@ func TestQueueBeforeTheFirstScrape(t *testing.T) {
 	send("a@h", 10)
 	send("b@h", 10)
 	if looks != 1 {
-		t.Errorf("%d looks at the workers for those that are known, want 1", looks)
+		t.Errorf("%d looks for workers whose queues are known, want 1", looks)
 	}
 	send("silent@h", 10)
 	now = now.Add(time.Minute)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evently/workers/internal/testkit"
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/vitals"
 	"github.com/evently/workers/worker/redis"
@@ -201,10 +202,8 @@ func TestFrozenRedis(t *testing.T) {
 	report := healthy("frozen@h")
 	report.Queue.OK, report.Queue.Text = false, "no answer"
 	p.report.Store(&report)
-	deadline := time.Now().Add(2 * time.Minute)
-	for before := p.looks.Load(); p.looks.Load() < before+6 && time.Now().Before(deadline); { // each look waits for two seconds
-		time.Sleep(50 * time.Millisecond)
-	}
+	before := p.looks.Load()
+	testkit.Eventually(t, 2*time.Minute, "six looks, each of which waits for two seconds", func() bool { return p.looks.Load() >= before+6 })
 	server.Continue()
 	eventually(t, r, func(s vitals.State) bool { return strings.Contains(strings.Join(texts(s), "\n"), "queue: no answer") })
 	p.stop()
