@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
 	"github.com/evently/workers/dev"
@@ -47,32 +46,17 @@ const chooseEach = `(() => {
 	return all.length < 2 ? 'only ' + all.length + ' tasks' : wrong.join(', ');
 })()`
 
-// run does one step. A step that fails or hangs is a fault of the page.
-func run[T any](t *testing.T, tab context.Context, what string, a chromedp.Action[T]) T {
+// read waits until an element is visible, and returns its text.
+func read(t *testing.T, tab context.Context, selector string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(tab, 30*time.Second)
-	defer cancel()
-	v, err := chromedp.Run(ctx, a)
-	if err != nil {
-		t.Fatalf("%s: %v", what, err)
-	}
-	return v
+	see(t, tab, selector)
+	return browser.Step(t, tab, "read "+selector, chromedp.Evaluate[string](fmt.Sprintf(`document.querySelector(%q).innerText`, selector)))
 }
 
-// resize sets the size of the window and the colour scheme.
-func resize(t *testing.T, tab context.Context, width, height int64, scheme string) {
+// see waits until an element is visible.
+func see(t *testing.T, tab context.Context, selector string) {
 	t.Helper()
-	_, err := chromedp.Call(tab, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
-		Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 700,
-	})
-	if err == nil {
-		_, err = chromedp.Call(tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
-		})
-	}
-	if err != nil {
-		t.Fatalf("resize: %v", err)
-	}
+	browser.Until(t, tab, "see "+selector, fmt.Sprintf(`document.querySelector(%q)?.checkVisibility()`, selector))
 }
 
 // A person opens the page, sends a code with the form, sees the mail come in
@@ -80,63 +64,61 @@ func resize(t *testing.T, tab context.Context, width, height int64, scheme strin
 func TestPageInChromium(t *testing.T) {
 	r := start(t, dev.Options{})
 	tab := browser.Open(t, 2*time.Minute)
-	resize(t, tab, 1280, 900, "light")
-	run(t, tab, "open the page", chromedp.Navigate(r.Page))
-	run(t, tab, "find the form", chromedp.Click(chromedp.CSS("#open-compose")))
-	code := chromedp.CSS(`[name="send_otp_verification_email.task_data.otp"]`)
-	run(t, tab, "wait for the form", chromedp.WaitVisible(code))
-	run(t, tab, "choose what is there", chromedp.Evaluate[any](`document.querySelector('[name="send_otp_verification_email.task_data.otp"]').select()`))
-	run(t, tab, "type over it", chromedp.SendKeys(code, "70419253"))
-	run(t, tab, "send", chromedp.Click(chromedp.CSS("#compose-send")))
+	browser.Resize(t, tab, 1280, "light")
+	browser.Step(t, tab, "open the page", chromedp.Navigate(r.Page))
+	browser.Click(t, tab, "#open-compose")
+	const code = `[name="send_otp_verification_email.task_data.otp"]`
+	see(t, tab, code)
+	browser.Fill(t, tab, code, "70419253")
+	browser.Click(t, tab, "#compose-send")
 
-	item := chromedp.CSS("#list .item")
-	run(t, tab, "wait for the mail", chromedp.WaitVisible(item))
-	run(t, tab, "wait for the notice", chromedp.WaitVisible(chromedp.CSS(".toast.good a[href^='/mails/']")))
-	if who := run(t, tab, "read the list", chromedp.TextContent(chromedp.CSS("#list .who"))); who != "ann.keller@example.com" {
+	see(t, tab, "#list .item")
+	see(t, tab, ".toast.good a[href^='/mails/']")
+	if who := read(t, tab, "#list .who"); who != "ann.keller@example.com" {
 		t.Errorf("the mail in the list is for %q", who)
 	}
-	run(t, tab, "open the mail", chromedp.Click(item))
-	run(t, tab, "wait for the mail", chromedp.WaitVisible(chromedp.CSS("#pane iframe")))
-	if src := run(t, tab, "find the frame", chromedp.Evaluate[string](`document.querySelector('#pane iframe').getAttribute('src')`)); !strings.Contains(get(t, r.Page+src), "70419253") {
+	browser.Click(t, tab, "#list .item")
+	see(t, tab, "#pane iframe")
+	if src := browser.Step(t, tab, "find the frame", chromedp.Evaluate[string](`document.querySelector('#pane iframe').getAttribute('src')`)); !strings.Contains(get(t, r.Page+src), "70419253") {
 		t.Error("the frame shows another mail")
 	}
-	if open := run(t, tab, "look into the frame", chromedp.Evaluate[bool](`document.querySelector('#pane iframe').contentDocument !== null`)); open {
+	if open := browser.Step(t, tab, "look into the frame", chromedp.Evaluate[bool](`document.querySelector('#pane iframe').contentDocument !== null`)); open {
 		t.Error("the page can look into the mail, so the mail may look into the page")
 	}
-	run(t, tab, "choose the text", chromedp.Evaluate[any](`document.querySelector('[name=view][value=text]').click()`))
-	if text := run(t, tab, "read the text", chromedp.Text(chromedp.CSS(".view.text pre"))); !strings.Contains(text, "70419253") {
+	browser.Step(t, tab, "choose the text", chromedp.Evaluate[any](`document.querySelector('[name=view][value=text]').click()`))
+	if text := read(t, tab, ".view.text pre"); !strings.Contains(text, "70419253") {
 		t.Errorf("the text has no code:\n%s", text)
 	}
-	run(t, tab, "choose the source", chromedp.Evaluate[any](`document.querySelector('[name=view][value=source]').click()`))
-	if source := run(t, tab, "read the source", chromedp.Text(chromedp.CSS("#raw"))); !strings.Contains(source, "multipart/alternative") {
+	browser.Step(t, tab, "choose the source", chromedp.Evaluate[any](`document.querySelector('[name=view][value=source]').click()`))
+	if source := read(t, tab, "#raw"); !strings.Contains(source, "multipart/alternative") {
 		t.Errorf("the source is no mail:\n%s", source)
 	}
-	run(t, tab, "open the task", chromedp.Click(chromedp.CSS(".facts a[href^='/tasks/']")))
-	if result := run(t, tab, "read the result", chromedp.Text(chromedp.CSS("#result"))); !strings.Contains(result, `"otp_sent": true`) {
+	browser.Click(t, tab, ".facts a[href^='/tasks/']")
+	if result := read(t, tab, "#result"); !strings.Contains(result, `"otp_sent": true`) {
 		t.Errorf("the result is %s", result)
 	}
+	task := strings.TrimPrefix(browser.Step(t, tab, "where are we", chromedp.Location()), r.Page)
 
 	// The form shows the fields of the chosen task, and of no other.
-	run(t, tab, "open the form", chromedp.Navigate(r.Page+"/send"))
-	if wrong := run(t, tab, "choose each task", chromedp.Evaluate[string](chooseEach)); wrong != "" {
+	browser.Step(t, tab, "open the form", chromedp.Navigate(r.Page+"/send"))
+	if wrong := browser.Step(t, tab, "choose each task", chromedp.Evaluate[string](chooseEach)); wrong != "" {
 		t.Error(wrong)
 	}
 
 	// Nothing is cut off, at no width and in neither colour scheme.
-	id := strings.TrimPrefix(run(t, tab, "where are we", chromedp.Location()), r.Page)
-	for _, path := range []string{"/", "/connect", "/mails/1", "/tasks", id, "/send", "/mails/404"} {
+	for _, path := range []string{"/", "/connect", "/mails/1", "/tasks", task, "/send", "/mails/404"} {
 		for _, width := range []int64{320, 360, 700, 761, 1280} {
 			for _, scheme := range []string{"light", "dark"} {
-				resize(t, tab, width, 740, scheme)
-				run(t, tab, path, chromedp.Navigate(r.Page+path))
-				if got := run(t, tab, path, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`)); got > width {
+				browser.Resize(t, tab, width, scheme)
+				browser.Step(t, tab, path, chromedp.Navigate(r.Page+path))
+				if got := browser.Step(t, tab, path, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`)); got > width {
 					t.Errorf("%s at %d px is %d px wide", path, width, got)
 				}
-				if cut := run(t, tab, path, chromedp.Evaluate[string](narrow)); cut != "" {
+				if cut := browser.Step(t, tab, path, chromedp.Evaluate[string](narrow)); cut != "" {
 					t.Errorf("%s at %d px: %s", path, width, cut)
 				}
 				if *screenshots != "" {
-					png := run(t, tab, path, chromedp.FullScreenshot(100))
+					png := browser.Step(t, tab, path, chromedp.FullScreenshot(100))
 					name := fmt.Sprintf("%s-%s-%d.png", strings.Trim(strings.ReplaceAll(path, "/", "-"), "-"), scheme, width)
 					if err := os.WriteFile(filepath.Join(*screenshots, name), png, 0o644); err != nil {
 						t.Fatal(err)
@@ -156,17 +138,17 @@ func TestHostileMailInChromium(t *testing.T) {
 		"<meta http-equiv=refresh content='0;url=/connect'><p id=here>here</p></body></html>")
 	eventually(t, "mail in the inbox", func() bool { return strings.Contains(get(t, r.Page), "attack") })
 	tab := browser.Open(t, 2*time.Minute)
-	run(t, tab, "open the mail", chromedp.Navigate(r.Page+"/mails/1"))
-	run(t, tab, "wait for the frame", chromedp.WaitVisible(chromedp.CSS("#pane iframe")))
-	if title := run(t, tab, "read the title", chromedp.Title()); !strings.HasPrefix(title, "attack") {
+	browser.Step(t, tab, "open the mail", chromedp.Navigate(r.Page+"/mails/1"))
+	see(t, tab, "#pane iframe")
+	if title := browser.Step(t, tab, "read the title", chromedp.Title()); !strings.HasPrefix(title, "attack") {
 		t.Errorf("the page is now called %q", title)
 	}
-	if at := run(t, tab, "where are we", chromedp.Location()); at != r.Page+"/mails/1" {
+	if at := browser.Step(t, tab, "where are we", chromedp.Location()); at != r.Page+"/mails/1" {
 		t.Errorf("the mail has led us to %s", at)
 	}
-	run(t, tab, "open it outside of the frame", chromedp.Navigate(r.Page+"/mails/1/html"))
-	run(t, tab, "wait for it", chromedp.WaitVisible(chromedp.CSS("#here")))
-	if title := run(t, tab, "read the title", chromedp.Title()); title != "before" {
+	browser.Step(t, tab, "open it outside of the frame", chromedp.Navigate(r.Page+"/mails/1/html"))
+	see(t, tab, "#here")
+	if title := browser.Step(t, tab, "read the title", chromedp.Title()); title != "before" {
 		t.Errorf("a script of the mail ran: the title is %q", title)
 	}
 }

@@ -160,15 +160,6 @@ type walker struct {
 // patience is how long a walker waits for what must appear.
 const patience = 30 * time.Second
 
-func (w *walker) do(what string, steps ...chromedp.Action[chromedp.Void]) {
-	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.tab, patience)
-	defer cancel()
-	if err := chromedp.Do(ctx, steps...); err != nil {
-		w.t.Fatalf("%s: %v\n%s", what, err, w.text())
-	}
-}
-
 func (w *walker) open(path string) {
 	w.t.Helper()
 	// A page that still loads aborts this.
@@ -244,51 +235,28 @@ func (w *walker) menu(words, path string) {
 func (w *walker) clickIn(selector, words string) {
 	w.t.Helper()
 	w.clicks++
-	script := fmt.Sprintf(`(() => {
-		if (document.readyState !== 'complete') return null;
-		const all = [...(document.querySelector(%q)?.querySelectorAll('a, button') ?? [])];
-		const found = all.find(e => e.checkVisibility() && e.innerText.trim().startsWith(%q));
-		if (!found) return null;
-		found.scrollIntoView({block: 'center', behavior: 'instant'});
-		const r = found.getClientRects()[0];
-		return {X: r.x + r.width / 2, Y: r.y + r.height / 2};
-	})()`, selector, words)
-	type point struct{ X, Y float64 }
-	var at point // where it is twice, so that it does not move any more
-	if !testkit.Poll(patience, func() bool {
-		ctx, cancel := context.WithTimeout(w.tab, patience)
-		defer cancel()
-		now, err := chromedp.Run(ctx, chromedp.Evaluate[*point](script))
-		if err != nil || now == nil {
-			return false
-		}
-		before := at
-		at = *now
-		return at == before
-	}) {
-		w.t.Fatalf("nothing to click on says %q:\n%s", words, w.text())
-	}
-	w.do("click on "+words, chromedp.MouseClickXY(at.X, at.Y))
+	browser.ClickOn(w.t, w.tab, words, fmt.Sprintf(`[...(document.querySelector(%q)?.querySelectorAll('a, button') ?? [])]
+		.find(e => e.checkVisibility() && e.innerText.trim().startsWith(%q))`, selector, words))
 }
 
 // ask types into the box that each page has.
 func (w *walker) ask(question string) {
 	w.t.Helper()
-	w.do("ask", chromedp.SendKeys(chromedp.CSS("#ask"), question+kb.Enter))
+	w.fill("#ask", question)
+	w.press(kb.Enter)
 	w.sees("Was it sent?")
 }
 
 // fill replaces the value of a field, which then has the focus.
 func (w *walker) fill(selector, value string) {
 	w.t.Helper()
-	w.do("fill "+selector, chromedp.Focus(chromedp.CSS(selector)), chromedp.Evaluate[chromedp.Void](`document.activeElement.select()`),
-		chromedp.SendKeys(chromedp.CSS(selector), value))
+	browser.Fill(w.t, w.tab, selector, value)
 }
 
 // press presses a key.
 func (w *walker) press(key string) {
 	w.t.Helper()
-	w.do("press a key", chromedp.KeyEvent(key))
+	browser.Step(w.t, w.tab, "press a key", chromedp.KeyEvent(key))
 }
 
 // delivered waits until the mail of a task of the world was accepted.

@@ -48,7 +48,7 @@ func TestLiveInChromium(t *testing.T) {
 	say("third")
 	time.Sleep(2500 * time.Millisecond) // nothing must happen
 	step("unchanged", `document.querySelector('#text').textContent === 'second'`)
-	browser.Step(t, tab, "go on", chromedp.Click(chromedp.CSS("#live-state")))
+	browser.Click(t, tab, "#live-state")
 	step("changed again", `document.querySelector('#text').textContent === 'third'`)
 
 	// A part that is unavailable shows in the page, and so does its return.
@@ -97,9 +97,9 @@ func TestKeyboardInChromium(t *testing.T) {
 	step("overview", `location.pathname === '/' && document.readyState === 'complete'`)
 
 	// A word that must be typed.
-	browser.Step(t, tab, "word", chromedp.SendKeys(chromedp.CSS("[data-confirm]"), "email_notification"))
+	browser.Fill(t, tab, "[data-confirm]", "email_notification")
 	step("not yet", `!document.querySelector('.confirm').checkValidity()`)
-	browser.Step(t, tab, "word", chromedp.SendKeys(chromedp.CSS("[data-confirm]"), "s"))
+	press("s")
 	step("right", `document.querySelector('.confirm').checkValidity()`)
 }
 
@@ -111,7 +111,7 @@ func TestCopyInChromium(t *testing.T) {
 	browser.Resize(t, tab, 1280, "light")
 	browser.Step(t, tab, "open", chromedp.Navigate(base+"/"))
 	browser.Step(t, tab, "no clipboard", chromedp.Evaluate[any](`Object.defineProperty(window, 'isSecureContext', {value: false}); document.addEventListener('copy', () => { window.copied = String(getSelection()) || document.activeElement.value; })`))
-	browser.Step(t, tab, "copy", chromedp.Click(chromedp.CSS(".facts .copy")))
+	browser.Click(t, tab, ".facts .copy")
 	browser.Until(t, tab, "copied", `window.copied?.includes('alert(1)')`)
 	browser.Until(t, tab, "told", `document.querySelector('.copy[data-local-copied]')`)
 }

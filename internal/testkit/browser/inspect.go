@@ -142,17 +142,9 @@ func Step[T any](t testing.TB, tab context.Context, name string, a chromedp.Acti
 // Until waits until an expression of JavaScript is true, also across pages.
 func Until(t testing.TB, tab context.Context, name, expression string) {
 	t.Helper()
-	var last error
-	for end := time.Now().Add(stepTime); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		ctx, cancel := context.WithTimeout(tab, stepTime)
-		is, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("!!("+expression+")"))
-		cancel()
-		if is {
-			return
-		}
-		last = err
-	}
-	t.Fatalf("%s: %s is not true: %v", name, expression, last)
+	poll(t, tab, name+": wait for "+expression, func(ctx context.Context) (bool, error) {
+		return chromedp.Run(ctx, chromedp.Evaluate[bool]("!!("+expression+")"))
+	})
 }
 
 // Resize sets the width of the window and the colour scheme. Nothing moves.

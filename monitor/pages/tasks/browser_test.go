@@ -34,7 +34,7 @@ func TestPagesInChromium(t *testing.T) {
 	browser.Resize(t, tab, 1280, "light")
 	click := func(selector, then string) {
 		t.Helper()
-		browser.Step(t, tab, "click "+selector, chromedp.Click(chromedp.CSS(selector)))
+		browser.Click(t, tab, selector)
 		browser.Until(t, tab, "after "+selector, then)
 	}
 	const notice = `document.querySelector('.notice')?.textContent.includes('%s')`
@@ -63,8 +63,8 @@ func TestPagesInChromium(t *testing.T) {
 		t.Fatal(err)
 	}
 	open("/tasks/waiting-1/revoke")
-	browser.Step(t, tab, "stop it", chromedp.Click(chromedp.CSS(`input[name=terminate]`)))
-	browser.Step(t, tab, "revoke", chromedp.Click(chromedp.CSS(`form.confirm button`)))
+	browser.Click(t, tab, `input[name=terminate]`)
+	browser.Click(t, tab, `form.confirm button`)
 	browser.Step(t, tab, "without a script", chromedp.WaitVisible(chromedp.CSS(`.notice`)))
 	for _, done := range []string{"audit deliveries.unmask", "audit dead-letters.retry", "retry 0123456789abcdef by local", "audit tasks.revoke", "revoke waiting-1", "terminate waiting-1"} {
 		if all := f.desk.all(); !strings.Contains(all, done) {

@@ -421,8 +421,8 @@ func (s *stage) chromium(path string) {
 	browser.Resize(s.t, tab, 1280, "light")
 	open := func(path string) { browser.Step(s.t, tab, "open "+path, chromedp.Navigate(s.base+path)) }
 	click := func(selector string) {
-		browser.Until(s.t, tab, "see "+selector, "document.querySelector(`"+selector+"`)")
-		browser.Step(s.t, tab, "click "+selector, chromedp.Click(chromedp.CSS(selector)))
+		s.t.Helper()
+		browser.Click(s.t, tab, selector)
 	}
 	seen := func(what string) {
 		s.t.Helper()
