@@ -13,11 +13,11 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 # docs/decisions.md. "./..." does not reach them.
 MODULES := deploy/image e2e/gocelery e2e/manifests e2e/promrules
 
-# The race detector, but not for the cipher of bcrypt: it has no goroutines, and takes ten times as
-# long with it.
-RACED := -race -gcflags=golang.org/x/crypto/blowfish=-race=false
-# Step lint has run all of vet.
-RACE := $(RACED) -vet=off
+# With the race detector, but for the cipher of bcrypt: it has no goroutines, and takes ten times as
+# long with it. The programs that tests build are built in the same way. A test ends at once, and
+# not a second later: each goroutine has an owner who waits for it. Step lint has run all of vet.
+RACED := export GOFLAGS="$${GOFLAGS:-} -gcflags=golang.org/x/crypto/blowfish=-race=false" GORACE=atexit_sleep_ms=0
+RACE := -race -vet=off
 
 # What is built without the race detector is built as a release is, and the checks of step lint see
 # the program as the tests build it: nothing is compiled in a third way.
@@ -63,7 +63,8 @@ lint: ## gofmt, go vet, staticcheck, shell syntax; needs a C compiler
 		"$$tools/staticcheck" "$$@"
 	}
 	(
-		export GOFLAGS="$${GOFLAGS:-} $(RACED)"
+		$(RACED)
+		export GOFLAGS="$$GOFLAGS -race"
 		check ./...
 	)
 	$(PLAIN)
@@ -87,7 +88,10 @@ unit: ## tests of the packages, with the race detector
 		$(PLAIN)
 		go build -o /dev/null . # tests of the image and of the release would compile it at the same time
 	)
-	go test $(RACE) -timeout 20m -p 4 $$(grep -E "$$slow" <<<"$$packages" | sort -r) $$(grep -vE "$$slow" <<<"$$packages")
+	(
+		$(RACED)
+		go test $(RACE) -timeout 20m -p 4 $$(grep -E "$$slow" <<<"$$packages" | sort -r) $$(grep -vE "$$slow" <<<"$$packages")
+	)
 	$(PLAIN)
 	go test -timeout 10m ./internal/house # it reads the source, which the race detector makes slow
 
@@ -100,8 +104,11 @@ allocs: ## allocations per operation, against the golden files
 e2e: ## the built program against real servers and Python Celery
 	@# Verbose, as counts and times are part of the answer; 200 names are not.
 	@# Most of them wait most of the time: more of them at once than processors.
-	go test $(RACE) -timeout 20m -parallel 6 -v ./e2e/... | grep -vE '^ *=== |^ +--- PASS: .*/.*/'
-	go -C e2e/gocelery test -race -vet=off -timeout 5m ./...
+	(
+		$(RACED)
+		go test $(RACE) -timeout 20m -parallel 6 -v ./e2e/... | grep -vE '^ *=== |^ +--- PASS: .*/.*/'
+		go -C e2e/gocelery test $(RACE) -timeout 5m ./...
+	)
 	$(PLAIN)
 	go -C e2e/promrules test -vet=off -timeout 5m ./...
 	go -C e2e/manifests test -vet=off -timeout 5m ./...
@@ -110,6 +117,7 @@ e2e: ## the built program against real servers and Python Celery
 .PHONY: torture-short
 torture-short: setup ## short torture and mutants; some minutes
 	@# Most of them wait most of the time: more of them at once than processors.
+	$(RACED)
 	go test $(RACE) -count=1 -timeout 20m -parallel 6 -v ./torture | grep -vE '^ *=== '
 
 .PHONY: selection

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -242,7 +243,7 @@ func celeryCommand(t testing.TB, r *redisServer, args ...string) string {
 func serviceCommand(t testing.TB, env []string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), bin.service, args...)
-	cmd.Env = env
+	cmd.Env = append(slices.Clone(env), testkit.RaceOptions)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("evently-workers %s: %v\n%s", strings.Join(args, " "), err, last(string(out), 3000))

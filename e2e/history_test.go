@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evently/workers/internal/testkit"
 	"github.com/evently/workers/mail/smtptest"
 	"github.com/evently/workers/store/storetest"
 )
@@ -96,7 +97,7 @@ func (w *historyWorld) metric(t *testing.T, name string) string {
 func (w *historyWorld) command(t *testing.T, more []string, args ...string) (out string, code int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), bin.service, args...)
-	cmd.Env = more
+	cmd.Env = append(slices.Clone(more), testkit.RaceOptions)
 	var both bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &both, &both
 	err := cmd.Run()

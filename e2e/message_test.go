@@ -26,7 +26,7 @@ type deadLetter struct {
 func deadLetters(t testing.TB, r *redisServer) []deadLetter {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), bin.service, "dead-letters", "list", "--json", "--limit", "10000")
-	cmd.Env = []string{"REDIS_URL=" + r.url()}
+	cmd.Env = []string{"REDIS_URL=" + r.url(), testkit.RaceOptions}
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, stderrOf(err))

@@ -16,6 +16,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/evently/workers/internal/testkit"
 	"github.com/evently/workers/worker/protocol"
 	"github.com/evently/workers/worker/redis/redistest"
 )
@@ -181,7 +182,7 @@ func testStoppedBulk(t *testing.T, p binary, d deskServer) {
 		ctx, interrupt := context.WithCancel(t.Context())
 		cmd := exec.CommandContext(ctx, string(p), "dead-letters", "retry", "--kind", "welcome", "--yes", "--rate", "20/s")
 		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
-		cmd.Env = d.env
+		cmd.Env = append(slices.Clone(d.env), testkit.RaceOptions)
 		stopped := make(chan struct{})
 		go func() {
 			defer close(stopped)

@@ -20,6 +20,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/evently/workers/internal/testkit"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -82,7 +84,7 @@ func (p binary) command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // of a machine that does much else
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, string(p), args...)
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, env...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), testkit.RaceOptions}, env...)
 	return cmd
 }
 

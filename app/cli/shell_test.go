@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/evently/workers/internal/testkit"
 )
 
 // shells hold what each shell is told in order to complete the words of a command line, which
@@ -85,7 +87,7 @@ func complete(t *testing.T, p binary, shell, script string, words []string) []st
 		args = append(args, shell) // $0
 	}
 	cmd := exec.CommandContext(t.Context(), shell, append(args, words...)...)
-	cmd.Env = []string{"PATH=" + filepath.Dir(string(p)) + ":" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
+	cmd.Env = []string{"PATH=" + filepath.Dir(string(p)) + ":" + os.Getenv("PATH"), "HOME=" + t.TempDir(), testkit.RaceOptions}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", shell, err, out)

@@ -38,6 +38,8 @@ func testSuppressions(t *testing.T, p binary) {
 	}
 	l := p.start(t, append(env, "SMTP_HOST=127.0.0.1", fmt.Sprintf("SMTP_PORT=%d", relay.Port()), "SMTP_TLS_MODE=none")...)
 	l.answers("/readyz", 200)
+	// A worker that found no tables at its first mail asks for suppressions again a second later.
+	eventually(t, "the tables of the history", func() bool { return strings.Contains(l.output(), "history of mails is being written") }, new(string))
 	conn := server.Conn(0)
 	n := 0
 	send := func(task, args string) (result string) {

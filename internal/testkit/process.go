@@ -43,13 +43,17 @@ func (o *Output) String() string {
 	return o.buf.String()
 }
 
+// RaceOptions is a variable for the environment of programs with the race detector. It ends them
+// at once: they would wait for a second for the races of goroutines that have no owner.
+const RaceOptions = "GORACE=atexit_sleep_ms=0"
+
 // Start runs a program until the test ends, in a process group of its own and in
 // an environment of its own: nothing of the developer's leaks in.
 func Start(t T, name string, env []string, path string, args ...string) *Process {
 	t.Helper()
 	p := &Process{t: t, Name: name, Cmd: exec.Command(path, args...), Done: make(chan struct{})}
 	p.Cmd.Stdout, p.Cmd.Stderr = &p.Out, &p.Out
-	p.Cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LANG=C.UTF-8"}, env...)
+	p.Cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LANG=C.UTF-8", RaceOptions}, env...)
 	p.Cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	p.Cmd.WaitDelay = 5 * time.Second // a grandchild may hold the pipes open
 	if err := p.Cmd.Start(); err != nil {
