@@ -36,7 +36,24 @@ func (k *Keeper) compose() {
 	s.Breakers = breakers(state.Processes)
 	s.Workers = k.workers(state.Processes)
 	s.Findings = k.watcher.Look(k.facts(s, state))
+	if s.Queues.Fault != "" {
+		s.forget()
+	}
 	k.current.Store(s)
+}
+
+// forget hides what was true when Redis answered last: it would look like news. The lists stay.
+func (s *Summary) forget() {
+	s.Rates = Rates{Series: s.Rates.Series}
+	s.Latency = Latency{}
+	s.Queues.Known = false
+	for i := range s.Breakers {
+		s.Breakers[i] = Breaker{Name: s.Breakers[i].Name, Phase: NotKnown}
+	}
+	for i := range s.Workers {
+		w := &s.Workers[i]
+		w.Status, w.Active, w.Trouble = NotKnown, 0, ""
+	}
 }
 
 func (s *Summary) miss(part, why, advice string) {

@@ -25,6 +25,9 @@ type Summary struct {
 	Missing  []Missing           `json:"missing,omitempty"`
 }
 
+// NotKnown is the phase of breakers and the status of workers while Redis does not answer.
+const NotKnown = "not known"
+
 // Missing is a part that is not known, with how to get it.
 type Missing struct {
 	Part   string `json:"part"`
@@ -98,7 +101,7 @@ type Queue struct {
 // Breaker is a circuit breaker of all processes that have it.
 type Breaker struct {
 	Name   string    `json:"name"`
-	Phase  string    `json:"phase"` // the worst of all
+	Phase  string    `json:"phase"` // the worst of all; or NotKnown
 	Reason string    `json:"reason,omitempty"`
 	Since  time.Time `json:"since,omitzero"`
 	Login  bool      `json:"refused,omitempty"`
@@ -141,7 +144,7 @@ type Worker struct {
 	Process     string  `json:"process,omitempty"`
 	Python      bool    `json:"python"`
 	Version     string  `json:"version"`
-	Status      string  `json:"status,omitempty"` // of its health report; "" without one
+	Status      string  `json:"status,omitempty"` // of its health report; "" without one; or NotKnown
 	Active      int     `json:"active"`
 	Concurrency int     `json:"concurrency,omitempty"` // 0: not known
 	Processed   int64   `json:"processed"`

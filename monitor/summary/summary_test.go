@@ -224,6 +224,45 @@ func TestSummary(t *testing.T) {
 	}
 }
 
+// Without Redis nothing that it told before is shown as news. The rules still see all.
+func TestSummaryWithoutRedis(t *testing.T) {
+	queues := summary.Queues{Known: true, Messages: 5, All: []summary.Queue{{Name: "q", Messages: 5}}}
+	k := summary.New(summary.Config{
+		Fleet: &events{
+			status:  fleet.Status{Began: now.Add(-time.Hour), Joined: now.Add(-time.Hour), LastEvent: now},
+			workers: []fleet.Worker{{Node: "celery@p", Online: true, Python: true, Active: 1, Seen: now}},
+			counts:  []fleet.Counts{{Received: 10}},
+		},
+		Vitals: &health{vitals.State{At: now, Processes: []vitals.Process{{ID: "1", Node: "w@a", Report: report("healthy", monitor.Breaker{Name: "database", State: "closed"})}}}},
+		Now:    func() time.Time { return now },
+		Queues: func() summary.Queues { return queues },
+	})
+	known := func() (n int) {
+		k.Refresh(t.Context())
+		s := k.Summary()
+		for _, is := range []bool{
+			s.Rates.Known && s.Rates.Received > 0, s.Latency.Known, s.Queues.Known, s.Breakers[0].Phase == "closed",
+			s.Workers[0].Status == "" && s.Workers[0].Active == 1, s.Workers[1].Status == "healthy" && s.Workers[1].Active == 2,
+		} {
+			if is {
+				n++
+			}
+		}
+		return n
+	}
+	if n := known(); n != 6 {
+		t.Errorf("with Redis %d parts are known: %+v", n, k.Summary())
+	}
+	queues.Fault = "connection refused"
+	if n := known(); n != 0 || k.Summary().Workers[1].Status != summary.NotKnown || !strings.Contains(rules(k.Summary()), "queues") {
+		t.Errorf("without Redis %d parts are known, rules %q: %+v", n, rules(k.Summary()), k.Summary())
+	}
+	queues.Fault = ""
+	if n := known(); n != 6 {
+		t.Errorf("afterwards %d parts are known", n)
+	}
+}
+
 // Without a source its part is missing, and says how to get it.
 func TestSummaryWithoutSources(t *testing.T) {
 	k := summary.New(summary.Config{NoHistory: "LEDGER_DATABASE_URL is off", Now: func() time.Time { return now }})

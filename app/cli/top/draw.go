@@ -150,7 +150,11 @@ func perSecond(v float64) string {
 func (c *screen) rates(s *summary.Summary) string {
 	l := c.line().add(dim, "tasks     ")
 	if !s.Rates.Known {
-		return l.add("", "no events yet").String()
+		text := "no events yet"
+		if s.Queues.Fault != "" {
+			text = summary.NotKnown
+		}
+		return l.add("", text).String()
 	}
 	r := s.Rates
 	l.add("", "received ").add(bold, perSecond(r.Received)).add("", "  succeeded ").add(green, perSecond(r.Succeeded))
@@ -171,7 +175,7 @@ func spell(seconds float64) string { return term.Spell(time.Duration(seconds * f
 func (c *screen) latency(s *summary.Summary) string {
 	l := c.line().add(dim, "run time  ")
 	if !s.Latency.Known {
-		return l.add("", "not known").String()
+		return l.add("", summary.NotKnown).String()
 	}
 	return l.add("", fmt.Sprintf("p50 %s  p95 %s  p99 %s", spell(s.Latency.P50), spell(s.Latency.P95), spell(s.Latency.P99))).String()
 }
@@ -223,10 +227,10 @@ func (c *screen) codes(s *summary.Summary) string {
 func (c *screen) lamps(s *summary.Summary) string {
 	l := c.line().add(dim, "breakers  ")
 	if len(s.Breakers) == 0 {
-		return l.add("", "not known").String()
+		return l.add("", summary.NotKnown).String()
 	}
 	for i, b := range s.Breakers {
-		colour := map[string]string{"closed": green, "half-open": yellow}[b.Phase]
+		colour := map[string]string{"closed": green, "half-open": yellow, summary.NotKnown: yellow}[b.Phase]
 		if i > 0 {
 			l.add("", "  ")
 		}

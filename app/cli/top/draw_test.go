@@ -53,6 +53,19 @@ func busy() *summary.Summary {
 	return s
 }
 
+// away is the same fleet while Redis does not answer.
+func away() *summary.Summary {
+	s := busy()
+	s.Rates, s.Latency, s.Queues.Known, s.Queues.Fault = summary.Rates{}, summary.Latency{}, false, "dial tcp 127.0.0.1:6379: connect: connection refused"
+	for i := range s.Breakers {
+		s.Breakers[i].Phase = summary.NotKnown
+	}
+	for i := range s.Workers {
+		s.Workers[i].Status, s.Workers[i].Active, s.Workers[i].Trouble = summary.NotKnown, 0, ""
+	}
+	return s
+}
+
 // Screens of several sizes, in golden files. No line is wider than its screen, and no name
 // steers the terminal.
 func TestDraw(t *testing.T) {
@@ -65,6 +78,7 @@ func TestDraw(t *testing.T) {
 		"40x12":  {busy(), screen{width: 40, height: 12, keys: true}},
 		"once":   {busy(), screen{width: 80}},
 		"empty":  {&summary.Summary{At: at, Queues: summary.Queues{Unacked: -1}}, screen{width: 80, height: 24, keys: true}},
+		"away":   {away(), screen{width: 80, height: 24, keys: true}},
 		"colour": {busy(), screen{width: 100, height: 30, colour: true, keys: true}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -106,6 +106,8 @@ func (c *screen) workers(s *summary.Summary) []string {
 		switch w.Status {
 		case "degraded":
 			tones[i] = yellow
+		case summary.NotKnown:
+			tones[i], active = yellow, "–"
 		case "unhealthy":
 			tones[i] = red
 		}

@@ -134,7 +134,6 @@ func viewOf(s *summary.Summary) view {
 	switch {
 	case s.Queues.Fault != "":
 		v.NoQueues = "Redis does not answer: " + s.Queues.Fault
-		v.forget()
 	case !s.Queues.Known:
 		v.NoQueues = "The queues are not known yet."
 	}
@@ -172,9 +171,7 @@ func tiles(s *summary.Summary) []web.Tile {
 		}
 		return t
 	}
-	answers := s.Queues.Fault == "" // Redis does; otherwise no event is heard either
-	r, known := s.Rates, s.Queues.Known && answers
-	r.Known = r.Known && answers
+	r := s.Rates
 	all := []web.Tile{
 		rate("Received", r.Known, r.Received, r.Series.Received, "", "/tasks"),
 		rate("Succeeded", r.Known, r.Succeeded, r.Series.Succeeded, web.Good, "/tasks?state=SUCCESS"),
@@ -182,12 +179,12 @@ func tiles(s *summary.Summary) []web.Tile {
 		rate("Failed", r.Known, r.Failed, r.Series.Failed, web.Bad, "/tasks?state=FAILURE"),
 	}
 	run := web.Tile{Label: "Run time, p95", Value: "–"}
-	if s.Latency.Known && answers {
+	if s.Latency.Known {
 		run.Value = seconds(s.Latency.P95)
 		run.Hint = fmt.Sprintf("p50 %s, p99 %s", seconds(s.Latency.P50), seconds(s.Latency.P99))
 	}
 	depth := web.Tile{Label: "Waiting in queues", Value: "–", Href: "/queues"}
-	if known {
+	if s.Queues.Known {
 		depth.Value = grouped(s.Queues.Messages)
 		depth.Hint = "none is waiting"
 		if s.Queues.Oldest.Known {
@@ -211,7 +208,7 @@ func tiles(s *summary.Summary) []web.Tile {
 	if n := inTrouble(s); n > 0 {
 		alive.Tone, alive.Hint, alive.Href = web.Wait, fmt.Sprintf("%d in trouble", n), "/health" // which tells why
 	}
-	if !answers {
+	if s.Queues.Fault != "" {
 		alive = web.Tile{Label: alive.Label, Value: "–", Href: alive.Href}
 	}
 	return append(all, run, depth, letters, alive)
@@ -291,7 +288,7 @@ func lamps(s *summary.Summary) (all []lamp) {
 		switch b.Phase {
 		case "closed":
 			l.Text, l.Since = "requests pass", time.Time{}
-		case "half-open":
+		case "half-open", summary.NotKnown:
 			l.Tone = web.Wait
 		default:
 			l.Tone = web.Bad
@@ -345,6 +342,8 @@ func workers(s *summary.Summary) (all []workerRow) {
 			row.State = web.Chip{Text: w.Status, Tone: web.Good}
 		case "degraded":
 			row.State = web.Chip{Text: w.Status, Tone: web.Wait}
+		case summary.NotKnown:
+			row.State, row.Active = web.Chip{Text: w.Status, Tone: web.Wait}, "–"
 		case "":
 			row.State = web.Chip{Text: "online", Tone: web.Good}
 		default:

@@ -49,7 +49,11 @@ func TestOverviewWithoutRedis(t *testing.T) {
 	if got := known(); len(got) != 7 {
 		t.Errorf("with Redis only %q are known", got)
 	}
-	s.Queues.Fault = "connection refused"
+	s = &summary.Summary{
+		Queues:   summary.Queues{Fault: "connection refused", All: s.Queues.All},
+		Workers:  []summary.Worker{{Node: "w@h", Status: summary.NotKnown}},
+		Breakers: []summary.Breaker{{Name: "database", Phase: summary.NotKnown}},
+	}
 	if got := known(); len(got) != 0 {
 		t.Errorf("without Redis %q are shown", got)
 	}
