@@ -13,12 +13,13 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 # docs/decisions.md. "./..." does not reach them.
 MODULES := deploy/image e2e/gocelery e2e/manifests e2e/promrules
 
-# With the race detector, but for the cipher of bcrypt: it has no goroutines, and takes ten times as
-# long with it. That is right only for a package without generic code: the linker may take its copy
-# of a function for the whole program, and the detector then reports races that are none. The
-# programs that tests build are built in the same way. A test ends at once, and not a second later:
-# each goroutine has an owner who waits for it. Step lint has run all of vet.
+# RACED is for builds with the race detector. The cipher of bcrypt is built without it: it has no
+# goroutines, and takes ten times as long with it. It has no generic code either: else the linker
+# might take its copy for the whole program, and races would be reported that are none. Programs end
+# at once, and not a second later, for each goroutine has an owner who waits for it. Programs that
+# tests build are built in the same way.
 RACED := export GORACE=atexit_sleep_ms=0 GOFLAGS="$${GOFLAGS:-} -gcflags=golang.org/x/crypto/blowfish=-race=false"
+# Step lint has run all of vet.
 RACE := -race -vet=off
 
 # What is built without the race detector is built as a release is, and the checks of step lint see
@@ -66,11 +67,10 @@ lint: ## gofmt, go vet, staticcheck, shell syntax; needs a C compiler
 	}
 	(
 		$(RACED)
-		export GOFLAGS="$$GOFLAGS -race"
+		export GOFLAGS="$$GOFLAGS -race -tags=lint" # also the tests that are left out with the race detector
 		check ./...
 	)
 	$(PLAIN)
-	check ./worker ./worker/protocol ./worker/redis # tests that are left out with the race detector
 	for module in $(MODULES); do
 		(cd $$module && check ./...)
 	done

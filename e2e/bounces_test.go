@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"github.com/evently/workers/internal/testkit"
 	"github.com/evently/workers/mail/smtptest"
 )
 
@@ -106,7 +108,7 @@ func TestBounces(t *testing.T) {
 
 	second, mail := send("pipe@mail.example")
 	pipe := exec.CommandContext(t.Context(), bin.service, "bounces", "ingest", "--recipient", mail.From)
-	pipe.Env, pipe.Stdin = w.env, strings.NewReader(bounced(mail))
+	pipe.Env, pipe.Stdin = append(slices.Clone(w.env), testkit.RaceOptions), strings.NewReader(bounced(mail))
 	if out, err := pipe.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}

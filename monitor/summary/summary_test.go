@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/fleet"
 	"github.com/evently/workers/monitor/summary"
@@ -230,36 +232,48 @@ func TestSummaryWithoutRedis(t *testing.T) {
 	k := summary.New(summary.Config{
 		Fleet: &events{
 			status:  fleet.Status{Began: now.Add(-time.Hour), Joined: now.Add(-time.Hour), LastEvent: now},
-			workers: []fleet.Worker{{Node: "celery@p", Online: true, Python: true, Active: 1, Seen: now}},
+			workers: []fleet.Worker{{Node: "celery@p", Online: true, Python: true, Ident: "py", Version: "5", Active: 1, Processed: 8, Seen: now}},
 			counts:  []fleet.Counts{{Received: 10}},
+			tasks:   []fleet.Task{{Sent: fleet.Seconds(now.Unix() - 60)}},
 		},
-		Vitals: &health{vitals.State{At: now, Processes: []vitals.Process{{ID: "1", Node: "w@a", Report: report("healthy", monitor.Breaker{Name: "database", State: "closed"})}}}},
-		Now:    func() time.Time { return now },
-		Queues: func() summary.Queues { return queues },
+		Vitals: &health{vitals.State{At: now, Processes: []vitals.Process{
+			{ID: "1", Node: "w@a", Report: report("degraded", monitor.Breaker{Name: "database", State: "open", Reason: "refused", Since: "2026-11-30T02:00:00Z"})},
+		}}},
+		Now:       func() time.Time { return now },
+		CodeTasks: []string{"otp"},
+		Queues:    func() summary.Queues { return queues },
+		Letters:   func(context.Context) (broker.LetterCounts, error) { return broker.LetterCounts{Open: 3}, nil },
 	})
-	known := func() (n int) {
+	look := func() *summary.Summary {
 		k.Refresh(t.Context())
-		s := k.Summary()
-		for _, is := range []bool{
-			s.Rates.Known && s.Rates.Received > 0, s.Latency.Known, s.Queues.Known, s.Breakers[0].Phase == "closed",
-			s.Workers[0].Status == "" && s.Workers[0].Active == 1, s.Workers[1].Status == "healthy" && s.Workers[1].Active == 2,
-		} {
-			if is {
-				n++
-			}
-		}
-		return n
+		return k.Summary()
 	}
-	if n := known(); n != 6 {
-		t.Errorf("with Redis %d parts are known: %+v", n, k.Summary())
+	before := look()
+	if !before.Rates.Known || !before.Latency.Known || !before.Letters.Known || before.Breakers[0].Phase != "open" || before.Workers[0].Active != 1 || before.Workers[1].Trouble == "" || before.Codes.Number != 1 {
+		t.Errorf("with Redis: %+v", before)
 	}
 	queues.Fault = "connection refused"
-	if n := known(); n != 0 || k.Summary().Workers[1].Status != summary.NotKnown || !strings.Contains(rules(k.Summary()), "queues") {
-		t.Errorf("without Redis %d parts are known, rules %q: %+v", n, rules(k.Summary()), k.Summary())
+	away := look()
+	if !strings.Contains(rules(away), "queues") || !strings.Contains(rules(away), "code-waits") {
+		t.Errorf("without Redis the rules have found %q", rules(away))
+	}
+	want := &summary.Summary{
+		At: now, Findings: away.Findings, Missing: away.Missing,
+		Rates:    summary.Rates{Series: before.Rates.Series},
+		Queues:   summary.Queues{Fault: "connection refused", Unacked: -1, All: []summary.Queue{}},
+		Breakers: []summary.Breaker{{Name: "database", Phase: summary.NotKnown, Nodes: []string{}}},
+		Codes:    summary.Codes{Share: 1, Budget: 1, Objective: before.Codes.Objective},
+		Workers: []summary.Worker{
+			{Node: "celery@p", Python: true, Version: "py 5", Status: summary.NotKnown, Processed: 8},
+			{Node: "w@a", Process: "1", Status: summary.NotKnown, Concurrency: 4, Processed: 9},
+		},
+	}
+	if diff := cmp.Diff(want, away); diff != "" {
+		t.Errorf("without Redis (-want +got):\n%s", diff)
 	}
 	queues.Fault = ""
-	if n := known(); n != 6 {
-		t.Errorf("afterwards %d parts are known", n)
+	if diff := cmp.Diff(before, look()); diff != "" {
+		t.Errorf("afterwards (-before +now):\n%s", diff)
 	}
 }
 

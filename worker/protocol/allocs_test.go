@@ -1,4 +1,4 @@
-//go:build !race
+//go:build !race || lint
 
 package protocol_test
 

@@ -38,8 +38,8 @@ func busy() *summary.Summary {
 		Letters:  summary.Letters{Known: true, Open: 17, Grown: 4},
 		Workers: []summary.Worker{
 			{Node: "celery@python-1", Python: true, Version: "py-celery 5.5.3", Active: 2, Processed: 77},
-			{Node: "email-worker@mail-1.example.com", Version: "v1.4.0 (commit abc, go1.26)", Status: "degraded", Active: 4, Concurrency: 4, Processed: 12345, Trouble: "mail, history"},
-			{Node: "email-worker@mail-2.example.com", Version: "v1.4.0 (commit abc, go1.26)", Status: "healthy", Concurrency: 8},
+			{Node: "email-worker@mail-1.example.com", Process: "1", Version: "v1.4.0 (commit abc, go1.26)", Status: "degraded", Active: 4, Concurrency: 4, Processed: 12345, Trouble: "mail, history"},
+			{Node: "email-worker@mail-2.example.com", Process: "2", Version: "v1.4.0 (commit abc, go1.26)", Status: "healthy", Concurrency: 8},
 		},
 		Findings: []attention.Finding{
 			{Level: attention.Urgent, Text: "The relay smtp.example.com:587 takes no mails of email-worker@mail-1.example.com: 421 4.7.0 try again later.", Advice: "Ask the operator of the relay; mails wait meanwhile.", Since: at.Add(-3 * time.Minute)},
@@ -56,7 +56,8 @@ func busy() *summary.Summary {
 // away is the same fleet while Redis does not answer.
 func away() *summary.Summary {
 	s := busy()
-	s.Rates, s.Latency, s.Queues.Known, s.Queues.Fault = summary.Rates{}, summary.Latency{}, false, "dial tcp 127.0.0.1:6379: connect: connection refused"
+	s.Rates, s.Latency, s.Letters = summary.Rates{Series: s.Rates.Series}, summary.Latency{}, summary.Letters{}
+	s.Queues = summary.Queues{Fault: "dial tcp 127.0.0.1:6379: connect: connection refused", Unacked: -1, All: []summary.Queue{}}
 	for i := range s.Breakers {
 		s.Breakers[i].Phase = summary.NotKnown
 	}

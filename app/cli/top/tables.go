@@ -112,7 +112,7 @@ func (c *screen) workers(s *summary.Summary) []string {
 			tones[i] = red
 		}
 		version, _, _ := strings.Cut(w.Version, " (")
-		if !w.Python && w.Status != "" {
+		if !w.Python && w.Process != "" {
 			version = "go " + version
 		}
 		rows = append(rows, []string{term.Line(w.Node), active, fmt.Sprint(w.Processed), term.Cut(term.Line(version), 22), term.Cut(term.Line(state), 24)})

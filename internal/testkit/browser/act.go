@@ -33,6 +33,7 @@ func ClickOn(t testing.TB, tab context.Context, name, element string) {
 	poll(t, tab, "click on "+name, func(ctx context.Context) (bool, error) {
 		now, err := chromedp.Run(ctx, chromedp.Evaluate[*point](script))
 		if err != nil || now == nil {
+			at = point{}
 			return false, err
 		}
 		before := at

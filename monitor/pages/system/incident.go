@@ -199,7 +199,8 @@ func bundleOf(one shelved) bundlePage {
 	p.Tiles = []web.Tile{
 		{Label: "Mails", Value: strconv.Itoa(len(b.Mails))}, {Label: "Tasks", Value: strconv.Itoa(len(b.Tasks))},
 		{Label: "Changes of health", Value: strconv.Itoa(len(b.Health.Changes))}, {Label: "Workers", Value: strconv.Itoa(len(b.Summary.Workers))},
-		{Label: "Dead letters", Value: strconv.Itoa(b.Summary.Letters.Open)}, {Label: "Waiting in queues", Value: strconv.Itoa(b.Summary.Queues.Messages)},
+		{Label: "Dead letters", Value: ifKnown(b.Summary.Letters.Known, b.Summary.Letters.Open)},
+		{Label: "Waiting in queues", Value: ifKnown(b.Summary.Queues.Known, b.Summary.Queues.Messages)},
 	}
 	p.Depths, p.Quiet = depths(b)
 	all := b.Timeline()
@@ -217,6 +218,14 @@ func bundleOf(one shelved) bundlePage {
 	p.More = len(b.Mails) - len(p.Mails)
 	p.Settings, p.Stacks = b.Configuration, b.Goroutines
 	return p
+}
+
+// ifKnown returns a number, and a dash if it is not known.
+func ifKnown(known bool, n int) string {
+	if !known {
+		return "–"
+	}
+	return strconv.Itoa(n)
 }
 
 // depths draws the queues in which messages waited, and names the other ones.
