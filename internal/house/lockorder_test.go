@@ -111,7 +111,7 @@ func lockOrder(t *testing.T) string {
 func nestings(t *testing.T, patterns ...string) map[nesting]string {
 	t.Helper()
 	all, _ := typed(t, patterns...)
-	s := lockSearch{functions: map[*types.Func]*lockUse{}, literals: map[*ast.FuncLit]*lockUse{}, fields: map[*types.Var][]functionValue{}}
+	s := lockSearch{functions: map[*types.Func]*lockUse{}, literals: map[*ast.FuncLit]*lockUse{}, fields: map[*types.Var][]functionValue{}, methods: map[*types.Func][]*lockUse{}}
 	for _, p := range all {
 		if p.asked && (isProduct(p.path) || len(all) == 1) {
 			s.add(p)
@@ -157,6 +157,7 @@ type lockSearch struct {
 	types     []*types.Named                 // implementations of interfaces
 	literals  map[*ast.FuncLit]*lockUse      // that run by themselves
 	fields    map[*types.Var][]functionValue // functions in fields
+	methods   map[*types.Func][]*lockUse     // what a method of an interface may be, once all is added
 }
 
 // add reads the functions of a package.
@@ -269,7 +270,10 @@ func (s *lockSearch) callees(callee types.Object) []*lockUse {
 	if !ok {
 		return nil
 	}
-	var uses []*lockUse
+	uses, known := s.methods[f]
+	if known {
+		return uses
+	}
 	for _, t := range s.types {
 		if !types.Implements(types.NewPointer(t), iface) {
 			continue
@@ -281,6 +285,7 @@ func (s *lockSearch) callees(callee types.Object) []*lockUse {
 			}
 		}
 	}
+	s.methods[f] = uses
 	return uses
 }
 
