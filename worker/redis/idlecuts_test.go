@@ -73,10 +73,16 @@ func TestIdleConnectionsAreCut(t *testing.T) {
 			if err := <-ended; err != nil {
 				t.Error(err)
 			}
+			var faults []string
 			for line := range strings.Lines(log.String()) {
 				if !strings.Contains(line, "level=INFO") {
-					t.Errorf("logged: %s", line)
+					faults = append(faults, line)
 				}
+			}
+			if len(faults) == 1 && strings.Contains(faults[0], "connection reset by peer") {
+				t.Log("a connection was cut between the look at it and the write")
+			} else if len(faults) > 0 {
+				t.Errorf("logged:\n%s", strings.Join(faults, ""))
 			}
 		})
 	}
