@@ -17,8 +17,8 @@ MODULES := deploy/image e2e/gocelery e2e/manifests e2e/promrules
 # goroutines, and takes ten times as long with it. It has no generic code either: else the linker
 # might take its copy for the whole program, and races would be reported that are none. Programs end
 # at once, and not a second later, for each goroutine has an owner who waits for it. Programs that
-# tests build are built in the same way.
-RACED := export GORACE=atexit_sleep_ms=0 GOFLAGS="$${GOFLAGS:-} -gcflags=golang.org/x/crypto/blowfish=-race=false"
+# tests build are built in the same way. Without paths, another clone finds all in the build cache.
+RACED := export GORACE=atexit_sleep_ms=0 GOFLAGS="$${GOFLAGS:-} -trimpath -gcflags=golang.org/x/crypto/blowfish=-race=false"
 # Step lint has run all of vet.
 RACE := -race -vet=off
 
