@@ -291,14 +291,17 @@ func (k *Keeper) facts(s *Summary, state vitals.State) attention.Facts {
 			Ended: s.Codes.Ended, InTime: s.Codes.InTime, Expired: s.Codes.Expired, Objective: s.Codes.Objective,
 		},
 	}
+	for _, c := range s.Failures {
+		f.Failures = append(f.Failures, attention.Failure{Class: c.Class, N: c.N})
+	}
+	if f.QueueFault != "" {
+		return f // what Redis told before its outage would look like news
+	}
 	for _, q := range s.Queues.All {
 		f.Queues = append(f.Queues, attention.Queue{
 			Name: q.Name, Messages: q.Messages, Oldest: q.Oldest.Duration(), Growing: q.In > q.Out && q.Messages > 0,
 			Consumers: q.Consumers, Paused: q.Paused, PausedBy: q.PausedBy, Since: q.Since, Broken: q.Broken,
 		})
-	}
-	for _, c := range s.Failures {
-		f.Failures = append(f.Failures, attention.Failure{Class: c.Class, N: c.N})
 	}
 	for _, b := range s.Breakers {
 		if b.Phase != "closed" {
