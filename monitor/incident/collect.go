@@ -58,6 +58,9 @@ func (s Sources) Collect(ctx context.Context, since, until time.Time, step func(
 	}
 	if s.Vitals != nil {
 		state := s.Vitals()
+		if state.At.IsZero() {
+			b.miss("the health of the workers: Redis has not told it")
+		}
 		b.Health.Processes = state.Processes
 		for _, c := range state.Changes {
 			if !c.At.Before(since) && c.At.Before(until) {
@@ -88,7 +91,11 @@ func (s Sources) queues(b *Bundle, since time.Time) {
 		return
 	}
 	b.Queues = map[string][]watch.Sample{}
-	for _, q := range s.Watch.State().Queues {
+	state := s.Watch.State()
+	if state.Fault != "" {
+		b.miss("what queues, workers and dead letters are like now: Redis does not answer: %s", state.Fault)
+	}
+	for _, q := range state.Queues {
 		samples := s.Watch.Samples(q.Name, since)
 		b.Queues[q.Name] = samples[max(0, len(samples)-mostSamples):]
 	}
@@ -99,6 +106,9 @@ func (s Sources) tasks(b *Bundle, since, until time.Time) {
 	if s.Fleet == nil {
 		b.miss("the events of tasks: this program has not listened")
 		return
+	}
+	if s.Fleet.Status().Joined.IsZero() {
+		b.miss("the events of tasks: they do not arrive")
 	}
 	f := fleet.Filter{Since: since, Until: until, Limit: fleet.MaxPage, Terse: true}
 	for len(b.Tasks) < mostTasks {

@@ -34,6 +34,8 @@ const (
 // events has tasks whose values and errors have canaries in them.
 type events struct{ monitor.Fleet }
 
+func (events) Status() fleet.Status { return fleet.Status{Joined: now.Add(-time.Hour)} }
+
 func (events) Tasks(fleet.Filter) (fleet.Page, error) {
 	return fleet.Page{Tasks: []fleet.Task{{
 		ID: "task-1", Name: "send", State: fleet.Failure, Worker: "email-worker@mail-1.example", Args: someone, Kwargs: password, Exception: someone,
@@ -73,7 +75,7 @@ func sources() incident.Sources {
 			return &summary.Summary{At: now, Findings: []attention.Finding{{Rule: "x", Level: attention.Urgent, Text: "The relay says " + someone + ".", Since: now}}, Workers: []summary.Worker{{Node: "celery@python.example"}}}
 		},
 		Vitals: func() vitals.State {
-			return vitals.State{Processes: []vitals.Process{{Node: "email-worker@mail-1.example"}}, Changes: []vitals.Change{
+			return vitals.State{At: now, Processes: []vitals.Process{{Node: "email-worker@mail-1.example"}}, Changes: []vitals.Change{
 				{At: now.Add(-2 * time.Minute), Node: "email-worker@mail-1.example", Part: "mail", Text: "535 for " + someone + " with " + password}, {At: now.Add(-24 * time.Hour), Node: "n", Part: "old"},
 			}}
 		},
@@ -162,6 +164,29 @@ func pack(t testing.TB, files map[string]string) []byte {
 		t.Fatal(err)
 	}
 	return out.Bytes()
+}
+
+// silent is a fleet whose events do not arrive.
+type silent struct{ monitor.Fleet }
+
+func (silent) Status() fleet.Status                   { return fleet.Status{} }
+func (silent) Tasks(fleet.Filter) (fleet.Page, error) { return fleet.Page{}, nil }
+
+// unseen are queues that cannot be looked at.
+type unseen struct{ queues }
+
+func (unseen) State() *watch.State { return &watch.State{Fault: "connection refused"} }
+
+// A bundle that is made while Redis does not answer says what it lacks: an empty list is not news.
+func TestBundleWithoutRedis(t *testing.T) {
+	s := sources()
+	s.Fleet, s.Watch, s.Vitals = silent{}, unseen{}, func() vitals.State { return vitals.State{} }
+	missing := strings.Join(s.Collect(t.Context(), now.Add(-time.Hour), now, nil).Manifest.Missing, "\n")
+	for _, want := range []string{"health of the workers: Redis has not told", "Redis does not answer: connection refused", "events of tasks: they do not arrive"} {
+		if !strings.Contains(missing, want) {
+			t.Errorf("%q is not among the missing parts:\n%s", want, missing)
+		}
+	}
 }
 
 // Files that want to harm the reader are refused, or opened without harm.
