@@ -247,6 +247,8 @@ func (c *screen) trouble(s *summary.Summary) string {
 			l.add(red, fmt.Sprintf(" (+%d in 10 min)", s.Letters.Grown))
 		}
 		l.add("", "  ")
+	} else if s.Queues.Fault != "" {
+		l.add("", "dead letters "+summary.NotKnown+"  ")
 	}
 	for i, f := range s.Failures {
 		if i == 0 {

@@ -67,6 +67,11 @@ func away() *summary.Summary {
 	return s
 }
 
+// never is what a top knows that Redis has not answered yet.
+func never() *summary.Summary {
+	return &summary.Summary{At: at, Queues: summary.Queues{Fault: "dial tcp 127.0.0.1:6379: connect: connection refused", Unacked: -1, All: []summary.Queue{}}}
+}
+
 // Screens of several sizes, in golden files. No line is wider than its screen, and no name
 // steers the terminal.
 func TestDraw(t *testing.T) {
@@ -80,6 +85,7 @@ func TestDraw(t *testing.T) {
 		"once":   {busy(), screen{width: 80}},
 		"empty":  {&summary.Summary{At: at, Queues: summary.Queues{Unacked: -1}}, screen{width: 80, height: 24, keys: true}},
 		"away":   {away(), screen{width: 80, height: 24, keys: true}},
+		"never":  {never(), screen{width: 80}},
 		"colour": {busy(), screen{width: 100, height: 30, colour: true, keys: true}},
 	} {
 		t.Run(name, func(t *testing.T) {

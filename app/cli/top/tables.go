@@ -85,6 +85,9 @@ func unackedText(n int) string {
 }
 
 func (c *screen) workers(s *summary.Summary) []string {
+	if len(s.Workers) == 0 && s.Queues.Fault != "" {
+		return []string{c.line().add(red, "Workers are not known.").String()}
+	}
 	all := slices.Clone(s.Workers)
 	if c.sort == byTrouble {
 		sorting.Stable(all, func(a, b summary.Worker) int { return cmp.Compare(b.Active, a.Active) })
