@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,9 +98,15 @@ func Ask(ctx context.Context, m Mails, q Question) (a Answer, err error) {
 	a.Sent, a.Verdict = Judge(newest, time.Now())
 	if q.Redis != nil && isOpen(newest.State) {
 		tr := q.Redis(ctx, newest.TaskID)
+		tr.withheld = slices.ContainsFunc(a.Suppressions, withholdsAll)
 		a.Traces = &tr
 	}
 	return a, nil
+}
+
+// withholdsAll reports whether a suppression withholds codes and optional mails alike.
+func withholdsAll(s suppressions.Suppression) bool {
+	return s.Scope != suppressions.OptionalMails && !s.Class.IsSoft()
 }
 
 // withoutHistory decides by what Redis knows of a task, because the history cannot be asked. It

@@ -29,7 +29,8 @@ type Traces struct {
 	Unwritten  int                `json:"waiting_events,omitempty"` // events that are not in the history yet
 	Begun      bool               `json:"begun,omitempty"`          // the task was revoked while it ran
 
-	unread bool // Unwritten is not known
+	unread   bool // Unwritten is not known
+	withheld bool // a retry is not sent: the address is suppressed
 }
 
 // RedisPatience is how long Redis is asked.
@@ -190,8 +191,12 @@ func (tr Traces) Lines() (all []string) {
 	}
 	if l := tr.DeadLetter; l != nil {
 		short := l.ID[:min(len(l.ID), 12)]
+		again := "sends it again"
+		if tr.withheld {
+			again += " as soon as the address is released"
+		}
 		all = append(all, fmt.Sprintf("Dead letter %s since %s: %s", short, words.Clock(l.At), words.Line(l.Reason)),
-			fmt.Sprintf("  the command dead-letters retry %s%s sends it again", short, ofBroker(tr.Broker)))
+			fmt.Sprintf("  the command dead-letters retry %s%s %s", short, ofBroker(tr.Broker), again))
 	}
 	if tr.Status != "" {
 		text := "Result of the task: " + words.Line(tr.Status)

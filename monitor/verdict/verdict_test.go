@@ -1,12 +1,15 @@
 package verdict_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/evently/workers/monitor/verdict"
 	"github.com/evently/workers/store/ledger"
+	"github.com/evently/workers/store/ledger/suppressions"
+	"github.com/evently/workers/worker/broker"
 )
 
 // A task that was published twice under one id has two mails. The answer names the time and the
@@ -30,5 +33,45 @@ func TestTwoCopies(t *testing.T) {
 	h.Events = h.Events[:2]
 	if _, text := verdict.Judge(h, second); strings.Contains(text, "times") || !strings.Contains(text, "AAA") {
 		t.Errorf("one copy: %s", text)
+	}
+}
+
+// refused is a history with one mail, whose address was refused and may be suppressed.
+type refused []suppressions.Suppression
+
+func (refused) Find(context.Context, string, int) ([]ledger.Mail, error) {
+	return []ledger.Mail{{TaskID: "t", Kind: "otp", State: ledger.Rejected}}, nil
+}
+
+func (refused) Histories(_ context.Context, mails []ledger.Mail) ([]ledger.History, error) {
+	return []ledger.History{{Mail: mails[0]}}, nil
+}
+
+func (refused) Oldest(context.Context) (time.Time, error) { return time.Time{}, nil }
+
+func (r refused) Suppressed(context.Context, ledger.Mail) ([]suppressions.Suppression, error) {
+	return r, nil
+}
+
+func (r refused) SuppressedAddress(context.Context, string) ([]suppressions.Suppression, error) {
+	return r, nil
+}
+
+// A retry of a dead letter is not said to send a mail that its suppression withholds.
+func TestRetryToSuppressedAddress(t *testing.T) {
+	for name, test := range map[string]struct {
+		mails refused
+		want  string
+	}{
+		"free":       {nil, "retry abc sends it again"},
+		"suppressed": {refused{{Class: suppressions.BadAddress}}, "retry abc sends it again as soon as the address is released"},
+		"optional":   {refused{{Class: suppressions.BadAddress, Scope: suppressions.OptionalMails}}, "retry abc sends it again"},
+	} {
+		a, err := verdict.Ask(t.Context(), test.mails, verdict.Question{Of: "a@b.example", Limit: 1, Redis: func(context.Context, string) verdict.Traces {
+			return verdict.Traces{DeadLetter: &broker.DeadLetter{ID: "abc"}}
+		}})
+		if err != nil || !strings.HasSuffix(strings.Join(a.Traces.Lines(), "\n"), test.want) {
+			t.Errorf("%s: %v, %q, want %q", name, err, a.Traces.Lines(), test.want)
+		}
 	}
 }
