@@ -1,6 +1,7 @@
 package dev
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -108,6 +109,8 @@ func (c *chaos) setRedis(away bool) error {
 	if away {
 		c.redis.Close()
 	} else {
+		// Close has ended the context, without which commands that wait are never answered.
+		c.redis.Ctx, c.redis.CtxCancel = context.WithCancel(context.Background())
 		if err := c.redis.Restart(); err != nil {
 			return fmt.Errorf("start Redis again: %w", err)
 		}
