@@ -95,18 +95,16 @@ func Ask(ctx context.Context, m Mails, q Question) (a Answer, err error) {
 	}
 	newest := histories[0]
 	a.Events = append(a.Events, newest.Events...)
-	a.Sent, a.Verdict = Judge(newest, time.Now())
+	now := time.Now()
+	a.Sent, a.Verdict = Judge(newest, now)
 	if q.Redis != nil && isOpen(newest.State) {
 		tr := q.Redis(ctx, newest.TaskID)
-		tr.withheld = slices.ContainsFunc(a.Suppressions, withholdsAll)
+		tr.withheld = slices.ContainsFunc(a.Suppressions, func(s suppressions.Suppression) bool {
+			return s.Withholds(suppressions.Question{Code: true}, now) // then it withholds all mails
+		})
 		a.Traces = &tr
 	}
 	return a, nil
-}
-
-// withholdsAll reports whether a suppression withholds codes and optional mails alike.
-func withholdsAll(s suppressions.Suppression) bool {
-	return s.Scope != suppressions.OptionalMails && !s.Class.IsSoft()
 }
 
 // withoutHistory decides by what Redis knows of a task, because the history cannot be asked. It
