@@ -173,12 +173,7 @@ func (w *walker) open(path string) {
 }
 
 // text returns the text of the page.
-func (w *walker) text() string {
-	ctx, cancel := context.WithTimeout(w.tab, patience)
-	defer cancel()
-	text, _ := chromedp.Run(ctx, chromedp.Evaluate[string](`document.querySelector('main').innerText`)) // "" between two pages
-	return text
-}
+func (w *walker) text() string { return browser.Text(w.tab) }
 
 // sees waits until the page has all the words.
 func (w *walker) sees(words ...string) {

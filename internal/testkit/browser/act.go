@@ -73,11 +73,11 @@ func poll(t testing.TB, tab context.Context, name string, holds func(context.Con
 		}
 		last = err
 	}
-	t.Fatalf("%s: not possible within %v: %v\n%s", name, stepTime, last, text(tab))
+	t.Fatalf("%s: not possible within %v: %v\n%s", name, stepTime, last, Text(tab))
 }
 
-// text returns the text of the page; "" between two pages.
-func text(tab context.Context) string {
+// Text returns the text of the page; "" between two pages.
+func Text(tab context.Context) string {
 	ctx, cancel := context.WithTimeout(tab, stepTime)
 	defer cancel()
 	text, _ := chromedp.Run(ctx, chromedp.Evaluate[string](`(document.querySelector('main') ?? document.body).innerText`))
