@@ -150,9 +150,8 @@ func queueState(w WorkerState, now time.Time) State {
 	case w.State != "running":
 		return State{Text: "not consuming: the worker is " + w.State}
 	}
-	text := "no answer for " + span(now.Sub(w.LastLook))
 	if w.Refusal != "" {
-		text += ", it refuses: " + w.Refusal
+		return State{Text: "not consuming: Redis refuses: " + w.Refusal}
 	}
-	return State{Text: text}
+	return State{Text: "no answer for " + span(now.Sub(w.LastLook))}
 }

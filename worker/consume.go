@@ -135,10 +135,16 @@ func (c *consumer) claimLoop(ctx context.Context) {
 			continue
 		}
 		if err == nil && len(ds) == 0 {
-			c.link.Looked(c.now())
+			fine := c.link.LookedEmpty(c.now())
 			c.rotation.Empty()
-			pause.Reset()
-			err = c.await(ctx)
+			if fine {
+				pause.Reset()
+			}
+			if err := c.await(ctx, fine); err != nil && ctx.Err() == nil {
+				c.link.WaitRefused(c.now(), err)
+				c.tryLater(ctx, &pause, err)
+			}
+			continue
 		}
 		if err != nil && ctx.Err() == nil {
 			c.refused(ctx, &pause, err)
@@ -201,6 +207,11 @@ func (c *consumer) claim(ctx context.Context) (ds []broker.Delivery, asked int, 
 // refused notes a fault of the broker and waits a little.
 func (c *consumer) refused(ctx context.Context, pause *backoff.Backoff, err error) {
 	c.link.Refused(err)
+	c.tryLater(ctx, pause, err)
+}
+
+// tryLater logs a fault of the broker and waits a little.
+func (c *consumer) tryLater(ctx context.Context, pause *backoff.Backoff, err error) {
 	if pause.Report() {
 		c.log.Error("cannot consume, will try again", "error", err)
 	}
@@ -238,16 +249,21 @@ func (c *consumer) awaitOthers(ctx context.Context, changed <-chan struct{}) {
 	c.returnExcess()
 }
 
-// await waits for messages, and meanwhile gives back messages that others can run sooner.
-func (c *consumer) await(ctx context.Context) error {
+// await waits for messages, and meanwhile gives back messages that others can run sooner. It
+// waits briefly after a refusal, so that its end is noticed soon.
+func (c *consumer) await(ctx context.Context, fine bool) error {
 	if changed := c.holds.Changed(); c.holds.Any() {
 		c.awaitOthers(ctx, changed)
 		return nil
 	}
-	if !c.cfg.prefetch().Adaptive() || c.pool.Waiting() == 0 {
+	patience := link.ProofTime
+	switch {
+	case c.cfg.prefetch().Adaptive() && c.pool.Waiting() > 0:
+		patience = pool.StaleAfter
+	case fine:
 		return c.broker.Wait(ctx)
 	}
-	brief, cancel := context.WithTimeout(ctx, pool.StaleAfter)
+	brief, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	err := c.broker.Wait(brief)
 	c.returnExcess()

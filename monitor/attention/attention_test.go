@@ -45,6 +45,12 @@ func TestRules(t *testing.T) {
 			change: func(f *facts) { f.QueueFault = "no answer"; f.Workers, f.Queues = nil, nil },
 			rule:   "queues", level: attention.Urgent, text: "Redis cannot be asked: no answer.", link: "/health",
 		},
+		"redis takes no writes": {
+			change: func(f *facts) {
+				f.Refusal, f.Remedy = "OOM command not allowed when used memory > 'maxmemory'.", "it is full: raise maxmemory"
+			},
+			rule: "writes", level: attention.Urgent, text: "Redis refuses writes, so that no task can be sent, taken or settled: OOM command not allowed when used memory > 'maxmemory'.", link: "/queues",
+		},
 		"no worker": {
 			change: func(f *facts) { f.Workers = nil; f.Queues[0].Oldest = 12 * time.Second },
 			rule:   "no-worker", level: attention.Urgent, text: "No worker runs, and 3 messages wait in the queues, the oldest for 12 s.", link: "/workers",

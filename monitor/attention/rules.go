@@ -37,6 +37,7 @@ type rule struct {
 // rules are in the order of their importance.
 var rules = []rule{
 	{"queues", Urgent, "/health", queuesAway},
+	{"writes", Urgent, "/queues", writesRefused},
 	{"no-worker", Urgent, "/workers", noWorker},
 	{"code-waits", Urgent, "/deliveries?q=kind:otp&state=queued&state=deferred&state=sending", codeWaits},
 	{"login", Urgent, "/health", loginRefused},
@@ -69,6 +70,16 @@ func queuesAway(f *Facts) []Finding {
 	return one(Finding{
 		Text:   "Redis cannot be asked: " + f.QueueFault + ".",
 		Advice: "Look whether Redis runs, and whether REDIS_URL of this monitor is right.",
+	})
+}
+
+func writesRefused(f *Facts) []Finding {
+	if f.QueueFault != "" || f.Refusal == "" {
+		return nil
+	}
+	return one(Finding{
+		Text:   fmt.Sprintf("Redis refuses writes, so that no task can be sent, taken or settled: %s.", clause(f.Refusal)),
+		Advice: advice(f.Remedy),
 	})
 }
 

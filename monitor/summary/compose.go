@@ -285,7 +285,7 @@ func skew(w *fleet.Worker) float64 {
 // facts makes the facts of the rules.
 func (k *Keeper) facts(s *Summary, state vitals.State) attention.Facts {
 	f := attention.Facts{
-		Now: s.At, QueueFault: s.Queues.Fault,
+		Now: s.At, QueueFault: s.Queues.Fault, Refusal: s.Queues.Refusal, Remedy: s.Queues.Remedy,
 		Codes: attention.Codes{
 			Waiting: time.Duration(s.Codes.Waiting * float64(time.Second)), Number: s.Codes.Number,
 			Ended: s.Codes.Ended, InTime: s.Codes.InTime, Expired: s.Codes.Expired, Objective: s.Codes.Objective,

@@ -10,7 +10,7 @@ func Watched(w interface{ State() *watch.State }) func() Queues {
 }
 
 func queuesOf(state *watch.State) Queues {
-	all := Queues{Known: !state.At.IsZero(), Fault: state.Fault, Unacked: state.Unacked, All: []Queue{}}
+	all := Queues{Known: !state.At.IsZero(), Fault: state.Fault, Refusal: state.Refusal, Remedy: state.Remedy, Unacked: state.Unacked, All: []Queue{}}
 	for _, q := range state.Queues {
 		one := Queue{
 			Name: q.Name, Messages: q.Messages, In: q.In, Out: q.Out, Empty: q.Empty.Seconds(), Consumers: len(q.Consumers), Broken: q.Broken,

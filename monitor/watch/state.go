@@ -20,7 +20,11 @@ type State struct {
 	Skew  time.Duration
 	Since time.Time // of the first look
 	// Fault tells why there was no answer since At, "" after an answer.
-	Fault   string
+	Fault string
+	// Refusal is the reply of a broker that answered at At and refuses writes, Remedy its cause
+	// and what to do. See [broker.QueueLook].
+	Refusal, Remedy string
+
 	Unacked int // messages that workers hold, also ones that wait for their time; -1: unknown
 	Queues  []Queue
 	// Answered is the number of workers that told which queues they consume, when they were

@@ -203,6 +203,7 @@ func (w *Watch) Look(ctx context.Context) {
 		At: now, Skew: look.At.Sub(now), Since: before.Since, Unacked: look.Unacked, Left: left,
 		Queues:   w.summarize(now, queues, lists, look.Lists),
 		Answered: int(w.answered.Load()),
+		Refusal:  look.Refusal, Remedy: look.Remedy,
 	}
 	if before.Since.IsZero() {
 		next.Since = now
@@ -210,8 +211,19 @@ func (w *Watch) Look(ctx context.Context) {
 	if before.Fault != "" {
 		w.cfg.Logger.Info("queues answer again")
 	}
+	w.logRefusal(before.Refusal, next)
 	w.state.Store(next)
 	w.forget(queues)
+}
+
+// logRefusal logs when the broker begins to refuse writes, and when it takes them again.
+func (w *Watch) logRefusal(before string, now *State) {
+	switch {
+	case now.Refusal != "" && before == "":
+		w.cfg.Logger.Warn("redis refuses writes: nothing can be published or taken", "reply", now.Refusal, "remedy", now.Remedy)
+	case now.Refusal == "" && before != "":
+		w.cfg.Logger.Info("redis takes writes again")
+	}
 }
 
 // failed notes a look without an answer. The state of the last answer stays.

@@ -1,6 +1,7 @@
 package watch_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -243,5 +244,45 @@ func BenchmarkLook(b *testing.B) {
 				b.Fatal(f)
 			}
 		})
+	}
+}
+
+// A server that answers reads and refuses writes is told, with the remedy. A user without the
+// right to write learns nothing, and tries no more.
+func TestRefusedWrites(t *testing.T) {
+	r := testkit.StartRedis(t)
+	r.Do("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@all", "-set")
+	for user, url := range map[string]string{"writer": r.URL(), "reader": "redis://reader:secret@" + r.Addr() + "/0"} {
+		var logged bytes.Buffer
+		w := watch.New(watch.Config{Source: open(t, url).Queues(), Queues: []string{"mails"}, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		for _, step := range []struct {
+			set             []any
+			refusal, remedy string
+		}{
+			{[]any{"maxmemory", 0}, "", ""},
+			{[]any{"maxmemory", 1}, "OOM command not allowed", "raise maxmemory"},
+			{[]any{"maxmemory", 0}, "", ""},
+			{[]any{"min-replicas-to-write", 1}, "NOREPLICAS", "start them"},
+			{[]any{"min-replicas-to-write", 0}, "", ""},
+		} {
+			r.Do("CONFIG", append([]any{"SET"}, step.set...)...)
+			w.Look(t.Context())
+			s := w.State()
+			if user == "reader" {
+				step.refusal, step.remedy = "", ""
+			}
+			if s.Fault != "" || (s.Refusal == "") != (step.refusal == "") || !strings.HasPrefix(s.Refusal, step.refusal) || !strings.Contains(s.Remedy, step.remedy) {
+				t.Errorf("%s, %v: fault %q, refusal %q, remedy %q; want %q and %q", user, step.set, s.Fault, s.Refusal, s.Remedy, step.refusal, step.remedy)
+			}
+		}
+		if n := strings.Count(logged.String(), "redis takes writes again"); user == "writer" && n != 2 {
+			t.Errorf("logged %d times that writes are taken again:\n%s", n, logged.String())
+		}
+	}
+	if refused := r.Do("ACL", "LOG").([]any); len(refused) != 1 {
+		t.Errorf("%d refusals of the user without the right, want one: %q", len(refused), refused)
+	}
+	if n := r.Int("DBSIZE"); n != 0 {
+		t.Errorf("looks have left %d keys", n)
 	}
 }

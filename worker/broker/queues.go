@@ -45,6 +45,11 @@ type QueueLook struct {
 	At      time.Time // by the clock of the broker
 	Unacked int       // messages that workers hold, also ones that wait for their time; -1: unknown
 	Lists   []ListState
+	// Refusal is the reply of a broker that answers reads and refuses writes, such as "OOM
+	// command not allowed when used memory > 'maxmemory'."; "" when it takes writes, or when
+	// that is unknown. Nothing can be published or taken then. Remedy tells the cause in a
+	// clause, and what to do.
+	Refusal, Remedy string
 }
 
 // QueuedMessage is a message in a list, or in the unacked set.

@@ -53,7 +53,7 @@ func (v views) Queues() *Queues {
 	return queues.New(queues.Config{
 		Do: s.do, Scripts: s.scripts, List: s.listKey, Steps: s.cfg.PrioritySteps, QueueFault: s.queueFault,
 		Separator: s.cfg.Separator, Bindings: s.keys.binding(""), Unacked: s.keys.unacked, Index: s.keys.index,
-		OwnerOf: ownerOf, Owner: s.keys.owner, Owners: s.keys.owners,
+		OwnerOf: ownerOf, Owner: s.keys.owner, Owners: s.keys.owners, Probe: s.keys.own + "probe",
 		GiveBack: func(ctx context.Context, m broker.HeldMessage, raw []byte) (int, error) {
 			r := returned{claim: m.Claim, queue: m.Queue, raw: raw}
 			if env, err := protocol.ParseEnvelope(m.Raw); err == nil {

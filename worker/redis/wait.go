@@ -22,6 +22,7 @@ type waiter struct {
 	pause     atomic.Int64              // between two looks into many lists; 0: they are watched
 	pollUntil atomic.Pointer[time.Time] // until then the server cannot block without taking
 	fault     atomic.Pointer[error]     // of waiting, to be returned once
+	refusal   *error                    // of a heartbeat, of its goroutine alone; nil after a good one
 }
 
 func newWaiter(s *server) *waiter { return &waiter{server: s, ready: make(chan struct{}, 1)} }
@@ -48,6 +49,19 @@ func (w *waiter) wait(ctx context.Context) error {
 		return fmt.Errorf("wait for messages: %w", *err)
 	}
 	return nil
+}
+
+// wrote notes the outcome of a heartbeat. The next wait returns a refusal of it, because a
+// claim that finds nothing writes nothing, and polling many lists is only such claims.
+func (w *waiter) wrote(err error) {
+	switch {
+	case conn.Refusal(err) != "":
+		w.refusal = &err
+		w.fault.Store(w.refusal)
+	case err == nil && w.refusal != nil:
+		w.fault.CompareAndSwap(w.refusal, nil) // nobody may have waited since
+		w.refusal = nil
+	}
 }
 
 // watch has lists watched by peekers.

@@ -63,6 +63,7 @@ type view struct {
 	Workers  []workerRow
 	Missing  []summary.Missing
 	NoQueues string
+	Refused  bool // Redis can be read and refuses writes
 	Letters  string
 }
 
@@ -127,6 +128,7 @@ func viewOf(s *summary.Summary) view {
 		Head:     web.Head{Title: "Overview"},
 		Findings: findings(s), Now: tiles(s), Chart: chart(s), Codes: codesOf(s), Lamps: lamps(s), Queues: queues(s), Workers: workers(s), Missing: s.Missing,
 	}
+	v.Refused = s.Queues.Refusal != ""
 	const most = 8
 	for _, f := range s.Failures[:min(most, len(s.Failures))] {
 		v.Failures = append(v.Failures, bar{Class: spaced(f.Class), Words: classWords[f.Class], N: f.N, Href: "/deliveries?" + url.Values{"q": {"class:" + f.Class}, "since": {"1h"}}.Encode()})

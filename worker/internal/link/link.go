@@ -18,9 +18,10 @@ type Link struct {
 	log     *slog.Logger
 	faulter broker.Faulter // nil: the broker does not implement it
 
-	mu   sync.Mutex
-	look time.Time // last complete look into the queues, or time without room
-	last Fault
+	mu        sync.Mutex
+	look      time.Time // last complete look into the queues, or time without room
+	last      Fault
+	refusedAt time.Time // of the last refusal of a wait that last tells of; zero: it tells of another fault
 }
 
 // Fault is the last error of the broker. It is zero when the broker has answered since.
@@ -36,7 +37,35 @@ func New(log *slog.Logger, faulter broker.Faulter) *Link { return &Link{log: log
 func (l *Link) Looked(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.look, l.last = now, Fault{}
+	l.look, l.last, l.refusedAt = now, Fault{}, time.Time{}
+}
+
+// ProofTime is how long waits must not be refused until a server that refused one counts as
+// one that takes writes again. A wait is refused within a second.
+const ProofTime = 2 * time.Second
+
+// LookedEmpty notes a complete look that has found nothing, and reports whether the broker is
+// fine. A server that refuses writes answers such a look, so its refusal of a wait stays for
+// ProofTime.
+func (l *Link) LookedEmpty(now time.Time) (fine bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.look = now
+	if !l.refusedAt.IsZero() && now.Sub(l.refusedAt) < ProofTime {
+		return false
+	}
+	l.last, l.refusedAt = Fault{}, time.Time{}
+	return true
+}
+
+// WaitRefused notes an error of a wait for messages.
+func (l *Link) WaitRefused(now time.Time, err error) {
+	l.Refused(err)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.last.Refusal != "" {
+		l.refusedAt = now
+	}
 }
 
 // Full notes that there is no room for messages. That is no reason to look into the
@@ -55,14 +84,14 @@ func (l *Link) Refused(err error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.last = f
+	l.last, l.refusedAt = f, time.Time{}
 }
 
 // answered notes that the broker has carried something out.
 func (l *Link) answered() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.last = Fault{}
+	l.last, l.refusedAt = Fault{}, time.Time{}
 }
 
 // State returns the time of the last look, and the fault of the broker.

@@ -9,12 +9,14 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	redigo "github.com/gomodule/redigo/redis"
 
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/redis/internal/conn"
+	"github.com/evently/workers/worker/redis/internal/examine"
 	"github.com/evently/workers/worker/redis/internal/scripts"
 )
 
@@ -35,13 +37,17 @@ type Config struct {
 	OwnerOf func(claim string) (string, bool)
 	Owner   func(owner string) string
 	Owners  string // sorted set of all owners
+	Probe   string // key that is never set: a look tries whether writes are taken
 	// GiveBack puts a held message back to the front of its queue, as raw. It returns 0 when
 	// the message is held no more.
 	GiveBack func(ctx context.Context, m broker.HeldMessage, raw []byte) (int, error)
 }
 
 // Queues shows queues. Make one with New. Many goroutines may use it.
-type Queues struct{ cfg Config }
+type Queues struct {
+	cfg      Config
+	readOnly atomic.Int64 // Unix seconds until which no write is tried: the user has no right to
+}
 
 // New returns a Queues.
 func New(cfg Config) *Queues { return &Queues{cfg: cfg} }
@@ -84,7 +90,11 @@ func (q *Queues) Look(ctx context.Context, looks []broker.ListLook) (l broker.Qu
 	if len(looks) > MostLists {
 		return l, fmt.Errorf("look at %d lists, want at most %d", len(looks), MostLists)
 	}
-	keys, args := []any{q.cfg.Unacked, q.cfg.Index}, []any{searchMost, newestBytes}
+	probe := q.cfg.Probe
+	if time.Now().Unix() < q.readOnly.Load() {
+		probe = ""
+	}
+	keys, args := []any{q.cfg.Unacked, q.cfg.Index}, []any{searchMost, newestBytes, probe}
 	for _, one := range looks {
 		keys, args = append(keys, q.cfg.List(one.Queue, one.Priority)), append(args, one.Since)
 	}
@@ -92,8 +102,9 @@ func (q *Queues) Look(ctx context.Context, looks []broker.ListLook) (l broker.Qu
 	var at float64
 	var hash, index int
 	var rows []any
+	var refusal string
 	if err == nil {
-		_, err = redigo.Scan(reply, &at, &hash, &index, &rows)
+		_, err = redigo.Scan(reply, &at, &hash, &index, &rows, &refusal)
 	}
 	if err == nil && len(rows) != len(looks) {
 		err = fmt.Errorf("%d replies for %d lists", len(rows), len(looks))
@@ -101,6 +112,7 @@ func (q *Queues) Look(ctx context.Context, looks []broker.ListLook) (l broker.Qu
 	if err != nil {
 		return l, fmt.Errorf("look at the queues: %w", err)
 	}
+	l.Refusal, l.Remedy = q.refusalOf(refusal)
 	l.At, l.Unacked, l.Lists = timeOf(at), max(hash, index), make([]broker.ListState, len(looks))
 	for i, row := range rows {
 		s := &l.Lists[i]
@@ -113,6 +125,23 @@ func (q *Queues) Look(ctx context.Context, looks []broker.ListLook) (l broker.Qu
 		}
 	}
 	return l, nil
+}
+
+// askAgain is the time after which a write is tried again by a user without the right to.
+const askAgain = 10 * time.Minute
+
+// refusalOf returns the reply to a write that a server has refused, and the remedy. A user
+// without the right to write learns nothing about the server.
+func (q *Queues) refusalOf(reply string) (refusal, remedy string) {
+	if reply = strings.TrimPrefix(reply, "-"); reply == "" { // Redis 6 has a - before it
+		return "", ""
+	}
+	err := redigo.Error(reply)
+	if conn.HasCode(err, "NOPERM") {
+		q.readOnly.Store(time.Now().Add(askAgain).Unix())
+		return "", ""
+	}
+	return conn.Refusal(err), examine.Fault(err)
 }
 
 // timeOf returns the time of Unix seconds.
