@@ -37,6 +37,7 @@ func TestRules(t *testing.T) {
 		rule   string // "": nothing is found
 		level  attention.Level
 		text   string // a part of it
+		advice string // the same
 		link   string
 		since  time.Time
 	}{
@@ -44,6 +45,10 @@ func TestRules(t *testing.T) {
 		"redis away": {
 			change: func(f *facts) { f.QueueFault = "no answer"; f.Workers, f.Queues = nil, nil },
 			rule:   "queues", level: attention.Urgent, text: "Redis cannot be asked: no answer.", link: "/health",
+		},
+		"redis wants a login": {
+			change: func(f *facts) { f.QueueFault, f.Remedy = "NOAUTH.", "it wants a login: set REDIS_PASSWORD" },
+			rule:   "queues", level: attention.Urgent, text: "Redis cannot be asked: NOAUTH", advice: "It wants a login: set REDIS_PASSWORD.", link: "/health",
 		},
 		"redis takes no writes": {
 			change: func(f *facts) {
@@ -239,7 +244,7 @@ func TestRules(t *testing.T) {
 				t.Fatalf("found %+v, want one", got)
 			}
 			g := got[0]
-			if g.Rule != test.rule || g.Level != test.level || !strings.Contains(g.Text, test.text) || !strings.HasPrefix(g.Link, test.link) || !test.since.IsZero() && !g.Since.Equal(test.since) {
+			if g.Rule != test.rule || g.Level != test.level || !strings.Contains(g.Text, test.text) || !strings.Contains(g.Advice, test.advice) || !strings.HasPrefix(g.Link, test.link) || !test.since.IsZero() && !g.Since.Equal(test.since) {
 				t.Errorf("found %+v\nwant  %+v", g, test)
 			}
 			if !strings.HasSuffix(g.Text, ".") || !strings.HasPrefix(g.Link, "/") || g.Advice != "" && !strings.HasSuffix(g.Advice, ".") {

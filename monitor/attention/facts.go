@@ -9,9 +9,8 @@ type Facts struct {
 
 	Queues     []Queue
 	QueueFault string // why the queues cannot be looked at; "" when they can
-	// Refusal is the reply of a Redis that can be read and refuses writes, Remedy its cause and
-	// what to do, in a clause.
-	Refusal, Remedy string
+	Refusal    string // reply of a Redis that can be read and refuses writes
+	Remedy     string // cause of either in a clause, and what to do; "": not known
 
 	Codes    Codes
 	Letters  Letters

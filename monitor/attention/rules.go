@@ -1,6 +1,7 @@
 package attention
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -69,7 +70,7 @@ func queuesAway(f *Facts) []Finding {
 	}
 	return one(Finding{
 		Text:   "Redis cannot be asked: " + f.QueueFault + ".",
-		Advice: "Look whether Redis runs, and whether REDIS_URL of this monitor is right.",
+		Advice: cmp.Or(advice(f.Remedy), "Look whether Redis runs, and whether REDIS_URL of this monitor is right."),
 	})
 }
 

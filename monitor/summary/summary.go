@@ -68,7 +68,7 @@ type Queues struct {
 	Known    bool    `json:"known"`
 	Fault    string  `json:"fault,omitempty"`
 	Refusal  string  `json:"refusal,omitempty"` // of a Redis that can be read and refuses writes
-	Remedy   string  `json:"remedy,omitempty"`  // the cause of it, and what to do
+	Remedy   string  `json:"remedy,omitempty"`  // the cause of either, and what to do
 	Messages int     `json:"messages"`
 	Unacked  int     `json:"unacked"` // -1: not known
 	Oldest   Age     `json:"oldest"`

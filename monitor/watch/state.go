@@ -21,9 +21,11 @@ type State struct {
 	Since time.Time // of the first look
 	// Fault tells why there was no answer since At, "" after an answer.
 	Fault string
-	// Refusal is the reply of a broker that answered at At and refuses writes, Remedy its cause
-	// and what to do. See [broker.QueueLook].
-	Refusal, Remedy string
+	// Refusal is the reply of a broker that answered at At and refuses writes, see
+	// [broker.QueueLook].
+	Refusal string
+	// Remedy tells the cause of Fault or Refusal in a clause, and what to do; "": not known.
+	Remedy string
 
 	Unacked int // messages that workers hold, also ones that wait for their time; -1: unknown
 	Queues  []Queue

@@ -30,6 +30,12 @@ type Source interface {
 	Bound(ctx context.Context, cursor string) (names []string, next string, err error)
 }
 
+// Remedier is a Source that knows what to do about errors of its looks.
+type Remedier interface {
+	// Remedy tells in a clause the cause of an error and what to do, "" if it does not know.
+	Remedy(err error) string
+}
+
 // Config describes a Watch. All fields but Source may be zero.
 type Config struct {
 	Source Source
@@ -229,7 +235,10 @@ func (w *Watch) logRefusal(before string, now *State) {
 // failed notes a look without an answer. The state of the last answer stays.
 func (w *Watch) failed(before *State, err error) {
 	next := *before
-	next.Fault = err.Error()
+	next.Fault, next.Refusal, next.Remedy = err.Error(), "", ""
+	if r, ok := w.cfg.Source.(Remedier); ok {
+		next.Remedy = r.Remedy(err)
+	}
 	if before.Fault == "" {
 		w.cfg.Logger.Warn("queues could not be looked at", "error", err)
 	}

@@ -286,3 +286,16 @@ func TestRefusedWrites(t *testing.T) {
 		t.Errorf("looks have left %d keys", n)
 	}
 }
+
+// A server that wants a login now is told as that, with what to do, although Redis answers a look,
+// which has many arguments, with a fault of the protocol.
+func TestWantsALogin(t *testing.T) {
+	r := testkit.StartRedis(t)
+	w := watch.New(watch.Config{Source: open(t, r.URL()).Queues(), Queues: []string{"mails"}, Logger: slog.New(slog.DiscardHandler)})
+	r.Do("CONFIG", "SET", "requirepass", "secret")
+	w.Look(t.Context())
+	s := w.State()
+	if !strings.Contains(s.Fault, "NOAUTH Authentication required") || !strings.Contains(s.Remedy, "set REDIS_PASSWORD") {
+		t.Errorf("fault %q, remedy %q", s.Fault, s.Remedy)
+	}
+}

@@ -134,6 +134,9 @@ func (c *Conns) Do(ctx context.Context, fn func(redigo.Conn) error) error {
 		conn = boundedConn{conn, deadline}
 	}
 	err = fn(conn)
+	if isUnauthenticated(err) {
+		err = errNoAuth
+	}
 	if conn.Err() != nil && !isOver() || err != nil && isWrongServer(err) {
 		// Connections that wait for messages of a server that was demoted would wait for ever.
 		c.Replace(g, HasCode(err, "READONLY") || HasCode(err, "UNBLOCKED"))

@@ -57,6 +57,13 @@ func IsForbidden(err error) bool {
 	return ok && (strings.Contains(e, "can't run this command") || strings.HasPrefix(e, "NOPERM") || strings.Contains(e, "ACL failure in script"))
 }
 
+// errNoAuth is the usual reply of a server that wants a login.
+const errNoAuth = redigo.Error("NOAUTH Authentication required.")
+
+// isUnauthenticated reports whether a server wants a login and says so as a fault of the
+// protocol, as Redis does where a command has more than ten arguments.
+func isUnauthenticated(err error) bool { return HasCode(err, "ERR Protocol error: unauthenticated") }
+
 // IsMoving reports whether a node of a cluster has refused a command because the slot of its
 // keys has moved, or moves. The command has changed nothing.
 func IsMoving(err error) bool {

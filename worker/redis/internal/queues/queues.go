@@ -130,6 +130,10 @@ func (q *Queues) Look(ctx context.Context, looks []broker.ListLook) (l broker.Qu
 // askAgain is the time after which a write is tried again by a user without the right to.
 const askAgain = 10 * time.Minute
 
+// Remedy tells in a clause why a server that answers with an error cannot be used, and what to
+// do. It is "" for other errors.
+func (q *Queues) Remedy(err error) string { return examine.Fault(err) }
+
 // refusalOf returns the reply to a write that a server has refused, and the remedy. A user
 // without the right to write learns nothing about the server.
 func (q *Queues) refusalOf(reply string) (refusal, remedy string) {
