@@ -1,7 +1,6 @@
 package attention
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -63,26 +62,6 @@ var rules = []rule{
 }
 
 func one(f Finding) []Finding { return []Finding{f} }
-
-func queuesAway(f *Facts) []Finding {
-	if f.QueueFault == "" {
-		return nil
-	}
-	return one(Finding{
-		Text:   "Redis cannot be asked: " + f.QueueFault + ".",
-		Advice: cmp.Or(advice(f.Remedy), "Look whether Redis runs, and whether REDIS_URL of this monitor is right."),
-	})
-}
-
-func writesRefused(f *Facts) []Finding {
-	if f.QueueFault != "" || f.Refusal == "" {
-		return nil
-	}
-	return one(Finding{
-		Text:   fmt.Sprintf("Redis refuses writes, so that no task can be sent, taken or settled: %s.", clause(f.Refusal)),
-		Advice: advice(f.Remedy),
-	})
-}
 
 func noWorker(f *Facts) []Finding {
 	if !f.WorkersKnown || f.QueueFault != "" {

@@ -125,7 +125,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	loops.Go(func() { b.every(ctx, keyCheckSoon, "look at the streams of tasks", b.checks.checkStreams) })
 	loops.Go(func() { b.server.letters.Run(ctx, b.reporting("keep the dead letters tidy", b.server.letters.Look)) })
 	heartbeat := b.server.cfg.OwnerTimeout / 5
-	loops.Go(func() { b.every(ctx, heartbeat, "keep up the heartbeat", b.beat) })
+	loops.Go(func() { b.every(ctx, heartbeat, "keep up the heartbeat", b.waiter.observe(b.leases.beat)) })
 	// Not in the loop of the heartbeat: a recovery takes long, and a worker without a
 	// heartbeat counts as dead itself.
 	loops.Go(func() { b.every(ctx, heartbeat, "recover from dead workers", b.recovery.recoverOwners) })
@@ -143,13 +143,6 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.leases.leave()
 	}
 	return b.Close()
-}
-
-// beat writes the heartbeat, and tells the waiter whether the server takes writes.
-func (b *Broker) beat(ctx context.Context) error {
-	err := b.leases.beat(ctx)
-	b.waiter.wrote(err)
-	return err
 }
 
 // every calls step at once and then in intervals, until ctx ends. It logs the first fault of

@@ -51,16 +51,20 @@ func (w *waiter) wait(ctx context.Context) error {
 	return nil
 }
 
-// wrote notes the outcome of a heartbeat. The next wait returns a refusal of it, because a
-// claim that finds nothing writes nothing, and polling many lists is only such claims.
-func (w *waiter) wrote(err error) {
-	switch {
-	case conn.Refusal(err) != "":
-		w.refusal = &err
-		w.fault.Store(w.refusal)
-	case err == nil && w.refusal != nil:
-		w.fault.CompareAndSwap(w.refusal, nil) // nobody may have waited since
-		w.refusal = nil
+// observe returns beat, whose refusals the next wait returns: a claim that finds nothing
+// writes nothing, and polling many lists is only such claims.
+func (w *waiter) observe(beat func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := beat(ctx)
+		switch {
+		case conn.Refusal(err) != "":
+			w.refusal = &err
+			w.fault.Store(w.refusal)
+		case err == nil && w.refusal != nil:
+			w.fault.CompareAndSwap(w.refusal, nil) // there may have been no wait since
+			w.refusal = nil
+		}
+		return err
 	}
 }
 
