@@ -159,15 +159,18 @@ func (a *Answer) nothing(ctx context.Context, m Mails, q Question) error {
 				text += " " + err.Error() + "."
 			}
 		}
-		a.Verdict = text + " The task may still wait in the queue: ask by its id as well."
-		return nil
+		text += " The task may still wait in the queue: ask by its id as well."
+	} else {
+		text += " The task may still wait in the queue."
 	}
-	a.Verdict = text + " The task may still wait in the queue."
+	a.Verdict = text
 	if q.Redis == nil {
 		return nil
 	}
+	// Of an address or a Message-ID Redis knows nothing, but it knows whether the history is behind.
 	tr := q.Redis(ctx, of)
 	a.Traces = &tr
+	a.Verdict += tr.behind()
 	const history = "The history has nothing of it."
 	if sent, more := tr.judge(history); sent != "" {
 		a.Sent, a.Verdict = sent, more

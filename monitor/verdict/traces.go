@@ -73,6 +73,14 @@ func Look(ctx context.Context, r Redis, letters Letters, taskID string) (tr Trac
 	return tr
 }
 
+// behind tells that the history lacks events, or is empty.
+func (tr Traces) behind() string {
+	if tr.Unwritten == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" The history is behind: %s of mails wait for its database, and this mail may be among them.", words.Count(int64(tr.Unwritten), "event"))
+}
+
 // Merge adds the traces in another broker: a task was in one of them.
 func (tr Traces) Merge(other Traces) Traces {
 	found := func(t *Traces) bool { return t.DeadLetter != nil || t.Status != "" }

@@ -75,3 +75,23 @@ func TestRetryToSuppressedAddress(t *testing.T) {
 		}
 	}
 }
+
+// empty is a history without mails.
+type empty struct{ refused }
+
+func (empty) Find(context.Context, string, int) ([]ledger.Mail, error) { return nil, nil }
+
+// A history that is behind may not have the mail yet. That is said of an address, too, of which
+// Redis knows nothing.
+func TestHistoryIsBehind(t *testing.T) {
+	for _, of := range []string{"a@b.example", "4711"} {
+		for unwritten, want := range map[int]bool{0: false, 640: true} {
+			a, err := verdict.Ask(t.Context(), empty{}, verdict.Question{Of: of, Limit: 1, Redis: func(context.Context, string) verdict.Traces {
+				return verdict.Traces{Unwritten: unwritten}
+			}})
+			if got := strings.Contains(a.Verdict, "The history is behind: 640 events of mails wait"); err != nil || got != want || a.Sent != verdict.Unknown {
+				t.Errorf("%s, %d events: %v, %q", of, unwritten, err, a.Verdict)
+			}
+		}
+	}
+}

@@ -194,7 +194,7 @@ func refine(err error) error {
 	case pqerror.CheckViolation:
 		return &AccessError{Err: err, Words: "history is off: a table of the schema " + schema + " lacks its default partition (23514); run the SQL of ledger migrations --sql"}
 	case pqerror.ReadOnlySQLTransaction:
-		return &AccessError{Err: err, Words: "history is off: the database is read-only (25006); set LEDGER_DATABASE_URL to the primary server"}
+		return &AccessError{Err: err, Words: "history is off: the database is read-only (25006); set LEDGER_DATABASE_URL to the primary server, or switch default_transaction_read_only off"}
 	}
 	if e.Code.Class() == pqerror.ClassSyntaxErrorOrAccessRuleViolation {
 		return &AccessError{Err: err, Words: "history is off: the database refuses the statements (" + string(e.Code) + "); it must be PostgreSQL 12 or newer, with the tables of ledger migrations --sql"}
@@ -221,7 +221,7 @@ func Unavailability(err error) string {
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return "there is no route to its host: look at the network"
 	case errors.Is(err, context.DeadlineExceeded), isNet && timeout.Timeout():
-		return "it did not answer in time: look whether it is overloaded, or a firewall drops packets"
+		return "it did not answer in time: look whether it is overloaded, a table is locked, or a firewall drops packets"
 	case errors.Is(err, driver.ErrBadConn), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "it closed the connection: look at its log"
 	case isNet:
@@ -244,6 +244,12 @@ func refusal(e *pq.Error) string {
 		return "it has no free connection" + code + ": raise max_connections, or run fewer workers"
 	case pqerror.QueryCanceled:
 		return "it did not answer in time" + code
+	case pqerror.LockNotAvailable:
+		return "a table is locked" + code + ": end the statement that locks it"
+	case pqerror.DiskFull:
+		return "it has no space left" + code + ": free some on its disk"
+	case pqerror.ReadOnlySQLTransaction:
+		return "it is read-only" + code + ": name the primary server, or switch default_transaction_read_only off"
 	}
 	switch e.Code.Class() {
 	case pqerror.ClassInvalidAuthorizationSpecification:

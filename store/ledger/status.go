@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"context"
 	"errors"
 	mathrand "math/rand/v2"
 	"sync"
@@ -126,9 +125,10 @@ func reasonOf(err error) string {
 	case lasting:
 		return access.Words
 	case ofBroker:
-		return "history waits: the broker is unavailable"
-	case errors.Is(err, context.DeadlineExceeded):
-		return "history waits: no answer of the database in time"
+		return "history waits: the broker is unavailable, or refuses writes"
+	}
+	if why := Unavailability(err); why != "" {
+		return "history waits for its database: " + why
 	}
 	return "history waits: the database is unavailable"
 }

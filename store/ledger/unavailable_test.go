@@ -31,6 +31,9 @@ func TestUnavailability(t *testing.T) {
 		"there is no database of that name": &pq.Error{Code: pqerror.InvalidCatalogName, Message: "database \"x\" does not exist"},
 		"it starts or stops just now":       &pq.Error{Code: pqerror.CannotConnectNow},
 		"it has no free connection":         &pq.Error{Code: pqerror.TooManyConnections},
+		"it has no space left (53100)":      &pq.Error{Code: pqerror.DiskFull, Message: "could not extend file \"base/16384/16645\": No space left on device"},
+		"it is read-only (25006)":           &pq.Error{Code: pqerror.ReadOnlySQLTransaction},
+		"a table is locked (55P03)":         &pq.Error{Code: pqerror.LockNotAvailable},
 	} {
 		if got := ledger.Unavailability(err); !strings.HasPrefix(got, want) || strings.Contains(got, "evently") || strings.Contains(got, "\"x\"") {
 			t.Errorf("%v: %q, want %q", err, got, want)

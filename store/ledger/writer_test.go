@@ -123,7 +123,7 @@ func testIdempotent(t *testing.T, f *fixture) {
 	f.stream.setRefuse(true)
 	w := f.writer(nil)
 	f.run(w, func() bool { s := w.Status(); return s.Written == 5 && !s.On })
-	if s := w.Status(); s.Reason != "history waits: the broker is unavailable" {
+	if s := w.Status(); s.Reason != "history waits: the broker is unavailable, or refuses writes" {
 		t.Errorf("reason %q", s.Reason)
 	}
 	f.stream.setRefuse(false)
