@@ -83,11 +83,17 @@ func TestRules(t *testing.T) {
 			change: func(f *facts) { f.Codes.Waiting, f.Codes.Number = 3*time.Minute, 7 },
 			rule:   "code-waits", level: attention.Urgent, text: "7 codes are not accepted yet, the oldest after 3 min",
 		},
+		"rights are missing": {
+			change: func(f *facts) {
+				f.Breakers = []attention.Breaker{{Name: "database", Phase: "open", Refused: true, Reason: "permission denied for table users (42501); run GRANT SELECT ON users", Nodes: []string{"a"}}}
+			},
+			rule: "refused", level: attention.Urgent, text: "The database cannot be used by a: permission denied for table users (42501); run GRANT SELECT ON users.", advice: "rights", link: "/health",
+		},
 		"login refused": {
 			change: func(f *facts) {
-				f.Breakers = []attention.Breaker{{Name: "relay r:587", Phase: "open", Login: true, Reason: "535 5.7.8 at AUTH.", Since: now.Add(-time.Hour), Nodes: []string{"a", "b"}}}
+				f.Breakers = []attention.Breaker{{Name: "relay r:587", Phase: "open", Refused: true, Reason: "535 5.7.8 at AUTH.", Since: now.Add(-time.Hour), Nodes: []string{"a", "b"}}}
 			},
-			rule: "login", level: attention.Urgent, text: "The relay r:587 refuses the login of a and 1 more: 535 5.7.8 at AUTH.", link: "/health", since: now.Add(-time.Hour),
+			rule: "refused", level: attention.Urgent, text: "The relay r:587 cannot be used by a and 1 more: 535 5.7.8 at AUTH.", advice: "login", link: "/health", since: now.Add(-time.Hour),
 		},
 		"relay away": {
 			change: func(f *facts) {
@@ -249,6 +255,9 @@ func TestRules(t *testing.T) {
 			}
 			if !strings.HasSuffix(g.Text, ".") || !strings.HasPrefix(g.Link, "/") || g.Advice != "" && !strings.HasSuffix(g.Advice, ".") {
 				t.Errorf("no sentence, or no page: %+v", g)
+			}
+			if strings.Contains(g.Text+g.Advice, "password") {
+				t.Errorf("a password is blamed, which may be right: %+v", g)
 			}
 		})
 	}

@@ -71,12 +71,12 @@ type Failure struct {
 
 // Breaker is a circuit breaker that is not closed, of one or more processes.
 type Breaker struct {
-	Name   string // such as "relay smtp.example.com:587" or "database"
-	Phase  string // "open", "probing" or "half-open"
-	Reason string
-	Since  time.Time
-	Nodes  []string
-	Login  bool // the server refuses the login
+	Name    string // such as "relay smtp.example.com:587" or "database"
+	Phase   string // "open", "probing" or "half-open"
+	Reason  string
+	Since   time.Time
+	Nodes   []string
+	Refused bool // the server refuses the worker, for example its login
 }
 
 // Worker is a live worker, of this kind or Python's.

@@ -40,7 +40,7 @@ var rules = []rule{
 	{"writes", Urgent, "/queues", writesRefused},
 	{"no-worker", Urgent, "/workers", noWorker},
 	{"code-waits", Urgent, "/deliveries?q=kind:otp&state=queued&state=deferred&state=sending", codeWaits},
-	{"login", Urgent, "/health", loginRefused},
+	{"refused", Urgent, "/health", serverRefuses},
 	{"breaker", Urgent, "/health", breakerOpen},
 	{"queue-late", Warning, "/queues", queueLate},
 	{"queue-broken", Urgent, "/queues", queueBroken},
@@ -108,22 +108,27 @@ func codeWaits(f *Facts) []Finding {
 	return one(Finding{Text: text, Since: f.Now.Add(-f.Codes.Waiting)})
 }
 
-func loginRefused(f *Facts) (found []Finding) {
+// serverRefuses finds servers that refuse the workers themselves: their login, their rights, their
+// sender, or they have a certificate that is not trusted. The reason tells which.
+func serverRefuses(f *Facts) (found []Finding) {
 	for _, b := range f.Breakers {
-		if b.Login {
-			found = append(found, Finding{
-				Subject: b.Name, Since: b.Since,
-				Text:   fmt.Sprintf("The %s refuses the login of %s: %s.", b.Name, nodes(b.Nodes), clause(b.Reason)),
-				Advice: "Set the right password. The worker tries again by itself.",
-			})
+		if !b.Refused {
+			continue
 		}
+		one := Finding{Subject: b.Name, Since: b.Since, Text: fmt.Sprintf("The %s cannot be used by %s: %s.", b.Name, nodes(b.Nodes), clause(b.Reason))}
+		if strings.HasPrefix(b.Name, "relay") {
+			one.Advice = "Correct what the text names: login, sender or certificate. Mails wait in their queues, and no attempt is spent. The worker tries again by itself."
+		} else {
+			one.Advice = "Correct what the text names: login, rights, table or certificate. Mails to users wait in their queues, and no attempt is spent. The worker tries again by itself."
+		}
+		found = append(found, one)
 	}
 	return found
 }
 
 func breakerOpen(f *Facts) (found []Finding) {
 	for _, b := range f.Breakers {
-		if b.Login {
+		if b.Refused {
 			continue
 		}
 		one := Finding{Subject: b.Name, Since: b.Since}

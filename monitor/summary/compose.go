@@ -224,8 +224,8 @@ func (b *Breaker) join(node string, other monitor.Breaker) {
 	if rank(other.State) > rank(b.Phase) {
 		b.Phase, b.Reason = other.State, other.Reason
 	}
-	// A half-open breaker still names the outage that it comes from: the login is accepted again.
-	b.Login = b.Login || other.Refused && (other.State == "open" || other.State == "probing")
+	// A half-open breaker still names the outage that it comes from: the server refuses no more.
+	b.Refused = b.Refused || other.Refused && (other.State == "open" || other.State == "probing")
 	if since, err := time.Parse(time.RFC3339, other.Since); err == nil && (b.Since.IsZero() || since.Before(b.Since)) {
 		b.Since = since
 	}
@@ -305,7 +305,7 @@ func (k *Keeper) facts(s *Summary, state vitals.State) attention.Facts {
 	}
 	for _, b := range s.Breakers {
 		if b.Phase != "closed" {
-			f.Breakers = append(f.Breakers, attention.Breaker{Name: b.Name, Phase: b.Phase, Reason: b.Reason, Since: b.Since, Nodes: b.Nodes, Login: b.Login})
+			f.Breakers = append(f.Breakers, attention.Breaker{Name: b.Name, Phase: b.Phase, Reason: b.Reason, Since: b.Since, Nodes: b.Nodes, Refused: b.Refused})
 		}
 	}
 	if seen := k.letters.Load(); seen != nil && seen.err == nil {

@@ -102,12 +102,12 @@ type Queue struct {
 
 // Breaker is a circuit breaker of all processes that have it.
 type Breaker struct {
-	Name   string    `json:"name"`
-	Phase  string    `json:"phase"` // the worst of all; or NotKnown
-	Reason string    `json:"reason,omitempty"`
-	Since  time.Time `json:"since,omitzero"`
-	Login  bool      `json:"refused,omitempty"`
-	Nodes  []string  `json:"nodes"` // where it is not closed; all when it is closed
+	Name    string    `json:"name"`
+	Phase   string    `json:"phase"` // the worst of all; or NotKnown
+	Reason  string    `json:"reason,omitempty"`
+	Since   time.Time `json:"since,omitzero"`
+	Refused bool      `json:"refused,omitempty"`
+	Nodes   []string  `json:"nodes"` // where it is not closed; all when it is closed
 }
 
 // Codes tells how codes fare.

@@ -126,8 +126,8 @@ func rules(s *summary.Summary) string {
 }
 
 // A relay that accepts the login again, and is tried with few mails at a time, is no refusal.
-func TestLoginThatIsAcceptedAgain(t *testing.T) {
-	for phase, want := range map[string]string{"open": "login", "probing": "login", "half-open": "breaker", "closed": ""} {
+func TestServerThatRefusesNoMore(t *testing.T) {
+	for phase, want := range map[string]string{"open": "refused", "probing": "refused", "half-open": "breaker", "closed": ""} {
 		r := report("healthy", monitor.Breaker{Name: "relay r:1", State: phase, Reason: "535 no", Refused: true, Since: "2026-11-30T02:00:00Z"})
 		k := summary.New(summary.Config{Vitals: &health{vitals.State{At: now, Processes: []vitals.Process{{ID: "1", Node: "w@a", Report: r}}}}, Now: func() time.Time { return now }})
 		k.Refresh(t.Context())
@@ -205,13 +205,13 @@ func TestSummary(t *testing.T) {
 	if len(s.Failures) != 2 || s.Failures[0] != (summary.Failure{Class: "account", N: 4}) {
 		t.Errorf("failures %+v", s.Failures)
 	}
-	if len(s.Breakers) != 2 || s.Breakers[0].Phase != "closed" || s.Breakers[1].Phase != "open" || !s.Breakers[1].Login || len(s.Breakers[1].Nodes) != 1 {
+	if len(s.Breakers) != 2 || s.Breakers[0].Phase != "closed" || s.Breakers[1].Phase != "open" || !s.Breakers[1].Refused || len(s.Breakers[1].Nodes) != 1 {
 		t.Errorf("breakers %+v", s.Breakers)
 	}
 	if len(s.Workers) != 3 || s.Workers[0].Node != "celery@p" || s.Workers[0].Skew > -80 || s.Workers[1].Trouble != "mail, history, breaker relay r:1" {
 		t.Errorf("workers %+v", s.Workers)
 	}
-	const want = "login visibility code-waits same-node history letters queue-late clock codes reputation secret configuration"
+	const want = "refused visibility code-waits same-node history letters queue-late clock codes reputation secret configuration"
 	got := strings.Fields(rules(s))
 	for _, rule := range strings.Fields(want) {
 		if !strings.Contains(" "+strings.Join(got, " ")+" ", " "+rule+" ") {
