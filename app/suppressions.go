@@ -90,6 +90,7 @@ func (c *suppressionCounter) Run(ctx context.Context) error {
 		_, byClass, err := c.store.Count(ctx, suppressions.Filter{State: suppressions.Active})
 		if err != nil {
 			c.log.DebugContext(ctx, "suppressions not counted", "error", err)
+			c.counts.Store(nil) // the former numbers may have changed
 			timer.Reset(15 * soon)
 			continue
 		}
@@ -102,7 +103,7 @@ func (c *suppressionCounter) Run(ctx context.Context) error {
 	}
 }
 
-// latest returns the last counts.
+// latest returns the last counts, nil while the database does not answer.
 func (c *suppressionCounter) latest() monitor.SuppressionCounts {
 	if c == nil {
 		return nil

@@ -19,7 +19,7 @@ type BrokerConfig struct {
 	// Ledger is the state of the history of this broker's mails, Letters the numbers of its
 	// dead letters, and Queues how its queues were seen last.
 	Ledger  func() LedgerState
-	Letters func() (counts broker.LetterCounts, known bool)
+	Letters func() (counts broker.LetterCounts, at time.Time, known bool)
 	Queues  func() QueuesState
 	// Events is the state of what listens to events; nil: nothing does.
 	Events func() EventsState

@@ -20,9 +20,11 @@ func TestHealthOfBrokers(t *testing.T) {
 		*states[name] = consuming()
 		cfg.Brokers = append(cfg.Brokers, monitor.BrokerConfig{
 			Name: name, Worker: func() monitor.WorkerState { return *states[name] },
-			Letters: func() (broker.LetterCounts, bool) { return broker.LetterCounts{Open: len(name)}, true },
-			Ledger:  func() monitor.LedgerState { return monitor.LedgerState{Writing: true} },
-			Mails:   monitor.NewMails(), Runs: monitor.NewRuns(),
+			Letters: func() (broker.LetterCounts, time.Time, bool) {
+				return broker.LetterCounts{Open: len(name)}, time.Now(), true
+			},
+			Ledger: func() monitor.LedgerState { return monitor.LedgerState{Writing: true} },
+			Mails:  monitor.NewMails(), Runs: monitor.NewRuns(),
 		})
 	}
 	cfg.Mails.Bounced("smtp", "hard", true)

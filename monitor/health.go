@@ -121,9 +121,10 @@ type HealthConfig struct {
 	Held     func() HeldTasks
 	Ledger   func() LedgerState
 
-	// Letters are the numbers of dead letters as they were seen last; nil: not known. It must
-	// cost no I/O.
-	Letters func() (counts broker.LetterCounts, known bool)
+	// Letters are the numbers of dead letters as they were counted last, and when. known is false
+	// before the first count, and while the broker does not answer. nil: they are not counted. It
+	// must cost no I/O.
+	Letters func() (counts broker.LetterCounts, at time.Time, known bool)
 
 	// Queues is how the queues were seen last, and Secrets the secrets in use; nil: not known.
 	// They must cost no I/O.

@@ -14,7 +14,7 @@ type LedgerState struct {
 	Reason  string    // why not, in words that all may read
 	Since   time.Time // of the last change of Writing
 
-	Unknown bool          // the stream was not looked at yet: the next three are not known
+	Unknown bool          // the stream was not looked at yet, or does not answer: the next three are not known
 	Waiting int64         // events that are not in the database yet
 	Lag     time.Duration // age of the oldest one
 	Dropped int64         // events that were lost, since the start of the stream
@@ -64,7 +64,7 @@ func (s *LedgerState) where() string {
 // losses tells how many events were lost.
 func (s *LedgerState) losses() string {
 	if s.Unknown {
-		return "not known yet"
+		return "not known"
 	}
 	return fmt.Sprintf("events lost: %d", s.Dropped)
 }
@@ -73,7 +73,7 @@ func (s *LedgerState) losses() string {
 func (s *LedgerState) backlog() string {
 	switch {
 	case s.Unknown:
-		return "not known yet"
+		return "not known"
 	case s.Waiting == 0:
 		return "events that wait: 0"
 	}
@@ -89,7 +89,7 @@ func (s *LedgerState) state(now time.Time) State {
 	if s.Dropped > 0 {
 		waiting += fmt.Sprintf("; events lost: %d", s.Dropped)
 	}
-	if s.Stray > 0 {
+	if s.Writing && s.Stray > 0 {
 		waiting += fmt.Sprintf("; rows outside of the partitions: %d, see docs/ledger.md", s.Stray)
 	}
 	switch {
@@ -104,7 +104,8 @@ func (s *LedgerState) state(now time.Time) State {
 }
 
 // ledgerCollector makes metrics of the history. Those of the stream are absent until it was looked
-// at: after a zero the first number of dropped events would look like new losses.
+// at, and while it does not answer: after a zero the first number of dropped events would look like
+// new losses. Stray rows are absent while the database does not tell them.
 func ledgerCollector(state func() LedgerState) []prometheus.Collector {
 	gauge := func(name, help string, value func(LedgerState) float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return value(state()) })
@@ -115,11 +116,12 @@ func ledgerCollector(state func() LedgerState) []prometheus.Collector {
 	looked := func(c prometheus.Collector) prometheus.Collector {
 		return conditional{c, func() bool { return !state().Unknown }}
 	}
+	writing := func() bool { return state().Writing }
 	return []prometheus.Collector{
 		gauge("ledger_up", "1 while events of mails reach the database of the history, 0 otherwise.", func(s LedgerState) float64 { return boolean(s.Writing) }),
 		looked(gauge("ledger_waiting_events", "Events of mails that are not in the database yet.", func(s LedgerState) float64 { return float64(s.Waiting) })),
 		looked(gauge("ledger_lag_seconds", "Age of the oldest event of a mail that is not in the database yet.", func(s LedgerState) float64 { return s.Lag.Seconds() })),
-		gauge("ledger_stray_rows", "Rows of the history outside of the partitions of the months.", func(s LedgerState) float64 { return float64(s.Stray) }),
+		conditional{gauge("ledger_stray_rows", "Rows of the history outside of the partitions of the months.", func(s LedgerState) float64 { return float64(s.Stray) }), writing},
 		looked(counter("ledger_dropped_events_total", "Events of mails that were lost because the stream was full.", func(s LedgerState) int64 { return s.Dropped })),
 		counter("ledger_written_events_total", "Events of mails that this process has stored.", func(s LedgerState) int64 { return s.Written }),
 		counter("ledger_skipped_events_total", "Events of mails that this process could not store.", func(s LedgerState) int64 { return s.Skipped }),

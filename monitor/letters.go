@@ -15,9 +15,13 @@ func (b *brokerHealth) lettersPart(now time.Time) Part {
 	if b.cfg.Letters == nil {
 		return newPart(State{OK: true, Text: "not counted"})
 	}
-	c, known := b.cfg.Letters()
-	if !known {
+	c, at, known := b.cfg.Letters()
+	switch {
+	case at.IsZero() && !known:
 		return newPart(State{OK: true, Text: "not counted yet"})
+	case !known:
+		p := newPart(State{OK: true, Text: fmt.Sprintf("not known; %s ago %d were open", span(now.Sub(at)), c.Open)})
+		return p.degraded(p.Text, "see /health/queue; they are counted as soon as Redis answers").answered(at, now)
 	}
 	grown := b.grown.note(c.Open, now)
 	text := fmt.Sprintf("open: %d", c.Open)
@@ -37,7 +41,7 @@ func (b *brokerHealth) lettersPart(now time.Time) Part {
 	}
 	p.check("growth", statusOf(grown < manyLetters, PartDegraded), fmt.Sprintf("%+d within %s", grown, span(growthPeriod)))
 	p.check("losses", statusOf(!isLosing, PartDegraded), fmt.Sprintf("lost: %d", c.Dropped+c.Aged))
-	return p
+	return p.answered(at, now)
 }
 
 const (
@@ -49,10 +53,11 @@ const (
 )
 
 // letterCollector makes metrics of the dead letters. They are absent until the letters are counted:
-// after a zero the first number would look like new letters, and like new losses.
-func letterCollector(counts func() (broker.LetterCounts, bool)) []prometheus.Collector {
-	known := func() bool { _, known := counts(); return known }
-	current := func() broker.LetterCounts { c, _ := counts(); return c }
+// after a zero the first number would look like new letters, and like new losses. They are absent
+// while Redis does not answer, too.
+func letterCollector(counts func() (broker.LetterCounts, time.Time, bool)) []prometheus.Collector {
+	known := func() bool { _, _, known := counts(); return known }
+	current := func() broker.LetterCounts { c, _, _ := counts(); return c }
 	gauge := func(name, help string, value func(broker.LetterCounts) int) prometheus.Collector {
 		return conditional{prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, func() float64 { return float64(value(current())) }), known}
 	}

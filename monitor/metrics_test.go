@@ -84,8 +84,8 @@ func TestMetricsOfDelivery(t *testing.T) {
 		Breakers: func() []monitor.BreakerState {
 			return []monitor.BreakerState{{Name: "database", Phase: "closed", Opened: 2, Probes: 7}, {Name: "relay a:587", Phase: "half-open"}}
 		},
-		Letters: func() (broker.LetterCounts, bool) {
-			return broker.LetterCounts{Open: 6, Closed: 8, Dropped: 9, Aged: 10}, true
+		Letters: func() (broker.LetterCounts, time.Time, bool) {
+			return broker.LetterCounts{Open: 6, Closed: 8, Dropped: 9, Aged: 10}, time.Now(), true
 		},
 		Held: func() monitor.HeldTasks { return monitor.HeldTasks{Tasks: 5, Cause: "relay a:587"} },
 		Ledger: func() monitor.LedgerState {
@@ -138,11 +138,11 @@ func TestSharedNumbersAtTheStart(t *testing.T) {
 	var known atomic.Bool
 	h := newHealth(t, monitor.HealthConfig{
 		Listener: listen(t), Worker: func() monitor.WorkerState { return consuming() },
-		Letters: func() (broker.LetterCounts, bool) {
+		Letters: func() (broker.LetterCounts, time.Time, bool) {
 			if !known.Load() {
-				return broker.LetterCounts{}, false
+				return broker.LetterCounts{}, time.Time{}, false
 			}
-			return broker.LetterCounts{Open: 40, Dropped: 9, Aged: 10}, true
+			return broker.LetterCounts{Open: 40, Dropped: 9, Aged: 10}, time.Now(), true
 		},
 		Ledger: func() monitor.LedgerState {
 			if !known.Load() {

@@ -27,7 +27,11 @@ func workerPart(w WorkerState) Part {
 
 // keysPart tells of keys in the way. The worker consumes what they do not concern.
 func keysPart(w WorkerState) Part {
-	if len(w.Faults) == 0 {
+	switch {
+	case len(w.Faults) > 0:
+	case w.State == "running" && !w.Consuming:
+		return newPart(State{OK: true, Text: "not known while no message can be taken; no key had a wrong type before"})
+	default:
 		return newPart(State{OK: true, Text: "no key has a wrong type"})
 	}
 	p := newPart(State{Text: strings.Join(w.Faults, "; ")})

@@ -112,10 +112,38 @@ func TestParts(t *testing.T) {
 			}
 		}, "/health/history", 503, "failed", []string{"mails are sent nevertheless", `"since": "2026-11-29T02:59:00Z"`}},
 		"dead letters lost": {func(c *monitor.HealthConfig) {
-			c.Letters = func() (broker.LetterCounts, bool) {
-				return broker.LetterCounts{Open: 1, Dropped: 2, LastDropped: now.Add(-time.Hour)}, true
+			c.Letters = func() (broker.LetterCounts, time.Time, bool) {
+				return broker.LetterCounts{Open: 1, Dropped: 2, LastDropped: now.Add(-time.Hour)}, now, true
 			}
 		}, "/health/dead_letters", 200, "degraded", []string{"DEAD_LETTERS_MAX"}},
+		"dead letters counted a while ago": {func(c *monitor.HealthConfig) {
+			c.Letters = func() (broker.LetterCounts, time.Time, bool) {
+				return broker.LetterCounts{Open: 4}, now.Add(-20 * time.Second), true
+			}
+		}, "/health/dead_letters", 200, "ok", []string{`"text": "open: 4"`, `"age_seconds": 20`}},
+		"dead letters of before an outage": {func(c *monitor.HealthConfig) {
+			c.Letters = func() (broker.LetterCounts, time.Time, bool) {
+				return broker.LetterCounts{Open: 4}, now.Add(-20 * time.Second), false
+			}
+		}, "/health/dead_letters", 200, "degraded", []string{`"text": "not known; 20 s ago 4 were open"`, `"age_seconds": 20`}},
+		"queues of before an outage": {func(c *monitor.HealthConfig) {
+			c.Worker = func() monitor.WorkerState {
+				return with(func(w *monitor.WorkerState) { w.Consuming = false })
+			}
+			c.Queues = func() monitor.QueuesState {
+				return monitor.QueuesState{At: now.Add(-7 * time.Second), Fault: true, Queues: []monitor.QueueState{{Name: "mails"}}}
+			}
+		}, "/health/queue", 503, "failed", []string{"not known; the last look at the queues that was answered is 7 s old"}},
+		"keys without Redis": {func(c *monitor.HealthConfig) {
+			c.Worker = func() monitor.WorkerState {
+				return with(func(w *monitor.WorkerState) { w.Consuming = false })
+			}
+		}, "/health/keys", 200, "ok", []string{"not known while no message can be taken"}},
+		"history whose stream does not answer": {func(c *monitor.HealthConfig) {
+			c.Ledger = func() monitor.LedgerState {
+				return monitor.LedgerState{Unknown: true, Reason: "history waits: the broker is unavailable", Since: now.Add(-time.Minute), Stray: 3}
+			}
+		}, "/health/history", 503, "failed", []string{`"not known"`, `"text": "history waits: the broker is unavailable; since 60 s; mails are sent nevertheless"`}},
 		"bounces": {func(c *monitor.HealthConfig) {
 			c.Bounces = func() monitor.BouncesState {
 				return monitor.BouncesState{Listens: "LMTP on :24", Failing: now.Add(-time.Minute)}
@@ -174,7 +202,9 @@ func TestChangesOfParts(t *testing.T) {
 		w.setWorker(consuming())
 		cfg := w.config(newPipeListener())
 		var open atomic.Int64
-		cfg.Letters = func() (broker.LetterCounts, bool) { return broker.LetterCounts{Open: int(open.Load())}, true }
+		cfg.Letters = func() (broker.LetterCounts, time.Time, bool) {
+			return broker.LetterCounts{Open: int(open.Load())}, time.Time{}, true
+		}
 		h := newHealth(t, cfg)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)

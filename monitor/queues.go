@@ -13,6 +13,7 @@ import (
 // QueuesState describes the consumed queues, as they were seen last.
 type QueuesState struct {
 	At      time.Time // when they were looked at; zero: never
+	Fault   bool      // a later look got no answer: what follows may have changed
 	Queues  []QueueState
 	Unacked int    // claimed and not settled, by all workers; -1: not known
 	Server  string // where the queues are, when others name the server; "": its address is fixed
@@ -93,8 +94,12 @@ func (b *brokerHealth) queuePart(w WorkerState, now time.Time) Part {
 		p.Text = s.consuming()
 	}
 	p.check("claims", p.Status, p.Text)
-	if s.At.IsZero() || now.Sub(s.At) > staleQueues {
-		p.check("depth", statusOf(s.At.IsZero() && p.OK, PartDegraded), "not known")
+	switch {
+	case s.At.IsZero():
+		p.check("depth", statusOf(p.OK, PartDegraded), "not known")
+		return p
+	case s.Fault || now.Sub(s.At) > staleQueues:
+		p.check("depth", PartDegraded, "not known; the last look at the queues that was answered is "+span(now.Sub(s.At))+" old")
 		return p
 	}
 	p.add(s)

@@ -107,8 +107,8 @@ func gatherAll(t *testing.T) []*dto.MetricFamily {
 		Database: func(context.Context) error { return nil }, Mail: func() monitor.MailState { return monitor.MailState{} },
 		Breakers: func() []monitor.BreakerState { return []monitor.BreakerState{{Name: "database", Phase: "closed"}} },
 		Held:     func() monitor.HeldTasks { return monitor.HeldTasks{} },
-		Ledger:   func() monitor.LedgerState { return monitor.LedgerState{} },
-		Letters:  func() (broker.LetterCounts, bool) { return broker.LetterCounts{}, true },
+		Ledger:   func() monitor.LedgerState { return monitor.LedgerState{Writing: true} },
+		Letters:  func() (broker.LetterCounts, time.Time, bool) { return broker.LetterCounts{}, time.Now(), true },
 		Common:   []prometheus.Collector{folder.Fixed(nil)},
 		Secrets: func() []monitor.SecretState {
 			return []monitor.SecretState{{Name: "SMTP_PASSWORD", Since: time.Unix(1, 0)}}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evently/workers/internal/testkit"
 	"github.com/evently/workers/store/ledger"
 	"github.com/evently/workers/worker"
 	"github.com/evently/workers/worker/broker"
@@ -75,4 +76,25 @@ func TestBroker(t *testing.T) {
 	if left, err := writer.Backlog(t.Context(), ledger.StreamName); err != nil || left.Length != 0 {
 		t.Errorf("the stream has %+v, %v", left, err)
 	}
+}
+
+// The backlog of the stream is not known while Redis does not answer.
+func TestBacklogInAnOutage(t *testing.T) {
+	t.Parallel()
+	server := testkit.StartRedis(t)
+	b, err := redis.New(redis.Config{URL: server.URL(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	f := newFixture(t, sqliteDB(t))
+	history := f.writer(func(c *ledger.WriterConfig) { c.Outbox, c.Leaser, c.Now = b, b, time.Now })
+	stop := f.start(history)
+	defer stop()
+	looked := func(is bool) func() bool { return func() bool { return history.Status().Looked == is } }
+	await(t, "a look", looked(true))
+	server.Proc.Kill()
+	await(t, "the outage is noticed", looked(false))
+	server.Start()
+	await(t, "a look after the outage", looked(true))
 }

@@ -20,7 +20,7 @@ type Status struct {
 
 	Writing bool // this worker is the one that writes
 
-	Looked  bool          // at the stream: the next three are known
+	Looked  bool          // at the stream, and it answered: the next three are known
 	Waiting int           // events in the stream
 	Lag     time.Duration // age of the oldest one
 	Dropped int64         // events that the broker lost because the stream was full or could not be written
@@ -78,6 +78,14 @@ func (k *statusKeeper) backlog(b broker.Backlog, now time.Time) {
 	if b.Length > 0 && !b.Oldest.IsZero() {
 		k.s.Lag = max(now.Sub(b.Oldest), 0)
 	}
+}
+
+// unlooked forgets the backlog: the broker does not tell it any more.
+func (k *statusKeeper) unlooked() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.s.Looked = false
+	k.s.Waiting, k.s.Dropped, k.s.Lag = 0, 0, 0
 }
 
 func (k *statusKeeper) wrote(n int) {

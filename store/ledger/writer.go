@@ -349,7 +349,11 @@ func (w *Writer) look(ctx context.Context) {
 		return
 	}
 	w.looked = now
-	if backlog, err := w.cfg.Outbox.Backlog(ctx, w.cfg.Stream); err == nil {
+	backlog, err := w.cfg.Outbox.Backlog(ctx, w.cfg.Stream)
+	switch {
+	case err == nil:
 		w.status.backlog(backlog, now)
+	case ctx.Err() == nil:
+		w.status.unlooked()
 	}
 }

@@ -165,7 +165,13 @@ func (b *Broker) reporting(doing string, step func(context.Context) error) func(
 	var faults backoff.Backoff
 	return func(ctx context.Context) error {
 		err := step(ctx)
-		if err != nil && ctx.Err() == nil && faults.Report() {
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if !conn.IsReply(err) {
+			b.server.letters.Doubt()
+		}
+		if faults.Report() {
 			b.log().Error("redis refused, will try again", "doing", doing, "error", err)
 		}
 		return err

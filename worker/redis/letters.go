@@ -30,9 +30,11 @@ type views struct{ of *server }
 // Letters returns the dead letters.
 func (v views) Letters() *Letters { return v.of.letters.Letters }
 
-// LetterCounts returns the numbers of dead letters as the running broker saw them last, and false
-// before it has seen them. It does no I/O.
-func (v views) LetterCounts() (counts broker.LetterCounts, known bool) { return v.of.letters.Seen() }
+// LetterCounts returns the numbers of dead letters as the running broker counted them last, and
+// when. known is false before it has counted them, and while Redis does not answer. It does no I/O.
+func (v views) LetterCounts() (counts broker.LetterCounts, at time.Time, known bool) {
+	return v.of.letters.Seen()
+}
 
 // Server tells which server Sentinels, or the nodes of a cluster, have named last. It is ""
 // before they have, and for a fixed address. It does no I/O.

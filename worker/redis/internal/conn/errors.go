@@ -24,6 +24,13 @@ func serverError(err error) (text string, ok bool) {
 	return string(e), ok
 }
 
+// IsReply reports whether err is a reply of the server. Other errors leave open what it would say:
+// it cannot be reached, answers too late or has cut the connection.
+func IsReply(err error) bool {
+	_, ok := serverError(err)
+	return ok
+}
+
 // withoutSecrets takes secrets out of the refusal of a login, see [logins.WithoutArguments].
 func withoutSecrets(err error, password string) error {
 	e, _ := serverError(err)

@@ -50,7 +50,14 @@ type Letters struct {
 	open, closed set
 	expiries     string // ids by the time at which they expire
 	dropped      string // hash of counts
-	seen         atomic.Pointer[broker.LetterCounts]
+	seen         atomic.Pointer[seen]
+}
+
+// seen are the numbers of the last count.
+type seen struct {
+	counts broker.LetterCounts
+	at     time.Time
+	doubt  bool // Redis has not answered since
 }
 
 // set holds the keys of the open or of the closed letters.
@@ -384,8 +391,7 @@ func (d *Letters) count(ctx context.Context) (c broker.LetterCounts, next time.T
 			return c, next, fmt.Errorf("count dead letters: %w", err)
 		}
 		c.LastDropped = timeOf(last)
-		seen := c // which the next round does not change
-		d.seen.Store(&seen)
+		d.seen.Store(&seen{counts: c, at: time.Now()})
 		if more == 0 {
 			return c, timeOf(expires), nil
 		}

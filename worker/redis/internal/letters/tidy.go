@@ -41,21 +41,34 @@ func (k *Keeper) Tidy() {
 	}
 }
 
-// Seen returns the numbers of dead letters as they were seen last, and false before the first look.
-// It does no I/O.
-func (k *Keeper) Seen() (counts broker.LetterCounts, known bool) {
-	if c := k.seen.Load(); c != nil {
-		return *c, true
+// Seen returns the numbers of dead letters as they were counted last, and when. known is false
+// before the first count, and from a fault until the next count: they may have changed. It does no
+// I/O.
+func (k *Keeper) Seen() (counts broker.LetterCounts, at time.Time, known bool) {
+	if s := k.seen.Load(); s != nil {
+		return s.counts, s.at, !s.doubt
 	}
-	return counts, false
+	return counts, at, false
+}
+
+// Doubt notes that Redis did not answer: it may have other letters when it answers again. Run counts
+// them then.
+func (k *Keeper) Doubt() {
+	if s := k.seen.Load(); s != nil && !s.doubt {
+		k.seen.CompareAndSwap(s, &seen{counts: s.counts, at: s.at, doubt: true})
+		k.Tidy()
+	}
 }
 
 // Run keeps the letters tidy until ctx ends. It calls step, which calls Look.
 func (k *Keeper) Run(ctx context.Context, step func(context.Context) error) {
 	for {
 		began := time.Now()
-		_ = step(ctx) // it reports its errors
 		wait := tidyCalm
+		if step(ctx) != nil && ctx.Err() == nil { // it reports its errors
+			k.Doubt()
+			wait = tidySoon
+		}
 		if !k.next.IsZero() {
 			wait = min(wait, time.Until(k.next))
 		}
