@@ -28,16 +28,23 @@ func (k *Keeper) compose() {
 	k.events(s)
 	k.queues(s)
 	k.history(s)
-	k.deadLetters(s)
 	state := vitals.State{}
 	if k.cfg.Vitals != nil {
 		state = k.cfg.Vitals.State()
 	}
+	if s.Queues.Fault != "" {
+		k.told.noteFault(s.At)
+	} else if k.told.isStale(state.At) {
+		state.Processes = nil
+	}
 	s.Breakers = breakers(state.Processes)
 	s.Workers = k.workers(state.Processes)
+	k.deadLetters(s)
 	s.Findings = k.watcher.Look(k.facts(s, state))
 	if s.Queues.Fault != "" {
 		s.forget()
+	} else {
+		k.unknown(s, state)
 	}
 	k.current.Store(s)
 }
@@ -183,15 +190,6 @@ func (k *Keeper) codesOfEvents(s *Summary) {
 	}
 }
 
-func (k *Keeper) deadLetters(s *Summary) {
-	seen := k.letters.Load()
-	if seen == nil || seen.err != nil {
-		return
-	}
-	more, _, _ := seen.grown()
-	s.Letters = Letters{Known: true, Open: seen.counts.Open, Grown: max(0, more), Dropped: seen.counts.Dropped}
-}
-
 // phases orders the phases of breakers, the worst last.
 var phases = []string{"closed", "half-open", "probing", "open"}
 
@@ -308,7 +306,7 @@ func (k *Keeper) facts(s *Summary, state vitals.State) attention.Facts {
 			f.Breakers = append(f.Breakers, attention.Breaker{Name: b.Name, Phase: b.Phase, Reason: b.Reason, Since: b.Since, Nodes: b.Nodes, Refused: b.Refused})
 		}
 	}
-	if seen := k.letters.Load(); seen != nil && seen.err == nil {
+	if seen := k.counted(); seen != nil {
 		f.Letters.Known, f.Letters.Open = true, seen.counts.Open
 		f.Letters.Grown, f.Letters.GrownIn, f.Letters.Since = seen.grown()
 		if s.At.Sub(seen.counts.LastDropped) < 24*time.Hour {

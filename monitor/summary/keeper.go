@@ -58,6 +58,7 @@ type Config struct {
 type Keeper struct {
 	cfg     Config
 	watcher attention.Watcher
+	told    memory
 	current atomic.Pointer[Summary]
 
 	letters atomic.Pointer[lettersSeen]
@@ -132,6 +133,7 @@ func (k *Keeper) readVitals(ctx context.Context) {
 // lettersSeen are the numbers of dead letters of the last ten minutes.
 type lettersSeen struct {
 	err     error
+	at      time.Time // of the last count
 	counts  broker.LetterCounts
 	history []openAt
 }
@@ -157,7 +159,7 @@ func (k *Keeper) readLetters(ctx context.Context) {
 	}
 	counts, err := k.cfg.Letters(ctx)
 	if seen.err = err; err == nil {
-		seen.counts = counts
+		seen.counts, seen.at = counts, now
 		var kept []openAt
 		for _, h := range append(seen.history, openAt{now, counts.Open}) {
 			if now.Sub(h.at) <= growthWindow {

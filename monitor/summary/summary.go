@@ -23,9 +23,14 @@ type Summary struct {
 	Workers  []Worker            `json:"workers"`
 	Findings []attention.Finding `json:"findings"`
 	Missing  []Missing           `json:"missing,omitempty"`
+
+	// Unknown names what is not known at this moment, and will be soon: it was not read yet, or
+	// Redis has lost it and the workers will tell it again.
+	Unknown []string `json:"unknown,omitempty"`
 }
 
-// NotKnown is the phase of breakers and the status of workers while Redis does not answer.
+// NotKnown is the phase of breakers and the status of workers while Redis does not answer, and until
+// workers have told it again.
 const NotKnown = "not known"
 
 // Missing is a part that is not known, with how to get it.

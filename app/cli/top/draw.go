@@ -267,8 +267,14 @@ const mostFindings = 4
 // findings returns the lines about the findings, each of which has at least one. The first ones
 // have their whole text and their advice, as far as there is room.
 func (c *screen) findings(s *summary.Summary) (lines []string) {
+	switch {
+	case len(s.Unknown) > 0:
+		lines = append(lines, c.line().add(yellow, "Not known at this moment: ").add("", term.Line(strings.Join(s.Unknown, ", "))).String())
+	case len(s.Findings) == 0:
+		lines = append(lines, c.line().add(green, "Nothing needs attention.").String())
+	}
 	if len(s.Findings) == 0 {
-		return []string{c.line().add(green, "Nothing needs attention.").String(), ""}
+		return append(lines, "")
 	}
 	shown, room := s.Findings, 1<<20
 	if c.height > 0 {

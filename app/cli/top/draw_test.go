@@ -54,6 +54,14 @@ func busy() *summary.Summary {
 }
 
 // away is the same fleet while Redis does not answer.
+// lost is a summary after Redis has lost its data.
+func lost() *summary.Summary {
+	s := away()
+	s.Queues.Fault, s.Findings, s.Queues.Known = "", nil, true
+	s.Unknown = []string{"the dead letters", "the health of email-worker@a"}
+	return s
+}
+
 func away() *summary.Summary {
 	s := busy()
 	s.Rates, s.Latency, s.Letters = summary.Rates{Series: s.Rates.Series}, summary.Latency{}, summary.Letters{}
@@ -85,6 +93,7 @@ func TestDraw(t *testing.T) {
 		"once":   {busy(), screen{width: 80}},
 		"empty":  {&summary.Summary{At: at, Queues: summary.Queues{Unacked: -1}}, screen{width: 80, height: 24, keys: true}},
 		"away":   {away(), screen{width: 80, height: 24, keys: true}},
+		"lost":   {lost(), screen{width: 80, height: 24, keys: true}},
 		"never":  {never(), screen{width: 80}},
 		"colour": {busy(), screen{width: 100, height: 30, colour: true, keys: true}},
 	} {

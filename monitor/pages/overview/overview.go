@@ -54,6 +54,7 @@ func (g *Group) urgent() (n int) {
 type view struct {
 	Head     web.Head
 	Findings []finding
+	Unknown  string // what is not known at this moment; "": all is
 	Now      []web.Tile
 	Chart    web.Chart
 	Codes    codes
@@ -126,7 +127,7 @@ func (g *Group) load(_ context.Context, r *web.Request) (web.View, error) {
 func viewOf(s *summary.Summary) view {
 	v := view{
 		Head:     web.Head{Title: "Overview"},
-		Findings: findings(s), Now: tiles(s), Chart: chart(s), Codes: codesOf(s), Lamps: lamps(s), Queues: queues(s), Workers: workers(s), Missing: s.Missing,
+		Findings: findings(s), Unknown: strings.Join(s.Unknown, ", "), Now: tiles(s), Chart: chart(s), Codes: codesOf(s), Lamps: lamps(s), Queues: queues(s), Workers: workers(s), Missing: s.Missing,
 	}
 	v.Refused = s.Queues.Refusal != ""
 	const most = 8
@@ -218,7 +219,7 @@ func tiles(s *summary.Summary) []web.Tile {
 
 func inTrouble(s *summary.Summary) (n int) {
 	for _, w := range s.Workers {
-		if w.Status != "" && w.Status != "healthy" {
+		if w.Status != "" && w.Status != "healthy" && w.Status != summary.NotKnown {
 			n++
 		}
 	}
