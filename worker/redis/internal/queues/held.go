@@ -104,30 +104,31 @@ const dueSoon = 3 * time.Second
 // ETA, so that the next free worker runs it. The worker that held it finds the claim lost. The
 // error is broker.ErrNotHeld, broker.ErrHeldByPython or broker.ErrDue where that is impossible.
 func (q *Queues) RunNow(ctx context.Context, claim string) error {
-	if _, ours := q.cfg.OwnerOf(claim); !ours {
-		return broker.ErrHeldByPython
-	}
 	held, err := q.Held(ctx, []string{claim})
-	if err != nil {
+	switch {
+	case err != nil:
 		return fmt.Errorf("run now: %w", err)
-	}
-	if len(held) == 0 || held[0].Raw == nil {
+	case len(held) == 0:
+		return broker.ErrNotHeld
+	case held[0].Python:
+		return broker.ErrHeldByPython
+	case held[0].Raw == nil:
 		return broker.ErrNotHeld
 	}
 	now, err := q.now(ctx)
 	if err != nil {
 		return fmt.Errorf("run now: %w", err)
 	}
-	eta := held[0].Raw
-	decoder := protocol.Decoder{Limits: protocol.Limits{Size: 2 * max(len(eta), protocol.DefaultSize)}, Accept: protocol.Serializers()}
-	m, err := decoder.Decode(eta)
+	raw := held[0].Raw
+	decoder := protocol.Decoder{Limits: protocol.Limits{Size: 2 * max(len(raw), protocol.DefaultSize)}, Accept: protocol.Serializers()}
+	m, err := decoder.Decode(raw)
 	if err != nil {
 		return fmt.Errorf("run now: %w", err)
 	}
 	if m.ETA.Before(now.Add(dueSoon)) {
 		return broker.ErrDue
 	}
-	raw, err := protocol.WithoutETA(held[0].Raw)
+	raw, err = protocol.WithoutETA(raw)
 	if err == nil {
 		raw, err = protocol.MarkRedelivered(raw)
 	}
