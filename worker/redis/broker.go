@@ -172,7 +172,7 @@ func (b *Broker) reporting(doing string, step func(context.Context) error) func(
 			b.server.letters.Doubt()
 		}
 		if faults.Report() {
-			b.log().Error("redis refused, will try again", "doing", doing, "error", err)
+			b.log().Error(happened(err), "doing", doing, "error", err)
 		}
 		return err
 	}
@@ -185,7 +185,7 @@ func (b *Broker) once(ctx context.Context, doing string, step func(context.Conte
 		if err == nil {
 			return
 		}
-		b.log().Debug("redis refused, will try again", "doing", doing, "error", err)
+		b.log().Debug(happened(err), "doing", doing, "error", err)
 		_ = backoff.Sleep(ctx, 5*time.Second) // the loop checks ctx
 	}
 }

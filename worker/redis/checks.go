@@ -335,3 +335,11 @@ func (ch *checks) moveSpare(ctx context.Context) error {
 
 // Refusal implements [broker.Faulter].
 func (b *Broker) Refusal(err error) string { return conn.Refusal(err) }
+
+// happened names the fault of a step for the log.
+func happened(err error) string {
+	if conn.IsReply(err) {
+		return "redis refused, will try again"
+	}
+	return "redis unavailable, will try again"
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/internal/deadletter"
 	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redis/internal/conn"
 	"github.com/evently/workers/worker/redis/internal/letters"
 	"github.com/evently/workers/worker/redis/internal/queues"
 )
@@ -35,6 +36,10 @@ func (v views) Letters() *Letters { return v.of.letters.Letters }
 func (v views) LetterCounts() (counts broker.LetterCounts, at time.Time, known bool) {
 	return v.of.letters.Seen()
 }
+
+// IsReply reports whether an error of the broker is a reply of its server. Other errors leave open
+// what it would say: it cannot be reached, answers too late or has cut the connection.
+func (views) IsReply(err error) bool { return conn.IsReply(err) }
 
 // Server tells which server Sentinels, or the nodes of a cluster, have named last. It is ""
 // before they have, and for a fixed address. It does no I/O.

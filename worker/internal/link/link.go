@@ -24,6 +24,18 @@ type Link struct {
 	refusedAt time.Time // of the last refusal of a wait that last tells of; zero: it tells of another fault
 }
 
+// replier is a broker that knows the replies of its server.
+type replier interface{ IsReply(err error) bool }
+
+// happened names an error of the broker for the log.
+func (l *Link) happened(err error) string {
+	r, knows := l.faulter.(replier)
+	if knows && r.IsReply(err) || l.faulter != nil && l.faulter.Refusal(err) != "" {
+		return "broker refused, will try again"
+	}
+	return "broker unavailable, will try again"
+}
+
 // Fault is the last error of the broker. It is zero when the broker has answered since.
 type Fault struct {
 	Text    string
@@ -115,7 +127,7 @@ func (l *Link) Persist(ctx context.Context, what string, op func(context.Context
 		}
 		l.Refused(fmt.Errorf("%s: %w", what, err))
 		if b.Report() {
-			l.log.Error("broker refused, will try again", "doing", what, "error", err)
+			l.log.Error(l.happened(err), "doing", what, "error", err)
 		}
 		if !b.Wait(ctx) {
 			return err
