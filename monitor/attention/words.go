@@ -2,9 +2,10 @@ package attention
 
 import (
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
+
+	"github.com/evently/workers/monitor/internal/segment"
 )
 
 // Spell writes a duration for people.
@@ -91,4 +92,4 @@ func advice(text string) string {
 	return strings.ToUpper(text[:1]) + sentence(text[1:])
 }
 
-func queueLink(name string) string { return "/queues/" + url.PathEscape(name) }
+func queueLink(name string) string { return "/queues/" + segment.Of(name) }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/evently/workers/monitor/internal/segment"
 )
 
 // Router collects the pages, actions and handlers of the groups.
@@ -41,11 +43,11 @@ func (r *Router) Page(p Page) {
 		r.site.servePage(w, req, page)
 	})))
 	if r.site.views.has(p.Template + liveSuffix) {
-		register(r, r.live, "GET "+pattern, http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		register(r, r.live, "GET "+pattern, named(pattern, http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
 			if found, ok := req.Context().Value(foundKey{}).(*found); ok {
 				found.page, found.request = page, req
 			}
-		}))
+		})))
 	}
 }
 
@@ -79,7 +81,34 @@ func (r *Router) Handle(pattern string, role Role, h http.Handler) {
 	r.handle(pattern, r.site.withRole(role, method != http.MethodGet && role > RolePublic, h))
 }
 
-func (r *Router) handle(pattern string, h http.Handler) { register(r, r.mux, pattern, h) }
+func (r *Router) handle(pattern string, h http.Handler) {
+	register(r, r.mux, pattern, named(pattern, h))
+}
+
+// named returns a handler that gets the names of the path as [segment.Of] was given them. Other
+// programs than browsers make the paths of interfaces by themselves.
+func named(pattern string, h http.Handler) http.Handler {
+	wildcards := wildcardsOf(pattern)
+	if len(wildcards) == 0 || strings.Contains(pattern, " /api/") {
+		return h
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, name := range wildcards {
+			r.SetPathValue(name, segment.Name(r.PathValue(name)))
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// wildcardsOf returns the names of the wildcards of a pattern.
+func wildcardsOf(pattern string) (names []string) {
+	for part := range strings.SplitSeq(pattern, "/") {
+		if name, ok := strings.CutPrefix(part, "{"); ok && name != "$}" {
+			names = append(names, strings.TrimRight(name, ".}"))
+		}
+	}
+	return names
+}
 
 // register adds a handler to a mux, which panics about patterns that it cannot use.
 func register(r *Router, mux *http.ServeMux, pattern string, h http.Handler) {

@@ -136,10 +136,8 @@ func (s *Site) do(ctx context.Context, r *Request, a *Action) (done Done, err er
 
 // pathValues returns the values of the wildcards of a pattern.
 func pathValues(pattern string, r *http.Request) (values []string) {
-	for part := range strings.SplitSeq(pattern, "/") {
-		if name, ok := strings.CutPrefix(part, "{"); ok {
-			values = append(values, r.PathValue(strings.TrimRight(name, ".}")))
-		}
+	for _, name := range wildcardsOf(pattern) {
+		values = append(values, r.PathValue(name))
 	}
 	return slices.DeleteFunc(values, func(v string) bool { return v == "" })
 }

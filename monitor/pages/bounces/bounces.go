@@ -13,6 +13,7 @@ import (
 
 	"github.com/evently/workers/internal/moment"
 	"github.com/evently/workers/internal/words"
+	"github.com/evently/workers/monitor/internal/segment"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/store/ledger"
 )
@@ -103,7 +104,7 @@ type row struct {
 func rowOf(b *ledger.Bounce) row {
 	const short = 8
 	r := row{
-		Href: "/bounces/" + url.PathEscape(b.ID), Short: b.ID[:min(short, len(b.ID))], Kind: chipOf(b.Kind), To: words.Maybe(b.Recipient()), Class: words.Maybe(b.Class),
+		Href: "/bounces/" + segment.Of(b.ID), Short: b.ID[:min(short, len(b.ID))], Kind: chipOf(b.Kind), To: words.Maybe(b.Recipient()), Class: words.Maybe(b.Class),
 		Reply: words.Maybe(b.Reply()), Matched: web.Chip{Text: "no mail", Tone: web.Wait}, Task: words.Maybe(b.TaskID), At: b.ReceivedAt,
 	}
 	if b.Mail != "" {

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/evently/workers/internal/words"
+	"github.com/evently/workers/monitor/internal/segment"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/tasks"
 	"github.com/evently/workers/templates"
@@ -113,7 +114,7 @@ type card struct {
 	Locales            string // "": English only
 }
 
-func path(kind string) string { return "/templates/" + url.PathEscape(kind) }
+func path(kind string) string { return "/templates/" + segment.Of(kind) }
 
 func previewPath(kind, sample, locale string) string {
 	return path(kind) + "/preview?" + query(sample, locale)

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/desk/jobs"
+	"github.com/evently/workers/monitor/internal/segment"
 	"github.com/evently/workers/monitor/web"
 )
 
@@ -46,7 +46,7 @@ type jobRow struct {
 // jobTones are the colours of the states.
 var jobTones = map[jobs.State]web.Tone{jobs.Running: web.Info, jobs.Done: web.Good, jobs.Stopped: web.Wait, jobs.Interrupted: web.Bad, jobs.Failed: web.Bad}
 
-func jobPath(id string, more string) string { return "/jobs/" + url.PathEscape(id) + more }
+func jobPath(id string, more string) string { return "/jobs/" + segment.Of(id) + more }
 
 // progressText says how far a job is.
 func progressText(j *jobs.Job) string {

@@ -9,13 +9,13 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"net/url"
 	"syscall"
 	"time"
 
 	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/desk"
 	"github.com/evently/workers/monitor/desk/jobs"
+	"github.com/evently/workers/monitor/internal/segment"
 	"github.com/evently/workers/monitor/pages/internal/ticket"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/broker"
@@ -182,7 +182,7 @@ func (g *Group) letter(ctx context.Context, r *web.Request) (broker.DeadLetter, 
 }
 
 func letterPath(id string, more ...string) string {
-	path := "/dead-letters/" + url.PathEscape(id)
+	path := "/dead-letters/" + segment.Of(id)
 	for _, m := range more {
 		path += "/" + m
 	}

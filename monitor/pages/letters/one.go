@@ -13,6 +13,7 @@ import (
 
 	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/desk"
+	"github.com/evently/workers/monitor/internal/segment"
 	"github.com/evently/workers/monitor/verdict"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/store/ledger"
@@ -120,7 +121,7 @@ func (g *Group) live(ctx context.Context, it *desk.Item, now time.Time) liveView
 		{Name: "Id", Value: it.ID, Mono: true, Copy: true},
 	}
 	if it.TaskID != "" {
-		facts = append(facts, web.Fact{Name: "Task", Value: line(it.TaskID), Href: "/tasks/" + url.PathEscape(it.TaskID), Mono: true})
+		facts = append(facts, web.Fact{Name: "Task", Value: line(it.TaskID), Href: "/tasks/" + segment.Of(it.TaskID), Mono: true})
 	}
 	facts = append(facts, web.Fact{Name: "Queue", Value: line(it.Queue)})
 	if !it.StateAt.IsZero() {
@@ -129,7 +130,7 @@ func (g *Group) live(ctx context.Context, it *desk.Item, now time.Time) liveView
 	for _, f := range []web.Fact{
 		{Name: "By", Value: line(it.By)}, {Name: "Note", Value: line(it.Note)}, {Name: "Fault", Value: line(it.Fault)},
 		{Name: "Copy of", Value: line(it.Replaces), Href: letterPath(it.Replaces), Mono: true},
-		{Name: "Edited copy", Value: line(it.ReplacedBy), Href: "/tasks/" + url.PathEscape(it.ReplacedBy), Mono: true},
+		{Name: "Edited copy", Value: line(it.ReplacedBy), Href: "/tasks/" + segment.Of(it.ReplacedBy), Mono: true},
 	} {
 		if f.Value != "" {
 			facts = append(facts, f)

@@ -7,9 +7,9 @@ import (
 	"embed"
 	"io/fs"
 	"net/http"
-	"net/url"
 	"time"
 
+	"github.com/evently/workers/monitor/internal/segment"
 	"github.com/evently/workers/monitor/pages/internal/keep"
 	"github.com/evently/workers/monitor/pages/internal/life"
 	"github.com/evently/workers/monitor/pages/internal/search"
@@ -91,7 +91,7 @@ func (g *Group) Register(r *web.Router) {
 }
 
 // taskPath returns the path of a task's page in a section of the monitor.
-func taskPath(section, id string) string { return "/" + section + "/" + url.PathEscape(id) }
+func taskPath(section, id string) string { return "/" + section + "/" + segment.Of(id) }
 
 // history returns the history of mails, or what is missing.
 func (g *Group) history() (History, error) {

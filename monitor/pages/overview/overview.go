@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/evently/workers/monitor/attention"
+	"github.com/evently/workers/monitor/internal/segment"
 	"github.com/evently/workers/monitor/summary"
 	"github.com/evently/workers/monitor/web"
 )
@@ -307,7 +308,7 @@ func lamps(s *summary.Summary) (all []lamp) {
 func queues(s *summary.Summary) (all []queueRow) {
 	for _, q := range s.Queues.All {
 		row := queueRow{
-			Name: q.Name, Href: "/queues/" + url.PathEscape(q.Name), Messages: q.Messages, In: figure(q.In) + "/s", Out: figure(q.Out) + "/s", Oldest: "–", Empty: "–",
+			Name: q.Name, Href: "/queues/" + segment.Of(q.Name), Messages: q.Messages, In: figure(q.In) + "/s", Out: figure(q.Out) + "/s", Oldest: "–", Empty: "–",
 		}
 		if q.Oldest.Known {
 			row.Oldest = seconds(q.Oldest.Seconds)
@@ -333,7 +334,7 @@ func queues(s *summary.Summary) (all []queueRow) {
 
 func workers(s *summary.Summary) (all []workerRow) {
 	for _, w := range s.Workers {
-		row := workerRow{Node: w.Node, Href: "/workers/" + url.PathEscape(w.Node), Kind: "Go", Version: w.Version, Active: grouped(w.Active), Processed: w.Processed, Trouble: w.Trouble}
+		row := workerRow{Node: w.Node, Href: "/workers/" + segment.Of(w.Node), Kind: "Go", Version: w.Version, Active: grouped(w.Active), Processed: w.Processed, Trouble: w.Trouble}
 		if w.Concurrency > 0 {
 			row.Active = fmt.Sprintf("%d of %d", w.Active, w.Concurrency)
 		}

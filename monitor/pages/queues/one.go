@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/evently/workers/internal/words"
+	"github.com/evently/workers/monitor/internal/segment"
 	"github.com/evently/workers/monitor/watch"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/inspect"
@@ -110,7 +110,7 @@ func (g *Group) view(s *watch.State, q watch.Queue, r *web.Request) oneView {
 		v.Lists = append(v.Lists, listRow{Priority: l.Priority, Messages: l.Messages, Oldest: age(l.Oldest)})
 	}
 	for _, node := range q.Consumers {
-		v.Consumers = append(v.Consumers, consumer{Node: node, Href: "/workers/" + url.PathEscape(node)})
+		v.Consumers = append(v.Consumers, consumer{Node: node, Href: "/workers/" + segment.Of(node)})
 	}
 	if p := q.Paused; p != nil {
 		v.Paused = &paused{At: p.At, By: p.By, Note: p.Note}
@@ -240,7 +240,7 @@ func (g *Group) peek(ctx context.Context, v *oneView, name, wanted string) {
 func messages(all []inspect.Message) []message {
 	found := make([]message, len(all))
 	for i, m := range all {
-		found[i] = message{Message: m, Short: m.ID, Href: "/tasks/" + url.PathEscape(m.ID)}
+		found[i] = message{Message: m, Short: m.ID, Href: "/tasks/" + segment.Of(m.ID)}
 		if len(m.ID) == 36 {
 			found[i].Short = m.ID[:8]
 		}

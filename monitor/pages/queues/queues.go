@@ -7,10 +7,10 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"strings"
 	"time"
 
+	"github.com/evently/workers/monitor/internal/segment"
 	"github.com/evently/workers/monitor/watch"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/inspect"
@@ -72,7 +72,7 @@ func (g *Group) waiting() int {
 }
 
 // href returns the path of the page of a queue.
-func href(queue string) string { return "/queues/" + url.PathEscape(queue) }
+func href(queue string) string { return "/queues/" + segment.Of(queue) }
 
 // fault returns the error of a page for a name that is not that of a queue.
 func (g *Group) fault(name string) error {

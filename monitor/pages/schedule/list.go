@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/url"
 	"slices"
 	"strconv"
 
 	"github.com/evently/workers/internal/sorting"
+	"github.com/evently/workers/monitor/internal/segment"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/inspect"
 )
@@ -77,7 +77,7 @@ func (g *Group) loadList(ctx context.Context, r *web.Request) (web.View, error) 
 }
 
 func newRow(w inspect.Waiting, reason string) row {
-	r := row{Waiting: w, Short: w.ID, Href: "/tasks/" + url.PathEscape(w.ID), Holder: cmp.Or(w.Node, "a worker"), Reason: reason, Queued: "/queues/" + url.PathEscape(w.Queue)}
+	r := row{Waiting: w, Short: w.ID, Href: "/tasks/" + segment.Of(w.ID), Holder: cmp.Or(w.Node, "a worker"), Reason: reason, Queued: "/queues/" + segment.Of(w.Queue)}
 	if r.Kwargs == "{}" {
 		r.Kwargs = "" // there are none
 	}

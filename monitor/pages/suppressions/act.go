@@ -3,7 +3,6 @@ package suppressions
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/evently/workers/internal/moment"
 	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/mail"
+	"github.com/evently/workers/monitor/internal/segment"
 	"github.com/evently/workers/monitor/web"
 	store "github.com/evently/workers/store/ledger/suppressions"
 )
@@ -215,4 +215,4 @@ func exportName(now time.Time) string {
 	return "suppressions-" + now.UTC().Format("20060102-150405") + ".csv"
 }
 
-func exportPath(ticket string) string { return "/suppressions/export/" + url.PathEscape(ticket) }
+func exportPath(ticket string) string { return "/suppressions/export/" + segment.Of(ticket) }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/evently/workers/internal/words"
+	"github.com/evently/workers/monitor/internal/segment"
 	"github.com/evently/workers/monitor/web"
 	store "github.com/evently/workers/store/ledger/suppressions"
 	"github.com/evently/workers/tasks"
@@ -43,7 +43,7 @@ type row struct {
 }
 
 func path(id string, more ...string) string {
-	return strings.Join(append([]string{"/suppressions", url.PathEscape(id)}, more...), "/")
+	return strings.Join(append([]string{"/suppressions", segment.Of(id)}, more...), "/")
 }
 
 func rowOf(s *store.Suppression) row {

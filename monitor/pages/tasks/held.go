@@ -2,10 +2,10 @@ package tasks
 
 import (
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/evently/workers/internal/words"
+	"github.com/evently/workers/monitor/internal/segment"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/inspect"
 )
@@ -37,9 +37,9 @@ func (v *showView) addHeld(w *inspect.Waiting) {
 	if w.Revoked {
 		v.Head.Chips[0] = cancelledChip
 	}
-	v.Head.Facts = append(v.Head.Facts, web.Fact{Name: "Due", Time: w.ETA}, web.Fact{Name: "Queue", Value: words.Line(w.Queue), Href: "/queues/" + url.PathEscape(w.Queue)})
+	v.Head.Facts = append(v.Head.Facts, web.Fact{Name: "Due", Time: w.ETA}, web.Fact{Name: "Queue", Value: words.Line(w.Queue), Href: "/queues/" + segment.Of(w.Queue)})
 	if w.Node != "" {
-		v.Head.Facts = append(v.Head.Facts, web.Fact{Name: "Worker", Value: words.Line(w.Node), Href: "/workers/" + url.PathEscape(w.Node)})
+		v.Head.Facts = append(v.Head.Facts, web.Fact{Name: "Worker", Value: words.Line(w.Node), Href: "/workers/" + segment.Of(w.Node)})
 	}
 	v.Args, v.Kwargs = w.Args, w.Kwargs
 }

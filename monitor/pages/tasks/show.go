@@ -12,6 +12,7 @@ import (
 	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/fleet"
+	"github.com/evently/workers/monitor/internal/segment"
 	"github.com/evently/workers/monitor/pages/internal/keep"
 	"github.com/evently/workers/monitor/pages/internal/life"
 	"github.com/evently/workers/monitor/verdict"
@@ -158,7 +159,7 @@ func (g *Group) show(ctx context.Context, r *web.Request) (web.View, error) {
 		v.Tone = life.Tone(newest.State)
 		v.Head.Chips = append(v.Head.Chips, web.Chip{Text: "mail " + newest.State.String(), Tone: life.Tone(newest.State)})
 		for _, h := range k.histories {
-			v.Mails = append(v.Mails, link{verdict.About(h.Mail), "/deliveries/" + url.PathEscape(id) + "?" + url.Values{"mail": {h.Mail.Mail}}.Encode()})
+			v.Mails = append(v.Mails, link{verdict.About(h.Mail), "/deliveries/" + segment.Of(id) + "?" + url.Values{"mail": {h.Mail.Mail}}.Encode()})
 		}
 	}
 	g.addActions(&v, r, id, k)
@@ -240,7 +241,7 @@ func (g *Group) addActions(v *showView, r *web.Request, id string, k known) {
 	if k.letter == nil {
 		return
 	}
-	l := &letterView{ID: k.letter.ID, Href: "/dead-letters/" + url.PathEscape(k.letter.ID), Reason: words.Line(k.letter.Reason), Since: k.letter.At}
+	l := &letterView{ID: k.letter.ID, Href: "/dead-letters/" + segment.Of(k.letter.ID), Reason: words.Line(k.letter.Reason), Since: k.letter.At}
 	if r.May(web.RoleOperator) {
 		l.Retry = &web.Button{Text: "Retry from the dead letter", Action: path(id) + "/retry", Fields: map[string]string{"letter": k.letter.ID}}
 	}

@@ -6,10 +6,10 @@ import (
 	"context"
 	"embed"
 	"io/fs"
-	"net/url"
 	"time"
 
 	"github.com/evently/workers/monitor/fleet"
+	"github.com/evently/workers/monitor/internal/segment"
 	"github.com/evently/workers/monitor/pages/internal/keep"
 	"github.com/evently/workers/monitor/pages/internal/search"
 	"github.com/evently/workers/monitor/verdict"
@@ -97,4 +97,4 @@ func (g *Group) Register(r *web.Router) {
 	r.Action(web.Action{Pattern: "/tasks/{id}/retry", Audit: "dead-letters.retry", Do: g.retry})
 }
 
-func path(id string) string { return "/tasks/" + url.PathEscape(id) }
+func path(id string) string { return "/tasks/" + segment.Of(id) }

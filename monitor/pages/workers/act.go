@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -13,8 +12,6 @@ import (
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/inspect"
 )
-
-func pathEscape(name string) string { return url.PathEscape(name) }
 
 // outcome tells what a command has done.
 type outcome struct {

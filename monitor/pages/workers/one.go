@@ -9,6 +9,7 @@ import (
 
 	"github.com/evently/workers/internal/sorting"
 	"github.com/evently/workers/internal/words"
+	"github.com/evently/workers/monitor/internal/segment"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/inspect"
 )
@@ -160,14 +161,14 @@ func (v *oneView) detail(d inspect.Detail) {
 		v.Tiles[0].Hint += fmt.Sprintf(", autoscaled %d–%d", d.Least, d.Most)
 	}
 	for _, r := range d.Running {
-		one := running{ID: r.ID, Short: r.ID, Href: "/tasks/" + r.ID, Name: r.Name, Queue: r.Queue, Started: r.Started}
+		one := running{ID: r.ID, Short: r.ID, Href: "/tasks/" + segment.Of(r.ID), Name: r.Name, Queue: r.Queue, Started: r.Started}
 		if len(r.ID) == 36 {
 			one.Short = r.ID[:8]
 		}
 		v.Running = append(v.Running, one)
 	}
 	for _, q := range d.Queues {
-		v.Queues = append(v.Queues, queue{Name: q, Href: "/queues/" + pathEscape(q)})
+		v.Queues = append(v.Queues, queue{Name: q, Href: "/queues/" + segment.Of(q)})
 	}
 	for _, name := range d.Registered {
 		if !strings.HasPrefix(name, "celery.") {

@@ -7,11 +7,11 @@ import (
 	"embed"
 	"io/fs"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/evently/workers/monitor/fleet"
+	"github.com/evently/workers/monitor/internal/segment"
 	"github.com/evently/workers/monitor/vitals"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/inspect"
@@ -115,4 +115,4 @@ func (g *Group) json(r *http.Request) http.Handler {
 	return g.cfg.JSON
 }
 
-func href(node string) string { return "/workers/" + url.PathEscape(node) }
+func href(node string) string { return "/workers/" + segment.Of(node) }
