@@ -249,7 +249,7 @@ func verify(ctx context.Context, t term.Terminal, trail *app.Trail, heads []stri
 	if err != nil {
 		return nil, err
 	}
-	bar := &term.Progress{Out: t.Err}
+	bar := &term.Progress{Out: t.Err, Doing: "checking rows"}
 	for _, row := range newest.Rows {
 		bar.Total = max(bar.Total, int(row.Number))
 	}
@@ -321,7 +321,7 @@ func (c exportCmd) Run(ctx context.Context, t term.Terminal) error {
 	if c.CSV {
 		write = audit.CSV(w)
 	}
-	bar := &term.Progress{Out: t.Err}
+	bar := &term.Progress{Out: t.Err, Doing: "exporting rows"}
 	if !term.IsTerminal(t.Out) {
 		bar.Start()
 		defer bar.Stop()

@@ -58,7 +58,7 @@ func (c retryCmd) Run(ctx context.Context, t term.Terminal) error {
 		return err
 	}
 	defer b.close()
-	return c.run(ctx, t, b, job{title: "Retry", done: "back in their queues", verb: desk.Retry, note: c.Note, states: onlyOpen})
+	return c.run(ctx, t, b, job{title: "Retry", doing: "retrying dead letters", done: "back in their queues", verb: desk.Retry, note: c.Note, states: onlyOpen})
 }
 
 type deleteCmd struct {
@@ -90,7 +90,7 @@ func (c deleteCmd) Run(ctx context.Context, t term.Terminal) error {
 		return err
 	}
 	defer b.close()
-	return c.run(ctx, t, b, job{title: "Delete", done: "deleted", verb: desk.Delete, note: c.Note, states: c.State})
+	return c.run(ctx, t, b, job{title: "Delete", doing: "deleting dead letters", done: "deleted", verb: desk.Delete, note: c.Note, states: c.State})
 }
 
 type resolveCmd struct {
@@ -120,7 +120,7 @@ func (c resolveCmd) Run(ctx context.Context, t term.Terminal) error {
 		return err
 	}
 	defer b.close()
-	return c.run(ctx, t, b, job{title: "Mark as dealt with:", done: "dealt with", verb: desk.Resolve, note: c.Note, states: onlyOpen})
+	return c.run(ctx, t, b, job{title: "Mark as dealt with:", doing: "marking dead letters as dealt with", done: "dealt with", verb: desk.Resolve, note: c.Note, states: onlyOpen})
 }
 
 type reopenCmd struct {
@@ -149,5 +149,5 @@ func (c reopenCmd) Run(ctx context.Context, t term.Terminal) error {
 		return err
 	}
 	defer b.close()
-	return c.run(ctx, t, b, job{title: "Reopen", done: "open again", verb: desk.Reopen, note: c.Note, states: onlyDealtWith})
+	return c.run(ctx, t, b, job{title: "Reopen", doing: "reopening dead letters", done: "open again", verb: desk.Reopen, note: c.Note, states: onlyDealtWith})
 }

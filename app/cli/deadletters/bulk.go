@@ -41,6 +41,7 @@ func (c chosen) Validate() error {
 // job is what a command does to dead letters.
 type job struct {
 	title  string // such as Retry
+	doing  string // such as retrying dead letters
 	done   string // such as back in their queues
 	verb   desk.Verb
 	note   string
@@ -163,7 +164,7 @@ func (c chosen) work(ctx context.Context, t term.Terminal, b *box, j job, ids []
 	defer stop()
 	context.AfterFunc(going, stop) // a second signal ends the process
 	faults := &limitedErrors{}
-	bar := &term.Progress{Out: t.Err, Total: len(ids)}
+	bar := &term.Progress{Out: t.Err, Doing: j.doing, Total: len(ids)}
 	if len(ids) > longJob || len(ids) > 1 && c.Rate.Every() > 0 {
 		bar.Start()
 		defer bar.Stop()

@@ -142,7 +142,7 @@ func (c createCmd) Run(ctx context.Context, t term.Terminal) error {
 // collect listens for a while, and then reads the bundle, with a bar.
 func collect(ctx context.Context, t term.Terminal, o *app.Overview, since, until time.Time) (b *incident.Bundle, raw []byte, err error) {
 	const ticks = 10
-	p := &term.Progress{Out: t.Err, Total: ticks + incident.Steps + 1}
+	p := &term.Progress{Out: t.Err, Doing: "listening to events", Total: ticks + incident.Steps + 1}
 	p.Start()
 	defer p.Stop()
 	ctx, cancel := context.WithCancel(ctx)
@@ -160,8 +160,13 @@ func collect(ctx context.Context, t term.Terminal, o *app.Overview, since, until
 				p.Add(1, 0)
 			}
 		}
+		p.Does("reading Redis and the history")
 		o.Refresh(ctx)
-		b = o.Incident().Collect(ctx, since, until, func(string) { p.Add(1, 0) })
+		b = o.Incident().Collect(ctx, since, until, func(doing string) {
+			p.Add(1, 0)
+			p.Does("collecting the " + doing)
+		})
+		p.Does("writing the bundle")
 		var zip bytes.Buffer
 		if err := b.Write(&zip, o.Incident().Secrets(), b.Nodes()); err != nil {
 			return err

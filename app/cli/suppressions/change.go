@@ -277,10 +277,14 @@ func (c importCmd) Run(ctx context.Context, t term.Terminal) error {
 	if err := s.CheckKey(ctx); err != nil {
 		return otherKey(err)
 	}
+	doing := "importing suppressions"
+	if c.DryRun {
+		doing = "comparing suppressions"
+	}
 	var n suppressions.Imported
 	load := func(ctx context.Context) (map[string]any, error) {
 		var err error
-		bar := &term.Progress{Out: t.Err}
+		bar := &term.Progress{Out: t.Err, Doing: doing}
 		bar.Start()
 		defer bar.Stop()
 		n, err = s.Import(ctx, suppressions.Import{From: in, By: app.Operator(), Note: c.Reason, DryRun: c.DryRun, Progress: func(done, total int) {
@@ -357,7 +361,7 @@ func export(ctx context.Context, t term.Terminal, s app.Suppressions, f suppress
 	if term.IsTerminal(t.Out) {
 		return s.Export(ctx, t.Out, f)
 	}
-	bar := &term.Progress{Out: t.Err}
+	bar := &term.Progress{Out: t.Err, Doing: "exporting suppressions"}
 	counted := f
 	counted.State = suppressions.Active
 	if total, _, err := s.Count(ctx, counted); err == nil {

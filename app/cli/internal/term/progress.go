@@ -9,10 +9,12 @@ import (
 	"golang.org/x/term"
 )
 
-// Progress shows how far a long action is: a bar on a terminal, and a line each ten seconds
-// otherwise. The zero value of its fields but Out will do; with the Total 0 it shows what is done.
+// Progress shows what a long action does and how far it is: a bar on a terminal, and a line each ten
+// seconds otherwise. The zero value of its fields but Out and Doing will do; with the Total 0 it shows
+// what is done.
 type Progress struct {
 	Out   *os.File
+	Doing string // such as "importing rows"; Does changes it
 	Total int
 	Now   func() time.Time // nil: time.Now
 
@@ -50,6 +52,15 @@ func (p *Progress) Add(done, failed int) {
 	case !p.bar && since >= lineEvery:
 		p.shown = now
 		fmt.Fprintln(p.Out, p.text())
+	}
+}
+
+// Does tells what the action does from now on.
+func (p *Progress) Does(doing string) {
+	p.Doing = doing
+	if p.bar {
+		p.shown = p.Now()
+		p.draw()
 	}
 }
 
@@ -96,11 +107,11 @@ func (p *Progress) draw() {
 	fmt.Fprint(p.Out, "\r"+Cut(text, max(width-1, 1))+"\x1b[K")
 }
 
-// text tells how many are done, and how long the rest may take.
+// text tells what is done, how many are done, and how long the rest may take.
 func (p *Progress) text() string {
-	text := fmt.Sprintf("%d of %d", p.done+p.failed, p.Total)
+	text := fmt.Sprintf("%s: %d of %d", p.Doing, p.done+p.failed, p.Total)
 	if p.Total == 0 {
-		text = fmt.Sprintf("%d so far", p.done+p.failed)
+		text = fmt.Sprintf("%s: %d so far", p.Doing, p.done+p.failed)
 	}
 	if p.failed > 0 {
 		text += fmt.Sprintf(", %d failed", p.failed)
