@@ -2,13 +2,14 @@ package web
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // showOdd makes the characters visible that steer a terminal, turn the direction of text or
 // have no width: names and messages are chosen by others, and must not look like something
-// else, here or where they are copied to. It changes the text of a page and its hints. Other
-// attributes and fields of forms stay, because their values go back to where they came from.
+// else, here or where they are copied to. It changes the text of a page, its hints, and what its
+// buttons copy. Other attributes and fields of forms stay, because their values go back to where they came from.
 //
 // html is the output of html/template, in which a value never has < or >.
 func showOdd(html string) string {
@@ -33,7 +34,7 @@ func showOdd(html string) string {
 			inTag = false
 		case r == '"' && inTag: // in a value it is &#34;
 			inValue = !inValue
-			inHint = inValue && (strings.HasSuffix(html[:i], " title=") || strings.HasSuffix(html[:i], " aria-label="))
+			inHint = inValue && hasSuffix(html[:i], " title=", " aria-label=", " data-copy=")
 		case (!inTag && !inField || inTag && inHint) && isOdd(r):
 			b.WriteString(visible(r))
 			continue
@@ -41,6 +42,10 @@ func showOdd(html string) string {
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+func hasSuffix(text string, suffixes ...string) bool {
+	return slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(text, s) })
 }
 
 func visible(r rune) string {
