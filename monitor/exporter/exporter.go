@@ -3,11 +3,11 @@
 //
 // The meaning is that of celery-exporter 0.12, with these differences. The length of a queue
 // counts the messages of all priorities. The queue of a task is known also without the event
-// task-sent when its worker consumes one queue alone. Several workers of one host share a
-// label: together they are up while one of them is, and their running tasks are added up.
-// The number of label sets is bounded: further ones become "other". The series _created of
-// prometheus_client are left out, as no dashboard uses them and they double the number of
-// series.
+// task-sent when its worker consumes one queue alone. Several workers of one host share a label:
+// together they are up while one of them is, and their running tasks are added up. The processes
+// of a worker of this kind are its slots, because its one process runs as many tasks at once. The
+// number of label sets is bounded: further ones become "other". The series _created of
+// prometheus_client are left out, as no dashboard uses them and they double the number of series.
 package exporter
 
 import (

@@ -100,7 +100,7 @@ func (h *host) state() (up, active float64, told bool) {
 }
 
 // betweenLooks is the pause between two looks at the workers because of an event.
-const betweenLooks = 2 * time.Second
+const betweenLooks = time.Second
 
 // learnAbout looks at the workers when those of a task's worker are not known. Scrapes look as well,
 // but the first one comes after the first events.

@@ -22,7 +22,8 @@ import (
 // alone.
 var (
 	questions     = []string{"stats", "active_queues", "registered", "conf"}
-	moving        = questions[:2] // change often
+	moving        = questions[:2]                                            // change often
+	newcomers     = []string{"active_queues", "stats", "registered", "conf"} // the queues first: metrics of tasks need them
 	taskQuestions = []string{"scheduled", "active", "reserved", "revoked"}
 )
 
@@ -30,7 +31,7 @@ const (
 	patience   = time.Second      // for the answers to a question
 	everyFull  = time.Minute      // between two questions to all
 	everyQuick = 15 * time.Second // between two about what changes often
-	everyLook  = 5 * time.Second  // between two looks for workers that are new
+	everyLook  = time.Second      // between two looks for workers that are new
 	silentFor  = 2 * everyQuick   // without an answer, although it was asked: a worker is silent
 	mostNodes  = 5_000            // that are kept
 	mostAnswer = 4 << 20          // bytes of the answer of one worker
@@ -47,7 +48,7 @@ type inspector struct {
 
 	mu      sync.Mutex
 	workers map[string]*answers
-	tried   map[string]bool // workers that were asked since the last question to all
+	tried   map[string]bool // new workers that were asked since the last question to all
 	asked   time.Time       // the beginning of the last questions to all that could be asked
 	through time.Time       // since when they can be asked without a break
 }
@@ -62,7 +63,7 @@ func newInspector(cfg *Config) *inspector {
 	return &inspector{remote: cfg.Remote, redact: cfg.Redactor, params: cfg.Params, cfg: cfg, workers: map[string]*answers{}, tried: map[string]bool{}}
 }
 
-// run asks all workers once a minute, and earlier when there are new ones.
+// run asks all workers once a minute, and new ones at once.
 func (in *inspector) run(ctx context.Context) error {
 	if in.remote == nil {
 		<-ctx.Done()
@@ -73,18 +74,22 @@ func (in *inspector) run(ctx context.Context) error {
 	var full, quick time.Time
 	for {
 		now := in.cfg.Now()
-		var methods []string
+		var methods, nodes []string
 		switch {
-		case in.hasNew(now.Sub(full) >= everyFull):
+		case now.Sub(full) >= everyFull:
 			full, quick, methods = now, now, questions
 			in.forget(now)
 		case now.Sub(quick) >= everyQuick:
 			quick, methods = now, moving
+		default:
+			if nodes = in.untried(); len(nodes) > 0 {
+				methods = newcomers
+			}
 		}
-		if err := in.askAll(ctx, methods, nil); err != nil && ctx.Err() == nil {
+		if err := in.askAll(ctx, methods, nodes); err != nil && ctx.Err() == nil {
 			in.cfg.Logger.Debug("workers cannot be asked, will try again", "error", err)
 			in.noteFault()
-		} else if len(methods) > 0 {
+		} else if len(methods) > 0 && len(nodes) == 0 {
 			in.noteAsked(now)
 		}
 		select {
@@ -95,27 +100,26 @@ func (in *inspector) run(ctx context.Context) error {
 	}
 }
 
-// hasNew reports whether all must be asked: all is set, or a worker sends events that was not
-// asked yet. Some never answer.
-func (in *inspector) hasNew(all bool) bool {
+// untried returns workers that send events and were not asked yet. Some never answer: they are asked
+// alone once.
+func (in *inspector) untried() (nodes []string) {
 	workers := in.cfg.Fleet.Workers()
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if all {
-		in.tried = map[string]bool{}
-	}
 	for _, w := range workers {
 		if w.Online && in.workers[w.Node] == nil && !in.tried[w.Node] {
-			in.tried[w.Node], all = true, true
+			in.tried[w.Node] = true
+			nodes = append(nodes, w.Node)
 		}
 	}
-	return all
+	return nodes
 }
 
-// forget forgets workers that have not answered for long.
+// forget forgets workers that have not answered for long, and which ones were asked alone.
 func (in *inspector) forget(now time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	in.tried = map[string]bool{}
 	maps.DeleteFunc(in.workers, func(_ string, a *answers) bool { return now.Sub(a.at) > keepSilent })
 }
 

@@ -139,10 +139,16 @@ func (a *API) Consumers() []exporter.Consumer {
 	})
 	a.inspector.each("stats", func(node string, value protocol.Raw) {
 		var stats struct {
-			Pool struct{ Processes []protocol.Raw }
+			Software string // of workers of this kind alone
+			Pool     struct {
+				Processes []protocol.Raw
+				Slots     int `json:"max-concurrency"`
+			}
 		}
 		if c := byNode[node]; c != nil && protocol.Unmarshal(value, &stats) == nil {
-			c.Processes = len(stats.Pool.Processes)
+			if c.Processes = len(stats.Pool.Processes); stats.Software != "" {
+				c.Processes = stats.Pool.Slots // one process runs as many tasks at once
+			}
 		}
 	})
 	all := make([]exporter.Consumer, 0, len(byNode))
