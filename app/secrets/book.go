@@ -53,7 +53,7 @@ type book struct {
 	mu      sync.Mutex
 	entries map[string]*entry           // by the names of SecretsInUse
 	faults  map[string]map[string]fault // by source and variable
-	others  []string                    // variables that are no secrets and need a restart
+	others  []setting                   // that are no secrets and need a restart
 	again   []string                    // logins whose connections are renewed once more
 }
 
@@ -212,7 +212,9 @@ func (b *book) compare(k *Keeper, cfg config.Config) {
 		e.restart = restart[name]
 	}
 	if !slices.Equal(others, b.others) {
-		fresh = append(fresh, others...)
+		for _, s := range others {
+			fresh = append(fresh, s.variable)
+		}
 	}
 	b.others = others
 	b.mu.Unlock()
@@ -246,12 +248,15 @@ func (b *book) restarts(k *Keeper, cfg config.Config) map[string]bool {
 	return restart
 }
 
+// setting is a variable without a secret, and where its present value is from.
+type setting struct{ variable, source string }
+
 // changedSettings returns the variables without secrets that have changed.
-func changedSettings(initial, cfg config.Config) (all []string) {
+func changedSettings(initial, cfg config.Config) (all []setting) {
 	report := cfg.Report()
 	for i, s := range initial.Report() {
 		if i < len(report) && report[i].Value != s.Value && !slices.Contains(loginVariables, s.Variable) && config.FileVariable(s.Variable) == "" {
-			all = append(all, s.Variable)
+			all = append(all, setting{s.Variable, report[i].Source})
 		}
 	}
 	return all
@@ -293,23 +298,32 @@ func (k *Keeper) States() (all []State) {
 		}
 		all = append(all, s)
 	}
-	if len(b.others) > 0 {
+	bySource := map[string][]string{}
+	for _, s := range b.others {
+		bySource[s.source] = append(bySource[s.source], s.variable)
+	}
+	for _, source := range sorting.Keys(bySource) {
 		all = append(all, State{
-			Variable: strings.Join(b.others, ", "), Source: config.SourceZero,
+			Variable: strings.Join(bySource[source], ", "), Source: source,
 			Fault: "changed since the start", Advice: "restart the process",
 		})
 	}
 	return all
 }
 
-// faultOf returns the fault of a secret: its own, or that of the variable that it is in.
+// faultOf returns the fault of a secret: its own, or that of the variable that it is in. The text
+// begins with the name of a URL then, because the operator has set the URL.
 func faultOf(name string, faults map[string]fault) (f fault, ok bool) {
 	if f, ok = faults[name]; ok {
 		return f, true
 	}
 	for variable := range faults {
 		if isIn(name, variable) {
-			return faults[variable], true
+			f = faults[variable]
+			if inURL[variable] == name {
+				f.text = variable + ": " + f.text
+			}
+			return f, true
 		}
 	}
 	return fault{}, false

@@ -347,7 +347,7 @@ func TestFaultyFiles(t *testing.T) {
 	w.file("REDIS_URL", "redis://u:"+canary+"x@h:none/0")
 	w.until("a URL that is not valid", func() bool { // the fault is there a moment before it is counted
 		s := w.state("REDIS_PASSWORD")
-		return strings.Contains(s.Fault, "is not valid") && s.Results[secrets.Failed] > 0
+		return strings.HasPrefix(s.Fault, "REDIS_URL: ") && strings.Contains(s.Fault, "is not valid") && s.Results[secrets.Failed] > 0
 	})
 	if got := w.next(redis); got != "r6" {
 		t.Errorf("password %q", got)
@@ -357,6 +357,11 @@ func TestFaultyFiles(t *testing.T) {
 	}
 	w.file("REDIS_URL", "redis://u:"+canary+"x@other:6379/0")
 	w.until("another host", func() bool { return w.state("REDIS_PASSWORD").Advice == "restart the process" })
+	w.file("REDIS_URL", "redis://u:"+canary+"x@h:6379/5")
+	w.until("another database, with the source that it is from", func() bool {
+		s := w.state("REDIS_DB")
+		return s.Advice == "restart the process" && s.Source == "REDIS_URL"
+	})
 	w.file("SMTP_PASSWORD", canary+"b")
 	w.file("REDIS_URL", "redis://u:"+canary+"r7@h:6379/0")
 	w.await(mail, "b")

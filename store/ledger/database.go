@@ -209,6 +209,9 @@ func Unavailability(err error) string {
 	if refused, ok := errors.AsType[*pq.Error](err); ok {
 		return refusal(refused)
 	}
+	if why := fileFault(err); why != "" {
+		return why
+	}
 	timeout, isNet := errors.AsType[net.Error](err)
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	switch {

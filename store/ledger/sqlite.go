@@ -33,3 +33,24 @@ func isAbsent(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	return ok && e.Code()&0xff == sqlite3.SQLITE_CANTOPEN
 }
+
+// fileFault is [Unavailability] for the file of SQLite.
+func fileFault(err error) string {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return ""
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_FULL:
+		return "the disk of its file is full: free some space"
+	case sqlite3.SQLITE_READONLY:
+		return "its file is read-only: correct its rights, or those of its folder"
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		return "another process keeps its file locked: end that process, or its transaction"
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return "its file is damaged, or no database: put it aside, or back from a copy"
+	case sqlite3.SQLITE_IOERR:
+		return "its file cannot be read or written: look at its disk"
+	}
+	return ""
+}

@@ -2,9 +2,12 @@ package ledger_test
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,6 +45,49 @@ func TestUnavailability(t *testing.T) {
 	for _, err := range []error{nil, fmt.Errorf("odd"), &pq.Error{Code: "42601"}} {
 		if got := ledger.Unavailability(err); got != "" {
 			t.Errorf("%v: %q", err, got)
+		}
+	}
+}
+
+// A file of SQLite has words of its own: for a full disk, a lock of another process and a file that
+// is no database.
+func TestUnavailableFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "h.db")
+	open := func(path, pragmas string) *sql.DB {
+		db, err := sql.Open("sqlite", "file:"+path+"?"+pragmas)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db.SetMaxOpenConns(1)
+		t.Cleanup(func() { _ = db.Close() })
+		return db
+	}
+	small := open(path, "_pragma=max_page_count(3)")
+	exec := func(db *sql.DB, statement string) error {
+		_, err := db.ExecContext(t.Context(), statement)
+		return err
+	}
+	if err := exec(small, "CREATE TABLE a (b)"); err != nil {
+		t.Fatal(err)
+	}
+	full := exec(small, "INSERT INTO a VALUES (zeroblob(100000))")
+	if err := exec(small, "BEGIN EXCLUSIVE"); err != nil {
+		t.Fatal(err)
+	}
+	locked := exec(open(path, "_pragma=busy_timeout(1)"), "INSERT INTO a VALUES (1)")
+	other := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(other, []byte(strings.Repeat("no database ", 200)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, err := range map[string]error{
+		"the disk of its file is full":   full,
+		"another process keeps its file": locked,
+		"its file is damaged":            exec(open(other, ""), "CREATE TABLE a (b)"),
+		"its file is read-only":          exec(open(path, "mode=ro&immutable=1"), "INSERT INTO a VALUES (1)"),
+	} {
+		if got := ledger.Unavailability(fmt.Errorf("commit: %w", err)); err == nil || !strings.HasPrefix(got, want) {
+			t.Errorf("%v: %q, want %q", err, got, want)
 		}
 	}
 }
