@@ -256,6 +256,9 @@ func TestRules(t *testing.T) {
 			if !strings.HasSuffix(g.Text, ".") || !strings.HasPrefix(g.Link, "/") || g.Advice != "" && !strings.HasSuffix(g.Advice, ".") {
 				t.Errorf("no sentence, or no page: %+v", g)
 			}
+			if strings.Contains(g.Text+" "+g.Advice, "..") {
+				t.Errorf("two dots: %+v", g)
+			}
 			if strings.Contains(g.Text+g.Advice, "password") {
 				t.Errorf("a password is blamed, which may be right: %+v", g)
 			}

@@ -11,7 +11,7 @@ func queuesAway(f *Facts) []Finding {
 		return nil
 	}
 	return one(Finding{
-		Text:   "Redis cannot be asked: " + f.QueueFault + ".",
+		Text:   fmt.Sprintf("Redis cannot be asked: %s.", clause(f.QueueFault)),
 		Advice: cmp.Or(advice(f.Remedy), "Look whether Redis runs, and whether REDIS_URL of this monitor is right."),
 	})
 }
