@@ -237,7 +237,43 @@ func (g *Guard) oidcLogin(r *http.Request, f flow) (Actor, error) {
 	if err := id.Claims(&claims); err != nil {
 		return Actor{}, fmt.Errorf("read the claims: %w", err)
 	}
+	if ready.UserInfoEndpoint() != "" && p.lacks(claims) {
+		if err := addUserInfo(ctx, ready, token, id.Subject, claims); err != nil {
+			return Actor{}, err
+		}
+	}
 	return p.actor(id.Subject, claims), nil
+}
+
+// lacks reports whether a token leaves out the groups or each name. With the code flow a
+// provider may tell them at its userinfo endpoint alone (OpenID Connect Core, section 5.4).
+func (p *provider) lacks(claims map[string]json.RawMessage) bool {
+	return claims[p.cfg.RoleClaim] == nil || claims["email"] == nil && claims["preferred_username"] == nil
+}
+
+// addUserInfo asks the userinfo endpoint, and adds the claims that the token does not have.
+func addUserInfo(ctx context.Context, ready *oidc.Provider, token *oauth2.Token, subject string, claims map[string]json.RawMessage) error {
+	info, err := ready.UserInfo(ctx, oauth2.StaticTokenSource(token))
+	if err != nil {
+		return fmt.Errorf("ask the provider about the user: %w", err)
+	}
+	if info.Subject != subject {
+		return errors.New("the provider answers about another user than the one of the token")
+	}
+	var more map[string]json.RawMessage
+	if err := info.Claims(&more); err != nil {
+		return fmt.Errorf("read what the provider tells about the user: %w", err)
+	}
+	_, named := claims["email"]
+	for name, value := range more {
+		if name == "email_verified" && named {
+			continue // it is about the address here, which may be another one
+		}
+		if _, ok := claims[name]; !ok {
+			claims[name] = value
+		}
+	}
+	return nil
 }
 
 // actor returns the actor of claims. An address that the provider did not verify is no name.

@@ -28,6 +28,7 @@ type provider struct {
 
 	mu     sync.Mutex
 	claims map[string]any
+	info   map[string]any        // what the userinfo endpoint tells; nil: it fails
 	codes  map[string]url.Values // requests by the code that was given
 }
 
@@ -37,11 +38,11 @@ func startProvider(t testing.TB) *provider {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &provider{key: key, codes: map[string]url.Values{}}
+	p := &provider{key: key, info: map[string]any{"sub": "subject-1"}, codes: map[string]url.Values{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, map[string]any{
-			"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/keys",
+			"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/keys", "userinfo_endpoint": p.URL + "/userinfo",
 			"response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"}, "id_token_signing_alg_values_supported": []string{"RS256"},
 		})
 	})
@@ -57,6 +58,15 @@ func startProvider(t testing.TB) *provider {
 		http.Redirect(w, r, r.URL.Query().Get("redirect_uri")+"?"+url.Values{"code": {code}, "state": {r.URL.Query().Get("state")}}.Encode(), http.StatusSeeOther)
 	})
 	mux.HandleFunc("POST /token", p.token)
+	mux.HandleFunc("GET /userinfo", func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.info == nil || r.Header.Get("Authorization") != "Bearer a" {
+			http.Error(w, "not now", http.StatusServiceUnavailable)
+			return
+		}
+		writeJSON(w, p.info)
+	})
 	p.Server = httptest.NewServer(mux)
 	t.Cleanup(p.Close)
 	return p
@@ -103,6 +113,12 @@ func (p *provider) says(claims map[string]any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.claims = claims
+}
+
+func (p *provider) saysLater(info map[string]any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.info = info
 }
 
 // oidcSite is a monitor that persons log in to at p. The URL of the monitor is known only
@@ -165,6 +181,42 @@ func TestOIDC(t *testing.T) {
 		}
 		_, body = do(t, b, s.URL+"/", nil)
 		wantBody(t, body, c.want)
+	}
+}
+
+// A certified provider tells groups and names at its userinfo endpoint, and only the subject
+// in the token, unless it is told otherwise.
+func TestOIDCUserInfo(t *testing.T) {
+	t.Parallel()
+	p := startProvider(t)
+	s := oidcSite(t, p)
+	for name, c := range map[string]struct {
+		token, info map[string]any
+		want        string // on the page; "": no login
+	}{
+		"all at userinfo":    {nil, map[string]any{"sub": "subject-1", "groups": []string{"sre"}, "email": "ada@example.com", "email_verified": true}, "ada@example.com admin oidc"},
+		"name at userinfo":   {map[string]any{"groups": []string{"support"}}, map[string]any{"sub": "subject-1", "groups": []string{"sre"}, "preferred_username": "ada"}, "ada operator oidc"},
+		"groups at userinfo": {map[string]any{"email": "root@example.com", "preferred_username": "ada"}, map[string]any{"sub": "subject-1", "groups": "support", "email": "ada@example.com", "email_verified": true}, "ada operator oidc"},
+		"all in the token":   {map[string]any{"groups": []string{"sre"}, "preferred_username": "ada"}, nil, "ada admin oidc"},
+		"another subject":    {nil, map[string]any{"sub": "subject-2", "groups": []string{"sre"}}, ""},
+		"no subject":         {nil, map[string]any{"groups": []string{"sre"}}, ""},
+		"it fails":           {nil, nil, ""},
+		"no group":           {nil, map[string]any{"sub": "subject-1", "preferred_username": "ada"}, ""},
+	} {
+		p.says(c.token)
+		p.saysLater(c.info)
+		b := client(t)
+		reply, _ := do(t, b, flow(t, b, s.URL, "/"), nil, browser)
+		if c.want == "" {
+			if wantStatus(t, reply, http.StatusForbidden); t.Failed() {
+				t.Log(name)
+			}
+			continue
+		}
+		_, body := do(t, b, s.URL+"/", nil)
+		if wantBody(t, body, c.want); t.Failed() {
+			t.Log(name)
+		}
 	}
 }
 
