@@ -1,6 +1,7 @@
 package guard_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -81,7 +82,7 @@ func start(t testing.TB, cfg guard.Config) *site {
 	if cfg.Addr == "" {
 		cfg.Addr = "127.0.0.1:5555"
 	}
-	cfg.Audit, cfg.Log = s.events.add, slog.New(slog.DiscardHandler)
+	cfg.Audit, cfg.Log = s.events.add, cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	var err error
 	if s.guard, err = guard.New(cfg); err != nil {
 		t.Fatal(err)

@@ -215,7 +215,7 @@ func (g *Guard) cookieName(r *http.Request, name string) string {
 
 func (g *Guard) setCookie(w http.ResponseWriter, r *http.Request, name, value string, site http.SameSite) {
 	c := &http.Cookie{Name: g.cookieName(r, name), Value: value, Path: "/", Secure: g.secure(r), HttpOnly: true, SameSite: site}
-	if name == flowCookie {
+	if strings.HasPrefix(name, flowCookie) {
 		c.MaxAge = int(flowFor.Seconds())
 	} else {
 		c.MaxAge = int(g.cfg.Lifetime.Seconds())

@@ -1,8 +1,8 @@
 package guard
 
 import (
+	"cmp"
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -38,13 +38,11 @@ type OIDC struct {
 	Client    *http.Client // default: one with a timeout
 }
 
-// flowFor is the time that a person has at the provider.
-const flowFor = 10 * time.Minute
-
 // provider talks to an OpenID provider. It asks for its addresses when they are needed
 // first, so that the monitor begins without it.
 type provider struct {
-	cfg OIDC
+	cfg  OIDC
+	mine string // key of sessions where the client has no secret
 
 	mu    sync.Mutex
 	ready *oidc.Provider
@@ -75,12 +73,13 @@ func newProvider(cfg OIDC) (*provider, error) {
 		cfg.Client = &http.Client{Timeout: 10 * time.Second}
 	}
 	cfg.URL = strings.TrimSuffix(cfg.URL, "/")
-	return &provider{cfg: cfg}, nil
+	return &provider{cfg: cfg, mine: rand.Text() + rand.Text()}, nil
 }
 
-// key is the key of the MAC of sessions of this provider.
+// key is the key of the MAC of sessions of this provider. All else about a client without a
+// secret is known to others: its key is one of this process, and its sessions end with it.
 func (p *provider) key() string {
-	return "oidc " + p.cfg.Issuer + " " + p.cfg.ClientID + " " + p.cfg.ClientSecret
+	return "oidc " + p.cfg.Issuer + " " + p.cfg.ClientID + " " + cmp.Or(p.cfg.ClientSecret, p.mine)
 }
 
 // discover returns the provider with its addresses and keys. Several may ask at once, so that
@@ -104,103 +103,19 @@ func (p *provider) discover() (*oidc.Provider, error) {
 	return ready, nil
 }
 
+// forget makes the next login ask for the addresses again: the provider may have other ones,
+// or sign in another way, since it was asked.
+func (p *provider) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ready = nil
+}
+
 func (p *provider) oauth(ready *oidc.Provider) *oauth2.Config {
 	return &oauth2.Config{
 		ClientID: p.cfg.ClientID, ClientSecret: p.cfg.ClientSecret, Endpoint: ready.Endpoint(),
 		RedirectURL: p.cfg.URL + "/login/oidc/callback", Scopes: p.cfg.Scopes,
 	}
-}
-
-// flow is one login at a provider. All that must not be guessed is made of one secret, which
-// is in a cookie of the browser alone: nothing is kept here, and any monitor can finish it.
-type flow string
-
-func (f flow) derive(what string) string {
-	h := hmac.New(sha256.New, []byte(f))
-	h.Write([]byte(what))
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
-}
-
-func (f flow) state() string    { return f.derive("state") }
-func (f flow) nonce() string    { return f.derive("nonce") }
-func (f flow) verifier() string { return f.derive("verifier") }
-
-func (g *Guard) oidcBegin(w http.ResponseWriter, r *http.Request) {
-	if g.provider == nil {
-		http.NotFound(w, r)
-		return
-	}
-	ready, err := g.provider.discover()
-	if err != nil {
-		g.cfg.Log.Warn("OpenID provider does not answer", "error", err)
-		g.showLogin(w, http.StatusBadGateway, loginView{Next: localPath(r.URL.Query().Get("next")), Fault: g.orPassword("The OpenID provider does not answer; the log of the monitor says why. Try again")})
-		return
-	}
-	f := flow(rand.Text() + rand.Text())
-	next := base64.RawURLEncoding.EncodeToString([]byte(localPath(r.URL.Query().Get("next"))))
-	// The answer is a request of another site: SameSite=Strict would keep the cookie back.
-	g.setCookie(w, r, flowCookie, string(f)+"."+next, http.SameSiteLaxMode)
-	to := g.provider.oauth(ready).AuthCodeURL(f.state(), oidc.Nonce(f.nonce()), oauth2.S256ChallengeOption(f.verifier()))
-	// The policy of the pages allows forms of this site only, and the browser applies that to
-	// redirects of forms: this is a link.
-	http.Redirect(w, r, to, http.StatusSeeOther)
-}
-
-func (g *Guard) oidcCallback(w http.ResponseWriter, r *http.Request) {
-	if g.provider == nil {
-		http.NotFound(w, r)
-		return
-	}
-	var f flow
-	next := "/"
-	if c, err := r.Cookie(g.cookieName(r, flowCookie)); err == nil {
-		secret, path, _ := strings.Cut(c.Value, ".")
-		f = flow(secret)
-		if raw, err := base64.RawURLEncoding.DecodeString(path); err == nil {
-			next = localPath(string(raw))
-		}
-	}
-	g.clearCookie(w, r, flowCookie)
-	a, err := g.oidcLogin(r, f)
-	if err != nil {
-		g.cfg.Log.Warn("login at the OpenID provider refused", "from", g.from(r), "error", clean(err.Error()))
-		g.tell(r.Context(), Event{Action: Login, Actor: Actor{Name: "unknown name", By: ByOIDC, From: g.from(r)}, Refused: "OpenID provider"})
-		g.showLogin(w, http.StatusForbidden, loginView{Next: next, Fault: g.orPassword(oidcFault(err))})
-		return
-	}
-	a.From = g.from(r)
-	if a.Role < Viewer {
-		g.tell(r.Context(), Event{Action: Login, Actor: a, Refused: "no role"})
-		g.showLogin(w, http.StatusForbidden, loginView{Next: next, Fault: "You are known as " + a.Name + ", but have no role in the monitor."})
-		return
-	}
-	g.open(w, r, a, g.provider.key())
-	again(w, next) // a redirect would be one of another site, without the new cookie
-}
-
-var (
-	errState  = errors.New("the state is not the one of this browser")
-	errDenied = errors.New("the provider says")
-)
-
-// oidcFault tells a person why the login at the provider did not succeed. Words of the provider
-// and of the request stay in the log.
-func oidcFault(err error) string {
-	switch {
-	case errors.Is(err, errState):
-		return "This login began in another browser, or more than 10 minutes ago. Begin again"
-	case errors.Is(err, errDenied):
-		return "The OpenID provider did not let you in; the log of the monitor has its reason. Try again"
-	}
-	return "The login at the OpenID provider did not succeed; the log of the monitor says why. Try again"
-}
-
-// orPassword ends a sentence with the other way to log in, if there is one.
-func (g *Guard) orPassword(text string) string {
-	if g.users.any() {
-		return text + ", or use a password."
-	}
-	return text + "."
 }
 
 // oidcLogin finishes a login with the code that the provider gave.
@@ -221,12 +136,15 @@ func (g *Guard) oidcLogin(r *http.Request, f flow) (Actor, error) {
 	token, err := p.oauth(ready).Exchange(ctx, q.Get("code"), oauth2.VerifierOption(f.verifier()))
 	if err != nil {
 		if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
-			return Actor{}, fmt.Errorf("the provider refuses the code: %.100q", refused.ErrorCode) // its body may have more
+			return Actor{}, codeFault(refused)
 		}
 		return Actor{}, fmt.Errorf("exchange the code: %w", err)
 	}
 	raw, _ := token.Extra("id_token").(string)
 	id, err := ready.Verifier(&oidc.Config{ClientID: p.cfg.ClientID, Now: g.cfg.Now}).Verify(ctx, raw)
+	if expired, ok := errors.AsType[*oidc.TokenExpiredError](err); ok {
+		return Actor{}, fmt.Errorf("the token expired at %s, and it is %s here: compare the clocks", expired.Expiry.UTC().Format(time.RFC3339), g.cfg.Now().UTC().Format(time.RFC3339))
+	}
 	if err != nil {
 		return Actor{}, fmt.Errorf("check the token: %w", err)
 	}
@@ -243,6 +161,18 @@ func (g *Guard) oidcLogin(r *http.Request, f flow) (Actor, error) {
 		}
 	}
 	return p.actor(id.Subject, claims), nil
+}
+
+// codeFault returns why the provider does not exchange a code, without its body, which may
+// have more than an error.
+func codeFault(refused *oauth2.RetrieveError) error {
+	switch {
+	case refused.ErrorCode == "invalid_client" || refused.ErrorCode == "unauthorized_client":
+		return fmt.Errorf("the provider does not know the client: %.100q; check MONITOR_OIDC_CLIENT_ID and MONITOR_OIDC_CLIENT_SECRET", refused.ErrorCode)
+	case refused.ErrorCode == "" && refused.Response != nil:
+		return fmt.Errorf("the provider answers with status %d instead of a token", refused.Response.StatusCode)
+	}
+	return fmt.Errorf("the provider refuses the code: %.100q", refused.ErrorCode)
 }
 
 // lacks reports whether a token leaves out the groups or each name. With the code flow a

@@ -1,17 +1,21 @@
 package guard_test
 
 import (
+	"bytes"
 	"crypto"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +32,8 @@ type provider struct {
 
 	mu     sync.Mutex
 	claims map[string]any
+	signs  string                // algorithm that is told; it signs by RS256 in any case
+	broken string                // path that is answered by a proxy with status 502
 	info   map[string]any        // what the userinfo endpoint tells; nil: it fails
 	codes  map[string]url.Values // requests by the code that was given
 }
@@ -38,12 +44,12 @@ func startProvider(t testing.TB) *provider {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &provider{key: key, info: map[string]any{"sub": "subject-1"}, codes: map[string]url.Values{}}
+	p := &provider{key: key, signs: "RS256", info: map[string]any{"sub": "subject-1"}, codes: map[string]url.Values{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, map[string]any{
 			"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/keys", "userinfo_endpoint": p.URL + "/userinfo",
-			"response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"}, "id_token_signing_alg_values_supported": []string{"RS256"},
+			"response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"}, "id_token_signing_alg_values_supported": []string{p.algorithm()},
 		})
 	})
 	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) {
@@ -67,7 +73,16 @@ func startProvider(t testing.TB) *provider {
 		}
 		writeJSON(w, p.info)
 	})
-	p.Server = httptest.NewServer(mux)
+	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
+		broken := p.broken
+		p.mu.Unlock()
+		if r.URL.Path == broken {
+			http.Error(w, "gateway \x1b[31m body-canary "+strings.Repeat("x", 5000), http.StatusBadGateway)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
 	t.Cleanup(p.Close)
 	return p
 }
@@ -81,13 +96,19 @@ func (p *provider) token(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	asked, ok := p.codes[r.FormValue("code")]
-	delete(p.codes, r.FormValue("code"))
 	sum := sha256.Sum256([]byte(r.FormValue("code_verifier")))
 	name, secret, _ := r.BasicAuth()
 	if name == "" {
 		name, secret = r.FormValue("client_id"), r.FormValue("client_secret")
 	}
-	if !ok || asked.Get("code_challenge_method") != "S256" || asked.Get("code_challenge") != base64.RawURLEncoding.EncodeToString(sum[:]) || name != "monitor" || secret != "client-secret" {
+	if secret != "client-secret" {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusUnauthorized)
+		writeJSON(w, map[string]string{"error": "invalid_client"})
+		return
+	}
+	delete(p.codes, r.FormValue("code"))
+	if !ok || asked.Get("code_challenge_method") != "S256" || asked.Get("code_challenge") != base64.RawURLEncoding.EncodeToString(sum[:]) || name != "monitor" {
 		w.WriteHeader(http.StatusBadRequest)
 		writeJSON(w, map[string]string{"error": "invalid_grant"})
 		return
@@ -115,6 +136,18 @@ func (p *provider) says(claims map[string]any) {
 	p.claims = claims
 }
 
+func (p *provider) algorithm() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.signs
+}
+
+func (p *provider) change(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
+}
+
 func (p *provider) saysLater(info map[string]any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -123,15 +156,19 @@ func (p *provider) saysLater(info map[string]any) {
 
 // oidcSite is a monitor that persons log in to at p. The URL of the monitor is known only
 // when it has begun, so that a proxy stands for it.
-func oidcSite(t testing.TB, p *provider) *site {
+func oidcSite(t testing.TB, p *provider, changes ...func(*guard.Config)) *site {
 	t.Helper()
 	var s *site
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.Config.Handler.ServeHTTP(w, r) }))
 	t.Cleanup(front.Close)
-	s = start(t, guard.Config{Users: users(t), OIDC: &guard.OIDC{
+	cfg := guard.Config{Users: users(t), OIDC: &guard.OIDC{
 		Issuer: p.URL, ClientID: "monitor", ClientSecret: "client-secret", URL: front.URL, RoleClaim: "groups",
 		Roles: map[string]guard.Role{"sre": guard.Admin, "support": guard.Operator},
-	}})
+	}}
+	for _, change := range changes {
+		change(&cfg)
+	}
+	s = start(t, cfg)
 	s.URL = front.URL
 	return s
 }
@@ -220,6 +257,100 @@ func TestOIDCUserInfo(t *testing.T) {
 	}
 }
 
+// Tabs of one browser log in beside each other, each to the page that it wants.
+func TestOIDCTabs(t *testing.T) {
+	t.Parallel()
+	p := startProvider(t)
+	p.says(map[string]any{"groups": []string{"sre"}})
+	s := oidcSite(t, p)
+	b := client(t)
+	first, second := flow(t, b, s.URL, "/tasks"), flow(t, b, s.URL, "/queues")
+	for callback, next := range map[string]string{first: "/tasks", second: "/queues"} {
+		reply, body := do(t, b, callback, nil, browser)
+		if wantStatus(t, reply, http.StatusOK); !strings.Contains(body, `content="0; url=`+next+`"`) {
+			t.Errorf("page after the login:\n%s", body)
+		}
+	}
+	for range 50 {
+		flow(t, b, s.URL, "/")
+	}
+	if n := len(b.Jar.Cookies(nil)); n > 10 {
+		t.Errorf("%d cookies after many logins that did not end", n)
+	}
+}
+
+// A provider that changes is asked again, without a restart.
+func TestOIDCProviderChanges(t *testing.T) {
+	t.Parallel()
+	p := startProvider(t)
+	p.says(map[string]any{"groups": []string{"sre"}})
+	p.change(func() { p.signs = "ES256" })
+	s := oidcSite(t, p)
+	b := client(t)
+	reply, _ := do(t, b, flow(t, b, s.URL, "/"), nil, browser)
+	wantStatus(t, reply, http.StatusForbidden)
+	p.change(func() { p.signs = "RS256" })
+	reply, _ = do(t, b, flow(t, b, s.URL, "/"), nil, browser)
+	wantStatus(t, reply, http.StatusOK)
+}
+
+// The log says why a login fails, in one line, without the body that the provider sends.
+func TestOIDCFaultsInTheLog(t *testing.T) {
+	t.Parallel()
+	p := startProvider(t)
+	p.says(map[string]any{"groups": []string{"sre"}})
+	for name, c := range map[string]struct {
+		broken, secret, want string
+		claims               map[string]any
+	}{
+		"no token":     {"/token", "client-secret", "status 502 instead of a token", nil},
+		"no addresses": {"/.well-known/openid-configuration", "client-secret", "502", nil},
+		"wrong secret": {"", "wrong", "check MONITOR_OIDC_CLIENT_ID and MONITOR_OIDC_CLIENT_SECRET", nil},
+		"old token":    {"", "client-secret", "compare the clocks", map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}},
+	} {
+		p.change(func() { p.broken = c.broken })
+		p.says(c.claims)
+		log := new(bytes.Buffer)
+		s := oidcSite(t, p, func(cfg *guard.Config) {
+			cfg.OIDC.ClientSecret = c.secret
+			cfg.Log = slog.New(slog.NewTextHandler(log, nil))
+		})
+		b := client(t)
+		if reply, _ := do(t, b, s.URL+"/login/oidc", nil, browser); reply.StatusCode == http.StatusSeeOther {
+			reply, _ = do(t, b, flow(t, b, s.URL, "/"), nil, browser)
+			wantStatus(t, reply, http.StatusForbidden)
+		}
+		got := log.String()
+		if !strings.Contains(got, c.want) || len(got) > 1000 || strings.Contains(got, `\x1b`) {
+			t.Errorf("%s: log has not %q, or too much:\n%s", name, c.want, got)
+		}
+	}
+}
+
+// A client without a secret has nothing that others do not know. Its sessions have a key of the
+// process: a person who may write to Redis makes none.
+func TestOIDCForgedSession(t *testing.T) {
+	t.Parallel()
+	p := startProvider(t)
+	for secret, status := range map[string]int{"": http.StatusUnauthorized, "known-secret": http.StatusOK} {
+		notes := map[string][]byte{}
+		s := oidcSite(t, p, func(cfg *guard.Config) {
+			cfg.OIDC.ClientSecret, cfg.Store = secret, &flaky{notes: notes}
+		})
+		id, half := strings.Repeat("A", 26), strings.Repeat("B", 52)
+		sum := sha256.Sum256([]byte(half))
+		created, expires := time.Now().UnixNano(), time.Now().Add(time.Hour).UnixNano()
+		h := hmac.New(sha256.New, []byte("evently monitor session oidc "+p.URL+" monitor "+secret))
+		fmt.Fprintf(h, "%s %d:%s %s %d %x %d %d", id, 3, "eve", guard.ByOIDC, guard.Admin, sum[:], created, expires)
+		raw, _ := json.Marshal(map[string]any{"name": "eve", "by": guard.ByOIDC, "role": guard.Admin, "hash": sum[:], "created": created, "expires": expires, "mac": h.Sum(nil)})
+		notes["monitor.session."+id], notes["monitor.used."+id] = raw, []byte("1")
+		reply, _ := do(t, client(t), s.URL+"/", nil, header("Cookie", "evently_monitor="+id+"."+half))
+		if wantStatus(t, reply, status); t.Failed() {
+			t.Logf("secret %q", secret)
+		}
+	}
+}
+
 // A callback works in the browser that began, once, and nowhere else.
 func TestOIDCAttacks(t *testing.T) {
 	t.Parallel()
@@ -238,7 +369,7 @@ func TestOIDCAttacks(t *testing.T) {
 		if reply.StatusCode != http.StatusForbidden || strings.Contains(body, "<b>") {
 			t.Errorf("%s: %d\n%s", what, reply.StatusCode, body)
 		}
-		if len(c.Jar.Cookies(nil)) > 0 {
+		if slices.ContainsFunc(c.Jar.Cookies(nil), func(c *http.Cookie) bool { return c.Name == "evently_monitor" }) {
 			t.Errorf("%s: cookies %v", what, c.Jar.Cookies(nil))
 		}
 	}
