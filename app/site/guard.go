@@ -114,7 +114,7 @@ func guardConfig(c config.Config) (cfg guard.Config, err error) {
 	o := c.Guard
 	host, _, _ := net.SplitHostPort(c.Service.MonitorAddr)
 	cfg = guard.Config{
-		Addr: c.Service.MonitorAddr, UsersFile: o.UsersFile, Proxies: o.Proxies, ReadOnly: o.ReadOnly, Hosts: o.Hosts,
+		Addr: c.Service.MonitorAddr, UsersFile: o.UsersFile, Proxies: o.Proxies, ReadOnly: o.ReadOnly, Hosts: o.Hosts, URL: o.URL,
 		Idle: o.SessionIdle, Lifetime: o.SessionLifetime,
 		Open: func(path string) bool { return path == "/healthcheck" || strings.HasPrefix(path, "/assets/") },
 	}

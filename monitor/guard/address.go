@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -51,7 +52,7 @@ func (p proxies) client(r *http.Request) netip.Addr {
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, hop := range slices.Backward(hops) {
-		addr, err := netip.ParseAddr(strings.TrimSpace(hop))
+		addr, err := parseHop(strings.TrimSpace(hop))
 		if err != nil {
 			return from
 		}
@@ -62,9 +63,37 @@ func (p proxies) client(r *http.Request) netip.Addr {
 	return from
 }
 
+// parseHop reads an address of X-Forwarded-For. Some proxies add the port, such as the
+// application gateways of Azure.
+func parseHop(text string) (netip.Addr, error) {
+	if ap, err := netip.ParseAddrPort(text); err == nil {
+		return ap.Addr(), nil
+	}
+	return netip.ParseAddr(strings.Trim(text, "[]"))
+}
+
 // secure reports whether the browser speaks TLS, to us or to a trusted proxy.
 func (p proxies) secure(r *http.Request) bool {
 	return r.TLS != nil || p.has(peer(r)) && strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
+}
+
+// ignored reports whether a program on this machine or network says that it is a proxy, and is
+// not believed. What other clients write is no hint at a setting.
+func (p proxies) ignored(r *http.Request) bool {
+	from := peer(r)
+	return (from.IsLoopback() || from.IsPrivate()) && !p.has(from) && (r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("X-Forwarded-Proto") != "")
+}
+
+// origin returns the origin of a URL as browsers write it, "" for none.
+func origin(text string) string {
+	u, err := url.Parse(strings.ToLower(text))
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	if usual := map[string]string{"http": "80", "https": "443"}[u.Scheme]; u.Port() == usual {
+		u.Host = strings.TrimSuffix(u.Host, ":"+usual)
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 // hosts are the names by which the monitor is asked for; nil: any.

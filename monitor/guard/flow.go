@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -36,21 +37,37 @@ func (g *Guard) oidcBegin(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
+	next := localPath(r.URL.Query().Get("next"))
+	if own := g.provider.cfg.URL; g.isElsewhere(r) && !r.URL.Query().Has("moved") {
+		// The provider leads back to MONITOR_URL, where the browser does not send the cookie of
+		// another address. It is tried once: a proxy may change the name of the host.
+		http.Redirect(w, r, own+"/login/oidc?moved=1&next="+url.QueryEscape(next), http.StatusSeeOther)
+		return
+	}
 	ready, err := g.provider.discover()
 	if err != nil {
 		g.cfg.Log.Warn("OpenID provider cannot be used", "error", clean(err.Error()))
-		g.showLogin(w, http.StatusBadGateway, loginView{Next: localPath(r.URL.Query().Get("next")), Fault: g.orPassword("The OpenID provider does not answer as it must; the log of the monitor says why. Try again")})
+		g.showLogin(w, r, http.StatusBadGateway, loginView{Next: next, Fault: g.orPassword("The OpenID provider does not answer as it must; the log of the monitor says why. Try again")})
 		return
 	}
 	g.dropFlows(w, r)
 	f := flow(rand.Text() + rand.Text())
-	next := base64.RawURLEncoding.EncodeToString([]byte(localPath(r.URL.Query().Get("next"))))
+	path := base64.RawURLEncoding.EncodeToString([]byte(next))
 	// The answer is a request of another site: SameSite=Strict would keep the cookie back.
-	g.setCookie(w, r, flowCookieOf(f.state()), string(f)+"."+next, http.SameSiteLaxMode)
+	g.setCookie(w, r, flowCookieOf(f.state()), string(f)+"."+path, http.SameSiteLaxMode)
 	to := g.provider.oauth(ready).AuthCodeURL(f.state(), oidc.Nonce(f.nonce()), oauth2.S256ChallengeOption(f.verifier()))
 	// The policy of the pages allows forms of this site only, and the browser applies that to
 	// redirects of forms: this is a link.
 	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+// isElsewhere reports whether a request asks for the monitor at another address than MONITOR_URL.
+func (g *Guard) isElsewhere(r *http.Request) bool {
+	scheme := "http://"
+	if g.secure(r) {
+		scheme = "https://"
+	}
+	return origin(scheme+r.Host) != origin(g.provider.cfg.URL)
 }
 
 func (g *Guard) oidcCallback(w http.ResponseWriter, r *http.Request) {
@@ -75,13 +92,13 @@ func (g *Guard) oidcCallback(w http.ResponseWriter, r *http.Request) {
 		}
 		g.cfg.Log.Warn("login at the OpenID provider refused", "from", g.from(r), "error", clean(err.Error()))
 		g.tell(r.Context(), Event{Action: Login, Actor: Actor{Name: "unknown name", By: ByOIDC, From: g.from(r)}, Refused: "OpenID provider"})
-		g.showLogin(w, http.StatusForbidden, loginView{Next: next, Fault: g.orPassword(oidcFault(err))})
+		g.showLogin(w, r, http.StatusForbidden, loginView{Next: next, Fault: g.orPassword(oidcFault(err))})
 		return
 	}
 	a.From = g.from(r)
 	if a.Role < Viewer {
 		g.tell(r.Context(), Event{Action: Login, Actor: a, Refused: "no role"})
-		g.showLogin(w, http.StatusForbidden, loginView{Next: next, Fault: "You are known as " + a.Name + ", but have no role in the monitor."})
+		g.showLogin(w, r, http.StatusForbidden, loginView{Next: next, Fault: "You are known as " + a.Name + ", but have no role in the monitor."})
 		return
 	}
 	g.open(w, r, a, g.provider.key())
@@ -130,7 +147,7 @@ func (g *Guard) dropFlows(w http.ResponseWriter, r *http.Request) {
 func oidcFault(err error) string {
 	switch {
 	case errors.Is(err, errState):
-		return "This login began in another browser, or more than 10 minutes ago. Begin again"
+		return "This login began in another browser, at another address of the monitor, or more than 10 minutes ago. Begin again"
 	case errors.Is(err, errDenied):
 		return "The OpenID provider did not let you in; the log of the monitor has its reason. Try again"
 	}

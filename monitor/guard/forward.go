@@ -23,14 +23,36 @@ func roleOf(groups []string, roles map[string]Role, usual Role) Role {
 	return role
 }
 
-// forwarded returns the actor that a trusted proxy names. found is false without a header,
-// and for a header of a stranger, which counts as none.
-func (g *Guard) forwarded(r *http.Request) (a Actor, found bool) {
+// names returns what a trusted proxy writes as the name of the user. The header of a stranger
+// counts as none, and so does "(null)", which Apache writes where nobody is logged in.
+func (g *Guard) names(r *http.Request) []string {
 	f := g.cfg.Forward
 	if f.Header == "" || !proxies(g.cfg.Proxies).has(peer(r)) {
-		return Actor{}, false
+		return nil
 	}
 	names := r.Header.Values(f.Header)
+	if len(names) == 1 && (names[0] == "" || names[0] == "(null)") {
+		return nil
+	}
+	return names
+}
+
+// unusable tells a person why the name that the proxy gives is not taken; "": it is, or there
+// is none.
+func (g *Guard) unusable(r *http.Request) string {
+	switch names := g.names(r); {
+	case len(names) > 1:
+		return "The header " + g.cfg.Forward.Header + " is there more than once: the proxy must remove the one of the client."
+	case len(names) == 1 && CheckName(names[0]) != nil:
+		return "The proxy tells who you are, but the monitor does not take the name in " + g.cfg.Forward.Header + ": " + CheckName(names[0]).Error() + ". Let the proxy send another property of you, such as the mail address."
+	}
+	return ""
+}
+
+// forwarded returns the actor that a trusted proxy names. found is false without a name, and
+// with one that cannot be taken.
+func (g *Guard) forwarded(r *http.Request) (a Actor, found bool) {
+	f, names := g.cfg.Forward, g.names(r)
 	if len(names) != 1 || CheckName(names[0]) != nil {
 		return Actor{}, false // two are the work of a client that the proxy did not strip
 	}

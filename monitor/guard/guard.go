@@ -15,6 +15,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/evently/workers/internal/loopback"
@@ -41,6 +42,9 @@ type Config struct {
 	// Hosts are the names by which browsers ask, beside localhost and addresses. nil: any
 	// name, unless Addr is loopback.
 	Hosts []string
+	// URL is the address of the monitor as browsers see it, without a path. Its pages may send
+	// forms although a proxy changes the name of the host. "": not known.
+	URL string
 	// Store keeps sessions for all monitors; nil: they are in memory.
 	Store          Store
 	Idle, Lifetime time.Duration // of sessions; DefaultIdle, DefaultLifetime
@@ -63,6 +67,7 @@ type Guard struct {
 	refusals *refusals
 	hosts    hosts
 	origin   *http.CrossOriginProtection
+	distrust sync.Once // the log has that the headers of a proxy are not believed
 	provider *provider // nil: no OIDC
 }
 
@@ -78,6 +83,11 @@ func New(cfg Config) (*Guard, error) {
 	}
 	g := &Guard{cfg: cfg, hosts: cfg.Hosts, origin: http.NewCrossOriginProtection(), attempts: newAttempts(cfg.Now), refusals: &refusals{now: cfg.Now}}
 	var err error
+	if own := origin(cfg.URL); own != "" {
+		if err := g.origin.AddTrustedOrigin(own); err != nil {
+			return nil, fmt.Errorf("MONITOR_URL: %w", err)
+		}
+	}
 	g.users, err = newUsers(cfg.Users, cfg.UsersFile, cfg.Now, func(err error) {
 		cfg.Log.Warn("users of the monitor not read again: those of before stay", "error", err)
 	})
@@ -171,9 +181,14 @@ func (g *Guard) admit(w http.ResponseWriter, r *http.Request) bool {
 		http.Error(w, "The monitor is not asked for by this name. Use localhost or an address of this machine, or add the name to MONITOR_HOSTS.", http.StatusMisdirectedRequest)
 		return false
 	}
+	if proxies(g.cfg.Proxies).ignored(r) {
+		g.distrust.Do(func() {
+			g.cfg.Log.Warn("headers of a proxy are not believed: its address is the one of all its users. If it is your proxy, name it in MONITOR_TRUSTED_PROXIES", "proxy", peer(r).String())
+		})
+	}
 	if err := g.origin.Check(r); err != nil {
 		g.tell(r.Context(), Event{Action: Denied, Actor: g.stranger(r), Refused: "request of another site", Details: map[string]string{"path": pathOf(r)}})
-		g.refuse(w, r, http.StatusForbidden, loginView{Heading: "Refused", Fault: "This request comes from another site, and nothing was done. Open the page of the monitor, and do it there."})
+		g.refuse(w, r, http.StatusForbidden, loginView{Heading: "Refused", Fault: "This request comes from another site, and nothing was done. Open the page of the monitor, and do it there. If you did, a proxy changes the name of the host: it must keep the header Host with its port, or MONITOR_URL must be the address that your browser shows."})
 		return false
 	}
 	return true
@@ -206,7 +221,7 @@ func (g *Guard) pass(w http.ResponseWriter, r *http.Request, next http.Handler) 
 // brings is wrong, and returns false.
 func (g *Guard) identify(w http.ResponseWriter, r *http.Request) (Actor, bool) {
 	a, found := g.forwarded(r)
-	if !found && r.Header.Get("Authorization") != "" {
+	if !found && r.Header.Get("Authorization") != "" && g.users.any() { // else it is for a proxy
 		var answered bool
 		if a, answered = g.basic(w, r); answered {
 			return Actor{}, false

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"cmp"
 	_ "embed"
 	"html/template"
 	"net/http"
@@ -27,6 +28,7 @@ type loginView struct {
 	OIDC      bool
 	Provider  string
 	Forward   string // header of the proxy that tells users; "": none does
+	Unusable  string // why what the proxy tells is not taken
 	ReadOnly  bool
 }
 
@@ -39,7 +41,7 @@ func style(w http.ResponseWriter, _ *http.Request) {
 // isProgram reports whether a request comes from a script: it gets 401 and not a page.
 func isProgram(r *http.Request) bool {
 	p := r.URL.Path
-	return strings.HasPrefix(p, "/api/") || p == "/metrics" || r.URL.Query().Has("json") || r.Header.Get("Authorization") != "" ||
+	return strings.HasPrefix(p, "/api/") || p == "/metrics" || r.URL.Query().Has("json") ||
 		!strings.Contains(r.Header.Get("Accept"), "text/html") && r.Header.Get("HX-Request") == ""
 }
 
@@ -56,7 +58,7 @@ func (g *Guard) challenge(w http.ResponseWriter, r *http.Request, a Actor) {
 		if g.users.any() {
 			g.unauthorized(w, "A login is needed: basic auth as one of MONITOR_USERS.")
 		} else {
-			http.Error(w, "A login is needed.", http.StatusUnauthorized)
+			http.Error(w, cmp.Or(g.unusable(r), "A login is needed."), http.StatusUnauthorized)
 		}
 		return
 	}
@@ -91,7 +93,7 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, status int, v log
 		http.Error(w, v.Fault, status)
 		return
 	}
-	g.showLogin(w, status, v)
+	g.showLogin(w, r, status, v)
 }
 
 // again makes the browser ask for a path of this site as a request of this site.
@@ -136,11 +138,12 @@ func (g *Guard) loginPage(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, next, http.StatusSeeOther)
 		return
 	}
-	g.showLogin(w, http.StatusOK, loginView{Next: next, Fault: whyLogin[r.URL.Query().Get("why")]})
+	g.showLogin(w, r, http.StatusOK, loginView{Next: next, Fault: whyLogin[r.URL.Query().Get("why")]})
 }
 
-func (g *Guard) showLogin(w http.ResponseWriter, status int, v loginView) {
+func (g *Guard) showLogin(w http.ResponseWriter, r *http.Request, status int, v loginView) {
 	v.Passwords, v.OIDC, v.Forward, v.ReadOnly = g.users.any(), g.provider != nil, g.cfg.Forward.Header, g.cfg.ReadOnly
+	v.Unusable = g.unusable(r)
 	if v.OIDC {
 		v.Provider = g.provider.cfg.Name
 	}
@@ -163,7 +166,7 @@ func (g *Guard) login(w http.ResponseWriter, r *http.Request) {
 		if len(name) > longestName {
 			name = "" // it was no name
 		}
-		g.showLogin(w, status, loginView{Next: next, Fault: text, Name: name})
+		g.showLogin(w, r, status, loginView{Next: next, Fault: text, Name: name})
 		return
 	}
 	u, _ := g.users.find(name)

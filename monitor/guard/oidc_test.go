@@ -279,6 +279,24 @@ func TestOIDCTabs(t *testing.T) {
 	}
 }
 
+// A login that begins at another address of the monitor goes on at the one that the provider
+// leads back to, also where a proxy changes the name of the host.
+func TestOIDCAtAnotherAddress(t *testing.T) {
+	t.Parallel()
+	p := startProvider(t)
+	s := oidcSite(t, p)
+	reply, _ := do(t, client(t), s.URL+"/login/oidc?next=/tasks", nil, browser, host("monitor.localhost:5555"))
+	wantStatus(t, reply, http.StatusSeeOther)
+	moved := reply.Header.Get("Location")
+	if want := s.URL + "/login/oidc?moved=1&next=%2Ftasks"; moved != want {
+		t.Fatalf("Location %q, want %q", moved, want)
+	}
+	reply, _ = do(t, client(t), moved, nil, browser, host("upstream.localhost"))
+	if got := reply.Header.Get("Location"); !strings.HasPrefix(got, p.URL+"/authorize?") {
+		t.Errorf("Location %q, want one at the provider", got)
+	}
+}
+
 // A provider that changes is asked again, without a restart.
 func TestOIDCProviderChanges(t *testing.T) {
 	t.Parallel()
