@@ -128,6 +128,28 @@ func user(t testing.TB, name, role string) string {
 	return name + ":" + role + ":" + string(hash)
 }
 
+// Behind a proxy that changes the name of the host, such as nginx without proxy_set_header, the
+// forms of MONITOR_URL go through the whole monitor, and those of other sites do not.
+func TestFormsOfMonitorURL(t *testing.T) {
+	t.Parallel()
+	base := serve(t, parts(t, map[string]string{"MONITOR_URL": "http://Monitor.example.com:80"}))
+	for origin, refused := range map[string]bool{"http://monitor.example.com": false, "http://evil.example": true} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/workers/a/shutdown", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Origin", origin)
+		reply, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reply.Body.Close()
+		if (reply.StatusCode == http.StatusForbidden) != refused {
+			t.Errorf("a form of %s: status %d", origin, reply.StatusCode)
+		}
+	}
+}
+
 // The whole monitor asks for a login, tells who did what, and lets go.
 func TestGuardedMonitor(t *testing.T) {
 	t.Parallel()

@@ -24,6 +24,7 @@ import (
 	"github.com/evently/workers/monitor/exporter"
 	"github.com/evently/workers/monitor/fleet"
 	"github.com/evently/workers/monitor/flower"
+	"github.com/evently/workers/monitor/guard"
 	"github.com/evently/workers/monitor/pages/audit"
 	"github.com/evently/workers/monitor/summary"
 	"github.com/evently/workers/monitor/vitals"
@@ -160,7 +161,9 @@ type namedModule struct {
 func New(p Parts) (*Site, error) {
 	p.Log = cmp.Or(p.Log, slog.Default())
 	s := &Site{log: p.Log}
-	cfg := web.Config{Label: p.Label, LabelHint: p.Hint, Version: p.Version, ReadOnly: p.Config.Guard.ReadOnly, Logger: p.Log}
+	cfg := web.Config{
+		Label: p.Label, LabelHint: p.Hint, Version: p.Version, Origin: guard.Origin(p.Config.Guard.URL), ReadOnly: p.Config.Guard.ReadOnly, Logger: p.Log,
+	}
 	for _, m := range makers {
 		module, err := m.make(&p)
 		if err != nil {

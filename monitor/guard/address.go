@@ -84,8 +84,8 @@ func (p proxies) ignored(r *http.Request) bool {
 	return (from.IsLoopback() || from.IsPrivate()) && !p.has(from) && (r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("X-Forwarded-Proto") != "")
 }
 
-// origin returns the origin of a URL as browsers write it, "" for none.
-func origin(text string) string {
+// Origin returns the origin of a URL as browsers write it, "" for none.
+func Origin(text string) string {
 	u, err := url.Parse(strings.ToLower(text))
 	if err != nil || u.Host == "" {
 		return ""

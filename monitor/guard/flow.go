@@ -67,7 +67,7 @@ func (g *Guard) isElsewhere(r *http.Request) bool {
 	if g.secure(r) {
 		scheme = "https://"
 	}
-	return origin(scheme+r.Host) != origin(g.provider.cfg.URL)
+	return Origin(scheme+r.Host) != Origin(g.provider.cfg.URL)
 }
 
 func (g *Guard) oidcCallback(w http.ResponseWriter, r *http.Request) {

@@ -83,7 +83,7 @@ func New(cfg Config) (*Guard, error) {
 	}
 	g := &Guard{cfg: cfg, hosts: cfg.Hosts, origin: http.NewCrossOriginProtection(), attempts: newAttempts(cfg.Now), refusals: &refusals{now: cfg.Now}}
 	var err error
-	if own := origin(cfg.URL); own != "" {
+	if own := Origin(cfg.URL); own != "" {
 		if err := g.origin.AddTrustedOrigin(own); err != nil {
 			return nil, fmt.Errorf("MONITOR_URL: %w", err)
 		}

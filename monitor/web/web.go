@@ -21,6 +21,10 @@ type Config struct {
 	// context with [WithActor]. Nil: [Local], for a site on a loopback address.
 	Guard func(http.Handler) http.Handler
 
+	// Origin is where browsers find the site, as https://monitor.example.com. Its forms count
+	// although a proxy changes the name of the host. "": not known.
+	Origin string
+
 	// Audit runs do and records it. Nil: actions are not recorded.
 	Audit func(ctx context.Context, e AuditEntry, do func(context.Context) (Done, error)) (Done, error)
 
@@ -111,7 +115,13 @@ func New(cfg Config) (*Site, error) {
 	if err := errors.Join(r.check(), s.views.check()); err != nil {
 		return nil, fmt.Errorf("pages: %w", err)
 	}
-	s.handler = secure(cfg.Guard(http.NewCrossOriginProtection().Handler(wellFormed(r.mux))))
+	origin := http.NewCrossOriginProtection()
+	if cfg.Origin != "" {
+		if err := origin.AddTrustedOrigin(cfg.Origin); err != nil {
+			return nil, fmt.Errorf("origin of the pages: %w", err)
+		}
+	}
+	s.handler = secure(cfg.Guard(origin.Handler(wellFormed(r.mux))))
 	return s, nil
 }
 

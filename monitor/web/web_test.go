@@ -398,6 +398,13 @@ func TestForeignSites(t *testing.T) {
 	if got := do(t, client(t), "POST", base+"/act", url.Values{}, "Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"); got.status != http.StatusForbidden {
 		t.Errorf("a form of another site: status %d", got.status)
 	}
+	// A proxy may change the name of the host where the site knows its own.
+	_, behind := serve(t, Config{Groups: []Group{new(samples)}, Origin: "http://monitor.example.com"})
+	for origin, want := range map[string]int{"http://monitor.example.com": http.StatusOK, "https://evil.example": http.StatusForbidden} {
+		if got := do(t, client(t), "POST", behind+"/act", url.Values{}, "Origin", origin); got.status != want {
+			t.Errorf("a form of %s: status %d, want %d", origin, got.status, want)
+		}
+	}
 	req, err := http.NewRequestWithContext(t.Context(), "GET", base, nil)
 	if err != nil {
 		t.Fatal(err)
