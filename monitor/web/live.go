@@ -109,6 +109,9 @@ func (h *hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx passes it on at once
+	// Caddy 2.6 compresses streams and keeps them until there is enough. It leaves alone what has
+	// an encoding, and browsers know this one as none.
+	w.Header().Set("Content-Encoding", "identity")
 	stream := &stream{w: w, rc: http.NewResponseController(w), sent: r.Header.Get("Last-Event-ID")}
 	view, ok := h.open.enter(key)
 	if !ok {

@@ -247,3 +247,14 @@ type pipeWriter struct{ net.Conn }
 func (pipeWriter) Header() http.Header { return http.Header{} }
 func (pipeWriter) WriteHeader(int)     {}
 func (pipeWriter) FlushError() error   { return nil }
+
+// A proxy must neither buffer nor compress a stream: it would keep events until there are enough.
+func TestLiveThroughProxies(t *testing.T) {
+	_, base := serve(t, Config{Groups: []Group{new(samples)}})
+	o := openTab(t, streaming(t), base, "/tasks", "")
+	for name, want := range map[string]string{"Content-Type": "text/event-stream", "X-Accel-Buffering": "no", "Content-Encoding": "identity"} {
+		if got := o.resp.Header.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
