@@ -147,7 +147,7 @@ type variables struct {
 	MonitorAnonymous    choice   `envconfig:"MONITOR_ANONYMOUS_ROLE" group:"Access to the monitor" options:"none,viewer,operator,admin" unset:"operator on a loopback address without any login, else none" desc:"Role of requests without login. Where other machines reach the monitor it may be none or viewer."`
 	MonitorReadOnly     toggle   `envconfig:"MONITOR_READ_ONLY" group:"Access to the monitor" default:"false" desc:"Refuse every action of the pages and of the API, to all roles."`
 	MonitorHosts        list     `envconfig:"MONITOR_HOSTS" group:"Access to the monitor" unset:"localhost on a loopback address, else any" desc:"Names by which browsers may ask for the monitor, beside localhost and addresses."`
-	MonitorURL          siteURL  `envconfig:"MONITOR_URL" group:"Access to the monitor" desc:"Where browsers find the monitor; needed with an OpenID provider, which must know this with /login/oidc/callback behind it."`
+	MonitorURL          siteURL  `envconfig:"MONITOR_URL" group:"Access to the monitor" desc:"Where browsers find the monitor; needed with an OpenID provider, which must know this with /login/oidc/callback behind it. Forms count also where a proxy changes the name of the host."`
 	MonitorIdle         seconds  `envconfig:"MONITOR_SESSION_IDLE" group:"Access to the monitor" default:"28800" min:"60" max:"2592000" desc:"Time without a request after which a login ends."`
 	MonitorLifetime     seconds  `envconfig:"MONITOR_SESSION_LIFETIME" group:"Access to the monitor" default:"604800" min:"60" max:"2592000" desc:"Time after which a login ends in any case."`
 	MonitorCertFile     file     `envconfig:"MONITOR_TLS_CERT_FILE" group:"Access to the monitor" unset:"no TLS" desc:"PEM file of the certificate of the monitor, with its chain. It is read again when it changes."`
@@ -159,9 +159,9 @@ type variables struct {
 	MonitorDefaultRole  choice   `envconfig:"MONITOR_DEFAULT_ROLE" group:"Access to the monitor" options:"none,viewer,operator,admin" unset:"none" desc:"Role of users of a proxy or an OpenID provider who are in none of these groups. A public provider has users of the whole world."`
 	MonitorIssuer       text     `envconfig:"MONITOR_OIDC_ISSUER" group:"Access to the monitor" desc:"URL of an OpenID provider to log in at, as in its discovery document."`
 	MonitorClientID     text     `envconfig:"MONITOR_OIDC_CLIENT_ID" group:"Access to the monitor" desc:"Client id that the provider gave the monitor."`
-	MonitorClientSecret secret   `envconfig:"MONITOR_OIDC_CLIENT_SECRET" group:"Access to the monitor" desc:"Secret of that client. PKCE is used in any case."`
-	MonitorRoleClaim    text     `envconfig:"MONITOR_OIDC_ROLE_CLAIM" group:"Access to the monitor" default:"groups" desc:"Claim with the groups: a list, or names with spaces between them."`
-	MonitorScopes       list     `envconfig:"MONITOR_OIDC_SCOPES" group:"Access to the monitor" default:"openid,profile,email" desc:"Scopes that are asked for."`
+	MonitorClientSecret secret   `envconfig:"MONITOR_OIDC_CLIENT_SECRET" group:"Access to the monitor" desc:"Secret of that client. PKCE is used in any case. Without a secret logins end with the monitor, and hold for one monitor alone."`
+	MonitorRoleClaim    text     `envconfig:"MONITOR_OIDC_ROLE_CLAIM" group:"Access to the monitor" default:"groups" desc:"Claim with the groups: a list, or names with spaces between them. It may be in the token or at the userinfo endpoint."`
+	MonitorScopes       list     `envconfig:"MONITOR_OIDC_SCOPES" group:"Access to the monitor" default:"openid,profile,email" desc:"Scopes that are asked for. Many providers tell groups only with the scope groups."`
 }
 
 // field is one variable, whatever its kind.
