@@ -78,7 +78,7 @@ func (p proxies) secure(r *http.Request) bool {
 }
 
 // ignored reports whether a program on this machine or network says that it is a proxy, and is
-// not believed. What other clients write is no hint at a setting.
+// not believed. The headers of other clients are no hint at a setting.
 func (p proxies) ignored(r *http.Request) bool {
 	from := peer(r)
 	return (from.IsLoopback() || from.IsPrivate()) && !p.has(from) && (r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("X-Forwarded-Proto") != "")

@@ -24,7 +24,7 @@ func roleOf(groups []string, roles map[string]Role, usual Role) Role {
 }
 
 // names returns what a trusted proxy writes as the name of the user. The header of a stranger
-// counts as none, and so does "(null)", which Apache writes where nobody is logged in.
+// counts as none, and so does "(null)", which Apache writes for a request without a login.
 func (g *Guard) names(r *http.Request) []string {
 	f := g.cfg.Forward
 	if f.Header == "" || !proxies(g.cfg.Proxies).has(peer(r)) {

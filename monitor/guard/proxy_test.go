@@ -11,7 +11,7 @@ import (
 	"github.com/evently/workers/monitor/guard"
 )
 
-// What a browser sends for a proxy that asks for a password itself is no login here.
+// The password that a browser sends for a proxy is no login here.
 func TestPasswordForAProxy(t *testing.T) {
 	t.Parallel()
 	local := start(t, guard.Config{Anonymous: guard.Operator})
@@ -86,7 +86,7 @@ func TestForwardedPorts(t *testing.T) {
 	}
 }
 
-// A proxy that nobody named is told once: all its users have one address meanwhile.
+// The log has once that a proxy is not named: all its users have one address meanwhile.
 func TestUnnamedProxy(t *testing.T) {
 	t.Parallel()
 	log := new(bytes.Buffer)
