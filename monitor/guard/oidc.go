@@ -160,7 +160,12 @@ func (g *Guard) oidcLogin(r *http.Request, f flow) (Actor, error) {
 			return Actor{}, err
 		}
 	}
-	return p.actor(id.Subject, claims), nil
+	a := p.actor(id.Subject, claims)
+	if a.Role < Viewer {
+		// Their names stay out of the log: another claim than the meant one may have anything.
+		g.cfg.Log.Warn("login to the monitor refused: no role", "user", a.Name, "claim", p.cfg.RoleClaim, "told", claims[p.cfg.RoleClaim] != nil, "groups", len(p.groups(claims)))
+	}
+	return a, nil
 }
 
 // codeFault returns why the provider does not exchange a code, without its body, which may
@@ -229,11 +234,18 @@ func (p *provider) actor(subject string, claims map[string]json.RawMessage) Acto
 		sum := sha256.Sum256([]byte(subject))
 		name = "oidc-" + base64.RawURLEncoding.EncodeToString(sum[:9])
 	}
-	var groups []string
-	if json.Unmarshal(claims[p.cfg.RoleClaim], &groups) != nil {
-		groups = strings.Fields(text(p.cfg.RoleClaim))
+	return Actor{Name: name, By: ByOIDC, Role: roleOf(p.groups(claims), p.cfg.Roles, p.cfg.Default)}
+}
+
+// groups returns the groups of claims: a list, or a text with spaces between them.
+func (p *provider) groups(claims map[string]json.RawMessage) (list []string) {
+	raw := claims[p.cfg.RoleClaim]
+	if json.Unmarshal(raw, &list) == nil {
+		return list
 	}
-	return Actor{Name: name, By: ByOIDC, Role: roleOf(groups, p.cfg.Roles, p.cfg.Default)}
+	var text string
+	_ = json.Unmarshal(raw, &text)
+	return strings.Fields(text)
 }
 
 // clean makes a text of others fit for a log.

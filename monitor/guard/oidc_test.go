@@ -324,6 +324,8 @@ func TestOIDCFaultsInTheLog(t *testing.T) {
 		"no token":     {"/token", "client-secret", "status 502 instead of a token", nil},
 		"no addresses": {"/.well-known/openid-configuration", "client-secret", "502", nil},
 		"wrong secret": {"", "wrong", "check MONITOR_OIDC_CLIENT_ID and MONITOR_OIDC_CLIENT_SECRET", nil},
+		"no groups":    {"", "client-secret", "claim=groups told=false groups=0", map[string]any{"email": "ada@example.com"}},
+		"wrong groups": {"", "client-secret", "claim=groups told=true groups=2", map[string]any{"groups": []string{"dev", "group-canary"}}},
 		"old token":    {"", "client-secret", "compare the clocks", map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}},
 	} {
 		p.change(func() { p.broken = c.broken })
@@ -339,7 +341,7 @@ func TestOIDCFaultsInTheLog(t *testing.T) {
 			wantStatus(t, reply, http.StatusForbidden)
 		}
 		got := log.String()
-		if !strings.Contains(got, c.want) || len(got) > 1000 || strings.Contains(got, `\x1b`) {
+		if !strings.Contains(got, c.want) || len(got) > 1000 || strings.Contains(got, `\x1b`) || strings.Contains(got, "group-canary") {
 			t.Errorf("%s: log has not %q, or too much:\n%s", name, c.want, got)
 		}
 	}
