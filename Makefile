@@ -83,7 +83,8 @@ vuln: ## known vulnerabilities, if their database can be reached
 .PHONY: unit
 unit: ## tests of the packages, with the race detector
 	@# The slow ones first, so that the others run beside them. Most of them wait most of the
-	@# time: more of them at once than processors.
+	@# time: more of them at once than processors. The tests themselves collect garbage less often, as
+	@# memory is not what they lack; the programs of step e2e collect it as in service.
 	@packages=$$(go list ./... | grep -vE '/e2e|/torture$$|/internal/house$$')
 	slow='/worker/redis$$|/app/cli$$|/mail$$|/app/site$$|/monitor/guard$$|/monitor/web$$|/monitor/pages/workers$$'
 	(
@@ -92,7 +93,7 @@ unit: ## tests of the packages, with the race detector
 	)
 	(
 		$(RACED)
-		go test $(RACE) -timeout 20m -p 4 $$(grep -E "$$slow" <<<"$$packages" | sort -r) $$(grep -vE "$$slow" <<<"$$packages")
+		go test $(RACE) -exec 'env GOGC=400' -timeout 20m -p 4 $$(grep -E "$$slow" <<<"$$packages" | sort -r) $$(grep -vE "$$slow" <<<"$$packages")
 	)
 	$(PLAIN)
 	go test -timeout 10m ./internal/house # it reads the source, which the race detector makes slow

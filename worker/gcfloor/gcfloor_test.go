@@ -2,6 +2,7 @@ package gcfloor
 
 import (
 	"runtime"
+	"runtime/debug"
 	"runtime/metrics"
 	"testing"
 	"time"
@@ -30,6 +31,8 @@ func gogc() int {
 // The floor follows what is alive, up and down, and is gone when it is stopped.
 func TestKeep(t *testing.T) {
 	t.Setenv("GOGC", "")
+	before := debug.SetGCPercent(usual) // the run of the tests may have set another
+	t.Cleanup(func() { debug.SetGCPercent(before) })
 	stop := Keep(64 << 20)
 	defer stop()
 	comes := func(what string, ok func(percent int) bool) {
