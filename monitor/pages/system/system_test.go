@@ -160,7 +160,7 @@ func upload(t *testing.T, base string, file []byte) (address, body string, statu
 func TestPages(t *testing.T) {
 	base := serve(t)
 	for path, want := range map[string][]string{
-		"/":                          {"refuses the login", "workers have the node name email-worker@a", "visibility timeout", "Dead letters grow: 3 more", "is paused by", "The workers differ in SMTP_PASSWORD", "No codes: there is none"},
+		"/":                          {"cannot be used by", "workers have the node name email-worker@a", "visibility timeout", "Dead letters grow: 3 more", "is paused by", "The workers differ in SMTP_PASSWORD", "No codes: there is none"},
 		"/health":                    {"email-worker@a", "no mail gets out", "started", "3</span>"},
 		"/health?node=nobody&part=x": {"No change of this kind"},
 		"/configuration":             {">set<", "has another value", "Secrets in use", "REDIS_URLS[b] of this monitor: /run/redis cannot be used: it is empty. Advice", "a1b2c3", "d4e5f6", "redis://:***@h/0"},
@@ -204,6 +204,6 @@ func TestInChromium(t *testing.T) {
 	browser.Resize(t, tab, 1280, "light")
 	browser.Step(t, tab, "open", chromedp.Navigate(base+"/"))
 	browser.Until(t, tab, "findings", `document.querySelectorAll('.overview-look li').length >= 6`)
-	browser.Step(t, tab, "choose", chromedp.Evaluate[any](`[...document.querySelectorAll('.overview-look a')].find(a => a.textContent.includes('refuses the login')).click()`))
+	browser.Step(t, tab, "choose", chromedp.Evaluate[any](`[...document.querySelectorAll('.overview-look a')].find(a => a.textContent.includes("cannot be used by")).click()`))
 	browser.Until(t, tab, "health", `location.pathname === '/health' && document.querySelector('h1')?.textContent.includes('Health')`)
 }
