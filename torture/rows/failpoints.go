@@ -23,8 +23,8 @@ func at(name, file, place, code string, twice bool) failpoint {
 
 // failpoints are built into a worker of patched copies; the product has none.
 var failpoints = []failpoint{
-	at("waiting", "worker/consume.go", "			err = c.await(ctx)\n",
-		"			err = c.await(ctx)\n			failpoint(\"waiting\")\n", false),
+	at("waiting", "worker/consume.go", "			if err := c.await(ctx, fine); err != nil && ctx.Err() == nil {\n",
+		"			err := c.await(ctx, fine)\n			failpoint(\"waiting\")\n			if err != nil && ctx.Err() == nil {\n", false),
 	at("claimed unseen", "worker/redis/claim.go", "	c, err := readClaimed(reply, cl.lists)\n",
 		"	c, err := readClaimed(reply, cl.lists)\n	if len(c.deliveries) > 0 {\n		failpoint(\"claimed unseen\")\n	}\n", false),
 	at("claimed", "worker/consume.go", "		c.accept(ds)\n",
