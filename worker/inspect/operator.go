@@ -84,6 +84,10 @@ func (o *Operator) Resume(ctx context.Context, queue string) ([]Answer, error) {
 	return o.AddConsumer(ctx, queue, python...)
 }
 
+// cancelTime is how long a drained worker may still consume: Celery answers before it has
+// cancelled its consumers.
+const cancelTime = 5 * time.Second
+
 // keepDrained returns the nodes that are not drained. The others consume the queue again when
 // they are filled.
 func (o *Operator) keepDrained(ctx context.Context, queue string, nodes []string) ([]string, error) {
@@ -102,7 +106,9 @@ func (o *Operator) keepDrained(ctx context.Context, queue string, nodes []string
 	for _, node := range nodes {
 		d, is := drained[node]
 		for _, consuming := range consumers {
-			is = is && !slices.Contains(consuming, node) // it has started anew
+			if slices.Contains(consuming, node) && o.now().Sub(d.At) > cancelTime {
+				is = false // it has started anew
+			}
 		}
 		if !is {
 			others = append(others, node)
