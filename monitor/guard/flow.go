@@ -38,6 +38,9 @@ func (g *Guard) oidcBegin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	next := localPath(r.URL.Query().Get("next"))
+	if len(next) > longestNext {
+		next = "/"
+	}
 	if own := g.provider.cfg.URL; g.isElsewhere(r) && !r.URL.Query().Has("moved") {
 		// The provider leads back to MONITOR_URL, where the browser does not send the cookie of
 		// another address. It is tried once: a proxy may change the name of the host.
@@ -87,7 +90,7 @@ func (g *Guard) oidcCallback(w http.ResponseWriter, r *http.Request) {
 	g.clearCookie(w, r, cookie)
 	a, err := g.oidcLogin(r, f)
 	if err != nil {
-		if !errors.Is(err, errState) && !errors.Is(err, errDenied) {
+		if !errors.Is(err, errState) && !errors.Is(err, errDenied) && !errors.Is(err, errCode) { // strangers can provoke these
 			g.provider.forget()
 		}
 		g.cfg.Log.Warn("login at the OpenID provider refused", "from", g.from(r), "error", clean(err.Error()))
@@ -110,8 +113,12 @@ var (
 	errDenied = errors.New("the provider says")
 )
 
-// mostFlows is the number of logins that a browser may have begun, one in each tab.
-const mostFlows = 8
+// A browser may have begun mostFlows logins, one in each tab, each with a page of at most longestNext
+// bytes. Their cookies fit into the 8 KiB that proxies take.
+const (
+	mostFlows   = 8
+	longestNext = 500
+)
 
 // flowCookieOf returns the name of the cookie of a flow: each has one, so that several tabs can
 // log in at once.

@@ -156,8 +156,12 @@ func (g *Guard) oidcLogin(r *http.Request, f flow) (Actor, error) {
 		return Actor{}, fmt.Errorf("read the claims: %w", err)
 	}
 	if ready.UserInfoEndpoint() != "" && p.lacks(claims) {
-		if err := addUserInfo(ctx, ready, token, id.Subject, claims); err != nil {
+		err := addUserInfo(ctx, ready, token, id.Subject, claims)
+		if errors.Is(err, errAnotherUser) {
 			return Actor{}, err
+		}
+		if err != nil { // the token may be enough
+			g.cfg.Log.Warn("userinfo endpoint of the OpenID provider cannot be used", "error", clean(err.Error()))
 		}
 	}
 	a := p.actor(id.Subject, claims)
@@ -168,6 +172,11 @@ func (g *Guard) oidcLogin(r *http.Request, f flow) (Actor, error) {
 	return a, nil
 }
 
+var (
+	errAnotherUser = errors.New("the provider answers about another user than the one of the token")
+	errCode        = errors.New("the provider refuses the code")
+)
+
 // codeFault returns why the provider does not exchange a code, without its body, which may
 // have more than an error.
 func codeFault(refused *oauth2.RetrieveError) error {
@@ -177,7 +186,7 @@ func codeFault(refused *oauth2.RetrieveError) error {
 	case refused.ErrorCode == "" && refused.Response != nil:
 		return fmt.Errorf("the provider answers with status %d instead of a token", refused.Response.StatusCode)
 	}
-	return fmt.Errorf("the provider refuses the code: %.100q", refused.ErrorCode)
+	return fmt.Errorf("%w: %.100q", errCode, refused.ErrorCode)
 }
 
 // lacks reports whether a token leaves out the groups or each name. With the code flow a
@@ -193,13 +202,16 @@ func addUserInfo(ctx context.Context, ready *oidc.Provider, token *oauth2.Token,
 		return fmt.Errorf("ask the provider about the user: %w", err)
 	}
 	if info.Subject != subject {
-		return errors.New("the provider answers about another user than the one of the token")
+		return errAnotherUser
 	}
 	var more map[string]json.RawMessage
 	if err := info.Claims(&more); err != nil {
 		return fmt.Errorf("read what the provider tells about the user: %w", err)
 	}
 	_, named := claims["email"]
+	if !named {
+		delete(claims, "email_verified") // it is about no address
+	}
 	for name, value := range more {
 		if name == "email_verified" && named {
 			continue // it is about the address here, which may be another one

@@ -238,6 +238,8 @@ func TestOIDCUserInfo(t *testing.T) {
 		"another subject":    {nil, map[string]any{"sub": "subject-2", "groups": []string{"sre"}}, ""},
 		"no subject":         {nil, map[string]any{"groups": []string{"sre"}}, ""},
 		"it fails":           {nil, nil, ""},
+		"it is not needed":   {map[string]any{"groups": []string{"support"}}, nil, "subject-1 operator oidc"},
+		"address unverified": {map[string]any{"groups": []string{"support"}, "email_verified": true}, map[string]any{"sub": "subject-1", "email": "root@example.com"}, "subject-1 operator oidc"},
 		"no group":           {nil, map[string]any{"sub": "subject-1", "preferred_username": "ada"}, ""},
 	} {
 		p.says(c.token)
