@@ -141,7 +141,7 @@ func (q *Queues) refusalOf(reply string) (refusal, remedy string) {
 		return "", ""
 	}
 	err := redigo.Error(reply)
-	if conn.HasCode(err, "NOPERM") {
+	if conn.IsForbidden(err) {
 		q.readOnly.Store(time.Now().Add(askAgain).Unix())
 		return "", ""
 	}
