@@ -183,7 +183,7 @@ func (g *Guard) admit(w http.ResponseWriter, r *http.Request) bool {
 	}
 	if proxies(g.cfg.Proxies).ignored(r) {
 		g.distrust.Do(func() {
-			g.cfg.Log.Warn("headers of a proxy are not believed: its address is the one of all its users. If it is your proxy, name it in MONITOR_TRUSTED_PROXIES", "proxy", peer(r).String())
+			g.cfg.Log.Warn("proxy not trusted: all its users count as one address. If it is yours, name it in MONITOR_TRUSTED_PROXIES", "proxy", peer(r).String())
 		})
 	}
 	if err := g.origin.Check(r); err != nil {

@@ -21,7 +21,7 @@ type Link struct {
 	mu        sync.Mutex
 	look      time.Time // last complete look into the queues, or time without room
 	last      Fault
-	refusedAt time.Time // of the last refusal of a wait that last tells of; zero: it tells of another fault
+	refusedAt time.Time // when a wait was refused last; zero: last is about another fault
 }
 
 // replier is a broker that knows the replies of its server.
@@ -52,8 +52,8 @@ func (l *Link) Looked(now time.Time) {
 	l.look, l.last, l.refusedAt = now, Fault{}, time.Time{}
 }
 
-// ProofTime is how long waits must not be refused until a server that refused one counts as
-// one that takes writes again. A wait is refused within a second.
+// ProofTime is the time without a refused wait after which a server counts as writable again.
+// A wait is refused within a second.
 const ProofTime = 2 * time.Second
 
 // LookedEmpty notes a complete look that has found nothing, and reports whether the broker is
