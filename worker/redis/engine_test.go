@@ -123,6 +123,12 @@ func runWorker(t testing.TB, rc redis.Config, wc worker.Config) (w *worker.Worke
 	if err != nil {
 		t.Fatalf("worker.New: %v", err)
 	}
+	return w, untilEnd(t, w)
+}
+
+// untilEnd runs a worker until the test ends or stop is called.
+func untilEnd(t testing.TB, w *worker.Worker) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
@@ -138,7 +144,7 @@ func runWorker(t testing.TB, rc redis.Config, wc worker.Config) (w *worker.Worke
 		}
 	}
 	t.Cleanup(stop)
-	return w, stop
+	return stop
 }
 
 func TestTaskEndsInResult(t *testing.T) {

@@ -53,15 +53,7 @@ func TestNamesOfFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
+	untilEnd(t, w)
 	// fault waits for lines about it, and wants none about the other fault.
 	fault := func(name, other string) {
 		t.Helper()
