@@ -108,8 +108,8 @@ func codeWaits(f *Facts) []Finding {
 	return one(Finding{Text: text, Since: f.Now.Add(-f.Codes.Waiting)})
 }
 
-// serverRefuses finds servers that refuse the workers themselves: their login, their rights, their
-// sender, or they have a certificate that is not trusted. The reason tells which.
+// serverRefuses finds servers that refuse the workers themselves: their login, rights or sender. It
+// also finds servers whose certificate is not trusted. The reason tells which.
 func serverRefuses(f *Facts) (found []Finding) {
 	for _, b := range f.Breakers {
 		if !b.Refused {

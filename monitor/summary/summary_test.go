@@ -125,7 +125,7 @@ func rules(s *summary.Summary) string {
 	return strings.Join(all, " ")
 }
 
-// A relay that accepts the login again, and is tried with few mails at a time, is no refusal.
+// A relay that accepts the worker again, and is tried with few mails at a time, is no refusal.
 func TestServerThatRefusesNoMore(t *testing.T) {
 	for phase, want := range map[string]string{"open": "refused", "probing": "refused", "half-open": "breaker", "closed": ""} {
 		r := report("healthy", monitor.Breaker{Name: "relay r:1", State: phase, Reason: "535 no", Refused: true, Since: "2026-11-30T02:00:00Z"})

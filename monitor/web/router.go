@@ -85,8 +85,8 @@ func (r *Router) handle(pattern string, h http.Handler) {
 	register(r, r.mux, pattern, named(pattern, h))
 }
 
-// named returns a handler that gets the names of the path as [segment.Of] was given them. Other
-// programs than browsers make the paths of interfaces by themselves.
+// named returns a handler that gets the names of the path as [segment.Of] was given them. Paths of
+// /api/ are made by programs, which do not know the mark.
 func named(pattern string, h http.Handler) http.Handler {
 	wildcards := wildcardsOf(pattern)
 	if len(wildcards) == 0 || strings.Contains(pattern, " /api/") {

@@ -49,7 +49,7 @@ func TestUnavailability(t *testing.T) {
 	}
 }
 
-// A file of SQLite has words of its own: for a full disk, a lock of another process and a file that
+// A file of SQLite has its own words: for a full disk, a lock of another process and a file that
 // is no database.
 func TestUnavailableFile(t *testing.T) {
 	t.Parallel()

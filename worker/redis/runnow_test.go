@@ -8,7 +8,7 @@ import (
 	"github.com/evently/workers/worker/redis/redistest"
 )
 
-// A claim that no worker holds is not said to be held by a Python worker, whatever its form.
+// A claim that no worker holds is not said to be held by a Python worker, even if its form is not ours.
 func TestRunNowOfAnUnknownClaim(t *testing.T) {
 	s := redistest.Start(t)
 	c := s.Conn(0)
