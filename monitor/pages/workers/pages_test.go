@@ -236,6 +236,7 @@ func (s *stage) post(path string, form url.Values) string {
 	return string(text)
 }
 
+// until waits for a page that has all parts, but none that begins with "!".
 func (s *stage) until(what, path string, parts ...string) {
 	s.t.Helper()
 	var text string
@@ -247,7 +248,8 @@ func (s *stage) until(what, path string, parts ...string) {
 	testkit.Eventually(s.t, 60*time.Second, what, func() bool {
 		text = s.get(path)
 		for _, p := range parts {
-			if !strings.Contains(text, p) {
+			p, without := strings.CutPrefix(p, "!")
+			if strings.Contains(text, p) == without {
 				return false
 			}
 		}
@@ -309,7 +311,7 @@ func (s *stage) queues(path string) {
 	s.has("peek", s.get(path+"?messages=all"), "shop.go", "[redacted]", "unreadable", "strange.task", "≥ ")
 	s.has("pause", s.post("/queues/mails/pause", url.Values{"note": {"the relay refuses us"}}), "The queue is paused.")
 	s.until("the pause is shown", "/queues/mails", "the relay refuses us", "paused")
-	s.until("the worker has stopped", "/workers/one%40h", ">bulk<", "Stop consuming bulk")
+	s.until("the worker has stopped", "/workers/one%40h", "Stop consuming bulk", "!Stop consuming mails")
 	id := s.publish("mails", "shop.go", nil)
 	s.until("the message waits", "/queues/mails", id)
 	s.has("resume", s.post("/queues/mails/resume", nil), "consumed again")
