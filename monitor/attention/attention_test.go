@@ -169,6 +169,18 @@ func TestRules(t *testing.T) {
 			change: func(f *facts) { f.Letters.Lost = 1 },
 			rule:   "letters-lost", text: "1 dead letter was lost", level: attention.Warning,
 		},
+		"tasks fail": {
+			change: func(f *facts) { f.Ends = attention.Ends{Ended: 1200, Failed: 60, Over: 5 * time.Minute} },
+			rule:   "failures", text: "60 of 1,200 tasks failed in the last 5 min.", level: attention.Warning, link: "/tasks?state=FAILURE",
+		},
+		"few tasks fail": {change: func(f *facts) { f.Ends = attention.Ends{Ended: 1200, Failed: 59, Over: 5 * time.Minute} }},
+		"two tasks fail": {change: func(f *facts) { f.Ends = attention.Ends{Ended: 2, Failed: 2, Over: 5 * time.Minute} }},
+		"tasks fail into dead letters": {
+			change: func(f *facts) {
+				f.Ends, f.Letters.Grown, f.Letters.GrownIn = attention.Ends{Ended: 50, Failed: 50, Over: 5 * time.Minute}, 50, 10*time.Minute
+			},
+			rule: "letters", text: "Dead letters grow: 50 more", level: attention.Warning,
+		},
 		"reputation": {
 			change: func(f *facts) { f.Failures = append(f.Failures, attention.Failure{Class: "reputation", N: 3}) },
 			rule:   "reputation", text: "3 replies of the last hour about our reputation", level: attention.Warning,

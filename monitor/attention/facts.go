@@ -15,6 +15,7 @@ type Facts struct {
 	Codes    Codes
 	Letters  Letters
 	Failures []Failure // of the last hour
+	Ends     Ends
 	Breakers []Breaker
 	Workers  []Worker
 	Lost     []Lost
@@ -61,6 +62,13 @@ type Letters struct {
 	GrownIn time.Duration
 	Since   time.Time // when the growth began; zero: not known
 	Lost    int64     // dropped because there were too many
+}
+
+// Ends counts the tasks of all workers that ended lately.
+type Ends struct {
+	Ended  int // succeeded or failed
+	Failed int
+	Over   time.Duration
 }
 
 // Failure counts failures of one class.

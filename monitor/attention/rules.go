@@ -24,6 +24,10 @@ const (
 	longestLost = 15 * time.Minute
 	// fewestCodes is the number of codes from which a share says anything.
 	fewestCodes = 20
+	// fewestFailed and leastFailed are how many tasks must fail, and which share of all, to be
+	// told of.
+	fewestFailed = 3
+	leastFailed  = 0.05
 )
 
 // rule finds one kind of trouble.
@@ -51,6 +55,7 @@ var rules = []rule{
 	{"codes", Warning, "/deliveries?q=kind:otp", codesMissed},
 	{"letters", Warning, "/dead-letters", lettersGrow},
 	{"letters-lost", Warning, "/dead-letters", lettersLost},
+	{"failures", Warning, "/tasks?state=FAILURE", tasksFail},
 	{"reputation", Warning, "/deliveries?q=class:reputation", reputation},
 	{"lost", Warning, "/workers", workersLost},
 	{"same-node", Urgent, "/workers", sameNode},
@@ -243,57 +248,6 @@ func parts(f *Facts) (found []Finding) {
 		}
 	}
 	return found
-}
-
-func codesMissed(f *Facts) []Finding {
-	c := f.Codes
-	if c.Objective == 0 || c.Ended < fewestCodes || float64(c.InTime) >= c.Objective*float64(c.Ended) {
-		return nil
-	}
-	text := fmt.Sprintf("In the last 24 hours %s of %s were accepted within %s; the objective is %s.",
-		Percent(c.InTime, c.Ended), count(int(c.Ended), "code"), Spell(CodeLimit), percent(c.Objective))
-	if c.Expired > 0 {
-		text = strings.TrimSuffix(text, ".") + fmt.Sprintf(", and %d expired unsent.", c.Expired)
-	}
-	return one(Finding{Text: text})
-}
-
-func lettersGrow(f *Facts) []Finding {
-	l := f.Letters
-	if !l.Known || l.Grown <= 0 {
-		return nil
-	}
-	return one(Finding{
-		Since:  l.Since,
-		Text:   fmt.Sprintf("Dead letters grow: %s more in the last %s, %s open.", words.Grouped(int64(l.Grown)), Spell(l.GrownIn), words.Grouped(int64(l.Open))),
-		Advice: "Look at them by cause. Mend the cause, then retry all of it.",
-	})
-}
-
-func lettersLost(f *Facts) []Finding {
-	if f.Letters.Lost == 0 {
-		return nil
-	}
-	return one(Finding{
-		Text:   fmt.Sprintf("%s lost because there were too many.", plural(f.Letters.Lost, "dead letter was", "dead letters were")),
-		Advice: "Deal with the open ones, or raise DEAD_LETTERS_MAX.",
-	})
-}
-
-func reputation(f *Facts) []Finding {
-	var n int64
-	for _, c := range f.Failures {
-		if c.Class == "reputation" {
-			n += c.N
-		}
-	}
-	if n == 0 {
-		return nil
-	}
-	return one(Finding{
-		Text:   fmt.Sprintf("%s of the last hour about our reputation: the receiver does not trust our address.", plural(n, "reply", "replies")),
-		Advice: "Look at SPF, DKIM and block lists. No address is suppressed because of it.",
-	})
 }
 
 func workersLost(f *Facts) (found []Finding) {

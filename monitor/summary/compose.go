@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/evently/workers/internal/sorting"
-	"github.com/evently/workers/monitor"
 	"github.com/evently/workers/monitor/attention"
 	"github.com/evently/workers/monitor/fleet"
 	"github.com/evently/workers/monitor/vitals"
@@ -20,6 +19,7 @@ import (
 const (
 	rateTime    = 10 * time.Second
 	latencyTime = 5 * time.Minute
+	endsTime    = 5 * time.Minute
 )
 
 // compose makes the current summary of what the sources have told.
@@ -88,6 +88,10 @@ func (k *Keeper) events(s *Summary) {
 		for _, r := range []*float64{&s.Rates.Received, &s.Rates.Succeeded, &s.Rates.Retried, &s.Rates.Failed} {
 			*r /= n
 		}
+	}
+	for _, c := range series.Counts[max(0, len(series.Counts)-int(endsTime/time.Second)):] {
+		s.Ends.Succeeded += int(c.Succeeded)
+		s.Ends.Failed += int(c.Failed + c.Rejected)
 	}
 	if q := k.cfg.Fleet.Latency(latencyTime).Runtime; q.Count > 0 {
 		s.Latency = Latency{Known: true, P50: q.P50.Seconds(), P95: q.P95.Seconds(), P99: q.P99.Seconds(), Samples: q.Count}
@@ -190,45 +194,6 @@ func (k *Keeper) codesOfEvents(s *Summary) {
 	}
 }
 
-// phases orders the phases of breakers, the worst last.
-var phases = []string{"closed", "half-open", "probing", "open"}
-
-// breakers joins the breakers of one name of all processes.
-func breakers(processes []vitals.Process) (all []Breaker) {
-	for _, p := range processes {
-		for _, b := range p.Report.Breakers {
-			i := slices.IndexFunc(all, func(o Breaker) bool { return o.Name == b.Name })
-			if i < 0 {
-				all = append(all, Breaker{Name: b.Name, Phase: "closed"})
-				i = len(all) - 1
-			}
-			all[i].join(p.Node, b)
-		}
-	}
-	sorting.By(all, func(a, b Breaker) int { return strings.Compare(a.Name, b.Name) })
-	return all
-}
-
-func (b *Breaker) join(node string, other monitor.Breaker) {
-	rank := func(phase string) int { return slices.Index(phases, phase) }
-	if b.Phase == "closed" && other.State != "closed" {
-		b.Nodes = nil // from now on those in trouble
-	}
-	if b.Phase == "closed" || other.State != "closed" {
-		if !slices.Contains(b.Nodes, node) {
-			b.Nodes = append(b.Nodes, node)
-		}
-	}
-	if rank(other.State) > rank(b.Phase) {
-		b.Phase, b.Reason = other.State, other.Reason
-	}
-	// A half-open breaker still names the outage that it comes from: the server refuses no more.
-	b.Refused = b.Refused || other.Refused && (other.State == "open" || other.State == "probing")
-	if since, err := time.Parse(time.RFC3339, other.Since); err == nil && (b.Since.IsZero() || since.Before(b.Since)) {
-		b.Since = since
-	}
-}
-
 // workers lists the live workers: processes that share their health, and nodes that only
 // events tell of.
 func (k *Keeper) workers(processes []vitals.Process) []Worker {
@@ -289,6 +254,7 @@ func (k *Keeper) facts(s *Summary, state vitals.State) attention.Facts {
 			Ended: s.Codes.Ended, InTime: s.Codes.InTime, Expired: s.Codes.Expired, Objective: s.Codes.Objective,
 		},
 	}
+	f.Ends = attention.Ends{Ended: s.Ends.Succeeded + s.Ends.Failed, Failed: s.Ends.Failed, Over: endsTime}
 	for _, c := range s.Failures {
 		f.Failures = append(f.Failures, attention.Failure{Class: c.Class, N: c.N})
 	}

@@ -15,6 +15,7 @@ type Summary struct {
 
 	Rates    Rates               `json:"rates"`
 	Latency  Latency             `json:"latency"`
+	Ends     Ends                `json:"ends"`
 	Queues   Queues              `json:"queues"`
 	Breakers []Breaker           `json:"breakers"`
 	Codes    Codes               `json:"codes"`
@@ -66,6 +67,12 @@ type Latency struct {
 	P95     float64 `json:"p95"`
 	P99     float64 `json:"p99"`
 	Samples int64   `json:"samples"`
+}
+
+// Ends counts the tasks that ended in the last five minutes. A retry is no end.
+type Ends struct {
+	Succeeded int `json:"succeeded"`
+	Failed    int `json:"failed"` // rejected ones, too
 }
 
 // Queues tells of all queues together.

@@ -199,6 +199,9 @@ func TestSummary(t *testing.T) {
 	if s.Rates.Received != 10 || s.Rates.Failed != 2 || len(s.Rates.Series.Received) != 20 || s.Latency.P95 != 2 {
 		t.Errorf("rates %+v, latency %+v", s.Rates, s.Latency)
 	}
+	if s.Ends.Failed != 40 {
+		t.Errorf("ends %+v", s.Ends)
+	}
 	if c := s.Codes; c.Ended != 100 || c.InTime != 93 || c.Expired != 3 || c.P95 != 4 || c.Share != 0.93 || c.Budget > -5.9 || c.Budget < -6.1 || c.Number != 2 || c.Waiting != 40 {
 		t.Errorf("codes %+v", c)
 	}
@@ -211,7 +214,7 @@ func TestSummary(t *testing.T) {
 	if len(s.Workers) != 3 || s.Workers[0].Node != "celery@p" || s.Workers[0].Skew > -80 || s.Workers[1].Trouble != "mail, history, breaker relay r:1" {
 		t.Errorf("workers %+v", s.Workers)
 	}
-	const want = "refused visibility code-waits same-node history letters queue-late clock codes reputation secret configuration"
+	const want = "refused visibility code-waits same-node history letters queue-late clock codes failures reputation secret configuration"
 	got := strings.Fields(rules(s))
 	for _, rule := range strings.Fields(want) {
 		if !strings.Contains(" "+strings.Join(got, " ")+" ", " "+rule+" ") {
