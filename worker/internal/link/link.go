@@ -17,6 +17,7 @@ import (
 type Link struct {
 	log     *slog.Logger
 	faulter broker.Faulter // nil: the broker does not implement it
+	replier replier        // the same
 
 	mu        sync.Mutex
 	look      time.Time // last complete look into the queues, or time without room
@@ -29,8 +30,7 @@ type replier interface{ IsReply(err error) bool }
 
 // happened names an error of the broker for the log.
 func (l *Link) happened(err error) string {
-	r, knows := l.faulter.(replier)
-	if knows && r.IsReply(err) || l.faulter != nil && l.faulter.Refusal(err) != "" {
+	if l.replier != nil && l.replier.IsReply(err) || l.faulter != nil && l.faulter.Refusal(err) != "" {
 		return "broker refused, will try again"
 	}
 	return "broker unavailable, will try again"
@@ -43,7 +43,10 @@ type Fault struct {
 }
 
 // New returns a Link that logs to log. faulter may be nil.
-func New(log *slog.Logger, faulter broker.Faulter) *Link { return &Link{log: log, faulter: faulter} }
+func New(log *slog.Logger, faulter broker.Faulter) *Link {
+	replies, _ := faulter.(replier)
+	return &Link{log: log, faulter: faulter, replier: replies}
+}
 
 // Looked notes a complete look into the queues.
 func (l *Link) Looked(now time.Time) {
