@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/evently/workers/app/intake"
@@ -48,11 +49,14 @@ func makeGuard(p *Parts) (*Module, error) {
 			return nil, config.Add(nil, config.Problem{Variable: "MONITOR_TLS_CERT_FILE", Wrong: err.Error()})
 		}
 	}
-	if p.Trail != nil {
-		m.Run = func(ctx context.Context) error {
+	m.Run = func(ctx context.Context) error {
+		var tried sync.WaitGroup
+		tried.Go(func() { g.TryProvider(ctx) })
+		defer tried.Wait()
+		if p.Trail != nil {
 			writeNotes(ctx, p, notes)
-			return nil
 		}
+		return nil
 	}
 	return m, nil
 }

@@ -93,7 +93,7 @@ func Origin(text string) string {
 	if usual := map[string]string{"http": "80", "https": "443"}[u.Scheme]; u.Port() == usual {
 		u.Host = strings.TrimSuffix(u.Host, ":"+usual)
 	}
-	return u.Scheme + "://" + u.Host
+	return u.Scheme + "://" + strings.TrimSuffix(u.Host, ":")
 }
 
 // hosts are the names by which the monitor is asked for; nil: any.

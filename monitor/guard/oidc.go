@@ -103,6 +103,19 @@ func (p *provider) discover() (*oidc.Provider, error) {
 	return ready, nil
 }
 
+// TryProvider asks the OpenID provider for its addresses, and logs a warning where that fails: a
+// wrong issuer is known before the first login. The monitor goes on without the provider.
+func (g *Guard) TryProvider(ctx context.Context) {
+	if g.provider == nil {
+		return
+	}
+	issuer := g.provider.cfg.Issuer
+	_, err := oidc.NewProvider(oidc.ClientContext(ctx, g.provider.cfg.Client), issuer)
+	if err != nil && ctx.Err() == nil {
+		g.cfg.Log.Warn("OpenID provider cannot be used, logins fail until it can: see MONITOR_OIDC_ISSUER", "issuer", issuer, "error", clean(err.Error()))
+	}
+}
+
 // forget makes the next login ask for the addresses again: the provider may have other ones,
 // or sign in another way, since it was asked.
 func (p *provider) forget() {

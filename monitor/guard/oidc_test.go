@@ -349,6 +349,34 @@ func TestOIDCFaultsInTheLog(t *testing.T) {
 	}
 }
 
+// A provider that cannot be used is in the log before the first login.
+func TestOIDCTried(t *testing.T) {
+	t.Parallel()
+	p := startProvider(t)
+	for name, c := range map[string]struct {
+		issuer func(string) string
+		broken string
+		want   string // in the log; "": nothing
+	}{
+		"fine":          {func(url string) string { return url }, "", ""},
+		"wrong path":    {func(url string) string { return url + "/realms/none" }, "", "404"},
+		"another slash": {func(url string) string { return url + "/" }, "", "did not match the issuer"},
+		"gateway":       {func(url string) string { return url }, "/.well-known/openid-configuration", "502"},
+		"nothing there": {func(string) string { return "http://127.0.0.1:1" }, "", "refused"},
+	} {
+		p.change(func() { p.broken = c.broken })
+		log := new(bytes.Buffer)
+		s := oidcSite(t, p, func(cfg *guard.Config) {
+			cfg.OIDC.Issuer, cfg.Log = c.issuer(p.URL), slog.New(slog.NewTextHandler(log, nil))
+		})
+		s.guard.TryProvider(t.Context())
+		got := log.String()
+		if (got == "") != (c.want == "") || !strings.Contains(got, c.want) || c.want != "" && !strings.Contains(got, "MONITOR_OIDC_ISSUER") || len(got) > 1000 {
+			t.Errorf("%s: log has not %q, or too much:\n%s", name, c.want, got)
+		}
+	}
+}
+
 // A client without a secret has nothing that others do not know. Its sessions have a key of the
 // process: a person who may write to Redis makes none.
 func TestOIDCForgedSession(t *testing.T) {

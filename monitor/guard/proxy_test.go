@@ -61,7 +61,7 @@ func TestNamesOfAProxy(t *testing.T) {
 // address. Browsers that use plain HTTP send the origin alone.
 func TestFormsBehindAProxy(t *testing.T) {
 	t.Parallel()
-	for configured, status := range map[string]int{"": 403, "http://Monitor.Example.com:80/": 200, "https://monitor.example.com": 403, "http://monitor.example.com:8080": 403} {
+	for configured, status := range map[string]int{"": 403, "http://Monitor.Example.com:80/": 200, "http://monitor.example.com:": 200, "https://monitor.example.com": 403, "http://monitor.example.com:8080": 403} {
 		s := start(t, guard.Config{Anonymous: guard.Operator, URL: configured})
 		reply, body := do(t, client(t), s.URL+"/pause", url.Values{}, browser, header("Origin", "http://monitor.example.com"))
 		if wantStatus(t, reply, status); status == 403 && !strings.Contains(body, "MONITOR_URL") {
