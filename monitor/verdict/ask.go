@@ -43,7 +43,8 @@ type Question struct {
 	Limit         int    // mails at most
 	ShowAddresses bool   // else the answer has masked addresses only
 
-	// Redis looks for the traces of a task. nil: it is not asked.
+	// Redis looks for the traces of a task. nil: it is not asked. Without an id it tells only whether
+	// the history is behind.
 	Redis func(ctx context.Context, taskID string) Traces
 }
 
@@ -97,8 +98,14 @@ func Ask(ctx context.Context, m Mails, q Question) (a Answer, err error) {
 	a.Events = append(a.Events, newest.Events...)
 	now := time.Now()
 	a.Sent, a.Verdict = Judge(newest, now)
-	if q.Redis != nil && isOpen(newest.State) {
+	switch {
+	case q.Redis == nil:
+	case !isOpen(newest.State):
+		tr := q.Redis(ctx, "")
+		a.Verdict += tr.newer(now)
+	default:
 		tr := q.Redis(ctx, newest.TaskID)
+		a.Verdict += tr.newer(now)
 		tr.withheld = slices.ContainsFunc(a.Suppressions, func(s suppressions.Suppression) bool {
 			return s.Withholds(suppressions.Question{Code: true}, now) // then it withholds all mails
 		})
@@ -167,8 +174,11 @@ func (a *Answer) nothing(ctx context.Context, m Mails, q Question) error {
 	if q.Redis == nil {
 		return nil
 	}
-	// Of an address or a Message-ID Redis knows nothing, but it knows whether the history is behind.
-	tr := q.Redis(ctx, of)
+	task := of
+	if strings.Contains(of, "@") {
+		task = "" // Redis knows nothing of an address or a Message-ID
+	}
+	tr := q.Redis(ctx, task)
 	a.Traces = &tr
 	a.Verdict += tr.behind()
 	const history = "The history has nothing of it."

@@ -27,6 +27,7 @@ type Traces struct {
 	At         *time.Time         `json:"at,omitempty"`
 	Waiting    int                `json:"waiting,omitempty"`        // messages in the queues
 	Unwritten  int                `json:"waiting_events,omitempty"` // events that are not in the history yet
+	Oldest     *time.Time         `json:"oldest_event,omitempty"`   // of those
 	Begun      bool               `json:"begun,omitempty"`          // the task was revoked while it ran
 
 	unread   bool // Unwritten is not known
@@ -49,7 +50,8 @@ type Redis interface {
 	Results(ctx context.Context, ids []string) ([]*protocol.Result, error)
 }
 
-// Look looks for the traces of a task, for at most [RedisPatience].
+// Look looks for the traces of a task, for at most [RedisPatience]. Without an id it looks only
+// whether the history is behind, and how many messages wait.
 func Look(ctx context.Context, r Redis, letters Letters, taskID string) (tr Traces) {
 	ctx, cancel := context.WithTimeout(ctx, RedisPatience)
 	defer cancel()
@@ -81,6 +83,17 @@ func (tr Traces) behind() string {
 	return fmt.Sprintf(" The history is behind: %s of mails wait for its database, and this mail may be among them.", words.Count(int64(tr.Unwritten), "event"))
 }
 
+// usualLag is the age of events that the history lacks even when nothing is wrong.
+const usualLag = 5 * time.Second
+
+// newer tells that the history may lack a mail that is newer than the one it has.
+func (tr Traces) newer(now time.Time) string {
+	if tr.Unwritten == 0 || tr.Oldest == nil || now.Sub(*tr.Oldest) < usualLag {
+		return ""
+	}
+	return fmt.Sprintf(" The history has been behind since %s: it may lack newer events and mails.", words.Clock(*tr.Oldest))
+}
+
 // Merge adds the traces in another broker: a task was in one of them.
 func (tr Traces) Merge(other Traces) Traces {
 	found := func(t *Traces) bool { return t.DeadLetter != nil || t.Status != "" }
@@ -90,6 +103,9 @@ func (tr Traces) Merge(other Traces) Traces {
 	}
 	all.Waiting, all.Unwritten = all.Waiting+more.Waiting, all.Unwritten+more.Unwritten
 	all.unread = all.unread || more.unread
+	if all.Oldest == nil || more.Oldest != nil && more.Oldest.Before(*all.Oldest) {
+		all.Oldest = more.Oldest
+	}
 	switch {
 	case found(&all):
 		return all
@@ -124,6 +140,12 @@ func (tr *Traces) read(ctx context.Context, r Redis, letters Letters, taskID str
 	}
 	backlog, err := r.Backlog(ctx, ledger.StreamName)
 	tr.Unwritten, tr.unread = backlog.Length, err != nil
+	if !backlog.Oldest.IsZero() {
+		tr.Oldest = &backlog.Oldest
+	}
+	if taskID == "" {
+		return nil, nil
+	}
 	if tr.DeadLetter, err = LetterOf(ctx, letters, taskID); err != nil {
 		return nil, err
 	}

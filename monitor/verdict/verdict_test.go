@@ -95,3 +95,30 @@ func TestHistoryIsBehind(t *testing.T) {
 		}
 	}
 }
+
+// accepted is a history with one mail that was accepted.
+type accepted struct{ refused }
+
+func (accepted) Find(context.Context, string, int) ([]ledger.Mail, error) {
+	at := time.Now().Add(-time.Hour)
+	return []ledger.Mail{{TaskID: "t", Kind: "otp", State: ledger.Accepted, StateAt: at, AcceptedAt: &at}}, nil
+}
+
+// A history that is behind may lack a newer mail to an address than the one it has.
+func TestNewerMailMayBeMissing(t *testing.T) {
+	for name, test := range map[string]struct {
+		mails  verdict.Mails
+		traces verdict.Traces
+		want   bool
+	}{
+		"accepted, up to date": {accepted{}, verdict.Traces{}, false},
+		"accepted, busy":       {accepted{}, verdict.Traces{Unwritten: 9, Oldest: new(time.Now().Add(-time.Second))}, false},
+		"accepted, behind":     {accepted{}, verdict.Traces{Unwritten: 9, Oldest: new(time.Now().Add(-time.Minute))}, true},
+		"rejected, behind":     {refused{}, verdict.Traces{Unwritten: 9, Oldest: new(time.Now().Add(-time.Minute))}, true},
+	} {
+		a, err := verdict.Ask(t.Context(), test.mails, verdict.Question{Of: "a@b.example", Limit: 1, Redis: func(context.Context, string) verdict.Traces { return test.traces }})
+		if got := strings.Contains(a.Verdict, "it may lack newer events and mails."); err != nil || got != test.want {
+			t.Errorf("%s: %v, %q", name, err, a.Verdict)
+		}
+	}
+}
