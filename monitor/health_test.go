@@ -524,7 +524,7 @@ func TestHistoryInHealth(t *testing.T) {
 		{monitor.LedgerState{Writing: true, Waiting: 3, Lag: 2 * time.Second}, true, "on; events that wait: 3, the oldest for 2 s"},
 		{monitor.LedgerState{Writing: true, Waiting: 300, Lag: 2 * time.Minute, Dropped: 4}, false, "history is behind; events that wait: 300, the oldest for 120 s; events lost: 4"},
 		{monitor.LedgerState{Off: true, Reason: "off, by LEDGER_DATABASE_URL"}, true, "off, by LEDGER_DATABASE_URL"},
-		{monitor.LedgerState{Reason: "history is off: no rights", Since: now.Add(-time.Minute)}, false, "history is off: no rights; since 60 s; mails are sent nevertheless"},
+		{monitor.LedgerState{Reason: "history is off: no rights", Since: now.Add(-time.Minute)}, false, "history is off: no rights; since 60 s; no mail waits for it"},
 		{monitor.LedgerState{Writing: true, Stray: 7}, true, "on; rows outside of the partitions: 7, see docs/ledger.md"},
 	} {
 		h := newHealth(t, monitor.HealthConfig{

@@ -96,7 +96,7 @@ func (s *LedgerState) state(now time.Time) State {
 	case s.Off:
 		return State{OK: true, Text: s.Reason}
 	case !s.Writing:
-		return State{Text: fmt.Sprintf("%s; since %s; mails are sent nevertheless%s", s.Reason, span(now.Sub(s.Since)), waiting)}
+		return State{Text: fmt.Sprintf("%s; since %s; no mail waits for it%s", s.Reason, span(now.Sub(s.Since)), waiting)}
 	case s.Lag > mostLag:
 		return State{Text: "history is behind" + waiting}
 	}

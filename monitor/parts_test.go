@@ -110,7 +110,7 @@ func TestParts(t *testing.T) {
 			c.Ledger = func() monitor.LedgerState {
 				return monitor.LedgerState{Reason: "no answer", Since: now.Add(-time.Minute)}
 			}
-		}, "/health/history", 503, "failed", []string{"mails are sent nevertheless", `"since": "2026-11-29T02:59:00Z"`}},
+		}, "/health/history", 503, "failed", []string{"no mail waits for it", `"since": "2026-11-29T02:59:00Z"`}},
 		"dead letters lost": {func(c *monitor.HealthConfig) {
 			c.Letters = func() (broker.LetterCounts, time.Time, bool) {
 				return broker.LetterCounts{Open: 1, Dropped: 2, LastDropped: now.Add(-time.Hour)}, now, true
@@ -143,7 +143,7 @@ func TestParts(t *testing.T) {
 			c.Ledger = func() monitor.LedgerState {
 				return monitor.LedgerState{Unknown: true, Reason: "history waits: the broker is unavailable", Since: now.Add(-time.Minute), Stray: 3}
 			}
-		}, "/health/history", 503, "failed", []string{`"not known"`, `"text": "history waits: the broker is unavailable; since 60 s; mails are sent nevertheless"`}},
+		}, "/health/history", 503, "failed", []string{`"not known"`, `"text": "history waits: the broker is unavailable; since 60 s; no mail waits for it"`}},
 		"bounces": {func(c *monitor.HealthConfig) {
 			c.Bounces = func() monitor.BouncesState {
 				return monitor.BouncesState{Listens: "LMTP on :24", Failing: now.Add(-time.Minute)}
