@@ -12,6 +12,7 @@ import (
 	"github.com/evently/workers/worker/broker"
 	"github.com/evently/workers/worker/internal/backoff"
 	"github.com/evently/workers/worker/protocol"
+	"github.com/evently/workers/worker/redis/internal/conn"
 	"github.com/evently/workers/worker/redis/internal/sweep"
 )
 
@@ -111,7 +112,10 @@ func (cl *claimer) lengths(ctx context.Context, lists []list) (lengths []int, er
 				return err
 			}
 			for _, r := range replies {
-				n, _ := redigo.Int(r, nil)
+				n, err := redigo.Int(r, nil)
+				if err != nil && !conn.IsWrongType(err) {
+					return err // such as LOADING: the length is not known
+				}
 				lengths = append(lengths, n)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -279,5 +280,31 @@ func TestHoldBesidePython(t *testing.T) {
 	}
 	if ours == 0 {
 		t.Error("the workers that hold tasks have run no other: this test proves nothing")
+	}
+}
+
+// A refused look is an error, and not an empty queue: a Redis that reads its data after a start would
+// look well. A key of another type has no messages.
+func TestRefusedLookBesideHeldTasks(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	c := s.Conn(0)
+	do(t, c, "ACL", "SETUSER", "worker", "on", ">secret", "~*", "&*", "+@all", "-llen")
+	url := strings.Replace(s.URL(0), "redis://", "redis://worker:secret@", 1)
+	b := must(redis.New(redis.Config{URL: url, Logger: quiet()}))(t)
+	defer b.Close()
+	if err := b.Consume(broker.Session{Node: "w", Queues: []string{"q"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.ClaimExcept(t.Context(), []string{"mail"}, 1); err == nil || !strings.Contains(err.Error(), "NOPERM") {
+		t.Errorf("look beside held tasks: %v", err)
+	}
+	if depths, err := b.Depths(t.Context()); err == nil || !strings.Contains(err.Error(), "NOPERM") {
+		t.Errorf("depths: %v, %v", depths, err)
+	}
+	do(t, c, "ACL", "SETUSER", "worker", "+llen")
+	do(t, c, "SET", "q", "of another type")
+	if ds, err := b.ClaimExcept(t.Context(), []string{"mail"}, 1); err != nil || len(ds) > 0 {
+		t.Errorf("a key of another type: %v, %v", ds, err)
 	}
 }
