@@ -63,6 +63,16 @@ func TestParts(t *testing.T) {
 				}}
 			}
 		}, "/health/queue", 200, "ok", []string{"5 waiting (priority 0: 3, priority 9: 2), the oldest for 4 s", `"queue slow"`, `"empty"`, "5 messages claimed"}},
+		"queue of a Redis that refuses writes, beside held tasks": {func(c *monitor.HealthConfig) {
+			c.Queues = func() monitor.QueuesState {
+				return monitor.QueuesState{At: now, Refusal: "OOM command not allowed", Remedy: "it is full: raise maxmemory", Queues: []monitor.QueueState{{Name: "mails"}}}
+			}
+		}, "/health/queue", 503, "failed", []string{"not consuming: Redis refuses: OOM command not allowed", `"advice": "it is full: raise maxmemory"`, `"queue mails"`}},
+		"queue of a Redis that refused writes long ago": {func(c *monitor.HealthConfig) {
+			c.Queues = func() monitor.QueuesState {
+				return monitor.QueuesState{At: now.Add(-time.Hour), Refusal: "OOM command not allowed"}
+			}
+		}, "/health/queue", 200, "ok", []string{"not known"}},
 		"queue that is behind": {func(c *monitor.HealthConfig) {
 			c.Queues = func() monitor.QueuesState {
 				return monitor.QueuesState{At: now, Unacked: -1, Queues: []monitor.QueueState{{Name: "mails", Oldest: 2 * time.Minute, Depths: []monitor.PriorityDepth{{0, 900}}}}}

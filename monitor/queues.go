@@ -17,6 +17,8 @@ type QueuesState struct {
 	Queues  []QueueState
 	Unacked int    // claimed and not settled, by all workers; -1: not known
 	Server  string // where the queues are, when others name the server; "": its address is fixed
+	Refusal string // the reply of a Redis that can be read and refuses writes; "": it takes them
+	Remedy  string // the cause of Refusal in a clause, and what to do; "": not known
 }
 
 // QueueState describes one queue.
@@ -75,9 +77,20 @@ const (
 
 // queuePart tells whether messages are taken from the queues, and how many wait.
 func (b *brokerHealth) queuePart(w WorkerState, now time.Time) Part {
+	var s QueuesState
+	if b.cfg.Queues != nil {
+		s = b.cfg.Queues()
+	}
+	// While tasks are held, a worker reads the queues and writes nothing: only the look tells it.
+	refused := w.Consuming && s.Refusal != "" && !s.Fault && now.Sub(s.At) <= staleQueues
+	if refused {
+		w.Consuming, w.Refusal = false, s.Refusal
+	}
 	p := newPart(queueState(w, now)).answered(w.LastLook, now)
 	switch {
 	case w.Consuming:
+	case refused && s.Remedy != "":
+		p = p.advised(s.Remedy)
 	case w.Waits != "" || w.State == "new" || w.State == "stopping":
 		p = p.degraded(p.Text, "")
 	case w.State == "stopped":
@@ -89,7 +102,6 @@ func (b *brokerHealth) queuePart(w WorkerState, now time.Time) Part {
 		p.check("claims", p.Status, p.Text)
 		return p
 	}
-	s := b.cfg.Queues()
 	if w.Consuming {
 		p.Text = s.consuming()
 	}

@@ -23,7 +23,7 @@ func newWatch(queues []string, b *redis.Broker, log *slog.Logger) *watch.Watch {
 // queuesState returns the state of the queues for the health server. server is where they
 // are, see [redis.Broker.Server].
 func queuesState(s *watch.State, server string) monitor.QueuesState {
-	all := monitor.QueuesState{At: s.At, Fault: s.Fault != "", Unacked: s.Unacked, Server: server}
+	all := monitor.QueuesState{At: s.At, Fault: s.Fault != "", Unacked: s.Unacked, Server: server, Refusal: s.Refusal, Remedy: s.Remedy}
 	for _, q := range s.Queues {
 		one := monitor.QueueState{Name: q.Name, Paused: q.Paused != nil}
 		if q.Oldest.Known {
