@@ -17,7 +17,7 @@ func makeWatch(p *Parts) (*Module, error) {
 	})
 	p.Watch = watch.New(watch.Config{
 		Source: p.Broker.Queues(), Queues: p.Config.Worker.Queues, Consumers: p.Operator.Consumers,
-		Pauses: p.Operator.Paused, Declared: true, Logger: p.Log,
+		Pauses: p.Operator.Paused, Declared: true, Logger: p.Log.With("part", "monitor"),
 	})
 	return &Module{Run: p.Watch.Run}, nil
 }
