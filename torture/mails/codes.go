@@ -47,7 +47,7 @@ var codes = harness.Row{
 					s.Logf("fresh code: %d mails, result %s", len(copies[c.address]), results[c.id].Result)
 				}
 			}
-			if disagree := s.disagree(30 * time.Second); disagree > 0 {
+			if disagree := s.disagree(); disagree > 0 {
 				wrong += disagree
 			}
 			w.Kill()

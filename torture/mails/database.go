@@ -30,7 +30,7 @@ var database = harness.Row{
 		}
 		a := d.account(time.Minute)
 		d.unharmed(a)
-		disagree := d.disagree(30 * time.Second)
+		disagree := d.disagree()
 		r.Want(disagree == 0, "the history of each mail to agree with its result: %d do not", disagree)
 		r.Figure("%s; %d histories disagree", a, disagree)
 		d.Settled(time.Minute)

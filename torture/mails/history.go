@@ -10,9 +10,13 @@ import (
 	"github.com/evently/workers/store/ledger"
 )
 
+// historyPatience is how long the history may take to follow. A service that was killed while it
+// wrote the history keeps the others from it for the 30 s of its lease.
+const historyPatience = 2 * time.Minute
+
 // disagree counts the mails whose history differs from the result of their task, or knows nothing
-// of a second copy. The history follows the outcomes, so it may take until d.
-func (s *stage) disagree(d time.Duration) int {
+// of a second copy.
+func (s *stage) disagree() int {
 	s.Helper()
 	db, err := sqlx.Open("postgres", s.users.URL())
 	if err != nil {
@@ -22,7 +26,7 @@ func (s *stage) disagree(d time.Duration) int {
 	reader := ledger.NewReader(ledger.ReaderConfig{DB: db})
 	results, copies := s.Redis.Results(s.IDs), s.relay.copies()
 	pending := slices.Clone(s.sent)
-	testkit.Poll(d, func() bool {
+	testkit.Poll(historyPatience, func() bool {
 		pending = slices.DeleteFunc(pending, func(l letter) bool {
 			found, err := reader.Show(s.Context(), l.id)
 			return err == nil && len(found) > 0 && agrees(found, verdictOf(results[l.id]), len(copies[l.address]))

@@ -62,7 +62,7 @@ func thunder(r *harness.Run, binary string, mails, kills int) (a account, unknow
 	}
 	a = s.account(harness.Size(r, time.Minute, 5*time.Minute))
 	if s.logged("mail sent once more") > 0 || a.unsure > 0 { // the earlier tree has no history
-		disagree = s.disagree(30 * time.Second)
+		disagree = s.disagree()
 	}
 	return a, s.logged("mail sent once more, outcome of the first time unknown"), disagree
 }

@@ -55,7 +55,7 @@ var upgrade = harness.Row{
 			s.healthy(workers[victim])
 		}
 		a := s.account(harness.Size(r, time.Minute, 5*time.Minute))
-		disagree := s.disagree(30 * time.Second)
+		disagree := s.disagree()
 		r.Figure("%d services replaced: %s; %d histories disagree", rounds, a, disagree)
 		r.Want(a.lost == 0 && a.other == 0 && a.strangers == 0, "no mail lost: %s", a)
 		r.Want(a.again == a.againUrgent && a.differ == 0, "no second copy of an ordinary mail: %s", a)
