@@ -93,11 +93,11 @@ func (w *historyWorld) metric(t *testing.T, name string) string {
 	return ""
 }
 
-// command runs the program without the address of Redis.
+// command runs the program with the address of a Redis that is not there.
 func (w *historyWorld) command(t *testing.T, more []string, args ...string) (out string, code int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), bin.service, args...)
-	cmd.Env = append(slices.Clone(more), testkit.RaceOptions)
+	cmd.Env = append([]string{"REDIS_URL=redis://127.0.0.1:1/0", testkit.RaceOptions}, more...)
 	var both bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &both, &both
 	err := cmd.Run()
@@ -269,6 +269,11 @@ func TestHistoryWithoutRights(t *testing.T) {
 	out, code := w.command(t, []string{database}, "was-it-sent", id)
 	if code != 3 || !strings.Contains(out, "ledger migrations --sql") {
 		t.Errorf("was-it-sent: exit code %d\n%s", code, out)
+	}
+	// Redis knows the result, and the reason is told nevertheless.
+	out, code = w.command(t, []string{database, "REDIS_URL=" + w.redis.url()}, "was-it-sent", id)
+	if code != 0 || !strings.Contains(out, "by the result") || !strings.Contains(strings.Join(strings.Fields(out), " "), "ledger migrations --sql") {
+		t.Errorf("was-it-sent with Redis: exit code %d\n%s", code, out)
 	}
 	sql, _ := w.command(t, nil, "ledger", "migrations", "--sql")
 	w.postgres.Exec("evently", sql)

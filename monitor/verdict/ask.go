@@ -125,16 +125,28 @@ func (a Answer) withoutHistory(ctx context.Context, q Question, fault error) (An
 	if tr.Error != "" {
 		return a, fault
 	}
-	a.Traces, a.Fault, a.Missing = &tr, fault, "the history of mails cannot be read"
-	if why := ledger.Unavailability(fault); why != "" {
-		a.Missing += ": " + why
-	}
-	const missing = "The history of mails could not be asked."
-	a.Sent, a.Verdict = Unknown, "Not known: Redis has neither a result nor a dead letter of a task with this id. "+missing
-	if sent, more := tr.judge(missing); sent != "" {
+	a.Traces, a.Fault, a.Missing = &tr, fault, missing(fault)
+	const unasked = "The history of mails could not be asked."
+	a.Sent, a.Verdict = Unknown, "Not known: Redis has neither a result nor a dead letter of a task with this id. "+unasked
+	if sent, more := tr.judge(unasked); sent != "" {
 		a.Sent, a.Verdict = sent, more
 	}
 	return a, nil
+}
+
+// missing tells in a clause why the history could not be asked, and what to do where that is known.
+func missing(fault error) string {
+	if access, ok := errors.AsType[*ledger.AccessError](fault); ok {
+		return access.Words
+	}
+	if errors.Is(fault, ledger.ErrNoHistory) {
+		return ledger.ErrNoHistory.Error()
+	}
+	text := "the history of mails cannot be read"
+	if why := ledger.Unavailability(fault); why != "" {
+		return text + ": " + why
+	}
+	return text + ": check LEDGER_DATABASE_URL, or DATABASE_URL and DB_* if it is not set"
 }
 
 // isOpen reports whether Redis may have more about a mail of that state.

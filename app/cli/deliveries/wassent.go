@@ -138,7 +138,7 @@ func answerText(a verdict.Answer, width, columns int) string {
 	var b strings.Builder
 	b.WriteString(term.Fold(a.Verdict, min(width, columns), "") + "\n")
 	if a.Fault != nil {
-		b.WriteString(term.Fold(words.Sentence(a.Missing)+" The recipient, the attempts and the words of the relay are missing. Check LEDGER_DATABASE_URL, or DATABASE_URL and DB_* if it is not set.", width, "  ") + "\n")
+		b.WriteString(term.Fold(words.Sentence(a.Missing)+" The recipient, the attempts and the words of the relay are missing.", width, "  ") + "\n")
 	}
 	for _, s := range a.Suppressions {
 		b.WriteString(term.Fold(fmt.Sprintf("%s %s suppressions show %s tells why.", verdict.SuppressionText(s), term.ProgramName, s.ID[:10]), width, "  ") + "\n")
