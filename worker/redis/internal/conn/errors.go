@@ -80,8 +80,11 @@ func IsMoving(err error) bool {
 // maxRefusal bounds the length of a reply in a refusal.
 const maxRefusal = 200
 
-// Refusal returns the reply of a server that can do nothing now, "" for other errors. A reply that
-// begins with ERR does not count, because it may repeat parts of a command.
+// noConnection is the reply of a server that has too many clients.
+const noConnection = "ERR max number of clients reached"
+
+// Refusal returns the reply of a server that can do nothing now, "" for other errors. Another reply
+// that begins with ERR does not count, because it may repeat parts of a command.
 func Refusal(err error) string {
 	reply, ok := serverError(err)
 	code, _, more := strings.Cut(reply, " ")
@@ -91,6 +94,9 @@ func Refusal(err error) string {
 	switch code {
 	case "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS", "MISCONF", "OOM", "BUSY", "TRYAGAIN", "NOAUTH", "WRONGPASS", "NOPERM":
 		return reply[:min(len(reply), maxRefusal)]
+	}
+	if reply == noConnection {
+		return reply
 	}
 	return ""
 }

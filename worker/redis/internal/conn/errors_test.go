@@ -23,6 +23,7 @@ func TestRefusal(t *testing.T) {
 		{reply("OOM a\nb"), ""},
 		{reply("LOADING"), ""},
 		{reply("ERR unknown command 'AUTH', with args beginning with: 'secret'"), ""},
+		{reply("ERR max number of clients reached"), "ERR max number of clients reached"},
 		{errors.New("LOADING is what a proxy says"), ""},
 		{nil, ""},
 	} {
