@@ -315,7 +315,7 @@ func (s *stage) queues(path string) {
 	id := s.publish("mails", "shop.go", nil)
 	s.until("the message waits", "/queues/mails", id)
 	s.has("resume", s.post("/queues/mails/resume", nil), "consumed again")
-	testkit.Eventually(s.t, 20*time.Second, "the message has run", func() bool { return s.ran.Load() == 1 })
+	testkit.Eventually(s.t, 60*time.Second, "the message has run", func() bool { return s.ran.Load() == 1 })
 	s.has("pause of Python", s.post("/queues/py/pause", nil), "1 Python worker.")
 	s.until("no worker consumes", "/workers/python%40h", "It consumes no queue.")
 	s.has("resume of Python", s.post("/queues/py/resume", nil), "consumed again")
@@ -352,9 +352,10 @@ func (s *stage) workers() {
 	s.has("autoscale", s.post("/workers/one@h/autoscale", url.Values{"least": {"1"}, "most": {"3"}}), "with autoscaling (AUTOSCALE")
 	s.has("shutdown without the name", s.post("/workers/one@h/shutdown", url.Values{"word": {"x"}}), "Nothing was done")
 	s.work("two@h", "mails")
-	s.until("the second worker answers", "/workers", "two@h")
+	s.until("the second worker is seen", "/workers", "two@h")
+	s.until("the second worker answers", "/workers/two%40h", "Stop consuming mails")
 	s.has("shutdown", s.post("/workers/two@h/shutdown", url.Values{"word": {"two@h"}}), "asked to stop")
-	s.until("the second worker is gone", "/workers", "stopped")
+	s.until("the second worker is gone", "/workers", ">stopped</span>") // the words are always there
 }
 
 // scheduled runs and cancels what waits for its time.
@@ -383,7 +384,7 @@ func (s *stage) scheduled() {
 	waiting := snap()
 	ran := s.ran.Load()
 	s.has("run now", s.post("/scheduled/run", url.Values{"one": {waiting[first].Claim}}), "front of its queue")
-	testkit.Eventually(s.t, 20*time.Second, "the task has run", func() bool { return s.ran.Load() == ran+1 })
+	testkit.Eventually(s.t, 60*time.Second, "the task has run", func() bool { return s.ran.Load() == ran+1 })
 	s.has("run now twice", s.post("/scheduled/run", url.Values{"one": {waiting[first].Claim}}), "No worker holds this message any more")
 	s.has("run now of Python", s.post("/scheduled/run", url.Values{"one": {waiting[python].Claim}}), "only revoking it is possible")
 	s.has("cancel", s.post("/scheduled/cancel", url.Values{"one": {waiting[second].Claim}}), "The task is cancelled")
@@ -398,7 +399,7 @@ func (s *stage) scheduled() {
 		s.t.Errorf("audited %q, want %q, %q, %q and %q", done, first, second, python, rest[0])
 	}
 	s.has("run the rest", s.post("/scheduled/bulk", url.Values{"verb": {"run"}, "task": {"shop.go"}, "q": {"bulk"}, "count": {"3"}}), "3 tasks are at the front")
-	testkit.Eventually(s.t, 20*time.Second, "the rest has run", func() bool { return s.ran.Load() == ran+4 })
+	testkit.Eventually(s.t, 60*time.Second, "the rest has run", func() bool { return s.ran.Load() == ran+4 })
 }
 
 // chromium looks at all pages, and clicks once through them.
