@@ -9,6 +9,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"github.com/evently/workers/internal/testkit"
 	"github.com/evently/workers/internal/testkit/browser"
 	"github.com/evently/workers/internal/testkit/pages"
 	"github.com/evently/workers/monitor/pages/audit"
@@ -35,7 +36,7 @@ const click = `(() => {
 // schemes and widths, and does each action with scripts. The other tests do them without.
 func TestDeskInChromium(t *testing.T) {
 	db, sealer := pages.Ledger(t)
-	tr, err := auditing.New(auditing.TrailConfig{Store: ledger.NewAudit(db, 5*time.Second)})
+	tr, err := auditing.New(auditing.TrailConfig{Store: ledger.NewAudit(db, 30*time.Second)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,15 +115,17 @@ func TestDeskInChromium(t *testing.T) {
 	sees("It is deleted.")
 
 	// A job goes on without its page, and is stopped.
-	for i := range 60 {
+	for i := range 120 {
 		r.put(t, 300+i, tasks.Module+".send_booking_confirmation", fmt.Sprintf(`[%d, {"booking_id": "BK-%d"}]`, i+1, i), "mail refused: 554 5.7.1 at DATA", time.Hour)
 	}
-	time.Sleep(2100 * time.Millisecond)
+	testkit.Eventually(t, 30*time.Second, "the letters are counted", func() bool {
+		return strings.Contains(r.Get(t, "/dead-letters/bulk?verb=retry&q=554"), "Retry: 120 dead letters")
+	})
 	open("/dead-letters/bulk?verb=retry&q=554")
-	sees("Retry: 60 dead letters")
-	set1("input[name=rate]", "10/s")
-	do("Retry 60 letters")
-	sees("of 60 done")
+	sees("Retry: 120 dead letters")
+	set1("input[name=rate]", "1/s") // it must not end before it is stopped
+	do("Retry 120 letters")
+	sees("of 120 done")
 	job := strings.TrimPrefix(browser.Step(t, tab, "where are we", chromedp.Location()), s.URL)
 	open("/suppressions")
 	sees("a***@example.com")

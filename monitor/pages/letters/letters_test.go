@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evently/workers/internal/testkit"
 	"github.com/evently/workers/internal/testkit/pages"
 	"github.com/evently/workers/monitor/desk"
 	"github.com/evently/workers/monitor/desk/jobs"
@@ -156,7 +157,8 @@ func TestList(t *testing.T) {
 	r := newRig(t, nil)
 	pages.Has(t, r.Get(t, "/dead-letters"), "No open dead letters")
 	all := r.fill(t)
-	time.Sleep(2100 * time.Millisecond) // the pages look every two seconds
+	// The pages look every two seconds, and show the former look while a new one takes long.
+	testkit.Eventually(t, 30*time.Second, "the list has all letters", func() bool { return len(ids(r.Get(t, "/dead-letters"))) == len(all) })
 	for query, want := range map[string][]int{
 		"":                               {0, 1, 2, 3, 4},
 		"?state=all":                     {0, 1, 2, 3, 4},
@@ -397,7 +399,7 @@ func TestReveal(t *testing.T) {
 func (r *rig) ended(t testing.TB, path string) jobs.Job {
 	t.Helper()
 	id := path[strings.LastIndex(path, "/")+1:]
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if j, err := r.runner.Job(t.Context(), id); err == nil && j.State != jobs.Running {
 			return j
 		}
@@ -414,15 +416,16 @@ func TestBulk(t *testing.T) {
 	}
 	body := r.Get(t, "/dead-letters/bulk?verb=retry&q=554")
 	pages.Has(t, body, "Retry: 130 dead letters", "The newest 10 of 130", `value="50/s"`)
-	form := url.Values{"verb": {"retry"}, "q": {"554"}, "state": {"open"}, "rate": {"40/s"}, "note": {"relay was wrong"}}
+	form := url.Values{"verb": {"retry"}, "q": {"554"}, "state": {"open"}, "rate": {"1/s"}, "note": {"relay was wrong"}}
 	to := r.Posted(t, "/dead-letters/bulk", form)
-	pages.Has(t, r.Get(t, to), "of 130 done", "Stop", "40/s", "relay was wrong", "running")
+	pages.Has(t, r.Get(t, to), "of 130 done", "Stop", "1/s", "relay was wrong", "running")
 	if again := r.Posted(t, "/dead-letters/bulk", form); again != to {
 		t.Errorf("the same job a second time leads to %s, not to %s", again, to)
 	}
-	for j := (jobs.Job{}); j.Done == 0; time.Sleep(10 * time.Millisecond) {
-		j, _ = r.runner.Job(t.Context(), to[len("/jobs/"):])
-	}
+	testkit.Eventually(t, 30*time.Second, "the first letter", func() bool {
+		j, err := r.runner.Job(t.Context(), to[len("/jobs/"):])
+		return err == nil && j.Done > 0
+	})
 	r.Posted(t, to+"/stop", nil)
 	j := r.ended(t, to)
 	if j.State != jobs.Stopped || j.Done == 0 || j.Done > 120 || r.queued(t) != j.Done {
@@ -474,7 +477,8 @@ func TestMissing(t *testing.T) {
 	id := r.fill(t)[0]
 	pages.Has(t, r.Get(t, "/dead-letters/"+id), "There is no history of mails")
 	r.redis.Kill()
-	time.Sleep(2100 * time.Millisecond)
-	pages.Has(t, r.Get(t, "/dead-letters"), "Redis does not answer")
+	testkit.Eventually(t, 30*time.Second, "the list says that Redis does not answer", func() bool {
+		return strings.Contains(r.Get(t, "/dead-letters"), "Redis does not answer")
+	})
 	pages.Has(t, r.Get(t, "/dead-letters/"+id), "Redis does not answer")
 }
