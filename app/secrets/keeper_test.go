@@ -31,7 +31,8 @@ type world struct {
 	env    map[string]string
 	keeper *secrets.Keeper
 	cfg    config.Config // attached
-	clock  atomic.Int64  // seconds that passed
+	began  time.Time
+	clock  atomic.Int64 // seconds that passed; the clock stands still else
 
 	mu     sync.Mutex
 	logs   bytes.Buffer
@@ -43,7 +44,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{T: t, dir: t.TempDir(), env: map[string]string{}, zero: map[string]string{}, status: 200, token: "token"}
+	w := &world{T: t, dir: t.TempDir(), began: time.Now(), env: map[string]string{}, zero: map[string]string{}, status: 200, token: "token"}
 	s := httptest.NewServer(http.HandlerFunc(w.answer))
 	t.Cleanup(s.Close)
 	w.env["ZERO_URL"] = s.URL + "/graphql"
@@ -115,7 +116,7 @@ func (w *world) start() {
 		Initial: cfg, Load: func(sources ...config.Source) (config.Config, error) { return config.Load(w.lookup, sources...) },
 		Event:  func(e secrets.Event) { w.do(func() { w.events = append(w.events, e) }) },
 		Logger: slog.New(slog.NewTextHandler(w, nil)), FileEvery: 10 * time.Millisecond,
-		Now: func() time.Time { return time.Now().Add(time.Duration(w.clock.Load()) * time.Second) },
+		Now: func() time.Time { return w.began.Add(time.Duration(w.clock.Load()) * time.Second) },
 	})
 	w.cfg = w.keeper.Attach(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -161,7 +162,7 @@ func (w *world) await(l config.Logins, password string) {
 
 func (w *world) until(what string, ok func() bool) {
 	w.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			w.Fatalf("not in time: %s; states %+v", what, w.keeper.States())
 		}
