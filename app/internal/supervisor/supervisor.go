@@ -50,10 +50,10 @@ func (r *Reporter) Ready(status func() string) {
 	if r == nil {
 		return
 	}
-	r.mu.Lock()
-	r.status = status
-	r.mu.Unlock()
 	r.send(daemon.SdNotifyReady, "STATUS="+line(status()))
+	r.mu.Lock()
+	r.status = status // reports of the watchdog follow the first one
+	r.mu.Unlock()
 }
 
 // Stopping reports that the process stops, and that it may need as long as most.
