@@ -59,7 +59,7 @@ func TestConnectionIsReused(t *testing.T) {
 // begun then.
 func waitRunning(t *testing.T, server *smtptest.Server, sender *mail.Sender) {
 	t.Helper()
-	for limit := time.Now().Add(10 * time.Second); time.Now().Before(limit); {
+	for limit := time.Now().Add(30 * time.Second); time.Now().Before(limit); {
 		receipt, err := sender.Send(t.Context(), message())
 		if err != nil {
 			t.Fatal(err)

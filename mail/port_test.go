@@ -71,13 +71,13 @@ func TestWrongPort(t *testing.T) {
 				Host: "127.0.0.1", Port: addr.Port, Security: tt.security, RootCAs: authority.Roots(), FromAddress: "mail@evently.example",
 			}
 			if tt.name != "STARTTLS to the port of implicit TLS" { // the one that takes the time of the defaults
-				cfg.Timeouts.Greeting = 2 * time.Second
+				cfg.Timeouts.Greeting = 12 * time.Second
 			}
 			sender := newSender(t, cfg)
 			begin := time.Now()
 			_, err = sender.Send(t.Context(), message())
 			failed := sendError(t, err)
-			if d := time.Since(begin); d > 15*time.Second {
+			if d := time.Since(begin); d > 25*time.Second {
 				t.Errorf("found after %v", d)
 			}
 			if got := failed.Explain(); verdict(failed) != "rcb" || !strings.Contains(got, tt.words) {
@@ -118,12 +118,12 @@ func TestSlowGreeting(t *testing.T) {
 	t.Parallel()
 	server := smtptest.New(t, smtptest.Options{Script: func(s smtptest.Step) smtptest.Action {
 		if s.Command == "CONNECT" && s.Conn == 1 {
-			time.Sleep(2400 * time.Millisecond)
+			time.Sleep(6500 * time.Millisecond)
 		}
 		return smtptest.Action{}
 	}})
 	cfg := config(server)
-	cfg.Timeouts.Greeting = 4 * time.Second // it is asked after half of it
+	cfg.Timeouts.Greeting = 12 * time.Second // it is asked after half of it
 	if _, err := newSender(t, cfg).Send(t.Context(), message()); err != nil {
 		t.Fatal(err)
 	}
