@@ -21,7 +21,7 @@ func TestWaitAfterRedisWasAway(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	conn, err := redis.Dial("tcp", m.Addr(), redis.DialReadTimeout(10*time.Second))
+	conn, err := redis.Dial("tcp", m.Addr(), redis.DialReadTimeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}

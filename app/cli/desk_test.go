@@ -180,7 +180,7 @@ func testStoppedBulk(t *testing.T, p binary, d deskServer) {
 	for _, terminal := range []bool{true, false} {
 		before := d.queued(t)
 		ctx, interrupt := context.WithCancel(t.Context())
-		cmd := exec.CommandContext(ctx, string(p), "dead-letters", "retry", "--kind", "welcome", "--yes", "--rate", "20/s")
+		cmd := exec.CommandContext(ctx, string(p), "dead-letters", "retry", "--kind", "welcome", "--yes", "--rate", "10/s")
 		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 		cmd.Env = append(slices.Clone(d.env), testkit.RaceOptions)
 		stopped := make(chan struct{})

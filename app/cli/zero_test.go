@@ -112,7 +112,7 @@ func testZeroUnavailable(t *testing.T, p binary) {
 		waiting := p.start(t, env...)
 		waiting.tells("no configuration yet")
 		begin := time.Now()
-		if code := waiting.stop(syscall.SIGTERM); code != 0 || time.Since(begin) > 5*time.Second {
+		if code := waiting.stop(syscall.SIGTERM); code != 0 || time.Since(begin) > 15*time.Second {
 			t.Errorf("a stop while Zero answers with %s: exit code %d after %v", m, code, time.Since(begin))
 		}
 		if out := waiting.output(); strings.Contains(out, canary) {

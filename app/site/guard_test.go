@@ -203,7 +203,7 @@ func TestGuardedMonitor(t *testing.T) {
 	}
 	kept := p.Trail.(*trail)
 	for _, want := range []string{"monitor.login by vera from 127.0.0.1 []: refused  map[by:password role:viewer]", "monitor.logout by vera"} {
-		for end := time.Now().Add(10 * time.Second); !kept.has(want); time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(30 * time.Second); !kept.has(want); time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("the trail has no %q:\n%s", want, kept.text)
 			}
