@@ -44,9 +44,9 @@ func TestCanaries(t *testing.T) {
 	w.send(t, "unknown", "no_such_task", to, map[string]any{"otp": canaries["code of an unknown task"], "password": canaries["password of an unknown task"]})
 	conn := w.redis.Conn(0)
 	defer conn.Close()
-	testkit.Eventually(t, 60*time.Second, "dead letters", func() bool {
+	testkit.Eventually(t, 60*time.Second, "dead letters, and a mail", func() bool {
 		n, err := conn.Do("HLEN", "_goworker.1.dead")
-		return err == nil && n.(int64) >= 2
+		return err == nil && n.(int64) >= 2 && strings.Contains(w.worker.Out.String(), `"msg":"mail sent"`) && strings.Contains(channels(), "task-succeeded")
 	})
 
 	places := map[string]string{}

@@ -1,6 +1,7 @@
 package site_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -28,27 +29,44 @@ func TestFrozenDatabase(t *testing.T) {
 	if took := time.Since(began); took > 8*time.Second {
 		t.Errorf("the first page took %v", took)
 	}
-	const patience = 2 * time.Second // without a database that hangs they take some milliseconds
+	// Without a database that hangs they take some milliseconds. Once in three times the machine has
+	// nothing else to do, and each time counts that a page waits for the database.
+	const patience, tries = 2 * time.Second, 3
 	for _, path := range []string{"/", "/tasks", "/tasks?q=user:42", "/was-it-sent?q=ada@mail.example", "/deliveries", "/suppressions", "/audit", "/dead-letters", "/queues", "/workers", "/health", "/templates"} {
-		began := time.Now()
-		status, text := get(t, base+path)
-		if took := time.Since(began); took > patience || status >= 500 {
-			t.Errorf("%s: %d after %v", path, status, took)
-		}
-		if strings.HasPrefix(path, "/deliveries") && !strings.Contains(text, "does not answer") {
-			t.Errorf("%s does not say what is missing", path)
+		for try := 1; ; try++ {
+			began := time.Now()
+			status, text := get(t, base+path)
+			took := time.Since(began)
+			if quick := took <= patience && status < 500; !quick && try < tries {
+				continue
+			} else if !quick {
+				t.Errorf("%s: %d after %v", path, status, took)
+			}
+			if strings.HasPrefix(path, "/deliveries") && !strings.Contains(text, "does not answer") {
+				t.Errorf("%s does not say what is missing", path)
+			}
+			break
 		}
 	}
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	for _, verb := range []string{"pause", "resume"} {
-		began := time.Now()
-		reply, err := client.PostForm(base+"/queues/email_notifications/"+verb, url.Values{"note": {"database hangs"}})
-		if err != nil {
-			t.Fatal(err)
+	for try := 1; ; try++ {
+		var slow []string
+		for _, verb := range []string{"pause", "resume"} {
+			began := time.Now()
+			reply, err := client.PostForm(base+"/queues/email_notifications/"+verb, url.Values{"note": {"database hangs"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			reply.Body.Close()
+			if took := time.Since(began); took > 2*patience || reply.StatusCode != http.StatusSeeOther {
+				slow = append(slow, fmt.Sprintf("%s: %d after %v", verb, reply.StatusCode, took))
+			}
 		}
-		reply.Body.Close()
-		if took := time.Since(began); took > 2*patience || reply.StatusCode != http.StatusSeeOther {
-			t.Errorf("%s: %d after %v", verb, reply.StatusCode, took)
+		if len(slow) == 0 {
+			break
+		}
+		if try == tries {
+			t.Fatalf("%q", slow)
 		}
 	}
 	thaw()

@@ -68,7 +68,7 @@ type prober struct {
 func (p *prober) send(method, target, body string, headers ...string) (*http.Response, string) {
 	p.t.Helper()
 	var lastErr error
-	for range 3 { // the server may have closed the connection
+	for try := range 3 { // the server may have closed the connection
 		if p.conn == nil {
 			conn, err := net.DialTimeout("tcp", p.addr, 10*time.Second)
 			if err != nil {
@@ -81,6 +81,10 @@ func (p *prober) send(method, target, body string, headers ...string) (*http.Res
 		_, _ = io.WriteString(p.conn, text) // the answer tells
 		if reply, err := http.ReadResponse(p.in, &http.Request{Method: method}); err == nil {
 			raw, err := io.ReadAll(io.LimitReader(reply.Body, 4<<20))
+			if reply.StatusCode == http.StatusGatewayTimeout && try < 2 { // a worker, or Redis, was late
+				p.close()
+				continue
+			}
 			if err == nil || reply.StatusCode >= 400 {
 				p.count++
 				if reply.Close {

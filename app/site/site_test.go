@@ -33,15 +33,18 @@ func TestPagesInChromium(t *testing.T) {
 // settle waits until the tasks have come to what they are made for.
 func (w *world) settle(t *testing.T) {
 	t.Helper()
+	conn := w.redis.Conn(0)
+	defer conn.Close()
 	var last string
 	if !testkit.Poll(90*time.Second, func() bool {
-		for _, q := range []string{w.ids["sent"], w.ids["retry"], w.ids["refused"]} {
+		for task, word := range map[string]string{"sent": "accepted", "retry": "451 4.7.1", "refused": "550 5.1.1"} {
 			var status int
-			if status, last = get(t, w.base+"/was-it-sent?q="+q); status != http.StatusOK || !strings.Contains(last, "Evidence") {
+			if status, last = get(t, w.base+"/was-it-sent?q="+w.ids[task]); status != http.StatusOK || !strings.Contains(last, "Evidence") || !strings.Contains(last, word) {
 				return false
 			}
 		}
-		return true
+		letters, err := conn.Do("HLEN", "_goworker.1.dead")
+		return err == nil && letters.(int64) >= 2 // the refused one and the unknown one
 	}) {
 		t.Fatalf("no history of the mails:\n%s", last[strings.Index(last, "<main"):])
 	}

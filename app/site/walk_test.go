@@ -158,7 +158,7 @@ type walker struct {
 }
 
 // patience is how long a walker waits for what must appear.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 func (w *walker) open(path string) {
 	w.t.Helper()
