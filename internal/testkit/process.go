@@ -120,21 +120,28 @@ func (p *Process) Wait(d time.Duration) int {
 	case <-p.Done:
 		return p.Cmd.ProcessState.ExitCode()
 	case <-time.After(d):
+		if p.Ended() { // both came while this process stood still
+			return p.Cmd.ProcessState.ExitCode()
+		}
 		p.t.Fatalf("%s has not ended after %s", p.Name, d)
 		return -1
 	}
 }
 
-// Poll asks every 20 ms until ok holds; false means that it did not within d.
+// Poll asks every 20 ms until ok holds; false means that it did not within d. The last question is
+// asked after the end of d, as the machine may stand still between a question and its answer.
 func Poll(d time.Duration, ok func() bool) bool {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(d); !ok(); <-tick.C {
-		if time.Now().After(deadline) {
+	for deadline := time.Now().Add(d); ; <-tick.C {
+		last := time.Now().After(deadline)
+		if ok() {
+			return true
+		}
+		if last {
 			return false
 		}
 	}
-	return true
 }
 
 // Eventually polls until ok holds, and fails the test after d.

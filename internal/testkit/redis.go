@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gomodule/redigo/redis"
@@ -65,19 +66,15 @@ func (r *Redis) Start() {
 func (r *Redis) start() bool {
 	r.t.Helper()
 	r.Proc = Start(r.t, "redis-server", nil, "redis-server", r.args...)
+	// Another server may have the port, whose answer may come before the end of ours is known.
+	own := fmt.Sprintf("\r\nprocess_id:%d\r\n", r.Proc.PID())
 	answers := false
-	Eventually(r.t, 20*time.Second, "redis-server answers", func() bool {
+	Eventually(r.t, 30*time.Second, "redis-server answers", func() bool {
 		c := r.Pool.Get()
 		defer c.Close()
-		pong, _ := redis.String(c.Do("PING"))
-		select {
-		case <-r.Proc.Done:
-			answers = false
-			return true
-		default:
-			answers = pong == "PONG"
-			return answers
-		}
+		info, _ := redis.String(c.Do("INFO", "server"))
+		answers = strings.Contains(info, own)
+		return answers || r.Proc.Ended()
 	})
 	return answers
 }

@@ -61,8 +61,8 @@ func Listen(t T, r *Redis) *Spy {
 	})
 	select {
 	case <-ready:
-	case <-time.After(10 * time.Second):
-		t.Fatalf("not within 10s: subscribed to all channels")
+	case <-time.After(30 * time.Second):
+		t.Fatalf("not within 30s: subscribed to all channels")
 	}
 	return s
 }
