@@ -206,7 +206,7 @@ func (w *historyWorld) outage(t *testing.T, mail smtptest.Mail, port string) {
 		t.Errorf("/readyz is %d without a database", s)
 	}
 	w.postgres.Start()
-	eventually(t, 30*time.Second, "the bounce is taken", func() bool { return offer() == nil })
+	eventually(t, time.Minute, "the bounce is taken", func() bool { return offer() == nil })
 }
 
 func postSigned(t *testing.T, url, body string) int {

@@ -104,19 +104,19 @@ func TestCanary(t *testing.T) {
 
 	var texts []string
 	read := func(kind string, args ...string) { // what an operator reads of the worker
-		texts = append(texts, celeryCommand(t, p.redis, append([]string{kind, "--timeout", "3", "-d", name, "--json"}, args...)...))
+		texts = append(texts, celeryCommand(t, p.redis, append([]string{kind, "--timeout", "30", "-d", name, "--json"}, args...)...))
 	}
 	waiting := code("wait", "code that waits for its time", map[string]any{"countdown": 600})
 	revoked := code("wait", "code that was revoked", map[string]any{"countdown": 600})
 	eventually(t, 30*time.Second, "both are scheduled", func() bool {
-		text := celeryCommand(t, p.redis, "inspect", "--timeout", "3", "-d", name, "--json", "scheduled")
+		text := celeryCommand(t, p.redis, "inspect", "--timeout", "30", "-d", name, "--json", "scheduled")
 		texts = append(texts, text)
 		return strings.Contains(text, waiting) && strings.Contains(text, revoked)
 	})
 	read("control", "revoke", revoked)
 	ids["slow"] = code("slow", "code of a mail on its way", nil)
 	eventually(t, 30*time.Second, "a mail is on its way", func() bool {
-		text := celeryCommand(t, p.redis, "inspect", "--timeout", "3", "-d", name, "--json", "active")
+		text := celeryCommand(t, p.redis, "inspect", "--timeout", "30", "-d", name, "--json", "active")
 		texts = append(texts, text)
 		return strings.Contains(text, ids["slow"])
 	})

@@ -58,7 +58,7 @@ func TestDev(t *testing.T) {
 		})
 	}
 	p.signal(syscall.SIGTERM)
-	if code := p.wait(20 * time.Second); code != 0 {
+	if code := p.wait(30 * time.Second); code != 0 {
 		t.Errorf("exit code %d after SIGTERM, want 0", code)
 	}
 }

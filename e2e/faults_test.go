@@ -99,9 +99,9 @@ func TestConnectionsCut(t *testing.T) {
 	var worst time.Duration
 	for i := range rounds {
 		f.redis.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-		worst = max(worst, f.recovers(raw[2*i], ids[2*i], 20*time.Second))
+		worst = max(worst, f.recovers(raw[2*i], ids[2*i], 30*time.Second))
 		f.proxy.Reset()
-		worst = max(worst, f.recovers(raw[2*i+1], ids[2*i+1], 20*time.Second))
+		worst = max(worst, f.recovers(raw[2*i+1], ids[2*i+1], 30*time.Second))
 	}
 	t.Logf("idle: %d cuts, working again after %s at worst", 2*rounds, worst.Round(time.Millisecond))
 

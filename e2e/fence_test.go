@@ -277,7 +277,10 @@ func TestKilledDuringAMail(t *testing.T) {
 			t.Parallel()
 			p := startPlatform(t)
 			r := startHoldingRelay(t, c.stage)
-			env := []string{r.port(), fmt.Sprintf("CONCURRENCY=%d", mails), "OWNER_TIMEOUT=2", "SMTP_REPLY_TIMEOUT=3", "UNKNOWN_POLICY=" + c.policy}
+			env := []string{r.port(), fmt.Sprintf("CONCURRENCY=%d", mails), "OWNER_TIMEOUT=2", "SMTP_REPLY_TIMEOUT=18", "UNKNOWN_POLICY=" + c.policy}
+			if c.lives {
+				env = append(env, "SMTP_REPLY_TIMEOUT=6") // which is waited out
+			}
 			first := p.startService(t, env...)
 			ids := flood(t, celeryNew, p.redis, queue, mails, prefix+c.task, c.args, nil)
 			eventually(t, 30*time.Second, "all mails are on their way", func() bool { return r.holds() == mails })

@@ -80,8 +80,8 @@ func TestForeignLeftToPython(t *testing.T) {
 		t.Run(celery, func(t *testing.T) {
 			t.Parallel()
 			r := startRedis(t)
-			ours := startWorker(t, r, "ours", "-concurrency", fmt.Sprint(len(foreignMessages)))
-			ids := pushForeign(r, 2)
+			ours := startWorker(t, r, "ours", "-concurrency", fmt.Sprint(len(foreignMessages)), "-least", "1h") // so none ends before the kill
+			ids := pushForeign(r, 0.1)
 			eventually(t, time.Minute, "all are claimed", func() bool { return r.int("HLEN", "unacked") == len(ids) })
 			ours.kill()
 			// Python looks once when it starts, and then not for a long time.

@@ -170,8 +170,11 @@ func TestHistory(t *testing.T) {
 	w.postgres.Stop()
 	away := send("send_otp_verification_email", otpTo("away@mail.example"))
 	eventually(t, 30*time.Second, "a mail without the database", func() bool { return strings.Contains(w.result(away), "SUCCESS") })
-	stream := fmt.Sprintf("%s", w.redis.do("XRANGE", w.streamKey(t), "-", "+"))
-	if !strings.Contains(stream, "otp") {
+	var stream string
+	if !testkit.Poll(30*time.Second, func() bool {
+		stream = fmt.Sprintf("%s", w.redis.do("XRANGE", w.streamKey(t), "-", "+"))
+		return strings.Contains(stream, "otp")
+	}) {
 		t.Errorf("the stream has no event of the mail: %s", stream)
 	}
 	if out, exit := w.command(t, full, "was-it-sent", away); exit != 0 || !strings.Contains(out, "by the result") || !strings.Contains(out, "cannot be read") {

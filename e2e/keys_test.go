@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evently/workers/internal/testkit"
 	"github.com/evently/workers/worker/protocol"
 )
 
@@ -72,7 +73,12 @@ func TestRetriesWhileTheirEndCannotBeWritten(t *testing.T) {
 		began := w.relay.refusals()
 		pause(t, 3*time.Second) // in which the ends of the attempts are tried again and again
 		during := w.relay.refusals() - began
-		waiting := w.redis.waiting(queue) + w.redis.int("HLEN", "unacked")
+		// A message may move between two looks; one that is pushed twice stays.
+		var waiting int
+		testkit.Poll(30*time.Second, func() bool {
+			waiting = w.redis.waiting(queue) + w.redis.int("HLEN", "unacked")
+			return waiting == 4
+		})
 		w.relay.refuse("", "")
 		fault.end()
 		w.arrived(ids, before)
@@ -102,9 +108,9 @@ func TestKeysAsQueues(t *testing.T) {
 		}
 		w.redis.do("LPUSH", queue, raw)
 		awaitResults(w.redis, []string{id}, time.Minute)
-		if r := w.redis.results([]string{"follows-" + id})["follows-"+id]; r.Status != "FAILURE" {
-			t.Errorf("%s: the callback is %q", key, r.Status)
-		}
+		eventually(t, 30*time.Second, key+": the callback has failed", func() bool {
+			return w.redis.results([]string{"follows-" + id})["follows-"+id].Status == "FAILURE"
+		})
 	}
 	names := []string{"_goworker.1.dead", "_goworker.1.dead.index", "_goworker.1.revoked", "_goworker.1.owners", "unacked_mutex", "unacked",
 		"unacked_index", "_kombu.binding." + queue, "celery-task-meta-1"}

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -24,6 +25,8 @@ func TestKilled(t *testing.T) {
 	begin := time.Now()
 	for range kills {
 		victim := chance.IntN(2)
+		// The kill of a worker that has not begun yet would prove nothing.
+		eventually(t, time.Minute, "the worker consumes", func() bool { return strings.Contains(workers[victim].out.String(), "worker starts") })
 		pause(t, between(chance, 200*time.Millisecond, 800*time.Millisecond))
 		workers[victim].kill()
 		workers[victim] = startWorker(t, r, workers[victim].name, flags...)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/evently/workers/internal/testkit"
 )
 
 // A real Prometheus scrapes the program and evaluates the alerts. The metrics of alerts and
@@ -27,16 +29,23 @@ func TestPrometheus(t *testing.T) {
 	eventually(t, 60*time.Second, "Prometheus has scraped the mails", func() bool {
 		return len(p.query(t, `evently_worker_mails_total{state="accepted"} >= 3`)) > 0 && len(p.query(t, "evently_worker_suppressions_active or evently_worker_ledger_written_events_total > 0")) > 0
 	})
-	known := p.names(t)
 	// It begins with its first event, which this test does not cause.
 	rare := []string{"evently_worker_bounces_total"}
+	absent := func(expression string) (names []string) {
+		known := p.names(t)
+		for _, name := range regexp.MustCompile(`\bevently_\w+`).FindAllString(expression, -1) {
+			base := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")
+			if !slices.Contains(known, name) && !slices.Contains(rare, base) {
+				names = append(names, name)
+			}
+		}
+		return names
+	}
 	for where, expressions := range map[string][]string{"alerts": p.alerts(t), "dashboard": dashboardQueries(t)} {
 		for _, e := range expressions {
-			for _, name := range regexp.MustCompile(`\bevently_\w+`).FindAllString(e, -1) {
-				base := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")
-				if !slices.Contains(known, name) && !slices.Contains(rare, base) {
-					t.Errorf("%s: %s is not there", where, name)
-				}
+			// Some begin when they are first read, and then with the next scrape.
+			if !testkit.Poll(30*time.Second, func() bool { return len(absent(e)) == 0 }) {
+				t.Errorf("%s: %v are not there", where, absent(e))
 			}
 			p.query(t, e)
 		}

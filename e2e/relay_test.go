@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evently/workers/internal/testkit"
 	"github.com/evently/workers/mail/smtptest"
 	"github.com/evently/workers/worker/protocol"
 )
@@ -173,8 +174,12 @@ func TestRefusalOfTheAccountLosesNoMail(t *testing.T) {
 				if dead := deadLetters(t, w.redis); len(dead) != 0 {
 					t.Errorf("%s at %s: %d dead letters, the first one: %+v", tt.reply, tt.stage, len(dead), dead[0])
 				}
-				code, body := w.get("/health")
-				if code != http.StatusOK || !strings.Contains(body, `"status": "degraded"`) || !strings.Contains(body, tt.words) {
+				var code int
+				var body string
+				if !testkit.Poll(30*time.Second, func() bool {
+					code, body = w.get("/health")
+					return code == http.StatusOK && strings.Contains(body, `"status": "degraded"`) && strings.Contains(body, tt.words)
+				}) {
 					t.Errorf("%s at %s: /health says %d %s", tt.reply, tt.stage, code, body)
 				}
 				for id, r := range w.redis.results(ids) {
@@ -273,8 +278,13 @@ func TestRelaysTakeOver(t *testing.T) {
 		w.arrived(more, len(ids))
 		ids = append(ids, more...)
 	}
-	code, body := w.get("/health")
-	if name := fmt.Sprintf("127.0.0.1:%d", first.Port()); code != http.StatusOK || !strings.Contains(body, "mails go by the other relays: "+name) || strings.Contains(body, "no mail gets out") {
+	var code int
+	var body string
+	if !testkit.Poll(30*time.Second, func() bool {
+		code, body = w.get("/health")
+		name := fmt.Sprintf("127.0.0.1:%d", first.Port())
+		return code == http.StatusOK && strings.Contains(body, "mails go by the other relays: "+name) && !strings.Contains(body, "no mail gets out")
+	}) {
 		t.Errorf("/health says %d %s", code, body)
 	}
 

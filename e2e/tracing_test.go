@@ -96,7 +96,7 @@ func TestTraces(t *testing.T) {
 		})
 		return err
 	})
-	service := p.startService(t, "OTEL_EXPORTER_OTLP_ENDPOINT="+receiver.URL, "OTEL_BSP_SCHEDULE_DELAY=100", "OTEL_BSP_EXPORT_TIMEOUT=1000",
+	service := p.startService(t, "OTEL_EXPORTER_OTLP_ENDPOINT="+receiver.URL, "OTEL_BSP_SCHEDULE_DELAY=100", "OTEL_BSP_EXPORT_TIMEOUT=10000",
 		"OTEL_SERVICE_NAME=mails-of-the-test", "RETRY_DELAY=0.5", "MAIL_RATE=1000/s")
 	traced := call{Label: "traced", Via: "send_task", Task: prefix + "send_booking_confirmation", Args: []any{41, map[string]any{"event_name": "Jazz", "booking_id": "BK-41"}}, Options: map[string]any{
 		"headers": map[string]any{"traceparent": "00-" + trace + "-" + parent + "-01"},
@@ -155,14 +155,15 @@ func TestTraces(t *testing.T) {
 			t.Errorf("%s without a collector: %+v", label, a)
 		}
 	}
-	eventually(t, 30*time.Second, "lost spans are counted", func() bool {
+	eventually(t, time.Minute, "lost spans are counted, and told", func() bool {
 		reply, err := http.Get("http://" + healthAddr(service) + "/metrics")
 		if err != nil {
 			return false
 		}
 		defer reply.Body.Close()
 		text, _ := io.ReadAll(reply.Body)
-		return strings.Contains(string(text), `evently_worker_trace_spans_total{outcome="failed"} `) && !strings.Contains(string(text), `evently_worker_trace_spans_total{outcome="failed"} 0`)
+		return strings.Contains(string(text), `evently_worker_trace_spans_total{outcome="failed"} `) && !strings.Contains(string(text), `evently_worker_trace_spans_total{outcome="failed"} 0`) &&
+			strings.Contains(service.out.String(), "traces are not exported")
 	})
 	if n := strings.Count(service.out.String(), "traces are not exported"); n != 1 {
 		t.Errorf("the log says it %d times", n)

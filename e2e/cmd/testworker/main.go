@@ -50,6 +50,7 @@ func run() error {
 	control := flag.String("control", "full", "what remote control may do: full, harmless, off")
 	extended := flag.Bool("extended", false, "store names and arguments with results")
 	maxBytes := flag.Int("max-bytes", protocol.DefaultSize, "largest message that is read")
+	least := flag.Duration("least", 0, "shortest time that e2e.work takes")
 	debug := flag.Bool("debug", false, "log everything")
 	flag.Parse()
 
@@ -78,6 +79,7 @@ func run() error {
 		return err
 	}
 	notes := newNotes(*url)
+	notes.least = *least
 	defer notes.pool.Close()
 	var scale worker.Autoscale
 	if *autoscale > 0 {
@@ -140,13 +142,16 @@ func (n *notes) tasks() map[string]worker.Definition {
 
 // notes writes down which tasks ran, over connections of its own: straight to
 // Redis, whatever stands between the worker and its broker.
-type notes struct{ pool *redigo.Pool }
+type notes struct {
+	pool  *redigo.Pool
+	least time.Duration // of e2e.work
+}
 
 func newNotes(url string) *notes {
 	if direct := os.Getenv("NOTES_URL"); direct != "" {
 		url = direct
 	}
-	return &notes{&redigo.Pool{
+	return &notes{pool: &redigo.Pool{
 		MaxIdle: 4,
 		DialContext: func(ctx context.Context) (redigo.Conn, error) {
 			return redigo.DialURLContext(ctx, url, redigo.DialReadTimeout(5*time.Second), redigo.DialWriteTimeout(5*time.Second))
@@ -208,7 +213,7 @@ type workArgs struct {
 
 // work takes a while and returns its number.
 func (n *notes) work(ctx context.Context, in workArgs) (int, error) {
-	done := time.NewTimer(time.Duration(in.Seconds * float64(time.Second)))
+	done := time.NewTimer(max(n.least, time.Duration(in.Seconds*float64(time.Second))))
 	defer done.Stop()
 	select {
 	case <-done.C:
