@@ -37,7 +37,7 @@ func TestAutoscaleFollowsTheLoad(t *testing.T) {
 		t.Errorf("autoscale with the bounds crossed: %s", got)
 	}
 	release()
-	b.eventually(t, "all are done", func() bool { return b.Unacked() == 0 && len(b.Queued("q")) == 0 })
+	b.eventually(t, "all are done", func() bool { return len(b.Queued("q")) == 0 && b.Unacked() == 0 })
 }
 
 func TestAutoscaleConfig(t *testing.T) {

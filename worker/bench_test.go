@@ -139,7 +139,7 @@ func (b *bench) client(t *testing.T) *worker.Client {
 
 func (b *bench) get(t *testing.T, s *canvas.Signature, v any) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	r, err := b.client(t).Send(ctx, s)
 	if err != nil {

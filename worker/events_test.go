@@ -218,7 +218,7 @@ func TestWorkerEvents(t *testing.T) {
 		return n
 	}
 	b.ask(t, "heartbeat", "{}")
-	b.eventually(t, "a heartbeat at once", func() bool { return beats() == 1 })
+	b.eventually(t, "a heartbeat at once", func() bool { return beats() > 0 })
 	b.eventually(t, "heartbeats by themselves", func() bool { return beats() >= 2 })
 	release()
 	b.stop(t)
@@ -285,7 +285,7 @@ func TestSentEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if err := r.Get(ctx, nil); err != nil {
 		t.Fatal(err)

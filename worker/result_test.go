@@ -87,7 +87,7 @@ func TestDeduplication(t *testing.T) {
 		b.send(t, "t", func(m *protocol.Message) {
 			m.ID, m.Redelivered, m.Callbacks = "done", true, protocol.Raw("["+string(link)+"]")
 		})
-		b.eventually(t, "acknowledged", func() bool { return b.Unacked() == 0 && len(b.Queued("q")) == 0 && b.w.Status().Received > 0 })
+		b.eventually(t, "acknowledged", func() bool { return len(b.Queued("q")) == 0 && b.Unacked() == 0 && b.w.Status().Received > 0 })
 		if linked {
 			if b.Result("linked") != nil {
 				t.Error("what was published before was published again")

@@ -14,67 +14,71 @@ import (
 
 // Waiting for a shared resource does not count against the limits of a task.
 func TestWaitStopsTheClock(t *testing.T) {
-	const soft, hard = 150 * time.Millisecond, 300 * time.Millisecond
-	gate := make(chan struct{}, 1)
-	b := start(t, worker.Config{Concurrency: 4, TaskSoftTimeLimit: soft, TaskTimeLimit: hard, Tasks: map[string]worker.Definition{
-		"t": {Handler: worker.HandlerFunc(func(ctx context.Context, task *worker.Task) (any, error) {
-			err := task.Wait(ctx, time.Minute, func(ctx context.Context) error {
-				select {
-				case gate <- struct{}{}:
-					return nil
-				case <-ctx.Done():
-					return context.Cause(ctx)
+	synctest.Test(t, func(t *testing.T) { // a busy machine is no time limit
+		const soft, hard = 150 * time.Millisecond, 300 * time.Millisecond
+		gate := make(chan struct{}, 1)
+		b := start(t, worker.Config{Concurrency: 4, TaskSoftTimeLimit: soft, TaskTimeLimit: hard, Tasks: map[string]worker.Definition{
+			"t": {Handler: worker.HandlerFunc(func(ctx context.Context, task *worker.Task) (any, error) {
+				err := task.Wait(ctx, time.Minute, func(ctx context.Context) error {
+					select {
+					case gate <- struct{}{}:
+						return nil
+					case <-ctx.Done():
+						return context.Cause(ctx)
+					}
+				})
+				if err != nil {
+					return nil, err
 				}
-			})
-			if err != nil {
-				return nil, err
-			}
-			defer func() { <-gate }()
-			select {
-			case <-time.After(soft * 2 / 3): // the work: four of them take longer than the hard limit
-				return 1, nil
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
-		})},
-	}})
-	var ids []string
-	for range 6 {
-		ids = append(ids, b.send(t, "t"))
-	}
-	b.eventually(t, "all have ended", func() bool { return len(b.Queued("q")) == 0 && b.Unacked() == 0 })
-	for i, id := range ids {
-		if got := b.status(id); got != "SUCCESS" {
-			t.Errorf("task %d: %s", i, got)
+				defer func() { <-gate }()
+				select {
+				case <-time.After(soft * 2 / 3): // the work: four of them take longer than the hard limit
+					return 1, nil
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				}
+			})},
+		}})
+		var ids []string
+		for range 6 {
+			ids = append(ids, b.send(t, "t"))
 		}
-	}
+		b.eventually(t, "all have ended", func() bool { return len(b.Queued("q")) == 0 && b.Unacked() == 0 })
+		for i, id := range ids {
+			if got := b.status(id); got != "SUCCESS" {
+				t.Errorf("task %d: %s", i, got)
+			}
+		}
+	})
 }
 
 // The clock goes on after a wait, and after the longest wait even if that does not return.
 func TestClockGoesOnAfterAWait(t *testing.T) {
-	release := make(chan struct{})
-	defer close(release)
-	b := start(t, worker.Config{Concurrency: 2, TaskTimeLimit: 100 * time.Millisecond, Tasks: map[string]worker.Definition{
-		"after": {Handler: worker.HandlerFunc(func(ctx context.Context, task *worker.Task) (any, error) {
-			_ = task.Wait(ctx, time.Minute, func(context.Context) error { return nil })
-			<-release
-			return 1, nil
-		})},
-		"stuck": {Handler: worker.HandlerFunc(func(ctx context.Context, task *worker.Task) (any, error) {
-			return nil, task.Wait(ctx, 10*time.Millisecond, func(ctx context.Context) error { <-release; return nil })
-		})},
-		"long": {Handler: worker.HandlerFunc(func(ctx context.Context, task *worker.Task) (any, error) {
-			err := task.Wait(ctx, 10*time.Millisecond, func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) })
-			if !errors.Is(err, worker.ErrWaited) || ctx.Err() != nil {
-				t.Errorf("%v after the longest wait; the task: %v", err, ctx.Err())
-			}
-			return 1, nil
-		})},
-	}})
-	after, stuck := b.send(t, "after"), b.send(t, "stuck")
-	b.eventually(t, "both are over their limit", func() bool { return b.status(after) == "FAILURE" && b.status(stuck) == "FAILURE" })
-	long := b.send(t, "long")
-	b.eventually(t, "the long wait is over", func() bool { return b.status(long) == "SUCCESS" })
+	synctest.Test(t, func(t *testing.T) { // a busy machine is no time limit
+		release := make(chan struct{})
+		defer close(release)
+		b := start(t, worker.Config{Concurrency: 2, TaskTimeLimit: 100 * time.Millisecond, Tasks: map[string]worker.Definition{
+			"after": {Handler: worker.HandlerFunc(func(ctx context.Context, task *worker.Task) (any, error) {
+				_ = task.Wait(ctx, time.Minute, func(context.Context) error { return nil })
+				<-release
+				return 1, nil
+			})},
+			"stuck": {Handler: worker.HandlerFunc(func(ctx context.Context, task *worker.Task) (any, error) {
+				return nil, task.Wait(ctx, 10*time.Millisecond, func(ctx context.Context) error { <-release; return nil })
+			})},
+			"long": {Handler: worker.HandlerFunc(func(ctx context.Context, task *worker.Task) (any, error) {
+				err := task.Wait(ctx, 10*time.Millisecond, func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) })
+				if !errors.Is(err, worker.ErrWaited) || ctx.Err() != nil {
+					t.Errorf("%v after the longest wait; the task: %v", err, ctx.Err())
+				}
+				return 1, nil
+			})},
+		}})
+		after, stuck := b.send(t, "after"), b.send(t, "stuck")
+		b.eventually(t, "both are over their limit", func() bool { return b.status(after) == "FAILURE" && b.status(stuck) == "FAILURE" })
+		long := b.send(t, "long")
+		b.eventually(t, "the long wait is over", func() bool { return b.status(long) == "SUCCESS" })
+	})
 }
 
 // The handler has said what becomes of its task should it never return.

@@ -38,7 +38,7 @@ func TestClientRunsWorkflows(t *testing.T) {
 			}
 		})
 	}
-	b.eventually(t, "all is acknowledged", func() bool { return b.Unacked() == 0 && len(b.Queued("q")) == 0 })
+	b.eventually(t, "all is acknowledged", func() bool { return len(b.Queued("q")) == 0 && b.Unacked() == 0 })
 }
 
 func TestClientGetsFailures(t *testing.T) {

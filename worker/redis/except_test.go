@@ -245,6 +245,7 @@ func TestHoldBesidePython(t *testing.T) {
 	for range 2 {
 		w, _ := runWorker(t, redis.Config{URL: s.URL(0)}, worker.Config{Tasks: tasks, Concurrency: 2})
 		w.Hold("mail")
+		eventually(t, "the worker consumes", func() bool { return w.Status().Consuming })
 	}
 	mails, all := []string{first}, []string{first}
 	for i := range 400 {

@@ -54,7 +54,7 @@ func (g *gated) begins(t *testing.T, want *item) {
 		if r != want {
 			t.Fatal("another item begins")
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("the item does not begin")
 	}
 }
@@ -175,7 +175,7 @@ func TestPoolDefersClaim(t *testing.T) {
 	}
 	g.NoteClaim(true)
 	g.end(rs[0])
-	for deadline := time.Now().Add(10 * time.Second); g.Running() > 3; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); g.Running() > 3; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the item has not ended")
 		}
@@ -262,7 +262,7 @@ func TestPoolParks(t *testing.T) {
 		for _, r := range now {
 			g.end(r)
 		}
-		for deadline := time.Now().Add(10 * time.Second); g.Unsettled() > 0; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); g.Unsettled() > 0; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("they do not end")
 			}
@@ -310,7 +310,7 @@ func TestPoolTellsOfRoomWhileOneIsWoken(t *testing.T) {
 	}
 	select {
 	case <-g.Changed():
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("the free slot is not signalled")
 	}
 }

@@ -110,9 +110,7 @@ func TestSubscribe(t *testing.T) {
 	c.Do("PUBLISH", "a", "3")
 	eventually(t, "a third message", func() bool { return s.is(func() bool { return len(s.got) == 3 }) })
 	stop()
-	if n, _ := c.Do("PUBLISH", "a", "4"); n != int64(0) {
-		t.Errorf("%v subscribers after the end", n)
-	}
+	eventually(t, "no subscriber after the end", func() bool { n, _ := c.Do("PUBLISH", "a", "4"); return n == int64(0) })
 }
 
 // A user that may not ask for the time hears the messages all the same.
@@ -161,8 +159,8 @@ func TestGaps(t *testing.T) {
 	if len(all) != 1 {
 		t.Fatalf("%d gaps were told, want 1: %v", len(all), all)
 	}
-	// The proof of the last subscriber may be a ping old.
-	if lost := all[0].To.Sub(all[0].From); lost < time.Second || lost > away+time.Second || all[0].Lost != lost {
+	// The proof of the last subscriber may be a ping old, which a busy machine sends late.
+	if lost := all[0].To.Sub(all[0].From); lost < time.Second || lost > away+30*time.Second || all[0].Lost != lost {
 		t.Errorf("gap of %v, want about %v", lost, away)
 	}
 }

@@ -42,7 +42,7 @@ func TestDeathIsProven(t *testing.T) {
 	if err := cmd.Process.Signal(os.Kill); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); !self.ProvesDead(child); { // a zombie, not waited for yet
+	for deadline := time.Now().Add(30 * time.Second); !self.ProvesDead(child); { // a zombie, not waited for yet
 		if time.Now().After(deadline) {
 			t.Fatal("a killed child is taken for alive")
 		}
