@@ -90,7 +90,7 @@ func TestWorkers(t *testing.T) {
 
 	// A worker that stops answers until its last task has ended.
 	stop()
-	testkit.Eventually(t, 10*time.Second, "our worker says that it stops", func() bool {
+	testkit.Eventually(t, 30*time.Second, "our worker says that it stops", func() bool {
 		found, err := client.Workers(t.Context())
 		return err == nil && len(found) == 3 && found[0].State == "stopping"
 	})

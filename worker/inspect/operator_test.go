@@ -49,6 +49,15 @@ func runQueues(t *testing.T, url, name string, control worker.ControlMode, ran *
 	return stop
 }
 
+// patient returns a context for one question to workers that are there: each answers one day, also on
+// a busy machine.
+func patient(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // A pause reaches workers of both kinds, and workers of this kind that start later. Nothing is
 // lost by it.
 func TestPause(t *testing.T) {
@@ -59,11 +68,11 @@ func TestPause(t *testing.T) {
 	startPython(t, testkit.CeleryNew, server.URL())
 	python := "python-" + testkit.CeleryNew
 	testkit.Eventually(t, 60*time.Second, "both workers answer", func() bool {
-		queues, _, err := o.Consumers(t.Context())
+		queues, _, err := o.Consumers(patient(t))
 		return err == nil && len(queues["go"]) == 1 && len(queues[python]) == 2
 	})
 	for _, queue := range []string{"go", python} {
-		answers, err := o.Pause(t.Context(), queue, "ops", "the relay refuses us")
+		answers, err := o.Pause(patient(t), queue, "ops", "the relay refuses us")
 		if err != nil || inspect.Failed(answers) != nil {
 			t.Fatal(err, answers)
 		}
@@ -71,11 +80,11 @@ func TestPause(t *testing.T) {
 			t.Errorf("answers %+v to a pause of %s", answers, queue)
 		}
 	}
-	testkit.Eventually(t, 10*time.Second, "no worker consumes", func() bool {
-		queues, _, err := o.Consumers(t.Context())
-		return err == nil && len(queues) == 0
+	testkit.Eventually(t, 30*time.Second, "no worker consumes", func() bool {
+		queues, answered, err := o.Consumers(patient(t))
+		return err == nil && answered == 2 && len(queues) == 0 // a silent one may consume
 	})
-	paused, err := o.Paused(t.Context(), "go", python, "other")
+	paused, err := o.Paused(patient(t), "go", python, "other")
 	if err != nil || len(paused) != 2 || paused["go"].By != "ops" || paused["go"].Note != "the relay refuses us" || paused["go"].At.IsZero() || !slices.Equal(paused[python].Python, []string{python + "@h"}) {
 		t.Errorf("paused: %+v, %v", paused, err)
 	}
@@ -83,8 +92,8 @@ func TestPause(t *testing.T) {
 	for range 5 {
 		send(t, server.URL(), "go", "shop.go")
 	}
-	testkit.Eventually(t, 10*time.Second, "the second worker answers", func() bool {
-		ws, err := o.Workers(t.Context())
+	testkit.Eventually(t, 30*time.Second, "the second worker answers", func() bool {
+		ws, err := o.Workers(patient(t))
 		return err == nil && len(ws) == 3
 	})
 	time.Sleep(300 * time.Millisecond) // in which an unpaused worker would have claimed
@@ -92,12 +101,12 @@ func TestPause(t *testing.T) {
 		t.Errorf("%v messages wait, %d have run", n, ran.Load())
 	}
 	for _, queue := range []string{"go", python} {
-		if answers, err := o.Resume(t.Context(), queue); err != nil || inspect.Failed(answers) != nil {
+		if answers, err := o.Resume(patient(t), queue); err != nil || inspect.Failed(answers) != nil {
 			t.Error(err, answers)
 		}
 	}
-	testkit.Eventually(t, 10*time.Second, "all have run, and all consume", func() bool {
-		queues, _, err := o.Consumers(t.Context())
+	testkit.Eventually(t, 30*time.Second, "all have run, and all consume", func() bool {
+		queues, _, err := o.Consumers(patient(t))
 		return err == nil && ran.Load() == 5 && len(queues["go"]) == 2 && len(queues[python]) == 2
 	})
 }
@@ -111,7 +120,7 @@ func TestOperator(t *testing.T) {
 	startPython(t, testkit.CeleryNew, server.URL())
 	python := "python-" + testkit.CeleryNew + "@h"
 	testkit.Eventually(t, 60*time.Second, "both workers answer", func() bool {
-		ws, err := o.Workers(t.Context())
+		ws, err := o.Workers(patient(t))
 		return err == nil && len(ws) == 2
 	})
 	for _, node := range []string{"go@h", python} {
@@ -121,50 +130,50 @@ func TestOperator(t *testing.T) {
 				t.Errorf("%s: %+v, %v", node, answers, err)
 			}
 		}
-		answered(o.Drain(t.Context(), node, "ops"))
-		drained, err := o.Drained(t.Context(), node, "other")
+		answered(o.Drain(patient(t), node, "ops"))
+		drained, err := o.Drained(patient(t), node, "other")
 		if err != nil || len(drained[node].Queues) == 0 || drained[node].By != "ops" {
 			t.Errorf("%s drained: %+v, %v", node, drained, err)
 		}
 		// Celery answers before it has cancelled.
 		var d inspect.Detail
 		testkit.Eventually(t, 30*time.Second, node+" consumes no queue", func() bool {
-			d, err = o.Detail(t.Context(), node)
+			d, err = o.Detail(patient(t), node)
 			return err == nil && len(d.Queues) == 0
 		})
-		answered(o.Fill(t.Context(), node))
-		if _, err := o.Fill(t.Context(), node); !errors.Is(err, inspect.ErrNotDrained) {
+		answered(o.Fill(patient(t), node))
+		if _, err := o.Fill(patient(t), node); !errors.Is(err, inspect.ErrNotDrained) {
 			t.Errorf("filled twice: %v", err)
 		}
-		answered(o.Grow(t.Context(), 1, node))
-		testkit.Eventually(t, 10*time.Second, "the pool has grown", func() bool {
-			d, err = o.Detail(t.Context(), node)
+		answered(o.Grow(patient(t), 1, node))
+		testkit.Eventually(t, 30*time.Second, "the pool has grown", func() bool {
+			d, err = o.Detail(patient(t), node)
 			return err == nil && d.Concurrency == 3 && len(d.Queues) > 0
 		})
 		if d.Memory < 1<<20 || d.Pool == "" || !slices.ContainsFunc(d.Registered, func(name string) bool { return strings.HasPrefix(name, "shop.") }) {
 			t.Errorf("%s: %+v", node, d)
 		}
-		answered(o.Shrink(t.Context(), 1, node))
-		answered(o.RateLimit(t.Context(), d.Registered[slices.IndexFunc(d.Registered, func(name string) bool { return strings.HasPrefix(name, "shop.") })], "10/m", node))
-		answered(o.AddConsumer(t.Context(), "extra", node))
+		answered(o.Shrink(patient(t), 1, node))
+		answered(o.RateLimit(patient(t), d.Registered[slices.IndexFunc(d.Registered, func(name string) bool { return strings.HasPrefix(name, "shop.") })], "10/m", node))
+		answered(o.AddConsumer(patient(t), "extra", node))
 
 		// A queue that is paused while the worker is drained begins only with Fill.
 		consumes := func() []string {
-			d, err := o.Detail(t.Context(), node)
+			d, err := o.Detail(patient(t), node)
 			if err != nil {
 				t.Error(err)
 			}
 			return d.Queues
 		}
 		testkit.Eventually(t, 30*time.Second, node+" consumes the queue", func() bool { return slices.Contains(consumes(), "extra") })
-		if _, err := o.Pause(t.Context(), "extra", "ops", ""); err != nil {
+		if _, err := o.Pause(patient(t), "extra", "ops", ""); err != nil {
 			t.Error(err)
 		}
 		testkit.Eventually(t, 30*time.Second, node+" does not consume the paused queue", func() bool { return !slices.Contains(consumes(), "extra") })
-		if answers, err := o.Drain(t.Context(), node, "ops"); err != nil || inspect.Failed(answers) != nil {
+		if answers, err := o.Drain(patient(t), node, "ops"); err != nil || inspect.Failed(answers) != nil {
 			t.Errorf("%s: %+v, %v", node, answers, err)
 		}
-		if answers, err := o.Resume(t.Context(), "extra"); err != nil || inspect.Failed(answers) != nil {
+		if answers, err := o.Resume(patient(t), "extra"); err != nil || inspect.Failed(answers) != nil {
 			t.Errorf("%s: %+v, %v", node, answers, err)
 		}
 		testkit.Eventually(t, 30*time.Second, node+" is drained", func() bool { return len(consumes()) == 0 })
@@ -172,19 +181,19 @@ func TestOperator(t *testing.T) {
 		if q := consumes(); len(q) > 0 {
 			t.Errorf("%s is drained and consumes %q", node, q)
 		}
-		if answers, err := o.Fill(t.Context(), node); err != nil || inspect.Failed(answers) != nil {
+		if answers, err := o.Fill(patient(t), node); err != nil || inspect.Failed(answers) != nil {
 			t.Errorf("%s: %+v, %v", node, answers, err)
 		}
 		testkit.Eventually(t, 30*time.Second, node+" consumes all again", func() bool { return slices.Contains(consumes(), "extra") && len(consumes()) > 1 })
-		answered(o.CancelConsumer(t.Context(), "extra", node))
+		answered(o.CancelConsumer(patient(t), "extra", node))
 
 		// Refusals say what to do.
 		for part, ask := range map[string]func() ([]inspect.Answer, error){
-			"unknown task":            func() ([]inspect.Answer, error) { return o.RateLimit(t.Context(), "no.task", "1/s", node) },
-			"write a rate":            func() ([]inspect.Answer, error) { return o.RateLimit(t.Context(), "shop.go", "often", node) },
-			"with autoscaling (AUTO":  func() ([]inspect.Answer, error) { return o.Autoscale(t.Context(), 4, 1, node) },
-			"drain or stop the worke": func() ([]inspect.Answer, error) { return o.Shrink(t.Context(), 2, "go@h") },
-			"raise its bound":         func() ([]inspect.Answer, error) { return o.Grow(t.Context(), 100, "go@h") },
+			"unknown task":            func() ([]inspect.Answer, error) { return o.RateLimit(patient(t), "no.task", "1/s", node) },
+			"write a rate":            func() ([]inspect.Answer, error) { return o.RateLimit(patient(t), "shop.go", "often", node) },
+			"with autoscaling (AUTO":  func() ([]inspect.Answer, error) { return o.Autoscale(patient(t), 4, 1, node) },
+			"drain or stop the worke": func() ([]inspect.Answer, error) { return o.Shrink(patient(t), 2, "go@h") },
+			"raise its bound":         func() ([]inspect.Answer, error) { return o.Grow(patient(t), 100, "go@h") },
 		} {
 			answers, err := ask()
 			refused, ok := errors.AsType[*inspect.RefusedError](inspect.Failed(answers))
@@ -194,9 +203,11 @@ func TestOperator(t *testing.T) {
 		}
 	}
 	began := time.Now()
-	answers, err := o.Grow(t.Context(), 1, "gone@h", "go@h")
+	some, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	answers, err := o.Grow(some, 1, "gone@h", "go@h")
 	silent, ok := errors.AsType[*inspect.SilentError](inspect.Failed(answers))
-	if err != nil || len(answers) != 2 || !ok || silent.Node != "gone@h" || time.Since(began) > 3*inspect.Patience {
+	if err != nil || len(answers) != 2 || !ok || silent.Node != "gone@h" || time.Since(began) > 30*time.Second {
 		t.Errorf("with a silent worker: %+v, %v", answers, err)
 	}
 	if _, err := o.Detail(t.Context(), "gone@h"); err == nil {
@@ -205,7 +216,7 @@ func TestOperator(t *testing.T) {
 	if err := o.Shutdown(t.Context()); err == nil {
 		t.Error("shutdown without names")
 	}
-	if answers, err := o.Revoke(t.Context(), inspect.Revocation{IDs: []string{"some-id"}}); err != nil || inspect.Failed(answers) != nil || len(answers) != 2 {
+	if answers, err := o.Revoke(patient(t), inspect.Revocation{IDs: []string{"some-id"}}); err != nil || inspect.Failed(answers) != nil || len(answers) != 2 {
 		t.Errorf("revoke: %+v, %v", answers, err)
 	}
 	if revoked, err := o.Revoked(t.Context()); err != nil || !revoked["some-id"] {
@@ -214,7 +225,7 @@ func TestOperator(t *testing.T) {
 	if err := o.Shutdown(t.Context(), "go@h", python); err != nil {
 		t.Error(err)
 	}
-	testkit.Eventually(t, 20*time.Second, "no worker answers", func() bool {
+	testkit.Eventually(t, time.Minute, "no worker answers", func() bool {
 		ws, err := o.Workers(t.Context())
 		return err == nil && len(ws) == 0
 	})
@@ -236,7 +247,7 @@ func TestRefusals(t *testing.T) {
 		ws, err := o.Workers(t.Context())
 		return err == nil && len(ws) == 2
 	})
-	answers, err := o.Grow(t.Context(), 1)
+	answers, err := o.Grow(patient(t), 1)
 	if err != nil || len(answers) != 2 {
 		t.Fatalf("%+v, %v", answers, err)
 	}
