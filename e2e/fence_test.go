@@ -298,7 +298,7 @@ func TestKilledDuringAMail(t *testing.T) {
 				}
 			}
 			p.redis.settled(queue)
-			// Nobody may wait for the relay, which takes mails that it has held up.
+			// The relay takes a mail that it has held up, also when its worker waits no longer.
 			eventually(t, 30*time.Second, "the relay has taken all copies", func() bool { return len(r.Mails()) >= mails*c.copies })
 			copies := r.copies()
 			for id, n := range copies {
