@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/evently/workers/internal/sorting"
 )
@@ -138,11 +139,18 @@ func (s *State) Tasks(f Filter) (Page, error) {
 	b := s.book
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	page := Page{Known: len(b.tasks), States: map[string]int{}}
+	page := Page{Known: len(b.tasks), States: map[string]int{}, Errors: map[string]int{}}
 	first := firstTasks{oldest: f.OldestFirst}
 	state, count := "", 0 // of neighbours, which often have the same
 	for t := first.start(b); t != nil; t = first.next(t) {
 		if !m.match(&t.Task) {
+			continue
+		}
+		chosen, class := len(f.States) == 0 || slices.Contains(f.States, t.State), errorClass(&t.Task)
+		if chosen && class != "" {
+			page.Errors[class]++
+		}
+		if f.Error != "" && class != f.Error {
 			continue
 		}
 		if t.State != state {
@@ -150,7 +158,7 @@ func (s *State) Tasks(f Filter) (Page, error) {
 			state, count = t.State, 0
 		}
 		count++
-		if len(f.States) > 0 && !slices.Contains(f.States, t.State) {
+		if !chosen {
 			continue
 		}
 		page.Total++
@@ -174,6 +182,27 @@ func (s *State) Tasks(f Filter) (Page, error) {
 	}
 	return page, nil
 }
+
+// errorClass returns the class of the exception that a task ended with, or is tried again for;
+// "" if there is none. Events have the repr of an exception, such as KeyError('x').
+func errorClass(t *Task) string {
+	if t.Exception == "" || t.State == Success { // of an earlier attempt
+		return ""
+	}
+	end := strings.IndexFunc(t.Exception, func(r rune) bool {
+		return r != '_' && r != '.' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	})
+	if end < 0 {
+		end = len(t.Exception)
+	}
+	if end == 0 || end > mostClass {
+		return "other"
+	}
+	return t.Exception[:end]
+}
+
+// mostClass is the length of the longest name of a class of errors.
+const mostClass = 80
 
 // firstTasks keeps the first tasks of an order: a heap whose root is the last of them.
 type firstTasks struct {

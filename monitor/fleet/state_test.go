@@ -110,7 +110,7 @@ func TestTasks(t *testing.T) {
 		id := fmt.Sprintf("task-%02d", i)
 		take(t, s, c, fields{"type": "task-received", "uuid": id, "name": []string{"odd", "even"}[i%2], "args": fmt.Sprintf("('Größe %d',)", i), "kwargs": "{}"})
 		if i%5 == 0 {
-			take(t, s, c, fields{"type": "task-failed", "uuid": id, "exception": "ValueError('Bad')"})
+			take(t, s, c, fields{"type": "task-failed", "uuid": id, "exception": []string{"ValueError('Bad')", "no class"}[i/20]})
 		}
 	}
 	var ids []string
@@ -120,7 +120,7 @@ func TestTasks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if page.Total != 25 || page.Known != 25 || page.States[fleet.Failure] != 5 || page.States[fleet.Received] != 20 {
+		if page.Total != 25 || page.Known != 25 || page.States[fleet.Failure] != 5 || page.States[fleet.Received] != 20 || page.Errors["ValueError"] != 4 {
 			t.Errorf("page: %d of %d, %v", page.Total, page.Known, page.States)
 		}
 		for _, task := range page.Tasks {
@@ -139,7 +139,9 @@ func TestTasks(t *testing.T) {
 	}{
 		{fleet.Filter{States: []string{fleet.Failure}}, 5},
 		{fleet.Filter{Name: "even"}, 12},
-		{fleet.Filter{Search: "valueerror BAD"}, 5},
+		{fleet.Filter{Search: "valueerror BAD"}, 4},
+		{fleet.Filter{Error: "ValueError"}, 4},
+		{fleet.Filter{Error: "ValueError", States: []string{fleet.Received}}, 0},
 		{fleet.Filter{Search: "grÖsse"}, 0},
 		{fleet.Filter{Search: "größe 24"}, 1},
 		{fleet.Filter{Worker: "x@h"}, 0},

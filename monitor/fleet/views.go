@@ -182,6 +182,7 @@ const MaxChildren = 200
 // Filter chooses tasks. Its zero value chooses all.
 type Filter struct {
 	States             []string // one of these
+	Error              string   // class of the error, as in Page.Errors
 	Name, Worker       string
 	Queue, Root        string
 	Since, Until       time.Time // of the last event
@@ -202,6 +203,8 @@ type Page struct {
 	Known int    // tasks in memory
 	// States counts the tasks that match all of the filter but its states, by state.
 	States map[string]int
+	// Errors counts those of tasks that match all of the filter but its error, by class.
+	Errors map[string]int
 }
 
 // Type is a kind of task with its figures since the monitor listens.

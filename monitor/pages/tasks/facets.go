@@ -1,9 +1,13 @@
 package tasks
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"sort"
 
+	"github.com/evently/workers/internal/sorting"
+	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/fleet"
 	"github.com/evently/workers/monitor/pages/internal/life"
 	"github.com/evently/workers/monitor/web"
@@ -39,6 +43,27 @@ func historyStates(facets []ledger.Facet) (all []counted) {
 		all = append(all, counted{f.State.String(), f.N, f.Estimated, life.Tone(f.State)})
 	}
 	return all
+}
+
+// mostErrors bounds the classes of errors beside the list.
+const mostErrors = 12
+
+// errors returns the classes of errors, the most frequent first.
+func (c choice) errors(counts map[string]int) []web.FacetGroup {
+	classes := slices.Collect(maps.Keys(counts))
+	sorting.By(classes, func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b)) })
+	classes = classes[:min(len(classes), mostErrors)]
+	if c.fault != "" && !slices.Contains(classes, c.fault) {
+		classes = append(classes, c.fault)
+	}
+	if len(classes) == 0 {
+		return nil
+	}
+	group := web.FacetGroup{Title: "Error", Items: []web.Facet{{Text: "Any", Href: c.href("error"), Count: -1, Chosen: c.fault == ""}}}
+	for _, class := range classes {
+		group.Items = append(group.Items, web.Facet{Text: words.Line(class), Href: c.href("error", class), Count: int64(counts[class]), Chosen: c.fault == class})
+	}
+	return []web.FacetGroup{group}
 }
 
 // facets returns the choices beside the list.

@@ -60,6 +60,7 @@ var eventsOnly = []string{"worker", "queue", "root", "name"}
 // choice is what a list shows, as the URL says it.
 type choice struct {
 	q, since, until string
+	fault           string // class of the error
 	states          []string
 	after           string
 	history         bool // the history of mails is listed, and not what the events tell
@@ -71,7 +72,7 @@ type choice struct {
 const pageSize = 50
 
 func (g *Group) readChoice(values url.Values) (c choice, err error) {
-	c = choice{q: strings.TrimSpace(values.Get("q")), since: values.Get("since"), until: values.Get("until"), states: values["state"], after: values.Get("after")}
+	c = choice{q: strings.TrimSpace(values.Get("q")), since: values.Get("since"), until: values.Get("until"), fault: values.Get("error"), states: values["state"], after: values.Get("after")}
 	c.query = search.Parse(c.q, names)
 	now := g.cfg.Now()
 	if c.from, err = search.Since(c.since, now); err == nil {
@@ -83,6 +84,9 @@ func (g *Group) readChoice(values url.Values) (c choice, err error) {
 	c.asked = values.Get("source") == "history"
 	hasAddress := slices.ContainsFunc(c.query.Words, func(w string) bool { return strings.Contains(w, "@") && strings.Contains(w, ".") })
 	c.history = c.asked || g.cfg.Fleet == nil || c.query.Has(mailOnly...) || hasAddress && !c.query.Has("worker")
+	if c.history {
+		c.fault = "" // it has classes of its own
+	}
 	return c, nil
 }
 
@@ -94,7 +98,7 @@ func sentence(err error) string {
 // href returns the path of the same list with another value; "" removes it.
 func (c choice) href(name string, values ...string) string {
 	v := url.Values{}
-	all := map[string][]string{"q": {c.q}, "state": c.states, "since": {c.since}, "until": {c.until}, "after": nil, "source": nil}
+	all := map[string][]string{"q": {c.q}, "state": c.states, "since": {c.since}, "until": {c.until}, "error": {c.fault}, "after": nil, "source": nil}
 	if c.asked {
 		all["source"] = []string{"history"}
 	}
@@ -123,10 +127,10 @@ func (g *Group) list(ctx context.Context, r *web.Request) (web.View, error) {
 	}
 	v := listView{
 		Head:   web.Head{Title: "Tasks"},
-		Search: web.Search{Action: "/tasks", Value: c.q, Label: "Search tasks", Placeholder: "id, name, worker:, queue:, user:42, domain:, class: …", Keep: map[string]string{"since": c.since, "until": c.until}},
+		Search: web.Search{Action: "/tasks", Value: c.q, Label: "Search tasks", Placeholder: "id, name, worker:, queue:, user:42, domain:, class: …", Keep: map[string]string{"since": c.since, "until": c.until, "error": c.fault}},
 		Empty:  web.Empty{Title: "No tasks", Text: "No task meets these conditions.", Href: "/tasks", Link: "Show all"},
 	}
-	if c.q == "" && c.since == "" && c.until == "" && len(c.states) == 0 {
+	if c.q == "" && c.since == "" && c.until == "" && c.fault == "" && len(c.states) == 0 {
 		v.Empty = web.Empty{Title: "No tasks yet", Text: "A task appears here with its first event. Workers send events with TASK_EVENTS=true, or with celery worker -E."}
 	}
 	if len(c.states) > 0 {
@@ -165,7 +169,7 @@ func (c choice) fleetFilter() fleet.Filter {
 		states[i] = strings.ToUpper(states[i])
 	}
 	return fleet.Filter{
-		States: states, Worker: c.query.First("worker"), Queue: c.query.First("queue"), Root: c.query.First("root"),
+		States: states, Error: c.fault, Worker: c.query.First("worker"), Queue: c.query.First("queue"), Root: c.query.First("root"),
 		Since: c.from, Until: c.to, Search: strings.Join(text, " "), Limit: pageSize, After: c.after,
 	}
 }
@@ -179,7 +183,7 @@ func (g *Group) listFleet(ctx context.Context, v *listView, c choice) error {
 	if len(page.Tasks) == 0 && c.after == "" && c.q != "" && g.cfg.History != nil {
 		// The history survives restarts, so it may know more than the events.
 		if older := c; older.forHistory() {
-			older.history = true
+			older.history, older.fault = true, ""
 			return g.listHistory(ctx, v, older)
 		}
 	}
@@ -196,6 +200,7 @@ func (g *Group) listFleet(ctx context.Context, v *listView, c choice) error {
 		v.Rows = append(v.Rows, fleetRow(&page.Tasks[i], mails))
 	}
 	v.Facets = c.facets(fleetStates(page.States), len(page.States) == 0)
+	v.Facets.Groups = slices.Insert(v.Facets.Groups, 1, c.errors(page.Errors)...)
 	v.Pager = web.Pager{Text: fmt.Sprintf("%d of %s", len(page.Tasks), life.Number(int64(page.Total)))}
 	if page.Next != "" {
 		v.Pager.Next = c.href("after", page.Next)
@@ -205,7 +210,7 @@ func (g *Group) listFleet(ctx context.Context, v *listView, c choice) error {
 	}
 	if g.cfg.History != nil {
 		older := c
-		older.asked, older.states = true, nil
+		older.asked, older.states, older.fault = true, nil, ""
 		if !status.Began.IsZero() {
 			older.until = status.Began.UTC().Format(time.RFC3339)
 		}

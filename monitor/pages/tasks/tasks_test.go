@@ -183,7 +183,10 @@ func TestPages(t *testing.T) {
 		has    []string
 	}{
 		"/tasks":                              {200, []string{"50 of 74", "SUCCESS", "send_booking_confirmation", "bounced", "535 5.7.8", "Older mails"}},
-		"/tasks?state=FAILURE":                {200, []string{"1 of 1", "task-dead"}},
+		"/tasks?state=FAILURE":                {200, []string{"1 of 1", "task-dead", "/tasks?error=SendError&amp;state=FAILURE"}},
+		"/tasks?error=SendError":              {200, []string{"1 of 1", "task-dead", `name="error" value="SendError"`}},
+		"/tasks?error=KeyError":               {200, []string{"No task meets these conditions", "KeyError"}},
+		"/tasks?error=KeyError&q=user%3A42":   {200, []string{"1 of 1 mails"}},
 		"/tasks?q=worker%3Acelery%40worker-2": {200, []string{"50 of 70", "after="}},
 		"/tasks?q=send_otp":                   {200, []string{"1 of 1"}},
 		"/tasks?q=user%3A42":                  {200, []string{"by the history of mails", "task-deferred", "1 of 1 mails", "send_booking_confirmation"}},
