@@ -6,13 +6,16 @@ import (
 )
 
 // NotFoundError says that the thing of a URL does not exist.
-type NotFoundError struct{ Text string }
+type NotFoundError struct {
+	Text  string
+	Links []Link // where it may be instead
+}
 
 func (e *NotFoundError) Error() string { return e.Text }
 
 // NotFound returns the error of a page for a thing that does not exist. text is a sentence
 // for people.
-func NotFound(text string) error { return &NotFoundError{text} }
+func NotFound(text string) error { return &NotFoundError{Text: text} }
 
 // InvalidError says that a form or a query cannot be used as it is.
 type InvalidError struct{ Text string }
@@ -59,6 +62,7 @@ type problem struct {
 	Text    string
 	ID      string // in the log
 	Missing *MissingError
+	Links   []Link
 	Back    string // path; "": the overview
 }
 

@@ -175,7 +175,7 @@ func (s *Site) fail(w http.ResponseWriter, r *http.Request, err error) {
 // for people.
 func (s *Site) problemOf(r *http.Request, err error) *problem {
 	if e, ok := errors.AsType[*NotFoundError](err); ok {
-		return &problem{Status: http.StatusNotFound, Heading: "Not found", Text: e.Text}
+		return &problem{Status: http.StatusNotFound, Heading: "Not found", Text: e.Text, Links: e.Links}
 	}
 	if e, ok := errors.AsType[*InvalidError](err); ok {
 		return &problem{Status: http.StatusBadRequest, Heading: "That cannot be used", Text: e.Text}

@@ -150,7 +150,10 @@ func (g *Group) show(ctx context.Context, r *web.Request) (web.View, error) {
 		v.Notes = append(v.Notes, "Neither the events nor the history know this task.")
 		v.Notes = append(v.Notes, k.traces.Lines()...)
 	default:
-		return web.View{}, web.NotFound("No task " + words.Line(id) + " is known: its events were not heard since the start of the monitor, and the history has no mail of it. It may still wait in its queue: /queues shows the first messages of each.")
+		return web.View{}, &web.NotFoundError{
+			Text:  "No task " + words.Line(id) + " is known: its events were not heard since the start of the monitor, and the history has no mail of it. It may still wait in its queue.",
+			Links: []web.Link{{Text: "Look into the queues", Href: "/queues", Icon: "queues"}},
+		}
 	}
 	v.Timeline = timeline(k.task, k.histories)
 	if len(k.histories) > 0 {

@@ -203,7 +203,7 @@ func TestPages(t *testing.T) {
 		"/tasks/waiting-1/revoke":                     {200, []string{"Stop it if it runs"}},
 		"/tasks/8f14e45f-ceea-467f-a1de-000000000005": {200, []string{"SUCCESS"}},
 		"/tasks/" + hostile:                           {200, []string{"&lt;script&gt;", "root"}},
-		"/tasks/none":                                 {404, []string{"No task none is known"}},
+		"/tasks/none":                                 {404, []string{"No task none is known", `href="/queues"`}},
 	} {
 		status, text := f.get(t, path)
 		if status != c.status {
