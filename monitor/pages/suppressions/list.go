@@ -50,7 +50,7 @@ func rowOf(s *store.Suppression) row {
 	const short = 8
 	return row{
 		ID: s.ID, Short: s.ID[:min(short, len(s.ID))], Href: path(s.ID), Who: who(s), Class: className(s.Class), Scope: scopeText(s.Scope),
-		State: chipOf(s.State), Hits: s.Hits, Last: s.Last, Ends: endText(s), Reply: reply(s.Code, s.Enhanced, s.Diagnostic), Note: line(s.Note),
+		State: chipOf(s.State), Hits: s.Hits, Last: s.Last, Ends: whileText(s), Reply: reply(s.Code, s.Enhanced, s.Diagnostic), Note: line(s.Note),
 	}
 }
 

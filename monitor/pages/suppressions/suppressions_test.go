@@ -77,7 +77,7 @@ func TestListAndEvidence(t *testing.T) {
 	r.evidence(t, "adalovelace@example.com", store.BadAddress, 1)
 	r.evidence(t, "bob.builder@example.org", store.MailboxFull, 3)
 	body := r.Get(t, "/suppressions")
-	pages.Has(t, body, "a***@example.com", "b***@example.org", "bad address", "mailbox full", "no such user", "until it is released")
+	pages.Has(t, body, "a***@example.com", "b***@example.org", "bad address", "mailbox full", "no such user", "until released")
 	if strings.Contains(body, "adalovelace") {
 		t.Error("the list shows a whole address")
 	}
@@ -93,7 +93,7 @@ func TestListAndEvidence(t *testing.T) {
 	if status != http.StatusSeeOther || !strings.HasPrefix(to, "/suppressions/") || len(to) != len("/suppressions/")+32 {
 		t.Fatalf("a search by address leads to %d %s", status, to)
 	}
-	pages.Has(t, r.Get(t, to), "a***@example.com", "Evidence, the latest first", "550 5.1.1 no such user", "welcome", "Release")
+	pages.Has(t, r.Get(t, to), "a***@example.com", "Evidence, the latest first", "550 5.1.1 no such user", "welcome", "when released", "Release")
 	if _, _, again := r.Page(t, "/suppressions?q="+to[14:22]); again != to {
 		t.Errorf("a search by the beginning of the id leads to %s", again)
 	}

@@ -66,9 +66,17 @@ func endText(s *store.Suppression) string {
 	case s.Ended != nil:
 		return "ended " + words.Clock(*s.Ended)
 	case s.Expires == nil:
-		return "until it is released"
+		return "when released"
 	}
 	return words.Clock(*s.Expires) + ", " + words.Until(*s.Expires)
+}
+
+// whileText tells the same beside the state.
+func whileText(s *store.Suppression) string {
+	if s.Ended == nil && s.Expires == nil {
+		return "until released"
+	}
+	return endText(s)
 }
 
 // reply returns the reply of a server.
