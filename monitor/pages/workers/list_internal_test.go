@@ -87,3 +87,13 @@ func TestHealthOfWorkers(t *testing.T) {
 		}
 	}
 }
+
+// A pool has the name that celery --pool knows.
+func TestPoolName(t *testing.T) {
+	t.Parallel()
+	for of, want := range map[string]string{"celery.concurrency.prefork:TaskPool": "prefork", "goroutines": "goroutines", "": ""} {
+		if got := poolName(of); got != want {
+			t.Errorf("%q: %q, want %q", of, got, want)
+		}
+	}
+}

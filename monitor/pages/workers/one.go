@@ -122,7 +122,7 @@ func head(w worker, d inspect.Detail) web.Head {
 	if w.answered {
 		fact("Up for", span(w.told.Uptime))
 		fact("Process", fmt.Sprint(w.told.PID))
-		fact("Pool", d.Pool)
+		fact("Pool", poolName(d.Pool))
 	} else if w.event.PID > 0 {
 		fact("Process", fmt.Sprint(w.event.PID))
 	}
@@ -131,6 +131,12 @@ func head(w worker, d inspect.Detail) web.Head {
 		fact("Load", fmt.Sprintf("%.2f %.2f %.2f", w.event.Load[0], w.event.Load[1], w.event.Load[2]))
 	}
 	return h
+}
+
+// poolName returns a pool as celery --pool names it.
+func poolName(of string) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(of, "celery.concurrency."), ":")
+	return words.Name(name)
 }
 
 // span returns a duration in words.
