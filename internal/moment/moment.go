@@ -15,6 +15,9 @@ var forms = []string{time.RFC3339Nano, "2006-01-02 15:04:05 -07:00", "2006-01-02
 // error says how to write one.
 func Parse(text string, now time.Time) (time.Time, error) {
 	s := strings.TrimSpace(text)
+	if t, is := strings.CutSuffix(s, " UTC"); is { // as the program writes times
+		s = t + " +00:00"
+	}
 	for _, form := range forms {
 		if t, err := time.ParseInLocation(form, s, time.Local); err == nil {
 			return t, nil

@@ -9,7 +9,13 @@ import (
 )
 
 // Clock writes a time in the zone of this machine, with its offset.
-func Clock(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 -07:00") }
+func Clock(t time.Time) string {
+	t = t.Local()
+	if _, offset := t.Zone(); offset == 0 {
+		return t.Format("2006-01-02 15:04:05 UTC")
+	}
+	return t.Format("2006-01-02 15:04:05 -07:00")
+}
 
 // Spell writes a duration.
 func Spell(d time.Duration) string {

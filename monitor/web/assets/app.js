@@ -36,7 +36,7 @@
   const time = (d) => `${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}`;
   function stamp(d) {
     const off = -d.getTimezoneOffset(), a = Math.abs(off);
-    return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())} ${time(d)} ${off < 0 ? '-' : '+'}${two(Math.floor(a / 60))}:${two(a % 60)}`;
+    return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())} ${time(d)} ${off === 0 ? 'UTC' : (off < 0 ? '-' : '+') + `${two(Math.floor(a / 60))}:${two(a % 60)}`}`;
   }
   function times(from) {
     for (const t of from.querySelectorAll('time[data-ago], time[data-clock]')) {

@@ -1,0 +1,22 @@
+package moment_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/evently/workers/internal/moment"
+	"github.com/evently/workers/internal/words"
+)
+
+// A time that the program has written can be typed again, whatever the zone of the machine.
+func TestParseWhatIsWritten(t *testing.T) {
+	at := time.Date(2026, 12, 1, 2, 10, 37, 0, time.UTC)
+	for _, text := range []string{words.Clock(at), "2026-12-01 02:10:37 UTC", "2026-12-01 03:10:37 +01:00"} {
+		if got, err := moment.Parse(text, at.Add(time.Hour)); err != nil || !got.Equal(at) {
+			t.Errorf("%q: %v, %v; want %v", text, got, err, at)
+		}
+	}
+	if got, err := moment.Parse("2026-12-01 02:10:37 CET", at); err == nil {
+		t.Errorf("a zone that is not known is %v", got)
+	}
+}
