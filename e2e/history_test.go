@@ -146,7 +146,7 @@ func TestHistory(t *testing.T) {
 	outputs := []string{
 		w.ask(t, bare, code, 0, "Yes. The mail server 127.0.0.1:"),
 		w.ask(t, bare, "ada@mail.example", 0, "accepted the otp mail to a"),
-		w.ask(t, bare, "7", 0, "accepted the booking_confirmation mail"),
+		w.ask(t, bare, "7", 0, "accepted the booking confirmation mail"),
 		w.ask(t, bare, "BK-17", 0, "(user 7, booking or event BK-17)"),
 		w.ask(t, bare, booking, 0, "Yes."),
 		w.ask(t, bare, later, 1, "Not yet. Attempt 1"),

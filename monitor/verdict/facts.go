@@ -10,9 +10,12 @@ import (
 	"github.com/evently/workers/store/ledger"
 )
 
+// KindText returns a kind of mails as a sentence has it.
+func KindText(kind string) string { return strings.ReplaceAll(words.Line(kind), "_", " ") }
+
 // About names a mail: its kind, recipient, user and booking.
 func About(m ledger.Mail) string {
-	text := words.Line(m.Kind) + " mail"
+	text := KindText(m.Kind) + " mail"
 	to := Recipient(m)
 	if to != "" {
 		text += " to " + words.Line(to)

@@ -73,7 +73,7 @@ func (g *Group) show(ctx context.Context, r *web.Request) (web.View, error) {
 	h.Address = ""
 	v := showView{
 		Head: web.Head{
-			Title: h.Kind + " mail to " + verdict.Recipient(h.Mail), Back: &web.Link{Text: "Deliveries", Href: "/deliveries"}, Chips: []web.Chip{life.Chip(h.State)},
+			Title: verdict.KindText(h.Kind) + " mail to " + verdict.Recipient(h.Mail), Back: &web.Link{Text: "Deliveries", Href: "/deliveries"}, Chips: []web.Chip{life.Chip(h.State)},
 			Facts: g.facts(h), Links: []web.Link{{Text: "Task", Href: taskPath("tasks", h.TaskID), Icon: "tasks"}},
 		},
 		Tab: oneOf(tabs, query.Get("tab")), Timeline: life.Timeline(h), Tone: life.Tone(h.State),

@@ -140,7 +140,7 @@ func (g *Group) show(ctx context.Context, r *web.Request) (web.View, error) {
 			v.Curl = "" // the monitor would refuse it
 		}
 	case len(k.histories) > 0:
-		v.Head.Title = k.histories[0].Kind + " mail"
+		v.Head.Title = verdict.KindText(k.histories[0].Kind) + " mail"
 		if g.cfg.Fleet != nil {
 			v.Notes = append(v.Notes, "The events of this task were not heard: the monitor has listened since "+words.Clock(g.cfg.Fleet.Status().Began)+". This is what the history of mails has.")
 		}
