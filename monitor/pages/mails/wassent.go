@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -36,6 +37,7 @@ type askView struct {
 
 	Others     []row
 	OthersText string
+	AllHref    string // of all of them
 }
 
 // mostOthers is the number of further mails on the page.
@@ -119,7 +121,8 @@ func (v *askView) evidence(ctx context.Context, g *Group, newest ledger.History,
 	others := a.Mails[1:]
 	if len(others) > mostOthers {
 		others = others[:mostOthers]
-		v.OthersText = fmt.Sprintf("The latest %d of more.", mostOthers)
+		v.OthersText = fmt.Sprintf("The latest %d of them.", mostOthers)
+		v.AllHref = allHref(newest.Mail, of)
 	}
 	for _, m := range others {
 		v.Others = append(v.Others, rowOf(m))
@@ -128,6 +131,22 @@ func (v *askView) evidence(ctx context.Context, g *Group, newest ledger.History,
 		p, err := g.cfg.Preview.Make(ctx, newest)
 		v.Preview = previewOf(newest, p, err, "light")
 	}
+}
+
+// allHref returns the list of the mails that a question finds; "" where the list has no such search.
+func allHref(m ledger.Mail, of string) string {
+	switch {
+	case strings.ContainsAny(of, " \"<>"):
+		return ""
+	case strings.Contains(of, "@"):
+	case m.UserID != nil && fmt.Sprint(*m.UserID) == of:
+		of = "user:" + of
+	case m.Booking == of:
+		of = "booking:" + of
+	default:
+		return ""
+	}
+	return "/deliveries?q=" + url.QueryEscape(of)
 }
 
 // facts returns what is known of a mail.
