@@ -95,7 +95,7 @@ func noConsumer(f *Facts) (found []Finding) {
 			found = append(found, Finding{
 				Subject: q.Name, Link: queueLink(q.Name),
 				Text:   fmt.Sprintf("No worker consumes the queue %s, and %s in it%s.", q.Name, wait(q.Messages), forOldest(q.Oldest)),
-				Advice: "Add the queue to QUEUES of a worker, or by the page of a worker.",
+				Advice: "Add the queue to QUEUES of a worker, or on the page of a worker.",
 			})
 		}
 	}

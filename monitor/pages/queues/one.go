@@ -103,8 +103,8 @@ func (g *Group) view(s *watch.State, q watch.Queue, r *web.Request) oneView {
 		{Label: "Oldest", Value: age(q.Oldest), Tone: toneOf(q.Oldest), Hint: oldestHint(q.Oldest)},
 		{Label: "Arriving", Value: rate(q.In), Unit: "/s", Hint: "in the last seconds"},
 		{Label: "Taken", Value: rate(q.Out), Unit: "/s", Hint: "in the last seconds"},
-		{Label: "Time to empty", Value: empty(q), Hint: "at the rate of a minute"},
-		{Label: "Wait", Value: p50, Hint: "95 %: " + p95},
+		{Label: "Time to empty", Value: empty(q), Hint: "at the rate of the last minute"},
+		{Label: "Wait", Value: p50, Hint: "half of them; 95 %: " + p95},
 	}
 	for _, l := range q.Lists {
 		v.Lists = append(v.Lists, listRow{Priority: l.Priority, Messages: l.Messages, Oldest: age(l.Oldest)})

@@ -89,7 +89,7 @@ func (g *Group) loadList(ctx context.Context, r *web.Request) (web.View, error) 
 		return web.View{}, plain(err)
 	}
 	if len(v.Rows) > 0 {
-		v.Pager.Text = fmt.Sprintf("%s, %s", words.Count(int64(len(v.Rows)), "row"), words.Count(v.Total, "suppression"))
+		v.Pager.Text = fmt.Sprintf("%d of %s", len(v.Rows), words.Count(v.Total, "suppression"))
 	}
 	g.offer(ctx, r, v, q)
 	if len(v.Rows) == 0 {
