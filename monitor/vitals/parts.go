@@ -35,12 +35,20 @@ func Parts(r monitor.Report) (names []string, states map[string]monitor.State) {
 	return names, states
 }
 
+// PartName returns the name of a part for people.
+func PartName(part string) string {
+	if part == "held" {
+		return "held tasks"
+	}
+	return strings.ReplaceAll(part, "_", " ")
+}
+
 // Trouble names the parts of a report that are not well, "" if all are.
 func Trouble(r monitor.Report) string {
 	var names []string
 	for _, p := range parts(r) {
 		if p.name != PartStatus && !p.ok {
-			names = append(names, strings.ReplaceAll(p.name, "_", " "))
+			names = append(names, PartName(p.name))
 		}
 	}
 	return strings.Join(names, ", ")

@@ -39,6 +39,7 @@ type process struct {
 // part is a part of the health of a process.
 type part struct {
 	Name   string
+	Href   string // of the page that shows more; "": none
 	State  web.Chip
 	Text   string
 	Advice string
@@ -95,9 +96,12 @@ func healthOf(s vitals.State, now time.Time, node, about string) health {
 			if name == vitals.PartStatus {
 				continue
 			}
-			row := part{Name: spaced(name), Text: states[name].Text, State: web.Chip{Text: "ok", Tone: web.Good}}
+			row := part{Name: vitals.PartName(name), Href: pagesOf[name], Text: states[name].Text, State: web.Chip{Text: "ok", Tone: web.Good}}
 			if d, ok := details[name]; ok {
 				row.Text, row.Advice = says(d), d.Advice
+				if name == "dead_letters" && d.Advice != "" { // it names a command
+					row.Advice = "look at them by cause, mend the cause, then retry all of it"
+				}
 				row.State.Text = cmp.Or(d.Status, "ok")
 				row.Since, _ = time.Parse(time.RFC3339, d.Since) // zero: not known
 			}
@@ -143,7 +147,11 @@ func says(p monitor.Part) string {
 	return p.Text + "; " + p.Reason
 }
 
-func spaced(name string) string { return strings.ReplaceAll(name, "_", " ") }
+// pagesOf are the pages that show what a part is about.
+var pagesOf = map[string]string{
+	"worker": "/workers", "queue": "/queues", "mail": "/deliveries", "held": "/scheduled", "history": "/deliveries",
+	"dead_letters": "/dead-letters", "bounces": "/bounces", "configuration": "/configuration",
+}
 
 // detailsOf returns the parts of a report by the names of [vitals.Parts].
 func detailsOf(r monitor.Report) map[string]monitor.Part {
@@ -183,7 +191,11 @@ func facets(s vitals.State, node, about string) web.Facets {
 		sort.Strings(keys)
 		const most = 30
 		for _, k := range keys[:min(most, len(keys))] {
-			g.Items = append(g.Items, web.Facet{Text: spaced(k), Href: href(k), Count: counts[k], Chosen: chosen == k})
+			text := k
+			if name == "part" {
+				text = vitals.PartName(k)
+			}
+			g.Items = append(g.Items, web.Facet{Text: text, Href: href(k), Count: counts[k], Chosen: chosen == k})
 		}
 		return g
 	}
@@ -212,7 +224,7 @@ func history(changes []vitals.Change, node, about string) (t web.Timeline, cut b
 		case c.Part == vitals.PartStatus:
 			tone, word, text = statusChip(c.Text).Tone, c.Text, ""
 		}
-		t = append(t, web.Event{Time: c.At, Title: fmt.Sprintf("%s: %s", c.Node, spaced(c.Part)), Text: text, Tone: tone, Chip: web.Chip{Text: word, Tone: tone}})
+		t = append(t, web.Event{Time: c.At, Title: fmt.Sprintf("%s: %s", c.Node, vitals.PartName(c.Part)), Text: text, Tone: tone, Chip: web.Chip{Text: word, Tone: tone}})
 	}
 	return t, false
 }

@@ -33,10 +33,13 @@ func TestReasonOfAPart(t *testing.T) {
 	h := healthOf(vitals.State{At: time.Now(), Processes: []vitals.Process{{Node: "w@h", Report: r}}}, time.Now(), "", "")
 	says := map[string]string{}
 	for _, p := range h.Processes[0].Parts {
+		if p.Name == "dead letters" && (p.Href != "/dead-letters" || !strings.Contains(p.Advice, "by cause")) {
+			t.Errorf("dead letters lead to %q: %q", p.Href, p.Advice)
+		}
 		says[p.Name] = p.Text
 	}
 	for name, want := range map[string]string{
-		"dead letters": "open: 10; 10 more dead letters than 600 s ago", "mail": "sent a mail 2 s ago; tried again after an outage", "held": "mail tasks are held: 5 waiting",
+		"dead letters": "open: 10; 10 more dead letters than 600 s ago", "mail": "sent a mail 2 s ago; tried again after an outage", "held tasks": "mail tasks are held: 5 waiting",
 	} {
 		if says[name] != want {
 			t.Errorf("%s says %q, want %q", name, says[name], want)
