@@ -91,6 +91,14 @@ func (g *Group) loadOne(ctx context.Context, r *web.Request) (web.View, error) {
 	return web.View{Title: "Queue " + words.Name(name), Data: v}, nil
 }
 
+// waitHint tells what the figure of the wait is.
+func waitHint(p50, p95 string) string {
+	if p50 == "–" {
+		return "of no message yet"
+	}
+	return "half of them; 95 %: " + p95
+}
+
 // view returns what is known without asking Redis.
 func (g *Group) view(s *watch.State, q watch.Queue, r *web.Request) oneView {
 	v := oneView{
@@ -104,7 +112,7 @@ func (g *Group) view(s *watch.State, q watch.Queue, r *web.Request) oneView {
 		{Label: "Arriving", Value: rate(q.In), Unit: "/s", Hint: "in the last seconds"},
 		{Label: "Taken", Value: rate(q.Out), Unit: "/s", Hint: "in the last seconds"},
 		{Label: "Time to empty", Value: empty(q), Hint: "at the rate of the last minute"},
-		{Label: "Wait", Value: p50, Hint: "half of them; 95 %: " + p95},
+		{Label: "Wait", Value: p50, Hint: waitHint(p50, p95)},
 	}
 	for _, l := range q.Lists {
 		v.Lists = append(v.Lists, listRow{Priority: l.Priority, Messages: l.Messages, Oldest: age(l.Oldest)})

@@ -77,7 +77,7 @@ func TestListAndEvidence(t *testing.T) {
 	r.evidence(t, "adalovelace@example.com", store.BadAddress, 1)
 	r.evidence(t, "bob.builder@example.org", store.MailboxFull, 3)
 	body := r.Get(t, "/suppressions")
-	pages.Has(t, body, "a***@example.com", "b***@example.org", "bad address", "mailbox full", "no such user", "until released")
+	pages.Has(t, body, "a***@example.com", "b***@example.org", "bad address", "mailbox full", "no such user", "until released", "ends in 6 days")
 	if strings.Contains(body, "adalovelace") {
 		t.Error("the list shows a whole address")
 	}

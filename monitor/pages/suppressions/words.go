@@ -73,10 +73,16 @@ func endText(s *store.Suppression) string {
 
 // whileText tells the same beside the state.
 func whileText(s *store.Suppression) string {
-	if s.Ended == nil && s.Expires == nil {
+	switch {
+	case s.Ended != nil:
+		return "on " + s.Ended.Local().Format(time.DateOnly)
+	case s.Expires == nil:
 		return "until released"
 	}
-	return endText(s)
+	if s.Expires.Before(time.Now()) {
+		return "ended " + words.Until(*s.Expires)
+	}
+	return "ends " + words.Until(*s.Expires)
 }
 
 // reply returns the reply of a server.
