@@ -38,6 +38,7 @@ type row struct {
 	inspect.Waiting
 	Chip   web.Chip
 	Short  string
+	Name   string // of the task, without its module
 	Href   string
 	Holder string
 	Reason string
@@ -77,7 +78,7 @@ func (g *Group) loadList(ctx context.Context, r *web.Request) (web.View, error) 
 }
 
 func newRow(w inspect.Waiting, reason string) row {
-	r := row{Waiting: w, Short: w.ID, Href: "/tasks/" + segment.Of(w.ID), Holder: cmp.Or(w.Node, "a worker"), Reason: reason, Queued: "/queues/" + segment.Of(w.Queue)}
+	r := row{Waiting: w, Short: w.ID, Name: lastPart(w.Task), Href: "/tasks/" + segment.Of(w.ID), Holder: cmp.Or(w.Node, "a worker"), Reason: reason, Queued: "/queues/" + segment.Of(w.Queue)}
 	if r.Kwargs == "{}" {
 		r.Kwargs = "" // there are none
 	}
