@@ -48,7 +48,8 @@ type Inspection struct {
 }
 
 // Inspect opens every path at each width, in light and dark, and fails for messages of the
-// console, requests to other hosts, serious findings of axe, and pages that scroll sideways.
+// console, requests to other hosts, serious findings of axe, pages that scroll sideways, and rows
+// that the keys of lists do not reach.
 func Inspect(t testing.TB, tab context.Context, in Inspection) {
 	t.Helper()
 	axe := readAxe(t)
@@ -70,6 +71,9 @@ func inspectAt(t testing.TB, tab context.Context, in Inspection, watch *watch, a
 	Step(t, tab, "open "+path, chromedp.Navigate(in.Base+path))
 	if in.Ready != "" {
 		Until(t, tab, "wait for "+path, in.Ready)
+	}
+	if n := Step(t, tab, "rows of "+path, chromedp.Evaluate[int64](`document.querySelectorAll('tbody > tr:has(a.row):not([data-rows] tr)').length`)); n > 0 {
+		t.Errorf("%s: the keys j and k do not reach %d rows, whose table has no data-rows", path, n)
 	}
 	for _, scheme := range []string{"light", "dark"} {
 		Resize(t, tab, width, scheme)
