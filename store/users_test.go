@@ -15,6 +15,7 @@ import (
 	"github.com/lib/pq"
 	_ "modernc.org/sqlite" // the development mode's database
 
+	"github.com/evently/workers/internal/testkit"
 	"github.com/evently/workers/store"
 	"github.com/evently/workers/store/storetest"
 )
@@ -194,9 +195,7 @@ func TestPostgres(t *testing.T) {
 
 	t.Run("frozen server meets the deadline", func(t *testing.T) {
 		frozen := open(t, store.Config{URL: named(server.URL(), "frozen"), QueryTimeout: 200 * time.Millisecond, MaxOpen: 1})
-		if err := frozen.Ping(t.Context()); err != nil {
-			t.Fatalf("Ping: %v", err)
-		}
+		testkit.Eventually(t, 30*time.Second, "an answer in the time of a query", func() bool { return frozen.Ping(t.Context()) == nil })
 		pid := backend(t, admin, "frozen", "idle")
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 			t.Fatalf("freeze the backend: %v", err)
