@@ -46,7 +46,7 @@ func TestReach(t *testing.T) {
 				cfg.Username, cfg.Password = "u", "p"
 			}
 			sender := newSender(t, cfg)
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			if name == "is frozen" {
 				cancel()
 				ctx, cancel = context.WithTimeout(t.Context(), 200*time.Millisecond)
