@@ -93,7 +93,7 @@ func (f *fixture) auditTables() audit.Store {
 	f.t.Helper()
 	w := f.writer(nil)
 	f.run(w, func() bool { return w.Status().On })
-	return ledger.NewAudit(f.db, 0)
+	return ledger.NewAudit(f.db, time.Minute) // the default is short for a machine that does much else
 }
 
 func testAuditList(t *testing.T, f *fixture) {
