@@ -39,7 +39,7 @@ type Measured struct {
 	Outcome Outcome
 	Mails   int    // of this task, that the server has taken
 	Words   string // of the result or of the error
-	Hasty   bool   // a step that is answered took too long: the machine is busy
+	Hasty   bool   // the outcome may be that of a busy machine
 }
 
 var realTemplates = sync.OnceValues(func() (*templates.Set, error) { return tasks.NewTemplates(templates.Options{}) })
@@ -48,17 +48,17 @@ var realTemplates = sync.OnceValues(func() (*templates.Set, error) { return task
 // tasks of the product.
 func Measure(t T, c Cell) Measured {
 	t.Helper()
-	for step := patience; ; step *= 3 {
-		m := measure(t, c, step)
+	for step, lead := patience, 10*time.Millisecond; ; step, lead = 3*step, min(10*lead, 10*time.Second) {
+		m := measure(t, c, step, lead)
 		if !m.Hasty || Expect(c).Allows(m) || step > plenty {
 			return m
 		}
 	}
 }
 
-func measure(t T, c Cell, step time.Duration) Measured {
+func measure(t T, c Cell, step, lead time.Duration) Measured {
 	t.Helper()
-	r := &rig{cell: c, acted: make(chan struct{})}
+	r := &rig{cell: c, lead: lead, acted: make(chan struct{})}
 	options := smtptest.Options{Script: r.script}
 	switch c.Way {
 	case Pipelined:
@@ -113,6 +113,7 @@ const recipient = "ann@example.com"
 // rig is the server and the client of one cell.
 type rig struct {
 	cell   Cell
+	lead   time.Duration // of the server, in cells where it acts while a mail is on its way
 	sender *mail.Sender
 
 	once  sync.Once
@@ -124,10 +125,10 @@ type rig struct {
 func (r *rig) Send(ctx context.Context, m mail.Message) (mail.Receipt, error) {
 	before := m.BeforeFinal
 	m.BeforeFinal = func(ctx context.Context) error {
-		if r.cell.Stage == Data || r.cell.Stage == Body {
+		if r.cell.onTheWay() {
 			// The server acts while the mail is on its way, so it must have acted.
 			<-r.acted
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(r.lead)
 		}
 		return before(ctx)
 	}
@@ -159,8 +160,13 @@ func (r *rig) deliver(t T, ctx context.Context) Measured {
 		answered := c.Fault == Freeze && c.Reply != None || c.at(Reset, Quit)
 		m.Hasty = errors.Is(r.err, os.ErrDeadlineExceeded) && (answered || !r.reached())
 	}
+	// A server that acts later than it should acts on a mail that is complete.
+	m.Hasty = m.Hasty || c.onTheWay()
 	return m
 }
+
+// onTheWay reports whether the server acts between the begin and the end of a mail.
+func (c Cell) onTheWay() bool { return c.Stage == Data || c.Stage == Body }
 
 func (r *rig) reached() bool {
 	select {
