@@ -72,7 +72,7 @@ var clocks = harness.Row{
 		s.Ready()
 		eta := time.Now().Add(3 * time.Second)
 		ids := s.Send(4, harness.Task{ETA: eta})
-		s.Await(ids, 20*time.Second)
+		s.Await(ids, 30*time.Second)
 		at := s.Redis.IntMap("HGETALL", "e2e:at")
 		var worst time.Duration
 		for _, id := range ids {

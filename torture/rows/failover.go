@@ -112,7 +112,7 @@ func (f *failovers) switched(old *testkit.Redis) time.Duration {
 		return f.Redis != old
 	})
 	begin := time.Now()
-	testkit.Eventually(f, 10*time.Second, "the new master takes writes", func() bool {
+	testkit.Eventually(f, 30*time.Second, "the new master takes writes", func() bool {
 		_, err := f.Redis.Try("SET", "torture:probe", 1)
 		return err == nil
 	})

@@ -99,12 +99,12 @@ var crashes = harness.Row{
 						break
 					}
 				}
-				if !testkit.Poll(5*time.Second, w.Ended) {
+				if !testkit.Poll(30*time.Second, w.Ended) {
 					s.Errorf("%s: the worker did not come to the point", p.name)
 				}
 				options.Env = nil
 				second := s.StartKind(kind, options)
-				a := s.Await(s.IDs, 20*time.Second)
+				a := s.Await(s.IDs, 30*time.Second)
 				want := 0
 				if p.twice {
 					want = 1

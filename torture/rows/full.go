@@ -24,7 +24,7 @@ var full = harness.Row{
 		var worst time.Duration
 		for range rounds {
 			ids := s.Send(12, harness.Task{Name: "e2e.mail", Seconds: 0.5})
-			testkit.Eventually(s, 10*time.Second, "tasks run", func() bool {
+			testkit.Eventually(s, 30*time.Second, "tasks run", func() bool {
 				n := 0
 				for _, id := range ids {
 					n += s.Begun()[id]
@@ -45,7 +45,7 @@ var full = harness.Row{
 		// acknowledges before it stores loses it here.
 		for range harness.Size(r, 1, 3) {
 			ids := s.Send(4, harness.Task{Name: "e2e.stuck", Seconds: 0.7}) // which notes nothing
-			testkit.Eventually(s, 10*time.Second, "a task runs", func() bool {
+			testkit.Eventually(s, 30*time.Second, "a task runs", func() bool {
 				for _, result := range s.Redis.Results(ids) {
 					if result.Status == "STARTED" {
 						return true
@@ -59,7 +59,7 @@ var full = harness.Row{
 			s.Redis.Do("CONFIG", "SET", "maxmemory", 0)
 			w = s.Start(options)
 		}
-		a := s.Await(s.IDs, harness.Size(r, 8*time.Second, time.Minute))
+		a := s.Await(s.IDs, harness.Size(r, 30*time.Second, time.Minute))
 		info := fmt.Sprintf("%s", s.Redis.Do("INFO", "stats"))
 		evicted := strings.Contains(info, "evicted_keys:0\r")
 		s.Figure("full %d times for 2s: worst %s, %d of %d done, %d run twice", rounds, ms(worst), a.Done, a.Tasks, a.Doubled)

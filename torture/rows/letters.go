@@ -34,7 +34,7 @@ var replayed = harness.Row{
 		worker := s.Start(harness.Options{Concurrency: 8})
 		a := s.Await(ids, 2*time.Minute)
 		s.Want(a.Done == a.Tasks && a.Failed == 0 && a.Doubled == 0, "every replayed task done once: %s", a)
-		s.Settled(10 * time.Second)
+		s.Settled(30 * time.Second)
 		worker.Kill()
 
 		bound, over := harness.Size(r, 20, 500), harness.Size(r, 60, 5000)

@@ -34,7 +34,7 @@ var operator = harness.Row{
 		for range bad {
 			s.Redis.Do("PUBLISH", "/0.celery.pidbox", badControl(r))
 		}
-		s.Recovers(20 * time.Second) // by then it has seen them
+		s.Recovers(30 * time.Second) // by then it has seen them
 		if w.Ended() {
 			s.Figure("exits on malformed control messages")
 			s.Fatalf("the worker has ended")
@@ -96,13 +96,13 @@ func revokeKept(s *harness.Stage, w *testkit.Process, options harness.Options) s
 		s.Fatalf("%v", err)
 	}
 	s.Redis.Do("PUBLISH", "/0.celery.pidbox", control(base64.StdEncoding.EncodeToString(body)))
-	testkit.Eventually(s, 10*time.Second, "the revoke is known", func() bool {
+	testkit.Eventually(s, 30*time.Second, "the revoke is known", func() bool {
 		return slices.Contains(s.Redis.Strings("ZRANGE", "_goworker.1.revoked", 0, -1), id)
 	})
 	w.Kill()
 	s.Redis.Do("LPUSH", harness.Queue, raw)
 	s.Start(options)
-	if s.Want(testkit.Poll(20*time.Second, func() bool { return s.Redis.Results([]string{id})[id].Status == "REVOKED" }), "the revoked task REVOKED after a restart") {
+	if s.Want(testkit.Poll(30*time.Second, func() bool { return s.Redis.Results([]string{id})[id].Status == "REVOKED" }), "the revoked task REVOKED after a restart") {
 		return "yes"
 	}
 	return "no"

@@ -44,7 +44,7 @@ var poison = harness.Row{
 		s.Want(b.Done == pills, "a result for each pill: %s", b)
 		if !r.Kind.IsCelery() {
 			s.Want(len(s.DeadLetters()) == pills, "%d dead letters, have %d", pills, len(s.DeadLetters()))
-			s.Settled(10 * time.Second)
+			s.Settled(30 * time.Second)
 		}
 	},
 }
@@ -87,7 +87,7 @@ var misbehaving = harness.Row{
 			}
 			return 0
 		}
-		testkit.Eventually(s, 10*time.Second, "the worker notes its goroutines", func() bool { return goroutines() > 0 })
+		testkit.Eventually(s, 30*time.Second, "the worker notes its goroutines", func() bool { return goroutines() > 0 })
 		// send sends the bad tasks, and good ones among them.
 		send := func(each, deaf int) (bad, stuck, good []string) {
 			for range each {
@@ -101,7 +101,7 @@ var misbehaving = harness.Row{
 		// Once before: the pool keeps the goroutines that it has needed at a time.
 		send(each, 8)
 		s.Await(s.IDs, 2*time.Minute)
-		s.Settled(10 * time.Second)
+		s.Settled(30 * time.Second)
 		testkit.Pause(s, 4*time.Second) // the deaf ones come to their end, and are counted no more
 		before := goroutines()
 		bad, stuck, good := send(each, harness.Size(r, 8, 40))
@@ -111,7 +111,7 @@ var misbehaving = harness.Row{
 		flat := testkit.Poll(time.Minute, func() bool { return goroutines() <= before+6 }) // fewer than are deaf
 		s.Want(flat, "as many goroutines as before, %d, are %d", before, goroutines())
 		s.Want(!w.Ended(), "the worker to go on")
-		s.Settled(10 * time.Second)
+		s.Settled(30 * time.Second)
 		s.Figure("%d bad tasks, %d of them deaf for 3s with a limit of 1s: %d FAILURE; goroutines %d before, %d after", a.Tasks, len(stuck), a.Failed, before, goroutines())
 	},
 }

@@ -36,7 +36,7 @@ var priorities = harness.Row{
 			reached := len(want) * (n + 1) / (kills + 1)
 			testkit.Eventually(s, 2*time.Minute, "some more are done", func() bool { return s.Redis.Int("LLEN", "e2e:order") >= reached })
 			w.Kill()
-			testkit.Eventually(s, 20*time.Second, "its messages are back", func() bool { return s.Redis.Int("HLEN", "unacked") == 0 })
+			testkit.Eventually(s, 30*time.Second, "its messages are back", func() bool { return s.Redis.Int("HLEN", "unacked") == 0 })
 		}
 		s.Start(options)
 		a := s.Await(s.IDs, 5*time.Minute)

@@ -39,7 +39,7 @@ var recovery = harness.Row{
 			first := s.Start(options("first"))
 			s.Ready()
 			ids := s.Send(8, harness.Task{Name: "e2e.mail", Seconds: 1})
-			testkit.Eventually(s, 20*time.Second, "8 tasks run", func() bool { return len(s.Begun()) == 8 })
+			testkit.Eventually(s, 30*time.Second, "8 tasks run", func() bool { return len(s.Begun()) == 8 })
 			if how == "frozen" {
 				first.Signal(syscall.SIGSTOP)
 			} else {

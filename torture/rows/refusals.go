@@ -71,7 +71,7 @@ func injected(r *harness.Run) {
 	s.Send(1, harness.Task{Name: "e2e.retry"})
 	s.Send(4, harness.Task{Seconds: 1.5})
 	s.Send(12, harness.Task{Seconds: 0.01})
-	s.Await(s.IDs, 10*time.Second)
+	s.Await(s.IDs, 30*time.Second)
 	var rules []injector.Rule
 	for _, command := range refusable {
 		for _, text := range serverErrors {
@@ -88,7 +88,7 @@ func injected(r *harness.Run) {
 		in.Set(rule)
 		s.Send(3, harness.Task{Seconds: 0.05})
 		var next time.Time
-		if !testkit.Poll(10*time.Second, func() bool {
+		if !testkit.Poll(30*time.Second, func() bool {
 			if time.Now().After(next) { // so that there is a lease to renew, and a retry
 				s.Send(1, harness.Task{Seconds: 1})
 				s.Send(1, harness.Task{Name: "e2e.retry"})
@@ -102,7 +102,7 @@ func injected(r *harness.Run) {
 		}
 		testkit.Pause(s, 300*time.Millisecond)
 		in.Set(injector.Rule{})
-		d, ok := s.Recovers(20 * time.Second)
+		d, ok := s.Recovers(30 * time.Second)
 		after = append(after, d)
 		if !s.Want(ok && d < r.Mark(2*time.Second), "< %s after %q to %q, took %s", r.Mark(2*time.Second), rule.Error, rule.Command, d) && w.Ended() {
 			s.Fatalf("the worker has ended")
@@ -113,7 +113,7 @@ func injected(r *harness.Run) {
 	s.Want(missed == 0, "each rule to hit something, %d did not", missed)
 	s.Want(a.Done == a.Tasks && a.Failed == 0, "every task done: %s", a)
 	s.Want(!w.Ended(), "the worker to go on")
-	s.Settled(10 * time.Second)
+	s.Settled(30 * time.Second)
 }
 
 // polls is 1 for the refusal that a worker answers by polling, 0 for the others.
@@ -164,7 +164,7 @@ func realRefusals(r *harness.Run) {
 			f.begin()
 			testkit.Pause(s, time.Second)
 			f.end()
-			d, ok := s.Recovers(20 * time.Second)
+			d, ok := s.Recovers(30 * time.Second)
 			if w.Ended() {
 				if !slices.Contains(ends, f.what) {
 					ends = append(ends, f.what)

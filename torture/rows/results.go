@@ -36,7 +36,7 @@ var results = harness.Row{
 			testkit.Pause(s, between(r, 100*time.Millisecond, 600*time.Millisecond))
 			s.Redis.Start()
 		}
-		a := s.Await(s.IDs, harness.Size(r, 20*time.Second, time.Minute))
+		a := s.Await(s.IDs, harness.Size(r, 30*time.Second, time.Minute))
 		wrong := s.CheckNumbers()
 		s.Figure("Redis killed %d times: %d of %d results there, %d of them FAILURE, %d wrong", rounds, a.Done, a.Tasks, a.Failed, wrong)
 		s.Want(a.Done == a.Tasks && a.Failed == 0 && wrong == 0, "every task done: %s, %d wrong", a, wrong)
@@ -85,7 +85,7 @@ func announced(r *harness.Run) {
 	wrong := 0
 	check := func(ids []string, want string) {
 		for _, id := range ids {
-			ok := testkit.Poll(5*time.Second, func() bool {
+			ok := testkit.Poll(30*time.Second, func() bool {
 				mu.Lock()
 				defer mu.Unlock()
 				return strings.Join(heard[id], " ") == want

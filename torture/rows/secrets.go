@@ -154,7 +154,7 @@ func (k *keeper) faults() []func() {
 	}
 	return append(all,
 		func() { k.worker.Kill(); k.start() },
-		func() { k.worker.SignalMain(syscall.SIGTERM); k.worker.Wait(20 * time.Second); k.start() },
+		func() { k.worker.SignalMain(syscall.SIGTERM); k.worker.Wait(time.Minute); k.start() },
 		refusing([]any{"CONFIG", "SET", "maxmemory", 1}, []any{"CONFIG", "SET", "maxmemory", 0}),
 		refusing([]any{"REPLICAOF", "127.0.0.1", "1"}, []any{"REPLICAOF", "NO", "ONE"}),
 		refusing([]any{"ACL", "SETUSER", "default", "-evalsha", "-eval"}, []any{"ACL", "SETUSER", "default", "+@all"}),

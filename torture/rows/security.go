@@ -125,7 +125,7 @@ var forged = harness.Row{
 			}
 		}
 		s.Settled(time.Minute)
-		a := s.Await(s.IDs, 10*time.Second)
+		a := s.Await(s.IDs, 30*time.Second)
 		s.Want(a.Done == a.Tasks, "the good task done: %s", a)
 		s.Want(s.Redis.Dump("precious")+s.Redis.Dump("celery-task-meta-a-list") == before, "the other keys untouched")
 		out := w.Out.String()
@@ -183,7 +183,7 @@ var harmless = harness.Row{
 		s.Want(answered, "an answer to ping")
 		s.Redis.Do("LPUSH", harness.Queue, raw)
 		ids := append(s.Send(50, harness.Task{}), id)
-		a := s.Await(ids, 20*time.Second)
+		a := s.Await(ids, 30*time.Second)
 		s.Want(a.Done == a.Tasks && a.Failed == 0, "every task done: %s", a)
 		s.Want(!w.Ended(), "the worker to go on")
 		s.Figure("%d commands: %d of %d tasks done afterwards, ping answered: %t", harness.Size(r, 20, 500)*5+1, a.Done, a.Tasks, answered)

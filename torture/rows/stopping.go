@@ -30,12 +30,12 @@ func stopOrder(r *harness.Run) {
 	const tasks, held = 24, 16
 	w := s.Start(harness.Options{Concurrency: 4, Prefetch: 4, Grace: 1500 * time.Millisecond})
 	ids := s.Send(tasks, harness.Task{Name: "e2e.mail", Seconds: 60})
-	testkit.Eventually(s, 20*time.Second, "16 tasks are claimed and 4 of them run", func() bool {
+	testkit.Eventually(s, 30*time.Second, "16 tasks are claimed and 4 of them run", func() bool {
 		return len(s.Begun()) == 4 && s.Redis.Int("HLEN", "unacked") == held
 	})
 	begin := time.Now()
 	w.SignalMain(syscall.SIGTERM)
-	code := w.Wait(20 * time.Second)
+	code := w.Wait(time.Minute)
 	took := time.Since(begin)
 	s.Want(code == 0, "exit code 0, is %d", code)
 	s.Want(took < r.Mark(5*time.Second), "an end soon with a grace of 1.5s, took %s", took)
@@ -58,12 +58,12 @@ func stopTwice(r *harness.Run) {
 	s := harness.NewStage(r)
 	w := s.Start(harness.Options{Concurrency: 4})
 	ids := s.Send(4, harness.Task{Name: "e2e.mail", Seconds: 60})
-	testkit.Eventually(s, 20*time.Second, "4 tasks run", func() bool { return len(s.Begun()) == 4 })
+	testkit.Eventually(s, 30*time.Second, "4 tasks run", func() bool { return len(s.Begun()) == 4 })
 	w.SignalMain(syscall.SIGTERM)
 	testkit.Pause(s, 300*time.Millisecond)
 	begin := time.Now()
 	w.SignalMain(syscall.SIGTERM)
-	code := w.Wait(20 * time.Second)
+	code := w.Wait(time.Minute)
 	took := time.Since(begin)
 	s.Want(code == 0 && took < r.Mark(3*time.Second), "exit code 0 at once after the second signal, was %d after %s", code, took)
 	a := s.Account(ids)

@@ -116,7 +116,7 @@ var longTasks = harness.Row{
 		}
 		s.Ready()
 		ids := s.Send(tasks, harness.Task{Name: "e2e.mail", Seconds: seconds})
-		s.Await(ids, time.Duration(seconds*float64(time.Second))+harness.Size(r, 5*time.Second, time.Minute))
+		s.Await(ids, time.Duration(seconds*float64(time.Second))+harness.Size(r, 30*time.Second, time.Minute))
 		testkit.Pause(s, visibility+time.Second)
 		if r.Kind.IsCelery() {
 			// Redelivered runs take as long as the first.
@@ -150,7 +150,7 @@ var fencing = harness.Row{
 			first := s.Start(options("first"))
 			ids := s.Send(each, harness.Task{Name: "e2e.mail", Seconds: 1.5})
 			begun += each
-			testkit.Eventually(s, 20*time.Second, "the tasks run", func() bool { return harness.Sum(s.Begun()) == begun })
+			testkit.Eventually(s, 30*time.Second, "the tasks run", func() bool { return harness.Sum(s.Begun()) == begun })
 			first.Signal(syscall.SIGSTOP)
 			second := s.Start(options("second"))
 			took := testkit.Poll(150*time.Second, func() bool { return harness.Sum(s.Begun()) == begun+each })
