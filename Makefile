@@ -67,7 +67,7 @@ lint: ## gofmt, go vet, staticcheck, shell syntax; needs a C compiler
 	}
 	(
 		$(RACED)
-		export GOFLAGS="$$GOFLAGS -race -tags=lint" # also the tests that are left out with the race detector
+		export GOFLAGS="$$GOFLAGS -race -tags=lint,figures" # also the tests that are left out with the race detector, or by "make unit"
 		check ./...
 	)
 	$(PLAIN)
@@ -162,8 +162,12 @@ bench: setup ## speed beside Celery, all PARTS or some, ROUNDS (3); 15 minutes
 .PHONY: ledger-figures
 ledger-figures: ## times of the ledger's queries and of the pages that read it, at five million mails; 45 minutes
 	@go test ./store/ledger -count=1 -timeout 90m -v -run '^TestQueryPlans$$' -ledger.rows 5000000 -ledger.figures
-	@go test ./monitor/pages/mails -count=1 -timeout 90m -v -run '^TestFigures$$' -pages.rows 5000000
+	@go test -tags figures ./monitor/pages/mails -count=1 -timeout 90m -v -run '^TestFigures$$' -pages.rows 5000000
 	go test -run '^$$' -bench . ./store/ledger
+
+.PHONY: pictures
+pictures: ## the pictures of the documents, made again in a browser
+	@MONITOR_PICTURES='$(CURDIR)/docs' go test -tags figures ./app/site -count=1 -v -run '^TestPictures$$'
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (30s) each

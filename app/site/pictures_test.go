@@ -1,3 +1,5 @@
+//go:build figures
+
 package site_test
 
 import (
@@ -15,11 +17,11 @@ import (
 )
 
 // TestPictures writes the pictures of the documents to the folder MONITOR_PICTURES: a monitor
-// with a minute of mails.
+// with a minute of mails. "make pictures" runs it.
 func TestPictures(t *testing.T) {
 	folder := os.Getenv("MONITOR_PICTURES")
 	if folder == "" {
-		t.Skip("MONITOR_PICTURES is not set")
+		folder = t.TempDir()
 	}
 	w := startWorld(t, nil)
 	w.fill(t)
@@ -35,10 +37,14 @@ func TestPictures(t *testing.T) {
 		testkit.Pause(t, time.Duration(100+i%7*60)*time.Millisecond)
 	}
 	tab := browser.Open(t, 5*time.Minute)
-	for _, p := range []struct{ name, path, scheme string }{
-		{"overview", "/", "light"}, {"tasks", "/tasks", "light"}, {"task", "/tasks/" + w.ids["retry"], "dark"}, {"dead-letters", "/dead-letters", "dark"},
+	for _, p := range []struct {
+		name, path, scheme string
+		width              int64
+	}{
+		{"overview", "/", "light", 1280}, {"dead-letters", "/dead-letters", "dark", 1280},
+		{"was-it-sent", "/was-it-sent?q=" + w.ids["code"], "light", 1280}, {"task-phone", "/tasks/" + w.ids["retry"], "dark", 390},
 	} {
-		browser.Resize(t, tab, 1280, p.scheme)
+		browser.Resize(t, tab, p.width, p.scheme)
 		browser.Step(t, tab, p.name, chromedp.Navigate(w.base+p.path))
 		browser.Until(t, tab, p.name, `document.readyState === 'complete'`)
 		testkit.Pause(t, 6*time.Second) // charts and what is asked in the background
