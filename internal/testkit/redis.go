@@ -73,7 +73,8 @@ func (r *Redis) start() bool {
 		c := r.Pool.Get()
 		defer c.Close()
 		info, _ := redis.String(c.Do("INFO", "server"))
-		answers = strings.Contains(info, own)
+		pong, _ := redis.String(c.Do("PING")) // refused while the data is read, when INFO is answered
+		answers = strings.Contains(info, own) && pong == "PONG"
 		return answers || r.Proc.Ended()
 	})
 	return answers

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gomodule/redigo/redis"
 	"github.com/google/uuid"
 )
 
@@ -101,7 +102,7 @@ func (s *Stage) Send(n int, t Task) []string {
 				s.Fatalf("send tasks: %v", err)
 			}
 		}
-		if _, err := c.Do(""); err != nil {
+		if _, err := redis.Ints(c.Do("")); err != nil { // a reply may be a refusal
 			s.Fatalf("send tasks: %v", err)
 		}
 	}
