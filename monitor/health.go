@@ -217,6 +217,7 @@ func NewHealth(cfg HealthConfig) (*Health, error) {
 		}}
 	}
 	for _, b := range cfg.Brokers {
+		b.Worker = b.refused(cfg.Now)
 		h.brokers = append(h.brokers, &brokerHealth{cfg: b})
 	}
 	h.cfg = cfg

@@ -67,7 +67,7 @@ func TestParts(t *testing.T) {
 			c.Queues = func() monitor.QueuesState {
 				return monitor.QueuesState{At: now, Refusal: "OOM command not allowed", Remedy: "it is full: raise maxmemory", Queues: []monitor.QueueState{{Name: "mails"}}}
 			}
-		}, "/health/queue", 503, "failed", []string{"not consuming: Redis refuses: OOM command not allowed", `"advice": "it is full: raise maxmemory"`, `"queue mails"`}},
+		}, "/health/queue", 503, "failed", []string{"not consuming: Redis refuses: OOM command not allowed", `"advice": "it is full: raise maxmemory. Messages stay`, `"queue mails"`}},
 		"queue of a Redis that refused writes long ago": {func(c *monitor.HealthConfig) {
 			c.Queues = func() monitor.QueuesState {
 				return monitor.QueuesState{At: now.Add(-time.Hour), Refusal: "OOM command not allowed"}
@@ -202,6 +202,26 @@ func TestParts(t *testing.T) {
 				t.Errorf("HEAD: %d", head.Code)
 			}
 		})
+	}
+}
+
+// A Redis that refuses writes makes the whole process unhealthy, although its worker holds its tasks
+// and only reads.
+func TestRefusedWritesBesideHeldTasks(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 29, 3, 0, 0, 0, time.UTC)
+	cfg := monitor.HealthConfig{
+		Listener: listen(t), Worker: consuming, Now: func() time.Time { return now },
+		Configuration: monitor.State{OK: true, Text: "valid"},
+		Queues:        func() monitor.QueuesState { return monitor.QueuesState{At: now, Refusal: "OOM command not allowed"} },
+	}
+	h := newHealth(t, cfg)
+	r := h.Report()
+	if r.Status != monitor.StatusUnhealthy || !strings.HasPrefix(r.Keys.Text, "not known while no message can be taken") || !strings.HasPrefix(r.Queue.Advice, "correct what Redis says") {
+		t.Errorf("%s, keys %q, advice %q", r.Status, r.Keys.Text, r.Queue.Advice)
+	}
+	if text := get(h.Handler(), http.MethodGet, "/metrics").Body.String(); !strings.Contains(text, "evently_worker_consuming 0") {
+		t.Errorf("metrics say that it consumes:\n%s", text)
 	}
 }
 

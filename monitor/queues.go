@@ -75,22 +75,38 @@ const (
 	staleQueues = time.Minute
 )
 
+// refused returns the state of the worker, which does not consume while the last look at the queues
+// tells that Redis refuses writes. A worker whose tasks are held does not know: it reads the queues
+// and writes nothing.
+func (c *BrokerConfig) refused(now func() time.Time) func() WorkerState {
+	worker, queues := c.Worker, c.Queues
+	if queues == nil {
+		return worker
+	}
+	return func() WorkerState {
+		w := worker()
+		if s := queues(); w.Consuming && s.Refusal != "" && !s.Fault && now().Sub(s.At) <= staleQueues {
+			w.Consuming, w.Refusal = false, s.Refusal
+		}
+		return w
+	}
+}
+
 // queuePart tells whether messages are taken from the queues, and how many wait.
 func (b *brokerHealth) queuePart(w WorkerState, now time.Time) Part {
 	var s QueuesState
 	if b.cfg.Queues != nil {
 		s = b.cfg.Queues()
 	}
-	// While tasks are held, a worker reads the queues and writes nothing: only the look tells it.
-	refused := w.Consuming && s.Refusal != "" && !s.Fault && now.Sub(s.At) <= staleQueues
-	if refused {
-		w.Consuming, w.Refusal = false, s.Refusal
-	}
 	p := newPart(queueState(w, now)).answered(w.LastLook, now)
 	switch {
 	case w.Consuming:
-	case refused && s.Remedy != "":
-		p = p.advised(s.Remedy)
+	case w.Refusal != "":
+		remedy := "correct what Redis says"
+		if s.Remedy != "" {
+			remedy = s.Remedy
+		}
+		p = p.advised(remedy + ". Messages stay in their queues, and the worker tries again within a second")
 	case w.Waits != "" || w.State == "new" || w.State == "stopping":
 		p = p.degraded(p.Text, "")
 	case w.State == "stopped":
