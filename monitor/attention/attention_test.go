@@ -170,14 +170,14 @@ func TestRules(t *testing.T) {
 			rule:   "letters-lost", text: "1 dead letter was lost", level: attention.Warning,
 		},
 		"tasks fail": {
-			change: func(f *facts) { f.Ends = attention.Ends{Ended: 1200, Failed: 60, Over: 5 * time.Minute} },
+			change: func(f *facts) { f.Outcomes = attention.Outcomes{Ended: 1200, Failed: 60, Over: 5 * time.Minute} },
 			rule:   "failures", text: "60 of 1,200 tasks failed in the last 5 min.", level: attention.Warning, link: "/tasks?state=FAILURE",
 		},
-		"few tasks fail": {change: func(f *facts) { f.Ends = attention.Ends{Ended: 1200, Failed: 59, Over: 5 * time.Minute} }},
-		"two tasks fail": {change: func(f *facts) { f.Ends = attention.Ends{Ended: 2, Failed: 2, Over: 5 * time.Minute} }},
+		"few tasks fail": {change: func(f *facts) { f.Outcomes = attention.Outcomes{Ended: 1200, Failed: 59, Over: 5 * time.Minute} }},
+		"two tasks fail": {change: func(f *facts) { f.Outcomes = attention.Outcomes{Ended: 2, Failed: 2, Over: 5 * time.Minute} }},
 		"tasks fail into dead letters": {
 			change: func(f *facts) {
-				f.Ends, f.Letters.Grown, f.Letters.GrownIn = attention.Ends{Ended: 50, Failed: 50, Over: 5 * time.Minute}, 50, 10*time.Minute
+				f.Outcomes, f.Letters.Grown, f.Letters.GrownIn = attention.Outcomes{Ended: 50, Failed: 50, Over: 5 * time.Minute}, 50, 10*time.Minute
 			},
 			rule: "letters", text: "Dead letters grow: 50 more", level: attention.Warning,
 		},

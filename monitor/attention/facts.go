@@ -15,7 +15,7 @@ type Facts struct {
 	Codes    Codes
 	Letters  Letters
 	Failures []Failure // of the last hour
-	Ends     Ends
+	Outcomes Outcomes
 	Breakers []Breaker
 	Workers  []Worker
 	Lost     []Lost
@@ -64,8 +64,8 @@ type Letters struct {
 	Lost    int64     // dropped because there were too many
 }
 
-// Ends counts the tasks of all workers that ended lately.
-type Ends struct {
+// Outcomes counts the tasks of all workers that ended lately.
+type Outcomes struct {
 	Ended  int // succeeded or failed
 	Failed int
 	Over   time.Duration

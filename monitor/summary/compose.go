@@ -17,9 +17,9 @@ import (
 
 // Times that the figures are of.
 const (
-	rateTime    = 10 * time.Second
-	latencyTime = 5 * time.Minute
-	endsTime    = 5 * time.Minute
+	rateTime     = 10 * time.Second
+	latencyTime  = 5 * time.Minute
+	outcomesTime = 5 * time.Minute
 )
 
 // compose makes the current summary of what the sources have told.
@@ -89,9 +89,9 @@ func (k *Keeper) events(s *Summary) {
 			*r /= n
 		}
 	}
-	for _, c := range series.Counts[max(0, len(series.Counts)-int(endsTime/time.Second)):] {
-		s.Ends.Succeeded += int(c.Succeeded)
-		s.Ends.Failed += int(c.Failed + c.Rejected)
+	for _, c := range series.Counts[max(0, len(series.Counts)-int(outcomesTime/time.Second)):] {
+		s.Outcomes.Succeeded += int(c.Succeeded)
+		s.Outcomes.Failed += int(c.Failed) // a rejection may be a message that was given back
 	}
 	if q := k.cfg.Fleet.Latency(latencyTime).Runtime; q.Count > 0 {
 		s.Latency = Latency{Known: true, P50: q.P50.Seconds(), P95: q.P95.Seconds(), P99: q.P99.Seconds(), Samples: q.Count}
@@ -254,7 +254,7 @@ func (k *Keeper) facts(s *Summary, state vitals.State) attention.Facts {
 			Ended: s.Codes.Ended, InTime: s.Codes.InTime, Expired: s.Codes.Expired, Objective: s.Codes.Objective,
 		},
 	}
-	f.Ends = attention.Ends{Ended: s.Ends.Succeeded + s.Ends.Failed, Failed: s.Ends.Failed, Over: endsTime}
+	f.Outcomes = attention.Outcomes{Ended: s.Outcomes.Succeeded + s.Outcomes.Failed, Failed: s.Outcomes.Failed, Over: outcomesTime}
 	for _, c := range s.Failures {
 		f.Failures = append(f.Failures, attention.Failure{Class: c.Class, N: c.N})
 	}

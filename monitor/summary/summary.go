@@ -15,7 +15,7 @@ type Summary struct {
 
 	Rates    Rates               `json:"rates"`
 	Latency  Latency             `json:"latency"`
-	Ends     Ends                `json:"ends"`
+	Outcomes Outcomes            `json:"outcomes"`
 	Queues   Queues              `json:"queues"`
 	Breakers []Breaker           `json:"breakers"`
 	Codes    Codes               `json:"codes"`
@@ -69,10 +69,10 @@ type Latency struct {
 	Samples int64   `json:"samples"`
 }
 
-// Ends counts the tasks that ended in the last five minutes. A retry is no end.
-type Ends struct {
+// Outcomes counts the tasks that ended in the last five minutes. A retry is no end.
+type Outcomes struct {
 	Succeeded int `json:"succeeded"`
-	Failed    int `json:"failed"` // rejected ones, too
+	Failed    int `json:"failed"`
 }
 
 // Queues tells of all queues together.

@@ -199,8 +199,8 @@ func TestSummary(t *testing.T) {
 	if s.Rates.Received != 10 || s.Rates.Failed != 2 || len(s.Rates.Series.Received) != 20 || s.Latency.P95 != 2 {
 		t.Errorf("rates %+v, latency %+v", s.Rates, s.Latency)
 	}
-	if s.Ends.Failed != 40 {
-		t.Errorf("ends %+v", s.Ends)
+	if s.Outcomes.Failed != 20 {
+		t.Errorf("outcomes %+v", s.Outcomes)
 	}
 	if c := s.Codes; c.Ended != 100 || c.InTime != 93 || c.Expired != 3 || c.P95 != 4 || c.Share != 0.93 || c.Budget > -5.9 || c.Budget < -6.1 || c.Number != 2 || c.Waiting != 40 {
 		t.Errorf("codes %+v", c)

@@ -7,7 +7,7 @@ import (
 	"github.com/evently/workers/internal/words"
 )
 
-// Rules about how tasks and mails end.
+// Rules about the outcomes of tasks and mails.
 
 func codesMissed(f *Facts) []Finding {
 	c := f.Codes
@@ -60,14 +60,14 @@ func reputation(f *Facts) []Finding {
 	})
 }
 
-// tasksFail finds failures that leave no dead letter, such as those of Python workers.
+// tasksFail finds many failures beyond the dead letters that are told of already.
 func tasksFail(f *Facts) []Finding {
-	failed := f.Ends.Failed
-	if failed-max(0, f.Letters.Grown) < fewestFailed || float64(failed) < leastFailed*float64(f.Ends.Ended) {
+	failed := f.Outcomes.Failed
+	if failed-max(0, f.Letters.Grown) < fewestFailed || float64(failed) < leastFailed*float64(f.Outcomes.Ended) {
 		return nil
 	}
 	return one(Finding{
-		Text:   fmt.Sprintf("%s of %s tasks failed in the last %s.", words.Grouped(int64(failed)), words.Grouped(int64(f.Ends.Ended)), Spell(f.Ends.Over)),
+		Text:   fmt.Sprintf("%s of %s tasks failed in the last %s.", words.Grouped(int64(failed)), words.Grouped(int64(f.Outcomes.Ended)), Spell(f.Outcomes.Over)),
 		Advice: "Look at their errors by class. Tasks of Python workers leave no dead letters.",
 	})
 }
