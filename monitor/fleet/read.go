@@ -186,7 +186,7 @@ func (s *State) Tasks(f Filter) (Page, error) {
 // errorClass returns the class of the exception that a task ended with, or is tried again for;
 // "" if there is none. Events have the repr of an exception, such as KeyError('x').
 func errorClass(t *Task) string {
-	if t.Exception == "" || t.State == Success { // of an earlier attempt
+	if t.Exception == "" || t.State == Success || t.State == Revoked || t.State == Rejected { // of an earlier attempt
 		return ""
 	}
 	end := strings.IndexFunc(t.Exception, func(r rune) bool {

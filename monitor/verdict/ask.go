@@ -186,11 +186,7 @@ func (a *Answer) nothing(ctx context.Context, m Mails, q Question) error {
 	if q.Redis == nil {
 		return nil
 	}
-	task := of
-	if strings.Contains(of, "@") {
-		task = "" // Redis knows nothing of an address or a Message-ID
-	}
-	tr := q.Redis(ctx, task)
+	tr := q.Redis(ctx, of) // also with an @: the id of a task may have one
 	a.Traces = &tr
 	a.Verdict += tr.behind()
 	const history = "The history has nothing of it."

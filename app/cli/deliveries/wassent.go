@@ -30,7 +30,8 @@ task, with the evidence below. Other mails follow, the newest first.
 
 It reads the history in LEDGER_DATABASE_URL, or in the service's database. If
 the history does not settle it, or cannot be read, and Redis answers, it looks
-for a dead letter and for the result of the task.
+for a dead letter and for the result of the task. It says when the history is
+behind.
 
 Exit codes:
 

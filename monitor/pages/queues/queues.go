@@ -128,7 +128,7 @@ func empty(q watch.Queue) string {
 	case q.In > q.Out:
 		return "growing"
 	}
-	return "never"
+	return "not draining"
 }
 
 // Ages from which a queue is late. A code is valid for minutes.

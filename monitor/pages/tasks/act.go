@@ -9,6 +9,7 @@ import (
 	"github.com/evently/workers/internal/words"
 	"github.com/evently/workers/monitor/fleet"
 	"github.com/evently/workers/monitor/literal"
+	"github.com/evently/workers/monitor/verdict"
 	"github.com/evently/workers/monitor/web"
 	"github.com/evently/workers/worker/inspect"
 )
@@ -38,7 +39,7 @@ func (g *Group) askRevoke(ctx context.Context, r *web.Request) (web.View, error)
 	case k.task != nil:
 		v.Name, v.State = shortName(k.task.Name), stateChip(k.task.State)
 	case len(k.histories) > 0:
-		v.Name = k.histories[0].Kind + " mail"
+		v.Name = verdict.KindText(k.histories[0].Kind) + " mail"
 	}
 	return web.View{Title: "Revoke a task", Data: v}, nil
 }
