@@ -9,7 +9,7 @@ import (
 )
 
 // forms are the layouts of times, in the zone of this machine where they have none.
-var forms = []string{time.RFC3339Nano, "2006-01-02 15:04:05 -07:00", "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly}
+var forms = []string{time.RFC3339Nano, "2006-01-02 15:04:05 -07:00", "2006-01-02 15:04 -07:00", "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly}
 
 // Parse returns a moment: a time before now such as 90m or 7d, a day, or a day with a time. The
 // error says how to write one.
@@ -25,7 +25,7 @@ func Parse(text string, now time.Time) (time.Time, error) {
 	}
 	ago, err := span(s)
 	if err != nil || ago < 0 {
-		return time.Time{}, fmt.Errorf("%q is not a time; write a time ago such as 90m, 2h or 7d, a day such as 2026-11-29, or 2026-11-29T14:00", s)
+		return time.Time{}, fmt.Errorf("%q is not a time; write a time ago such as 90m, 2h or 7d, a day such as 2026-11-29, or 2026-11-29T14:00", strings.TrimSpace(text))
 	}
 	return now.Add(-ago), nil
 }

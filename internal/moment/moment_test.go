@@ -1,6 +1,7 @@
 package moment_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +16,12 @@ func TestParseWhatIsWritten(t *testing.T) {
 		if got, err := moment.Parse(text, at.Add(time.Hour)); err != nil || !got.Equal(at) {
 			t.Errorf("%q: %v, %v; want %v", text, got, err, at)
 		}
+	}
+	if got, err := moment.Parse("2026-12-01 02:10 UTC", at); err != nil || !got.Equal(at.Truncate(time.Minute)) {
+		t.Errorf("without seconds: %v, %v", got, err)
+	}
+	if _, err := moment.Parse("yesterday UTC", at); err == nil || !strings.Contains(err.Error(), `"yesterday UTC"`) {
+		t.Errorf("error %v", err)
 	}
 	if got, err := moment.Parse("2026-12-01 02:10:37 CET", at); err == nil {
 		t.Errorf("a zone that is not known is %v", got)

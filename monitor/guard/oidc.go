@@ -53,6 +53,9 @@ func newProvider(cfg OIDC) (*provider, error) {
 	if err != nil || issuer.Host == "" || issuer.Scheme != "https" && !isLoopback(issuer.Host+":0") && !isLoopback(issuer.Host) {
 		return nil, errors.New("MONITOR_OIDC_ISSUER: it is not an https URL")
 	}
+	if issuer.User != nil {
+		return nil, errors.New("MONITOR_OIDC_ISSUER: it has a user name or a password; leave them out")
+	}
 	own, err := url.Parse(cfg.URL)
 	if err != nil || own.Host == "" || own.Scheme != "https" && own.Scheme != "http" || strings.Trim(own.Path, "/") != "" {
 		return nil, errors.New("MONITOR_URL: it is not the URL of the monitor, such as https://monitor.example.com")

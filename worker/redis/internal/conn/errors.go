@@ -80,8 +80,8 @@ func IsMoving(err error) bool {
 // maxRefusal bounds the length of a reply in a refusal.
 const maxRefusal = 200
 
-// noConnection is the reply of a server that has too many clients.
-const noConnection = "ERR max number of clients reached"
+// noConnection begins the reply of a server, or of a node of a cluster, that has too many clients.
+const noConnection = "ERR max number of clients "
 
 // Refusal returns the reply of a server that can do nothing now, "" for other errors. Another reply
 // that begins with ERR does not count, because it may repeat parts of a command.
@@ -95,8 +95,8 @@ func Refusal(err error) string {
 	case "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS", "MISCONF", "OOM", "BUSY", "TRYAGAIN", "NOAUTH", "WRONGPASS", "NOPERM":
 		return reply[:min(len(reply), maxRefusal)]
 	}
-	if reply == noConnection {
-		return reply
+	if strings.HasPrefix(reply, noConnection) {
+		return reply[:min(len(reply), maxRefusal)]
 	}
 	return ""
 }

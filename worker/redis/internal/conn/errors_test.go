@@ -24,6 +24,7 @@ func TestRefusal(t *testing.T) {
 		{reply("LOADING"), ""},
 		{reply("ERR unknown command 'AUTH', with args beginning with: 'secret'"), ""},
 		{reply("ERR max number of clients reached"), "ERR max number of clients reached"},
+		{reply("ERR max number of clients + cluster connections reached"), "ERR max number of clients + cluster connections reached"},
 		{errors.New("LOADING is what a proxy says"), ""},
 		{nil, ""},
 	} {
