@@ -29,17 +29,17 @@ func TestFrozenDatabase(t *testing.T) {
 	if took := time.Since(began); took > 8*time.Second {
 		t.Errorf("the first page took %v", took)
 	}
-	// Without a database that hangs they take some milliseconds. Once in three times the machine has
-	// nothing else to do, and each time counts that a page waits for the database.
+	// Without a database that hangs they take some milliseconds. There are three tries, as the machine
+	// may be busy; a page that waits for the database is slow in each.
 	const patience, tries = 2 * time.Second, 3
 	for _, path := range []string{"/", "/tasks", "/tasks?q=user:42", "/was-it-sent?q=ada@mail.example", "/deliveries", "/suppressions", "/audit", "/dead-letters", "/queues", "/workers", "/health", "/templates"} {
 		for try := 1; ; try++ {
 			began := time.Now()
 			status, text := get(t, base+path)
 			took := time.Since(began)
-			if quick := took <= patience && status < 500; !quick && try < tries {
+			if took > patience && try < tries {
 				continue
-			} else if !quick {
+			} else if took > patience || status >= 500 {
 				t.Errorf("%s: %d after %v", path, status, took)
 			}
 			if strings.HasPrefix(path, "/deliveries") && !strings.Contains(text, "does not answer") {

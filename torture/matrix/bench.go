@@ -50,7 +50,7 @@ func Measure(t T, c Cell) Measured {
 	t.Helper()
 	for step, lead := patience, 10*time.Millisecond; ; step, lead = 3*step, min(10*lead, 10*time.Second) {
 		m := measure(t, c, step, lead)
-		if !m.Hasty || Expect(c).Allows(m) || step > plenty {
+		if !m.Hasty && !c.late(m) || Expect(c).Allows(m) || step > plenty {
 			return m
 		}
 	}
@@ -160,9 +160,15 @@ func (r *rig) deliver(t T, ctx context.Context) Measured {
 		answered := c.Fault == Freeze && c.Reply != None || c.at(Reset, Quit)
 		m.Hasty = errors.Is(r.err, os.ErrDeadlineExceeded) && (answered || !r.reached())
 	}
-	// A server that acts later than it should acts on a mail that is complete.
-	m.Hasty = m.Hasty || c.onTheWay()
 	return m
+}
+
+// late reports whether an outcome is that of a server that acts later than it should, on a mail that
+// is complete.
+func (c Cell) late(m Measured) bool {
+	complete := c
+	complete.Stage = End
+	return c.onTheWay() && Expect(complete).Allows(m)
 }
 
 // onTheWay reports whether the server acts between the begin and the end of a mail.

@@ -49,7 +49,7 @@ func runQueues(t *testing.T, url, name string, control worker.ControlMode, ran *
 	return stop
 }
 
-// patient returns a context for one question to workers that are there: each answers one day, also on
+// patient returns a context for one question to workers that are there: each answers in the end, also on
 // a busy machine.
 func patient(t *testing.T) context.Context {
 	t.Helper()
