@@ -23,7 +23,9 @@ func TestKilled(t *testing.T) {
 	workers := []*process{startWorker(t, r, "left", flags...), startWorker(t, r, "right", flags...)}
 	ids := flood(t, celeryNew, r, queue, tasks, "e2e.work", []any{0.05, "%d"}, nil)
 	begin := time.Now()
-	for range kills {
+	killed := 0
+	for killed < kills && r.waiting(queue) > 100 { // a fast machine is done sooner
+		killed++
 		victim := chance.IntN(2)
 		// The kill of a worker that has not begun yet would prove nothing.
 		eventually(t, time.Minute, "the worker consumes", func() bool { return strings.Contains(workers[victim].out.String(), "worker starts") })
@@ -31,18 +33,18 @@ func TestKilled(t *testing.T) {
 		workers[victim].kill()
 		workers[victim] = startWorker(t, r, workers[victim].name, flags...)
 	}
-	t.Logf("%d kills in %s, %d tasks still waiting after the last one", kills, time.Since(begin).Round(time.Millisecond), r.waiting(queue))
+	t.Logf("%d kills in %s, %d tasks still waiting after the last one", killed, time.Since(begin).Round(time.Millisecond), r.waiting(queue))
 	c := awaitResults(r, ids, 2*time.Minute)
 	again := r.int("HLEN", "e2e:redelivered")
-	t.Logf("%d kills: %s; %d tasks were in the hands of a worker that was killed", kills, c, again)
-	if again < kills {
+	t.Logf("%d kills: %s; %d tasks were in the hands of a worker that was killed", killed, c, again)
+	if again < killed || killed < kills/3 {
 		t.Errorf("only %d tasks were redelivered: the kills hit idle workers and prove nothing", again)
 	}
 	checkNumbers(r, ids)
 	r.settled(queue)
 	// A task that a kill hits after its work and before its acknowledgement
 	// runs again; each kill can hit no more than were running.
-	if most := kills * 4; c.twice > most {
+	if most := killed * 4; c.twice > most {
 		t.Errorf("%d extra runs, and only %d tasks were running at the kills", c.twice, most)
 	}
 	if dead := deadLetters(t, r); len(dead) != 0 {
