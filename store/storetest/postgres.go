@@ -190,8 +190,10 @@ func (s *Server) start() bool {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := db.PingContext(ctx)
-		if err == nil {
+		// Another server may have the port, and answer before the end of ours is known.
+		var data string
+		err := db.QueryRowContext(ctx, "SELECT current_setting('data_directory')").Scan(&data)
+		if err == nil && data == s.data {
 			return true
 		}
 		select {
@@ -200,7 +202,7 @@ func (s *Server) start() bool {
 			return false
 		case <-ctx.Done():
 			s.Stop()
-			s.tb.Fatalf("postgres takes no queries after %v: %v\n%s", startTimeout, err, s.log.String())
+			s.tb.Fatalf("postgres takes no queries after %v: %v, of the server in %q\n%s", startTimeout, err, data, s.log.String())
 		}
 	}
 }
