@@ -14,7 +14,8 @@ var forms = []string{time.RFC3339Nano, "2006-01-02 15:04:05 -07:00", "2006-01-02
 // Parse returns a moment: a time before now such as 90m or 7d, a day, or a day with a time. The
 // error says how to write one.
 func Parse(text string, now time.Time) (time.Time, error) {
-	s := strings.TrimSpace(text)
+	text = strings.TrimSpace(text)
+	s := text
 	if t, is := strings.CutSuffix(s, " UTC"); is { // as the program writes times
 		s = t + " +00:00"
 	}
@@ -23,9 +24,9 @@ func Parse(text string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	ago, err := span(s)
+	ago, err := span(text)
 	if err != nil || ago < 0 {
-		return time.Time{}, fmt.Errorf("%q is not a time; write a time ago such as 90m, 2h or 7d, a day such as 2026-11-29, or 2026-11-29T14:00", strings.TrimSpace(text))
+		return time.Time{}, fmt.Errorf("%q is not a time; write a time ago such as 90m, 2h or 7d, a day such as 2026-11-29, or 2026-11-29T14:00", text)
 	}
 	return now.Add(-ago), nil
 }

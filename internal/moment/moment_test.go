@@ -9,7 +9,7 @@ import (
 	"github.com/evently/workers/internal/words"
 )
 
-// A time that the program has written can be typed again, whatever the zone of the machine.
+// A time that the program has written can be typed again, in each zone of the machine.
 func TestParseWhatIsWritten(t *testing.T) {
 	at := time.Date(2026, 12, 1, 2, 10, 37, 0, time.UTC)
 	for _, text := range []string{words.Clock(at), "2026-12-01 02:10:37 UTC", "2026-12-01 03:10:37 +01:00"} {

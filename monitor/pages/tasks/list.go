@@ -85,7 +85,7 @@ func (g *Group) readChoice(values url.Values) (c choice, err error) {
 	hasAddress := slices.ContainsFunc(c.query.Words, func(w string) bool { return strings.Contains(w, "@") && strings.Contains(w, ".") })
 	c.history = c.asked || g.cfg.Fleet == nil || c.query.Has(mailOnly...) || hasAddress && !c.query.Has("worker")
 	if c.history {
-		c.fault = "" // it has classes of its own
+		c.fault = "" // it has other classes
 	}
 	return c, nil
 }

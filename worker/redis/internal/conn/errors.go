@@ -93,12 +93,12 @@ func Refusal(err error) string {
 	}
 	switch code {
 	case "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS", "MISCONF", "OOM", "BUSY", "TRYAGAIN", "NOAUTH", "WRONGPASS", "NOPERM":
-		return reply[:min(len(reply), maxRefusal)]
+	default:
+		if !strings.HasPrefix(reply, noConnection) {
+			return ""
+		}
 	}
-	if strings.HasPrefix(reply, noConnection) {
-		return reply[:min(len(reply), maxRefusal)]
-	}
-	return ""
+	return reply[:min(len(reply), maxRefusal)]
 }
 
 // isWrongServer reports whether err is the reply of a server that a new connection may
